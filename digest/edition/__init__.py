@@ -1,0 +1,1 @@
+"""Stories → edition: arrange, render once, check, approve."""

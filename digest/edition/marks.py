@@ -1,0 +1,11 @@
+"""The places in a rendered edition that sending fills in for one reader.
+
+A mark is made of characters that need no escaping in HTML, in a URL or in quoted-printable, so that it
+comes through rendering and inlining unchanged. SendGrid gets the same marks as `substitutions`.
+"""
+
+LEAVE = "~leave-token~"  # the reader's one-click token, 22 characters, after `/u/`
+PREFERENCES = "~preferences-token~"  # the reader's token after `/preferences/`
+ASKED = "~asked-for-it~"  # "March 4, 2026, at hls.today": when and where the reader asked for the mail
+
+ALL = (LEAVE, PREFERENCES, ASKED)

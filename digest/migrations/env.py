@@ -1,0 +1,14 @@
+"""Alembic's hook: the connection comes from `digest.db.migrate`, never from a file."""
+
+from alembic import context
+
+import digest.db  # noqa: F401  (its tables join the metadata)
+from subscribers.db import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,1 @@
+"""Articles → stories: group, rank and choose. Pure: values and `now` in, a named decision out."""

@@ -1,0 +1,115 @@
+"""The values that selection works on: candidates in, a choice with every reason out."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One article of the window as selection sees it; `url` is its identity and its last tie-break."""
+
+    url: str  # canonical
+    link: str  # as published: what a reader is sent to
+    title: str
+    summary: str
+    source: str
+    publisher: str
+    dated_at: datetime  # UTC
+    dated: bool = True  # False when the date is only the moment of finding
+    section: str = "news"  # the source's: news | products | events | opportunities
+    weight: float = 1.0
+    primary: bool = False
+    own: bool = False
+    categories: tuple[str, ...] = ()
+    topics: tuple[tuple[str, str], ...] = ()  # the source's map: category → topic
+    author: str | None = None
+    credit: str | None = None
+    image: str | None = None  # where the picture is, when its licence lets us mail it
+    image_alt: str | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    all_day: bool = False
+    place: str | None = None
+    closes_on: date | None = None
+    featured: bool = False
+    views: int | None = None
+
+
+class TermName(StrEnum):
+    """The named parts of a score."""
+
+    COVERAGE = "coverage"
+    READERSHIP = "readership"
+    EDITORIAL = "editorial"
+    TOPIC = "topic"
+    FRESHNESS = "freshness"
+    SOURCE = "source weight"
+    PENALTY = "penalty"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a score, in points, and the words that explain it to an editor."""
+
+    name: TermName
+    points: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """The articles that tell the same news. `lead` speaks for it; `also` has one article a publisher."""
+
+    lead: Candidate
+    also: tuple[Candidate, ...] = ()
+    rest: tuple[Candidate, ...] = ()  # further articles of publishers already named
+
+    @property
+    def members(self) -> tuple[Candidate, ...]:
+        """All articles of the story, the lead first."""
+        return (self.lead, *self.also, *self.rest)
+
+    @property
+    def publishers(self) -> frozenset[str]:
+        """Who reported it."""
+        return frozenset(c.publisher for c in self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A story with its score in points (0 to 100): the sum of its terms, to the last digit shown."""
+
+    story: Story
+    score: float
+    terms: tuple[Term, ...]
+    topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A story in a section of the edition. `related` are earlier articles on the same matter."""
+
+    scored: Scored
+    related: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A story that did not make it, and why."""
+
+    scored: Scored
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What an edition holds: section key → stories in order; and what it does not, best first.
+
+    `held_because` is empty, or says why there is too little to send.
+    """
+
+    sections: dict[str, tuple[Placed, ...]] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
+    held_because: str = ""
+    notes: tuple[str, ...] = ()  # e.g. "no readership: its weight went to the other terms"

@@ -1,0 +1,368 @@
+"""Settings: `digest.toml` for what an operator decides, the environment for secrets and places.
+
+Every problem is reported at once, each with the name of its key. The environment (`DIGEST_…`) wins.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from digest.timetable import Rule, parse_rule
+
+FILE_NAME = "digest.toml"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message lists every problem, one a line."""
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ValueError(f"{name!r} is no time zone; write one such as America/New_York") from exc
+    return name
+
+
+def _rule(text: str) -> str:
+    parse_rule(text)
+    return text
+
+
+def _network(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
+RuleText = Annotated[str, AfterValidator(_rule)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Publication(_Table):
+    """What the newsletter is and who makes it."""
+
+    name: str = "HLS.Today"
+    tagline: str = "The homeland-security week in one read"
+    site: str = "https://hls.today/"
+    about: str = (
+        "HLS.Today covers news and information on homeland security and public safety "
+        "for people in the public and private sectors."
+    )
+    editor: str = ""
+    language: str = "en"
+    timezone: Annotated[str, AfterValidator(_zone)] = "America/New_York"
+    intro: str = ""
+    first_number: int = Field(default=1, ge=1)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which the publication's days and hours are meant."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def direction(self) -> Literal["ltr", "rtl"]:
+        """The writing direction of `language`, for `dir`."""
+        rtl = {"ar", "dv", "fa", "he", "ks", "ku", "ps", "sd", "ug", "ur", "yi"}
+        return "rtl" if self.language.split("-")[0] in rtl else "ltr"
+
+
+class Sender(_Table):
+    """Who the mail comes from. Sending to the world demands `address` and `postal_address`."""
+
+    name: str = "HLS.Today"
+    address: str = "digest@news.example.org"
+    reply_to: str = "editors@news.example.org"
+    postal_address: str = ""
+    list_id: str = "weekly.news.example.org"  # RFC 2919: constant for the list's life
+
+
+class Schedule(_Table):
+    """When things happen, in the publication's zone; see `digest.timetable` for the form."""
+
+    collect: list[RuleText] = ["daily 05:00", "daily 17:00"]
+    draft: RuleText = "thu 17:30"
+    release: RuleText = "fri 06:00"
+
+    @property
+    def collect_rules(self) -> tuple[Rule, ...]:
+        """The times at which the sources are visited."""
+        return tuple(parse_rule(text) for text in self.collect)
+
+    @property
+    def draft_rule(self) -> Rule:
+        """The times at which an edition is drafted."""
+        return parse_rule(self.draft)
+
+    @property
+    def release_rule(self) -> Rule:
+        """The times at which an approved edition is released."""
+        return parse_rule(self.release)
+
+
+SectionKind = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
+
+
+class SectionSettings(_Table):
+    """One block of the edition. `kind = "stories"` is the operator's own, filled from `topics`."""
+
+    key: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")
+    title: str
+    kind: SectionKind
+    note: str = ""
+    most: int = Field(default=5, ge=1, le=40)
+    topics: list[str] = []
+
+
+DEFAULT_SECTIONS = (
+    SectionSettings(key="featured", title="Featured", kind="featured", most=6),
+    SectionSettings(key="most-read", title="Most read", kind="most-read", most=5),
+    SectionSettings(key="topics", title="Topics", kind="topics", most=8),
+    SectionSettings(
+        key="products", title="Products", kind="products", most=4, note="Chosen by editors, never paid for"
+    ),
+    SectionSettings(key="events", title="Events", kind="events", most=5),
+    SectionSettings(
+        key="opportunities",
+        title="Opportunities",
+        kind="opportunities",
+        most=5,
+        note="Soonest deadline first",
+    ),
+)
+
+
+class Sponsor(_Table):
+    """One labelled, paid block; `name` is who pays."""
+
+    name: str
+    headline: str
+    text: str
+    url: str
+
+
+class SourceSettings(_Table):
+    """One place that articles come from.
+
+    `own` marks the publication's own site (its stories may lead the Most read list), `primary` an official
+    source, `images` what its licence allows: `own` and `licensed` pictures are mailed, `none` are not.
+    `topics` maps the publisher's own category words to topics.
+    """
+
+    url: str
+    name: str
+    publisher: str
+    section: Literal["news", "products", "events", "opportunities"] = "news"
+    weight: float = Field(default=1.0, ge=0.0, le=3.0)
+    primary: bool = False
+    own: bool = False
+    images: Literal["own", "licensed", "none"] = "none"
+    topics: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _web(self) -> Self:
+        if urlsplit(self.url).scheme not in {"http", "https"}:
+            raise ValueError(f"{self.url!r} is no http or https address")
+        return self
+
+
+class Weights(_Table):
+    """How much each term of a story's score counts; they are renormalised where a term is unknown."""
+
+    coverage: float = Field(default=0.30, ge=0)
+    readership: float = Field(default=0.25, ge=0)
+    editorial: float = Field(default=0.20, ge=0)
+    topic: float = Field(default=0.15, ge=0)
+    freshness: float = Field(default=0.10, ge=0)
+
+
+class Select(_Table):
+    """How stories are grouped, ranked and chosen."""
+
+    weights: Weights = Weights()
+    same_story: float = Field(default=0.24, gt=0, lt=1)  # average-linkage similarity that joins two articles
+    per_publisher: int = Field(default=3, ge=1)  # stories led by one publisher in one edition
+    minimum: int = Field(default=4, ge=1)  # fewer stories than this: the edition is held
+    repeat_editions: int = Field(default=4, ge=0)  # editions looked back on for repeats
+    variety: float = Field(default=0.75, ge=0, le=1)  # MMR's lambda: 1 ranks by score alone
+    topics: dict[str, list[str]] = {}  # topic → words and phrases; empty: the built-in list
+    pins: list[str] = []  # URLs that an editor wants in
+    bans: list[str] = []  # URLs that must stay out
+
+
+class Limits(_Table):
+    """Bounds on what the world can make us do."""
+
+    fetch_timeout: float = Field(default=20.0, gt=0, le=300)  # seconds for one whole fetch
+    fetch_bytes: int = Field(default=10_000_000, ge=1000)  # after decompression
+    fetch_redirects: int = Field(default=5, ge=0, le=20)
+    fetch_workers: int = Field(default=8, ge=1, le=64)
+    items_per_source: int = Field(default=20_000, ge=1)
+    image_bytes: int = Field(default=8_000_000, ge=1000)
+    image_pixels: int = Field(default=40_000_000, ge=1000)
+    allow_networks: list[
+        Annotated[str, AfterValidator(_network)]
+    ] = []  # private networks that sources may be in
+
+
+class Readership(_Table):
+    """Where reads of the own site's pages come from: a CSV file (`url,views`) or WordPress Popular Posts."""
+
+    csv: str = ""
+    wordpress: str = ""  # the site's address, e.g. https://hls.today
+
+
+class File(_Table):
+    """All of `digest.toml`."""
+
+    publication: Publication = Publication()
+    sender: Sender = Sender()
+    schedule: Schedule = Schedule()
+    sections: list[SectionSettings] = list(DEFAULT_SECTIONS)
+    sponsor: Sponsor | None = None
+    sources: list[SourceSettings] = []
+    select: Select = Select()
+    limits: Limits = Limits()
+    readership: Readership = Readership()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for what, names in (
+            ("section key", [s.key for s in self.sections]),
+            ("source url", [s.url for s in self.sources]),
+        ):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"{what} given twice: {', '.join(twice)}")
+        return self
+
+
+class Settings(_Table):
+    """Everything a process needs to know, checked. Built once, by `load`."""
+
+    file: File = File()
+    home: Path = Path("digest-data")
+    database_url: str = ""
+    mail_url: SecretStr = SecretStr("outbox:")
+    base_url: str = "http://127.0.0.1:8025"
+    sendgrid_api_key: SecretStr | None = None
+    sendgrid_host: str = "https://api.sendgrid.com"
+    templates: Path | None = None  # the operator's own templates, looked at first
+    origin: Path | None = None  # the digest.toml that was read
+
+    @model_validator(mode="after")
+    def _places(self) -> Self:
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(
+                f"DIGEST_BASE_URL: {self.base_url!r} is no web address such as https://news.example.org"
+            )
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database's URL; by default one SQLite file in the home folder."""
+        return self.database_url or f"sqlite:///{(self.home / 'digest.db').absolute()}"
+
+    @property
+    def outbox(self) -> Path:
+        """Where `.eml` files go: `edition/` and `notice/` below it."""
+        return self.home / "outbox"
+
+    @property
+    def key_file(self) -> Path:
+        """The file that holds every key; never in a backup."""
+        return self.home / "keys.json"
+
+    @property
+    def left_log(self) -> Path:
+        """The journal of departures, outside the database."""
+        return self.home / "left.log"
+
+    @property
+    def base(self) -> str:
+        """The base URL without a slash at its end."""
+        return self.base_url.rstrip("/")
+
+
+_FROM_ENVIRONMENT = {
+    "DIGEST_HOME": "home",
+    "DIGEST_DATABASE_URL": "database_url",
+    "DIGEST_MAIL_URL": "mail_url",
+    "DIGEST_BASE_URL": "base_url",
+    "DIGEST_SENDGRID_API_KEY": "sendgrid_api_key",
+    "DIGEST_SENDGRID_HOST": "sendgrid_host",
+    "DIGEST_TEMPLATES": "templates",
+}
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read `digest.toml` and the environment.
+
+    Args:
+        path: the file; None looks for `DIGEST_SETTINGS`, then `./digest.toml`, and does without when absent.
+        environ: the environment to read, for tests.
+
+    Raises:
+        SettingsError: a key is unknown or has a wrong value; all problems are in the one message.
+    """
+    wanted = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
+    file = wanted or Path(FILE_NAME)
+    values: dict[str, Any] = {}
+    if file.exists():
+        values = {"file": _read_toml(file), "origin": file}
+    elif wanted:
+        raise SettingsError(
+            f"{file}: no such settings file. Write one with 'digest init' or leave the option out."
+        )
+    unknown = sorted(
+        k for k in environ if k.startswith("DIGEST_") and k not in _FROM_ENVIRONMENT and k not in _OURS
+    )
+    values |= {field: environ[key] for key, field in _FROM_ENVIRONMENT.items() if environ.get(key)}
+    problems = [f"{key}: no such setting" for key in unknown]
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as exc:
+        problems += [_problem(dict(e)) for e in exc.errors(include_url=False, include_input=False)]
+        raise SettingsError(_report(file, problems)) from None  # the cause would print secrets
+    if problems:
+        raise SettingsError(_report(file, problems))
+    return settings
+
+
+_OURS = frozenset({"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE"})  # read elsewhere than in Settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{file}: not readable as TOML: {exc}") from exc
+
+
+def _problem(error: dict[str, Any]) -> str:
+    steps = list(error["loc"])
+    names = {field: key for key, field in _FROM_ENVIRONMENT.items()}
+    if steps and steps[0] in names:
+        steps[0] = names[str(steps[0])]
+    elif steps and steps[0] == "file":
+        steps.pop(0)
+    where = "".join(f"[{s + 1}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
+    text = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        text = "no such setting"
+    return f"{where}: {text}" if where else text
+
+
+def _report(file: Path, problems: list[str]) -> str:
+    lines = "\n".join(f"  {p}" for p in problems)
+    return f"{len(problems)} problem(s) in the settings ({file} and the environment):\n{lines}"

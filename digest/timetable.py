@@ -1,0 +1,111 @@
+"""What is due when: pure functions over rules, moments and what was done already.
+
+A rule is one of `daily 06:00`, `fri 06:00`, `mon,thu 17:30` and `every 5m`. The first three are wall-clock
+times in the publication's zone. Where the clock jumps over such a time it happens at the next minute that
+exists; where an hour comes twice it happens the first time. `every N` (s, m or h) counts from the epoch.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_EVERY = re.compile(r"every (\d{1,4})(s|m|h)")
+_AT = re.compile(r"(daily|[a-z]{3}(?:,[a-z]{3})*) (\d{2}):(\d{2})")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When something happens: on `days` (0 is Monday) at `at`, or every `period`."""
+
+    days: frozenset[int] = frozenset()
+    at: time = time(0)
+    period: timedelta | None = None
+
+    def after(self, moment: datetime, zone: ZoneInfo) -> datetime:
+        """Give the first time that lies after `moment`, in UTC."""
+        if self.period:
+            seconds = int(self.period.total_seconds())
+            return datetime.fromtimestamp((int(moment.timestamp()) // seconds + 1) * seconds, UTC)
+        day = moment.astimezone(zone).date() - timedelta(days=1)
+        while True:
+            if day.weekday() in self.days and (found := wall(day, self.at, zone)) > moment:
+                return found
+            day += timedelta(days=1)
+
+    def last(self, moment: datetime, zone: ZoneInfo) -> datetime:
+        """Give the latest time that is not after `moment`, in UTC."""
+        if self.period:
+            seconds = int(self.period.total_seconds())
+            return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
+        day = moment.astimezone(zone).date() + timedelta(days=1)
+        while True:
+            if day.weekday() in self.days and (found := wall(day, self.at, zone)) <= moment:
+                return found
+            day -= timedelta(days=1)
+
+
+def parse_rule(text: str) -> Rule:
+    """Read a rule.
+
+    Raises:
+        ValueError: the text is no rule; the message shows the forms.
+    """
+    words = " ".join(text.lower().split())
+    if (every := _EVERY.fullmatch(words)) and int(every[1]):
+        return Rule(period=timedelta(seconds=int(every[1]) * _UNITS[every[2]]))
+    if at := _AT.fullmatch(words):
+        names = _DAYS if at[1] == "daily" else tuple(at[1].split(","))
+        if all(n in _DAYS for n in names) and int(at[2]) < 24 and int(at[3]) < 60:
+            return Rule(frozenset(_DAYS.index(n) for n in names), time(int(at[2]), int(at[3])))
+    raise ValueError(f"{text!r} is no time; write 'daily 06:00', 'fri 06:00', 'mon,thu 17:30' or 'every 5m'")
+
+
+def wall(day: date, at: time, zone: ZoneInfo) -> datetime:
+    """Give the moment (UTC) at which clocks in `zone` show `at` on `day`.
+
+    In a gap (spring) it is the first minute that exists after it; in a fold (autumn) the first of the two.
+    """
+    local = datetime.combine(day, at, tzinfo=zone).replace(fold=0)
+    moment = local.astimezone(UTC)
+    if moment.astimezone(zone).replace(tzinfo=None) == local.replace(tzinfo=None):
+        return moment
+    # PEP 495: in a gap, fold=0 applies the offset from before it and so lands after the gap by as much as
+    # `at` lay inside it. Walk back to the gap's end, where the offset last changed.
+    offset = moment.astimezone(zone).utcoffset()
+    while (moment - timedelta(minutes=1)).astimezone(zone).utcoffset() == offset:
+        moment -= timedelta(minutes=1)
+    return moment
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One job that is owed: `at` is its slot, in UTC."""
+
+    job: str
+    at: datetime
+
+
+def due(
+    now: datetime,
+    timetable: Mapping[str, tuple[Rule, ...]],
+    done: Collection[Due],
+    *,
+    zone: ZoneInfo,
+    since: datetime,
+) -> tuple[Due, ...]:
+    """Decide what to do at `now`: for each job its latest slot after `since`, unless it is in `done`.
+
+    A machine that slept through several slots of a job owes it once, not once a slot. `since` is when the
+    timetable was first looked at: nothing is owed for the time before it.
+    """
+    return tuple(d for d in _latest(now, timetable, zone) if d.at > since and d not in done)
+
+
+def _latest(now: datetime, timetable: Mapping[str, tuple[Rule, ...]], zone: ZoneInfo) -> Iterator[Due]:
+    for job, rules in timetable.items():
+        if rules:
+            yield Due(job, max(rule.last(now, zone) for rule in rules))

@@ -1,0 +1,1 @@
+"""The pages: archive for readers, desk for editors; `app` is the only wiring."""
