@@ -182,6 +182,7 @@ class Edition(Base):
     cut_off: Mapped[Moment]
     release_at: Mapped[Moment]
     seen_through: Mapped[int] = mapped_column(default=0)
+    drafted_at: Mapped[Moment]
     subject: Mapped[str] = mapped_column(Text, default="")
     preheader: Mapped[str] = mapped_column(Text, default="")
     content: Mapped[Json]
@@ -283,7 +284,11 @@ class Event(Base):
 
 
 class Slot(Base):
-    """A moment of the timetable that some process has taken: the row is the lock, for all processes."""
+    """A moment of the timetable that some process has taken: the row is the lock, for all processes.
+
+    `done_at` is NULL while its taker works, and after a crash: then the slot may be taken over once
+    `lease_until` has passed, and the job, being idempotent, runs again.
+    """
 
     __tablename__ = "slot"
     __table_args__ = (UniqueConstraint("job", "at", name="uq_slot_taken_once"),)
@@ -291,7 +296,8 @@ class Slot(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     job: Mapped[str] = mapped_column(String(20))
     at: Mapped[Moment]
-    taken_at: Mapped[Moment]
+    owner: Mapped[str] = mapped_column(String(80))
+    lease_until: Mapped[Moment]  # a taker that is silent for longer is dead, and another may take over
     done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     outcome: Mapped[str] = mapped_column(Text, default="")
 

@@ -29,24 +29,24 @@ def test_sqlite_runs_with_the_pragmas_that_durability_needs(sqlite: Database) ->
 def test_times_come_back_in_utc_and_a_time_without_zone_is_refused(database: Database) -> None:
     east = NOON.astimezone(timezone(timedelta(hours=9)))
     with database.write() as session:
-        session.add(Slot(job="draft", at=east, taken_at=NOON))
+        session.add(Slot(job="draft", at=east, owner="a", lease_until=NOON))
     with database.read() as session:
         slot = session.query(Slot).one()
     assert (slot.at, slot.at.tzinfo) == (NOON, UTC)
     with pytest.raises(StatementError, match="without a zone"), database.write() as session:
-        session.add(Slot(job="draft", at=NOON.replace(tzinfo=None), taken_at=NOON))
+        session.add(Slot(job="draft", at=NOON.replace(tzinfo=None), owner="a", lease_until=NOON))
 
 
 def test_a_slot_is_taken_once(database: Database) -> None:
     with database.write() as session:
-        session.add(Slot(job="draft", at=NOON, taken_at=NOON))
+        session.add(Slot(job="draft", at=NOON, owner="a", lease_until=NOON))
     with pytest.raises(IntegrityError), database.write() as session:
-        session.add(Slot(job="draft", at=NOON, taken_at=NOON + timedelta(hours=1)))
+        session.add(Slot(job="draft", at=NOON, owner="b", lease_until=NOON))
 
 
 def test_reading_commits_nothing(database: Database) -> None:
     with database.read() as session:
-        session.add(Slot(job="draft", at=NOON, taken_at=NOON))
+        session.add(Slot(job="draft", at=NOON, owner="a", lease_until=NOON))
         session.flush()
     with database.read() as session:
         assert session.query(Slot).count() == 0

@@ -1,0 +1,46 @@
+# Every target builds its own environment first; nothing else has to be set up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint types bench pins wheel clean
+help:            ## Show what can be made
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+
+$(VENV)/.stamp: requirements-dev.txt pyproject.toml
+	@echo "Setting up $(VENV) (once; a minute or two)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip --disable-pip-version-check --quiet install --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.stamp  ## Run a whole week on the bundled sample, into ./digest-demo
+	@$(BIN)/digest demo
+
+test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
+	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"
+	@$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.stamp  ## Check style and form
+	@$(BIN)/ruff check --output-format concise .
+	@$(BIN)/ruff format --check --quiet .
+
+types: $(VENV)/.stamp  ## Check types
+	@$(BIN)/mypy
+
+bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
+	@$(BIN)/python benchmarks/bench.py
+
+wheel: $(VENV)/.stamp  ## Build the wheel into ./dist
+	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
+	@ls dist/*.whl
+
+pins: $(VENV)/.stamp  ## Pin the dependencies anew, with hashes (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command 'make pins' --upgrade --group dev pyproject.toml -o requirements-dev.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command 'make pins' --constraint requirements-dev.txt pyproject.toml -o requirements.txt
+
+clean:           ## Remove what was built here
+	rm -rf $(VENV) dist digest-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,119 @@
+"""What was approved is what is sent: the content mark, and the signature over it.
+
+A mark is a SHA-256 over the canonical JSON of everything a reader will get: subject, preheader, sender and
+list headers, and the hash of every fragment in order. Approval stores that list, the mark and an HMAC of
+the mark by a key that is not in the database. Any change afterwards makes `verify` fail.
+"""
+
+import hashlib
+import hmac
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.db import Audit, Edition, EditionState, Fragment
+from digest.settings import Settings
+from subscribers.vault import Keys
+
+
+class ApprovalError(Exception):
+    """The edition cannot be approved, or is not what was approved; the message says why and what to do."""
+
+
+def fingerprint(text: str) -> str:
+    """Give the hash of a fragment's body."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fragments_of(session: Session, edition: Edition) -> tuple[Fragment, ...]:
+    """Read an edition's fragments, in order of kind and position."""
+    query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.kind, Fragment.position)
+    return tuple(session.scalars(query))
+
+
+def statement(edition: Edition, fragments: tuple[Fragment, ...], settings: Settings) -> dict[str, Any]:
+    """List all that approval vouches for, as plain JSON values."""
+    sender = settings.file.sender
+    return {
+        "edition": edition.name,
+        "number": edition.number,
+        "subject": edition.subject,
+        "preheader": edition.preheader,
+        "from": [sender.name, sender.address],
+        "reply_to": sender.reply_to,
+        "list": [settings.file.publication.name, sender.list_id, settings.base],
+        "fragments": [[f.kind, f.name, fingerprint(f.body)] for f in fragments],
+    }
+
+
+def mark_of(stated: dict[str, Any]) -> str:
+    """Give the content mark of a statement: 64 hex digits, of which pages show the first seven."""
+    return hashlib.sha256(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def current_mark(session: Session, edition: Edition, settings: Settings) -> str:
+    """Give the content mark of what stands now."""
+    return mark_of(statement(edition, fragments_of(session, edition), settings))
+
+
+def _signature(keys: Keys, mark: str) -> str:
+    return hmac.new(keys.current("session").secret, b"approval:" + mark.encode(), hashlib.sha256).hexdigest()
+
+
+def approve(session: Session, edition: Edition, mark: str, *, settings: Settings, keys: Keys, actor: str, now: datetime) -> None:
+    """Approve what `mark` names (at least its first seven digits), or say why not.
+
+    Raises:
+        ApprovalError: the edition is no draft, or has changed since `mark` was shown.
+    """
+    if edition.state != EditionState.DRAFT:
+        raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
+    stated = statement(edition, fragments_of(session, edition), settings)
+    stands = mark_of(stated)
+    if len(mark) < 7 or not stands.startswith(mark.lower()):
+        raise ApprovalError(
+            f"{edition.name} has changed: you looked at {mark[:7] or 'nothing'}, now it is {stands[:7]}. "
+            "Look at it again and approve what you see."
+        )
+    edition.approval = {"mark": stands, "signature": _signature(keys, stands), "stated": stated}
+    edition.approved_by = actor
+    edition.approved_at = now
+    edition.state = EditionState.APPROVED
+    session.add(Audit(at=now, actor=actor, act="approve", subject=edition.name, detail={"mark": stands}))
+
+
+def void(session: Session, edition: Edition, *, actor: str, now: datetime) -> None:
+    """Take an approval back, so that the edition can be changed again.
+
+    Raises:
+        ApprovalError: nothing is approved, or sending has begun.
+    """
+    if edition.state != EditionState.APPROVED:
+        raise ApprovalError(f"{edition.name} is {edition.state}: there is no approval to take back.")
+    edition.approval = None
+    edition.approved_by = edition.approved_at = None
+    edition.state = EditionState.DRAFT
+    session.add(Audit(at=now, actor=actor, act="void approval", subject=edition.name, detail={}))
+
+
+def verify(session: Session, edition: Edition, *, settings: Settings, keys: Keys) -> tuple[Fragment, ...]:
+    """Give the approved fragments, after proving that they are what was approved.
+
+    Raises:
+        ApprovalError: there is no approval, or something that it vouches for is different now.
+    """
+    approval = edition.approval
+    if not approval:
+        raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
+    fragments = fragments_of(session, edition)
+    stands = mark_of(statement(edition, fragments, settings))
+    signed = hmac.compare_digest(_signature(keys, stands), str(approval["signature"]))
+    if stands != approval["mark"] or not signed:
+        raise ApprovalError(
+            f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {stands[:7]}): "
+            "its text, its sender or its list address changed. Take the approval back and approve anew."
+        )
+    return fragments

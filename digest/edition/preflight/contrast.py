@@ -1,0 +1,123 @@
+"""The contrast of every text, in the light and in the dark scheme, computed from the final styles.
+
+The mail's styles are inline; the dark scheme is one `@media (prefers-color-scheme: dark)` block whose rules
+all carry `!important`. So the colour of an element is its inline one, or the last dark rule that matches it,
+or its parent's. Ratios and limits: WCAG 2.2, 1.4.3 (4.5, or 3 from 24 px and from 18.66 px bold).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cssselect import SelectorError
+from lxml.cssselect import CSSSelector
+from lxml.etree import _Element
+
+from digest.edition.preflight.rules import Examined, Finding, error, rule
+
+_DARK = re.compile(r"@media[^{]*prefers-color-scheme:\s*dark[^{]*\{((?:[^{}]*\{[^{}]*\})*)\s*\}", re.S)
+_BLOCK = re.compile(r"([^{}]+)\{([^{}]*)\}")
+_HEX = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the text of an element is shown: colours as #rrggbb, size in px."""
+
+    ink: str = "#000000"
+    paper: str = "#ffffff"
+    size: float = 16
+    bold: bool = False
+    hidden: bool = False
+
+
+def luminance(colour: str) -> float:
+    """Give the relative luminance of #rgb or #rrggbb, 0 to 1 (WCAG 2.2)."""
+    digits = colour.lstrip("#")
+    digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def ratio(ink: str, paper: str) -> float:
+    """Give the contrast of two colours, 1 to 21 (WCAG 2.2)."""
+    high, low = sorted((luminance(ink), luminance(paper)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@rule("contrast", "Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme.")
+def contrast(examined: Examined) -> Iterator[Finding]:
+    """Walk the tree once a scheme; each pair of colours is reported once."""
+    for scheme, overrides in (("light", {}), ("dark", dark_rules(examined))):
+        seen: set[tuple[str, str]] = set()
+        for element, look in _walk(examined.tree, Look(), overrides):
+            words = " ".join("".join(_own_text(element)).split())
+            if not words or look.hidden or (look.ink, look.paper) in seen:
+                continue
+            needed = 3.0 if look.size >= 24 or (look.bold and look.size >= 18.66) else 4.5
+            if (has := ratio(look.ink, look.paper)) < needed:
+                seen.add((look.ink, look.paper))
+                yield error(
+                    "contrast",
+                    f"{look.ink} on {look.paper} is {has:.1f}, {needed} is needed (“{words[:40]}”).",
+                    f"{scheme} scheme",
+                )
+
+
+def dark_rules(examined: Examined) -> dict[_Element, dict[str, str]]:
+    """Give, for each element, the declarations that the dark scheme lays over its own."""
+    found: dict[_Element, dict[str, str]] = {}
+    sheets = "\n".join(str(style.text or "") for style in examined.tree.iter("style"))
+    for block in _DARK.findall(sheets):
+        for selectors, body in _BLOCK.findall(block):
+            for selector in selectors.split(","):
+                for element in _matches(examined.tree, selector.strip()):
+                    found.setdefault(element, {}).update(_declarations(body))
+    return found
+
+
+def _matches(tree: _Element, selector: str) -> list[_Element]:
+    try:
+        return list(CSSSelector(selector, translator="html")(tree))
+    except SelectorError:
+        return []
+
+
+def _declarations(style: str) -> dict[str, str]:
+    pairs = (part.partition(":") for part in style.split(";") if ":" in part)
+    return {name.strip().lower(): value.replace("!important", "").strip().lower() for name, _, value in pairs}
+
+
+def _walk(
+    element: _Element, inherited: Look, overrides: dict[_Element, dict[str, str]]
+) -> Iterator[tuple[_Element, Look]]:
+    style = _declarations(str(element.get("style") or "")) | overrides.get(element, {})
+    look = _look(style, inherited)
+    if isinstance(element.tag, str) and element.tag not in {"style", "script", "head", "title"}:
+        yield element, look
+        for child in element:
+            yield from _walk(child, look, overrides)
+
+
+def _look(style: dict[str, str], inherited: Look) -> Look:
+    size = re.match(r"([\d.]+)px", style.get("font-size", ""))
+    weight = style.get("font-weight", "")
+    return Look(
+        ink=_colour(style.get("color", "")) or inherited.ink,
+        paper=_colour(style.get("background-color", "")) or inherited.paper,
+        size=float(size[1]) if size else inherited.size,
+        bold=weight in {"bold", "600", "700", "800", "900"} or (not weight and inherited.bold),
+        hidden=inherited.hidden or style.get("display") == "none" or style.get("font-size") == "0",
+    )
+
+
+def _colour(value: str) -> str:
+    found = _HEX.search(value)
+    return found[0].lower() if found else ""
+
+
+def _own_text(element: _Element) -> Iterator[str]:
+    yield element.text or ""
+    for child in element:
+        yield child.tail or ""
