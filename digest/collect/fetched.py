@@ -1,0 +1,95 @@
+"""What a fetch gives: a body with what its headers say, or one error with a reason."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Reason(StrEnum):
+    """Why a fetch gave nothing."""
+
+    BAD_URL = "bad-url"
+    REFUSED_ADDRESS = "refused-address"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    TOO_BIG = "too-big"
+    TOO_MANY_REDIRECTS = "too-many-redirects"
+    REDIRECT_LOOP = "redirect-loop"
+    REFUSING = "refusing"  # 401, 403, 407, 451: the publisher does not want us
+    MISSING = "missing"  # 404: often a site being rebuilt, so it is tried again
+    GONE = "gone"  # 410: the publisher says that it will not come back
+    RATE_LIMITED = "rate-limited"  # 429
+    SERVER = "server"  # 5xx
+    BAD_ANSWER = "bad-answer"  # no HTTP, a broken body, a status that makes no sense here
+
+
+_PERMANENT = frozenset({Reason.BAD_URL, Reason.REFUSED_ADDRESS, Reason.REFUSING, Reason.GONE})
+
+
+class FetchError(Exception):
+    """A fetch that gave nothing: `url` as it was asked for, and a message that says what to do.
+
+    `retry_after` is the wait that the publisher asks for, in seconds; `status` the HTTP status, if it came so far.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        reason: Reason,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(f"{url}: {message}")
+        self.url = url
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+        self.status = status
+
+    @property
+    def permanent(self) -> bool:
+        """Whether trying again changes nothing until somebody acts."""
+        return self.reason in _PERMANENT
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came back. `url` is where it was found in the end; `moved_to` the address to ask in future.
+
+    `body` is unpacked, and empty when `not_modified`. `content_type` is bare and lower case ("" when not
+    given), `charset` what the header claims. `etag` and `last_modified` are to be sent back next time;
+    `max_age` is in seconds.
+    """
+
+    url: str
+    status: int
+    body: bytes = b""
+    content_type: str = ""
+    charset: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    not_modified: bool = False
+    max_age: int | None = None
+    moved_to: str | None = None
+
+
+class Getter(Protocol):
+    """What collecting needs of the world; `Fetcher` and `bundled.BundledFetcher` are two."""
+
+    def get(
+        self,
+        url: str,
+        *,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        accept: str | None = None,
+        max_bytes: int | None = None,
+    ) -> Fetched:
+        """Give what is at `url`, or raise `FetchError`."""
+
+    def may_read(self, url: str) -> bool:
+        """Say whether the site's robots.txt lets us read `url`."""

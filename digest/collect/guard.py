@@ -1,0 +1,182 @@
+"""Which network addresses may be reached: the public internet, and the networks that the settings open by name.
+
+The tables are the IANA special-purpose registries (RFC 6890 and its successors), written out here because
+`ipaddress.is_private` means different things in different versions of Python.
+"""
+
+import queue
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+LookUp = Callable[
+    [str, int], Iterable[str]
+]  # a host's name and a port → its addresses; OSError when there are none
+
+_CLOSED: tuple[tuple[Network, str], ...] = tuple(
+    (ip_network(network), why)
+    for network, why in (
+        ("0.0.0.0/8", "unspecified"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "carrier-grade NAT"),
+        ("127.0.0.0/8", "loopback"),
+        ("168.63.129.16/32", "a cloud's own service"),  # Azure's, public by number only
+        ("169.254.0.0/16", "link-local"),  # with it the metadata services of most clouds
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved"),
+        ("192.0.2.0/24", "for documentation"),
+        ("192.88.99.0/24", "reserved"),
+        ("192.168.0.0/16", "private"),
+        ("198.18.0.0/15", "for benchmarks"),
+        ("198.51.100.0/24", "for documentation"),
+        ("203.0.113.0/24", "for documentation"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("fc00::/7", "private"),
+        ("fe80::/10", "link-local"),
+        ("ff00::/8", "multicast"),
+        ("2001::/23", "reserved"),  # Teredo among them, which carries an IPv4 address inside
+        ("2001:db8::/32", "for documentation"),
+        ("2002::/16", "6to4"),  # carries an IPv4 address inside; retired by RFC 7526
+        ("3fff::/20", "for documentation"),
+    )
+)
+_GLOBAL_V6 = IPv6Network("2000::/3")  # all that IANA has given out for the public internet
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the last 32 bits
+_PART = r"(?:0x[0-9a-f]*|[0-9]+)"
+_NUMERIC = re.compile(rf"{_PART}(?:\.{_PART}){{0,3}}")
+
+
+class RefusedAddress(Exception):  # noqa: N818 -- it names what was decided, as the pages do
+    """An address that must not be reached; the message says which, why and how to allow it."""
+
+
+class UnknownHost(Exception):  # noqa: N818 -- as above
+    """A name that has no address, or whose look-up failed."""
+
+
+class Guard:
+    """Decides which addresses may be connected to. Holds no state: any thread may use it."""
+
+    def __init__(self, allow_networks: Iterable[str], look_up: LookUp | None = None) -> None:
+        """Open `allow_networks` beside the public internet; `look_up` is the system's resolver by default."""
+        self._allowed = tuple(ip_network(network) for network in allow_networks)
+        self._look_up = look_up or system_look_up
+
+    def addresses(self, host: str, port: int, *, within: float) -> list[Address]:
+        """Resolve `host` once, within so many seconds, and give the addresses to connect to, best first.
+
+        One bad answer refuses the whole host: a name that points both outside and inside is an attack or a
+        mistake, and picking the good one would hide it.
+
+        Raises:
+            RefusedAddress: the literal or one of the answers is closed.
+            UnknownHost: no such name, no answer in time, or an answer that is no address.
+        """
+        literal = numeric(host)
+        answers = [literal] if literal else self._resolve(host, port, within)
+        for answer in answers:
+            if why := closed(answer, self._allowed):
+                raise RefusedAddress(_refusal(host, answer, why))
+        return list(dict.fromkeys(unwrapped(answer) for answer in answers))
+
+    def _resolve(self, host: str, port: int, within: float) -> list[Address]:
+        try:
+            answers = [ip_address(text) for text in _in_time(lambda: self._look_up(host, port), within)]
+        except (OSError, ValueError) as exc:
+            raise UnknownHost(f"{host} has no address ({exc}); check the spelling and the DNS") from exc
+        if not answers:
+            raise UnknownHost(f"{host} has no address; check the spelling and the DNS")
+        return answers
+
+
+def closed(address: Address, allowed: Iterable[Network] = ()) -> str | None:
+    """Say why `address` may not be reached ("private", "loopback"…), or None when it may."""
+    inner = unwrapped(address)
+    if any(candidate in network for network in allowed for candidate in (address, inner)):
+        return None
+    for network, why in _CLOSED:
+        if inner in network:
+            return why
+    if isinstance(inner, IPv6Address):
+        if inner in _NAT64:
+            return closed(IPv4Address(inner.packed[-4:]))
+        if inner not in _GLOBAL_V6:
+            return "reserved"
+    return None
+
+
+def unwrapped(address: Address) -> Address:
+    """Give the IPv4 address that `::ffff:a.b.c.d` stands for, which is where the packets would go."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def numeric(host: str) -> Address | None:
+    """Read a host that is an address already, in all the forms that resolvers take; None for a name.
+
+    The C library reads 127.1, 2130706433 and 0x7f000001 as 127.0.0.1 (inet_aton); so does this, that the
+    answer does not depend on which library is below.
+
+    Raises:
+        UnknownHost: only digits and dots, yet no address, such as 1.2.3.4.5 or 999.1.1.1.
+    """
+    bare = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
+    try:
+        return ip_address(bare)
+    except ValueError:
+        pass
+    if not _NUMERIC.fullmatch(bare):
+        return None
+    try:
+        return IPv4Address(socket.inet_aton(bare))
+    except OSError as exc:
+        raise UnknownHost(f"{host} is neither a name nor an address; check the spelling") from exc
+
+
+def system_look_up(host: str, port: int) -> list[str]:
+    """Ask the system's resolver, once for all families."""
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in answers]
+
+
+def _in_time(ask: Callable[[], Iterable[str]], seconds: float) -> list[str]:
+    """Run a look-up in a thread of its own: `getaddrinfo` knows no time limit, and may take a minute."""
+    answers: queue.SimpleQueue[list[str] | OSError | ValueError] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(list(ask()))
+        except (OSError, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
+            answers.put(exc)
+
+    threading.Thread(target=run, name="look-up", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no DNS answer within {seconds:.0f} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _refusal(host: str, address: Address, why: str) -> str:
+    text = str(address)
+    where = f"{host} is" if text in {host, host.strip("[]")} else f"{host} leads to {text}, which is"
+    return (
+        f"{where} not on the public internet ({why}). If this source is meant, name its network in "
+        f"limits.allow_networks of digest.toml."
+    )

@@ -1,0 +1,47 @@
+"""What a site's robots.txt lets us read (RFC 9309), remembered for an hour."""
+
+import time
+from collections.abc import Callable
+
+import httpx
+from protego import Protego
+
+from digest.collect.turns import Turns
+
+MOST_BYTES = 500 * 1024  # RFC 9309 2.5: at least so much is read; the rest is not
+KEPT_FOR = 3600.0  # seconds; RFC 9309 2.4 allows a day
+
+
+class Robots:
+    """The rules of each origin, fetched when they are first asked for. Any thread may ask.
+
+    `read` gives the text of a robots.txt: empty when the site has none, None when it could not be reached.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], bytes | None],
+        product: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ask as `product`, the first word of the user agent ("hls-digest")."""
+        self._read = read
+        self._product = product
+        self._clock = clock
+        self._turns = Turns()
+        self._kept: dict[str, tuple[float, Protego | None]] = {}
+
+    def allows(self, url: httpx.URL) -> bool:
+        """Say whether `url` may be read. A site that cannot be reached allows nothing (RFC 9309 2.3.1.4)."""
+        rules = self._rules(str(url.copy_with(raw_path=b"/robots.txt", fragment=None)))
+        return rules is not None and bool(rules.can_fetch(str(url), self._product))
+
+    def _rules(self, address: str) -> Protego | None:
+        with self._turns.at(address):
+            until, rules = self._kept.get(address, (float("-inf"), None))
+            if self._clock() >= until:
+                text = self._read(address)
+                rules = None if text is None else Protego.parse(text.decode("utf-8-sig", "replace"))
+                self._kept[address] = (self._clock() + KEPT_FOR, rules)
+            return rules

@@ -1,0 +1,16 @@
+"""One at a time for each name: a host is asked one thing at a time, whatever the number of threads."""
+
+import threading
+
+
+class Turns:
+    """A lock for each key, made when it is first asked for. Lives as long as its owner, as do the locks."""
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def at(self, key: str) -> threading.Lock:
+        """Give the lock of `key`, to be held with `with`."""
+        with self._making:
+            return self._locks.setdefault(key, threading.Lock())
