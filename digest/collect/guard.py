@@ -56,8 +56,7 @@ _CLOSED: tuple[tuple[Network, str], ...] = tuple(
 )
 _GLOBAL_V6 = IPv6Network("2000::/3")  # all that IANA has given out for the public internet
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the last 32 bits
-_PART = r"(?:0x[0-9a-f]*|[0-9]+)"
-_NUMERIC = re.compile(rf"{_PART}(?:\.{_PART}){{0,3}}")
+_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it is no name
 
 
 class RefusedAddress(Exception):  # noqa: N818 -- it names what was decided, as the pages do
@@ -132,14 +131,14 @@ def numeric(host: str) -> Address | None:
     answer does not depend on which library is below.
 
     Raises:
-        UnknownHost: only digits and dots, yet no address, such as 1.2.3.4.5 or 999.1.1.1.
+        UnknownHost: it ends in a number, as no name does, yet is no address: 1.2.3.4.5 or 999.1.1.1.
     """
     bare = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
     try:
         return ip_address(bare)
     except ValueError:
         pass
-    if not _NUMERIC.fullmatch(bare):
+    if not _ENDS_IN_NUMBER.fullmatch(bare):
         return None
     try:
         return IPv4Address(socket.inet_aton(bare))

@@ -100,8 +100,10 @@ def failure(
 
 _REFUSING = (
     Reason.REFUSING,
-    "the publisher refuses us ({status}); ask them to allow the user agent '{agent}', "
-    "or use another feed of theirs",
+    (
+        "the publisher refuses us ({status}); ask them to allow the user agent '{agent}', "
+        "or use another feed of theirs"
+    ),
 )
 _BY_STATUS = {
     **dict.fromkeys((401, 403, 407, 451), _REFUSING),

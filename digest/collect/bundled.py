@@ -1,0 +1,92 @@
+"""A small web in a folder: serves what `index.json` lists, as `fetch.Fetcher` would fetch it, without a socket.
+
+    {"https://agency.example.org/feed.xml": {"file": "agency.xml", "content_type": "application/rss+xml"}}
+
+An entry may have `headers` too, such as `{"Last-Modified": "…", "Cache-Control": "max-age=3600"}`.
+"""
+
+import json
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from digest.collect import answers
+from digest.collect.fetched import Fetched, FetchError, Reason
+from digest.collect.verdicts import web_address
+
+INDEX = "index.json"
+
+
+class BundledFetcher:
+    """Answers from a folder. What is not listed is a dead host; any thread may use it."""
+
+    def __init__(self, folder: Path | Traversable) -> None:
+        """Read the index of `folder`.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no index, or it is no JSON.
+        """
+        self._folder = folder
+        index: dict[str, dict[str, Any]] = json.loads((folder / INDEX).read_text("utf-8"))
+        self._index = {str(web_address(url)): entry for url, entry in index.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open between two calls."""
+
+    def get(
+        self,
+        url: str,
+        *,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        accept: str | None = None,
+        max_bytes: int | None = None,
+    ) -> Fetched:
+        """Give what the index lists for `url`; for the arguments see `fetch.Fetcher.get`.
+
+        Raises:
+            FetchError: `Reason.DNS` where the index lists nothing, as for a host that is not there.
+        """
+        del accept
+        found = web_address(url)
+        entry = self._index.get(str(found))
+        if entry is None:
+            raise FetchError(url, Reason.DNS, f"{found.host} has no address; check the spelling and the DNS")
+        body = (self._folder / entry["file"]).read_bytes()
+        if max_bytes is not None and len(body) > max_bytes:
+            raise FetchError(url, Reason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)
+        headers = httpx.Headers(entry.get("headers", {}))
+        known = (etag is not None and etag == headers.get("etag")) or (
+            etag is None and last_modified is not None and last_modified == headers.get("last-modified")
+        )
+        return _fetched(str(found), b"" if known else body, entry["content_type"], headers, known=known)
+
+    def may_read(self, url: str) -> bool:
+        """Say whether the index lists `url`: a dead host allows nothing, and the folder forbids nothing."""
+        try:
+            return str(web_address(url)) in self._index
+        except FetchError:
+            return False
+
+
+def _fetched(url: str, body: bytes, kind: str, headers: httpx.Headers, *, known: bool) -> Fetched:
+    content_type, charset = answers.media_type(kind)
+    return Fetched(
+        url=url,
+        status=304 if known else 200,
+        body=body,
+        content_type=content_type,
+        charset=charset,
+        etag=headers.get("etag"),
+        last_modified=headers.get("last-modified"),
+        not_modified=known,
+        max_age=answers.fresh_for(headers),
+    )

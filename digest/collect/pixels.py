@@ -1,0 +1,115 @@
+"""Foreign picture bytes in, small clean ones out: decoded within bounds, re-encoded without metadata.
+
+The same bytes give the same bytes on one machine (another build of the codecs may differ). Colour profiles
+are dropped, not applied: a wide-gamut photo comes out a little paler, and no hostile profile is ever read.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image, ImageOps
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
+_QUALITIES = (84, 76, 68, 60)
+_LOWER_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
+_TEXT = (b"<svg", b"<?xml", b"<!doctype", b"<html")
+
+
+class PictureError(Exception):
+    """Bytes that are no picture we can use; the message says why. Fetching them again changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A finished picture."""
+
+    body: bytes
+    content_type: Literal["image/jpeg", "image/png"]
+    width: int
+    height: int
+
+
+def decode(body: bytes, *, most_pixels: int, at_most: tuple[int, int]) -> Image.Image:
+    """Read the first frame as upright RGB on white, shrunk to fit in `at_most` (width, height).
+
+    Raises:
+        PictureError: no picture, a kind that is not read (SVG), too many pixels, or broken.
+    """
+    if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_TEXT):
+        raise PictureError(
+            "it is SVG or a page, not a photograph; SVG can carry scripts and no mail shows it"
+        )
+    try:
+        # Pillow only warns between one and two times its own bound; no warning of a bomb is to be ignored.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+            _check_pixels(image, most_pixels)
+            image.draft("RGB", (2 * max(at_most), 2 * max(at_most)))  # JPEG: decode no finer than is needed
+            return _upright_on_white(image, at_most)
+    except PictureError:
+        raise
+    except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
+        raise PictureError(f"it cannot be read as a picture ({type(exc).__name__}: {exc})"[:300]) from exc
+
+
+def _check_pixels(image: Image.Image, most: int) -> None:
+    if image.width * image.height > most:
+        raise PictureError(f"{image.width} x {image.height} pixels, more than {most:,}")
+
+
+def _upright_on_white(image: Image.Image, at_most: tuple[int, int]) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    clear = upright.has_transparency_data
+    if upright.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+        upright = upright.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    colours = upright.convert("RGBA" if clear else "RGB")
+    colours.thumbnail(at_most, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if not clear:
+        return colours
+    white = Image.new("RGB", colours.size, "white")
+    white.paste(colours, mask=colours.getchannel("A"))
+    return white
+
+
+def encode(image: Image.Image, most_bytes: int, *, fixed_size: bool = False) -> Encoded:
+    """Write RGB as JPEG, or as PNG where few colours make that smaller, within `most_bytes`.
+
+    First the quality is lowered, then the size; with `fixed_size` only the quality, further down.
+    """
+    while True:
+        best = _smallest(image, most_bytes, _QUALITIES + (_LOWER_QUALITIES if fixed_size else ()))
+        if len(best.body) <= most_bytes or fixed_size or min(image.size) < 2:
+            return best
+        image = image.resize(
+            (max(1, image.width * 4 // 5), max(1, image.height * 4 // 5)), Image.Resampling.LANCZOS
+        )
+
+
+def _smallest(image: Image.Image, most_bytes: int, qualities: tuple[int, ...]) -> Encoded:
+    """Give the best JPEG that fits, or the smallest there is; or the lossless PNG if that is smaller still."""
+    jpeg = b""
+    for quality in qualities:
+        jpeg = _written(image, "JPEG", quality=quality, optimize=True, progressive=True)
+        if len(jpeg) <= most_bytes:
+            break
+    png = _few_coloured_png(image)
+    if png is not None and len(png) < len(jpeg):
+        return Encoded(png, "image/png", *image.size)
+    return Encoded(jpeg, "image/jpeg", *image.size)
+
+
+def _few_coloured_png(image: Image.Image) -> bytes | None:
+    if image.getcolors(256) is None:
+        return None
+    palette = image.quantize(256, dither=Image.Dither.NONE)
+    exact = palette.convert("RGB").tobytes() == image.tobytes()
+    return _written(palette, "PNG", optimize=True) if exact else None
+
+
+def _written(image: Image.Image, kind: str, **options: int) -> bytes:
+    out = io.BytesIO()
+    image.info = {}  # what came with the picture stays behind
+    image.save(out, kind, **options)
+    return out.getvalue()
