@@ -113,3 +113,15 @@ class Choice:
     left_out: tuple[LeftOut, ...] = ()
     held_because: str = ""
     notes: tuple[str, ...] = ()  # e.g. "no readership: its weight went to the other terms"
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """What earlier editions held, and what may be offered as "related".
+
+    `used` has one (edition's name, URL, title of the story) for every article of every story in the last editions;
+    `articles` are earlier articles, in any order.
+    """
+
+    used: tuple[tuple[str, str, str], ...] = ()
+    articles: tuple[Candidate, ...] = ()
