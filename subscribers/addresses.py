@@ -1,0 +1,65 @@
+"""What counts as an address that mail can be sent to, in one place; no error text ever holds the address."""
+
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+
+class AddressError(Exception):
+    """The text is no address that we can mail; the message says which part is wrong, never the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address as mail goes to it: the local part as typed, the domain as an A-label (RFC 5890)."""
+
+    local: str
+    domain: str
+
+    @property
+    def mailbox(self) -> str:
+        """The address in ASCII, ready for a To header and for RCPT TO."""
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def canonical(self) -> str:
+        """What look-ups compare: mail systems that tell Ada from ada are not worth two people in the roll."""
+        return f"{self.local.casefold()}@{self.domain}"
+
+    def __repr__(self) -> str:
+        return "Address(…)"
+
+
+def read_address(text: str, *, where: str = "") -> Address:
+    """Read an address as a person typed it.
+
+    Args:
+        text: the address alone, without a display name.
+        where: words that tell which one it was ("row 3"), put before the error's message.
+
+    Raises:
+        AddressError: it is no address, or its local part is not ASCII (RFC 6531 mail is refused by too many).
+    """
+    typed = text.strip()
+    try:
+        # No look-up in the DNS: it would tell strangers whom we are about to mail, and fail with the network.
+        found = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError:
+        prefix = f"{where}: " if where else ""
+        raise AddressError(prefix + _fault(typed)) from None  # the cause quotes the address
+    return Address(found.local_part, (found.ascii_domain or found.domain).lower())
+
+
+def _fault(typed: str) -> str:
+    local, at, domain = typed.rpartition("@")
+    if not at:
+        return "there is no @, so it is no e-mail address"
+    if not local or not domain:
+        return f"nothing stands {'before' if domain else 'after'} the @"
+    if not local.isascii():
+        return "the part before the @ has letters beyond ASCII, which too many mail servers refuse"
+    try:
+        validate_email(f"x@{domain}", check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError:
+        return "the part after the @ is no domain"
+    return "the part before the @ cannot be used: write the bare address, without a name or quotes"

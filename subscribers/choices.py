@@ -1,0 +1,84 @@
+"""What a reader chose: sections left out, text only, a pause."""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Self
+
+from sqlalchemy.orm import Session
+
+from subscribers import ledger
+from subscribers.db import ConsentKind
+
+_SECTION = re.compile(r"[a-z][a-z0-9-]{0,38}")
+_FIELDS = frozenset({"omit", "text_only", "pause_until"})
+
+
+class ChoicesError(Exception):
+    """The choices make no sense; the message names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A reader's choices. `omit` holds section keys; mail rests while today is before `pause_until`."""
+
+    omit: frozenset[str] = frozenset()
+    text_only: bool = False
+    pause_until: date | None = None
+
+    def paused(self, today: date) -> bool:
+        """Say whether mail rests on `today`, a day in the publication's zone."""
+        return self.pause_until is not None and today < self.pause_until
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that is stored; what is not chosen is left out."""
+        said: dict[str, Any] = {}
+        if self.omit:
+            said["omit"] = sorted(self.omit)
+        if self.text_only:
+            said["text_only"] = True
+        if self.pause_until:
+            said["pause_until"] = self.pause_until.isoformat()
+        return said
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Self:
+        """Read the stored form, or what a page sent.
+
+        Raises:
+            ChoicesError: a field is unknown or has a wrong value.
+        """
+        if unknown := sorted(said.keys() - _FIELDS):
+            raise ChoicesError(f"{unknown[0]!r}: no such choice")
+        omit, text_only = said.get("omit", []), said.get("text_only", False)
+        if not isinstance(omit, list) or not all(isinstance(k, str) and _SECTION.fullmatch(k) for k in omit):
+            raise ChoicesError("omit: not a list of section keys")
+        if not isinstance(text_only, bool):
+            raise ChoicesError("text_only: neither true nor false")
+        return cls(frozenset(omit), text_only, _day(said.get("pause_until")))
+
+
+def _day(text: Any) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ChoicesError("pause_until: not a date such as 2026-12-24") from None
+
+
+def change_choices(session: Session, number: int, choices: Choices, now: datetime) -> bool:
+    """Store a reader's choices, with an event that says what changed; give False where nothing did.
+
+    Raises:
+        LookupError: there is no such person.
+    """
+    person = ledger.hold(session, number)
+    if person is None:
+        raise LookupError(f"person {number} is not there")
+    before, after = person.choices, choices.as_json()
+    if before == after:
+        return False
+    person.choices = after
+    ledger.append(session, person, ConsentKind.CHOICES_CHANGED, {"before": before, "after": after}, now)
+    return True

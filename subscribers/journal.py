@@ -1,0 +1,140 @@
+"""`left.log`: every departure, outside the database, synced before it is answered.
+
+A restored copy of the database does not know who left since; this file does. One JSON line a departure: a
+keyed hash of the look-up (no address, no number), the time, the kind, and a hash over the line before it.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from subscribers.vault import Keys
+
+Kind = Literal["left", "complained", "erased"]
+
+
+class JournalError(Exception):
+    """The journal is damaged; the message names the file and the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """One line: who (a keyed hash), by which look-up key that was made, when and how."""
+
+    who: str
+    lookup_key: str
+    key_id: str
+    kind: str
+    at: datetime
+
+
+class Journal:
+    """The journal of one installation; it may be shared between threads and processes."""
+
+    def __init__(self, path: Path, keys: Keys) -> None:
+        self.path = path
+        self._keys = keys
+
+    def who(self, lookup: str, key_id: str | None = None) -> str:
+        """Give the hash that stands for a person's look-up in this file."""
+        key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
+        return hmac.digest(key.secret, b"left\0" + lookup.encode(), "sha256").hex()
+
+    def append(self, lookup: str, lookup_key: str, *, kind: Kind, at: datetime) -> None:
+        """Write one departure; when this returns it is on the disk.
+
+        Raises:
+            OSError: it could not be written: then the departure must not be answered as done.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = not self.path.exists()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the chain needs one writer at a time; closing the file unlocks
+            said = {
+                "at": at.astimezone(UTC).isoformat(timespec="milliseconds"),
+                "key": self._keys.current("suppression").id,
+                "kind": kind,
+                "lookup_key": lookup_key,
+                "who": self.who(lookup),
+            }
+            _cut_a_torn_line(file)
+            file.write(_line(said, _last_hash(file)))
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            _sync_folder(self.path.parent)
+
+    def read(self) -> Iterator[Departure]:
+        """Give every departure, the oldest first; a torn last line was never answered and is passed over.
+
+        Raises:
+            JournalError: a line does not follow from the one before it.
+        """
+        if not self.path.exists():
+            return
+        previous = ""
+        for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True), start=1):
+            if not line.endswith(b"\n"):
+                return
+            said = _parse(line)
+            if said is None or said.pop("hash", None) != _hash(said, previous):
+                raise JournalError(f"{self.path}: line {number} was changed, or one before it is missing")
+            previous = _hash(said, previous)
+            yield Departure(
+                said["who"], said["lookup_key"], said["key"], said["kind"], datetime.fromisoformat(said["at"])
+            )
+
+
+def _line(said: dict[str, Any], previous: str) -> bytes:
+    return json.dumps(said | {"hash": _hash(said, previous)}, sort_keys=True).encode() + b"\n"
+
+
+def _hash(said: dict[str, Any], previous: str) -> str:
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _tail(file: IO[bytes]) -> bytes:
+    """Read the last lines: a line has less than 400 bytes."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 1000))
+    return file.read()
+
+
+def _cut_a_torn_line(file: IO[bytes]) -> None:
+    """Drop what a crash left behind the last line break: nobody was told that it was done."""
+    tail = _tail(file)
+    if tail and not tail.endswith(b"\n"):
+        file.seek(0, os.SEEK_END)
+        file.truncate(file.tell() - len(tail) + tail.rfind(b"\n") + 1)
+
+
+def _last_hash(file: IO[bytes]) -> str:
+    lines = _tail(file).splitlines()
+    said = _parse(lines[-1]) if lines else None
+    file.seek(0, os.SEEK_END)
+    return str(said["hash"]) if said else ""
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

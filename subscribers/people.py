@@ -1,0 +1,38 @@
+"""Rows of people: found by a keyed hash of the address, made with the address sealed."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.addresses import Address
+from subscribers.db import Person, PersonState
+from subscribers.vault import Keys, domain_tag, lookup, seal
+
+
+def number_of(session: Session, keys: Keys, address: Address) -> int | None:
+    """Find the person behind an address, by whichever look-up key their row was made with."""
+    hashes = [lookup(keys, address, key_id=key.id) for key in keys.of("lookup")]
+    return session.scalar(select(Person.number).where(Person.lookup.in_(hashes)).limit(1))
+
+
+def create(session: Session, keys: Keys, address: Address, *, asked_at: datetime, asked_where: str) -> Person:
+    """Make a person who has asked and not yet consented; the ledger says what follows.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: somebody else added the address in this very moment.
+    """
+    person = Person(
+        lookup=lookup(keys, address),
+        lookup_key=keys.current("lookup").id,
+        domain_tag=domain_tag(keys, address),
+        state=PersonState.REQUESTED,
+        choices={},
+        chain_head="",
+        asked_at=asked_at,
+        asked_where=asked_where,
+    )
+    session.add(person)
+    session.flush()  # gives the number, which the ciphertext is bound to
+    person.ciphertext, person.key_id = seal(keys, address, person.number)
+    return person

@@ -1,0 +1,104 @@
+"""The roll: who may be mailed now."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from subscribers.choices import Choices
+from subscribers.db import Person, PersonState
+from subscribers.vault import Keys, open_
+
+_COLUMNS = (
+    Person.number,
+    Person.ciphertext,
+    Person.key_id,
+    Person.choices,
+    Person.asked_at,
+    Person.asked_where,
+    Person.domain_tag,
+)
+
+_NONE_MADE = Choices()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One person who may be mailed. The address stays sealed until `address` opens it, at handing over."""
+
+    number: int
+    sealed: tuple[bytes, str]
+    choices: Choices
+    asked_at: datetime
+    asked_where: str
+    domain_tag: str | None
+
+    def address(self, keys: Keys) -> str:
+        """Open the address.
+
+        Raises:
+            VaultError: it does not open.
+        """
+        return open_(keys, self.sealed, self.number)
+
+
+def stream(session: Session, *, after: int = 0, batch: int = 1000) -> Iterator[Reader]:
+    """Give everyone who may be mailed, in the order of their numbers, from the one that follows `after`.
+
+    Pages are cut by number, so that a page costs the same wherever it lies and memory stays flat. A page is
+    read when it is reached: somebody who left meanwhile is not in it.
+    """
+    while page := _page(session, after, batch):
+        yield from page
+        after = page[-1].number
+
+
+def _page(session: Session, after: int, batch: int) -> list[Reader]:
+    query = select(*_COLUMNS).where(_may_mail(), Person.number > after).order_by(Person.number).limit(batch)
+    return [_reader(row) for row in session.execute(query)]
+
+
+def readers(session: Session, numbers: Collection[int]) -> dict[int, Reader]:
+    """Give those of `numbers` (at most 1,000) who may be mailed now; the others are simply missing."""
+    query = select(*_COLUMNS).where(_may_mail(), Person.number.in_(numbers))
+    return {row.number: _reader(row) for row in session.execute(query)}
+
+
+def still(session: Session, numbers: Collection[int]) -> frozenset[int]:
+    """Give those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
+    return frozenset(session.scalars(select(Person.number).where(_may_mail(), Person.number.in_(numbers))))
+
+
+def may_mail(session: Session, number: int) -> bool:
+    """Say whether one person may be mailed at this moment."""
+    return number in still(session, (number,))
+
+
+def count(session: Session) -> int:
+    """Say how many may be mailed now."""
+    return session.scalar(select(func.count()).select_from(Person).where(_may_mail())) or 0
+
+
+def standings(session: Session) -> dict[PersonState, int]:
+    """Count people by where they stand; every state is there, also with nobody in it."""
+    counted = dict(session.execute(select(Person.state, func.count()).group_by(Person.state)).tuples().all())
+    return {state: counted.get(state, 0) for state in PersonState}
+
+
+def _may_mail() -> ColumnElement[bool]:
+    """The one rule. Whoever is suppressed has that as their state: `suppression.suppress` sees to it."""
+    return Person.state == PersonState.SUBSCRIBED
+
+
+def _reader(row: Any) -> Reader:
+    return Reader(
+        number=row.number,
+        sealed=(row.ciphertext, row.key_id),
+        choices=Choices.from_json(row.choices) if row.choices else _NONE_MADE,
+        asked_at=row.asked_at,
+        asked_where=row.asked_where,
+        domain_tag=row.domain_tag,
+    )
