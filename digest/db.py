@@ -190,6 +190,8 @@ class Edition(Base):
     approval: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     approved_by: Mapped[str | None] = mapped_column(String(200))
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the list of readers is fixed from here on
+    planned: Mapped[int | None]  # how many deliveries were planned: the books are held against it
     sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 

@@ -56,6 +56,8 @@ def upgrade() -> None:
         sa.Column("approval", sa.JSON(), nullable=True),
         sa.Column("approved_by", sa.String(length=200), nullable=True),
         sa.Column("approved_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("planned_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("planned", sa.Integer(), nullable=True),
         sa.Column("sent_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_edition")),
         sa.UniqueConstraint("name", name=op.f("uq_edition_name")),
