@@ -4,7 +4,7 @@ What a visit means is decided by `next_try` and `judge`, which know only what th
 and `note_bad` write it down.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -47,15 +47,17 @@ class Good:
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A visit that did not work: what that makes of the source, why, and the wait asked for in seconds.
-
-    `address` says that nothing is at the address that was tried, so that one learnt earlier is worth forgetting.
-    """
+    """A visit that did not work: what that makes of the source, why, and the wait asked for in seconds."""
 
     health: Health
     message: str
     retry_after: float = 0
-    address: bool = False
+    status: int | None = None  # of the answer, if there was one
+
+    @property
+    def absent(self) -> bool:
+        """Whether the site says that nothing is at the address."""
+        return self.status in {404, 410}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,7 @@ def judge(error: FetchError) -> Bad:
         health = Health.REFUSING
     else:
         health = Health.FAILING
-    absent = error.reason in {Reason.GONE, Reason.MISSING, Reason.BAD_URL}
-    return Bad(health, error.message, error.retry_after or 0, address=absent)
+    return Bad(health, error.message, error.retry_after or 0, error.status)
 
 
 def next_try(seen: Good | Bad, failures: int, now: datetime, luck: float) -> datetime | None:
@@ -147,15 +148,14 @@ def note_good(source: Source, seen: Good, now: datetime, luck: float) -> None:
 
 def note_bad(source: Source, seen: Bad, now: datetime, luck: float) -> None:
     """Write down a visit that did not work. What was learnt about the address is forgotten with a 404 or 410."""
-    health = seen.health
-    if seen.address and source.moved_to:
+    if seen.absent and source.moved_to:
         source.moved_to = source.etag = source.last_modified = None
-        health = Health.FAILING  # the address of the settings may still answer
-    source.health, source.message = health, seen.message
+        seen = replace(seen, health=Health.FAILING)  # the address of the settings may still answer
+    source.health, source.message = seen.health, seen.message
     source.failures += 1
     source.failing_since = source.failing_since or now
     source.tried_at = now
-    source.next_try_at = next_try(Bad(health, seen.message, seen.retry_after), source.failures, now, luck)
+    source.next_try_at = next_try(seen, source.failures, now, luck)
 
 
 def troubled(session: Session, now: datetime) -> list[Trouble]:

@@ -1,0 +1,193 @@
+"""One visit to one source: what is there, or why nothing is. No database, any thread.
+
+The kind of a source is told by what came back. A site's page leads to the best feed that it names, once; a
+paged answer is followed as far back as a digest can need.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from digest.collect import parsers
+from digest.collect.answers import BadPacking, TooBig, unpack
+from digest.collect.fetched import Fetched, FetchError, Getter
+from digest.collect.items import Feed, Kind, ParseError, Reading, Rejected
+from digest.collect.sources import Bad, Good, judge
+from digest.db import Health
+
+ACCEPT = (
+    "application/rss+xml, application/atom+xml, application/feed+json, application/json;q=0.9, "
+    "text/calendar;q=0.9, application/xml;q=0.9, text/html;q=0.8, */*;q=0.5"
+)
+MOST_PAGES = 10
+FAR_BACK = timedelta(days=21)  # a page whose items are all older has no older page worth reading
+MOST_FEEDS = 3  # feeds of a page that are tried
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A source to visit: `url` is its address in the settings, `address` where it is asked for now."""
+
+    id: int
+    name: str
+    url: str
+    address: str
+    kind: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """What a visit gave. `reading` is None where it failed, and where nothing has changed since the last.
+
+    `note` says what was left out of a visit that otherwise worked.
+    """
+
+    seen: Good | Bad
+    reading: Reading | None = None
+    not_modified: bool = False
+    note: str = ""
+
+
+def visit(getter: Getter, target: Target, now: datetime) -> Visited:
+    """Get and read a source. What the world may do wrong comes back as a value."""
+    try:
+        return _visit(getter, target, now)
+    except FetchError as error:
+        return Visited(judge(error))
+    except ParseError as error:
+        return Visited(Bad(Health.FAILING, str(error)))
+
+
+def read_file(path: Path, most: int, now: datetime) -> Visited:
+    """Read a file of this machine as a source of its own; one that ends in .gz is unpacked.
+
+    `most` bounds what is read, in bytes after unpacking.
+    """
+    try:
+        with path.open("rb") as stream:
+            packing = "gzip" if path.suffix == ".gz" else ""
+            body = unpack(iter(lambda: stream.read(65_536), b""), packing, most)
+        reading = parsers.read(body, url=path.resolve().as_uri(), now=now)
+    except OSError as error:
+        return Visited(Bad(Health.FAILING, f"cannot be read: {error.strerror}"))
+    except TooBig:
+        message = f"over {most:,} bytes; raise limits.fetch_bytes in digest.toml if it is meant"
+        return Visited(Bad(Health.FAILING, message))
+    except (BadPacking, ParseError) as error:
+        return Visited(Bad(Health.FAILING, str(error)))
+    if reading.kind is Kind.OPML:
+        return Visited(Bad(Health.FAILING, _IS_OPML))
+    return Visited(Good(reading.kind), reading)
+
+
+def best_first(feeds: tuple[Feed, ...], page: str) -> list[Feed]:
+    """Put the feeds that a page names in the order in which they are worth trying.
+
+    WordPress REST before a feed, as it has pages, images and terms; feeds of comments last. Between equals the
+    shorter address: a site's own feed before one of its sections.
+    """
+    own = [feed for feed in dict.fromkeys(feeds) if feed.url != page]
+    return sorted(own, key=lambda feed: (_is_comments(feed), not _is_rest(feed), len(feed.url), feed.url))
+
+
+_IS_OPML = "it is a list of feeds (OPML): take its feeds in with 'digest sources import-opml'"
+_BARRED = "robots.txt asks us not to read this page; use a feed of the site, or ask its publisher"
+
+
+def _visit(getter: Getter, target: Target, now: datetime) -> Visited:
+    if target.kind == Kind.PAGE and not getter.may_read(target.address):
+        return Visited(Bad(Health.REFUSING, _BARRED))
+    answer = getter.get(target.address, etag=target.etag, last_modified=target.last_modified, accept=ACCEPT)
+    if answer.not_modified:
+        good = Good(
+            None,
+            etag=answer.etag or target.etag,
+            last_modified=answer.last_modified or target.last_modified,
+            moved_to=answer.moved_to,
+            every=answer.max_age or 0,
+        )
+        return Visited(good, not_modified=True)
+    reading = _read(answer, now)
+    moved_to = answer.moved_to
+    if reading.kind is Kind.PAGE and (found := _discover(getter, reading, answer.url, now)):
+        answer, reading = found
+        moved_to = answer.moved_to or answer.url
+    elif reading.kind is Kind.PAGE and not getter.may_read(answer.url):
+        return Visited(Bad(Health.REFUSING, _BARRED))
+    if reading.kind is Kind.OPML:
+        return Visited(Bad(Health.FAILING, _IS_OPML))
+    reading, note = _with_pages(getter, reading, now)
+    every = max(answer.max_age or 0, reading.every or 0)
+    return Visited(Good(reading.kind, answer.etag, answer.last_modified, moved_to, every), reading, note=note)
+
+
+def _read(answer: Fetched, now: datetime) -> Reading:
+    return parsers.read(
+        answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
+    )
+
+
+def _discover(getter: Getter, page: Reading, url: str, now: datetime) -> tuple[Fetched, Reading] | None:
+    """Follow the feeds that a page names, the best first, to the first that can be read.
+
+    Raises:
+        ParseError: the page names feeds, and none can be read.
+    """
+    reasons = []
+    for feed in best_first(page.feeds, url)[:MOST_FEEDS]:
+        try:
+            answer = getter.get(feed.url, accept=ACCEPT)
+            reading = _read(answer, now)
+        except (FetchError, ParseError) as error:
+            reasons.append(f"{feed.url}: {error.message if isinstance(error, FetchError) else error}")
+            continue
+        if reading.kind not in {Kind.PAGE, Kind.OPML}:
+            return answer, reading
+        reasons.append(f"{feed.url}: no feed is there")
+    if reasons:
+        raise ParseError(
+            f"it is a page, and none of the feeds that it names can be read: {'; '.join(reasons)}"
+        )
+    return None
+
+
+def _with_pages(getter: Getter, first: Reading, now: datetime) -> tuple[Reading, str]:
+    """Add the older pages of a paged answer; the note says where that ended too early."""
+    whole, page = first, first
+    try:
+        for number in range(2, MOST_PAGES + 1):
+            if page.next_url is None or not _recent(page, now):
+                return whole, ""
+            page = _read(getter.get(page.next_url, accept=ACCEPT), now)
+            if page.kind is not first.kind:
+                return whole, f"page {number} is of another kind ({page.kind})"
+            whole = _joined(whole, page)
+    except (FetchError, ParseError) as error:
+        return whole, f"older pages are missing: {error}"
+    return whole, f"only {MOST_PAGES} pages were read" if page.next_url and _recent(page, now) else ""
+
+
+def _joined(whole: Reading, page: Reading) -> Reading:
+    shifted = tuple(Rejected(whole.found + r.place, r.reason) for r in page.rejected)
+    return replace(whole, items=whole.items + page.items, rejected=whole.rejected + shifted)
+
+
+def _recent(page: Reading, now: datetime) -> bool:
+    dates = list(_dates(page))
+    return bool(page.items) and (not dates or max(dates) > now - FAR_BACK)
+
+
+def _dates(page: Reading) -> Iterator[datetime]:
+    return (moment for item in page.items if (moment := item.published or item.updated))
+
+
+def _is_comments(feed: Feed) -> bool:
+    return "comment" in f"{feed.title} {urlsplit(feed.url).path}".lower()
+
+
+def _is_rest(feed: Feed) -> bool:
+    return "/wp/v2/posts" in feed.url
