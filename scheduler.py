@@ -1,0 +1,214 @@
+"""When things happen: APScheduler ticks, a pure `due` decides, and a slot's row is the lock.
+
+APScheduler alone forgets what was missed while the process was down and runs 01:30 twice when the clock
+goes back. So it only ticks here. Each job looks at what the timetable owes (`digest.timetable.due`), takes
+the slot's row (unique, whatever the number of schedulers) and runs an idempotent step of `digest.weekly`.
+Releasing needs no slot: an approved edition whose time has come is its own work list, and sending it is
+resumable.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from digest import logs, weekly
+from digest.db import Database, Slot
+from digest.install import Install, InstallError, opened
+from digest.settings import SettingsError, load
+from digest.timetable import Due, Rule, due
+
+LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
+TICK = 5  # seconds between two looks at the timetable
+FIRST_LOOK = "first look"  # the slot row that remembers since when the timetable is followed
+
+log = structlog.get_logger("scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who takes slots: this process. The nonce tells it from an earlier one with the same number."""
+
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    nonce: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    def __str__(self) -> str:
+        """Write the name as it stands in the slot's row."""
+        return f"{self.host[:40]}/{self.pid}/{self.nonce}"
+
+    def knows_dead(self, other: str) -> bool:
+        """Say whether `other` was a process of this machine that is gone. Of other machines nobody can tell."""
+        host, pid, nonce = other.rsplit("/", 2)
+        if host != self.host[:40]:
+            return False
+        if int(pid) == self.pid:
+            return nonce != self.nonce
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+def timetable(install: Install) -> dict[str, tuple[Rule, ...]]:
+    """Give the jobs that have slots: collecting and drafting."""
+    schedule = install.settings.file.schedule
+    return {"collect": schedule.collect_rules, "draft": (schedule.draft_rule,)}
+
+
+def take(database: Database, owed: Due, owner: Owner, now: datetime) -> bool:
+    """Take a slot, or take it over from a process that died with it. False: somebody has it, or it is done."""
+    lease = now + LEASE
+    try:
+        with database.write() as session:
+            session.add(Slot(job=owed.job, at=owed.at, owner=str(owner), lease_until=lease))
+    except IntegrityError:
+        pass
+    else:
+        return True
+    with database.write() as session:
+        slot = session.scalars(select(Slot).where(Slot.job == owed.job, Slot.at == owed.at)).one()
+        if slot.done_at or not (slot.lease_until < now or owner.knows_dead(slot.owner)):
+            return False
+        mine = (
+            update(Slot)
+            .where(Slot.id == slot.id, Slot.owner == slot.owner, Slot.done_at.is_(None))
+            .values(owner=str(owner), lease_until=lease)
+        )
+        return session.connection().execute(mine).rowcount == 1
+
+
+def finish(database: Database, owed: Due, outcome: str, now: datetime) -> None:
+    """Mark a slot as done, with what came of it in words."""
+    with database.write() as session:
+        done = update(Slot).where(Slot.job == owed.job, Slot.at == owed.at).values(done_at=now, outcome=outcome)
+        session.execute(done)
+
+
+def followed_since(database: Database, now: datetime) -> datetime:
+    """Give the moment since which the timetable is followed: nothing is owed for the time before."""
+    query = select(Slot.at).where(Slot.job == FIRST_LOOK).order_by(Slot.at).limit(1)
+    with database.read() as session:
+        since = session.scalar(query)
+    if since is None:
+        with database.write() as session:
+            session.add(Slot(job=FIRST_LOOK, at=now, owner="-", lease_until=now, done_at=now))
+        return now
+    return since
+
+
+def owed(install: Install, job: str, now: datetime) -> tuple[Due, ...]:
+    """Ask the timetable what is owed of one job now."""
+    rules = {job: timetable(install)[job]}
+    with install.database.read() as session:
+        done = session.execute(select(Slot.job, Slot.at).where(Slot.job == job, Slot.done_at.is_not(None)))
+        taken = {Due(row.job, row.at) for row in done}
+    since = followed_since(install.database, now)
+    return due(now, rules, taken, zone=install.settings.file.publication.zone, since=since)
+
+
+def run_job(install: Install, job: str, owner: Owner, clock: Callable[[], datetime]) -> list[str]:
+    """Run what is owed of one job, slot by slot; what goes wrong is the slot's outcome, not the process's end."""
+    steps = {"collect": _collect, "draft": _draft}
+    outcomes = []
+    for slot in owed(install, job, clock()):
+        if take(install.database, slot, owner, clock()):
+            outcome = _guarded(job, lambda: steps[job](install, clock()))
+            finish(install.database, slot, outcome, clock())
+            log.info("slot done", job=job, at=slot.at.isoformat(), outcome=outcome)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _collect(install: Install, now: datetime) -> str:
+    reports = weekly.collect(install, now=now)
+    failed = [r for r in reports if r.error]
+    return f"{sum(r.new for r in reports)} new from {len(reports)} sources, {len(failed)} failed"
+
+
+def _draft(install: Install, now: datetime) -> str:
+    drafted = weekly.draft(install, now=now, actor="scheduler")
+    return f"{drafted.name}: {drafted.held_because or f'drafted from {drafted.articles} articles'}"
+
+
+def _guarded(job: str, step: Callable[[], str]) -> str:
+    try:
+        return step()
+    except Exception as exc:  # a job's surprise must end neither the scheduler nor the other jobs
+        log.exception("job failed", job=job)
+        return f"failed: {type(exc).__name__}"
+
+
+def release(install: Install, now: datetime) -> None:
+    """Send what is approved and due, and go on with what was cut short."""
+    _guarded("release", lambda: "; ".join(weekly.release(install, now=now)))
+
+
+class Clockwork:
+    """The running timetable. It lives as long as the process that serves or schedules."""
+
+    def __init__(self, install: Install, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._owner = Owner()
+        followed_since(install.database, clock())
+        for job in timetable(install):
+            self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]
+        self._every_tick("release", lambda: release(install, clock()))
+
+    def _every_tick(self, name: str, act: Callable[[], object]) -> None:
+        # coalesce and max_instances: a slow job delays its own next look and nothing else.
+        self._scheduler.add_job(
+            act, "interval", seconds=TICK, id=name, coalesce=True, max_instances=1, next_run_time=datetime.now(UTC)
+        )
+
+    def start(self) -> None:
+        """Begin to tick, in threads of its own."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Stop ticking and wait for the step that runs."""
+        self._scheduler.shutdown(wait=True)
+
+
+def main() -> None:
+    """Run the timetable alone, until SIGINT or SIGTERM (`hls-scheduler [digest.toml]`)."""
+    if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
+        sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nFollows the timetable of the settings until stopped.")
+    logs.configure()
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        settings = load(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
+        with opened(settings) as install:
+            _ = install.keys  # a missing key file is said now, not at the first release
+            clockwork = Clockwork(install)
+            clockwork.start()
+            log.info("following the timetable", **settings.file.schedule.model_dump())
+            stopping.wait()
+            clockwork.stop()
+    except (SettingsError, InstallError) as exc:
+        sys.exit(str(exc))
+
+
+if __name__ == "__main__":
+    main()

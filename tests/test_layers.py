@@ -13,12 +13,13 @@ LAYERS = (
     ("digest.cli",),
     ("scheduler",),
     ("digest.web",),
-    ("digest.weekly",),
+    ("digest.weekly", "digest.doctor"),
     ("digest.deliver",),
     ("digest.edition",),
     ("digest.select",),
     ("digest.collect",),
-    ("digest.db", "digest.settings", "digest.timetable", "digest.templating", "digest.migrations", "digest"),
+    ("digest.install",),
+    ("digest.db", "digest.settings", "digest.timetable", "digest.templating", "digest.logs", "digest.migrations", "digest"),
     ("subscribers",),
 )
 

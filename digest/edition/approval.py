@@ -30,7 +30,9 @@ def fingerprint(text: str) -> str:
 
 def fragments_of(session: Session, edition: Edition) -> tuple[Fragment, ...]:
     """Read an edition's fragments, in order of kind and position."""
-    query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.kind, Fragment.position)
+    query = (
+        select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.kind, Fragment.position)
+    )
     return tuple(session.scalars(query))
 
 
@@ -63,14 +65,26 @@ def _signature(keys: Keys, mark: str) -> str:
     return hmac.new(keys.current("session").secret, b"approval:" + mark.encode(), hashlib.sha256).hexdigest()
 
 
-def approve(session: Session, edition: Edition, mark: str, *, settings: Settings, keys: Keys, actor: str, now: datetime) -> None:
+def approve(
+    session: Session,
+    edition: Edition,
+    mark: str,
+    *,
+    settings: Settings,
+    keys: Keys,
+    actor: str,
+    now: datetime,
+) -> None:
     """Approve what `mark` names (at least its first seven digits), or say why not.
 
     Raises:
-        ApprovalError: the edition is no draft, or has changed since `mark` was shown.
+        ApprovalError: it is no draft, a newer one exists, or it has changed since `mark` was shown.
     """
     if edition.state != EditionState.DRAFT:
         raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
+    newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
+    if (name := session.scalar(newer)) is not None:
+        raise ApprovalError(f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one.")
     stated = statement(edition, fragments_of(session, edition), settings)
     stands = mark_of(stated)
     if len(mark) < 7 or not stands.startswith(mark.lower()):
@@ -107,7 +121,9 @@ def verify(session: Session, edition: Edition, *, settings: Settings, keys: Keys
     """
     approval = edition.approval
     if not approval:
-        raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
+        raise ApprovalError(
+            f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'."
+        )
     fragments = fragments_of(session, edition)
     stands = mark_of(statement(edition, fragments, settings))
     signed = hmac.compare_digest(_signature(keys, stands), str(approval["signature"]))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from digest.collect.fetch import Getter
+from digest.collect.fetched import Getter
 from digest.db import Article, Audit, Database, Edition, EditionState, Fragment, Source, Story
 from digest.edition.approval import fingerprint
 from digest.edition.arranging import Issue, arrange
@@ -70,7 +70,9 @@ def draft(database: Database, getter: Getter, settings: Settings, *, now: dateti
     with database.read() as session:
         plan = _plan(session, settings, now)
     file = settings.file
-    choice = choose(plan.candidates, select=file.select, sections=file.sections, now=now, previous=plan.previous)
+    choice = choose(
+        plan.candidates, select=file.select, sections=file.sections, now=now, previous=plan.previous
+    )
     pictures, warnings = cut_pictures(database, getter, settings, choice, now=now)
     content = arrange(choice, plan.issue, file, pictures)
     pieces = render(content, frame_of(settings), environment_of(settings))
@@ -78,7 +80,15 @@ def draft(database: Database, getter: Getter, settings: Settings, *, now: dateti
         edition = _store(session, plan, choice, content, now)
         _replace_stories(session, edition, choice)
         replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
-        session.add(Audit(at=now, actor=actor, act="draft", subject=edition.name, detail={"articles": len(plan.candidates)}))
+        session.add(
+            Audit(
+                at=now,
+                actor=actor,
+                act="draft",
+                subject=edition.name,
+                detail={"articles": len(plan.candidates)},
+            )
+        )
         return Drafted(
             name=edition.name,
             number=edition.number,
@@ -102,12 +112,16 @@ def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
             f"('digest approve {here.name} --void'), then draft again."
         )
     earlier = select(Edition).where(Edition.release_at < release_at)
-    last = session.scalar(earlier.where(Edition.state.in_(GOES_OUT)).order_by(Edition.cut_off.desc()).limit(1))
+    last = session.scalar(
+        earlier.where(Edition.state.in_(GOES_OUT)).order_by(Edition.cut_off.desc()).limit(1)
+    )
     spanned = window(now, last.cut_off if last else None, last.seen_through if last else None)
     taken = set(session.scalars(select(Edition.name)))
     number = here.number if here else _next_number(session, publication.first_number)
     return _Plan(
-        issue=Issue(here.name if here else edition_name(release_at, publication.zone, taken), number, release_at),
+        issue=Issue(
+            here.name if here else edition_name(release_at, publication.zone, taken), number, release_at
+        ),
         window=spanned,
         candidates=_candidates(session, spanned, now),
         previous=_previous(session, spanned, release_at, settings.file.select.repeat_editions),
@@ -133,7 +147,9 @@ def _candidates(session: Session, spanned: Window, now: datetime) -> tuple[Candi
         Article.dated_at > spanned.late_from,
         Article.dated_at <= spanned.cut_off,
     )
-    events = live.where(Source.section == "events", Article.starts_at > now, Article.starts_at <= now + EVENTS_AHEAD)
+    events = live.where(
+        Source.section == "events", Article.starts_at > now, Article.starts_at <= now + EVENTS_AHEAD
+    )
     chances = live.where(
         Source.section == "opportunities",
         Article.dated_at <= spanned.cut_off,
@@ -241,7 +257,9 @@ def _replace_stories(session: Session, edition: Edition, choice: Choice) -> None
         session.add(_story(edition, out.scored, section=None, position=position, reason=out.reason))
 
 
-def _story(edition: Edition, scored: Scored, *, section: str | None, position: int, reason: str = "") -> Story:
+def _story(
+    edition: Edition, scored: Scored, *, section: str | None, position: int, reason: str = ""
+) -> Story:
     return Story(
         edition_id=edition.id,
         section=section,
@@ -261,6 +279,11 @@ def replace_fragments(session: Session, edition: Edition, pieces: Iterable[tuple
     for position, (kind, name, body) in enumerate(pieces):
         session.add(
             Fragment(
-                edition_id=edition.id, kind=kind, name=name, position=position, body=body, hash=fingerprint(body)
+                edition_id=edition.id,
+                kind=kind,
+                name=name,
+                position=position,
+                body=body,
+                hash=fingerprint(body),
             )
         )

@@ -27,7 +27,9 @@ def subject(examined: Examined) -> Iterator[Finding]:
     if line and second.casefold().startswith(line.casefold()):
         yield warning("subject", "The preheader repeats the subject.")
     if len(second) > PREHEADER_MOST:
-        yield warning("subject", f"The preheader has {len(second)} characters; inboxes show {PREHEADER_MOST}.")
+        yield warning(
+            "subject", f"The preheader has {len(second)} characters; inboxes show {PREHEADER_MOST}."
+        )
 
 
 @rule("headlines", "No headline is so long that a phone shows a wall of bold text.")
@@ -36,7 +38,11 @@ def headlines(examined: Examined) -> Iterator[Finding]:
     for section in examined.content.sections:
         for entry in section.entries:
             if len(entry.headline) > HEADLINE_MOST:
-                yield warning("headlines", f"“{entry.headline[:60]}…” has {len(entry.headline)} characters.", section.title)
+                yield warning(
+                    "headlines",
+                    f"“{entry.headline[:60]}…” has {len(entry.headline)} characters.",
+                    section.title,
+                )
 
 
 @rule("sections", "No section is empty or fuller than the settings allow, and Featured is there.")
@@ -48,7 +54,9 @@ def sections(examined: Examined) -> Iterator[Finding]:
             yield error("sections", "The section is empty.", section.title)
         most = limits.get(section.key)
         if most is not None and len(section.entries) > most:
-            yield warning("sections", f"{len(section.entries)} entries; the settings allow {most}.", section.title)
+            yield warning(
+                "sections", f"{len(section.entries)} entries; the settings allow {most}.", section.title
+            )
     if not any(s.kind == "featured" and s.entries for s in examined.content.sections):
         yield error("sections", "Nothing is featured: the edition has no lead.")
 

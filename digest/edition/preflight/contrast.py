@@ -46,7 +46,10 @@ def ratio(ink: str, paper: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@rule("contrast", "Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme.")
+@rule(
+    "contrast",
+    "Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme.",
+)
 def contrast(examined: Examined) -> Iterator[Finding]:
     """Walk the tree once a scheme; each pair of colours is reported once."""
     for scheme, overrides in (("light", {}), ("dark", dark_rules(examined))):

@@ -9,16 +9,25 @@ HEAVY = 200 * 1024  # bytes
 SHOWN = ("image/jpeg", "image/png", "image/gif")  # what Outlook's Word engine shows
 
 
-@rule("images-ours", "Every picture comes from /media/ of this installation: nobody else sees a reader open the mail.")
+@rule(
+    "images-ours",
+    "Every picture comes from /media/ of this installation: nobody else sees a reader open the mail.",
+)
 def ours(examined: Examined) -> Iterator[Finding]:
     """Compare each source with our own address."""
     for image in examined.tree.iter("img"):
         source = str(image.get("src") or "")
         if not source.startswith(f"{examined.base}/media/"):
-            yield error("images-ours", f"{source or 'A picture without a source'} is not under {examined.base}/media/.")
+            yield error(
+                "images-ours",
+                f"{source or 'A picture without a source'} is not under {examined.base}/media/.",
+            )
 
 
-@rule("images-described", "Every picture has an alt text (empty for decoration), and the lead's says what is seen.")
+@rule(
+    "images-described",
+    "Every picture has an alt text (empty for decoration), and the lead's says what is seen.",
+)
 def described(examined: Examined) -> Iterator[Finding]:
     """Look at alt texts."""
     for image in examined.tree.iter("img"):
@@ -28,10 +37,15 @@ def described(examined: Examined) -> Iterator[Finding]:
         if section.kind == "featured" and section.entries:
             lead = section.entries[0]
             if lead.picture and not lead.picture.alt.strip():
-                yield warning("images-described", f"The picture of “{lead.headline}” has no description.", section.title)
+                yield warning(
+                    "images-described", f"The picture of “{lead.headline}” has no description.", section.title
+                )
 
 
-@rule("images-sized", "Every picture says its width and height, so that nothing jumps and Outlook keeps the layout.")
+@rule(
+    "images-sized",
+    "Every picture says its width and height, so that nothing jumps and Outlook keeps the layout.",
+)
 def sized(examined: Examined) -> Iterator[Finding]:
     """Look at the width and height attributes."""
     for image in examined.tree.iter("img"):

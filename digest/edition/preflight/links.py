@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from digest.collect.fetch import FetchError
+from digest.collect.fetched import FetchError
 from digest.edition.preflight.rules import Examined, Finding, error, rule, warning
 
 
@@ -17,7 +17,9 @@ def links(examined: Examined) -> Iterator[Finding]:
         if not parts.scheme:
             yield error("links", f"{address or 'An empty link'} is relative: it leads nowhere from a mail.")
         elif parts.scheme == "http":
-            yield warning("links", f"{address} is plain http: who carries the mail's reader there can read along.")
+            yield warning(
+                "links", f"{address} is plain http: who carries the mail's reader there can read along."
+            )
         elif parts.scheme not in {"https", "mailto"} or (parts.scheme == "https" and not parts.hostname):
             yield error("links", f"{address} is no web or mail address.")
 

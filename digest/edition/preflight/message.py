@@ -8,7 +8,9 @@ from email.message import Message
 from digest.edition import marks
 from digest.edition.preflight.rules import Examined, Finding, error, rule, warning
 
-CLIP = 102 * 1024  # Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all
+CLIP = (
+    102 * 1024
+)  # Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all
 CLIP_SOON = 80 * 1024
 ONCE = (
     *("from", "date", "message-id", "to", "subject", "reply-to", "sender", "mime-version"),
@@ -23,7 +25,9 @@ def size(examined: Examined) -> Iterator[Finding]:
     """Count the decoded HTML, as Gmail does."""
     octets = len(examined.html.encode())
     if octets > CLIP:
-        yield error("size", f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories.")
+        yield error(
+            "size", f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories."
+        )
     elif octets > CLIP_SOON:
         yield warning("size", f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
 
@@ -70,10 +74,15 @@ def _quoted_printable(part: Message) -> Iterator[Finding]:
         return
     lines = str(part.get_payload()).split("\n")
     if max(len(line.rstrip("\r")) for line in lines) > 76:
-        yield error("syntax", f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, 6.7).")
+        yield error(
+            "syntax", f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, 6.7)."
+        )
 
 
-@rule("one-click", "The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts.")
+@rule(
+    "one-click",
+    "The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts.",
+)
 def one_click(examined: Examined) -> Iterator[Finding]:
     """Ask for one https address, the fixed POST value, and the link in both parts."""
     value = str(examined.parsed.get("List-Unsubscribe", ""))
@@ -87,7 +96,9 @@ def one_click(examined: Examined) -> Iterator[Finding]:
             f"List-Unsubscribe is {len(value)} characters long: SendGrid garbles it from 78 on. Use a shorter host.",
         )
     if examined.parsed.get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click":
-        yield error("one-click", "List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1).")
+        yield error(
+            "one-click", "List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1)."
+        )
     for kind, body in (("HTML", examined.html), ("text", examined.text)):
         if addresses[0] not in body:
             yield error("one-click", f"The {kind} part does not hold the unsubscribe link.")
@@ -98,7 +109,9 @@ def parts(examined: Examined) -> Iterator[Finding]:
     """Look at the order of the two parts."""
     kinds = [p.get_content_type() for p in examined.parsed.walk() if not p.is_multipart()]
     if examined.parsed.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
-        yield error("parts", f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right.")
+        yield error(
+            "parts", f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right."
+        )
 
 
 @rule("parity", "Text and HTML say the same: every headline and every story's link stands in both.")
@@ -121,7 +134,11 @@ def _squeezed(text: str) -> str:
 @rule("placeholders", "Nothing is left unfilled: no template braces, no personal mark.")
 def placeholders(examined: Examined) -> Iterator[Finding]:
     """Look for braces and marks in the subject and in both parts."""
-    for where, body in (("subject", examined.content.subject), ("HTML", examined.html), ("text", examined.text)):
+    for where, body in (
+        ("subject", examined.content.subject),
+        ("HTML", examined.html),
+        ("text", examined.text),
+    ):
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b", *marks.ALL):
             if sign in body:
                 yield error("placeholders", f"{sign} was left in the {where}.")

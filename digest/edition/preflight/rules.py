@@ -12,7 +12,7 @@ from typing import cast
 import lxml.html
 from lxml.etree import _Element
 
-from digest.collect.fetch import Getter
+from digest.collect.fetched import Getter
 from digest.edition.content import Content
 from digest.settings import File
 
@@ -98,7 +98,9 @@ class Examined:
     @cached_property
     def links(self) -> tuple[str, ...]:
         """Every `href` of the HTML part, in order, each once."""
-        return tuple(dict.fromkeys(str(a.get("href") or "") for a in self.tree.iter("a") if "href" in a.attrib))
+        return tuple(
+            dict.fromkeys(str(a.get("href") or "") for a in self.tree.iter("a") if "href" in a.attrib)
+        )
 
 
 Look = Callable[[Examined], Iterator[Finding]]

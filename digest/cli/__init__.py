@@ -1,0 +1,65 @@
+"""The `digest` command: one group of the commands that stand beside this, and how their errors are said."""
+
+from typing import Any
+
+import click
+
+from digest import __version__, logs
+from digest.cli.collect import collect
+from digest.cli.context import desk_options
+from digest.cli.demo import demo
+from digest.cli.editions import approve, check, draft, send, show, status
+from digest.cli.service import doctor, init, serve
+from digest.cli.sources import sources
+from digest.cli.subscribers import subscribers
+from digest.deliver.transports import TransportError
+from digest.edition.approval import ApprovalError
+from digest.edition.drafting import DraftError
+from digest.install import InstallError
+from digest.weekly import UnknownEdition
+from subscribers.vault import KeyFileError
+
+# What a person can mend: said in one line, with exit code 2. Anything else is a fault of ours and shows itself.
+TOLD = (ApprovalError, DraftError, InstallError, KeyFileError, TransportError, UnknownEdition)
+
+
+class Telling(click.Group):
+    """A group whose commands' expected errors are messages, not tracebacks."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn an error that a person can mend into its message."""
+        try:
+            return super().invoke(ctx)
+        except TOLD as exc:
+            told = click.ClickException(str(exc.args[0] if exc.args else exc))
+            told.exit_code = 2
+            raise told from exc
+
+
+@click.group(
+    cls=Telling,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+The week:
+  digest collect && digest draft --explain
+  digest check current && digest serve        look at it, approve it
+  digest send current
+To see it all on made-up data first: digest demo""",
+)
+@click.version_option(__version__, prog_name="digest")
+@desk_options
+def digest() -> None:
+    """Make and send a weekly digest: collect articles, draft an edition, approve it, hand it over."""
+
+
+for command in (
+    *(init, demo, collect, sources, draft, show, check, approve, send, status),
+    *(subscribers, serve, doctor),
+):
+    digest.add_command(command)
+
+
+def main() -> None:
+    """Run the `digest` command."""
+    logs.configure()
+    digest()

@@ -1,0 +1,127 @@
+"""`digest demo`: the whole week on the bundled sample, into files, in one go and with the same bytes everywhere."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import click
+from pydantic import SecretStr
+from rich.console import Console
+from sqlalchemy import select
+
+from digest import weekly
+from digest.collect import visits
+from digest.collect.bundled import BundledFetcher
+from digest.collect.fetched import Getter
+from digest.collect.readership import import_readership
+from digest.db import Media
+from digest.edition.preflight import Level
+from digest.install import Install, clear_home, make_home, opened
+from digest.settings import Settings, load
+from subscribers import signup
+from subscribers.vault import Keys
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
+BASE = "https://news.example.org"
+SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
+MARKER = ".digest-demo"
+ACTOR = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Where the demo says what it does."""
+
+    console: Console
+
+    def step(self, what: str) -> None:
+        self.console.print(what, highlight=False, soft_wrap=True)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest demo                     the bundled sample week, into ./digest-demo
+  digest demo --live              the sources of the settings instead, this week
+  digest demo --to /tmp/look
+
+Exit codes: 0 all was written, 1 something stopped it (it says what)."""
+)
+@click.option("--live", is_flag=True, help="Collect the sources of digest.toml (else the shipped ones) from the world.")
+@click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("digest-demo"), show_default=True)
+def demo(live: bool, folder: Path) -> None:
+    """Run a whole week into .eml files: collect, draft, render, check, approve, hand over. Nobody is mailed."""
+    told = _Told(Console())
+    _make_room(folder)
+    settings = _settings(folder, live=live)
+    settings.key_file.write_text(Keys.fixed(SEED).to_json(), "utf-8")
+    settings.key_file.chmod(0o600)
+    now = datetime.now(UTC) if live else NOW
+    with opened(settings) as install:
+        getter = weekly.open_getter(install) if live else BundledFetcher(_sample())
+        with getter:
+            _run(install, getter, told, now)
+
+
+def _sample() -> Traversable:
+    return resources.files("digest").joinpath("sample")
+
+
+def _make_room(folder: Path) -> None:
+    """Start from an empty folder, and never clear one that a demo did not make."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise click.ClickException(f"{folder} is not empty and no demo made it. Give another with --to.")
+    clear_home(folder)
+    make_home(folder)
+    (folder / MARKER).write_text("made by 'digest demo'; the next demo clears this folder\n", "utf-8")
+
+
+def _settings(folder: Path, *, live: bool) -> Settings:
+    own = Path("digest.toml")
+    if live:
+        text = own.read_text("utf-8") if own.exists() else resources.files("digest").joinpath("shipped.toml").read_text("utf-8")
+    else:
+        text = _sample().joinpath("digest.toml").read_text("utf-8")
+        (folder / "readership.csv").write_text(_sample().joinpath("readership.csv").read_text("utf-8"), "utf-8")
+    file = folder / "digest.toml"
+    file.write_text(text, "utf-8")
+    return load(file, {}).model_copy(update={"home": folder, "base_url": BASE, "mail_url": SecretStr("outbox:")})
+
+
+def _run(install: Install, getter: Getter, told: _Told, now: datetime) -> None:
+    reports = visits.collect(install.database, getter, install.settings, now=now)
+    read = [r for r in reports if not r.error]
+    told.step(f"Collected {sum(r.new for r in reports)} articles from {len(read)} of {len(reports)} sources.")
+    if not read:
+        raise click.ClickException(f"No source could be reached. The first said: {reports[0].error if reports else 'there is none'}")
+    import_readership(install.database, getter, install.settings, now=now)
+    drafted = weekly.draft(install, now=now, actor=ACTOR, getter=getter)
+    told.step(f"Drafted {drafted.name}, No. {drafted.number}: {sum(map(len, drafted.choice.sections.values()))} stories.")
+    added = sum(1 for reader in _readers() if reader.add(install, now))
+    told.step(f"Added {added} sample readers, each with a consent event.")
+    _check(install, drafted.name, told)
+    mark = weekly.standing(install, drafted.name).mark
+    weekly.approve(install, drafted.name, mark, actor=ACTOR, now=now)
+    books = weekly.send(install, drafted.name, now=max(now, drafted.release_at))
+    told.step(f"Approved as {mark[:7]} and handed over: {books.accepted} messages, {books.skipped} skipped by choice.")
+    copy = _write_web_copy(install, drafted.name)
+    told.step("")
+    told.step(f"Mail:      {install.settings.outbox / 'edition'}/*.eml   (open one in any mail program)")
+    told.step(f"Web copy:  {copy}   (open it in a browser)")
+    told.step(f"Desk:      DIGEST_HOME={install.settings.home} digest --settings {install.settings.origin} serve --no-timetable")
+
+
+def _check(install: Install, name: str, told: _Told) -> None:
+    findings = weekly.preflight(install, name)
+    errors = [f for f in findings if f.level == Level.ERROR]
+    for f in findings:
+        told.step(f"  {f.level} {f.rule}: {f.message}")
+    if errors:
+        raise click.ClickException(f"{name} does not pass preflight: {len(errors)} error(s).")
+    told.step(f"Checked: no rule fails, {len(findings)} warning(s).")

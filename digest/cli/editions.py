@@ -1,0 +1,206 @@
+"""The commands that work on an edition: draft, show, check, approve, send, status."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from digest import weekly
+from digest.cli.context import MOMENT, Desk, pass_desk
+from digest.cli.explaining import explanation
+from digest.deliver.books import Books
+from digest.edition.preflight import RULES, Level
+
+EXIT_RULE = 1  # a rule of preflight fails, or an edition is held
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest draft                        the edition of the next release
+  digest draft --explain              with every score, and why what was left out was
+  digest draft --now 2026-11-19T17:30 as if it were that moment (publication's zone)
+
+Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
+)
+@click.option("--now", type=MOMENT, help="Draft as if it were this moment.")
+@click.option("--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was drafted as JSON.")
+@pass_desk
+def draft(desk: Desk, now: datetime | None, explain: bool, as_json: bool) -> None:
+    """Group, rank and arrange an edition from the articles of its window."""
+    install = desk.install
+    drafted = weekly.draft(install, now=desk.moment(now), actor=desk.actor)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "edition": drafted.name,
+                    "number": drafted.number,
+                    "state": drafted.state,
+                    "held_because": drafted.held_because,
+                    "release_at": drafted.release_at.isoformat(),
+                    "articles": drafted.articles,
+                    "sections": {key: len(placed) for key, placed in drafted.choice.sections.items()},
+                    "warnings": list(drafted.warnings),
+                }
+            )
+        )
+    else:
+        if explain:
+            click.echo(explanation(drafted.choice))
+        zone = install.settings.file.publication.zone
+        opens, closes = (m.astimezone(zone) for m in (drafted.window.opens, drafted.window.cut_off))
+        stories = sum(map(len, drafted.choice.sections.values()))
+        click.echo(
+            f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.articles} articles, "
+            f"{opens:%b %d %H:%M} to {closes:%b %d %H:%M %Z}."
+        )
+        for note in (*drafted.choice.notes, *drafted.warnings):
+            click.echo(f"  note: {note}")
+        if drafted.held_because:
+            click.echo(f"Held: {drafted.held_because}")
+        else:
+            click.echo(f"Next: digest check {drafted.name}, then look at it at the desk ('digest serve').")
+    if drafted.held_because:
+        raise SystemExit(EXIT_RULE)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest show current --as text
+  digest show 2026-W47 --as eml -o edition.eml"""
+)
+@click.argument("edition")
+@click.option("--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@pass_desk
+def show(desk: Desk, edition: str, form: str, output: Path | None) -> None:
+    """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
+    body = weekly.shown(desk.install, edition, form)
+    if output:
+        output.write_bytes(body)
+        click.echo(f"{output}: {len(body)} bytes")
+    else:
+        click.get_binary_stream("stdout").write(body)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest check current
+  digest check 2026-W47 --online      tries every link too
+  digest check --rules                what is checked
+
+Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use."""
+)
+@click.argument("edition", default="current")
+@click.option("--online", is_flag=True, help="Try every link.")
+@click.option("--rules", is_flag=True, help="List the rules and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@pass_desk
+def check(desk: Desk, edition: str, online: bool, rules: bool, as_json: bool) -> None:
+    """Run preflight on the final bytes of an EDITION."""
+    if rules:
+        for rule in RULES.values():
+            click.echo(f"{rule.name:18} {rule.says}")
+        return
+    findings = weekly.preflight(desk.install, edition, online=online)
+    errors = [f for f in findings if f.level == Level.ERROR]
+    if as_json:
+        click.echo(json.dumps([asdict(f) for f in findings]))
+    else:
+        for f in findings:
+            click.echo(f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}")
+        passed = len(RULES) - len({f.rule for f in findings})
+        click.echo(f"{passed} of {len(RULES)} rules pass; {len(errors)} error(s), {len(findings) - len(errors)} warning(s).")
+    if errors:
+        raise SystemExit(EXIT_RULE)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest approve 2026-W47              shows what would be approved, and its mark
+  digest approve 2026-W47 3fa9c21      approves it, if it is still that
+  digest approve 2026-W47 --void       takes the approval back"""
+)
+@click.argument("edition")
+@click.argument("mark", default="")
+@click.option("--void", is_flag=True, help="Take the approval back, so that the edition can change.")
+@pass_desk
+def approve(desk: Desk, edition: str, mark: str, void: bool) -> None:
+    """Approve an EDITION by its content MARK, the first seven digits at least."""
+    install = desk.install
+    if void:
+        click.echo(f"{weekly.void(install, edition, actor=desk.actor, now=desk.moment(None))} is a draft again.")
+    elif mark:
+        name = weekly.approve(install, edition, mark, actor=desk.actor, now=desk.moment(None))
+        click.echo(f"{name} is approved. Any change after this voids the approval.")
+    else:
+        standing = weekly.standing(install, edition)
+        click.echo(f"{standing.sentence}\nIts content mark is {standing.mark[:7]}. To approve exactly this:")
+        click.echo(f"  digest approve {standing.name} {standing.mark[:7]}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest send 2026-W47
+
+Sending can be interrupted at any moment and started again: nobody gets it twice. What a crash leaves in
+doubt is listed as uncertain. Exit codes: 0 nothing waits any more, 1 something still waits, 2 wrong use."""
+)
+@click.argument("edition")
+@click.option("--yes", is_flag=True, help="Do not ask before mail leaves for the world.")
+@pass_desk
+def send(desk: Desk, edition: str, yes: bool) -> None:
+    """Send an approved EDITION now, one message per person."""
+    install = desk.install
+    standing = weekly.standing(install, edition)
+    if not yes and not install.settings.mail_url.get_secret_value().startswith("outbox:"):
+        click.confirm(f"{standing.sentence} Send now?", abort=True)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), disable=not Console(stderr=True).is_terminal,
+    )
+    with bar:
+        task = bar.add_task(f"Sending {standing.name}", total=None)
+        books = weekly.send(
+            install, standing.name, now=desk.moment(None),
+            progress=lambda done, planned: bar.update(task, completed=done, total=planned),
+        )
+    click.echo(in_words(books))
+    if books.waiting:
+        raise SystemExit(EXIT_RULE)
+
+
+@click.command(epilog="\b\nExample:\n  digest status current")
+@click.argument("edition", default="current")
+@click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
+@pass_desk
+def status(desk: Desk, edition: str, as_json: bool) -> None:
+    """Show where an EDITION stands: its state and the books of its deliveries."""
+    standing = weekly.standing(desk.install, edition)
+    if as_json:
+        click.echo(json.dumps({"edition": standing.name, "state": standing.state, "mark": standing.mark} | asdict(standing.books)))
+        return
+    table = Table(show_header=False, box=None)
+    table.add_row("edition", f"{standing.name} (No. {standing.number})")
+    table.add_row("state", standing.state)
+    table.add_row("mark", standing.mark[:7])
+    table.add_row("release", standing.release)
+    table.add_row("deliveries", in_words(standing.books))
+    Console().print(table)
+
+
+def in_words(books: Books) -> str:
+    """Say the books in one sentence; zero counts are left out."""
+    counts = [(name.replace("_", " "), n) for name, n in asdict(books).items() if name != "planned" and n]
+    return f"{books.planned} planned" + "".join(f", {n} {name}" for name, n in counts) + "."

@@ -1,0 +1,83 @@
+"""The commands that set an installation up, look after it and serve it: init, doctor, serve."""
+
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from digest.cli.context import Desk, pass_desk
+from digest.doctor import examine
+from digest.install import make_home
+from digest.settings import FILE_NAME
+from digest.web.app import create_app
+from digest.web.serving import serve as serve_app
+from subscribers.vault import Keys
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest init
+  DIGEST_HOME=/srv/digest digest init"""
+)
+@click.option("--file", "target", type=click.Path(dir_okay=False, path_type=Path), default=Path(FILE_NAME), show_default=True)
+@pass_desk
+def init(desk: Desk, target: Path) -> None:
+    """Write a settings file, the keys and an empty database. What is there already is left as it is."""
+    if target.exists():
+        click.echo(f"{target}: there already, left as it is")
+    else:
+        target.write_text(resources.files("digest").joinpath("shipped.toml").read_text("utf-8"), "utf-8")
+        click.echo(f"{target}: written, with the sources of homeland-security news; change sender and publication first")
+    settings = desk.read_settings(target)
+    make_home(settings.home)
+    if settings.key_file.exists():
+        click.echo(f"{settings.key_file}: there already, left as it is")
+    else:
+        Keys.create(settings.key_file)
+        click.echo(f"{settings.key_file}: the keys were made")
+        click.echo("Without this file nobody, you included, can read an address again. Keep a copy of it apart from")
+        click.echo("the backups, printed or in a safe. Its recovery copy, one line:")
+        click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
+    with desk.open(settings):
+        click.echo(f"{settings.home}: the database is ready")
+    click.echo("Next: 'digest collect', 'digest draft', 'digest serve'.")
+
+
+@click.command(epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended.")
+@pass_desk
+def doctor(desk: Desk) -> None:
+    """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""
+    findings = examine(desk.install)
+    for finding in findings:
+        click.echo(f"{finding.level:7} {finding.what}")
+    if any(f.level == "error" for f in findings):
+        raise SystemExit(1)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest serve                        pages, desk and timetable on http://127.0.0.1:8025
+  digest serve --port 9000 --no-timetable"""
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--timetable/--no-timetable", default=True, help="Follow the timetable in this process too.")
+@pass_desk
+def serve(desk: Desk, host: str, port: int, timetable: bool) -> None:
+    """Serve pages and desk, and follow the timetable, until stopped. The desk answers on loopback only."""
+    from scheduler import Clockwork  # the one upward import: serving starts the timetable beside the pages
+
+    install = desk.install
+    app = create_app(install)
+    clockwork = Clockwork(install) if timetable else None
+    if clockwork:
+        clockwork.start()
+    serving = serve_app(app, host, port)
+    click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
+    try:
+        serving.run()
+    finally:
+        if clockwork:
+            clockwork.stop()

@@ -1,0 +1,82 @@
+"""What would go wrong, looked for before it does: each finding says what to do."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+from urllib.parse import urlsplit
+
+from sqlalchemy import func, select
+
+from digest.db import Source
+from digest.install import Install
+
+OUR_NAMES = ("digest", "subscribers", "scheduler")
+LITTLE_DISK = 1_000_000_000  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing looked at, and how it is."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+
+
+def examine(install: Install) -> list[Diagnosis]:
+    """Look at everything; nothing is changed."""
+    return [*_names(), *_keys(install), *_database(install), *_disk(install), *_sending(install)]
+
+
+def shared_names(owners: dict[str, list[str]]) -> list[str]:
+    """Name the import names of ours that another distribution owns too, given who owns which."""
+    return [name for name in OUR_NAMES if len(set(owners.get(name, ()))) > 1]
+
+
+def _names() -> Iterator[Diagnosis]:
+    owners = {name: list(found) for name, found in metadata.packages_distributions().items()}
+    shared = shared_names(owners)
+    for name in shared:
+        yield Diagnosis(
+            "error",
+            f"the import name {name} belongs to {' and '.join(sorted(set(owners[name])))}: "
+            "install hls-digest in an environment of its own (pipx, or a venv).",
+        )
+    if not shared:
+        yield Diagnosis("ok", "nobody else owns our import names")
+
+
+def _keys(install: Install) -> Iterator[Diagnosis]:
+    file = install.settings.key_file
+    if not file.exists():
+        yield Diagnosis("error", f"{file}: no key file. Run 'digest init'.")
+        return
+    _ = install.keys  # raises where it is unreadable or open to others
+    yield Diagnosis("ok", f"{file}: readable by you alone")
+
+
+def _database(install: Install) -> Iterator[Diagnosis]:
+    with install.database.read() as session:
+        sources = session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
+    named = len(install.settings.file.sources)
+    yield Diagnosis("ok", f"the database answers; {sources} sources in it")
+    if not named:
+        yield Diagnosis("error", "the settings name no source. Add one with 'digest sources add URL'.")
+
+
+def _disk(install: Install) -> Iterator[Diagnosis]:
+    free = shutil.disk_usage(install.settings.home).free
+    level: Literal["ok", "warning"] = "warning" if free < LITTLE_DISK else "ok"
+    yield Diagnosis(level, f"{install.settings.home}: {free // 1_000_000} MB free")
+
+
+def _sending(install: Install) -> Iterator[Diagnosis]:
+    settings = install.settings
+    scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
+    if scheme == "outbox":
+        yield Diagnosis("ok", f"mail goes to files in {settings.outbox}; nobody is mailed")
+    if not settings.file.sender.postal_address.strip():
+        yield Diagnosis("error", "sender.postal_address is empty: no edition can be approved without it.")
+    if scheme != "outbox" and urlsplit(settings.base).scheme != "https":
+        yield Diagnosis("error", f"DIGEST_BASE_URL is {settings.base}: mail to the world needs https links.")

@@ -1,0 +1,64 @@
+"""One installation, opened: its settings, its database, its keys. Every process starts here."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from digest.db import Database, migrate, open_database
+from digest.settings import Settings
+from subscribers.vault import Keys
+
+
+class InstallError(Exception):
+    """The installation cannot be opened; the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class Install:
+    """What every command and process works on. Keys are read only when something asks for them."""
+
+    settings: Settings
+    database: Database
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys of the key file.
+
+        Raises:
+            InstallError: there is no key file.
+        """
+        if not self.settings.key_file.exists():
+            raise InstallError(f"{self.settings.key_file}: no key file. Run 'digest init' first.")
+        return Keys.load(self.settings.key_file)
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Install]:
+    """Open an installation with its database at the newest schema, and close it at the end of the block."""
+    make_home(settings.home)
+    database = open_database(settings.database)
+    try:
+        migrate(database)
+        yield Install(settings, database)
+    finally:
+        database.close()
+
+
+def make_home(home: Path) -> None:
+    """Make the folder that holds everything, closed to other users.
+
+    Raises:
+        InstallError: it cannot be made.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise InstallError(f"{home}: cannot be made ({exc.strerror}). Set DIGEST_HOME to a folder of yours.") from exc
+
+
+def clear_home(home: Path) -> None:
+    """Remove a home folder with all that is in it (the demo starts anew each time)."""
+    shutil.rmtree(home, ignore_errors=True)

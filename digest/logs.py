@@ -1,0 +1,54 @@
+"""Logs: one event a line, key=value, and nothing that looks like an address, whoever wrote the line."""
+
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+# Wider than RFC 5321's grammar on purpose: a word around an @ is taken out, whether it is an address or not.
+_ADDRESS = re.compile(r"[^\s<>\"'=:,;()\[\]]+@[^\s<>\"'=,;()\[\]]+")
+REDACTED = "[address]"
+
+
+def redacted(value: Any) -> Any:
+    """Take whatever looks like an address out of a value, inside lists and tables too."""
+    if isinstance(value, str):
+        return _ADDRESS.sub(REDACTED, value)
+    if isinstance(value, dict):
+        return {key: redacted(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted(inner) for inner in value]
+    return value
+
+
+def without_addresses(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Redact every value of an event, tracebacks included: the last processor before it is written."""
+    return {key: redacted(value) for key, value in event.items()}
+
+
+class _Redacting(logging.Formatter):
+    """Formats what libraries log, without addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(redacted(super().format(record)))
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Send our events and the libraries' warnings to standard error. Called once, by a process's main."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            without_addresses,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

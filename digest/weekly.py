@@ -1,0 +1,235 @@
+"""The week as a few idempotent steps, that the command line, the desk and the scheduler all call.
+
+collect → draft → check → approve → release. Each opens what it needs and leaves the rest to its stage.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.collect import visits
+from digest.collect.fetch import Fetcher, agent_name
+from digest.collect.fetched import Getter
+from digest.collect.readership import import_readership
+from digest.db import Edition, EditionState, Media, Story
+from digest.deliver import sending
+from digest.deliver.personalising import specimen
+from digest.deliver.planning import plan
+from digest.deliver.transports import open_transport
+from digest.edition import approval, drafting
+from digest.edition.content import Content
+from digest.edition.preflight import Examined, Finding, Level, PictureFacts, Sent, check
+from digest.install import Install
+
+
+class UnknownEdition(LookupError):  # noqa: N818  (it reads as what it is: the name is unknown)
+    """No edition has that name; the message lists those that exist."""
+
+
+def open_getter(install: Install) -> Getter:
+    """Open the door to the world for content, under the limits of the settings."""
+    return Fetcher(install.settings.file.limits, agent_name(install.settings.file.publication.site))
+
+
+def edition_named(session: Session, name: str) -> Edition:
+    """Find an edition; `current` is the one that goes out next, or went out last.
+
+    Raises:
+        UnknownEdition: there is none of that name.
+    """
+    if name == "current":
+        edition = session.scalar(select(Edition).order_by(Edition.release_at.desc()).limit(1))
+    else:
+        edition = session.scalar(select(Edition).where(Edition.name == name))
+    if edition is None:
+        names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(5)).all()
+        there = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
+        raise UnknownEdition(f"No edition is called {name}. {there}")
+    return edition
+
+
+def collect(install: Install, *, now: datetime) -> list[visits.Report]:
+    """Visit every source that is due, then bring the readership in."""
+    with open_getter(install) as getter:
+        reports = visits.collect(install.database, getter, install.settings, now=now)
+        import_readership(install.database, getter, install.settings, now=now)
+    return reports
+
+
+def draft(install: Install, *, now: datetime, actor: str, getter: Getter | None = None) -> drafting.Drafted:
+    """Draft the next edition; `getter` is given by the demo, whose pictures are bundled."""
+    with getter or open_getter(install) as door:
+        return drafting.draft(install.database, door, install.settings, now=now, actor=actor)
+
+
+def examined(install: Install, session: Session, edition: Edition, getter: Getter | None = None) -> Examined:
+    """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before."""
+    content = Content.from_json(edition.content)
+    media = session.execute(select(Media.hash, Media.content_type, Media.size, Media.width, Media.height))
+    return Examined(
+        message=specimen(session, edition, install.settings),
+        content=content,
+        file=install.settings.file,
+        base=install.settings.base,
+        pictures={m.hash: PictureFacts(m.content_type, m.size, m.width, m.height) for m in media},
+        earlier=_earlier(session, edition, install.settings.file.select.repeat_editions),
+        held_because=edition.held_because,
+        getter=getter,
+    )
+
+
+def _earlier(session: Session, edition: Edition, editions: int) -> tuple[Sent, ...]:
+    recent = (
+        select(Edition)
+        .where(Edition.state.in_(drafting.GOES_OUT), Edition.release_at < edition.release_at)
+        .order_by(Edition.release_at.desc())
+        .limit(editions)
+    )
+    return tuple(
+        Sent(before.name, story.url, story.title)
+        for before in session.scalars(recent)
+        for story in session.scalars(select(Story).where(Story.edition_id == before.id, Story.section.is_not(None)))
+    )
+
+
+def preflight(install: Install, name: str, *, online: bool = False) -> tuple[Finding, ...]:
+    """Check an edition; `online` tries its links too.
+
+    Raises:
+        UnknownEdition: there is none of that name.
+    """
+    with install.database.read() as session:
+        edition = edition_named(session, name)
+        if not online:
+            return check(examined(install, session, edition))
+        facts = examined(install, session, edition, getter=open_getter(install))
+    with facts.getter or open_getter(install):
+        return check(facts)
+
+
+def approve(install: Install, name: str, mark: str, *, actor: str, now: datetime) -> str:
+    """Approve an edition by the content mark that was looked at; give its name.
+
+    Raises:
+        UnknownEdition: there is none of that name.
+        ApprovalError: it is no draft, changed since, or preflight finds errors.
+    """
+    errors = [f for f in preflight(install, name) if f.level == Level.ERROR]
+    if errors:
+        listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
+        raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
+    with install.database.write() as session:
+        edition = edition_named(session, name)
+        approval.approve(
+            session, edition, mark, settings=install.settings, keys=install.keys, actor=actor, now=now
+        )
+        return edition.name
+
+
+def void(install: Install, name: str, *, actor: str, now: datetime) -> str:
+    """Take an approval back; give the edition's name.
+
+    Raises:
+        UnknownEdition: there is none of that name.
+        ApprovalError: nothing is approved, or sending has begun.
+    """
+    with install.database.write() as session:
+        edition = edition_named(session, name)
+        approval.void(session, edition, actor=actor, now=now)
+        return edition.name
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an edition stands. `sentence` says to whom and when it goes, `mark` what it is."""
+
+    name: str
+    number: int
+    state: EditionState
+    mark: str
+    release: str
+    sentence: str
+    books: Books
+
+
+def standing(install: Install, name: str) -> Standing:
+    """Say where an edition stands.
+
+    Raises:
+        UnknownEdition: there is none of that name.
+    """
+    zone = install.settings.file.publication.zone
+    with install.database.read() as session:
+        edition = edition_named(session, name)
+        readers = roll.standings(session)[PersonState.SUBSCRIBED]
+        release = f"{edition.release_at.astimezone(zone):%A, %B %d, %Y, %H:%M %Z}"
+        return Standing(
+            name=edition.name,
+            number=edition.number,
+            state=edition.state,
+            mark=approval.current_mark(session, edition, install.settings),
+            release=release,
+            sentence=f"No. {edition.number} goes to {readers:,} readers on {release}.",
+            books=books(session, purpose_of(edition.name)),
+        )
+
+
+Form = Literal["html", "text", "eml", "json", "web"]
+
+
+def shown(install: Install, name: str, form: Form) -> bytes:
+    """Give an edition as readers get it (html, text, eml), as the archive shows it (web), or as data (json).
+
+    Raises:
+        UnknownEdition: there is none of that name.
+    """
+    with install.database.read() as session:
+        edition = edition_named(session, name)
+        if form == "eml":
+            return specimen(session, edition, install.settings)
+        if form == "json":
+            return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
+        return page(approval.fragments_of(session, edition), form).encode()
+
+
+def send(
+    install: Install, name: str, *, now: datetime, progress: Callable[[int, int], None] | None = None
+) -> Books:
+    """Plan an approved edition's deliveries, hand over what waits, and give the books.
+
+    It may be cut short at any moment and called again.
+
+    Raises:
+        UnknownEdition: there is none of that name.
+        ApprovalError: it is not approved, or not what was approved.
+        TransportError: the settings do not say how to send, or forbid it.
+    """
+    raise NotImplementedError
+
+
+MISSED = timedelta(hours=24)
+
+
+def release(install: Install, *, now: datetime) -> list[str]:
+    """Send every approved edition whose time has come, and go on with those cut short; say what came of each.
+
+    An edition whose release was missed by more than a day is left for a person to decide: after a long
+    downtime, or in a restored copy, late mail may be wrong mail.
+    """
+    with install.database.read() as session:
+        due = select(Edition).where(
+            (Edition.state == EditionState.SENDING)
+            | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now))
+        )
+        names = [e.name for e in session.scalars(due.order_by(Edition.release_at)) if not _missed(e, now)]
+    return [f"{name}: {send(install, name, now=now)}" for name in names]
+
+
+def _missed(edition: Edition, now: datetime) -> bool:
+    if edition.state == EditionState.SENDING or edition.approved_at is None:
+        return False
+    return now - max(edition.release_at, edition.approved_at) > MISSED

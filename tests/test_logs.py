@@ -1,0 +1,26 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digest.logs import REDACTED, redacted, without_addresses
+
+LOCAL = st.text("abcdefghijklmnopqrstuvwxyz0123456789.+-_", min_size=1, max_size=30)
+
+
+@given(LOCAL, LOCAL)
+def test_no_address_gets_into_a_line(local: str, domain: str) -> None:
+    address = f"{local}@{domain}.example"
+    event = {
+        "event": f"refused <{address}>",
+        "reply": f"550 5.1.1 {address}: no such user",
+        "nested": {"to": [address, ("x", f"mailto:{address}")]},
+        "exception": f"Traceback…\nValueError: '{address}'",
+    }
+    written = repr(without_addresses(None, "info", event))
+    assert address not in written
+    assert f"@{domain}" not in written
+    assert REDACTED in written
+
+
+def test_what_is_no_address_stays() -> None:
+    assert redacted("550 5.1.1 no such user") == "550 5.1.1 no such user"
+    assert redacted({"count": 3, "at": None}) == {"count": 3, "at": None}
