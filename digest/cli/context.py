@@ -14,6 +14,7 @@ import click
 from dateutil.parser import isoparse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from digest.collect.fetch import Fetcher, agent_name
 from digest.install import Install, InstallError, opened
 from digest.settings import Settings, SettingsError, load
 
@@ -61,6 +62,10 @@ class Desk:
     def install(self) -> Install:
         """The installation, its database at the newest schema; closed when the command ends."""
         return click.get_current_context().find_root().with_resource(self.open(self.settings))
+
+    def getter(self) -> Fetcher:
+        """Open the door to the world for content, under the limits of the settings and an honest name."""
+        return Fetcher(self.settings.file.limits, agent_name(self.settings.file.publication.site))
 
     def read_settings(self, file: Path | None) -> Settings:
         """Read a settings file and the environment.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from digest.collect import parsers
 from digest.collect.answers import BadPacking, TooBig, unpack
@@ -120,7 +120,7 @@ def _visit(getter: Getter, target: Target, now: datetime) -> Visited:
         return Visited(Bad(Health.REFUSING, _BARRED))
     if reading.kind is Kind.OPML:
         return Visited(Bad(Health.FAILING, _IS_OPML))
-    reading, note = _with_pages(getter, reading, now)
+    reading, note = _with_pages(getter, answer, reading, now)
     every = max(answer.max_age or 0, reading.every or 0)
     return Visited(Good(reading.kind, answer.etag, answer.last_modified, moved_to, every), reading, note=note)
 
@@ -155,20 +155,37 @@ def _discover(getter: Getter, page: Reading, url: str, now: datetime) -> tuple[F
     return None
 
 
-def _with_pages(getter: Getter, first: Reading, now: datetime) -> tuple[Reading, str]:
+def _with_pages(getter: Getter, answer: Fetched, first: Reading, now: datetime) -> tuple[Reading, str]:
     """Add the older pages of a paged answer; the note says where that ended too early."""
-    whole, page = first, first
-    try:
-        for number in range(2, MOST_PAGES + 1):
-            if page.next_url is None or not _recent(page, now):
-                return whole, ""
-            page = _read(getter.get(page.next_url, accept=ACCEPT), now)
-            if page.kind is not first.kind:
-                return whole, f"page {number} is of another kind ({page.kind})"
-            whole = _joined(whole, page)
-    except (FetchError, ParseError) as error:
-        return whole, f"older pages are missing: {error}"
-    return whole, f"only {MOST_PAGES} pages were read" if page.next_url and _recent(page, now) else ""
+    whole, page, url = first, first, answer.url
+    for number in range(2, MOST_PAGES + 2):
+        older = _older_page(page, url)
+        if older is None or not _recent(page, now):
+            return whole, ""
+        if number > MOST_PAGES:
+            break
+        try:
+            url, page = older, _read(getter.get(older, accept=ACCEPT), now)
+        except (FetchError, ParseError) as error:
+            # WordPress answers 400 to the page after its last.
+            ended = first.kind is Kind.WORDPRESS and isinstance(error, FetchError) and error.status == 400
+            return whole, "" if ended else f"older pages are missing: {error}"
+        if page.kind is not first.kind:
+            return whole, f"older pages are missing: page {number} is of another kind ({page.kind})"
+        whole = _joined(whole, page)
+    return whole, f"the first {MOST_PAGES} pages were read, there are more"
+
+
+def _older_page(page: Reading, url: str) -> str | None:
+    """Give the address of the next older page, as the document says; WordPress says it in no document."""
+    if page.next_url or page.kind is not Kind.WORDPRESS:
+        return page.next_url
+    parts = urlsplit(url)
+    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+    size, number = asked.get("per_page", "10"), asked.get("page", "1")  # the defaults of the REST API
+    if not (size.isdecimal() and number.isdecimal()) or page.found < int(size):
+        return None
+    return parts._replace(query=urlencode(asked | {"page": str(int(number) + 1)})).geturl()
 
 
 def _joined(whole: Reading, page: Reading) -> Reading:
