@@ -130,7 +130,7 @@ def test_localhost_is_refused_by_what_it_resolves_to() -> None:
 
 
 def test_one_closed_answer_among_good_ones_refuses_the_name() -> None:
-    guard = Guard([], lambda host, port: ["93.184.216.34", "10.0.0.7"])
+    guard = Guard([], lambda *_: ["93.184.216.34", "10.0.0.7"])
     with pytest.raises(RefusedAddress, match=r"feeds.example.org leads to 10.0.0.7.*private"):
         guard.addresses("feeds.example.org", 80, within=1)
 
@@ -145,7 +145,7 @@ def test_a_network_opened_by_name_is_reached_also_in_its_mapped_form() -> None:
 
 def test_the_order_of_the_resolver_is_kept_and_repeats_go() -> None:
     answers = ["2606:4700::1111", "8.8.8.8", "8.8.8.8"]
-    found = Guard([], lambda host, port: answers).addresses("a.example", 80, within=1)
+    found = Guard([], lambda *_: answers).addresses("a.example", 80, within=1)
     assert [str(address) for address in found] == ["2606:4700::1111", "8.8.8.8"]
 
 
@@ -156,9 +156,9 @@ def test_a_name_without_an_address_says_what_to_check() -> None:
     with pytest.raises(UnknownHost, match=r"nowhere.example has no address .*check the spelling"):
         Guard([], none).addresses("nowhere.example", 80, within=1)
     with pytest.raises(UnknownHost):
-        Guard([], lambda host, port: []).addresses("nowhere.example", 80, within=1)
+        Guard([], lambda *_: []).addresses("nowhere.example", 80, within=1)
     with pytest.raises(UnknownHost):
-        Guard([], lambda host, port: ["rubbish"]).addresses("nowhere.example", 80, within=1)
+        Guard([], lambda *_: ["rubbish"]).addresses("nowhere.example", 80, within=1)
 
 
 def test_a_resolver_that_never_answers_is_given_up() -> None:

@@ -125,8 +125,9 @@ class _Gzip:
         out = bytearray()
         while data and len(out) < room:
             if self._member.eof:
-                self._member, self._begun = zlib.decompressobj(_GZIP), False
                 data = data.lstrip(b"\0")  # padding, which gzip(1) ignores as well
+                if data:
+                    self._member = zlib.decompressobj(_GZIP)
                 continue
             self._begun = True
             try:

@@ -1,7 +1,6 @@
 """What may be asked for, and what an answer or a failure means: pure decisions, with words for the operator."""
 
 import re
-import ssl
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -11,6 +10,7 @@ import httpx
 from digest.collect.answers import BadPacking, TooBig, wait
 from digest.collect.fetched import FetchError, Reason
 from digest.collect.guard import RefusedAddress, UnknownHost
+from digest.collect.wire import NoSafeConnection
 
 LONGEST_URL = 4000  # characters
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -19,6 +19,7 @@ EXPECTED = (
     UnknownHost,
     TooBig,
     BadPacking,
+    NoSafeConnection,
     httpcore.TimeoutException,
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -44,7 +45,7 @@ def web_address(url: str) -> httpx.URL:
         raise FetchError(_shown(url), Reason.BAD_URL, f"no web address ({exc}); correct it") from exc
     if why := _unfit(read, host, url):
         raise FetchError(_shown(url), Reason.BAD_URL, why)
-    return read.copy_with(fragment=None)
+    return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" where there is none
 
 
 def _unfit(read: httpx.URL, host: str, url: str) -> str | None:
@@ -128,7 +129,7 @@ def meaning(exc: Exception, most: int, seconds: float) -> tuple[Reason, str]:
             found = Reason.BAD_ANSWER, f"{exc}; tell the publisher"
         case httpcore.TimeoutException():
             found = Reason.TIMEOUT, f"not done within {seconds:g} s; it is tried again later"
-        case httpcore.NetworkError() if isinstance(exc.__cause__, ssl.SSLError):
+        case NoSafeConnection():
             found = Reason.TLS, f"no safe connection ({exc}); the publisher's certificate needs mending"
         case httpcore.ConnectError():
             found = Reason.CONNECT, f"no connection ({exc}); it is tried again later"

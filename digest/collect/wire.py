@@ -19,6 +19,10 @@ from digest.collect.guard import Guard
 _ADDRESSES_TRIED = 4
 
 
+class NoSafeConnection(Exception):  # noqa: N818 -- the name of a reason
+    """The TLS handshake failed: a wrong certificate, an old protocol, or no TLS at all."""
+
+
 class Allowance:
     """The seconds that one fetch may spend on the network. Waiting for a turn at a host costs none.
 
@@ -63,6 +67,7 @@ def request(
 
     Raises:
         RefusedAddress, UnknownHost: see `guard`.
+        NoSafeConnection: no TLS with the name that was asked for.
         httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network's own.
     """
     backend = _GuardedBackend(guard, allowance)
@@ -136,7 +141,10 @@ class _BoundedStream(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         """Shake hands with the name, not the address, as `server_hostname`."""
         del timeout
-        stream = self._stream.start_tls(ssl_context, server_hostname, self._allowance.left())
+        try:
+            stream = self._stream.start_tls(ssl_context, server_hostname, self._allowance.left())
+        except httpcore.ConnectError as exc:
+            raise NoSafeConnection(str(exc)) from exc
         return _BoundedStream(stream, self._allowance)
 
     def get_extra_info(self, info: str) -> Any:
