@@ -3,6 +3,7 @@
 collect → draft → check → approve → release. Each opens what it needs and leaves the rest to its stage.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,12 +19,15 @@ from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
 from digest.deliver import sending
 from digest.deliver.personalising import specimen
-from digest.deliver.planning import plan
+from digest.deliver.planning import Books, books, plan, purpose_of
 from digest.deliver.transports import open_transport
 from digest.edition import approval, drafting
-from digest.edition.content import Content
+from digest.edition.content import Content, Piece
 from digest.edition.preflight import Examined, Finding, Level, PictureFacts, Sent, check
+from digest.edition.rendering import page
 from digest.install import Install
+from subscribers import roll
+from subscribers.db import PersonState
 
 
 class UnknownEdition(LookupError):  # noqa: N818  (it reads as what it is: the name is unknown)
@@ -178,6 +182,12 @@ def standing(install: Install, name: str) -> Standing:
         )
 
 
+def pieces_of(session: Session, edition: Edition) -> tuple[Piece, ...]:
+    """Give an edition's stored fragments as rendering gave them."""
+    stored = sorted(approval.fragments_of(session, edition), key=lambda f: f.position)
+    return tuple(Piece(f.kind, f.name, f.body) for f in stored)
+
+
 Form = Literal["html", "text", "eml", "json", "web"]
 
 
@@ -193,7 +203,7 @@ def shown(install: Install, name: str, form: Form) -> bytes:
             return specimen(session, edition, install.settings)
         if form == "json":
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
-        return page(approval.fragments_of(session, edition), form).encode()
+        return page(pieces_of(session, edition), form).encode()
 
 
 def send(
@@ -226,10 +236,16 @@ def release(install: Install, *, now: datetime) -> list[str]:
             | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now))
         )
         names = [e.name for e in session.scalars(due.order_by(Edition.release_at)) if not _missed(e, now)]
-    return [f"{name}: {send(install, name, now=now)}" for name in names]
+    return [f"{name}: {in_words(send(install, name, now=now))}" for name in names]
 
 
 def _missed(edition: Edition, now: datetime) -> bool:
     if edition.state == EditionState.SENDING or edition.approved_at is None:
         return False
     return now - max(edition.release_at, edition.approved_at) > MISSED
+
+
+def in_words(found: Books) -> str:
+    """Say the books in one sentence; states in which nobody is are left out."""
+    counts = [f"{count:,} {state}" for state, count in found.states.items() if count]
+    return f"{found.planned:,} planned" + "".join(f", {c}" for c in counts) + "."

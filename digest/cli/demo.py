@@ -20,7 +20,7 @@ from digest.collect import visits
 from digest.collect.bundled import BundledFetcher
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
-from digest.db import Media
+from digest.db import DeliveryState, Media
 from digest.edition.preflight import Level
 from digest.install import Install, clear_home, make_home, opened
 from digest.settings import Settings, load
@@ -109,7 +109,7 @@ def _run(install: Install, getter: Getter, told: _Told, now: datetime) -> None:
     mark = weekly.standing(install, drafted.name).mark
     weekly.approve(install, drafted.name, mark, actor=ACTOR, now=now)
     books = weekly.send(install, drafted.name, now=max(now, drafted.release_at))
-    told.step(f"Approved as {mark[:7]} and handed over: {books.accepted} messages, {books.skipped} skipped by choice.")
+    told.step(f"Approved as {mark[:7]} and handed over: {books[DeliveryState.ACCEPTED]} messages, {books[DeliveryState.SKIPPED]} skipped by choice.")
     copy = _write_web_copy(install, drafted.name)
     told.step("")
     told.step(f"Mail:      {install.settings.outbox / 'edition'}/*.eml   (open one in any mail program)")

@@ -13,7 +13,6 @@ from rich.table import Table
 from digest import weekly
 from digest.cli.context import MOMENT, Desk, pass_desk
 from digest.cli.explaining import explanation
-from digest.deliver.books import Books
 from digest.edition.preflight import RULES, Level
 
 EXIT_RULE = 1  # a rule of preflight fails, or an edition is held
@@ -176,8 +175,8 @@ def send(desk: Desk, edition: str, yes: bool) -> None:
             install, standing.name, now=desk.moment(None),
             progress=lambda done, planned: bar.update(task, completed=done, total=planned),
         )
-    click.echo(in_words(books))
-    if books.waiting:
+    click.echo(weekly.in_words(books))
+    if books.open:
         raise SystemExit(EXIT_RULE)
 
 
@@ -189,18 +188,12 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
     standing = weekly.standing(desk.install, edition)
     if as_json:
-        click.echo(json.dumps({"edition": standing.name, "state": standing.state, "mark": standing.mark} | asdict(standing.books)))
+        click.echo(json.dumps({"edition": standing.name, "state": standing.state, "mark": standing.mark, "planned": standing.books.planned} | {str(state): count for state, count in standing.books.states.items()}))
         return
     table = Table(show_header=False, box=None)
     table.add_row("edition", f"{standing.name} (No. {standing.number})")
     table.add_row("state", standing.state)
     table.add_row("mark", standing.mark[:7])
     table.add_row("release", standing.release)
-    table.add_row("deliveries", in_words(standing.books))
+    table.add_row("deliveries", weekly.in_words(standing.books))
     Console().print(table)
-
-
-def in_words(books: Books) -> str:
-    """Say the books in one sentence; zero counts are left out."""
-    counts = [(name.replace("_", " "), n) for name, n in asdict(books).items() if name != "planned" and n]
-    return f"{books.planned} planned" + "".join(f", {n} {name}" for name, n in counts) + "."

@@ -45,7 +45,7 @@ def window(now: datetime, last_cut_off: datetime | None, seen_through: int | Non
 
 
 def edition_name(release_at: datetime, zone: ZoneInfo, taken: Collection[str]) -> str:
-    """Name an edition by the ISO 8601 week of its release day; an extra one in the week gets `-2`, `-3`…"""
+    """Name an edition by the ISO 8601 week of its release day; an extra one in the week gets `-2` and so on."""
     year, week, _ = release_at.astimezone(zone).isocalendar()
     name = f"{year}-W{week:02d}"
     extra = 2

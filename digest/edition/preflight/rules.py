@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from enum import StrEnum
 from functools import cached_property
-from typing import cast
 
 import lxml.html
 from lxml.etree import _Element
@@ -72,7 +71,7 @@ class Examined:
     @cached_property
     def parsed(self) -> EmailMessage:
         """The message as a mail program reads it."""
-        return cast("EmailMessage", email.message_from_bytes(self.message, policy=email.policy.default))
+        return email.message_from_bytes(self.message, policy=email.policy.default)
 
     def _part(self, kind: str) -> str:
         for part in self.parsed.walk():
