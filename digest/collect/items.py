@@ -16,6 +16,7 @@ class Kind(StrEnum):
     ICALENDAR = "icalendar"
     PAGE = "page"
     OPML = "opml"
+    SITEMAP = "sitemap"
 
 
 class DateBasis(StrEnum):

@@ -1,0 +1,229 @@
+"""Dates as publishers write them: read, doubted, and named by what they rest on; deadlines found in a text.
+
+The rules and their reasons stand in docs/decisions/0004-dates.md.
+"""
+
+import re
+from calendar import timegm
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+from dateutil import parser as dateutil_parser
+from feedparser.datetimes import _parse_date
+
+from digest.collect.items import DateBasis
+
+OLDEST_YEAR = 1990
+AHEAD = timedelta(days=2)  # clocks and zones go wrong by that much; more is an error or an embargo
+_LONGEST = 100  # characters
+
+_HOUR = 3600
+_US_ZONES = {  # RFC 822 section 5.1, with the names that US agencies use besides
+    "EST": -5 * _HOUR,
+    "EDT": -4 * _HOUR,
+    "ET": -5 * _HOUR,
+    "CST": -6 * _HOUR,
+    "CDT": -5 * _HOUR,
+    "CT": -6 * _HOUR,
+    "MST": -7 * _HOUR,
+    "MDT": -6 * _HOUR,
+    "MT": -7 * _HOUR,
+    "PST": -8 * _HOUR,
+    "PDT": -7 * _HOUR,
+    "PT": -8 * _HOUR,
+    "AKST": -9 * _HOUR,
+    "AKDT": -8 * _HOUR,
+    "HST": -10 * _HOUR,
+    "AST": -4 * _HOUR,
+    "ADT": -3 * _HOUR,
+    "GMT": 0,
+    "UT": 0,
+    "BST": 1 * _HOUR,
+    "WET": 0,
+    "CET": 1 * _HOUR,
+    "CEST": 2 * _HOUR,
+    "EET": 2 * _HOUR,
+    "EEST": 3 * _HOUR,
+    "IST": 19_800,
+    "JST": 9 * _HOUR,
+    "AEST": 10 * _HOUR,
+    "AEDT": 11 * _HOUR,
+}
+# feedparser's own table lacks these and takes them for UTC.
+_DATEUTIL_FIRST = re.compile(
+    r"\b(?:BST|CES?T|EES?T|WES?T|AK[SD]T|HST|IST|JST|AE[SD]T|UTC)\b|\d[+-]\d{4}$|^\d{8}T\d{4}"
+)
+_TIME = re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m\b|T\d{4,6}", re.IGNORECASE)
+_ZONE = re.compile(
+    r"(?:Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|\b(?:" + "|".join([*_US_ZONES, "UTC"]) + r"))\)?\s*$", re.IGNORECASE
+)
+# A year, a month, a time or a bare number names no day.
+_NO_DAY = re.compile(
+    r"\d{1,4}(?:[-/.]\d{1,2})?|[A-Za-z]+\.?,? \d{4}|[\d:. ]{3,12}(?:[ap]\.?m\.?)?|\d{9,}", re.IGNORECASE
+)
+
+
+def read_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBasis]:
+    """Read one date as a publisher wrote it.
+
+    feedparser's reader comes first, then dateutil with the zones that US agencies name. A date without a
+    time is taken as noon UTC, so that it is the same day in almost every zone.
+
+    Args:
+        text: the date; None or blank where the publisher gave none.
+        now: the present, UTC, against which a date is doubted.
+
+    Returns:
+        The moment in UTC and `PUBLISHED` or `NO_ZONE`; or None and why the date is missing or refused.
+    """
+    text = " ".join((text or "").split())
+    if not text:
+        return None, DateBasis.FOUND_MISSING
+    moment = _moment(text)
+    if moment is None:
+        return None, DateBasis.FOUND_WRONG
+    refused = doubt(moment, now)
+    if refused:
+        return None, refused
+    if not _TIME.search(text):
+        return datetime.combine(moment.date(), time(12), UTC), DateBasis.NO_ZONE
+    return moment, DateBasis.PUBLISHED if _ZONE.search(text) else DateBasis.NO_ZONE
+
+
+def doubt(moment: datetime, now: datetime) -> DateBasis | None:
+    """Say why a date can't be an article's: before 1990, or more than two days ahead. None: it can."""
+    if moment.year < OLDEST_YEAR:
+        return DateBasis.FOUND_ANCIENT
+    return DateBasis.FOUND_FUTURE if moment > now + AHEAD else None
+
+
+def settle(
+    published: str | None, updated: str | None, now: datetime
+) -> tuple[datetime | None, datetime | None, DateBasis]:
+    """Read both dates of an item and say which counts: the publication's, else the change's, else neither."""
+    first, basis = read_date(published, now)
+    changed, why_not = read_date(updated, now)
+    if first is None and changed is not None:
+        return None, changed, DateBasis.UPDATED
+    if first is None and basis is DateBasis.FOUND_MISSING:
+        basis = why_not
+    return first, changed, basis
+
+
+def read_moment(text: str | None) -> tuple[datetime | None, bool]:
+    """Read the time of an event, which may lie in any year ahead: the moment in UTC, and whether it is a bare day."""
+    text = " ".join((text or "").split())
+    moment = _moment(text) if text else None
+    if moment is None or not OLDEST_YEAR <= moment.year <= 2200:
+        return None, False
+    if _TIME.search(text):
+        return moment, False
+    return noon(moment.date()), True
+
+
+def noon(day: date) -> datetime:
+    """Give noon UTC of a day: how a date without a time is kept."""
+    return datetime.combine(day, time(12), UTC)
+
+
+def _moment(text: str) -> datetime | None:
+    if len(text) > _LONGEST or not any(c.isdigit() for c in text) or _NO_DAY.fullmatch(text):
+        return None
+    readers = (
+        (_by_dateutil, _by_feedparser) if _DATEUTIL_FIRST.search(text) else (_by_feedparser, _by_dateutil)
+    )
+    return next((moment for reader in readers if (moment := reader(text))), None)
+
+
+def _by_feedparser(text: str) -> datetime | None:
+    try:
+        parts = _parse_date(text)
+        return datetime.fromtimestamp(timegm(parts), UTC) if parts else None
+    except (ValueError, OverflowError, TypeError, OSError, IndexError):
+        return None
+
+
+def _by_dateutil(text: str) -> datetime | None:
+    """Read with dateutil, twice with other defaults: what the text doesn't say must not come from today."""
+    try:
+        found, other = (
+            dateutil_parser.parse(text, default=default, tzinfos=_US_ZONES)
+            for default in (datetime(2000, 1, 1), datetime(2001, 2, 2))  # noqa: DTZ001  zones come from the text
+        )
+        if found.date() != other.date():
+            return None
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, TypeError, AttributeError, IndexError, ArithmeticError):
+        return None  # dateutil lets its internals' errors through
+
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = (
+    r"(?P<month{n}>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DAY = (
+    rf"(?:(?P<iso>\d{{4}}-\d{{2}}-\d{{2}})"
+    rf"|{_MONTH.format(n=1)}\s+(?P<day1>\d{{1,2}})(?:st|nd|rd|th)?(?!\d|:)(?:,?\s+(?P<year1>(?:19|20)\d{{2}})\b)?"
+    rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH.format(n=2)}\b(?:,?\s+(?P<year2>(?:19|20)\d{{2}})\b)?"
+    r"|(?P<us_month>\d{1,2})/(?P<us_day>\d{1,2})/(?P<us_year>\d{4}))"
+)
+_WHO_ANSWERS = (
+    r"(?:apply|appl(?:ication|ying)s?|regist(?:er|ration|rations)|submit(?:ted)?|submissions?|respon(?:d|ses?)|"
+    r"rsvp|proposals?|nominations?|bids?|comments?|entries|abstracts?|quotes?)"
+)
+_CUE = re.compile(
+    r"\b(?:clos(?:es|ing)|deadline(?: (?:for|to) [^.:;]{1,60}? (?:is|are)\b)?|due|open (?:until|till|through)|"
+    r"no later than|on or before|"
+    rf"{_WHO_ANSWERS}\b[^.:;]{{0,60}}? (?:by|before|until|till|through))\b",
+    re.IGNORECASE,
+)
+_FILLER = re.compile(
+    r"(?:[\s,:–—-]+|(?:on|by|at|is|are|the|of|date|before|midnight|noon|close of business|cob|local time|"  # noqa: RUF001  en dash
+    r"(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?|\d{1,2}(?::\d{2})?\s?[ap]\.?m\.?|\d{1,2}:\d{2}|"
+    r"[ecmp][sd]?t|eastern|central|mountain|pacific|utc|gmt|time)(?![a-z0-9]))*+",
+    re.IGNORECASE,
+)
+_DATE = re.compile(_DAY, re.IGNORECASE)
+_REACH = 100  # characters between the words that announce a deadline and the end of its date
+_FAR = timedelta(days=300)  # an inferred year that puts the day farther ahead than this is a guess
+
+
+def find_deadline(text: str, published: datetime | None) -> date | None:
+    """Find the day until which a text says one may apply, register, answer or bid.
+
+    "closes Dec 4", "deadline: December 12, 2026", "apply by 4 December", "due on 2026-12-04". A day without a
+    year is the first such day on or after the publication; without a publication date it is left alone.
+    """
+    for cue in _CUE.finditer(text):
+        after = text[cue.end() : cue.end() + _REACH]
+        filler = _FILLER.match(after)
+        found = _DATE.match(after, filler.end() if filler else 0)
+        day = _day(found.groupdict(), published) if found else None
+        if day and (published is None or day >= published.date() - timedelta(days=1)):
+            return day
+    return None
+
+
+def _day(part: dict[str, str | None], published: datetime | None) -> date | None:
+    try:
+        if part["iso"]:
+            return date.fromisoformat(part["iso"])
+        if part["us_year"]:
+            return date(int(part["us_year"]), int(part["us_month"] or 0), int(part["us_day"] or 0))
+        month = _MONTHS.index((part["month1"] or part["month2"] or "")[:3].lower()) + 1
+        day = int(part["day1"] or part["day2"] or 0)
+        if year := part["year1"] or part["year2"]:
+            return date(int(year), month, day)
+        return _next(month, day, published) if published else None
+    except ValueError:
+        return None
+
+
+def _next(month: int, day: int, published: datetime) -> date | None:
+    years: Sequence[int] = (published.year, published.year + 1)
+    for year in years:
+        found = date(year, month, day)
+        if found >= published.date():
+            return found if found - published.date() <= _FAR else None
+    return None

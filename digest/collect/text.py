@@ -1,0 +1,245 @@
+"""Texts as people read them: from a publisher's HTML to plain, clean words, shortened where a sentence ends."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterator
+
+import nh3
+
+TITLE_CHARACTERS = 300
+SUMMARY_CHARACTERS = 1_000
+NAME_CHARACTERS = 200  # the width of the columns for names and places
+HTML_CHARACTERS = 60_000  # a summary comes from the start of a text: more is not looked at
+
+_WITH_CONTENT = {"script", "style", "template", "iframe", "object", "noscript", "svg", "math", "select"}
+_KNOWN_TAGS = (
+    "a abbr acronym address applet area article aside audio b base bdi bdo big blink blockquote body br button "
+    "canvas caption center cite code col colgroup data datalist dd del details dfn dialog dir div dl dt em embed "
+    "fieldset figcaption figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html i "
+    "iframe img input ins kbd label legend li link main map mark marquee math menu meta meter nav nobr noscript "
+    "object ol optgroup option output p param path picture pre progress q rp rt ruby s samp script section select "
+    "small source span strike strong style sub summary sup svg table tbody td template textarea tfoot th thead "
+    "time title tr track tt u ul var video wbr xml"
+)
+# "x < y" and "<jane@example.org>" are text; a name with - or : is a custom or an Office element.
+_NO_TAG = re.compile(
+    rf"<(?!/?(?:(?:{'|'.join(_KNOWN_TAGS.split())})(?=[\s/>])|[a-z][a-z0-9]*[:-][a-z])|!--|!\[|\?xml)",
+    re.IGNORECASE,
+)
+_BLOCK = re.compile(
+    r"<(?=/?(?:address|article|aside|blockquote|br|caption|dd|div|dl|dt|fig\w+|footer|form|h[1-6]|header|hr|li|"
+    r"main|nav|ol|option|p|pre|section|table|t[dhr]|tbody|thead|ul)[\s/>])",
+    re.IGNORECASE,
+)
+_LEFT_MARKUP = re.compile(
+    r"</(?:p|a|div|span|strong|em|b|i|ul|li|script|style|h\d)>|<br ?/?>|<img\s", re.IGNORECASE
+)
+
+
+def plain(markup: str) -> str:
+    """Give the words of an HTML text as one clean line; scripts and styles go with their content.
+
+    Entities are decoded, escaped twice or not. Only the first 60,000 characters are looked at.
+    """
+    text = markup[:HTML_CHARACTERS]
+    for _ in range(3):  # a feed may escape its HTML once more than it should
+        if "<" in text:
+            text = nh3.clean(
+                _BLOCK.sub(" <", _NO_TAG.sub("&lt;", text)), tags=set(), clean_content_tags=_WITH_CONTENT
+            )
+        text = html.unescape(text)
+        if not _LEFT_MARKUP.search(text):
+            break
+    if "&" in text:
+        text = html.unescape(text)
+    return tidy(text)
+
+
+_BAD = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffc\ufffe\uffff\U000e0000\U000e0001]"
+)
+# Joiners mean something between letters of Arabic, Persian and Indic scripts, and in emoji sequences.
+_JOINING = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe"
+_EMOJI = "\u00a9\u00ae\u203c-\u3299\ufe0f\U0001f000-\U0001faff"
+_STRAY_JOINER = re.compile(
+    f"(?<![{_JOINING}])\u200c|\u200c(?![{_JOINING}])"
+    f"|(?<![{_JOINING}{_EMOJI}])\u200d|\u200d(?![{_JOINING}{_EMOJI}])"
+)
+# Tag characters spell the flags of Scotland or Texas after a black flag; elsewhere they hide text.
+_TAGS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0020-\U000e007f]")
+_MARKS = re.compile("([\u0300-\u036f]{4})[\u0300-\u036f]+")  # stacked accents that run over other lines
+
+
+def tidy(text: str) -> str:
+    """Normalise a text without mark-up: NFC, single spaces, no control, zero-width or bidi characters.
+
+    ZWJ stays inside emoji sequences, both joiners stay between letters of scripts that join.
+    """
+    if text.isascii():
+        return " ".join(_BAD.sub("", text).split())
+    text = _BAD.sub("", text)
+    text = _TAGS.sub(lambda found: found[1] or "", text)
+    text = _STRAY_JOINER.sub("", text)
+    return " ".join(unicodedata.normalize("NFC", _MARKS.sub(r"\1", text)).split())
+
+
+_APPEARED_FIRST = re.compile(
+    r"\s*(?:The post|L’article|Der Beitrag|La entrada|O post)\s.{1,400}?\s"  # noqa: RUF001  the quotation marks and dashes that publishers use
+    r"(?:appeared first on|est apparu en premier sur|erschien zuerst auf|se publicó primero en|apareceu primeiro em)"
+    r"\s.{1,120}$"
+)
+_MORE_WORDS = (
+    r"(?:continue|keep)\s+reading|read\s+(?:more|the\s+(?:full|whole|rest|entire)\s+\w+|full\s+\w+|on)|"
+    r"(?:click|tap)\s+here\s+(?:to\s+read|for)\s+more|view\s+article|full\s+story"
+)
+_MORE_LINK = re.compile(
+    rf"(?:^|(?<=[.!?…\])”\"]))\s*(?:\[\s*)?(?:{_MORE_WORDS})\b[^.!?]{{0,120}}?[.…→»›>\])\s]*$"  # noqa: RUF001  the arrows publishers use
+    rf"|\s+(?:{_MORE_WORDS})\s*(?:\.\.\.|[…→»›>\])]+)\s*$",  # noqa: RUF001  as above
+    re.IGNORECASE,
+)
+_BRACKETED_DOTS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*(?:…|\.\.\.)\s*\))\s*$")
+
+
+def without_boilerplate(text: str) -> str:
+    """Take from the end of a summary what is not about the news.
+
+    That is "The post X appeared first on Y.", "Continue reading", "Read more" and "[...]", which becomes "…"
+    where it breaks off a sentence.
+    """
+    before = ""
+    while before != text:
+        before = text
+        text = _MORE_LINK.sub("", _APPEARED_FIRST.sub("", text)).rstrip()
+        if found := _BRACKETED_DOTS.search(text):
+            head = text[: found.start()].rstrip(" .…")
+            text = f"{head}…" if head and text[len(head) : len(head) + 1] != "." else text[: found.start()]
+    return text
+
+
+def title(markup: str) -> str:
+    """Give a clean title of at most 300 characters, cut between words and then marked with "…"."""
+    return _cut(plain(markup), TITLE_CHARACTERS)
+
+
+def summary(markup: str) -> str:
+    """Give a clean summary of at most 1,000 characters, without boilerplate, cut where a sentence ends."""
+    text = without_boilerplate(plain(markup))
+    if len(text) <= SUMMARY_CHARACTERS:
+        return text
+    whole = ""
+    for sentence in sentences(text[: SUMMARY_CHARACTERS + 1]):
+        longer = f"{whole} {sentence}".lstrip()
+        if len(longer) >= SUMMARY_CHARACTERS:
+            break
+        whole = longer
+    return whole if len(whole) > SUMMARY_CHARACTERS // 3 else _cut(text, SUMMARY_CHARACTERS)
+
+
+def name(markup: str) -> str:
+    """Give a clean name, place or category of at most 200 characters."""
+    return _cut(plain(markup), NAME_CHARACTERS)
+
+
+def shorten(text: str, words: int) -> str:
+    """Give the first whole sentences of a text that fit into so many words.
+
+    Where not even the first fits it is cut between words and marked with "…".
+    """
+    if len(text.split()) <= words:
+        return text
+    taken: list[str] = []
+    left = words
+    for sentence in sentences(text):
+        left -= len(sentence.split())
+        if left < 0:
+            break
+        taken.append(sentence)
+    if taken:
+        return " ".join(taken)
+    return " ".join(text.split()[:words]).rstrip(",;:–—-.") + "…"  # noqa: RUF001  dashes of every width
+
+
+_END = re.compile(r"[.!?…。！？؟۔।]+[\"”’»')\]]*(?=\s|(?<=[。！？]))")  # noqa: RUF001  full stops of many scripts
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|Sen|Rep|Gov|Gen|Lt|Col|Sgt|Capt|Cmdr|Adm|Maj|Det|Rev|Hon|St|Mt|Ft|Jr|Sr|vs|"
+    r"No|Nos|Inc|Ltd|Corp|Co|Bros|Dept|Est|approx|ca|cf|Fig|Art|Sec|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|"
+    r"Mon|Tue|Wed|Thu|Fri|e\.g|i\.e|a\.m|p\.m|Ph\.D|U\.S|U\.K|U\.N|E\.U|D\.C|[A-Z]\.[A-Z]))\.$"
+)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Cut a clean text into its sentences, with a list of the usual English abbreviations in mind."""
+    start = 0
+    for found in _END.finditer(text):
+        follows = text[found.end() :].lstrip("\"“‘«'([ ")[:1]  # noqa: RUF001  the quotation marks and dashes that publishers use
+        if follows.islower() or _ABBREVIATION.search(text, max(start, found.start() - 12), found.start() + 1):
+            continue
+        if sentence := text[start : found.end()].strip():
+            yield sentence
+        start = found.end()
+    if rest := text[start:].strip():
+        yield rest
+
+
+_ADDRESS = re.compile(
+    r"(?:mailto:)?[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.IGNORECASE
+)
+_BY = re.compile(r"^(?:by|von|par|por|di)\s+(?=\w)", re.IGNORECASE)
+_NOBODY = {
+    "admin",
+    "administrator",
+    "unknown",
+    "none",
+    "null",
+    "author",
+    "editor",
+    "webmaster",
+    "staff",
+    "noreply",
+}
+
+
+def person(text: str) -> str | None:
+    """Give the name in an author field, None where there is none; mail addresses are dropped.
+
+    "jane@example.org (Jane Roe)" and "Jane Roe <jane@example.org>" both give "Jane Roe".
+    """
+    found = _ADDRESS.sub(" ", html.unescape(text).replace("<", " <")[:2_000])
+    found = name(re.sub(r"<\s*>|\(\s*\)|\[\s*\]", " ", found))
+    found = found.strip(" ,;:|<>-")
+    if found.startswith("(") and found.endswith(")"):
+        found = found[1:-1].strip()
+    found = _BY.sub("", found)
+    usable = any(c.isalpha() for c in found) and "://" not in found and found.lower() not in _NOBODY
+    return found if usable else None
+
+
+_CREDIT = re.compile(
+    r"(?:^|(?<=[.!?”\"…)\]])\s*)(?:Sources?|Via|Originally (?:published|posted) (?:by|on|at))\s*[:–—]\s*"  # noqa: RUF001  en dash
+    r"(?P<who>[^\s.:;!?][^:;!?]{0,98}?)\.?$",
+    re.IGNORECASE,
+)
+
+
+_NO_SOURCE = re.compile(
+    r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|unsplash|pixabay)\b", re.IGNORECASE
+)
+
+
+def credit(text: str) -> str | None:
+    """Give who a text's last line credits: "Source: INTERPOL" gives "INTERPOL"."""
+    found = _CREDIT.search(text.strip()[-160:])
+    if not found or len(found["who"].split()) > 10 or _NO_SOURCE.search(found["who"]):
+        return None
+    return found["who"].strip(" .,–—-") or None  # noqa: RUF001  dashes of every width
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    head = text[: most - 1]
+    if " " in head[most // 2 :]:
+        head = head[: head.rindex(" ")]
+    return head.rstrip(" ,;:–—-\u200d\u200c") + "…"  # noqa: RUF001  dashes of every width

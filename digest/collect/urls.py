@@ -1,0 +1,184 @@
+"""Addresses: made absolute, and made canonical so that one page has one address."""
+
+import re
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import idna
+
+MOST_CHARACTERS = 2_000
+
+_NAMES = """
+fbclid gclid gclsrc dclid gbraid wbraid msclkid yclid ysclid twclid ttclid igshid igsh li_fat_id mkt_tok
+_hsenc _hsmi __hssc __hstc __hsfp hsctatracking oly_enc_id oly_anon_id vero_id vero_conv wickedid rb_clickid
+s_cid s_kwcid cmpid cmp cmp_id ncid ito ico icid ocid xtor smid smtyp ref ref_src ref_url referrer referer
+_ga _gl spm trk trkcampaign sc_cid sc_channel __twitter_impression fb_action_ids fb_action_types fb_source
+traffic_source guccounter guce_referrer guce_referrer_sig soc_src soc_trk nr_email_referer sr_share sh
+feed_id fromrss ftag wt_mc wt_zmc ml_subscriber ml_subscriber_hash emci emdi ceid mibextid epik
+campaign_id rss_id taid sref srnd dicbo __s sms_ss awesm cvid ei_tracking usqp amp_js_v amp_gsa
+"""
+_TRACKING = frozenset(_NAMES.split())
+_TRACKING_STARTS = ("utm_", "mc_", "hsa_", "pk_", "mtm_", "piwik_", "matomo_", "ns_", "at_", "guce_")
+# Parameters that elsewhere select the page: dropped only with a value that names where the click came from.
+_ORIGIN = {"source", "src", "from", "partner", "emc", "mod", "via", "output", "outputtype"}
+_ORIGIN_VALUE = re.compile(
+    r"(?:rss|feed|atom|amp|twitter|facebook|newsletter|email|social|share)(?:[_:./-].*)?", re.IGNORECASE
+)
+_AMP_FLAG = {"amp", "_amp", "isamp"}
+
+_HOST = re.compile(
+    r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]"
+)
+_INDEX = re.compile(r"/(?:index|default)\.(?:html?|php|aspx?|jsp)$", re.IGNORECASE)
+_PERCENT = re.compile(r"%([0-9a-fA-F]{2})")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_SPACES = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ufeff]+")
+_ILLEGAL = re.compile(r"[\"<>^`{|}\\\x00-\x20\x7f\ud800-\udfff]")
+
+
+def absolute(link: str, base: str | None = None) -> str:
+    """Give a link as published, but absolute and without characters that a link can't hold.
+
+    Args:
+        link: what the publisher wrote; blanks around it and line breaks in it are dropped.
+        base: the address that relative links are relative to.
+
+    Raises:
+        ValueError: the address is empty, too long, not http or https, without host, or with credentials.
+    """
+    wanted = re.sub(r"[\t\r\n]+", "", _SPACES.sub(" ", link).strip() if _SPACES.search(link) else link)
+    if not wanted:
+        raise ValueError("no address: the link is empty")
+    if len(wanted) > MOST_CHARACTERS:
+        raise ValueError(f"the address has {len(wanted):,} characters, more than {MOST_CHARACTERS:,}")
+    joined = urljoin(base, wanted) if base else wanted
+    joined = _ILLEGAL.sub(lambda c: quote(c[0], safe="", errors="replace"), joined)
+    _parts(joined)
+    return joined
+
+
+def canonical(url: str, base: str | None = None) -> str:
+    """Give the one address of a page, whatever way it was linked to; doing it twice changes nothing.
+
+    https for http, host in lower case and as A-labels, no default port, no fragment, no tracking parameters,
+    the others sorted, no AMP form, no trailing index.html, dot segments resolved, percent-encoding normalised
+    (RFC 3986 section 6.2.2). An address with a port of its own keeps its scheme.
+
+    Raises:
+        ValueError: the address can't be a page's; see `absolute`. The message says why.
+    """
+    settled = absolute(url, base)
+    while (again := _settle(settled)) != settled:  # "/a/amp/index.html" takes two turns
+        settled = again
+    return settled
+
+
+def _settle(url: str) -> str:
+    scheme, host, port, path, query = _parts(url)
+    inner = _inside_amp_cache(host, path, query)
+    if inner:
+        return absolute(inner)
+    if host.startswith("amp.") and host.count(".") > 1:
+        host = host.removeprefix("amp.")
+    path = _without_amp(_encoded(_without_dots(path)))
+    path = _INDEX.sub("/", path) or "/"
+    query = _query(query)
+    own_port = port not in {None, 80, 443}
+    result = f"{scheme if own_port else 'https'}://{host}{f':{port}' if own_port else ''}{path}"
+    result += f"?{query}" if query else ""
+    if len(result) > MOST_CHARACTERS:
+        raise ValueError(f"the address has {len(result):,} characters, more than {MOST_CHARACTERS:,}")
+    return result
+
+
+def _parts(url: str) -> tuple[str, str, int | None, str, str]:
+    """Split an absolute address into scheme, host, port, path and query; ValueError says what is wrong."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"not an http or https address: {_shown(url)}")
+    if "@" in parts.netloc:
+        raise ValueError("the address carries a user name or password")
+    host = _host(parts.hostname or "", parts.netloc)
+    return parts.scheme, host, parts.port, parts.path, parts.query
+
+
+def _host(name: str, netloc: str) -> str:
+    name = f"[{name}]" if netloc.startswith("[") else name.removesuffix(".")
+    if not name.isascii():
+        try:
+            name = idna.encode(name[:253], uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError) as exc:
+            raise ValueError(f"no valid host: {_shown(name)}") from exc
+    if len(name) > 253 or not _HOST.fullmatch(name):
+        raise ValueError(f"no valid host: {_shown(name)}")
+    return name
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:60])
+
+
+def _inside_amp_cache(host: str, path: str, query: str) -> str | None:
+    """Give the address inside a Google AMP address: …/amp/s/HOST/PATH or HOST.cdn.ampproject.org/c/s/HOST/PATH."""
+    if host.endswith(".cdn.ampproject.org") or host == "cdn.ampproject.org":
+        found = re.fullmatch(r"/[a-z]+/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
+    elif re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host):
+        found = re.fullmatch(r"/amp/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
+    else:
+        return None
+    if not found:
+        return None
+    return f"http{'s' if found[1] else ''}://{found[2]}" + (f"?{query}" if query else "")
+
+
+def _without_dots(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        plain = unquote(segment) if "%" in segment else segment
+        if plain == "..":
+            kept = kept[:-1] if len(kept) > 1 else kept
+        elif plain != ".":
+            kept.append(segment)
+    if unquote(segments[-1]) in {".", ".."}:
+        kept.append("")
+    joined = "/".join(kept)
+    return joined if joined.startswith("/") else f"/{joined}"
+
+
+def _without_amp(path: str) -> str:
+    """Drop an AMP mark from a path; a path that is nothing else keeps it."""
+    if path.lower() in {"/amp", "/amp/"}:
+        return path
+    path = re.sub(r"/amp(/?)$", r"\1", path, flags=re.IGNORECASE)
+    path = re.sub(r"^/amp/(?=.)", "/", path, flags=re.IGNORECASE)
+    return re.sub(r"\.amp(\.html?)?$", lambda m: m[1] or "", path, flags=re.IGNORECASE) or "/"
+
+
+def _encoded(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
+    """Normalise percent-encoding: unreserved characters bare, hexadecimal digits in upper case, others encoded."""
+
+    def settle(found: re.Match[str]) -> str:
+        character = chr(int(found[1], 16))
+        return character if character in _UNRESERVED else found[0].upper()
+
+    settled = _PERCENT.sub(settle, text)
+    settled = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", settled)
+    return quote(settled, safe=f"{safe}%~", errors="replace")
+
+
+def _query(query: str) -> str:
+    kept = set()
+    for pair in query.replace("+", "%20").split("&"):
+        name, equals, value = pair.partition("=")
+        if pair and not _tracks(unquote(name).strip().lower(), unquote(value)):
+            kept.add(_encoded(name, "/:@!$'()*,;") + equals + _encoded(value, "/:@!$'()*,;=?"))
+    return "&".join(sorted(kept))
+
+
+def _tracks(name: str, value: str) -> bool:
+    return (
+        name in _TRACKING
+        or name.startswith(_TRACKING_STARTS)
+        or (name in _ORIGIN and _ORIGIN_VALUE.fullmatch(value) is not None)
+        or (name in _AMP_FLAG and value.lower() in {"", "1", "true", "yes"})
+    )
