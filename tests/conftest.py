@@ -1,6 +1,7 @@
 """What many tests stand on: real databases, named people, a settled clock."""
 
 import importlib
+import json
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from digest.db import Database, migrate, open_database
+from digest.edition.content import Content
 
 TOOLS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
@@ -96,3 +98,10 @@ def database(request: pytest.FixtureRequest) -> Database:
     """Give a migrated, empty database: once SQLite, once PostgreSQL."""
     found: Database = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="session")
+def full_content() -> Content:
+    """Give a full edition of invented news: every section, a sponsor, pictures, a credit, an odd count."""
+    text = (Path(__file__).parent / "fixtures" / "edition.json").read_text("utf-8")
+    return Content.from_json(json.loads(text))
