@@ -110,7 +110,7 @@ def next_try(seen: Good | Bad, failures: int, now: datetime, luck: float) -> dat
 
     A good one: when what it gave is no longer fresh. A failing one: after a random part of a time that
     doubles with each failure ("full jitter": many sources that fell together do not come back together),
-    a refusing one at most daily; neither before the publisher's Retry-After.
+    a refusing one once or twice a day; neither before the publisher's Retry-After.
 
     Args:
         seen: what the visit gave.
