@@ -51,12 +51,13 @@ def stream(session: Session, *, after: int = 0, batch: int = 1000) -> Iterator[R
     Pages are cut by number, so that a page costs the same wherever it lies and memory stays flat. A page is
     read when it is reached: somebody who left meanwhile is not in it.
     """
-    while page := _page(session, after, batch):
-        yield from page
-        after = page[-1].number
+    while found := page(session, after=after, batch=batch):
+        yield from found
+        after = found[-1].number
 
 
-def _page(session: Session, after: int, batch: int) -> list[Reader]:
+def page(session: Session, *, after: int = 0, batch: int = 1000) -> list[Reader]:
+    """Give the next people who may be mailed, by number."""
     query = select(*_COLUMNS).where(_may_mail(), Person.number > after).order_by(Person.number).limit(batch)
     return [_reader(row) for row in session.execute(query)]
 

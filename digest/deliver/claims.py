@@ -1,0 +1,182 @@
+"""The moves of deliveries in the database: claimed, asked again, recorded, released by a dead owner.
+
+A claim is a conditional UPDATE inside the transaction that selected the rows: of two processes one gets a row.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, Integer, bindparam, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from digest.db import Delivery, DeliveryState
+from digest.deliver.moves import Move
+from digest.deliver.owner import Owner
+from digest.deliver.variants import Variants, nothing_left
+from subscribers import roll
+from subscribers.db import UtcDateTime
+from subscribers.roll import Reader
+
+MOST_A_TRANSACTION = 1000  # rows looked at in one claim
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One claimer: whose rows (`owner`), of which purpose, over which transport, for how long at most."""
+
+    purpose: str
+    owner: str
+    transport: str
+    lease: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A claimed delivery and the reader whom it is owed to, as they stood at the claim."""
+
+    delivery: str
+    message_id: str
+    tries: int
+    due_at: datetime
+    reader: Reader
+
+
+def claim(session: Session, lane: Lane, variants: Variants, *, now: datetime, limit: int) -> tuple[Owed, ...]:
+    """Claim up to `limit` deliveries that are due, and put aside those that are owed no more.
+
+    Consent is asked here, in the transaction of the claim: who left has `withdrawn`, who paused or left out
+    every section has `skipped`, and neither is given back.
+    """
+    claimed: list[Owed] = []
+    looked_at = 0
+    while len(claimed) < limit and looked_at < MOST_A_TRANSACTION:
+        rows = _due(session, lane.purpose, now, limit - len(claimed))
+        if not rows:
+            break
+        looked_at += len(rows)
+        claimed += _sort(session, lane, rows, variants, now)
+    return tuple(claimed)
+
+
+def _due(session: Session, purpose: str, now: datetime, limit: int) -> list[Any]:
+    query = (
+        select(Delivery.id, Delivery.person, Delivery.message_id, Delivery.tries, Delivery.due_at)
+        .where(
+            Delivery.state == DeliveryState.WAITING, Delivery.purpose == purpose, Delivery.next_try_at <= now
+        )
+        .order_by(Delivery.next_try_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer anyway
+    )
+    return list(session.execute(query))
+
+
+def _sort(session: Session, lane: Lane, rows: list[Any], variants: Variants, now: datetime) -> list[Owed]:
+    """Tell the rows that are still owed from those that are not, and write both down."""
+    today = now.astimezone(variants.settings.file.publication.zone).date()
+    readers = roll.readers(session, [row.person for row in rows if row.person is not None])
+    by_state: dict[DeliveryState, list[str]] = {}
+    owed = []
+    for row in rows:
+        reader = readers.get(row.person)
+        state = _standing(reader, variants, today)
+        by_state.setdefault(state, []).append(row.id)
+        if reader is not None and state is DeliveryState.HANDING_OVER:
+            owed.append(Owed(row.id, row.message_id, row.tries, row.due_at, reader))
+    for state, ids in by_state.items():
+        leased = {
+            "owner": lane.owner,
+            "lease_until": now + lane.lease,
+            "handed_at": now,
+            "transport": lane.transport,
+        }
+        _set(session, ids, state, leased if state is DeliveryState.HANDING_OVER else {})
+    return owed
+
+
+def _standing(reader: Reader | None, variants: Variants, today: date) -> DeliveryState:
+    if reader is None:
+        return DeliveryState.WITHDRAWN
+    if reader.choices.paused(today) or nothing_left(reader.choices, variants.sections):
+        return DeliveryState.SKIPPED
+    return DeliveryState.HANDING_OVER
+
+
+def _set(session: Session, ids: list[str], state: DeliveryState, more: Mapping[str, Any]) -> None:
+    where = (Delivery.id.in_(ids), Delivery.state == DeliveryState.WAITING)
+    done = session.execute(update(Delivery).where(*where).values(state=state, **more))
+    changed = cast("CursorResult[Any]", done).rowcount
+    assert changed == len(ids), f"{changed} of {len(ids)} rows were waiting: another claimed them meanwhile"
+
+
+_RECORD = (
+    update(Delivery.__table__)  # type: ignore[arg-type]  # a declarative table is a Table
+    .where(
+        Delivery.id == bindparam("of"),
+        Delivery.owner == bindparam("by"),
+        # Past its lease the row was set to uncertain; whoever handed it over knows better.
+        Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)),
+    )
+    .values(
+        state=bindparam("to"),
+        reply=bindparam("said"),
+        tries=Delivery.tries + bindparam("tried", type_=Integer()),
+        next_try_at=func.coalesce(bindparam("again", type_=UtcDateTime()), Delivery.next_try_at),
+        owner=None,
+        lease_until=None,
+    )
+)
+
+
+def record(session: Session, owner: str, moves: Iterable[tuple[str, Move]]) -> None:
+    """Write down what came of claimed deliveries, given as (id, move)."""
+    rows = [
+        {
+            "of": delivery,
+            "by": owner,
+            "to": m.state,
+            "said": m.reply,
+            "tried": int(m.tried),
+            "again": m.next_try_at,
+        }
+        for delivery, m in moves
+    ]
+    if rows:
+        session.connection().execute(_RECORD, rows)
+
+
+def put_back(session: Session, owner: str, deliveries: Iterable[str], *, withdrawn: bool) -> None:
+    """Undo claims of messages that never left: the person went in that moment, or sending stopped."""
+    ids = list(deliveries)
+    if not ids:
+        return
+    state = DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING
+    session.execute(
+        update(Delivery)
+        .where(Delivery.id.in_(ids), Delivery.owner == owner, Delivery.state == DeliveryState.HANDING_OVER)
+        .values(state=state, owner=None, lease_until=None, handed_at=None, transport="")
+    )
+
+
+def release_the_dead(session: Session, purpose: str, owner: Owner, *, now: datetime) -> int:
+    """Set to `uncertain` what its owner left in the air: the lease ran out, or the process is known to be dead.
+
+    Whether its last message left, nobody can know, so it is not sent again by itself. Gives how many.
+    """
+    in_the_air = (Delivery.state == DeliveryState.HANDING_OVER, Delivery.purpose == purpose)
+    owners = session.scalars(select(Delivery.owner).where(*in_the_air).distinct())
+    dead = [name for name in owners if name and owner.knows_dead(name)]
+    done = session.execute(
+        update(Delivery)
+        .where(*in_the_air, or_(Delivery.lease_until < now, Delivery.owner.in_(dead)))
+        .values(state=DeliveryState.UNCERTAIN, reply="the process that handed it over ended without a word")
+    )
+    return cast("CursorResult[Any]", done).rowcount
+
+
+def next_due(session: Session, purpose: str) -> datetime | None:
+    """Say when the next waiting delivery is due, or None where none waits."""
+    where = (Delivery.state == DeliveryState.WAITING, Delivery.purpose == purpose)
+    return session.scalar(select(func.min(Delivery.next_try_at)).where(*where))

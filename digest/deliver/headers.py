@@ -1,0 +1,110 @@
+"""Header fields written by hand, one by one.
+
+Python's `email` package turns a long List-Unsubscribe into encoded words, which RFC 2047 (5) forbids there,
+and wraps at lengths that RFC 2045 and 2047 do not allow. See docs/decisions/0007-message-bytes.md.
+"""
+
+import re
+from base64 import b64encode
+from datetime import datetime
+from email.utils import format_datetime
+
+LINE = 78  # characters a line should have at most (RFC 5322, 2.1.1)
+WORD = 75  # characters an encoded word may have (RFC 2047, 2)
+_OPEN, _CLOSE = "=?utf-8?b?", "?="
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+
+
+class HeaderError(Exception):
+    """A value cannot stand in a header field; the message names the field."""
+
+
+def field(name: str, value: str) -> bytes:
+    """Write one field whose value is ASCII and stays on one line.
+
+    Raises:
+        HeaderError: the value holds a line break, another control character or a letter beyond ASCII.
+    """
+    if not value.isascii() or not value.isprintable():
+        raise HeaderError(f"{name}: a control character, a line break or a letter beyond ASCII stands in it")
+    line = f"{name}: {value}\r\n"
+    if len(line) > 998:
+        raise HeaderError(f"{name}: {len(line)} characters are more than a line may have (RFC 5322, 2.1.1)")
+    return line.encode("ascii")
+
+
+def unstructured(name: str, text: str) -> bytes:
+    """Write a field of free text, such as Subject: folded at blanks, or as encoded words (RFC 2047)."""
+    words = " ".join(text.split()).split(" ")
+    plain = all(w.isascii() and w.isprintable() and "=?" not in w and len(w) <= LINE - 2 for w in words)
+    if not plain:
+        words = _encoded_words(" ".join(words), first=WORD - len(name) - 2)
+    return "\r\n ".join(_fill(words, LINE - len(name) - 2)).join([f"{name}: ", "\r\n"]).encode("ascii")
+
+
+def mailbox(name: str, display: str, address: str) -> bytes:
+    """Write a field of one address with its display name: From, or List-Id with its angle brackets."""
+    return "\r\n ".join(_mailbox(name, display, address)).join([f"{name}: ", "\r\n"]).encode("ascii")
+
+
+def mailbox_value(name: str, display: str, address: str) -> str:
+    """Give the value of such a field on one line, for a provider that writes the field by itself."""
+    return " ".join(_mailbox(name, display, address))
+
+
+def _mailbox(name: str, display: str, address: str) -> list[str]:
+    if not address.isascii() or not address.isprintable() or re.search(r"[<>\s]", address):
+        raise HeaderError(f"{name}: the address in it has characters that an address cannot have")
+    phrase = _phrase(" ".join(display.split()), first=WORD - len(name) - 2)
+    return _fill([*phrase, f"<{address}>"], LINE - len(name) - 2)
+
+
+def moment(at: datetime) -> str:
+    """Write a time as Date has it, with the offset of its zone."""
+    return format_datetime(at)
+
+
+def _phrase(display: str, *, first: int) -> list[str]:
+    if not display:
+        return []
+    if not display.isascii() or not display.isprintable() or "=?" in display:
+        return _encoded_words(display, first=first)
+    if _ATOMS.fullmatch(display):
+        return display.split(" ")
+    return ['"' + re.sub(r'(["\\])', r"\\\1", display) + '"']
+
+
+def _encoded_words(text: str, *, first: int) -> list[str]:
+    """Cut text into encoded words of at most 75 characters, never inside a letter (RFC 2047, 5).
+
+    All of the text goes into encoded words: blanks between two of them are dropped by the reader's program.
+    The first is kept short enough to stand on the line of the field's name.
+    """
+    words = []
+    room = _octets(first)
+    chunk = b""
+    for letter in "".join(c if c.isprintable() else " " for c in text):
+        octets = letter.encode("utf-8", "replace")
+        if len(chunk) + len(octets) > room:
+            words.append(chunk)
+            room, chunk = _octets(WORD), b""
+        chunk += octets
+    words.append(chunk)
+    return [f"{_OPEN}{b64encode(w).decode()}{_CLOSE}" for w in words]
+
+
+def _octets(width: int) -> int:
+    """How many octets an encoded word of `width` characters holds in base64."""
+    return (width - len(_OPEN) - len(_CLOSE)) // 4 * 3
+
+
+def _fill(words: list[str], first: int) -> list[str]:
+    """Put words on lines: `first` characters beside the field's name, `LINE` - 1 after a folding blank."""
+    lines = [words[0]]
+    for word in words[1:]:
+        room = first if len(lines) == 1 else LINE - 1
+        if len(lines[-1]) + 1 + len(word) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines

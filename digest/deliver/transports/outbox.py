@@ -1,0 +1,63 @@
+"""The outbox: a folder of `.eml` files, one a message, with the bytes that SMTP would send."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from digest.deliver.handing import Handed, Outcome, Outgoing, Result
+
+
+class Outbox:
+    """Writes `<folder>/edition/<delivery>.eml` and `<folder>/notice/…`, closed to other users."""
+
+    name = "outbox"
+    batch = 100
+    patience = 120.0
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+        """Write the messages; they are on the disk when this returns.
+
+        A file of the same delivery is replaced: it holds the same bytes.
+        """
+        done = 0
+        try:
+            for message in messages:
+                self._write(message)
+                done += 1
+            for box in {m.box for m in messages}:
+                _sync_folder(self._folder / box)
+        except OSError as exc:
+            stop = f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
+            accepted = [Outcome(Result.ACCEPTED)] * done
+            return Handed((*accepted, *[Outcome(Result.UNTOUCHED)] * (len(messages) - done)), stop=stop)
+        return Handed(tuple(Outcome(Result.ACCEPTED) for _ in messages))
+
+    def _write(self, message: Outgoing) -> None:
+        """Write a file that is there whole or not at all."""
+        folder = self._folder / message.box
+        for place in (self._folder, folder):
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = folder / f".{message.delivery}.tmp"
+        with suppress(FileNotFoundError):
+            draft.unlink()  # a crash left it
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(message.message())
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / f"{message.delivery}.eml")
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
