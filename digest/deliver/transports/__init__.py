@@ -1,8 +1,7 @@
 """The ways out, and the one place that picks one: `open_transport`."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -16,9 +15,8 @@ class TransportError(Exception):
     """No transport can be opened; the message lists every setting that is wrong or missing."""
 
 
-@contextmanager
-def open_transport(settings: Settings) -> Iterator[Transport]:
-    """Lend what `DIGEST_MAIL_URL` names: outbox:, smtp://, smtps:// or sendgrid:; it is closed after the block.
+def open_transport(settings: Settings) -> Transport:
+    """Open what `DIGEST_MAIL_URL` names: outbox:, smtp://, smtps:// or sendgrid:; the caller closes it.
 
     What leaves this machine must say who sends it, from where, and how to leave: such a transport opens only
     with a postal address, a sender of one's own and an https base URL.
@@ -30,14 +28,6 @@ def open_transport(settings: Settings) -> Iterator[Transport]:
     problems = _missing(settings) if leaves_home(settings) else []
     if problems:
         raise TransportError("Nothing can be sent yet:\n" + "\n".join(f"  {p}" for p in problems))
-    transport = _transport(url, settings)
-    try:
-        yield transport
-    finally:
-        transport.close()
-
-
-def _transport(url: SplitResult, settings: Settings) -> Transport:
     if url.scheme == "outbox":
         from digest.deliver.transports.outbox import Outbox
 

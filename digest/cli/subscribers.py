@@ -1,0 +1,164 @@
+"""`digest subscribers`: people by hand, one at a time, each with the evidence of their consent."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+from sqlalchemy.orm import Session
+
+from digest.cli.context import MOMENT, Desk, pass_desk
+from digest.db import Audit
+from subscribers import ledger, people, roll, signup
+from subscribers.addresses import AddressError, read_address
+from subscribers.db import ConsentKind
+from subscribers.journal import Journal
+from subscribers.leaving import leave
+from subscribers.signup import Evidence, SignupRefusedError
+
+
+class Refused(click.ClickException):
+    """The address cannot be taken, or is not there; the message never holds it."""
+
+    exit_code = 1
+
+
+@click.group()
+def subscribers() -> None:
+    """Look after the list: add, withdraw, count, and prove the consent ledger.
+
+    Where a command wants EMAIL, `-` reads it from standard input: what stands on a command line stays in the
+    shell's history and is seen by every user of the machine while the command runs.
+    """
+
+
+@subscribers.command(
+    epilog="""\b
+Examples:
+  echo ada@example.org | digest subscribers add - --where hls.today --on 2026-03-04 \\
+      --method "double opt-in at the old service" --confirmed --wording "Yes, send me the weekly digest."
+  digest subscribers add bo@example.org --where "Border expo, Denver" --on 2026-06-02T10:00 \\
+      --method "signed paper list" --wording "Please send me the weekly digest." --language en
+
+\b
+Exit codes:
+  0  added, or subscribed already
+  1  refused: no address, suppressed, or its owner left
+  2  wrong use"""
+)
+@click.argument("email")
+@click.option("--wording", required=True, help="The exact words that the person agreed to.")
+@click.option(
+    "--wording-version", default="1", show_default=True, help="Which version of those words it was."
+)
+@click.option("--language", default="en", show_default=True, help="The language of the words.")
+@click.option(
+    "--where", "page", required=True, help="Where they stood: a site or an occasion. Readers see it."
+)
+@click.option(
+    "--method", "--evidence", required=True, help="What proves it: 'signed paper list', 'double opt-in'."
+)
+@click.option("--on", "agreed", type=MOMENT, required=True, help="When the person agreed.")
+@click.option("--confirmed", is_flag=True, help="The person confirmed by mail; otherwise you attest it.")
+@pass_desk
+def add(desk: Desk, email: str, confirmed: bool, agreed: datetime, **said: str) -> None:
+    """Add one person, with the evidence that they asked for it. Nobody is mailed by this."""
+    now = datetime.now(UTC)
+    evidence = Evidence(
+        **said,
+        actor=desk.actor,
+        at=desk.moment(agreed),
+        kind=ConsentKind.CONFIRMED if confirmed else ConsentKind.ATTESTED,
+    )
+    install = desk.install
+    try:
+        with install.database.write() as session:
+            added = signup.add(session, install.keys, _read(email), evidence=evidence, now=now)
+            if not added.already:
+                _audit(session, desk, "subscriber added", added.number, evidence.method)
+    except (AddressError, SignupRefusedError) as exc:
+        raise Refused(f"Not added: {exc}") from None
+    click.echo(
+        f"Subscribed already: person {added.number}." if added.already else f"Added: person {added.number}."
+    )
+
+
+@subscribers.command("list", epilog="\b\nExample:\n  digest subscribers list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@pass_desk
+def list_(desk: Desk, as_json: bool) -> None:
+    """Count people by where they stand; addresses are never shown."""
+    with desk.install.database.read() as session:
+        counts = {str(state): count for state, count in roll.standings(session).items()}
+    if as_json:
+        click.echo(json.dumps(counts))
+        return
+    for state, count in counts.items():
+        click.echo(f"{state:12} {count:>9,}")
+
+
+@subscribers.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers withdraw - --reason "asked by phone"
+
+\b
+Exit codes:
+  0  the person is off the list, now or before
+  1  no such person
+  2  wrong use"""
+)
+@click.argument("email")
+@click.option("--reason", required=True, help="Why, for the ledger: 'asked by phone'. No names or addresses.")
+@pass_desk
+def withdraw(desk: Desk, email: str, reason: str) -> None:
+    """Take one person off the list, as if they had left by themselves."""
+    install = desk.install
+    journal = Journal(install.settings.left_log, install.keys)
+    try:
+        with install.database.write() as session:
+            number = people.number_of(session, install.keys, read_address(_read(email)))
+            if number is None:
+                raise Refused("Nobody of this address is on the list.")
+            left = leave(session, journal, number, method=f"admin: {reason}", now=datetime.now(UTC))
+            if left.new:
+                _audit(session, desk, "subscriber withdrawn", number, reason)
+    except AddressError as exc:
+        raise Refused(f"Not withdrawn: {exc}") from None
+    click.echo(f"Withdrawn: person {number}." if left.new else f"Person {number} had left before.")
+
+
+@subscribers.command(
+    epilog="""\b
+Example:
+  digest subscribers verify
+
+\b
+Exit codes:
+  0  every chain holds
+  1  a link is broken; the first is named"""
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
+@pass_desk
+def verify(desk: Desk, as_json: bool) -> None:
+    """Prove the consent ledger: every link of every person's chain, and where each person stands by it."""
+    with desk.install.database.read() as session:
+        found = ledger.verify(session)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+    elif found.broken is None:
+        click.echo(f"{found.people:,} people, {found.links:,} links: every chain holds.")
+    else:
+        broken = found.broken
+        click.echo(f"Broken: person {broken.person}, link {broken.seq}: {broken.fault}.")
+    if found.broken is not None:
+        click.get_current_context().exit(1)
+
+
+def _read(email: str) -> str:
+    return click.get_text_stream("stdin").readline().strip() if email == "-" else email
+
+
+def _audit(session: Session, desk: Desk, act: str, number: int, why: str) -> None:
+    at = datetime.now(UTC)
+    session.add(Audit(at=at, actor=desk.actor, act=act, subject=f"person {number}", detail={"why": why}))
