@@ -96,7 +96,9 @@ def take(database: Database, owed: Due, owner: Owner, now: datetime) -> bool:
 def finish(database: Database, owed: Due, outcome: str, now: datetime) -> None:
     """Mark a slot as done, with what came of it in words."""
     with database.write() as session:
-        done = update(Slot).where(Slot.job == owed.job, Slot.at == owed.at).values(done_at=now, outcome=outcome)
+        done = (
+            update(Slot).where(Slot.job == owed.job, Slot.at == owed.at).values(done_at=now, outcome=outcome)
+        )
         session.execute(done)
 
 
@@ -154,9 +156,9 @@ def _guarded(job: str, step: Callable[[], str]) -> str:
         return f"failed: {type(exc).__name__}"
 
 
-def release(install: Install, now: datetime) -> None:
+def release(install: Install, clock: Callable[[], datetime]) -> None:
     """Send what is approved and due, and go on with what was cut short."""
-    _guarded("release", lambda: "; ".join(weekly.release(install, now=now)))
+    _guarded("release", lambda: "; ".join(weekly.release(install, clock=clock)))
 
 
 class Clockwork:
@@ -168,12 +170,18 @@ class Clockwork:
         followed_since(install.database, clock())
         for job in timetable(install):
             self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]
-        self._every_tick("release", lambda: release(install, clock()))
+        self._every_tick("release", lambda: release(install, clock))
 
     def _every_tick(self, name: str, act: Callable[[], object]) -> None:
         # coalesce and max_instances: a slow job delays its own next look and nothing else.
         self._scheduler.add_job(
-            act, "interval", seconds=TICK, id=name, coalesce=True, max_instances=1, next_run_time=datetime.now(UTC)
+            act,
+            "interval",
+            seconds=TICK,
+            id=name,
+            coalesce=True,
+            max_instances=1,
+            next_run_time=datetime.now(UTC),
         )
 
     def start(self) -> None:
@@ -188,7 +196,9 @@ class Clockwork:
 def main() -> None:
     """Run the timetable alone, until SIGINT or SIGTERM (`hls-scheduler [digest.toml]`)."""
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
-        sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nFollows the timetable of the settings until stopped.")
+        sys.exit(
+            "usage: hls-scheduler [SETTINGS-FILE]\n\nFollows the timetable of the settings until stopped."
+        )
     logs.configure()
     stopping = threading.Event()
 

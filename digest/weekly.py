@@ -5,7 +5,8 @@ collect → draft → check → approve → release. Each opens what it needs an
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -19,7 +20,7 @@ from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
 from digest.deliver import sending
 from digest.deliver.personalising import specimen
-from digest.deliver.planning import Books, books, plan, purpose_of
+from digest.deliver.planning import Books, books, purpose_of
 from digest.deliver.transports import open_transport
 from digest.edition import approval, drafting
 from digest.edition.content import Content, Piece
@@ -34,7 +35,7 @@ class UnknownEdition(LookupError):  # noqa: N818  (it reads as what it is: the n
     """No edition has that name; the message lists those that exist."""
 
 
-def open_getter(install: Install) -> Getter:
+def open_getter(install: Install) -> Fetcher:
     """Open the door to the world for content, under the limits of the settings."""
     return Fetcher(install.settings.file.limits, agent_name(install.settings.file.publication.site))
 
@@ -66,11 +67,13 @@ def collect(install: Install, *, now: datetime) -> list[visits.Report]:
 
 def draft(install: Install, *, now: datetime, actor: str, getter: Getter | None = None) -> drafting.Drafted:
     """Draft the next edition; `getter` is given by the demo, whose pictures are bundled."""
-    with getter or open_getter(install) as door:
-        return drafting.draft(install.database, door, install.settings, now=now, actor=actor)
+    if getter is None:
+        with open_getter(install) as door:
+            return draft(install, now=now, actor=actor, getter=door)
+    return drafting.draft(install.database, getter, install.settings, now=now, actor=actor)
 
 
-def examined(install: Install, session: Session, edition: Edition, getter: Getter | None = None) -> Examined:
+def examined(install: Install, session: Session, edition: Edition) -> Examined:
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before."""
     content = Content.from_json(edition.content)
     media = session.execute(select(Media.hash, Media.content_type, Media.size, Media.width, Media.height))
@@ -82,7 +85,6 @@ def examined(install: Install, session: Session, edition: Edition, getter: Gette
         pictures={m.hash: PictureFacts(m.content_type, m.size, m.width, m.height) for m in media},
         earlier=_earlier(session, edition, install.settings.file.select.repeat_editions),
         held_because=edition.held_because,
-        getter=getter,
     )
 
 
@@ -96,7 +98,9 @@ def _earlier(session: Session, edition: Edition, editions: int) -> tuple[Sent, .
     return tuple(
         Sent(before.name, story.url, story.title)
         for before in session.scalars(recent)
-        for story in session.scalars(select(Story).where(Story.edition_id == before.id, Story.section.is_not(None)))
+        for story in session.scalars(
+            select(Story).where(Story.edition_id == before.id, Story.section.is_not(None))
+        )
     )
 
 
@@ -107,12 +111,11 @@ def preflight(install: Install, name: str, *, online: bool = False) -> tuple[Fin
         UnknownEdition: there is none of that name.
     """
     with install.database.read() as session:
-        edition = edition_named(session, name)
-        if not online:
-            return check(examined(install, session, edition))
-        facts = examined(install, session, edition, getter=open_getter(install))
-    with facts.getter or open_getter(install):
+        facts = examined(install, session, edition_named(session, name))
+    if not online:
         return check(facts)
+    with open_getter(install) as getter:
+        return check(replace(facts, getter=getter))
 
 
 def approve(install: Install, name: str, mark: str, *, actor: str, now: datetime) -> str:
@@ -207,36 +210,45 @@ def shown(install: Install, name: str, form: Form) -> bytes:
 
 
 def send(
-    install: Install, name: str, *, now: datetime, progress: Callable[[int, int], None] | None = None
-) -> Books:
-    """Plan an approved edition's deliveries, hand over what waits, and give the books.
-
-    It may be cut short at any moment and called again.
+    install: Install,
+    name: str,
+    *,
+    clock: Callable[[], datetime],
+    progress: Callable[[int, int], None] | None = None,
+) -> sending.Report:
+    """Send an approved edition, or go on with one that was cut short; say what this run did.
 
     Raises:
         UnknownEdition: there is none of that name.
-        ApprovalError: it is not approved, or not what was approved.
+        SendError: it is not approved.
+        ApprovalError: it is not what was approved.
         TransportError: the settings do not say how to send, or forbid it.
     """
-    raise NotImplementedError
+    with install.database.read() as session:
+        name = edition_named(session, name).name
+    with closing(open_transport(install.settings)) as transport:
+        return sending.send(
+            install.database, name, transport, install.keys, install.settings, now_fn=clock, progress=progress
+        )
 
 
 MISSED = timedelta(hours=24)
 
 
-def release(install: Install, *, now: datetime) -> list[str]:
+def release(install: Install, *, clock: Callable[[], datetime]) -> list[str]:
     """Send every approved edition whose time has come, and go on with those cut short; say what came of each.
 
     An edition whose release was missed by more than a day is left for a person to decide: after a long
     downtime, or in a restored copy, late mail may be wrong mail.
     """
+    now = clock()
     with install.database.read() as session:
         due = select(Edition).where(
             (Edition.state == EditionState.SENDING)
             | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now))
         )
         names = [e.name for e in session.scalars(due.order_by(Edition.release_at)) if not _missed(e, now)]
-    return [f"{name}: {in_words(send(install, name, now=now))}" for name in names]
+    return [f"{name}: {in_words(send(install, name, clock=clock).books)}" for name in names]
 
 
 def _missed(edition: Edition, now: datetime) -> bool:

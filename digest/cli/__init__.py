@@ -12,6 +12,8 @@ from digest.cli.editions import approve, check, draft, send, show, status
 from digest.cli.service import doctor, init, serve
 from digest.cli.sources import sources
 from digest.cli.subscribers import subscribers
+from digest.deliver.personalising import LetterError
+from digest.deliver.sending import SendError
 from digest.deliver.transports import TransportError
 from digest.edition.approval import ApprovalError
 from digest.edition.drafting import DraftError
@@ -20,7 +22,16 @@ from digest.weekly import UnknownEdition
 from subscribers.vault import KeyFileError
 
 # What a person can mend: said in one line, with exit code 2. Anything else is a fault of ours and shows itself.
-TOLD = (ApprovalError, DraftError, InstallError, KeyFileError, TransportError, UnknownEdition)
+TOLD = (
+    *(ApprovalError, DraftError, InstallError, KeyFileError, LetterError),
+    *(SendError, TransportError, UnknownEdition),
+)
+
+
+class Told(click.ClickException):
+    """An error that a person can mend."""
+
+    exit_code = 2
 
 
 class Telling(click.Group):
@@ -31,9 +42,7 @@ class Telling(click.Group):
         try:
             return super().invoke(ctx)
         except TOLD as exc:
-            told = click.ClickException(str(exc.args[0] if exc.args else exc))
-            told.exit_code = 2
-            raise told from exc
+            raise Told(str(exc.args[0] if exc.args else exc)) from exc
 
 
 @click.group(

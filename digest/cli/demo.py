@@ -3,9 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,6 +17,7 @@ from sqlalchemy import select
 from digest import weekly
 from digest.collect import visits
 from digest.collect.bundled import BundledFetcher
+from digest.collect.fetch import Fetcher
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
 from digest.db import DeliveryState, Media
@@ -25,9 +25,13 @@ from digest.edition.preflight import Level
 from digest.install import Install, clear_home, make_home, opened
 from digest.settings import Settings, load
 from subscribers import signup
+from subscribers.choices import Choices, change_choices
+from subscribers.signup import Evidence
 from subscribers.vault import Keys
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
+NOW = datetime(
+    2026, 11, 19, 22, 30, tzinfo=UTC
+)  # Thursday 17:30 in New York: when the sample's week is drafted
 BASE = "https://news.example.org"
 SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
 MARKER = ".digest-demo"
@@ -53,8 +57,16 @@ Examples:
 
 Exit codes: 0 all was written, 1 something stopped it (it says what)."""
 )
-@click.option("--live", is_flag=True, help="Collect the sources of digest.toml (else the shipped ones) from the world.")
-@click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("digest-demo"), show_default=True)
+@click.option(
+    "--live", is_flag=True, help="Collect the sources of digest.toml (else the shipped ones) from the world."
+)
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("digest-demo"),
+    show_default=True,
+)
 def demo(live: bool, folder: Path) -> None:
     """Run a whole week into .eml files: collect, draft, render, check, approve, hand over. Nobody is mailed."""
     told = _Told(Console())
@@ -64,7 +76,7 @@ def demo(live: bool, folder: Path) -> None:
     settings.key_file.chmod(0o600)
     now = datetime.now(UTC) if live else NOW
     with opened(settings) as install:
-        getter = weekly.open_getter(install) if live else BundledFetcher(_sample())
+        getter: Fetcher | BundledFetcher = weekly.open_getter(install) if live else BundledFetcher(_sample())
         with getter:
             _run(install, getter, told, now)
 
@@ -85,13 +97,21 @@ def _make_room(folder: Path) -> None:
 def _settings(folder: Path, *, live: bool) -> Settings:
     own = Path("digest.toml")
     if live:
-        text = own.read_text("utf-8") if own.exists() else resources.files("digest").joinpath("shipped.toml").read_text("utf-8")
+        text = (
+            own.read_text("utf-8")
+            if own.exists()
+            else resources.files("digest").joinpath("shipped.toml").read_text("utf-8")
+        )
     else:
         text = _sample().joinpath("digest.toml").read_text("utf-8")
-        (folder / "readership.csv").write_text(_sample().joinpath("readership.csv").read_text("utf-8"), "utf-8")
+        (folder / "readership.csv").write_text(
+            _sample().joinpath("readership.csv").read_text("utf-8"), "utf-8"
+        )
     file = folder / "digest.toml"
     file.write_text(text, "utf-8")
-    return load(file, {}).model_copy(update={"home": folder, "base_url": BASE, "mail_url": SecretStr("outbox:")})
+    return load(file, {}).model_copy(
+        update={"home": folder, "base_url": BASE, "mail_url": SecretStr("outbox:")}
+    )
 
 
 def _run(install: Install, getter: Getter, told: _Told, now: datetime) -> None:
@@ -99,22 +119,30 @@ def _run(install: Install, getter: Getter, told: _Told, now: datetime) -> None:
     read = [r for r in reports if not r.error]
     told.step(f"Collected {sum(r.new for r in reports)} articles from {len(read)} of {len(reports)} sources.")
     if not read:
-        raise click.ClickException(f"No source could be reached. The first said: {reports[0].error if reports else 'there is none'}")
+        raise click.ClickException(
+            f"No source could be reached. The first said: {reports[0].error if reports else 'there is none'}"
+        )
     import_readership(install.database, getter, install.settings, now=now)
     drafted = weekly.draft(install, now=now, actor=ACTOR, getter=getter)
-    told.step(f"Drafted {drafted.name}, No. {drafted.number}: {sum(map(len, drafted.choice.sections.values()))} stories.")
-    added = sum(1 for reader in _readers() if reader.add(install, now))
+    told.step(
+        f"Drafted {drafted.name}, No. {drafted.number}: {sum(map(len, drafted.choice.sections.values()))} stories."
+    )
+    added = _add_readers(install, now)
     told.step(f"Added {added} sample readers, each with a consent event.")
     _check(install, drafted.name, told)
     mark = weekly.standing(install, drafted.name).mark
     weekly.approve(install, drafted.name, mark, actor=ACTOR, now=now)
-    books = weekly.send(install, drafted.name, now=max(now, drafted.release_at))
-    told.step(f"Approved as {mark[:7]} and handed over: {books[DeliveryState.ACCEPTED]} messages, {books[DeliveryState.SKIPPED]} skipped by choice.")
+    books = weekly.send(install, drafted.name, clock=lambda: max(now, drafted.release_at)).books
+    told.step(
+        f"Approved as {mark[:7]} and handed over: {books[DeliveryState.ACCEPTED]} messages, {books[DeliveryState.SKIPPED]} skipped by choice."
+    )
     copy = _write_web_copy(install, drafted.name)
     told.step("")
     told.step(f"Mail:      {install.settings.outbox / 'edition'}/*.eml   (open one in any mail program)")
     told.step(f"Web copy:  {copy}   (open it in a browser)")
-    told.step(f"Desk:      DIGEST_HOME={install.settings.home} digest --settings {install.settings.origin} serve --no-timetable")
+    told.step(
+        f"Desk:      DIGEST_HOME={install.settings.home} digest --settings {install.settings.origin} serve --no-timetable"
+    )
 
 
 def _check(install: Install, name: str, told: _Told) -> None:
@@ -125,3 +153,39 @@ def _check(install: Install, name: str, told: _Told) -> None:
     if errors:
         raise click.ClickException(f"{name} does not pass preflight: {len(errors)} error(s).")
     told.step(f"Checked: no rule fails, {len(findings)} warning(s).")
+
+
+def _add_readers(install: Install, now: datetime) -> int:
+    """Put the sample's invented readers on the roll, each with evidence; they are invented by us, and say so."""
+    rows = list(csv.DictReader(io.StringIO(_sample().joinpath("readers.csv").read_text("utf-8"))))
+    with install.database.write() as session:
+        for row in rows:
+            evidence = Evidence(
+                wording="Send me the weekly digest. (An invented reader of the bundled sample.)",
+                wording_version="sample",
+                language="en",
+                page=row["asked_where"],
+                method="bundled sample",
+                actor=ACTOR,
+                at=datetime.fromisoformat(row["asked_at"]).astimezone(UTC),
+            )
+            added = signup.add(session, install.keys, row["address"], evidence=evidence, now=now)
+            change_choices(session, added.number, Choices.from_json(json.loads(row["choices"] or "{}")), now)
+    return len(rows)
+
+
+def _write_web_copy(install: Install, name: str) -> Path:
+    """Write the web copy with its pictures beside it, so that it can be looked at without a server."""
+    folder = install.settings.home / "web"
+    (folder / "media").mkdir(parents=True)
+    html = weekly.shown(install, name, "web").decode()
+    with install.database.read() as session:
+        for media in session.scalars(select(Media)):
+            address = f"{install.settings.base}/media/{media.hash}"
+            if address in html:
+                file = f"media/{media.hash}.{media.content_type.partition('/')[2]}"
+                (folder / file).write_bytes(media.body)
+                html = html.replace(address, file)
+    copy = folder / f"{name}.html"
+    copy.write_text(html, "utf-8")
+    return copy

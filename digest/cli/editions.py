@@ -1,8 +1,9 @@
 """The commands that work on an edition: draft, show, check, approve, send, status."""
 
 import json
+import sys
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -28,7 +29,9 @@ Examples:
 Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 )
 @click.option("--now", type=MOMENT, help="Draft as if it were this moment.")
-@click.option("--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out.")
+@click.option(
+    "--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was drafted as JSON.")
 @pass_desk
 def draft(desk: Desk, now: datetime | None, explain: bool, as_json: bool) -> None:
@@ -77,17 +80,27 @@ Examples:
   digest show 2026-W47 --as eml -o edition.eml"""
 )
 @click.argument("edition")
-@click.option("--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True)
+@click.option(
+    "--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @pass_desk
-def show(desk: Desk, edition: str, form: str, output: Path | None) -> None:
+def show(desk: Desk, edition: str, form: weekly.Form, output: Path | None) -> None:
     """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
     body = weekly.shown(desk.install, edition, form)
     if output:
         output.write_bytes(body)
         click.echo(f"{output}: {len(body)} bytes")
     else:
-        click.get_binary_stream("stdout").write(body)
+        sys.stdout.buffer.write(body)
+
+
+def list_rules(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Print every rule of preflight with its one line, and end."""
+    if wanted and not context.resilient_parsing:
+        for rule in RULES.values():
+            click.echo(f"{rule.name:18} {rule.says}")
+        context.exit()
 
 
 @click.command(
@@ -101,15 +114,18 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 )
 @click.argument("edition", default="current")
 @click.option("--online", is_flag=True, help="Try every link.")
-@click.option("--rules", is_flag=True, help="List the rules and end.")
+@click.option(
+    "--rules",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=list_rules,
+    help="List the rules and end.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_desk
-def check(desk: Desk, edition: str, online: bool, rules: bool, as_json: bool) -> None:
+def check(desk: Desk, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION."""
-    if rules:
-        for rule in RULES.values():
-            click.echo(f"{rule.name:18} {rule.says}")
-        return
     findings = weekly.preflight(desk.install, edition, online=online)
     errors = [f for f in findings if f.level == Level.ERROR]
     if as_json:
@@ -118,7 +134,9 @@ def check(desk: Desk, edition: str, online: bool, rules: bool, as_json: bool) ->
         for f in findings:
             click.echo(f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}")
         passed = len(RULES) - len({f.rule for f in findings})
-        click.echo(f"{passed} of {len(RULES)} rules pass; {len(errors)} error(s), {len(findings) - len(errors)} warning(s).")
+        click.echo(
+            f"{passed} of {len(RULES)} rules pass; {len(errors)} error(s), {len(findings) - len(errors)} warning(s)."
+        )
     if errors:
         raise SystemExit(EXIT_RULE)
 
@@ -138,7 +156,9 @@ def approve(desk: Desk, edition: str, mark: str, void: bool) -> None:
     """Approve an EDITION by its content MARK, the first seven digits at least."""
     install = desk.install
     if void:
-        click.echo(f"{weekly.void(install, edition, actor=desk.actor, now=desk.moment(None))} is a draft again.")
+        click.echo(
+            f"{weekly.void(install, edition, actor=desk.actor, now=desk.moment(None))} is a draft again."
+        )
     elif mark:
         name = weekly.approve(install, edition, mark, actor=desk.actor, now=desk.moment(None))
         click.echo(f"{name} is approved. Any change after this voids the approval.")
@@ -166,17 +186,25 @@ def send(desk: Desk, edition: str, yes: bool) -> None:
     if not yes and not install.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{standing.sentence} Send now?", abort=True)
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), disable=not Console(stderr=True).is_terminal,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not Console(stderr=True).is_terminal,
     )
     with bar:
         task = bar.add_task(f"Sending {standing.name}", total=None)
-        books = weekly.send(
-            install, standing.name, now=desk.moment(None),
+        report = weekly.send(
+            install,
+            standing.name,
+            clock=lambda: datetime.now(UTC),
             progress=lambda done, planned: bar.update(task, completed=done, total=planned),
         )
-    click.echo(weekly.in_words(books))
-    if books.open:
+    click.echo(weekly.in_words(report.books))
+    if report.stopped:
+        click.echo(f"Stopped: {report.stopped}", err=True)
+    if report.books.open:
         raise SystemExit(EXIT_RULE)
 
 
@@ -188,7 +216,17 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
     standing = weekly.standing(desk.install, edition)
     if as_json:
-        click.echo(json.dumps({"edition": standing.name, "state": standing.state, "mark": standing.mark, "planned": standing.books.planned} | {str(state): count for state, count in standing.books.states.items()}))
+        click.echo(
+            json.dumps(
+                {
+                    "edition": standing.name,
+                    "state": standing.state,
+                    "mark": standing.mark,
+                    "planned": standing.books.planned,
+                }
+                | {str(state): count for state, count in standing.books.states.items()}
+            )
+        )
         return
     table = Table(show_header=False, box=None)
     table.add_row("edition", f"{standing.name} (No. {standing.number})")

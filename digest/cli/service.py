@@ -20,7 +20,13 @@ Examples:
   digest init
   DIGEST_HOME=/srv/digest digest init"""
 )
-@click.option("--file", "target", type=click.Path(dir_okay=False, path_type=Path), default=Path(FILE_NAME), show_default=True)
+@click.option(
+    "--file",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(FILE_NAME),
+    show_default=True,
+)
 @pass_desk
 def init(desk: Desk, target: Path) -> None:
     """Write a settings file, the keys and an empty database. What is there already is left as it is."""
@@ -28,7 +34,9 @@ def init(desk: Desk, target: Path) -> None:
         click.echo(f"{target}: there already, left as it is")
     else:
         target.write_text(resources.files("digest").joinpath("shipped.toml").read_text("utf-8"), "utf-8")
-        click.echo(f"{target}: written, with the sources of homeland-security news; change sender and publication first")
+        click.echo(
+            f"{target}: written, with the sources of homeland-security news; change sender and publication first"
+        )
     settings = desk.read_settings(target)
     make_home(settings.home)
     if settings.key_file.exists():
@@ -36,7 +44,9 @@ def init(desk: Desk, target: Path) -> None:
     else:
         Keys.create(settings.key_file)
         click.echo(f"{settings.key_file}: the keys were made")
-        click.echo("Without this file nobody, you included, can read an address again. Keep a copy of it apart from")
+        click.echo(
+            "Without this file nobody, you included, can read an address again. Keep a copy of it apart from"
+        )
         click.echo("the backups, printed or in a safe. Its recovery copy, one line:")
         click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
     with desk.open(settings):
@@ -44,7 +54,9 @@ def init(desk: Desk, target: Path) -> None:
     click.echo("Next: 'digest collect', 'digest draft', 'digest serve'.")
 
 
-@click.command(epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended.")
+@click.command(
+    epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended."
+)
 @pass_desk
 def doctor(desk: Desk) -> None:
     """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""
