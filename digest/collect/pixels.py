@@ -60,11 +60,12 @@ def _check_pixels(image: Image.Image, most: int) -> None:
 
 
 def _upright_on_white(image: Image.Image, at_most: tuple[int, int]) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
-    clear = upright.has_transparency_data
-    if upright.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
-        upright = upright.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    colours = upright.convert("RGBA" if clear else "RGB")
+    ImageOps.exif_transpose(image, in_place=True)
+    clear = image.has_transparency_data
+    mode = "RGBA" if clear else "RGB"
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    colours = image if image.mode == mode else image.convert(mode)  # convert() copies even where it need not
     colours.thumbnail(at_most, Image.Resampling.LANCZOS, reducing_gap=3.0)
     if not clear:
         return colours
