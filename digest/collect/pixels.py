@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
 _QUALITIES = (84, 76, 68, 60)
 _LOWER_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
+_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
 _TEXT = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
@@ -102,11 +103,15 @@ def _smallest(image: Image.Image, most_bytes: int, qualities: tuple[int, ...]) -
 
 
 def _few_coloured_png(image: Image.Image) -> bytes | None:
-    if image.getcolors(256) is None:
+    """Write a drawing without loss; None for a photograph, whose PNG would be slow to make and never smaller."""
+    colours = image.getcolors(_DRAWING_COLOURS)
+    if colours is None:
         return None
-    palette = image.quantize(256, dither=Image.Dither.NONE)
-    exact = palette.convert("RGB").tobytes() == image.tobytes()
-    return _written(palette, "PNG", optimize=True) if exact else None
+    if len(colours) <= 256:
+        palette = image.quantize(256, dither=Image.Dither.NONE)
+        if palette.convert("RGB").tobytes() == image.tobytes():
+            image = palette
+    return _written(image, "PNG", optimize=True)
 
 
 def _written(image: Image.Image, kind: str, **options: int) -> bytes:
