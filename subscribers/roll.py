@@ -85,7 +85,8 @@ def count(session: Session) -> int:
 
 def standings(session: Session) -> dict[PersonState, int]:
     """Count people by where they stand; every state is there, also with nobody in it."""
-    counted = dict(session.execute(select(Person.state, func.count()).group_by(Person.state)).tuples().all())
+    query = select(Person.state, func.count()).group_by(Person.state)
+    counted = {row[0]: row[1] for row in session.execute(query)}
     return {state: counted.get(state, 0) for state in PersonState}
 
 

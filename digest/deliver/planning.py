@@ -82,7 +82,7 @@ def plan(database: Database, name: str, keys: Keys, settings: Settings, *, now: 
 def books(session: Session, purpose: str) -> Books:
     """Count the deliveries of a purpose by state; every state is there, also with none in it."""
     query = select(Delivery.state, func.count()).where(Delivery.purpose == purpose).group_by(Delivery.state)
-    counted = dict(session.execute(query).tuples().all())
+    counted = {row[0]: row[1] for row in session.execute(query)}
     states = {state: counted.get(state, 0) for state in DeliveryState}
     name = purpose.removeprefix("edition:")
     planned = session.scalar(select(Edition.planned).where(Edition.name == name)) if name != purpose else None
