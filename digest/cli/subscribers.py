@@ -1,6 +1,7 @@
 """`digest subscribers`: people by hand, one at a time, each with the evidence of their consent."""
 
 import json
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -61,7 +62,7 @@ Exit codes:
 @click.option("--on", "agreed", type=MOMENT, required=True, help="When the person agreed.")
 @click.option("--confirmed", is_flag=True, help="The person confirmed by mail; otherwise you attest it.")
 @pass_desk
-def add(desk: Desk, email: str, confirmed: bool, agreed: datetime, **said: str) -> None:
+def add(desk: Desk, /, email: str, confirmed: bool, agreed: datetime, **said: str) -> None:
     """Add one person, with the evidence that they asked for it. Nobody is mailed by this."""
     now = datetime.now(UTC)
     evidence = Evidence(
@@ -156,7 +157,7 @@ def verify(desk: Desk, as_json: bool) -> None:
 
 
 def _read(email: str) -> str:
-    return click.get_text_stream("stdin").readline().strip() if email == "-" else email
+    return sys.stdin.readline().strip() if email == "-" else email
 
 
 def _audit(session: Session, desk: Desk, act: str, number: int, why: str) -> None:
