@@ -26,12 +26,13 @@ from sqlalchemy.exc import IntegrityError
 
 from digest import logs, weekly
 from digest.db import Database, Slot
+from digest.edition.drafting import DraftError
 from digest.install import Install, InstallError, opened
 from digest.settings import SettingsError, load
 from digest.timetable import Due, Rule, due
 
 LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
-TICK = 5  # seconds between two looks at the timetable
+TICK = 1  # second between two looks at the timetable: three small reads
 FIRST_LOOK = "first look"  # the slot row that remembers since when the timetable is followed
 
 log = structlog.get_logger("scheduler")
@@ -144,7 +145,10 @@ def _collect(install: Install, now: datetime) -> str:
 
 
 def _draft(install: Install, now: datetime) -> str:
-    drafted = weekly.draft(install, now=now, actor="scheduler")
+    try:
+        drafted = weekly.draft(install, now=now, actor="scheduler")
+    except DraftError as exc:  # somebody approved it already: that is how it should be
+        return str(exc)
     return f"{drafted.name}: {drafted.held_because or f'drafted from {drafted.articles} articles'}"
 
 

@@ -23,6 +23,7 @@ from digest.deliver.personalising import specimen
 from digest.deliver.planning import Books, books, purpose_of
 from digest.deliver.transports import open_transport
 from digest.edition import approval, drafting
+from digest.edition.arranging import long_date
 from digest.edition.content import Content, Piece
 from digest.edition.preflight import Examined, Finding, Level, PictureFacts, Sent, check
 from digest.edition.rendering import page
@@ -173,7 +174,8 @@ def standing(install: Install, name: str) -> Standing:
     with install.database.read() as session:
         edition = edition_named(session, name)
         readers = roll.standings(session)[PersonState.SUBSCRIBED]
-        release = f"{edition.release_at.astimezone(zone):%A, %B %d, %Y, %H:%M %Z}"
+        local = edition.release_at.astimezone(zone)
+        release = f"{long_date(local.date())}, {local:%H:%M %Z}"
         return Standing(
             name=edition.name,
             number=edition.number,

@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+import scheduler
+from digest.db import Database, Slot
+from digest.install import Install
+from digest.settings import File, Schedule, Settings
+from digest.timetable import Due
+from scheduler import Owner
+
+NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)
+SLOT = Due("draft", NOON)
+
+
+@pytest.fixture
+def install(database: Database) -> Install:
+    schedule = Schedule(collect=["every 1h"], draft="thu 17:30", release="fri 06:00")
+    return Install(Settings(file=File(schedule=schedule)), database)
+
+
+def slots(database: Database, job: str) -> list[Slot]:
+    with database.read() as session:
+        return list(session.scalars(select(Slot).where(Slot.job == job)))
+
+
+def test_of_many_takers_one_gets_the_slot(database: Database) -> None:
+    taken = [scheduler.take(database, SLOT, Owner(f"machine{n}"), NOON) for n in range(5)]
+    assert taken == [True, False, False, False, False]
+    assert len(slots(database, "draft")) == 1
+
+
+def test_a_slot_that_is_done_is_never_taken_again(database: Database) -> None:
+    owner = Owner()
+    assert scheduler.take(database, SLOT, owner, NOON)
+    scheduler.finish(database, SLOT, "drafted", NOON)
+    later = NOON + timedelta(days=9)
+    assert not scheduler.take(database, SLOT, Owner(nonce="another"), later)
+
+
+def test_the_slot_of_a_process_that_died_here_is_taken_over_at_once(database: Database) -> None:
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    assert scheduler.take(database, SLOT, Owner(pid=int(gone.stdout)), NOON)
+    assert scheduler.take(database, SLOT, Owner(), NOON)
+
+
+def test_the_slot_of_a_process_that_lives_is_left_to_it(database: Database) -> None:
+    assert scheduler.take(database, SLOT, Owner(pid=os.getppid()), NOON)
+    assert not scheduler.take(database, SLOT, Owner(), NOON + scheduler.LEASE - timedelta(seconds=1))
+    assert scheduler.take(database, SLOT, Owner(), NOON + scheduler.LEASE + timedelta(seconds=1))
+
+
+def test_a_restarted_container_knows_that_its_number_was_another_process(database: Database) -> None:
+    assert scheduler.take(database, SLOT, Owner(nonce="before"), NOON)
+    assert scheduler.take(database, SLOT, Owner(nonce="after"), NOON)
+
+
+def test_of_another_machine_nobody_knows_before_the_lease_is_over(database: Database) -> None:
+    assert scheduler.take(database, SLOT, Owner("elsewhere", 999_999_999), NOON)
+    assert not scheduler.take(database, SLOT, Owner(), NOON + timedelta(minutes=1))
+    assert scheduler.take(database, SLOT, Owner(), NOON + scheduler.LEASE + timedelta(seconds=1))
+
+
+def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Install) -> None:
+    assert scheduler.owed(install, "collect", NOON) == ()
+    following = NOON + timedelta(hours=1)
+    assert scheduler.owed(install, "collect", following) == (Due("collect", following),)
+
+
+def test_what_a_job_stumbles_over_is_its_outcome(install: Install) -> None:
+    scheduler.followed_since(install.database, NOON - timedelta(minutes=1))
+    owner = Owner()
+    # No key file, no sources: drafting finds nothing and holds the edition, collecting has nothing to visit.
+    outcomes = scheduler.run_job(install, "collect", owner, lambda: NOON)
+    assert outcomes == ["0 new from 0 sources, 0 failed"]
+    assert scheduler.run_job(install, "collect", owner, lambda: NOON) == []
+    (slot,) = slots(install.database, "collect")
+    assert (slot.done_at, slot.outcome) == (NOON, outcomes[0])
+
+
+def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: Install) -> None:
+    scheduler.followed_since(install.database, NOON - timedelta(days=8))
+    with install.database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE story")
+    outcomes = scheduler.run_job(install, "draft", Owner(), lambda: NOON)
+    assert len(outcomes) == 1
+    assert outcomes[0].startswith("failed: ")
