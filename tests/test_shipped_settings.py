@@ -1,0 +1,74 @@
+"""The settings that `digest init` writes load, name real sources enough, and show every key with its default."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+import digest
+from digest.settings import DEFAULT_SECTIONS, File, SourceSettings, Sponsor, load
+
+SHIPPED = Path(digest.__file__).parent / "shipped.toml"
+TEXT = SHIPPED.read_text("utf-8")
+
+
+def _uncommented() -> dict[str, Any]:
+    """Read the part before the sources with every commented key switched on."""
+    head = TEXT[: TEXT.index("# Sources ---")]
+    keys = re.compile(r"^# (?=\[|[a-z_]+ = )", re.MULTILINE)
+    return tomllib.loads(keys.sub("", head))
+
+
+def test_the_shipped_settings_load() -> None:
+    assert load(SHIPPED, {}).origin == SHIPPED
+
+
+def test_they_name_twenty_four_sources_of_fourteen_publishers_in_three_sections() -> None:
+    sources = load(SHIPPED, {}).file.sources
+    assert len(sources) >= 24
+    assert len({s.publisher for s in sources}) >= 14
+    assert {"news", "products", "opportunities"} <= {s.section for s in sources}
+    assert all(s.url.startswith("https://") and urlsplit(s.url).hostname for s in sources)
+
+
+def test_only_the_own_site_may_have_its_pictures_mailed() -> None:
+    sources = load(SHIPPED, {}).file.sources
+    assert [(s.publisher, s.images) for s in sources if s.own or s.images != "none"] == [("HLS.Today", "own")]
+
+
+def test_every_official_source_is_primary_and_the_press_is_not() -> None:
+    for source in load(SHIPPED, {}).file.sources:
+        host = urlsplit(source.url).hostname or ""
+        if host.endswith((".gov", ".gov.uk", ".europa.eu", ".int")) and host != "reliefweb.int":
+            assert source.primary, source.name
+
+
+def test_every_table_and_key_stands_in_the_file_with_its_default() -> None:
+    shown = _uncommented()
+    for table, field in File.model_fields.items():
+        if table in {"sources", "sections", "sponsor"}:
+            continue
+        assert isinstance(default := field.default, BaseModel)
+        assert _flat(shown[table]) == _flat(default.model_dump(mode="json")), table
+    kept = [s.model_dump(mode="json", exclude_defaults=True) for s in DEFAULT_SECTIONS]
+    assert [{"most": 5} | s for s in shown["sections"]] == [{"most": 5} | s for s in kept]
+    assert shown["sponsor"].keys() == Sponsor.model_fields.keys()
+
+
+def _flat(table: dict[str, Any]) -> dict[str, Any]:
+    return {k: _flat(v) if isinstance(v, dict) else v for k, v in table.items()}
+
+
+def test_every_key_of_a_source_is_explained() -> None:
+    guide = TEXT[TEXT.index("# Sources ---") : TEXT.index('\n[[sources]]\nname = "HLS.Today"')]
+    assert set(re.findall(r"^# (\w+) = ", guide, re.MULTILINE)) == SourceSettings.model_fields.keys()
+
+
+def test_with_all_comments_off_the_file_still_loads(tmp_path: Path) -> None:
+    head = TEXT[: TEXT.index("# Sources ---")]
+    file = tmp_path / "digest.toml"
+    file.write_text(re.sub(r"^# (?=\[|[a-z_]+ = )", "", head, flags=re.MULTILINE), "utf-8")
+    assert load(file, {}).file.publication == File().publication
