@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Row, String, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from digest.collect.identity import Identified, Part, cut, identify, last_resort, match
+from digest.collect.identity import Identified, Part, cut, identify, key_of_reused, match
 from digest.collect.items import DateBasis, Item, Reading, Rejected
 from digest.db import Article, ArticleChange, Source
 
@@ -200,7 +200,7 @@ def _new_values(source_id: int, one: Identified, now: datetime, *, taken: set[st
     later = max(filter(None, (one.item.updated, one.item.published)), default=None)
     return _said(one.item) | {
         "source_id": source_id,
-        "key": last_resort(one.item) if one.key in taken else one.key,
+        "key": key_of_reused(one.item) if one.key in taken else one.key,
         "dated_at": dated_at,
         "date_basis": basis.value,
         "updated_at": later if later and later > dated_at else None,

@@ -59,7 +59,7 @@ def identify(items: Collection[Item]) -> tuple[Identified, ...]:
         if item.guid and guids[item.guid] == 1:
             key = _hash("guid", item.guid)
         else:
-            key = last_resort(item) if shared else _hash("url", item.url)
+            key = _last_resort(item) if shared else _hash("url", item.url)
         if key in known:  # nothing that we keep tells them apart
             item, times = _together([(item, times), (known[key].item, known[key].times)])  # noqa: PLW2901
         known[key] = Identified(item, key, shared, times)
@@ -123,10 +123,9 @@ def _reused(item: Item, row: Row[Any]) -> bool:
     return bool(item.url != row.url and item.title != row.title and item.published != row.dated_at)
 
 
-def last_resort(item: Item) -> str:
-    """Give the key of an item that neither its id nor its address tells apart."""
-    moment = item.starts_at or item.published
-    return _hash("item", item.url, moment.isoformat() if moment else "", item.title)
+def key_of_reused(item: Item) -> str:
+    """Give the key of an item whose id belongs to another article already."""
+    return _hash("reused", item.guid or "", _last_resort(item))
 
 
 def is_front_page(url: str) -> bool:
@@ -169,6 +168,11 @@ def _together(listings: list[tuple[Item, int]]) -> tuple[Item, int]:
         first = min(dated, key=lambda i: (i.published or _NEVER, i.basis))
         latest = replace(latest, published=first.published, basis=first.basis)
     return latest, sum(times for _, times in listings)
+
+
+def _last_resort(item: Item) -> str:
+    moment = item.starts_at or item.published
+    return _hash("item", item.url, moment.isoformat() if moment else "", item.title)
 
 
 def _hash(*parts: str) -> str:

@@ -7,11 +7,9 @@ paged answer is followed as far back as a digest can need.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from digest.collect import parsers
-from digest.collect.answers import BadPacking, TooBig, unpack
 from digest.collect.fetched import Fetched, FetchError, Getter
 from digest.collect.items import Feed, Kind, ParseError, Reading, Rejected
 from digest.collect.sources import Bad, Good, judge
@@ -21,6 +19,7 @@ ACCEPT = (
     "application/rss+xml, application/atom+xml, application/feed+json, application/json;q=0.9, "
     "text/calendar;q=0.9, application/xml;q=0.9, text/html;q=0.8, */*;q=0.5"
 )
+IS_OPML = "it is a list of feeds (OPML): take its feeds in with 'digest sources import-opml'"
 MOST_PAGES = 10
 FAR_BACK = timedelta(days=21)  # a page whose items are all older has no older page worth reading
 MOST_FEEDS = 3  # feeds of a page that are tried
@@ -62,28 +61,6 @@ def visit(getter: Getter, target: Target, now: datetime) -> Visited:
         return Visited(Bad(Health.FAILING, str(error)))
 
 
-def read_file(path: Path, most: int, now: datetime) -> Visited:
-    """Read a file of this machine as a source of its own; one that ends in .gz is unpacked.
-
-    `most` bounds what is read, in bytes after unpacking.
-    """
-    try:
-        with path.open("rb") as stream:
-            packing = "gzip" if path.suffix == ".gz" else ""
-            body = unpack(iter(lambda: stream.read(65_536), b""), packing, most)
-        reading = parsers.read(body, url=path.resolve().as_uri(), now=now)
-    except OSError as error:
-        return Visited(Bad(Health.FAILING, f"cannot be read: {error.strerror}"))
-    except TooBig:
-        message = f"over {most:,} bytes; raise limits.fetch_bytes in digest.toml if it is meant"
-        return Visited(Bad(Health.FAILING, message))
-    except (BadPacking, ParseError) as error:
-        return Visited(Bad(Health.FAILING, str(error)))
-    if reading.kind is Kind.OPML:
-        return Visited(Bad(Health.FAILING, _IS_OPML))
-    return Visited(Good(reading.kind), reading)
-
-
 def best_first(feeds: tuple[Feed, ...], page: str) -> list[Feed]:
     """Put the feeds that a page names in the order in which they are worth trying.
 
@@ -94,7 +71,6 @@ def best_first(feeds: tuple[Feed, ...], page: str) -> list[Feed]:
     return sorted(own, key=lambda feed: (_is_comments(feed), not _is_rest(feed), len(feed.url), feed.url))
 
 
-_IS_OPML = "it is a list of feeds (OPML): take its feeds in with 'digest sources import-opml'"
 _BARRED = "robots.txt asks us not to read this page; use a feed of the site, or ask its publisher"
 
 
@@ -119,7 +95,7 @@ def _visit(getter: Getter, target: Target, now: datetime) -> Visited:
     elif reading.kind is Kind.PAGE and not getter.may_read(answer.url):
         return Visited(Bad(Health.REFUSING, _BARRED))
     if reading.kind is Kind.OPML:
-        return Visited(Bad(Health.FAILING, _IS_OPML))
+        return Visited(Bad(Health.FAILING, IS_OPML))
     reading, note = _with_pages(getter, answer, reading, now)
     every = max(answer.max_age or 0, reading.every or 0)
     return Visited(Good(reading.kind, answer.etag, answer.last_modified, moved_to, every), reading, note=note)

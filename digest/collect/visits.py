@@ -20,9 +20,10 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles import Counts, mark_withdrawn, sift, store_part
 from digest.collect.fetched import FetchError, Getter
+from digest.collect.files import documents, read_file
 from digest.collect.items import Kind, Reading, Rejected
 from digest.collect.sources import FILE, Bad, file_source, is_due, note_bad, note_good, sync
-from digest.collect.visit import Target, Visited, read_file, visit
+from digest.collect.visit import Target, Visited, visit
 from digest.db import Article, Database, Health, Source
 from digest.settings import Settings
 
@@ -108,25 +109,13 @@ def collect(
         sync(session, settings)
         targets, skipped = _targets(session, settings, _chosen(settings, wanted), now=now, force=force)
     jobs = [_Job(partial(visit, getter, t, now), target=t) for t in targets]
-    limit = settings.file.limits.fetch_bytes
-    jobs += [_Job(partial(read_file, p, limit, now), path=p) for p in documents(files)]
+    most, site = settings.file.limits.fetch_bytes, settings.file.publication.site
+    jobs += [
+        _Job(partial(read_file, path, most=most, site=site, now=now), path=path) for path in documents(files)
+    ]
     done = _all(run, jobs, progress)
     place = {source.url: number for number, source in enumerate(settings.file.sources)}
     return sorted([*skipped, *done], key=lambda report: place.get(report.url, len(place)))
-
-
-def documents(paths: Sequence[Path]) -> list[Path]:
-    """List the files that are meant: each file named, and all in the folders named, in a settled order.
-
-    Hidden files in folders are passed over. Two ways to one file are one.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in inside:
-            if file == path or not any(part.startswith(".") for part in file.relative_to(path).parts):
-                found.setdefault(file.resolve())
-    return list(found)
 
 
 def recheck(database: Database, getter: Getter, articles: Collection[int], *, now: datetime) -> list[int]:
