@@ -59,6 +59,11 @@ class Frame:
         line = ", ".join(part.strip(" ,") for part in self.postal_address.splitlines() if part.strip(" ,"))
         return line if not line or self.name in line else f"{self.name}, {line}"
 
+    @property
+    def write_to(self) -> str:
+        """The mailto address (RFC 6068) of the editors, for a mail that was forwarded and can't be replied to."""
+        return f"mailto:{quote(self.reply_to, safe='@')}"
+
 
 def frame_of(settings: Settings) -> Frame:
     """Take from the settings what every edition says."""

@@ -16,10 +16,13 @@ WIDTH = 72  # columns of the text part
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def nb(text: str) -> str:
-    """Keep a lone short word off the last line: bind the last two words of a text of five or more."""
+def nb(text: str, most: int = 20) -> str:
+    """Keep a lone short word off the last line: bind the last two words of a text of five or more.
+
+    Words of more than `most` letters together stay free: bound, they could be wider than a phone's column.
+    """
     words = text.split(" ")
-    if len(words) < 5 or len(words[-1]) + len(words[-2]) > 20:
+    if len(words) < 5 or len(words[-1]) + len(words[-2]) > most:
         return text
     return " ".join(words[:-2]) + " " + words[-2] + NO_BREAK + words[-1]
 
