@@ -84,7 +84,9 @@ def approve(
         raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
-        raise ApprovalError(f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one.")
+        raise ApprovalError(
+            f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one."
+        )
     stated = statement(edition, fragments_of(session, edition), settings)
     stands = mark_of(stated)
     if len(mark) < 7 or not stands.startswith(mark.lower()):

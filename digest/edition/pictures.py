@@ -41,7 +41,9 @@ def _pictured(settings: Settings, choice: Choice) -> Iterator[Candidate]:
             yield from (placed.scored.story.lead for placed in choice.sections.get(section.key, ()))
 
 
-def _cuts(database: Database, getter: Getter, settings: Settings, candidate: Candidate, now: datetime) -> Pictures:
+def _cuts(
+    database: Database, getter: Getter, settings: Settings, candidate: Candidate, now: datetime
+) -> Pictures:
     url = candidate.image or ""
     with database.read() as session:
         row = find(session, url)
@@ -57,4 +59,6 @@ def _cuts(database: Database, getter: Getter, settings: Settings, candidate: Can
 
 def _shown(kept: Kept, size: tuple[int, int], candidate: Candidate) -> Picture:
     credit = candidate.publisher
-    return Picture(kept.hash, *size, alt=candidate.image_alt or "", credit=f"Picture: {credit}" if credit else "")
+    return Picture(
+        kept.hash, *size, alt=candidate.image_alt or "", credit=f"Picture: {credit}" if credit else ""
+    )

@@ -1,0 +1,258 @@
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from digest import weekly
+from digest.collect import visits
+from digest.collect.articles import store
+from digest.collect.bundled import BundledFetcher
+from digest.collect.items import DateBasis, Item, Kind, Reading
+from digest.collect.readership import import_readership
+from digest.db import Audit, Database, Edition, EditionState, Fragment, Source, Story
+from digest.edition.approval import ApprovalError, approve, current_mark, verify, void
+from digest.edition.drafting import DraftError
+from digest.install import Install
+from digest.settings import File, Schedule, Select, Sender, Settings, load
+from subscribers.vault import Keys
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "digest" / "sample"
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York
+KEYS = Keys.fixed(b"tests")
+
+
+def sample_settings() -> Settings:
+    return load(SAMPLE / "digest.toml", {}).model_copy(update={"base_url": "https://news.example.org"})
+
+
+def collected(database: Database, settings: Settings, now: datetime = NOW) -> Install:
+    """Collect the bundled sample."""
+    getter = BundledFetcher(SAMPLE)
+    visits.collect(database, getter, settings, now=now)
+    import_readership(database, getter, settings, now=now)
+    return Install(settings, database)
+
+
+def drafted(install: Install, now: datetime = NOW) -> Edition:
+    weekly.draft(install, now=now, actor="test", getter=BundledFetcher(SAMPLE))
+    with install.database.read() as session:
+        return session.scalars(select(Edition).order_by(Edition.release_at.desc())).first() or pytest.fail(
+            "no draft"
+        )
+
+
+def bodies(database: Database) -> list[tuple[str, str, str]]:
+    with database.read() as session:
+        query = select(Fragment).order_by(Fragment.position)
+        return [(f.kind, f.name, f.body) for f in session.scalars(query)]
+
+
+def test_sqlite_and_postgresql_give_the_same_bytes(sqlite: Database, postgresql: Database) -> None:
+    settings = sample_settings()
+    editions = [drafted(collected(database, settings)) for database in (sqlite, postgresql)]
+    assert bodies(sqlite) == bodies(postgresql)
+    assert editions[0].content == editions[1].content
+    assert len(bodies(sqlite)) > 10
+
+
+def test_sources_in_another_order_give_the_same_bytes(sqlite: Database, tmp_path: Path) -> None:
+    from digest.db import migrate, open_database
+
+    settings = sample_settings()
+    drafted(collected(sqlite, settings))
+    sources = list(settings.file.sources)
+    random.Random(7).shuffle(sources)
+    other = open_database(f"sqlite:///{tmp_path / 'other.db'}")
+    migrate(other)
+    file = settings.file.model_copy(update={"sources": sources})
+    drafted(collected(other, settings.model_copy(update={"file": file})))
+    assert bodies(sqlite) == bodies(other)
+    other.close()
+
+
+def test_drafting_again_replaces_the_draft_and_says_the_same(sqlite: Database) -> None:
+    install = collected(sqlite, sample_settings())
+    first = drafted(install)
+    before = bodies(sqlite)
+    second = drafted(install)
+    assert (second.id, second.name, second.number) == (first.id, "2026-W47", 147)
+    assert bodies(sqlite) == before
+
+
+# --- Windows, with articles that the test writes ---------------------------------------------------------
+
+WEEKLY = Settings(
+    base_url="https://news.example.org",
+    file=File(
+        schedule=Schedule(draft="thu 17:30", release="fri 06:00"),
+        sender=Sender(postal_address="1 Test Street"),
+        select=Select(minimum=1),
+    ),
+)
+
+
+def add(database: Database, *titles: str, dated: datetime, found: datetime) -> None:
+    """Publish articles at a source of the test."""
+    with database.write() as session:
+        source = session.scalar(select(Source)) or Source(
+            url="https://a.example.org/feed", name="A", publisher="A Press", topics={}
+        )
+        session.add(source)
+        session.flush()
+        items = tuple(
+            Item(guid=t, url=f"https://a.example.org/{t.replace(' ', '-')}", link=f"https://a.example.org/{t.replace(' ', '-')}",
+                 title=t, summary=f"The {t} is a matter of border security.", published=dated, basis=DateBasis.PUBLISHED)
+            for t in titles
+        )  # fmt: skip
+        store(session, source, Reading(Kind.RSS, items), found)
+
+
+def considered(database: Database, name: str) -> set[str]:
+    """Name the articles that an edition looked at, chosen or left out."""
+    with database.read() as session:
+        stories = session.scalars(
+            select(Story).join(Edition, Edition.id == Story.edition_id).where(Edition.name == name)
+        )
+        return {url.rsplit("/", 1)[1] for s in stories for url in s.members}
+
+
+def approve_now(install: Install, edition: Edition, now: datetime) -> None:
+    with install.database.write() as session:
+        row = session.get_one(Edition, edition.id)
+        mark = current_mark(session, row, install.settings)
+        approve(session, row, mark, settings=install.settings, keys=KEYS, actor="eve", now=now)
+
+
+def test_the_next_edition_opens_where_the_last_one_closed_and_takes_late_arrivals(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    approve_now(install, first, NOW)
+    add(database, "late border news", dated=NOW - timedelta(hours=2), found=NOW + timedelta(days=1))
+    add(database, "fresh border news", dated=NOW + timedelta(days=3), found=NOW + timedelta(days=3))
+    second = drafted(install, NOW + timedelta(days=7))
+    assert (second.opens_at, second.cut_off) == (NOW, NOW + timedelta(days=7))
+    assert considered(database, first.name) == {"early-border-news"}
+    assert considered(database, second.name) == {"late-border-news", "fresh-border-news"}
+
+
+def test_a_draft_that_never_went_out_gives_its_week_and_its_number_back(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    second = drafted(install, NOW + timedelta(days=5))
+    assert first.number == second.number == 1
+    assert considered(database, second.name) == {"early-border-news"}
+    with pytest.raises(ApprovalError, match="drafted since"):
+        approve_now(install, first, NOW)
+
+
+def test_too_few_stories_hold_the_edition(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    edition = drafted(install)
+    assert edition.state == EditionState.HELD
+    assert edition.held_because
+    with pytest.raises(ApprovalError, match="held"):
+        approve_now(install, edition, NOW)
+
+
+def test_an_approved_edition_is_not_drafted_over(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    edition = drafted(install)
+    approve_now(install, edition, NOW)
+    with pytest.raises(DraftError, match="--void"):
+        drafted(install)
+
+
+# --- Approval ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def approved(database: Database) -> tuple[Install, int]:
+    install = Install(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    edition = drafted(install)
+    approve_now(install, edition, NOW)
+    return install, edition.id
+
+
+def test_what_was_approved_is_proved(approved: tuple[Install, int]) -> None:
+    install, number = approved
+    with install.database.read() as session:
+        row = session.get_one(Edition, number)
+        assert verify(session, row, settings=install.settings, keys=KEYS)
+        assert row.approved_by == "eve"
+        assert session.scalars(select(Audit).where(Audit.act == "approve")).one().subject == row.name
+
+
+def test_any_change_voids_the_approval(approved: tuple[Install, int]) -> None:
+    install, number = approved
+    with install.database.read() as session:
+        row = session.get_one(Edition, number)
+        fragments = list(session.scalars(select(Fragment)))
+        for change in (
+            lambda: setattr(row, "subject", "Another subject"),
+            lambda: setattr(row, "preheader", "Another line"),
+            *(lambda f=f: setattr(f, "body", f.body + " ") for f in fragments),
+        ):
+            change()
+            with pytest.raises(ApprovalError, match="not what was approved"):
+                verify(session, row, settings=install.settings, keys=KEYS)
+            session.rollback()
+
+
+def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Install, int]) -> None:
+    install, number = approved
+    sender = install.settings.file.sender.model_copy(update={"address": "other@news.example.org"})
+    file = install.settings.file.model_copy(update={"sender": sender})
+    for settings in (
+        install.settings.model_copy(update={"file": file}),
+        install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}),
+    ):
+        with install.database.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
+            verify(session, session.get_one(Edition, number), settings=settings, keys=KEYS)
+
+
+def test_an_approval_written_into_the_database_by_hand_is_no_approval(approved: tuple[Install, int]) -> None:
+    install, number = approved
+    with install.database.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
+        verify(
+            session, session.get_one(Edition, number), settings=install.settings, keys=Keys.fixed(b"others")
+        )
+
+
+def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    edition = drafted(install)
+    with database.write() as session:
+        row = session.get_one(Edition, edition.id)
+        seen = current_mark(session, row, WEEKLY)
+        row.subject = "Changed meanwhile"
+    for mark in (seen, seen[:7], "", "abc"):
+        with database.write() as session, pytest.raises(ApprovalError, match="has changed"):
+            approve(
+                session,
+                session.get_one(Edition, edition.id),
+                mark,
+                settings=WEEKLY,
+                keys=KEYS,
+                actor="eve",
+                now=NOW,
+            )
+
+
+def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Install, int]) -> None:
+    install, number = approved
+    with install.database.write() as session:
+        void(session, session.get_one(Edition, number), actor="eve", now=NOW)
+    with install.database.write() as session:
+        row = session.get_one(Edition, number)
+        assert (row.state, row.approval) == (EditionState.DRAFT, None)
+        row.state = EditionState.SENDING
+        with pytest.raises(ApprovalError, match="no approval to take back"):
+            void(session, row, actor="eve", now=NOW)
