@@ -198,7 +198,7 @@ def _web_address(url: str) -> str:
     try:
         return absolute(url if "://" in url else f"https://{url}")
     except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint="URL") from exc
+        raise click.BadParameter(f"{url!r} is no web address: {exc}", param_hint="URL") from exc
 
 
 def _refuse_known(desk: Desk, address: str) -> None:
