@@ -1,0 +1,129 @@
+"""Words of a text, and texts as weighted vectors of words (TF-IDF): what likeness is measured on."""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+TITLE_COUNTS = 2  # a title's word counts as so many of the summary's
+SUMMARY_WORDS = 120  # a source that puts the whole text into the summary gets no more say than the others
+
+Vector = Mapping[str, float]  # word → weight; empty for a text without words that count
+
+WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
+_WORD = re.compile(WORD_PATTERN)
+
+STOP_WORDS = frozenset(
+    """a about above according across after again against ago all along already also although always am amid
+    among an and another any are around as ask asked at away back be became because become been before began
+    being below between both but by call called came can cannot come could day did do does doing don't down
+    during each early either else end even ever every few first five following for former four from further
+    get give go going got great had half has have having he her here hers herself him himself his how however
+    i if in including inside into is it it's its itself just keep know last late latest later least less let
+    like likely live long look made make makes making many may me mean might month more most much must my
+    nearly need never new news next no nor not now of off often old on once one only onto or other our out
+    over own part people per place put read report reported reportedly reports right said same say saying
+    says second see seen set several she should show shows since so some still story such take taken takes
+    than that that's the their them then there these they thing this those though three through thursday time
+    to today together told too took toward towards two under until up update updated upon us use used using
+    very via wait want was way we week weeks well went were what what's when where whether which while who
+    whom whose why will with within without won't work would year years yet you your yesterday tomorrow
+    monday tuesday wednesday friday saturday sunday here's he's she's they're we're i'm""".split()  # noqa: SIM905 - a list of 300 literals reads worse
+)
+
+
+def normal(text: str) -> str:
+    """Give a text in one form: compatibility characters folded, lower case, straight apostrophes."""
+    return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+
+
+def words(text: str) -> Iterator[str]:
+    """Give the words that count, in order: no stop words, plurals folded, numbers and CVE names kept."""
+    for match in _WORD.finditer(normal(text)):
+        word = match.group()
+        if word in STOP_WORDS or (len(word) < 2 and not word.isdigit()):
+            continue
+        yield singular(word.removesuffix("'s"))
+
+
+def singular(word: str) -> str:
+    """Fold an English plural lightly: `agencies` and `agency`, `breaches` and `breach` become one word."""
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "sses", "xes", "zes")):
+        return word[:-2]
+    return word[:-1]
+
+
+def counts(title: str, summary: str) -> dict[str, float]:
+    """Count the words of a title (more) and of the head of a summary (less)."""
+    found: Counter[str] = Counter()
+    for word in words(title):
+        found[word] += TITLE_COUNTS
+    for _, word in zip(range(SUMMARY_WORDS), words(summary), strict=False):
+        found[word] += 1
+    return dict(found)
+
+
+class Lexicon:
+    """How rare each word is among the given texts; turns word counts into vectors. Lives for one choice."""
+
+    def __init__(self, texts: Iterable[Mapping[str, float]]) -> None:
+        """Count in how many of the texts each word stands."""
+        in_texts: Counter[str] = Counter()
+        number = 0
+        for text in texts:
+            in_texts.update(text.keys())
+            number += 1
+        self._rarity = {word: math.log((1 + number) / (1 + n)) + 1 for word, n in in_texts.items()}
+        self._rarest = math.log(1 + number) + 1  # a word that none of the texts has
+
+    def vector(self, text: Mapping[str, float]) -> Vector:
+        """Weigh a text's words, sublinear in their count, by rarity (smoothed), and scale to length 1."""
+        weights = {
+            word: (1 + math.log(n)) * self._rarity.get(word, self._rarest) for word, n in sorted(text.items())
+        }
+        length = math.sqrt(math.fsum(w * w for w in weights.values()))
+        return {word: w / length for word, w in weights.items()}
+
+
+def likeness(one: Vector, other: Vector) -> float:
+    """Give the cosine of two vectors of length 1; of sums of vectors, the sum of the cosines of all pairs.
+
+    `fsum` rounds once, so the result depends neither on the order of the words nor on which text came first.
+    """
+    small, large = (one, other) if len(one) <= len(other) else (other, one)
+    return math.fsum(w * large[word] for word, w in small.items() if word in large)
+
+
+def add(vectors: Iterable[Vector]) -> Vector:
+    """Give the sum of vectors, added in the order given."""
+    total: dict[str, float] = {}
+    for vector in vectors:
+        for word, weight in vector.items():
+            total[word] = total.get(word, 0.0) + weight
+    return total
+
+
+def title_words(title: str) -> frozenset[str]:
+    """Give the words of a title that count, for comparing titles."""
+    return frozenset(words(title))
+
+
+def overlap(one: frozenset[str], other: frozenset[str]) -> float:
+    """Give the part of the words that two texts share (Jaccard), 0 to 1; texts without words share nothing."""
+    either = len(one | other)
+    return len(one & other) / either if either else 0.0
+
+
+def nearly_equal(one: str, other: str, least: float = 0.85) -> bool:
+    """Say whether two texts are one text but for touches: other figures or CVE names make other news."""
+    mine, theirs = frozenset(words(one)), frozenset(words(other))
+    return overlap(mine, theirs) >= least and _figures(mine) == _figures(theirs)
+
+
+def _figures(found: frozenset[str]) -> frozenset[str]:
+    return frozenset(word for word in found if any(ch.isdigit() for ch in word))
