@@ -117,7 +117,7 @@ _RECORD = (
         Delivery.id == bindparam("of"),
         Delivery.owner == bindparam("by"),
         # Past its lease the row was set to uncertain; whoever handed it over knows better.
-        Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)),
+        or_(Delivery.state == DeliveryState.HANDING_OVER, Delivery.state == DeliveryState.UNCERTAIN),
     )
     .values(
         state=bindparam("to"),

@@ -87,7 +87,7 @@ class Letter:
         html = _part("html", self.html)
         # "=_" cannot occur in quoted-printable (RFC 2045, 6.7), so no line of a part can be the boundary.
         boundary = b"=_" + hashlib.sha256(text + html).hexdigest()[:32].encode()
-        opening = b'Content-Type: multipart/alternative; boundary="' + boundary + b'"\r\n\r\n'
+        opening = b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n'
         between = b"--" + boundary + b"\r\n"
         return opening + between + text + b"\r\n" + between + html + b"\r\n--" + boundary + b"--\r\n"
 

@@ -1,0 +1,172 @@
+"""An approved edition, readers, and what a message must look like when it arrives."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from digest.db import Database, Edition, EditionState, Fragment
+from digest.edition import approval, marks
+from digest.settings import File, Publication, Sender, Settings
+from subscribers import signup
+from subscribers.choices import Choices, change_choices
+from subscribers.signup import Evidence
+from subscribers.vault import Keys
+
+RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
+NAME = "2026-W47"
+SECTIONS = ("featured", "events")
+KEYS = Keys.fixed(b"deliver tests")
+
+
+@dataclass
+class Clock:
+    """A clock that moves only when somebody sleeps."""
+
+    now: datetime = RELEASE
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class World:
+    """One installation with an approved edition and nobody on its list."""
+
+    database: Database
+    settings: Settings
+    keys: Keys
+    clock: Clock
+
+    def readers(self, *addresses: str, choices: Choices | None = None) -> list[int]:
+        """Add readers; give their numbers."""
+        numbers = []
+        evidence = Evidence(
+            wording="Yes.",
+            wording_version="1",
+            language="en",
+            page="hls.today",
+            method="form",
+            actor="test",
+            at=RELEASE - timedelta(days=100),
+        )
+        with self.database.write() as session:
+            for address in addresses:
+                added = signup.add(session, self.keys, address, evidence=evidence, now=RELEASE)
+                numbers.append(added.number)
+                if choices:
+                    change_choices(session, added.number, choices, RELEASE)
+        return numbers
+
+
+def _piece(kind: str, name: str) -> str:
+    text = (
+        f"{name}: caf\u00e9, a line that is long enough to need a soft break somewhere before its end = 76.\n"
+    )
+    if name == "foot":
+        text += f"You asked for it on {marks.ASKED}.\n"
+        text += f"Leave: https://news.example.org/u/{marks.LEAVE} or choose: "
+        text += f"https://news.example.org/preferences/{marks.PREFERENCES}\n"
+    return text if kind == "text" else f'<p id="{name}">{text.strip()}</p>'
+
+
+def _edition() -> Edition:
+    return Edition(
+        slot=RELEASE.isoformat(),
+        name=NAME,
+        number=12,
+        state=EditionState.DRAFT,
+        opens_at=RELEASE - timedelta(days=7),
+        cut_off=RELEASE,
+        release_at=RELEASE,
+        drafted_at=RELEASE,
+        subject="Ports reopen \u2014 and six more stories",
+        preheader="The week in one read",
+        content={"sections": []},
+    )
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        home=tmp_path,
+        base_url="https://news.example.org",
+        file=File(
+            publication=Publication(name="HLS.Today"), sender=Sender(postal_address="1 Main St, Springfield")
+        ),
+    )
+
+
+def _world(database: Database, settings: Settings) -> World:
+    with database.write() as session:
+        edition = _edition()
+        session.add(edition)
+        session.flush()
+        for kind in ("html", "text"):
+            for place, name in enumerate(["head", *(f"section:{s}" for s in SECTIONS), "foot"]):
+                body = _piece(kind, name)
+                said = {"kind": kind, "name": name, "position": place, "body": body}
+                session.add(Fragment(edition_id=edition.id, hash=approval.fingerprint(body), **said))
+        session.flush()
+        mark = approval.current_mark(session, edition, settings)
+        approval.approve(session, edition, mark, settings=settings, keys=KEYS, actor="eve", now=RELEASE)
+    return World(database, settings, KEYS, Clock())
+
+
+@pytest.fixture
+def world(database: Database, settings: Settings) -> World:
+    """Give a world on SQLite, and one on PostgreSQL."""
+    return _world(database, settings)
+
+
+@pytest.fixture
+def sqlite_world(sqlite: Database, settings: Settings) -> World:
+    """Give a world on SQLite alone, for what does not touch the database."""
+    return _world(sqlite, settings)
+
+
+def _unfolded(raw: bytes, name: str) -> str:
+    head = re.sub(rb"\r\n[ \t]+", b" ", raw.partition(b"\r\n\r\n")[0]).decode("ascii")
+    found = re.findall(rf"(?mi)^{name}: (.*?)\r?$", head)
+    assert len(found) == 1, f"{name} stands {len(found)} times"
+    return str(found[0])
+
+
+@pytest.fixture
+def arrived() -> Callable[[bytes], EmailMessage]:
+    """Parse a message as a mail program does, after checking its bytes as a strict server would."""
+
+    def check(raw: bytes) -> EmailMessage:
+        assert not re.search(rb"(?<!\r)\n|\r(?!\n)", raw), "RFC 5321, 2.3.8: a bare CR or LF"
+        assert raw.isascii()
+        assert max(map(len, raw.split(b"\r\n"))) <= 78, "RFC 5322, 2.1.1"
+        for name in ("From", "To", "Date", "Message-ID", "Subject", "MIME-Version", "Reply-To"):
+            _unfolded(raw, name)
+        one_click = _unfolded(raw, "List-Unsubscribe")
+        assert re.fullmatch(r"<https://[^>\s]+/u/[A-Za-z0-9_-]{22}>", one_click), "RFC 8058, 3.1"
+        assert len(one_click) <= 77, "SendGrid's relay encodes longer ones"
+        assert _unfolded(raw, "List-Unsubscribe-Post") == "List-Unsubscribe=One-Click"
+        assert _unfolded(raw, "List-Id") == '"HLS.Today" <weekly.news.example.org>'
+        assert re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", _unfolded(raw, "Message-ID"))
+        for mark in marks.ALL:
+            assert mark.encode() not in raw
+        message = message_from_bytes(raw, policy=policy.default)
+        assert not list(message.defects)
+        kinds = [part.get_content_type() for part in message.walk() if not part.is_multipart()]
+        assert kinds in (["text/plain", "text/html"], ["text/plain"])
+        for part in message.walk():
+            if not part.is_multipart():
+                assert part["Content-Transfer-Encoding"] == "quoted-printable"
+                assert max(len(line) for line in str(part.get_payload()).splitlines()) <= 76, "RFC 2045, 6.7"
+        assert isinstance(message, EmailMessage)
+        return message
+
+    return check
