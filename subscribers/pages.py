@@ -82,6 +82,12 @@ def subscribe() -> str:
     return render_template("web/subscribe.html")
 
 
+@readers.get("/contact")
+def contact() -> str:
+    """Say how to reach the editors."""
+    return render_template("web/contact.html")
+
+
 @readers.get("/privacy")
 def privacy() -> str:
     """Say what is held, why, for how long, and who receives it."""
@@ -131,7 +137,7 @@ def preferences(token: str) -> ResponseReturnValue:
     here = _reception()
     number = tokens.read(here.keys, token, "preferences")
     if number is None:
-        return _test_or_unknown(token, "test preferences", "the reader’s own choices")
+        return _test_or_unknown(token, "test preferences", "the choices of one reader")
     with here.books.read() as session:
         return _preferences_page(here, session.get(Person, number))
 
@@ -142,7 +148,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
     here = _reception()
     number = tokens.read(here.keys, token, "preferences")
     if number is None:
-        return _test_or_unknown(token, "test preferences", "the reader’s own choices")
+        return _test_or_unknown(token, "test preferences", "the choices of one reader")
     today = here.clock().astimezone(here.site.zone).date()
     wanted = read_choices(request.form, here.site, today)
     if isinstance(wanted, str):

@@ -1,0 +1,192 @@
+"""The only wiring: from an opened installation to the application that serves all pages."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from zoneinfo import ZoneInfo
+
+from flask import Flask, Response, render_template, request
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from jinja2 import StrictUndefined
+from werkzeug.exceptions import HTTPException
+
+from digest.install import Install
+from digest.settings import Settings
+from digest.templating import environment
+from digest.web import words
+from digest.web.archive import archive
+from digest.web.desk import desk
+from digest.web.ground import Ground, Styles
+from digest.web.health import health
+from digest.web.outline import state_words
+from digest.web.safety import Pages, add_headers, log_answer, outside_because
+from subscribers.journal import Journal
+from subscribers.pages import Reception, Site, readers
+
+CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
+LARGEST_FORM = 64 * 1024
+
+
+def now_utc() -> datetime:
+    """Give the time now, in UTC."""
+    return datetime.now(UTC)
+
+
+def create_app(install: Install, *, clock: Callable[[], datetime] = now_utc) -> Flask:
+    """Put the pages together.
+
+    Raises:
+        InstallError: the installation has no keys.
+    """
+    settings = install.settings
+    site = site_of(settings)
+    app = Pages("digest.web", static_folder=None)
+    _configure(app, install)
+    loader = environment(settings.templates).loader
+    assert loader is not None, "environment() always sets one"
+    styles = Styles.read(loader)
+    app.extensions["digest"] = Ground(install, clock, styles)
+    app.extensions["readers"] = Reception(
+        site, install.database, install.keys, Journal(settings.left_log, install.keys), clock
+    )
+    _set_up_templates(app, settings, site, styles)
+    csrf = CSRFProtect(app)
+    csrf.exempt(readers)  # no cookie, so nothing to forge with: see subscribers.pages
+    for blueprint in (archive, readers, desk, health):
+        app.register_blueprint(blueprint)
+    app.register_error_handler(HTTPException, _trouble)
+    app.after_request(add_headers)
+    app.after_request(log_answer)
+    prefix = urlsplit(settings.base).path.rstrip("/")
+    if prefix:
+        app.wsgi_app = _Under(app.wsgi_app, prefix)  # type: ignore[method-assign]  # as Flask's docs wrap it
+    return app
+
+
+def _configure(app: Flask, install: Install) -> None:
+    prefix = urlsplit(install.settings.base).path.rstrip("/")
+    app.config.update(
+        SECRET_KEY=install.keys.current("session").secret,
+        SESSION_COOKIE_NAME="desk",
+        SESSION_COOKIE_PATH=f"{prefix}/desk/",  # never sent with, nor set by, a reader's page
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_COOKIE_SECURE=False,  # the desk is reached over loopback only, without TLS
+        WTF_CSRF_TIME_LIMIT=CSRF_SECONDS,
+        MAX_CONTENT_LENGTH=LARGEST_FORM,
+        TRAP_HTTP_EXCEPTIONS=False,
+    )
+
+
+def _set_up_templates(app: Flask, settings: Settings, site: Site, styles: Styles) -> None:
+    """Have Flask read our templates, as strictly as everywhere else."""
+    zone = settings.file.publication.zone
+    app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_loader = environment(settings.templates).loader
+    env = app.jinja_env
+    for written in (
+        words.long_day,
+        words.date_of,
+        words.short_day,
+        words.hour,
+        words.day_and_hour,
+        words.short_moment,
+    ):
+        env.filters[written.__name__] = _in_zone(written, zone)
+    for plain in (words.many, words.kilobytes, words.bare, words.host, words.mark, state_words):
+        env.filters[plain.__name__] = plain
+    env.globals["site"] = site
+    env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.names[sheet]}"
+
+
+def _in_zone(write: Callable[[datetime, ZoneInfo], str], zone: ZoneInfo) -> Callable[[datetime], str]:
+    return lambda moment: write(moment, zone)
+
+
+def site_of(settings: Settings) -> Site:
+    """Take from the settings what readers' pages say."""
+    publication, sender = settings.file.publication, settings.file.sender
+    return Site(
+        name=publication.name,
+        tagline=publication.tagline,
+        about=publication.about,
+        home=publication.site,
+        language=publication.language,
+        direction=publication.direction,
+        zone=publication.zone,
+        reply_to=sender.reply_to,
+        postal_address=sender.postal_address,
+        sections=tuple((s.key, s.title) for s in settings.file.sections),
+        recipients=recipients(settings),
+    )
+
+
+def recipients(settings: Settings) -> tuple[str, ...]:
+    """Say who gets to know a reader's address, by the transport of the settings."""
+    scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
+    if scheme == "sendgrid":
+        where = urlsplit(settings.sendgrid_host).hostname
+        who = f"Twilio SendGrid, who delivers the mail for us as a processor ({where})."
+        how = "It gets your address with each mail, and its own counting of opens and clicks is switched off."
+        return (f"{who} {how}", "Your own mail provider, to whom the mail goes.")
+    if scheme in {"smtp", "smtps"}:
+        relay = urlsplit(settings.mail_url.get_secret_value()).hostname
+        return (
+            f"The mail server {relay}, through which our mail leaves. It gets your address with each mail.",
+            "Your own mail provider, to whom the mail goes.",
+        )
+    return ("At present nobody: this installation writes its mail into files and sends none.",)
+
+
+_TROUBLE = {
+    400: ("This request cannot be read", "Go back, and try it again from the page it came from."),
+    404: ("There is no such page", "The address may be cut off or mistyped, or the edition is not out yet."),
+    405: (
+        "This page cannot do that",
+        "It can be opened, but not in this way. Start from the list of editions.",
+    ),
+    413: ("That was too much", "The form holds more than we read. Shorten it, and send it again."),
+    500: (
+        "Something broke on our side",
+        "Try again in a few minutes. A note of the fault, without your name, is kept.",
+    ),
+}
+_STALE = (
+    "This page stood open too long",
+    (
+        "It was opened in another browser, or more than twelve hours ago, so nothing was done. "
+        "Open it again, look at what stands there now, and press the button once more."
+    ),
+)
+
+
+def _trouble(error: HTTPException) -> Response:
+    """Show what went wrong and what to do, to readers and at the desk each in their own dress."""
+    status = error.code or 500
+    title, what = _TROUBLE.get(status, (error.name, "Start again from the list of editions."))
+    at_desk = request.blueprint == "desk" and not outside_because(request)
+    if isinstance(error, CSRFError):
+        title, what = _STALE
+    elif at_desk and status == 404 and error.description:
+        what = error.description
+    page = render_template("web/desk/error.html" if at_desk else "web/error.html", title=title, what=what)
+    response = Response(page, status, mimetype="text/html")
+    allowed = dict(error.get_headers(request.environ)).get("Allow")
+    if allowed:  # RFC 9110, 15.5.6
+        response.headers["Allow"] = allowed
+    return response
+
+
+class _Under:
+    """Serve below a path, for a base URL such as https://example.org/news, stripped by the proxy or not."""
+
+    def __init__(self, app: WSGIApplication, prefix: str) -> None:
+        self._app, self._prefix = app, prefix
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        environ["SCRIPT_NAME"] = self._prefix
+        if path.startswith(f"{self._prefix}/"):
+            environ["PATH_INFO"] = path[len(self._prefix) :]
+        return self._app(environ, start_response)

@@ -1,0 +1,280 @@
+"""An installation with people and editions, and its pages."""
+
+import hashlib
+import io
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+from sqlalchemy import text
+
+from digest.db import Database, Edition, EditionState, Media, Story
+from digest.edition.content import Content, Entry, Link, Picture, Section
+from digest.edition.drafting import replace_fragments, slot_of
+from digest.edition.rendering import environment_of, frame_of, render
+from digest.install import Install
+from digest.settings import File, Publication, Sender, Settings
+from digest.web.app import create_app
+from subscribers import tokens
+from subscribers.db import Base
+from subscribers.signup import Evidence, add
+from subscribers.vault import Keys
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+BASE = "https://news.example.org"
+ADA = "ada.lovelace@analytical.example"
+TERMS = [
+    {"name": "coverage", "points": 31.4, "note": "seven sources carried it"},
+    {"name": "readership", "points": 18.2, "note": "2,310 reads"},
+    {"name": "freshness", "points": 8.5, "note": "a day old"},
+    {"name": "penalty", "points": -2.0, "note": "no picture"},
+]
+
+
+@dataclass(frozen=True)
+class World:
+    """One installation, its application, and Ada, who is subscribed."""
+
+    install: Install
+    app: Flask
+    ada: int
+
+    @property
+    def database(self) -> Database:
+        return self.install.database
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def token(self, purpose: tokens.Purpose, number: int | None = None) -> str:
+        return tokens.make(self.install.keys, number or self.ada, purpose)
+
+    def edition(self, **wanted: Any) -> str:
+        return an_edition(self.install, **wanted)
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Give every row of every table."""
+        with self.database.engine.connect() as connection:
+            return {
+                name: sorted(
+                    (tuple(row) for row in connection.execute(text(f'SELECT * FROM "{name}"'))), key=repr
+                )
+                for name in Base.metadata.tables
+            }
+
+
+def settings_at(home: Path) -> Settings:
+    return Settings(
+        file=File(
+            publication=Publication(
+                intro="Two notices this week ask for the same plain thing: know what is plugged in."
+            ),
+            sender=Sender(postal_address="200 Example Street, Washington, DC 20001"),
+        ),
+        home=home,
+        base_url=BASE,
+    )
+
+
+@pytest.fixture
+def both(database: Database, tmp_path: Path) -> World:
+    """Give an installation, once on SQLite and once on PostgreSQL."""
+    return build(database, tmp_path)
+
+
+@pytest.fixture
+def world(sqlite: Database, tmp_path: Path) -> World:
+    """Give an installation on SQLite alone: for what a database has no say in."""
+    return build(sqlite, tmp_path)
+
+
+def build(database: Database, home: Path) -> World:
+    settings = settings_at(home)
+    Keys.create(settings.key_file)
+    install = Install(settings, database)
+    with database.write() as session:
+        ada = add(session, install.keys, ADA, evidence=evidence(), now=NOW - timedelta(days=200)).number
+    app = create_app(install, clock=lambda: NOW)
+    app.testing = True
+    return World(install, app, ada)
+
+
+def evidence() -> Evidence:
+    return Evidence(
+        wording="Send me the weekly mail.",
+        wording_version="1",
+        language="en",
+        page="hls.today",
+        method="signed list",
+        actor="Eve",
+        at=NOW - timedelta(days=201),
+    )
+
+
+def an_edition(
+    install: Install,
+    *,
+    name: str = "2026-W47",
+    number: int = 147,
+    state: EditionState = EditionState.DRAFT,
+    release_at: datetime = RELEASE,
+    subject: str = "Ports get ten days to check their crane links",
+    empty: bool = False,
+) -> str:
+    """Store an edition as drafting does, and give its name."""
+    content = content_of(a_picture(install.database), name, number, subject)
+    content = replace(content, sections=()) if empty else content
+    pieces = render(content, frame_of(install.settings), environment_of(install.settings))
+    with install.database.write() as session:
+        edition = Edition(
+            slot=slot_of(release_at),
+            name=name,
+            number=number,
+            state=state,
+            opens_at=release_at - timedelta(days=7),
+            cut_off=release_at - timedelta(hours=12),
+            release_at=release_at,
+            drafted_at=release_at - timedelta(hours=12),
+            subject=content.subject,
+            preheader=content.preheader,
+            content=content.as_json(),
+            sent_at=release_at + timedelta(minutes=4) if state == EditionState.SENT else None,
+        )
+        session.add(edition)
+        session.flush()
+        session.add_all(stories_of(edition, content))
+        replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
+    return name
+
+
+def stories_of(edition: Edition, content: Content) -> list[Story]:
+    placed = [
+        Story(
+            edition_id=edition.id,
+            section=section.key,
+            position=position,
+            title=entry.headline,
+            url=entry.url,
+            score=56.1 - position,
+            terms=TERMS,
+            reason="",
+            members=[entry.url, f"{entry.url}/again"],
+        )
+        for section in content.sections
+        for position, entry in enumerate(section.entries)
+    ]
+    out = Story(
+        edition_id=edition.id,
+        section=None,
+        position=0,
+        title="A rerun of last week's rail bulletin",
+        url="https://rail.example/bulletin",
+        score=51.0,
+        terms=TERMS,
+        reason="It was in 2026-W46.",
+        members=["https://rail.example/bulletin"],
+    )
+    return [*placed, out]
+
+
+def a_picture(database: Database) -> Picture:
+    """Keep a small picture of ours, once."""
+    buffer = io.BytesIO()
+    image = Image.linear_gradient("L").resize((1120, 630)).convert("RGB")
+    image.save(buffer, "JPEG", quality=80)
+    body = buffer.getvalue()
+    name = hashlib.sha256(body).hexdigest()
+    with database.write() as session:
+        if session.get(Media, name) is None:
+            session.add(
+                Media(
+                    hash=name,
+                    source_url="https://hls.example/cranes.jpg",
+                    content_type="image/jpeg",
+                    width=1120,
+                    height=630,
+                    size=len(body),
+                    body=body,
+                    made_at=NOW,
+                )
+            )
+    return Picture(name, 560, 315, "Cranes over a container ship at dusk", "Illustration: HLS.Today")
+
+
+def content_of(picture: Picture, name: str, number: int, subject: str) -> Content:
+    """Write an edition; its links carry the edition's name, so that no two editions repeat each other."""
+    lead = Entry(
+        headline="Ports get ten days to check the remote links on their cranes",
+        url=f"https://cisa.example/{name}/cranes",
+        kicker="Maritime",
+        summary="A joint notice asks terminal operators to list every cellular modem on their cranes.",
+        source="CISA",
+        date="Nov 18",
+        why="seven sources carried it in two days, and its deadline is close.",
+        also=(Link("Reuters", f"https://reuters.example/{name}/cranes"),),
+        more=4,
+        picture=picture,
+    )
+    rows = [
+        Entry(
+            headline=headline,
+            url=f"https://{host}/{name}",
+            kicker=kicker,
+            summary="The change is small, and it will be felt at every counter by spring.",
+            source=source,
+            date="Nov 17",
+        )
+        for headline, host, kicker, source in (
+            (
+                "New flood maps move 41,000 homes into the high-risk zone",
+                "fema.example",
+                "Disaster response",
+                "FEMA",
+            ),
+            ("Two land crossings open a second face-matching lane", "cbp.example", "Borders", "CBP"),
+            (
+                "What a hospital learned from a week without its network",
+                "aspr.example",
+                "Health sector",
+                "ASPR",
+            ),
+        )
+    ]
+    event = Entry(
+        headline="Port resilience exercise, open to observers",
+        url=f"https://events.example/{name}",
+        source="Port authority",
+        date="Thursday, December 3, 2026",
+        month="Dec",
+        day="3",
+        details=("Long Beach, 9 a.m. PST",),
+    )
+    chance = Entry(
+        headline="Request for information: counter-drone sensors",
+        url=f"https://sam.example/{name}",
+        summary="For makers of passive sensors, of any size.",
+        source="SAM.gov",
+        closes="Dec 4",
+    )
+    return Content(
+        name=name,
+        number=number,
+        subject=subject,
+        preheader="Also: 41,000 homes join the flood zone; a hospital's week offline",
+        date="Friday, November 20, 2026",
+        minutes=6,
+        intro="Two notices this week ask for the same plain thing: know what is plugged in.",
+        editor="Dana Reyes",
+        sections=(
+            Section("featured", "featured", "Featured", "", (lead, *rows)),
+            Section("events", "events", "Events", "", (event,)),
+            Section("opportunities", "opportunities", "Opportunities", "Soonest deadline first", (chance,)),
+        ),
+    )

@@ -1,0 +1,96 @@
+from datetime import date
+from typing import Any
+
+import pytest
+
+from subscribers.choices import Choices
+from subscribers.db import Person, PersonState
+from subscribers.pages import mask
+
+SECTIONS = ["featured", "most-read", "topics", "products", "events", "opportunities"]
+
+
+def chosen(world: Any) -> Choices:
+    with world.database.read() as session:
+        person = session.get(Person, world.ada)
+        assert person is not None
+        return Choices.from_json(person.choices)
+
+
+def path_of(world: Any) -> str:
+    return f"/preferences/{world.token('preferences')}"
+
+
+def test_the_page_shows_what_is_chosen_and_masks_the_address(world: Any) -> None:
+    answer = world.client.get(path_of(world))
+    assert answer.status_code == 200
+    assert "a•••@analytical.example" in answer.text
+    assert "ada.lovelace" not in answer.text
+    assert answer.text.count("checked") == len(SECTIONS)
+    assert 'id="my-data"' in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
+    form = {"section": ["featured", "events"], "text_only": "yes", "pause_until": "2026-12-24"}
+    answer = both.client.post(path_of(both), data=form)
+    assert answer.status_code == 200
+    assert (
+        "You get nothing until December 24, 2026. From then on: Featured and Events, as text only."
+        in answer.text
+    )
+    assert chosen(both) == Choices(
+        frozenset({"most-read", "topics", "products", "opportunities"}),
+        text_only=True,
+        pause_until=date(2026, 12, 24),
+    )
+    assert both.client.get(path_of(both)).text.count("checked") == 3
+    again = both.client.post(path_of(both), data={"section": SECTIONS})
+    assert "Your next mail has every section." in again.text
+    assert chosen(both) == Choices()
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"section": []}, "Choose at least one section"),
+        ({"section": ["no-such-section"]}, "Choose at least one section"),
+        ({"section": SECTIONS, "pause_until": "soon"}, "cannot be read"),
+        ({"section": SECTIONS, "pause_until": "2026-11-19"}, "must lie between tomorrow and a year from now"),
+        ({"section": SECTIONS, "pause_until": "2031-01-01"}, "must lie between tomorrow and a year from now"),
+    ],
+)
+def test_what_cannot_be_kept_is_said_and_nothing_is_changed(
+    world: Any, form: dict[str, Any], words: str
+) -> None:
+    before = world.dump()
+    answer = world.client.post(path_of(world), data=form)
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert world.dump() == before
+
+
+def test_a_withdrawn_reader_has_nothing_to_choose(world: Any) -> None:
+    path = path_of(world)
+    world.client.post(f"/u/{world.token('leave')}")
+    before = world.dump()
+    assert "You are not on the list" in world.client.get(path).text
+    assert "You are not on the list" in world.client.post(path, data={"section": SECTIONS}).text
+    assert world.dump() == before
+
+
+def test_the_unsubscribe_link_of_the_page_is_the_readers_own(world: Any) -> None:
+    page = world.client.get(path_of(world)).text
+    assert f'href="/u/{world.token("leave")}"' in page
+    world.client.post(f"/u/{world.token('leave')}")
+    with world.database.read() as session:
+        assert session.get(Person, world.ada).state == PersonState.WITHDRAWN
+
+
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [("d@county.example", "d•••@county.example"), ("dana.reyes@county.example", "d•••@county.example")],
+)
+def test_a_mask_hides_how_long_the_address_is(address: str, masked: str) -> None:
+    assert mask(address) == masked
