@@ -169,8 +169,10 @@ def _held(page: Page) -> str:
     found, least = len(page.news), page.select.minimum
     if found >= least:
         return ""
-    stories = "story was" if found == 1 else "stories were"
-    return f"only {found or 'no'} news {stories} found; an edition has at least {least} (select.minimum)"
+    have = {0: "there is no news story", 1: "one news story is too little"}.get(
+        found, f"{found} news stories are too few"
+    )
+    return f"{have}: an edition has at least {least} (select.minimum)"
 
 
 def _notes(articles: Sequence[Candidate], ranking: Ranking, select: Select) -> tuple[str, ...]:

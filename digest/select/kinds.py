@@ -19,7 +19,7 @@ ROUND_UP = _any(
     r"\bbriefing:|^(?:your|the) \w+ briefing\b",
     r"\bround-?up\b",
     r"\bnewsletter\b.*\b(?:round|issue|edition|no\.?|#) ?\d+",
-    r"\b(?:round|issue|episode) #?\d+\b.*\bnewsletter\b|\bnewsletter\b.{0,40}$",
+    r"\b(?:round|issue|episode) #?\d+\b.*\bnewsletter\b|\bnewsletter$",
     r"^up first\b",
     r"\bweek in review\b|\bweek in (?:security|pictures|photos)\b|\bthis week in\b|\bmonth in review\b",
     r"\b(?:first|afternoon|morning) (?:thing|update|edition)\b:",

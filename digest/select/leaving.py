@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from digest.select.nearness import SAME_TITLE
 from digest.select.page import NEWS_KINDS, PER_TOPIC, Page, event_fault, opportunity_fault
 from digest.select.values import Candidate, Previous, Scored
 from digest.select.words import nearly_equal, overlap, title_words
 from digest.settings import SectionSettings
 
-SAME_TITLE = 0.8  # of the words of two titles, for them to be one title
 SAME_TEXT = 0.5  # of the words of two texts of one publisher under one title, for the text to be one
 
 

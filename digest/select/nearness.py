@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from digest.select.kinds import faults
 from digest.select.values import Candidate, Scored, Story
-from digest.select.words import Lexicon, Vector, add, counts, likeness
+from digest.select.words import Lexicon, Vector, add, counts, likeness, overlap, title_words
 
 SAME_MATTER = 1.5  # times `same_story`: stories so near (by their middles) are pieces of one matter
 SAME_TOPIC = 0.3  # how alike two stories of one topic count at least, when variety is weighed
@@ -14,6 +14,7 @@ MOST_RELATED = 3
 RELATED_LEAST = (
     0.28  # likeness of an earlier article to the middle of a story; below it the measured week gave noise
 )
+SAME_TITLE = 0.8  # of the words of two titles, for them to say the same
 _HEAVIEST = 12  # words of a story by which earlier articles are sought
 _MIDDLE_OF = 20  # articles of a story that make its middle; more move it little
 
@@ -97,8 +98,19 @@ class _Pool:
         fit = [n for n in sorted(near) if self._articles[n].dated_at < story.lead.dated_at]
         alike = [(likeness(middle, self._vectors[n]), n) for n in fit]
         best = sorted(
-            (pair for pair in alike if pair[0] >= RELATED_LEAST), key=lambda pair: (-pair[0], pair[1])
+            (pair for pair in alike if pair[0] >= RELATED_LEAST), key=lambda pair: (-pair[0], -pair[1])
         )
-        chosen = [n for _, n in best[:MOST_RELATED]]
+        chosen = self._with_new_titles([n for _, n in best], story)
         self._given.update(chosen)
         return tuple(self._articles[n] for n in sorted(chosen, reverse=True))
+
+    def _with_new_titles(self, places: Iterable[int], story: Story) -> list[int]:
+        """Take the first few, leaving out what says the same as the lead or as one taken."""
+        titles = [title_words(story.lead.title)]
+        chosen: list[int] = []
+        for n in places:
+            title = title_words(self._articles[n].title)
+            if len(chosen) < MOST_RELATED and not any(overlap(title, t) >= SAME_TITLE for t in titles):
+                chosen.append(n)
+                titles.append(title)
+        return chosen
