@@ -57,17 +57,22 @@ class SendGrid:
     name = "sendgrid"
 
     def __init__(
-        self, key: str, host: str, *, batch: int = BATCH, clock: Callable[[], float] = time.time
+        self,
+        key: str,
+        host: str,
+        *,
+        batch: int = BATCH,
+        timeout: float = TIMEOUT,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         _silence()
         self.batch = min(batch, MOST)
-        # A batch that is bisected down to the one bad entry needs about two requests a level and half.
-        self.patience = TIMEOUT * 4 * (2 + self.batch.bit_length())
+        # Bisecting down to one bad entry takes about two requests a level; more than one bad entry takes more.
+        self.patience = timeout * 4 * (2 + self.batch.bit_length())
         self._clock = clock
         api = SendGridAPIClient(api_key=key, host=host)
-        self._api = _Strict(
-            host=host, request_headers=dict(api.client.request_headers), version=3, timeout=TIMEOUT
-        )
+        headers = dict(api.client.request_headers)
+        self._api = _Strict(host=host, request_headers=headers, version=3, timeout=timeout)
 
     def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
         """Hand a batch over: one request for each letter among its messages."""

@@ -1,0 +1,381 @@
+"""SendGrid against a loopback fake of v3/mail/send that checks what the real one checks."""
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+import pytest
+from email_validator import EmailNotValidError, validate_email
+from pydantic import SecretStr
+
+from digest.db import DeliveryState, EditionState
+from digest.deliver.handing import Handed, Outgoing, Result
+from digest.deliver.letters import Filled, Letter
+from digest.deliver.sending import Report, send
+from digest.deliver.transports import TransportError, open_transport
+from digest.deliver.transports.sendgrid import SendGrid
+from digest.edition import marks
+from subscribers import tokens
+from subscribers.choices import Choices
+from tests.deliver.conftest import NAME, RELEASE, World
+
+KEY = "SG.a-key-that-must-not-show"
+RESERVED = {"x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"}
+RESERVED |= {"to", "from", "subject", "reply-to", "cc", "bcc"}
+KNOWN = {"personalizations", "from", "reply_to", "subject", "content", "headers", "tracking_settings"}
+
+
+@dataclass
+class Answer:
+    """What the fake answers instead of looking at the request. `hang` is seconds of silence, None to hang up."""
+
+    status: int = 0
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    hang: float | None = 0.0
+
+
+def fault(body: dict[str, Any], authorization: str) -> tuple[int, str | None, str] | None:
+    """Find what SendGrid would refuse: (status, field, message)."""
+    kinds = [c["type"] for c in body["content"]]
+    people = body["personalizations"]
+    seen: set[str] = set()
+    wrong = [f"personalizations.{n}.{w}" for n, one in enumerate(people) if (w := _fault_of_one(one, seen))]
+    named = {name.lower() for one in [body, *people] for name in one.get("headers", {})}
+    table = (
+        (authorization != f"Bearer {KEY}", 401, None, "The provided authorization grant is invalid"),
+        (bool(body.keys() - KNOWN), 400, "unknown", "an unknown key"),
+        (not body.get("subject"), 400, "subject", "The subject is required"),
+        (not body["from"].get("email"), 400, "from", "The from address is required"),
+        (
+            kinds not in (["text/plain", "text/html"], ["text/plain"]),
+            400,
+            "content",
+            "text/plain must be first",
+        ),
+        (not all(c["value"] for c in body["content"]), 400, "content", "must not be empty"),
+        (not 1 <= len(people) <= 1000, 400, "personalizations", "from 1 to 1000 personalizations"),
+        (bool(wrong), 400, wrong[0] if wrong else None, "Does not contain a valid address or value"),
+        (bool(named & RESERVED), 400, "headers", "a reserved header"),
+    )
+    return next(((status, where, said) for holds, status, where, said in table if holds), None)
+
+
+def _fault_of_one(one: dict[str, Any], seen: set[str]) -> str | None:
+    if one.keys() - {"to", "substitutions", "headers", "custom_args"}:
+        return "unknown"
+    if len(one["to"]) != 1 or one["to"][0].keys() - {"email"}:
+        return "to"
+    address = one["to"][0]["email"]
+    try:
+        validate_email(address, check_deliverability=False)
+    except EmailNotValidError:
+        return "to.0.email"
+    if address.lower() in seen or address.startswith("bad"):
+        return "to.0.email"
+    seen.add(address.lower())
+    groups = [one["substitutions"], one["custom_args"], one["headers"]]
+    if not all(isinstance(v, str) for g in groups for v in g.values()):
+        return "substitutions"
+    return None if len(json.dumps(one["substitutions"])) <= 10_000 else "substitutions"
+
+
+class FakeSendGrid(ThreadingHTTPServer):
+    """Remembers what it accepted; `answers` are given first, one a request."""
+
+    daemon_threads = True
+
+    def __init__(self, *answers: Answer) -> None:
+        super().__init__(("127.0.0.1", 0), _Desk)
+        self.answers = list(answers)
+        self.accepted: list[dict[str, Any]] = []
+        self.requests: list[tuple[str, str, str]] = []
+        self.most = 30_000_000
+        self.host = f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def recipients(self) -> list[str]:
+        """Everybody who got a message, in order."""
+        return [p["to"][0]["email"] for body in self.accepted for p in body["personalizations"]]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Desk(BaseHTTPRequestHandler):
+    server: FakeSendGrid
+
+    def do_GET(self) -> None:
+        self.server.requests.append(("GET", self.path, self.headers.get("Authorization", "")))
+        self._answer(200, b"welcome")
+
+    def do_POST(self) -> None:
+        authorization = self.headers.get("Authorization", "")
+        self.server.requests.append(("POST", self.path, authorization))
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(raw)
+        if self.server.answers:
+            planned = self.server.answers.pop(0)
+            if planned.status == 202:
+                self.server.accepted.append(body)
+            time.sleep(planned.hang or 0.0)
+            self.close_connection = True
+            if planned.hang is not None:
+                self._answer(planned.status, planned.body, planned.headers)
+            return
+        if len(raw) > self.server.most:
+            self._answer(413, b'{"errors":[{"message":"too large","field":null}]}')
+            return
+        if wrong := fault(body, authorization):
+            status, named, message = wrong
+            self._answer(status, json.dumps({"errors": [{"message": message, "field": named}]}).encode())
+            return
+        self.server.accepted.append(body)
+        self._answer(202, b"", {"X-Message-Id": f"id-{len(self.server.accepted)}"})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+LETTER = Letter(
+    subject="Hello \u2014 there",
+    sender_name="Desk",
+    sender_address="digest@news.example.org",
+    reply_to="editors@news.example.org",
+    date=RELEASE,
+    text=f"text {marks.LEAVE}\n",
+    html=f"<p>{marks.LEAVE}</p>",
+    extra={"Precedence": "bulk"},
+    list_id=("HLS.Today", "weekly.news.example.org"),
+    one_click="https://news.example.org/u/",
+)
+
+
+def _message(name: str) -> Outgoing:
+    filled = Filled(f"{name}@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026")
+    return Outgoing(f"id-of-{len(name)}-{sum(map(ord, name)):x}".ljust(26, "x"), "edition", LETTER, filled)
+
+
+def _hand(fake: FakeSendGrid, *names: str, key: str = KEY, clock: Callable[[], float] = time.time) -> Handed:
+    return SendGrid(key, fake.host, clock=clock).hand_all([_message(n) for n in names])
+
+
+def _results(handed: Handed) -> list[Result]:
+    return [o.result for o in handed.outcomes]
+
+
+ACCEPTED, REFUSED = Result.ACCEPTED, Result.REFUSED
+UNCERTAIN, UNTOUCHED = Result.UNCERTAIN, Result.UNTOUCHED
+NAMES = ("ada", "bo", "cy", "dee")
+
+
+def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them() -> None:
+    with FakeSendGrid() as fake:
+        handed = _hand(fake, *NAMES)
+    assert _results(handed) == [ACCEPTED] * 4
+    assert handed.outcomes[0].reply == "202 id-1"
+    (body,) = fake.accepted
+    assert fake.recipients == [f"{n}@example.org" for n in NAMES]
+    assert not any(t["enable"] for t in body["tracking_settings"].values())
+    assert set(body["tracking_settings"]) == {
+        "click_tracking", "open_tracking", "subscription_tracking", "ganalytics"
+    }  # fmt: skip
+    assert body["headers"]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert body["headers"]["List-Id"] == '"HLS.Today" <weekly.news.example.org>'
+    one = body["personalizations"][0]
+    assert one["headers"] == {"List-Unsubscribe": f"<https://news.example.org/u/{'l' * 22}>"}
+    assert one["substitutions"][marks.LEAVE] == "l" * 22
+    assert list(one["custom_args"]) == ["delivery_id"]
+    assert "asm" not in body
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "stop"),
+    [
+        (Answer(200, b"{}"), UNCERTAIN, "200 instead of 202"),
+        (Answer(302, headers={"Location": "/elsewhere"}), UNCERTAIN, "302 instead of 202"),
+        (Answer(500, b"{}"), UNCERTAIN, ""),
+        (Answer(502, b"<html><h1>Bad Gateway for ada@example.org</h1>"), UNCERTAIN, ""),
+        (Answer(503), UNCERTAIN, ""),
+        (Answer(202, hang=None), UNCERTAIN, ""),
+        (Answer(401, b'{"errors":[{"message":"no ada@example.org"}]}'), UNTOUCHED, "refuses the key"),
+        (Answer(403, b'{"errors":[{"message":"not verified","field":"from"}]}'), UNTOUCHED, "not verified"),
+        (Answer(404), UNTOUCHED, "refuses the message"),
+        (Answer(400, b'{"errors":[{"message":"empty","field":"subject"}]}'), UNTOUCHED, "400 empty"),
+    ],
+)
+def test_only_202_is_success_and_a_doubt_is_a_doubt(answer: Answer, result: Result, stop: str) -> None:
+    with FakeSendGrid(answer) as fake:
+        handed = _hand(fake, *NAMES)
+    assert _results(handed) == [result] * 4
+    assert stop in handed.stop
+    assert bool(stop) == bool(handed.stop)
+    assert "@" not in handed.stop + "".join(o.reply for o in handed.outcomes)
+    assert KEY not in handed.stop
+
+
+def test_a_redirect_is_not_followed_with_the_key() -> None:
+    with FakeSendGrid() as thief, FakeSendGrid(Answer(302, headers={"Location": thief.host})) as fake:
+        _hand(fake, "ada")
+    assert thief.requests == []
+    assert len(fake.requests) == 1
+
+
+def test_a_429_waits_until_its_reset_and_touches_nobody() -> None:
+    for headers, wait in (
+        ({"X-RateLimit-Reset": "1040"}, 41.0),
+        ({"Retry-After": "7"}, 7.0),
+        ({}, 60.0),
+        ({"X-RateLimit-Reset": "5"}, 1.0),
+    ):
+        with FakeSendGrid(Answer(429, headers=headers)) as fake:
+            handed = _hand(fake, *NAMES, clock=lambda: 1000.0)
+        assert _results(handed) == [UNTOUCHED] * 4
+        assert (handed.wait, handed.stop) == (wait, "")
+
+
+@pytest.mark.parametrize("bad", range(11))
+def test_one_bad_entry_is_found_by_halves_and_the_others_go_out(bad: int) -> None:
+    names = [f"r{n}" for n in range(11)]
+    names[bad] = "bad"
+    with FakeSendGrid() as fake:
+        handed = _hand(fake, *names)
+    assert [i for i, r in enumerate(_results(handed)) if r is REFUSED] == [bad]
+    assert _results(handed).count(ACCEPTED) == 10
+    assert sorted(fake.recipients) == sorted(f"{n}@example.org" for n in names if n != "bad")
+    assert len(fake.requests) <= 9
+
+
+def test_a_fault_that_every_entry_has_stops_the_run() -> None:
+    with FakeSendGrid() as fake:
+        handed = _hand(fake, *(f"bad{n}" for n in range(64)))
+    assert _results(handed) == [UNTOUCHED] * 64
+    assert "refuses every message" in handed.stop
+    assert fake.accepted == []
+
+
+def test_a_batch_that_is_too_large_is_halved() -> None:
+    with FakeSendGrid() as fake:
+        fake.most = 1800
+        handed = _hand(fake, *NAMES)
+    assert _results(handed) == [ACCEPTED] * 4
+    assert sorted(fake.recipients) == sorted(f"{n}@example.org" for n in NAMES)
+    assert len(fake.accepted) >= 2
+
+
+def test_nobody_there_touches_nobody() -> None:
+    with FakeSendGrid() as fake:
+        pass
+    handed = _hand(fake, *NAMES)
+    assert _results(handed) == [UNTOUCHED] * 4
+    assert "no connection to SendGrid" in handed.stop
+
+
+def test_silence_ends_in_doubt() -> None:
+    with FakeSendGrid(Answer(202, hang=1.0)) as fake:
+        handed = SendGrid(KEY, fake.host, timeout=0.3).hand_all([_message("ada")])
+    assert _results(handed) == [UNCERTAIN]
+    assert handed.outcomes[0].reply == "0 TimeoutError"
+
+
+def test_neither_key_nor_payload_is_logged_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
+    with FakeSendGrid(Answer(400, b'{"errors":[{"message":"x","field":"subject"}]}')) as fake:
+        transport = SendGrid(KEY, fake.host)
+        with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "python_http_client.client"):
+            transport.hand_all([_message("ada")])
+            transport.hand_all([_message("bo")])
+    assert "python_http_client" not in {r.name.partition(".")[0] for r in caplog.records}
+    assert KEY not in caplog.text
+    assert KEY not in repr(transport)
+
+
+def _send(world: World, fake: FakeSendGrid, batch: int) -> Report:
+    settings = world.settings.model_copy(
+        update={
+            "mail_url": SecretStr(f"sendgrid:?batch={batch}"),
+            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_host": fake.host,
+        }
+    )
+    transport = open_transport(settings)
+    return send(
+        world.database, NAME, transport, world.keys, settings, now_fn=world.clock, sleep=world.clock.sleep
+    )
+
+
+def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: World) -> None:
+    numbers = world.readers(*(f"reader{n}@example.org" for n in range(30)))
+    text_only = world.readers("plain@example.org", choices=Choices(text_only=True))
+    with FakeSendGrid() as fake:
+        report = _send(world, fake, batch=10)
+    assert (report.state, report.books[DeliveryState.ACCEPTED]) == (EditionState.SENT, 31)
+    assert len(fake.recipients) == len(set(fake.recipients)) == 31
+    people = {p["to"][0]["email"]: p for body in fake.accepted for p in body["personalizations"]}
+    for number, address in zip(
+        [*numbers, *text_only],
+        [*(f"reader{n}@example.org" for n in range(30)), "plain@example.org"],
+        strict=True,
+    ):
+        one = people[address]
+        assert tokens.read(world.keys, one["substitutions"][marks.LEAVE], "leave") == number
+        assert tokens.read(world.keys, one["substitutions"][marks.PREFERENCES], "preferences") == number
+        link = one["headers"]["List-Unsubscribe"]
+        assert re.fullmatch(rf"<https://news\.example\.org/u/{one['substitutions'][marks.LEAVE]}>", link)
+        assert len(link) <= 77
+        assert json.dumps(one).count("@example.org") == 1
+    for body in fake.accepted:
+        kinds = [c["type"] for c in body["content"]]
+        lone = [p["to"][0]["email"] for p in body["personalizations"]] == ["plain@example.org"]
+        assert kinds == (["text/plain"] if lone else ["text/plain", "text/html"])
+
+
+def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(sqlite_world: World) -> None:
+    world = sqlite_world
+    world.readers(*(f"reader{n}@example.org" for n in range(30)))
+    with FakeSendGrid(Answer(202), Answer(202, hang=None), Answer(429)) as fake:
+        report = _send(world, fake, batch=10)
+    assert report.books[DeliveryState.UNCERTAIN] == 10
+    assert report.books[DeliveryState.ACCEPTED] == 20
+    assert (report.state, report.books.balanced) == (EditionState.SENT, True)
+    assert len(fake.recipients) == len(set(fake.recipients))
+
+
+def test_a_wrong_key_stops_the_run_and_keeps_everybody_waiting(sqlite_world: World) -> None:
+    world = sqlite_world
+    world.readers(*(f"reader{n}@example.org" for n in range(30)))
+    with FakeSendGrid(Answer(401)) as fake:
+        report = _send(world, fake, batch=10)
+        assert len(fake.requests) == 1
+        assert (report.books[DeliveryState.WAITING], report.state) == (30, EditionState.SENDING)
+        assert "DIGEST_SENDGRID_API_KEY" in report.stopped
+        assert _send(world, fake, batch=10).state is EditionState.SENT
+
+
+def test_a_key_goes_to_loopback_or_over_https_only(sqlite_world: World) -> None:
+    settings = sqlite_world.settings.model_copy(
+        update={
+            "mail_url": SecretStr("sendgrid:"),
+            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_host": "http://sendgrid.example.com",
+        }
+    )
+    with pytest.raises(TransportError):
+        open_transport(settings)
