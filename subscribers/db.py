@@ -85,6 +85,7 @@ class ConsentKind(StrEnum):
 
     REQUESTED = "requested"
     CONFIRMED = "confirmed"
+    LISTED = "listed"  # a list named them and showed no evidence: they may not be mailed
     IMPORTED = "imported"
     ATTESTED = "attested"
     WITHDRAWN = "withdrawn"
@@ -124,6 +125,7 @@ class Person(Base):
     chain_head: Mapped[str] = mapped_column(String(64), default="")
     asked_at: Mapped[Moment]
     asked_where: Mapped[str] = mapped_column(String(200))
+    batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))  # the import that they count with
 
 
 class ConsentEvent(Base):
@@ -169,14 +171,48 @@ class Disclosure(Base):
     reference: Mapped[str] = mapped_column(String(200))
 
 
+class ListExport(Base):
+    """The whole list handed out as a file: to whom and why. Whose addresses went stands in its parts."""
+
+    __tablename__ = "list_export"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    to_whom: Mapped[str] = mapped_column(String(200))
+    why: Mapped[str] = mapped_column(String(200))
+    reference: Mapped[str] = mapped_column(String(200))
+    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    people: Mapped[int] = mapped_column(default=0)
+
+
+class ListExportPart(Base):
+    """Whose addresses an export holds: one bit a person, from number `first` on, the lowest bit first.
+
+    A row a person would be a million rows for one file; a bit a person is as exact, and 125 kB.
+    """
+
+    __tablename__ = "list_export_part"
+
+    export: Mapped[int] = mapped_column(ForeignKey("list_export.id"), primary_key=True)
+    first: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bits: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class ImportBatch(Base):
-    """One list that was brought in; its people count only once `done_at` is set."""
+    """One list that was brought in; its people count only once `done_at` is set.
+
+    `attest` is the reason for which an admin vouches for rows without evidence. `salt` goes into the digests
+    of network addresses in the chains of these people; once it is dropped, nobody can guess them back.
+    """
 
     __tablename__ = "import_batch"
+    __table_args__ = (Index("ix_import_batch_file", "file_hash"),)  # is this file known?
 
     id: Mapped[int] = mapped_column(primary_key=True)
     origin: Mapped[str] = mapped_column(String(40))
     file_hash: Mapped[str] = mapped_column(String(64))
+    attest: Mapped[str | None] = mapped_column(String(200))
+    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
     actor: Mapped[str] = mapped_column(String(200))
     started_at: Mapped[Moment]
     done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

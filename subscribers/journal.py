@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,24 +53,38 @@ class Journal:
         Raises:
             OSError: it could not be written: then the departure must not be answered as done.
         """
+        self.append_all([(lookup, lookup_key)], kind=kind, at=at)
+
+    def append_all(self, whom: Sequence[tuple[str, str]], *, kind: Kind, at: datetime) -> None:
+        """Write several departures, each a look-up and its key's id, with one sync.
+
+        Raises:
+            OSError: they could not be written, or not all.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # the chain needs one writer at a time; closing the file unlocks
-            said = {
-                "at": at.astimezone(UTC).isoformat(timespec="milliseconds"),
-                "key": self._keys.current("suppression").id,
-                "kind": kind,
-                "lookup_key": lookup_key,
-                "who": self.who(lookup),
-            }
             _cut_a_torn_line(file)
-            file.write(_line(said, _last_hash(file)))
+            previous = _last_hash(file)
+            for lookup, lookup_key in whom:
+                said = self._said(lookup, lookup_key, kind, at)
+                file.write(_line(said, previous))
+                previous = _hash(said, previous)
             file.flush()
             os.fsync(file.fileno())
         if new:
             _sync_folder(self.path.parent)
+
+    def _said(self, lookup: str, lookup_key: str, kind: Kind, at: datetime) -> dict[str, Any]:
+        return {
+            "at": at.astimezone(UTC).isoformat(timespec="milliseconds"),
+            "key": self._keys.current("suppression").id,
+            "kind": kind,
+            "lookup_key": lookup_key,
+            "who": self.who(lookup),
+        }
 
     def read(self) -> Iterator[Departure]:
         """Give every departure, the oldest first; a torn last line was never answered and is passed over.

@@ -16,6 +16,7 @@ GRANTS = frozenset({ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATT
 _STANDING = {
     ConsentKind.REQUESTED: PersonState.REQUESTED,
     ConsentKind.RE_ASKED: PersonState.REQUESTED,
+    ConsentKind.LISTED: PersonState.UNVERIFIED,
     **dict.fromkeys(GRANTS, PersonState.SUBSCRIBED),
     ConsentKind.WITHDRAWN: PersonState.WITHDRAWN,
     ConsentKind.EXPIRED: PersonState.WITHDRAWN,
@@ -69,12 +70,14 @@ def append(
         person=person.number,
         seq=(last or 0) + 1,
         kind=kind,
-        at=_to_the_millisecond(at),
+        at=to_the_millisecond(at),
         body=canonical(body),
         previous=person.chain_head,
     )
     event.hash = person.chain_head = link_hash(event)
     person.state = standing(person.state, kind)
+    if kind == ConsentKind.CONFIRMED:
+        person.batch = None  # their own word: it counts, whatever becomes of the import that named them first
     session.add(event)
     session.flush()
     return event
@@ -92,18 +95,24 @@ def canonical(body: dict[str, Any]) -> str:
 
 def link_hash(event: ConsentEvent) -> str:
     """Compute the hash (64 hex digits) of one link from everything that it says."""
+    return hash_of(event.person, event.seq, event.kind, event.at, body=event.body, previous=event.previous)
+
+
+def hash_of(person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str) -> str:
+    """Compute the hash of a link that stands in no row yet: imports make many at once."""
     said = {
-        "previous": event.previous,
-        "person": event.person,
-        "seq": event.seq,
-        "kind": str(event.kind),
-        "at": event.at.astimezone(UTC).isoformat(timespec="milliseconds"),
-        "body": event.body,
+        "previous": previous,
+        "person": person,
+        "seq": seq,
+        "kind": str(kind),
+        "at": at.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "body": body,
     }
     return hashlib.sha256(canonical(said).encode()).hexdigest()
 
 
-def _to_the_millisecond(at: datetime) -> datetime:
+def to_the_millisecond(at: datetime) -> datetime:
+    """Cut a time to what a link keeps."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 

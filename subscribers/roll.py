@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from subscribers.choices import Choices
-from subscribers.db import Person, PersonState
+from subscribers.db import ImportBatch, Person, PersonState
 from subscribers.vault import Keys, open_
 
 _COLUMNS = (
@@ -84,15 +84,24 @@ def count(session: Session) -> int:
 
 
 def standings(session: Session) -> dict[PersonState, int]:
-    """Count people by where they stand; every state is there, also with nobody in it."""
-    query = select(Person.state, func.count()).group_by(Person.state)
+    """Count people by where they stand; every state is there, also with nobody in it.
+
+    The people of an import that was not finished are in no count yet.
+    """
+    query = select(Person.state, func.count()).where(_counts()).group_by(Person.state)
     counted = {row[0]: row[1] for row in session.execute(query)}
     return {state: counted.get(state, 0) for state in PersonState}
 
 
 def _may_mail() -> ColumnElement[bool]:
     """The one rule. Whoever is suppressed has that as their state: `suppression.suppress` sees to it."""
-    return Person.state == PersonState.SUBSCRIBED
+    return (Person.state == PersonState.SUBSCRIBED) & _counts()
+
+
+def _counts() -> ColumnElement[bool]:
+    """Leave out the people of imports that are not done: a crash must not leave half a list to be mailed."""
+    unfinished = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
+    return or_(Person.batch.is_(None), Person.batch.not_in(unfinished))
 
 
 def _reader(row: Any) -> Reader:

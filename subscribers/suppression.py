@@ -11,7 +11,7 @@ from subscribers.addresses import Address
 from subscribers.db import ConsentKind, PersonState, Suppression
 from subscribers.vault import Keys, suppression_hash
 
-Reason = Literal["bounced", "complained", "erased", "by an admin"]
+Reason = Literal["bounced", "complained", "erased", "left elsewhere", "by an admin"]
 
 
 def find(session: Session, keys: Keys, address: Address) -> Suppression | None:

@@ -80,11 +80,27 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("origin", sa.String(length=40), nullable=False),
         sa.Column("file_hash", sa.String(length=64), nullable=False),
+        sa.Column("attest", sa.String(length=200), nullable=True),
+        sa.Column("salt", sa.LargeBinary(), nullable=True),
         sa.Column("actor", sa.String(length=200), nullable=False),
         sa.Column("started_at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
         sa.Column("done_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
         sa.Column("counts", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_import_batch")),
+    )
+    with op.batch_alter_table("import_batch", schema=None) as batch_op:
+        batch_op.create_index("ix_import_batch_file", ["file_hash"], unique=False)
+
+    op.create_table(
+        "list_export",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("to_whom", sa.String(length=200), nullable=False),
+        sa.Column("why", sa.String(length=200), nullable=False),
+        sa.Column("reference", sa.String(length=200), nullable=False),
+        sa.Column("done_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("people", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_list_export")),
     )
     op.create_table(
         "media",
@@ -100,40 +116,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("media", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_media_source_url"), ["source_url"], unique=False)
-
-    op.create_table(
-        "person",
-        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("lookup", sa.String(length=64), nullable=True),
-        sa.Column("lookup_key", sa.String(length=16), nullable=True),
-        sa.Column("domain_tag", sa.String(length=32), nullable=True),
-        sa.Column("ciphertext", sa.LargeBinary(), nullable=True),
-        sa.Column("key_id", sa.String(length=16), nullable=True),
-        sa.Column(
-            "state",
-            sa.Enum(
-                "requested",
-                "unverified",
-                "subscribed",
-                "withdrawn",
-                "suppressed",
-                "erased",
-                name="personstate",
-                native_enum=False,
-                length=40,
-            ),
-            nullable=False,
-        ),
-        sa.Column("choices", sa.JSON(), nullable=False),
-        sa.Column("chain_head", sa.String(length=64), nullable=False),
-        sa.Column("asked_at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("asked_where", sa.String(length=200), nullable=False),
-        sa.PrimaryKeyConstraint("number", name=op.f("pk_person")),
-        sa.UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
-        sqlite_autoincrement=True,
-    )
-    with op.batch_alter_table("person", schema=None) as batch_op:
-        batch_op.create_index("ix_person_roll", ["state", "number"], unique=False)
 
     op.create_table(
         "slot",
@@ -228,6 +210,95 @@ def upgrade() -> None:
         batch_op.create_index("ix_article_window", ["dated_at"], unique=False)
 
     op.create_table(
+        "fragment",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("edition_id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name=op.f("fk_fragment_edition_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fragment")),
+        sa.UniqueConstraint("edition_id", "kind", "name", name="uq_fragment_one_a_place"),
+    )
+    op.create_table(
+        "list_export_part",
+        sa.Column("export", sa.Integer(), nullable=False),
+        sa.Column("first", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("bits", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["export"], ["list_export.id"], name=op.f("fk_list_export_part_export")),
+        sa.PrimaryKeyConstraint("export", "first", name=op.f("pk_list_export_part")),
+    )
+    op.create_table(
+        "person",
+        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("lookup", sa.String(length=64), nullable=True),
+        sa.Column("lookup_key", sa.String(length=16), nullable=True),
+        sa.Column("domain_tag", sa.String(length=32), nullable=True),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=True),
+        sa.Column("key_id", sa.String(length=16), nullable=True),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "requested",
+                "unverified",
+                "subscribed",
+                "withdrawn",
+                "suppressed",
+                "erased",
+                name="personstate",
+                native_enum=False,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column("choices", sa.JSON(), nullable=False),
+        sa.Column("chain_head", sa.String(length=64), nullable=False),
+        sa.Column("asked_at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("asked_where", sa.String(length=200), nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["batch"], ["import_batch.id"], name=op.f("fk_person_batch")),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_person")),
+        sa.UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("person", schema=None) as batch_op:
+        batch_op.create_index("ix_person_roll", ["state", "number"], unique=False)
+
+    op.create_table(
+        "story",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("edition_id", sa.Integer(), nullable=False),
+        sa.Column("section", sa.String(length=40), nullable=True),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("score", sa.Double(), nullable=False),
+        sa.Column("terms", sa.JSON(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("members", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name=op.f("fk_story_edition_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_story")),
+    )
+    with op.batch_alter_table("story", schema=None) as batch_op:
+        batch_op.create_index("ix_story_edition", ["edition_id", "section", "position"], unique=False)
+
+    op.create_table(
+        "article_change",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("article_id", sa.Integer(), nullable=False),
+        sa.Column("at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("field", sa.String(length=40), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["article_id"], ["article.id"], name=op.f("fk_article_change_article_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_article_change")),
+    )
+    with op.batch_alter_table("article_change", schema=None) as batch_op:
+        batch_op.create_index("ix_article_change_article", ["article_id"], unique=False)
+
+    op.create_table(
         "consent_event",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("person", sa.Integer(), nullable=False),
@@ -237,6 +308,7 @@ def upgrade() -> None:
             sa.Enum(
                 "requested",
                 "confirmed",
+                "listed",
                 "imported",
                 "attested",
                 "withdrawn",
@@ -317,65 +389,11 @@ def upgrade() -> None:
     with op.batch_alter_table("disclosure", schema=None) as batch_op:
         batch_op.create_index("ix_disclosure_person", ["person", "at"], unique=False)
 
-    op.create_table(
-        "fragment",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("edition_id", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.String(length=10), nullable=False),
-        sa.Column("name", sa.String(length=60), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("hash", sa.String(length=64), nullable=False),
-        sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name=op.f("fk_fragment_edition_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_fragment")),
-        sa.UniqueConstraint("edition_id", "kind", "name", name="uq_fragment_one_a_place"),
-    )
-    op.create_table(
-        "story",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("edition_id", sa.Integer(), nullable=False),
-        sa.Column("section", sa.String(length=40), nullable=True),
-        sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("title", sa.Text(), nullable=False),
-        sa.Column("url", sa.Text(), nullable=False),
-        sa.Column("score", sa.Double(), nullable=False),
-        sa.Column("terms", sa.JSON(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("members", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name=op.f("fk_story_edition_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_story")),
-    )
-    with op.batch_alter_table("story", schema=None) as batch_op:
-        batch_op.create_index("ix_story_edition", ["edition_id", "section", "position"], unique=False)
-
-    op.create_table(
-        "article_change",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("article_id", sa.Integer(), nullable=False),
-        sa.Column("at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("field", sa.String(length=40), nullable=False),
-        sa.Column("before", sa.Text(), nullable=False),
-        sa.Column("after", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["article_id"], ["article.id"], name=op.f("fk_article_change_article_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_article_change")),
-    )
-    with op.batch_alter_table("article_change", schema=None) as batch_op:
-        batch_op.create_index("ix_article_change_article", ["article_id"], unique=False)
-
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
-    with op.batch_alter_table("article_change", schema=None) as batch_op:
-        batch_op.drop_index("ix_article_change_article")
-
-    op.drop_table("article_change")
-    with op.batch_alter_table("story", schema=None) as batch_op:
-        batch_op.drop_index("ix_story_edition")
-
-    op.drop_table("story")
-    op.drop_table("fragment")
     with op.batch_alter_table("disclosure", schema=None) as batch_op:
         batch_op.drop_index("ix_disclosure_person")
 
@@ -385,6 +403,20 @@ def downgrade() -> None:
 
     op.drop_table("delivery")
     op.drop_table("consent_event")
+    with op.batch_alter_table("article_change", schema=None) as batch_op:
+        batch_op.drop_index("ix_article_change_article")
+
+    op.drop_table("article_change")
+    with op.batch_alter_table("story", schema=None) as batch_op:
+        batch_op.drop_index("ix_story_edition")
+
+    op.drop_table("story")
+    with op.batch_alter_table("person", schema=None) as batch_op:
+        batch_op.drop_index("ix_person_roll")
+
+    op.drop_table("person")
+    op.drop_table("list_export_part")
+    op.drop_table("fragment")
     with op.batch_alter_table("article", schema=None) as batch_op:
         batch_op.drop_index("ix_article_window")
         batch_op.drop_index("ix_article_url")
@@ -393,14 +425,14 @@ def downgrade() -> None:
     op.drop_table("suppression")
     op.drop_table("source")
     op.drop_table("slot")
-    with op.batch_alter_table("person", schema=None) as batch_op:
-        batch_op.drop_index("ix_person_roll")
-
-    op.drop_table("person")
     with op.batch_alter_table("media", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_media_source_url"))
 
     op.drop_table("media")
+    op.drop_table("list_export")
+    with op.batch_alter_table("import_batch", schema=None) as batch_op:
+        batch_op.drop_index("ix_import_batch_file")
+
     op.drop_table("import_batch")
     op.drop_table("event")
     op.drop_table("edition")

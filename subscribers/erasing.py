@@ -1,0 +1,78 @@
+"""Erasing: the address goes for good, and what keeps it from coming back stays."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from subscribers import ledger, suppression
+from subscribers.addresses import Address, read_address
+from subscribers.db import ConsentKind, Disclosure, Person, PersonState, Suppression
+from subscribers.journal import Journal
+from subscribers.vault import Keys, open_, suppression_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What came of a wish to be erased. `new` is False where the person had been erased before, or is not there."""
+
+    new: bool
+
+
+def erase(
+    session: Session,
+    keys: Keys,
+    journal: Journal,
+    number: int,
+    *,
+    method: str,
+    now: datetime,
+    address: Address | None = None,
+) -> Erased:
+    """Erase a person: ciphertext, look-up, choices and domain go; their chain and the suppression hash stay.
+
+    The suppression needs the address once more. It is taken from the vault; where the vault let it go already
+    (30 days after leaving) and the caller does not know it either, the look-up hash stays as the bar.
+
+    Args:
+        session: inside a write transaction; the caller commits, and answers only after that.
+        keys: the keys of the installation.
+        journal: the journal of the installation.
+        number: the person's number.
+        method: how: "page", "admin: reason". No address in it.
+        now: the moment.
+        address: the person's address, where the caller has it.
+
+    Raises:
+        OSError: the journal could not be written.
+        VaultError: the sealed address does not open.
+    """
+    person = ledger.hold(session, number)
+    if person is None or person.state == PersonState.ERASED:
+        return Erased(new=False)
+    known = _address_of(keys, person) or address
+    if known is not None and suppression.find(session, keys, known) is None:
+        key = keys.current("suppression")
+        session.add(Suppression(hash=suppression_hash(key, known), key_id=key.id, reason="erased", at=now))
+    ledger.append(session, person, ConsentKind.ERASED, {"method": method}, now)
+    if person.lookup and person.lookup_key:
+        journal.append(person.lookup, person.lookup_key, kind="erased", at=now)
+    _empty(session, person, keep_lookup=known is None)
+    return Erased(new=True)
+
+
+def _address_of(keys: Keys, person: Person) -> Address | None:
+    if person.ciphertext is None or person.key_id is None:
+        return None
+    return read_address(open_(keys, (person.ciphertext, person.key_id), person.number))
+
+
+def _empty(session: Session, person: Person, *, keep_lookup: bool) -> None:
+    """Take out all that leads to the person. What was disclosed stays countable, and names nobody."""
+    if not keep_lookup:
+        person.lookup = person.lookup_key = None
+    person.ciphertext = person.key_id = person.domain_tag = None
+    person.choices = {}
+    session.execute(update(Disclosure).where(Disclosure.person == person.number).values(person=None))
+    session.flush()
