@@ -174,8 +174,7 @@ _WHO_ANSWERS = (
 )
 _CUE = re.compile(
     r"\b(?:clos(?:es|ing)|deadline(?: (?:for|to) [^.:;]{1,60}? (?:is|are)\b)?|due|open (?:until|till|through)|"
-    r"no later than|on or before|"
-    rf"{_WHO_ANSWERS}\b[^.:;]{{0,60}}? (?:by|before|until|till|through))\b",
+    rf"{_WHO_ANSWERS}\b[^.:;]{{0,60}}? (?:by|before|until|till|through|no later than|on or before))\b",
     re.IGNORECASE,
 )
 _FILLER = re.compile(

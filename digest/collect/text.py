@@ -32,6 +32,8 @@ _BLOCK = re.compile(
     r"main|nav|ol|option|p|pre|section|table|t[dhr]|tbody|thead|ul)[\s/>])",
     re.IGNORECASE,
 )
+_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can spell halves of characters, UTF-8 cannot
+_BROKEN_CDATA = re.compile(r"^\s*<?!?\[CDATA\[|\]\]>?\s*$")  # a generator that lost a bracket
 _LEFT_MARKUP = re.compile(
     r"</(?:p|a|div|span|strong|em|b|i|ul|li|script|style|h\d)>|<br ?/?>|<img\s", re.IGNORECASE
 )
@@ -42,7 +44,7 @@ def plain(markup: str) -> str:
 
     Entities are decoded, escaped twice or not. Only the first 60,000 characters are looked at.
     """
-    text = markup[:HTML_CHARACTERS]
+    text = _SURROGATES.sub("", markup[:HTML_CHARACTERS])
     for _ in range(3):  # a feed may escape its HTML once more than it should
         if "<" in text:
             text = nh3.clean(
@@ -53,6 +55,8 @@ def plain(markup: str) -> str:
             break
     if "&" in text:
         text = html.unescape(text)
+    if "CDATA[" in text:
+        text = _BROKEN_CDATA.sub("", text)
     return tidy(text)
 
 
@@ -88,7 +92,7 @@ def tidy(text: str) -> str:
 _APPEARED_FIRST = re.compile(
     r"\s*(?:The post|L’article|Der Beitrag|La entrada|O post)\s.{1,400}?\s"  # noqa: RUF001  the quotation marks and dashes that publishers use
     r"(?:appeared first on|est apparu en premier sur|erschien zuerst auf|se publicó primero en|apareceu primeiro em)"
-    r"\s.{1,120}$"
+    r"\b.{0,120}$|\s*This is a post from\s.{1,80}?\sRead the original post:.{0,400}$"
 )
 _MORE_WORDS = (
     r"(?:continue|keep)\s+reading|read\s+(?:more|the\s+(?:full|whole|rest|entire)\s+\w+|full\s+\w+|on)|"

@@ -14,7 +14,7 @@ s_cid s_kwcid cmpid cmp cmp_id ncid ito ico icid ocid xtor smid smtyp ref ref_sr
 _ga _gl spm trk trkcampaign sc_cid sc_channel __twitter_impression fb_action_ids fb_action_types fb_source
 traffic_source guccounter guce_referrer guce_referrer_sig soc_src soc_trk nr_email_referer sr_share sh
 feed_id fromrss ftag wt_mc wt_zmc ml_subscriber ml_subscriber_hash emci emdi ceid mibextid epik
-campaign_id rss_id taid sref srnd dicbo __s sms_ss awesm cvid ei_tracking usqp amp_js_v amp_gsa
+campaign_id rss_id taid sref srnd dicbo __s sms_ss awesm intcmp cvid ei_tracking usqp amp_js_v amp_gsa
 """
 _TRACKING = frozenset(_NAMES.split())
 _TRACKING_STARTS = ("utm_", "mc_", "hsa_", "pk_", "mtm_", "piwik_", "matomo_", "ns_", "at_", "guce_")
@@ -23,7 +23,7 @@ _ORIGIN = {"source", "src", "from", "partner", "emc", "mod", "via", "output", "o
 _ORIGIN_VALUE = re.compile(
     r"(?:rss|feed|atom|amp|twitter|facebook|newsletter|email|social|share)(?:[_:./-].*)?", re.IGNORECASE
 )
-_AMP_FLAG = {"amp", "_amp", "isamp"}
+_FLAGS = {"amp", "_amp", "isamp", "rss"}
 
 _HOST = re.compile(
     r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]"
@@ -74,7 +74,7 @@ def canonical(url: str, base: str | None = None) -> str:
 
 def _settle(url: str) -> str:
     scheme, host, port, path, query = _parts(url)
-    inner = _inside_amp_cache(host, path, query)
+    inner = _inside_google(host, path, query)
     if inner:
         return absolute(inner)
     if host.startswith("amp.") and host.count(".") > 1:
@@ -117,17 +117,26 @@ def _shown(text: str) -> str:
     return ascii(text[:60])
 
 
-def _inside_amp_cache(host: str, path: str, query: str) -> str | None:
-    """Give the address inside a Google AMP address: …/amp/s/HOST/PATH or HOST.cdn.ampproject.org/c/s/HOST/PATH."""
+def _inside_google(host: str, path: str, query: str) -> str | None:
+    """Give the address inside Google's: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
     if host.endswith(".cdn.ampproject.org") or host == "cdn.ampproject.org":
         found = re.fullmatch(r"/[a-z]+/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
     elif re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host):
+        if path == "/url":
+            return _redirected_to(query)
         found = re.fullmatch(r"/amp/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
     else:
         return None
     if not found:
         return None
     return f"http{'s' if found[1] else ''}://{found[2]}" + (f"?{query}" if query else "")
+
+
+def _redirected_to(query: str) -> str | None:
+    """Give where Google's redirects lead (Google Alerts link through them)."""
+    has = dict(pair.partition("=")[::2] for pair in query.split("&"))
+    target = unquote(has.get("url") or has.get("q") or "")
+    return target if re.match(r"https?://", target) else None
 
 
 def _without_dots(path: str) -> str:
@@ -180,5 +189,5 @@ def _tracks(name: str, value: str) -> bool:
         name in _TRACKING
         or name.startswith(_TRACKING_STARTS)
         or (name in _ORIGIN and _ORIGIN_VALUE.fullmatch(value) is not None)
-        or (name in _AMP_FLAG and value.lower() in {"", "1", "true", "yes"})
+        or (name in _FLAGS and value.lower() in {"", "1", "true", "yes"})
     )

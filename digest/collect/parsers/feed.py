@@ -28,7 +28,8 @@ def read_feed(document: str, kind: Kind, where: Place) -> Reading:
     parsed = _parse(body, where.url)
     head = parsed["feed"]
     spoken = language(head.get("language")) or where.language
-    found: list[Found | Rejected] = [*_all_found(parsed["entries"])]
+    title = text.title(str(head.get("title") or ""))
+    found: list[Found | Rejected] = [*_all_found(parsed["entries"], title)]
     if broken:
         found.append(Rejected(0, "the document breaks off within this item"))
     items, rejected = take(found, Place(where.url, where.now, spoken))
@@ -36,7 +37,7 @@ def read_feed(document: str, kind: Kind, where: Place) -> Reading:
         kind=kind,
         items=items,
         rejected=rejected,
-        title=text.title(str(head.get("title") or "")),
+        title=title,
         language=spoken,
         every=_every(head),
         next_url=_next_page(head, where.url),
@@ -60,10 +61,10 @@ def _parse(body: bytes, url: str) -> Any:
     return parsed
 
 
-def _all_found(entries: list[Any]) -> Iterator[Found | Rejected]:
+def _all_found(entries: list[Any], feed: str) -> Iterator[Found | Rejected]:
     for entry in entries:
         try:
-            yield _found(entry)
+            yield _found(entry, feed)
         except (
             AttributeError,
             KeyError,
@@ -73,7 +74,7 @@ def _all_found(entries: list[Any]) -> Iterator[Found | Rejected]:
             yield Rejected(0, f"the item is malformed: {type(exc).__name__}: {str(exc)[:100]}")
 
 
-def _found(entry: Any) -> Found:
+def _found(entry: Any, feed: str) -> Found:
     content = max((str(part.get("value") or "") for part in entry.get("content") or ()), key=len, default="")
     detail = entry.get("summary_detail") or entry.get("title_detail") or {}
     image, alt = _image(entry)
@@ -94,7 +95,7 @@ def _found(entry: Any) -> Found:
         starts=_said(entry, "ev_startdate", "xcal_dtstart", "dtstart"),
         ends=_said(entry, "ev_enddate", "xcal_dtend", "dtend"),
         place=_said(entry, "ev_location", "xcal_location", "location") or "",
-        credit=_credit(entry),
+        credit=_credit(entry, feed),
     )
 
 
@@ -124,11 +125,12 @@ def _authors(entry: Any) -> list[str]:
     return [name for name in names if name] or [str(dict.get(entry, "author") or "")]
 
 
-def _credit(entry: Any) -> str | None:
-    """Take `<source url>` of RSS and `<source><title>` of Atom for a credit: the item was republished."""
+def _credit(entry: Any, feed: str) -> str | None:
+    """Take `<source url>` of RSS and `<source><title>` of Atom for a credit, unless the source is the feed itself."""
     source = dict.get(entry, "source")
     title = source.get("title") if isinstance(source, dict) else None
-    return text.name(str(title)) or None if title else None
+    name = text.name(str(title or ""))
+    return name if name and name.lower() not in feed.lower() else None
 
 
 def _image(entry: Any) -> tuple[str | None, str]:

@@ -183,7 +183,8 @@ _IMG = re.compile(r"<img\b[^>]{0,4000}>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([a-z-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _NO_PICTURE = re.compile(
     r"feedburner|doubleclick|/pixel|[/_.-](?:spacer|blank|beacon|tracking|1x1)\b|s\.w\.org/images/core/emoji|gravatar\.com|"
-    r"stats?\.(?:wordpress|wp)\.com|pixel\.wp\.com|wp-smiley|/smilies/|feedsportal|count(?:er)?\.gif",
+    r"stats?\.(?:wordpress|wp)\.com|pixel\.wp\.com|wp-smiley|/smilies/|feedsportal|count(?:er)?\.gif|"
+    r"(?:facebook|twitter|linkedin|google|email|digg|share|rss|icon)[\w-]*\.(?:gif|png|svg)",
     re.IGNORECASE,
 )
 

@@ -33,6 +33,8 @@ _MARKUP = re.compile(
     r"<(?:!doctype|html|head|body|meta|article|main|div|p|h1|section|a|title)\b", re.IGNORECASE
 )
 _MOST_FEEDS = 50
+_MOST_CHARACTERS = 4_000_000  # twice the largest page that we have seen
+_MOST_ELEMENTS = 60_000  # a page with more has no article; trafilatura would take minutes
 _CREDIT_CHARACTERS = 140  # of a line that is only a credit
 
 
@@ -44,7 +46,7 @@ def read_page(document: str, where: Place) -> Reading:
     """
     if not _MARKUP.search(document[:20_000]):
         return _read_text(document, where)
-    root = _tree(document)
+    root = _tree(document[:_MOST_CHARACTERS])
     base = _base(root, where.url)
     feeds = tuple(_feeds(root, base))
     found = _article(root, base, where)
@@ -180,6 +182,8 @@ def _article(root: Any, base: str, where: Place) -> Found | None:
 
 def _main(root: Any, where: Place) -> Any:
     """Find the main text, the author and the day with trafilatura, whose result may have None for each."""
+    if sum(1 for _ in root.iter()) > _MOST_ELEMENTS:
+        return trafilatura.settings.Document()
     dates = {"original_date": True, "extensive_search": False, "max_date": where.now.date().isoformat()}
     try:
         found = trafilatura.bare_extraction(

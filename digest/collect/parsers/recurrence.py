@@ -8,6 +8,7 @@ from calendar import monthrange
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 from dateutil import parser as dateutil_parser
 
@@ -90,9 +91,15 @@ def falls_on(rule: Rule, day: date) -> bool:
         return False
     if not rule.by_position:
         return True
-    period = [other for other in _between(*_period(rule, day)) if _fits(rule, other)]
-    at = period.index(day)
-    return at + 1 in rule.by_position or at - len(period) in rule.by_position
+    return day in _at_positions(rule, *_period(rule, day))
+
+
+@lru_cache(maxsize=16)
+def _at_positions(rule: Rule, first: date, last: date) -> frozenset[date]:
+    """Give the days of a period that BYSETPOS picks from those that fit."""
+    fitting = [day for day in _between(first, last) if _fits(rule, day)]
+    picked = {position - 1 if position > 0 else position for position in rule.by_position}
+    return frozenset(fitting[at] for at in picked if -len(fitting) <= at < len(fitting))
 
 
 def _between(first: date, last: date) -> Iterator[date]:

@@ -2,6 +2,7 @@
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from html.entities import html5
 
 from lxml import etree
@@ -34,6 +35,12 @@ _USUAL = {  # what publishers mean who forget to say it
 _ROOT_CLOSES = re.compile(r"</(?:[\w.-]{1,40}:)?(?:rss|RDF|feed|urlset)\s*>", re.IGNORECASE)
 
 
+_MOST_ALIKE = 300
+_MOST_MENDED = 20_000  # items
+_MANY_ATTRIBUTES = etree.XPath(f"//*[@*[{_MOST_ALIKE + 1}]]")
+_MANY_CHILDREN = etree.XPath(f"//*[*[{_MOST_ALIKE + 1}]]")
+
+
 def root_at(text: str) -> int:
     """Say where a document's root element begins, after declarations, comments and document types."""
     at = 0
@@ -58,10 +65,12 @@ def well_formed(text: str, *, item: str) -> tuple[bytes, bool]:
     """
     text = _mended(text)
     try:
-        etree.fromstring(text.encode(), _parser(recover=False))
+        root = etree.fromstring(text.encode(), _parser(recover=False))
     except etree.XMLSyntaxError as exc:
-        return _recovered(text, item, exc)
-    return text.encode(), False
+        root, broken = _recovered(text, item, exc)
+        _prune(root, item)
+        return etree.tostring(root, encoding="utf-8"), broken
+    return (etree.tostring(root, encoding="utf-8") if _prune(root, item) else text.encode()), False
 
 
 def tree(text: str, *, item: str) -> etree._Element:
@@ -115,7 +124,7 @@ def _reference(found: re.Match[str]) -> str:
     return html5.get(f"{name};", f"&amp;{name};")
 
 
-def _recovered(text: str, item: str, cause: etree.XMLSyntaxError) -> tuple[bytes, bool]:
+def _recovered(text: str, item: str, cause: etree.XMLSyntaxError) -> tuple[etree._Element, bool]:
     text, broken = _whole(_with_prefixes(text), item)
     text = _with_sound_items(text, item)
     try:
@@ -124,7 +133,29 @@ def _recovered(text: str, item: str, cause: etree.XMLSyntaxError) -> tuple[bytes
         root = None
     if root is None:
         raise ParseError(f"The answer is no readable XML: {str(cause)[:200]}. Tell the publisher.") from cause
-    return etree.tostring(root, encoding="utf-8"), broken
+    return root, broken
+
+
+def _prune(root: etree._Element, item: str) -> bool:
+    """Drop what no feed has: hundreds of attributes on an element, hundreds of its children with one name.
+
+    feedparser's time grows with the square of both. Gives whether anything was dropped.
+    """
+    surplus = [
+        (element, name) for element in _MANY_ATTRIBUTES(root) for name in element.attrib.keys()[_MOST_ALIKE:]
+    ]
+    for element, name in surplus:
+        del element.attrib[name]
+    extra: list[etree._Element] = []
+    for parent in _MANY_CHILDREN(root):
+        seen: Counter[object] = Counter()
+        for child in parent:
+            seen[child.tag] += 1
+            if seen[child.tag] > _MOST_ALIKE and not re.search(rf"(?:^|\}})(?:{item})$", str(child.tag)):
+                extra.append(child)
+    for child in extra:
+        child.getparent().remove(child)
+    return bool(surplus or extra)
 
 
 def _ends(text: str, item: str) -> tuple[list[int], list[int]]:
@@ -146,11 +177,13 @@ def _whole(text: str, item: str) -> tuple[str, bool]:
 def _with_sound_items(text: str, item: str) -> str:
     """Put into CDATA the HTML of items that aren't well-formed, so that one broken item doesn't swallow the next."""
     opens, closes = _ends(text, item)
+    if len(opens) > _MOST_MENDED:
+        return text
     declared = " ".join(
         dict.fromkeys(re.findall(r"\bxmlns(?::[\w.-]{1,40})?\s*=\s*[\"'][^\"'<>]{0,300}[\"']", text))
     )
     pieces, at = [], 0
-    for start, following in zip(opens, [*opens[1:], len(text)], strict=True):
+    for start, following in zip(opens, [*opens[1:], len(text)], strict=False):
         last = bisect_right(closes, following) - 1
         end = closes[last] if last >= 0 and closes[last] > start else following
         pieces += [text[at:start], _sound(text[start:end], declared)]
