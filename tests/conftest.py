@@ -105,3 +105,11 @@ def full_content() -> Content:
     """Give a full edition of invented news: every section, a sponsor, pictures, a credit, an odd count."""
     text = (Path(__file__).parent / "fixtures" / "edition.json").read_text("utf-8")
     return Content.from_json(json.loads(text))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Give the path of the browser; tests that ask for it carry the mark."""
+    found = tool("chromium")
+    assert found, "mark the test with pytest.mark.chromium"
+    return found

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 # Top to bottom. The one exception is the import of `scheduler` inside `digest serve`.
 LAYERS = (
-    ("digest.cli",),
+    ("digest.cli", "digest.__main__"),
     ("scheduler",),
     ("digest.web",),
     ("digest.weekly", "digest.doctor"),
