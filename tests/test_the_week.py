@@ -212,8 +212,8 @@ def approve_in_browser(page: Page, base: str) -> str:
         if not button.is_enabled():
             time.sleep(1)
             continue
-        button.click()
-        page.wait_for_load_state()
+        with page.expect_navigation():
+            button.click()
         if page.get_by_text(re.compile("approved", re.IGNORECASE)).count():
             return name
     pytest.fail("the desk did not let the edition be approved")

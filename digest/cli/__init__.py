@@ -1,5 +1,6 @@
 """The `digest` command: one group of the commands that stand beside this, and how their errors are said."""
 
+import logging
 from typing import Any
 
 import click
@@ -70,5 +71,5 @@ for command in (
 
 def main() -> None:
     """Run the `digest` command."""
-    logs.configure()
+    logs.configure(logging.WARNING)  # what a command does, it says by itself; 'serve' logs more
     digest()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from digest import logs
 from digest.cli.context import Desk, pass_desk
 from digest.doctor import examine
 from digest.install import make_home
@@ -81,6 +82,7 @@ def serve(desk: Desk, host: str, port: int, timetable: bool) -> None:
     """Serve pages and desk, and follow the timetable, until stopped. The desk answers on loopback only."""
     from scheduler import Clockwork  # the one upward import: serving starts the timetable beside the pages
 
+    logs.configure()
     install = desk.install
     app = create_app(install)
     clockwork = Clockwork(install) if timetable else None
