@@ -2,6 +2,7 @@ import re
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
+from email.utils import parseaddr
 
 import pytest
 from hypothesis import given
@@ -45,10 +46,11 @@ def test_a_display_name_comes_back_as_it_was(display: str) -> None:
     field = headers.mailbox("From", display, "digest@news.example.org")
     if "=?" not in display and display.isascii() and len(display) < 40:
         _sound(field)
-    parsed = message_from_bytes(field + b"\r\n", policy=policy.default)["From"]
-    (address,) = parsed.addresses
-    assert address.addr_spec == "digest@news.example.org"
-    assert address.display_name.split() == _meant(display).split()
+    value = message_from_bytes(field + b"\r\n", policy=policy.compat32)["From"]
+    name, address = parseaddr(value.replace("\r\n", ""))
+    assert address == "digest@news.example.org"
+    # Not policy.default: Python 3.11 puts a blank between two encoded words of a phrase (RFC 2047, 6.2).
+    assert str(make_header(decode_header(name))).split() == _meant(display).split()
 
 
 def test_a_name_with_a_dot_is_quoted_and_plain_words_are_not() -> None:
