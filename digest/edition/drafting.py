@@ -25,7 +25,7 @@ from digest.settings import Settings
 
 GOES_OUT = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
 OPEN = (EditionState.DRAFT, EditionState.HELD)
-EVENTS_AHEAD = timedelta(days=120)
+EVENTS_AHEAD = timedelta(days=90)
 OPPORTUNITIES_BACK = timedelta(days=60)
 RELATED_BACK = timedelta(days=120)
 RELATED_MOST = 2000  # earlier articles looked at for "related", the newest
@@ -71,7 +71,11 @@ def draft(database: Database, getter: Getter, settings: Settings, *, now: dateti
         plan = _plan(session, settings, now)
     file = settings.file
     choice = choose(
-        plan.candidates, select=file.select, sections=file.sections, now=now, previous=plan.previous
+        plan.candidates,
+        select=file.select,
+        sections=file.sections,
+        now=now.astimezone(file.publication.zone),  # "closed" and "past" are meant by the readers' calendar
+        previous=plan.previous,
     )
     pictures, warnings = cut_pictures(database, getter, settings, choice, now=now)
     content = arrange(choice, plan.issue, file, pictures)
