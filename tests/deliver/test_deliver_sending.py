@@ -126,6 +126,16 @@ def test_the_message_says_what_its_headers_must(world: World, arrived: Arrived) 
     assert html.get_content().count("caf\u00e9") == 4
 
 
+def test_no_address_stands_in_the_database_after_a_send(sqlite_world: World) -> None:
+    names = [(f"zq{n:04x}xvk", f"wj{n:04x}qz.example.org") for n in range(0, 65536, 1311)]
+    sqlite_world.readers(*(f"{local}@{domain}" for local, domain in names))
+    _send(sqlite_world)
+    home = sqlite_world.settings.home
+    stored = b"".join(f.read_bytes() for f in home.glob("digest.db*")).lower()
+    assert len(stored) > 100_000
+    assert not [n for n in names for part in n if part.encode() in stored]
+
+
 def test_outbox_files_are_private(world: World) -> None:
     world.readers("ada@example.org")
     _send(world)
