@@ -30,7 +30,7 @@ types: $(VENV)/.stamp  ## Check types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
-	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python -m benchmarks.bench
 
 wheel: $(VENV)/.stamp  ## Build the wheel into ./dist
 	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
