@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 
+from digest.edition.rendering import frame_of
 from digest.install import Install
 from digest.settings import Settings
 from digest.templating import environment
@@ -116,7 +117,7 @@ def site_of(settings: Settings) -> Site:
         direction=publication.direction,
         zone=publication.zone,
         reply_to=sender.reply_to,
-        postal_address=sender.postal_address,
+        postal_address=frame_of(settings).postal_line,
         sections=tuple((s.key, s.title) for s in settings.file.sections),
         recipients=recipients(settings),
     )

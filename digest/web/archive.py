@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from flask import Blueprint, Response, abort, render_template, request
@@ -22,6 +21,7 @@ PUBLIC = (EditionState.SENDING, EditionState.SENT)
 IN_FEED = 20  # editions
 FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
 _ATOM = "http://www.w3.org/2005/Atom"
+_PICTURE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 
 
@@ -39,9 +39,9 @@ def edition(name: str) -> AnyResponse:
         found = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC)))
         if found is None:
             abort(404)
-        body = page(pieces_of(session, found), "web", omit=())
+        body = pictures_from_here(page(pieces_of(session, found), "web"))
     response = Response(body, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = mail_policy(ground())
+    response.headers["Content-Security-Policy"] = mail_policy()
     return _revalidated(response, seconds=300)
 
 
@@ -96,17 +96,24 @@ def pieces_of(session: Session, edition: Edition) -> tuple[Piece, ...]:
     return tuple(Piece(f.kind, f.name, f.body) for f in session.scalars(query))
 
 
-def mail_policy(here: Ground, *, images: bool = True, framed: bool = False) -> str:
+def pictures_from_here(html: str) -> str:
+    """Take the pictures of a page that was made as a mail from where the page itself is.
+
+    A mail names them by the public address of the day it was made; a page outlives a change of address.
+    """
+    return _PICTURE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
+
+
+def mail_policy(*, images: bool = True, framed: bool = False) -> str:
     """Write the policy for a page that was made as a mail.
 
     Its styles stand in attributes, since mail programs read nothing else: so they are allowed here, and
-    only here. Its pictures carry our own public address.
+    only here.
     """
-    own = urlsplit(here.settings.base)
-    pictures = f"img-src 'self' {own.scheme}://{own.netloc}" if images else "img-src 'none'"
+    pictures = "'self'" if images else "'none'"
     ancestors = "'self'" if framed else "'none'"
     return (
-        f"default-src 'none'; style-src 'unsafe-inline'; {pictures}; form-action 'none'; "
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src {pictures}; form-action 'none'; "
         f"base-uri 'none'; frame-ancestors {ancestors}"
     )
 

@@ -22,7 +22,6 @@ from digest.web.previews import VIEWS, body_of, octets_of, preview, view_of
 from digest.web.safety import DESK, keep_private, outside_because
 from digest.web.standing import sent_row, source_rows
 from subscribers import roll
-from subscribers.db import PersonState
 
 desk = Blueprint("desk", __name__, url_prefix="/desk")
 
@@ -125,7 +124,7 @@ def _edition_page(session: Session, found: Edition) -> str:
         edition=found,
         outline=shown,
         checks=found_checks,
-        readers=roll.standings(session)[PersonState.SUBSCRIBED],
+        readers=roll.count(session),
         tales=tales,
         tales_count=count,
         asked=look,
@@ -168,7 +167,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
     with ground().database.read() as session:
         found = _named(session, name)
         if view != "inbox":
-            return preview(ground(), session, found, view)
+            return preview(session, found, view)
         response = Response(
             render_template("web/desk/inbox.html", edition=found, sender=ground().settings.file.sender.name)
         )
@@ -190,7 +189,7 @@ def review(name: str) -> ResponseReturnValue:
             "web/desk/approve.html",
             edition=found,
             checks=found_checks,
-            readers=roll.standings(session)[PersonState.SUBSCRIBED],
+            readers=roll.count(session),
             mark=approval.current_mark(session, found, here.settings),
             octets=octets_of(session, found),
             text_lines=body_of(session, found, "text").count("\n"),
@@ -206,7 +205,7 @@ def approve(name: str) -> ResponseReturnValue:
         stands = approval.current_mark(session, found, here.settings)
     try:
         weekly.approve(here.install, name, mark, actor=ACTOR, now=here.clock())
-    except ApprovalError as exc:
+    except (ApprovalError, LetterError) as exc:
         return render_template(
             "web/desk/conflict.html", edition=found, why=str(exc), mark=mark, stands=stands
         ), 409

@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.db import Edition
 from digest.edition.rendering import page
-from digest.web.archive import mail_policy, pieces_of
-from digest.web.ground import Ground
+from digest.web.archive import mail_policy, pictures_from_here, pieces_of
 
 _DARK = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
 _LIGHT = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")
@@ -47,15 +46,15 @@ def view_of(key: str | None) -> View:
     return next((v for v in VIEWS if v.key == key), VIEWS[0])
 
 
-def preview(here: Ground, session: Session, edition: Edition, view: str) -> Response:
+def preview(session: Session, edition: Edition, view: str) -> Response:
     """Give an edition's bytes for one view, to be framed by the desk."""
     if view == "text":
         response = Response(body_of(session, edition, "text"), mimetype="text/plain")
     else:
-        html = to_look_at(body_of(session, edition, "html"), base=here.settings.base, dark=view == "dark")
+        html = to_look_at(pictures_from_here(body_of(session, edition, "html")), dark=view == "dark")
         response = Response(html, mimetype="text/html")
     # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.
-    policy = mail_policy(here, images=view != "noimages", framed=True)
+    policy = mail_policy(images=view != "noimages", framed=True)
     response.headers["Content-Security-Policy"] = f"{policy}; sandbox allow-popups"
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
     return response
@@ -71,10 +70,9 @@ def octets_of(session: Session, edition: Edition) -> int:
     return len(body_of(session, edition, "html").encode())
 
 
-def to_look_at(html: str, *, base: str, dark: bool) -> str:
-    """Fix the colour scheme, take pictures from here, and open links beside the desk."""
+def to_look_at(html: str, *, dark: bool) -> str:
+    """Fix the colour scheme, and open links beside the desk."""
     always, never = (_DARK, _LIGHT) if dark else (_LIGHT, _DARK)
     html = never.sub(_NEVER, always.sub(_ALWAYS, html))
     html = _SCHEME.sub(rf'\g<1>{"dark" if dark else "light"}"', html)
-    html = html.replace(f"{base}/media/", "/media/")
     return html.replace("<head>", '<head><base target="_blank">', 1)

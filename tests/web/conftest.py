@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,6 +94,12 @@ def both(database: Database, tmp_path: Path) -> World:
 def world(sqlite: Database, tmp_path: Path) -> World:
     """Give an installation on SQLite alone: for what a database has no say in."""
     return build(sqlite, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def build_world() -> Callable[[Database, Path], World]:
+    """Give the function that builds an installation, for tests that share one."""
+    return build
 
 
 def build(database: Database, home: Path) -> World:
