@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from icalendar import Calendar
+from icalendar import BrokenCalendarProperty, Calendar
 
 from digest.collect import text
-from digest.collect.items import Kind, ParseError, Reading, Rejected
+from digest.collect.items import Kind, Reading, Rejected
 from digest.collect.parsers.found import Found, Place, take
 from digest.collect.parsers.recurrence import AHEAD, next_days, read_rule
 
@@ -57,10 +57,7 @@ def read_calendar(document: str, where: Place) -> Reading:
 
     A time without zone is taken in the calendar's zone (X-WR-TIMEZONE), else for UTC, which the item's basis
     says. Cancelled events are rejected. A repeating event gives one item for each of its next occurrences, at
-    most ten and within 120 days.
-
-    Raises:
-        ParseError: no event of it can be read as iCalendar.
+    most ten and within 120 days. A calendar never fails as a whole: each event that can't be read is rejected.
     """
     document = re.sub(r"[ \t]*\r?\n", "\n", document.strip("\ufeff \t\r\n\0")) + "\n"
     document = re.sub(r"\n[ \t]", "", document)  # folded lines
@@ -71,9 +68,6 @@ def read_calendar(document: str, where: Place) -> Reading:
     events = [_event(block, zones) for block in _blocks(document, "VEVENT")]
     if _is_cut(document):
         events.append(Rejected(0, "the document breaks off within this event"))
-    if events and all(isinstance(event, Rejected) for event in events):
-        first = next(event.reason for event in events if isinstance(event, Rejected))
-        raise ParseError(f"No event of the calendar can be read; the first: {first}. Tell the publisher.")
     zone = _zone(_property(document, "X-WR-TIMEZONE"))
     items, rejected = take(_all_found(events, where, zone), where)
     return Reading(
@@ -200,7 +194,7 @@ def _moved(events: list[Any], zone: tzinfo | None) -> dict[str, set[date]]:
     """Say which days of which series have an event of their own in place of the series'."""
     moved: dict[str, set[date]] = {}
     for event in events:
-        instead = None if isinstance(event, Rejected) else getattr(event.get("RECURRENCE-ID"), "dt", None)
+        instead = None if isinstance(event, Rejected) else _value(event, "RECURRENCE-ID")
         if isinstance(instead, date):
             in_zone = (
                 instead.astimezone(zone)
@@ -212,11 +206,11 @@ def _moved(events: list[Any], zone: tzinfo | None) -> dict[str, set[date]]:
 
 
 def _time(event: Any, zone: tzinfo | None) -> _Time:
-    start = getattr(event.get("DTSTART"), "dt", None)
+    start = _value(event, "DTSTART")
     if not isinstance(start, date) or not 1990 <= start.year <= 2200:
         raise ValueError("no readable start")
-    end = getattr(event.get("DTEND"), "dt", None)
-    length = getattr(event.get("DURATION"), "dt", None)
+    end = _value(event, "DTEND")
+    length = _value(event, "DURATION")
     if isinstance(end, date) and isinstance(end, datetime) == isinstance(start, datetime):
         length = _aware(end, zone) - _aware(start, zone)
     lasting = (
@@ -224,6 +218,14 @@ def _time(event: Any, zone: tzinfo | None) -> _Time:
     )
     floating = isinstance(start, datetime) and start.tzinfo is None and zone is None
     return _Time(_aware(start, zone), lasting, floating)
+
+
+def _value(event: Any, name: str) -> Any:
+    """Give a time or a length; None where there is none that can be read."""
+    try:
+        return event.get(name).dt
+    except (AttributeError, ValueError, BrokenCalendarProperty):
+        return None
 
 
 def _aware(value: Any, zone: tzinfo | None) -> Any:
@@ -257,7 +259,7 @@ def _words(event: Any, name: str, *, raw: bool = False) -> str:
 
 
 def _written(event: Any, name: str) -> str:
-    moment = getattr(event.get(name), "dt", None)
+    moment = _value(event, name)
     return _utc(_aware(moment, None)) if isinstance(moment, datetime) else ""
 
 

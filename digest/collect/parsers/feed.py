@@ -15,6 +15,10 @@ from digest.collect.parsers.xml import well_formed
 from digest.collect.urls import absolute
 
 _DAY = 86_400
+# feedparser takes every <guid> for an address, resolves it, and links to it.
+_NO_ADDRESS = re.compile(
+    r"<guid(?:\s+isPermaLink\s*=\s*[\"']true[\"'])?\s*>(?!\s*(?:<!\[CDATA\[\s*)?https?:)", re.IGNORECASE
+)
 _PERIODS = {"hourly": 3600, "daily": _DAY, "weekly": 7 * _DAY, "monthly": 30 * _DAY, "yearly": 365 * _DAY}
 
 
@@ -24,12 +28,13 @@ def read_feed(document: str, kind: Kind, where: Place) -> Reading:
     Raises:
         ParseError: the XML can't be recovered, or feedparser fails on it.
     """
-    body, broken = well_formed(feed_start(document), item="item|entry")
+    document = _NO_ADDRESS.sub('<guid isPermaLink="false">', feed_start(document))
+    body, broken = well_formed(document, item="item|entry")
     parsed = _parse(body, where.url)
     head = parsed["feed"]
     spoken = language(head.get("language")) or where.language
     title = text.title(str(head.get("title") or ""))
-    found: list[Found | Rejected] = [*_all_found(parsed["entries"], title)]
+    found: list[Found | Rejected] = [*_all_found(parsed["entries"], kind, title)]
     if broken:
         found.append(Rejected(0, "the document breaks off within this item"))
     items, rejected = take(found, Place(where.url, where.now, spoken))
@@ -61,10 +66,10 @@ def _parse(body: bytes, url: str) -> Any:
     return parsed
 
 
-def _all_found(entries: list[Any], feed: str) -> Iterator[Found | Rejected]:
+def _all_found(entries: list[Any], kind: Kind, feed: str) -> Iterator[Found | Rejected]:
     for entry in entries:
         try:
-            yield _found(entry, feed)
+            yield _found(entry, kind, feed)
         except (
             AttributeError,
             KeyError,
@@ -74,10 +79,15 @@ def _all_found(entries: list[Any], feed: str) -> Iterator[Found | Rejected]:
             yield Rejected(0, f"the item is malformed: {type(exc).__name__}: {str(exc)[:100]}")
 
 
-def _found(entry: Any, feed: str) -> Found:
+def _found(entry: Any, kind: Kind, feed: str) -> Found:
     content = max((str(part.get("value") or "") for part in entry.get("content") or ()), key=len, default="")
     detail = entry.get("summary_detail") or entry.get("title_detail") or {}
     image, alt = _image(entry)
+    published, updated = _said(entry, "published", "created", "issued"), _said(entry, "updated", "modified")
+    if (
+        kind is not Kind.ATOM and not published
+    ):  # feedparser calls dc:date a change; in RSS and RDF it is the date
+        published, updated = updated, None
     return Found(
         guid=str(entry.get("id") or ""),
         link=_link(entry),
@@ -90,8 +100,8 @@ def _found(entry: Any, feed: str) -> Found:
         language=(entry.get("title_detail") or {}).get("language") or entry.get("dc_language"),
         image=image,
         image_alt=alt,
-        published=_said(entry, "published", "created", "issued"),
-        updated=_said(entry, "updated", "modified"),
+        published=published,
+        updated=updated,
         starts=_said(entry, "ev_startdate", "xcal_dtstart", "dtstart"),
         ends=_said(entry, "ev_enddate", "xcal_dtend", "dtend"),
         place=_said(entry, "ev_location", "xcal_location", "location") or "",

@@ -49,7 +49,7 @@ def read_page(document: str, where: Place) -> Reading:
     root = _tree(document[:_MOST_CHARACTERS])
     base = _base(root, where.url)
     feeds = tuple(_feeds(root, base))
-    found = _article(root, base, where)
+    found = _article(root, base, where, names_feeds=bool(feeds))
     if not found and not feeds:
         raise ParseError(
             "The page holds no article that can be made out, and names no feed. Give the feed's address."
@@ -143,8 +143,12 @@ def _feeds(root: Any, base: str) -> Iterator[Feed]:
             yield Feed(url, title)
 
 
-def _article(root: Any, base: str, where: Place) -> Found | None:
-    """Find the article of a page, None on a front page."""
+def _article(root: Any, base: str, where: Place, *, names_feeds: bool) -> Found | None:
+    """Find the article of a page.
+
+    None on a front page: it stands at the root of its site and doesn't call itself an article, or names feeds
+    and has no date.
+    """
     meta, linked = (
         _meta(root),
         linked_data([str(s) for s in root.xpath("//script[contains(@type, 'ld+json')]/text()")]),
@@ -152,9 +156,11 @@ def _article(root: Any, base: str, where: Place) -> Found | None:
     named = linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
     if not named and "article:published_time" not in meta and urlsplit(where.url).path in {"", "/"}:
         return None
-    credit = _credit(root)
-    title = _title(root, meta, linked)
+    credit, title = _credit(root), _title(root, meta, linked)
     main = _main(root, where)
+    published = _published(root, meta, linked, main.date, where)
+    if names_feeds and not named and not published:
+        return None
     paragraphs = [line for raw in (main.text or "").splitlines() if (line := text.tidy(raw).lstrip("-# "))]
     description = _description(meta, linked, title) or lead(title, paragraphs)
     if not title or not (description or paragraphs):
@@ -171,7 +177,7 @@ def _article(root: Any, base: str, where: Place) -> Found | None:
         language=root.get("lang") or root.get("xml:lang") or meta.get("og:locale"),
         image=image,
         image_alt=meta.get("og:image:alt") or meta.get("twitter:image:alt") or _alt(root, image),
-        published=_published(root, meta, linked, main.date, where),
+        published=published,
         updated=linked.updated or meta.get("article:modified_time"),
         starts=linked.starts,
         ends=linked.ends,

@@ -64,19 +64,27 @@ def well_formed(text: str, *, item: str) -> tuple[bytes, bool]:
         ParseError: nothing can be recovered.
     """
     text = _mended(text)
-    try:
-        root = etree.fromstring(text.encode(), _parser(recover=False))
-    except etree.XMLSyntaxError as exc:
-        root, broken = _recovered(text, item, exc)
-        _prune(root, item)
-        return etree.tostring(root, encoding="utf-8"), broken
-    return (etree.tostring(root, encoding="utf-8") if _prune(root, item) else text.encode()), False
+    root, cause = _strict(text)
+    if root is not None:
+        return (etree.tostring(root, encoding="utf-8") if _prune(root, item) else text.encode()), False
+    root, broken = _recovered(text, item, cause)
+    _prune(root, item)
+    return etree.tostring(root, encoding="utf-8"), broken
 
 
 def tree(text: str, *, item: str) -> etree._Element:
     """Give the root element of an XML document, mended as `well_formed` does."""
-    mended, _ = well_formed(text, item=item)
-    return etree.fromstring(mended, _parser(recover=False))
+    text = _mended(text)
+    root, cause = _strict(text)
+    return root if root is not None else _recovered(text, item, cause)[0]
+
+
+def _strict(text: str) -> tuple[etree._Element | None, str]:
+    """Give the root element of a well-formed document, else None and what is wrong."""
+    try:
+        return etree.fromstring(text.encode(), _parser(recover=False)), ""
+    except etree.XMLSyntaxError as exc:
+        return None, str(exc)[:200]
 
 
 def _parser(*, recover: bool) -> etree.XMLParser:
@@ -124,7 +132,7 @@ def _reference(found: re.Match[str]) -> str:
     return html5.get(f"{name};", f"&amp;{name};")
 
 
-def _recovered(text: str, item: str, cause: etree.XMLSyntaxError) -> tuple[etree._Element, bool]:
+def _recovered(text: str, item: str, cause: str) -> tuple[etree._Element, bool]:
     text, broken = _whole(_with_prefixes(text), item)
     text = _with_sound_items(text, item)
     try:
@@ -132,7 +140,7 @@ def _recovered(text: str, item: str, cause: etree.XMLSyntaxError) -> tuple[etree
     except etree.XMLSyntaxError:
         root = None
     if root is None:
-        raise ParseError(f"The answer is no readable XML: {str(cause)[:200]}. Tell the publisher.") from cause
+        raise ParseError(f"The answer is no readable XML: {cause}. Tell the publisher.")
     return root, broken
 
 
@@ -170,7 +178,7 @@ def _whole(text: str, item: str) -> tuple[str, bool]:
     if _ROOT_CLOSES.search(text, max(0, len(text) - 4_000)):
         return text, False
     opens, closes = _ends(text, item)
-    broken = bool(opens) and opens[-1] > (closes[-1] if closes else -1)
+    broken = bool(opens) and opens[-1] >= (closes[-1] if closes else 0)
     return (text[: opens[-1]], True) if broken else (text, False)
 
 
@@ -217,6 +225,6 @@ def _with_prefixes(text: str) -> str:
     """Declare, on the root element, the prefixes that are used and not declared."""
     used = {found[1] or found[2] for found in _PREFIX.finditer(text)}
     missing = sorted(used - set(_DECLARES.findall(text)) - {"xml", "xmlns"})
-    declarations = "".join(f' xmlns:{p}="{_USUAL.get(p, f"urn:undeclared:{p}")}"' for p in missing[:50])
+    declarations = "".join(f' xmlns:{p}="{_USUAL.get(p, f"urn:undeclared:{p}")}"' for p in missing)
     name = re.compile(r"<[\w:.-]{1,80}").match(text, root_at(text))
     return text[: name.end()] + declarations + text[name.end() :] if name else text
