@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.urls import absolute, canonical
+from digest.collect.urls import absolute, canonical, untracked
 
 PIECES = st.lists(
     st.sampled_from(
@@ -176,3 +176,18 @@ def test_a_link_stays_as_published_but_absolute() -> None:
     assert absolute("../b?utm_source=x#f", "http://example.org/a/c") == "http://example.org/b?utm_source=x#f"
     assert absolute(" //example.net/a\n", "https://example.org/") == "https://example.net/a"
     assert absolute('https://example.org/"><x>') == "https://example.org/%22%3E%3Cx%3E"
+
+
+@pytest.mark.parametrize(
+    ("link", "mailed"),
+    [
+        ("https://a.example.org/x?utm_source=rss&utm_medium=feed", "https://a.example.org/x"),
+        ("http://a.example.org/x?id=7&utm_source=rss#part", "http://a.example.org/x?id=7#part"),
+        ("https://a.example.org/x?b=2&a=1&from=inbox", "https://a.example.org/x?b=2&a=1&from=inbox"),
+        ("https://a.example.org/x", "https://a.example.org/x"),
+        ("https://a.example.org/#!/x?fbclid=1", "https://a.example.org/#!/x"),
+    ],
+)
+def test_a_mailed_link_says_nothing_of_where_the_click_came_from(link: str, mailed: str) -> None:
+    assert untracked(link) == mailed
+    assert untracked(mailed) == mailed

@@ -72,6 +72,22 @@ def canonical(url: str, base: str | None = None) -> str:
     return settled
 
 
+def untracked(link: str) -> str:
+    """Give a link as published, without the parameters that only tell a publisher where the click came from.
+
+    Nothing else changes, neither scheme nor order, so the link leads where the publisher meant it to.
+    """
+    address, mark, query = link.partition("?")
+    query, hash_, fragment = query.partition("#")
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    kept = "&".join(
+        name + equals + value
+        for name, equals, value in pairs
+        if not _tracks(unquote(name).strip().lower(), unquote(value))
+    )
+    return f"{address}{mark if kept else ''}{kept}{hash_}{fragment}" if mark else link
+
+
 def _settle(url: str) -> str:
     scheme, host, port, path, query = _parts(url)
     inner = _inside_google(host, path, query)

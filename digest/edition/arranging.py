@@ -6,6 +6,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from digest.collect.text import shorten
+from digest.collect.urls import untracked
 from digest.edition.content import Content, Entry, Link, Picture, Section, SponsorBlock
 from digest.select.choosing import why_it_leads
 from digest.select.values import Candidate, Choice, Placed
@@ -92,16 +93,16 @@ def _story(placed: Placed, zone: ZoneInfo, pictures: Mapping[str, Pictures], *, 
     cuts = pictures.get(first.image or "")
     return Entry(
         headline=first.title,
-        url=first.link,
+        url=untracked(first.link),
         kicker=placed.scored.topic or "",
         summary=shorten(first.summary, LEAD_WORDS if lead else ROW_WORDS),
         source=first.publisher,
         credit=_credit(first),
         date=_date(first, zone),
         why=f"{why_it_leads(placed.scored)}." if lead else "",
-        also=tuple(Link(c.publisher, c.link) for c in story.also[:2]),
+        also=tuple(Link(c.publisher, untracked(c.link)) for c in story.also[:2]),
         more=max(0, len(story.also) - 2),
-        related=tuple(Link(c.title, c.link, _date(c, zone)) for c in placed.related) if lead else (),
+        related=tuple(Link(c.title, untracked(c.link), _date(c, zone)) for c in placed.related) if lead else (),
         picture=(cuts.lead if lead else cuts.thumb) if cuts else None,
     )
 
@@ -110,7 +111,7 @@ def _listed(placed: Placed, zone: ZoneInfo) -> Entry:
     first = placed.scored.story.lead
     return Entry(
         headline=first.title,
-        url=first.link,
+        url=untracked(first.link),
         kicker=placed.scored.topic or "",
         source=first.publisher,
         credit=_credit(first),
@@ -123,7 +124,7 @@ def _product(placed: Placed, zone: ZoneInfo) -> Entry:
     first = placed.scored.story.lead
     return Entry(
         headline=first.title,
-        url=first.link,
+        url=untracked(first.link),
         summary=shorten(first.summary, PRODUCT_WORDS),
         source=first.publisher,
         details=(first.credit or first.publisher,),
@@ -137,7 +138,7 @@ def _event(placed: Placed, zone: ZoneInfo) -> Entry:
     day = start.date() if first.all_day else start.astimezone(zone).date()
     return Entry(
         headline=first.title,
-        url=first.link,
+        url=untracked(first.link),
         source=first.publisher,
         date=long_date(day),
         month=f"{day:%b}",
@@ -160,7 +161,7 @@ def _opportunity(placed: Placed, zone: ZoneInfo) -> Entry:
     first = placed.scored.story.lead
     return Entry(
         headline=first.title,
-        url=first.link,
+        url=untracked(first.link),
         summary=shorten(first.summary, 22),
         source=first.publisher,
         date=_date(first, zone),

@@ -1,0 +1,53 @@
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+OURS = {"digest", "subscribers", "scheduler"}
+# Imported by name of their own, but part of what a declared distribution is.
+PARTS = {"python-http-client": "sendgrid"}
+# Not imported by us: a driver that a database URL names, and the time zones that zoneinfo reads.
+USED_OTHERWISE = {"psycopg", "tzdata"}
+
+
+def foreign(file: Path) -> Iterator[str]:
+    """Name the top-level modules that a file imports from elsewhere than the standard library and us."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module]
+        else:
+            continue
+        yield from {m.split(".")[0] for m in modules} - OURS - set(sys.stdlib_module_names)
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_imported_distribution_is_declared_and_every_declared_one_is_used() -> None:
+    files = [ROOT / "scheduler.py", *(ROOT / "digest").rglob("*.py"), *(ROOT / "subscribers").rglob("*.py")]
+    owners = packages_distributions()
+    imported = {normal(owners[module][0]) for file in files for module in foreign(file)}
+    imported = {PARTS.get(name, name) for name in imported}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {normal(re.split(r"[\[<>=~! ]", wanted)[0]) for wanted in project["dependencies"]}
+    assert imported - declared == set()
+    assert declared - imported == USED_OTHERWISE
+
+
+def test_no_file_names_a_package_registry() -> None:
+    hosts = ("pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "deb." + "debian.org")
+    for file in (
+        ROOT / "requirements.txt",
+        ROOT / "requirements-dev.txt",
+        ROOT / "pyproject.toml",
+        ROOT / ".ci/run",
+    ):
+        text = file.read_text("utf-8")
+        assert not [host for host in hosts if host in text], file
