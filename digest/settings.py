@@ -5,6 +5,7 @@ Every problem is reported at once, each with the name of its key. The environmen
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,16 @@ def _network(text: str) -> str:
     ipaddress.ip_network(text)
     return text
 
+
+def _domain(name: str) -> str:
+    if name and not _DOMAIN.fullmatch(name):
+        raise ValueError(f"{name!r} is no domain; write one such as news.example.org")
+    return name
+
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
+_SELECTOR = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 RuleText = Annotated[str, AfterValidator(_rule)]
 
@@ -84,6 +95,7 @@ class Sender(_Table):
     reply_to: str = "editors@news.example.org"
     postal_address: str = ""
     list_id: str = "weekly.news.example.org"  # RFC 2919: constant for the list's life
+    bounce_domain: Annotated[str, AfterValidator(_domain)] = ""  # bounces come back here; empty: to `address`
 
 
 class Schedule(_Table):
@@ -256,6 +268,9 @@ class Settings(_Table):
     base_url: str = "http://127.0.0.1:8025"
     sendgrid_api_key: SecretStr | None = None
     sendgrid_host: str = "https://api.sendgrid.com"
+    dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376)
+    dkim_selector: str = ""  # one for each key in the file, with commas between
+    dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
     templates: Path | None = None  # the operator's own templates, looked at first
     origin: Path | None = None  # the digest.toml that was read
 
@@ -267,6 +282,29 @@ class Settings(_Table):
                 f"DIGEST_BASE_URL: {self.base_url!r} is no web address such as https://news.example.org"
             )
         return self
+
+    @model_validator(mode="after")
+    def _signing(self) -> Self:
+        given = {
+            "DIGEST_DKIM_DOMAIN": self.dkim_domain,
+            "DIGEST_DKIM_SELECTOR": self.dkim_selector,
+            "DIGEST_DKIM_KEY_FILE": self.dkim_key_file,
+        }
+        missing = [name for name, value in given.items() if not value]
+        if 0 < len(missing) < len(given):
+            raise ValueError(f"{' and '.join(missing)} missing: mail is signed with all three or with none")
+        if self.dkim_domain and not _DOMAIN.fullmatch(self.dkim_domain):
+            raise ValueError(
+                f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} is no domain such as news.example.org"
+            )
+        if wrong := [s for s in self.dkim_selectors if not _SELECTOR.fullmatch(s)]:
+            raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} is no selector such as digest-2026")
+        return self
+
+    @property
+    def dkim_selectors(self) -> tuple[str, ...]:
+        """The selectors, one for each key in the key file; none where mail is not signed."""
+        return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()
 
     @property
     def database(self) -> str:
@@ -301,6 +339,9 @@ _FROM_ENVIRONMENT = {
     "DIGEST_BASE_URL": "base_url",
     "DIGEST_SENDGRID_API_KEY": "sendgrid_api_key",
     "DIGEST_SENDGRID_HOST": "sendgrid_host",
+    "DIGEST_DKIM_DOMAIN": "dkim_domain",
+    "DIGEST_DKIM_SELECTOR": "dkim_selector",
+    "DIGEST_DKIM_KEY_FILE": "dkim_key_file",
     "DIGEST_TEMPLATES": "templates",
 }
 
