@@ -85,10 +85,15 @@ def serve(desk: Desk, host: str, port: int, timetable: bool) -> None:
     logs.configure()
     install = desk.install
     app = create_app(install)
+    try:
+        serving = serve_app(app, host, port)
+    except OSError as exc:
+        raise click.ClickException(
+            f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
+        ) from exc
     clockwork = Clockwork(install) if timetable else None
     if clockwork:
         clockwork.start()
-    serving = serve_app(app, host, port)
     click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
     try:
         serving.run()
