@@ -56,7 +56,9 @@ def make_home(home: Path) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as exc:
-        raise InstallError(f"{home}: cannot be made ({exc.strerror}). Set DIGEST_HOME to a folder of yours.") from exc
+        raise InstallError(
+            f"{home}: cannot be made ({exc.strerror}). Set DIGEST_HOME to a folder of yours."
+        ) from exc
 
 
 def clear_home(home: Path) -> None:

@@ -192,6 +192,7 @@ def test_what_was_approved_is_proved(approved: tuple[Install, int]) -> None:
 
 def test_any_change_voids_the_approval(approved: tuple[Install, int]) -> None:
     install, number = approved
+
     def refused(change: Callable[[Edition, list[Fragment]], None]) -> None:
         with install.database.read() as session:
             row = session.get_one(Edition, number)

@@ -13,13 +13,21 @@ LAYERS = (
     ("digest.cli", "digest.__main__"),
     ("scheduler",),
     ("digest.web",),
-    ("digest.weekly", "digest.doctor"),
+    ("digest.weekly", "digest.nightly", "digest.doctor"),
     ("digest.deliver",),
     ("digest.edition",),
     ("digest.select",),
     ("digest.collect",),
     ("digest.install",),
-    ("digest.db", "digest.settings", "digest.timetable", "digest.templating", "digest.logs", "digest.migrations", "digest"),
+    (
+        "digest.db",
+        "digest.settings",
+        "digest.timetable",
+        "digest.templating",
+        "digest.logs",
+        "digest.migrations",
+        "digest",
+    ),
     ("subscribers",),
 )
 

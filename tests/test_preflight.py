@@ -246,7 +246,10 @@ FAULTS = (
         lambda: swapped(examined(), b"<weekly.news.example.org>", b"<weekly>"),
     ),
     Fault(
-        "syntax", Level.ERROR, "over 76", lambda: swapped(examined(), b"Good morning.", b"Good morning." + b"x" * 80)
+        "syntax",
+        Level.ERROR,
+        "over 76",
+        lambda: swapped(examined(), b"Good morning.", b"Good morning." + b"x" * 80),
     ),
     Fault(
         "one-click",

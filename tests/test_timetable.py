@@ -9,8 +9,12 @@ from digest.timetable import Due, due, parse_rule, wall
 
 NEW_YORK = ZoneInfo("America/New_York")
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
-RULES = st.sampled_from(["daily 06:00", "fri 06:00", "mon,thu 17:30", "sun 01:30", "sun 02:30", "every 5m", "every 36h"])
-ZONES = st.sampled_from(["America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Apia", "UTC"])
+RULES = st.sampled_from(
+    ["daily 06:00", "fri 06:00", "mon,thu 17:30", "sun 01:30", "sun 02:30", "every 5m", "every 36h"]
+)
+ZONES = st.sampled_from(
+    ["America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Apia", "UTC"]
+)
 
 
 @given(RULES, MOMENTS, ZONES)
@@ -39,7 +43,9 @@ def test_where_an_hour_comes_twice_the_first_is_taken() -> None:
     assert wall(date(2026, 11, 1), time(1, 30), NEW_YORK) == datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["", "friday 06:00", "fri 6:00", "fri 24:00", "every 0m", "every 5d", "fri", "daily 06:60"])
+@pytest.mark.parametrize(
+    "text", ["", "friday 06:00", "fri 6:00", "fri 24:00", "every 0m", "every 5d", "fri", "daily 06:60"]
+)
 def test_what_is_no_rule_is_refused_with_the_forms(text: str) -> None:
     with pytest.raises(ValueError, match="every 5m"):
         parse_rule(text)

@@ -102,7 +102,9 @@ def _story(placed: Placed, zone: ZoneInfo, pictures: Mapping[str, Pictures], *, 
         why=f"{why_it_leads(placed.scored)}." if lead else "",
         also=tuple(Link(c.publisher, untracked(c.link)) for c in story.also[:2]),
         more=max(0, len(story.also) - 2),
-        related=tuple(Link(c.title, untracked(c.link), _date(c, zone)) for c in placed.related) if lead else (),
+        related=tuple(Link(c.title, untracked(c.link), _date(c, zone)) for c in placed.related)
+        if lead
+        else (),
         picture=(cuts.lead if lead else cuts.thumb) if cuts else None,
     )
 
