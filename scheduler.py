@@ -24,15 +24,18 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest import logs, weekly
+from digest import logs, nightly, weekly
 from digest.db import Database, Slot
 from digest.edition.drafting import DraftError
 from digest.install import Install, InstallError, opened
 from digest.settings import SettingsError, load
-from digest.timetable import Due, Rule, due
+from digest.timetable import Due, Rule, due, parse_rule
 
 LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
 TICK = 1  # second between two looks at the timetable: three small reads
+NIGHTLY = parse_rule(
+    "daily 03:30"
+)  # a quiet hour; where the clock leaves it out, the next minute that exists
 FIRST_LOOK = "first look"  # the slot row that remembers since when the timetable is followed
 
 log = structlog.get_logger("scheduler")
@@ -67,9 +70,9 @@ class Owner:
 
 
 def timetable(install: Install) -> dict[str, tuple[Rule, ...]]:
-    """Give the jobs that have slots: collecting and drafting."""
+    """Give the jobs that have slots: collecting, drafting, and what every night owes."""
     schedule = install.settings.file.schedule
-    return {"collect": schedule.collect_rules, "draft": (schedule.draft_rule,)}
+    return {"collect": schedule.collect_rules, "draft": (schedule.draft_rule,), "nightly": (NIGHTLY,)}
 
 
 def take(database: Database, owed: Due, owner: Owner, now: datetime) -> bool:
@@ -127,7 +130,7 @@ def owed(install: Install, job: str, now: datetime) -> tuple[Due, ...]:
 
 def run_job(install: Install, job: str, owner: Owner, clock: Callable[[], datetime]) -> list[str]:
     """Run what is owed of one job, slot by slot; what goes wrong is the slot's outcome, not the process's end."""
-    steps = {"collect": _collect, "draft": _draft}
+    steps = {"collect": _collect, "draft": _draft, "nightly": nightly.run}
     outcomes = []
     for slot in owed(install, job, clock()):
         if take(install.database, slot, owner, clock()):

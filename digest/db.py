@@ -190,7 +190,9 @@ class Edition(Base):
     approval: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     approved_by: Mapped[str | None] = mapped_column(String(200))
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the list of readers is fixed from here on
+    planned_at: Mapped[datetime | None] = mapped_column(
+        UtcDateTime
+    )  # the list of readers is fixed from here on
     planned: Mapped[int | None]  # how many deliveries were planned: the books are held against it
     sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -355,12 +357,13 @@ def open_database(url: str) -> Database:
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return Database(create_engine(address, pool_pre_ping=True))
+        return Database(create_engine(address, pool_pre_ping=True, hide_parameters=True))
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Created before SQLite does it, so that no umask can leave people's rows readable to others.
         os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
-    engine = create_engine(address, connect_args={"timeout": 30})
+    # hide_parameters: an error's text must not quote the values of a row.
+    engine = create_engine(address, connect_args={"timeout": 30}, hide_parameters=True)
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return Database(engine)

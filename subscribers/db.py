@@ -144,6 +144,25 @@ class ConsentEvent(Base):
     hash: Mapped[str] = mapped_column(String(64))
 
 
+class Seal(Base):
+    """One night's hash over the heads of all chains, chained to the seal before it; see `subscribers.seals`.
+
+    `through` is the highest link that it covers, `root` the hash over those heads, `hash` the hash of the seal.
+    """
+
+    __tablename__ = "seal"
+    __table_args__ = (UniqueConstraint("previous", name="uq_seal_follows_once"),)  # the chain cannot fork
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    through: Mapped[int]
+    people: Mapped[int]
+    links: Mapped[int]
+    root: Mapped[str] = mapped_column(String(64))
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
 class Suppression(Base):
     """An address not to be mailed, as a keyed hash that outlives the person's row."""
 
@@ -169,6 +188,23 @@ class Disclosure(Base):
     to_whom: Mapped[str] = mapped_column(String(200))
     why: Mapped[str] = mapped_column(String(200))
     reference: Mapped[str] = mapped_column(String(200))
+
+
+class DisclosureTotal(Base):
+    """What remains of disclosures after 400 days: how often an address went to whom and why."""
+
+    __tablename__ = "disclosure_total"
+    __table_args__ = (
+        UniqueConstraint("person", "to_whom", "why", name="uq_disclosure_total_one_row_a_recipient"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
+    to_whom: Mapped[str] = mapped_column(String(200))
+    why: Mapped[str] = mapped_column(String(200))
+    times: Mapped[int]
+    first_at: Mapped[Moment]
+    last_at: Mapped[Moment]
 
 
 class ListExport(Base):
@@ -201,8 +237,9 @@ class ListExportPart(Base):
 class ImportBatch(Base):
     """One list that was brought in; its people count only once `done_at` is set.
 
-    `attest` is the reason for which an admin vouches for rows without evidence. `salt` goes into the digests
-    of network addresses in the chains of these people; once it is dropped, nobody can guess them back.
+    `options` is how the operator wanted the file to be read, `reached` the last row that is settled: a second
+    run of the same file with the same options goes on there. `salt` goes into the digests of network
+    addresses in the chains of these people; once it is dropped, nobody can guess them back.
     """
 
     __tablename__ = "import_batch"
@@ -211,7 +248,8 @@ class ImportBatch(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     origin: Mapped[str] = mapped_column(String(40))
     file_hash: Mapped[str] = mapped_column(String(64))
-    attest: Mapped[str | None] = mapped_column(String(200))
+    options: Mapped[Json]
+    reached: Mapped[int] = mapped_column(default=0)
     salt: Mapped[bytes | None] = mapped_column(LargeBinary)
     actor: Mapped[str] = mapped_column(String(200))
     started_at: Mapped[Moment]

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from subscribers import ledger, suppression
 from subscribers.addresses import Address, read_address
-from subscribers.db import ConsentKind, Disclosure, Person, PersonState, Suppression
+from subscribers.db import ConsentKind, Disclosure, DisclosureTotal, Person, PersonState, Suppression
 from subscribers.journal import Journal
 from subscribers.vault import Keys, open_, suppression_hash
 
@@ -74,5 +74,6 @@ def _empty(session: Session, person: Person, *, keep_lookup: bool) -> None:
         person.lookup = person.lookup_key = None
     person.ciphertext = person.key_id = person.domain_tag = None
     person.choices = {}
-    session.execute(update(Disclosure).where(Disclosure.person == person.number).values(person=None))
+    for table in (Disclosure, DisclosureTotal):
+        session.execute(update(table).where(table.person == person.number).values(person=None))
     session.flush()

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
@@ -24,28 +23,6 @@ _STANDING = {
     ConsentKind.SUPPRESSED: PersonState.SUPPRESSED,
     ConsentKind.ERASED: PersonState.ERASED,
 }  # the others (bounced, address changed, choices changed) leave a person where they stand
-_NOT_YET = {
-    PersonState.REQUESTED,
-    PersonState.UNVERIFIED,
-}  # neither has consented: which, the chain can't say
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The first link that does not hold: whose chain, which link (from 1), and what is wrong with it."""
-
-    person: int
-    seq: int
-    fault: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What a check of the ledger found."""
-
-    people: int
-    links: int
-    broken: Broken | None
 
 
 def hold(session: Session, number: int) -> Person | None:
@@ -88,9 +65,12 @@ def standing(before: PersonState, kind: ConsentKind) -> PersonState:
     return _STANDING.get(kind, before)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical(body: dict[str, Any]) -> str:
     """Write JSON in the one form that is hashed: sorted keys, no spaces, letters as they are."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(body)
 
 
 def link_hash(event: ConsentEvent) -> str:
@@ -100,85 +80,23 @@ def link_hash(event: ConsentEvent) -> str:
 
 def hash_of(person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str) -> str:
     """Compute the hash of a link that stands in no row yet: imports make many at once."""
-    said = {
-        "previous": previous,
-        "person": person,
-        "seq": seq,
-        "kind": str(kind),
-        "at": at.astimezone(UTC).isoformat(timespec="milliseconds"),
-        "body": body,
-    }
-    return hashlib.sha256(canonical(said).encode()).hexdigest()
+    moment = at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return hash_as_written(person, seq, kind, moment, body=body, previous=previous)
+
+
+def hash_as_written(person: int, seq: int, kind: str, moment: str, *, body: str, previous: str) -> str:
+    """Compute the hash of a link from the very texts that it consists of; `moment` as 2026-11-20T12:00:00.123+00:00.
+
+    What is hashed is the canonical JSON of the link, written out here: it takes a fifth of the encoder's time.
+    `kind` must be one of ours and `previous` a hash: neither is escaped.
+    """
+    said = (
+        f'{{"at":"{moment}","body":{encode_basestring(body)},"kind":"{kind}",'
+        f'"person":{person},"previous":"{previous}","seq":{seq}}}'
+    )
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def to_the_millisecond(at: datetime) -> datetime:
     """Cut a time to what a link keeps."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
-
-
-def verify(session: Session) -> Verified:
-    """Check every link of every chain, its place, the head that the person's row names, and their state.
-
-    What it cannot show: a whole chain, with its person, replaced by another that is sound in itself.
-    """
-    people = links = 0
-    broken: Broken | None = None
-    for person, events in _chains(session):
-        people += 1
-        links += len(events)
-        broken = broken or _check(person, events)
-    return Verified(people, links, broken or _orphan(session))
-
-
-def _check(person: Person, events: list[ConsentEvent]) -> Broken | None:
-    head, state = "", PersonState.REQUESTED
-    for place, event in enumerate(events, start=1):
-        if event.seq != place:
-            return Broken(person.number, place, f"link {place} is missing; the next there is {event.seq}")
-        if event.previous != head:
-            return Broken(person.number, place, "it does not follow from the link before it")
-        if event.hash != link_hash(event):
-            return Broken(person.number, place, "its content is not what was hashed")
-        head, state = event.hash, standing(state, event.kind)
-    if head != person.chain_head:
-        return Broken(
-            person.number, len(events) + 1, "the chain's last link is not the one that the person names"
-        )
-    if events and state != person.state and {state, person.state} != _NOT_YET:
-        return Broken(
-            person.number, len(events), f"by the chain the person is {state}, the row says {person.state}"
-        )
-    return None
-
-
-def _chains(session: Session, page: int = 500) -> Iterator[tuple[Person, list[ConsentEvent]]]:
-    """Walk people by number, each with their links in order, holding one page in memory."""
-    after = 0
-    while people := list(
-        session.scalars(select(Person).where(Person.number > after).order_by(Person.number).limit(page))
-    ):
-        after = people[-1].number
-        within = and_(ConsentEvent.person >= people[0].number, ConsentEvent.person <= after)
-        chains: dict[int, list[ConsentEvent]] = {p.number: [] for p in people}
-        for event in session.scalars(
-            select(ConsentEvent).where(within).order_by(ConsentEvent.person, ConsentEvent.seq)
-        ):
-            chains.setdefault(event.person, []).append(event)
-        for person in people:
-            yield person, chains[person.number]
-        session.expunge_all()
-
-
-def _orphan(session: Session) -> Broken | None:
-    """Find a link whose person is gone: people are emptied, never removed."""
-    gone = (
-        select(ConsentEvent)
-        .outerjoin(Person, Person.number == ConsentEvent.person)
-        .where(Person.number.is_(None))
-        .order_by(ConsentEvent.person, ConsentEvent.seq)
-        .limit(1)
-    )
-    event = session.scalar(gone)
-    return (
-        Broken(event.person, event.seq, "it belongs to nobody: the person's row is gone") if event else None
-    )

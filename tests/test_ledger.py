@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
 from digest.db import Database
-from subscribers import ledger, people
+from subscribers import chains, ledger, people
 from subscribers.addresses import read_address
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.vault import Keys
@@ -27,15 +27,15 @@ def _chain(database: Database, name: str, kinds: list[ConsentKind]) -> int:
         return person.number
 
 
-def _verify(database: Database) -> ledger.Verified:
+def _verify(database: Database) -> chains.Verified:
     with database.read() as session:
-        return ledger.verify(session)
+        return chains.verify(session)
 
 
 def test_a_chain_verifies_and_brings_the_state_along(database: Database) -> None:
     ada = _chain(database, "ada", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
     bo = _chain(database, "bo", [ConsentKind.ATTESTED, ConsentKind.CHOICES_CHANGED])
-    assert _verify(database) == ledger.Verified(people=2, links=5, broken=None)
+    assert _verify(database) == chains.Verified(people=2, links=5, broken=None)
     with database.read() as session:
         states = {p.number: p.state for p in session.scalars(select(Person))}
         events = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).all()
@@ -96,7 +96,13 @@ def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:
     with sqlite.write() as session:
         last = session.scalars(select(ConsentEvent).where(ConsentEvent.seq == 2)).one()
         forged = ConsentEvent(
-            person=ada, seq=3, kind=ConsentKind.UNDONE, at=NOON, body="{}", previous=last.hash, hash=""
+            person=ada,
+            seq=3,
+            kind=ConsentKind.UNDONE,
+            at=ledger.to_the_millisecond(NOON),
+            body="{}",
+            previous=last.hash,
+            hash="",
         )
         forged.hash = ledger.link_hash(forged)
         session.add(forged)

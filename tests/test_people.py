@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from digest.db import Database
-from subscribers import ledger, roll, signup, suppression
+from subscribers import chains, roll, signup, suppression
 from subscribers.addresses import read_address
 from subscribers.choices import Choices, ChoicesError, change_choices
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState, Suppression
@@ -103,7 +103,7 @@ def test_nobody_who_is_suppressed_is_added(database: Database, known: bool) -> N
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 1
         assert not roll.may_mail(session, number)
-        assert ledger.verify(session).broken is None
+        assert chains.verify(session).broken is None
 
 
 def test_evidence_of_the_future_is_refused(sqlite: Database) -> None:

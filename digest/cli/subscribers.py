@@ -9,8 +9,9 @@ import click
 from sqlalchemy.orm import Session
 
 from digest.cli.context import MOMENT, Desk, pass_desk
+from digest.cli.progress import counting
 from digest.db import Audit
-from subscribers import ledger, people, roll, signup
+from subscribers import people, roll, seals, signup
 from subscribers.addresses import AddressError, read_address
 from subscribers.db import ConsentKind
 from subscribers.journal import Journal
@@ -131,29 +132,58 @@ def withdraw(desk: Desk, email: str, reason: str) -> None:
 
 @subscribers.command(
     epilog="""\b
-Example:
+Examples:
   digest subscribers verify
+  digest subscribers verify --seal 4f0c6a1b9d27       a seal that came by mail
+  digest subscribers verify --json
+
+\b
+What this cannot prove:
+  that a consent was true when it was recorded: only that its record is what it was;
+  anything since the last seal, against somebody who can write to the database;
+  anything at all against somebody who replaced database and seals together, unless
+  a seal that was kept elsewhere is named with --seal.
 
 \b
 Exit codes:
-  0  every chain holds
-  1  a link is broken; the first is named"""
+  0  every chain and every seal holds
+  1  a link or a seal is broken; the first is named
+  2  wrong use"""
+)
+@click.option(
+    "--seal",
+    "kept",
+    multiple=True,
+    metavar="HASH",
+    help="A seal that was kept: it must be there. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
 @pass_desk
-def verify(desk: Desk, as_json: bool) -> None:
-    """Prove the consent ledger: every link of every person's chain, and where each person stands by it."""
-    with desk.install.database.read() as session:
-        found = ledger.verify(session)
+def verify(desk: Desk, kept: tuple[str, ...], as_json: bool) -> None:
+    """Prove the consent ledger.
+
+    Checks every link of every person's chain and where they stand by it, then every nightly seal against the
+    chains as they stood that night.
+    """
+    if short := [one for one in kept if len(one) < 12]:
+        raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
+    with desk.install.database.read() as session, counting("Verifying", shown=not as_json) as progress:
+        proof = seals.prove(session, kept=kept, progress=progress)
     if as_json:
-        click.echo(json.dumps(asdict(found)))
-    elif found.broken is None:
-        click.echo(f"{found.people:,} people, {found.links:,} links: every chain holds.")
+        click.echo(json.dumps({key: value for key, value in asdict(proof).items() if key != "survey"}))
     else:
-        broken = found.broken
-        click.echo(f"Broken: person {broken.person}, link {broken.seq}: {broken.fault}.")
-    if found.broken is not None:
+        click.echo(_finding(proof))
+    if not proof.sound:
         click.get_current_context().exit(1)
+
+
+def _finding(proof: seals.Proof) -> str:
+    if proof.broken is not None:
+        return f"Broken: person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}."
+    if proof.fault:
+        return f"Broken: {proof.fault}."
+    counted = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
+    return f"{counted}: every chain and every seal holds."
 
 
 def _read(email: str) -> str:

@@ -1,0 +1,74 @@
+"""What happens every night: the consent ledger is proved and sealed, and what was kept long enough goes."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from digest.db import Audit
+from digest.install import Install
+from subscribers import disclosures, seals
+from subscribers.db import Seal
+
+log = structlog.get_logger("nightly")
+
+
+def run(install: Install, now: datetime) -> str:
+    """Do all that a night owes; say what came of each step.
+
+    A step that fails is named, and stops neither the others nor the next night: each is repeatable.
+    """
+    return "; ".join(_said(step, install, now) for step in STEPS)
+
+
+def _said(step: Callable[[Install, datetime], str], install: Install, now: datetime) -> str:
+    try:
+        return step(install, now)
+    except Exception as exc:  # one night's surprise in one step must not keep the others from running
+        log.exception("nightly step failed", step=step.__name__)
+        return f"{step.__name__} failed: {type(exc).__name__}"
+
+
+def seal(install: Install, now: datetime) -> str:
+    """Prove the ledger and seal it; a broken link goes into the audit log and the log, by its place."""
+    sealed, proof = seal_ledger(install, now, actor="scheduler")
+    if proof.sound:
+        return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}"
+    return f"sealed as {sealed.hash[:12]}, and the ledger is broken: run 'digest subscribers verify'"
+
+
+def seal_ledger(install: Install, now: datetime, *, actor: str) -> tuple[Seal, seals.Proof]:
+    """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
+    with install.database.write() as session:
+        through = seals.horizon(session)
+    with install.database.read() as session:
+        proof = seals.prove(session, through=through)
+    assert proof.survey is not None, "it was asked for"
+    with install.database.write() as session:
+        sealed = seals.append(session, proof.survey, now)
+        detail = {"people": sealed.people, "links": sealed.links, "root": sealed.root, "seal": sealed.hash}
+        session.add(Audit(at=now, actor=actor, act="ledger sealed", subject="ledger", detail=detail))
+        if not proof.sound:
+            wrong = {"fault": proof.fault} if proof.broken is None else _place(proof)
+            session.add(Audit(at=now, actor=actor, act="ledger broken", subject="ledger", detail=wrong))
+            log.error("the ledger is broken", **wrong)
+    return sealed, proof
+
+
+def _place(proof: seals.Proof) -> dict[str, str | int]:
+    assert proof.broken is not None
+    return {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
+
+
+def age_disclosures(install: Install, now: datetime) -> str:
+    """Fold disclosures that are older than 400 days into totals, a thousand a transaction."""
+    folded = 0
+    while True:
+        with install.database.write() as session:
+            some = disclosures.fold(session, now)
+        folded += some
+        if not some:
+            return f"{folded:,} old disclosures folded"
+
+
+STEPS: tuple[Callable[[Install, datetime], str], ...] = (seal, age_disclosures)
