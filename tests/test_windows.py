@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.edition.windows import LATE, edition_name, window
+from digest.edition.windows import LATE, Window, edition_name, window
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -16,7 +16,9 @@ hours = st.integers(1, 24 * 6)
 def test_every_article_falls_into_exactly_one_window_of_a_chain(gaps: list[int], data: st.DataObject) -> None:
     """Articles come in the order of their ids; each is dated up to six days before the draft that first sees it."""
     cut_offs = [START + timedelta(hours=sum(gaps[: i + 1])) for i in range(len(gaps))]
-    windows, articles, seen = [], [], 0
+    windows: list[tuple[Window, int]] = []
+    articles: list[tuple[int, datetime]] = []
+    seen = 0
     for i, cut_off in enumerate(cut_offs):
         for _ in range(data.draw(st.integers(0, 5))):
             seen += 1
