@@ -32,6 +32,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from sqlalchemy.pool import ConnectionPoolEntry
 
+import subscribers.signup_db  # noqa: F401 - its tables join the metadata
 from subscribers.db import Base, Json, Moment, UtcDateTime, by_value
 
 
@@ -270,6 +271,17 @@ class Delivery(Base):
     transport: Mapped[str] = mapped_column(String(20), default="")
     reply: Mapped[str] = mapped_column(Text, default="")  # scrubbed of addresses
     handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Notice(Base):
+    """What a mail that is no edition is written from, encrypted. The row goes with the last try at its delivery."""
+
+    __tablename__ = "notice"
+
+    delivery: Mapped[str] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))
 
 
 class Event(Base):

@@ -13,16 +13,17 @@ from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
 
 GRANTS = frozenset({ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE})
 _STANDING = {
-    ConsentKind.REQUESTED: PersonState.REQUESTED,
-    ConsentKind.RE_ASKED: PersonState.REQUESTED,
-    ConsentKind.LISTED: PersonState.UNVERIFIED,
     **dict.fromkeys(GRANTS, PersonState.SUBSCRIBED),
     ConsentKind.WITHDRAWN: PersonState.WITHDRAWN,
-    ConsentKind.EXPIRED: PersonState.WITHDRAWN,
     ConsentKind.COMPLAINED: PersonState.SUPPRESSED,
     ConsentKind.SUPPRESSED: PersonState.SUPPRESSED,
     ConsentKind.ERASED: PersonState.ERASED,
-}  # the others (bounced, address changed, choices changed) leave a person where they stand
+}  # the others (requested, bounced, address changed, choices changed) leave a person where they stand
+_OF_THE_UNDECIDED = {
+    (PersonState.UNVERIFIED, ConsentKind.RE_ASKED): PersonState.REQUESTED,
+    (PersonState.REQUESTED, ConsentKind.LISTED): PersonState.UNVERIFIED,
+    (PersonState.REQUESTED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
+}  # these move nobody who ever consented or left: anybody can type an address into a form
 
 
 def hold(session: Session, number: int) -> Person | None:
@@ -61,8 +62,11 @@ def append(
 
 
 def standing(before: PersonState, kind: ConsentKind) -> PersonState:
-    """Decide where a person stands after `kind` happened to somebody who stood at `before`."""
-    return _STANDING.get(kind, before)
+    """Decide where a person stands after `kind` happened to somebody who stood at `before`.
+
+    A request moves nobody: who left has left until they confirm, or a form would open the door to an import.
+    """
+    return _STANDING.get(kind) or _OF_THE_UNDECIDED.get((before, kind), before)
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,50 @@
+"""Small values at rest: JSON encrypted with the vault key, bound to the row that it stands in.
+
+Addresses of people have a place of their own (`vault.seal`); this is for what waits for a moment: a form that
+was sent, a mail that is still to go out.
+"""
+
+import json
+import secrets
+from functools import lru_cache
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from subscribers.vault import Keys, VaultError
+
+_NONCE = 12  # bytes, as NIST SP 800-38D 8.2 wants for AES-GCM
+_STEP = 512  # bytes: what is sealed is filled up to a multiple, so that its length says next to nothing
+
+
+@lru_cache(maxsize=16)
+def _cipher(secret: bytes) -> AESGCM:
+    return AESGCM(secret)
+
+
+def seal_json(keys: Keys, value: dict[str, Any], *, bound_to: str) -> tuple[bytes, str]:
+    """Encrypt a value of plain JSON; give the ciphertext and the id of the key. It opens for `bound_to` only."""
+    key = keys.current("vault")
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _STEP)
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + _cipher(key.secret).encrypt(nonce, text, bound_to.encode()), key.id
+
+
+def open_json(keys: Keys, sealed: tuple[bytes, str], *, bound_to: str) -> dict[str, Any]:
+    """Give the value that `seal_json` made `sealed` of.
+
+    Raises:
+        VaultError: the ciphertext was changed, or belongs to another row.
+        KeyFileError: the key is not in the key file.
+    """
+    ciphertext, key_id = sealed
+    cipher = _cipher(keys.by_id("vault", key_id).secret)
+    try:
+        text = cipher.decrypt(ciphertext[:_NONCE], ciphertext[_NONCE:], bound_to.encode())
+    except (InvalidTag, ValueError):
+        kind = bound_to.partition(" ")[0]
+        raise VaultError(f"a sealed {kind} does not open with the vault key {key_id}") from None
+    value: dict[str, Any] = json.loads(text)
+    return value

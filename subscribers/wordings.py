@@ -1,0 +1,50 @@
+"""The exact words that people agree to. A version is never changed once it was shown: a new text is a new version."""
+
+import hashlib
+from dataclasses import dataclass
+
+_TEXTS = {
+    ("en", "1"): (
+        "Yes, send me {name} by mail, once a week. I can leave at any time, with one click in every mail. "
+        "My address is used for this mail alone and is shared with nobody."
+    ),
+}
+CURRENT = ("en", "1")
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A text that was agreed to, as it was shown."""
+
+    version: str
+    language: str
+    text: str
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of the text, as the ledger keeps it beside the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def as_json(self) -> dict[str, str]:
+        """Give what the ledger keeps."""
+        return {
+            "wording": self.text,
+            "wording_version": self.version,
+            "wording_hash": self.hash,
+            "language": self.language,
+        }
+
+
+def current(name: str) -> Wording:
+    """Give the words that the sign-up page shows, with the publication's name in them."""
+    language, version = CURRENT
+    return Wording(version, language, _TEXTS[CURRENT].format(name=name))
+
+
+def of_version(version: str, name: str) -> Wording | None:
+    """Give the words of the version that a form says it shows; None where there never was such a one.
+
+    A form on a page elsewhere may be older than this program: what it showed is what was agreed to.
+    """
+    text = _TEXTS.get((CURRENT[0], version))
+    return Wording(version, CURRENT[0], text.format(name=name)) if text else None
