@@ -1,11 +1,15 @@
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.datastructures import MultiDict
 
 from subscribers.choices import Choices
 from subscribers.db import Person, PersonState
-from subscribers.pages import mask
+from subscribers.pages import Site, in_words, mask, read_choices
 
 SECTIONS = ["featured", "most-read", "topics", "products", "events", "opportunities"]
 
@@ -94,3 +98,37 @@ def test_the_unsubscribe_link_of_the_page_is_the_readers_own(world: Any) -> None
 )
 def test_a_mask_hides_how_long_the_address_is(address: str, masked: str) -> None:
     assert mask(address) == masked
+
+
+SITE = Site(
+    name="HLS.Today",
+    tagline="",
+    about="",
+    home="https://hls.today/",
+    language="en",
+    direction="ltr",
+    zone=ZoneInfo("America/New_York"),
+    reply_to="editors@news.example.org",
+    postal_address="",
+    sections=tuple((key, key.title()) for key in SECTIONS),
+    recipients=(),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["section", "text_only", "pause_until", "x"]),
+            st.text() | st.sampled_from(SECTIONS),
+        )
+    ),
+    st.dates(date(2020, 1, 1), date(2100, 1, 1)),
+)
+def test_any_form_is_either_kept_or_explained(form: list[tuple[str, str]], today: date) -> None:
+    read = read_choices(MultiDict(form), SITE, today)
+    if isinstance(read, str):
+        assert read.endswith(".")
+    else:
+        assert Choices.from_json(read.as_json()) == read
+        assert in_words(read, SITE)
+        assert read.pause_until is None or read.pause_until > today
