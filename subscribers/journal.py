@@ -6,7 +6,6 @@ keyed hash of the look-up (no address, no number), the time, the kind, and a has
 
 import fcntl
 import hashlib
-import hmac
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from subscribers.vault import Keys
+from subscribers.vault import Keys, left_hash
 
 Kind = Literal["left", "complained", "erased"]
 
@@ -45,7 +44,7 @@ class Journal:
     def who(self, lookup: str, key_id: str | None = None) -> str:
         """Give the hash that stands for a person's look-up in this file."""
         key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
-        return hmac.digest(key.secret, b"left\0" + lookup.encode(), "sha256").hex()
+        return left_hash(key, lookup)
 
     def append(self, lookup: str, lookup_key: str, *, kind: Kind, at: datetime) -> None:
         """Write one departure; when this returns it is on the disk.

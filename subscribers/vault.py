@@ -20,10 +20,13 @@ from typing import Literal, Self, get_args
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from subscribers import keyfile
 from subscribers.addresses import Address, read_address
 
 KeyKind = Literal["vault", "lookup", "token", "return-path", "session", "suppression"]
 KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
+MOST = 255  # keys of a kind
+_Mark = tuple[int, int, int]
 _NONCE = 12  # bytes, as NIST SP 800-38D 8.2 wants for AES-GCM
 
 
@@ -46,14 +49,45 @@ class Key:
     @property
     def id(self) -> str:
         """What rows store: number and fingerprint, at most 16 characters, saying nothing of the secret."""
-        digest = hashlib.sha256(b"hls-digest key id\0" + self.kind.encode() + b"\0" + self.secret).hexdigest()
-        return f"{self.number}-{digest[:10]}"
+        return _key_id(self.kind, self.number, self.secret)
+
+
+@lru_cache(maxsize=64)
+def _key_id(kind: KeyKind, number: int, secret: bytes) -> str:
+    digest = hashlib.sha256(b"hls-digest key id\0" + kind.encode() + b"\0" + secret).hexdigest()
+    return f"{number}-{digest[:10]}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """The keys as they stand in the file at one time."""
+
+    all: tuple[Key, ...]
+    by_id: dict[tuple[KeyKind, str], Key]
+    current: dict[KeyKind, Key]
+
+    @classmethod
+    def of(cls, keys: Iterable[Key]) -> Self:
+        every = tuple(sorted(keys, key=lambda k: (k.kind, k.number)))
+        current = {k.kind: k for k in every}  # the last of a kind has the highest number
+        missing = [kind for kind in KINDS if kind not in current]
+        if missing:
+            raise KeyFileError(
+                f"no key of kind {', '.join(missing)}: restore the key file from its recovery copy."
+            )
+        if len({(k.kind, k.number) for k in every}) < len(every):
+            raise KeyFileError("two keys of one kind have the same number: restore the key file.")
+        return cls(every, {(k.kind, k.id): k for k in every}, current)
 
 
 class Keys:
-    """All keys of an installation. It lives as long as the process and is never changed."""
+    """All keys of an installation. It lives as long as the process.
 
-    __slots__ = ("_by_id", "_current", "all")
+    Keys are added and never taken away. One that was loaded from a file follows it: a process that runs on
+    while another rotates keys reads what the other writes, and finds people by their new hashes.
+    """
+
+    __slots__ = ("_file", "_mark", "_ring")
 
     def __init__(self, keys: Iterable[Key]) -> None:
         """Take the keys.
@@ -61,27 +95,26 @@ class Keys:
         Raises:
             KeyFileError: a kind has no key, or two of one number.
         """
-        self.all = tuple(sorted(keys, key=lambda k: (k.kind, k.number)))
-        self._by_id = {(k.kind, k.id): k for k in self.all}
-        self._current = {k.kind: k for k in self.all}  # the last of a kind has the highest number
-        missing = [kind for kind in KINDS if kind not in self._current]
-        if missing:
-            raise KeyFileError(
-                f"no key of kind {', '.join(missing)}: restore the key file from its recovery copy."
-            )
-        if len({(k.kind, k.number) for k in self.all}) < len(self.all):
-            raise KeyFileError("two keys of one kind have the same number: restore the key file.")
+        self._ring = _Ring.of(keys)
+        self._file: Path | None = None
+        self._mark: _Mark | None = None
+
+    @property
+    def all(self) -> tuple[Key, ...]:
+        """Every key, by kind and number."""
+        return self._ring.all
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(f'{k.kind} {k.id}' for k in self.all)})"
 
     def current(self, kind: KeyKind) -> Key:
         """Give the key that new things are made with."""
-        return self._current[kind]
+        return self._ring.current[kind]
 
     def of(self, kind: KeyKind) -> tuple[Key, ...]:
-        """Give every key of a kind, the oldest first."""
-        return tuple(k for k in self.all if k.kind == kind)
+        """Give every key of a kind, the oldest first, as the file has them at this moment."""
+        self._follow()
+        return tuple(k for k in self._ring.all if k.kind == kind)
 
     def by_id(self, kind: KeyKind, key_id: str) -> Key:
         """Find the key that a row names.
@@ -89,13 +122,39 @@ class Keys:
         Raises:
             KeyFileError: the file does not hold it.
         """
-        found = self._by_id.get((kind, key_id))
+        found = self._ring.by_id.get((kind, key_id))
+        if found is None and self._follow():
+            found = self._ring.by_id.get((kind, key_id))
         if found is None:
             raise KeyFileError(
                 f"the {kind} key {key_id} is not in the key file: this database was written with other keys. "
                 "Put the right key file back (see 'digest init', recovery copy)."
             )
         return found
+
+    def _follow(self) -> bool:
+        """Read the file again where it was replaced; say whether it was."""
+        if self._file is None:
+            return False
+        try:
+            found = self._file.stat()
+            if self._mark == (mark := _mark(found)):
+                return False
+            self._ring, self._mark = _Ring.of(self.load(self._file).all), mark
+        except (OSError, KeyFileError):
+            return False  # whoever mends the file must not stop readers from leaving meanwhile
+        return True
+
+    def with_new(self, kind: KeyKind) -> Self:
+        """Give these keys and a fresh one of a kind, which is then the current one; nothing is written.
+
+        Raises:
+            KeyFileError: a kind has no more than 255 keys: a token names its key in one byte.
+        """
+        number = self.current(kind).number + 1
+        if number > MOST:
+            raise KeyFileError(f"there are {MOST} keys of kind {kind} already, and no number for another.")
+        return type(self)([*self.all, Key(kind, number, secrets.token_bytes(32))])
 
     @classmethod
     def random(cls) -> Self:
@@ -118,7 +177,10 @@ class Keys:
             KeyFileError: the file exists: overwriting it would lose every address.
         """
         keys = cls.random()
-        _write_new(path, keys.to_json())
+        try:
+            keyfile.write_new(path, keys.to_json())
+        except FileExistsError:
+            raise KeyFileError(f"{path}: there is a key file already; it was left as it is.") from None
         return keys
 
     @classmethod
@@ -130,18 +192,21 @@ class Keys:
         """
         try:
             with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                found = os.fstat(file.fileno())
                 text = file.read()
         except FileNotFoundError:
             raise KeyFileError(f"{path}: no key file. 'digest init' makes one.") from None
         except OSError as exc:
             raise KeyFileError(f"{path}: cannot be read: {exc.strerror}") from exc
+        mode = stat.S_IMODE(found.st_mode)
         if mode & 0o077:
             raise KeyFileError(
                 f"{path}: other users may read or write it (mode {mode:04o}). Run: chmod 600 {path}; and where "
                 "others have used this machine, make new keys ('digest keys rotate')."
             )
-        return cls(_read_json(path, text))
+        keys = cls(_read_json(path, text))
+        keys._file, keys._mark = path, _mark(found)
+        return keys
 
     def to_json(self) -> str:
         """Give the file's text: secrets in base64. It is what a recovery copy holds."""
@@ -160,32 +225,15 @@ def _read_json(path: Path, text: bytes) -> list[Key]:
         raise KeyFileError(
             f"{path}: damaged; put its recovery copy in its place."
         ) from None  # the cause quotes it
-    unsound = [k for k in keys if k.kind not in KINDS or len(k.secret) < 32 or not 1 <= k.number <= 255]
+    unsound = [k for k in keys if k.kind not in KINDS or len(k.secret) < 32 or not 1 <= k.number <= MOST]
     if unsound or any(k.id != row["id"] for k, row in zip(keys, rows, strict=True)):
         raise KeyFileError(f"{path}: a key in it is damaged; put its recovery copy in its place.")
     return keys
 
 
-def _write_new(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all, and never in place of another."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # unlike rename, it fails where the name is taken
-    except FileExistsError:
-        raise KeyFileError(f"{path}: there is a key file already; it was left as it is.") from None
-    finally:
-        draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _mark(found: os.stat_result) -> _Mark:
+    """Tell one file from another that took its name."""
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @lru_cache(maxsize=16)
@@ -202,10 +250,22 @@ def seal(keys: Keys, address: Address, number: int) -> tuple[bytes, str]:
 
     The ciphertext opens for that number only: rows swapped in the database show themselves.
     """
-    key = keys.current("vault")
+    return _sealed(keys.current("vault"), address.mailbox.encode("ascii"), _bound_to(number))
+
+
+def _sealed(key: Key, plain: bytes, bound_to: bytes) -> tuple[bytes, str]:
     nonce = secrets.token_bytes(_NONCE)
-    sealed = _cipher(key.secret).encrypt(nonce, address.mailbox.encode("ascii"), _bound_to(number))
-    return nonce + sealed, key.id
+    return nonce + _cipher(key.secret).encrypt(nonce, plain, bound_to), key.id
+
+
+def reseal(keys: Keys, sealed: tuple[bytes, str], bound_to: bytes) -> tuple[bytes, str]:
+    """Encrypt anew, with the current vault key, what an earlier key sealed; nobody gets to see it.
+
+    Raises:
+        VaultError: the ciphertext was changed, or is bound to something else.
+        KeyFileError: the key is not in the key file.
+    """
+    return _sealed(keys.current("vault"), _opened(keys, sealed, bound_to), bound_to)
 
 
 def open_(keys: Keys, sealed: tuple[bytes, str], number: int) -> str:
@@ -215,15 +275,18 @@ def open_(keys: Keys, sealed: tuple[bytes, str], number: int) -> str:
         VaultError: the ciphertext was changed, or belongs to another person.
         KeyFileError: the key is not in the key file.
     """
+    return _opened(keys, sealed, _bound_to(number)).decode("ascii")
+
+
+def _opened(keys: Keys, sealed: tuple[bytes, str], bound_to: bytes) -> bytes:
     ciphertext, key_id = sealed
     cipher = _cipher(keys.by_id("vault", key_id).secret)
     try:
-        plain = cipher.decrypt(ciphertext[:_NONCE], ciphertext[_NONCE:], _bound_to(number))
+        return cipher.decrypt(ciphertext[:_NONCE], ciphertext[_NONCE:], bound_to)
     except (InvalidTag, ValueError):
         raise VaultError(
-            f"the address of person {number} does not open with the vault key {key_id}"
+            f"the address of {bound_to.decode()} does not open with the vault key {key_id}"
         ) from None
-    return plain.decode("ascii")
 
 
 def lookup(keys: Keys, address: Address | str, *, key_id: str | None = None) -> str:
@@ -244,6 +307,11 @@ def domain_tag(keys: Keys, address: Address) -> str:
 def suppression_hash(key: Key, address: Address) -> str:
     """Give the keyed hash (64 hex digits) under which an address is suppressed."""
     return _hash(key, b"suppressed", address.canonical)
+
+
+def left_hash(key: Key, lookup: str) -> str:
+    """Give the keyed hash (64 hex digits) under which the journal knows the person of a look-up hash."""
+    return hmac.digest(key.secret, b"left\0" + lookup.encode(), "sha256").hex()
 
 
 def _as_address(address: Address | str) -> Address:

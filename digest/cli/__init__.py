@@ -10,6 +10,7 @@ from digest.cli.collect import collect
 from digest.cli.context import desk_options
 from digest.cli.demo import demo
 from digest.cli.editions import approve, check, draft, send, show, status
+from digest.cli.keys import keys
 from digest.cli.service import doctor, init, serve
 from digest.cli.sources import sources
 from digest.cli.subscribers import subscribers
@@ -64,7 +65,7 @@ def digest() -> None:
 
 for command in (
     *(init, demo, collect, sources, draft, show, check, approve, send, status),
-    *(subscribers, serve, doctor),
+    *(subscribers, keys, serve, doctor),
 ):
     digest.add_command(command)
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.db import Audit, Edition, EditionState, Fragment
 from digest.settings import Settings
-from subscribers.vault import Keys
+from subscribers.vault import Key, Keys
 
 
 class ApprovalError(Exception):
@@ -61,8 +61,8 @@ def current_mark(session: Session, edition: Edition, settings: Settings) -> str:
     return mark_of(statement(edition, fragments_of(session, edition), settings))
 
 
-def _signature(keys: Keys, mark: str) -> str:
-    return hmac.new(keys.current("session").secret, b"approval:" + mark.encode(), hashlib.sha256).hexdigest()
+def _signature(key: Key, mark: str) -> str:
+    return hmac.new(key.secret, b"approval:" + mark.encode(), hashlib.sha256).hexdigest()
 
 
 def approve(
@@ -94,7 +94,11 @@ def approve(
             f"{edition.name} has changed: you looked at {mark[:7] or 'nothing'}, now it is {stands[:7]}. "
             "Look at it again and approve what you see."
         )
-    edition.approval = {"mark": stands, "signature": _signature(keys, stands), "stated": stated}
+    edition.approval = {
+        "mark": stands,
+        "signature": _signature(keys.current("session"), stands),
+        "stated": stated,
+    }
     edition.approved_by = actor
     edition.approved_at = now
     edition.state = EditionState.APPROVED
@@ -128,7 +132,9 @@ def verify(session: Session, edition: Edition, *, settings: Settings, keys: Keys
         )
     fragments = fragments_of(session, edition)
     stands = mark_of(statement(edition, fragments, settings))
-    signed = hmac.compare_digest(_signature(keys, stands), str(approval["signature"]))
+    # By any key: one that was rotated between approval and sending must not stop an edition.
+    signature = str(approval["signature"])
+    signed = any(hmac.compare_digest(_signature(key, stands), signature) for key in keys.of("session"))
     if stands != approval["mark"] or not signed:
         raise ApprovalError(
             f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {stands[:7]}): "

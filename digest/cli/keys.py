@@ -1,0 +1,110 @@
+"""`digest keys`: which keys there are, what hangs on them, and a fresh one of a kind."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import get_args
+
+import click
+from rich.table import Table
+
+from digest.cli.collect import plain_console
+from digest.cli.context import Desk, pass_desk
+from digest.cli.progress import counting
+from digest.db import Audit
+from subscribers import rotation
+from subscribers.rotation import Rotated, Use
+from subscribers.vault import KeyKind, Keys
+
+EXIT_STUCK = 1
+
+
+@click.group()
+def keys() -> None:
+    """Look after the keys: addresses, look-ups, tokens and signatures hang on them. See docs/keys.md."""
+
+
+@keys.command("list", epilog="\b\nExamples:\n  digest keys list\n  digest keys list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@pass_desk
+def list_(desk: Desk, as_json: bool) -> None:
+    """List the keys by kind, with the number of rows that name each. No secret is shown."""
+    install = desk.install
+    with install.database.read() as session:
+        found = rotation.uses(session, install.keys)
+    if as_json:
+        click.echo(json.dumps([asdict(use) for use in found], indent=2))
+        return
+    table = Table()
+    for heading in ("Kind", "Id", "Rows", ""):
+        table.add_column(heading, justify="right" if heading == "Rows" else "left")
+    for use in found:
+        table.add_row(use.kind, use.id, "-" if use.rows is None else f"{use.rows:,}", _standing(use))
+    plain_console().print(table)
+
+
+def _standing(use: Use) -> str:
+    if not use.in_file:
+        return "NOT IN THE KEY FILE: these rows cannot be read"
+    if use.current:
+        return "current"
+    return "kept: it verifies what was made with it" if use.rows is None else "kept"
+
+
+@keys.command(
+    epilog="""\b
+Examples:
+  digest keys rotate token
+  digest keys rotate vault             encrypts every address anew
+  digest keys rotate vault --fresh     a new key, though an earlier rotation was cut short
+
+\b
+It may be stopped at any moment: the installation goes on working, and the next run finishes.
+What runs on this machine follows by itself. Of other machines, stop the processes first, and copy the
+key file to them afterwards.
+
+\b
+Exit codes:
+  0  done
+  1  done, but for some people, who are named and keep their old key
+  2  wrong use, or the key file cannot be used"""
+)
+@click.argument("kind", type=click.Choice(get_args(KeyKind)))
+@click.option("--fresh", is_flag=True, help="Make a new key even though an earlier rotation is not finished.")
+@pass_desk
+def rotate(desk: Desk, kind: KeyKind, fresh: bool) -> None:
+    """Make a fresh key of a KIND. Older keys are kept: they open and verify what was made with them.
+
+    For `vault` every address is encrypted anew, for `lookup` every hash is computed anew. For the others
+    nothing is rewritten; after `session`, staff sign in again once the pages are restarted.
+    """
+    install = desk.install
+    path = install.settings.key_file
+    _ = install.keys  # says where there is no key file
+    with counting(f"Rotating {kind}") as progress:
+        done = rotation.rotate(install.database, path, kind, fresh=fresh, progress=progress)
+    with install.database.write() as session:
+        detail = {"made": done.made, "moved": done.moved, "stuck": len(done.stuck)}
+        at = datetime.now(UTC)
+        session.add(
+            Audit(at=at, actor=desk.actor, act="key rotated", subject=f"{kind} {done.key_id}", detail=detail)
+        )
+    _tell(done)
+    click.echo(
+        "The keys' new recovery copy. Keep it apart from the backups, in place of the old one:"
+    )
+    click.echo(f"\n{Keys.load(path).to_json().strip()}\n")
+    if done.stuck:
+        raise SystemExit(EXIT_STUCK)
+
+
+def _tell(done: Rotated) -> None:
+    if done.made:
+        click.echo(f"A fresh {done.kind} key was made: {done.key_id}.")
+    else:
+        click.echo(f"An earlier rotation was finished; the {done.kind} key is {done.key_id}.")
+        click.echo(f"For a new key run: digest keys rotate {done.kind}")
+    if done.kind in rotation.REWRITTEN:
+        click.echo(f"{done.moved:,} rows were brought over.")
+    for stuck in done.stuck:
+        click.echo(f"Person {stuck.person} keeps the old key: {stuck.why}.", err=True)
