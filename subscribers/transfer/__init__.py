@@ -1,0 +1,1 @@
+"""Lists that come in from elsewhere, and lists and records that go out."""

@@ -1,0 +1,218 @@
+"""The database's side of an import: what is known of some addresses, and everything of a step in one commit."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import compress
+from typing import Any, Protocol, cast
+
+from sqlalchemy import Table, bindparam, insert, select, text, update
+from sqlalchemy.orm import Session
+
+from subscribers.db import ConsentEvent, ImportBatch, Person, Suppression
+from subscribers.transfer.bulk import among, insert_many
+from subscribers.transfer.deciding import Known, Link
+from subscribers.transfer.sealing import Change, Hashes, Settled
+
+_PEOPLE = cast("Table", Person.__table__)  # not the classes: those would go through the ORM, row by row
+_EVENTS = cast("Table", ConsentEvent.__table__)
+_LOCK_WAIT = "200ms"
+_CACHE = 32_000  # KiB
+_CHANGED = update(_PEOPLE).where(_PEOPLE.c.number == bindparam("changed"))
+
+
+class Books(Protocol):
+    """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session for looking only."""
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Lend a session that commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one commit is to write. `new` and `people` belong together, and so do `people` and `events`."""
+
+    new: Sequence[Settled]
+    people: Sequence[dict[str, Any]]
+    events: Sequence[dict[str, Any]]
+    changing: Sequence[Settled]
+    changes: Sequence[Change]
+    barring: Sequence[Settled]
+
+
+def find(session: Session, hashes: Sequence[Hashes]) -> dict[str, Known]:
+    """Find the people behind some addresses (at most 1,000), each by their address's current look-up hash."""
+    current = {old: one.lookup for one in hashes for old in (one.lookup, *one.older)}
+    unfinished = set(session.scalars(select(ImportBatch.id).where(ImportBatch.done_at.is_(None))))
+    columns = (
+        *(Person.number, Person.lookup, Person.lookup_key, Person.state, Person.batch),
+        *(Person.asked_at, Person.chain_head),
+    )
+    found: dict[str, Known] = {}
+    for row in session.execute(select(*columns).where(among(session, Person.lookup, list(current)))):
+        found[current[row.lookup]] = Known(
+            number=row.number,
+            state=row.state,
+            batch=row.batch,
+            pending=row.batch in unfinished,
+            asked_at=row.asked_at,
+            chain_head=row.chain_head,
+            lookup=row.lookup,
+            lookup_key=row.lookup_key,
+        )
+    return found
+
+
+def links(session: Session, numbers: Sequence[int]) -> dict[int, list[Link]]:
+    """Give the chains of some people (at most 1,000): place, kind and time of each link."""
+    query = (
+        select(ConsentEvent.person, ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.at)
+        .where(ConsentEvent.person.in_(numbers))
+        .order_by(ConsentEvent.person, ConsentEvent.seq)
+    )
+    chains: dict[int, list[Link]] = {number: [] for number in numbers}
+    for row in session.execute(query):
+        chains[row.person].append(Link(row.seq, row.kind, row.at))
+    return chains
+
+
+def barred(session: Session, hashes: Sequence[Hashes]) -> set[str]:
+    """Give the look-up hashes of those addresses (at most 1,000) that are suppressed, by whichever key."""
+    lookups = {pair: one.lookup for one in hashes for pair in one.suppressions}
+    by_key: dict[str, list[str]] = {}
+    for value, key_id in lookups:
+        by_key.setdefault(key_id, []).append(value)
+    found: set[str] = set()
+    for key_id, values in by_key.items():
+        query = select(Suppression.hash).where(
+            among(session, Suppression.hash, values), Suppression.key_id == key_id
+        )
+        found.update(lookups[value, key_id] for value in session.scalars(query))
+    return found
+
+
+def reserve(session: Session, several: int) -> range | list[int]:
+    """Take numbers for people to come: sealing needs them before the rows are there. Unused ones stay unused."""
+    if session.get_bind().dialect.name == "postgresql":
+        query = text(
+            "SELECT nextval(pg_get_serial_sequence('person', 'number')) FROM generate_series(1, :several)"
+        )
+        return [int(number) for number in session.scalars(query, {"several": several})]
+    # AUTOINCREMENT keeps its counter in an ordinary table that may be written (https://sqlite.org/autoinc.html).
+    add = text("UPDATE sqlite_sequence SET seq = seq + :several WHERE name = 'person' RETURNING seq")
+    last = session.scalar(add, {"several": several})
+    if last is None:
+        session.execute(
+            text("INSERT INTO sqlite_sequence (name, seq) VALUES ('person', :several)"), {"several": several}
+        )
+        last = several
+    return range(int(last) - several + 1, int(last) + 1)
+
+
+def write(session: Session, step: Step, *, now: datetime) -> list[Settled]:
+    """Write a step, as far as it still holds.
+
+    Returns:
+        The rows whose people or suppressions are no longer what was decided on: they are to be judged again.
+    """
+    _prepare(session)
+    barring = [one for one in step.barring if one.known is None]
+    again = _overtaken(session, [*step.new, *barring])
+    if again:
+        step = _without(step, again)
+    if step.people:
+        insert_many(session, _PEOPLE, step.people)
+        insert_many(session, _EVENTS, step.events)
+    late = _change(session, step)
+    _bar(session, [one for one in step.barring if one not in late], now)
+    return [*again.values(), *late]
+
+
+def _prepare(session: Session) -> None:
+    """Let nobody be suppressed between our look and our commit: `suppress` then finds the person that we add.
+
+    SQLite's write transaction has that already; it gets room for the index of a million hashes, which each step
+    touches all over. On PostgreSQL we give up soon where somebody holds a person's row and waits for us: theirs
+    goes through, and the step is tried again.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
+        session.execute(text("LOCK TABLE suppression IN SHARE ROW EXCLUSIVE MODE"))
+    else:
+        session.execute(text(f"PRAGMA cache_size = -{_CACHE}"))
+
+
+def _overtaken(session: Session, new: Sequence[Settled]) -> dict[str, Settled]:
+    """Find whom somebody else added or suppressed since the step was decided."""
+    if not new:
+        return {}
+    hashes = [one.hashes for one in new]
+    lookups = [lookup for one in hashes for lookup in (one.lookup, *one.older)]
+    taken = set(session.scalars(select(Person.lookup).where(among(session, Person.lookup, lookups))))
+    shut = barred(session, hashes)
+    return {
+        one.hashes.lookup: one
+        for one in new
+        if one.hashes.lookup in shut or not taken.isdisjoint((one.hashes.lookup, *one.hashes.older))
+    }
+
+
+def _without(step: Step, again: dict[str, Settled]) -> Step:
+    stays = [one.hashes.lookup not in again for one in step.new]
+    return Step(
+        list(compress(step.new, stays)),
+        list(compress(step.people, stays)),
+        list(compress(step.events, stays)),
+        step.changing,
+        step.changes,
+        [one for one in step.barring if one.hashes.lookup not in again],
+    )
+
+
+def _change(session: Session, step: Step) -> list[Settled]:
+    """Write the links of people who were there; give back those whose chain has grown meanwhile."""
+    if not step.changes:
+        return []
+    query = (
+        select(Person.number, Person.chain_head)
+        .where(Person.number.in_([change.number for change in step.changes]))
+        .order_by(Person.number)
+        .with_for_update()
+    )
+    heads = {row.number: row.chain_head for row in session.execute(query)}
+    sound = [change for change in step.changes if heads.get(change.number) == change.expected]
+    events = [change.event for change in sound if change.event is not None]
+    for fields in {tuple(sorted(change.person)) for change in sound}:
+        rows = [
+            {"changed": change.number, **change.person}
+            for change in sound
+            if tuple(sorted(change.person)) == fields
+        ]
+        session.execute(_CHANGED.values({name: bindparam(name) for name in fields}), rows)
+    if events:
+        insert_many(session, _EVENTS, events)
+    pairs = zip(step.changing, step.changes, strict=True)
+    return [one for one, change in pairs if heads.get(change.number) != change.expected]
+
+
+def _bar(session: Session, barring: Sequence[Settled], now: datetime) -> None:
+    """Write suppressions under the current key; those that somebody else wrote meanwhile stand."""
+    if not barring:
+        return
+    shut = barred(session, [one.hashes for one in barring])
+    rows = [
+        {
+            "hash": one.hashes.suppressions[-1][0],
+            "key_id": one.hashes.suppressions[-1][1],
+            "reason": reason,
+            "at": now,
+        }
+        for one in barring
+        if one.hashes.lookup not in shut and (reason := one.decision.suppress) is not None
+    ]
+    if rows:
+        session.execute(insert(Suppression), rows)

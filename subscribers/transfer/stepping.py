@@ -1,0 +1,217 @@
+"""An import under way: rows are settled some at a time, each time in one short transaction."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from subscribers.db import ConsentKind, ImportBatch
+from subscribers.journal import Journal, Kind
+from subscribers.transfer import books as accounts
+from subscribers.transfer.books import Books, Step
+from subscribers.transfer.deciding import Options, decide
+from subscribers.transfer.reading import FileError
+from subscribers.transfer.report import Report, count
+from subscribers.transfer.rows import Row
+from subscribers.transfer.sealing import Batch, Hashes, Sealer, Settled
+from subscribers.vault import Keys
+
+AT_ONCE = 1000  # rows a step: the most that one transaction may hold
+_LEAST = 100
+_SECONDS = 0.05  # what a step's transaction may take; a slow disk makes the steps smaller
+_NUMBERS = 20_000  # people's numbers taken at a time
+_TRIES = 40
+_PASSING = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: lock not available, deadlock, serialization
+
+Hashed = tuple[Row, Hashes]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What an import stands on. `actor` is who does it, and stands in every person's chain."""
+
+    books: Books
+    keys: Keys
+    journal: Journal
+    actor: str
+
+
+class Run:
+    """One import under way, to be used in one thread as a context.
+
+    While PostgreSQL writes a step, the next one is read, judged and sealed: the server and we take turns no more.
+    (SQLite works inside our own process; there a thread costs more than it gains.) What a step in flight changes
+    is seen when the next one is written: `books.write` then gives back what no longer holds. `size` is the pace
+    that the database bears, in rows.
+    """
+
+    def __init__(self, desk: Desk, report: Report, batch: Batch) -> None:
+        self.size = AT_ONCE
+        self._desk = desk
+        self._report = report
+        self._batch = batch
+        self._sealer = Sealer(desk.keys, batch)
+        self._numbers: Iterator[int] = iter(())
+        self._left = 0
+        with desk.books.read() as session:
+            aside = session.get_bind().dialect.name == "postgresql"
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="import") if aside else None
+        self._flight: tuple[Future[list[Settled]], list[Settled], int | None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.shutdown()
+
+    def settle(self, rows: Sequence[Hashed], through: int) -> None:
+        """Settle a chunk of rows, and remember that the file is settled through row `through`.
+
+        Two rows of one address never share a step: the second is judged by what the first has done.
+        """
+        first, later = _one_each(rows)
+        settled = self._judged(first)
+        step = self._sealed(settled)
+        self.land()
+        self._start(settled, step, through=None if later else through)
+        if later:
+            self.land()
+            self.settle(later, through)
+
+    def land(self) -> None:
+        """Wait for the step in flight. What others have overtaken is judged again until it is written."""
+        for tried in range(_TRIES):
+            if self._flight is None:
+                return
+            future, settled, through = self._flight
+            self._flight = None
+            again = _again(future, settled)
+            if again:
+                for one in again:
+                    count(self._report.counts, one.row, one.decision.outcome, by=-1)
+                time.sleep(0.01 * tried)
+                anew = self._judged([(one.row, one.hashes) for one in again])
+                self._start(anew, self._sealed(anew), through=through)
+        raise FileError("others keep changing the same people: run the command again in a while.")
+
+    def _judged(self, rows: Sequence[Hashed]) -> list[Settled]:
+        settled = settle(self._desk, rows, self._batch.options, batch=self._batch.id)
+        for one in settled:
+            count(self._report.counts, one.row, one.decision.outcome)
+        return settled
+
+    def _start(self, settled: list[Settled], step: Step, *, through: int | None) -> None:
+        counts, write = (
+            dict(self._report.counts),
+            self._writer.submit if self._writer is not None else _at_once,
+        )
+        self._flight = write(self._write, step, counts, through), settled, through
+
+    def _write(self, step: Step, counts: dict[str, int], through: int | None) -> list[Settled]:
+        """Write one step with its counts; give back what has to be judged again."""
+        self._journal(step)
+        with self._desk.books.write() as session:
+            began = time.monotonic()
+            again = accounts.write(session, step, now=self._batch.now)
+            if not again and through is not None:
+                batch = session.get_one(ImportBatch, self._batch.id)
+                batch.counts, batch.reached = counts, through
+        self._pace(time.monotonic() - began)
+        return again
+
+    def _sealed(self, settled: list[Settled]) -> Step:
+        new = [one for one in settled if one.known is None and one.decision.kind is not None]
+        changing = [
+            one for one in settled if one.known is not None and (one.decision.kind or one.decision.adopt)
+        ]
+        barring = [one for one in settled if one.decision.suppress is not None]
+        self._reserve(len(new))
+        people, events = self._sealer.people(new, self._numbers)
+        return Step(new, people, events, changing, [self._sealer.change(one) for one in changing], barring)
+
+    def _reserve(self, several: int) -> None:
+        """See to it that so many numbers are at hand; a few that are left over are given up."""
+        if several > self._left:
+            take = max(several, min(_NUMBERS, self._report.survey.rows))
+            with self._desk.books.write() as session:
+                self._numbers = iter(accounts.reserve(session, take))
+            self._left = take
+        self._left -= several
+
+    def _journal(self, step: Step) -> None:
+        """Write our own people's departures down before they are committed: see `subscribers.leaving`."""
+        kinds: dict[Kind, list[tuple[str, str]]] = {}
+        for one in step.changing:
+            if one.known is not None and (kind := _JOURNALLED.get(one.decision.kind)) is not None:
+                kinds.setdefault(kind, []).append((one.known.lookup, one.known.lookup_key))
+        for kind, whom in kinds.items():
+            self._desk.journal.append_all(whom, kind=kind, at=self._batch.now)
+
+    def _pace(self, seconds: float) -> None:
+        self._report.longest = max(self._report.longest, seconds)
+        if seconds > _SECONDS:
+            self.size = max(_LEAST, self.size // 2)
+        elif seconds < _SECONDS / 2:
+            self.size = min(AT_ONCE, self.size + 50)
+
+
+_JOURNALLED: dict[Any, Kind] = {ConsentKind.WITHDRAWN: "left", ConsentKind.COMPLAINED: "complained"}
+
+
+def settle(desk: Desk, rows: Sequence[Hashed], options: Options, *, batch: int | None) -> list[Settled]:
+    """Look up what is known of some addresses, and decide what each row does. `batch` is None in a dry run."""
+    if not rows:
+        return []
+    hashes = [one for _, one in rows]
+    with desk.books.read() as session:
+        known = accounts.find(session, hashes)
+        barred = accounts.barred(session, hashes)
+        chains = accounts.links(session, [person.number for person in known.values()])
+    known = {lookup: replace(person, links=chains[person.number]) for lookup, person in known.items()}
+    return [
+        Settled(
+            row,
+            one,
+            person := known.get(one.lookup),
+            decide(row, person, suppressed=one.lookup in barred, batch=batch, options=options),
+        )
+        for row, one in rows
+    ]
+
+
+def _at_once(work: Callable[..., list[Settled]], *args: Any) -> Future[list[Settled]]:
+    """Do the work here and now, and give its result as a thread's would be given."""
+    done: Future[list[Settled]] = Future()
+    try:
+        done.set_result(work(*args))
+    except (IntegrityError, OperationalError) as exc:
+        done.set_exception(exc)
+    return done
+
+
+def _again(future: Future[list[Settled]], settled: list[Settled]) -> list[Settled]:
+    """Give what a step did not write: some of it, or all where somebody held what it needed."""
+    try:
+        return future.result()
+    except (IntegrityError, OperationalError) as exc:
+        if not _passing(exc):
+            raise
+        return settled
+
+
+def _one_each(rows: Sequence[Hashed]) -> tuple[list[Hashed], list[Hashed]]:
+    """Part the first row of each address from those that follow it."""
+    first: dict[str, Hashed] = {}
+    later = [one for one in rows if first.setdefault(one[1].lookup, one) is not one]
+    return list(first.values()), later
+
+
+def _passing(exc: DBAPIError) -> bool:
+    """Say whether trying again helps: somebody else was there first, or holds what we need."""
+    if isinstance(exc, IntegrityError):
+        return True
+    return getattr(exc.orig, "sqlstate", None) in _PASSING or "locked" in str(exc.orig)
