@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -140,9 +141,9 @@ def _run(install: Install, getter: Getter, told: _Told, now: datetime) -> None:
     told.step("")
     told.step(f"Mail:      {install.settings.outbox / 'edition'}/*.eml   (open one in any mail program)")
     told.step(f"Web copy:  {copy}   (open it in a browser)")
-    told.step(
-        f"Desk:      DIGEST_HOME={install.settings.home} digest --settings {install.settings.origin} serve --no-timetable"
-    )
+    told.step("Desk, on http://127.0.0.1:8025/desk/ once this runs:")
+    places = f"DIGEST_HOME={install.settings.home} DIGEST_BASE_URL={BASE}"
+    told.step(f"  {places} {sys.argv[0]} --settings {install.settings.origin} serve --no-timetable")
 
 
 def _check(install: Install, name: str, told: _Told) -> None:
