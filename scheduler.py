@@ -168,12 +168,28 @@ def release(install: Install, clock: Callable[[], datetime]) -> None:
     _guarded("release", lambda: "; ".join(weekly.release(install, clock=clock)))
 
 
+def answer(install: Install, clock: Callable[[], datetime]) -> None:
+    """Answer the sign-up forms that wait, and hand over the mails that they and the pages have queued."""
+    _guarded("answer", lambda: str(weekly.answer_requests(install, clock=clock)))
+    _guarded("notices", lambda: str(weekly.send_notices(install, clock=clock)))
+
+
 class Clockwork:
     """The running timetable. It lives as long as the process that serves or schedules."""
 
-    def __init__(self, install: Install, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        install: Install,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        answers_only: bool = False,
+    ) -> None:
+        """Make ready to tick. `answers_only`: another process follows the timetable, this one serves its own pages."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._owner = Owner()
+        self._every_tick("answer", lambda: answer(install, clock))
+        if answers_only:
+            return
         followed_since(install.database, clock())
         for job in timetable(install):
             self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]

@@ -7,7 +7,7 @@ import structlog
 
 from digest.db import Audit
 from digest.install import Install
-from subscribers import disclosures, seals
+from subscribers import disclosures, expiring, seals
 from subscribers.db import Seal
 
 log = structlog.get_logger("nightly")
@@ -71,4 +71,9 @@ def age_disclosures(install: Install, now: datetime) -> str:
             return f"{folded:,} old disclosures folded"
 
 
-STEPS: tuple[Callable[[Install, datetime], str], ...] = (seal, age_disclosures)
+def forget_unconfirmed(install: Install, now: datetime) -> str:
+    """Let go of addresses that nobody confirmed in 7 days, and of what was kept of forms for a set time."""
+    return f"{expiring.tidy(install.database, now=now):,} unconfirmed sign-ups deleted"
+
+
+STEPS: tuple[Callable[[Install, datetime], str], ...] = (seal, age_disclosures, forget_unconfirmed)

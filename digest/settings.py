@@ -224,6 +224,26 @@ class Limits(_Table):
     allow_networks: list[
         Annotated[str, AfterValidator(_network)]
     ] = []  # private networks that sources may be in
+    proxies: int = Field(
+        default=0, ge=0, le=5
+    )  # in front of the pages: how many X-Forwarded-For entries are true
+    signups_per_address: int = Field(default=5, ge=1)  # forms a day; what is more gets no mail
+    signups_per_network: int = Field(
+        default=30, ge=1
+    )  # forms an hour from one /24 or /48; more are turned away
+    signups_alarm: int = Field(default=100, ge=1)  # forms an hour in all: more raise the alarm
+    signups_brake: int = Field(
+        default=500, ge=1
+    )  # forms an hour in all: with more, no form is answered by mail
+    signups_waiting: int = Field(default=5000, ge=1)  # forms that wait for an answer: more are turned away
+    signup_mails: int = Field(default=200, ge=1)  # mails an hour that forms bring about: more wait
+    signup_mails_per_address: int = Field(default=4, ge=1)  # in 30 days, to an address that confirms none
+
+
+class Retention(_Table):
+    """How long things are kept."""
+
+    evidence_days: int = Field(default=90, ge=1)  # network address and user agent behind a consent, encrypted
 
 
 class Readership(_Table):
@@ -244,6 +264,7 @@ class File(_Table):
     sources: list[SourceSettings] = []
     select: Select = Select()
     limits: Limits = Limits()
+    retention: Retention = Retention()
     readership: Readership = Readership()
 
     @model_validator(mode="after")

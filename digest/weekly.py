@@ -4,6 +4,7 @@ collect → draft → check → approve → release. Each opens what it needs an
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ from digest.collect.fetch import Fetcher, agent_name
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
-from digest.deliver import sending
+from digest.deliver import notices, sending
+from digest.deliver.handing import Result
 from digest.deliver.personalising import specimen
 from digest.deliver.planning import Books, books, purpose_of
 from digest.deliver.transports import open_transport
@@ -28,8 +30,11 @@ from digest.edition.content import Content, Piece
 from digest.edition.preflight import Examined, Finding, Level, PictureFacts, Sent, check
 from digest.edition.rendering import page
 from digest.install import Install
+from digest.settings import Settings
 from subscribers import roll
+from subscribers.asking import Answer, Worker
 from subscribers.db import PersonState
+from subscribers.limits import Bounds
 
 
 class UnknownEdition(LookupError):  # noqa: N818  (it reads as what it is: the name is unknown)
@@ -257,6 +262,52 @@ def _missed(edition: Edition, now: datetime) -> bool:
     if edition.state == EditionState.SENDING or edition.approved_at is None:
         return False
     return now - max(edition.release_at, edition.approved_at) > MISSED
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """Take the limits on sign-up forms from the settings."""
+    limits = settings.file.limits
+    return Bounds(
+        per_address_day=limits.signups_per_address,
+        per_network_hour=limits.signups_per_network,
+        alarm_hour=limits.signups_alarm,
+        brake_hour=limits.signups_brake,
+        mails_hour=limits.signup_mails,
+        queue=limits.signups_waiting,
+        per_address_month=limits.signup_mails_per_address,
+    )
+
+
+def answer_requests(install: Install, *, clock: Callable[[], datetime]) -> dict[Answer, int]:
+    """Answer the sign-up forms that wait: consent event and queued mail in one commit a form."""
+    worker = Worker(
+        books=install.database,
+        keys=install.keys,
+        bounds=bounds_of(install.settings),
+        evidence_for=timedelta(days=install.settings.file.retention.evidence_days),
+        queue=notices.queue(install.keys, install.settings, clock),
+    )
+    return worker.answer_all(clock)
+
+
+SHUT = timedelta(minutes=5)  # between two tries to open a way out that the settings forbid, or that breaks
+
+
+def send_notices(install: Install, *, clock: Callable[[], datetime]) -> Counter[Result]:
+    """Hand over the mails that are no edition and are due; without one, nothing is opened.
+
+    Raises:
+        TransportError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
+    """
+    with install.database.read() as session:
+        if not notices.anything_due(session, now=clock()):
+            return Counter()
+    try:
+        with closing(open_transport(install.settings)) as transport:
+            return notices.send(install.database, transport, install.keys, install.settings, now_fn=clock)
+    except Exception:
+        notices.postpone(install.database, now=clock(), by=SHUT)
+        raise
 
 
 def in_words(found: Books) -> str:

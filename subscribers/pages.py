@@ -76,12 +76,6 @@ def _reception() -> Reception:
     return found
 
 
-@readers.get("/subscribe")
-def subscribe() -> str:
-    """Say how to get on the list."""
-    return render_template("web/subscribe.html")
-
-
 @readers.get("/contact")
 def contact() -> str:
     """Say how to reach the editors."""

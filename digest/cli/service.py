@@ -91,12 +91,10 @@ def serve(desk: Desk, host: str, port: int, timetable: bool) -> None:
         raise click.ClickException(
             f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
         ) from exc
-    clockwork = Clockwork(install) if timetable else None
-    if clockwork:
-        clockwork.start()
+    clockwork = Clockwork(install, answers_only=not timetable)
+    clockwork.start()
     click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
     try:
         serving.run()
     finally:
-        if clockwork:
-            clockwork.stop()
+        clockwork.stop()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Integer, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Integer, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.db import Delivery, DeliveryState
@@ -161,11 +161,16 @@ def put_back(session: Session, owner: str, deliveries: Iterable[str], *, withdra
 
 
 def release_the_dead(session: Session, purpose: str, owner: Owner, *, now: datetime) -> int:
+    """Settle what dead processes left of one purpose; see `settle_the_dead`."""
+    return settle_the_dead(session, Delivery.purpose == purpose, owner, now=now)
+
+
+def settle_the_dead(session: Session, which: ColumnElement[bool], owner: Owner, *, now: datetime) -> int:
     """Set to `uncertain` what its owner left in the air: the lease ran out, or the process is known to be dead.
 
     Whether its last message left, nobody can know, so it is not sent again by itself. Gives how many.
     """
-    in_the_air = (Delivery.state == DeliveryState.HANDING_OVER, Delivery.purpose == purpose)
+    in_the_air = (Delivery.state == DeliveryState.HANDING_OVER, which)
     owners = session.scalars(select(Delivery.owner).where(*in_the_air).distinct())
     dead = [name for name in owners if name and owner.knows_dead(name)]
     done = session.execute(

@@ -22,8 +22,10 @@ from digest.web.ground import Ground, Styles
 from digest.web.health import health
 from digest.web.outline import state_words
 from digest.web.safety import Pages, add_headers, log_answer, outside_because
+from digest.web.signing_up import reception_of
 from subscribers.journal import Journal
 from subscribers.pages import Reception, Site, readers
+from subscribers.signup_pages import signup
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 LARGEST_FORM = 64 * 1024
@@ -51,10 +53,12 @@ def create_app(install: Install, *, clock: Callable[[], datetime] = now_utc) -> 
     app.extensions["readers"] = Reception(
         site, install.database, install.keys, Journal(settings.left_log, install.keys), clock
     )
+    app.extensions["signup"] = reception_of(install, clock)
     _set_up_templates(app, settings, site, styles)
     csrf = CSRFProtect(app)
     csrf.exempt(readers)  # no cookie, so nothing to forge with: see subscribers.pages
-    for blueprint in (archive, readers, desk, health):
+    csrf.exempt(signup)  # as above: see subscribers.signup_pages
+    for blueprint in (archive, readers, signup, desk, health):
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _trouble)
     app.after_request(add_headers)

@@ -148,5 +148,5 @@ def test_the_privacy_page_names_who_delivers_the_mail(world: Any) -> None:
     assert "200 Example Street" in page
 
 
-def test_the_page_on_how_to_subscribe_leads_to_the_editors(world: Any) -> None:
-    assert "mailto:editors@news.example.org" in world.client.get("/subscribe").text
+def test_the_page_for_words_to_the_editors_leads_to_them(world: Any) -> None:
+    assert "mailto:editors@news.example.org" in world.client.get("/contact").text

@@ -1,0 +1,84 @@
+"""The letters of mails that are no edition: one small layout, and words that only we write.
+
+The HTML of a kind is rendered and inlined once a run, with places where a reader's own facts go; inlining each
+mail anew would take fifty times as long as all the rest of it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jinja2 import Environment
+from markupsafe import escape
+
+from digest.deliver.letters import Letter
+from digest.edition import marks
+from digest.edition.disarm import plain
+from digest.edition.inlining import inline
+from digest.edition.rendering import Frame, environment_of, frame_of
+from digest.settings import Settings
+
+TO_SUBSCRIBERS = frozenset({"known", "link", "welcome"})  # who gets these can leave by one click
+_PLACE = re.compile(r"~fact-([a-z_]+)~")
+
+
+@dataclass(frozen=True)
+class Stationery:
+    """What notices are written on. It lives as long as one run of sending."""
+
+    settings: Settings
+    frame: Frame
+    pages: Environment
+    _html: dict[tuple[str, frozenset[str]], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Stationery":
+        """Take the templates and the publication's words from the settings."""
+        return cls(settings, frame_of(settings), environment_of(settings))
+
+    def letter(self, kind: str, facts: Mapping[str, str], *, date: datetime) -> Letter:
+        """Write the letter of one notice; `facts` are its reader's own, an empty one is left out of the text.
+
+        Raises:
+            jinja2.TemplateError: a template of the operator's own is broken.
+        """
+        sender, base = self.settings.file.sender, self.settings.base
+        subscriber = kind in TO_SUBSCRIBERS
+        return Letter(
+            subject=plain(self._render(kind, "subject.txt", facts)),
+            sender_name=sender.name,
+            sender_address=sender.address,
+            reply_to=sender.reply_to,
+            date=date.astimezone(self.settings.file.publication.zone),
+            text=_spaced(self._render(kind, "body.txt", facts)),
+            html=self._filled(kind, facts),
+            list_id=(self.settings.file.publication.name, sender.list_id) if subscriber else None,
+            one_click=f"{base}/u/" if subscriber else "",
+            extra={
+                "Auto-Submitted": "auto-generated",  # RFC 3834, 5
+                "X-Auto-Response-Suppress": "OOF, AutoReply",
+            },
+        )
+
+    def _filled(self, kind: str, facts: Mapping[str, str]) -> str:
+        there = frozenset(name for name, value in facts.items() if value)
+        if (kind, there) not in self._html:
+            places = {name: f"~fact-{name}~" if value else "" for name, value in facts.items()}
+            self._html[kind, there] = inline(self._render(kind, "body.html", places))
+        return _PLACE.sub(lambda place: str(escape(facts[place[1]])), self._html[kind, there])
+
+    def _render(self, kind: str, part: str, facts: Mapping[str, str]) -> str:
+        base = self.frame.base
+        return self.pages.get_template(f"mail/{kind}/{part}").render(
+            frame=self.frame,
+            facts=facts,
+            leave=f"{base}/u/{marks.LEAVE}",
+            preferences=f"{base}/preferences/{marks.PREFERENCES}",
+        )
+
+
+def _spaced(text: str) -> str:
+    """Leave at most one blank line between paragraphs, and none at the ends."""
+    lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return re.sub(r"\n{3,}", "\n\n", lines) + "\n"

@@ -1,0 +1,36 @@
+"""The edition that comes next, and the one that went out last: what a new reader is told."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.db import Edition, EditionState
+from digest.edition.drafting import GOES_OUT, slot_of
+from digest.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Upcoming:
+    """The next edition by the timetable: its number and its release, UTC."""
+
+    number: int
+    release_at: datetime
+
+
+def upcoming(session: Session, settings: Settings, now: datetime) -> Upcoming:
+    """Say which edition a reader who subscribes now gets first, if it is approved in time."""
+    publication = settings.file.publication
+    release_at = settings.file.schedule.release_rule.after(now, publication.zone)
+    number = session.scalar(select(Edition.number).where(Edition.slot == slot_of(release_at)))
+    if number is None:
+        last = session.scalar(select(func.max(Edition.number)).where(Edition.state.in_(GOES_OUT)))
+        number = publication.first_number if last is None else last + 1
+    return Upcoming(number, release_at)
+
+
+def latest(session: Session, now: datetime) -> Edition | None:
+    """Give the newest edition that anybody may read at `now`, None before the first."""
+    public = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.release_at <= now)
+    return session.scalar(select(Edition).where(*public).order_by(Edition.release_at.desc()).limit(1))
