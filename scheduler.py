@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from digest import logs, nightly, weekly
 from digest.db import Database, Slot
+from digest.deliver.sending import Report
 from digest.edition.drafting import DraftError
 from digest.install import Install, InstallError, opened
 from digest.settings import SettingsError, load
@@ -36,6 +37,7 @@ TICK = 1  # second between two looks at the timetable: three small reads
 NIGHTLY = parse_rule(
     "daily 03:30"
 )  # a quiet hour; where the clock leaves it out, the next minute that exists
+FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 FIRST_LOOK = "first look"  # the slot row that remembers since when the timetable is followed
 
 log = structlog.get_logger("scheduler")
@@ -163,9 +165,44 @@ def _guarded(job: str, step: Callable[[], str]) -> str:
         return f"failed: {type(exc).__name__}"
 
 
-def release(install: Install, clock: Callable[[], datetime]) -> None:
-    """Send what is approved and due, and go on with what was cut short."""
-    _guarded("release", lambda: "; ".join(weekly.release(install, clock=clock)))
+@dataclass(slots=True)
+class Pace:
+    """When each edition that is being sent is looked at again. It lives as long as the process."""
+
+    looks: dict[str, datetime] = field(default_factory=dict)
+    troubles: dict[str, int] = field(default_factory=dict)
+
+    def ready(self, name: str, now: datetime) -> bool:
+        """Say whether to look at an edition now."""
+        return self.looks.get(name, now) <= now
+
+    def after(self, name: str, report: Report | None, now: datetime) -> None:
+        """Learn from a run of sending; None is one that broke off with an error."""
+        trouble = report is None or bool(report.stopped)
+        self.troubles[name] = self.troubles.get(name, 0) + 1 if trouble else 0
+        self.looks[name] = next_look(now, self.troubles[name], report.next_at if report else None)
+
+
+def next_look(now: datetime, troubles: int, next_at: datetime | None) -> datetime:
+    """Decide when to look again: when the next message is due; after trouble later and later, to 15 minutes."""
+    if troubles:
+        return now + min(LONGEST_REST, FIRST_REST * (1 << min(troubles - 1, 10)))
+    return min(next_at, now + LONGEST_REST) if next_at else now
+
+
+def release(install: Install, clock: Callable[[], datetime], pace: Pace) -> None:
+    """Send what is approved and due, and go on with what was cut short, each at its pace."""
+    for name in weekly.releasable(install, now=clock()):
+        if pace.ready(name, clock()):
+            pace.after(name, _send(install, name, clock), clock())
+
+
+def _send(install: Install, name: str, clock: Callable[[], datetime]) -> Report | None:
+    try:
+        return weekly.send(install, name, clock=clock)
+    except Exception:  # a server that is down, a setting that is wrong: said now, tried again later
+        log.exception("sending failed", edition=name)
+        return None
 
 
 def answer(install: Install, clock: Callable[[], datetime]) -> None:
@@ -193,7 +230,8 @@ class Clockwork:
         followed_since(install.database, clock())
         for job in timetable(install):
             self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]
-        self._every_tick("release", lambda: release(install, clock))
+        pace = Pace()
+        self._every_tick("release", lambda: release(install, clock, pace))
 
     def _every_tick(self, name: str, act: Callable[[], object]) -> None:
         # coalesce and max_instances: a slow job delays its own next look and nothing else.

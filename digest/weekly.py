@@ -242,20 +242,18 @@ def send(
 MISSED = timedelta(hours=24)
 
 
-def release(install: Install, *, clock: Callable[[], datetime]) -> list[str]:
-    """Send every approved edition whose time has come, and go on with those cut short; say what came of each.
+def releasable(install: Install, *, now: datetime) -> list[str]:
+    """Name the editions to send now: approved ones whose time has come, and those that were cut short.
 
     An edition whose release was missed by more than a day is left for a person to decide: after a long
     downtime, or in a restored copy, late mail may be wrong mail.
     """
-    now = clock()
+    due = select(Edition).where(
+        (Edition.state == EditionState.SENDING)
+        | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now))
+    )
     with install.database.read() as session:
-        due = select(Edition).where(
-            (Edition.state == EditionState.SENDING)
-            | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now))
-        )
-        names = [e.name for e in session.scalars(due.order_by(Edition.release_at)) if not _missed(e, now)]
-    return [f"{name}: {in_words(send(install, name, clock=clock).books)}" for name in names]
+        return [e.name for e in session.scalars(due.order_by(Edition.release_at)) if not _missed(e, now)]
 
 
 def _missed(edition: Edition, now: datetime) -> bool:

@@ -91,3 +91,25 @@ def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: 
     outcomes = scheduler.run_job(install, "draft", Owner(), lambda: NOON)
     assert len(outcomes) == 1
     assert outcomes[0].startswith("failed: ")
+
+
+def test_after_trouble_an_edition_rests_longer_and_longer_and_after_success_not_at_all() -> None:
+    rests = [scheduler.next_look(NOON, troubles, None) - NOON for troubles in range(1, 9)]
+    assert rests[0] == scheduler.FIRST_REST
+    assert rests == sorted(rests)
+    assert rests[-1] == scheduler.LONGEST_REST
+    assert scheduler.next_look(NOON, 0, None) == NOON
+
+
+def test_an_edition_that_waits_for_a_retry_is_looked_at_when_it_is_due() -> None:
+    soon = NOON + timedelta(minutes=3)
+    assert scheduler.next_look(NOON, 0, soon) == soon
+    assert scheduler.next_look(NOON, 0, NOON + timedelta(hours=5)) == NOON + scheduler.LONGEST_REST
+
+
+def test_an_edition_that_cannot_be_sent_is_not_tried_at_every_tick(install: Install) -> None:
+    pace = scheduler.Pace()
+    pace.after("2026-W47", None, NOON)
+    assert not pace.ready("2026-W47", NOON + timedelta(seconds=29))
+    assert pace.ready("2026-W47", NOON + timedelta(seconds=30))
+    assert pace.ready("2026-W48", NOON)
