@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from digest.deliver.letters import Filled, Letter, splice
+from digest.deliver.dkim import Signer
+from digest.deliver.letters import Filled, Letter, signed, splice
 
 
 class Result(StrEnum):
@@ -30,12 +31,13 @@ class Outcome:
 class Handed:
     """The outcomes of a batch, in its order, and what they mean for the whole run.
 
-    `stop` is empty, or says why nothing more should be handed over, and what to do. `wait` asks to hand
-    nothing over for so many seconds.
+    `stop` is empty, or says why nothing more should be handed over, and what to do; with `here_alone` that
+    holds for this connection, and others may go on. `wait` asks to hand nothing over for so many seconds.
     """
 
     outcomes: tuple[Outcome, ...]
     stop: str = ""
+    here_alone: bool = False
     wait: float = 0.0
 
 
@@ -47,6 +49,7 @@ class Outgoing:
     box: Literal["edition", "notice"]
     letter: Letter
     filled: Filled
+    bounces_to: str = ""  # see `return_path.make`; empty: the sender's address
 
     @property
     def address(self) -> str:
@@ -56,11 +59,11 @@ class Outgoing:
     @property
     def return_path(self) -> str:
         """Where bounces go (RFC 5321, 4.4)."""
-        return self.letter.sender_address
+        return self.bounces_to or self.letter.sender_address
 
-    def message(self) -> bytes:
-        """Give the finished bytes (RFC 5322), the same at every call."""
-        return splice(self.letter, self.filled)
+    def message(self, signer: Signer | None = None) -> bytes:
+        """Give the finished bytes (RFC 5322), the same at every call but for the signature's time."""
+        return signed(self.letter, self.filled, signer) if signer else splice(self.letter, self.filled)
 
 
 class Transport(Protocol):

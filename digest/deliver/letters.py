@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from digest.deliver import headers
+from digest.deliver import dkim, headers
+from digest.deliver.dkim import Canonical, Signer
 from digest.deliver.encoding import encode
 from digest.edition import marks
 
@@ -33,6 +34,20 @@ class Filled:
     def substitutions(self) -> dict[str, str]:
         """Give mark → value, for a provider that fills in by itself."""
         return {marks.LEAVE: self.leave, marks.PREFERENCES: self.preferences, marks.ASKED: self.asked}
+
+    def values(self) -> tuple[bytes, ...]:
+        """Give the values by slot.
+
+        Raises:
+            UnicodeEncodeError: a value is not ASCII; addresses are, since `subscribers.addresses` read them.
+        """
+        return (
+            self.to.encode("ascii"),
+            self.message_id.encode("ascii"),
+            self.leave.encode("ascii"),
+            self.preferences.encode("ascii"),
+            self.asked.encode("ascii"),
+        )
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,19 @@ class Letter:
         parts: list[bytes | str] = [*self._head(), *_cut(self._body())]
         slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, str))
         return tuple(b"" if isinstance(p, str) else p for p in parts), slots
+
+    @cached_property
+    def dotless(self) -> bool:
+        """Whether no line starts with a dot, so that SMTP need not double any (RFC 5321, 4.5.2).
+
+        No encoded line does (`encoding` sees to it), no header field, and none of the values of a slot.
+        """
+        return b"\r\n." not in b"".join(part or b"x" for part in self.ready[0])
+
+    @cached_property
+    def canonical(self) -> Canonical:
+        """The same for signing: what is hashed, but for what is filled in."""
+        return dkim.canonical(*self.ready)
 
     def _head(self) -> list[bytes | str]:
         extra = b"".join(headers.field(name, value) for name, value in self.extra.items())
@@ -109,20 +137,30 @@ def _cut(body: bytes) -> list[bytes | str]:
 
 
 def splice(letter: Letter, filled: Filled) -> bytes:
-    """Give a reader's finished message (RFC 5322, CRLF, ASCII).
+    """Give a reader's finished message (RFC 5322, CRLF, ASCII), unsigned.
 
     Raises:
-        UnicodeEncodeError: a value is not ASCII; addresses are, since `subscribers.addresses` read them.
+        UnicodeEncodeError: see `Filled.values`.
     """
+    return _spliced(letter, filled.values())
+
+
+def signed(letter: Letter, filled: Filled, signer: Signer) -> bytes:
+    """Give the finished message with its DKIM signatures on top.
+
+    Raises:
+        UnicodeEncodeError: see `Filled.values`.
+    """
+    values = filled.values()
+    message = _spliced(letter, values)
+    if dkim.plain(values):
+        return signer.fields(letter.canonical, values) + message
+    return signer.sign(message) + message  # a notice leaves slots empty: its own form has to be found
+
+
+def _spliced(letter: Letter, values: tuple[bytes, ...]) -> bytes:
     parts, slots = letter.ready
     message = list(parts)
-    values = (
-        filled.to.encode("ascii"),
-        filled.message_id.encode("ascii"),
-        filled.leave.encode("ascii"),
-        filled.preferences.encode("ascii"),
-        filled.asked.encode("ascii"),
-    )
     for place, slot in slots:
         message[place] = values[slot]
     return b"".join(message)

@@ -12,10 +12,19 @@ def scrub(reply: str | bytes, address: str = "") -> str:
     Servers love to quote: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org".
     """
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    text = " ".join(text.split())
     text = _ADDRESS.sub("<address>", text)
     local, _, domain = address.partition("@")
     if domain:
-        text = re.sub(re.escape(domain), "<domain>", text, flags=re.IGNORECASE)
-        text = re.sub(rf"(?<!\w){re.escape(local)}(?!\w)", "<reader>", text, flags=re.IGNORECASE)
+        text = _without(text, domain, re.escape(domain), "<domain>")
+        text = _without(text, local, rf"(?<!\w){re.escape(local)}(?!\w)", "<reader>")
     return text[:MOST]
+
+
+def _without(text: str, word: str, pattern: str, instead: str) -> str:
+    """Replace a word in any case; a pattern is compiled only for a text that holds the word."""
+    if word.casefold() not in text.casefold():
+        return text
+    return re.sub(pattern, instead, text, flags=re.IGNORECASE)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from digest.deliver.dkim import DkimError, Signer, signer_of
 from digest.deliver.handing import Transport
 from digest.settings import Settings
 
@@ -32,10 +33,10 @@ def open_transport(settings: Settings) -> Transport:
         from digest.deliver.transports.outbox import Outbox
 
         _options(url, {})
-        return Outbox(Path(url.path) if url.path else settings.outbox)
+        return Outbox(Path(url.path) if url.path else settings.outbox, _signer(settings))
     if url.scheme == "sendgrid":
-        return _sendgrid(url, settings)
-    return _smtp(url)
+        return _sendgrid(url, settings)  # which signs by itself
+    return _smtp(url, _signer(settings))
 
 
 def leaves_home(settings: Settings) -> bool:
@@ -72,6 +73,8 @@ def _missing(settings: Settings) -> list[str]:
     found = []
     if not sender.postal_address.strip():
         found.append("sender.postal_address: empty; the law (CAN-SPAM, 15 USC 7704) wants it in every mail")
+    if sender.bounce_domain.lower().endswith("example.org"):
+        found.append("sender.bounce_domain: an example; bounces must reach you")
     if _domain(sender.address).endswith("example.org"):
         found.append("sender.address: still the example; mail must come from a domain of yours")
     if sender.list_id.endswith("example.org"):
@@ -120,7 +123,14 @@ def _sendgrid(url: SplitResult, settings: Settings) -> Transport:
     )
 
 
-def _smtp(url: SplitResult) -> Transport:
+def _signer(settings: Settings) -> Signer | None:
+    try:
+        return signer_of(settings)
+    except DkimError as exc:
+        raise TransportError(str(exc)) from exc
+
+
+def _smtp(url: SplitResult, signer: Signer | None) -> Transport:
     from digest.deliver.transports.several import Several
     from digest.deliver.transports.smtp import Server, Smtp
 
@@ -143,4 +153,6 @@ def _smtp(url: SplitResult) -> Transport:
         messages=_count(options["messages"], 10_000, "messages"),
     )
     connections = _count(options["connections"], 20, "connections")
-    return Smtp(server) if connections == 1 else Several([Smtp(server) for _ in range(connections)])
+    if connections == 1:
+        return Smtp(server, signer)
+    return Several([Smtp(server, signer) for _ in range(connections)])

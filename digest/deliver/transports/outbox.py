@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from digest.deliver.dkim import Signer
 from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 
 
@@ -15,13 +16,14 @@ class Outbox:
     batch = 100
     patience = 120.0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, signer: Signer | None = None) -> None:
         self._folder = folder
+        self._signer = signer
 
     def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
         """Write the messages; they are on the disk when this returns.
 
-        A file of the same delivery is replaced: it holds the same bytes.
+        A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
         """
         done = 0
         try:
@@ -46,7 +48,7 @@ class Outbox:
             draft.unlink()  # a crash left it
         descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(message.message())
+            file.write(message.message(self._signer))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / f"{message.delivery}.eml")

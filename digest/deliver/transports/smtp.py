@@ -3,33 +3,35 @@
 import smtplib  # its errors are all OSErrors
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 
+from digest.deliver.dkim import Signer
 from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 from digest.deliver.replies import scrub
+from digest.deliver.transports.wire import (
+    BROKEN,
+    COMMAND,
+    CONNECT,
+    FINAL,
+    Answer,
+    Envelope,
+    Server,
+    Wire,
+    connect,
+)
 
-_CONNECT = 30.0  # seconds for connecting, and for each line of the greeting
-_COMMAND = 300.0  # RFC 5321, 4.5.3.2: MAIL, RCPT and the data itself
-_FINAL = 600.0  # and after the final dot, where a server may well be busy
-_BROKEN = -1  # smtplib's code for a reply that is none
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where mail goes and how. `tls` is `starttls`, `implicit` (RFC 8314) or `off` (loopback only)."""
-
-    host: str
-    port: int
-    tls: str
-    user: str = ""
-    password: str = field(default="", repr=False)
-    authorities: Path | None = None  # further certificate authorities to trust
-    messages: int = 100  # a connection, then it says goodbye
+__all__ = ["Server", "Smtp"]
 
 
 class _Refusal(Exception):  # noqa: N818 - it is no error of ours: the server said no
-    """The server will not go on with anything; the message is fit for the operator."""
+    """The server will not go on with anything; the message is fit for the operator.
+
+    With `here_alone` it may go on with another connection: there are too many, or one broke.
+    """
+
+    def __init__(self, why: str, *, here_alone: bool = False) -> None:
+        super().__init__(why)
+        self.here_alone = here_alone
 
 
 class Smtp:
@@ -37,27 +39,26 @@ class Smtp:
 
     name = "smtp"
     batch = 1
-    patience = 2 * (_CONNECT + 3 * _COMMAND) + _FINAL
+    patience = 2 * (CONNECT + 3 * COMMAND) + FINAL
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, signer: Signer | None = None) -> None:
         self._server = server
-        self._connection: smtplib.SMTP | None = None
+        self._signer = signer
+        self._connection: Wire | None = None
         self._used = 0
 
     def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
         """Hand messages over, one after the other."""
         outcomes: list[Outcome] = []
-        stop = ""
         for message in messages:
-            if stop:
-                outcomes.append(Outcome(Result.UNTOUCHED))
-                continue
             try:
                 outcomes.append(self._hand(message))
             except _Refusal as refusal:
                 stop = str(refusal)
                 outcomes.append(Outcome(Result.UNTOUCHED, stop))
-        return Handed(tuple(outcomes), stop=stop)
+                outcomes += [Outcome(Result.UNTOUCHED)] * (len(messages) - len(outcomes))
+                return Handed(tuple(outcomes), stop=stop, here_alone=refusal.here_alone)
+        return Handed(tuple(outcomes))
 
     def close(self) -> None:
         """Say QUIT and hang up."""
@@ -74,67 +75,68 @@ class Smtp:
         A connection that had served before may have been closed by the other side meanwhile. What fails on it
         before the data goes out is tried once more, on a new one: nothing can have been accepted.
         """
+        envelope = Envelope(message.return_path, message.address, message.delivery)
+        if not envelope.sound:
+            return Outcome(Result.REFUSED, "the address cannot stand in an SMTP command")
+        data = self._data(message)
         fresh = self._connection is None
-        outcome = self._transact(message)
+        outcome = self._transact(envelope, data)
         if outcome is None and not fresh:
-            outcome = self._transact(message)
+            outcome = self._transact(envelope, data)
         return outcome or Outcome(Result.LATER, "the server closed the connection before it took the message")
 
-    def _transact(self, message: Outgoing) -> Outcome | None:
+    def _data(self, message: Outgoing) -> bytes:
+        """Give what follows DATA: dots that start a line doubled (RFC 5321, 4.5.2), and the final dot."""
+        data = message.message(self._signer)
+        if not message.letter.dotless:
+            data = data.replace(b"\r\n.", b"\r\n..")
+        return data + (b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n")
+
+    def _transact(self, envelope: Envelope, data: bytes) -> Outcome | None:
         """Run one mail transaction; None says that the connection broke while nothing was at stake."""
         connection = self._connected()
         try:
-            refused = self._envelope(connection, message)
-            if refused is not None:
-                return refused
+            answer = connection.offer(envelope)
+            if not answer.good:
+                return self._refused(answer, envelope.recipient)
             # smtplib's `data` would hide whether it failed before or after the final dot.
-            connection.send(_dotted(message.message()))
+            connection.send(data)
         except OSError:
             self._hang_up()  # had the final dot gone out, `send` would not have failed
             return None
-        return self._verdict(connection, message)
+        return self._verdict(connection, envelope.recipient)
 
-    def _envelope(self, connection: smtplib.SMTP, message: Outgoing) -> Outcome | None:
-        """Say MAIL, RCPT and DATA; give what refuses the message, or None to go on."""
-        code, reply = connection.mail(message.return_path)
-        if code != 250:
-            return self._sender_refused(code, reply)
-        code, reply = connection.rcpt(message.address)
-        if code not in {250, 251}:
-            return self._refused(code, reply, message)
-        code, reply = connection.docmd("DATA")
-        return None if code == 354 else self._refused(code, reply, message)
+    def _refused(self, answer: Answer, address: str) -> Outcome:
+        said = f"{answer.code} {scrub(answer.reply, address)}"
+        if answer.verb == "MAIL":
+            return self._sender_refused(answer.code, said)
+        if answer.code in {421, BROKEN}:
+            self._hang_up()
+        else:
+            self._reset()
+        if answer.code in {530, 535, 538}:
+            self._hang_up()
+            raise _Refusal(f"the server wants a sign-in: {said}. Put user and password into DIGEST_MAIL_URL.")
+        return Outcome(Result.REFUSED if 500 <= answer.code < 600 else Result.LATER, said)
 
-    def _sender_refused(self, code: int, reply: bytes) -> Outcome:
+    def _sender_refused(self, code: int, said: str) -> Outcome:
         """A refusal at MAIL is about us: offering the other messages would spoil them all."""
-        said = f"{code} {scrub(reply)}"
         self._hang_up()
         if code >= 500:
             raise _Refusal(f"the server refuses the sender: {said}. Put sender.address or the account right.")
         return Outcome(Result.LATER, said)
 
-    def _refused(self, code: int, reply: bytes, message: Outgoing) -> Outcome:
-        said = f"{code} {scrub(reply, message.address)}"
-        if code in {421, _BROKEN}:
-            self._hang_up()
-        else:
-            self._reset()
-        if code in {530, 535, 538}:
-            self._hang_up()
-            raise _Refusal(f"the server wants a sign-in: {said}. Put user and password into DIGEST_MAIL_URL.")
-        return Outcome(Result.REFUSED if 500 <= code < 600 else Result.LATER, said)
-
-    def _verdict(self, connection: smtplib.SMTP, message: Outgoing) -> Outcome:
+    def _verdict(self, connection: Wire, address: str) -> Outcome:
         """Wait for the word after the final dot. Without one nobody knows (RFC 1047)."""
         try:
-            _patience(connection, _FINAL)
+            connection.patience(FINAL)
             code, reply = connection.getreply()
-            _patience(connection, _COMMAND)
+            connection.patience(COMMAND)
         except OSError:
-            code, reply = _BROKEN, b""
-        said = f"{code} {scrub(reply, message.address)}"
+            code, reply = BROKEN, b""
+        said = f"{code} {scrub(reply, address)}"
         self._used += 1
-        if code == _BROKEN:
+        if code == BROKEN:
             self._hang_up()
             return Outcome(Result.UNCERTAIN, "no answer after the whole message was sent")
         if self._used >= self._server.messages:
@@ -145,10 +147,17 @@ class Smtp:
             return Outcome(Result.ACCEPTED, said)
         return Outcome(Result.REFUSED if code >= 500 else Result.LATER, said)
 
-    def _connected(self) -> smtplib.SMTP:
+    @cached_property
+    def _context(self) -> ssl.SSLContext | None:
+        """What TLS trusts; loading the authorities takes longer than a message."""
+        if self._server.tls == "off":
+            return None
+        return ssl.create_default_context(cafile=self._server.authorities)
+
+    def _connected(self) -> Wire:
         if self._connection is None:
             try:
-                self._connection = _connect(self._server)
+                self._connection = connect(self._server, self._context)
             except smtplib.SMTPAuthenticationError as exc:
                 said = f"{exc.smtp_code} {scrub(exc.smtp_error)}"
                 raise _Refusal(f"the server refuses the sign-in: {said}. Check DIGEST_MAIL_URL.") from None
@@ -160,7 +169,8 @@ class Smtp:
             except OSError as exc:
                 why = getattr(exc, "strerror", None) or scrub(str(exc)) or type(exc).__name__
                 where = f"{self._server.host}:{self._server.port}"
-                raise _Refusal(f"no connection to {where}: {why}. Send again when it is back.") from None
+                again = f"no connection to {where}: {why}. Send again when it is back."
+                raise _Refusal(again, here_alone=True) from None
             self._used = 0
         return self._connection
 
@@ -176,40 +186,3 @@ class Smtp:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def _connect(server: Server) -> smtplib.SMTP:
-    """Connect, secure and sign in; with `starttls` nothing is said in the clear but the greeting."""
-    context = ssl.create_default_context(cafile=server.authorities)
-    if server.tls == "implicit":
-        connection: smtplib.SMTP = smtplib.SMTP_SSL(
-            server.host, server.port, timeout=_CONNECT, context=context
-        )
-    else:
-        connection = smtplib.SMTP(server.host, server.port, timeout=_CONNECT)
-    try:
-        connection.ehlo_or_helo_if_needed()
-        if server.tls == "starttls":
-            connection.starttls(context=context)
-            connection.ehlo_or_helo_if_needed()
-        if server.user:
-            connection.login(server.user, server.password)
-        _patience(connection, _COMMAND)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _patience(connection: smtplib.SMTP, seconds: float) -> None:
-    if connection.sock is not None:
-        connection.sock.settimeout(seconds)
-
-
-def _dotted(message: bytes) -> bytes:
-    """Close the message with the final dot, and double a dot that starts a line (RFC 5321, 4.5.2).
-
-    No encoded line starts with one (`encoding` sees to it), but a header field might.
-    """
-    body = message.replace(b"\r\n.", b"\r\n..")
-    return body + b".\r\n" if body.endswith(b"\r\n") else body + b"\r\n.\r\n"

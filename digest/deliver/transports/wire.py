@@ -1,0 +1,160 @@
+"""One SMTP connection: `smtplib`, with PIPELINING (RFC 2920) and delivery reports by id (RFC 3461) where offered."""
+
+import re
+import smtplib
+import socket
+import ssl
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+CONNECT = 30.0  # seconds for connecting, and for each line of the greeting
+COMMAND = 300.0  # RFC 5321, 4.5.3.2: MAIL, RCPT and the data itself
+FINAL = 600.0  # and after the final dot, where a server may well be busy
+BROKEN = -1  # smtplib's code for a reply that is none
+_GOOD = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
+_ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no blank, no angle bracket, no line break
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where mail goes and how. `tls` is `starttls`, `implicit` (RFC 8314) or `off` (loopback only)."""
+
+    host: str
+    port: int
+    tls: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+    authorities: Path | None = None  # further certificate authorities to trust
+    messages: int = 100  # a connection, then it says goodbye
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who sends to whom, and the id that a delivery report shall quote."""
+
+    sender: str
+    recipient: str
+    id: str
+
+    @property
+    def sound(self) -> bool:
+        """Whether both addresses can stand in a command without being read as something else."""
+        return bool(_ADDRESS.fullmatch(self.sender) and _ADDRESS.fullmatch(self.recipient))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said, and to which command."""
+
+    verb: str
+    code: int
+    reply: bytes
+
+    @property
+    def good(self) -> bool:
+        """Whether the next step may follow."""
+        return self.code in _GOOD[self.verb]
+
+
+class Wire(smtplib.SMTP):
+    """A connection on which envelopes are offered in one write where the server can take that."""
+
+    def offer(self, envelope: Envelope) -> Answer:
+        """Say MAIL, RCPT and DATA; give the answer that refuses the message, or DATA's 354.
+
+        Raises:
+            OSError: the connection broke before the server had answered; the data was not sent.
+        """
+        commands = _commands(envelope, dsn=self.has_extn("dsn"))
+        if self.has_extn("pipelining"):
+            return self._offer_at_once(commands)
+        answer = Answer("MAIL", BROKEN, b"")
+        for verb, line in commands:
+            self.send(line)
+            answer = Answer(verb, *self.getreply())
+            if not answer.good:
+                break
+        return answer
+
+    def _offer_at_once(self, commands: list[tuple[str, bytes]]) -> Answer:
+        self.send(b"".join(line for _, line in commands))
+        refusal: Answer | None = None
+        answer = Answer("MAIL", BROKEN, b"")
+        for verb, _ in commands:  # every answer belongs to its command: all are read
+            try:
+                answer = Answer(verb, *self.getreply())
+            except OSError:
+                if refusal is None:
+                    raise
+                return refusal
+            refusal = refusal or (None if answer.good else answer)
+            if answer.code == BROKEN:
+                break
+        if refusal is not None and answer.verb == "DATA" and answer.good:
+            self._send_nothing()
+        return refusal or answer
+
+    def _send_nothing(self) -> None:
+        """End a transaction whose DATA the server took although it has no recipient (RFC 2920, 3.1)."""
+        try:
+            self.send(b".\r\n")
+            self.getreply()
+        except OSError:
+            self.close()  # the next command finds that out
+
+    def patience(self, seconds: float) -> None:
+        """Wait so long for whatever comes next."""
+        if self.sock is not None:
+            self.sock.settimeout(seconds)
+
+
+class TlsWire(Wire, smtplib.SMTP_SSL):
+    """The same on a connection that is secure from its first byte."""
+
+
+def _commands(envelope: Envelope, *, dsn: bool) -> list[tuple[str, bytes]]:
+    # A report quotes the id as Original-Envelope-Id, and the headers alone: enough to know which message it was.
+    mail, rcpt = (f" RET=HDRS ENVID={envelope.id}", " NOTIFY=FAILURE") if dsn else ("", "")
+    return [
+        ("MAIL", f"MAIL FROM:<{envelope.sender}>{mail}\r\n".encode("ascii")),
+        ("RCPT", f"RCPT TO:<{envelope.recipient}>{rcpt}\r\n".encode("ascii")),
+        ("DATA", b"DATA\r\n"),
+    ]
+
+
+def connect(server: Server, context: ssl.SSLContext | None) -> Wire:
+    """Connect, secure and sign in; with `starttls` nothing is said in the clear but the greeting.
+
+    `context` is what TLS trusts, None with `off` alone: smtplib would trust anybody then.
+
+    Raises:
+        OSError: smtplib's errors and those of `ssl` and `socket`; the connection is closed.
+    """
+    assert context is not None or server.tls == "off", "TLS without a check of the certificate is none"
+    where = (server.host, server.port, _own_name())
+    if server.tls == "implicit":
+        connection: Wire = TlsWire(*where, timeout=CONNECT, context=context)
+    else:
+        connection = Wire(*where, timeout=CONNECT)
+    try:
+        connection.ehlo_or_helo_if_needed()
+        if server.tls == "starttls":
+            connection.starttls(context=context)
+            connection.ehlo_or_helo_if_needed()
+        if server.user:
+            connection.login(server.user, server.password)
+        connection.patience(COMMAND)
+        assert connection.sock is not None
+        # The end of a message must not wait for the acknowledgement of its beginning (Nagle).
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@cache
+def _own_name() -> str:
+    """Give the name to greet with. smtplib would ask the DNS for it at every connection."""
+    return str(smtplib.SMTP().local_hostname)
