@@ -48,7 +48,9 @@ def init(desk: Desk, target: Path) -> None:
         click.echo(
             "Without this file nobody, you included, can read an address again. Keep a copy of it apart from"
         )
-        click.echo("the backups, printed or in a safe. Its recovery copy, one line:")
+        click.echo(
+            "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:"
+        )
         click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
     with desk.open(settings):
         click.echo(f"{settings.home}: the database is ready")
