@@ -1,7 +1,7 @@
 """What a reader chose: sections left out, text only, a pause."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Self
 
@@ -82,3 +82,15 @@ def change_choices(session: Session, number: int, choices: Choices, now: datetim
     person.choices = after
     ledger.append(session, person, ConsentKind.CHOICES_CHANGED, {"before": before, "after": after}, now)
     return True
+
+
+def pause(session: Session, number: int, until: date, *, now: datetime) -> bool:
+    """Have a reader's mail rest until a day; whatever else they chose stays.
+
+    Raises:
+        LookupError: there is no such person.
+    """
+    person = ledger.hold(session, number)
+    if person is None:
+        raise LookupError(f"person {number} is not there")
+    return change_choices(session, number, replace(Choices.from_json(person.choices), pause_until=until), now)

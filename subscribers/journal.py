@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 from subscribers.vault import Keys, left_hash
 
-Kind = Literal["left", "complained", "erased"]
+Kind = Literal["left", "complained", "erased", "undone"]  # the last ends a "left" before it
 
 
 class JournalError(Exception):

@@ -23,7 +23,7 @@ from subscribers.asking import LIFE, Books
 from subscribers.confirming import Stage
 from subscribers.limits import Bounds
 from subscribers.notes import Queue
-from subscribers.pages import mask
+from subscribers.reception import mask
 from subscribers.requests import Asked, Kind, Taken
 from subscribers.traces import Machine
 from subscribers.vault import Keys
