@@ -125,7 +125,9 @@ class Person(Base):
     chain_head: Mapped[str] = mapped_column(String(64), default="")
     asked_at: Mapped[Moment]
     asked_where: Mapped[str] = mapped_column(String(200))
-    batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))  # the import that they count with
+    batch: Mapped[int | None] = mapped_column(
+        ForeignKey("import_batch.id")
+    )  # the import that they count with
 
 
 class ConsentEvent(Base):
