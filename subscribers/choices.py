@@ -1,9 +1,9 @@
-"""What a reader chose: sections left out, text only, a pause."""
+"""What a reader chose: sections left out, how often, at which hour, text only, a pause."""
 
 import re
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from sqlalchemy.orm import Session
 
@@ -11,7 +11,10 @@ from subscribers import ledger
 from subscribers.db import ConsentKind
 
 _SECTION = re.compile(r"[a-z][a-z0-9-]{0,38}")
-_FIELDS = frozenset({"omit", "text_only", "pause_until"})
+_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
+_FIELDS = frozenset({"omit", "text_only", "pause_until", "frequency", "start", "hour", "zone"})
+Frequency = Literal["weekly", "fortnightly", "monthly"]
+FREQUENCIES: tuple[Frequency, ...] = get_args(Frequency)
 
 
 class ChoicesError(Exception):
@@ -20,11 +23,19 @@ class ChoicesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """A reader's choices. `omit` holds section keys; mail rests while today is before `pause_until`."""
+    """A reader's choices. `omit` holds section keys; mail rests while today is before `pause_until`.
+
+    `weekly` is every edition. `start` is the day on which a reader chose `fortnightly`: weeks are counted from
+    its week. `hour` (0 to 23) is in `zone`, an IANA name; the two are there together or not at all.
+    """
 
     omit: frozenset[str] = frozenset()
     text_only: bool = False
     pause_until: date | None = None
+    frequency: Frequency = "weekly"
+    start: date | None = None
+    hour: int | None = None
+    zone: str = ""
 
     def paused(self, today: date) -> bool:
         """Say whether mail rests on `today`, a day in the publication's zone."""
@@ -39,6 +50,12 @@ class Choices:
             said["text_only"] = True
         if self.pause_until:
             said["pause_until"] = self.pause_until.isoformat()
+        if self.frequency != "weekly":
+            said["frequency"] = self.frequency
+        if self.start:
+            said["start"] = self.start.isoformat()
+        if self.hour is not None:
+            said["hour"], said["zone"] = self.hour, self.zone
         return said
 
     @classmethod
@@ -55,16 +72,41 @@ class Choices:
             raise ChoicesError("omit: not a list of section keys")
         if not isinstance(text_only, bool):
             raise ChoicesError("text_only: neither true nor false")
-        return cls(frozenset(omit), text_only, _day(said.get("pause_until")))
+        until = _day(said, "pause_until")
+        return cls(frozenset(omit), text_only, until, *_rhythm(said), *_hour(said))
 
 
-def _day(text: Any) -> date | None:
+def _rhythm(said: dict[str, Any]) -> tuple[Frequency, date | None]:
+    frequency, start = said.get("frequency", "weekly"), _day(said, "start")
+    if frequency not in FREQUENCIES:
+        raise ChoicesError(f"frequency: not one of {', '.join(FREQUENCIES)}")
+    if (start is not None) != (frequency == "fortnightly"):
+        raise ChoicesError("start: it belongs to fortnightly, and to nothing else")
+    return frequency, start
+
+
+def _hour(said: dict[str, Any]) -> tuple[int | None, str]:
+    """Read hour and zone. Whether this machine knows the zone is not asked: it is the form's matter."""
+    hour, zone = said.get("hour"), said.get("zone", "")
+    if hour is None and zone == "":
+        return None, ""
+    if type(hour) is not int or not 0 <= hour <= 23:
+        raise ChoicesError("hour: not a whole number from 0 to 23")
+    if zone == "":
+        raise ChoicesError("hour: it needs a zone, such as America/New_York")
+    if not isinstance(zone, str) or not _ZONE.fullmatch(zone):
+        raise ChoicesError("zone: not a zone's name such as America/New_York")
+    return hour, zone
+
+
+def _day(said: dict[str, Any], field: str) -> date | None:
+    text = said.get(field)
     if text is None:
         return None
     try:
         return date.fromisoformat(text)
     except (TypeError, ValueError):
-        raise ChoicesError("pause_until: not a date such as 2026-12-24") from None
+        raise ChoicesError(f"{field}: not a date such as 2026-12-24") from None
 
 
 def change_choices(session: Session, number: int, choices: Choices, now: datetime) -> bool:

@@ -9,9 +9,10 @@ from sqlalchemy import Insert, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from digest.db import Database, Delivery, DeliveryState, Edition, Fragment
+from digest.db import Database, Delivery, DeliveryState, Edition, EditionState, Fragment
 from digest.deliver.identity import delivery_id, message_id
 from digest.deliver.variants import nothing_left, sections_of
+from digest.deliver.waves import Issue, released
 from digest.settings import Settings
 from subscribers import roll
 from subscribers.roll import Reader
@@ -50,7 +51,8 @@ def plan(database: Database, name: str, keys: Keys, settings: Settings, *, now: 
     """Write one delivery for everybody on the roll, in pages of 1,000; a second time changes nothing.
 
     Once all are written the list is fixed: who subscribes afterwards gets the next edition. A reader whose
-    mail is paused, or who left out every section that this edition has, gets a row too: `skipped`.
+    mail is paused, who wants fewer editions, or who left out every section that this one has, gets a row too:
+    `skipped`.
 
     Raises:
         LookupError: there is no edition of that name.
@@ -64,6 +66,7 @@ def plan(database: Database, name: str, keys: Keys, settings: Settings, *, now: 
             keys=keys,
             list_domain=settings.file.sender.list_id,
             sections=_sections(session, edition),
+            issue=_issue(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
         )
@@ -97,19 +100,22 @@ class _Rows:
     keys: Keys
     list_domain: str
     sections: frozenset[str]
+    issue: Issue
     today: date
     now: datetime
 
     def of(self, reader: Reader) -> dict[str, Any]:
         """Give the row for one reader."""
         named = delivery_id(self.keys, self.purpose, reader.number)
+        due = self.issue.due(reader.choices)
+        skipped = due is None or self._skips(reader)
         return {
             "id": named,
             "purpose": self.purpose,
             "person": reader.number,
-            "state": DeliveryState.SKIPPED if self._skips(reader) else DeliveryState.WAITING,
-            "due_at": self.now,
-            "next_try_at": self.now,
+            "state": DeliveryState.SKIPPED if skipped else DeliveryState.WAITING,
+            "due_at": due or self.now,
+            "next_try_at": due or self.now,
             "tries": 0,
             "domain_tag": reader.domain_tag,
             "message_id": message_id(self.purpose, named, self.list_domain),
@@ -126,6 +132,13 @@ def _edition(session: Session, name: str) -> Edition:
     if edition is None:
         raise LookupError(f"no edition is called {name}")
     return edition
+
+
+def _issue(session: Session, edition: Edition, settings: Settings, now: datetime) -> Issue:
+    went = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.id != edition.id)
+    before = select(func.max(Edition.release_at)).where(*went, Edition.release_at < edition.release_at)
+    previous = session.scalar(before)
+    return Issue(released(edition.release_at, now), previous, settings.file.publication.zone)
 
 
 def _sections(session: Session, edition: Edition) -> frozenset[str]:

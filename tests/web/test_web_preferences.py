@@ -30,7 +30,7 @@ def test_the_page_shows_what_is_chosen_and_masks_the_address(world: Any) -> None
     assert answer.status_code == 200
     assert "a•••@analytical.example" in answer.text
     assert "ada.lovelace" not in answer.text
-    assert answer.text.count("checked") == len(SECTIONS)
+    assert answer.text.count(" checked") == len(SECTIONS) + 1  # and every edition
     assert 'id="my-data"' in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     assert "Set-Cookie" not in answer.headers
@@ -49,10 +49,42 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
         text_only=True,
         pause_until=date(2026, 12, 24),
     )
-    assert both.client.get(path_of(both)).text.count("checked") == 3
+    assert both.client.get(path_of(both)).text.count(" checked") == 4
     again = both.client.post(path_of(both), data={"section": SECTIONS})
     assert "Your next mail has every section." in again.text
     assert chosen(both) == Choices()
+
+
+def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
+    form = {"section": SECTIONS, "frequency": "fortnightly", "hour": "6", "zone": "Europe/Berlin"}
+    answer = both.client.post(path_of(both), data=form)
+    assert (
+        "Your next mail has every section. It comes every second week, counted from the week of "
+        "November 16, 2026. It is sent at 6:00 a.m. in Berlin, or soon after." in answer.text
+    )
+    assert chosen(both) == Choices(
+        frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin"
+    )
+    page = both.client.get(path_of(both)).text
+    for selected in ('value="fortnightly" checked', '"6" selected', '"Europe/Berlin" selected'):
+        assert selected in page
+    monthly = both.client.post(path_of(both), data={"section": SECTIONS, "frequency": "monthly"})
+    assert "It comes once a month: the first edition of the month." in monthly.text
+    assert chosen(both) == Choices(frequency="monthly")
+
+
+def test_saving_again_does_not_move_the_weeks_of_a_fortnightly_reader(world: Any) -> None:
+    before = Choices(frequency="fortnightly", start=date(2026, 11, 2))
+    with world.database.write() as session:
+        session.get(Person, world.ada).choices = before.as_json()
+    world.client.post(path_of(world), data={"section": SECTIONS, "frequency": "fortnightly"})
+    assert chosen(world) == before
+
+
+def test_a_zone_of_an_older_machine_stays_chosen(world: Any) -> None:
+    with world.database.write() as session:
+        session.get(Person, world.ada).choices = {"hour": 6, "zone": "US/Eastern"}
+    assert '<option value="US/Eastern" selected>' in world.client.get(path_of(world)).text
 
 
 @pytest.mark.parametrize(
@@ -60,6 +92,10 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     [
         ({"section": []}, "Choose at least one section"),
         ({"section": ["no-such-section"]}, "Choose at least one section"),
+        ({"section": SECTIONS, "hour": "25", "zone": "UTC"}, "must be one of those in the list"),
+        ({"section": SECTIONS, "hour": "\u0663", "zone": "UTC"}, "must be one of those in the list"),
+        ({"section": SECTIONS, "hour": "6", "zone": "../../etc/passwd"}, "needs a place"),
+        ({"section": SECTIONS, "hour": "6"}, "needs a place"),
         ({"section": SECTIONS, "pause_until": "soon"}, "cannot be read"),
         ({"section": SECTIONS, "pause_until": "2026-11-19"}, "must lie between tomorrow and a year from now"),
         ({"section": SECTIONS, "pause_until": "2031-01-01"}, "must lie between tomorrow and a year from now"),
@@ -118,8 +154,8 @@ SITE = Site(
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["section", "text_only", "pause_until", "x"]),
-            st.text() | st.sampled_from(SECTIONS),
+            st.sampled_from(["section", "text_only", "pause_until", "frequency", "hour", "zone", "x"]),
+            st.text() | st.sampled_from([*SECTIONS, "fortnightly", "monthly", "6", "23", "UTC"]),
         )
     ),
     st.dates(date(2020, 1, 1), date(2100, 1, 1)),

@@ -1,0 +1,31 @@
+"""The time zones that a form offers, by region, as people look for them."""
+
+from functools import lru_cache
+from zoneinfo import available_timezones
+
+REGIONS = (
+    *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian"),
+    "Pacific",
+)
+
+
+@lru_cache(maxsize=1)
+def known() -> frozenset[str]:
+    """Give every zone that this machine knows."""
+    return frozenset(available_timezones())
+
+
+@lru_cache(maxsize=1)
+def offered() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Give the zones of each region, as name and words; UTC stands by itself."""
+    by_region = {
+        region: tuple((name, place(name)) for name in sorted(known()) if name.startswith(f"{region}/"))
+        for region in REGIONS
+    }
+    return by_region | {"Everywhere": (("UTC", "UTC"),)}
+
+
+def place(name: str) -> str:
+    """Write a zone as a place: "New York", "Knox (Indiana)"."""
+    parts = [part.replace("_", " ") for part in name.split("/")[1:] or [name]]
+    return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]
