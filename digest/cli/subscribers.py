@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 import click
 from sqlalchemy.orm import Session
 
+from digest.cli.acting import Refused
 from digest.cli.context import MOMENT, Desk, pass_desk
+from digest.cli.lists import export, import_
 from digest.cli.progress import counting
+from digest.cli.rights import erase, show, suppress
 from digest.db import Audit
 from subscribers import people, roll, seals, signup
 from subscribers.addresses import AddressError, read_address
@@ -17,12 +20,6 @@ from subscribers.db import ConsentKind
 from subscribers.journal import Journal
 from subscribers.leaving import leave
 from subscribers.signup import Evidence, SignupRefusedError
-
-
-class Refused(click.ClickException):
-    """The address cannot be taken, or is not there; the message never holds it."""
-
-    exit_code = 1
 
 
 @click.group()
@@ -193,3 +190,7 @@ def _read(email: str) -> str:
 def _audit(session: Session, desk: Desk, act: str, number: int, why: str) -> None:
     at = datetime.now(UTC)
     session.add(Audit(at=at, actor=desk.actor, act=act, subject=f"person {number}", detail={"why": why}))
+
+
+for command in (import_, export, show, erase, suppress):
+    subscribers.add_command(command)

@@ -70,6 +70,7 @@ STATUSES: dict[str, Claim] = {
     **dict.fromkeys(("blocklisted", "blacklisted", "blocked", "suppressed", "spammy"), Claim.BLOCKED),
 }
 
+_BARE = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 _EMAIL = ("email address", "email", "e mail", "e mail address", "mail", "address")
 _REQUESTED_AT = (
     *("optin time", "subscription time", "created at", "creation date", "subscribed at", "requested at"),
@@ -187,7 +188,7 @@ def recognise(first: Sequence[str], *, name: str = "", whole: Claim | None = Non
     form = next((form for form in FORMATS if form.fits(known)), None)
     email = _first(headings, _EMAIL)
     if email is None:
-        bare = len(first) == 1 and "@" in first[0]
+        bare = len(first) == 1 and _BARE.fullmatch(first[0].lstrip("\ufeff"))
         return Layout(PLAIN, 0, 1, headed=False, whole=whole or Claim.PERSON) if bare else None
     if form is not None:
         return _layout(form, headings, email, whole or _by_name(form.origin, name))

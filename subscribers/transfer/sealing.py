@@ -13,7 +13,7 @@ from subscribers.db import ConsentKind, PersonState
 from subscribers.transfer.deciding import Decision, Known, Options
 from subscribers.transfer.formats import Claim
 from subscribers.transfer.rows import Row
-from subscribers.vault import Keys, domain_tag, lookup, seal, suppression_hash
+from subscribers.vault import Keys, domain_tag, left_hash, lookup, seal, suppression_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +60,19 @@ def hashes_of(keys: Keys, addresses: Iterable[Address]) -> list[Hashes]:
     """Compute the hashes by which addresses are found."""
     *older, current = [key.id for key in keys.of("lookup")]
     suppression_keys = [(key, key.id) for key in keys.of("suppression")]
-    return [
-        Hashes(
+    found = []
+    for address in addresses:
+        now, before = (
             lookup(keys, address, key_id=current),
-            current,
-            tuple(lookup(keys, address, key_id=key) for key in older),
-            tuple((suppression_hash(key, address), key_id) for key, key_id in suppression_keys),
+            tuple(lookup(keys, address, key_id=k) for k in older),
         )
-        for address in addresses
-    ]
+        # As `vault.suppression_hashes`, which computes the look-ups by itself: by the journal first, then by address.
+        by_journal = [
+            (left_hash(key, one), key_id) for key, key_id in suppression_keys for one in (now, *before)
+        ]
+        by_address = [(suppression_hash(key, address), key_id) for key, key_id in suppression_keys]
+        found.append(Hashes(now, current, before, (*by_journal, *by_address)))
+    return found
 
 
 class Sealer:

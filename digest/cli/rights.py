@@ -1,0 +1,164 @@
+"""`digest subscribers show`, `erase` and `suppress`: one person's rights, by an admin's hand."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from digest.cli.acting import Refused, audit, read, reason_in_words
+from digest.cli.context import Desk, pass_desk
+from digest.db import Delivery
+from subscribers import disclosures, people, suppression
+from subscribers.addresses import Address
+from subscribers.db import Person, PersonState
+from subscribers.erasing import erase as erase_person
+from subscribers.journal import Journal
+from subscribers.transfer.exporting import Controller, record
+
+
+@click.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers show - > ada.json
+
+\b
+Exit codes:
+  0  shown
+  1  no such person
+  2  wrong use"""
+)
+@click.argument("email")
+@click.option(
+    "--reason",
+    default="a look at the record",
+    show_default=True,
+    callback=reason_in_words,
+    help="Why; the person sees it among the passages of their address.",
+)
+@pass_desk
+def show(desk: Desk, email: str, reason: str) -> None:
+    """Print all that is held of one person as JSON (ISO/IEC TS 27560): consent with its words, and disclosures.
+
+    The look is itself a passage of the address: the person can see that it happened.
+    """
+    install, now = desk.install, datetime.now(UTC)
+    with install.database.write() as session:
+        number = _number(session, desk, read(email)).number
+        disclosures.record(session, [number], to_whom="our staff", why=reason, reference="", now=now)
+        audit(session, desk, "subscriber shown", f"person {number}", {"why": reason})
+        found = record(
+            session,
+            install.keys,
+            number,
+            controller=_controller(desk),
+            now=now,
+            others=_mails(session, number),
+        )
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _mails(session: Session, number: int) -> Iterator[dict[str, Any]]:
+    """Give the mails of a person that were handed over: each is a passage of the address."""
+    query = select(Delivery).where(Delivery.person == number, Delivery.handed_at.is_not(None))
+    for row in session.scalars(query.order_by(Delivery.handed_at)):
+        yield {
+            "disclosed_at": row.handed_at.isoformat(timespec="milliseconds") if row.handed_at else None,
+            "recipient": row.transport,
+            "purpose": row.purpose,
+            "reference": row.message_id,
+            "times": 1,
+        }
+
+
+def _controller(desk: Desk) -> Controller:
+    file = desk.settings.file
+    return Controller(
+        file.publication.name, file.sender.reply_to, file.sender.postal_address, file.publication.site
+    )
+
+
+@click.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers erase - --reason "asked by letter"
+
+\b
+Exit codes:
+  0  the person is erased, now or before
+  1  no such person
+  2  wrong use"""
+)
+@click.argument("email")
+@click.option(
+    "--reason", required=True, callback=reason_in_words, help="Why, for the ledger. No names or addresses."
+)
+@pass_desk
+def erase(desk: Desk, email: str, reason: str) -> None:
+    """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
+    install = desk.install
+    journal = Journal(install.settings.left_log, install.keys)
+    address = read(email)
+    with install.database.write() as session:
+        number = _number(session, desk, address).number
+        erase_person(
+            session,
+            install.keys,
+            journal,
+            number,
+            method=f"admin: {reason}",
+            now=datetime.now(UTC),
+            address=address,
+        )
+        session.execute(update(Delivery).where(Delivery.person == number).values(person=None))
+        audit(session, desk, "subscriber erased", f"person {number}", {"why": reason})
+    click.echo(f"Erased: person {number}.")
+
+
+@click.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers suppress - --reason "asked never to be written to"
+
+\b
+Exit codes:
+  0  the address is suppressed, now or before
+  1  no address
+  2  wrong use"""
+)
+@click.argument("email")
+@click.option(
+    "--reason", required=True, callback=reason_in_words, help="Why, for the audit log. No names or addresses."
+)
+@pass_desk
+def suppress(desk: Desk, email: str, reason: str) -> None:
+    """Bar one address, whether or not it is on the list: no import and no form brings it back."""
+    install, now = desk.install, datetime.now(UTC)
+    address = read(email)
+    with install.database.write() as session:
+        number = people.number_of(session, install.keys, address)
+        person = session.get(Person, number) if number else None
+        if person is not None and person.state not in _GONE and person.lookup and person.lookup_key:
+            journal = Journal(install.settings.left_log, install.keys)
+            journal.append(person.lookup, person.lookup_key, kind="left", at=now)
+        suppression.suppress(session, install.keys, address, reason="by an admin", actor=desk.actor, now=now)
+        subject = "an address" if number is None else f"person {number}"
+        audit(session, desk, "address suppressed", subject, {"why": reason})
+    click.echo("Suppressed.")
+
+
+_GONE = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+
+
+def _number(session: Session, desk: Desk, address: Address) -> Person:
+    """Find a person, or say what is known of the address without them."""
+    number = people.number_of(session, desk.install.keys, address)
+    person = session.get(Person, number) if number else None
+    if person is not None:
+        return person
+    barred = suppression.find(session, desk.install.keys, address)
+    known = "" if barred is None else f" It is suppressed: {barred.reason}, {barred.at:%Y-%m-%d}."
+    raise Refused(f"Nobody of this address is on the list.{known}")

@@ -1,0 +1,179 @@
+import contextlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subscribers.transfer.formats import PLAIN, Claim, Layout, recognise
+from subscribers.transfer.rows import Row, RowError, blank, judge, moment
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+MAILCHIMP = (
+    "Email Address,First Name,Last Name,Address,MEMBER_RATING,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,"
+    "LATITUDE,LONGITUDE,GMTOFF,DSTOFF,TIMEZONE,CC,REGION,LAST_CHANGED,LEID,EUID,NOTES,TAGS"
+)
+MAILPOET = (
+    "Email,First name,Last name,Subscription IP,Subscription time,Confirmation time,Confirmation IP,"
+    "List status,Global status,List"
+)
+LISTMONK = "uuid,email,name,attributes,status,created_at,updated_at"
+GHOST = (
+    "id,email,name,note,subscribed_to_emails,complimentary_plan,stripe_customer_id,created_at,deleted_at,"
+    "labels,tiers"
+)
+SUBSTACK = "email,active_subscription,expiry,plan,email_disabled,created_at,first_payment_at"
+BUTTONDOWN = "email_address,notes,metadata,tags,type,source,creation_date"
+
+
+def _read(headings: str, *, name: str = "", **fields: str) -> Row:
+    names = headings.split(",")
+    layout = recognise(names, name=name)
+    assert layout is not None
+    row = dict.fromkeys(names, "") | {key.replace("__", " "): value for key, value in fields.items()}
+    return judge(layout, [row[each] for each in names], 2, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("headings", "origin", "email"),
+    [
+        (MAILCHIMP, "Mailchimp", "Email Address"),
+        ("Email Address,First Name,UNSUB_TIME,UNSUB_REASON", "Mailchimp", "Email Address"),
+        (MAILPOET, "MailPoet", "Email"),
+        (LISTMONK, "listmonk", "email"),
+        (GHOST, "Ghost", "email"),
+        (SUBSTACK, "Substack", "email"),
+        (BUTTONDOWN, "Buttondown", "email_address"),
+        ("Name,E-Mail", PLAIN, "E-Mail"),
+        ("\ufeffEMAIL", PLAIN, "\ufeffEMAIL"),
+        ("address,city", PLAIN, "address"),
+    ],
+)
+def test_each_service_is_known_by_its_columns(headings: str, origin: str, email: str) -> None:
+    layout = recognise(headings.split(","))
+    assert layout is not None
+    assert (layout.origin, headings.split(",")[layout.email]) == (origin, email)
+
+
+def test_a_bare_list_needs_no_heading_and_other_files_are_not_guessed_at() -> None:
+    assert recognise(["ada@example.org"]) == Layout(PLAIN, 0, 1, headed=False)
+    assert recognise(["ada@example.org", "Ada"]) is None
+    assert recognise(["name", "city"]) is None
+    assert recognise([]) is None
+
+
+def test_evidence_of_mailchimp_is_read() -> None:
+    row = _read(
+        MAILCHIMP,
+        Email__Address="Ada@Example.org",
+        OPTIN_TIME="2019-04-05 10:00:00",
+        OPTIN_IP="192.0.2.1",
+        CONFIRM_TIME="2019-04-05 10:01:00",
+        CONFIRM_IP="2001:db8::1",
+    )
+    assert row.address.mailbox == "Ada@example.org"
+    assert (row.claim, row.requested_ip, row.confirmed_ip) == (Claim.PERSON, "192.0.2.1", "2001:db8::1")
+    assert row.confirmed_at == datetime(2019, 4, 5, 10, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "claim"),
+    [
+        ("subscribed_segment_export_1a.csv", Claim.PERSON),
+        ("unsubscribed_segment_export_1a.csv", Claim.LEFT),
+        ("cleaned_segment_export_1a.csv", Claim.BOUNCED),
+        ("nonsubscribed_segment_export_1a.csv", Claim.UNCONFIRMED),
+    ],
+)
+def test_a_mailchimp_file_says_in_its_name_what_it_holds(name: str, claim: Claim) -> None:
+    row = _read(MAILCHIMP, name=name, Email__Address="ada@example.org", CONFIRM_TIME="2019-04-05 10:01:00")
+    assert row.claim is claim
+    assert (row.confirmed_at is not None) == (claim is Claim.PERSON)
+
+
+@pytest.mark.parametrize(
+    ("headings", "fields", "claim"),
+    [
+        ("Email Address,UNSUB_TIME", {"UNSUB_TIME": "2020-01-01 00:00:00"}, Claim.LEFT),
+        ("Email Address,CLEAN_TIME", {"CLEAN_TIME": "2020-01-01 00:00:00"}, Claim.BOUNCED),
+        (MAILPOET, {"List__status": "subscribed", "Global__status": "subscribed"}, Claim.PERSON),
+        (MAILPOET, {"List__status": "subscribed", "Global__status": "unsubscribed"}, Claim.LEFT),
+        (MAILPOET, {"List__status": "unsubscribed", "Global__status": "bounced"}, Claim.BOUNCED),
+        (MAILPOET, {"Global__status": "unconfirmed"}, Claim.UNCONFIRMED),
+        (LISTMONK, {"status": "enabled"}, Claim.PERSON),
+        (LISTMONK, {"status": "disabled"}, Claim.LEFT),
+        (LISTMONK, {"status": "blocklisted"}, Claim.BLOCKED),
+        (GHOST, {"subscribed_to_emails": "true"}, Claim.PERSON),
+        (GHOST, {"subscribed_to_emails": "FALSE"}, Claim.LEFT),
+        (GHOST, {"subscribed_to_emails": "true", "deleted_at": "2024-01-01T00:00:00.000Z"}, Claim.LEFT),
+        (SUBSTACK, {"active_subscription": "false", "email_disabled": "false"}, Claim.PERSON),
+        (SUBSTACK, {"email_disabled": "true"}, Claim.LEFT),
+        (BUTTONDOWN, {"type": "regular"}, Claim.PERSON),
+        (BUTTONDOWN, {"type": "unactivated"}, Claim.UNCONFIRMED),
+        (BUTTONDOWN, {"type": "complained"}, Claim.COMPLAINED),
+        (BUTTONDOWN, {"type": "past_due"}, Claim.PERSON),
+        ("email,status", {"status": "spam complaint"}, Claim.COMPLAINED),
+        ("email,unsubscribed", {"unsubscribed": "2020-01-01"}, Claim.LEFT),
+        ("email,unsubscribed", {"unsubscribed": "no"}, Claim.PERSON),
+    ],
+)
+def test_who_left_by_their_own_service_is_no_person_to_bring_in(
+    headings: str, fields: dict[str, str], claim: Claim
+) -> None:
+    email = next(n for n in headings.split(",") if n.lower().startswith("email"))
+    assert _read(headings, **{email.replace(" ", "__"): "ada@example.org"}, **fields).claim is claim
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2019-04-05 10:00:00", datetime(2019, 4, 5, 10, tzinfo=UTC)),
+        ("2019-04-05T12:00:00+02:00", datetime(2019, 4, 5, 10, tzinfo=UTC)),
+        ("2019-04-05T10:00:00.000Z", datetime(2019, 4, 5, 10, tzinfo=UTC)),
+        ("2021-04-05 10:20:30.123456789 +0000 UTC", datetime(2021, 4, 5, 10, 20, 30, 123456, UTC)),
+        ("2019-04-05", datetime(2019, 4, 5, tzinfo=UTC)),
+        ("", None),
+        ("NULL", None),
+        ("0000-00-00 00:00:00", None),
+        ("1970-01-01 00:00:00", None),
+    ],
+)
+def test_times_are_read_as_the_services_write_them(text: str, expected: datetime | None) -> None:
+    assert moment(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (["nobody", "", ""], "no @"),
+        (["ada@example.org", "04/05/2019", ""], "cannot be read"),
+        (["ada@example.org", (NOW + timedelta(days=3)).isoformat(), ""], "future"),
+        (["ada@example.org", "", "gesperrt"], "status"),
+        (["ada@example.org", "", "", "x"], "4 fields, and the heading has 3"),
+        (["a\x00da@example.org", "", ""], "before the @"),
+    ],
+)
+def test_a_row_in_doubt_is_rejected_with_a_reason_that_quotes_nothing(fields: list[str], reason: str) -> None:
+    layout = recognise(["email", "confirmed_at", "status"])
+    assert layout is not None
+    with pytest.raises(RowError, match=reason) as caught:
+        judge(layout, fields, 2, now=NOW)
+    assert "example.org" not in str(caught.value)
+    assert "gesperrt" not in str(caught.value)
+
+
+def test_a_short_row_is_filled_up_unless_its_address_is_missing() -> None:
+    layout = recognise(["name", "email", "confirmed_at"])
+    assert layout is not None
+    assert judge(layout, ["Ada", "ada@example.org"], 2, now=NOW).confirmed_at is None
+    with pytest.raises(RowError, match="ends before"):
+        judge(layout, ["Ada"], 2, now=NOW)
+    assert blank(["", " ", "\t"])
+
+
+@given(st.lists(st.text(max_size=40), max_size=6), st.lists(st.text(max_size=60), max_size=8))
+def test_no_heading_and_no_row_is_anything_but_read_or_rejected(first: list[str], fields: list[str]) -> None:
+    layout = recognise(["email", "confirmed_at", "status", *first])
+    assert layout is not None
+    with contextlib.suppress(RowError):
+        judge(layout, fields, 2, now=NOW)
