@@ -1,35 +1,28 @@
-"""Sending an edition: claim, ask again, splice, hand over, record; resumable at every step.
-
-One durable commit carries what came of the last batch and the claim of the next. A crash leaves at most one
-batch without a word, and its rows become `uncertain` when the lease runs out.
-"""
+"""Sending an edition: from approved to sent, resumable at every step. The handing over itself is `rounds`."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import select
 
-from digest.db import Database, DeliveryState, Edition, EditionState
+from digest.db import Database, Edition, EditionState
 from digest.deliver import claims
-from digest.deliver.claims import Lane, Owed
-from digest.deliver.handing import Handed, Outgoing, Result, Transport
-from digest.deliver.moves import Move, move
+from digest.deliver.claims import Lane
+from digest.deliver.handing import Result, Transport
 from digest.deliver.owner import this_process
-from digest.deliver.personalising import fill, require_one_click
+from digest.deliver.personalising import require_one_click
 from digest.deliver.planning import Books, books, plan, purpose_of
+from digest.deliver.rounds import Run, hand_over
 from digest.deliver.variants import Variants, variants_of
 from digest.edition import approval
 from digest.settings import Settings
-from subscribers import roll
-from subscribers.vault import Keys, VaultError
+from subscribers.vault import Keys
 
 LEASE_BEYOND_PATIENCE = timedelta(minutes=1)  # for splicing and a slow disk
-LONGEST_WAIT = 60.0  # seconds that a run sleeps when a provider asks for it; for longer it ends
-AFTER_A_DOUBT = 30.0  # seconds of rest when a whole batch got no answer; a second such batch ends the run
 
 log = structlog.get_logger("sending")
 
@@ -53,26 +46,6 @@ class Report:
     def handed_over(self) -> int:
         """How many messages left the house in this run."""
         return self.results[Result.ACCEPTED] + self.results[Result.UNCERTAIN]
-
-
-@dataclass(slots=True)
-class _Run:
-    """One run of one edition over one transport; it lives as long as `send`."""
-
-    database: Database
-    edition: str
-    transport: Transport
-    keys: Keys
-    variants: Variants
-    now: Callable[[], datetime]
-    sleep: Callable[[float], None]
-    progress: Callable[[int, int], None]
-    limit: int | None
-    lane: Lane
-    total: int = 0
-    results: Counter[Result] = field(default_factory=Counter)
-    stopped: str = ""
-    in_doubt: bool = False  # the last batch got no answer at all
 
 
 def send(
@@ -115,7 +88,7 @@ def send(
     planned = plan(database, name, keys, settings, now=now_fn())
     purpose = purpose_of(name)
     lease = timedelta(seconds=transport.patience) + LEASE_BEYOND_PATIENCE
-    run = _Run(
+    run = Run(
         database=database,
         edition=name,
         transport=transport,
@@ -128,7 +101,7 @@ def send(
         lane=Lane(purpose, str(this_process()), transport.name, lease),
         total=planned.planned,
     )
-    _hand_over(run)
+    hand_over(run)
     return _finish(run)
 
 
@@ -145,107 +118,7 @@ def _begin(database: Database, name: str, keys: Keys, settings: Settings) -> Var
         return variants_of(edition, fragments, settings)
 
 
-def _hand_over(run: _Run) -> None:
-    moves: list[tuple[str, Move]] = []
-    gone: list[str] = []
-    while True:
-        owed = _record_and_claim(run, moves, gone)
-        if not owed:
-            return
-        try:
-            owed, gone = _ask_again(run, owed)
-            messages, spoiled = _messages(run, owed)
-        except BaseException:
-            with run.database.write() as session:  # nothing of this batch has left
-                claims.put_back(session, run.lane.owner, [o.delivery for o in owed], withdrawn=False)
-            raise
-        # Should the transport raise, its rows stay as they are: what had left, nobody knows. Their lease runs out.
-        handed = run.transport.hand_all(messages) if messages else Handed(())
-        moves = _moves(run, [o for o in owed if o.delivery not in spoiled], handed)
-        moves += [
-            (delivery, Move(DeliveryState.REFUSED, why, tried=False)) for delivery, why in spoiled.items()
-        ]
-        _heed(run, handed)
-
-
-def _messages(run: _Run, owed: Sequence[Owed]) -> tuple[list[Outgoing], dict[str, str]]:
-    """Make the messages; give too, by delivery, why a message could not be made."""
-    messages, spoiled = [], {}
-    for o in owed:
-        try:
-            messages.append(_outgoing(run, o))
-        except VaultError as exc:  # a damaged row must not hold up everybody behind it
-            log.error("address does not open", person=o.reader.number, delivery=o.delivery)  # noqa: TRY400 - no trace needed
-            spoiled[o.delivery] = str(exc)
-    return messages, spoiled
-
-
-def _record_and_claim(run: _Run, moves: Sequence[tuple[str, Move]], gone: Sequence[str]) -> tuple[Owed, ...]:
-    """Write what came of the last batch and claim the next, in one durable commit."""
-    with run.database.write() as session:
-        now = run.now()
-        claims.record(session, run.lane.owner, moves)
-        claims.put_back(session, run.lane.owner, gone, withdrawn=True)
-        room = run.transport.batch if run.limit is None else min(run.transport.batch, run.limit - _tried(run))
-        if run.stopped or room <= 0:
-            return ()
-        return claims.claim(session, run.lane, run.variants, now=now, limit=room)
-
-
-def _tried(run: _Run) -> int:
-    return run.results.total() - run.results[Result.UNTOUCHED]
-
-
-def _ask_again(run: _Run, owed: Sequence[Owed]) -> tuple[tuple[Owed, ...], list[str]]:
-    """Ask for consent at the moment of handing over; give who is still there, and the ids of who is not."""
-    with run.database.read() as session:
-        still = roll.still(session, [o.reader.number for o in owed])
-    return (
-        tuple(o for o in owed if o.reader.number in still),
-        [o.delivery for o in owed if o.reader.number not in still],
-    )
-
-
-def _outgoing(run: _Run, owed: Owed) -> Outgoing:
-    letter = run.variants.letter(owed.reader.choices)
-    assert letter is not None, "the claim puts aside whom no section is left for"
-    zone = run.variants.settings.file.publication.zone
-    return Outgoing(
-        delivery=owed.delivery,
-        box="edition",
-        letter=letter,
-        filled=fill(owed.reader, owed.message_id, keys=run.keys, zone=zone),
-    )
-
-
-def _moves(run: _Run, owed: Sequence[Owed], handed: Handed) -> list[tuple[str, Move]]:
-    now = run.now()
-    run.results.update(outcome.result for outcome in handed.outcomes)
-    return [
-        (o.delivery, move(outcome, delivery=o.delivery, tries=o.tries, due_at=o.due_at, now=now))
-        for o, outcome in zip(owed, handed.outcomes, strict=True)
-    ]
-
-
-def _heed(run: _Run, handed: Handed) -> None:
-    """Do for the whole run what the answer asks for: stop, wait, or go on."""
-    run.progress(_tried(run), run.total)
-    doubt = bool(handed.outcomes) and all(o.result is Result.UNCERTAIN for o in handed.outcomes)
-    if handed.stop:
-        run.stopped = handed.stop
-    elif doubt and run.in_doubt:
-        run.stopped = (
-            f"two batches in a row got no answer ({handed.outcomes[0].reply or 'connection lost'}). "
-            "Look at the mail server, then send again: the rest still waits."
-        )
-    elif handed.wait > LONGEST_WAIT:
-        run.stopped = f"the provider asks to wait for {handed.wait:.0f} seconds. Send again after that."
-    elif (wait := max(handed.wait, AFTER_A_DOUBT if doubt else 0.0)) > 0:
-        run.sleep(wait)
-    run.in_doubt = doubt
-
-
-def _finish(run: _Run) -> Report:
+def _finish(run: Run) -> Report:
     with run.database.write() as session:
         claims.release_the_dead(session, run.lane.purpose, this_process(), now=run.now())
         edition = session.scalars(select(Edition).where(Edition.name == run.edition)).one()

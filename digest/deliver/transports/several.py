@@ -1,4 +1,4 @@
-"""Several connections at once: a batch has one message for each, and ends when the slowest has its answer."""
+"""Several connections at once. An edition goes out over each by itself (`each`); a batch is shared out."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +17,11 @@ class Several:
         self.name = self._transports[0].name
         self.batch = sum(t.batch for t in self._transports)
         self.patience = max(t.patience for t in self._transports)
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """Them."""
+        return self._transports
 
     def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
         """Hand the messages over, shared out in turn; the outcomes are in the order of the messages."""
@@ -37,3 +42,8 @@ class Several:
         for transport in self._transports:
             transport.close()
         self._threads.shutdown()
+
+
+def each(transport: Transport) -> tuple[Transport, ...]:
+    """Give the connections of a transport, each a transport for one thread."""
+    return transport.transports if isinstance(transport, Several) else (transport,)
