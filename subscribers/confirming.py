@@ -19,7 +19,7 @@ from subscribers.db import ConsentKind, Person, PersonState, Suppression
 from subscribers.notes import Note, Queue
 from subscribers.onetime import Looked, Standing
 from subscribers.traces import Machine
-from subscribers.vault import Keys, open_, suppression_hash
+from subscribers.vault import Keys, open_, suppression_hashes
 
 
 class Stage(StrEnum):
@@ -149,6 +149,6 @@ def _lift(session: Session, keys: Keys, person: Person) -> None:
     assert person.ciphertext is not None
     assert person.key_id is not None
     address = read_address(open_(keys, (person.ciphertext, person.key_id), person.number))
-    named = [(suppression_hash(key, address), key.id) for key in keys.of("suppression")]
+    named = suppression_hashes(keys, address)
     lifted = delete(Suppression).where(tuple_(Suppression.hash, Suppression.key_id).in_(named))
     session.execute(lifted)

@@ -124,7 +124,7 @@ def prove(
     walk = chains.thousands(session, progress)
     first = next(walk, None)  # the snapshot begins with it
     seals = [_Kept(*row) for row in chains.stored(session, "seal", _SEAL, "true ORDER BY id", {})]
-    wanted = [seal.through if isinstance(seal.through, int) else 0 for seal in seals]
+    wanted = [_number(seal.through) for seal in seals]
     wanted += [] if through is None else [through]
     roots = [_Root(one) for one in wanted]
     in_order = sorted(roots, key=lambda root: root.through)
@@ -143,6 +143,11 @@ def prove(
         fault=_first_fault(seals, found) or _missing(seals, kept),
         survey=None if through is None else found[-1],
     )
+
+
+def _number(stored: object) -> int:
+    """Take a number as a number, whatever stands in its place: SQLite keeps any type in any column."""
+    return stored if isinstance(stored, int) else 0
 
 
 class _Kept(NamedTuple):

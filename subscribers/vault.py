@@ -314,6 +314,17 @@ def left_hash(key: Key, lookup: str) -> str:
     return hmac.digest(key.secret, b"left\0" + lookup.encode(), "sha256").hex()
 
 
+def suppression_hashes(keys: Keys, address: Address) -> list[tuple[str, str]]:
+    """Give every hash, with its key's id, under which an address may be suppressed: the newest by address comes last.
+
+    After a restore a bar may be known by the journal's hash of the look-up alone (`subscribers.restoring`).
+    """
+    lookups = [lookup(keys, address, key_id=key.id) for key in keys.of("lookup")]
+    made = keys.of("suppression")
+    by_journal = [(left_hash(key, one), key.id) for key in made for one in lookups]
+    return by_journal + [(suppression_hash(key, address), key.id) for key in made]
+
+
 def _as_address(address: Address | str) -> Address:
     return read_address(address) if isinstance(address, str) else address
 
