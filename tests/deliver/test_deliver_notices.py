@@ -1,0 +1,371 @@
+"""Mails that are no edition: queued with what brought them about, claimed, asked again, handed over once."""
+
+import re
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope
+from aiosmtpd.smtp import Session as SmtpSession
+from pydantic import SecretStr
+from sqlalchemy import select, update
+
+from digest.db import Delivery, DeliveryState, Notice
+from digest.deliver import notices
+from digest.deliver.handing import Handed, Outcome, Outgoing, Result
+from digest.deliver.transports import TransportError, open_transport
+from digest.edition import marks
+from digest.install import Install
+from digest.weekly import SHUT, send_notices
+from subscribers import confirming, onetime, requests, suppression, wordings
+from subscribers.addresses import read_address
+from subscribers.asking import Worker
+from subscribers.db import Person
+from subscribers.limits import Bounds
+from subscribers.notes import Note
+from subscribers.requests import Asked
+from subscribers.traces import Machine
+from tests.deliver.conftest import KEYS, RELEASE, World
+
+BO = "bo.peep@county.example"
+MACHINE = Machine("93.184.216.34", "Browser/1")
+
+
+class Scripted:
+    """A transport that answers by a script and remembers what it was given."""
+
+    name = "scripted"
+    patience = 60.0
+    batch = 10
+
+    def __init__(self, answer: Callable[[Sequence[Outgoing]], Handed]) -> None:
+        self.answer = answer
+        self.given: list[Outgoing] = []
+
+    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+        self.given += messages
+        return self.answer(messages)
+
+    def close(self) -> None: ...
+
+
+def every(result: Result, *, stop: str = "", wait: float = 0.0) -> Callable[[Sequence[Outgoing]], Handed]:
+    return lambda messages: Handed(tuple(Outcome(result, "said") for _ in messages), stop=stop, wait=wait)
+
+
+def ask(world: World, *addresses: str) -> None:
+    """Have forms come in, and be answered."""
+    queue = notices.queue(KEYS, world.settings, world.clock)
+    for address in addresses or (BO,):
+        form = requests.ready(
+            KEYS,
+            Asked(
+                kind="subscribe",
+                address=read_address(address),
+                at=world.clock(),
+                page="https://hls.today/",
+                where="hls.today",
+                wording=wordings.current("HLS.Today"),
+                machine=MACHINE,
+            ),
+        )
+        with world.database.write() as session:
+            requests.append(session, form, Bounds())
+    Worker(world.database, KEYS, Bounds(), timedelta(days=90), queue).answer_all(world.clock)
+
+
+def send(world: World, transport: object) -> dict[Result, int]:
+    return notices.send(
+        world.database,
+        transport,  # type: ignore[arg-type]  # Scripted is a Transport
+        KEYS,
+        world.settings,
+        now_fn=world.clock,
+    )
+
+
+def deliveries(world: World) -> list[Delivery]:
+    with world.database.read() as session:
+        return list(session.scalars(select(Delivery).order_by(Delivery.purpose)))
+
+
+def waiting_notices(world: World) -> int:
+    with world.database.read() as session:
+        return len(session.scalars(select(Notice.delivery)).all())
+
+
+def checked(raw: bytes) -> EmailMessage:
+    """Parse a notice as a mail program does, after checking its bytes as a strict server would."""
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", raw), "RFC 5321, 2.3.8: a bare CR or LF"
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 78
+    assert b"~" not in raw.replace(b"~~", b"")
+    message = message_from_bytes(raw, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    assert not list(message.defects)
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert [p.get_content_type() for p in message.iter_parts()] == ["text/plain", "text/html"]
+    assert message["Precedence"] is None
+    return message
+
+
+def body(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
+def confirmed(world: World, transport: Scripted) -> None:
+    """Press the button that the last mail leads to."""
+    text = body(checked(transport.given[-1].message()), "plain")
+    token = text.partition("/confirm/")[2][:22]
+    with world.database.write() as session:
+        confirming.confirm(
+            session,
+            KEYS,
+            token,
+            machine=MACHINE,
+            evidence_for=timedelta(days=90),
+            queue=notices.queue(KEYS, world.settings, world.clock),
+            now=world.clock(),
+        )
+
+
+def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: World) -> None:
+    ask(world)
+    transport = Scripted(every(Result.ACCEPTED))
+    assert send(world, transport) == {Result.ACCEPTED: 1}
+    (given,) = transport.given
+    message = checked(given.message())
+    assert (given.box, message["To"]) == ("notice", BO)
+    assert message["Subject"] == "Confirm that you want HLS.Today"
+    assert message["List-Unsubscribe"] is None
+    assert message["List-Id"] is None
+    wording = wordings.current("HLS.Today").text
+    for kind in ("plain", "html"):
+        said = " ".join(body(message, kind).split())
+        assert wording in said
+        assert "https://news.example.org/confirm/" in said
+        assert "Friday, November 27, 2026" in said
+        assert "1 Main St, Springfield" in said
+    links = re.findall(r'(?:href|src)="([^"]*)"', body(message, "html"))
+    assert {link.rpartition("/")[0] for link in links} == {
+        "https://news.example.org/confirm",
+        "https://news.example.org",
+    }
+    (delivery,) = deliveries(world)
+    assert (delivery.purpose, delivery.state) == ("confirm:1", DeliveryState.ACCEPTED)
+    assert waiting_notices(world) == 0
+
+
+def test_the_welcome_carries_the_receipt_and_the_way_out(world: World) -> None:
+    ask(world)
+    transport = Scripted(every(Result.ACCEPTED))
+    send(world, transport)
+    confirmed(world, transport)
+    assert send(world, transport) == {Result.ACCEPTED: 1}
+    message = checked(transport.given[-1].message())
+    assert re.fullmatch(r"<https://news\.example\.org/u/[\w-]{22}>", message["List-Unsubscribe"])
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    wording = wordings.current("HLS.Today")
+    for kind in ("plain", "html"):
+        said = " ".join(body(message, kind).split())
+        assert wording.text in said
+        assert wording.hash in said
+        assert "/preferences/" in said
+        assert "November 20, 2026, 06:00 EST" in said
+    assert [d.purpose for d in deliveries(world)] == ["confirm:1", "welcome:2"]
+
+
+def test_what_a_mail_is_written_from_is_kept_encrypted(world: World) -> None:
+    ask(world)
+    with world.database.read() as session:
+        (row,) = session.scalars(select(Notice))
+    assert b"hls.today" not in row.ciphertext
+    assert b"token" not in row.ciphertext
+
+
+def test_every_try_has_the_same_bytes_and_the_last_one_drops_what_it_was_written_from(
+    sqlite_world: World,
+) -> None:
+    world = sqlite_world
+    ask(world)
+    later = Scripted(every(Result.LATER))
+    tries = 0
+    while waiting_notices(world):
+        send(world, later)
+        tries += 1
+        (delivery,) = deliveries(world)
+        world.clock.now = max(delivery.next_try_at, world.clock.now)
+    assert delivery.state is DeliveryState.EXPIRED
+    assert len({m.message() for m in later.given}) == 1
+    assert 15 < tries < 30
+    assert world.clock() <= RELEASE + timedelta(hours=72)
+
+
+def test_a_doubt_is_final_and_asking_again_is_the_way_out(world: World) -> None:
+    ask(world)
+    send(world, Scripted(every(Result.UNCERTAIN)))
+    assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
+    world.clock.now += timedelta(hours=1)
+    ask(world)
+    transport = Scripted(every(Result.ACCEPTED))
+    assert send(world, transport) == {Result.ACCEPTED: 1}
+    assert transport.given[0].message().count(b"Once more: confirm") >= 1
+
+
+def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: World) -> None:
+    ask(world, BO, "cy@county.example")
+    down = Scripted(every(Result.UNTOUCHED, stop="the server is down"))
+    send(world, down)
+    assert len(down.given) == 2
+    send(world, down)
+    assert len(down.given) == 2
+    world.clock.now += timedelta(minutes=1)
+    assert send(world, Scripted(every(Result.ACCEPTED))) == {Result.ACCEPTED: 2}
+
+
+def test_what_a_dead_process_left_in_the_air_is_uncertain(world: World) -> None:
+    ask(world)
+
+    def crash(_: Sequence[Outgoing]) -> Handed:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        send(world, Scripted(crash))
+    with world.database.read() as session:
+        assert not notices.anything_due(session, now=world.clock())
+    world.clock.now += timedelta(minutes=10)
+    with world.database.read() as session:
+        assert notices.anything_due(session, now=world.clock())
+    assert send(world, Scripted(every(Result.ACCEPTED))) == {}
+    assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
+    assert waiting_notices(world) == 0
+
+
+def test_a_link_that_ran_out_or_was_used_is_not_mailed_any_more(world: World) -> None:
+    ask(world, BO, "cy@county.example")
+    with world.database.write() as session:
+        numbers = session.scalars(select(Delivery.person)).all()
+        assert numbers[0] is not None
+        onetime.end(session, numbers[0], "confirm", now=world.clock())
+    transport = Scripted(every(Result.ACCEPTED))
+    assert send(world, transport) == {Result.ACCEPTED: 1}
+    states = sorted(d.state for d in deliveries(world))
+    assert states == [DeliveryState.ACCEPTED, DeliveryState.WITHDRAWN]
+
+
+def test_who_complains_between_claim_and_handing_over_gets_nothing(world: World) -> None:
+    ask(world)
+    transport = Scripted(every(Result.ACCEPTED))
+    clock, asked = world.clock, 0
+
+    def complaining_clock() -> object:
+        nonlocal asked
+        asked += 1
+        if asked == 3:  # the claim is committed, and the second look at consent follows
+            with world.database.write() as session:
+                suppression.suppress(
+                    session, KEYS, read_address(BO), reason="complained", actor="hook", now=clock()
+                )
+        return clock()
+
+    notices.send(world.database, transport, KEYS, world.settings, now_fn=complaining_clock)  # type: ignore[arg-type]
+    assert transport.given == []
+    assert [d.state for d in deliveries(world)] == [DeliveryState.WITHDRAWN]
+
+
+def test_damaged_rows_hold_up_nobody(world: World) -> None:
+    ask(world, BO, "cy@county.example", "dee@county.example")
+    with world.database.write() as session:
+        first, second, _ = session.scalars(select(Delivery).order_by(Delivery.person))
+        session.execute(update(Person).where(Person.number == first.person).values(ciphertext=b"x" * 40))
+        session.execute(update(Notice).where(Notice.delivery == second.id).values(ciphertext=b"x" * 40))
+    assert send(world, Scripted(every(Result.ACCEPTED))) == {Result.ACCEPTED: 1}
+    assert waiting_notices(world) == 0
+
+
+def test_a_template_that_is_broken_loses_no_mail(world: World) -> None:
+    ask(world)
+    own = world.settings.home / "templates"
+    (own / "mail" / "confirm").mkdir(parents=True)
+    (own / "mail" / "confirm" / "subject.txt").write_text("{{ nothing_of_the_kind }}")
+    broken = replace(world, settings=world.settings.model_copy(update={"templates": own}))
+    with pytest.raises(Exception, match="nothing_of_the_kind"):
+        send(broken, Scripted(every(Result.ACCEPTED)))
+    assert [d.state for d in deliveries(world)] == [DeliveryState.WAITING]
+    assert send(world, Scripted(every(Result.ACCEPTED))) == {Result.ACCEPTED: 1}
+
+
+def test_while_the_settings_forbid_sending_mails_wait_and_the_way_out_is_not_tried_every_second(
+    world: World,
+) -> None:
+    ask(world)
+    shut = world.settings.model_copy(update={"mail_url": SecretStr("smtp://mail.example.net:587")})
+    with pytest.raises(TransportError, match="example"):
+        send_notices(Install(shut, world.database), clock=world.clock)
+    assert send_notices(Install(shut, world.database), clock=world.clock) == {}
+    (delivery,) = deliveries(world)
+    assert (delivery.state, delivery.next_try_at) == (DeliveryState.WAITING, RELEASE + SHUT)
+
+
+def test_a_reader_who_is_mailed_twice_for_one_thing_cannot_be(world: World) -> None:
+    (number,) = world.readers("ada@example.org")
+    queue = notices.queue(KEYS, world.settings, world.clock)
+    with world.database.write() as session:
+        queue(session, Note("known", number, "2026-11-20"))
+    with pytest.raises(Exception, match=r"(?i)unique"), world.database.write() as session:
+        queue(session, Note("known", number, "2026-11-20"))
+
+
+@pytest.mark.parametrize("kind", ["known", "link"])
+def test_a_reader_gets_the_link_to_their_choices(sqlite_world: World, kind: str) -> None:
+    world = sqlite_world
+    (number,) = world.readers("ada@example.org")
+    with world.database.write() as session:
+        note = Note("known" if kind == "known" else "link", number, "2026-11-20")
+        notices.queue(KEYS, world.settings, world.clock)(session, note)
+    transport = Scripted(every(Result.ACCEPTED))
+    send(world, transport)
+    message = checked(transport.given[0].message())
+    for part in ("plain", "html"):
+        assert re.search(r"https://news\.example\.org/preferences/[\w-]{22}", body(message, part))
+        assert not any(mark in body(message, part) for mark in marks.ALL)
+
+
+class Inbox:
+    """A mail server that takes everything."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[list[str], bytes]] = []
+
+    async def handle_DATA(self, _server: SMTP, _session: SmtpSession, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.content, bytes)
+        self.got.append((envelope.rcpt_tos, envelope.content))
+        return "250 taken"
+
+
+def test_notices_go_over_smtp_one_recipient_each(sqlite_world: World) -> None:
+    world = sqlite_world
+    ask(world, BO, "cy@county.example")
+    inbox = Inbox()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(inbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
+        transport = open_transport(world.settings.model_copy(update={"mail_url": url}))
+        assert send(world, transport) == {Result.ACCEPTED: 2}
+        transport.close()
+    finally:
+        controller.stop()
+    assert sorted(rcpt for rcpt, _ in inbox.got) == [[BO], ["cy@county.example"]]
+    for _, raw in inbox.got:
+        checked(raw)
