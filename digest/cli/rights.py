@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from digest.cli.acting import Refused, audit, read, reason_in_words
 from digest.cli.context import Desk, pass_desk
 from digest.db import Delivery
-from subscribers import disclosures, people, suppression
+from digest.templating import environment
+from subscribers import disclosures, people, records, suppression
 from subscribers.addresses import Address
 from subscribers.db import Person, PersonState
 from subscribers.erasing import erase as erase_person
@@ -22,8 +23,9 @@ from subscribers.transfer.exporting import Controller, record
 
 @click.command(
     epilog="""\b
-Example:
+Examples:
   echo ada@example.org | digest subscribers show - > ada.json
+  echo ada@example.org | digest subscribers show - --form html > ada.html       to print
 
 \b
 Exit codes:
@@ -39,9 +41,10 @@ Exit codes:
     callback=reason_in_words,
     help="Why; the person sees it among the passages of their address.",
 )
+@click.option("--form", type=click.Choice(["json", "html"]), default="json", show_default=True)
 @pass_desk
-def show(desk: Desk, email: str, reason: str) -> None:
-    """Print all that is held of one person as JSON (ISO/IEC TS 27560): consent with its words, and disclosures.
+def show(desk: Desk, email: str, reason: str, form: str) -> None:
+    """Show all that is held of one person (ISO/IEC TS 27560): consent with its words, and disclosures.
 
     The look is itself a passage of the address: the person can see that it happened.
     """
@@ -58,7 +61,11 @@ def show(desk: Desk, email: str, reason: str) -> None:
             now=now,
             others=_mails(session, number),
         )
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    if form == "html" and found is not None:
+        page = environment(install.settings.templates).get_template("web/record.html")
+        click.echo(page.render(record=records.readable(found)))
+    else:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
 
 
 def _mails(session: Session, number: int) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import IO, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers import disclosures, roll
+from subscribers import disclosures, records, roll
 from subscribers.db import ConsentEvent, ListExport, ListExportPart, Person
 from subscribers.disclosures import Passage
 from subscribers.transfer.books import Books
@@ -73,9 +73,8 @@ def record(
     if person is None:
         return None
     sealed = None if person.ciphertext is None else (person.ciphertext, person.key_id or "")
-    events = session.scalars(
-        select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
-    )
+    chain = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
+    events = session.scalars(chain).all()
     return {
         "schema_version": SCHEMA,
         "record_id": f"person-{number}",
@@ -89,6 +88,7 @@ def record(
         "may_be_mailed": roll.may_mail(session, number),
         "asked_at": _time(person.asked_at),
         "asked_where": person.asked_where,
+        "pii_processing": records.processing(events),
         "parties": [_party(controller)],
         "events": [_event(event) for event in events],
         "recipient_third_parties": [*map(passage_as_json, disclosures.of(session, number)), *others],
