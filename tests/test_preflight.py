@@ -15,6 +15,7 @@ from digest.db import Edition, EditionState
 from digest.deliver.letters import Filled, splice
 from digest.deliver.variants import Variants
 from digest.edition.content import Content, Entry, Picture, Piece
+from digest.edition.disarm import disarmed
 from digest.edition.preflight import RULES, Examined, Finding, Level, PictureFacts, Sent, check
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.settings import File, Sender, Settings
@@ -298,7 +299,7 @@ FAULTS = (
     ),
     Fault(
         "placeholders",
-        Level.ERROR,
+        Level.WARNING,
         "{{",
         _content(lambda c: first_entry(c, lambda e: replace(e, summary="{{ name }} said"))),
     ),
@@ -308,7 +309,8 @@ FAULTS = (
         "~leave-token~",
         lambda: swapped(examined(), TOKEN.encode(), b"~leave-token~"),
     ),
-    Fault("placeholders", Level.ERROR, "subject", _said(subject="Hello {{ name }}")),
+    Fault("placeholders", Level.ERROR, "{{", _html("Featured", "{{ title }}")),
+    Fault("placeholders", Level.WARNING, "subject", _said(subject="Hello {{ name }}")),
     Fault("postal-address", Level.ERROR, "empty", lambda: examined(settings=_settings(Sender()))),
     Fault(
         "postal-address",
@@ -421,6 +423,28 @@ def test_a_planted_fault_is_found_by_its_rule(fault: Fault) -> None:
     found: tuple[Finding, ...] = check(fault.plant())
     mine = [f for f in found if f.rule == fault.rule and f.level == fault.level]
     assert any(fault.words in f.message for f in mine), found
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://a.example.org/caf\u00e9",
+        "https://a.example.org/x?q=[1]",
+        "https://a.example.org/x?x=\u201cq\u201d",
+        "https://m\u00fcnchen.example.org/x",
+        "HTTPS://A.example.org/x",
+        "https://fa\u00df.example.org/",
+    ],
+)
+def test_odd_but_legal_links_of_the_world_stop_no_edition(link: str) -> None:
+    content = disarmed(first_entry(sound(), lambda e: replace(e, url=link)))
+    assert check(examined(content)) == ()
+    assert "fass" not in content.sections[0].entries[0].url
+
+
+def test_a_postal_address_of_several_lines_passes() -> None:
+    settings = _settings(Sender(postal_address="1 Main Street\nSuite 5,\nSpringfield\n"))
+    assert check(examined(settings=settings)) == ()
 
 
 def test_every_rule_has_a_planted_fault_and_a_section_in_the_docs() -> None:

@@ -120,13 +120,22 @@ def _parts(url: str) -> tuple[str, str, int | None, str, str]:
 def _host(name: str, netloc: str) -> str:
     name = f"[{name}]" if netloc.startswith("[") else name.removesuffix(".")
     if not name.isascii():
-        try:
-            name = idna.encode(name[:253], uts46=True).decode("ascii")
-        except (idna.IDNAError, UnicodeError) as exc:
-            raise ValueError(f"no valid host: {_shown(name)}") from exc
+        name = ascii_host(name)
     if len(name) > 253 or not _HOST.fullmatch(name):
         raise ValueError(f"no valid host: {_shown(name)}")
     return name
+
+
+def ascii_host(name: str) -> str:
+    """Write a host name as A-labels, by UTS 46 as browsers do (and so unlike Python's own codec).
+
+    Raises:
+        ValueError: no A-label can stand for it.
+    """
+    try:
+        return idna.encode(name[:253], uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as exc:
+        raise ValueError(f"no valid host: {_shown(name)}") from exc
 
 
 def _shown(text: str) -> str:

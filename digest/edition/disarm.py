@@ -10,6 +10,7 @@ import unicodedata
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from digest.collect.urls import ascii_host
 from digest.edition import marks
 from digest.edition.content import Content
 
@@ -71,7 +72,8 @@ def address(url: str) -> str:
         parts = urlsplit(url.strip())
         host = parts.hostname
         if not parts.netloc.isascii():
-            parts = parts._replace(netloc=parts.netloc.encode("idna").decode("ascii"))
+            name = ascii_host(host or "")
+            parts = parts._replace(netloc=f"{name}:{parts.port}" if parts.port else name)
     except ValueError:  # an unclosed [ of IPv6, or a host that no A-label can stand for
         host = None
     if not host or parts.scheme not in {"http", "https"}:

@@ -16,6 +16,7 @@ from digest.db import Article, Audit, Database, Edition, EditionState, Fragment,
 from digest.edition.approval import fingerprint
 from digest.edition.arranging import Issue, arrange
 from digest.edition.content import Content
+from digest.edition.disarm import disarmed
 from digest.edition.pictures import cut_pictures
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.edition.windows import Window, edition_name, window
@@ -74,11 +75,12 @@ def draft(database: Database, getter: Getter, settings: Settings, *, now: dateti
         plan.candidates,
         select=file.select,
         sections=file.sections,
-        now=now.astimezone(file.publication.zone),  # "closed" and "past" are meant by the readers' calendar
+        # "Closed" and "past" are meant on the day when readers get it, by their calendar.
+        now=max(now, plan.issue.release_at).astimezone(file.publication.zone),
         previous=plan.previous,
     )
     pictures, warnings = cut_pictures(database, getter, settings, choice, now=now)
-    content = arrange(choice, plan.issue, file, pictures)
+    content = disarmed(arrange(choice, plan.issue, file, pictures))  # stored as it will be read
     pieces = render(content, frame_of(settings), environment_of(settings))
     with database.write() as session:
         edition = _store(session, plan, choice, content, now)
@@ -127,7 +129,7 @@ def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
             here.name if here else edition_name(release_at, publication.zone, taken), number, release_at
         ),
         window=spanned,
-        candidates=_candidates(session, spanned, now),
+        candidates=_candidates(session, spanned, release_at),
         previous=_previous(session, spanned, release_at, settings.file.select.repeat_editions),
         seen_through=session.scalar(select(func.max(Article.id))) or 0,
     )
@@ -144,7 +146,7 @@ def _next_number(session: Session, first: int) -> int:
     return first if last is None else last + 1
 
 
-def _candidates(session: Session, spanned: Window, now: datetime) -> tuple[Candidate, ...]:
+def _candidates(session: Session, spanned: Window, release_at: datetime) -> tuple[Candidate, ...]:
     live = select(Article, Source).join(Source).where(Article.withdrawn_at.is_(None))
     news = live.where(
         Source.section.in_(("news", "products")),
@@ -152,7 +154,9 @@ def _candidates(session: Session, spanned: Window, now: datetime) -> tuple[Candi
         Article.dated_at <= spanned.cut_off,
     )
     events = live.where(
-        Source.section == "events", Article.starts_at > now, Article.starts_at <= now + EVENTS_AHEAD
+        Source.section == "events",
+        Article.starts_at > release_at,
+        Article.starts_at <= release_at + EVENTS_AHEAD,
     )
     chances = live.where(
         Source.section == "opportunities",

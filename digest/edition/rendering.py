@@ -17,7 +17,7 @@ from digest.edition import marks
 from digest.edition.content import Content, Piece
 from digest.edition.disarm import RenderingError, disarmed, plain
 from digest.edition.inlining import inline
-from digest.edition.wording import FILTERS
+from digest.edition.wording import FILTERS, one_line
 from digest.settings import Settings
 from digest.templating import environment
 
@@ -56,7 +56,7 @@ class Frame:
     @property
     def postal_line(self) -> str:
         """The postal address on one line, with the publication's name in it."""
-        line = ", ".join(part.strip(" ,") for part in self.postal_address.splitlines() if part.strip(" ,"))
+        line = one_line(self.postal_address)
         return line if not line or self.name in line else f"{self.name}, {line}"
 
     @property

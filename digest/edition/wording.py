@@ -144,3 +144,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
     "wrap": wrap,
 }
+
+
+def one_line(text: str) -> str:
+    """Write the lines of a postal address as one, with commas between."""
+    return ", ".join(part.strip(" ,") for part in text.splitlines() if part.strip(" ,"))

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from digest.collect.fetched import FetchError
+from digest.collect.fetched import FetchError, Reason
 from digest.edition.preflight.rules import Examined, Finding, error, rule, warning
+
+DEAD = frozenset({Reason.MISSING, Reason.GONE, Reason.BAD_URL, Reason.REFUSED_ADDRESS, Reason.DNS})
 
 
 @rule("links", "Every link is a whole https or mailto address; plain http is pointed out.")
@@ -35,7 +37,7 @@ def dead_links(examined: Examined) -> Iterator[Finding]:
         try:
             answer = examined.getter.get(address)
         except FetchError as exc:
-            said = error if exc.permanent else warning
+            said = error if exc.reason in DEAD else warning
             yield said("dead-links", f"{address}: {exc}")
             continue
         if answer.moved_to:

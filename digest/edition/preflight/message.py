@@ -1,5 +1,6 @@
 """Rules over the bytes of the message: size, syntax, headers, parts."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from email.message import Message
 
 from digest.edition import marks
 from digest.edition.preflight.rules import Examined, Finding, error, rule, warning
+from digest.edition.wording import one_line
 
 CLIP = (
     102 * 1024
@@ -133,7 +135,8 @@ def _squeezed(text: str) -> str:
 
 @rule("placeholders", "Nothing is left unfilled: no template braces, no personal mark.")
 def placeholders(examined: Examined) -> Iterator[Finding]:
-    """Look for braces and marks in the subject and in both parts."""
+    """Look for braces and marks in the subject and in both parts; those that the edition itself says are warnings."""
+    said = json.dumps(examined.content.as_json(), ensure_ascii=False)
     for where, body in (
         ("subject", examined.content.subject),
         ("HTML", examined.html),
@@ -141,14 +144,15 @@ def placeholders(examined: Examined) -> Iterator[Finding]:
     ):
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b", *marks.ALL):
             if sign in body:
-                yield error("placeholders", f"{sign} was left in the {where}.")
+                found = warning if sign in said else error
+                yield found("placeholders", f"{sign} was left in the {where}.")
 
 
 @rule("postal-address", "The postal address stands in both parts (CAN-SPAM, 15 USC 7704(a)(5)).")
 def postal_address(examined: Examined) -> Iterator[Finding]:
     """Ask for the address of the settings, in both parts."""
-    address = examined.file.sender.postal_address
-    if not address.strip():
+    address = one_line(examined.file.sender.postal_address)
+    if not address:
         yield error("postal-address", "sender.postal_address is empty in the settings: the law demands one.")
         return
     for kind, body in (("text", examined.text), ("HTML", " ".join(examined.tree.itertext()))):
