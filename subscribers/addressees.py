@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers import onetime, roll, suppression
+from subscribers import mydata, onetime, roll, suppression
 from subscribers.addresses import read_address
 from subscribers.asking import CLOSED_FOR
 from subscribers.db import Person
@@ -49,6 +49,8 @@ def _address(session: Session, keys: Keys, number: int) -> str | None:
 
 
 def _may(session: Session, keys: Keys, number: int, address: str, kind: str, *, now: datetime) -> bool:
+    if kind == "data":  # a right that leaving does not end
+        return mydata.may_ask(session.get(Person, number))
     if kind not in UNCONFIRMED:
         return roll.may_mail(session, number)
     if onetime.open_for(session, number, "confirm", now=now) is None:

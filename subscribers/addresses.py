@@ -50,6 +50,12 @@ def read_address(text: str, *, where: str = "") -> Address:
     return Address(found.local_part, (found.ascii_domain or found.domain).lower())
 
 
+def mask(address: str) -> str:
+    """Write an address so that its owner knows it and a stranger does not: d•••@county.example."""
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}•••@{domain}"
+
+
 def _fault(typed: str) -> str:
     local, at, domain = typed.rpartition("@")
     if not at:

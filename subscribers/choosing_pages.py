@@ -7,7 +7,8 @@ from flask import render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from subscribers import tokens, zones
+from subscribers import mydata, tokens, zones
+from subscribers.addresses import mask
 from subscribers.choices import FREQUENCIES, Choices, Frequency, change_choices
 from subscribers.db import Person
 from subscribers.reception import (
@@ -15,7 +16,6 @@ from subscribers.reception import (
     Site,
     day_in_words,
     listed,
-    mask,
     on_list,
     private,
     readers,
@@ -42,7 +42,7 @@ def preferences(token: str) -> ResponseReturnValue:
     if number is None:
         return test_or_unknown(token, "test preferences", "the choices of one reader")
     with here.books.read() as session:
-        return _preferences_page(here, session.get(Person, number))
+        return _preferences_page(here, session.get(Person, number), token)
 
 
 @readers.post("/preferences/<token>")
@@ -55,13 +55,13 @@ def save_preferences(token: str) -> ResponseReturnValue:
     wanted = read_choices(request.form, here.site, here.today())
     if isinstance(wanted, str):
         with here.books.read() as session:
-            return _preferences_page(here, session.get(Person, number), problem=wanted)
+            return _preferences_page(here, session.get(Person, number), token, problem=wanted)
     with here.books.write() as session:
         person = session.get(Person, number, with_for_update=True)
         if person is not None and on_list(person):
             wanted = _counted_on(wanted, Choices.from_json(person.choices))
             change_choices(session, number, wanted, now=here.clock())
-    return _preferences_page(here, person, saved=in_words(wanted, here.site))
+    return _preferences_page(here, person, token, saved=in_words(wanted, here.site))
 
 
 def _counted_on(wanted: Choices, before: Choices) -> Choices:
@@ -151,11 +151,32 @@ def hour_in_words(hour: int) -> str:
     return f"{hour % 12}:00 {'a.m.' if hour < 12 else 'p.m.'}"
 
 
+@readers.get("/preferences/<token>/my-data")
+def preferences_with_data(token: str) -> ResponseReturnValue:
+    """Show the page whose button it is: an address that was copied after pressing it leads somewhere."""
+    return preferences(token)
+
+
+@readers.post("/preferences/<token>/my-data")
+def mail_my_data(token: str) -> ResponseReturnValue:
+    """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
+    here = reception()
+    number = tokens.read(here.keys, token, "preferences")
+    if number is None:
+        return test_or_unknown(token, "test preferences", "the choices of one reader")
+    with here.books.write() as session:
+        mydata.ask(session, number, here.queue, now=here.clock())
+    return private(render_template("web/data_asked.html", hours=mydata.LIFE // timedelta(hours=1)))
+
+
 def _preferences_page(
-    here: Reception, person: Person | None, *, saved: str = "", problem: str = ""
+    here: Reception, person: Person | None, token: str, *, saved: str = "", problem: str = ""
 ) -> ResponseReturnValue:
     if person is None or not on_list(person):
-        page = render_template("web/not_on_list.html", token="", undo_until=None, too_late=False)
+        mine = token if mydata.may_ask(person) else ""
+        page = render_template(
+            "web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine
+        )
         return private(page)
     today = here.today()
     chosen = Choices.from_json(person.choices)
@@ -173,6 +194,7 @@ def _preferences_page(
         tomorrow=today + timedelta(days=1),
         latest=today + LONGEST_BREAK,
         leave_url=url_for("readers.ask_to_leave", token=tokens.make(here.keys, person.number, "leave")),
+        token=token,
         saved=saved,
         problem=problem,
         problem_at=_place_of(problem),

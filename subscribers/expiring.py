@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers import ledger, limits, onetime, receipts, requests, traces
+from subscribers import ledger, limits, moving, onetime, receipts, requests, traces
 from subscribers.asking import Books
 from subscribers.db import ConsentKind, PersonState
 from subscribers.signup_db import OneTime
@@ -27,6 +27,7 @@ def tidy(books: Books, *, now: datetime) -> int:
         limits.tidy(session, now=now)
         traces.tidy(session, now=now)
         onetime.tidy(session, now=now)
+        moving.tidy(session, now=now)
     return settled
 
 

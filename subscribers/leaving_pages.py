@@ -142,5 +142,8 @@ def _standing(here: Reception, session: Session, number: int, token: str, *, sta
     until = leaving.undo_until(session, number, now=here.clock())
     too_late = status != 200
     return private(
-        render_template("web/not_on_list.html", token=token, undo_until=until, too_late=too_late), status
+        render_template(
+            "web/not_on_list.html", token=token, undo_until=until, too_late=too_late, data_token=""
+        ),
+        status,
     )

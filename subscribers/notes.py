@@ -6,18 +6,19 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-Kind = Literal["confirm", "remind", "known", "link", "welcome"]
+Kind = Literal["confirm", "remind", "known", "link", "welcome", "data", "move", "moving", "contact"]
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One mail that a person is owed. `serial` tells it from others of its kind to the same person.
+    """One mail that a person is owed; without a person it goes to the editors. `serial` tells it from others of its kind.
 
     `facts` are plain JSON values that the mail is written from; they are kept encrypted until it has gone out.
+    A fact `to` is an address that it goes to in place of the person's own.
     """
 
     kind: Kind
-    person: int
+    person: int | None
     serial: str
     facts: dict[str, Any] = field(default_factory=dict)
 

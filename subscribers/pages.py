@@ -5,17 +5,12 @@ The pages themselves stand in modules of their own; each adds its routes to the 
 
 from flask import render_template
 
-from subscribers import choosing_pages, leaving_pages  # noqa: F401 - they add their routes
+from subscribers import choosing_pages, contact_pages, data_pages, leaving_pages  # noqa: F401 - they add their routes
+from subscribers.addresses import mask
 from subscribers.choosing_pages import in_words, read_choices
-from subscribers.reception import Reception, Site, mask, readers
+from subscribers.reception import Reception, Site, readers
 
 __all__ = ["Reception", "Site", "in_words", "mask", "read_choices", "readers"]
-
-
-@readers.get("/contact")
-def contact() -> str:
-    """Say how to reach the editors."""
-    return render_template("web/contact.html")
 
 
 @readers.get("/privacy")

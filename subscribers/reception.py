@@ -19,7 +19,11 @@ from sqlalchemy.orm import Session
 
 from subscribers import tokens
 from subscribers.db import Person, PersonState
+from subscribers.disclosures import Passage
 from subscribers.journal import Journal
+from subscribers.limits import Bounds
+from subscribers.notes import Queue
+from subscribers.transfer.exporting import Controller
 from subscribers.vault import Keys
 
 readers = Blueprint("readers", __name__)
@@ -54,13 +58,23 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """What the pages stand on. It lives as long as the application."""
+    """What the pages stand on. It lives as long as the application.
+
+    Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `deliveries_of` says
+    which were handed over to whom, `forget_deliveries` takes an erased person out of their rows.
+    """
 
     site: Site
     books: Books
     keys: Keys
     journal: Journal
     clock: Callable[[], datetime]
+    queue: Queue
+    deliveries_of: Callable[[Session, int], tuple[Passage, ...]]
+    forget_deliveries: Callable[[Session, int], None]
+    controller: Controller
+    bounds: Bounds
+    proxies: int
 
     def today(self) -> date:
         """Give the day that it is where the publication is."""
@@ -76,12 +90,6 @@ def reception() -> Reception:
 def on_list(person: Person | None) -> bool:
     """Say whether a person is there, subscribed, and has an address."""
     return person is not None and person.state == PersonState.SUBSCRIBED and person.ciphertext is not None
-
-
-def mask(address: str) -> str:
-    """Write an address so that its owner knows it and a stranger does not: d•••@county.example."""
-    local, _, domain = address.rpartition("@")
-    return f"{local[:1]}•••@{domain}"
 
 
 def day_in_words(day: date) -> str:

@@ -103,3 +103,19 @@ class ConsentTrace(Base):
     ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
     key_id: Mapped[str] = mapped_column(String(16))
     keep_until: Mapped[Moment]
+
+
+class AddressMove(Base):
+    """The new address that a reader wants their mail at, encrypted, until its owner confirms it or the link runs out.
+
+    `hash` is that of the one-time token which was mailed to the new address.
+    """
+
+    __tablename__ = "address_move"
+    __table_args__ = (Index("ix_address_move_person", "person"),)  # erasing: drop a person's
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person: Mapped[int] = mapped_column(ForeignKey("person.number"))
+    until: Mapped[Moment]
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))

@@ -18,12 +18,11 @@ from flask import Blueprint, Response, current_app, render_template, request
 from sqlalchemy.orm import Session
 
 from subscribers import confirming, requests, wordings
-from subscribers.addresses import Address, AddressError, read_address
+from subscribers.addresses import Address, AddressError, mask, read_address
 from subscribers.asking import LIFE, Books
 from subscribers.confirming import Stage
 from subscribers.limits import Bounds
 from subscribers.notes import Queue
-from subscribers.reception import mask
 from subscribers.requests import Asked, Kind, Taken
 from subscribers.traces import Machine
 from subscribers.vault import Keys

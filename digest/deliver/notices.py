@@ -26,6 +26,7 @@ from digest.deliver.owner import this_process
 from digest.deliver.stationery import TO_SUBSCRIBERS, Stationery
 from digest.deliver.upcoming import latest, upcoming
 from digest.edition.arranging import long_date
+from digest.edition.disarm import plain
 from digest.settings import Settings
 from subscribers import addressees, tokens
 from subscribers.db import Person
@@ -39,6 +40,17 @@ REST = timedelta(
     minutes=1
 )  # after a server said no to everything; and what a provider's longer wish is held against
 
+TO_THE_EDITORS = frozenset({"contact"})
+_PAGES = {"data": "my-data", "move": "address"}  # which page a token of that kind opens; all others confirm
+_PLAIN = (
+    "wording",
+    "where",
+    "wording_version",
+    "wording_hash",
+    "masked",
+    "reply",
+)  # facts that stand as they are
+
 log = structlog.get_logger("notices")
 
 
@@ -47,7 +59,7 @@ def queue(keys: Keys, settings: Settings, clock: Callable[[], datetime]) -> Queu
 
     def put(session: Session, note: Note) -> None:
         purpose = f"{note.kind}:{note.serial}"
-        named = delivery_id(keys, purpose, note.person)
+        named = delivery_id(keys, purpose, note.person or 0)
         now = clock()
         ciphertext, key_id = seal_json(keys, note.facts, bound_to=f"notice {named}")
         tag = session.scalar(select(Person.domain_tag).where(Person.number == note.person))
@@ -100,7 +112,7 @@ class _Owed:
     tries: int
     due_at: datetime
     kind: str
-    person: int
+    person: int | None
     facts: Mapping[str, Any]
 
 
@@ -157,8 +169,7 @@ def _claim(run: _Run) -> list[_Owed]:
     now = run.now()
     with run.database.write() as session:
         rows = _due(session, now)
-        there = [(row.person, row.kind) for row in rows if row.person is not None]
-        may = addressees.still(session, run.keys, there, now=now)
+        may = _addresses(run, session, [(row.person, row.kind) for row in rows], now)
         owed = [_owed(run, row) for row in rows if (row.person, row.kind) in may]
         going = [o for o in owed if o is not None]
         leased = {
@@ -227,9 +238,23 @@ def _hand_over(run: _Run, owed: Sequence[_Owed]) -> tuple[Handed, list[tuple[str
     return handed, _moves(run, going, handed)
 
 
-def _ask_again(run: _Run, owed: Sequence[_Owed]) -> dict[tuple[int, str], str]:
+def _ask_again(run: _Run, owed: Sequence[_Owed]) -> dict[tuple[int | None, str], str]:
     with run.database.read() as session:
-        return addressees.still(session, run.keys, [(o.person, o.kind) for o in owed], now=run.now())
+        return _addresses(run, session, [(o.person, o.kind) for o in owed], run.now())
+
+
+def _addresses(
+    run: _Run, session: Session, wanted: Sequence[tuple[int | None, str]], now: datetime
+) -> dict[tuple[int | None, str], str]:
+    """Give those of `wanted` that may go now, with their address; what is nobody's goes to the editors, or nowhere."""
+    sender = run.settings.file.sender
+    theirs = [(person, kind) for person, kind in wanted if person is not None]
+    found: dict[tuple[int | None, str], str] = {
+        (person, kind): address
+        for (person, kind), address in addressees.still(session, run.keys, theirs, now=now).items()
+    }
+    ours = [(None, kind) for person, kind in wanted if person is None and kind in TO_THE_EDITORS]
+    return found | dict.fromkeys(ours, sender.reply_to or sender.address)
 
 
 def _moves(run: _Run, going: Sequence[_Owed], handed: Handed) -> list[tuple[str, Move]]:
@@ -245,18 +270,19 @@ def _moves(run: _Run, going: Sequence[_Owed], handed: Handed) -> list[tuple[str,
 
 
 def _message(run: _Run, owed: _Owed, address: str) -> Outgoing:
-    subscriber = owed.kind in TO_SUBSCRIBERS
+    subscriber = owed.person if owed.kind in TO_SUBSCRIBERS else None
     domain = run.settings.file.sender.bounce_domain
     filled = Filled(
-        to=address,
+        to=owed.facts.get("to", address),
         message_id=owed.message_id,
-        leave=tokens.make(run.keys, owed.person, "leave") if subscriber else "",
-        preferences=tokens.make(run.keys, owed.person, "preferences") if subscriber else "",
+        leave=tokens.make(run.keys, subscriber, "leave") if subscriber else "",
+        preferences=tokens.make(run.keys, subscriber, "preferences") if subscriber else "",
     )
+    letter = run.stationery.letter(owed.kind, _facts(run, owed), date=owed.due_at)
     return Outgoing(
         delivery=owed.delivery,
         box="notice",
-        letter=run.stationery.letter(owed.kind, _facts(run, owed), date=owed.due_at),
+        letter=replace(letter, reply_to=owed.facts["reply"]) if owed.facts.get("reply") else letter,
         filled=filled,
         bounces_to=return_path.make(run.keys, owed.delivery, domain) if domain else "",
     )
@@ -266,14 +292,18 @@ def _facts(run: _Run, owed: _Owed) -> dict[str, str]:
     """Put what was sealed into words, the same at every try, so that the bytes are too."""
     said, facts = owed.facts, {}
     if "token" in said:
+        ends = datetime.fromisoformat(said["expires_at"])
         facts["confirm_url"] = f"{run.settings.base}/confirm/{said['token']}"
-        facts["until"] = long_date(datetime.fromisoformat(said["expires_at"]).astimezone(run.zone).date())
+        facts["url"] = f"{run.settings.base}/{_PAGES.get(owed.kind, 'confirm')}/{said['token']}"
+        facts["until"] = (
+            _moment(ends, run.zone) if owed.kind == "data" else long_date(ends.astimezone(run.zone).date())
+        )
+    if "message" in said:  # a stranger's words: no mark of ours may stand in them
+        facts["message"] = "\n".join(plain(line) for line in said["message"].splitlines())
     for name in ("asked_at", "confirmed_at"):
         if name in said:
             facts[name] = _moment(datetime.fromisoformat(said[name]), run.zone)
-    facts |= {
-        name: said[name] for name in ("wording", "where", "wording_version", "wording_hash") if name in said
-    }
+    facts |= {name: said[name] for name in _PLAIN if name in said}
     return facts | (_editions(run, owed.due_at) if owed.kind == "welcome" else {})
 
 

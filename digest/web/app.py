@@ -15,16 +15,14 @@ from digest.edition.rendering import frame_of
 from digest.install import Install
 from digest.settings import Settings
 from digest.templating import environment
-from digest.web import words
+from digest.web import reading, signing_up, words
 from digest.web.archive import archive
 from digest.web.desk import desk
 from digest.web.ground import Ground, Styles
 from digest.web.health import health
 from digest.web.outline import state_words
 from digest.web.safety import Pages, add_headers, log_answer, outside_because
-from digest.web.signing_up import reception_of
-from subscribers.journal import Journal
-from subscribers.pages import Reception, Site, readers
+from subscribers.pages import Site, readers
 from subscribers.signup_pages import signup
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
@@ -50,10 +48,8 @@ def create_app(install: Install, *, clock: Callable[[], datetime] = now_utc) -> 
     assert loader is not None, "environment() always sets one"
     styles = Styles.read(loader)
     app.extensions["digest"] = Ground(install, clock, styles)
-    app.extensions["readers"] = Reception(
-        site, install.database, install.keys, Journal(settings.left_log, install.keys), clock
-    )
-    app.extensions["signup"] = reception_of(install, clock)
+    app.extensions["readers"] = reading.reception_of(install, site, clock)
+    app.extensions["signup"] = signing_up.reception_of(install, clock)
     _set_up_templates(app, settings, site, styles)
     csrf = CSRFProtect(app)
     csrf.exempt(readers)  # no cookie, so nothing to forge with: see subscribers.pages

@@ -341,6 +341,19 @@ def upgrade() -> None:
         batch_op.create_index("ix_story_edition", ["edition_id", "section", "position"], unique=False)
 
     op.create_table(
+        "address_move",
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("person", sa.Integer(), nullable=False),
+        sa.Column("until", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.String(length=16), nullable=False),
+        sa.ForeignKeyConstraint(["person"], ["person.number"], name=op.f("fk_address_move_person")),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_address_move")),
+    )
+    with op.batch_alter_table("address_move", schema=None) as batch_op:
+        batch_op.create_index("ix_address_move_person", ["person"], unique=False)
+
+    op.create_table(
         "article_change",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("article_id", sa.Integer(), nullable=False),
@@ -528,6 +541,10 @@ def downgrade() -> None:
         batch_op.drop_index("ix_article_change_article")
 
     op.drop_table("article_change")
+    with op.batch_alter_table("address_move", schema=None) as batch_op:
+        batch_op.drop_index("ix_address_move_person")
+
+    op.drop_table("address_move")
     with op.batch_alter_table("story", schema=None) as batch_op:
         batch_op.drop_index("ix_story_edition")
 
