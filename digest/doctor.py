@@ -78,5 +78,7 @@ def _sending(install: Install) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", f"mail goes to files in {settings.outbox}; nobody is mailed")
     if not settings.file.sender.postal_address.strip():
         yield Diagnosis("error", "sender.postal_address is empty: no edition can be approved without it.")
-    if scheme != "outbox" and urlsplit(settings.base).scheme != "https":
-        yield Diagnosis("error", f"DIGEST_BASE_URL is {settings.base}: mail to the world needs https links.")
+    if urlsplit(settings.base).scheme != "https":
+        yield Diagnosis(
+            "error", f"DIGEST_BASE_URL is {settings.base}: one-click links must be https to be approved."
+        )

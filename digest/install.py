@@ -37,9 +37,19 @@ class Install:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Install]:
-    """Open an installation with its database at the newest schema, and close it at the end of the block."""
+    """Open an installation with its database at the newest schema, and close it at the end of the block.
+
+    Raises:
+        InstallError: its folder or its database file is out of reach.
+        sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+    """
     make_home(settings.home)
-    database = open_database(settings.database)
+    try:
+        database = open_database(settings.database)
+    except OSError as exc:
+        raise InstallError(
+            f"{settings.home}: the database can't be opened ({exc.strerror}). Look at DIGEST_HOME."
+        ) from exc
     try:
         migrate(database)
         yield Install(settings, database)

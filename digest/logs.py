@@ -9,7 +9,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 # Wider than RFC 5321's grammar on purpose: a word around an @ is taken out, whether it is an address or not.
-_ADDRESS = re.compile(r"[^\s<>\"'=:,;()\[\]]+@[^\s<>\"'=,;()\[\]]+")
+_ADDRESS = re.compile(r"(?:\"[^\"\s]*(?: [^\"\s]*){0,3}\"|[^\s<>\"=:,;()\[\]]+)(?:@|%40)[^\s<>\"'=,;()\[\]]+")
 REDACTED = "[address]"
 
 
@@ -52,3 +52,5 @@ def configure(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # A step that takes longer than a tick is no news: APScheduler would say so once a second.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)

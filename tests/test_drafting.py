@@ -1,4 +1,5 @@
 import random
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from digest.collect.bundled import BundledFetcher
 from digest.collect.items import DateBasis, Item, Kind, Reading
 from digest.collect.readership import import_readership
 from digest.db import Audit, Database, Edition, EditionState, Fragment, Source, Story
+from digest.deliver import sending
+from digest.deliver.transports.outbox import Outbox
 from digest.edition.approval import ApprovalError, approve, current_mark, verify, void
 from digest.edition.drafting import DraftError
 from digest.install import Install
@@ -257,3 +260,32 @@ def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Inst
         row.state = EditionState.SENDING
         with pytest.raises(ApprovalError, match="no approval to take back"):
             void(session, row, actor="eve", now=NOW)
+
+
+def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, tmp_path: Path) -> None:
+    settings = WEEKLY.model_copy(update={"home": tmp_path})
+    install = Install(settings, postgresql)
+    add(postgresql, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    edition = drafted(install)
+    approve_now(install, edition, NOW)
+    outcomes: list[str] = []
+
+    def send() -> None:
+        try:
+            sending.send(
+                postgresql, edition.name, Outbox(tmp_path / "out"), KEYS, settings, now_fn=lambda: NOW
+            )
+            outcomes.append("sent")
+        except sending.SendError as exc:
+            outcomes.append(str(exc))
+
+    sender = threading.Thread(target=send)
+    with postgresql.write() as session:
+        void(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
+        sender.start()
+        sender.join(timeout=0.5)
+        assert outcomes == [], "it waits for what is being decided"
+    sender.join()
+    assert outcomes == [f"{edition.name} is draft: only an approved edition is sent."]
+    with postgresql.read() as session:
+        assert session.get_one(Edition, edition.id).state == EditionState.DRAFT

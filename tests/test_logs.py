@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,22 @@ def test_no_address_gets_into_a_line(local: str, domain: str) -> None:
     assert address not in written
     assert f"@{domain}" not in written
     assert REDACTED in written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "o'brien@example.org",
+        '"ada smith"@example.org',
+        "ada%40example.org",
+        "mailto:ada+x@example.org?subject=y",
+        "<a@b>",
+    ],
+)
+def test_odd_but_legal_addresses_are_taken_out_whole(written: str) -> None:
+    said = redacted(f"550 {written}: no such user")
+    assert not [part for part in ("brien", "ada", "smith", "example.org", "a@b") if part in said]
+    assert "no such user" in said
 
 
 def test_what_is_no_address_stays() -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from sqlalchemy import select
 
 from digest import weekly
+from digest.cli.context import Desk, pass_desk
 from digest.collect import visits
 from digest.collect.bundled import BundledFetcher
 from digest.collect.fetch import Fetcher
@@ -68,11 +69,18 @@ Exit codes: 0 all was written, 1 something stopped it (it says what)."""
     default=Path("digest-demo"),
     show_default=True,
 )
-def demo(live: bool, folder: Path) -> None:
+@pass_desk
+def demo(desk: Desk, live: bool, folder: Path) -> None:
     """Run a whole week into .eml files: collect, draft, render, check, approve, hand over. Nobody is mailed."""
     told = _Told(Console())
+    sample = _sample_settings()
+    settings = _live_settings(desk, sample) if live else sample
+    settings = settings.model_copy(
+        update={"home": folder, "base_url": BASE, "mail_url": SecretStr("outbox:")}
+    )
     _make_room(folder)
-    settings = _settings(folder, live=live)
+    if settings.origin:  # a copy, so that the desk can be opened on what the demo made
+        (folder / "digest.toml").write_text(settings.origin.read_text("utf-8"), "utf-8")
     settings.key_file.write_text(Keys.fixed(SEED).to_json(), "utf-8")
     settings.key_file.chmod(0o600)
     now = datetime.now(UTC) if live else NOW
@@ -95,24 +103,22 @@ def _make_room(folder: Path) -> None:
     (folder / MARKER).write_text("made by 'digest demo'; the next demo clears this folder\n", "utf-8")
 
 
-def _settings(folder: Path, *, live: bool) -> Settings:
-    own = Path("digest.toml")
-    if live:
-        text = (
-            own.read_text("utf-8")
-            if own.exists()
-            else resources.files("digest").joinpath("shipped.toml").read_text("utf-8")
-        )
-    else:
-        text = _sample().joinpath("digest.toml").read_text("utf-8")
-        (folder / "readership.csv").write_text(
-            _sample().joinpath("readership.csv").read_text("utf-8"), "utf-8"
-        )
-    file = folder / "digest.toml"
-    file.write_text(text, "utf-8")
-    return load(file, {}).model_copy(
-        update={"home": folder, "base_url": BASE, "mail_url": SecretStr("outbox:")}
-    )
+def _sample_settings() -> Settings:
+    with resources.as_file(_sample().joinpath("digest.toml")) as file:
+        return load(file, {})
+
+
+def _live_settings(desk: Desk, sample: Settings) -> Settings:
+    """Take the operator's sources and choices; what only mail to the world needs comes from the sample."""
+    settings = desk.settings
+    if not settings.file.sources:
+        with resources.as_file(resources.files("digest").joinpath("shipped.toml")) as shipped:
+            settings = load(shipped, {})
+    sender = settings.file.sender
+    if not sender.postal_address.strip():
+        sender = sender.model_copy(update={"postal_address": sample.file.sender.postal_address})
+    file = settings.file.model_copy(update={"sender": sender})
+    return settings.model_copy(update={"file": file, "database_url": ""})
 
 
 def _run(install: Install, getter: Getter, told: _Told, now: datetime) -> None:
@@ -143,7 +149,9 @@ def _run(install: Install, getter: Getter, told: _Told, now: datetime) -> None:
     told.step(f"Web copy:  {copy}   (open it in a browser)")
     told.step("Desk, on http://127.0.0.1:8025/desk/ once this runs:")
     places = f"DIGEST_HOME={install.settings.home} DIGEST_BASE_URL={BASE}"
-    told.step(f"  {places} {sys.argv[0]} --settings {install.settings.origin} serve --no-timetable")
+    told.step(
+        f"  {places} {sys.argv[0]} --settings {install.settings.home / 'digest.toml'} serve --no-timetable"
+    )
 
 
 def _check(install: Install, name: str, told: _Told) -> None:

@@ -1,5 +1,6 @@
 """The commands that set an installation up, look after it and serve it: init, doctor, serve."""
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -25,12 +26,12 @@ Examples:
     "--file",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=Path(FILE_NAME),
-    show_default=True,
+    help=f"The settings file to write; by default what --settings or DIGEST_SETTINGS names, else {FILE_NAME}.",
 )
 @pass_desk
-def init(desk: Desk, target: Path) -> None:
+def init(desk: Desk, target: Path | None) -> None:
     """Write a settings file, the keys and an empty database. What is there already is left as it is."""
+    target = target or desk.file or Path(os.environ.get("DIGEST_SETTINGS") or FILE_NAME)
     if target.exists():
         click.echo(f"{target}: there already, left as it is")
     else:
@@ -54,6 +55,10 @@ def init(desk: Desk, target: Path) -> None:
         click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
     with desk.open(settings):
         click.echo(f"{settings.home}: the database is ready")
+    click.echo(
+        "Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail"
+    )
+    click.echo("an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.")
     click.echo("Next: 'digest collect', 'digest draft', 'digest serve'.")
 
 

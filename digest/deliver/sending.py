@@ -107,7 +107,7 @@ def send(
 
 def _begin(database: Database, name: str, keys: Keys, settings: Settings) -> Variants:
     with database.write() as session:
-        edition = session.scalar(select(Edition).where(Edition.name == name))
+        edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
         if edition is None:
             raise SendError(f"No edition is called {name}. See 'digest status'.")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:

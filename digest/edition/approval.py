@@ -80,6 +80,7 @@ def approve(
     Raises:
         ApprovalError: it is no draft, a newer one exists, or it has changed since `mark` was shown.
     """
+    session.refresh(edition, with_for_update=True)  # nobody else decides about it until this commits
     if edition.state != EditionState.DRAFT:
         raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
@@ -111,6 +112,7 @@ def void(session: Session, edition: Edition, *, actor: str, now: datetime) -> No
     Raises:
         ApprovalError: nothing is approved, or sending has begun.
     """
+    session.refresh(edition, with_for_update=True)  # sending may have begun since it was read
     if edition.state != EditionState.APPROVED:
         raise ApprovalError(f"{edition.name} is {edition.state}: there is no approval to take back.")
     edition.approval = None

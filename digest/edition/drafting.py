@@ -238,7 +238,8 @@ def _previous(session: Session, spanned: Window, release_at: datetime, editions:
 
 
 def _store(session: Session, plan: _Plan, choice: Choice, content: Content, now: datetime) -> Edition:
-    edition = session.scalar(select(Edition).where(Edition.slot == slot_of(plan.issue.release_at)))
+    here = select(Edition).where(Edition.slot == slot_of(plan.issue.release_at)).with_for_update()
+    edition = session.scalar(here)
     if edition is None:
         edition = Edition(slot=slot_of(plan.issue.release_at), name=plan.issue.name, number=plan.issue.number)
         session.add(edition)
