@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks import collecting, selecting, splicing
+from benchmarks import collecting, selecting, signing_up, splicing
 from digest.edition.content import Content
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.settings import Settings
@@ -41,3 +41,4 @@ if __name__ == "__main__":
     choosing()
     rendering()
     splicing.main()
+    signing_up.main()

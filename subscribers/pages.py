@@ -3,7 +3,7 @@
 The pages themselves stand in modules of their own; each adds its routes to the one blueprint, `readers`.
 """
 
-from flask import render_template
+from flask import current_app, render_template
 
 from subscribers import choosing_pages, contact_pages, data_pages, leaving_pages  # noqa: F401 - they add their routes
 from subscribers.addresses import mask
@@ -16,4 +16,5 @@ __all__ = ["Reception", "Site", "in_words", "mask", "read_choices", "readers"]
 @readers.get("/privacy")
 def privacy() -> str:
     """Say what is held, why, for how long, and who receives it."""
-    return render_template("web/privacy.html")
+    evidence_for = current_app.extensions["signup"].evidence_for
+    return render_template("web/privacy.html", evidence_days=evidence_for.days)

@@ -47,6 +47,16 @@ def test_a_wrong_address_is_refused_and_not_repeated(home: Path, words: list[str
     assert "zebra" not in result.output
 
 
+def test_only_an_admins_word_opens_the_form_again_to_who_was_barred(home: Path) -> None:
+    refused = _run("allow", "ada@example.org", "--reason", "a slip")
+    assert refused.exit_code == 1
+    assert "not suppressed" in refused.output
+    _run("suppress", "ada@example.org", "--reason", "asked")
+    allowed = _run("allow", "-", "--reason", "a slip", typed="ada@example.org\n")
+    assert (allowed.exit_code, allowed.output.startswith("Allowed:")) == (0, True)
+    assert _run("add", "ada@example.org", *EVIDENCE).exit_code == 1
+
+
 def test_nobody_of_that_address_is_said(home: Path) -> None:
     assert _run("withdraw", "ada@example.org", "--reason", "x").exit_code == 1
 

@@ -1,4 +1,4 @@
-"""`digest subscribers show`, `erase` and `suppress`: one person's rights, by an admin's hand."""
+"""`digest subscribers show`, `erase`, `suppress` and `allow`: one person's rights, by an admin's hand."""
 
 import json
 from collections.abc import Iterator
@@ -155,6 +155,33 @@ def suppress(desk: Desk, email: str, reason: str) -> None:
         subject = "an address" if number is None else f"person {number}"
         audit(session, desk, "address suppressed", subject, {"why": reason})
     click.echo("Suppressed.")
+
+
+@click.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers allow - --reason "wrote that the complaint was a slip"
+
+\b
+Exit codes:
+  0  they may sign up again
+  1  the address is not suppressed
+  2  wrong use"""
+)
+@click.argument("email")
+@click.option(
+    "--reason", required=True, callback=reason_in_words, help="Why, for the audit log. No names or addresses."
+)
+@pass_desk
+def allow(desk: Desk, email: str, reason: str) -> None:
+    """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
+    install = desk.install
+    address = read(email)
+    with install.database.write() as session:
+        if not suppression.allow(session, install.keys, address):
+            raise Refused("The address is not suppressed: nothing stands in the way of its owner.")
+        audit(session, desk, "sign-up allowed", "an address", {"why": reason})
+    click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")
 
 
 _GONE = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})

@@ -120,6 +120,12 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert mailed(world) == []
 
 
+def test_the_privacy_page_says_what_a_form_leaves_behind_and_for_how_long(world: Any) -> None:
+    page = world.client.get("/privacy").text
+    assert "kept encrypted for 90 days" in page
+    assert "deleted after 7 days" in page
+
+
 def test_the_form_may_stand_on_another_page_and_is_recorded_as_that(world: Any) -> None:
     foreign = {"Origin": "https://hls.today", "Referer": "https://hls.today/newsletter/"}
     answer = world.client.post("/subscribe", data={**FORM, "form": "embedded"}, headers=foreign)

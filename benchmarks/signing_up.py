@@ -1,0 +1,134 @@
+"""How long the answer to a sign-up takes, by who it is: `python -m benchmarks.signing_up`.
+
+A page that took longer for readers than for strangers would tell who reads. The rounds are interleaved, each in an
+order of its own, so that a noisy moment hits all alike. Whether two distributions differ is judged by the
+Kolmogorov-Smirnov distance: two samples of n of one distribution lie within 1.59 √(2/n) of each other but for one
+comparison in eighty, so that of the four comparisons one is missed by chance alone in one run of twenty.
+"""
+
+import argparse
+import logging
+import random
+import re
+import tempfile
+import time
+from bisect import bisect_right
+from datetime import UTC, datetime, timedelta
+from math import sqrt
+from pathlib import Path
+
+import structlog
+from sqlalchemy import delete
+
+from digest.db import migrate, open_database
+from digest.install import Install
+from digest.settings import File, Limits, Settings
+from digest.web.app import create_app
+from digest.weekly import answer_requests, send_notices
+from subscribers import people, suppression
+from subscribers.addresses import read_address
+from subscribers.journal import Journal
+from subscribers.leaving import leave
+from subscribers.signup_db import SignupRequest
+from subscribers.vault import Keys
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+STANDINGS = ("unknown", "pending", "confirmed", "withdrawn", "suppressed")
+MANY = 10**9
+ROUNDS = 400
+
+
+def form(address: str) -> dict[str, str]:
+    return {"email": address, "agree": "yes", "wording": "1"}
+
+
+def town(home: Path) -> Install:
+    """Make an installation with one address of each standing and limits that do not bind."""
+    limits = Limits(
+        signups_per_address=MANY,
+        signups_per_network=MANY,
+        signups_alarm=MANY,
+        signups_brake=MANY,
+        signups_waiting=MANY,
+    )
+    settings = Settings(file=File(limits=limits), home=home)
+    Keys.create(settings.key_file)
+    database = open_database(settings.database)
+    migrate(database)
+    install = Install(settings, database)
+    client = create_app(install, clock=lambda: NOW).test_client()
+    for standing in STANDINGS[1:]:
+        client.post("/subscribe", data=form(f"{standing}@county.example"))
+    answer_requests(install, clock=lambda: NOW)
+    send_notices(install, clock=lambda: NOW)
+    for mail in (settings.outbox / "notice").glob("*.eml"):
+        text = mail.read_bytes().replace(b"=\r\n", b"").decode()
+        link = re.search(r"/confirm/[\w-]{22}", text)
+        if link and "pending@" not in text:
+            client.post(link[0])
+    part(install)
+    return install
+
+
+def part(install: Install) -> None:
+    """Have one reader leave and one be suppressed."""
+    keys = install.keys
+    with install.database.write() as session:
+        number = people.number_of(session, keys, read_address("withdrawn@county.example"))
+        assert number is not None
+        leave(session, Journal(install.settings.left_log, keys), number, method="page", now=NOW)
+        address = read_address("suppressed@county.example")
+        suppression.suppress(session, keys, address, reason="bounced", actor="bench", now=NOW)
+
+
+def measure(install: Install, rounds: int) -> dict[str, list[float]]:
+    """Give the time of each answer in milliseconds, sorted, by standing."""
+    client = create_app(install, clock=lambda: NOW + timedelta(days=1)).test_client()
+    chance = random.Random(1)
+    took: dict[str, list[float]] = {standing: [] for standing in STANDINGS}
+    for turn in range(rounds + 20):
+        for standing in chance.sample(STANDINGS, len(STANDINGS)):
+            data = form(f"{standing}@county.example")
+            began = time.perf_counter()
+            answer = client.post("/subscribe", data=data)
+            spent = (time.perf_counter() - began) * 1000
+            assert answer.status_code == 200
+            if turn >= 20:  # the first rounds warm caches
+                took[standing].append(spent)
+        if turn % 50 == 49:
+            with install.database.write() as session:
+                session.execute(delete(SignupRequest))
+    return {standing: sorted(times) for standing, times in took.items()}
+
+
+def distance(one: list[float], other: list[float]) -> float:
+    """Give the Kolmogorov-Smirnov distance of two sorted samples."""
+    return max(
+        abs(bisect_right(one, t) / len(one) - bisect_right(other, t) / len(other)) for t in (*one, *other)
+    )
+
+
+def main(rounds: int = ROUNDS) -> bool:
+    """Print the distributions; give whether none can be told from that of an unknown address."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with tempfile.TemporaryDirectory() as folder:
+        install = town(Path(folder))
+        took = measure(install, rounds)
+        install.database.close()
+    bar = 1.59 * sqrt(2 / rounds)
+    print(f"answer to a sign-up, SQLite, {rounds} interleaved rounds, ms; distance to unknown, bar {bar:.3f}")
+    held = True
+    for standing, times in took.items():
+        quantiles = "  ".join(
+            f"p{q} {times[min(len(times) - 1, len(times) * q // 100)]:6.2f}" for q in (5, 50, 95, 99)
+        )
+        far = distance(times, took["unknown"])
+        held &= far <= bar
+        print(f"  {standing:11} {quantiles}   distance {far:.3f} {'held' if far <= bar else 'MISSED'}")
+    return held
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    main(parser.parse_args().rounds)
