@@ -7,6 +7,7 @@ Releasing needs no slot: an approved edition whose time has come is its own work
 resumable.
 """
 
+import json
 import os
 import secrets
 import signal
@@ -211,6 +212,13 @@ def answer(install: Install, clock: Callable[[], datetime]) -> None:
     _guarded("notices", lambda: str(weekly.send_notices(install, clock=clock)))
 
 
+def apply_events(install: Install, clock: Callable[[], datetime]) -> None:
+    """Apply what providers have posted, and say what came of it."""
+    outcome = _guarded("events", lambda: json.dumps(weekly.apply_events(install, clock=clock)))
+    if outcome != "{}":
+        log.info("events applied", outcome=outcome)
+
+
 class Clockwork:
     """The running timetable. It lives as long as the process that serves or schedules."""
 
@@ -230,6 +238,7 @@ class Clockwork:
         followed_since(install.database, clock())
         for job in timetable(install):
             self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]
+        self._every_tick("events", lambda: apply_events(install, clock))
         pace = Pace()
         self._every_tick("release", lambda: release(install, clock, pace))
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    text,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
@@ -254,6 +255,7 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
+        Index("ix_delivery_person", "person"),  # what went to one person: their tries, what they may see
         Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # sending: what is due next
     )
 
@@ -285,18 +287,64 @@ class Notice(Base):
 
 
 class Event(Base):
-    """What a provider or a bounce said about a delivery, normalised."""
+    """What a provider or a bounce said about a delivery, normalised; see `deliver.events`.
+
+    Either of two marks makes it the same event as one that is there: the provider's own id for it, hashed, and the
+    fingerprint of what it says. `unsettled_since` is set while its delivery was still being handed over.
+    """
 
     __tablename__ = "event"
-    __table_args__ = (UniqueConstraint("fingerprint", name="uq_event_counted_once"),)
+    __table_args__ = (
+        UniqueConstraint("fingerprint", name="uq_event_counted_once"),
+        UniqueConstraint("provider_mark", name="uq_event_one_row_a_provider_mark"),
+        Index("ix_event_delivery", "delivery"),  # all that was said of one message
+        Index(
+            "ix_event_unsettled",
+            "unsettled_since",
+            sqlite_where=text("unsettled_since IS NOT NULL"),
+            postgresql_where=text("unsettled_since IS NOT NULL"),
+        ),
+        Index(
+            "ix_event_strikes",  # every night: the bounces that may be strikes
+            "at",
+            sqlite_where=text("cause IN ('hard', 'soft')"),
+            postgresql_where=text("cause IN ('hard', 'soft')"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     delivery: Mapped[str | None] = mapped_column(String(26))
     kind: Mapped[str] = mapped_column(String(40))
+    cause: Mapped[str] = mapped_column(String(20), default="")  # why it failed: `deliver.causes`
     at: Mapped[Moment]
     received_at: Mapped[Moment]
     fingerprint: Mapped[str] = mapped_column(String(64))
-    detail: Mapped[Json]
+    provider_mark: Mapped[str | None] = mapped_column(String(64))
+    unsettled_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    detail: Mapped[Json]  # scrubbed of addresses
+
+
+class Inbound(Base):
+    """What a provider posted, as it came: compressed, encrypted, bound to the hash of its body. Kept for 30 days."""
+
+    __tablename__ = "inbound"
+    __table_args__ = (
+        UniqueConstraint("body_hash", name="uq_inbound_one_row_a_body"),
+        Index("ix_inbound_at", "at"),  # every night: what is old goes
+        Index(
+            "ix_inbound_unapplied",
+            "id",
+            sqlite_where=text("applied_at IS NULL"),
+            postgresql_where=text("applied_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    body_hash: Mapped[str] = mapped_column(String(64))
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))
+    applied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Slot(Base):

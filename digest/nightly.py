@@ -6,9 +6,12 @@ from datetime import datetime
 import structlog
 
 from digest.db import Audit
+from digest.deliver import strikes
+from digest.deliver.inbound import webhook
 from digest.install import Install
 from subscribers import disclosures, expiring, seals
 from subscribers.db import Seal
+from subscribers.journal import Journal
 
 log = structlog.get_logger("nightly")
 
@@ -76,4 +79,21 @@ def forget_unconfirmed(install: Install, now: datetime) -> str:
     return f"{expiring.tidy(install.database, now=now):,} unconfirmed sign-ups deleted"
 
 
-STEPS: tuple[Callable[[Install, datetime], str], ...] = (seal, age_disclosures, forget_unconfirmed)
+def judge_strikes(install: Install, now: datetime) -> str:
+    """Suppress addresses that failed too often in a row."""
+    journal = Journal(install.settings.left_log, install.keys)
+    return f"{strikes.judge(install.database, install.keys, journal, now=now):,} addresses that keep bouncing suppressed"
+
+
+def drop_payloads(install: Install, now: datetime) -> str:
+    """Delete what providers posted more than 30 days ago."""
+    return f"{webhook.drop_old(install.database, now=now):,} old payloads dropped"
+
+
+STEPS: tuple[Callable[[Install, datetime], str], ...] = (
+    seal,
+    age_disclosures,
+    forget_unconfirmed,
+    judge_strikes,
+    drop_payloads,
+)

@@ -7,12 +7,16 @@ import ipaddress
 import os
 import re
 import tomllib
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from digest.timetable import Rule, parse_rule
@@ -289,6 +293,7 @@ class Settings(_Table):
     base_url: str = "http://127.0.0.1:8025"
     sendgrid_api_key: SecretStr | None = None
     sendgrid_host: str = "https://api.sendgrid.com"
+    sendgrid_webhook_key: str = ""  # one public key, or two with a comma between; empty: no event is taken
     dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376)
     dkim_selector: str = ""  # one for each key in the file, with commas between
     dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
@@ -321,6 +326,31 @@ class Settings(_Table):
         if wrong := [s for s in self.dkim_selectors if not _SELECTOR.fullmatch(s)]:
             raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} is no selector such as digest-2026")
         return self
+
+    @model_validator(mode="after")
+    def _webhook(self) -> Self:
+        wrong = (
+            "DIGEST_SENDGRID_WEBHOOK_KEY: write the verification key of the signed Event Webhook as SendGrid shows it "
+            "(base64), or two with a comma between while the key changes"
+        )
+        try:
+            keys = [load_der_public_key(der) for der in self.sendgrid_webhook_keys]
+        except (ValueError, UnsupportedAlgorithm):
+            raise ValueError(wrong) from None
+        sound = all(isinstance(k, EllipticCurvePublicKey) and isinstance(k.curve, SECP256R1) for k in keys)
+        if not sound or len(keys) > 2:
+            raise ValueError(wrong)
+        return self
+
+    @property
+    def sendgrid_webhook_keys(self) -> tuple[bytes, ...]:
+        """The public keys that SendGrid's events are verified with, as DER; none where no event is taken.
+
+        Raises:
+            ValueError: it is no base64; settings that were loaded are checked.
+        """
+        texts = self.sendgrid_webhook_key.split(",") if self.sendgrid_webhook_key.strip() else []
+        return tuple(b64decode(text.strip(), validate=True) for text in texts)
 
     @property
     def dkim_selectors(self) -> tuple[str, ...]:
@@ -360,6 +390,7 @@ _FROM_ENVIRONMENT = {
     "DIGEST_BASE_URL": "base_url",
     "DIGEST_SENDGRID_API_KEY": "sendgrid_api_key",
     "DIGEST_SENDGRID_HOST": "sendgrid_host",
+    "DIGEST_SENDGRID_WEBHOOK_KEY": "sendgrid_webhook_key",
     "DIGEST_DKIM_DOMAIN": "dkim_domain",
     "DIGEST_DKIM_SELECTOR": "dkim_selector",
     "DIGEST_DKIM_KEY_FILE": "dkim_key_file",

@@ -21,6 +21,7 @@ from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
 from digest.deliver import notices, sending
 from digest.deliver.handing import Result
+from digest.deliver.inbound.applying import apply_all
 from digest.deliver.personalising import specimen
 from digest.deliver.planning import Books, books, purpose_of
 from digest.deliver.transports import open_transport
@@ -34,6 +35,7 @@ from digest.settings import Settings
 from subscribers import roll
 from subscribers.asking import Answer, Worker
 from subscribers.db import PersonState
+from subscribers.journal import Journal
 from subscribers.limits import Bounds
 
 
@@ -286,6 +288,17 @@ def answer_requests(install: Install, *, clock: Callable[[], datetime]) -> dict[
         queue=notices.queue(install.keys, install.settings, clock),
     )
     return worker.answer_all(clock)
+
+
+def apply_events(install: Install, *, clock: Callable[[], datetime]) -> Counter[str]:
+    """Apply what providers have posted of messages that left; count what came of it.
+
+    Raises:
+        OSError: the journal of departures could not be written; what is not applied yet waits.
+        KeyFileError: a payload was sealed with a key that is not in the key file; it waits.
+    """
+    journal = Journal(install.settings.left_log, install.keys)
+    return apply_all(install.database, install.keys, journal, clock=clock)
 
 
 SHUT = timedelta(minutes=5)  # between two tries to open a way out that the settings forbid, or that breaks

@@ -23,13 +23,33 @@ def _cipher(secret: bytes) -> AESGCM:
     return AESGCM(secret)
 
 
+def seal_bytes(keys: Keys, plain: bytes, *, bound_to: str) -> tuple[bytes, str]:
+    """Encrypt bytes as they are; give the ciphertext and the id of the key. It opens for `bound_to` only."""
+    key = keys.current("vault")
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + _cipher(key.secret).encrypt(nonce, plain, bound_to.encode()), key.id
+
+
+def open_bytes(keys: Keys, sealed: tuple[bytes, str], *, bound_to: str) -> bytes:
+    """Give the bytes that `seal_bytes` made `sealed` of.
+
+    Raises:
+        VaultError: the ciphertext was changed, or belongs to another row.
+        KeyFileError: the key is not in the key file.
+    """
+    ciphertext, key_id = sealed
+    cipher = _cipher(keys.by_id("vault", key_id).secret)
+    try:
+        return cipher.decrypt(ciphertext[:_NONCE], ciphertext[_NONCE:], bound_to.encode())
+    except (InvalidTag, ValueError):
+        kind = bound_to.partition(" ")[0]
+        raise VaultError(f"a sealed {kind} does not open with the vault key {key_id}") from None
+
+
 def seal_json(keys: Keys, value: dict[str, Any], *, bound_to: str) -> tuple[bytes, str]:
     """Encrypt a value of plain JSON; give the ciphertext and the id of the key. It opens for `bound_to` only."""
-    key = keys.current("vault")
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _STEP)
-    nonce = secrets.token_bytes(_NONCE)
-    return nonce + _cipher(key.secret).encrypt(nonce, text, bound_to.encode()), key.id
+    return seal_bytes(keys, text + b" " * (-len(text) % _STEP), bound_to=bound_to)
 
 
 def open_json(keys: Keys, sealed: tuple[bytes, str], *, bound_to: str) -> dict[str, Any]:
@@ -39,12 +59,5 @@ def open_json(keys: Keys, sealed: tuple[bytes, str], *, bound_to: str) -> dict[s
         VaultError: the ciphertext was changed, or belongs to another row.
         KeyFileError: the key is not in the key file.
     """
-    ciphertext, key_id = sealed
-    cipher = _cipher(keys.by_id("vault", key_id).secret)
-    try:
-        text = cipher.decrypt(ciphertext[:_NONCE], ciphertext[_NONCE:], bound_to.encode())
-    except (InvalidTag, ValueError):
-        kind = bound_to.partition(" ")[0]
-        raise VaultError(f"a sealed {kind} does not open with the vault key {key_id}") from None
-    value: dict[str, Any] = json.loads(text)
+    value: dict[str, Any] = json.loads(open_bytes(keys, sealed, bound_to=bound_to))
     return value

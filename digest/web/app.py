@@ -20,6 +20,7 @@ from digest.web.archive import archive
 from digest.web.desk import desk
 from digest.web.ground import Ground, Styles
 from digest.web.health import health
+from digest.web.hooks import hooks
 from digest.web.outline import state_words
 from digest.web.safety import Pages, add_headers, log_answer, outside_because
 from subscribers.pages import Site, readers
@@ -53,8 +54,9 @@ def create_app(install: Install, *, clock: Callable[[], datetime] = now_utc) -> 
     _set_up_templates(app, settings, site, styles)
     csrf = CSRFProtect(app)
     csrf.exempt(readers)  # no cookie, so nothing to forge with: see subscribers.pages
+    csrf.exempt(hooks)  # a signature guards it
     csrf.exempt(signup)  # as above: see subscribers.signup_pages
-    for blueprint in (archive, readers, signup, desk, health):
+    for blueprint in (archive, readers, signup, desk, health, hooks):
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _trouble)
     app.after_request(add_headers)

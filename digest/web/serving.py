@@ -11,7 +11,7 @@ from flask import Flask
 from waitress import wasyncore
 from waitress.server import create_server
 
-LARGEST_BODY = 1_000_000  # octets; the longest form that a page has is far smaller
+LARGEST_BODY = 2_000_000  # octets: a provider's post (digest.web.hooks); the pages take far less
 THREADS = 8
 
 

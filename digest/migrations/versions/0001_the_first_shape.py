@@ -80,13 +80,34 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("delivery", sa.String(length=26), nullable=True),
         sa.Column("kind", sa.String(length=40), nullable=False),
+        sa.Column("cause", sa.String(length=20), nullable=False),
         sa.Column("at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
         sa.Column("received_at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("provider_mark", sa.String(length=64), nullable=True),
+        sa.Column("unsettled_since", subscribers.db.UtcDateTime(timezone=True), nullable=True),
         sa.Column("detail", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
         sa.UniqueConstraint("fingerprint", name="uq_event_counted_once"),
+        sa.UniqueConstraint("provider_mark", name="uq_event_one_row_a_provider_mark"),
     )
+    with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.create_index("ix_event_delivery", ["delivery"], unique=False)
+        batch_op.create_index(
+            "ix_event_strikes",
+            ["at"],
+            unique=False,
+            sqlite_where=sa.text("cause IN ('hard', 'soft')"),
+            postgresql_where=sa.text("cause IN ('hard', 'soft')"),
+        )
+        batch_op.create_index(
+            "ix_event_unsettled",
+            ["unsettled_since"],
+            unique=False,
+            sqlite_where=sa.text("unsettled_since IS NOT NULL"),
+            postgresql_where=sa.text("unsettled_since IS NOT NULL"),
+        )
+
     op.create_table(
         "import_batch",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -103,6 +124,27 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("import_batch", schema=None) as batch_op:
         batch_op.create_index("ix_import_batch_file", ["file_hash"], unique=False)
+
+    op.create_table(
+        "inbound",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("body_hash", sa.String(length=64), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.String(length=16), nullable=False),
+        sa.Column("applied_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_inbound")),
+        sa.UniqueConstraint("body_hash", name="uq_inbound_one_row_a_body"),
+    )
+    with op.batch_alter_table("inbound", schema=None) as batch_op:
+        batch_op.create_index("ix_inbound_at", ["at"], unique=False)
+        batch_op.create_index(
+            "ix_inbound_unapplied",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("applied_at IS NULL"),
+            postgresql_where=sa.text("applied_at IS NULL"),
+        )
 
     op.create_table(
         "limit_count",
@@ -443,6 +485,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.create_index("ix_delivery_next", ["state", "purpose", "next_try_at"], unique=False)
+        batch_op.create_index("ix_delivery_person", ["person"], unique=False)
 
     op.create_table(
         "disclosure",
@@ -533,6 +576,7 @@ def downgrade() -> None:
 
     op.drop_table("disclosure")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.drop_index("ix_delivery_person")
         batch_op.drop_index("ix_delivery_next")
 
     op.drop_table("delivery")
@@ -576,10 +620,32 @@ def downgrade() -> None:
     op.drop_table("media")
     op.drop_table("list_export")
     op.drop_table("limit_count")
+    with op.batch_alter_table("inbound", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_inbound_unapplied",
+            sqlite_where=sa.text("applied_at IS NULL"),
+            postgresql_where=sa.text("applied_at IS NULL"),
+        )
+        batch_op.drop_index("ix_inbound_at")
+
+    op.drop_table("inbound")
     with op.batch_alter_table("import_batch", schema=None) as batch_op:
         batch_op.drop_index("ix_import_batch_file")
 
     op.drop_table("import_batch")
+    with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_event_unsettled",
+            sqlite_where=sa.text("unsettled_since IS NOT NULL"),
+            postgresql_where=sa.text("unsettled_since IS NOT NULL"),
+        )
+        batch_op.drop_index(
+            "ix_event_strikes",
+            sqlite_where=sa.text("cause IN ('hard', 'soft')"),
+            postgresql_where=sa.text("cause IN ('hard', 'soft')"),
+        )
+        batch_op.drop_index("ix_event_delivery")
+
     op.drop_table("event")
     op.drop_table("edition")
     op.drop_table("audit")

@@ -1,0 +1,68 @@
+"""Why a message did not arrive, out of reply codes alone: the table that decides whether an address is to blame.
+
+RFC 5321 (4.2), RFC 3463, RFC 7372, RFC 7505 and the registry of enhanced status codes. Free text is never read.
+"""
+
+import re
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """What a failure says about the address."""
+
+    NONE = ""  # nothing: the network, a pause, the provider's own affairs
+    NO_MAILBOX = "no mailbox"  # there is no such mailbox: never mailed again
+    HARD = "hard"  # probably gone: the second in a row counts
+    SOFT = "soft"  # full, or nobody says why: three in a row over more than 14 days count
+    POLICY = "policy"  # our standing, content or authentication: never the reader's fault
+    OURS = "ours"  # our message or our setting is wrong: never the reader's fault
+    COMPLAINED = "complained"  # the provider holds a complaint of this reader
+    LEFT = "left"  # the provider holds a wish to leave of this reader
+
+
+STRIKES = (Cause.HARD, Cause.SOFT)
+_NO_MAILBOX = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10"})
+_HARD = frozenset({"5.1.2", "5.4.4", "5.2.1"})
+_OURS = frozenset({"5.1.7", "5.1.8", "5.3.4", "5.4.6"})
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_LEADING = re.compile(r"\s*(?P<code>[245]\d\d)?[ -]?(?P<status>[245]\.\d{1,3}\.\d{1,3})?(?![\d.])")
+
+
+def codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
+    """Find the reply code (three digits, may be empty) and the enhanced codes that a failure was given.
+
+    Only what stands at the very beginning of a reply is a code. The class x.0.0 says nothing and is left out.
+    """
+    found = _LEADING.match(reply)
+    code = (found["code"] or "") if found else ""
+    named = {status.strip(), (found["status"] or "") if found else ""}
+    if not code and re.fullmatch(r"[245]\d\d", status.strip()):
+        code = status.strip()
+    return code, frozenset(s for s in named if _STATUS.fullmatch(s) and not s.endswith(".0.0"))
+
+
+def cause_of(code: str, statuses: frozenset[str]) -> Cause | None:
+    """Decide by codes; None where there is none to decide by. Where two codes disagree, the reader is not to blame."""
+    told = {_of_status(s) for s in statuses}
+    for cause in (Cause.POLICY, Cause.OURS, Cause.NONE, Cause.SOFT, Cause.HARD, Cause.NO_MAILBOX):
+        if cause in told:
+            return cause
+    if code in {"550", "551", "553"}:
+        return Cause.HARD
+    if code == "554":
+        return Cause.SOFT
+    return Cause.OURS if code in {"530", "535", "538"} else None
+
+
+def _of_status(status: str) -> Cause:
+    if status in _NO_MAILBOX:
+        return Cause.NO_MAILBOX
+    if status in _HARD:
+        return Cause.HARD
+    if status.endswith(".2.2") and status[0] in "45":
+        return Cause.SOFT
+    if status.startswith("5.7."):
+        return Cause.POLICY
+    if status in _OURS or status.startswith(("5.5.", "5.6.")):
+        return Cause.OURS
+    return Cause.SOFT if status.startswith(("5.1.", "5.2.")) else Cause.NONE

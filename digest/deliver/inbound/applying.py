@@ -1,0 +1,84 @@
+"""From stored payloads to events that are applied, in transactions of at most 500 events."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from digest.db import Database
+from digest.deliver import events
+from digest.deliver.events import MOST_A_TRANSACTION, Said
+from digest.deliver.inbound import sendgrid, webhook
+from subscribers.journal import Journal
+from subscribers.vault import Keys
+
+log = structlog.get_logger("inbound")
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Events that are read and not applied yet, and the payloads that they come from."""
+
+    said: list[Said] = field(default_factory=list)
+    payloads: list[int] = field(default_factory=list)
+
+
+def apply_all(
+    database: Database, keys: Keys, journal: Journal, *, clock: Callable[[], datetime]
+) -> Counter[str]:
+    """Apply every payload that waits; count what came of it (see `events.apply`).
+
+    A payload is marked in the transaction that applies the last of it: cut short, it is applied again, and events
+    that are there already change nothing.
+
+    Raises:
+        OSError: the journal could not be written.
+        KeyFileError: a payload was sealed with a key that is not in the key file.
+    """
+    _settle_left_over(database, clock)
+    counts: Counter[str] = Counter()
+    batch, after = _Batch(), 0
+    while (payload := webhook.next_unapplied(database, keys, after=after)) is not None:
+        after = payload.id
+        batch.said += _read(payload)
+        batch.payloads.append(payload.id)
+        if len(batch.said) >= MOST_A_TRANSACTION:
+            counts += _apply(database, batch, keys, journal, clock)
+            batch = _Batch()
+    if batch.payloads:
+        counts += _apply(database, batch, keys, journal, clock)
+    return counts
+
+
+def _read(payload: webhook.Payload) -> list[Said]:
+    said = sendgrid.read(payload.body, received_at=payload.at) if payload.body is not None else None
+    if said is None:
+        log.error("a payload cannot be read", inbound=payload.id)
+    return said or []
+
+
+def _apply(
+    database: Database, batch: _Batch, keys: Keys, journal: Journal, clock: Callable[[], datetime]
+) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    last = max(0, (len(batch.said) - 1) // MOST_A_TRANSACTION)
+    for part in range(last + 1):
+        said = batch.said[part * MOST_A_TRANSACTION : (part + 1) * MOST_A_TRANSACTION]
+        with database.write() as session:
+            counts += events.apply(session, said, keys=keys, journal=journal, now=clock())
+            if part == last:
+                webhook.mark_applied(session, batch.payloads, now=clock())
+    return counts
+
+
+def _settle_left_over(database: Database, clock: Callable[[], datetime]) -> None:
+    while True:
+        with database.read() as session:
+            ids = events.left_over(session)
+        if ids:
+            with database.write() as session:
+                events.settle_left_over(session, ids, now=clock())
+        if len(ids) < MOST_A_TRANSACTION:
+            return

@@ -1,0 +1,90 @@
+"""What a provider posted, kept as it came until it is applied, and for 30 days after it arrived."""
+
+import hashlib
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from digest.db import Database, Inbound
+from subscribers.sealed import open_bytes, seal_bytes
+from subscribers.vault import Keys, VaultError
+
+KEPT = timedelta(days=30)
+PAGE = 200  # payloads deleted in one transaction: secure_delete writes each of their pages over
+
+# Made once: a post is answered within a millisecond or two. Where the body is known, nothing is written.
+_PUT = {
+    dialect.__name__.rpartition(".")[2]: dialect.insert(Inbound)
+    .on_conflict_do_nothing()
+    .returning(Inbound.id)
+    for dialect in (postgresql, sqlite)
+}
+
+log = structlog.get_logger("inbound")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One posted body. `body` is None where it does not open."""
+
+    id: int
+    at: datetime
+    body: bytes | None
+
+
+def store(database: Database, keys: Keys, body: bytes, *, now: datetime) -> bool:
+    """Keep a body, durably when this returns. False: the same body is there already, and nothing was written."""
+    body_hash = hashlib.sha256(body).hexdigest()
+    ciphertext, key_id = seal_bytes(keys, zlib.compress(body, 1), bound_to=_bound(body_hash))
+    row = {"at": now, "body_hash": body_hash, "ciphertext": ciphertext, "key_id": key_id}
+    with database.write() as session:
+        connection = session.connection()
+        return connection.scalar(_PUT[connection.dialect.name], row) is not None
+
+
+def _bound(body_hash: str) -> str:
+    return f"inbound {body_hash}"
+
+
+def next_unapplied(database: Database, keys: Keys, *, after: int = 0) -> Payload | None:
+    """Give the oldest payload that waits to be applied, of those that came after the row `after`.
+
+    Raises:
+        KeyFileError: it was sealed with a key that is not in the key file; it waits until the key is back.
+    """
+    query = select(Inbound).where(Inbound.applied_at.is_(None), Inbound.id > after)
+    with database.read() as session:
+        row = session.scalars(query.order_by(Inbound.id).limit(1)).first()
+    if row is None:
+        return None
+    try:
+        sealed = row.ciphertext, row.key_id
+        plain = zlib.decompress(open_bytes(keys, sealed, bound_to=_bound(row.body_hash)))
+    except (VaultError, zlib.error):  # a damaged row must not hold up those behind it
+        log.error("a payload does not open", inbound=row.id)  # noqa: TRY400 - no trace needed
+        return Payload(row.id, row.at, None)
+    return Payload(row.id, row.at, plain)
+
+
+def mark_applied(session: Session, payloads: Collection[int], *, now: datetime) -> None:
+    """Note that everything that stands in these payloads has been applied."""
+    session.execute(update(Inbound).where(Inbound.id.in_(payloads)).values(applied_at=now))
+
+
+def drop_old(database: Database, *, now: datetime) -> int:
+    """Delete payloads that came more than 30 days ago, applied or not; give how many."""
+    dropped = 0
+    old = select(Inbound.id).where(Inbound.at < now - KEPT).order_by(Inbound.at).limit(PAGE)
+    while True:
+        with database.write() as session:
+            ids = session.scalars(old).all()
+            session.execute(delete(Inbound).where(Inbound.id.in_(ids)))
+        dropped += len(ids)
+        if len(ids) < PAGE:
+            return dropped
