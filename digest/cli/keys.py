@@ -90,9 +90,7 @@ def rotate(desk: Desk, kind: KeyKind, fresh: bool) -> None:
             Audit(at=at, actor=desk.actor, act="key rotated", subject=f"{kind} {done.key_id}", detail=detail)
         )
     _tell(done)
-    click.echo(
-        "The keys' new recovery copy. Keep it apart from the backups, in place of the old one:"
-    )
+    click.echo("The keys' new recovery copy. Keep it apart from the backups, in place of the old one:")
     click.echo(f"\n{Keys.load(path).to_json().strip()}\n")
     if done.stuck:
         raise SystemExit(EXIT_STUCK)
