@@ -29,15 +29,18 @@ from digest import logs, nightly, weekly
 from digest.db import Database, Slot
 from digest.deliver.sending import Report
 from digest.edition.drafting import DraftError
+from digest.edition.rendering import RenderingError
 from digest.install import Install, InstallError, opened
 from digest.settings import SettingsError, load
 from digest.timetable import Due, Rule, due, parse_rule
+from subscribers.vault import KeyFileError
 
 LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
 TICK = 1  # second between two looks at the timetable: three small reads
 NIGHTLY = parse_rule(
     "daily 03:30"
 )  # a quiet hour; where the clock leaves it out, the next minute that exists
+AGAIN = timedelta(minutes=5)  # between two tries of a slot whose step stumbled
 FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 FIRST_LOOK = "first look"  # the slot row that remembers since when the timetable is followed
 
@@ -109,6 +112,13 @@ def finish(database: Database, owed: Due, outcome: str, now: datetime) -> None:
         session.execute(done)
 
 
+def rest(database: Database, owed: Due, outcome: str, until: datetime) -> None:
+    """Leave a slot undone after trouble: whoever looks after `until` takes it up again."""
+    with database.write() as session:
+        undone = update(Slot).where(Slot.job == owed.job, Slot.at == owed.at)
+        session.execute(undone.values(lease_until=until, outcome=outcome))
+
+
 def followed_since(database: Database, now: datetime) -> datetime:
     """Give the moment since which the timetable is followed: nothing is owed for the time before."""
     query = select(Slot.at).where(Slot.job == FIRST_LOOK).order_by(Slot.at).limit(1)
@@ -132,16 +142,22 @@ def owed(install: Install, job: str, now: datetime) -> tuple[Due, ...]:
 
 
 def run_job(install: Install, job: str, owner: Owner, clock: Callable[[], datetime]) -> list[str]:
-    """Run what is owed of one job, slot by slot; what goes wrong is the slot's outcome, not the process's end."""
-    steps = {"collect": _collect, "draft": _draft, "nightly": nightly.run}
-    outcomes = []
-    for slot in owed(install, job, clock()):
-        if take(install.database, slot, owner, clock()):
-            outcome = _guarded(job, lambda: steps[job](install, clock()))
-            finish(install.database, slot, outcome, clock())
-            log.info("slot done", job=job, at=slot.at.isoformat(), outcome=outcome)
-            outcomes.append(outcome)
-    return outcomes
+    """Run what is owed of one job. A step that stumbles ends neither the process nor its slot: it is tried again."""
+    slots = owed(install, job, clock())
+    return [_run_slot(install, slot, clock) for slot in slots if take(install.database, slot, owner, clock())]
+
+
+def _run_slot(install: Install, slot: Due, clock: Callable[[], datetime]) -> str:
+    try:
+        outcome = STEPS[slot.job](install, clock())
+    except Exception as exc:  # a locked database, a full disk: the slot stays owed until its next one is due
+        outcome = f"failed: {type(exc).__name__}"
+        log.exception("job failed", job=slot.job, again_in=str(AGAIN))
+        rest(install.database, slot, outcome, clock() + AGAIN)
+        return outcome
+    finish(install.database, slot, outcome, clock())
+    log.info("slot done", job=slot.job, at=slot.at.isoformat(), outcome=outcome)
+    return outcome
 
 
 def _collect(install: Install, now: datetime) -> str:
@@ -153,9 +169,17 @@ def _collect(install: Install, now: datetime) -> str:
 def _draft(install: Install, now: datetime) -> str:
     try:
         drafted = weekly.draft(install, now=now, actor="scheduler")
-    except DraftError as exc:  # somebody approved it already: that is how it should be
+    except (DraftError, RenderingError) as exc:  # approved already, or something that only a person can mend
+        log.warning("nothing drafted", why=str(exc))
         return str(exc)
     return f"{drafted.name}: {drafted.held_because or f'drafted from {drafted.articles} articles'}"
+
+
+STEPS: dict[str, Callable[[Install, datetime], str]] = {
+    "collect": _collect,
+    "draft": _draft,
+    "nightly": nightly.run,
+}
 
 
 def _guarded(job: str, step: Callable[[], str]) -> str:
@@ -286,7 +310,7 @@ def main() -> None:
             log.info("following the timetable", **settings.file.schedule.model_dump())
             stopping.wait()
             clockwork.stop()
-    except (SettingsError, InstallError) as exc:
+    except (SettingsError, InstallError, KeyFileError) as exc:
         sys.exit(str(exc))
 
 

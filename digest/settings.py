@@ -56,6 +56,17 @@ _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
 _SELECTOR = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{text!r} is no http or https address")
+    return text
+
+
 RuleText = Annotated[str, AfterValidator(_rule)]
 
 
@@ -163,7 +174,7 @@ class Sponsor(_Table):
     name: str
     headline: str
     text: str
-    url: str
+    url: Annotated[str, AfterValidator(_web_address)]
 
 
 class SourceSettings(_Table):
@@ -174,7 +185,7 @@ class SourceSettings(_Table):
     `topics` maps the publisher's own category words to topics.
     """
 
-    url: str
+    url: Annotated[str, AfterValidator(_web_address)]
     name: str
     publisher: str
     section: Literal["news", "products", "events", "opportunities"] = "news"
@@ -183,12 +194,6 @@ class SourceSettings(_Table):
     own: bool = False
     images: Literal["own", "licensed", "none"] = "none"
     topics: dict[str, str] = {}
-
-    @model_validator(mode="after")
-    def _web(self) -> Self:
-        if urlsplit(self.url).scheme not in {"http", "https"}:
-            raise ValueError(f"{self.url!r} is no http or https address")
-        return self
 
 
 class Weights(_Table):
@@ -440,6 +445,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{file}: not readable as TOML: {exc}") from exc
+    except OSError as exc:
+        raise SettingsError(f"{file}: can't be read: {exc.strerror}") from exc
 
 
 def _problem(error: dict[str, Any]) -> str:

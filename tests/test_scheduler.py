@@ -93,6 +93,20 @@ def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: 
     assert outcomes[0].startswith("failed: ")
 
 
+def test_a_step_that_stumbled_is_tried_again_after_a_rest_until_it_succeeds(install: Install) -> None:
+    scheduler.followed_since(install.database, NOON - timedelta(days=8))
+    owner = Owner()
+    with install.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE story RENAME TO story_away")
+    assert scheduler.run_job(install, "draft", owner, lambda: NOON)[0].startswith("failed: ")
+    with install.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE story_away RENAME TO story")
+    soon, later = NOON + timedelta(minutes=1), NOON + scheduler.AGAIN + timedelta(seconds=1)
+    assert scheduler.run_job(install, "draft", owner, lambda: soon) == []
+    assert "2026-W47" in scheduler.run_job(install, "draft", owner, lambda: later)[0]
+    assert scheduler.run_job(install, "draft", owner, lambda: later + timedelta(hours=1)) == []
+
+
 def test_after_trouble_an_edition_rests_longer_and_longer_and_after_success_not_at_all() -> None:
     rests = [scheduler.next_look(NOON, troubles, None) - NOON for troubles in range(1, 9)]
     assert rests[0] == scheduler.FIRST_REST

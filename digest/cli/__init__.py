@@ -19,14 +19,16 @@ from digest.deliver.sending import SendError
 from digest.deliver.transports import TransportError
 from digest.edition.approval import ApprovalError
 from digest.edition.drafting import DraftError
+from digest.edition.rendering import RenderingError
 from digest.install import InstallError
+from digest.settings import SettingsError
 from digest.weekly import UnknownEdition
 from subscribers.vault import KeyFileError
 
 # What a person can mend: said in one line, with exit code 2. Anything else is a fault of ours and shows itself.
 TOLD = (
     *(ApprovalError, DraftError, InstallError, KeyFileError, LetterError),
-    *(SendError, TransportError, UnknownEdition),
+    *(RenderingError, SendError, SettingsError, TransportError, UnknownEdition),
 )
 
 
