@@ -1,0 +1,370 @@
+"""Any interleaving of what happens to people keeps the laws of consent."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from digest.db import migrate, open_database
+from subscribers import chains, expiring, people, replay, requests, roll, seals, signup, suppression
+from subscribers.addresses import read_address
+from subscribers.asking import Worker
+from subscribers.choices import Choices, change_choices
+from subscribers.confirming import Stage, confirm
+from subscribers.db import ConsentEvent, ConsentKind, PersonState
+from subscribers.erasing import erase
+from subscribers.journal import Journal
+from subscribers.leaving import leave, note_undone, undo
+from subscribers.limits import Bounds
+from subscribers.notes import Note
+from subscribers.requests import Asked
+from subscribers.restoring import merge_journal
+from subscribers.signup import Evidence, SignupRefusedError
+from subscribers.traces import Machine
+from subscribers.transfer.deciding import Options
+from subscribers.transfer.importing import bring_in
+from subscribers.transfer.reading import survey
+from subscribers.transfer.stepping import Desk
+from subscribers.vault import Keys
+from subscribers.wordings import Wording
+
+KEYS = Keys.fixed(b"laws of consent")
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NAMES = ("ada", "bo", "cy")
+WHO = st.sampled_from(NAMES)
+BOUNDS = Bounds()
+MACHINE = Machine("192.0.2.7", "a browser")
+YEAR = timedelta(days=365)
+
+
+def _address(name: str) -> str:
+    return f"{name}@{name}.example.org"
+
+
+@dataclass
+class Story:
+    """What happened to one address, told without any of our tables."""
+
+    consent: bool = False  # somebody consented, or vouched, and they have not departed since
+    departed: bool = (
+        False  # left, complained, bounced or erased, with no own word since: no list brings them back
+    )
+    gravely: bool = False  # complained or erased, with no own word since
+    by_hand: datetime | None = None  # when they left by their own hand: it can be taken back
+
+    def depart(self, *, gravely: bool = False, by_hand: datetime | None = None) -> None:
+        self.consent, self.departed, self.by_hand = False, True, by_hand
+        self.gravely = self.gravely or gravely
+
+    def own_word(self) -> None:
+        self.consent, self.departed, self.gravely, self.by_hand = True, False, False, None
+
+
+@dataclass
+class Copy:
+    """A backup: the file, who had consented when it was made, and who departed in a way the journal knows since."""
+
+    file: Path
+    consent: set[str]
+    gone_since: set[str] = field(default_factory=set)
+
+
+class Life(RuleBasedStateMachine):
+    """People live through everything that the product lets happen to them."""
+
+    template: Path
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="laws-"))
+        self.file = self.folder / "digest.db"
+        shutil.copy(_template(), self.file)
+        self.database = open_database(f"sqlite:///{self.file}")
+        self.journal = Journal(self.folder / "left.log", KEYS)
+        self.now = START
+        self.stories = {name: Story() for name in NAMES}
+        self.links: list[tuple[str, str]] = []  # mailed confirmation tokens with the address they went to
+        self.copy: Copy | None = None
+        self.lists = 0
+        self.worker = Worker(self.database, KEYS, BOUNDS, YEAR, self._queue)
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.database.close()
+            shutil.rmtree(self.folder)
+
+    def _queue(self, session: Session, note: Note) -> None:
+        if note.kind in {"confirm", "remind"}:
+            names = [
+                n for n in NAMES if people.number_of(session, KEYS, read_address(_address(n))) == note.person
+            ]
+            self.links.append((note.facts["token"], names[0]))
+
+    def _number(self, session: Session, name: str) -> int | None:
+        return people.number_of(session, KEYS, read_address(_address(name)))
+
+    def _gone(self, name: str, *, gravely: bool = False, by_hand: bool = False) -> None:
+        self.stories[name].depart(gravely=gravely, by_hand=self.now if by_hand else None)
+        if self.copy:
+            self.copy.gone_since.add(name)
+
+    @rule(name=WHO, kind=st.sampled_from([ConsentKind.CONFIRMED, ConsentKind.ATTESTED]))
+    def an_admin_adds(self, name: str, kind: Any) -> None:
+        evidence = Evidence("Yes.", "1", "en", "hls.today", "list", "eve", self.now, kind=kind)
+        try:
+            with self.database.write() as session:
+                signup.add(session, KEYS, _address(name), evidence=evidence, now=self.now)
+        except SignupRefusedError:
+            assert self.stories[name].departed or self.copy, "refused though nothing speaks against it"
+            return
+        assert not self.stories[name].gravely, "an admin's word brought somebody back"
+        self.stories[name].consent = True
+
+    @rule(name=WHO)
+    def somebody_types_the_address_into_the_form(self, name: str) -> None:
+        wording = Wording("1", "en", "Yes, send me the digest.")
+        asked = Asked(
+            "subscribe", read_address(_address(name)), self.now, "/subscribe", "hls.today", wording, MACHINE
+        )
+        form = requests.ready(KEYS, asked)
+        with self.database.write() as session:
+            requests.append(session, form, BOUNDS)
+        self.worker.answer_all(lambda: self.now)
+
+    @precondition(lambda self: bool(getattr(self, "links", None)))
+    @rule(data=st.data())
+    def a_confirmation_link_is_used(self, data: st.DataObject) -> None:
+        self._confirm(*data.draw(st.sampled_from(self.links)))
+
+    def _confirm(self, token: str, name: str) -> None:
+        with self.database.write() as session:
+            link = confirm(
+                session, KEYS, token, machine=MACHINE, evidence_for=YEAR, queue=self._queue, now=self.now
+            )
+        if link.stage is Stage.CONFIRMED and link.new:
+            self.stories[name].own_word()
+            if self.copy:
+                self.copy.gone_since.discard(
+                    name
+                )  # of a restored copy that lost this word nothing is promised
+                self.copy.consent.discard(name)
+
+    @rule(name=WHO, method=st.sampled_from(["one-click", "page", "admin: by phone"]))
+    def somebody_leaves(self, name: str, method: str) -> None:
+        with self.database.write() as session:
+            number = self._number(session, name)
+            left = number and leave(session, self.journal, number, method=method, now=self.now).new
+        if left:
+            self._gone(name, by_hand=not method.startswith("admin"))
+
+    @rule(name=WHO)
+    def somebody_takes_it_back(self, name: str) -> None:
+        story = self.stories[name]
+        with self.database.write() as session:
+            number = self._number(session, name)
+            undone = undo(session, KEYS, number, now=self.now) if number else None
+        if undone and undone.new:
+            note_undone(self.journal, undone, at=self.now)
+            assert not story.gravely, "undone after a complaint or an erasure"
+            assert story.by_hand is None or self.now < story.by_hand + timedelta(days=7)
+            story.own_word()
+            if self.copy:
+                self.copy.gone_since.discard(name)
+
+    @rule(name=WHO, reason=st.sampled_from(["bounced", "complained", "by an admin"]))
+    def an_address_is_suppressed(self, name: str, reason: Any) -> None:
+        address = read_address(_address(name))
+        with self.database.write() as session:
+            suppression.suppress(
+                session, KEYS, address, reason=reason, actor="hook", now=self.now, journal=self.journal
+            )
+        self.stories[name].depart(gravely=reason == "complained")
+        if self.copy and reason == "complained":  # bounces are no departures: after a restore they come anew
+            self.copy.gone_since.add(name)
+
+    @rule(name=WHO)
+    def somebody_is_erased(self, name: str) -> None:
+        with self.database.write() as session:
+            number = self._number(session, name)
+            erased = number and erase(session, KEYS, self.journal, number, method="page", now=self.now).new
+        if erased:
+            self._gone(name, gravely=True)
+
+    @rule(name=WHO, omit=st.sampled_from(["events", "products"]))
+    def somebody_chooses(self, name: str, omit: str) -> None:
+        with self.database.write() as session:
+            number = self._number(session, name)
+            if number and roll.may_mail(session, number):
+                change_choices(session, number, Choices(omit=frozenset({omit})), self.now)
+
+    @rule(names=st.lists(WHO, min_size=1, max_size=4), evidence=st.booleans(), attest=st.booleans())
+    def a_list_comes_in(self, names: list[str], evidence: bool, attest: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        self.lists += 1
+        path = self.folder / f"list{self.lists}.csv"
+        day = "2020-01-01 10:00:00" if evidence else ""
+        rows = [f"{_address(n)},{day},{day},198.51.100.{self.lists % 250}" for n in names]
+        path.write_text("\n".join(["Email Address,OPTIN_TIME,CONFIRM_TIME,CONFIRM_IP", *rows]) + "\n")
+        bring_in(
+            Desk(self.database, KEYS, self.journal, "eve"),
+            survey(path),
+            Options(attest="they asked at the expo" if attest else None),
+            now=self.now,
+            reject=lambda *_: None,
+        )
+        if evidence or attest:
+            for name in names:
+                self.stories[name].consent |= not self.stories[name].departed
+
+    @rule(hours=st.sampled_from([0.001, 1, 30, 24 * 8]))
+    def time_passes(self, hours: float) -> None:
+        self.now += timedelta(hours=hours)
+        expiring.tidy(self.database, now=self.now)
+
+    @rule()
+    def a_backup_is_made(self) -> None:
+        file = self.folder / "copy.db"
+        file.unlink(missing_ok=True)
+        with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("VACUUM INTO ?", (str(file),))
+            connection.exec_driver_sql("BEGIN")
+        self.copy = Copy(file, {name for name, story in self.stories.items() if story.consent})
+
+    @precondition(lambda self: bool(getattr(self, "copy", None)))
+    @rule()
+    def the_backup_is_restored(self) -> None:
+        assert self.copy is not None
+        self.database.close()
+        for file in self.folder.glob("digest.db*"):
+            file.unlink()
+        shutil.copy(self.copy.file, self.file)
+        self.now += timedelta(seconds=1)
+        with self.database.write() as session:
+            merge_journal(session, self.journal, KEYS, now=self.now)
+        with self.database.write() as session:
+            again = merge_journal(session, self.journal, KEYS, now=self.now)
+        assert (again.left, again.complained, again.erased, again.barred) == (0, 0, 0, 0)
+        with self.database.read() as session:
+            for name, story in self.stories.items():
+                number = self._number(session, name)
+                mailed = bool(number) and roll.may_mail(session, number or 0)
+                kept = name in self.copy.consent and name not in self.copy.gone_since
+                assert not (mailed and name in self.copy.gone_since), "a restored copy brought somebody back"
+                story.consent = mailed and (kept or story.consent)
+                story.departed = story.departed and not mailed
+                story.by_hand = None
+
+    @rule(name=WHO)
+    def somebody_signs_up(self, name: str) -> None:
+        self.somebody_types_the_address_into_the_form(name)
+        mine = [token for token, whose in self.links if whose == name]
+        if mine:
+            self._confirm(mine[-1], name)
+
+    @rule(name=WHO, how=st.sampled_from(["left", "complained", "erased"]), known=st.booleans())
+    def somebody_departs_after_the_backup_and_it_is_restored(self, name: str, how: str, known: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        """What chance rarely puts in this order; `known`: the person is in the copy already, else they came since."""
+        if not known:
+            self.a_backup_is_made()
+        self.somebody_signs_up(name)
+        if known:
+            self.a_backup_is_made()
+        if how == "left":
+            self.somebody_leaves(name, "one-click")
+        elif how == "complained":
+            self.an_address_is_suppressed(name, "complained")
+        else:
+            self.somebody_is_erased(name)
+        self.the_backup_is_restored()
+        self.a_list_comes_in([name], evidence=True, attest=False)
+
+    @rule(data=st.data())
+    def a_flipped_byte_is_found(self, data: st.DataObject) -> None:
+        with self.database.write() as session:
+            links = list(
+                session.execute(text("SELECT id, kind, at, body, previous, hash FROM consent_event"))
+            )
+            if not links:
+                return
+            link = data.draw(st.sampled_from(links))
+            column = data.draw(st.sampled_from(["kind", "at", "body", "previous", "hash"]))
+            value = str(getattr(link, column)).encode()
+            if not value:
+                return
+            place = data.draw(st.integers(0, len(value) - 1))
+            flip = data.draw(st.integers(1, 127))
+            changed = bytes(b ^ (flip if i == place else 0) for i, b in enumerate(value))
+            with session.begin_nested() as step:
+                session.execute(
+                    text(f"UPDATE consent_event SET {column} = CAST(:v AS TEXT) WHERE id = :id"),
+                    {"v": changed, "id": link.id},
+                )
+                assert chains.verify(session).broken is not None
+                step.rollback()
+
+    @rule()
+    def the_night_seals(self) -> None:
+        with self.database.write() as session:
+            through = seals.horizon(session)
+        with self.database.read() as session:
+            proof = seals.prove(session, through=through)
+        assert proof.sound, proof
+        assert proof.survey is not None
+        with self.database.write() as session:
+            seals.append(session, proof.survey, self.now)
+
+    @invariant()
+    def only_who_consented_and_did_not_depart_is_mailed(self) -> None:
+        if not hasattr(self, "stories"):
+            return
+        with self.database.read() as session:
+            mailed = {reader.address(KEYS) for reader in roll.stream(session)}
+            counted = roll.count(session)
+        assert counted == len(mailed), "somebody stands on the roll twice"
+        for name, story in self.stories.items():
+            if _address(name) in mailed:
+                assert story.consent, f"{name} is mailed and did not consent, or departed since"
+                assert not story.gravely, f"{name} is back after a complaint or an erasure"
+
+    @invariant()
+    def the_ledger_gives_the_roll_and_verifies(self) -> None:
+        if not hasattr(self, "stories"):
+            return
+        with self.database.read() as session:
+            by_ledger = {n for n, state in replay.replay(session) if state is PersonState.SUBSCRIBED}
+            assert by_ledger == {reader.number for reader in roll.stream(session)}
+            assert list(replay.differences(session)) == []
+            found = chains.verify(session)
+            assert found.broken is None, found
+            assert found.links == session.scalar(select(func.count()).select_from(ConsentEvent))
+
+
+_templates: list[Path] = []
+
+
+def _template() -> Path:
+    """Give an empty database; migrating anew for each story would take most of the time."""
+    if not _templates:
+        file = Path(tempfile.mkdtemp(prefix="laws-template-")) / "digest.db"
+        database = open_database(f"sqlite:///{file}")
+        migrate(database)
+        database.close()
+        _templates.append(file)
+    return _templates[0]
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(
+    max_examples=30,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
