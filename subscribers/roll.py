@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, bindparam, func, inspect, or_, select
 from sqlalchemy.orm import Session
 
 from subscribers.choices import Choices
@@ -68,9 +69,21 @@ def readers(session: Session, numbers: Collection[int]) -> dict[int, Reader]:
     return {row.number: _reader(row) for row in session.execute(query)}
 
 
+def columns() -> tuple[ColumnElement[Any], ...]:
+    """Give the columns to join where the reader belonging to a row is wanted with it; see `reader`."""
+    table = inspect(Person).local_table
+    return (*(table.c[c.key] for c in _COLUMNS), _may_mail().label("may_mail"))
+
+
+def reader(row: Any) -> Reader | None:
+    """Read the reader out of a row that was asked for with `columns`; None where they may not be mailed now."""
+    return _reader(row) if row.may_mail else None
+
+
 def still(session: Session, numbers: Collection[int]) -> frozenset[int]:
     """Give those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
-    return frozenset(session.scalars(select(Person.number).where(_may_mail(), Person.number.in_(numbers))))
+    rows = session.connection().execute(_still_query(), {"numbers": list(numbers)})
+    return frozenset(row.number for row in rows)
 
 
 def may_mail(session: Session, number: int) -> bool:
@@ -91,6 +104,11 @@ def standings(session: Session) -> dict[PersonState, int]:
     query = select(Person.state, func.count()).where(_counts()).group_by(Person.state)
     counted = {row[0]: row[1] for row in session.execute(query)}
     return {state: counted.get(state, 0) for state in PersonState}
+
+
+@cache  # building it takes longer than running it, and a send asks thousands of times
+def _still_query() -> Any:
+    return select(Person.number).where(_may_mail(), Person.number.in_(bindparam("numbers", expanding=True)))
 
 
 def _may_mail() -> ColumnElement[bool]:

@@ -3,12 +3,24 @@
 A claim is a conditional UPDATE inside the transaction that selected the rows: of two processes one gets a row.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Integer, bindparam, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Integer,
+    Update,
+    bindparam,
+    func,
+    inspect,
+    or_,
+    outerjoin,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from digest.db import Delivery, DeliveryState
@@ -16,10 +28,67 @@ from digest.deliver.moves import Move
 from digest.deliver.owner import Owner
 from digest.deliver.variants import Variants, nothing_left
 from subscribers import roll
-from subscribers.db import UtcDateTime
+from subscribers.db import Person, UtcDateTime
 from subscribers.roll import Reader
 
 MOST_A_TRANSACTION = 1000  # rows looked at in one claim
+
+
+_row = inspect(Delivery).local_table.c
+
+# Written once, for building a statement takes SQLAlchemy longer than SQLite takes to run it. Rows are changed by
+# their id, one by one: given a list of ids, SQLite would look for them among all that wait.
+_DUE = (
+    select(_row.id, _row.message_id, _row.tries, _row.due_at, *roll.columns())
+    .select_from(outerjoin(_row.id.table, Person, Person.number == _row.person))
+    .where(
+        _row.state == DeliveryState.WAITING,
+        _row.purpose == bindparam("for_purpose"),
+        _row.next_try_at <= bindparam("now"),
+    )
+    .order_by(_row.next_try_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True, of=_row.id.table)  # PostgreSQL; SQLite has one writer anyway
+)
+_WAITS = (_row.id == bindparam("of"), _row.state == DeliveryState.WAITING)
+_ASIDE = update(_row.id.table).where(*_WAITS).values(state=bindparam("to"))
+_LEASE = (
+    update(_row.id.table)
+    .where(*_WAITS)
+    .values(
+        state=DeliveryState.HANDING_OVER,
+        owner=bindparam("by"),
+        lease_until=bindparam("until"),
+        handed_at=bindparam("now"),
+        transport=bindparam("over"),
+    )
+)
+_RECORD = (
+    update(_row.id.table)
+    .where(
+        _row.id == bindparam("of"),
+        _row.owner == bindparam("by"),
+        # Past its lease the row was set to uncertain; whoever handed it over knows better.
+        or_(_row.state == DeliveryState.HANDING_OVER, _row.state == DeliveryState.UNCERTAIN),
+    )
+    .values(
+        state=bindparam("to"),
+        reply=bindparam("said"),
+        tries=_row.tries + bindparam("tried", type_=Integer()),
+        next_try_at=func.coalesce(bindparam("again", type_=UtcDateTime()), _row.next_try_at),
+        owner=None,
+        lease_until=None,
+    )
+)
+_PUT_BACK = (
+    update(_row.id.table)
+    .where(
+        _row.id == bindparam("of"),
+        _row.owner == bindparam("by"),
+        _row.state == DeliveryState.HANDING_OVER,
+    )
+    .values(state=bindparam("to"), owner=None, lease_until=None, handed_at=None, transport="")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +130,24 @@ def claim(session: Session, lane: Lane, variants: Variants, *, now: datetime, li
 
 
 def _due(session: Session, purpose: str, now: datetime, limit: int) -> list[Any]:
-    query = (
-        select(Delivery.id, Delivery.person, Delivery.message_id, Delivery.tries, Delivery.due_at)
-        .where(
-            Delivery.state == DeliveryState.WAITING, Delivery.purpose == purpose, Delivery.next_try_at <= now
-        )
-        .order_by(Delivery.next_try_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer anyway
-    )
-    return list(session.execute(query))
+    asked = {"for_purpose": purpose, "now": now, "most": limit}
+    return list(session.connection().execute(_DUE, asked))
 
 
 def _sort(session: Session, lane: Lane, rows: list[Any], variants: Variants, now: datetime) -> list[Owed]:
     """Tell the rows that are still owed from those that are not, and write both down."""
     today = now.astimezone(variants.settings.file.publication.zone).date()
-    readers = roll.readers(session, [row.person for row in rows if row.person is not None])
-    by_state: dict[DeliveryState, list[str]] = {}
-    owed = []
+    owed, aside = [], []
     for row in rows:
-        reader = readers.get(row.person)
+        reader = roll.reader(row)
         state = _standing(reader, variants, today)
-        by_state.setdefault(state, []).append(row.id)
         if reader is not None and state is DeliveryState.HANDING_OVER:
             owed.append(Owed(row.id, row.message_id, row.tries, row.due_at, reader))
-    for state, ids in by_state.items():
-        leased = {
-            "owner": lane.owner,
-            "lease_until": now + lane.lease,
-            "handed_at": now,
-            "transport": lane.transport,
-        }
-        _set(session, ids, state, leased if state is DeliveryState.HANDING_OVER else {})
+        else:
+            aside.append({"of": row.id, "to": state})
+    leased = {"by": lane.owner, "until": now + lane.lease, "now": now, "over": lane.transport}
+    _move(session, _LEASE, [{"of": o.delivery, **leased} for o in owed])
+    _move(session, _ASIDE, aside)
     return owed
 
 
@@ -104,30 +159,11 @@ def _standing(reader: Reader | None, variants: Variants, today: date) -> Deliver
     return DeliveryState.HANDING_OVER
 
 
-def _set(session: Session, ids: list[str], state: DeliveryState, more: Mapping[str, Any]) -> None:
-    where = (Delivery.id.in_(ids), Delivery.state == DeliveryState.WAITING)
-    done = session.execute(update(Delivery).where(*where).values(state=state, **more))
-    changed = cast("CursorResult[Any]", done).rowcount
-    assert changed == len(ids), f"{changed} of {len(ids)} rows were waiting: another claimed them meanwhile"
-
-
-_RECORD = (
-    update(Delivery.__table__)  # type: ignore[arg-type]  # a declarative table is a Table
-    .where(
-        Delivery.id == bindparam("of"),
-        Delivery.owner == bindparam("by"),
-        # Past its lease the row was set to uncertain; whoever handed it over knows better.
-        or_(Delivery.state == DeliveryState.HANDING_OVER, Delivery.state == DeliveryState.UNCERTAIN),
-    )
-    .values(
-        state=bindparam("to"),
-        reply=bindparam("said"),
-        tries=Delivery.tries + bindparam("tried", type_=Integer()),
-        next_try_at=func.coalesce(bindparam("again", type_=UtcDateTime()), Delivery.next_try_at),
-        owner=None,
-        lease_until=None,
-    )
-)
+def _move(session: Session, statement: Update, rows: list[dict[str, Any]]) -> None:
+    """Move rows that wait, each by its id."""
+    if rows:
+        changed = session.connection().execute(statement, rows).rowcount
+        assert changed == len(rows), f"{changed} of {len(rows)} rows waited: another claimed them meanwhile"
 
 
 def record(session: Session, owner: str, moves: Iterable[tuple[str, Move]]) -> None:
@@ -149,15 +185,10 @@ def record(session: Session, owner: str, moves: Iterable[tuple[str, Move]]) -> N
 
 def put_back(session: Session, owner: str, deliveries: Iterable[str], *, withdrawn: bool) -> None:
     """Undo claims of messages that never left: the person went in that moment, or sending stopped."""
-    ids = list(deliveries)
-    if not ids:
-        return
     state = DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING
-    session.execute(
-        update(Delivery)
-        .where(Delivery.id.in_(ids), Delivery.owner == owner, Delivery.state == DeliveryState.HANDING_OVER)
-        .values(state=state, owner=None, lease_until=None, handed_at=None, transport="")
-    )
+    rows = [{"of": delivery, "by": owner, "to": state} for delivery in deliveries]
+    if rows:
+        session.connection().execute(_PUT_BACK, rows)
 
 
 def release_the_dead(session: Session, purpose: str, owner: Owner, *, now: datetime) -> int:

@@ -11,6 +11,8 @@ from digest.settings import Settings
 
 __all__ = ["TransportError", "leaves_home", "open_transport"]
 
+MOST_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
+
 
 class TransportError(Exception):
     """No transport can be opened; the message lists every setting that is wrong or missing."""
@@ -152,7 +154,7 @@ def _smtp(url: SplitResult, signer: Signer | None) -> Transport:
         authorities=Path(options["ca"]) if options["ca"] else None,
         messages=_count(options["messages"], 10_000, "messages"),
     )
-    connections = _count(options["connections"], 20, "connections")
+    connections = _count(options["connections"], MOST_CONNECTIONS, "connections")
     if connections == 1:
         return Smtp(server, signer)
     return Several([Smtp(server, signer) for _ in range(connections)])
