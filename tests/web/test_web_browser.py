@@ -1,7 +1,8 @@
 """The pages in a real browser: seen by axe, without scripts, on a phone, and by an editor's clicks."""
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,21 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from digest.db import Delivery, DeliveryState, Edition, EditionState, Health, Source, migrate, open_database
 from digest.web.previews import VIEWS
 from digest.web.serving import serve
+from subscribers import moving, mydata, onetime
+from subscribers.addresses import read_address
 from subscribers.db import Person, PersonState
+from subscribers.notes import Note
+from subscribers.signup_db import OneTime
 
 pytestmark = pytest.mark.chromium
 
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -103,7 +109,32 @@ def paths(world: Any) -> list[str]:
         f"/u/{world.token('leave')}",
     ]
     readers += [f"/preferences/{world.token('preferences')}", f"/u/{world.token('test leave')}"]
+    readers += [f"/u/{world.token('leave')}/pause", *mailed_links(world)]
     return [*readers, f"/u/{world.token('leave', 4711)}", *desk]
+
+
+def mailed_links(world: Any) -> list[str]:
+    """Give the pages behind the links that are mailed to an owner alone, open and run out."""
+    kept: list[str] = []
+
+    def queue(_session: Any, note: Note) -> None:
+        kept.extend([note.facts["token"]] if "token" in note.facts else [])
+
+    with world.database.write() as session:
+        session.execute(delete(OneTime))
+        mydata.ask(session, world.ada, queue, now=NOW)
+        address = read_address("new@elsewhere.example")
+        moving.ask(session, world.install.keys, world.ada, address, queue, now=NOW)
+        purposes: tuple[onetime.Purpose, ...] = ("my data", "change address")
+        kept += [onetime.issue(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes]
+    data, move, old_data, old_move = kept
+    return [
+        f"/my-data/{data}",
+        f"/my-data/{data}/erase",
+        f"/address/{move}",
+        f"/my-data/{old_data}",
+        f"/address/{old_move}",
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -123,6 +154,59 @@ def test_axe_finds_nothing_on_any_page(
             found[path] = result.generate_report()
     context.close()
     assert found == {}
+
+
+def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    """Give the path and the form of every button that a reader can press, each after those before it."""
+    leave, preferences = f"/u/{world.token('leave')}", f"/preferences/{world.token('preferences')}"
+    data, erase, move, _, _ = mailed_links(world)
+    yield preferences, {"section": "featured", "hour": "6", "zone": "UTC", "frequency": "monthly"}
+    yield preferences, {}
+    yield preferences, {"section": "featured", "hour": "6", "zone": "nowhere"}
+    yield f"{preferences}/my-data", {}
+    yield "/contact", {}
+    yield "/contact", {"message": "Hello", "email": "nobody"}
+    yield "/contact", {"message": "Hello"}
+    yield f"{leave}/pause", {}
+    yield f"{leave}/pause", {"length": "4w"}
+    yield f"{leave}/undo", {}
+    yield f"{data}/address", {"email": "nobody"}
+    yield f"{data}/address", {"email": "another@elsewhere.example"}
+    yield move, {}
+    yield leave, {}
+    yield f"{leave}/undo", {}
+    yield leave, {}
+    yield preferences, {"section": "featured"}
+    yield erase, {}
+    yield erase, {}
+    yield f"{leave}/undo", {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_what_a_button_is_answered_with(
+    browser: Browser, sqlite: Any, tmp_path: Path, build_world: Any, scheme: Any
+) -> None:
+    world = build_world(sqlite, tmp_path)
+    context = browser.new_context(viewport={"width": 320, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    found, wide, statuses = {}, [], []
+    for place, (path, form) in enumerate(answers(world)):
+        answer = world.client.post(path, data=form)
+        statuses.append(answer.status_code)
+        html = re.sub(r'<link rel="stylesheet" href="/style/([^"]+)">', sheet(world), answer.text)
+        page.set_content(html)
+        result = Axe().run(page, options=AXE)
+        if result.violations_count:
+            found[place, path] = result.generate_report()
+        wide += [path] if page.evaluate("document.documentElement.scrollWidth") > 320 else []
+    context.close()
+    assert (found, wide) == ({}, [])
+    assert set(statuses) == {200, 400, 410}
+
+
+def sheet(world: Any) -> Callable[[re.Match[str]], str]:
+    """Put a style sheet where a page links to it: an answer that is shown alone has no server behind it."""
+    return lambda link: f"<style>{world.client.get(f'/style/{link[1]}').text}</style>"
 
 
 def test_axe_finds_a_planted_fault(browser: Browser, served: tuple[Any, str]) -> None:
@@ -166,7 +250,7 @@ def test_no_page_asks_for_anything_elsewhere_or_breaks_its_own_policy(
     for path in [*paths(world), "/editions/2026-W46"]:
         if "noimages" not in path:  # there the pictures are to be refused
             page.goto(address + path)
-    missing = [text for text in said if "404" not in text]
+    missing = [text for text in said if "404" not in text and "410" not in text]
     assert [url for url in asked if not url.startswith(address)] == []
     assert missing == []
     assert any("/media/" in url for url in asked)
