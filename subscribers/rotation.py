@@ -3,7 +3,8 @@
 Whatever happens on the way, the installation works: old keys stay in the file, every row names its key, and people
 are looked for by all look-up keys. A run that was cut short is finished by the next.
 
-- vault: addresses are encrypted anew.
+- vault: addresses are encrypted anew, and the network addresses behind consents. What waits sealed for hours or
+  days (forms, notices, providers' words) keeps the key that it was sealed with until it goes.
 - lookup: people's hashes, and the tags of their domains, are computed anew from the vault.
 - token, return-path, session, suppression: nothing is rewritten. Older keys verify what was made with them.
 """
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Table, bindparam, func, select, update
+from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from subscribers import keyfile
 from subscribers.addresses import AddressError, read_address
 from subscribers.db import Base, Person, Suppression
+from subscribers.signup_db import ConsentTrace
 from subscribers.vault import (
     KINDS,
     KeyFileError,
@@ -60,9 +62,9 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A person whose row could not be brought over, and why; it keeps its old key."""
+    """A row that could not be brought over: which (`person 7`, `trace 12`), and why; it keeps its old key."""
 
-    person: int
+    row: str
     why: str
 
 
@@ -163,19 +165,44 @@ def add_key(path: Path, kind: KeyKind) -> Keys:
     return Keys.load(path)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where rows name a key: the number of a row, the key's column, and the value that the key made."""
+
+    what: str
+    table: Table
+    number: Column[Any]
+    key: Column[Any]
+    made: Column[Any]
+
+    def older(self, current: str) -> ColumnElement[bool]:
+        """Say which rows are to be moved. Without a ciphertext nothing can be computed anew: it keeps its key."""
+        return self.table.c.ciphertext.is_not(None) & self.made.is_not(None) & (self.key != current)
+
+
+def _table(of: type[Base]) -> Table:
+    table = of.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+_PERSON, _TRACE = _table(Person), _table(ConsentTrace)
+_PLACES: dict[KeyKind, tuple[_Place, ...]] = {
+    "vault": (
+        _Place("person", _PERSON, _PERSON.c.number, _PERSON.c.key_id, _PERSON.c.ciphertext),
+        _Place("trace", _TRACE, _TRACE.c.event, _TRACE.c.key_id, _TRACE.c.ciphertext),
+    ),
+    "lookup": (_Place("person", _PERSON, _PERSON.c.number, _PERSON.c.lookup_key, _PERSON.c.lookup),),
+}
+
+
 def _left(session: Session, keys: Keys, kind: KeyKind) -> int:
     """Count the rows that an older key made and that can be brought over."""
-    if kind not in REWRITTEN:
-        return 0
-    return session.scalar(select(func.count()).select_from(Person).where(_older(keys, kind))) or 0
-
-
-def _older(keys: Keys, kind: KeyKind) -> ColumnElement[bool]:
-    """Say which rows are to be moved. Without a sealed address a hash cannot be computed anew: it keeps its key."""
     current = keys.current(kind).id
-    if kind == "vault":
-        return Person.ciphertext.is_not(None) & (Person.key_id != current)
-    return Person.ciphertext.is_not(None) & Person.lookup.is_not(None) & (Person.lookup_key != current)
+    counts = [
+        select(func.count()).select_from(p.table).where(p.older(current)) for p in _PLACES.get(kind, ())
+    ]
+    return sum(session.scalar(count) or 0 for count in counts)
 
 
 def _bring_over(
@@ -185,74 +212,81 @@ def _bring_over(
         total = _left(session, keys, kind)
     moved = 0
     while True:  # passes, until one finds nothing more that it can move: a process may have written meanwhile
-        before, stuck, after = moved, [], 0
-        while rows := _page(books, keys, kind, after):
-            changes, damaged = _changes(keys, kind, rows)
-            done, twins = _write(books, kind, changes)
-            moved += done
-            stuck += [*damaged, *twins]
-            after = rows[-1].number
-            if progress:
-                progress(moved, max(total, moved))
+        before, stuck = moved, []
+        for place in _PLACES[kind]:
+            for done, faults in _pass(books, keys, kind, place):
+                moved += done
+                stuck += faults
+                if progress:
+                    progress(moved, max(total, moved))
         if moved == before:
             return moved, tuple(stuck)
 
 
-def _page(books: Books, keys: Keys, kind: KeyKind, after: int) -> Sequence[Any]:
-    columns = (Person.number, Person.ciphertext, Person.key_id, Person.lookup)
-    query = select(*columns).where(_older(keys, kind), Person.number > after)
+def _pass(books: Books, keys: Keys, kind: KeyKind, place: _Place) -> Iterator[tuple[int, list[Stuck]]]:
+    """Go once over the rows of a place; give after each page how many were moved, and which could not be."""
+    after = 0
+    while rows := _page(books, place, keys.current(kind).id, after):
+        changes, damaged = _changes(keys, kind, place, rows)
+        done, twins = _write(books, kind, place, changes)
+        yield done, [*damaged, *twins]
+        after = rows[-1].number
+
+
+def _page(books: Books, place: _Place, current: str, after: int) -> Sequence[Any]:
+    columns = (place.number.label("number"), place.made.label("made"), *_sealed(place))
+    query = select(*columns).where(place.older(current), place.number > after)
     with books.read() as session:
-        return session.execute(query.order_by(Person.number).limit(PAGE)).all()
+        return session.execute(query.order_by(place.number).limit(PAGE)).all()
 
 
-def _changes(keys: Keys, kind: KeyKind, rows: Sequence[Any]) -> tuple[list[dict[str, Any]], list[Stuck]]:
+def _sealed(place: _Place) -> tuple[Column[Any], Column[Any]]:
+    return place.table.c.ciphertext, place.table.c.key_id
+
+
+def _changes(
+    keys: Keys, kind: KeyKind, place: _Place, rows: Sequence[Any]
+) -> tuple[list[dict[str, Any]], list[Stuck]]:
     """Compute the new values, outside of any transaction."""
     changes, damaged = [], []
     for row in rows:
         try:
-            changes.append(_change(keys, kind, row))
+            changes.append(_change(keys, kind, f"{place.what} {row.number}", row))
         except (VaultError, KeyFileError, AddressError) as exc:
-            damaged.append(Stuck(row.number, str(exc)))
+            damaged.append(Stuck(f"{place.what} {row.number}", str(exc)))
     return changes, damaged
 
 
-def _change(keys: Keys, kind: KeyKind, row: Any) -> dict[str, Any]:
+def _change(keys: Keys, kind: KeyKind, name: str, row: Any) -> dict[str, Any]:
     sealed = (row.ciphertext, row.key_id)
     if kind == "vault":
-        ciphertext, key_id = reseal(keys, sealed, b"person %d" % row.number)
-        return {"of": row.number, "was": row.ciphertext, "to": ciphertext, "by": key_id}
+        ciphertext, key_id = reseal(keys, sealed, name.encode())
+        return {"of": row.number, "was": row.made, "to": ciphertext, "by": key_id}
     address = read_address(open_(keys, sealed, row.number))
     said = {"to": lookup(keys, address), "by": keys.current("lookup").id, "tag": domain_tag(keys, address)}
-    return {"of": row.number, "was": row.lookup, **said}
+    return {"of": row.number, "was": row.made, **said}
 
 
-_PERSON = Person.__table__
-assert isinstance(_PERSON, Table)
-_RESEALED = (
-    update(_PERSON)
-    .where(_PERSON.c.number == bindparam("of"), _PERSON.c.ciphertext == bindparam("was"))
-    .values(ciphertext=bindparam("to"), key_id=bindparam("by"))
-)
-_REHASHED = (
-    update(_PERSON)
-    .where(_PERSON.c.number == bindparam("of"), _PERSON.c.lookup == bindparam("was"))
-    .values(lookup=bindparam("to"), lookup_key=bindparam("by"), domain_tag=bindparam("tag"))
-)
-
-
-def _write(books: Books, kind: KeyKind, changes: list[dict[str, Any]]) -> tuple[int, list[Stuck]]:
+def _write(
+    books: Books, kind: KeyKind, place: _Place, changes: list[dict[str, Any]]
+) -> tuple[int, list[Stuck]]:
     """Write a page; a row that is not what it was (erased, moved by another run) stays as it is."""
     with books.write() as session:
         twins = _twins(session, changes) if kind == "lookup" else {}
         wanted = [change for change in changes if change["of"] not in twins]
-        done = 0
-        if wanted:
-            statement = _RESEALED if kind == "vault" else _REHASHED
-            done = session.connection().execute(statement, wanted).rowcount
+        done = session.connection().execute(_update(kind, place), wanted).rowcount if wanted else 0
         return done, [
-            Stuck(number, f"person {other} has the same address: erase one of the two")
+            Stuck(f"person {number}", f"person {other} has the same address: erase one of the two")
             for number, other in twins.items()
         ]
+
+
+def _update(kind: KeyKind, place: _Place) -> Update:
+    values: dict[Column[Any], Any] = {place.made: bindparam("to"), place.key: bindparam("by")}
+    if kind == "lookup":
+        values[place.table.c.domain_tag] = bindparam("tag")
+    same = (place.number == bindparam("of")) & (place.made == bindparam("was"))
+    return update(place.table).where(same).values(values)
 
 
 def _twins(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:

@@ -14,13 +14,14 @@ from sqlalchemy import select, update
 
 from digest.cli import digest
 from digest.db import Audit, Database, migrate, open_database
-from subscribers import chains, keyfile, people, roll, rotation, signup, suppression, tokens
+from subscribers import chains, keyfile, people, roll, rotation, signup, suppression, tokens, traces
 from subscribers.addresses import read_address
-from subscribers.db import Person, PersonState, Suppression
+from subscribers.db import ConsentEvent, Person, PersonState, Suppression
 from subscribers.erasing import erase
 from subscribers.journal import Journal
 from subscribers.rotation import rotate
 from subscribers.signup import Evidence
+from subscribers.signup_db import ConsentTrace
 from subscribers.vault import KINDS, Key, KeyFileError, KeyKind, Keys, lookup, open_
 
 ROOT = Path(__file__).parent.parent
@@ -191,6 +192,21 @@ def test_a_rotation_that_is_cut_short_is_finished_before_a_new_key_is_made(
     assert (third.made, third.moved) == (True, 12)
 
 
+def test_the_network_address_behind_a_consent_is_encrypted_anew_too(database: Database, path: Path) -> None:
+    keys = Keys.load(path)
+    (ada,) = _add(database, keys, "ada")
+    machine = traces.Machine("192.0.2.7", "a browser")
+    with database.write() as session:
+        event = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).one()
+        traces.keep(session, keys, event, machine, salt=traces.new_salt(), until=NOW)
+    done = rotate(database, path, "vault")
+    assert (done.moved, done.stuck) == (2, ())
+    with database.read() as session:
+        row = session.scalars(select(ConsentTrace)).one()
+        assert row.key_id == done.key_id
+        assert traces.of_event(session, Keys.load(path), event.id) == machine
+
+
 def test_fresh_makes_a_key_though_rows_of_two_older_ones_are_left(sqlite: Database, path: Path) -> None:
     _add(sqlite, Keys.load(path), "ada")
     rotation.add_key(path, "vault")
@@ -224,7 +240,7 @@ def test_a_row_that_does_not_open_is_named_and_the_others_are_moved(sqlite: Data
     done = rotate(sqlite, path, "vault")
     assert done.moved == 1
     (stuck,) = done.stuck
-    assert stuck.person == ada
+    assert stuck.row == f"person {ada}"
     assert "does not open" in stuck.why
     assert [p.key_id and p.key_id[0] for p in _rows(sqlite)] == ["1", "2"]
 
@@ -236,7 +252,9 @@ def test_two_people_of_one_address_are_named_and_left(sqlite: Database, path: Pa
     stray = Keys([k for k in newer.all if k.kind != "lookup"] + [newer.current("lookup")])
     (twin,) = _add(sqlite, stray, "ada")  # by a process on another machine that knew only the new key
     done = rotate(sqlite, path, "lookup")
-    assert done.stuck == (rotation.Stuck(ada, f"person {twin} has the same address: erase one of the two"),)
+    assert done.stuck == (
+        rotation.Stuck(f"person {ada}", f"person {twin} has the same address: erase one of the two"),
+    )
 
 
 def test_the_255th_key_is_the_last(tmp_path: Path) -> None:

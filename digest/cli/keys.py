@@ -66,7 +66,7 @@ key file to them afterwards.
 \b
 Exit codes:
   0  done
-  1  done, but for some people, who are named and keep their old key
+  1  done, but for some rows, which are named and keep their old key
   2  wrong use, or the key file cannot be used"""
 )
 @click.argument("kind", type=click.Choice(get_args(KeyKind)))
@@ -105,4 +105,4 @@ def _tell(done: Rotated) -> None:
     if done.kind in rotation.REWRITTEN:
         click.echo(f"{done.moved:,} rows were brought over.")
     for stuck in done.stuck:
-        click.echo(f"Person {stuck.person} keeps the old key: {stuck.why}.", err=True)
+        click.echo(f"{stuck.row.capitalize()} keeps the old key: {stuck.why}.", err=True)
