@@ -1,19 +1,15 @@
 """SMTP against real servers on loopback: aiosmtpd where they behave, a scripted one where they do not."""
 
-import socketserver
 import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import AuthResult, LoginPassword
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,54 +18,24 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from digest.db import Delivery, DeliveryState, EditionState
-from digest.deliver.handing import Handed, Outgoing, Result
-from digest.deliver.letters import Filled, Letter
+from digest.deliver.handing import Result
 from digest.deliver.sending import Report, send
 from digest.deliver.transports import open_transport
 from digest.deliver.transports.smtp import Server, Smtp
-from tests.deliver.conftest import NAME, RELEASE, World
-
-LETTER = Letter(
-    subject="Hello",
-    sender_name="Desk",
-    sender_address="digest@news.example.org",
-    reply_to="",
-    date=RELEASE,
-    text="A line.\n.\n.dots\nFrom here.\n" + "word " * 4000,
-    html=None,
+from tests.deliver.conftest import NAME, World
+from tests.deliver.servers import (
+    ACCEPTED,
+    LATER,
+    REFUSED,
+    UNCERTAIN,
+    UNTOUCHED,
+    Box,
+    Scripted,
+    hand,
+    message,
+    results,
+    serving,
 )
-
-
-def _message(address: str = "ada@example.org") -> Outgoing:
-    return Outgoing("d" * 26, "edition", LETTER, Filled(to=address, message_id="<1@x.example.org>"))
-
-
-class Box:
-    """Takes every message and remembers it with its envelope."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str | None, list[str], bytes]] = []
-        self.peers: set[Any] = set()
-        self.secure: list[bool] = []
-
-    async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - its name
-        assert isinstance(envelope.original_content, bytes)
-        self.taken.append((envelope.mail_from, list(envelope.rcpt_tos), envelope.original_content))
-        self.peers.add(session.peer)
-        self.secure.append(session.ssl is not None)
-        return "250 2.0.0 taken"
-
-
-@contextmanager
-def _serving(box: Box, **options: Any) -> Iterator[int]:
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as free:
-        port = int(free.server_address[1])
-    controller = Controller(box, hostname="127.0.0.1", port=port, **options)
-    controller.start()
-    try:
-        yield port
-    finally:
-        controller.stop()
 
 
 @pytest.fixture(scope="module")
@@ -103,78 +69,6 @@ def _tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-class Scripted(socketserver.ThreadingTCPServer):
-    """An SMTP server that answers by a script: verb → replies, None to hang up. `taken` counts what it accepted."""
-
-    daemon_threads = True
-
-    def __init__(self, script: dict[str, list[bytes | None]]) -> None:
-        super().__init__(("127.0.0.1", 0), _Conversation)
-        self.script = script
-        self.taken = self.connections = self.quits = 0
-        self.port = int(self.server_address[1])
-
-    def reply(self, verb: str) -> bytes | None:
-        """Give the next scripted reply to a verb, else the usual one."""
-        planned = self.script.get(verb)
-        return planned.pop(0) if planned else _USUAL.get(verb, b"250 ok")
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-_USUAL = {"GREETING": b"220 ready", "DATA": b"354 go on", "DOT": b"250 taken", "QUIT": b"221 bye"}
-
-
-class _Conversation(socketserver.StreamRequestHandler):
-    server: Scripted
-
-    def handle(self) -> None:
-        self.server.connections += 1
-        going_on = self._answer("GREETING")
-        while going_on and (line := self.rfile.readline()):
-            verb = line.split(None, 1)[0].upper().decode() if line.strip() else ""
-            self.server.quits += verb == "QUIT"
-            going_on = self._answer(verb) and verb != "QUIT"
-
-    def _answer(self, verb: str) -> bool:
-        """Say the reply; after a 354 read the message and say what comes after the dot."""
-        reply = self.server.reply(verb)
-        if reply is None:
-            return False
-        if verb == "DOT":
-            self.server.taken += reply.startswith(b"250")
-        self.wfile.write(reply + b"\r\n")
-        return self._read_message() if reply.startswith(b"354") else True
-
-    def _read_message(self) -> bool:
-        while (line := self.rfile.readline()) != b".\r\n":
-            if not line:
-                return False
-        return self._answer("DOT")
-
-
-def _hand(server: Scripted, *addresses: str, **more: Any) -> Handed:
-    transport = Smtp(Server("127.0.0.1", server.port, "off", **more))
-    try:
-        return transport.hand_all([_message(a) for a in addresses or ("ada@example.org",)])
-    finally:
-        transport.close()
-
-
-def _results(handed: Handed) -> list[Result]:
-    return [o.result for o in handed.outcomes]
-
-
-ACCEPTED, REFUSED, LATER = Result.ACCEPTED, Result.REFUSED, Result.LATER
-UNCERTAIN, UNTOUCHED = Result.UNCERTAIN, Result.UNTOUCHED
-
-
 @pytest.mark.parametrize(
     ("script", "result", "reply"),
     [
@@ -197,12 +91,13 @@ UNCERTAIN, UNTOUCHED = Result.UNCERTAIN, Result.UNTOUCHED
         ({"MAIL": [b"nonsense"]}, LATER, "-1"),
     ],
 )
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
 def test_every_reply_has_its_meaning(
-    script: dict[str, list[bytes | None]], result: Result, reply: str
+    script: dict[str, list[bytes | None]], result: Result, reply: str, offers: bytes
 ) -> None:
-    with Scripted(dict(script)) as server:
-        handed = _hand(server)
-    assert _results(handed) == [result]
+    with Scripted({verb: list(replies) for verb, replies in script.items()}, offers) as server:
+        handed = hand(server)
+    assert results(handed) == [result]
     assert reply in handed.outcomes[0].reply
     assert not handed.stop
     assert server.taken == (result is ACCEPTED)
@@ -218,12 +113,13 @@ def test_every_reply_has_its_meaning(
         ({"EHLO": [None]}, "no connection"),
     ],
 )
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
 def test_what_is_about_us_stops_the_run_and_touches_nobody(
-    script: dict[str, list[bytes | None]], says: str
+    script: dict[str, list[bytes | None]], says: str, offers: bytes
 ) -> None:
-    with Scripted(dict(script)) as server:
-        handed = _hand(server, "ada@example.org", "bo@example.org")
-    assert _results(handed) == [UNTOUCHED, UNTOUCHED]
+    with Scripted({verb: list(replies) for verb, replies in script.items()}, offers) as server:
+        handed = hand(server, "ada@example.org", "bo@example.org")
+    assert results(handed) == [UNTOUCHED, UNTOUCHED]
     assert says in handed.stop
     assert "@" not in handed.stop
     assert server.taken == 0
@@ -231,69 +127,69 @@ def test_what_is_about_us_stops_the_run_and_touches_nobody(
 
 def test_one_connection_serves_many_messages_and_says_goodbye() -> None:
     with Scripted({"RCPT": [b"250 ok", b"550 5.1.1 unknown"]}) as server:
-        handed = _hand(server, "ada@example.org", "bo@example.org", "cy@example.org")
-    assert _results(handed) == [ACCEPTED, REFUSED, ACCEPTED]
+        handed = hand(server, "ada@example.org", "bo@example.org", "cy@example.org")
+    assert results(handed) == [ACCEPTED, REFUSED, ACCEPTED]
     assert (server.connections, server.quits, server.taken) == (1, 1, 2)
 
 
 def test_a_connection_is_changed_after_as_many_messages_as_set() -> None:
     with Scripted({}) as server:
-        handed = _hand(server, *(f"r{n}@example.org" for n in range(5)), messages=2)
-    assert _results(handed) == [ACCEPTED] * 5
+        handed = hand(server, *(f"r{n}@example.org" for n in range(5)), messages=2)
+    assert results(handed) == [ACCEPTED] * 5
     assert (server.connections, server.quits) == (3, 3)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
     with Scripted({"MAIL": [b"250 ok", None]}) as server:
-        handed = _hand(server, "ada@example.org", "bo@example.org")
-    assert _results(handed) == [ACCEPTED, ACCEPTED]
+        handed = hand(server, "ada@example.org", "bo@example.org")
+    assert results(handed) == [ACCEPTED, ACCEPTED]
     assert (server.connections, server.taken) == (2, 2)
 
 
 def test_nobody_there_stops_the_run() -> None:
     with Scripted({}) as server:
         port = server.port
-    handed = Smtp(Server("127.0.0.1", port, "off")).hand_all([_message()])
-    assert _results(handed) == [UNTOUCHED]
+    handed = Smtp(Server("127.0.0.1", port, "off")).hand_all([message()])
+    assert results(handed) == [UNTOUCHED]
     assert "Connection refused" in handed.stop
 
 
 def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
     box = Box()
-    with _serving(box) as port:
+    with serving(box) as port:
         transport = Smtp(Server("127.0.0.1", port, "off"))
-        assert _results(transport.hand_all([_message()])) == [ACCEPTED]
+        assert results(transport.hand_all([message()])) == [ACCEPTED]
         transport.close()
     ((sender, to, content),) = box.taken
     assert (sender, to) == ("digest@news.example.org", ["ada@example.org"])
-    assert content == _message().message()
+    assert content == message().message()
 
 
 def test_mail_goes_through_starttls_with_a_server_that_we_trust(certificate: Path) -> None:
     box = Box()
-    with _serving(box, tls_context=_tls(certificate), require_starttls=True) as port:
+    with serving(box, tls_context=_tls(certificate), require_starttls=True) as port:
         transport = Smtp(Server("127.0.0.1", port, "starttls", authorities=certificate))
-        assert _results(transport.hand_all([_message()])) == [ACCEPTED]
+        assert results(transport.hand_all([message()])) == [ACCEPTED]
         transport.close()
     assert box.secure == [True]
 
 
 def test_mail_goes_through_implicit_tls(certificate: Path) -> None:
     box = Box()
-    with _serving(box, ssl_context=_tls(certificate)) as port:
+    with serving(box, ssl_context=_tls(certificate)) as port:
         transport = Smtp(Server("127.0.0.1", port, "implicit", authorities=certificate))
-        assert _results(transport.hand_all([_message()])) == [ACCEPTED]
+        assert results(transport.hand_all([message()])) == [ACCEPTED]
         transport.close()
     assert len(box.taken) == 1
 
 
 def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certificate: Path) -> None:
     box = Box()
-    with _serving(box, tls_context=_tls(certificate)) as port:
-        handed = Smtp(Server("127.0.0.1", port, "starttls")).hand_all([_message()])
+    with serving(box, tls_context=_tls(certificate)) as port:
+        handed = Smtp(Server("127.0.0.1", port, "starttls")).hand_all([message()])
     assert "no trusted TLS with 127.0.0.1: self-signed certificate" in handed.stop
-    with _serving(box) as port:
-        handed = Smtp(Server("127.0.0.1", port, "starttls")).hand_all([_message()])
+    with serving(box) as port:
+        handed = Smtp(Server("127.0.0.1", port, "starttls")).hand_all([message()])
     assert "Nothing is sent in the clear" in handed.stop
     assert not box.taken
 
@@ -307,12 +203,12 @@ def _authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str,
 def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accepted: bool) -> None:  # noqa: FBT001
     box = Box()
     options = {"tls_context": _tls(certificate), "authenticator": _authenticator, "auth_required": True}
-    with _serving(box, **options) as port:
+    with serving(box, **options) as port:
         server = Server("127.0.0.1", port, "starttls", "desk", password, authorities=certificate)
         transport = Smtp(server)
-        handed = transport.hand_all([_message()])
+        handed = transport.hand_all([message()])
         transport.close()
-    assert _results(handed) == [ACCEPTED if accepted else UNTOUCHED]
+    assert results(handed) == [ACCEPTED if accepted else UNTOUCHED]
     if not accepted:
         assert "refuses the sign-in: 535" in handed.stop
     assert password not in handed.stop + repr(server)
@@ -336,13 +232,13 @@ def _send(world: World, port: int, options: str = "") -> Report:
 
 
 @pytest.mark.parametrize("connections", [1, 4])
-def test_an_edition_goes_out_with_one_recipient_a_message(
+def test_an_edition_goes_out_with_one_recipient_amessage(
     world: World, arrived: Callable[[bytes], EmailMessage], connections: int
 ) -> None:
     addresses = {f"reader{n}@example.org" for n in range(40)}
     world.readers(*sorted(addresses))
     box = Box()
-    with _serving(box) as port:
+    with serving(box) as port:
         report = _send(world, port, f"&connections={connections}")
     assert (report.state, report.books[DeliveryState.ACCEPTED]) == (EditionState.SENT, 40)
     assert {to for _, (to,), _ in box.taken} == addresses

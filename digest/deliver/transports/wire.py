@@ -79,29 +79,34 @@ class Wire(smtplib.SMTP):
 
     def _offer_at_once(self, commands: list[tuple[str, bytes]]) -> Answer:
         self.send(b"".join(line for _, line in commands))
-        refusal: Answer | None = None
-        answer = Answer("MAIL", BROKEN, b"")
+        answers: list[Answer] = []
         for verb, _ in commands:  # every answer belongs to its command: all are read
             try:
-                answer = Answer(verb, *self.getreply())
+                answers.append(Answer(verb, *self.getreply()))
             except OSError:
-                if refusal is None:
+                if all(answer.good for answer in answers):
                     raise
-                return refusal
-            refusal = refusal or (None if answer.good else answer)
-            if answer.code == BROKEN:
                 break
-        if refusal is not None and answer.verb == "DATA" and answer.good:
-            self._send_nothing()
-        return refusal or answer
+            if answers[-1].code == BROKEN:
+                break
+        refusals = [answer for answer in answers if not answer.good]
+        if refusals and answers[-1].verb == "DATA" and answers[-1].good:
+            self._send_nothing(answers)
+        return refusals[0] if refusals else answers[-1]
 
-    def _send_nothing(self) -> None:
-        """End a transaction whose DATA the server took although it has no recipient (RFC 2920, 3.1)."""
+    def _send_nothing(self, answers: list[Answer]) -> None:
+        """End a transaction whose DATA the server took all the same: with a lone dot (RFC 2920, 3.1).
+
+        Should it have taken the recipient of a sender that it refused, an empty message would arrive: hang up.
+        """
         try:
-            self.send(b".\r\n")
-            self.getreply()
+            if not answers[1].good:
+                self.send(b".\r\n")
+                self.getreply()
+                return
         except OSError:
-            self.close()  # the next command finds that out
+            pass
+        self.close()  # the next command finds that out
 
     def patience(self, seconds: float) -> None:
         """Wait so long for whatever comes next."""
