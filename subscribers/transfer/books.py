@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import compress
 from typing import Any, Protocol, cast
 
-from sqlalchemy import Table, bindparam, insert, select, text, update
+from sqlalchemy import Table, bindparam, event, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from subscribers.db import ConsentEvent, ImportBatch, Person, Suppression
@@ -135,15 +135,39 @@ def write(session: Session, step: Step, *, now: datetime) -> list[Settled]:
 def _prepare(session: Session) -> None:
     """Let nobody be suppressed between our look and our commit: `suppress` then finds the person that we add.
 
-    SQLite's write transaction has that already; it gets room for the index of a million hashes, which each step
-    touches all over. On PostgreSQL we give up soon where somebody holds a person's row and waits for us: theirs
-    goes through, and the step is tried again.
+    SQLite's write transaction has that already. On PostgreSQL we give up soon where somebody holds a person's row
+    and waits for us: theirs goes through, and the step is tried again.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
         session.execute(text("LOCK TABLE suppression IN SHARE ROW EXCLUSIVE MODE"))
     else:
-        session.execute(text(f"PRAGMA cache_size = -{_CACHE}"))
+        _leave_checkpoints_for_later(session)
+
+
+def _leave_checkpoints_for_later(session: Session) -> None:
+    """Give SQLite room for an index of a million hashes, which each step touches all over, and keep commits short.
+
+    A commit would else copy the whole log back into the database, and sync that too. `checkpoint` does it between
+    steps, when others may write. The connection goes back to the pool as it came.
+    """
+    driver: Any = session.connection().connection.driver_connection
+    (usual,) = driver.execute("PRAGMA wal_autocheckpoint").fetchone()
+    driver.execute(f"PRAGMA cache_size = -{_CACHE}")
+    driver.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def restore(_session: Session, *_: Any) -> None:
+        driver.execute(f"PRAGMA wal_autocheckpoint = {usual}")
+
+    event.listen(session, "after_commit", restore)
+    event.listen(session, "after_soft_rollback", restore)
+
+
+def checkpoint(books: Books) -> None:
+    """Copy SQLite's log back into the database, as far as no reader stands in the way; it stops no writer."""
+    with books.read() as session:
+        if session.get_bind().dialect.name == "sqlite":
+            session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
 
 
 def _overtaken(session: Session, new: Sequence[Settled]) -> dict[str, Settled]:

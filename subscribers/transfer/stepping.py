@@ -1,7 +1,7 @@
 """An import under way: rows are settled some at a time, each time in one short transaction."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -23,6 +23,7 @@ AT_ONCE = 1000  # rows a step: the most that one transaction may hold
 _LEAST = 100
 _SECONDS = 0.05  # what a step's transaction may take; a slow disk makes the steps smaller
 _NUMBERS = 20_000  # people's numbers taken at a time
+_CHECKPOINT = 8  # steps: of SQLite's log some 40 MB
 _TRIES = 40
 _PASSING = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: lock not available, deadlock, serialization
 
@@ -42,10 +43,9 @@ class Desk:
 class Run:
     """One import under way, to be used in one thread as a context.
 
-    While PostgreSQL writes a step, the next one is read, judged and sealed: the server and we take turns no more.
-    (SQLite works inside our own process; there a thread costs more than it gains.) What a step in flight changes
-    is seen when the next one is written: `books.write` then gives back what no longer holds. `size` is the pace
-    that the database bears, in rows.
+    While a step is written, in a thread of its own, the next one is read, judged and sealed: the disk and we take
+    turns no more. What a step in flight changes is seen when the next one is written: `books.write` then gives
+    back what no longer holds. `size` is the pace that the database bears, in rows.
     """
 
     def __init__(self, desk: Desk, report: Report, batch: Batch) -> None:
@@ -56,17 +56,15 @@ class Run:
         self._sealer = Sealer(desk.keys, batch)
         self._numbers: Iterator[int] = iter(())
         self._left = 0
-        with desk.books.read() as session:
-            aside = session.get_bind().dialect.name == "postgresql"
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="import") if aside else None
+        self._steps = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="import")
         self._flight: tuple[Future[list[Settled]], list[Settled], int | None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.shutdown()
+        self._writer.shutdown()
 
     def settle(self, rows: Sequence[Hashed], through: int) -> None:
         """Settle a chunk of rows, and remember that the file is settled through row `through`.
@@ -105,11 +103,8 @@ class Run:
         return settled
 
     def _start(self, settled: list[Settled], step: Step, *, through: int | None) -> None:
-        counts, write = (
-            dict(self._report.counts),
-            self._writer.submit if self._writer is not None else _at_once,
-        )
-        self._flight = write(self._write, step, counts, through), settled, through
+        counts = dict(self._report.counts)
+        self._flight = self._writer.submit(self._write, step, counts, through), settled, through
 
     def _write(self, step: Step, counts: dict[str, int], through: int | None) -> list[Settled]:
         """Write one step with its counts; give back what has to be judged again."""
@@ -121,6 +116,9 @@ class Run:
                 batch = session.get_one(ImportBatch, self._batch.id)
                 batch.counts, batch.reached = counts, through
         self._pace(time.monotonic() - began)
+        self._steps += 1
+        if self._steps % _CHECKPOINT == 0:
+            accounts.checkpoint(self._desk.books)
         return again
 
     def _sealed(self, settled: list[Settled]) -> Step:
@@ -181,16 +179,6 @@ def settle(desk: Desk, rows: Sequence[Hashed], options: Options, *, batch: int |
         )
         for row, one in rows
     ]
-
-
-def _at_once(work: Callable[..., list[Settled]], *args: Any) -> Future[list[Settled]]:
-    """Do the work here and now, and give its result as a thread's would be given."""
-    done: Future[list[Settled]] = Future()
-    try:
-        done.set_result(work(*args))
-    except (IntegrityError, OperationalError) as exc:
-        done.set_exception(exc)
-    return done
 
 
 def _again(future: Future[list[Settled]], settled: list[Settled]) -> list[Settled]:
