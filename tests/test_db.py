@@ -1,3 +1,4 @@
+import traceback
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -50,3 +51,14 @@ def test_reading_commits_nothing(database: Database) -> None:
         session.flush()
     with database.read() as session:
         assert session.query(Slot).count() == 0
+
+
+def test_an_error_of_the_database_quotes_no_value_of_a_row(database: Database) -> None:
+    def twice() -> None:
+        with database.write() as session:
+            session.add_all(Slot(job="draft", at=NOON, owner="zebra", lease_until=NOON) for _ in range(2))
+
+    with pytest.raises(IntegrityError) as caught:
+        twice()
+    assert "zebra" not in "".join(traceback.format_exception(caught.value))
+    assert "hide_parameters" in str(caught.value)

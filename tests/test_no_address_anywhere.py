@@ -1,0 +1,370 @@
+"""After all that can happen to addresses none of them, nor a part of one, stands where it should not.
+
+A thousand addresses of random local parts at random domains are typed, added, imported well and badly, mailed,
+refused, reported by a provider, looked up and erased. Then every byte that was left behind is searched. The mail
+itself, in the outbox or on its way, and the files that an operator brings in hold addresses by nature.
+"""
+
+import contextlib
+import json
+import logging
+import random
+import re
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from click.testing import CliRunner
+from pydantic import SecretStr
+from sqlalchemy import event, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from digest import nightly, weekly
+from digest.cli import digest
+from digest.db import Delivery, DeliveryState, migrate, open_database
+from digest.deliver.inbound import webhook
+from digest.install import Install
+from digest.settings import Limits
+from digest.web.app import create_app
+from subscribers import people, signup, suppression
+from subscribers.addresses import AddressError, read_address
+from subscribers.db import Person
+from subscribers.erasing import erase
+from subscribers.journal import Journal
+from subscribers.transfer.deciding import Options
+from subscribers.transfer.importing import bring_in, rehearse
+from subscribers.transfer.reading import survey
+from subscribers.transfer.stepping import Desk
+from subscribers.vault import VaultError, open_
+from tests.web.conftest import NOW, RELEASE, an_edition, build, evidence
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+NEEDLE = re.compile(
+    rb"(?:zqx|xqz)[a-z]{9}", re.IGNORECASE
+)  # every local part and domain begins with one of the two
+
+
+def _random_addresses(several: int) -> list[str]:
+    chance = random.Random(47)
+    words = ["".join(chance.choices(LETTERS, k=9)) for _ in range(2 * several)]
+    return [f"zqx{words[2 * n]}@xqz{words[2 * n + 1]}.example.org" for n in range(several)]
+
+
+ADDRESSES = _random_addresses(1000)
+PARTS = {part.split(".")[0] for address in ADDRESSES for part in address.split("@")}
+
+
+@dataclass
+class Left:
+    """What was left behind, by where: name → bytes."""
+
+    home: Path
+    there: dict[str, bytes] = field(default_factory=dict)
+    mailed: set[str] = field(default_factory=set)
+    refused: int = 0
+
+    def keep(self, where: str, text: str | bytes) -> None:
+        raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        self.there[where] = self.there.get(where, b"") + b"\n" + raw
+
+    def caught(self, where: str, act: Callable[[], object], expected: type[Exception]) -> None:
+        """Do what must fail, and keep the whole traceback with its causes."""
+        with pytest.raises(expected) as caught:
+            act()
+        self.keep(f"exception: {where}", "".join(traceback.format_exception(caught.value)))
+
+
+class _Server:
+    """A mail server that takes most, refuses some for good and some for now, and quotes the address each time."""
+
+    def __init__(self, left: Left) -> None:
+        self.left = left
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        place = sum(address.encode()) % 10
+        if place in {0, 1}:
+            self.left.refused += 1
+            code = "550 5.1.1" if place == 0 else "451 4.2.1"
+            local, _, domain = address.partition("@")
+            return f"{code} <{address}>: {local} is not known at {domain}"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.left.mailed.update(envelope.rcpt_tos)
+        return f"250 taken for {envelope.rcpt_tos[0]}"
+
+
+@contextlib.contextmanager
+def _everything_logged(left: Left) -> Iterator[None]:
+    """Keep what every logger says at DEBUG, ours before anything is taken out of it."""
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(f"{record.name} {record.getMessage()} {record.exc_text or ''}")
+
+    def keep(_logger: Any, _method: str, said: Any) -> Any:
+        lines.append(repr(dict(said)))
+        raise structlog.DropEvent
+
+    lines: list[str] = []
+    handler, root, before = Keeping(), logging.getLogger(), structlog.get_config()
+    there = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    levels = {one: one.level for one in [root, *there]}
+    for one in levels:  # some libraries hold themselves back by a level of their own
+        one.setLevel(logging.DEBUG)
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # the test's own mail server
+    root.addHandler(handler)
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, keep],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+        root.removeHandler(handler)
+        for one, level in levels.items():
+            one.setLevel(level)
+        left.keep("logs at DEBUG", "\n".join(lines))
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
+    """Live through it all once; the tests look at what is left."""
+    home = tmp_path_factory.mktemp("home")
+    left = Left(home)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = Controller(_Server(left), hostname="127.0.0.1", port=port)
+    server.start()
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.stop)
+        with _everything_logged(left):
+            database = open_database(
+                f"sqlite:///{home / 'digest.db'}"
+            )  # SQLAlchemy looks at its log level once
+            stack.callback(database.close)
+            migrate(database)
+            world = build(database, home)
+            changes = {
+                "mail_url": SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2"),
+                "file": world.install.settings.file.model_copy(
+                    update={"limits": Limits(signups_per_network=1000)}
+                ),
+            }
+            install = Install(world.install.settings.model_copy(update=changes), database)
+            _live(install, left)
+        for name in ("digest.db", "digest.db-wal", "left.log"):
+            left.keep(name, (home / name).read_bytes())
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("VACUUM INTO ?", (str(home / "backup.db"),))
+            connection.exec_driver_sql("BEGIN")
+        left.keep("backup", (home / "backup.db").read_bytes())
+        yield left
+
+
+def _live(install: Install, left: Left) -> None:
+    typed, added, listed = ADDRESSES[:60], ADDRESSES[60:900], ADDRESSES[900:]
+    with install.database.write() as session:
+        for address in added:
+            signup.add(session, install.keys, address, evidence=evidence(), now=NOW)
+    _type_into_forms(install, left, typed)
+    _bring_in_lists(install, left, listed)
+    name = an_edition(install)
+    weekly.approve(install, name, weekly.standing(install, name).mark, actor="eve@example.org", now=NOW)
+    weekly.send(install, name, clock=lambda: RELEASE)
+    _hear_from_a_provider(install, added[:200])
+    _stumble(install, left, added)
+    _ask_the_command_line(left, added, listed)
+    journal = Journal(install.settings.left_log, install.keys)
+    with install.database.write() as session:
+        for address in added[300:320]:
+            number = people.number_of(session, install.keys, read_address(address))
+            assert number is not None
+            erase(session, install.keys, journal, number, method="page", now=NOW)
+        for address in added[320:340]:
+            found = read_address(address)
+            suppression.suppress(
+                session, install.keys, found, reason="complained", actor="hook", now=NOW, journal=journal
+            )
+    left.keep("nightly", nightly.run(install, RELEASE + timedelta(hours=3)))
+
+
+def _type_into_forms(install: Install, left: Left, typed: list[str]) -> None:
+    app = create_app(install, clock=lambda: NOW)
+    client = app.test_client()
+    for place, address in enumerate([*typed, typed[0], ADDRESSES[60]]):
+        form = {"email": address, "agree": "yes", "wording": "1"}
+        answer = client.post("/subscribe", data=form, environ_base={"REMOTE_ADDR": f"198.51.100.{place}"})
+        assert answer.status_code == 200
+        left.keep("pages", answer.data)
+        left.keep("pages", client.post("/preferences", data={"email": address}).data)
+    for path in (f"/nobody/{typed[0]}", f"/u/{typed[1]}", f"/preferences/{typed[2]}", f"/confirm/{typed[3]}"):
+        answer = client.get(path, query_string={"email": typed[4]})
+        assert answer.status_code >= 400
+        left.keep("error pages", answer.data)
+        left.keep("error pages", client.post(path, data={"email": typed[5]}).data)
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    with _broken(install):
+        answer = client.post("/subscribe", data={"email": typed[6], "agree": "yes", "wording": "1"})
+        assert answer.status_code == 500
+        left.keep("error pages", answer.data)
+    weekly.answer_requests(install, clock=lambda: NOW)
+    weekly.send_notices(install, clock=lambda: NOW)
+
+
+@contextlib.contextmanager
+def _broken(install: Install) -> Iterator[None]:
+    """Have every write to the database fail, with all the words that SQLAlchemy has for that."""
+
+    def fail(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(("INSERT", "UPDATE")):
+            cursor.execute("SELECT * FROM no_such_table")
+
+    event.listen(install.database.engine, "before_cursor_execute", fail)
+    try:
+        yield
+    finally:
+        event.remove(install.database.engine, "before_cursor_execute", fail)
+
+
+def _bring_in_lists(install: Install, left: Left, listed: list[str]) -> None:
+    rows = [f"{a},2020-01-01 10:00:00,203.0.113.9" for a in listed[:50]]
+    rows += [f"{a},2099-01-01 10:00:00,203.0.113.9" for a in listed[50:60]]  # confirmed in the future
+    rows += [f"{a.replace('@', '@@')},," for a in listed[60:70]]
+    rows += [f"{a} {a},," for a in listed[70:80]] + [f'"{a}' for a in listed[80:81]]
+    path = left.home / "upload.csv"
+    path.write_text("\n".join(["Email Address,CONFIRM_TIME,CONFIRM_IP", *rows]) + '"\n')
+    desk = Desk(install.database, install.keys, Journal(install.settings.left_log, install.keys), "eve")
+    reasons: list[str] = []
+    found = survey(path)
+    report = rehearse(desk, found, Options(), now=NOW)
+    left.keep("import report", repr((report.counts, report.problems)))
+    report = bring_in(
+        desk,
+        found,
+        Options(),
+        now=NOW,
+        reject=lambda number, reason, _fields: reasons.append(f"{number} {reason}"),
+    )
+    left.keep("import report", repr((report.counts, report.problems, reasons)))
+    assert reasons, "nothing was rejected"
+    with _broken(install):
+        other = left.home / "other.csv"
+        other.write_text("\n".join(listed[90:]) + "\n")
+        left.caught(
+            "import into a broken database",
+            lambda: bring_in(desk, survey(other), Options(), now=NOW, reject=lambda *_: None),
+            Exception,
+        )
+
+
+def _hear_from_a_provider(install: Install, several: list[str]) -> None:
+    events = []
+    with install.database.read() as session:
+        for place, address in enumerate(several):
+            number = people.number_of(session, install.keys, read_address(address))
+            delivery = session.scalars(select(Delivery.id).where(Delivery.person == number)).first()
+            kind = ("bounce", "spamreport", "deferred", "dropped", "delivered")[place % 5]
+            events.append(
+                {
+                    "email": address,
+                    "event": kind,
+                    "timestamp": int(RELEASE.timestamp()) + 60,
+                    "sg_event_id": f"e{place}",
+                    "delivery_id": delivery,
+                    "reason": f"550 5.1.1 <{address}> {address.split('@')[0]} not known at {address.split('@')[1]}",
+                    "response": f"250 ok for {address.upper()}",
+                    "status": "5.1.1",
+                }
+            )
+    webhook.store(install.database, install.keys, json.dumps(events).encode(), now=RELEASE)
+    webhook.store(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
+    counts = weekly.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
+    assert counts.total() >= 200
+
+
+def _stumble(install: Install, left: Left, added: list[str]) -> None:
+    """Raise what our own code raises about addresses, and what the database does."""
+    local, domain = added[0].split("@")
+    for odd in (f"{local}@", f"{local}@@{domain}", f"{local}é@{domain}", f"{local}@{domain.split('.')[0]}"):
+        left.caught("no address", lambda odd=odd: read_address(odd, where="row 3"), AddressError)  # type: ignore[misc]
+
+    def twice() -> None:
+        with install.database.write() as session:
+            row = session.scalars(select(Person).limit(1)).one()
+            said = {c.name: getattr(row, c.name) for c in Person.__table__.columns if c.name != "number"}
+            session.execute(insert(Person), [said | {"asked_where": added[1]}])
+
+    left.caught("the database", twice, IntegrityError)
+    with install.database.read() as session:
+        rows = list(session.scalars(select(Person).where(Person.ciphertext.is_not(None)).limit(2)))
+        sealed = (rows[0].ciphertext or b"", rows[0].key_id or "")
+    left.caught("the vault", lambda: open_(install.keys, sealed, rows[1].number), VaultError)
+    left.keep("repr", repr([read_address(a) for a in added[:20]]) + repr(install.keys) + repr(install))
+
+
+def _ask_the_command_line(left: Left, added: list[str], listed: list[str]) -> None:
+    run = CliRunner(env={"DIGEST_HOME": str(left.home), "DIGEST_BASE_URL": "https://news.example.org"})
+    proof = ["--where", "x", "--on", "2026-03-04", "--method", "list", "--wording", "Yes."]
+    for words, typed in (
+        (["subscribers", "add", "-", *proof], added[0]),
+        (["subscribers", "add", "-", *proof], f"{added[1]}@"),
+        (["subscribers", "withdraw", "-", "--reason", "phone"], added[2]),
+        (["subscribers", "withdraw", "-", "--reason", "phone"], listed[-1]),
+        (["subscribers", "list"], ""),
+        (["subscribers", "verify"], ""),
+        (["subscribers", "import", str(left.home / "upload.csv"), "--dry-run"], ""),
+        (["keys", "rotate", "vault"], ""),
+        (["keys", "list"], ""),
+    ):
+        result = run.invoke(digest, words, input=typed + "\n")
+        left.keep(f"command {words[1]}", result.output + repr(result.exception))
+
+
+def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
+    assert len(left.mailed) > 600
+    assert left.refused > 100
+    database = open_database(f"sqlite:///{left.home / 'backup.db'}")
+    with database.read() as session:
+        states = set(session.scalars(select(Delivery.state)))
+        replies = set(session.scalars(select(Delivery.reply)))
+    database.close()
+    assert {DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.WAITING} <= states
+    assert any("not known" in reply for reply in replies)
+    assert NEEDLE.search(ADDRESSES[0].encode()), "the search itself would miss them"
+    assert len(left.there["logs at DEBUG"]) > 1_000_000
+
+
+WHERE = (
+    *("digest.db", "digest.db-wal", "backup", "left.log", "logs at DEBUG", "pages", "error pages"),
+    *("import report", "nightly", "repr"),
+    *("exception: no address", "exception: the database", "exception: the vault"),
+    "exception: import into a broken database",
+    *(f"command {name}" for name in ("add", "withdraw", "list", "verify", "import", "rotate")),
+)
+
+
+def test_every_place_is_searched(left: Left) -> None:
+    assert set(left.there) == set(WHERE)
+    assert all(left.there.values())
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_no_part_of_an_address_stands_in(left: Left, where: str) -> None:
+    found = {match.group().decode().lower() for match in NEEDLE.finditer(left.there[where])} & PARTS
+    assert not found, f"{len(found)} local parts or domains, such as {min(found)}"
