@@ -98,6 +98,7 @@ class Couriers:
         """Hire one courier for each transport; `write` makes a message, in the courier's thread."""
         self._done: SimpleQueue[Done] = SimpleQueue()
         self.idle = [Courier(transport, write, self._done) for transport in transports]
+        self.doubted: list[Courier] = []  # idle, but their last errands got no answer
         self.busy = 0
         self.errands_out = 0
         self.staff = len(self.idle)
@@ -132,6 +133,16 @@ class Couriers:
         self.idle += [done.courier for done in found]
         return found
 
+    def doubt(self, courier: Courier) -> None:
+        """Give one no more errands until some other brings an answer."""
+        self.idle.remove(courier)
+        self.doubted.append(courier)
+
+    def trust(self) -> None:
+        """Give all of them errands again."""
+        self.idle += self.doubted
+        self.doubted = []
+
     def dismiss(self, courier: Courier) -> None:
         """Send one home for good."""
         self.idle.remove(courier)
@@ -140,5 +151,6 @@ class Couriers:
 
     def close(self) -> None:
         """Send all home that are back."""
+        self.trust()
         for courier in list(self.idle):
             self.dismiss(courier)

@@ -18,7 +18,7 @@ from digest.db import Database, DeliveryState
 from digest.deliver import claims, return_path
 from digest.deliver.claims import Lane, Owed
 from digest.deliver.couriers import Couriers, Done, Errand
-from digest.deliver.handing import Outcome, Outgoing, Result, Transport
+from digest.deliver.handing import Outgoing, Result, Transport
 from digest.deliver.moves import Move, move
 from digest.deliver.personalising import fill
 from digest.deliver.transports.several import each
@@ -57,8 +57,7 @@ class Run:
     unsent: list[str] = field(default_factory=list)
     stopped: str = ""
     rest: float = 0.0  # seconds for which nothing shall be handed over
-    doubts: int = 0  # batches in a row that got no answer at all
-    in_doubt: bool = False  # so it was on every connection, and no answer came since
+    in_doubt: bool = False  # no connection got an answer, and none came since
 
     @property
     def unwritten(self) -> bool:
@@ -84,6 +83,8 @@ def _round(run: Run, couriers: Couriers) -> bool:
     if couriers.busy:
         _take_in(run, couriers, couriers.returned())
         return True
+    if couriers.doubted and not couriers.idle:
+        _despair(run, couriers)
     if run.rest and not run.stopped:
         run.sleep(run.rest)
         run.rest = 0.0
@@ -181,24 +182,23 @@ def _heed(run: Run, couriers: Couriers, done: Done) -> None:
     if handed.wait > LONGEST_WAIT:
         run.stopped = f"the provider asks to wait for {handed.wait:.0f} seconds. Send again after that."
     run.rest = max(run.rest, handed.wait)
-    if handed.outcomes:
-        _weigh(run, couriers, handed.outcomes)
+    results = {outcome.result for outcome in handed.outcomes}
+    if results == {Result.UNCERTAIN}:
+        couriers.doubt(done.courier)
+    elif results - {Result.UNCERTAIN, Result.UNTOUCHED}:  # an answer
+        couriers.trust()
+        run.in_doubt = False
 
 
-def _weigh(run: Run, couriers: Couriers, outcomes: Sequence[Outcome]) -> None:
-    """Rest when every connection in turn lost its answer, and stop when it is no better after that."""
-    if any(o.result is not Result.UNCERTAIN for o in outcomes):
-        run.doubts, run.in_doubt = 0, False
-        return
-    run.doubts += 1
-    if run.doubts < couriers.staff:
-        return
+def _despair(run: Run, couriers: Couriers) -> None:
+    """Rest when every connection lost its answer; stop when it is no better after that."""
     if run.in_doubt:
         run.stopped = run.stopped or (
-            f"twice in a row there was no answer ({outcomes[0].reply or 'connection lost'}). "
+            "twice in a row there was no answer after a message was sent. "
             "Look at the mail server, then send again: the rest still waits."
         )
-    run.doubts, run.in_doubt, run.rest = 0, True, max(run.rest, AFTER_A_DOUBT)
+    run.in_doubt, run.rest = True, max(run.rest, AFTER_A_DOUBT)
+    couriers.trust()
 
 
 def _settle(run: Run, couriers: Couriers) -> None:

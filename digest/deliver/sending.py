@@ -64,7 +64,8 @@ def send(
 
     1. Prove that the fragments are what was approved, and mark the edition as being sent.
     2. Plan: one delivery for everybody on the roll (once).
-    3. Claim, ask for consent again, hand over and record, until nothing is due.
+    3. Claim, ask for consent again, hand over and record, until nothing is due. What a crashed run left
+       without a word is `uncertain`.
     4. Mark the edition as sent when nothing waits and nothing is being handed over.
 
     Args:
@@ -101,6 +102,8 @@ def send(
         lane=Lane(purpose, str(this_process()), transport.name, lease),
         total=planned.planned,
     )
+    with database.write() as session:  # doubts of an earlier run that crashed get their name at once
+        claims.release_the_dead(session, purpose, this_process(), now=now_fn())
     hand_over(run)
     return _finish(run)
 

@@ -9,6 +9,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from digest.db import Database, Edition, EditionState, Fragment
 from digest.edition import approval, marks
@@ -94,15 +95,21 @@ def _edition() -> Edition:
     )
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings_of(home: Path, mail_url: str = "outbox:") -> Settings:
+    """Give the settings of the tests' installation."""
     return Settings(
-        home=tmp_path,
+        home=home,
         base_url="https://news.example.org",
+        mail_url=SecretStr(mail_url),
         file=File(
             publication=Publication(name="HLS.Today"), sender=Sender(postal_address="1 Main St, Springfield")
         ),
     )
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_of(tmp_path)
 
 
 def _world(database: Database, settings: Settings) -> World:

@@ -1,0 +1,104 @@
+"""What arrives over SMTP when everything is set: signed, with a return path of its own, for one person each."""
+
+import re
+from collections.abc import Callable
+from email.message import EmailMessage
+from pathlib import Path
+
+import dkim as judge
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from digest.db import Delivery, DeliveryState
+from digest.deliver import return_path
+from digest.deliver.dkim import signer_of
+from digest.deliver.sending import Report, send
+from digest.deliver.transports import TransportError, open_transport
+from digest.settings import Settings
+from subscribers import tokens
+from tests.deliver.conftest import NAME, World
+from tests.deliver.servers import Box, serving
+
+READERS = 500
+
+
+@pytest.fixture
+def keyed(sqlite_world: World, tmp_path: Path) -> Settings:
+    """Give settings that sign, with both kinds of key, and have bounces come back to a domain of their own."""
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    keys = (rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate())
+    file = tmp_path / "dkim.pem"
+    file.touch(mode=0o600)
+    file.write_bytes(b"".join(key.private_bytes(*form) for key in keys))
+    settings = sqlite_world.settings
+    sender = settings.file.sender.model_copy(update={"bounce_domain": "bounce.example.org"})
+    return settings.model_copy(
+        update={
+            "file": settings.file.model_copy(update={"sender": sender}),
+            "dkim_domain": "news.example.org",
+            "dkim_selector": "one,two",
+            "dkim_key_file": file,
+        }
+    )
+
+
+def _send(world: World, settings: Settings, url: str) -> Report:
+    transport = open_transport(settings.model_copy(update={"mail_url": SecretStr(url)}))
+    try:
+        return send(world.database, NAME, transport, world.keys, settings, now_fn=world.clock)
+    finally:
+        transport.close()
+
+
+def _valid(raw: bytes, settings: Settings) -> list[bool]:
+    signer = signer_of(settings)
+    assert signer is not None
+    known = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.record().encode() for k in signer.keys}
+    message = judge.DKIM(raw)
+    return [
+        bool(message.verify(idx=at, dnsfunc=lambda name, timeout: known.get(name) if timeout else None))
+        for at in range(len(signer.keys))
+    ]
+
+
+def test_every_message_of_a_send_is_signed_and_is_for_one_person_alone(
+    sqlite_world: World, keyed: Settings, arrived: Callable[[bytes], EmailMessage]
+) -> None:
+    addresses = [f"reader{n:03}@example.org" for n in range(READERS)]
+    numbers = dict(zip(addresses, sqlite_world.readers(*addresses), strict=True))
+    box = Box()
+    with serving(box) as port:
+        report = _send(sqlite_world, keyed, f"smtp://127.0.0.1:{port}?starttls=off&connections=4")
+    assert report.books[DeliveryState.ACCEPTED] == READERS == len(box.taken)
+    with sqlite_world.database.read() as session:
+        deliveries = {d.id: d.person for d in session.scalars(select(Delivery))}
+    for sender, (to,), raw in box.taken:
+        message = arrived(raw)
+        assert str(message["To"]) == to
+        assert _valid(raw, keyed) == [True, True]
+        assert sender is not None
+        assert deliveries[return_path.read(sqlite_world.keys, sender) or ""] == numbers[to]
+        assert sender.endswith("@bounce.example.org")
+        token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
+        assert tokens.read(sqlite_world.keys, token, "leave") == numbers[to]
+        assert re.findall(rb"[\w.+-]+@example\.org", raw) == [to.encode()]
+        covered = re.sub(rb"\s", b"", raw.partition(b" h=")[2].partition(b";")[0]).split(b":")
+        assert {b"list-unsubscribe", b"list-unsubscribe-post", b"to", b"message-id"} <= set(covered)
+    assert {to for _, (to,), _ in box.taken} == set(addresses)
+
+
+def test_files_in_the_outbox_are_signed_too(sqlite_world: World, keyed: Settings) -> None:
+    sqlite_world.readers("ada@example.org")
+    _send(sqlite_world, keyed, "outbox:")
+    (file,) = (keyed.outbox / "edition").glob("*.eml")
+    assert _valid(file.read_bytes(), keyed) == [True, True]
+
+
+def test_a_key_file_that_others_can_read_opens_no_transport(keyed: Settings) -> None:
+    assert keyed.dkim_key_file is not None
+    keyed.dkim_key_file.chmod(0o644)
+    with pytest.raises(TransportError, match=r"DIGEST_DKIM_KEY_FILE.*chmod 600"):
+        open_transport(keyed)
