@@ -1,8 +1,10 @@
 """An import under way: rows are settled some at a time, each time in one short transaction."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -12,7 +14,7 @@ from subscribers.db import ConsentKind, ImportBatch
 from subscribers.journal import Journal, Kind
 from subscribers.transfer import books as accounts
 from subscribers.transfer.books import Books, Step
-from subscribers.transfer.deciding import Options, decide
+from subscribers.transfer.deciding import Known, Options, Outcome, decide
 from subscribers.transfer.reading import FileError
 from subscribers.transfer.report import Report, count
 from subscribers.transfer.rows import Row
@@ -40,12 +42,22 @@ class Desk:
     actor: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A step that is being written: what it settles, the counts that go with it, the row that is then reached."""
+
+    future: Future[list[Settled]]
+    settled: list[Settled]
+    counts: Counter[str]
+    through: int | None
+
+
 class Run:
     """One import under way, to be used in one thread as a context.
 
-    While a step is written, in a thread of its own, the next one is read, judged and sealed: the disk and we take
-    turns no more. What a step in flight changes is seen when the next one is written: `books.write` then gives
-    back what no longer holds. `size` is the pace that the database bears, in rows.
+    While a step is written, the next one is read, judged and sealed. What a step in flight changes is seen when the
+    next one is written: `books.write` then gives back what no longer holds. For the same reason nobody is looked
+    up beforehand while a list brings strangers only. `size` is the pace that the database bears, in rows.
     """
 
     def __init__(self, desk: Desk, report: Report, batch: Batch) -> None:
@@ -57,8 +69,11 @@ class Run:
         self._numbers: Iterator[int] = iter(())
         self._left = 0
         self._steps = 0
+        self._look = True
+        with desk.books.read() as session:
+            self._served = session.get_bind().dialect.name == "postgresql"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="import")
-        self._flight: tuple[Future[list[Settled]], list[Settled], int | None] | None = None
+        self._flight: _Flight | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +90,8 @@ class Run:
         settled = self._judged(first)
         step = self._sealed(settled)
         self.land()
-        self._start(settled, step, through=None if later else through)
+        _count_all(self._report.counts, settled)
+        self._start(settled, step, Counter(self._report.counts), None if later else through)
         if later:
             self.land()
             self.settle(later, through)
@@ -85,36 +101,60 @@ class Run:
         for tried in range(_TRIES):
             if self._flight is None:
                 return
-            future, settled, through = self._flight
-            self._flight = None
-            again = _again(future, settled)
-            if again:
-                for one in again:
-                    count(self._report.counts, one.row, one.decision.outcome, by=-1)
-                time.sleep(0.01 * tried)
-                anew = self._judged([(one.row, one.hashes) for one in again])
-                self._start(anew, self._sealed(anew), through=through)
+            flight, self._flight = self._flight, None
+            again = _again(flight)
+            if not again:
+                continue
+            time.sleep(0.01 * tried)
+            self._look = True
+            anew = self._judged([(one.row, one.hashes) for one in again])
+            for counts in (self._report.counts, flight.counts):
+                _count_all(counts, again, by=-1)
+                _count_all(counts, anew)
+            self._start(anew, self._sealed(anew), flight.counts, flight.through)
         raise FileError("others keep changing the same people: run the command again in a while.")
 
     def _judged(self, rows: Sequence[Hashed]) -> list[Settled]:
-        settled = settle(self._desk, rows, self._batch.options, batch=self._batch.id)
-        for one in settled:
-            count(self._report.counts, one.row, one.decision.outcome)
+        settled = settle(self._desk, rows, self._batch.options, batch=self._batch.id, look=self._look)
+        if self._look:
+            self._look = any(one.known is not None or one.decision.outcome is Outcome.GONE for one in settled)
         return settled
 
-    def _start(self, settled: list[Settled], step: Step, *, through: int | None) -> None:
-        counts = dict(self._report.counts)
-        self._flight = self._writer.submit(self._write, step, counts, through), settled, through
+    def _start(self, settled: list[Settled], step: Step, counts: Counter[str], through: int | None) -> None:
+        self._flight = _Flight(self._begun(step, dict(counts), through), settled, counts, through)
 
-    def _write(self, step: Step, counts: dict[str, int], through: int | None) -> list[Settled]:
-        """Write one step with its counts; give back what has to be judged again."""
+    def _begun(self, *step: Any) -> Future[list[Settled]]:
+        """Begin to write a step.
+
+        PostgreSQL's server works aside. SQLite works in our process, where a second thread would wait for Python's
+        lock at each row, its transaction open; only its commit, which waits for the disk, is left to one.
+        """
+        if self._served:
+            return self._writer.submit(lambda: self._committed(*self._filled(*step)))
+        try:
+            return self._writer.submit(self._committed, *self._filled(*step))
+        except (IntegrityError, OperationalError) as exc:
+            failed: Future[list[Settled]] = Future()
+            failed.set_exception(exc)
+            return failed
+
+    def _filled(
+        self, step: Step, counts: dict[str, int], through: int | None
+    ) -> tuple[ExitStack, float, list[Settled]]:
+        """Write one step with its counts into a transaction that stays open; give back what is to be judged again."""
         self._journal(step)
-        with self._desk.books.write() as session:
+        with ExitStack() as stack:
+            session = stack.enter_context(self._desk.books.write())
             began = time.monotonic()
             again = accounts.write(session, step, now=self._batch.now)
             if not again and through is not None:
                 batch = session.get_one(ImportBatch, self._batch.id)
                 batch.counts, batch.reached = counts, through
+            session.flush()
+            return stack.pop_all(), began, again
+
+    def _committed(self, transaction: ExitStack, began: float, again: list[Settled]) -> list[Settled]:
+        transaction.close()
         self._pace(time.monotonic() - began)
         self._steps += 1
         if self._steps % _CHECKPOINT == 0:
@@ -160,16 +200,22 @@ class Run:
 _JOURNALLED: dict[Any, Kind] = {ConsentKind.WITHDRAWN: "left", ConsentKind.COMPLAINED: "complained"}
 
 
-def settle(desk: Desk, rows: Sequence[Hashed], options: Options, *, batch: int | None) -> list[Settled]:
-    """Look up what is known of some addresses, and decide what each row does. `batch` is None in a dry run."""
-    if not rows:
-        return []
-    hashes = [one for _, one in rows]
-    with desk.books.read() as session:
-        known = accounts.find(session, hashes)
-        barred = accounts.barred(session, hashes)
-        chains = accounts.links(session, [person.number for person in known.values()])
-    known = {lookup: replace(person, links=chains[person.number]) for lookup, person in known.items()}
+def settle(
+    desk: Desk, rows: Sequence[Hashed], options: Options, *, batch: int | None, look: bool = True
+) -> list[Settled]:
+    """Decide what each row does, by what is known of its address. `batch` is None in a dry run.
+
+    Without a `look` nothing is taken for known: the transaction that writes finds out.
+    """
+    known: dict[str, Known] = {}
+    barred: set[str] = set()
+    if rows and look:
+        hashes = [one for _, one in rows]
+        with desk.books.read() as session:
+            known = accounts.find(session, hashes)
+            barred = accounts.barred(session, hashes)
+            chains = accounts.links(session, [person.number for person in known.values()])
+        known = {lookup: replace(person, links=chains[person.number]) for lookup, person in known.items()}
     return [
         Settled(
             row,
@@ -181,14 +227,19 @@ def settle(desk: Desk, rows: Sequence[Hashed], options: Options, *, batch: int |
     ]
 
 
-def _again(future: Future[list[Settled]], settled: list[Settled]) -> list[Settled]:
+def _count_all(counts: Counter[str], settled: Sequence[Settled], *, by: int = 1) -> None:
+    for one in settled:
+        count(counts, one.row, one.decision.outcome, by=by)
+
+
+def _again(flight: _Flight) -> list[Settled]:
     """Give what a step did not write: some of it, or all where somebody held what it needed."""
     try:
-        return future.result()
+        return flight.future.result()
     except (IntegrityError, OperationalError) as exc:
         if not _passing(exc):
             raise
-        return settled
+        return flight.settled
 
 
 def _one_each(rows: Sequence[Hashed]) -> tuple[list[Hashed], list[Hashed]]:
