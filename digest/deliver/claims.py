@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     CursorResult,
     Integer,
-    Update,
     bindparam,
     func,
     inspect,
@@ -29,6 +28,7 @@ from digest.deliver.owner import Owner
 from digest.deliver.variants import Variants, nothing_left
 from subscribers import roll
 from subscribers.db import Person, UtcDateTime
+from subscribers.prepared import Prepared
 from subscribers.roll import Reader
 
 MOST_A_TRANSACTION = 1000  # rows looked at in one claim
@@ -36,9 +36,8 @@ MOST_A_TRANSACTION = 1000  # rows looked at in one claim
 
 _row = inspect(Delivery).local_table.c
 
-# Written once, for building a statement takes SQLAlchemy longer than SQLite takes to run it. Rows are changed by
-# their id, one by one: given a list of ids, SQLite would look for them among all that wait.
-_DUE = (
+# Rows are changed by their id, one by one: given a list of ids, SQLite would look for them among all that wait.
+_DUE = Prepared(
     select(_row.id, _row.message_id, _row.tries, _row.due_at, *roll.columns())
     .select_from(outerjoin(_row.id.table, Person, Person.number == _row.person))
     .where(
@@ -51,8 +50,8 @@ _DUE = (
     .with_for_update(skip_locked=True, of=_row.id.table)  # PostgreSQL; SQLite has one writer anyway
 )
 _WAITS = (_row.id == bindparam("of"), _row.state == DeliveryState.WAITING)
-_ASIDE = update(_row.id.table).where(*_WAITS).values(state=bindparam("to"))
-_LEASE = (
+_ASIDE = Prepared(update(_row.id.table).where(*_WAITS).values(state=bindparam("to")))
+_LEASE = Prepared(
     update(_row.id.table)
     .where(*_WAITS)
     .values(
@@ -63,7 +62,7 @@ _LEASE = (
         transport=bindparam("over"),
     )
 )
-_RECORD = (
+_RECORD = Prepared(
     update(_row.id.table)
     .where(
         _row.id == bindparam("of"),
@@ -80,7 +79,7 @@ _RECORD = (
         lease_until=None,
     )
 )
-_PUT_BACK = (
+_PUT_BACK = Prepared(
     update(_row.id.table)
     .where(
         _row.id == bindparam("of"),
@@ -131,7 +130,7 @@ def claim(session: Session, lane: Lane, variants: Variants, *, now: datetime, li
 
 def _due(session: Session, purpose: str, now: datetime, limit: int) -> list[Any]:
     asked = {"for_purpose": purpose, "now": now, "most": limit}
-    return list(session.connection().execute(_DUE, asked))
+    return _DUE.rows(session, asked)
 
 
 def _sort(session: Session, lane: Lane, rows: list[Any], variants: Variants, now: datetime) -> list[Owed]:
@@ -159,10 +158,10 @@ def _standing(reader: Reader | None, variants: Variants, today: date) -> Deliver
     return DeliveryState.HANDING_OVER
 
 
-def _move(session: Session, statement: Update, rows: list[dict[str, Any]]) -> None:
+def _move(session: Session, statement: Prepared, rows: list[dict[str, Any]]) -> None:
     """Move rows that wait, each by its id."""
     if rows:
-        changed = session.connection().execute(statement, rows).rowcount
+        changed = statement.change(session, rows)
         assert changed == len(rows), f"{changed} of {len(rows)} rows waited: another claimed them meanwhile"
 
 
@@ -180,7 +179,7 @@ def record(session: Session, owner: str, moves: Iterable[tuple[str, Move]]) -> N
         for delivery, m in moves
     ]
     if rows:
-        session.connection().execute(_RECORD, rows)
+        _RECORD.change(session, rows)
 
 
 def put_back(session: Session, owner: str, deliveries: Iterable[str], *, withdrawn: bool) -> None:
@@ -188,7 +187,7 @@ def put_back(session: Session, owner: str, deliveries: Iterable[str], *, withdra
     state = DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING
     rows = [{"of": delivery, "by": owner, "to": state} for delivery in deliveries]
     if rows:
-        session.connection().execute(_PUT_BACK, rows)
+        _PUT_BACK.change(session, rows)
 
 
 def release_the_dead(session: Session, purpose: str, owner: Owner, *, now: datetime) -> int:

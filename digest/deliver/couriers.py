@@ -57,9 +57,13 @@ class Courier:
         self._write = write
         self._done = done
         self._errands: SimpleQueue[Sequence[Errand] | None] = SimpleQueue()
-        self.batch = transport.batch
         # A daemon: who interrupts twice will not wait for a server's ten minutes.
         threading.Thread(target=self._work, name=f"courier {transport.name}", daemon=True).start()
+
+    @property
+    def batch(self) -> int:
+        """How many errands it takes at once."""
+        return self._transport.batch
 
     def send(self, errands: Sequence[Errand] | None) -> None:
         """Send the courier off with errands, or home with None."""

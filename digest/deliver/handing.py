@@ -73,9 +73,20 @@ class Transport(Protocol):
     `patience` is the longest, in seconds, that handing over one batch may take.
     """
 
-    name: str
-    batch: int
-    patience: float
+    @property
+    def name(self) -> str:
+        """The name that stands in a delivery's row."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """How many messages it likes to be given at once."""
+        ...
+
+    @property
+    def patience(self) -> float:
+        """The longest that handing over one batch may take, in seconds."""
+        ...
 
     def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
         """Hand messages over, each to its one recipient. Failures are outcomes, not exceptions."""

@@ -133,6 +133,7 @@ def _signer(settings: Settings) -> Signer | None:
 
 
 def _smtp(url: SplitResult, signer: Signer | None) -> Transport:
+    from digest.deliver.transports.crew import crews
     from digest.deliver.transports.several import Several
     from digest.deliver.transports.smtp import Server, Smtp
 
@@ -157,4 +158,4 @@ def _smtp(url: SplitResult, signer: Signer | None) -> Transport:
     connections = _count(options["connections"], MOST_CONNECTIONS, "connections")
     if connections == 1:
         return Smtp(server, signer)
-    return Several([Smtp(server, signer) for _ in range(connections)])
+    return Several(crews([Smtp(server, signer) for _ in range(connections)]))

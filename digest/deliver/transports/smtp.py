@@ -2,7 +2,7 @@
 
 import smtplib  # its errors are all OSErrors
 import ssl
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import cached_property
 
 from digest.deliver.dkim import Signer
@@ -20,10 +20,13 @@ from digest.deliver.transports.wire import (
     connect,
 )
 
-__all__ = ["Server", "Smtp"]
+__all__ = ["Refusal", "Server", "Smtp", "Steps"]
 
 
-class _Refusal(Exception):  # noqa: N818 - it is no error of ours: the server said no
+Steps = Generator[None, None, Outcome]
+
+
+class Refusal(Exception):  # noqa: N818 - it is no error of ours: the server said no
     """The server will not go on with anything; the message is fit for the operator.
 
     With `here_alone` it may go on with another connection: there are too many, or one broke.
@@ -52,8 +55,8 @@ class Smtp:
         outcomes: list[Outcome] = []
         for message in messages:
             try:
-                outcomes.append(self._hand(message))
-            except _Refusal as refusal:
+                outcomes.append(_finish(self.steps(message)))
+            except Refusal as refusal:
                 stop = str(refusal)
                 outcomes.append(Outcome(Result.UNTOUCHED, stop))
                 outcomes += [Outcome(Result.UNTOUCHED)] * (len(messages) - len(outcomes))
@@ -64,25 +67,29 @@ class Smtp:
         """Say QUIT and hang up."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            connection.allow(CONNECT)  # a goodbye is not worth more
             try:
                 connection.quit()
             except OSError:
                 connection.close()
 
-    def _hand(self, message: Outgoing) -> Outcome:
-        """Hand one message over.
+    def steps(self, message: Outgoing) -> Steps:
+        """Hand one message over, pausing wherever the server has to answer: meanwhile others can go on.
 
         A connection that had served before may have been closed by the other side meanwhile. What fails on it
         before the data goes out is tried once more, on a new one: nothing can have been accepted.
+
+        Raises:
+            Refusal: the server, or this connection, takes nothing at all.
         """
         envelope = Envelope(message.return_path, message.address, message.delivery)
         if not envelope.sound:
             return Outcome(Result.REFUSED, "the address cannot stand in an SMTP command")
         data = self._data(message)
         fresh = self._connection is None
-        outcome = self._transact(envelope, data)
+        outcome = yield from self._transact(envelope, data)
         if outcome is None and not fresh:
-            outcome = self._transact(envelope, data)
+            outcome = yield from self._transact(envelope, data)
         return outcome or Outcome(Result.LATER, "the server closed the connection before it took the message")
 
     def _data(self, message: Outgoing) -> bytes:
@@ -92,18 +99,22 @@ class Smtp:
             data = data.replace(b"\r\n.", b"\r\n..")
         return data + (b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n")
 
-    def _transact(self, envelope: Envelope, data: bytes) -> Outcome | None:
+    def _transact(self, envelope: Envelope, data: bytes) -> Generator[None, None, Outcome | None]:
         """Run one mail transaction; None says that the connection broke while nothing was at stake."""
         connection = self._connected()
         try:
-            answer = connection.offer(envelope)
+            connection.offer(envelope)
+            yield
+            answer = connection.answer()
             if not answer.good:
                 return self._refused(answer, envelope.recipient)
+            connection.allow(COMMAND)
             # smtplib's `data` would hide whether it failed before or after the final dot.
             connection.send(data)
         except OSError:
             self._hang_up()  # had the final dot gone out, `send` would not have failed
             return None
+        yield
         return self._verdict(connection, envelope.recipient)
 
     def _refused(self, answer: Answer, address: str) -> Outcome:
@@ -116,14 +127,14 @@ class Smtp:
             self._reset()
         if answer.code in {530, 535, 538}:
             self._hang_up()
-            raise _Refusal(f"the server wants a sign-in: {said}. Put user and password into DIGEST_MAIL_URL.")
+            raise Refusal(f"the server wants a sign-in: {said}. Put user and password into DIGEST_MAIL_URL.")
         return Outcome(Result.REFUSED if 500 <= answer.code < 600 else Result.LATER, said)
 
     def _sender_refused(self, code: int, said: str) -> Outcome:
         """A refusal at MAIL is about us: offering the other messages would spoil them all."""
         self._hang_up()
         if code >= 500:
-            raise _Refusal(f"the server refuses the sender: {said}. Put sender.address or the account right.")
+            raise Refusal(f"the server refuses the sender: {said}. Put sender.address or the account right.")
         return Outcome(Result.LATER, said)
 
     def _verdict(self, connection: Wire, address: str) -> Outcome:
@@ -131,7 +142,6 @@ class Smtp:
         try:
             connection.patience(FINAL)
             code, reply = connection.getreply()
-            connection.patience(COMMAND)
         except OSError:
             code, reply = BROKEN, b""
         said = f"{code} {scrub(reply, address)}"
@@ -160,24 +170,26 @@ class Smtp:
                 self._connection = connect(self._server, self._context)
             except smtplib.SMTPAuthenticationError as exc:
                 said = f"{exc.smtp_code} {scrub(exc.smtp_error)}"
-                raise _Refusal(f"the server refuses the sign-in: {said}. Check DIGEST_MAIL_URL.") from None
+                raise Refusal(f"the server refuses the sign-in: {said}. Check DIGEST_MAIL_URL.") from None
             except ssl.SSLError as exc:
                 why = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
-                raise _Refusal(f"no trusted TLS with {self._server.host}: {why}.") from None
+                raise Refusal(f"no trusted TLS with {self._server.host}: {why}.") from None
             except smtplib.SMTPNotSupportedError as exc:
-                raise _Refusal(f"{self._server.host}: {exc} Nothing is sent in the clear.") from None
+                raise Refusal(f"{self._server.host}: {exc} Nothing is sent in the clear.") from None
             except OSError as exc:
                 why = getattr(exc, "strerror", None) or scrub(str(exc)) or type(exc).__name__
                 where = f"{self._server.host}:{self._server.port}"
                 again = f"no connection to {where}: {why}. Send again when it is back."
-                raise _Refusal(again, here_alone=True) from None
+                raise Refusal(again, here_alone=True) from None
             self._used = 0
         return self._connection
 
     def _reset(self) -> None:
         try:
-            if self._connection is not None and self._connection.rset()[0] == 250:
-                return
+            if self._connection is not None:
+                self._connection.allow(COMMAND)
+                if self._connection.rset()[0] == 250:
+                    return
         except OSError:
             pass
         self._hang_up()
@@ -186,3 +198,13 @@ class Smtp:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _finish(steps: Steps) -> Outcome:
+    """Take all steps at once, waiting for the server at each."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome

@@ -4,6 +4,8 @@ import re
 import smtplib
 import socket
 import ssl
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -60,27 +62,40 @@ class Answer:
 class Wire(smtplib.SMTP):
     """A connection on which envelopes are offered in one write where the server can take that."""
 
-    def offer(self, envelope: Envelope) -> Answer:
-        """Say MAIL, RCPT and DATA; give the answer that refuses the message, or DATA's 354.
+    _commands: Sequence[tuple[str, bytes]] = ()
+    _written = 0.0
+
+    def offer(self, envelope: Envelope) -> None:
+        """Say MAIL, RCPT and DATA in one write where the server can take that; else `answer` says them one by one.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        self._commands = _commands(envelope, dsn=self.has_extn("dsn"))
+        self.allow(COMMAND)
+        if self.has_extn("pipelining"):
+            self.send(b"".join(line for _, line in self._commands))
+
+    def answer(self) -> Answer:
+        """Give the answer that refuses the message that was offered, or DATA's 354.
 
         Raises:
             OSError: the connection broke before the server had answered; the data was not sent.
         """
-        commands = _commands(envelope, dsn=self.has_extn("dsn"))
         if self.has_extn("pipelining"):
-            return self._offer_at_once(commands)
+            self.patience(COMMAND)
+            return self._answer_to_all()
         answer = Answer("MAIL", BROKEN, b"")
-        for verb, line in commands:
+        for verb, line in self._commands:
             self.send(line)
             answer = Answer(verb, *self.getreply())
             if not answer.good:
                 break
         return answer
 
-    def _offer_at_once(self, commands: list[tuple[str, bytes]]) -> Answer:
-        self.send(b"".join(line for _, line in commands))
+    def _answer_to_all(self) -> Answer:
         answers: list[Answer] = []
-        for verb, _ in commands:  # every answer belongs to its command: all are read
+        for verb, _ in self._commands:  # every answer belongs to its command: all are read
             try:
                 answers.append(Answer(verb, *self.getreply()))
             except OSError:
@@ -108,8 +123,17 @@ class Wire(smtplib.SMTP):
             pass
         self.close()  # the next command finds that out
 
+    def send(self, s: bytes | str) -> None:  # type: ignore[override]  # typeshed says ReadableBuffer | str
+        """Write, and remember when: the server's time to answer runs from here."""
+        super().send(s)
+        self._written = time.monotonic()
+
     def patience(self, seconds: float) -> None:
-        """Wait so long for whatever comes next."""
+        """Wait for the answer until so many seconds after the last thing that was said."""
+        self.allow(max(1.0, self._written + seconds - time.monotonic()))
+
+    def allow(self, seconds: float) -> None:
+        """Let every step that follows take so many seconds."""
         if self.sock is not None:
             self.sock.settimeout(seconds)
 
@@ -149,7 +173,6 @@ def connect(server: Server, context: ssl.SSLContext | None) -> Wire:
             connection.ehlo_or_helo_if_needed()
         if server.user:
             connection.login(server.user, server.password)
-        connection.patience(COMMAND)
         assert connection.sock is not None
         # The end of a message must not wait for the acknowledgement of its beginning (Nagle).
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,112 @@
+"""Statements compiled once and then run by the driver itself, for the few that a send runs many thousand times.
+
+SQLAlchemy takes some 100 µs to run a statement that SQLite runs in 10. What it does for us stays: the same
+statement for both databases, the types of the columns, the transaction of the session.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Dialect, Executable
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+Row = Any  # a named tuple of the columns that were asked for
+_Change = Callable[[Any], Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A statement as one dialect has it."""
+
+    sql: str
+    given: tuple[tuple[str, _Change], ...]  # parameters in the order of their places, and what makes them fit
+    fixed: Mapping[str, Any]  # those that the statement holds itself, fit already
+    positional: bool
+    row: Callable[..., Row]
+    columns: tuple[_Change, ...]
+
+    def bound(self, values: Mapping[str, Any]) -> Sequence[Any] | Mapping[str, Any]:
+        """Give the parameters as the driver wants them."""
+        fit = [self._fit(name, change, values) for name, change in self.given]
+        return fit if self.positional else dict(zip((n for n, _ in self.given), fit, strict=True))
+
+    def _fit(self, name: str, change: _Change, values: Mapping[str, Any]) -> Any:
+        if name in self.fixed:
+            return self.fixed[name]
+        return change(values[name]) if change else values[name]
+
+    def read(self, row: Sequence[Any]) -> Row:
+        """Give a row with the values that the columns' types stand for."""
+        return self.row(*(change(v) if change else v for v, change in zip(row, self.columns, strict=True)))
+
+
+class Prepared:
+    """One statement, ready to be run often. It may be used in any session of any database."""
+
+    def __init__(self, statement: Executable) -> None:
+        self._statement = statement
+        self._by_dialect: dict[str, _Ready] = {}
+
+    def rows(self, session: Session, values: Mapping[str, Any]) -> list[Row]:
+        """Run a SELECT with these parameters; give its rows.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: the database refused, or is gone.
+        """
+        ready, cursor = self._open(session)
+        try:
+            cursor.execute(ready.sql, ready.bound(values))
+            return [ready.read(row) for row in cursor.fetchall()]
+        except Exception as exc:
+            raise self._told(session, exc) from exc
+        finally:
+            cursor.close()
+
+    def change(self, session: Session, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Run an UPDATE once for each of these parameters; give how many rows it changed.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: the database refused, or is gone.
+        """
+        ready, cursor = self._open(session)
+        try:
+            cursor.executemany(ready.sql, [ready.bound(values) for values in rows])
+            return int(cursor.rowcount)
+        except Exception as exc:
+            raise self._told(session, exc) from exc
+        finally:
+            cursor.close()
+
+    def _open(self, session: Session) -> tuple[_Ready, Any]:
+        connection = session.connection()
+        name = connection.dialect.name
+        if name not in self._by_dialect:
+            self._by_dialect[name] = _compile(self._statement, connection.dialect)
+        return self._by_dialect[name], connection.connection.cursor()
+
+    def _told(self, session: Session, exc: Exception) -> BaseException:
+        """Give a driver's error as SQLAlchemy gives it; another stays what it is."""
+        driver = session.get_bind().dialect.loaded_dbapi
+        return DBAPIError.instance(str(self._statement), None, exc, driver.Error, hide_parameters=True)
+
+
+def _compile(statement: Executable, dialect: Dialect) -> _Ready:
+    compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every statement can
+    changes = {
+        name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
+    }
+    own = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+    fixed = {name: changes[name](value) if changes[name] else value for name, value in own.items()}
+    names = compiled.positiontup if compiled.positional else list(compiled.binds)
+    columns = list(getattr(statement, "selected_columns", ()))
+    return _Ready(
+        sql=str(compiled),
+        given=tuple((name, changes[name]) for name in names),
+        fixed=fixed,
+        positional=compiled.positional,
+        row=namedtuple("Row", [c.key for c in columns]),  # noqa: PYI024 - its fields are known when the program runs
+        columns=tuple(c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns),
+    )
