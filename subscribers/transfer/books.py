@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import compress
 from typing import Any, Protocol, cast
 
-from sqlalchemy import Table, bindparam, event, insert, select, text, update
+from sqlalchemy import Table, bindparam, event, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from subscribers.db import ConsentEvent, ImportBatch, Person, Suppression
@@ -18,6 +18,7 @@ from subscribers.transfer.sealing import Change, Hashes, Settled
 _PEOPLE = cast("Table", Person.__table__)  # not the classes: those would go through the ORM, row by row
 _EVENTS = cast("Table", ConsentEvent.__table__)
 _LOCK_WAIT = "200ms"
+_PLAN_ANEW = func.set_config("plan_cache_mode", "force_custom_plan", True)
 _CACHE = 32_000  # KiB
 _CHANGED = update(_PEOPLE).where(_PEOPLE.c.number == bindparam("changed"))
 
@@ -120,8 +121,7 @@ def write(session: Session, step: Step, *, now: datetime) -> list[Settled]:
         The rows whose people or suppressions are no longer what was decided on: they are to be judged again.
     """
     _prepare(session)
-    barring = [one for one in step.barring if one.known is None]
-    again = _overtaken(session, [*step.new, *barring])
+    again = _overtaken(session, step)
     if again:
         step = _without(step, again)
     if step.people:
@@ -139,10 +139,16 @@ def _prepare(session: Session) -> None:
     and waits for us: theirs goes through, and the step is tried again.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
+        session.execute(select(func.set_config("lock_timeout", _LOCK_WAIT, True), _PLAN_ANEW))
         session.execute(text("LOCK TABLE suppression IN SHARE ROW EXCLUSIVE MODE"))
     else:
         _leave_checkpoints_for_later(session)
+
+
+def plan_anew(session: Session) -> None:
+    """Have PostgreSQL plan each look for the table as it is now: a plan kept from its first rows reads it whole."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(_PLAN_ANEW))
 
 
 def _leave_checkpoints_for_later(session: Session) -> None:
@@ -170,17 +176,23 @@ def checkpoint(books: Books) -> None:
             session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
 
 
-def _overtaken(session: Session, new: Sequence[Settled]) -> dict[str, Settled]:
-    """Find whom somebody else added or suppressed since the step was decided."""
-    if not new:
+def _overtaken(session: Session, step: Step) -> dict[str, Settled]:
+    """Find whom somebody else added or suppressed since the step was decided.
+
+    A person added under the current key needs no look: the unique look-up refuses ours, and the step is judged anew.
+    """
+    strangers = [*step.new, *(one for one in step.barring if one.known is None)]
+    if not strangers:
         return {}
-    hashes = [one.hashes for one in new]
-    lookups = [lookup for one in hashes for lookup in (one.lookup, *one.older)]
-    taken = set(session.scalars(select(Person.lookup).where(among(session, Person.lookup, lookups))))
-    shut = barred(session, hashes)
+    shut = barred(session, [one.hashes for one in strangers])
+    asked = [old for one in step.new for old in one.hashes.older]
+    asked += [old for one in step.barring for old in (one.hashes.lookup, *one.hashes.older)]
+    taken: set[str | None] = set()
+    if asked:
+        taken.update(session.scalars(select(Person.lookup).where(among(session, Person.lookup, asked))))
     return {
         one.hashes.lookup: one
-        for one in new
+        for one in strangers
         if one.hashes.lookup in shut or not taken.isdisjoint((one.hashes.lookup, *one.hashes.older))
     }
 

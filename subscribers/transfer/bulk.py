@@ -1,21 +1,23 @@
 """Many rows at once, on either database: SQLAlchemy's own way costs more than all else in an import together."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, String, Table, any_, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, String, Table, any_, cast, func, literal, select
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 Column = InstrumentedAttribute[Any]
 
 
-def among(session: Session, column: Column, values: Sequence[str]) -> ColumnElement[bool]:
-    """Ask whether a text column is one of many values, which travel as one parameter."""
+def among(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
+    """Ask whether a text column is one of many hashes, written in hex, which travel as one parameter."""
     if session.get_bind().dialect.name == "postgresql":
-        return column == any_(literal(list(values), ARRAY(String)))
-    return column.in_(select(func.json_each(json.dumps(values)).table_valued("value").c.value))
+        # Hex needs no quotes inside an array. A join with the hashes instead would read the whole table.
+        return column == any_(cast(literal(f"{{{','.join(hashes)}}}", String), ARRAY(String)))
+    return column.in_(select(func.json_each(json.dumps(hashes)).table_valued("value").c.value))
 
 
 def insert_many(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -26,15 +28,25 @@ def insert_many(session: Session, table: Table, rows: Sequence[dict[str, Any]]) 
     prepared = zip(*columns, strict=True)
     listed = ", ".join(names)
     if dialect.name == "postgresql":
-        driver = session.connection().connection.driver_connection
-        assert driver is not None
-        with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({listed}) FROM STDIN") as copy:
-            for row in prepared:
-                copy.write_row(row)
+        _copy(session, f"COPY {table.name} ({listed}) FROM STDIN", prepared)
         return
     places = ", ".join("?" * len(names))
     statement = f"INSERT INTO {table.name} ({listed}) VALUES ({places})"  # noqa: S608 (names of ours)
     session.connection().exec_driver_sql(statement, list(prepared))
+
+
+def _copy(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Send rows by COPY, which SQLAlchemy does not know; its errors become the ones that SQLAlchemy would raise."""
+    dialect = session.get_bind().dialect
+    driver = session.connection().connection.driver_connection
+    assert driver is not None
+    assert dialect.dbapi is not None
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except dialect.dbapi.Error as exc:
+        raise DBAPIError.instance(statement, None, exc, dialect.dbapi.Error, dialect=dialect) from exc
 
 
 def _prepared(table: Table, name: str, dialect: Dialect, values: list[Any]) -> list[Any]:
