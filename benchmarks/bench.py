@@ -1,11 +1,12 @@
 """Speed against the bars, as CPU seconds and ratios: `make bench`. Takes some minutes; nothing else should run."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks import collecting, selecting, signing_up, splicing
+from benchmarks import collecting, memory, selecting, signing_up, smtp, splicing
 from digest.edition.content import Content
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.settings import Settings
@@ -42,3 +43,5 @@ if __name__ == "__main__":
     rendering()
     splicing.main()
     signing_up.main()
+    smtp.main(line)
+    memory.main(line, million="--million" in sys.argv)

@@ -59,7 +59,7 @@ def _people(numbers: range) -> Iterator[dict[str, object]]:
 def _approve(database: Database, settings: Settings, kilobytes: int) -> None:
     row = '<td style="padding:0 0 12px;font:16px/1.5 Georgia,serif">A story in a few words: \u00e9.</td>\n'
     foot = f"Asked for on {marks.ASKED}: https://news.example.org/u/{marks.LEAVE} {marks.PREFERENCES}\n"
-    bodies = {"text": "A story, told in a few words.\n" * (5 * kilobytes), "html": row * (8 * kilobytes)}
+    bodies = {"text": "A story, told in a few words.\n" * (5 * kilobytes), "html": row * (8 * kilobytes + 16)}
     with database.write() as session:
         edition = Edition(
             slot=RELEASE.isoformat(),

@@ -5,6 +5,7 @@ Both tools come with Postfix; nothing has to be installed for them:
 The machine's noise meets both: 20,000 messages go out in slices, and after each the others send as many.
 """
 
+import logging
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
 from benchmarks.people import KEYS, NAME, RELEASE, prepare, settings_in
+from digest import logs
 from digest.deliver.handing import Result, Transport
 from digest.deliver.planning import plan
 from digest.deliver.sending import send
@@ -30,6 +32,7 @@ from digest.deliver.transports import open_transport
 
 MESSAGES = 20_000
 SLICE = 2_000
+SIZE = 40_000  # bytes of a message, as `people.prepare` writes it
 SESSIONS = 50
 UNSIGNED, SIGNED = 0.6, 0.3  # the bars: of the peer's rate
 HOW = __doc__.split("\n")[3].strip()
@@ -135,11 +138,6 @@ def measure(size: int) -> tuple[list[Spent], list[Spent], list[Spent]]:
     return peer, ours, signed
 
 
-def message_bytes() -> int:
-    """Say how long a message of the benchmark is."""
-    return 40_000
-
-
 def main(line: Callable[..., None]) -> None:
     """Measure, and print each ratio beside its bar with `line`."""
     tools = Tools()
@@ -147,7 +145,8 @@ def main(line: Callable[..., None]) -> None:
     if missing:
         print(f"left out: SMTP, for {' and '.join(missing)} of Postfix is not here. {HOW}")
         return
-    peer, *both = measure(message_bytes())
+    logs.configure(logging.WARNING)  # a line a slice would hide the results
+    peer, *both = measure(SIZE)
     rate = SLICE / median(p.wall for p in peer)
     for what, spents, bar in zip(("unsigned", "signed with RSA-2048"), both, (UNSIGNED, SIGNED), strict=True):
         ratio = median(p.wall / s.wall for p, s in zip(peer, spents, strict=True))
