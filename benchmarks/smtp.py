@@ -32,7 +32,7 @@ from digest.deliver.transports import open_transport
 
 MESSAGES = 20_000
 SLICE = 2_000
-SIZE = 40_000  # bytes of a message, as `people.prepare` writes it
+SIZE = 41_000  # bytes of a message, as `people.prepare` writes it
 SESSIONS = 50
 UNSIGNED, SIGNED = 0.6, 0.3  # the bars: of the peer's rate
 HOW = __doc__.split("\n")[3].strip()

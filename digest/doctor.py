@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, select
 
 from digest.db import Source
+from digest.deliver.dkim import DkimError, signer_of
 from digest.install import Install
 
 OUR_NAMES = ("digest", "subscribers", "scheduler")
@@ -26,7 +27,14 @@ class Diagnosis:
 
 def examine(install: Install) -> list[Diagnosis]:
     """Look at everything; nothing is changed."""
-    return [*_names(), *_keys(install), *_database(install), *_disk(install), *_sending(install)]
+    return [
+        *_names(),
+        *_keys(install),
+        *_database(install),
+        *_disk(install),
+        *_sending(install),
+        *_signing(install),
+    ]
 
 
 def shared_names(owners: dict[str, list[str]]) -> list[str]:
@@ -81,4 +89,33 @@ def _sending(install: Install) -> Iterator[Diagnosis]:
     if urlsplit(settings.base).scheme != "https":
         yield Diagnosis(
             "error", f"DIGEST_BASE_URL is {settings.base}: one-click links must be https to be approved."
+        )
+
+
+def _signing(install: Install) -> Iterator[Diagnosis]:
+    settings = install.settings
+    scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
+    if scheme == "sendgrid":
+        yield Diagnosis("ok", "SendGrid signs the mail by itself")
+        return
+    try:
+        signer = signer_of(settings)
+    except DkimError as exc:
+        yield Diagnosis("error", str(exc))
+        return
+    if signer is None:
+        yield Diagnosis(
+            "ok" if scheme == "outbox" else "warning",
+            "mail is not signed (DKIM): the large providers refuse newsletters without a signature. Set "
+            "DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
+        )
+        return
+    for key in signer.keys:
+        name = f"{key.selector}._domainkey.{signer.domain}"
+        yield Diagnosis("ok", f"mail is signed; the DNS must have at {name} the TXT record {key.record()}")
+    sender = settings.file.sender.address.rpartition("@")[2].lower()
+    if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
+        yield Diagnosis(
+            "warning",
+            f"mail is signed for {signer.domain} and comes from {sender}: without a common domain DMARC fails.",
         )

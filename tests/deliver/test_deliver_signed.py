@@ -17,6 +17,8 @@ from digest.deliver import return_path
 from digest.deliver.dkim import Signer, signer_of
 from digest.deliver.sending import Report, send
 from digest.deliver.transports import TransportError, open_transport
+from digest.doctor import examine
+from digest.install import Install
 from digest.settings import Settings
 from subscribers import tokens
 from tests.deliver.conftest import NAME, World
@@ -106,3 +108,33 @@ def test_a_key_file_that_others_can_read_opens_no_transport(keyed: Settings) -> 
     keyed.dkim_key_file.chmod(0o644)
     with pytest.raises(TransportError, match=r"DIGEST_DKIM_KEY_FILE.*chmod 600"):
         open_transport(keyed)
+
+
+def _doctor_says(settings: Settings, world: World) -> list[tuple[str, str]]:
+    return [(d.level, d.what) for d in examine(Install(settings, world.database)) if "sign" in d.what.lower()]
+
+
+@pytest.mark.parametrize(("url", "level"), [("outbox:", "ok"), ("smtp://mail.hls.test", "warning")])
+def test_the_doctor_says_that_mail_is_not_signed(sqlite_world: World, url: str, level: str) -> None:
+    settings = sqlite_world.settings.model_copy(update={"mail_url": SecretStr(url)})
+    ((found, said),) = _doctor_says(settings, sqlite_world)
+    assert found == level
+    assert "not signed" in said
+    assert "DIGEST_DKIM_KEY_FILE" in said
+
+
+def test_the_doctor_shows_the_records_of_the_keys(sqlite_world: World, keyed: Settings) -> None:
+    said = _doctor_says(keyed, sqlite_world)
+    assert [level for level, _ in said] == ["ok", "ok"]
+    assert "one._domainkey.news.example.org the TXT record v=DKIM1; k=rsa; p=" in said[0][1]
+    assert "two._domainkey.news.example.org the TXT record v=DKIM1; k=ed25519; p=" in said[1][1]
+
+
+def test_the_doctor_notices_a_signature_for_a_foreign_domain_and_a_key_that_others_read(
+    sqlite_world: World, keyed: Settings
+) -> None:
+    foreign = keyed.model_copy(update={"dkim_domain": "other.example.org"})
+    assert _doctor_says(foreign, sqlite_world)[-1][0] == "warning"
+    assert keyed.dkim_key_file is not None
+    keyed.dkim_key_file.chmod(0o644)
+    assert [d.level for d in examine(Install(keyed, sqlite_world.database)) if "chmod" in d.what] == ["error"]
