@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import Connection, Dialect, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -28,7 +28,7 @@ class _Ready:
     row: Callable[..., Row]
     columns: tuple[_Change, ...]
 
-    def bound(self, values: Mapping[str, Any]) -> Sequence[Any] | Mapping[str, Any]:
+    def bound(self, values: Mapping[str, Any]) -> Any:
         """Give the parameters as the driver wants them."""
         fit = [self._fit(name, change, values) for name, change in self.given]
         return fit if self.positional else dict(zip((n for n, _ in self.given), fit, strict=True))
@@ -56,12 +56,13 @@ class Prepared:
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
-        ready, cursor = self._open(session)
+        connection = session.connection()
+        ready, cursor = self._ready(connection.dialect), connection.connection.cursor()
         try:
             cursor.execute(ready.sql, ready.bound(values))
             return [ready.read(row) for row in cursor.fetchall()]
-        except Exception as exc:
-            raise self._told(session, exc) from exc
+        except connection.dialect.loaded_dbapi.Error as exc:
+            raise self._told(connection, exc) from exc
         finally:
             cursor.close()
 
@@ -71,25 +72,24 @@ class Prepared:
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
-        ready, cursor = self._open(session)
+        connection = session.connection()
+        ready, cursor = self._ready(connection.dialect), connection.connection.cursor()
         try:
             cursor.executemany(ready.sql, [ready.bound(values) for values in rows])
             return int(cursor.rowcount)
-        except Exception as exc:
-            raise self._told(session, exc) from exc
+        except connection.dialect.loaded_dbapi.Error as exc:
+            raise self._told(connection, exc) from exc
         finally:
             cursor.close()
 
-    def _open(self, session: Session) -> tuple[_Ready, Any]:
-        connection = session.connection()
-        name = connection.dialect.name
-        if name not in self._by_dialect:
-            self._by_dialect[name] = _compile(self._statement, connection.dialect)
-        return self._by_dialect[name], connection.connection.cursor()
+    def _ready(self, dialect: Dialect) -> _Ready:
+        if dialect.name not in self._by_dialect:
+            self._by_dialect[dialect.name] = _compile(self._statement, dialect)
+        return self._by_dialect[dialect.name]
 
-    def _told(self, session: Session, exc: Exception) -> BaseException:
-        """Give a driver's error as SQLAlchemy gives it; another stays what it is."""
-        driver = session.get_bind().dialect.loaded_dbapi
+    def _told(self, connection: Connection, exc: Exception) -> BaseException:
+        """Give a driver's error as SQLAlchemy gives it, without the parameters."""
+        driver = connection.dialect.loaded_dbapi
         return DBAPIError.instance(str(self._statement), None, exc, driver.Error, hide_parameters=True)
 
 
