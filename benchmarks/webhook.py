@@ -22,8 +22,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, insert, select, text
 
 from digest import logs, weekly
-from digest.db import Database, Delivery, DeliveryState, Event, Inbound, migrate, open_database
+from digest.db import Database, migrate, open_database
 from digest.deliver.identity import delivery_id
+from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
 from digest.install import Install
 from digest.settings import Settings
 from digest.web.app import create_app

@@ -27,13 +27,13 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
-    text,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from sqlalchemy.pool import ConnectionPoolEntry
 
-import subscribers.signup_db  # noqa: F401 - its tables join the metadata
+import digest.delivery_db  # noqa: F401 - its tables join the metadata
+import subscribers.signup_db  # noqa: F401 - so do these
 from subscribers.db import Base, Json, Moment, UtcDateTime, by_value
 
 
@@ -197,6 +197,13 @@ class Edition(Base):
     )  # the list of readers is fixed from here on
     planned: Mapped[int | None]  # how many deliveries were planned: the books are held against it
     sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Sending rests while `paused_at` is set; what came before `resumed_at` no longer counts against it.
+    paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    paused_because: Mapped[str] = mapped_column(Text, default="", server_default="")
+    resumed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The first few hundred: how many they are, and until when the rest waits for what they bring about.
+    canary: Mapped[int] = mapped_column(default=0, server_default="0")
+    canary_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Story(Base):
@@ -233,118 +240,6 @@ class Fragment(Base):
     position: Mapped[int]
     body: Mapped[str] = mapped_column(Text)
     hash: Mapped[str] = mapped_column(String(64))
-
-
-class DeliveryState(StrEnum):
-    """Where one owed message stands; see the books in `deliver.books`."""
-
-    WAITING = "waiting"
-    HANDING_OVER = "handing over"
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-    UNCERTAIN = "uncertain"
-    WITHDRAWN = "withdrawn"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
-
-class Delivery(Base):
-    """One message owed to one person. A second row for the same purpose and person cannot exist."""
-
-    __tablename__ = "delivery"
-    __table_args__ = (
-        UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
-        Index("ix_delivery_person", "person"),  # what went to one person: their tries, what they may see
-        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # sending: what is due next
-    )
-
-    id: Mapped[str] = mapped_column(String(26), primary_key=True)  # opaque
-    purpose: Mapped[str] = mapped_column(String(80))  # edition:2026-W47, confirm:…, welcome:…
-    person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
-    state: Mapped[DeliveryState] = mapped_column(by_value(DeliveryState))
-    due_at: Mapped[Moment]
-    next_try_at: Mapped[Moment]
-    tries: Mapped[int] = mapped_column(default=0)
-    owner: Mapped[str | None] = mapped_column(String(80))
-    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    domain_tag: Mapped[str | None] = mapped_column(String(32))
-    message_id: Mapped[str] = mapped_column(String(200), default="")
-    transport: Mapped[str] = mapped_column(String(20), default="")
-    reply: Mapped[str] = mapped_column(Text, default="")  # scrubbed of addresses
-    handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-
-
-class Notice(Base):
-    """What a mail that is no edition is written from, encrypted. The row goes with the last try at its delivery."""
-
-    __tablename__ = "notice"
-
-    delivery: Mapped[str] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(20))
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
-
-
-class Event(Base):
-    """What a provider or a bounce said about a delivery, normalised; see `deliver.events`.
-
-    Either of two marks makes it the same event as one that is there: the provider's own id for it, hashed, and the
-    fingerprint of what it says. `unsettled_since` is set while its delivery was still being handed over.
-    """
-
-    __tablename__ = "event"
-    __table_args__ = (
-        UniqueConstraint("fingerprint", name="uq_event_counted_once"),
-        UniqueConstraint("provider_mark", name="uq_event_one_row_a_provider_mark"),
-        Index("ix_event_delivery", "delivery"),  # all that was said of one message
-        Index(
-            "ix_event_unsettled",
-            "unsettled_since",
-            sqlite_where=text("unsettled_since IS NOT NULL"),
-            postgresql_where=text("unsettled_since IS NOT NULL"),
-        ),
-        Index(
-            "ix_event_strikes",  # every night: the bounces that may be strikes
-            "at",
-            sqlite_where=text("cause IN ('hard', 'soft')"),
-            postgresql_where=text("cause IN ('hard', 'soft')"),
-        ),
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    delivery: Mapped[str | None] = mapped_column(String(26))
-    kind: Mapped[str] = mapped_column(String(40))
-    cause: Mapped[str] = mapped_column(String(20), default="")  # why it failed: `deliver.causes`
-    at: Mapped[Moment]
-    received_at: Mapped[Moment]
-    fingerprint: Mapped[str] = mapped_column(String(64))
-    provider_mark: Mapped[str | None] = mapped_column(String(64))
-    unsettled_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    detail: Mapped[Json]  # scrubbed of addresses
-
-
-class Inbound(Base):
-    """What a provider posted, as it came: compressed, encrypted, bound to the hash of its body. Kept for 30 days."""
-
-    __tablename__ = "inbound"
-    __table_args__ = (
-        UniqueConstraint("body_hash", name="uq_inbound_one_row_a_body"),
-        Index("ix_inbound_at", "at"),  # every night: what is old goes
-        Index(
-            "ix_inbound_unapplied",
-            "id",
-            sqlite_where=text("applied_at IS NULL"),
-            postgresql_where=text("applied_at IS NULL"),
-        ),
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    at: Mapped[Moment]
-    body_hash: Mapped[str] = mapped_column(String(64))
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
-    applied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Slot(Base):

@@ -21,6 +21,7 @@ LAYERS = (
     ("digest.install",),
     (
         "digest.db",
+        "digest.delivery_db",
         "digest.settings",
         "digest.timetable",
         "digest.templating",

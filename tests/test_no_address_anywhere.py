@@ -29,8 +29,9 @@ from sqlalchemy.exc import IntegrityError
 
 from digest import nightly, weekly
 from digest.cli import digest
-from digest.db import Delivery, DeliveryState, migrate, open_database
+from digest.db import migrate, open_database
 from digest.deliver.inbound import webhook
+from digest.delivery_db import Delivery, DeliveryState
 from digest.install import Install
 from digest.settings import Limits
 from digest.web.app import create_app

@@ -22,7 +22,8 @@ from digest.collect.bundled import BundledFetcher
 from digest.collect.fetch import Fetcher
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
-from digest.db import DeliveryState, Media
+from digest.db import Media
+from digest.delivery_db import DeliveryState
 from digest.edition.preflight import Level
 from digest.install import Install, clear_home, make_home, opened
 from digest.settings import Settings, load

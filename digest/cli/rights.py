@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.cli.acting import Refused, audit, read, reason_in_words
 from digest.cli.context import Desk, pass_desk
-from digest.db import Delivery
+from digest.delivery_db import Delivery
 from digest.templating import environment
 from subscribers import disclosures, people, records, suppression
 from subscribers.addresses import Address

@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from digest.db import Delivery, DeliveryState
 from digest.deliver.moves import Move
 from digest.deliver.owner import Owner
 from digest.deliver.variants import Variants, nothing_left
+from digest.delivery_db import Delivery, DeliveryState
 from subscribers import roll
 from subscribers.db import Person, UtcDateTime
 from subscribers.prepared import Prepared

@@ -16,11 +16,11 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from digest.db import Delivery, DeliveryState, Event
 from digest.deliver.causes import Cause
 from digest.deliver.identity import LENGTH
 from digest.deliver.judging import Kind, settle, word_of
 from digest.deliver.replies import MOST
+from digest.delivery_db import Delivery, DeliveryState, Event
 from subscribers import heeding
 from subscribers.heeding import Departed, Report
 from subscribers.journal import Journal

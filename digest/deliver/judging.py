@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from digest.db import DeliveryState
 from digest.deliver.causes import Cause
+from digest.delivery_db import DeliveryState
 from subscribers.heeding import Word
 
 

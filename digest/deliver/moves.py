@@ -4,8 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from digest.db import DeliveryState
 from digest.deliver.handing import Outcome, Result
+from digest.delivery_db import DeliveryState
 
 FIRST_TRY_AFTER = timedelta(minutes=15)
 LONGEST_WAIT = timedelta(hours=4)

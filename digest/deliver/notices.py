@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
-from digest.db import Database, Delivery, DeliveryState, Notice
+from digest.db import Database
 from digest.deliver import claims, return_path
 from digest.deliver.handing import Handed, Outgoing, Result, Transport
 from digest.deliver.identity import delivery_id, message_id
@@ -25,6 +25,7 @@ from digest.deliver.moves import Move, move
 from digest.deliver.owner import this_process
 from digest.deliver.stationery import TO_SUBSCRIBERS, Stationery
 from digest.deliver.upcoming import latest, upcoming
+from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.edition.arranging import long_date
 from digest.edition.disarm import plain
 from digest.settings import Settings

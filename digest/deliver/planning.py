@@ -9,10 +9,11 @@ from sqlalchemy import Insert, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from digest.db import Database, Delivery, DeliveryState, Edition, EditionState, Fragment
+from digest.db import Database, Edition, EditionState, Fragment
 from digest.deliver.identity import delivery_id, message_id
 from digest.deliver.variants import nothing_left, sections_of
 from digest.deliver.waves import Issue, released
+from digest.delivery_db import Delivery, DeliveryState
 from digest.settings import Settings
 from subscribers import roll
 from subscribers.roll import Reader

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import structlog
 
-from digest.db import Database, DeliveryState
+from digest.db import Database
 from digest.deliver import claims, return_path
 from digest.deliver.claims import Lane, Owed
 from digest.deliver.couriers import Couriers, Done, Errand
@@ -23,6 +23,7 @@ from digest.deliver.moves import Move, move
 from digest.deliver.personalising import fill
 from digest.deliver.transports.several import each
 from digest.deliver.variants import Variants
+from digest.delivery_db import DeliveryState
 from subscribers import roll
 from subscribers.vault import Keys
 

@@ -12,11 +12,12 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from digest.db import Database, Delivery, DeliveryState, Event
+from digest.db import Database
 from digest.deliver.causes import Cause
 from digest.deliver.events import heed_all
 from digest.deliver.inbound.signature import OLDEST
 from digest.deliver.judging import Attempt, Kind, struck_out
+from digest.delivery_db import Delivery, DeliveryState, Event
 from subscribers.db import Person, PersonState
 from subscribers.heeding import Report, Word, last_word
 from subscribers.journal import Journal

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.db import Delivery, Edition
+from digest.db import Edition
 from digest.deliver import notices
+from digest.delivery_db import Delivery
 from digest.install import Install
 from digest.settings import Settings
 from digest.weekly import bounds_of

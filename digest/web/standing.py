@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from digest.collect.sources import PATIENCE
-from digest.db import DeliveryState, Edition, Health, Source
+from digest.db import Edition, Health, Source
 from digest.deliver.planning import Books, books, purpose_of
+from digest.delivery_db import DeliveryState
 from digest.web.words import many, short_moment
 
 

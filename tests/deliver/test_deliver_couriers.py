@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy import select
 
-from digest.db import Delivery, DeliveryState, EditionState
+from digest.db import EditionState
 from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 from digest.deliver.sending import Report, send
 from digest.deliver.transports.several import Several
+from digest.delivery_db import Delivery, DeliveryState
 from subscribers.journal import Journal
 from subscribers.leaving import leave
 from tests.deliver.conftest import NAME, World

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text, update
 
-from digest.db import Database, Delivery, DeliveryState, Event, Inbound
+from digest.db import Database
 from digest.deliver import strikes
 from digest.deliver.causes import Cause, cause_of, codes
 from digest.deliver.inbound import sendgrid, webhook
 from digest.deliver.inbound.applying import apply_all
 from digest.deliver.judging import Attempt, Kind, settle, struck_out
 from digest.deliver.planning import books, plan, purpose_of
+from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
 from subscribers import ledger, suppression
 from subscribers.addresses import read_address
 from subscribers.db import Base, ConsentEvent, ConsentKind, Person, PersonState, Suppression

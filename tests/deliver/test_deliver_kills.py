@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from digest.db import Delivery, DeliveryState, Edition, EditionState
+from digest.db import Edition, EditionState
 from digest.deliver.planning import Books, books, purpose_of
+from digest.delivery_db import Delivery, DeliveryState
 from subscribers.roll import readers
 from tests.deliver.conftest import NAME, World
 

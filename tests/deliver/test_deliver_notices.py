@@ -15,10 +15,10 @@ from aiosmtpd.smtp import Session as SmtpSession
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
-from digest.db import Delivery, DeliveryState, Notice
 from digest.deliver import notices
 from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 from digest.deliver.transports import TransportError, open_transport
+from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.edition import marks
 from digest.install import Install
 from digest.weekly import SHUT, send_notices

@@ -14,12 +14,13 @@ import pytest
 from email_validator import EmailNotValidError, validate_email
 from pydantic import SecretStr
 
-from digest.db import DeliveryState, EditionState
+from digest.db import EditionState
 from digest.deliver.handing import Handed, Outgoing, Result
 from digest.deliver.letters import Filled, Letter
 from digest.deliver.sending import Report, send
 from digest.deliver.transports import TransportError, open_transport
 from digest.deliver.transports.sendgrid import SendGrid
+from digest.delivery_db import DeliveryState
 from digest.edition import marks
 from subscribers import tokens
 from subscribers.choices import Choices

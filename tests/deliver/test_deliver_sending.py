@@ -12,13 +12,14 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.db import Database, Delivery, DeliveryState, Edition, EditionState, Fragment
+from digest.db import Database, Edition, EditionState, Fragment
 from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 from digest.deliver.personalising import LetterError, specimen
 from digest.deliver.planning import books, plan, purpose_of
 from digest.deliver.sending import Report, SendError, send
 from digest.deliver.transports import open_transport
 from digest.deliver.transports.outbox import Outbox
+from digest.delivery_db import Delivery, DeliveryState
 from digest.edition.approval import ApprovalError
 from subscribers import tokens
 from subscribers.choices import Choices, change_choices

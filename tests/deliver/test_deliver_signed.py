@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.db import Delivery, DeliveryState
 from digest.deliver import return_path
 from digest.deliver.dkim import Signer, signer_of
 from digest.deliver.sending import Report, send
 from digest.deliver.transports import TransportError, open_transport
+from digest.delivery_db import Delivery, DeliveryState
 from digest.doctor import examine
 from digest.install import Install
 from digest.settings import Settings

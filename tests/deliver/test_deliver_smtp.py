@@ -17,11 +17,12 @@ from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.db import Delivery, DeliveryState, EditionState
+from digest.db import EditionState
 from digest.deliver.handing import Result
 from digest.deliver.sending import Report, send
 from digest.deliver.transports import open_transport
 from digest.deliver.transports.smtp import Server, Smtp
+from digest.delivery_db import Delivery, DeliveryState
 from tests.deliver.conftest import NAME, World
 from tests.deliver.servers import (
     ACCEPTED,

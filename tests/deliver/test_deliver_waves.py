@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.db import Delivery, DeliveryState, Edition, EditionState
+from digest.db import Edition, EditionState
 from digest.deliver.planning import plan
 from digest.deliver.sending import send
 from digest.deliver.transports.outbox import Outbox
 from digest.deliver.waves import Issue, due_at, released, wanted
+from digest.delivery_db import Delivery, DeliveryState
 from subscribers import zones
 from subscribers.choices import Choices, ChoicesError, Frequency
 from tests.deliver.conftest import NAME, RELEASE, World

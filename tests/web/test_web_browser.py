@@ -12,7 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sqlalchemy import delete, select
 
-from digest.db import Delivery, DeliveryState, Edition, EditionState, Health, Source, migrate, open_database
+from digest.db import Edition, EditionState, Health, Source, migrate, open_database
+from digest.delivery_db import Delivery, DeliveryState
 from digest.web.previews import VIEWS
 from digest.web.serving import serve
 from subscribers import moving, mydata, onetime

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import select, update
 
 from digest import weekly
-from digest.db import Delivery, DeliveryState, EditionState, Notice
+from digest.db import EditionState
+from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.web.app import create_app
 from subscribers import disclosures, suppression
 from subscribers.addresses import read_address

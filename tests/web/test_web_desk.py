@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.db import Audit, Delivery, DeliveryState, Edition, EditionState, Fragment, Health, Source
+from digest.db import Audit, Edition, EditionState, Fragment, Health, Source
+from digest.delivery_db import Delivery, DeliveryState
 from digest.edition import approval
 from digest.web.previews import VIEWS, to_look_at
 

@@ -15,8 +15,8 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from digest import weekly
-from digest.db import Delivery, DeliveryState, Event, Inbound
 from digest.deliver.inbound.signature import AHEAD, OLDEST
+from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
 from digest.install import Install
 from digest.settings import Settings, SettingsError, load
 from digest.web.app import create_app

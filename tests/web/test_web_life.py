@@ -28,8 +28,8 @@ from digest import weekly
 from digest.cli.demo import NOW
 from digest.collect import visits
 from digest.collect.bundled import BundledFetcher
-from digest.db import Delivery, DeliveryState
 from digest.deliver.planning import plan, purpose_of
+from digest.delivery_db import Delivery, DeliveryState
 from digest.install import Install, opened
 from digest.settings import load
 from digest.web.app import create_app

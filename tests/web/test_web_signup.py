@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select
 
-from digest.db import Delivery, DeliveryState, EditionState, Notice
+from digest.db import EditionState
+from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.settings import Limits
 from digest.timetable import parse_rule
 from digest.web.app import create_app

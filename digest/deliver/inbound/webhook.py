@@ -11,7 +11,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from digest.db import Database, Inbound
+from digest.db import Database
+from digest.delivery_db import Inbound
 from subscribers.sealed import open_bytes, seal_bytes
 from subscribers.vault import Keys, VaultError
 
