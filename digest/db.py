@@ -201,8 +201,8 @@ class Edition(Base):
     paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     paused_because: Mapped[str] = mapped_column(Text, default="", server_default="")
     resumed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    # The first few hundred: how many they are, and until when the rest waits for what they bring about.
-    canary: Mapped[int] = mapped_column(default=0, server_default="0")
+    # The first few hundred: how many they are (NULL: not decided), and until when the rest waits for what they bring.
+    canary: Mapped[int | None]
     canary_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 

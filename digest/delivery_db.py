@@ -71,6 +71,9 @@ class Notice(Base):
     key_id: Mapped[str] = mapped_column(String(16))
 
 
+ALARMING = "cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained'"
+
+
 class Event(Base):
     """What a provider or a bounce said about a delivery, normalised; see `deliver.events`.
 
@@ -94,6 +97,12 @@ class Event(Base):
             "at",
             sqlite_where=text("cause IN ('hard', 'soft')"),
             postgresql_where=text("cause IN ('hard', 'soft')"),
+        ),
+        Index(
+            "ix_event_alarms",  # every few seconds of a send: what may stop it
+            "received_at",
+            sqlite_where=text(ALARMING),
+            postgresql_where=text(ALARMING),
         ),
     )
 

@@ -10,6 +10,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+ALARMING = "cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained'"
+
 
 def upgrade() -> None:
     op.create_table(
@@ -77,11 +79,18 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("paused_at", subscribers.db.UtcDateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("paused_because", sa.Text(), server_default="", nullable=False))
         batch_op.add_column(sa.Column("resumed_at", subscribers.db.UtcDateTime(timezone=True), nullable=True))
-        batch_op.add_column(sa.Column("canary", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("canary", sa.Integer(), nullable=True))
         batch_op.add_column(
             sa.Column("canary_until", subscribers.db.UtcDateTime(timezone=True), nullable=True)
         )
 
+    op.create_index(
+        "ix_event_alarms",
+        "event",
+        ["received_at"],
+        sqlite_where=sa.text(ALARMING),
+        postgresql_where=sa.text(ALARMING),
+    )
     with op.batch_alter_table("inbound", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column("origin", sa.String(length=20), server_default="sendgrid", nullable=False)
@@ -91,6 +100,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table("inbound", schema=None) as batch_op:
         batch_op.drop_column("origin")
+    op.drop_index("ix_event_alarms", "event")
 
     with op.batch_alter_table("edition", schema=None) as batch_op:
         batch_op.drop_column("canary_until")

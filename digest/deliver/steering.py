@@ -1,0 +1,95 @@
+"""Steering one edition while it goes out: pause, resume, cancel. Each is heeded at the very next claim."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from digest.db import Audit, Database, Edition, EditionState
+from digest.deliver.planning import purpose_of
+from digest.delivery_db import Delivery, DeliveryState
+
+PAGE = 1000  # rows of one write transaction
+GOES_OUT = frozenset({EditionState.APPROVED, EditionState.SENDING})
+
+
+class SteeringError(Exception):
+    """The edition can't be steered so; the message says why and what to do."""
+
+
+def pause(session: Session, name: str, because: str, *, actor: str, now: datetime) -> bool:
+    """Let an edition rest; False where it rested already. What is being handed over at this moment still arrives.
+
+    Raises:
+        SteeringError: there is no such edition, or it is neither approved nor being sent.
+    """
+    edition = _hold(session, name)
+    if edition.state not in GOES_OUT:
+        raise SteeringError(f"{name} is {edition.state}: only what goes out can be paused.")
+    if edition.paused_at is not None:
+        return False
+    edition.paused_at, edition.paused_because = now, because
+    _note(session, "paused", name, {"because": because} if because else {}, actor=actor, now=now)
+    return True
+
+
+def resume(session: Session, name: str, *, actor: str, now: datetime) -> bool:
+    """Let a paused edition go on; False where it did not rest. What had gone wrong until now no longer counts.
+
+    Raises:
+        SteeringError: there is no such edition.
+    """
+    edition = _hold(session, name)
+    if edition.paused_at is None:
+        return False
+    edition.paused_at, edition.paused_because, edition.resumed_at = None, "", now
+    _note(session, "resumed", name, {}, actor=actor, now=now)
+    return True
+
+
+def cancel(database: Database, name: str, *, actor: str, clock: Callable[[], datetime]) -> int:
+    """Cancel an edition for good: whoever has it keeps it, nobody else gets it. Gives how many were cancelled.
+
+    Raises:
+        SteeringError: there is no such edition, or it went out already.
+    """
+    with database.write() as session:
+        edition = _hold(session, name)
+        if edition.state is EditionState.SENT:
+            raise SteeringError(f"{name} is sent: there is nothing left to cancel.")
+        if edition.state is not EditionState.CANCELLED:
+            _note(session, "cancelled", name, {"was": str(edition.state)}, actor=actor, now=clock())
+        edition.state = EditionState.CANCELLED
+        edition.paused_at, edition.paused_because = None, ""
+    return cancel_the_waiting(database, name)
+
+
+def cancel_the_waiting(database: Database, name: str) -> int:
+    """Cancel all deliveries of a cancelled edition that wait, in pages; give how many."""
+    waiting = (Delivery.purpose == purpose_of(name), Delivery.state == DeliveryState.WAITING)
+    done = 0
+    while True:
+        with database.write() as session:
+            some = select(Delivery.id).where(*waiting).limit(PAGE).with_for_update(skip_locked=True)
+            ids = list(session.scalars(some))
+            if ids:
+                rows = [{"id": delivery, "state": DeliveryState.CANCELLED} for delivery in ids]
+                session.execute(update(Delivery), rows)
+        done += len(ids)
+        if len(ids) < PAGE:
+            return done
+
+
+def _hold(session: Session, name: str) -> Edition:
+    edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
+    if edition is None:
+        raise SteeringError(f"No edition is called {name}. See 'digest status'.")
+    return edition
+
+
+def _note(
+    session: Session, act: str, name: str, detail: dict[str, str], *, actor: str, now: datetime
+) -> None:
+    session.add(Audit(at=now, actor=actor, act=act, subject=name, detail=detail))
+    session.flush()
