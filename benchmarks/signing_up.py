@@ -76,9 +76,12 @@ def part(install: Install) -> None:
     with install.database.write() as session:
         number = people.number_of(session, keys, read_address("withdrawn@county.example"))
         assert number is not None
-        leave(session, Journal(install.settings.left_log, keys), number, method="page", now=NOW)
+        journal = Journal(install.settings.left_log, keys)
+        leave(session, journal, number, method="page", now=NOW)
         address = read_address("suppressed@county.example")
-        suppression.suppress(session, keys, address, reason="bounced", actor="bench", now=NOW)
+        suppression.suppress(
+            session, keys, address, reason="bounced", actor="bench", now=NOW, journal=journal
+        )
 
 
 def measure(install: Install, rounds: int) -> dict[str, list[float]]:

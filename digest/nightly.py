@@ -1,7 +1,7 @@
 """What happens every night: the consent ledger is proved and sealed, and what was kept long enough goes."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -9,9 +9,10 @@ from digest.db import Audit
 from digest.deliver import strikes
 from digest.deliver.inbound import webhook
 from digest.install import Install
-from subscribers import disclosures, expiring, seals
+from subscribers import disclosures, expiring, letting_go, seals
 from subscribers.db import Seal
 from subscribers.journal import Journal
+from subscribers.transfer.importing import drop_salts
 
 log = structlog.get_logger("nightly")
 
@@ -79,6 +80,15 @@ def forget_unconfirmed(install: Install, now: datetime) -> str:
     return f"{expiring.tidy(install.database, now=now):,} unconfirmed sign-ups deleted"
 
 
+def let_go_of_addresses(install: Install, now: datetime) -> str:
+    """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
+    gone = letting_go.let_go(install.database, now=now)
+    old = now - timedelta(days=install.settings.file.retention.evidence_days)
+    with install.database.write() as session:
+        salts = drop_salts(session, before=old)
+    return f"{gone:,} addresses of people who are gone let go, {salts:,} imports' salts dropped"
+
+
 def judge_strikes(install: Install, now: datetime) -> str:
     """Suppress addresses that failed too often in a row."""
     journal = Journal(install.settings.left_log, install.keys)
@@ -94,6 +104,7 @@ STEPS: tuple[Callable[[Install, datetime], str], ...] = (
     seal,
     age_disclosures,
     forget_unconfirmed,
+    let_go_of_addresses,
     judge_strikes,
     drop_payloads,
 )

@@ -12,6 +12,7 @@ from subscribers import disclosures, moving, mydata, onetime
 from subscribers.addresses import AddressError, mask, read_address
 from subscribers.db import Person, PersonState
 from subscribers.disclosures import Passage
+from subscribers.erasing import erase
 from subscribers.moving import Move, Stage
 from subscribers.onetime import Standing
 from subscribers.reception import Reception, private, readers, reception, unknown_link
@@ -69,13 +70,13 @@ def erase_now(token: str) -> ResponseReturnValue:
         found = _owner(here, session, token)
         if isinstance(found, Response):
             return found
-        onetime.use(session, token, "my data", now=here.clock())
-        mydata.erase_all(
+        erase(
             session,
             here.keys,
             here.journal,
             found.number,
-            forget=here.forget_deliveries,
+            method="page",
+            forget=here.forget,
             now=here.clock(),
         )
     return private(render_template("web/erased.html", new=True))

@@ -62,7 +62,7 @@ def _expire(session: Session, number: int, seq: int, now: datetime) -> None:
     person = ledger.hold(session, number)
     if person is None or person.state in {PersonState.SUBSCRIBED, PersonState.ERASED}:
         return
-    never = person.state is PersonState.REQUESTED
+    never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
     if never or receipts.link(session, number, seq).get("address_sealed_again"):
         person.ciphertext = person.key_id = person.domain_tag = None
         traces.forget(session, number)

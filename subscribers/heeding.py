@@ -12,10 +12,10 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers import journal, ledger, suppression
-from subscribers.addresses import Address, read_address
-from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState, Suppression
-from subscribers.vault import Keys, left_hash, open_
+from subscribers import ledger, suppression
+from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.journal import Departed
+from subscribers.vault import Keys
 
 _OWN_WORD = (ConsentKind.CONFIRMED, ConsentKind.UNDONE)  # no import is one: see `subscribers.restoring`
 _GONE = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
@@ -43,15 +43,6 @@ class Report:
     detail: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Departed:
-    """Somebody who is mailed no more. The caller writes it into the journal before the commit."""
-
-    lookup: str
-    lookup_key: str
-    kind: journal.Kind
-
-
 def heed(session: Session, keys: Keys, report: Report, *, now: datetime) -> tuple[bool, Departed | None]:
     """Do to a person what was said; give whether anything changed, and what the journal has to know.
 
@@ -70,13 +61,11 @@ def heed(session: Session, keys: Keys, report: Report, *, now: datetime) -> tupl
     spoke = last_word(session, report.person, report.word)
     if spoke is not None and report.at < spoke:
         return False, None
-    act = {Word.LEFT: _left, Word.BOUNCED: _bounced, Word.COMPLAINED: _complained}[report.word]
-    if not act(session, keys, person, report, now):
-        return False, None
-    if not person.lookup or not person.lookup_key:
-        return True, None
-    kind: journal.Kind = "complained" if report.word is Word.COMPLAINED else "left"
-    return True, Departed(person.lookup, person.lookup_key, kind)
+    if report.word is Word.LEFT:
+        return _left(session, person, report, now)
+    if report.word is Word.BOUNCED:
+        return _bounced(session, keys, person, report, now)
+    return _complained(session, keys, person, report, now)
 
 
 def last_word(session: Session, person: int, word: Word) -> datetime | None:
@@ -95,24 +84,28 @@ def last_word(session: Session, person: int, word: Word) -> datetime | None:
     return spoke.replace(microsecond=0) if spoke else None
 
 
-def _left(session: Session, keys: Keys, person: Person, report: Report, now: datetime) -> bool:
-    del keys
+def _left(session: Session, person: Person, report: Report, now: datetime) -> tuple[bool, Departed | None]:
     if person.state in _GONE:
-        return False
+        return False, None
     said = {"method": f"provider: {report.by}", **report.detail}
     ledger.append(session, person, ConsentKind.WITHDRAWN, said, now)
-    return True
+    if person.lookup is None or person.lookup_key is None:
+        return True, None
+    return True, Departed(person.lookup, person.lookup_key, "left")
 
 
-def _bounced(session: Session, keys: Keys, person: Person, report: Report, now: datetime) -> bool:
+def _bounced(
+    session: Session, keys: Keys, person: Person, report: Report, now: datetime
+) -> tuple[bool, Departed | None]:
     if person.state is PersonState.SUPPRESSED:
-        return False
+        return False, None
     ledger.append(session, person, ConsentKind.BOUNCED, {"by": report.by, **report.detail}, now)
-    _suppress(session, keys, person, "bounced", report.by, now=now)
-    return True
+    return True, suppression.bar_person(session, keys, person, reason="bounced", actor=report.by, now=now)
 
 
-def _complained(session: Session, keys: Keys, person: Person, report: Report, now: datetime) -> bool:
+def _complained(
+    session: Session, keys: Keys, person: Person, report: Report, now: datetime
+) -> tuple[bool, Departed | None]:
     last = session.scalar(
         select(ConsentEvent.kind)
         .where(ConsentEvent.person == person.number)
@@ -121,34 +114,5 @@ def _complained(session: Session, keys: Keys, person: Person, report: Report, no
         .limit(1)
     )
     if person.state is PersonState.SUPPRESSED and last is ConsentKind.COMPLAINED:
-        return False
-    _suppress(session, keys, person, "complained", report.by, now=now)
-    return True
-
-
-def _suppress(
-    session: Session, keys: Keys, person: Person, reason: suppression.Reason, by: str, *, now: datetime
-) -> None:
-    """Suppress the address; where only its look-up is left, by the hash that the journal knows it by."""
-    address = _address_of(keys, person)
-    if address is not None:
-        suppression.suppress(session, keys, address, reason=reason, actor=by, now=now)
-        return
-    kind = ConsentKind.COMPLAINED if reason == "complained" else ConsentKind.SUPPRESSED
-    ledger.append(session, person, kind, {"reason": reason, "actor": by}, now)
-    if person.lookup is not None:
-        key = keys.current("suppression")
-        known = left_hash(key, person.lookup)
-        same = select(Suppression).where(Suppression.hash == known, Suppression.key_id == key.id)
-        there = session.scalars(same).first()
-        if there is None:
-            session.add(Suppression(hash=known, key_id=key.id, reason=reason, at=now))
-        elif reason == "complained":
-            there.reason = reason
-        session.flush()
-
-
-def _address_of(keys: Keys, person: Person) -> Address | None:
-    if person.ciphertext is None or person.key_id is None:
-        return None
-    return read_address(open_(keys, (person.ciphertext, person.key_id), person.number))
+        return False, None
+    return True, suppression.bar_person(session, keys, person, reason="complained", actor=report.by, now=now)

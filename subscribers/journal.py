@@ -16,11 +16,22 @@ from typing import IO, Any, Literal
 
 from subscribers.vault import Keys, left_hash
 
-Kind = Literal["left", "complained", "erased", "undone"]  # the last ends a "left" before it
+Kind = Literal[
+    "left", "bounced", "barred", "complained", "erased", "undone"
+]  # the last ends a "left" before it
 
 
 class JournalError(Exception):
     """The journal is damaged; the message names the file and the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """Somebody who is mailed no more, as it is to be written: their look-up, the id of its key, and how."""
+
+    lookup: str
+    lookup_key: str
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class Departure:
     who: str
     lookup_key: str
     key_id: str
-    kind: str
+    kind: Kind
     at: datetime
 
 
@@ -52,14 +63,16 @@ class Journal:
         Raises:
             OSError: it could not be written: then the departure must not be answered as done.
         """
-        self.append_all([(lookup, lookup_key)], kind=kind, at=at)
+        self.append_all([Departed(lookup, lookup_key, kind)], at=at)
 
-    def append_all(self, whom: Sequence[tuple[str, str]], *, kind: Kind, at: datetime) -> None:
-        """Write several departures, each a look-up and its key's id, with one sync.
+    def append_all(self, departed: Sequence[Departed], *, at: datetime) -> None:
+        """Write several departures with one sync; of none nothing is written.
 
         Raises:
             OSError: they could not be written, or not all.
         """
+        if not departed:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -67,8 +80,8 @@ class Journal:
             fcntl.flock(file, fcntl.LOCK_EX)  # the chain needs one writer at a time; closing the file unlocks
             _cut_a_torn_line(file)
             previous = _last_hash(file)
-            for lookup, lookup_key in whom:
-                said = self._said(lookup, lookup_key, kind, at)
+            for one in departed:
+                said = self._said(one, at)
                 file.write(_line(said, previous))
                 previous = _hash(said, previous)
             file.flush()
@@ -76,13 +89,13 @@ class Journal:
         if new:
             _sync_folder(self.path.parent)
 
-    def _said(self, lookup: str, lookup_key: str, kind: Kind, at: datetime) -> dict[str, Any]:
+    def _said(self, departed: Departed, at: datetime) -> dict[str, Any]:
         return {
             "at": at.astimezone(UTC).isoformat(timespec="milliseconds"),
             "key": self._keys.current("suppression").id,
-            "kind": kind,
-            "lookup_key": lookup_key,
-            "who": self.who(lookup),
+            "kind": departed.kind,
+            "lookup_key": departed.lookup_key,
+            "who": self.who(departed.lookup),
         }
 
     def read(self) -> Iterator[Departure]:

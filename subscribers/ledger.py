@@ -23,6 +23,7 @@ _OF_THE_UNDECIDED = {
     (PersonState.UNVERIFIED, ConsentKind.RE_ASKED): PersonState.REQUESTED,
     (PersonState.REQUESTED, ConsentKind.LISTED): PersonState.UNVERIFIED,
     (PersonState.REQUESTED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
+    (PersonState.UNVERIFIED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
 }  # these move nobody who ever consented or left: anybody can type an address into a form
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.addresses import Address
 from subscribers.signup_db import Alarm, LimitCount, SignupMail
-from subscribers.vault import Keys
+from subscribers.vault import Key, Keys
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TENTH = timedelta(minutes=10)  # the windows in which the whole house is counted: an hour is six of them
@@ -70,16 +70,22 @@ def network_of(address: str) -> str | None:
 
 def address_tag(keys: Keys, address: Address) -> str:
     """Give the keyed hash (64 hex digits) by which forms and mails for an address are counted."""
-    return _tag(keys, "address", address.canonical)
+    return _tag(keys.current("lookup"), "address", address.canonical)
+
+
+def address_tags(keys: Keys, address: Address) -> list[str]:
+    """Give the hashes by which an address may have been counted: one for each look-up key."""
+    return [_tag(key, "address", address.canonical) for key in keys.of("lookup")]
 
 
 def network_tag(keys: Keys, network: str | None, now: datetime) -> str:
     """Give the keyed hash by which a network is counted, another one every day; empty for None."""
-    return "" if network is None else _tag(keys, f"network {now.astimezone(UTC):%Y-%m-%d}", network)
+    today = f"network {now.astimezone(UTC):%Y-%m-%d}"
+    return "" if network is None else _tag(keys.current("lookup"), today, network)
 
 
-def _tag(keys: Keys, what: str, text: str) -> str:
-    return hmac.digest(keys.current("lookup").secret, f"count {what}\0{text}".encode(), "sha256").hex()
+def _tag(key: Key, what: str, text: str) -> str:
+    return hmac.digest(key.secret, f"count {what}\0{text}".encode(), "sha256").hex()
 
 
 def count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> int:

@@ -1,25 +1,20 @@
-"""What we hold of one person, for that person alone: a link to it by mail, the history of their consent, erasure."""
+"""What we hold of one person, for that person alone: a link to it by mail, the history of their consent."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from subscribers import ledger, onetime, traces
+from subscribers import ledger, onetime
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.erasing import erase
-from subscribers.journal import Journal
 from subscribers.notes import Note, Queue
-from subscribers.signup_db import AddressMove, OneTime
-from subscribers.vault import Keys
+from subscribers.signup_db import OneTime
 
 LIFE = timedelta(hours=24)
 EVERY = timedelta(hours=1)  # at most one link: whoever holds a forwarded mail can press the button too
 MAY_ASK = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})  # a right that leaving does not end
-_PURPOSES: tuple[onetime.Purpose, ...] = ("confirm", "change address", "my data", "erase")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +90,3 @@ def _happened(event: ConsentEvent) -> Happened:
 def _text(said: dict[str, object], name: str) -> str:
     value = said.get(name)
     return value if isinstance(value, str) else ""
-
-
-def erase_all(
-    session: Session,
-    keys: Keys,
-    journal: Journal,
-    number: int,
-    *,
-    forget: Callable[[Session, int], None],
-    now: datetime,
-) -> None:
-    """Erase a person by their own hand, with every link that was ever mailed to them; `forget` empties deliveries.
-
-    Raises:
-        OSError: the journal could not be written.
-        VaultError: the sealed address does not open.
-    """
-    erase(session, keys, journal, number, method="page", now=now)
-    for purpose in _PURPOSES:
-        onetime.end(session, number, purpose, now=now, used=True)
-    session.execute(delete(AddressMove).where(AddressMove.person == number))
-    traces.forget(session, number)
-    forget(session, number)

@@ -88,6 +88,12 @@ def end(session: Session, person: int, purpose: Purpose, *, now: datetime, used:
     session.execute(ended.values(ended_at=now, used=used), execution_options={"synchronize_session": False})
 
 
+def end_all(session: Session, person: int, *, now: datetime) -> None:
+    """Spend every open token of a person, whatever it is for: there is nobody left whom it could serve."""
+    mine = update(OneTime).where(OneTime.person == person, OneTime.ended_at.is_(None))
+    session.execute(mine.values(ended_at=now, used=True), execution_options={"synchronize_session": False})
+
+
 def open_for(session: Session, person: int, purpose: Purpose, *, now: datetime) -> OneTime | None:
     """Give the first token that is still open for a person, None where there is none."""
     query = (

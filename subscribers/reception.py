@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from subscribers import tokens
 from subscribers.db import Person, PersonState
 from subscribers.disclosures import Passage
+from subscribers.erasing import Forget
 from subscribers.journal import Journal
 from subscribers.limits import Bounds
 from subscribers.notes import Queue
@@ -61,7 +62,7 @@ class Reception:
     """What the pages stand on. It lives as long as the application.
 
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `deliveries_of` says
-    which were handed over to whom, `forget_deliveries` takes an erased person out of their rows.
+    which were handed over to whom, `forget` lets go of somebody who is erased.
     """
 
     site: Site
@@ -71,7 +72,7 @@ class Reception:
     clock: Callable[[], datetime]
     queue: Queue
     deliveries_of: Callable[[Session, int], tuple[Passage, ...]]
-    forget_deliveries: Callable[[Session, int], None]
+    forget: Forget
     controller: Controller
     bounds: Bounds
     proxies: int

@@ -64,7 +64,7 @@ def processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
         "pii_information": ["email_address", "choices"],
         "collection_method": said.get("method"),
         "storage": "encrypted, with a keyed hash for look-up",
-        "retention_period": "until erased; the address 30 days after leaving at the latest",
+        "retention_period": "until erased; the address until 30 days after leaving at the latest",
         "withdrawal_method": "the link in every mail, by one click",
     }
     return {"privacy_notice": said.get("page"), "language": said.get("language"), "purposes": [purpose]}

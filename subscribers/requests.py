@@ -144,6 +144,12 @@ def take(session: Session, form: Waiting) -> bool:
     return session.scalar(gone) is not None
 
 
+def forget(session: Session, keys: Keys, address: Address) -> None:
+    """Drop the forms that wait with an address: its owner is erased, and is asked nothing more."""
+    tags = limits.address_tags(keys, address)
+    session.execute(delete(SignupRequest).where(SignupRequest.address_tag.in_(tags)))
+
+
 def tidy(session: Session, *, now: datetime) -> None:
     """Drop forms that nobody answered in a day."""
     session.execute(delete(SignupRequest).where(SignupRequest.at < now - PATIENCE))

@@ -4,8 +4,9 @@ The journal holds keyed hashes, no addresses. Whoever is in the copy is matched 
 hash itself becomes a suppression, so that no later import brings them back either.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,32 +15,26 @@ from sqlalchemy.orm import Session
 
 from subscribers import erasing, ledger, suppression
 from subscribers.addresses import read_address
-from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState, Suppression
-from subscribers.journal import Departure, Journal
+from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.erasing import Forget
+from subscribers.journal import Departure, Journal, Kind
 from subscribers.vault import Keys, left_hash, lookup, open_
 
 PAGE = 1000
 OWN_WORD = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})  # what ends a departure: no import does
-_WEIGHT = {"left": 0, "complained": 1, "erased": 2}
-_REASON: dict[str, suppression.Reason] = {
-    "left": "left elsewhere",
-    "complained": "complained",
-    "erased": "erased",
-}
+_REASON: dict[Kind, suppression.Reason] = {kind: reason for reason, kind in suppression.KINDS.items()}
 _OVER = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 
 
 @dataclass(slots=True)
 class Merged:
-    """How many people of the copy had left, complained, been erased since; how many unknown hashes were barred."""
+    """How many people of the copy had departed since, by how; how many unknown hashes were barred."""
 
-    left: int = 0
-    complained: int = 0
-    erased: int = 0
-    barred: int = 0
+    people: Counter[Kind] = field(default_factory=Counter)
+    strangers: int = 0
 
 
-def merge_journal(session: Session, journal: Journal, keys: Keys, *, now: datetime) -> Merged:
+def merge_journal(session: Session, journal: Journal, keys: Keys, *, forget: Forget, now: datetime) -> Merged:
     """Bring every departure of the journal into a restored copy; a second time changes nothing.
 
     A departure counts unless the person gave their own word after it: a departure that is older than the
@@ -49,6 +44,7 @@ def merge_journal(session: Session, journal: Journal, keys: Keys, *, now: dateti
         session: inside a write transaction of the restored copy, from which nothing is sent yet.
         journal: the journal that lay outside of the database.
         keys: the keys, with all older ones that the journal names.
+        forget: lets go of whoever was erased, where this package does not reach.
         now: the moment.
 
     Raises:
@@ -61,12 +57,13 @@ def merge_journal(session: Session, journal: Journal, keys: Keys, *, now: dateti
     known: set[str] = set()
     pairs = sorted({(d.key_id, d.lookup_key) for several in departures.values() for d in several})
     for person in _people(session) if departures else ():
-        for who in _names(keys, person, pairs):
-            if who in departures:
-                known.add(who)
-                _depart(session, journal, keys, person.number, departures[who], merged, now=now)
+        names = _names(keys, person, pairs) & departures.keys()
+        if names:
+            known |= names
+            theirs = [departure for who in sorted(names) for departure in departures[who]]
+            _depart(session, journal, keys, person.number, theirs, merged, forget=forget, now=now)
     for who in departures.keys() - known:
-        merged.barred += _bar(session, departures[who], now)
+        merged.strangers += _bar(session, departures[who], now)
     return merged
 
 
@@ -119,6 +116,7 @@ def _depart(
     departures: Sequence[Departure],
     merged: Merged,
     *,
+    forget: Forget,
     now: datetime,
 ) -> None:
     """Do to one person what the journal says happened to them after their last own word."""
@@ -133,37 +131,39 @@ def _depart(
     since = [d for d in departures if word is None or d.at >= word]
     if not since or person.state == PersonState.ERASED:
         return
-    last = max(since, key=lambda d: (_WEIGHT[d.kind], d.at))
-    said = f"journal: {last.kind} {last.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, before this copy was restored"
-    if last.kind == "erased":
-        erasing.erase(session, keys, journal, number, method=said, now=now)
-        _bar(session, [last], now)  # the row that is emptied now is not found by this hash the next time
-        merged.erased += 1
-    elif last.kind == "complained" and person.state != PersonState.SUPPRESSED:
-        _complain(session, keys, person, last, said, now)
-        merged.complained += 1
-    elif last.kind == "left" and person.state not in _OVER:
-        ledger.append(session, person, ConsentKind.WITHDRAWN, {"method": said}, now)
-        merged.left += 1
-
-
-def _complain(
-    session: Session, keys: Keys, person: Person, last: Departure, said: str, now: datetime
-) -> None:
-    if person.ciphertext is not None and person.key_id is not None:
-        address = read_address(open_(keys, (person.ciphertext, person.key_id), person.number))
-        suppression.suppress(session, keys, address, reason="complained", actor=said, now=now)
+    light = [d for d in since if d.kind != "erased"]
+    if light and _take_off(session, keys, person, _gravest(light), now):
+        merged.people[_gravest(light).kind] += 1
+    if len(light) == len(since):
         return
-    ledger.append(session, person, ConsentKind.COMPLAINED, {"reason": "complained", "actor": said}, now)
-    _bar(session, [last], now)
+    last = max((d for d in since if d.kind == "erased"), key=lambda d: d.at)
+    erasing.erase(session, keys, journal, number, method=_said(last), forget=forget, now=now)
+    merged.people["erased"] += 1
+    for departure in departures:  # the emptied row is not found by these hashes any more
+        _bar(session, [departure], now)
+
+
+def _take_off(session: Session, keys: Keys, person: Person, last: Departure, now: datetime) -> bool:
+    """Take somebody off the list; the journal knows it already, so nothing is written there."""
+    if last.kind != "left":
+        reason = _REASON[last.kind]
+        barred = suppression.bar_person(session, keys, person, reason=reason, actor=_said(last), now=now)
+        return barred is not None
+    if person.state in _OVER:
+        return False
+    ledger.append(session, person, ConsentKind.WITHDRAWN, {"method": _said(last)}, now)
+    return True
+
+
+def _said(last: Departure) -> str:
+    return f"journal: {last.kind} {last.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, before this copy was restored"
+
+
+def _gravest(departures: Iterable[Departure]) -> Departure:
+    return min(departures, key=lambda d: (suppression.gravity(_REASON[d.kind]), -d.at.timestamp()))
 
 
 def _bar(session: Session, departures: Sequence[Departure], now: datetime) -> bool:
     """Bar an address of which only the journal's hash is known; say whether that is new."""
-    last = max(departures, key=lambda d: (_WEIGHT[d.kind], d.at))
-    same = select(Suppression.id).where(Suppression.hash == last.who, Suppression.key_id == last.key_id)
-    if session.scalar(same) is not None:
-        return False
-    session.add(Suppression(hash=last.who, key_id=last.key_id, reason=_REASON[last.kind], at=now))
-    session.flush()
-    return True
+    last = _gravest(departures)
+    return suppression.bar_hash(session, last.who, last.key_id, _REASON[last.kind], now)

@@ -14,13 +14,26 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from digest.db import migrate, open_database
-from subscribers import chains, expiring, people, replay, requests, roll, seals, signup, suppression
+from digest.deliver.forgetting import forget
+from subscribers import (
+    chains,
+    expiring,
+    letting_go,
+    people,
+    replay,
+    requests,
+    roll,
+    seals,
+    signup,
+    suppression,
+)
 from subscribers.addresses import read_address
 from subscribers.asking import Worker
 from subscribers.choices import Choices, change_choices
 from subscribers.confirming import Stage, confirm
-from subscribers.db import ConsentEvent, ConsentKind, PersonState
+from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.erasing import erase
+from subscribers.heeding import Report, Word, heed
 from subscribers.journal import Journal
 from subscribers.leaving import leave, note_undone, undo
 from subscribers.limits import Bounds
@@ -187,14 +200,17 @@ class Life(RuleBasedStateMachine):
                 session, KEYS, address, reason=reason, actor="hook", now=self.now, journal=self.journal
             )
         self.stories[name].depart(gravely=reason == "complained")
-        if self.copy and reason == "complained":  # bounces are no departures: after a restore they come anew
+        if self.copy:
             self.copy.gone_since.add(name)
 
     @rule(name=WHO)
     def somebody_is_erased(self, name: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            erased = number and erase(session, KEYS, self.journal, number, method="page", now=self.now).new
+            erased = (
+                number
+                and erase(session, KEYS, self.journal, number, method="page", forget=forget, now=self.now).new
+            )
         if erased:
             self._gone(name, gravely=True)
 
@@ -223,10 +239,54 @@ class Life(RuleBasedStateMachine):
             for name in names:
                 self.stories[name].consent |= not self.stories[name].departed
 
-    @rule(hours=st.sampled_from([0.001, 1, 30, 24 * 8]))
+    @rule(hours=st.sampled_from([0.001, 1, 30, 24 * 8, 24 * 31]))
     def time_passes(self, hours: float) -> None:
         self.now += timedelta(hours=hours)
         expiring.tidy(self.database, now=self.now)
+        letting_go.let_go(self.database, now=self.now)
+
+    @rule(name=WHO)
+    def somebody_leaves_and_then_complains(self, name: str) -> None:
+        self.somebody_leaves(name, "one-click")
+        self.an_address_is_suppressed(name, "complained")
+        with self.database.read() as session:
+            found = suppression.find(session, KEYS, read_address(_address(name)))
+            assert found is not None
+            assert found.reason == "complained"
+            number = self._number(session, name)
+            state = replay.fold(
+                session.scalars(
+                    select(ConsentEvent.kind)
+                    .where(ConsentEvent.person == (number or 0))
+                    .order_by(ConsentEvent.seq)
+                )
+            )
+            assert number is None or state in {PersonState.SUPPRESSED, PersonState.ERASED}
+        lines = [d.kind for d in self.journal.read()]
+        assert "complained" in lines
+
+    @rule(name=WHO, word=st.sampled_from(list(Word)))
+    def a_provider_speaks_of_somebody(self, name: str, word: Word) -> None:
+        with self.database.write() as session:
+            number = self._number(session, name)
+            report = Report(number or 0, word, self.now, "hook", {})
+            changed, departed = heed(session, KEYS, report, now=self.now)
+            self.journal.append_all([departed] if departed else [], at=self.now)
+        if changed:
+            assert departed is not None, "a departure that the journal does not know"
+            self._gone(name, gravely=word is Word.COMPLAINED)
+
+    @invariant()
+    def no_address_is_kept_for_longer_than_it_serves(self) -> None:
+        if not hasattr(self, "stories"):
+            return
+        with self.database.read() as session:
+            for person in session.scalars(select(Person).where(Person.ciphertext.is_not(None))):
+                assert person.state is not PersonState.ERASED
+                said = select(ConsentEvent).where(ConsentEvent.person == person.number)
+                last = max(event.at for event in session.scalars(said))
+                served = person.state is PersonState.SUBSCRIBED
+                assert served or last > self.now - timedelta(days=31), "an address that serves nothing"
 
     @rule()
     def a_backup_is_made(self) -> None:
@@ -248,10 +308,11 @@ class Life(RuleBasedStateMachine):
         shutil.copy(self.copy.file, self.file)
         self.now += timedelta(seconds=1)
         with self.database.write() as session:
-            merge_journal(session, self.journal, KEYS, now=self.now)
+            merge_journal(session, self.journal, KEYS, forget=forget, now=self.now)
         with self.database.write() as session:
-            again = merge_journal(session, self.journal, KEYS, now=self.now)
-        assert (again.left, again.complained, again.erased, again.barred) == (0, 0, 0, 0)
+            again = merge_journal(session, self.journal, KEYS, forget=forget, now=self.now)
+        assert (again.people.total(), again.strangers) == (0, 0)
+        letting_go.let_go(self.database, now=self.now)  # the night after
         with self.database.read() as session:
             for name, story in self.stories.items():
                 number = self._number(session, name)
@@ -269,7 +330,11 @@ class Life(RuleBasedStateMachine):
         if mine:
             self._confirm(mine[-1], name)
 
-    @rule(name=WHO, how=st.sampled_from(["left", "complained", "erased"]), known=st.booleans())
+    @rule(
+        name=WHO,
+        how=st.sampled_from(["left", "bounced", "by an admin", "complained", "left, complained", "erased"]),
+        known=st.booleans(),
+    )
     def somebody_departs_after_the_backup_and_it_is_restored(self, name: str, how: str, known: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
         """What chance rarely puts in this order; `known`: the person is in the copy already, else they came since."""
         if not known:
@@ -279,11 +344,19 @@ class Life(RuleBasedStateMachine):
             self.a_backup_is_made()
         if how == "left":
             self.somebody_leaves(name, "one-click")
-        elif how == "complained":
-            self.an_address_is_suppressed(name, "complained")
-        else:
+        elif how == "left, complained":
+            self.somebody_leaves_and_then_complains(name)
+        elif how == "erased":
             self.somebody_is_erased(name)
+        else:
+            self.an_address_is_suppressed(name, how)
         self.the_backup_is_restored()
+        with self.database.read() as session:
+            barred = suppression.find(session, KEYS, read_address(_address(name)))
+        if how != "left":
+            wanted = how.removeprefix("left, ")
+            assert barred is not None, "a restore lost a bar"
+            assert suppression.gravity(barred.reason) <= suppression.gravity(wanted)
         self.a_list_comes_in([name], evidence=True, attest=False)
 
     @rule(data=st.data())

@@ -30,6 +30,7 @@ from sqlalchemy.exc import IntegrityError
 from digest import nightly, weekly
 from digest.cli import digest
 from digest.db import migrate, open_database
+from digest.deliver.forgetting import forget
 from digest.deliver.inbound import webhook
 from digest.delivery_db import Delivery, DeliveryState
 from digest.install import Install
@@ -196,7 +197,7 @@ def _live(install: Install, left: Left) -> None:
         for address in added[300:320]:
             number = people.number_of(session, install.keys, read_address(address))
             assert number is not None
-            erase(session, install.keys, journal, number, method="page", now=NOW)
+            erase(session, install.keys, journal, number, method="page", forget=forget, now=NOW)
         for address in added[320:340]:
             found = read_address(address)
             suppression.suppress(

@@ -91,12 +91,22 @@ def test_nobody_who_left_is_added_again(database: Database, journal: Journal) ->
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_nobody_who_is_suppressed_is_added(database: Database, known: bool) -> None:  # noqa: FBT001
+def test_nobody_who_is_suppressed_is_added(
+    database: Database,
+    journal: Journal,
+    known: bool,  # noqa: FBT001
+) -> None:
     number = _add(database, "cy").number if known else 0
     with database.write() as session:
         for _ in range(2):
             suppression.suppress(
-                session, KEYS, read_address("Cy@example.org"), reason="complained", actor="webhook", now=NOW
+                session,
+                KEYS,
+                read_address("Cy@example.org"),
+                reason="complained",
+                actor="webhook",
+                now=NOW,
+                journal=journal,
             )
     with pytest.raises(SignupRefusedError, match=r"suppressed \(complained, 2026-11-20\)"):
         _add(database, "cy")

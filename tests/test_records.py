@@ -22,6 +22,7 @@ from subscribers.records import Readable
 from subscribers.signup import Evidence
 from subscribers.transfer.exporting import Controller, record
 from subscribers.vault import Keys
+from tests.conftest import NOBODY_ELSE
 
 KEYS = Keys.fixed(b"records")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -126,7 +127,7 @@ def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
     database: Database, ada: int, journal: Journal
 ) -> None:
     with database.write() as session:
-        erase(session, KEYS, journal, ada, method="page", now=NOW)
+        erase(session, KEYS, journal, ada, method="page", forget=NOBODY_ELSE, now=NOW)
     found = _record(database, ada)
     assert ("Address", "erased, or not kept any more") in found.facts
     assert [entry.what for entry in found.events][-1] == "erased"
@@ -186,7 +187,7 @@ def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int,
         disclosures.record(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
         disclosures.fold(session, NOW + timedelta(days=401))
         disclosures.record(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
-        erase(session, KEYS, journal, ada, method="page", now=NOW)
+        erase(session, KEYS, journal, ada, method="page", forget=NOBODY_ELSE, now=NOW)
         disclosures.fold(session, NOW + timedelta(days=401))
     with database.read() as session:
         (total,) = session.scalars(select(DisclosureTotal))

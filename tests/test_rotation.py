@@ -23,6 +23,7 @@ from subscribers.rotation import rotate
 from subscribers.signup import Evidence
 from subscribers.signup_db import ConsentTrace
 from subscribers.vault import KINDS, Key, KeyFileError, KeyKind, Keys, lookup, open_
+from tests.conftest import NOBODY_ELSE
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -110,9 +111,9 @@ def test_what_older_keys_made_still_verifies(sqlite: Database, path: Path) -> No
     old = Keys.load(path)
     (ada,) = _add(sqlite, old, "ada")
     token = tokens.make(old, ada, "leave")
-    cy = read_address("cy@example.org")
+    cy, journal = read_address("cy@example.org"), Journal(path.parent / "left.log", old)
     with sqlite.write() as session:
-        suppression.suppress(session, old, cy, reason="complained", actor="test", now=NOW)
+        suppression.suppress(session, old, cy, reason="complained", actor="test", now=NOW, journal=journal)
     for kind in KINDS:
         rotate(sqlite, path, kind)
     keys = Keys.load(path)
@@ -121,7 +122,7 @@ def test_what_older_keys_made_still_verifies(sqlite: Database, path: Path) -> No
     with sqlite.write() as session:
         found = suppression.find(session, keys, cy)
         assert found is not None
-        suppression.suppress(session, keys, cy, reason="complained", actor="test", now=NOW)
+        suppression.suppress(session, keys, cy, reason="complained", actor="test", now=NOW, journal=journal)
         assert len(session.scalars(select(Suppression)).all()) == 1
 
 
@@ -224,7 +225,15 @@ def test_who_has_no_sealed_address_keeps_the_old_look_up(sqlite: Database, path:
             .where(Person.number == ada)
             .values(ciphertext=None, key_id=None, state=PersonState.WITHDRAWN)
         )
-        erase(session, keys, Journal(path.parent / "left.log", keys), bo, method="page", now=NOW)
+        erase(
+            session,
+            keys,
+            Journal(path.parent / "left.log", keys),
+            bo,
+            method="page",
+            forget=NOBODY_ELSE,
+            now=NOW,
+        )
     done = rotate(sqlite, path, "lookup")
     assert (done.moved, done.stuck) == (1, ())
     assert [p.lookup_key and p.lookup_key[0] for p in _rows(sqlite)] == ["1", None, "2"]

@@ -39,6 +39,7 @@ from subscribers.signup import Evidence, SignupRefusedError
 from subscribers.signup_db import Alarm, ConsentTrace, LimitCount, OneTime, SignupMail, SignupRequest
 from subscribers.traces import Machine
 from subscribers.vault import Keys
+from tests.conftest import NOBODY_ELSE
 
 KEYS = Keys.fixed(b"sign-up tests")
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -120,7 +121,13 @@ class House:
     def suppress(self, reason: suppression.Reason, address: str = ADA) -> None:
         with self.database.write() as session:
             suppression.suppress(
-                session, KEYS, read_address(address), reason=reason, actor="webhook", now=self.now
+                session,
+                KEYS,
+                read_address(address),
+                reason=reason,
+                actor="webhook",
+                now=self.now,
+                journal=self.journal,
             )
 
     def events(self, number: int) -> list[tuple[ConsentKind, dict[str, object]]]:
@@ -353,7 +360,7 @@ def test_who_was_erased_comes_back_as_somebody_new(house: House, known: bool) ->
         with house.database.write() as session:
             session.execute(update(Person).values(ciphertext=None, key_id=None))
     with house.database.write() as session:
-        erasing.erase(session, KEYS, house.journal, number, method="page", now=house.now)
+        erasing.erase(session, KEYS, house.journal, number, method="page", forget=NOBODY_ELSE, now=house.now)
     assert house.asked(days=31) == {Answer.CONFIRM: 1}
     assert house.count(Suppression) == 1
     person = house.person()

@@ -17,6 +17,7 @@ from subscribers.leaving import leave
 from subscribers.signup import Evidence
 from subscribers.transfer.exporting import COLUMNS, SCHEMA, Controller, Handed, export_list, record
 from subscribers.vault import Keys, seal
+from tests.conftest import NOBODY_ELSE
 
 KEYS = Keys.fixed(b"export tests")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -160,7 +161,7 @@ def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(database: Databas
         disclosures.record(session, [ada], to_whom="our staff", why="a question", reference="", now=NOW)
     for new in (True, False):
         with database.write() as session:
-            assert erase(session, KEYS, journal, ada, method="page", now=NOW).new is new
+            assert erase(session, KEYS, journal, ada, method="page", forget=NOBODY_ELSE, now=NOW).new is new
     with database.read() as session:
         row = session.get_one(Person, ada)
         assert (row.state, row.lookup, row.ciphertext, row.domain_tag, row.choices) == (
@@ -191,6 +192,6 @@ def test_somebody_whose_address_went_long_ago_stays_away_after_erasure(
         leave(session, journal, ada, method="page", now=NOW)
         session.execute(update(Person).values(ciphertext=None, key_id=None))
     with database.write() as session:
-        assert erase(session, KEYS, journal, ada, method="page", now=NOW).new
+        assert erase(session, KEYS, journal, ada, method="page", forget=NOBODY_ELSE, now=NOW).new
     with database.read() as session:
         assert people.number_of(session, KEYS, read_address("ada@example.org")) == ada

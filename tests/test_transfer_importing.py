@@ -29,6 +29,7 @@ from subscribers.transfer.reading import FileError, survey
 from subscribers.transfer.report import Report
 from subscribers.transfer.stepping import AT_ONCE, Desk
 from subscribers.vault import Key, KeyKind, Keys
+from tests.conftest import NOBODY_ELSE
 
 KEYS = Keys.fixed(b"import tests")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -201,10 +202,14 @@ def test_nobody_who_is_gone_comes_back(
         if departed == "left":
             leave(session, desk.journal, _number(desk, "cy"), method="page", now=NOW)
         elif departed == "erased":
-            erase(session, KEYS, desk.journal, _number(desk, "cy"), method="page", now=NOW)
+            erase(
+                session, KEYS, desk.journal, _number(desk, "cy"), method="page", forget=NOBODY_ELSE, now=NOW
+            )
         else:
             reason: Any = departed if departed != "suppressed" else "by an admin"
-            suppression.suppress(session, KEYS, address, reason=reason, actor="hook", now=NOW)
+            suppression.suppress(
+                session, KEYS, address, reason=reason, actor="hook", now=NOW, journal=desk.journal
+            )
     for options in (Options(), Options(attest="their word")):
         report = _import(desk, _list(tmp_path, row, f"x@example.org,{BARE}", name="again.csv"), options)
         assert report.counts["left or suppressed"] == 1
@@ -268,12 +273,45 @@ def test_a_complaint_is_kept_as_one(desk: Desk, tmp_path: Path) -> None:
     assert [line.kind for line in desk.journal.read()] == ["complained"]
 
 
+@pytest.mark.parametrize("before", ["left elsewhere", "bounced", "left here", "bounced here"])
+def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_journalled(
+    desk: Desk, tmp_path: Path, before: str
+) -> None:
+    cy, header = read_address("cy@example.org"), "email,status"
+    if before.endswith("here"):
+        _import(desk, _list(tmp_path, f"cy@example.org,{CONFIRMED}"))
+    with desk.books.write() as session:
+        if before == "left here":
+            leave(session, desk.journal, _number(desk, "cy"), method="page", now=NOW)
+        else:
+            reason: Any = before.removesuffix(" here")
+            suppression.suppress(
+                session, KEYS, cy, reason=reason, actor="hook", now=NOW, journal=desk.journal
+            )
+    path = tmp_path / "complaints.csv"
+    for again in (1, 0):
+        path.write_text(f"{header}\ncy@example.org,spam\n" + "\n" * again)
+        assert _import(desk, path).counts["departures"] == again
+    with desk.books.read() as session:
+        found = suppression.find(session, KEYS, cy)
+        assert found is not None
+        assert found.reason == "complained"
+        assert session.scalar(select(func.count()).select_from(Suppression)) == 1
+    assert [d.kind for d in desk.journal.read()][1:] == ["complained"]
+    if before.endswith("here"):
+        with desk.books.read() as session:
+            assert session.get_one(Person, _number(desk, "cy")).state is PersonState.SUPPRESSED
+    _assert_sound(desk)
+
+
 def test_people_found_by_an_earlier_key_are_known(sqlite: Database, tmp_path: Path) -> None:
     old = Desk(sqlite, KEYS, Journal(tmp_path / "left.log", KEYS), "terminal:eve")
     _import(old, _list(tmp_path, f"ada@example.org,{CONFIRMED}"))
     with sqlite.write() as session:
         address = read_address("cy@example.org")
-        suppression.suppress(session, KEYS, address, reason="bounced", actor="hook", now=NOW)
+        suppression.suppress(
+            session, KEYS, address, reason="bounced", actor="hook", now=NOW, journal=old.journal
+        )
     kinds: tuple[KeyKind, ...] = ("lookup", "suppression")
     newer = Keys([*KEYS.all, *(Key(kind, 2, os.urandom(32)) for kind in kinds)])
     path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"cy@example.org,{CONFIRMED}", name="b.csv")
@@ -394,7 +432,13 @@ def test_somebody_who_is_added_or_suppressed_between_look_and_commit_is_judged_a
             person = people.create(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
             ledger.append(session, person, ConsentKind.CONFIRMED, {}, NOW)
             suppression.suppress(
-                session, KEYS, read_address("cy@example.org"), reason="complained", actor="hook", now=NOW
+                session,
+                KEYS,
+                read_address("cy@example.org"),
+                reason="complained",
+                actor="hook",
+                now=NOW,
+                journal=desk.journal,
             )
 
     with _after_the_look(meanwhile):

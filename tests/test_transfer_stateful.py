@@ -24,6 +24,7 @@ from subscribers.transfer.importing import bring_in
 from subscribers.transfer.reading import FileError, survey
 from subscribers.transfer.stepping import Desk
 from subscribers.vault import Keys
+from tests.conftest import NOBODY_ELSE
 
 KEYS = Keys.fixed(b"stateful imports")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -115,14 +116,16 @@ class Imports(RuleBasedStateMachine):
         with self.books.write() as session:
             number = people.number_of(session, KEYS, read_address(f"{name}@example.org"))
             if number is not None:
-                erase(session, KEYS, self.desk.journal, number, method="page", now=NOW)
+                erase(session, KEYS, self.desk.journal, number, method="page", forget=NOBODY_ELSE, now=NOW)
                 self.gone.add(name)
 
     @rule(name=st.sampled_from(NAMES), reason=st.sampled_from(["bounced", "complained", "by an admin"]))
     def suppress(self, name: str, reason: suppression.Reason) -> None:
         with self.books.write() as session:
             address = read_address(f"{name}@example.org")
-            suppression.suppress(session, KEYS, address, reason=reason, actor="hook", now=NOW)
+            suppression.suppress(
+                session, KEYS, address, reason=reason, actor="hook", now=NOW, journal=self.desk.journal
+            )
             self.gone.add(name)
 
     @invariant()

@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.cli.acting import Refused, audit, read, reason_in_words
 from digest.cli.context import Desk, pass_desk
+from digest.deliver.forgetting import forget
 from digest.delivery_db import Delivery
 from digest.templating import environment
 from subscribers import disclosures, people, records, suppression
 from subscribers.addresses import Address
-from subscribers.db import Person, PersonState
+from subscribers.db import Person
 from subscribers.erasing import erase as erase_person
 from subscribers.journal import Journal
 from subscribers.transfer.exporting import Controller, record
@@ -117,10 +118,10 @@ def erase(desk: Desk, email: str, reason: str) -> None:
             journal,
             number,
             method=f"admin: {reason}",
+            forget=forget,
             now=datetime.now(UTC),
             address=address,
         )
-        session.execute(update(Delivery).where(Delivery.person == number).values(person=None))
         audit(session, desk, "subscriber erased", f"person {number}", {"why": reason})
     click.echo(f"Erased: person {number}.")
 
@@ -145,13 +146,18 @@ def suppress(desk: Desk, email: str, reason: str) -> None:
     """Bar one address, whether or not it is on the list: no import and no form brings it back."""
     install, now = desk.install, datetime.now(UTC)
     address = read(email)
+    journal = Journal(install.settings.left_log, install.keys)
     with install.database.write() as session:
         number = people.number_of(session, install.keys, address)
-        person = session.get(Person, number) if number else None
-        if person is not None and person.state not in _GONE and person.lookup and person.lookup_key:
-            journal = Journal(install.settings.left_log, install.keys)
-            journal.append(person.lookup, person.lookup_key, kind="left", at=now)
-        suppression.suppress(session, install.keys, address, reason="by an admin", actor=desk.actor, now=now)
+        suppression.suppress(
+            session,
+            install.keys,
+            address,
+            reason="by an admin",
+            actor=desk.actor,
+            now=now,
+            journal=journal,
+        )
         subject = "an address" if number is None else f"person {number}"
         audit(session, desk, "address suppressed", subject, {"why": reason})
     click.echo("Suppressed.")
@@ -182,9 +188,6 @@ def allow(desk: Desk, email: str, reason: str) -> None:
             raise Refused("The address is not suppressed: nothing stands in the way of its owner.")
         audit(session, desk, "sign-up allowed", "an address", {"why": reason})
     click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")
-
-
-_GONE = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 
 
 def _number(session: Session, desk: Desk, address: Address) -> Person:

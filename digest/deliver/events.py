@@ -22,8 +22,8 @@ from digest.deliver.judging import Kind, settle, word_of
 from digest.deliver.replies import MOST
 from digest.delivery_db import Delivery, DeliveryState, Event
 from subscribers import heeding
-from subscribers.heeding import Departed, Report
-from subscribers.journal import Journal
+from subscribers.heeding import Report
+from subscribers.journal import Departed, Journal
 from subscribers.vault import Keys, VaultError
 
 MOST_A_TRANSACTION = 500  # events: some 20 ms on SQLite
@@ -191,7 +191,7 @@ def _report(said: Said, owed: Mapping[str, Any]) -> Report | None:
 def heed_all(
     session: Session, reports: Iterable[Report], *, keys: Keys, journal: Journal, now: datetime
 ) -> Counter[str]:
-    """Do to people what was said of them, and write their departures into the journal with one sync a kind."""
+    """Do to people what was said of them, and write their departures into the journal with one sync."""
     counts: Counter[str] = Counter()
     gone: list[Departed] = []
     # By number, so that two processes never wait for each other in a circle.
@@ -203,7 +203,5 @@ def heed_all(
             continue
         counts[f"person {report.word}"] += changed
         gone += [departed] if departed else []
-    for kind in ("left", "complained"):
-        if whom := [(d.lookup, d.lookup_key) for d in gone if d.kind == kind]:
-            journal.append_all(whom, kind=kind, at=now)
+    journal.append_all(gone, at=now)
     return +counts

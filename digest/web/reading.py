@@ -4,11 +4,12 @@ from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.db import Edition
 from digest.deliver import notices
+from digest.deliver.forgetting import forget
 from digest.delivery_db import Delivery
 from digest.install import Install
 from digest.settings import Settings
@@ -49,7 +50,7 @@ def reception_of(install: Install, site: Site, clock: Callable[[], datetime]) ->
         clock=clock,
         queue=notices.queue(install.keys, settings, clock),
         deliveries_of=deliveries,
-        forget_deliveries=forget_deliveries,
+        forget=forget,
         controller=controller_of(settings),
         bounds=bounds_of(settings),
         proxies=settings.file.limits.proxies,
@@ -87,11 +88,6 @@ def recipient(transport: str, settings: Settings) -> str:
     if mail.scheme in {"smtp", "smtps"} and mail.hostname:
         return f"Our mail server {mail.hostname}, on the way to your own"
     return "Our mail server, on the way to your own"
-
-
-def forget_deliveries(session: Session, number: int) -> None:
-    """Take a person out of the deliveries that were theirs; the counts stay."""
-    session.execute(update(Delivery).where(Delivery.person == number).values(person=None))
 
 
 def controller_of(settings: Settings) -> Controller:

@@ -7,10 +7,11 @@ from datetime import datetime
 from itertools import compress
 from typing import Any, Protocol, cast
 
-from sqlalchemy import Table, bindparam, event, func, insert, select, text, update
+from sqlalchemy import Table, bindparam, event, func, insert, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from subscribers.db import ConsentEvent, ImportBatch, Person, Suppression
+from subscribers.suppression import gravity
 from subscribers.transfer.bulk import among, insert_many
 from subscribers.transfer.deciding import Known, Link
 from subscribers.transfer.sealing import Change, Hashes, Settled
@@ -81,18 +82,20 @@ def links(session: Session, numbers: Sequence[int]) -> dict[int, list[Link]]:
     return chains
 
 
-def barred(session: Session, hashes: Sequence[Hashes]) -> set[str]:
-    """Give the look-up hashes of those addresses (at most 1,000) that are suppressed, by whichever key."""
+def barred(session: Session, hashes: Sequence[Hashes]) -> dict[str, str]:
+    """Give those of some addresses (at most 1,000) that are suppressed, by whichever key, with the gravest reason."""
     lookups = {pair: one.lookup for one in hashes for pair in one.suppressions}
     by_key: dict[str, list[str]] = {}
     for value, key_id in lookups:
         by_key.setdefault(key_id, []).append(value)
-    found: set[str] = set()
+    found: dict[str, str] = {}
     for key_id, values in by_key.items():
-        query = select(Suppression.hash).where(
+        query = select(Suppression.hash, Suppression.reason).where(
             among(session, Suppression.hash, values), Suppression.key_id == key_id
         )
-        found.update(lookups[value, key_id] for value in session.scalars(query))
+        for hashed, reason in session.execute(query):
+            who = lookups[hashed, key_id]
+            found[who] = min(found.get(who, reason), reason, key=gravity)
     return found
 
 
@@ -193,8 +196,18 @@ def _overtaken(session: Session, step: Step) -> dict[str, Settled]:
     return {
         one.hashes.lookup: one
         for one in strangers
-        if one.hashes.lookup in shut or not taken.isdisjoint((one.hashes.lookup, *one.hashes.older))
+        if _shut(one, shut) or not taken.isdisjoint((one.hashes.lookup, *one.hashes.older))
     }
+
+
+def _shut(one: Settled, shut: dict[str, str]) -> bool:
+    """Say whether a suppression stands in the way of a row: one that the row itself would make graver does not."""
+    there = shut.get(one.hashes.lookup)
+    return there is not None and not _raises(one, there)
+
+
+def _raises(one: Settled, there: str) -> bool:
+    return one.decision.suppress is not None and gravity(one.decision.suppress) < gravity(there)
 
 
 def _without(step: Step, again: dict[str, Settled]) -> Step:
@@ -236,19 +249,18 @@ def _change(session: Session, step: Step) -> list[Settled]:
 
 
 def _bar(session: Session, barring: Sequence[Settled], now: datetime) -> None:
-    """Write suppressions under the current key; those that somebody else wrote meanwhile stand."""
+    """Write suppressions under the current key; of those that stand already, only lighter ones are changed."""
     if not barring:
         return
     shut = barred(session, [one.hashes for one in barring])
-    rows = [
-        {
-            "hash": one.hashes.suppressions[-1][0],
-            "key_id": one.hashes.suppressions[-1][1],
-            "reason": reason,
-            "at": now,
-        }
-        for one in barring
-        if one.hashes.lookup not in shut and (reason := one.decision.suppress) is not None
-    ]
+    rows = []
+    for one in barring:
+        there, reason = shut.get(one.hashes.lookup), one.decision.suppress
+        if there is None:
+            hashed, key_id = one.hashes.suppressions[-1]
+            rows.append({"hash": hashed, "key_id": key_id, "reason": reason, "at": now})
+        elif _raises(one, there):
+            theirs = tuple_(Suppression.hash, Suppression.key_id).in_(one.hashes.suppressions)
+            session.execute(update(Suppression).where(theirs).values(reason=reason, at=now))
     if rows:
         session.execute(insert(Suppression), rows)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from subscribers import ledger
 from subscribers.db import ConsentKind, PersonState
+from subscribers.suppression import Reason, gravity
 from subscribers.transfer.formats import DEPARTURES, Claim
 from subscribers.transfer.rows import Row
 
@@ -83,12 +84,12 @@ class Decision(NamedTuple):
     outcome: Outcome
     kind: ConsentKind | None = None
     adopt: bool = False
-    suppress: str | None = None
+    suppress: Reason | None = None
 
 
 _KNOWN = Decision(Outcome.KNOWN)
 _GONE = Decision(Outcome.GONE)
-_REASONS = {
+_REASONS: dict[Claim, Reason] = {
     Claim.LEFT: "left elsewhere",
     Claim.BOUNCED: "bounced",
     Claim.COMPLAINED: "complained",
@@ -98,14 +99,14 @@ _OVER = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ER
 
 
 def decide(
-    row: Row, known: Known | None, *, suppressed: bool, batch: int | None, options: Options
+    row: Row, known: Known | None, *, suppressed: str, batch: int | None, options: Options
 ) -> Decision:
     """Say what a row does.
 
     Args:
         row: the row.
         known: the person behind its address, if there is one.
-        suppressed: whether the address is barred.
+        suppressed: the gravest reason for which the address is barred; empty where it is not.
         batch: this import; None in a dry run.
         options: how the operator wants the file to be read.
     """
@@ -146,20 +147,22 @@ def _again(known: Known, outcome: Outcome, batch: int | None) -> Decision:
     return Decision(outcome, adopt=True) if outcome is Outcome.SUBSCRIBED else _KNOWN
 
 
-def _depart(row: Row, known: Known | None, *, suppressed: bool) -> Decision:
+def _depart(row: Row, known: Known | None, *, suppressed: str) -> Decision:
     reason = _REASONS[row.claim]
+    graver = not suppressed or gravity(reason) < gravity(suppressed)
     if known is None:
-        return _GONE if suppressed else Decision(Outcome.DEPARTED, suppress=reason)
+        return Decision(Outcome.DEPARTED, suppress=reason) if graver else _GONE
     barred = row.claim is not Claim.LEFT
-    if known.state in {PersonState.SUPPRESSED, PersonState.ERASED}:
+    if known.state is PersonState.ERASED:
         return _GONE
+    if known.state is PersonState.SUPPRESSED:
+        kind = ConsentKind.COMPLAINED if row.claim is Claim.COMPLAINED else None
+        return Decision(Outcome.DEPARTED, kind, suppress=reason) if barred and graver else _GONE
     if known.state is PersonState.WITHDRAWN and not barred:
         return _GONE
     if row.claim is not Claim.COMPLAINED and _own_word_since(known, row.left_at):
         return _KNOWN
-    return Decision(
-        Outcome.DEPARTED, _DEPARTING[row.claim], suppress=reason if barred and not suppressed else None
-    )
+    return Decision(Outcome.DEPARTED, _DEPARTING[row.claim], suppress=reason if barred and graver else None)
 
 
 _DEPARTING = {

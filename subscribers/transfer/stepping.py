@@ -12,7 +12,8 @@ from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from subscribers.db import ConsentKind, ImportBatch
-from subscribers.journal import Journal, Kind
+from subscribers.journal import Departed, Journal, Kind
+from subscribers.suppression import KINDS
 from subscribers.transfer import books as accounts
 from subscribers.transfer.books import Books, Step
 from subscribers.transfer.deciding import Known, Options, Outcome, decide
@@ -184,13 +185,18 @@ class Run:
         self._left -= several
 
     def _journal(self, step: Step) -> None:
-        """Write our own people's departures down before they are committed: see `subscribers.leaving`."""
-        kinds: dict[Kind, list[tuple[str, str]]] = {}
-        for one in step.changing:
-            if one.known is not None and (kind := _JOURNALLED.get(one.decision.kind)) is not None:
-                kinds.setdefault(kind, []).append((one.known.lookup, one.known.lookup_key))
-        for kind, whom in kinds.items():
-            self._desk.journal.append_all(whom, kind=kind, at=self._batch.now)
+        """Write departures down before they are committed (see `leaving`): our own people's, and every complaint.
+
+        A list of those who left somewhere else may be long, and can be brought in again after a restore.
+        """
+        departed = {}
+        for one in (*step.changing, *step.barring):
+            kind = _journalled(one)
+            if kind is not None:
+                known, hashes = one.known, one.hashes
+                named = (known.lookup, known.lookup_key) if known else (hashes.lookup, hashes.lookup_key)
+                departed[hashes.lookup] = Departed(*named, kind)
+        self._desk.journal.append_all(list(departed.values()), at=self._batch.now)
 
     def _pace(self, seconds: float) -> None:
         self._report.longest = max(self._report.longest, seconds)
@@ -201,7 +207,14 @@ class Run:
             self.size = min(AT_ONCE, self.size + 50)
 
 
-_JOURNALLED: dict[Any, Kind] = {ConsentKind.WITHDRAWN: "left", ConsentKind.COMPLAINED: "complained"}
+def _journalled(one: Settled) -> Kind | None:
+    """Say how the journal calls what a row does; None where it does not belong there."""
+    decision = one.decision
+    if decision.kind is ConsentKind.WITHDRAWN:
+        return "left"
+    if decision.kind is ConsentKind.COMPLAINED or decision.suppress == "complained":
+        return "complained"
+    return KINDS[decision.suppress] if one.known and decision.suppress else None
 
 
 def settle(
@@ -212,7 +225,7 @@ def settle(
     Without a `look` nothing is taken for known: the transaction that writes finds out.
     """
     known: dict[str, Known] = {}
-    barred: set[str] = set()
+    barred: dict[str, str] = {}
     if rows and look:
         hashes = [one for _, one in rows]
         with desk.books.read() as session:
@@ -226,7 +239,7 @@ def settle(
             row,
             one,
             person := known.get(one.lookup),
-            decide(row, person, suppressed=one.lookup in barred, batch=batch, options=options),
+            decide(row, person, suppressed=barred.get(one.lookup, ""), batch=batch, options=options),
         )
         for row, one in rows
     ]

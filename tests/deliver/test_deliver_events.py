@@ -16,6 +16,7 @@ from sqlalchemy import func, select, text, update
 from digest.db import Database
 from digest.deliver import strikes
 from digest.deliver.causes import Cause, cause_of, codes
+from digest.deliver.forgetting import forget
 from digest.deliver.inbound import sendgrid, webhook
 from digest.deliver.inbound.applying import apply_all
 from digest.deliver.judging import Attempt, Kind, settle, struck_out
@@ -175,7 +176,7 @@ def test_a_complaint_suppresses_for_good_and_outweighs_a_bounce(post: Post) -> N
     post.arrives(post.event("bounce", **GONE))
     assert post.arrives(post.event("spamreport"))["person complained"] == 1
     assert (post.state, post.suppressed) == ("suppressed", "complained")
-    assert [d.kind for d in post.journal.read()] == ["left", "complained"]
+    assert [d.kind for d in post.journal.read()] == ["bounced", "complained"]
     assert post.arrives(post.event("spamreport", at=LATER + timedelta(hours=1))) == {"complained": 1}
 
 
@@ -287,7 +288,7 @@ def test_opens_and_clicks_are_not_stored_and_unknown_words_are(quick: Post) -> N
 
 def test_of_somebody_erased_an_event_is_counted_and_no_more(post: Post) -> None:
     with post.world.database.write() as session:
-        erase(session, post.world.keys, post.journal, post.person, method="page", now=LATER)
+        erase(session, post.world.keys, post.journal, post.person, method="page", forget=forget, now=LATER)
     before = post.chain()
     counts = post.arrives(post.event("spamreport"), post.event("bounce", **GONE), post.event("unsubscribe"))
     assert counts == {"complained": 1, "bounced": 1, "unsubscribed": 1}

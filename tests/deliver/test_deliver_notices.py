@@ -26,6 +26,7 @@ from subscribers import confirming, onetime, requests, suppression, wordings
 from subscribers.addresses import read_address
 from subscribers.asking import Worker
 from subscribers.db import Person
+from subscribers.journal import Journal
 from subscribers.limits import Bounds
 from subscribers.notes import Note
 from subscribers.requests import Asked
@@ -271,7 +272,13 @@ def test_who_complains_between_claim_and_handing_over_gets_nothing(world: World)
         if asked == 3:  # the claim is committed, and the second look at consent follows
             with world.database.write() as session:
                 suppression.suppress(
-                    session, KEYS, read_address(BO), reason="complained", actor="hook", now=clock()
+                    session,
+                    KEYS,
+                    read_address(BO),
+                    reason="complained",
+                    actor="hook",
+                    now=clock(),
+                    journal=Journal(world.settings.left_log, KEYS),
                 )
         return clock()
 

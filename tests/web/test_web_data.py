@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from digest import weekly
 from digest.db import EditionState
 from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.web.app import create_app
 from subscribers import disclosures, suppression
-from subscribers.addresses import read_address
+from subscribers.addresses import Address, read_address
 from subscribers.db import ConsentEvent, Person, PersonState
 from subscribers.expiring import tidy
 from subscribers.journal import Journal
@@ -73,6 +74,12 @@ def opened(world: Any) -> tuple[Any, str]:
     ask(world)
     (mail,) = Inbox(world).new()
     return world, secret_of(mail)
+
+
+def complained(world: Any, session: Session, address: Address) -> None:
+    keys = world.install.keys
+    journal = Journal(world.install.settings.left_log, keys)
+    suppression.suppress(session, keys, address, reason="complained", actor="p", now=NOW, journal=journal)
 
 
 def person(world: Any) -> Person:
@@ -226,9 +233,7 @@ def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
 
 def test_who_complained_gets_no_mail_not_even_by_pressing_the_button(world: Any) -> None:
     with world.database.write() as session:
-        suppression.suppress(
-            session, world.install.keys, read_address(ADA), reason="complained", actor="p", now=NOW
-        )
+        complained(world, session, read_address(ADA))
     assert ask(world).status_code == 200
     assert Inbox(world).new() == []
 
@@ -280,7 +285,7 @@ def test_an_address_that_cannot_be_moved_to_gets_no_mail_and_the_answer_is_the_s
     world, secret = opened
     with world.database.write() as session:
         barred = read_address("barred@example.org")
-        suppression.suppress(session, world.install.keys, barred, reason="complained", actor="p", now=NOW)
+        complained(world, session, barred)
     assert [str(m["To"]) for m in moved(world, secret, address) if str(m["To"]) != ADA] == []
 
 

@@ -251,10 +251,13 @@ def everybody(world: Any) -> dict[str, str]:
     with world.database.write() as session:
         number = people.number_of(session, keys, read_address(known["withdrawn"]))
         assert number is not None
-        leave(session, Journal(world.install.settings.left_log, keys), number, method="page", now=NOW)
+        journal = Journal(world.install.settings.left_log, keys)
+        leave(session, journal, number, method="page", now=NOW)
         for reason in ("bounced", "complained"):
             address = read_address(known[reason])
-            suppression.suppress(session, keys, address, reason=reason, actor="webhook", now=NOW)
+            suppression.suppress(
+                session, keys, address, reason=reason, actor="webhook", now=NOW, journal=journal
+            )
     assert {(person(world, a) or Person()).state for a in known.values()} >= {
         PersonState.REQUESTED,
         PersonState.SUBSCRIBED,

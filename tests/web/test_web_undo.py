@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from digest.deliver.forgetting import forget
 from digest.web.app import create_app
 from subscribers import leaving, suppression
 from subscribers.addresses import read_address
@@ -95,11 +96,13 @@ def test_what_happened_to_a_reader_otherwise_is_not_taken_back(both: Any, what: 
         both.client.post(f"/u/{token}")
     with both.database.write() as session:
         if what == "erased":
-            erase(session, keys, journal, both.ada, method="page", now=NOW)
+            erase(session, keys, journal, both.ada, method="page", forget=forget, now=NOW)
         elif what in {"complained", "suppressed"}:
             reason: Any = "complained" if what == "complained" else "bounced"
             address = read_address(ADA)
-            suppression.suppress(session, keys, address, reason=reason, actor="provider", now=NOW)
+            suppression.suppress(
+                session, keys, address, reason=reason, actor="provider", now=NOW, journal=journal
+            )
     before = both.dump()
     for method in ("GET", "POST"):
         answer = both.client.open(f"/u/{token}/undo", method=method)

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from digest.deliver.forgetting import forget
 from digest.web.app import create_app
 from subscribers.db import ConsentEvent, Person, PersonState
 from subscribers.journal import Journal
@@ -27,12 +28,12 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
         session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
         first = session.scalars(select(ConsentEvent)).one()
         session.get_one(Person, both.ada).chain_head = first.hash
-        assert merge_journal(session, journal, keys, now=NOW).left == 0
+        assert merge_journal(session, journal, keys, forget=forget, now=NOW).people["left"] == 0
     assert state_of(both) == PersonState.SUBSCRIBED
     create_app(both.install, clock=lambda: NOW + timedelta(hours=1)).test_client().post(f"/u/{token}")
     with both.database.write() as session:
         session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
         person = session.get_one(Person, both.ada)
         person.chain_head, person.state = first.hash, PersonState.SUBSCRIBED
-        assert merge_journal(session, journal, keys, now=NOW).left == 1
+        assert merge_journal(session, journal, keys, forget=forget, now=NOW).people["left"] == 1
     assert state_of(both) == PersonState.WITHDRAWN

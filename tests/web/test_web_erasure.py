@@ -1,0 +1,145 @@
+"""Whoever wishes it, and by whichever way: after an erasure nothing leads to the person any more."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select
+
+from digest import weekly
+from digest.cli import digest
+from digest.db import EditionState
+from digest.deliver import notices
+from digest.delivery_db import Delivery, DeliveryState, Event, Notice
+from subscribers import disclosures, moving, mydata, onetime, requests
+from subscribers.addresses import read_address
+from subscribers.db import Base, ConsentEvent, Disclosure, DisclosureTotal, Person, PersonState
+from subscribers.journal import Journal
+from subscribers.limits import Bounds
+from subscribers.notes import Note
+from subscribers.requests import Asked
+from subscribers.signup_db import AddressMove, ConsentTrace, OneTime, SignupRequest
+from subscribers.traces import Machine, keep, new_salt
+from subscribers.wordings import current
+from tests.web.conftest import ADA, NOW
+
+BO = "bo@elsewhere.example"
+# What may still name the number of an emptied row: its chain, and hashes of spent links, so that their pages can say it.
+STAYS = {"consent_event", "one_time"}
+
+
+def _live(world: Any) -> dict[str, Any]:
+    """Have everything happen to Ada that leaves a row; give what must be found nowhere afterwards."""
+    keys, settings = world.install.keys, world.install.settings
+    world.edition(state=EditionState.SENT)
+    put = notices.queue(keys, settings, lambda: NOW)
+    with world.database.write() as session:
+        person = session.get_one(Person, world.ada)
+        for name, state in (("2026-W47", DeliveryState.REFUSED), ("2026-W48", DeliveryState.WAITING)):
+            row = Delivery(
+                id=f"d{name}",
+                purpose=f"edition:{name}",
+                person=world.ada,
+                state=state,
+                due_at=NOW,
+                next_try_at=NOW,
+                domain_tag=person.domain_tag,
+                message_id=f"<{name}.mark@news.example.org>",
+                reply="550 5.1.1 the user of desk seven is unknown",
+                handed_at=NOW if state is DeliveryState.REFUSED else None,
+            )
+            session.add(row)
+        session.flush()
+        said = {"reason": "550 the user of desk seven is unknown"}
+        session.add(
+            Event(delivery="d2026-W47", kind="bounced", at=NOW, received_at=NOW, fingerprint="f", detail=said)
+        )
+        disclosures.record(session, [world.ada], to_whom="our staff", why="a look", reference="", now=NOW)
+        old = {"to_whom": "our staff", "why": "a look", "times": 3, "first_at": NOW, "last_at": NOW}
+        session.add(DisclosureTotal(person=world.ada, **old))
+        first = session.scalars(select(ConsentEvent).order_by(ConsentEvent.id)).first()
+        assert first is not None
+        keep(session, keys, first, Machine("203.0.113.77", "Desk/7"), salt=new_salt(), until=NOW)
+        mydata.ask(session, world.ada, put, now=NOW)
+        moving.ask(session, keys, world.ada, read_address(BO), put, now=NOW)
+        put(session, Note("known", world.ada, "today"))
+        asked = Asked(
+            "subscribe",
+            read_address(ADA),
+            NOW,
+            "/subscribe",
+            "hls.today",
+            current("HLS"),
+            Machine("203.0.113.77", "Desk/7"),
+        )
+        requests.append(session, requests.ready(keys, asked), Bounds())
+        session.flush()
+        moves = list(session.scalars(select(AddressMove.ciphertext)))
+        return {
+            "address": ADA,
+            "local part": "lovelace",
+            "domain": "analytical",
+            "new address": "elsewhere",
+            "look-up": person.lookup,
+            "sealed address": person.ciphertext,
+            "domain tag": person.domain_tag,
+            "sealed move": moves[0],
+            "a server's words": "desk seven",
+            "message id": "2026-W47.mark",
+        }
+
+
+def _by_page(world: Any) -> None:
+    with world.database.write() as session:
+        token = onetime.issue(session, "my data", world.ada, now=NOW, expires_at=NOW + timedelta(days=1))
+    assert "Your data is erased" in world.client.post(f"/my-data/{token}/erase").text
+
+
+def _by_command(world: Any) -> None:
+    url = world.database.engine.url.render_as_string(hide_password=False)
+    home = str(world.install.settings.home)
+    run = CliRunner(env={"DIGEST_HOME": home, "DIGEST_DATABASE_URL": url})
+    done = run.invoke(digest, ["subscribers", "erase", "-", "--reason", "by letter"], input=ADA + "\n")
+    assert done.exit_code == 0, done.output
+
+
+WAYS: list[Callable[[Any], None]] = [_by_page, _by_command]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[Any], None]) -> None:
+    marks = _live(both)
+    way(both)
+    with both.database.read() as session:
+        for table in Base.metadata.sorted_tables:
+            for column in table.c:
+                named = column.name == "person" or any(
+                    key.target_fullname == "person.number" for key in column.foreign_keys
+                )
+                if named and table.name not in STAYS:
+                    assert session.execute(select(table).where(column == both.ada)).all() == [], table.name
+        open_ = select(OneTime).where(OneTime.person == both.ada, OneTime.ended_at.is_(None))
+        assert session.scalars(open_).all() == []
+        for model in (Notice, AddressMove, ConsentTrace, SignupRequest):
+            assert session.scalars(select(model)).all() == [], model.__tablename__
+        states = {row.id: row.state for row in session.scalars(select(Delivery))}
+        person = session.get_one(Person, both.ada)
+        assert len(session.scalars(select(Disclosure)).all()) >= 1  # the counts stay
+    assert states["d2026-W47"] is DeliveryState.REFUSED
+    assert states["d2026-W48"] is DeliveryState.WITHDRAWN
+    assert DeliveryState.WAITING not in states.values()
+    assert (person.state, person.ciphertext, person.lookup) == (PersonState.ERASED, None, None)
+    left = {name: repr(rows) for name, rows in both.dump().items()}
+    for what, mark in marks.items():
+        sought = repr(mark)[1:-1].lstrip("'") if isinstance(mark, bytes) else str(mark)
+        assert [name for name, rows in left.items() if sought in rows] == [], what
+    assert [d.kind for d in _journal(both).read()] == ["erased"]
+    weekly.answer_requests(both.install, clock=lambda: NOW)
+    weekly.send_notices(both.install, clock=lambda: NOW)
+    assert list((both.install.settings.outbox / "notice").glob("*.eml")) == []
+
+
+def _journal(world: Any) -> Journal:
+    return Journal(world.install.settings.left_log, world.install.keys)
