@@ -1,23 +1,55 @@
-"""Sends the tests' edition, in a process that a test may kill: `python -m tests.deliver.send_process HOME DATABASE MAIL`."""
+"""Sends the benchmarks' edition, in a process that a test may kill, or that kills itself."""
 
+import os
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from benchmarks.people import KEYS, NAME, settings_in
 from digest.db import open_database
 from digest.deliver.sending import send
 from digest.deliver.transports import open_transport
-from tests.deliver.conftest import KEYS, NAME, settings_of
+from digest.settings import Settings
+from tests.deliver.boundaries import die_at_boundaries
+
+SENDGRID_KEY = "SG.kept.secret"
 
 
-def main(home: Path, database_url: str, mail_url: str) -> None:
-    """Send until nothing is due."""
-    settings = settings_of(home, mail_url=mail_url)
-    database = open_database(database_url)
+@dataclass(frozen=True)
+class Sending:
+    """What a process needs to know. With a `ledger` it dies at the first write boundary that is not in there."""
+
+    home: Path
+    database: str
+    mail: str
+    sendgrid_host: str = ""
+    ledger: Path | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this installation."""
+        how = {
+            "database_url": self.database,
+            "mail_url": SecretStr(self.mail),
+            "sendgrid_api_key": SecretStr(SENDGRID_KEY),
+            "sendgrid_host": self.sendgrid_host,
+        }
+        return settings_in(self.home).model_copy(update=how)
+
+
+def main(sending: Sending) -> None:
+    """Send until nothing is due; the exit code is 0 when nothing waits any more."""
+    with (sending.home / "said").open("a") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    settings = sending.settings
+    database = open_database(settings.database)
+    if sending.ledger:
+        die_at_boundaries(database.engine, sending.ledger)
     with closing(open_transport(settings)) as transport:
-        send(database, NAME, transport, KEYS, settings, now_fn=lambda: datetime.now(UTC))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+        report = send(database, NAME, transport, KEYS, settings, now_fn=lambda: datetime.now(UTC))
+    sys.exit(int(report.books.open > 0))
