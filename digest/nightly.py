@@ -7,7 +7,7 @@ import structlog
 
 from digest.db import Audit
 from digest.deliver import strikes
-from digest.deliver.inbound import webhook
+from digest.deliver.inbound import payloads
 from digest.install import Install
 from subscribers import disclosures, expiring, letting_go, seals
 from subscribers.db import Seal
@@ -97,7 +97,7 @@ def judge_strikes(install: Install, now: datetime) -> str:
 
 def drop_payloads(install: Install, now: datetime) -> str:
     """Delete what providers posted more than 30 days ago."""
-    return f"{webhook.drop_old(install.database, now=now):,} old payloads dropped"
+    return f"{payloads.drop_old(install.database, now=now):,} old payloads dropped"
 
 
 STEPS: tuple[Callable[[Install, datetime], str], ...] = (

@@ -31,7 +31,7 @@ from digest import nightly, weekly
 from digest.cli import digest
 from digest.db import migrate, open_database
 from digest.deliver.forgetting import forget
-from digest.deliver.inbound import webhook
+from digest.deliver.inbound import payloads
 from digest.delivery_db import Delivery, DeliveryState
 from digest.install import Install
 from digest.settings import Limits
@@ -294,8 +294,8 @@ def _hear_from_a_provider(install: Install, several: list[str]) -> None:
                     "status": "5.1.1",
                 }
             )
-    webhook.store(install.database, install.keys, json.dumps(events).encode(), now=RELEASE)
-    webhook.store(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
+    payloads.store(install.database, install.keys, json.dumps(events).encode(), now=RELEASE)
+    payloads.store(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
     counts = weekly.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
     assert counts.total() >= 200
 

@@ -4,6 +4,7 @@ Whoever hears something (the webhook, the bounce mailbox) makes it into `Said`, 
 is counted once, deliveries are settled, and people who may not be mailed any more are suppressed or taken off.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -54,6 +55,12 @@ class Said:
 def delivery_named(text: str) -> str | None:
     """Give the delivery's id that a text is, or None where it has not the form of one."""
     return text if _DELIVERY.fullmatch(text) else None
+
+
+def hashed(*parts: str) -> str:
+    """Hash what makes an event itself; no two lists of parts give the same text."""
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def apply(

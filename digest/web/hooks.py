@@ -8,8 +8,8 @@ import structlog
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from digest.deliver.inbound.payloads import store
 from digest.deliver.inbound.signature import key_of, refusal
-from digest.deliver.inbound.webhook import store
 from digest.web.ground import ground
 
 LARGEST = 2_000_000  # octets; SendGrid posts at most 768 KB

@@ -17,7 +17,7 @@ from digest.db import Database
 from digest.deliver import strikes
 from digest.deliver.causes import Cause, cause_of, codes
 from digest.deliver.forgetting import forget
-from digest.deliver.inbound import sendgrid, webhook
+from digest.deliver.inbound import payloads, sendgrid
 from digest.deliver.inbound.applying import apply_all
 from digest.deliver.judging import Attempt, Kind, settle, struck_out
 from digest.deliver.planning import books, plan, purpose_of
@@ -57,7 +57,7 @@ class Post:
 
     def arrives(self, *events: dict[str, Any], at: datetime = LATER) -> dict[str, int]:
         """Post and apply."""
-        webhook.store(self.world.database, self.world.keys, json.dumps(events).encode(), now=at)
+        payloads.store(self.world.database, self.world.keys, json.dumps(events).encode(), now=at)
         journal = self.journal
         return dict(apply_all(self.world.database, self.world.keys, journal, clock=lambda: at))
 
@@ -268,7 +268,7 @@ def test_46_posts_of_the_same_events_count_once_whatever_their_ids(post: Post) -
 
 def test_the_same_body_is_kept_once(post: Post) -> None:
     body = json.dumps([post.event("processed")]).encode()
-    stored = [webhook.store(post.world.database, post.world.keys, body, now=LATER) for _ in range(46)]
+    stored = [payloads.store(post.world.database, post.world.keys, body, now=LATER) for _ in range(46)]
     assert stored == [True] + [False] * 45
     assert _count(post.world.database, Inbound) == 1
 
@@ -336,17 +336,17 @@ def test_no_address_is_left_of_a_post_in_the_clear(quick: Post) -> None:
 
 def test_a_payload_that_is_no_json_or_does_not_open_holds_up_nobody(quick: Post) -> None:
     database, keys = quick.world.database, quick.world.keys
-    webhook.store(database, keys, b"[{", now=LATER)
-    webhook.store(database, keys, b"[1]", now=LATER)
+    payloads.store(database, keys, b"[{", now=LATER)
+    payloads.store(database, keys, b"[1]", now=LATER)
     with database.write() as session:
         session.execute(update(Inbound).where(Inbound.id == 2).values(ciphertext=b"x" * 40))
     assert quick.arrives(quick.event("delivered")) == {"delivered": 1}
-    assert webhook.next_unapplied(database, keys) is None
+    assert payloads.next_unapplied(database, keys) is None
 
 
 def test_payloads_are_dropped_after_30_days(post: Post) -> None:
     post.arrives(post.event("delivered"))
-    drop = webhook.drop_old
+    drop = payloads.drop_old
     assert drop(post.world.database, now=LATER + timedelta(days=30)) == 0
     assert drop(post.world.database, now=LATER + timedelta(days=30, seconds=1)) == 1
     assert (_count(post.world.database, Inbound), _count(post.world.database, Event)) == (0, 1)

@@ -10,7 +10,7 @@ import structlog
 from digest.db import Database
 from digest.deliver import events
 from digest.deliver.events import MOST_A_TRANSACTION, Said
-from digest.deliver.inbound import sendgrid, webhook
+from digest.deliver.inbound import payloads, sendgrid
 from subscribers.journal import Journal
 from subscribers.vault import Keys
 
@@ -40,7 +40,7 @@ def apply_all(
     _settle_left_over(database, clock)
     counts: Counter[str] = Counter()
     batch, after = _Batch(), 0
-    while (payload := webhook.next_unapplied(database, keys, after=after)) is not None:
+    while (payload := payloads.next_unapplied(database, keys, after=after)) is not None:
         after = payload.id
         batch.said += _read(payload)
         batch.payloads.append(payload.id)
@@ -52,7 +52,7 @@ def apply_all(
     return counts
 
 
-def _read(payload: webhook.Payload) -> list[Said]:
+def _read(payload: payloads.Payload) -> list[Said]:
     said = sendgrid.read(payload.body, received_at=payload.at) if payload.body is not None else None
     if said is None:
         log.error("a payload cannot be read", inbound=payload.id)
@@ -69,7 +69,7 @@ def _apply(
         with database.write() as session:
             counts += events.apply(session, said, keys=keys, journal=journal, now=clock())
             if part == last:
-                webhook.mark_applied(session, batch.payloads, now=clock())
+                payloads.mark_applied(session, batch.payloads, now=clock())
     return counts
 
 

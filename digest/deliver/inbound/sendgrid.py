@@ -4,14 +4,13 @@ Its events are objects of a JSON array, our custom argument `delivery_id` among 
 stands in each: it is used to scrub the reason with, and goes no further.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from digest.deliver.causes import Cause, cause_of, codes
-from digest.deliver.events import Said, delivery_named
+from digest.deliver.events import Said, delivery_named, hashed
 from digest.deliver.judging import Kind
 from digest.deliver.replies import scrub
 
@@ -75,7 +74,7 @@ def _said(one: Mapping[str, Any], name: str, received_at: datetime) -> Said:
         at=_moment(one.get("timestamp"), received_at),
         received_at=received_at,
         fingerprint=_fingerprint(one, name),
-        provider_mark=_hash(BY, mark) if mark else None,
+        provider_mark=hashed(BY, mark) if mark else None,
         detail=_detail(one, kind, name),
     )
 
@@ -126,12 +125,7 @@ def _fingerprint(one: Mapping[str, Any], name: str) -> str:
     """Hash what makes an event itself: its id at SendGrid may change from one try of a post to the next."""
     reason = _text(one, "reason") or _text(one, "response")
     said = (_text(one, "sg_message_id"), name, _text(one, "timestamp"), _text(one, "delivery_id"))
-    return _hash(BY, *said, _hash(reason))
-
-
-def _hash(*parts: str) -> str:
-    text = "".join(f"{len(part)}:{part}" for part in parts)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashed(BY, *said, hashed(reason))
 
 
 def _moment(value: Any, received_at: datetime) -> datetime:

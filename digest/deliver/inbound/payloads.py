@@ -1,10 +1,11 @@
-"""What a provider posted, kept as it came until it is applied, and for 30 days after it arrived."""
+"""What a provider posted or a mailbox held, kept as it came until it is applied, and for 30 days after it arrived."""
 
 import hashlib
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal, cast
 
 import structlog
 from sqlalchemy import delete, select, update
@@ -27,23 +28,26 @@ _PUT = {
     for dialect in (postgresql, sqlite)
 }
 
+Origin = Literal["sendgrid", "mailbox"]  # who can read it
+
 log = structlog.get_logger("inbound")
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One posted body. `body` is None where it does not open."""
+    """One posted body, or one message. `body` is None where it does not open."""
 
     id: int
+    origin: Origin
     at: datetime
     body: bytes | None
 
 
-def store(database: Database, keys: Keys, body: bytes, *, now: datetime) -> bool:
+def store(database: Database, keys: Keys, body: bytes, *, now: datetime, origin: Origin = "sendgrid") -> bool:
     """Keep a body, durably when this returns. False: the same body is there already, and nothing was written."""
     body_hash = hashlib.sha256(body).hexdigest()
     ciphertext, key_id = seal_bytes(keys, zlib.compress(body, 1), bound_to=_bound(body_hash))
-    row = {"at": now, "body_hash": body_hash, "ciphertext": ciphertext, "key_id": key_id}
+    row = {"at": now, "origin": origin, "body_hash": body_hash, "ciphertext": ciphertext, "key_id": key_id}
     with database.write() as session:
         connection = session.connection()
         return connection.scalar(_PUT[connection.dialect.name], row) is not None
@@ -64,13 +68,14 @@ def next_unapplied(database: Database, keys: Keys, *, after: int = 0) -> Payload
         row = session.scalars(query.order_by(Inbound.id).limit(1)).first()
     if row is None:
         return None
+    origin = cast("Origin", row.origin)
     try:
         sealed = row.ciphertext, row.key_id
         plain = zlib.decompress(open_bytes(keys, sealed, bound_to=_bound(row.body_hash)))
     except (VaultError, zlib.error):  # a damaged row must not hold up those behind it
         log.error("a payload does not open", inbound=row.id)  # noqa: TRY400 - no trace needed
-        return Payload(row.id, row.at, None)
-    return Payload(row.id, row.at, plain)
+        return Payload(row.id, origin, row.at, None)
+    return Payload(row.id, origin, row.at, plain)
 
 
 def mark_applied(session: Session, payloads: Collection[int], *, now: datetime) -> None:
@@ -79,7 +84,7 @@ def mark_applied(session: Session, payloads: Collection[int], *, now: datetime) 
 
 
 def drop_old(database: Database, *, now: datetime) -> int:
-    """Delete payloads that came more than 30 days ago, applied or not; give how many."""
+    """Delete what came more than 30 days ago, applied or not; give how many."""
     dropped = 0
     old = select(Inbound.id).where(Inbound.at < now - KEPT).order_by(Inbound.at).limit(PAGE)
     while True:
