@@ -90,7 +90,7 @@ class Article(Base):
         UniqueConstraint("source_id", "key", name="uq_article_one_row_an_item"),
         Index("ix_article_window", "dated_at"),  # drafting: the articles of a window
         Index("ix_article_url", "url"),  # the same page through several sources; readership
-        {"sqlite_autoincrement": True},  # ids are never reused: drafting remembers the highest it saw
+        {"sqlite_autoincrement": True},  # ids are never reused
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -166,10 +166,9 @@ class EditionState(StrEnum):
 class Edition(Base):
     """One issue of the newsletter.
 
-    `name` is the ISO week of its release day. The window is `opens_at` < dated ≤ `cut_off`; `seen_through`
-    is the highest article id that drafting looked at, so a late arrival is known by its id, not by a clock.
-    `content` is the arranged edition (`edition.content`) as JSON; `approval` is the signed list of
-    fragment hashes, empty until approved.
+    `name` is the ISO week of its release day. The window is `opens_at` < dated ≤ `cut_off`; what drafting
+    looked at stands in its stories. `content` is the arranged edition (`edition.content`) as JSON; `approval`
+    is the signed list of fragment hashes, empty until approved.
     """
 
     __tablename__ = "edition"
@@ -183,7 +182,6 @@ class Edition(Base):
     opens_at: Mapped[Moment]
     cut_off: Mapped[Moment]
     release_at: Mapped[Moment]
-    seen_through: Mapped[int] = mapped_column(default=0)
     drafted_at: Mapped[Moment]
     subject: Mapped[str] = mapped_column(Text, default="")
     preheader: Mapped[str] = mapped_column(Text, default="")

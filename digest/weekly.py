@@ -28,6 +28,7 @@ from digest.deliver.transports import open_transport
 from digest.edition import approval, drafting
 from digest.edition.arranging import long_date
 from digest.edition.content import Content, Piece
+from digest.edition.editions import gone_before
 from digest.edition.preflight import Examined, Finding, Level, PictureFacts, Sent, check
 from digest.edition.rendering import page
 from digest.install import Install
@@ -97,12 +98,7 @@ def examined(install: Install, session: Session, edition: Edition) -> Examined:
 
 
 def _earlier(session: Session, edition: Edition, editions: int) -> tuple[Sent, ...]:
-    recent = (
-        select(Edition)
-        .where(Edition.state.in_(drafting.GOES_OUT), Edition.release_at < edition.release_at)
-        .order_by(Edition.release_at.desc())
-        .limit(editions)
-    )
+    recent = gone_before(edition.release_at).order_by(Edition.release_at.desc()).limit(editions)
     return tuple(
         Sent(before.name, story.url, story.title)
         for before in session.scalars(recent)

@@ -13,7 +13,7 @@ from digest.collect.articles import store
 from digest.collect.bundled import BundledFetcher
 from digest.collect.items import DateBasis, Item, Kind, Reading
 from digest.collect.readership import import_readership
-from digest.db import Audit, Database, Edition, EditionState, Fragment, Source, Story
+from digest.db import Article, Audit, Database, Edition, EditionState, Fragment, Source, Story
 from digest.deliver import sending
 from digest.deliver.transports.outbox import Outbox
 from digest.edition.approval import ApprovalError, approve, current_mark, verify, void
@@ -106,12 +106,22 @@ def add(database: Database, *titles: str, dated: datetime, found: datetime) -> N
         )
         session.add(source)
         session.flush()
-        items = tuple(
-            Item(guid=t, url=f"https://a.example.org/{t.replace(' ', '-')}", link=f"https://a.example.org/{t.replace(' ', '-')}",
-                 title=t, summary=f"The {t} is a matter of border security.", published=dated, basis=DateBasis.PUBLISHED)
-            for t in titles
-        )  # fmt: skip
-        store(session, source, Reading(Kind.RSS, items), found)
+        store(session, source, reading(*titles, dated=dated), found)
+
+
+def reading(*titles: str, dated: datetime) -> Reading:
+    """Make a feed of articles."""
+    items = tuple(
+        Item(guid=t, url=f"https://a.example.org/{t.replace(' ', '-')}", link=f"https://a.example.org/{t.replace(' ', '-')}",
+             title=t, summary=f"The {t} is a matter of border security.", published=dated, basis=DateBasis.PUBLISHED)
+        for t in titles
+    )  # fmt: skip
+    return Reading(Kind.RSS, items)
+
+
+def articles(database: Database) -> list[Article]:
+    with database.read() as session:
+        return list(session.scalars(select(Article)))
 
 
 def considered(database: Database, name: str) -> set[str]:
@@ -141,6 +151,55 @@ def test_the_next_edition_opens_where_the_last_one_closed_and_takes_late_arrival
     assert (second.opens_at, second.cut_off) == (NOW, NOW + timedelta(days=7))
     assert considered(database, first.name) == {"early-border-news"}
     assert considered(database, second.name) == {"late-border-news", "fresh-border-news"}
+
+
+def test_a_row_with_a_lower_number_that_is_committed_after_a_draft_is_a_late_arrival(
+    postgresql: Database,
+) -> None:
+    install = Install(WEEKLY, postgresql)
+    add(postgresql, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    with postgresql.write() as session:
+        other = Source(url="https://b.example.org/feed", name="B", publisher="B Press", topics={})
+        session.add(other)
+    with postgresql.write() as slow:  # takes its row's number, and commits after the draft
+        store(slow, slow.merge(other), reading("slow border news", dated=NOW - timedelta(days=1)), NOW)
+        add(postgresql, "quick border news", dated=NOW - timedelta(days=1), found=NOW)
+        first = drafted(install)
+    numbers = {a.title: a.id for a in articles(postgresql)}
+    assert numbers["slow border news"] < numbers["quick border news"], "the case that is meant"
+    approve_now(install, first, NOW)
+    second = drafted(install, NOW + timedelta(days=7))
+    assert considered(postgresql, first.name) == {"early-border-news", "quick-border-news"}
+    assert considered(postgresql, second.name) == {"slow-border-news"}
+
+
+def test_a_date_that_is_corrected_back_over_a_cut_off_loses_no_article(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    add(database, "hasty border news", dated=NOW + timedelta(minutes=5), found=NOW)
+    first = drafted(install)
+    approve_now(install, first, NOW)
+    add(database, "hasty border news", dated=NOW - timedelta(hours=3), found=NOW + timedelta(hours=1))
+    second = drafted(install, NOW + timedelta(days=7))
+    assert considered(database, first.name) == {"early-border-news"}
+    assert considered(database, second.name) == {"hasty-border-news"}
+
+
+def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    approve_now(install, first, NOW)
+    later = NOW + timedelta(days=5)
+    add(database, "fresh border news", dated=NOW + timedelta(days=3), found=later)
+    second = drafted(install, later)
+    with database.write() as session:
+        void(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
+    with pytest.raises(ApprovalError, match="Draft it again"):
+        approve_now(install, second, later)
+    again = drafted(install, later)
+    approve_now(install, again, later)
+    assert considered(database, again.name) == {"early-border-news", "fresh-border-news"}
 
 
 def test_a_draft_that_never_went_out_gives_its_week_and_its_number_back(database: Database) -> None:

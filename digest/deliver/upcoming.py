@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.db import Edition, EditionState
-from digest.edition.drafting import GOES_OUT, slot_of
+from digest.edition.editions import next_number, slot_of
 from digest.settings import Settings
 
 
@@ -25,8 +25,7 @@ def upcoming(session: Session, settings: Settings, now: datetime) -> Upcoming:
     release_at = settings.file.schedule.release_rule.after(now, publication.zone)
     number = session.scalar(select(Edition.number).where(Edition.slot == slot_of(release_at)))
     if number is None:
-        last = session.scalar(select(func.max(Edition.number)).where(Edition.state.in_(GOES_OUT)))
-        number = publication.first_number if last is None else last + 1
+        number = next_number(session, publication.first_number)
     return Upcoming(number, release_at)
 
 

@@ -15,6 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.db import Audit, Edition, EditionState, Fragment
+from digest.edition.editions import closed_before
+from digest.edition.windows import window
 from digest.settings import Settings
 from subscribers.vault import Key, Keys
 
@@ -78,7 +80,8 @@ def approve(
     """Approve what `mark` names (at least its first seven digits), or say why not.
 
     Raises:
-        ApprovalError: it is no draft, a newer one exists, or it has changed since `mark` was shown.
+        ApprovalError: it is no draft, another edition covers its week or leaves a gap before it, or it has
+            changed since `mark` was shown.
     """
     session.refresh(edition, with_for_update=True)  # nobody else decides about it until this commits
     if edition.state != EditionState.DRAFT:
@@ -87,6 +90,12 @@ def approve(
     if (name := session.scalar(newer)) is not None:
         raise ApprovalError(
             f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one."
+        )
+    spanned = window(edition.cut_off, closed_before(session, edition.release_at))
+    if edition.opens_at != spanned.opens:
+        raise ApprovalError(
+            f"What goes out before {edition.name} is not what it was when {edition.name} was drafted, so a story "
+            "could be lost or come twice. Draft it again ('digest draft'), and approve that."
         )
     stated = statement(edition, fragments_of(session, edition), settings)
     stands = mark_of(stated)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.collect.fetched import Getter
@@ -17,6 +17,7 @@ from digest.edition.approval import fingerprint
 from digest.edition.arranging import Issue, arrange
 from digest.edition.content import Content
 from digest.edition.disarm import disarmed
+from digest.edition.editions import OPEN, closed_before, gone_before, next_number, slot_of
 from digest.edition.pictures import cut_pictures
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.edition.windows import Window, edition_name, window
@@ -24,8 +25,6 @@ from digest.select.choosing import choose
 from digest.select.values import Candidate, Choice, Previous, Scored
 from digest.settings import Settings
 
-GOES_OUT = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
-OPEN = (EditionState.DRAFT, EditionState.HELD)
 EVENTS_AHEAD = timedelta(days=90)
 OPPORTUNITIES_BACK = timedelta(days=60)
 RELATED_BACK = timedelta(days=120)
@@ -59,7 +58,6 @@ class _Plan:
     window: Window
     candidates: tuple[Candidate, ...]
     previous: Previous
-    seen_through: int
 
 
 def draft(database: Database, getter: Getter, settings: Settings, *, now: datetime, actor: str) -> Drafted:
@@ -117,13 +115,9 @@ def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
             f"{here.name} is {here.state} already. To change it, take its approval back first "
             f"('digest approve {here.name} --void'), then draft again."
         )
-    earlier = select(Edition).where(Edition.release_at < release_at)
-    last = session.scalar(
-        earlier.where(Edition.state.in_(GOES_OUT)).order_by(Edition.cut_off.desc()).limit(1)
-    )
-    spanned = window(now, last.cut_off if last else None, last.seen_through if last else None)
+    spanned = window(now, closed_before(session, release_at))
     taken = set(session.scalars(select(Edition.name)))
-    number = here.number if here else _next_number(session, publication.first_number)
+    number = here.number if here else next_number(session, publication.first_number)
     return _Plan(
         issue=Issue(
             here.name if here else edition_name(release_at, publication.zone, taken), number, release_at
@@ -131,19 +125,7 @@ def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
         window=spanned,
         candidates=_candidates(session, spanned, release_at),
         previous=_previous(session, spanned, release_at, settings.file.select.repeat_editions),
-        seen_through=session.scalar(select(func.max(Article.id))) or 0,
     )
-
-
-def slot_of(release_at: datetime) -> str:
-    """Name the slot of a release moment; one edition a slot is a constraint of the table."""
-    return release_at.isoformat(timespec="seconds")
-
-
-def _next_number(session: Session, first: int) -> int:
-    """Number editions in the order in which they go out; one that never went out gives its number back."""
-    last = session.scalar(select(func.max(Edition.number)).where(Edition.state.in_(GOES_OUT)))
-    return first if last is None else last + 1
 
 
 def _candidates(session: Session, spanned: Window, release_at: datetime) -> tuple[Candidate, ...]:
@@ -163,12 +145,28 @@ def _candidates(session: Session, spanned: Window, release_at: datetime) -> tupl
         Article.dated_at <= spanned.cut_off,
         Article.dated_at > spanned.cut_off - OPPORTUNITIES_BACK,
     )
+    before = _looked_at(session, spanned, release_at)
     found = [
-        *(row for row in session.execute(news) if spanned.holds(row[0].dated_at, row[0].id)),
+        *(
+            row
+            for row in session.execute(news)
+            if spanned.holds(row[0].dated_at, looked_at=row[0].url in before)
+        ),
         *session.execute(events),
         *session.execute(chances),
     ]
     return _in_order(candidate(article, source) for article, source in found)
+
+
+def _looked_at(session: Session, spanned: Window, release_at: datetime) -> set[str]:
+    """Give the addresses of all that earlier editions had before them, chosen or left out.
+
+    What was looked at is what stands in their stories: no row number and no clock tells it as surely, since on
+    PostgreSQL a lower number may appear after a higher one, and a date may be corrected after the cut-off.
+    """
+    near = gone_before(release_at).where(Edition.cut_off > spanned.late_from).with_only_columns(Edition.id)
+    stories = session.scalars(select(Story.members).where(Story.edition_id.in_(near)))
+    return {url for members in stories for url in members}
 
 
 def _in_order(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
@@ -209,12 +207,7 @@ def candidate(article: Article, source: Source) -> Candidate:
 
 
 def _previous(session: Session, spanned: Window, release_at: datetime, editions: int) -> Previous:
-    recent = (
-        select(Edition)
-        .where(Edition.state.in_(GOES_OUT), Edition.release_at < release_at)
-        .order_by(Edition.release_at.desc())
-        .limit(editions)
-    )
+    recent = gone_before(release_at).order_by(Edition.release_at.desc()).limit(editions)
     used: list[tuple[str, str, str]] = []
     for edition in session.scalars(recent):
         stories = select(Story).where(Story.edition_id == edition.id, Story.section.is_not(None))
@@ -249,7 +242,6 @@ def _store(session: Session, plan: _Plan, choice: Choice, content: Content, now:
     edition.held_because = choice.held_because
     edition.opens_at, edition.cut_off = plan.window.opens, plan.window.cut_off
     edition.release_at = plan.issue.release_at
-    edition.seen_through = plan.seen_through
     edition.subject, edition.preheader = content.subject, content.preheader
     edition.content = content.as_json()
     edition.drafted_at = now

@@ -13,35 +13,31 @@ LATE = timedelta(days=7)  # how old a late arrival may be when the window opens
 class Window:
     """The time between two cut-offs: `opens` < an article's date ≤ `cut_off`.
 
-    `seen_through` is the highest article id that the edition before looked at (None for a first edition):
-    an article with a higher id that is dated before `opens` came too late for it and gets its chance now.
+    An article dated before `opens` that no edition looked at came too late for its own, or got its date
+    later: it has its chance now, if it is dated after `late_from`.
     """
 
     opens: datetime
     cut_off: datetime
-    seen_through: int | None = None
+    late_from: datetime
 
-    @property
-    def late_from(self) -> datetime:
-        """The earliest date that a late arrival may have."""
-        return self.opens - LATE if self.seen_through is not None else self.opens
+    def holds(self, dated_at: datetime, *, looked_at: bool) -> bool:
+        """Say whether an article belongs to this window; `looked_at`: an earlier edition had it before it.
 
-    def holds(self, dated_at: datetime, article_id: int) -> bool:
-        """Say whether an article belongs to this window.
-
-        Every article belongs to exactly one window of a chain in which each opens at the last one's cut-off.
+        In a chain in which each window opens at the last one's cut-off, every article belongs to one window,
+        whenever it was found and whenever its date was learnt.
         """
-        if dated_at > self.cut_off:
-            return False
-        late = self.seen_through is not None and article_id > self.seen_through and dated_at > self.late_from
-        return dated_at > self.opens or late
+        return self.opens < dated_at <= self.cut_off or (
+            self.late_from < dated_at <= self.opens and not looked_at
+        )
 
 
-def window(now: datetime, last_cut_off: datetime | None, seen_through: int | None) -> Window:
-    """Open where the last edition that goes out closed; the first edition looks back a week."""
+def window(now: datetime, last_cut_off: datetime | None) -> Window:
+    """Open where the last edition that goes out closed; the first edition looks back a week, and no further."""
     if last_cut_off is None:
-        return Window(now - FIRST_WINDOW, now)
-    return Window(min(last_cut_off, now), now, seen_through)
+        return Window(now - FIRST_WINDOW, now, now - FIRST_WINDOW)
+    opens = min(last_cut_off, now)
+    return Window(opens, now, opens - LATE)
 
 
 def edition_name(release_at: datetime, zone: ZoneInfo, taken: Collection[str]) -> str:

@@ -16,7 +16,8 @@ from sqlalchemy import text
 
 from digest.db import Database, Edition, EditionState, Media, Story
 from digest.edition.content import Content, Entry, Link, Picture, Section
-from digest.edition.drafting import replace_fragments, slot_of
+from digest.edition.drafting import replace_fragments
+from digest.edition.editions import slot_of
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.install import Install
 from digest.settings import File, Publication, Sender, Settings
@@ -145,7 +146,7 @@ def an_edition(
             name=name,
             number=number,
             state=state,
-            opens_at=release_at - timedelta(days=7),
+            opens_at=release_at - timedelta(days=7, hours=12),
             cut_off=release_at - timedelta(hours=12),
             release_at=release_at,
             drafted_at=release_at - timedelta(hours=12),

@@ -83,6 +83,8 @@ def upgrade() -> None:
         batch_op.add_column(
             sa.Column("canary_until", subscribers.db.UtcDateTime(timezone=True), nullable=True)
         )
+    # In place: a table that is made anew would let go of the rows that refer to it.
+    op.execute("ALTER TABLE edition DROP COLUMN seen_through")
 
     op.create_index(
         "ix_event_alarms",
@@ -102,6 +104,7 @@ def downgrade() -> None:
         batch_op.drop_column("origin")
     op.drop_index("ix_event_alarms", "event")
 
+    op.add_column("edition", sa.Column("seen_through", sa.Integer(), server_default="0", nullable=False))
     with op.batch_alter_table("edition", schema=None) as batch_op:
         batch_op.drop_column("canary_until")
         batch_op.drop_column("canary")

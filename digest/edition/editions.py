@@ -1,0 +1,33 @@
+"""The editions of an installation, looked up: which went out, which comes next, and what each is numbered."""
+
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from digest.db import Edition, EditionState
+
+GOES_OUT = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
+OPEN = (EditionState.DRAFT, EditionState.HELD)
+
+
+def slot_of(release_at: datetime) -> str:
+    """Name the slot of a release moment; one edition a slot is a constraint of the table."""
+    return release_at.isoformat(timespec="seconds")
+
+
+def next_number(session: Session, first: int) -> int:
+    """Number editions in the order in which they go out; one that never went out gives its number back."""
+    last = session.scalar(select(func.max(Edition.number)).where(Edition.state.in_(GOES_OUT)))
+    return first if last is None else last + 1
+
+
+def gone_before(release_at: datetime) -> Select[Edition]:
+    """Ask for the editions that go out before a release, in no order."""
+    return select(Edition).where(Edition.state.in_(GOES_OUT), Edition.release_at < release_at)
+
+
+def closed_before(session: Session, release_at: datetime) -> datetime | None:
+    """Give the last cut-off before a release: where its window opens. None for a first edition."""
+    last = gone_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
+    return found.cut_off if (found := session.scalar(last)) else None
