@@ -1,4 +1,4 @@
-"""Dying at a write boundary: right before a commit, or right after it is durable. For a child process alone.
+"""Acting at a write boundary: right before a commit, or right after it is durable. For a child process alone.
 
 What a transaction writes is its kind: the tables and columns of its statements, as the driver gets them. So the
 kinds are not listed anywhere: a send that learns to write something new has a new boundary, and dies there too.
@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,28 +38,45 @@ def kind_of(statements: Iterable[str]) -> str:
 
 
 @dataclass
-class Dying:
-    """Kills this process at the first boundary that is not in `ledger` yet, having written it there."""
+class Watch:
+    """Sees the commits of this process come and go."""
 
-    ledger: Path
     written: list[str] = field(default_factory=list)  # the statements of the transaction that is open
-    met: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def commit(self) -> Iterator[None]:
         """Wrap a commit of the driver."""
         kind = kind_of(self.written)
         self.written.clear()
-        if not kind:
-            yield
-            return
-        self.met[kind] += 1
-        turn = min(self.met[kind], TIMES)
-        self._perhaps(f"{kind}; {turn}; before")
+        if kind:
+            self.before(kind)
         yield
-        self._perhaps(f"{kind}; {turn}; after")
+        if kind:
+            self.after(kind)
 
-    def _perhaps(self, boundary: str) -> None:
+    def before(self, kind: str) -> None:
+        """Act when everything is written and nothing is durable."""
+
+    def after(self, kind: str) -> None:
+        """Act when it is durable, and the process does not know yet."""
+
+
+@dataclass
+class Dying(Watch):
+    """Kills this process at the first boundary that is not in `ledger` yet, having written it there."""
+
+    ledger: Path = Path("boundaries")
+    met: Counter[str] = field(default_factory=Counter)
+
+    def before(self, kind: str) -> None:
+        self.met[kind] += 1
+        self._perhaps(kind, "before")
+
+    def after(self, kind: str) -> None:
+        self._perhaps(kind, "after")
+
+    def _perhaps(self, kind: str, when: str) -> None:
+        boundary = f"{kind}; {min(self.met[kind], TIMES)}; {when}"
         if boundary not in told(self.ledger):
             with self.ledger.open("a") as file:
                 file.write(boundary + "\n")
@@ -70,21 +88,31 @@ def told(ledger: Path) -> list[str]:
     return ledger.read_text().splitlines() if ledger.exists() else []
 
 
-def die_at_boundaries(engine: Engine, ledger: Path) -> None:
-    """Have this process die at the next new boundary of an engine whose connections are yet to be made."""
-    dying = Dying(ledger)
-    connect = _postgresql(dying) if engine.dialect.name == "postgresql" else _sqlite(dying)
+@dataclass
+class Dawdling(Watch):
+    """Rests for so many seconds after every claim: whoever leaves meanwhile must be noticed."""
+
+    seconds: float = 0.0
+
+    def after(self, kind: str) -> None:
+        if "handed_at" in kind:
+            time.sleep(self.seconds)
+
+
+def watch(engine: Engine, by: Watch) -> None:
+    """Have the commits of an engine watched whose connections are yet to be made."""
+    connect = _postgresql(by) if engine.dialect.name == "postgresql" else _sqlite(by)
     event.listen(engine, "do_connect", lambda _dialect, _record, given, named: connect(*given, **named))
 
 
-def _sqlite(dying: Dying) -> Any:
+def _sqlite(by: Watch) -> Any:
     class Cursor(sqlite3.Cursor):
         def execute(self, sql: str, *given: Any) -> Any:
-            dying.written.append(sql)
+            by.written.append(sql)
             return super().execute(sql, *given)
 
         def executemany(self, sql: str, *given: Any) -> Any:
-            dying.written.append(sql)
+            by.written.append(sql)
             return super().executemany(sql, *given)
 
     class Connection(sqlite3.Connection):
@@ -92,7 +120,7 @@ def _sqlite(dying: Dying) -> Any:
             return super().cursor(Cursor)
 
         def commit(self) -> None:
-            with dying.commit():
+            with by.commit():
                 super().commit()
 
     def connect(*given: Any, **named: Any) -> sqlite3.Connection:
@@ -101,19 +129,19 @@ def _sqlite(dying: Dying) -> Any:
     return connect
 
 
-def _postgresql(dying: Dying) -> Any:
+def _postgresql(by: Watch) -> Any:
     class Cursor(psycopg.Cursor[Any]):
         def execute(self, query: Any, *given: Any, **named: Any) -> Any:
-            dying.written.append(str(query))
+            by.written.append(str(query))
             return super().execute(query, *given, **named)
 
         def executemany(self, query: Any, *given: Any, **named: Any) -> None:
-            dying.written.append(str(query))
+            by.written.append(str(query))
             super().executemany(query, *given, **named)
 
     class Connection(psycopg.Connection[Any]):
         def commit(self) -> None:
-            with dying.commit():
+            with by.commit():
                 super().commit()
 
     def connect(*given: Any, **named: Any) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
@@ -138,10 +138,9 @@ class Ground:
         """Where a process that kills itself writes down at which boundary."""
         return self.receiver.folder / "boundaries"
 
-    def start(self, *, dying: bool = False) -> BaseProcess:
-        """Start a process that sends, or goes on with what an earlier one left."""
-        sending = replace(self.sending, ledger=self.ledger) if dying else self.sending
-        process = _processes.Process(target=main, args=(sending,))
+    def start(self, **more: Any) -> BaseProcess:
+        """Start a process that sends, or goes on with what an earlier one left; `more` is told to it (`Sending`)."""
+        process = _processes.Process(target=main, args=(replace(self.sending, **more),))
         process.start()
         return process
 
@@ -221,7 +220,7 @@ def number_of(address: str) -> int:
 def kill_at_boundaries(at: Ground) -> list[str]:
     """Let one process after the other die at the next boundary; give the boundaries."""
     while True:
-        process = at.start(dying=True)
+        process = at.start(ledger=at.ledger)
         process.join(PATIENCE)
         if process.exitcode == 0:
             break

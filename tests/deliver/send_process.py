@@ -14,20 +14,25 @@ from digest.db import open_database
 from digest.deliver.sending import send
 from digest.deliver.transports import open_transport
 from digest.settings import Settings
-from tests.deliver.boundaries import die_at_boundaries
+from tests.deliver.boundaries import Dawdling, Dying, watch
 
 SENDGRID_KEY = "SG.kept.secret"
 
 
 @dataclass(frozen=True)
 class Sending:
-    """What a process needs to know. With a `ledger` it dies at the first write boundary that is not in there."""
+    """What a process needs to know.
+
+    With a `ledger` it dies at the first write boundary that is not in there. It rests for `dawdle` seconds between
+    claiming and asking for consent again.
+    """
 
     home: Path
     database: str
     mail: str
     sendgrid_host: str = ""
     ledger: Path | None = None
+    dawdle: float = 0.0
 
     @property
     def settings(self) -> Settings:
@@ -49,7 +54,9 @@ def main(sending: Sending) -> None:
     settings = sending.settings
     database = open_database(settings.database)
     if sending.ledger:
-        die_at_boundaries(database.engine, sending.ledger)
+        watch(database.engine, Dying(ledger=sending.ledger))
+    elif sending.dawdle:
+        watch(database.engine, Dawdling(seconds=sending.dawdle))
     with closing(open_transport(settings)) as transport:
         report = send(database, NAME, transport, KEYS, settings, now_fn=lambda: datetime.now(UTC))
     sys.exit(int(report.books.open > 0))
