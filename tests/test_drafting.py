@@ -1,6 +1,6 @@
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from digest import weekly
 from digest.collect import visits
 from digest.collect.articles import store
 from digest.collect.bundled import BundledFetcher
+from digest.collect.fetched import Fetched, FetchError, Reason
 from digest.collect.items import DateBasis, Item, Kind, Reading
 from digest.collect.readership import import_readership
 from digest.db import Article, Audit, Database, Edition, EditionState, Fragment, Source, Story
@@ -19,6 +20,7 @@ from digest.deliver.transports.outbox import Outbox
 from digest.edition.approval import ApprovalError, approve, current_mark, verify, void
 from digest.edition.drafting import DraftError
 from digest.install import Install
+from digest.select.leaving import WITHDRAWN
 from digest.settings import File, Schedule, Select, Sender, Settings, load
 from subscribers.vault import Keys
 
@@ -229,6 +231,95 @@ def test_an_approved_edition_is_not_drafted_over(database: Database) -> None:
     approve_now(install, edition, NOW)
     with pytest.raises(DraftError, match="--void"):
         drafted(install)
+
+
+# --- Pages that are gone -----------------------------------------------------------------------------------
+
+
+class Pages:
+    """Sites whose pages all stand, but for those that are gone, and those that break."""
+
+    def __init__(self, *, gone: Iterable[str] = (), broken: Iterable[str] = ()) -> None:
+        self.gone = {f"https://a.example.org/{name}" for name in gone}
+        self.broken = {f"https://a.example.org/{name}" for name in broken}
+        self.asked: list[str] = []
+
+    def get(self, url: str, **_more: object) -> Fetched:
+        self.asked.append(url)
+        if url in self.gone:
+            raise FetchError(url, Reason.MISSING, "it is not there", status=404)
+        if url in self.broken:
+            raise FetchError(url, Reason.SERVER, "it fails", status=500)
+        return Fetched(url=url, status=200)
+
+    def may_read(self, _url: str) -> bool:
+        return True
+
+
+def with_pages(install: Install, pages: Pages, now: datetime = NOW) -> dict[str, str]:
+    """Draft, and give the reason of each story that was left out; of one that is in, its section."""
+    made = weekly.draft(install, now=now, actor="test", getter=pages)
+    with install.database.read() as session:
+        query = select(Story).join(Edition, Edition.id == Story.edition_id).where(Edition.name == made.name)
+        return {s.url.rsplit("/", 1)[1]: s.section or s.reason for s in session.scalars(query)}
+
+
+def test_a_lead_whose_page_is_gone_is_left_out_with_its_reason(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
+    told = with_pages(install, Pages(gone=["port-security-news"]))
+    assert told == {"port-security-news": WITHDRAWN, "border-patrol-letter": "featured"}
+
+
+def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "border wall contract awarded", dated=NOW - timedelta(days=1), found=NOW)
+    with database.write() as session:
+        other = Source(url="https://b.example.org/feed", name="B", publisher="B Press", topics={})
+        session.add(other)
+        session.flush()
+        retold = reading("border wall contract awarded today", dated=NOW - timedelta(hours=20))
+        store(session, other, retold, NOW)
+    assert len(with_pages(install, Pages())) == 1, "it is one story"
+    told = with_pages(install, Pages(gone=["border-wall-contract-awarded"]))
+    assert told == {
+        "border-wall-contract-awarded": WITHDRAWN,
+        "border-wall-contract-awarded-today": "featured",
+    }
+
+
+def test_a_page_that_fails_stops_no_draft_and_stays_in(database: Database) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
+    told = with_pages(install, Pages(broken=["port-security-news", "border-patrol-letter"]))
+    assert set(told) == {"port-security-news", "border-patrol-letter"}
+    assert WITHDRAWN not in told.values()
+
+
+def test_a_page_that_is_back_is_in_the_next_draft_and_each_page_is_asked_once_a_draft(
+    database: Database,
+) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
+    with_pages(install, Pages(gone=["port-security-news"]))
+    pages = Pages()
+    assert WITHDRAWN not in with_pages(install, pages).values()
+    assert sorted(pages.asked) == [
+        "https://a.example.org/border-patrol-letter",
+        "https://a.example.org/port-security-news",
+    ]
+
+
+def test_a_page_that_was_gone_at_one_edition_and_is_back_has_its_chance_in_the_next(
+    database: Database,
+) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
+    with_pages(install, Pages(gone=["port-security-news"]))
+    with database.read() as session:
+        first = session.scalars(select(Edition)).one()
+    approve_now(install, first, NOW)
+    assert set(with_pages(install, Pages(), NOW + timedelta(days=6))) == {"port-security-news"}
 
 
 # --- Approval ------------------------------------------------------------------------------------------------

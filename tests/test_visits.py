@@ -7,8 +7,9 @@ from sqlalchemy import select
 
 from digest.collect.fetched import Fetched, FetchError, Reason
 from digest.collect.items import Feed
+from digest.collect.recheck import recheck
 from digest.collect.visit import MOST_PAGES, best_first
-from digest.collect.visits import Report, UnknownSource, collect, recheck
+from digest.collect.visits import Report, UnknownSource, collect
 from digest.db import Article, ArticleChange, Database, Health, Source
 from digest.settings import File, Limits, Settings, SourceSettings
 
@@ -236,6 +237,19 @@ def test_a_page_without_feeds_is_one_article_and_its_end_is_kept_as_history(data
         assert session.scalars(select(ArticleChange.field)).all() == ["withdrawn"]
 
 
+def test_a_page_that_is_back_is_withdrawn_no_more(database: Database) -> None:
+    web = Web({STORY: fetched(ARTICLE.encode(), STORY)})
+    visited(database, web, STORY)
+    web.answers[STORY] = gone(STORY, 404, Reason.MISSING)
+    visited(database, web, STORY, now=NOON + timedelta(days=1))
+    web.answers[STORY] = fetched(ARTICLE.encode(), STORY)
+    visited(database, web, STORY, now=NOON + timedelta(days=3))
+    with database.read() as session:
+        assert session.scalars(select(Article.withdrawn_at)).all() == [None]
+        history = [(c.field, c.before, c.after) for c in session.scalars(select(ArticleChange))]
+    assert history == [("withdrawn", "", "404"), ("withdrawn", "withdrawn", "")]
+
+
 def test_a_page_that_robots_txt_bars_is_not_read(database: Database) -> None:
     web = Web({STORY: fetched(ARTICLE.encode(), STORY)}, barred=[STORY])
     (report,) = visited(database, web, STORY)
@@ -254,10 +268,25 @@ def test_pages_of_articles_are_checked_and_those_that_are_gone_are_marked(databa
         f"{site}/c": gone(f"{site}/c", 503, Reason.SERVER),
     }
     web.barred = {f"{site}/d"}
+    pages = {f"{site}/{name}": f"{site}/{name}" for name in "abcd"}
+    assert recheck(database, web, pages, workers=4, now=NOON) == {f"{site}/a": True, f"{site}/b": False}
+    assert withdrawn(database) == {f"{site}/b"}
+    web.answers[f"{site}/b"] = fetched(b"here again")
+    assert recheck(database, web, {f"{site}/b": f"{site}/b"}, workers=4, now=NOON) == {f"{site}/b": True}
+    assert withdrawn(database) == set()
+
+
+def test_a_surprise_at_one_page_says_nothing_of_it_and_stops_no_other(database: Database) -> None:
+    web = Web({PORT: fetched(rss("/a", "/b"))})
+    visited(database, web, PORT)
+    a, b = "https://port.example.org/a", "https://port.example.org/b"
+    web.answers |= {a: RuntimeError("a fault of ours"), b: gone(b, 410, Reason.GONE)}
+    assert recheck(database, web, {a: a, b: b}, workers=2, now=NOON) == {b: False}
+
+
+def withdrawn(database: Database) -> set[str]:
     with database.read() as session:
-        numbers = {url: number for number, url in session.execute(select(Article.id, Article.url))}
-    assert recheck(database, web, numbers.values(), now=NOON) == [numbers[f"{site}/b"]]
-    assert recheck(database, web, numbers.values(), now=NOON) == []
+        return set(session.scalars(select(Article.url).where(Article.withdrawn_at.is_not(None))))
 
 
 def posts(page: int, count: int, day: str = "2026-11-15") -> bytes:

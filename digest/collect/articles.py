@@ -115,15 +115,26 @@ def mark_withdrawn(session: Session, article: Article, now: datetime, answer: st
 
     `answer` is what its page said, such as "404".
     """
+    return _mark(session, article, now, gone=True, answer=answer)
+
+
+def mark_back(session: Session, article: Article, now: datetime) -> bool:
+    """Note that an article's page is there again. False when it was not withdrawn."""
+    return _mark(session, article, now, gone=False, answer="")
+
+
+def _mark(session: Session, article: Article, now: datetime, *, gone: bool, answer: str) -> bool:
+    was = Article.withdrawn_at.is_(None) if gone else Article.withdrawn_at.is_not(None)
     done = session.execute(
         update(Article)
-        .where(Article.id == article.id, Article.withdrawn_at.is_(None))
-        .values(withdrawn_at=now)
+        .where(Article.id == article.id, was)
+        .values(withdrawn_at=now if gone else None)
         .returning(Article.id)
     ).scalar()
     if done is None:
         return False
-    session.add(ArticleChange(article_id=article.id, at=now, field="withdrawn", before="", after=answer))
+    before = "" if gone else "withdrawn"
+    session.add(ArticleChange(article_id=article.id, at=now, field="withdrawn", before=before, after=answer))
     return True
 
 

@@ -18,8 +18,8 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.articles import Counts, mark_withdrawn, sift, store_part
-from digest.collect.fetched import FetchError, Getter
+from digest.collect.articles import Counts, mark_back, mark_withdrawn, sift, store_part
+from digest.collect.fetched import Getter
 from digest.collect.files import documents, read_file
 from digest.collect.items import Kind, Reading, Rejected
 from digest.collect.sources import FILE, Bad, file_source, is_due, note_bad, note_good, sync
@@ -116,30 +116,6 @@ def collect(
     done = _all(run, jobs, progress)
     place = {source.url: number for number, source in enumerate(settings.file.sources)}
     return sorted([*skipped, *done], key=lambda report: place.get(report.url, len(place)))
-
-
-def recheck(database: Database, getter: Getter, articles: Collection[int], *, now: datetime) -> list[int]:
-    """Look whether the pages of some articles still stand; those that answer 404 or 410 are marked withdrawn.
-
-    Gives the ids of the articles that were found withdrawn. Any other failure says nothing about a page.
-    """
-    with database.read() as session:
-        pages = session.execute(
-            select(Article.id, Article.url).where(Article.id.in_(articles), Article.withdrawn_at.is_(None))
-        ).all()
-    gone = {}
-    for number, url in pages:
-        try:
-            if getter.may_read(url):
-                getter.get(url, accept="text/html, */*;q=0.5")
-        except FetchError as error:
-            if error.status in {404, 410}:
-                gone[number] = str(error.status)
-    if gone:
-        with database.write() as session:
-            for number, answer in gone.items():
-                mark_withdrawn(session, session.get_one(Article, number), now, answer)
-    return sorted(gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +233,9 @@ def _store(run: _Run, job: _Job, visited: Visited) -> Report:
             counts += store_part(session, source.id, part, run.now)
         # Last, and with the last articles: a validator that is remembered says that all of them are stored.
         note_good(source, visited.seen, run.now, run.luck())
+        if source.kind == Kind.PAGE:
+            for article in session.scalars(select(Article).where(Article.source_id == source.id)):
+                mark_back(session, article, run.now)
     return replace(
         job.report,
         kind=visited.seen.kind.value if visited.seen.kind else job.report.kind,

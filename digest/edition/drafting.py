@@ -1,23 +1,26 @@
-"""From the articles of a window to a stored draft: read, choose, fetch the pictures, arrange, render, store.
+"""From the articles of a window to a stored draft: choose, try the pages, fetch the pictures, arrange, render, store.
 
 No network and no rendering happens inside a write transaction. Drafting the same slot again replaces the
 draft; an edition that is approved or further is left alone.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.collect.fetched import Getter
-from digest.db import Article, Audit, Database, Edition, EditionState, Fragment, Source, Story
+from digest.collect.recheck import recheck
+from digest.collect.urls import untracked
+from digest.db import Audit, Database, Edition, EditionState, Fragment, Story
+from digest.edition import gathering
 from digest.edition.approval import fingerprint
 from digest.edition.arranging import Issue, arrange
 from digest.edition.content import Content
 from digest.edition.disarm import disarmed
-from digest.edition.editions import OPEN, closed_before, gone_before, next_number, slot_of
+from digest.edition.editions import OPEN, closed_before, next_number, slot_of
 from digest.edition.pictures import cut_pictures
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.edition.windows import Window, edition_name, window
@@ -25,10 +28,7 @@ from digest.select.choosing import choose
 from digest.select.values import Candidate, Choice, Previous, Scored
 from digest.settings import Settings
 
-EVENTS_AHEAD = timedelta(days=90)
-OPPORTUNITIES_BACK = timedelta(days=60)
-RELATED_BACK = timedelta(days=120)
-RELATED_MOST = 2000  # earlier articles looked at for "related", the newest
+LOOKS = 3  # at the pages of leads, in one draft: of the first choice, and of those who took the places
 
 
 class DraftError(Exception):
@@ -68,17 +68,9 @@ def draft(database: Database, getter: Getter, settings: Settings, *, now: dateti
     """
     with database.read() as session:
         plan = _plan(session, settings, now)
-    file = settings.file
-    choice = choose(
-        plan.candidates,
-        select=file.select,
-        sections=file.sections,
-        # "Closed" and "past" are meant on the day when readers get it, by their calendar.
-        now=max(now, plan.issue.release_at).astimezone(file.publication.zone),
-        previous=plan.previous,
-    )
+    choice = _choose(database, getter, settings, plan, now)
     pictures, warnings = cut_pictures(database, getter, settings, choice, now=now)
-    content = disarmed(arrange(choice, plan.issue, file, pictures))  # stored as it will be read
+    content = disarmed(arrange(choice, plan.issue, settings.file, pictures))  # stored as it will be read
     pieces = render(content, frame_of(settings), environment_of(settings))
     with database.write() as session:
         edition = _store(session, plan, choice, content, now)
@@ -106,6 +98,42 @@ def draft(database: Database, getter: Getter, settings: Settings, *, now: dateti
         )
 
 
+def _choose(database: Database, getter: Getter, settings: Settings, plan: _Plan, now: datetime) -> Choice:
+    """Choose, look whether the pages of what leads still stand, and choose again without those that are gone.
+
+    Pages that an earlier draft found gone are asked first: they may be back.
+    """
+
+    def asked(candidates: tuple[Candidate, ...], pages: Iterable[Candidate]) -> tuple[Candidate, ...]:
+        links = {c.url: untracked(c.link) for c in pages}
+        stands = recheck(database, getter, links, workers=settings.file.limits.fetch_workers, now=now)
+        return tuple(replace(c, withdrawn=not stands.get(c.url, not c.withdrawn)) for c in candidates)
+
+    gone = [c for c in plan.candidates if c.withdrawn]
+    candidates = asked(plan.candidates, gone)
+    choice = _chosen(candidates, settings, plan, now)
+    seen = {c.url for c in gone}
+    for _ in range(LOOKS):
+        fresh = [c for c in choice.leads if c.url not in seen]
+        seen |= {c.url for c in fresh}
+        before, candidates = candidates, asked(candidates, fresh)
+        if candidates == before:
+            break
+        choice = _chosen(candidates, settings, plan, now)
+    return choice
+
+
+def _chosen(candidates: tuple[Candidate, ...], settings: Settings, plan: _Plan, now: datetime) -> Choice:
+    return choose(
+        candidates,
+        select=settings.file.select,
+        sections=settings.file.sections,
+        # "Closed" and "past" are meant on the day when readers get it, by their calendar.
+        now=max(now, plan.issue.release_at).astimezone(settings.file.publication.zone),
+        previous=plan.previous,
+    )
+
+
 def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
     publication = settings.file.publication
     release_at = settings.file.schedule.release_rule.after(now, publication.zone)
@@ -123,110 +151,8 @@ def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
             here.name if here else edition_name(release_at, publication.zone, taken), number, release_at
         ),
         window=spanned,
-        candidates=_candidates(session, spanned, release_at),
-        previous=_previous(session, spanned, release_at, settings.file.select.repeat_editions),
-    )
-
-
-def _candidates(session: Session, spanned: Window, release_at: datetime) -> tuple[Candidate, ...]:
-    live = select(Article, Source).join(Source).where(Article.withdrawn_at.is_(None))
-    news = live.where(
-        Source.section.in_(("news", "products")),
-        Article.dated_at > spanned.late_from,
-        Article.dated_at <= spanned.cut_off,
-    )
-    events = live.where(
-        Source.section == "events",
-        Article.starts_at > release_at,
-        Article.starts_at <= release_at + EVENTS_AHEAD,
-    )
-    chances = live.where(
-        Source.section == "opportunities",
-        Article.dated_at <= spanned.cut_off,
-        Article.dated_at > spanned.cut_off - OPPORTUNITIES_BACK,
-    )
-    before = _looked_at(session, spanned, release_at)
-    found = [
-        *(
-            row
-            for row in session.execute(news)
-            if spanned.holds(row[0].dated_at, looked_at=row[0].url in before)
-        ),
-        *session.execute(events),
-        *session.execute(chances),
-    ]
-    return _in_order(candidate(article, source) for article, source in found)
-
-
-def _looked_at(session: Session, spanned: Window, release_at: datetime) -> set[str]:
-    """Give the addresses of all that earlier editions had before them, chosen or left out.
-
-    What was looked at is what stands in their stories: no row number and no clock tells it as surely, since on
-    PostgreSQL a lower number may appear after a higher one, and a date may be corrected after the cut-off.
-    """
-    near = gone_before(release_at).where(Edition.cut_off > spanned.late_from).with_only_columns(Edition.id)
-    stories = session.scalars(select(Story.members).where(Story.edition_id.in_(near)))
-    return {url for members in stories for url in members}
-
-
-def _in_order(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Order candidates by what they say, never by when their rows were made."""
-    return tuple(sorted(candidates, key=lambda c: (c.url, c.source, c.dated_at, c.title, c.link)))
-
-
-def candidate(article: Article, source: Source) -> Candidate:
-    """See an article as selection does."""
-    may_picture = source.images in {"own", "licensed"}
-    return Candidate(
-        url=article.url,
-        link=article.link,
-        title=article.title,
-        summary=article.summary,
-        source=source.name,
-        publisher=source.publisher,
-        dated_at=article.dated_at,
-        dated=not article.date_basis.startswith("first seen"),
-        section=source.section,
-        weight=source.weight,
-        primary=source.primary,
-        own=source.own,
-        categories=tuple(article.categories),
-        topics=tuple(sorted(source.topics.items())),
-        author=article.author,
-        credit=article.credit,
-        image=article.image_url if may_picture else None,
-        image_alt=article.image_alt,
-        starts_at=article.starts_at,
-        ends_at=article.ends_at,
-        all_day=article.all_day,
-        place=article.place,
-        closes_on=article.closes_on,
-        featured=article.featured,
-        views=article.views if source.own else None,
-    )
-
-
-def _previous(session: Session, spanned: Window, release_at: datetime, editions: int) -> Previous:
-    recent = gone_before(release_at).order_by(Edition.release_at.desc()).limit(editions)
-    used: list[tuple[str, str, str]] = []
-    for edition in session.scalars(recent):
-        stories = select(Story).where(Story.edition_id == edition.id, Story.section.is_not(None))
-        used += [(edition.name, url, s.title) for s in session.scalars(stories) for url in s.members]
-    earlier = (
-        select(Article, Source)
-        .join(Source)
-        .where(
-            Article.withdrawn_at.is_(None),
-            Source.section == "news",
-            Article.dated_at <= spanned.late_from,
-            Article.dated_at > spanned.opens - RELATED_BACK,
-        )
-        .order_by(Article.dated_at.desc(), Article.url, Source.name)
-        .limit(RELATED_MOST)
-    )
-    return Previous(
-        used=tuple(sorted(used)),
-        articles=_in_order(candidate(a, s) for a, s in session.execute(earlier)),
+        candidates=gathering.candidates(session, spanned, release_at),
+        previous=gathering.previous(session, spanned, release_at, settings.file.select.repeat_editions),
     )
 
 

@@ -1,6 +1,6 @@
 """The choice of an edition: articles in; sections, what was left out, and every reason out.
 
-1. One article a URL; what an editor banned, and what the last editions had, is left out.
+1. One article a URL; what an editor banned, whose page is gone, and what the last editions had, is left out.
 2. News and products are grouped into stories; the same event or call from two sources is one.
 3. Every story gets its score.
 4. The sections take their pick: Featured, Most read, the operator's own, Topics; then products, events, opportunities.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.select.leaving import Earlier, why_out
+from digest.select.leaving import WITHDRAWN, Earlier, why_out
 from digest.select.nearness import Nearness, related
 from digest.select.page import NEWS_KINDS, Page
 from digest.select.ranking import Ranking, Week, order
@@ -72,6 +72,8 @@ def _admit(
         names = {article.url, article.link}
         if names & bans:
             refused.append((article, "banned by an editor"))
+        elif article.withdrawn:
+            refused.append((article, WITHDRAWN))
         elif not names & pins and (reason := earlier.reason(article)):
             refused.append((article, reason))
         else:

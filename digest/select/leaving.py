@@ -9,6 +9,7 @@ from digest.select.values import Candidate, Previous, Scored
 from digest.select.words import nearly_equal, overlap, title_words
 from digest.settings import SectionSettings
 
+WITHDRAWN = "its page is gone: the publisher took it down"
 SAME_TEXT = 0.5  # of the words of two texts of one publisher under one title, for the text to be one
 
 

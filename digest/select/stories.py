@@ -60,6 +60,7 @@ def _merged(found: list[Candidate]) -> Candidate:
         views=max(views, default=None),
         image=pictured.image,
         image_alt=pictured.image_alt,
+        withdrawn=all(c.withdrawn for c in ordered),
     )
 
 

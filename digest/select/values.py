@@ -34,6 +34,7 @@ class Candidate:
     closes_on: date | None = None
     featured: bool = False
     views: int | None = None
+    withdrawn: bool = False  # its page is gone
 
 
 class TermName(StrEnum):
@@ -113,6 +114,11 @@ class Choice:
     left_out: tuple[LeftOut, ...] = ()
     held_because: str = ""
     notes: tuple[str, ...] = ()  # e.g. "no readership: its weight went to the other terms"
+
+    @property
+    def leads(self) -> tuple[Candidate, ...]:
+        """The articles that readers are led to, section by section."""
+        return tuple(p.scored.story.lead for placed in self.sections.values() for p in placed)
 
 
 @dataclass(frozen=True, slots=True)
