@@ -156,16 +156,15 @@ class DeliveryTotal(Base):
 
 
 class Handed(Base):
-    """How many messages were handed over within a minute, in all (`domain_tag` is empty) and to one domain.
+    """How many messages the whole installation handed over within a minute.
 
-    Written only where a limit of the settings needs it; whoever hands over counts in the transaction of the claim.
+    Written only where a bound of the settings needs it, in the transaction of the claim.
     """
 
     __tablename__ = "handed"
 
     minute: Mapped[Moment] = mapped_column(primary_key=True)
-    domain_tag: Mapped[str] = mapped_column(String(32), primary_key=True, default="")
-    count: Mapped[int]
+    messages: Mapped[int]
 
 
 class Memo(Base):

@@ -247,6 +247,30 @@ class Limits(_Table):
     signups_waiting: int = Field(default=5000, ge=1)  # forms that wait for an answer: more are turned away
     signup_mails: int = Field(default=200, ge=1)  # mails an hour that forms bring about: more wait
     signup_mails_per_address: int = Field(default=4, ge=1)  # in 30 days, to an address that confirms none
+    # Editions, in all that this installation sends; 0: as fast as the server takes them.
+    send_per_second: float = Field(default=0.0, ge=0, le=100_000)
+    send_per_hour: int = Field(default=0, ge=0)
+    warm_up: list[
+        Annotated[int, Field(ge=1)]
+    ] = []  # a new sender: most messages on its first day, its second …
+    domains_per_hour: dict[Annotated[str, AfterValidator(_domain)], Annotated[int, Field(ge=60)]] = {}
+
+
+class Alerts(_Table):
+    """What lets a send rest until somebody has looked. A share counts once the number is reached.
+
+    `canary_minutes` is how long the first few hundred are watched before the rest follows; 0 sends all at once.
+    """
+
+    complaints: int = Field(default=3, ge=1)
+    complaints_share: float = Field(default=0.001, ge=0, le=1)  # what Gmail wants mail to stay below
+    hard_bounces: int = Field(default=10, ge=1)
+    hard_bounces_share: float = Field(default=0.05, ge=0, le=1)
+    policy_refusals: int = Field(default=5, ge=1)
+    policy_refusals_share: float = Field(default=0.01, ge=0, le=1)
+    list_drift: float = Field(default=0.25, ge=0)  # against the edition before; 0: any change is fine
+    list_drift_people: int = Field(default=100, ge=1)  # fewer people more or less never matter
+    canary_minutes: int = Field(default=15, ge=0, le=24 * 60)
 
 
 class Retention(_Table):
@@ -274,6 +298,7 @@ class File(_Table):
     select: Select = Select()
     limits: Limits = Limits()
     retention: Retention = Retention()
+    alerts: Alerts = Alerts()
     readership: Readership = Readership()
 
     @model_validator(mode="after")

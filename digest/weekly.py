@@ -4,6 +4,7 @@ collect → draft → check → approve → release. Each opens what it needs an
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -19,7 +20,7 @@ from digest.collect.fetch import Fetcher, agent_name
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
-from digest.deliver import notices, sending
+from digest.deliver import holding, notices, sending
 from digest.deliver.handing import Result
 from digest.deliver.inbound.applying import apply_all
 from digest.deliver.personalising import specimen
@@ -220,6 +221,8 @@ def send(
     *,
     clock: Callable[[], datetime],
     progress: Callable[[int, int], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> sending.Report:
     """Send an approved edition, or go on with one that was cut short; say what this run did.
 
@@ -233,7 +236,15 @@ def send(
         name = edition_named(session, name).name
     with closing(open_transport(install.settings)) as transport:
         return sending.send(
-            install.database, name, transport, install.keys, install.settings, now_fn=clock, progress=progress
+            install.database,
+            name,
+            transport,
+            install.keys,
+            install.settings,
+            now_fn=clock,
+            progress=progress,
+            sleep=sleep,
+            stopping=stopping,
         )
 
 
@@ -243,14 +254,19 @@ MISSED = timedelta(hours=24)
 def releasable(install: Install, *, now: datetime) -> list[str]:
     """Name the editions to send now: approved ones whose time has come, and those that were cut short.
 
+    None is named that is paused, and none at all while the installation is held.
+
     An edition whose release was missed by more than a day is left for a person to decide: after a long
     downtime, or in a restored copy, late mail may be wrong mail.
     """
     due = select(Edition).where(
+        Edition.paused_at.is_(None),
         (Edition.state == EditionState.SENDING)
-        | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now))
+        | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)),
     )
     with install.database.read() as session:
+        if holding.held(session) is not None:
+            return []
         return [e.name for e in session.scalars(due.order_by(Edition.release_at)) if not _missed(e, now)]
 
 

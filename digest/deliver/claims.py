@@ -3,7 +3,7 @@
 A claim is a conditional UPDATE inside the transaction that selected the rows: of two processes one gets a row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, cast
@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.moves import Move
 from digest.deliver.owner import Owner
+from digest.deliver.pacing import Lines
 from digest.deliver.variants import Variants, nothing_left
 from digest.delivery_db import Delivery, DeliveryState
 from subscribers import roll
@@ -38,18 +39,19 @@ _row = inspect(Delivery).local_table.c
 
 # Rows are changed by their id, one by one: given a list of ids, SQLite would look for them among all that wait.
 _DUE = Prepared(
-    select(_row.id, _row.message_id, _row.tries, _row.due_at, *roll.columns())
+    select(_row.id, _row.message_id, _row.tries, _row.due_at, _row.next_try_at, *roll.columns())
     .select_from(outerjoin(_row.id.table, Person, Person.number == _row.person))
     .where(
         _row.state == DeliveryState.WAITING,
         _row.purpose == bindparam("for_purpose"),
-        _row.next_try_at <= bindparam("now"),
+        _row.next_try_at <= bindparam("horizon"),
     )
     .order_by(_row.next_try_at)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True, of=_row.id.table)  # PostgreSQL; SQLite has one writer anyway
 )
 _WAITS = (_row.id == bindparam("of"), _row.state == DeliveryState.WAITING)
+_POSTPONE = Prepared(update(_row.id.table).where(*_WAITS).values(next_try_at=bindparam("again")))
 _ASIDE = Prepared(update(_row.id.table).where(*_WAITS).values(state=bindparam("to")))
 _LEASE = Prepared(
     update(_row.id.table)
@@ -111,39 +113,51 @@ class Owed:
     reader: Reader
 
 
-def claim(session: Session, lane: Lane, variants: Variants, *, now: datetime, limit: int) -> tuple[Owed, ...]:
-    """Claim up to `limit` deliveries that are due, and put aside those that are owed no more.
+def claim(
+    session: Session,
+    lane: Lane,
+    variants: Variants,
+    lines: Lines,
+    *,
+    now: datetime,
+    horizon: datetime,
+    limit: int,
+) -> tuple[Owed, ...]:
+    """Claim up to `limit` deliveries that are due by `horizon`, and put aside those that are owed no more.
 
     Consent is asked here, in the transaction of the claim: who left has `withdrawn`, who paused or left out
-    every section has `skipped`, and neither is given back.
+    every section has `skipped`, and neither is given back. What stands in line for its domain waits on.
     """
     claimed: list[Owed] = []
     looked_at = 0
     while len(claimed) < limit and looked_at < MOST_A_TRANSACTION:
-        rows = _due(session, lane.purpose, now, limit - len(claimed))
+        asked = {"for_purpose": lane.purpose, "horizon": horizon, "most": limit - len(claimed)}
+        rows = _DUE.rows(session, asked)
         if not rows:
             break
         looked_at += len(rows)
-        claimed += _sort(session, lane, rows, variants, now)
+        claimed += _sort(session, lane, rows, variants, lines, now)
     return tuple(claimed)
 
 
-def _due(session: Session, purpose: str, now: datetime, limit: int) -> list[Any]:
-    asked = {"for_purpose": purpose, "now": now, "most": limit}
-    return _DUE.rows(session, asked)
-
-
-def _sort(session: Session, lane: Lane, rows: list[Any], variants: Variants, now: datetime) -> list[Owed]:
-    """Tell the rows that are still owed from those that are not, and write both down."""
+def _sort(
+    session: Session, lane: Lane, rows: list[Any], variants: Variants, lines: Lines, now: datetime
+) -> list[Owed]:
+    """Tell the rows that go now from those that wait on and those that are owed no more, and write all down."""
     today = now.astimezone(variants.settings.file.publication.zone).date()
-    owed, aside = [], []
+    owed, later, aside = [], [], []
     for row in rows:
         reader = roll.reader(row)
         state = _standing(reader, variants, today)
-        if reader is not None and state is DeliveryState.HANDING_OVER:
+        if reader is None or state is not DeliveryState.HANDING_OVER:
+            aside.append({"of": row.id, "to": state})
+            continue
+        again = lines.postponed(reader.domain_tag, now, fresh=row.next_try_at <= row.due_at)
+        if again is None:
             owed.append(Owed(row.id, row.message_id, row.tries, row.due_at, reader))
         else:
-            aside.append({"of": row.id, "to": state})
+            later.append({"of": row.id, "again": again})
+    _move(session, _POSTPONE, later)
     leased = {"by": lane.owner, "until": now + lane.lease, "now": now, "over": lane.transport}
     _move(session, _LEASE, [{"of": o.delivery, **leased} for o in owed])
     _move(session, _ASIDE, aside)
@@ -188,6 +202,18 @@ def put_back(session: Session, owner: str, deliveries: Iterable[str], *, withdra
     rows = [{"of": delivery, "by": owner, "to": state} for delivery in deliveries]
     if rows:
         _PUT_BACK.change(session, rows)
+
+
+def put_back_strays(session: Session, lane: Lane, carried: Collection[str]) -> int:
+    """Undo claims of this owner that nobody carries: their commit came through while it seemed lost. Give how many."""
+    mine = (
+        Delivery.state == DeliveryState.HANDING_OVER,
+        Delivery.purpose == lane.purpose,
+        Delivery.owner == lane.owner,
+    )
+    strays = [id_ for id_ in session.scalars(select(Delivery.id).where(*mine)) if id_ not in carried]
+    put_back(session, lane.owner, strays, withdrawn=False)
+    return len(strays)
 
 
 def release_the_dead(session: Session, purpose: str, owner: Owner, *, now: datetime) -> int:

@@ -104,7 +104,7 @@ class Couriers:
         self.idle = [Courier(transport, write, self._done) for transport in transports]
         self.doubted: list[Courier] = []  # idle, but their last errands got no answer
         self.busy = 0
-        self.errands_out = 0
+        self.out: dict[str, Errand] = {}  # by delivery: what those who are busy carry
         self.staff = len(self.idle)
 
     @property
@@ -121,7 +121,7 @@ class Couriers:
             share = errands[start : start + courier.batch]
             start += len(share)
             self.busy += 1
-            self.errands_out += len(share)
+            self.out |= {errand.owed.delivery: errand for errand in share}
             courier.send(share)
 
     def returned(self) -> list[Done]:
@@ -133,7 +133,8 @@ class Couriers:
             except Empty:
                 break
         self.busy -= len(found)
-        self.errands_out -= sum(len(done.errands) for done in found)
+        for errand in (e for done in found for e in done.errands):
+            del self.out[errand.owed.delivery]
         self.idle += [done.courier for done in found]
         return found
 

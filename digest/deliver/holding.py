@@ -4,6 +4,7 @@ A pause concerns one edition (`steering`); holding concerns all that leaves, for
 or for an hour in which nobody knows what is wrong.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,9 +33,12 @@ class Held:
 def held(session: Session) -> Held | None:
     """Say whether the installation is held."""
     found = memos.recall(session, MEMO)
-    if found is None:
-        return None
-    return Held(found["because"], found["actor"], datetime.fromisoformat(found["since"]))
+    return None if found is None else read(found)
+
+
+def read(memo: Mapping[str, str]) -> Held:
+    """Read what holds the installation out of its memo."""
+    return Held(memo["because"], memo["actor"], datetime.fromisoformat(memo["since"]))
 
 
 def hold(session: Session, because: str, *, actor: str, now: datetime) -> Held:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from digest.delivery_db import Memo
@@ -12,14 +13,15 @@ from digest.delivery_db import Memo
 
 def recall(session: Session, name: str) -> Mapping[str, Any] | None:
     """Give what is remembered under a name, or None."""
-    memo = session.get(Memo, name)
-    return None if memo is None else memo.value
+    return session.scalar(select(Memo.value).where(Memo.name == name))
 
 
 def remember(session: Session, name: str, value: Mapping[str, Any], *, now: datetime) -> None:
     """Remember something under a name, instead of what was there."""
-    session.merge(Memo(name=name, value=dict(value), at=now))
-    session.flush()
+    dialect: Any = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    said = {"value": dict(value), "at": now}
+    put = dialect.insert(Memo).values(name=name, **said)
+    session.execute(put.on_conflict_do_update(index_elements=["name"], set_=said))
 
 
 def forget(session: Session, name: str) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.db import Database
-from digest.deliver import claims, return_path
+from digest.deliver import claims, holding, return_path
 from digest.deliver.handing import Handed, Outgoing, Result, Transport
 from digest.deliver.identity import delivery_id, message_id
 from digest.deliver.letters import Filled
@@ -83,7 +83,9 @@ def queue(keys: Keys, settings: Settings, clock: Callable[[], datetime]) -> Queu
 
 
 def anything_due(session: Session, *, now: datetime) -> bool:
-    """Say whether `send` has something to do."""
+    """Say whether `send` has something to do; while the installation is held it has not."""
+    if holding.held(session) is not None:
+        return False
     late = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < now)
     query = select(exists().where(_ours(), or_(_waits(now), late)))
     return bool(session.scalar(query))
@@ -166,9 +168,11 @@ def send(
 
 
 def _claim(run: _Run) -> list[_Owed]:
-    """Claim what is due; what may not go any more is `withdrawn`."""
+    """Claim what is due; what may not go any more is `withdrawn`. While the installation is held nothing is due."""
     now = run.now()
     with run.database.write() as session:
+        if holding.held(session) is not None:
+            return []
         rows = _due(session, now)
         may = _addresses(run, session, [(row.person, row.kind) for row in rows], now)
         owed = [_owed(run, row) for row in rows if (row.person, row.kind) in may]

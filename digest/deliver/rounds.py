@@ -4,66 +4,43 @@ Every connection has a courier, a thread that makes and hands over; the calling 
 commit carries what came of the errands of all couriers who are back, and the claims for their next: under load many
 share it. Nothing is handed over before its claim is durable, so a crash leaves at most what the couriers carry, one
 message a connection over SMTP, without a word; those rows become `uncertain`.
+
+What the run may do is asked in the transaction of every claim (`orders`), how much at once is the pace's to say
+(`pace`), and while the database is away the run waits for it (`patience`).
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime
+from contextlib import closing, suppress
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
+from sqlalchemy.orm import Session
 
-from digest.db import Database
-from digest.deliver import claims, return_path
-from digest.deliver.claims import Lane, Owed
+from digest.deliver import alarms, canary, claims, events, return_path, steering
+from digest.deliver.claims import Owed
 from digest.deliver.couriers import Couriers, Done, Errand
-from digest.deliver.handing import Outgoing, Result, Transport
+from digest.deliver.handing import Outgoing, Result
 from digest.deliver.moves import Move, move
+from digest.deliver.orders import orders
+from digest.deliver.pacing import Room, slows
+from digest.deliver.patience import patiently
 from digest.deliver.personalising import fill
+from digest.deliver.refusals import said_by_server
+from digest.deliver.run import Run
+from digest.deliver.steering import SteeringError
 from digest.deliver.transports.several import each
-from digest.deliver.variants import Variants
 from digest.delivery_db import DeliveryState
 from subscribers import roll
-from subscribers.vault import Keys
 
-LONGEST_WAIT = 60.0  # seconds that a run sleeps when a provider asks for it; for longer it ends
+LONGEST_WAIT = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
 AFTER_A_DOUBT = 30.0  # seconds of rest when no connection got an answer; a second such round ends the run
+LOOK_EVERY = timedelta(seconds=5)  # between two looks at what was said of the edition
+LOOK_AFTER = 5  # refusals that make the run look at once
+
+T = TypeVar("T")
 
 log = structlog.get_logger("sending")
-
-
-@dataclass(slots=True)
-class Run:
-    """One run of one edition over one transport; it lives as long as `send`.
-
-    `moves`, `gone` and `unsent` are what the next commit writes down: what came of deliveries, whose readers
-    left at the last moment, and which were claimed and never left.
-    """
-
-    database: Database
-    edition: str
-    transport: Transport
-    keys: Keys
-    variants: Variants
-    now: Callable[[], datetime]
-    sleep: Callable[[float], None]
-    progress: Callable[[int, int], None]
-    limit: int | None
-    lane: Lane
-    total: int = 0
-    results: Counter[Result] = field(default_factory=Counter)
-    moves: list[tuple[str, Move]] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    unsent: list[str] = field(default_factory=list)
-    stopped: str = ""
-    rest: float = 0.0  # seconds for which nothing shall be handed over
-    in_doubt: bool = False  # no connection got an answer, and none came since
-
-    @property
-    def unwritten(self) -> bool:
-        """Whether the next commit has something to write down."""
-        return bool(self.moves or self.gone or self.unsent)
 
 
 def hand_over(run: Run) -> None:
@@ -79,41 +56,128 @@ def hand_over(run: Run) -> None:
 
 def _round(run: Run, couriers: Couriers) -> bool:
     """Write down what is known, send couriers off with what is due, wait for one to return; False at the end."""
-    owed = _record_and_claim(run, couriers)
-    couriers.send(_ask_again(run, owed))
+    _look(run)
+    owed = waiting_for_the_database(run, lambda: _record_and_claim(run, couriers))
+    couriers.send(waiting_for_the_database(run, lambda: _ask_again(run, owed)))
     if couriers.busy:
         _take_in(run, couriers, couriers.returned())
         return True
     if couriers.doubted and not couriers.idle:
         _despair(run, couriers)
-    if run.rest and not run.stopped:
+    if run.rest and not run.over:
         run.sleep(run.rest)
         run.rest = 0.0
         return True
     return run.unwritten
 
 
+def waiting_for_the_database(run: Run, step: Callable[[], T]) -> T:
+    """Take a step that touches the database; while that is away, wait."""
+
+    def failed() -> None:
+        run.shaken = True
+
+    return patiently(step, sleep=run.sleep, stopping=run.stopping, failed=failed)
+
+
+def _look(run: Run) -> None:
+    """Let the edition rest if too much was said against it."""
+    now = run.now()
+    if run.looked_at is not None and now - run.looked_at < LOOK_EVERY and run.troubles < LOOK_AFTER:
+        return
+
+    def found() -> str:
+        with run.database.read() as session:
+            said = alarms.trouble(session, run.lane.purpose, run.counts_since)
+        return alarms.verdict(said, run.before + run.tried, run.settings.file.alerts)
+
+    because = waiting_for_the_database(run, found)
+    run.looked_at, run.troubles = now, 0
+    if because:
+        with suppress(SteeringError), run.database.write() as session:  # it may be over meanwhile
+            if steering.pause(session, run.edition, because, actor="digest", now=now):
+                log.error("sending paused", edition=run.edition, why=because)
+
+
 def _record_and_claim(run: Run, couriers: Couriers) -> tuple[Owed, ...]:
-    """Write what came of the last errands and claim the next, in one durable commit."""
-    room = couriers.room
-    if run.limit is not None:
-        room = min(room, run.limit - _tried(run) - couriers.errands_out)
-    if run.stopped or run.rest:
-        room = 0
-    if room <= 0 and not run.unwritten:
+    """Write what came of the last errands and claim the next, in one durable commit. It may be taken twice."""
+    room = _places(run, couriers)
+    if room <= 0 and not run.unwritten and not run.shaken:
         return ()
+    now = run.now()
     with run.database.write() as session:
-        claims.record(session, run.lane.owner, run.moves)
-        claims.put_back(session, run.lane.owner, run.gone, withdrawn=True)
-        claims.put_back(session, run.lane.owner, run.unsent, withdrawn=False)
-        now = run.now()
-        owed = claims.claim(session, run.lane, run.variants, now=now, limit=room) if room > 0 else ()
-    run.moves, run.gone, run.unsent = [], [], [o.delivery for o in owed]
+        _record(run, session, couriers)
+        owed = _claim(run, session, couriers, room) if room > 0 else ()
+        run.pace.count(session, len(owed), now)
+        if run.heart.due(now):
+            run.heart.beat(session, run.tried + len(couriers.out), now)
+    run.moves, run.said, run.gone, run.unsent = [], [], [], [o.delivery for o in owed]
+    run.shaken = False
     return owed
 
 
-def _tried(run: Run) -> int:
-    return run.results.total() - run.results[Result.UNTOUCHED]
+def _places(run: Run, couriers: Couriers) -> int:
+    """Say how many errands could be given out now."""
+    if not run.over and run.stopping():
+        run.stopped = "it was told to stop. Send again: the rest still waits."
+    if run.over or run.rest:
+        return 0
+    if run.limit is None:
+        return couriers.room
+    return min(couriers.room, run.limit - run.tried - len(couriers.out))
+
+
+def _record(run: Run, session: Session, couriers: Couriers) -> None:
+    owner = run.lane.owner
+    claims.record(session, owner, run.moves)
+    claims.put_back(session, owner, run.gone, withdrawn=True)
+    claims.put_back(session, owner, run.unsent, withdrawn=False)
+    if run.shaken:
+        claims.put_back_strays(session, run.lane, couriers.out.keys() | run.lost)
+    if run.said:
+        events.apply(session, run.said, keys=run.keys, journal=run.journal, now=run.now())
+
+
+def _claim(run: Run, session: Session, couriers: Couriers, room: int) -> tuple[Owed, ...]:
+    """Claim what may go now; where nothing may, note why and until when."""
+    now = run.now()
+    told = orders(session, run.edition, now)
+    if told.stop:
+        run.stopped = told.stop
+        return ()
+    if told.phase.until is not None:
+        _wait(run, Room(0, told.phase.until, _AHEAD))
+        return ()
+    allowed = run.pace.room(session, room, now)
+    if not allowed.messages:
+        _wait(run, allowed)
+        return ()
+    found = claims.claim(
+        session,
+        run.lane,
+        run.variants,
+        run.pace.lines,
+        now=now,
+        horizon=told.phase.horizon,
+        limit=allowed.messages,
+    )
+    if told.phase.first and not found and not couriers.busy:
+        watch = timedelta(minutes=run.settings.file.alerts.canary_minutes)
+        _wait(run, Room(0, canary.over(session, run.edition, now=now, watch=watch), _AHEAD))
+    return found
+
+
+_AHEAD = "the first readers have it, and the rest follows unless something goes wrong"
+
+
+def _wait(run: Run, until: Room) -> None:
+    """Rest until messages may leave again; end the run where that is far off."""
+    assert until.free_at is not None, "where there is no room, it is known from when there will be"
+    seconds = (until.free_at - run.now()).total_seconds()
+    if seconds <= LONGEST_WAIT:
+        run.rest = max(run.rest, seconds, 0.01)
+    else:
+        run.waits, run.not_before = until.why, until.free_at
 
 
 def _ask_again(run: Run, owed: Sequence[Owed]) -> list[Errand]:
@@ -150,26 +214,47 @@ def _take_in(run: Run, couriers: Couriers, returned: Sequence[Done]) -> None:
     """Learn what came of errands, and do for the whole run what the answers ask for."""
     for done in returned:
         if done.error is None:
-            run.moves += _moves(run, done)
+            _learn(run, done)
             _heed(run, couriers, done)
-        elif not done.left:
-            run.unsent += [e.owed.delivery for e in done.errands]
-        # Else its rows stay as they are: what had left, nobody knows. Their lease runs out.
+        else:
+            _strand(run, done)
     errors = [done.error for done in returned if done.error is not None]
     if errors:
         raise errors[0]
-    run.progress(_tried(run), run.total)
+    run.progress(run.tried, run.total)
 
 
-def _moves(run: Run, done: Done) -> list[tuple[str, Move]]:
+def _strand(run: Run, done: Done) -> None:
+    """After a fault: what had not left waits again. What may have left stays as it is, and its lease runs out."""
+    deliveries = [e.owed.delivery for e in done.errands]
+    if done.left:
+        run.lost.update(deliveries)
+    else:
+        run.unsent += deliveries
+
+
+def _learn(run: Run, done: Done) -> None:
+    """Note what came of one courier's errands: the moves of deliveries, and what servers said of addresses."""
     now = run.now()
-    run.results.update(outcome.result for outcome in done.handed.outcomes)
-    moves = [
-        (o.delivery, move(outcome, delivery=o.delivery, tries=o.tries, due_at=o.due_at, now=now))
-        for o, outcome in zip(done.carried, done.handed.outcomes, strict=True)
-    ]
-    spoiled = done.spoiled.items()
-    return moves + [(id_, Move(DeliveryState.REFUSED, why, tried=False)) for id_, why in spoiled]
+    for owed, outcome in zip(done.carried, done.handed.outcomes, strict=True):
+        moved = move(outcome, delivery=owed.delivery, tries=owed.tries, due_at=owed.due_at, now=now)
+        run.results[outcome.result] += 1
+        run.moves.append((owed.delivery, moved))
+        if outcome.result in _NO:
+            _heed_refusal(run, owed, moved, now)
+    run.moves += [(id_, Move(DeliveryState.REFUSED, why, tried=False)) for id_, why in done.spoiled.items()]
+
+
+_NO = frozenset({Result.REFUSED, Result.LATER})
+
+
+def _heed_refusal(run: Run, owed: Owed, moved: Move, now: datetime) -> None:
+    said = said_by_server(owed, moved, now) if run.lane.transport == "smtp" else None
+    if said is not None:
+        run.said.append(said)
+        run.troubles += 1
+    elif slows(moved.reply) and run.pace.lines.slow(owed.reader.domain_tag, now):
+        log.warning("a domain asks for less; it gets half as many", delivery=owed.delivery, said=moved.reply)
 
 
 def _heed(run: Run, couriers: Couriers, done: Done) -> None:
@@ -180,9 +265,8 @@ def _heed(run: Run, couriers: Couriers, done: Done) -> None:
         log.warning("one connection fewer", why=handed.stop, left=couriers.staff)
     elif handed.stop:
         run.stopped = run.stopped or handed.stop
-    if handed.wait > LONGEST_WAIT:
-        run.stopped = f"the provider asks to wait for {handed.wait:.0f} seconds. Send again after that."
-    run.rest = max(run.rest, handed.wait)
+    if handed.wait:
+        _wait(run, Room(0, run.now() + timedelta(seconds=handed.wait), "the provider asks for patience"))
     results = {outcome.result for outcome in handed.outcomes}
     if results == {Result.UNCERTAIN}:
         couriers.doubt(done.courier)
@@ -207,8 +291,8 @@ def _settle(run: Run, couriers: Couriers) -> None:
     while couriers.busy:
         for done in couriers.returned():
             if done.error is None:
-                run.moves += _moves(run, done)
-            elif not done.left:
-                run.unsent += [e.owed.delivery for e in done.errands]
+                _learn(run, done)
+            else:
+                _strand(run, done)
     run.stopped = "a fault"
-    _record_and_claim(run, couriers)
+    waiting_for_the_database(run, lambda: _record_and_claim(run, couriers))

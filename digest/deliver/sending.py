@@ -8,21 +8,30 @@ from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from digest.db import Database, Edition, EditionState
-from digest.deliver import claims
+from digest.deliver import alarms, canary, claims, holding, memos, steering
 from digest.deliver.claims import Lane
 from digest.deliver.handing import Result, Transport
+from digest.deliver.orders import hindrance
 from digest.deliver.owner import this_process
+from digest.deliver.pace import Pace
 from digest.deliver.personalising import require_one_click
 from digest.deliver.planning import Books, books, plan, purpose_of
-from digest.deliver.rounds import Run, hand_over
+from digest.deliver.pulse import Heart
+from digest.deliver.rounds import hand_over, waiting_for_the_database
+from digest.deliver.run import Run
 from digest.deliver.variants import Variants, variants_of
+from digest.delivery_db import DeliveryState
 from digest.edition import approval
 from digest.settings import Settings
+from subscribers.journal import Journal
 from subscribers.vault import Keys
 
 LEASE_BEYOND_PATIENCE = timedelta(minutes=1)  # for splicing and a slow disk
+
+HANDED_OVER = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
 
 log = structlog.get_logger("sending")
 
@@ -33,13 +42,18 @@ class SendError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one run did. `stopped` is empty or says why it ended early; `next_at` when something is due next."""
+    """What one run did.
+
+    `stopped` is empty or says what went wrong or who stopped it; `waits` says what the rest waits for where nothing
+    is wrong; `next_at` is when something is due next.
+    """
 
     edition: str
     state: EditionState
     results: Counter[Result]
     books: Books
     stopped: str = ""
+    waits: str = ""
     next_at: datetime | None = None
 
     @property
@@ -59,13 +73,14 @@ def send(
     progress: Callable[[int, int], None] | None = None,
     limit: int | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Send an approved edition, or go on with one that is being sent.
 
     1. Prove that the fragments are what was approved, and mark the edition as being sent.
-    2. Plan: one delivery for everybody on the roll (once).
-    3. Claim, ask for consent again, hand over and record, until nothing is due. What a crashed run left
-       without a word is `uncertain`.
+    2. Plan: one delivery for everybody on the roll (once); choose who goes ahead; see whether the list is sound.
+    3. Claim, ask for consent again, hand over and record, until nothing is due or something says stop. What a
+       crashed run left without a word is `uncertain`.
     4. Mark the edition as sent when nothing waits and nothing is being handed over.
 
     Args:
@@ -77,17 +92,19 @@ def send(
         now_fn: the clock, UTC.
         progress: called with (messages dealt with, planned) after every batch.
         limit: hand over at most so many messages in this run.
-        sleep: waits for so many seconds; tests give their own.
+        sleep: waits for so many seconds; it may come back early once `stopping` is true.
+        stopping: whether the process is about to end: then nothing more is handed over.
 
     Raises:
-        SendError: there is no such edition, or it is a draft, held or cancelled.
+        SendError: there is no such edition, it is a draft, held, paused or cancelled, or the installation is held.
         ApprovalError: it is not what was approved.
         LetterError: the base URL is too long for List-Unsubscribe.
     """
     require_one_click(settings.base)
     variants = _begin(database, name, keys, settings)
-    planned = plan(database, name, keys, settings, now=now_fn())
-    purpose = purpose_of(name)
+    now = now_fn()
+    planned = plan(database, name, keys, settings, now=now)
+    begun = _fix(database, name, keys, settings, now=now, watched=transport.name != "outbox")
     lease = timedelta(seconds=transport.patience) + LEASE_BEYOND_PATIENCE
     run = Run(
         database=database,
@@ -95,15 +112,20 @@ def send(
         transport=transport,
         keys=keys,
         variants=variants,
+        settings=settings,
+        journal=Journal(settings.left_log, keys),
         now=now_fn,
         sleep=sleep,
+        stopping=stopping,
         progress=progress or (lambda _done, _planned: None),
         limit=limit,
-        lane=Lane(purpose, str(this_process()), transport.name, lease),
+        lane=Lane(purpose_of(name), str(this_process()), transport.name, lease),
+        pace=Pace.of(settings.file.limits, keys),
+        heart=Heart(name, now),
+        counts_since=begun,
         total=planned.planned,
+        before=sum(planned[state] for state in HANDED_OVER),
     )
-    with database.write() as session:  # doubts of an earlier run that crashed get their name at once
-        claims.release_the_dead(session, purpose, this_process(), now=now_fn())
     hand_over(run)
     return _finish(run)
 
@@ -113,6 +135,8 @@ def _begin(database: Database, name: str, keys: Keys, settings: Settings) -> Var
         edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
         if edition is None:
             raise SendError(f"No edition is called {name}. See 'digest status'.")
+        if why := hindrance(name, edition, memos.recall(session, holding.MEMO)):
+            raise SendError(f"Nothing is sent: {why}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
         fragments = approval.verify(session, edition, settings=settings, keys=keys)
@@ -121,26 +145,75 @@ def _begin(database: Database, name: str, keys: Keys, settings: Settings) -> Var
         return variants_of(edition, fragments, settings)
 
 
+def _fix(
+    database: Database, name: str, keys: Keys, settings: Settings, *, now: datetime, watched: bool
+) -> datetime:
+    """Before anything leaves: name earlier doubts, choose who goes ahead, and see whether the list is sound.
+
+    Gives the moment since which what is said counts against the edition. `watched` is whether there is anybody
+    out there to say something.
+    """
+    alerts = settings.file.alerts
+    with database.write() as session:
+        claims.release_the_dead(session, purpose_of(name), this_process(), now=now)
+        edition = session.scalars(select(Edition).where(Edition.name == name).with_for_update()).one()
+        if edition.canary is None:
+            canary.choose(session, keys, edition, now=now, watched=watched and bool(alerts.canary_minutes))
+            odd = alarms.drift(_planned_before(session, edition), edition.planned or 0, alerts)
+            if odd and watched:
+                steering.pause(session, name, odd, actor="digest", now=now)
+                log.error("sending paused", edition=name, why=odd)
+        return edition.resumed_at or edition.planned_at or now
+
+
+def _planned_before(session: Session, edition: Edition) -> int | None:
+    query = (
+        select(Edition.planned)
+        .where(Edition.state == EditionState.SENT, Edition.release_at < edition.release_at)
+        .order_by(Edition.release_at.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
 def _finish(run: Run) -> Report:
+    report = waiting_for_the_database(run, lambda: _close(run))
+    if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
+        steering.cancel_the_waiting(run.database, run.edition)
+    log.info(
+        "send ended",
+        edition=run.edition,
+        state=str(report.state),
+        stopped=run.stopped,
+        waits=run.waits,
+        **{str(k): v for k, v in run.results.items()},
+    )
+    return report
+
+
+def _close(run: Run) -> Report:
     with run.database.write() as session:
         claims.release_the_dead(session, run.lane.purpose, this_process(), now=run.now())
         edition = session.scalars(select(Edition).where(Edition.name == run.edition)).one()
         found = books(session, run.lane.purpose)
         if not found.open and edition.state is EditionState.SENDING:
             edition.state, edition.sent_at = EditionState.SENT, run.now()
-        report = Report(
+        due = claims.next_due(session, run.lane.purpose)
+        next_at = max(due, run.not_before) if due and run.not_before else due
+        run.heart.beat(
+            session,
+            run.tried,
+            run.now(),
+            running=False,
+            waits=run.stopped or run.waits,
+            until=next_at if found.open else None,
+        )
+        return Report(
             edition=run.edition,
             state=edition.state,
             results=run.results,
             books=found,
             stopped=run.stopped,
-            next_at=claims.next_due(session, run.lane.purpose),
+            waits=run.waits,
+            next_at=next_at,
         )
-    log.info(
-        "send ended",
-        edition=run.edition,
-        state=str(report.state),
-        stopped=run.stopped,
-        **{str(k): v for k, v in run.results.items()},
-    )
-    return report

@@ -397,7 +397,8 @@ def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: World)
     ]
     report = _send(world, Scripted(lambda _: answers.pop(0)))
     assert world.clock() == RELEASE + timedelta(seconds=20)
-    assert "600 seconds" in report.stopped
+    assert (report.stopped, report.waits) == ("", "the provider asks for patience")
+    assert report.next_at == world.clock() + timedelta(seconds=600)
     assert report.books[DeliveryState.WAITING] == 1
 
 

@@ -41,9 +41,8 @@ def upgrade() -> None:
     op.create_table(
         "handed",
         sa.Column("minute", subscribers.db.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("domain_tag", sa.String(length=32), nullable=False),
-        sa.Column("count", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("minute", "domain_tag", name=op.f("pk_handed")),
+        sa.Column("messages", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("minute", name=op.f("pk_handed")),
     )
     op.create_table(
         "memo",

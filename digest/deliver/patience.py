@@ -1,0 +1,57 @@
+"""A database that is away for a while pauses a send, and does not end it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+LONGEST = timedelta(minutes=15)  # then the run ends, and the timetable tries again by itself
+FIRST_REST, LONGEST_REST = 1.0, 30.0  # seconds between two tries
+
+T = TypeVar("T")
+
+log = structlog.get_logger("sending")
+
+
+def patiently(
+    step: Callable[[], T],
+    *,
+    sleep: Callable[[float], None],
+    stopping: Callable[[], bool],
+    failed: Callable[[], None],
+) -> T:
+    """Take a step that touches the database, again and again while it is out of reach.
+
+    Args:
+        step: it must do no harm when it is taken twice, for a commit may have come through that seemed lost.
+        sleep: waits for so many seconds.
+        stopping: whether nobody wants to wait any more.
+        failed: called after each failure.
+
+    Raises:
+        DBAPIError, OSError: the last failure, after 15 minutes or once `stopping`; other errors at once.
+    """
+    waited, rest = 0.0, FIRST_REST
+    while True:
+        try:
+            return step()
+        except (DBAPIError, OSError) as exc:
+            failed()
+            if not _away(exc) or stopping() or waited >= LONGEST.total_seconds():
+                raise
+            log.warning("the database is out of reach; sending waits for it", why=_why(exc), seconds=rest)
+        sleep(rest)
+        waited, rest = waited + rest, min(rest * 2, LONGEST_REST)
+
+
+def _away(exc: DBAPIError | OSError) -> bool:
+    """Whether waiting may help: no connection, a lock held for long, a full disk, the journal's too."""
+    return isinstance(exc, OSError | OperationalError | InterfaceError) or exc.connection_invalidated
+
+
+def _why(exc: DBAPIError | OSError) -> str:
+    """Name what is wrong by its kind and first line: no values stand in it (`hide_parameters`)."""
+    said = str(exc.orig) if isinstance(exc, DBAPIError) else exc.strerror
+    return f"{type(exc).__name__}: {(said or '').strip().partition(chr(10))[0][:100]}"
