@@ -20,7 +20,7 @@ class Cause(StrEnum):
     LEFT = "left"  # the provider holds a wish to leave of this reader
 
 
-STRIKES = (Cause.HARD, Cause.SOFT)
+MILDEST_FIRST = (Cause.POLICY, Cause.OURS, Cause.NONE, Cause.SOFT, Cause.HARD, Cause.NO_MAILBOX)
 _NO_MAILBOX = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10"})
 _HARD = frozenset({"5.1.2", "5.4.4", "5.2.1"})
 _OURS = frozenset({"5.1.7", "5.1.8", "5.3.4", "5.4.6"})
@@ -44,7 +44,7 @@ def codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
 def cause_of(code: str, statuses: frozenset[str]) -> Cause | None:
     """Decide by codes; None where there is none to decide by. Where two codes disagree, the reader is not to blame."""
     told = {_of_status(s) for s in statuses}
-    for cause in (Cause.POLICY, Cause.OURS, Cause.NONE, Cause.SOFT, Cause.HARD, Cause.NO_MAILBOX):
+    for cause in MILDEST_FIRST:
         if cause in told:
             return cause
     if code in {"550", "551", "553"}:

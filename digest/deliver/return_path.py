@@ -7,12 +7,15 @@ get anybody off the list.
 import hmac
 import re
 from base64 import b32encode
+from itertools import islice
 
 from subscribers.vault import Key, Keys
 
 _MAC = 16  # characters of base32: 80 bits
 # Base32 in small letters, for mail systems change the case of what stands before the @.
-_LOCAL = re.compile(rf"bounce\+([a-z2-7]{{1,32}})\.([a-z2-7]{{{_MAC}}})")
+_LOCAL = re.compile(rf"bounce\+([a-z2-7]{{1,32}})\.([a-z2-7]{{{_MAC}}})(?![a-z2-7])")
+_MOST = 5_000  # characters of a text that are searched
+_TRIED = 10  # paths in it
 
 
 def make(keys: Keys, delivery: str, domain: str) -> str:
@@ -26,13 +29,21 @@ def read(keys: Keys, address: str) -> str | None:
     Return paths made with earlier keys stay good. The domain is not looked at: mail may be forwarded.
     """
     found = _LOCAL.fullmatch(address.strip().strip("<>").partition("@")[0].lower())
-    if found is None:
-        return None
-    delivery, said = found.groups()
-    for key in keys.of("return-path"):
-        if hmac.compare_digest(_mac(key, delivery), said):
-            return delivery
-    return None
+    return _proved(keys, *found.groups()) if found else None
+
+
+def find(keys: Keys, text: str) -> frozenset[str]:
+    """Name the deliveries whose return paths stand anywhere in a text, a header's value for instance.
+
+    Forwarders wrap a return path into one of their own (SRS), so what stands around it does not matter.
+    """
+    found = islice(_LOCAL.finditer(text[:_MOST].lower()), _TRIED)
+    return frozenset(delivery for path in found if (delivery := _proved(keys, *path.groups())))
+
+
+def _proved(keys: Keys, delivery: str, said: str) -> str | None:
+    known = any(hmac.compare_digest(_mac(key, delivery), said) for key in keys.of("return-path"))
+    return delivery if known else None
 
 
 def _mac(key: Key, delivery: str) -> str:

@@ -2,15 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
+from sqlalchemy import select
 
 from digest.db import Database
 from digest.deliver import events
 from digest.deliver.events import MOST_A_TRANSACTION, Said
-from digest.deliver.inbound import payloads, sendgrid
+from digest.deliver.inbound import mail, payloads, sendgrid
+from digest.deliver.inbound.mail import Heard
+from digest.deliver.inbound.payloads import Payload
+from digest.delivery_db import Delivery
 from subscribers.journal import Journal
 from subscribers.vault import Keys
 
@@ -42,7 +46,7 @@ def apply_all(
     batch, after = _Batch(), 0
     while (payload := payloads.next_unapplied(database, keys, after=after)) is not None:
         after = payload.id
-        batch.said += _read(payload)
+        batch.said += _read(database, keys, payload)
         batch.payloads.append(payload.id)
         if len(batch.said) >= MOST_A_TRANSACTION:
             counts += _apply(database, batch, keys, journal, clock)
@@ -52,11 +56,31 @@ def apply_all(
     return counts
 
 
-def _read(payload: payloads.Payload) -> list[Said]:
-    said = sendgrid.read(payload.body, received_at=payload.at) if payload.body is not None else None
+def _read(database: Database, keys: Keys, payload: Payload) -> list[Said]:
+    said = None
+    if payload.body is not None and payload.origin == "mailbox":
+        heard = mail.read(payload.body, keys=keys, received_at=payload.at)
+        said = [_whole(database, heard)] if isinstance(heard, Heard) else None
+    elif payload.body is not None:
+        said = sendgrid.read(payload.body, received_at=payload.at)
     if said is None:
         log.error("a payload cannot be read", inbound=payload.id)
     return said or []
+
+
+def _whole(database: Database, heard: Heard) -> Said:
+    """Find the delivery of what names a reader: that of the quoted message, else the last that was handed over."""
+    if heard.reader is None:
+        return heard.said
+    quoted = Delivery.message_id == heard.reader.message_id
+    query = (
+        select(Delivery.id)
+        .where(Delivery.person == heard.reader.person, Delivery.handed_at.is_not(None))
+        .order_by(quoted.desc(), Delivery.handed_at.desc())
+        .limit(1)
+    )
+    with database.read() as session:
+        return replace(heard.said, delivery=session.scalar(query))
 
 
 def _apply(

@@ -1,0 +1,372 @@
+"""What a mail in the bounce mailbox says, by its bytes alone."""
+
+import json
+import re
+from base64 import encodebytes
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digest.deliver.causes import Cause
+from digest.deliver.events import Said
+from digest.deliver.inbound import mail, mime
+from digest.deliver.inbound.mail import Heard, Why
+from digest.deliver.judging import Kind
+from subscribers import tokens
+from subscribers.vault import Key, Keys
+from tests.deliver.bounces import FORMS, READER, about
+
+KEYS = Keys.fixed(b"mailbox tests")
+ADA, BO = about(KEYS, 7), about(KEYS, 8, reader="bo@example.net")
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def read(raw: bytes) -> Heard | Why:
+    return mail.read(raw, keys=KEYS, received_at=NOW)
+
+
+def said(raw: bytes) -> Said:
+    heard = read(raw)
+    assert isinstance(heard, Heard), heard
+    return heard.said
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "cause", "status"),
+    [
+        ("postfix", Kind.BOUNCED, Cause.NO_MAILBOX, "550 5.1.1"),
+        ("exim", Kind.BOUNCED, Cause.HARD, "550"),
+        ("office365", Kind.BOUNCED, Cause.NO_MAILBOX, "550 5.1.10"),
+        ("exchange", Kind.BOUNCED, Cause.SOFT, "554 5.2.2"),
+        ("gmail", Kind.BOUNCED, Cause.NO_MAILBOX, "550 5.1.1"),
+        ("sendmail", Kind.BOUNCED, Cause.HARD, "550 5.1.2"),
+        ("qmail", Kind.BOUNCED, Cause.SOFT, ""),
+        ("delayed", Kind.DEFERRED, Cause.NONE, "452 4.2.2"),
+        ("yahoo", Kind.COMPLAINED, Cause.NONE, ""),
+    ],
+)
+def test_each_form_is_read_and_holds_no_address(form: str, kind: Kind, cause: Cause, status: str) -> None:
+    told = said(ADA.mail(form))
+    assert (told.delivery, told.kind, told.cause, told.detail.get("status", "")) == (
+        ADA.delivery,
+        kind,
+        cause,
+        status,
+    )
+    kept = json.dumps(dict(told.detail)).lower()
+    assert "@" not in kept
+    assert not re.search("ada|lovelace|analytical", kept)
+
+
+def test_a_complaint_without_a_return_path_is_proved_by_the_token_to_leave() -> None:
+    heard = read(ADA.mail("comcast"))
+    assert isinstance(heard, Heard)
+    assert (heard.said.delivery, heard.said.kind) == (None, Kind.COMPLAINED)
+    assert heard.reader == mail.Quoted(7, ADA.message_id)
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        ("vacation", Why.AUTOMATIC),
+        ("challenge", Why.AUTOMATIC),
+        ("letter", Why.LETTER),
+        ("spam", Why.FOREIGN),
+    ],
+)
+def test_what_is_no_report_is_left_alone_whatever_its_words(form: str, why: Why) -> None:
+    assert read(ADA.mail(form)) is why
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_without_our_mac_nothing_counts(form: str) -> None:
+    assert read(ADA.forged().mail(form)) in {Why.UNPROVEN, Why.FOREIGN}
+    others = Keys(Key(key.kind, key.number, b"others" + key.secret[6:]) for key in KEYS.all)
+    assert mail.read(ADA.mail(form), keys=others, received_at=NOW) in {Why.UNPROVEN, Why.FOREIGN}
+
+
+def test_an_envelope_id_or_a_message_id_alone_proves_nothing() -> None:
+    raw = ADA.mail("sendmail").replace(ADA.path.encode(), b"bounces@news.example.org")
+    assert ADA.delivery.encode() in raw
+    assert read(raw) is Why.UNPROVEN
+
+
+def test_a_report_that_names_two_messages_of_ours_is_left_alone() -> None:
+    other = ADA.mail("sendmail").replace(b"Id: " + ADA.delivery.encode(), b"Id: " + BO.delivery.encode())
+    assert read(other) is Why.AMBIGUOUS
+    both = ADA.mail("postfix").replace(
+        b"Delivered-To: bounces@", f"Delivered-To: {ADA.path}, {BO.path} x@".encode()
+    )
+    assert read(both.replace(b"X-Original-To", b"X-Nothing")) is Why.AMBIGUOUS
+
+
+def test_who_the_report_was_sent_to_outweighs_what_it_quotes() -> None:
+    raw = ADA.mail("postfix").replace(
+        f"Return-Path: <{ADA.path}>".encode(), f"Return-Path: <{BO.path}>".encode()
+    )
+    assert said(raw).delivery == ADA.delivery
+
+
+@pytest.mark.parametrize("kept", ["X-Original-To:", "for <", "Return-Path: <bounce", "To: bounce"])
+def test_one_place_that_holds_the_return_path_is_enough(kept: str) -> None:
+    lines = ADA.mail("postfix").decode().split("\r\n")
+    lines = [
+        one if one.strip().startswith(kept) else one.replace(ADA.path, "somebody@far.example")
+        for one in lines
+    ]
+    assert said("\r\n".join(lines).encode()).delivery == ADA.delivery
+
+
+def test_a_return_path_is_known_in_capitals_and_wrapped_by_a_forwarder() -> None:
+    wrapped = f"SRS0=x1y2=AB=bounce.example.net={ADA.path.partition('@')[0]}@forwarder.example"
+    for path in (ADA.path.upper(), wrapped):
+        assert said(replace(ADA, path=path).mail("postfix")).delivery == ADA.delivery
+
+
+def _status(*groups: str, more: str = "") -> bytes:
+    text = "".join(f"{group}\n\n" for group in groups)
+    return (
+        f"To: {ADA.path}\n{more}Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n"
+        f"--x\nContent-Type: text/plain\n\n550 5.1.1 no such user\n--x\nContent-Type: message/delivery-status\n\n"
+        f"Reporting-MTA: dns; far.example\n\n{text}--x--\n"
+    ).encode()
+
+
+FAILED = f"Final-Recipient: rfc822; {READER}\nAction: failed\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ("Status: 5.1.1", Cause.NO_MAILBOX),
+        ("Status: 5.1.1 (bad destination mailbox address)", Cause.NO_MAILBOX),
+        ("Status: 5.0.0\nDiagnostic-Code: smtp; 550 5.7.1 spam", Cause.POLICY),
+        ("Status: 5.1.1\nDiagnostic-Code: smtp; 550-5.7.26 unauthenticated", Cause.POLICY),
+        ("Status: 5.7.515", Cause.POLICY),
+        ("Status: 5.2.2", Cause.SOFT),
+        ("Status: 4.2.2", Cause.SOFT),
+        ("Status: 4.4.7\nDiagnostic-Code: smtp; 421 4.4.7 expired", Cause.NONE),
+        ("Status: 5.4.6", Cause.OURS),
+        ("Status: 5.4.4\nDiagnostic-Code: X-Postfix; Host not found, 550 5.1.1", Cause.HARD),
+        ("Status: 5.0.0", Cause.SOFT),
+        ("Status: 5.0.0\nDiagnostic-Code: smtp; no such user, 550 5.1.1", Cause.SOFT),
+        ("Status: 5.0.0\nDiagnostic-Code: x-unix; 550 5.1.1", Cause.SOFT),
+        ("", Cause.SOFT),
+        ("Original-Recipient: rfc822; ada.lovelace@ANALYTICAL.example\nStatus: 5.1.1", Cause.NO_MAILBOX),
+        ("Original-Recipient: rfc822; staff@analytical.example\nStatus: 5.1.1", Cause.HARD),
+    ],
+)
+def test_only_codes_where_codes_belong_decide(fields: str, cause: Cause) -> None:
+    told = said(_status(FAILED + fields))
+    assert (told.kind, told.cause) == (Kind.BOUNCED, cause)
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [
+        ("delivered", Kind.DELIVERED),
+        ("relayed", Kind.ACCEPTED),
+        ("expanded", Kind.ACCEPTED),
+        ("Delayed", Kind.DEFERRED),
+    ],
+)
+def test_what_did_not_fail_is_a_proof_and_no_more(action: str, kind: Kind) -> None:
+    told = said(_status(f"Action: {action}\nStatus: 5.1.1"))
+    assert (told.kind, told.cause) == (kind, Cause.NONE)
+
+
+def test_of_several_recipients_the_one_that_fared_best_counts() -> None:
+    gone, full = f"{FAILED}Status: 5.1.1", f"{FAILED}Status: 5.2.2"
+    assert said(_status(gone, full)).cause is Cause.SOFT
+    assert said(_status(gone, "Action: expanded\nStatus: 2.0.0")).kind is Kind.ACCEPTED
+
+
+@pytest.mark.parametrize("action", ["", "Action: exploded", "Status: 5.1.1"])
+def test_a_report_without_a_known_action_says_nothing(action: str) -> None:
+    assert read(_status(action)) is Why.SILENT
+
+
+@pytest.mark.parametrize("form", ["yahoo", "comcast"])
+@pytest.mark.parametrize(
+    "other", ["fraud", "virus", "not-spam", "auth-failure", "other", "opt-out", "", "abuse2"]
+)
+def test_feedback_that_is_no_complaint_takes_nobody_off(form: str, other: str) -> None:
+    assert read(ADA.mail(form).replace(b"Type: abuse", b"Type: " + other.encode())) is Why.SILENT
+
+
+def test_another_tokens_purpose_complains_of_nothing() -> None:
+    purposes: list[tokens.Purpose] = ["preferences", "test leave"]
+    for purpose in purposes:
+        wrong = replace(ADA, token=tokens.make(KEYS, 7, purpose))
+        assert read(wrong.mail("comcast")) is Why.UNPROVEN
+
+
+def test_the_same_thing_said_in_46_mails_is_one_event() -> None:
+    mails = [
+        ADA.mail("postfix").replace(b"4Cf8", b"4C%02d" % n).replace(b"11:20:05", b"11:20:%02d" % n)
+        for n in range(46)
+    ]
+    assert len(set(mails)) == 46
+    assert len({said(m).fingerprint for m in mails}) == 1
+    assert said(BO.mail("postfix")).fingerprint != said(mails[0]).fingerprint
+
+
+def test_a_time_is_when_it_came_and_never_to_come() -> None:
+    assert said(ADA.mail("postfix")).at == datetime(2026, 11, 20, 11, 20, 5, tzinfo=UTC)
+    for date in (
+        "soon",
+        "Fri, 20 Nov 2099 11:20:05 +0000",
+        "Fri, 99 Nov 2026 99:00:00",
+        "1 Jan 0001 00:00:00 +2359",
+    ):
+        raw = _status(f"{FAILED}Status: 5.1.1", more=f"Date: {date}\n")
+        assert said(raw).at <= NOW
+
+
+def test_a_report_in_transfer_encodings_is_read() -> None:
+    inner = f"Reporting-MTA: dns; x\n\n{FAILED}Status: 5.1.1\n".encode()
+    for how, body in (
+        (b"base64", encodebytes(inner)),
+        (b"quoted-printable", inner.replace(b"5.1.1", b"5.1=2E1")),
+    ):
+        raw = (
+            b"To: %s\nContent-Type: multipart/report; report-type=delivery-status; boundary=x\n\n--x\n"
+            b"Content-Type: message/delivery-status\nContent-Transfer-Encoding: %s\n\n%s\n--x--\n"
+        ) % (ADA.path.encode(), how, body)
+        assert said(raw).cause is Cause.NO_MAILBOX
+
+
+def _quoting(inner: bytes) -> bytes:
+    return (
+        b"To: %s\nContent-Type: multipart/report; report-type=delivery-status; boundary=outer\n\n--outer\n"
+        b"Content-Type: message/rfc822\n\n%s\n--outer--\n"
+    ) % (ADA.path.encode(), inner)
+
+
+def test_a_report_that_stands_in_a_quoted_message_is_not_read() -> None:
+    assert read(_quoting(ADA.mail("postfix"))) is Why.LETTER
+    assert read(ADA.mail("letter") + b"\r\n" + ADA.mail("postfix")) is Why.LETTER
+
+
+def _nested(depth: int) -> bytes:
+    head = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(depth))
+    return b"To: %s\n" % ADA.path.encode() + head + b"x"
+
+
+HOSTILE = {
+    "deep": _nested(5000),
+    "ten thousand parts": b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n"
+    + b"--x\nContent-Type: text/plain\n\na\n" * 10_000,
+    "a megabyte of boundary-like lines": b"Content-Type: multipart/report; boundary=x\n\n" + b"--x" * 300_000,
+    "a head without an end": b"X-A: b\n" * 150_000,
+    "one endless field": b"To: " + b"bounce+" * 150_000,
+    "folded for ever": b"To: a" + b"\n " * 400_000,
+    "a content type of quotes": b"Content-Type: multipart/report; " + b'a=";' * 200_000 + b"\n\n",
+    "return paths without end": b"Delivered-To: " + ADA.forged().path.encode() * 10_000,
+    "blank lines": b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n"
+    b"--x\nContent-Type: message/delivery-status\n\n" + b" \n" * 300_000,
+    "a long hello": b"Return-Path: <>\nTo: %s\n\nHi. This is the x\n" % ADA.path.encode()
+    + b"<a>\n" * 200_000,
+    "charsets": b"Content-Type: text/plain; charset=x-martian\nContent-Transfer-Encoding: uuencode\n\n\xff\xfe\x00",
+    "nul": bytes(1_000_000),
+    "a boundary of nothing": b'Content-Type: multipart/report; boundary=""; report-type=delivery-status\n\n--\n--\n',
+    "parameters of RFC 2231": b"Content-Type: multipart/report; boundary*=x-martian''%FF; report-type*0*=utf-8'';\n\n",
+    "base64 that is none": b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n--x\n"
+    b"Content-Type: message/delivery-status\nContent-Transfer-Encoding: base64\n\n\xff===A",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE)
+def test_what_is_hostile_is_left_alone_with_bounded_work(raw: bytes) -> None:
+    assert isinstance(
+        read(raw), Why
+    )  # within milliseconds: what grew with the square would run into the time limit
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            f"{name}: {ADA.path}\r\n".encode()
+            for name in ("To", "Delivered-To", "Return-Path", "Original-Mail-From")
+        ),
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n",
+        b"Content-Type: multipart/report; report-type=feedback-report; boundary=x\r\n",
+        *(
+            b"Content-Type: " + kind + b"\n"
+            for kind in (b"message/delivery-status", b"message/feedback-report")
+        ),
+        *(
+            b"Content-Type: message/rfc822\n",
+            b"\n",
+            b"\r\n\r\n",
+            b"--x\n",
+            b"--x--\n",
+            b" folded\n",
+            b"\x00",
+            b"\xff:",
+        ),
+        *(
+            b"Action: failed\n",
+            b"Status: 5.1.1\n",
+            b"Feedback-Type: abuse\n",
+            b"Auto-Submitted: auto-replied\n",
+        ),
+        f"Diagnostic-Code: smtp; 550 5.1.1 <{READER}> {READER}\n".encode(),
+        f"Final-Recipient: rfc822;{READER}\n".encode(),
+        *(
+            b"Hi. This is the x\n",
+            b"<a@b>:\n",
+            b"--- Below this line is a copy of the message.\n",
+            b"Date: x;\n",
+        ),
+        f"List-Unsubscribe: <https://x/u/{ADA.token}>\n".encode(),
+    ]
+)
+
+
+@given(st.lists(WORDS | st.binary(max_size=20), max_size=30))
+def test_reading_never_raises_and_keeps_no_address(pieces: list[bytes]) -> None:
+    heard = read(b"".join(pieces))
+    if isinstance(heard, Heard):
+        assert heard.said.delivery == ADA.delivery or heard.reader is not None
+        assert heard.said.at <= heard.said.received_at == NOW
+        assert READER not in json.dumps(dict(heard.said.detail))
+
+
+@given(st.sampled_from(FORMS), st.data())
+def test_a_report_that_is_cut_or_damaged_never_says_worse_than_the_whole(
+    form: str, data: st.DataObject
+) -> None:
+    raw = ADA.mail(form)
+    cut = data.draw(st.integers(0, len(raw)))
+    heard = read(raw[:cut])
+    if isinstance(heard, Heard):
+        whole = said(raw) if not isinstance(read(raw), Why) else None
+        assert whole is not None
+        assert heard.said.kind is whole.kind
+    put = data.draw(st.binary(max_size=5))
+    read(raw[:cut] + put + raw[cut + len(put) :])
+
+
+@given(st.binary(max_size=300))
+def test_parts_are_cut_without_loss_or_error(body: bytes) -> None:
+    part = mime.read(b"Content-Type: multipart/mixed; boundary=x\n\n" + body)
+    assert len(part.parts()) <= mime.MOST_PARTS
+    assert sum(len(p.body) for p in part.parts()) <= len(body)
+
+
+def test_an_old_bounce_with_a_sender_is_a_letter() -> None:
+    raw = ADA.mail("qmail").replace(b"Return-Path: <>", b"Return-Path: <ezmlm@lists.example>")
+    assert read(raw) is Why.LETTER
+    assert (
+        said(b"X-Failed-Recipients: %s\nTo: %s\n\nfailed" % (READER.encode(), ADA.path.encode())).cause
+        is Cause.SOFT
+    )
+
+
+def test_it_is_dated_before_a_later_word_of_the_reader() -> None:
+    assert NOW - said(ADA.mail("yahoo")).at > timedelta(hours=20)
