@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
 
+from digest.attention import needed
 from digest.db import Source
 from digest.deliver.dkim import DkimError, signer_of
 from digest.install import Install
@@ -34,6 +35,8 @@ def examine(install: Install) -> list[Diagnosis]:
         *_disk(install),
         *_sending(install),
         *_signing(install),
+        *_pages(install),
+        *_attention(install),
     ]
 
 
@@ -90,6 +93,25 @@ def _sending(install: Install) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "error", f"DIGEST_BASE_URL is {settings.base}: one-click links must be https to be approved."
         )
+
+
+def _pages(install: Install) -> Iterator[Diagnosis]:
+    """Look at what the pages can tell of where a form comes from."""
+    settings = install.settings
+    if settings.file.limits.proxies or urlsplit(settings.base).scheme != "https":
+        return
+    yield Diagnosis(
+        "warning",
+        "DIGEST_BASE_URL is https, so a proxy stands before the pages, and limits.proxies is 0: all forms seem to come "
+        "from the proxy, and the limits on one network count nobody or everybody. Set limits.proxies to how many there "
+        "are; each must add the address that it was asked from to X-Forwarded-For.",
+    )
+
+
+def _attention(install: Install) -> Iterator[Diagnosis]:
+    with install.database.read() as session:
+        sentences = needed(session)
+    yield from (Diagnosis("warning", sentence) for sentence in sentences)
 
 
 def _signing(install: Install) -> Iterator[Diagnosis]:

@@ -1,6 +1,9 @@
 """A reader's data, behind a link that was mailed to the owner of the address: to see, take along, move and erase."""
 
+import hashlib
 import json
+from base64 import b64encode
+from typing import Any
 
 import structlog
 from flask import Response, render_template, request
@@ -8,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from subscribers import disclosures, moving, mydata, onetime
+from subscribers import disclosures, moving, mydata, onetime, records
 from subscribers.addresses import AddressError, mask, read_address
 from subscribers.db import Person, PersonState
 from subscribers.disclosures import Passage
@@ -33,6 +36,28 @@ def my_data(token: str) -> ResponseReturnValue:
         return found if isinstance(found, Response) else _page(here, session, found, token)
 
 
+@readers.post("/my-data/<token>/record")
+def show_my_record(token: str) -> ResponseReturnValue:
+    """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
+    here = reception()
+    with here.books.read() as session:
+        found = _owner(here, session, token)
+        if isinstance(found, Response):
+            return found
+        said = _record(here, session, found)
+    page = render_template("web/record.html", record=records.readable(said))
+    response = private(page)
+    response.headers["Content-Security-Policy"] = _alone(page)
+    return response
+
+
+def _alone(page: str) -> str:
+    """Allow a page that needs no other file its own style, named by its hash (CSP 3, 8.4), and nothing else."""
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    named = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{named}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+
+
 @readers.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
     """Give all that we hold of one person as JSON (ISO/IEC TS 27560)."""
@@ -41,14 +66,20 @@ def download_my_data(token: str) -> ResponseReturnValue:
         found = _owner(here, session, token)
         if isinstance(found, Response):
             return found
-        mails = map(passage_as_json, here.deliveries_of(session, found.number))
-        said = record(
-            session, here.keys, found.number, controller=here.controller, now=here.clock(), others=mails
-        )
+        said = _record(here, session, found)
     response = private(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
     return response
+
+
+def _record(here: Reception, session: Session, person: Person) -> dict[str, Any]:
+    mails = map(passage_as_json, here.deliveries_of(session, person.number))
+    said = record(
+        session, here.keys, person.number, controller=here.controller, now=here.clock(), others=mails
+    )
+    assert said is not None, "the person was found"
+    return said
 
 
 @readers.get("/my-data/<token>/erase")

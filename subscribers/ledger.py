@@ -24,7 +24,8 @@ _OF_THE_UNDECIDED = {
     (PersonState.REQUESTED, ConsentKind.LISTED): PersonState.UNVERIFIED,
     (PersonState.REQUESTED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
     (PersonState.UNVERIFIED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
-}  # these move nobody who ever consented or left: anybody can type an address into a form
+    (PersonState.SUBSCRIBED, ConsentKind.EXPIRED): PersonState.UNVERIFIED,  # the import was dropped
+}  # these move nobody who left, or consented by their own word: anybody can type an address into a form
 
 
 def hold(session: Session, number: int) -> Person | None:

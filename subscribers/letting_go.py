@@ -21,7 +21,7 @@ PAGE = 500  # people a transaction
 _SINCE = {
     PersonState.WITHDRAWN: (ConsentKind.WITHDRAWN,),
     PersonState.SUPPRESSED: (ConsentKind.WITHDRAWN, ConsentKind.COMPLAINED, ConsentKind.SUPPRESSED),
-    PersonState.UNVERIFIED: (ConsentKind.LISTED,),
+    PersonState.UNVERIFIED: (ConsentKind.LISTED, ConsentKind.EXPIRED),
 }  # the events from which on an address serves nothing
 
 

@@ -149,6 +149,16 @@ def open_alarm(session: Session) -> Alarm | None:
     return session.scalar(select(Alarm).where(Alarm.kind == SURGE, Alarm.ended_at.is_(None)).limit(1))
 
 
+def in_words(alarm: Alarm) -> str:
+    """Say what an alarm that is on means, and what to do."""
+    since = f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    brake = "forms wait and nobody is mailed" if alarm.detail["brake"] else "they are still answered"
+    return (
+        f"Sign-ups surge since {since}, up to {alarm.detail['most']:,} forms in an hour: {brake}. It ends by itself; "
+        "where the readers are real, raise limits.signups_alarm and limits.signups_brake."
+    )
+
+
 def ring(session: Session, found: Pace, asked: int, *, now: datetime) -> Alarm | None:
     """Keep the alarm's row as things stand; give the alarm where it was raised, got worse or ended just now."""
     alarm = open_alarm(session)

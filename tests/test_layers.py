@@ -13,7 +13,7 @@ LAYERS = (
     ("digest.cli", "digest.__main__"),
     ("scheduler",),
     ("digest.web",),
-    ("digest.weekly", "digest.nightly", "digest.doctor"),
+    ("digest.weekly", "digest.nightly", "digest.doctor", "digest.attention"),
     ("digest.deliver",),
     ("digest.edition",),
     ("digest.select",),

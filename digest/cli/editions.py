@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from digest import weekly
+from digest.attention import needed
 from digest.cli.context import MOMENT, Desk, pass_desk
 from digest.cli.explaining import explanation
 from digest.edition.preflight import RULES, Level
@@ -215,6 +216,8 @@ def send(desk: Desk, edition: str, yes: bool) -> None:
 def status(desk: Desk, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
     standing = weekly.standing(desk.install, edition)
+    with desk.install.database.read() as session:
+        attention = needed(session)
     if as_json:
         click.echo(
             json.dumps(
@@ -222,6 +225,7 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
                     "edition": standing.name,
                     "state": standing.state,
                     "mark": standing.mark,
+                    "attention": attention,
                     "planned": standing.books.planned,
                 }
                 | {str(state): count for state, count in standing.books.states.items()}
@@ -235,3 +239,5 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     table.add_row("release", standing.release)
     table.add_row("deliveries", weekly.in_words(standing.books))
     Console().print(table)
+    for sentence in attention:
+        click.echo(sentence)

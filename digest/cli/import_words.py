@@ -43,10 +43,7 @@ def in_words(
     if rejected is not None:
         yield f"The rejected rows stand in {rejected}, each with its reason."
     for one in others:
-        yield (
-            f"Import {one.batch} ({one.origin}, begun {one.started_at:%Y-%m-%d %H:%M} UTC) was not finished: nobody "
-            "of it is mailed. Run it again with the same file."
-        )
+        yield one.sentence
     yield from _next(report, committed=committed)
 
 

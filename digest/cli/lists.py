@@ -15,6 +15,7 @@ from digest.cli.acting import Refused, audit, reason_in_words
 from digest.cli.context import Desk, pass_desk
 from digest.cli.import_words import in_words
 from digest.cli.progress import counting
+from digest.cli.unfinished import abandon_import, list_unfinished
 from subscribers.journal import Journal
 from subscribers.transfer.deciding import Options, Outcome
 from subscribers.transfer.exporting import Handed, export_list
@@ -33,14 +34,16 @@ Examples:
   digest subscribers import subscribed_members.csv --commit       then do it
   digest subscribers import unsubscribed_members.csv --commit     those who left stay away
   digest subscribers import expo.csv --attest "signed paper list, Border Expo 2026" --commit
+  digest subscribers import --list                                which were not finished?
+  digest subscribers import --abandon 3                           drop one of them
 
 \b
 Exit codes:
-  0  imported, or looked at
-  1  the file cannot be read as a list; nothing of it counts
+  0  imported, looked at, listed or dropped
+  1  the file cannot be read as a list, or there is no such import; nothing of it counts
   2  wrong use""",
 )
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--commit", is_flag=True, help="Do it. Without this, the file is only looked at.")
 @click.option(
     "--attest",
@@ -59,11 +62,17 @@ Exit codes:
     is_flag=True,
     help="Believe a confirmation only where the network address that it came from is recorded.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@click.option("--list", "list_", is_flag=True, help="Say which imports were not finished.")
+@click.option("--abandon", type=int, metavar="IMPORT", help="Drop an import that was not finished.")
+@click.option("--yes", is_flag=True, help="Do not ask before an import is dropped.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts, or the list, as JSON.")
 @pass_desk
 def import_(
     desk: Desk,
-    file: Path,
+    file: Path | None,
+    list_: bool,
+    abandon: int | None,
+    yes: bool,
     commit: bool,
     attest: str | None,
     whole: str | None,
@@ -75,6 +84,15 @@ def import_(
     Only people whose confirmation the file records may be mailed afterwards. Nobody who left, bounced,
     complained or was erased comes back by an import.
     """
+    if [file is not None, list_, abandon is not None].count(True) != 1:
+        raise click.UsageError("give a FILE, or --list, or --abandon IMPORT.")
+    if list_:
+        list_unfinished(desk, as_json=as_json)
+        return
+    if file is None:
+        assert abandon is not None
+        abandon_import(desk, abandon, asked=yes)
+        return
     options = Options(attest, Claim(whole) if whole else None, need_network)
     now = datetime.now(UTC)
     try:

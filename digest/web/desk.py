@@ -3,6 +3,7 @@
 Accounts come later. Until then the desk is for whoever sits at this machine, and for nobody else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
@@ -11,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest import weekly
+from digest.attention import needed
 from digest.db import Edition, EditionState, Source, Story
 from digest.deliver.personalising import LetterError
 from digest.edition import approval
@@ -43,6 +45,17 @@ def private(response: Response) -> Response:
     """Keep the desk out of caches and searches, and let it frame its own previews."""
     response.headers.setdefault("Content-Security-Policy", DESK)
     return keep_private(response)
+
+
+@desk.context_processor
+def attention() -> dict[str, Callable[[], list[str]]]:
+    """Lend the layout the sentences that stand above every page of the desk."""
+
+    def sentences() -> list[str]:
+        with ground().database.read() as session:
+            return needed(session)
+
+    return {"attention": sentences}
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,12 @@ def reserve(session: Session, several: int) -> range | list[int]:
     return range(int(last) - several + 1, int(last) + 1)
 
 
+def still_open(session: Session, batch: int) -> bool:
+    """Say whether an import goes on, and let nobody drop it before our commit."""
+    query = select(ImportBatch.done_at).where(ImportBatch.id == batch).with_for_update()
+    return session.execute(query).scalar_one() is None
+
+
 def write(session: Session, step: Step, *, now: datetime) -> list[Settled]:
     """Write a step, as far as it still holds.
 

@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from subscribers.db import ImportBatch
+from subscribers.transfer.books import still_open
 from subscribers.transfer.deciding import Options, Outcome
 from subscribers.transfer.formats import DEPARTURES
 from subscribers.transfer.reading import FileError, Survey, records
@@ -32,6 +33,15 @@ class Unfinished:
     origin: str
     started_at: datetime
     file_hash: str
+
+    @property
+    def sentence(self) -> str:
+        """Say that it was not finished, and what to do."""
+        return (
+            f"Import {self.batch} ({self.origin}, begun {self.started_at:%Y-%m-%d %H:%M} UTC) was not finished: nobody "
+            "of it is mailed. Run it again with the same file, or drop it with "
+            f"'digest subscribers import --abandon {self.batch}'."
+        )
 
 
 def rehearse(
@@ -72,7 +82,7 @@ def bring_in(
         progress: called with the number of the last settled row.
 
     Raises:
-        FileError: the file changed meanwhile, or an import of it was begun with other options.
+        FileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
         OSError: the journal could not be written.
     """
     report, batch, reached = _begin(desk, survey, options, now)
@@ -89,6 +99,8 @@ def bring_in(
                 progress(through)
         run.land()
     with desk.books.write() as session:
+        if not still_open(session, batch.id):
+            raise FileError("this import was dropped meanwhile: nobody of it is mailed.")
         row = session.get_one(ImportBatch, batch.id)
         row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count
     return report

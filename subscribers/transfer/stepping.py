@@ -151,6 +151,8 @@ class Run:
         with ExitStack() as stack:
             session = stack.enter_context(self._desk.books.write())
             began = time.monotonic()
+            if not accounts.still_open(session, self._batch.id):
+                raise FileError("this import was dropped meanwhile: nobody of it is mailed.")
             again = accounts.write(session, step, now=self._batch.now)
             if not again and through is not None:
                 mine = update(ImportBatch).where(ImportBatch.id == self._batch.id)

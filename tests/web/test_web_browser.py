@@ -171,6 +171,7 @@ def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     yield f"{leave}/pause", {}
     yield f"{leave}/pause", {"length": "4w"}
     yield f"{leave}/undo", {}
+    yield f"{data}/record", {}
     yield f"{data}/address", {"email": "nobody"}
     yield f"{data}/address", {"email": "another@elsewhere.example"}
     yield move, {}
@@ -287,6 +288,31 @@ def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
         ada = session.get(Person, world.ada)
         assert ada is not None
         assert ada.state == PersonState.WITHDRAWN
+
+
+def test_a_reader_has_their_record_shown_and_prints_it(
+    without_scripts: BrowserContext, sqlite: Any, tmp_path: Path, build_world: Any
+) -> None:
+    world = build_world(sqlite, tmp_path)
+    said: list[str] = []
+    with serve(world.app, "127.0.0.1", 0) as serving:
+        page = without_scripts.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(f"http://127.0.0.1:{serving.port}{mailed_links(world)[0]}")
+        page.get_by_role("button", name="Show it to print").click()
+        assert page.get_by_role("heading", level=1).inner_text() == "What is held of one person"
+        assert "ada.lovelace@analytical.example" in page.locator("main").inner_text()
+        box = page.locator("main").bounding_box()
+        assert box is not None
+        assert box["x"] == 16, "its own style is not allowed by its policy"
+        page.emulate_media(media="print")
+        box = page.locator("main").bounding_box()
+        assert box is not None
+        assert box["x"] == 0
+        page.emulate_media(media="screen")
+        if page.context.browser and page.context.browser.browser_type.name == "chromium":
+            assert page.pdf(format="A4").startswith(b"%PDF")
+    assert [text for text in said if "404" not in text] == []  # a browser asks for a favicon
 
 
 def test_an_editor_looks_at_a_draft_and_approves_it_without_scripts(

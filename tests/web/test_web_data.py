@@ -168,6 +168,32 @@ def test_the_download_holds_it_all_and_looking_changes_nothing(opened: tuple[Any
     assert world.dump() == before
 
 
+def test_the_record_to_print_needs_the_owners_link_and_its_button(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    assert f'formaction="/my-data/{secret}/record"' in world.client.get(f"/my-data/{secret}").text
+    before = world.dump()
+    assert world.client.get(f"/my-data/{secret}/record").status_code == 405
+    for token in (secret[::-1], world.token("preferences"), world.token("leave")):
+        assert world.client.post(f"/my-data/{token}/record").status_code == 404
+    over = at(world, NOW + timedelta(hours=25)).post(f"/my-data/{secret}/record")
+    assert over.status_code == 410
+    assert ADA not in over.text
+    answer = world.client.post(f"/my-data/{secret}/record")
+    assert answer.status_code == 200
+    for words in (
+        ADA,
+        "Send me the weekly mail.",
+        "ISO/IEC TS 27560:2023",
+        "To send you the link to your data",
+    ):
+        assert words in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert world.dump() == before
+
+
 def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: Any) -> None:
     inbox = Inbox(both)
     ask(both)

@@ -4,12 +4,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from digest.db import Audit, Edition, EditionState, Fragment, Health, Source
+from digest.deliver import holding
 from digest.delivery_db import Delivery, DeliveryState
 from digest.edition import approval
 from digest.web.previews import VIEWS, to_look_at
+from subscribers.limits import SURGE
+from subscribers.signup_db import Alarm
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
@@ -54,6 +57,22 @@ def test_the_desk_is_closed_to_whoever_does_not_sit_at_the_machine(
 @pytest.mark.parametrize("host", ["127.0.0.1:8025", "localhost:8025", "[::1]:8025", "localhost"])
 def test_the_desk_opens_at_every_name_of_this_machine(world: Any, host: str) -> None:
     assert world.client.get("/desk/", headers={"Host": host}).status_code == 200
+
+
+def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) -> None:
+    world.edition()
+    assert 'class="attention"' not in world.client.get("/desk/").text
+    with world.database.write() as session:
+        session.add(Alarm(kind=SURGE, at=NOW, detail={"most": 640, "brake": True}))
+        holding.hold(session, "a restored copy", actor="eve@news.example.org", now=NOW)
+    for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
+        page = world.client.get(path).text
+        assert "up to 640 forms in an hour: forms wait and nobody is mailed" in page
+        assert "Nothing leaves: held by eve@news.example.org" in page
+    with world.database.write() as session:
+        session.execute(update(Alarm).values(ended_at=NOW))
+        holding.release(session, actor="eve@news.example.org", now=NOW)
+    assert 'class="attention"' not in world.client.get("/desk/").text
 
 
 def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:

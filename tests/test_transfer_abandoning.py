@@ -1,0 +1,213 @@
+"""An import that was cut short can be dropped: nobody whom it brought stays."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import event, func, select
+from sqlalchemy.orm import Session
+
+from digest.cli import digest
+from digest.db import Audit, Database
+from digest.install import opened
+from digest.settings import load
+from subscribers import chains, ledger, onetime, people, replay, roll
+from subscribers.addresses import read_address
+from subscribers.db import ConsentKind, ImportBatch, Person, PersonState
+from subscribers.journal import Journal
+from subscribers.transfer.abandoning import PAGE, abandon
+from subscribers.transfer.deciding import Options
+from subscribers.transfer.importing import bring_in, unfinished
+from subscribers.transfer.reading import FileError, survey
+from subscribers.transfer.stepping import AT_ONCE, Desk
+from subscribers.vault import Keys
+
+KEYS = Keys.fixed(b"abandoning")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HEADINGS = "Email Address,CONFIRM_TIME,CONFIRM_IP"
+MANY = 2 * AT_ONCE + 100
+
+
+class Crash(Exception):  # noqa: N818 (it is no error of ours)
+    """The process ends here, as far as the database can tell."""
+
+
+@contextmanager
+def _crash_at(commit: int) -> Iterator[None]:
+    seen = 0
+
+    def count(_session: Session) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == commit:
+            raise Crash
+
+    event.listen(Session, "before_commit", count)
+    try:
+        yield
+    finally:
+        event.remove(Session, "before_commit", count)
+
+
+@pytest.fixture
+def desk(database: Database, tmp_path: Path) -> Desk:
+    return Desk(database, KEYS, Journal(tmp_path / "left.log", KEYS), "terminal:eve")
+
+
+def _file(folder: Path, *names: str, confirmed: bool = True) -> Path:
+    rest = "2020-01-01 10:00:00,203.0.113.9" if confirmed else ","
+    rows = [f"{name}@example.org,{rest}" for name in names]
+    path = folder / f"{len(names)}-{names[0]}-{confirmed}.csv"
+    path.write_text("\n".join([HEADINGS, *rows]) + "\n")
+    return path
+
+
+def _import(desk: Desk, path: Path) -> dict[str, int]:
+    report = bring_in(desk, survey(path), Options(), now=NOW, reject=lambda *_: None)
+    return {name: count for name, count in report.counts.items() if count}
+
+
+def _cut_short(desk: Desk, path: Path, commit: int = 4) -> int:
+    with pytest.raises(Crash), _crash_at(commit):
+        _import(desk, path)
+    with desk.books.read() as session:
+        (one,) = unfinished(session)
+        assert session.scalar(select(func.count()).select_from(Person).where(Person.batch == one.batch))
+    return one.batch
+
+
+def _state(desk: Desk, name: str) -> PersonState | None:
+    with desk.books.read() as session:
+        number = people.number_of(session, KEYS, read_address(f"{name}@example.org"))
+        return session.get_one(Person, number).state if number else None
+
+
+def _sound(desk: Desk) -> None:
+    with desk.books.read() as session:
+        assert chains.verify(session).broken is None
+        assert list(replay.differences(session)) == []
+
+
+def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(desk: Desk, tmp_path: Path) -> None:
+    path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
+    batch = _cut_short(desk, path)
+    done = abandon(desk.books, batch, actor="eve", now=NOW)
+    assert done is not None
+    assert done.gone >= AT_ONCE
+    with desk.books.read() as session:
+        assert unfinished(session) == []
+        for column in (Person.lookup, Person.ciphertext, Person.domain_tag):
+            assert session.scalars(select(Person).where(column.is_not(None))).all() == []
+        assert roll.count(session) == 0
+        assert session.get_one(ImportBatch, batch).salt is None
+    _sound(desk)
+    assert abandon(desk.books, batch, actor="eve", now=NOW) is None
+    assert _import(desk, path) == {"subscribed": MANY}
+    with desk.books.read() as session:
+        assert roll.count(session) == MANY
+    _sound(desk)
+
+
+def test_a_finished_import_and_an_unknown_one_are_left_alone(desk: Desk, tmp_path: Path) -> None:
+    _import(desk, _file(tmp_path, "ada"))
+    assert abandon(desk.books, 1, actor="eve", now=NOW) is None
+    assert abandon(desk.books, 7, actor="eve", now=NOW) is None
+    assert _state(desk, "ada") is PersonState.SUBSCRIBED
+
+
+def test_whoever_was_there_before_or_acted_since_stands_as_they_did(desk: Desk, tmp_path: Path) -> None:
+    _import(desk, _file(tmp_path, "bo", confirmed=False))  # a list named bo; nobody has evidence
+    with desk.books.write() as session:
+        address = read_address("cy@example.org")
+        cy = people.create(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
+        ledger.append(session, cy, ConsentKind.REQUESTED, {}, NOW)
+        onetime.issue(session, "confirm", cy.number, now=NOW, expires_at=NOW + timedelta(days=7), serial="1")
+    names = ["bo", "cy", "dee", *(f"r{n}" for n in range(MANY))]
+    batch = _cut_short(desk, _file(tmp_path, *names))
+    with desk.books.write() as session:
+        number = people.number_of(session, KEYS, read_address("dee@example.org"))
+        dee = ledger.hold(session, number or 0)
+        assert dee is not None
+        ledger.append(session, dee, ConsentKind.CONFIRMED, {}, NOW)
+    assert _state(desk, "bo") is PersonState.SUBSCRIBED  # as soon as the import is done
+    abandon(desk.books, batch, actor="eve", now=NOW)
+    assert _state(desk, "bo") is PersonState.UNVERIFIED
+    assert _state(desk, "cy") is PersonState.UNVERIFIED
+    assert _state(desk, "dee") is PersonState.SUBSCRIBED
+    assert _state(desk, "r0") is None
+    with desk.books.read() as session:
+        assert [r.number for r in roll.stream(session)] == [number]
+        asked = onetime.open_for(session, cy.number, "confirm", now=NOW)
+        assert asked is not None, "their own request still waits for its answer"
+    _sound(desk)
+
+
+def test_a_drop_that_is_cut_short_is_finished_by_the_next(desk: Desk, tmp_path: Path) -> None:
+    path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
+    batch = _cut_short(desk, path)
+    with pytest.raises(Crash), _crash_at(2):
+        abandon(desk.books, batch, actor="eve", now=NOW)
+    with desk.books.read() as session:
+        assert [one.batch for one in unfinished(session)] == [batch]
+        assert roll.count(session) == 0
+    done = abandon(desk.books, batch, actor="eve", now=NOW)
+    assert done is not None
+    assert done.gone == AT_ONCE - PAGE
+    with desk.books.read() as session:
+        assert session.scalars(select(Person).where(Person.ciphertext.is_not(None))).all() == []
+    _sound(desk)
+
+
+def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(
+    desk: Desk, tmp_path: Path
+) -> None:
+    path = _file(tmp_path, *(f"r{n}" for n in range(3 * AT_ONCE)))
+    dropped: list[int] = []
+
+    def drop(row: int) -> None:
+        if row > AT_ONCE and not dropped:
+            with desk.books.read() as session:
+                (one,) = unfinished(session)
+            dropped.append(one.batch)
+            abandon(desk.books, one.batch, actor="eve", now=NOW)
+
+    small = {"reject": lambda *_: None, "progress": drop}
+    with pytest.raises(FileError, match="dropped meanwhile"):
+        bring_in(desk, survey(path), Options(), now=NOW, **small)  # type: ignore[arg-type]
+    with desk.books.read() as session:
+        assert roll.count(session) == 0
+        assert session.scalars(select(Person).where(Person.ciphertext.is_not(None))).all() == []
+    _sound(desk)
+
+
+def _run(*words: str, typed: str = "") -> Result:
+    return CliRunner().invoke(digest, ["subscribers", "import", *words], input=typed)
+
+
+def test_the_command_lists_asks_and_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    Keys.create(tmp_path / "home" / "keys.json")
+    assert "Every import was finished." in _run("--list").output
+    with opened(load()) as install:
+        desk = Desk(install.database, install.keys, Journal(tmp_path / "left.log", install.keys), "eve")
+        batch = _cut_short(desk, _file(tmp_path, *(f"r{n}" for n in range(MANY))))
+    (row,) = json.loads(_run("--list", "--json").output)
+    assert (row["batch"], row["origin"]) == (batch, "Mailchimp")
+    assert row["people"] >= AT_ONCE
+    no = _run("--abandon", str(batch), typed="n\n")
+    assert (no.exit_code, len(json.loads(_run("--list", "--json").output))) == (1, 1)
+    yes = _run("--abandon", str(batch), typed="y\n")
+    assert yes.exit_code == 0
+    assert f"Dropped: import {batch}," in yes.output
+    again = _run("--abandon", str(batch), "--yes")
+    assert again.exit_code == 1
+    assert "There is no unfinished import" in again.output
+    assert _run().exit_code == 2
+    assert _run("--list", "--abandon", "1").exit_code == 2
+    with opened(load()) as install, install.database.read() as session:
+        assert session.scalars(select(Audit.act)).all() == ["import abandoned"]
