@@ -7,7 +7,9 @@ import structlog
 
 from digest.db import Audit
 from digest.deliver import strikes
-from digest.deliver.inbound import payloads
+from digest.deliver.inbound import payloads, pulling
+from digest.deliver.inbound.pulling import Pulled
+from digest.deliver.transports import TransportError, open_api, over_sendgrid
 from digest.install import Install
 from subscribers import disclosures, expiring, letting_go, seals
 from subscribers.db import Seal
@@ -100,6 +102,31 @@ def drop_payloads(install: Install, now: datetime) -> str:
     return f"{payloads.drop_old(install.database, now=now):,} old payloads dropped"
 
 
+def pull_suppressions(install: Install, now: datetime) -> str:
+    """Take over whom SendGrid will not deliver to any more, while mail goes out over SendGrid."""
+    if not over_sendgrid(install.settings):
+        return "mail does not go over SendGrid, so its lists were not read"
+    try:
+        pulled = pull_lists(install, now)
+    except TransportError as exc:
+        return f"SendGrid's lists were not read: {exc}"
+    for trouble in pulled.troubles:
+        log.warning("a list of SendGrid", trouble=trouble)
+    return str(pulled)
+
+
+def pull_lists(install: Install, now: datetime) -> Pulled:
+    """Read what is new on SendGrid's suppression lists.
+
+    Raises:
+        TransportError: there is no key for its API.
+        OSError: the journal could not be written.
+    """
+    api = open_api(install.settings)
+    journal = Journal(install.settings.left_log, install.keys)
+    return pulling.pull(install.database, install.keys, journal, api, now=now)
+
+
 STEPS: tuple[Callable[[Install, datetime], str], ...] = (
     seal,
     age_disclosures,
@@ -107,4 +134,5 @@ STEPS: tuple[Callable[[Install, datetime], str], ...] = (
     let_go_of_addresses,
     judge_strikes,
     drop_payloads,
+    pull_suppressions,  # asks others, and may take its time
 )

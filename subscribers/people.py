@@ -1,5 +1,6 @@
 """Rows of people: found by a keyed hash of the address, made with the address sealed."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import select
@@ -14,6 +15,13 @@ def number_of(session: Session, keys: Keys, address: Address) -> int | None:
     """Find the person behind an address, by whichever look-up key their row was made with."""
     hashes = [lookup(keys, address, key_id=key.id) for key in keys.of("lookup")]
     return session.scalar(select(Person.number).where(Person.lookup.in_(hashes)).limit(1))
+
+
+def numbers_of(session: Session, keys: Keys, addresses: Collection[Address]) -> dict[str, int]:
+    """Find the people behind some addresses (at most 1,000): canonical address → number, for those that are known."""
+    hashes = {lookup(keys, a, key_id=key.id): a.canonical for key in keys.of("lookup") for a in addresses}
+    found = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(hashes)))
+    return {hashes[row.lookup]: row.number for row in found}
 
 
 def create(session: Session, keys: Keys, address: Address, *, asked_at: datetime, asked_where: str) -> Person:

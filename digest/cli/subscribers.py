@@ -12,6 +12,7 @@ from digest.cli.acting import Refused
 from digest.cli.context import MOMENT, Desk, pass_desk
 from digest.cli.lists import export, import_
 from digest.cli.progress import counting
+from digest.cli.pulling import pull
 from digest.cli.rights import allow, erase, show, suppress
 from digest.db import Audit
 from subscribers import people, roll, seals, signup
@@ -192,5 +193,5 @@ def _audit(session: Session, desk: Desk, act: str, number: int, why: str) -> Non
     session.add(Audit(at=at, actor=desk.actor, act=act, subject=f"person {number}", detail={"why": why}))
 
 
-for command in (import_, export, show, erase, suppress, allow):
+for command in (import_, export, show, erase, suppress, allow, pull):
     subscribers.add_command(command)

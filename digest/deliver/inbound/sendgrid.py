@@ -59,19 +59,19 @@ def read(body: bytes, *, received_at: datetime) -> list[Said] | None:
 
 def _events(told: list[Any], received_at: datetime) -> Iterator[Said]:
     for one in told:
-        if isinstance(one, dict) and (name := _text(one, "event")) not in IGNORED:
+        if isinstance(one, dict) and (name := text(one, "event")) not in IGNORED:
             yield _said(one, name, received_at)
 
 
 def _said(one: Mapping[str, Any], name: str, received_at: datetime) -> Said:
     kind = _KINDS.get(name, Kind.UNKNOWN)
-    mark = _text(one, "sg_event_id")
+    mark = text(one, "sg_event_id")
     return Said(
         by=BY,
-        delivery=delivery_named(_text(one, "delivery_id")),
+        delivery=delivery_named(text(one, "delivery_id")),
         kind=kind,
         cause=_cause(one, kind),
-        at=_moment(one.get("timestamp"), received_at),
+        at=moment(one.get("timestamp"), received_at),
         received_at=received_at,
         fingerprint=_fingerprint(one, name),
         provider_mark=hashed(BY, mark) if mark else None,
@@ -81,15 +81,15 @@ def _said(one: Mapping[str, Any], name: str, received_at: datetime) -> Said:
 
 def _cause(one: Mapping[str, Any], kind: Kind) -> Cause:
     if kind is Kind.DROPPED:
-        return _dropped(_text(one, "reason"))
+        return _dropped(text(one, "reason"))
     if kind is not Kind.BOUNCED:
         return Cause.NONE
-    if _text(one, "type") == "blocked" or _text(one, "event") == "blocked":
+    if text(one, "type") == "blocked" or text(one, "event") == "blocked":
         return (
             Cause.POLICY
         )  # the message was turned away, not the address; SendGrid itself does not suppress it
-    told = _CLASSES.get(_text(one, "bounce_classification").strip().lower())
-    by_code = cause_of(*codes(_text(one, "status"), _text(one, "reason")))
+    told = _CLASSES.get(text(one, "bounce_classification").strip().lower())
+    by_code = cause_of(*codes(text(one, "status"), text(one, "reason")))
     if Cause.POLICY in {told, by_code}:
         return Cause.POLICY
     if told is Cause.NO_MAILBOX and by_code is not Cause.OURS:
@@ -113,22 +113,22 @@ def _detail(one: Mapping[str, Any], kind: Kind, name: str) -> dict[str, str]:
     if kind is Kind.UNKNOWN:
         said["said"] = scrub(name)[:40]
     if kind in {Kind.BOUNCED, Kind.DROPPED, Kind.DEFERRED}:
-        address = _text(one, "email")
-        code, statuses = codes(_text(one, "status"), _text(one, "reason"))
+        address = text(one, "email")
+        code, statuses = codes(text(one, "status"), text(one, "reason"))
         said["status"] = " ".join(filter(None, (code, *sorted(statuses))))
-        said["reason"] = scrub(_text(one, "reason") or _text(one, "response"), address)
-        said["type"] = scrub(_text(one, "type"), address)[:20]
+        said["reason"] = scrub(text(one, "reason") or text(one, "response"), address)
+        said["type"] = scrub(text(one, "type"), address)[:20]
     return {key: value for key, value in said.items() if value}
 
 
 def _fingerprint(one: Mapping[str, Any], name: str) -> str:
     """Hash what makes an event itself: its id at SendGrid may change from one try of a post to the next."""
-    reason = _text(one, "reason") or _text(one, "response")
-    said = (_text(one, "sg_message_id"), name, _text(one, "timestamp"), _text(one, "delivery_id"))
+    reason = text(one, "reason") or text(one, "response")
+    said = (text(one, "sg_message_id"), name, text(one, "timestamp"), text(one, "delivery_id"))
     return hashed(BY, *said, hashed(reason))
 
 
-def _moment(value: Any, received_at: datetime) -> datetime:
+def moment(value: Any, received_at: datetime) -> datetime:
     """Read a time in seconds since 1970; what is none, or lies in the future, is the time at which it came."""
     try:
         at = datetime.fromtimestamp(int(value), UTC)
@@ -137,6 +137,7 @@ def _moment(value: Any, received_at: datetime) -> datetime:
     return min(at, received_at)
 
 
-def _text(one: Mapping[str, Any], name: str) -> str:
+def text(one: Mapping[str, Any], name: str) -> str:
+    """Give a value of an object as text; what is neither text nor number is empty."""
     value = one.get(name)
     return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""

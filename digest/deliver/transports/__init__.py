@@ -3,13 +3,17 @@
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from digest.deliver.dkim import DkimError, Signer, signer_of
 from digest.deliver.handing import Transport
 from digest.settings import Settings
 
-__all__ = ["TransportError", "leaves_home", "open_transport"]
+if TYPE_CHECKING:  # the package behind it is imported once it is used
+    from digest.deliver.transports.sendgrid_api import Api
+
+__all__ = ["TransportError", "leaves_home", "open_api", "open_transport", "over_sendgrid"]
 
 MOST_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
 
@@ -113,16 +117,32 @@ def _sendgrid(url: SplitResult, settings: Settings) -> Transport:
     from digest.deliver.transports.sendgrid import BATCH, MOST, SendGrid
 
     options = _options(url, {"batch": str(BATCH)})
+    return SendGrid(*_account(settings), batch=_count(options["batch"], MOST, "batch"))
+
+
+def open_api(settings: Settings) -> "Api":
+    """Open SendGrid's API for the account whose key the settings name.
+
+    Raises:
+        TransportError: there is no key, or it would travel in the clear.
+    """
+    from digest.deliver.transports.sendgrid_api import Api
+
+    return Api(*_account(settings))
+
+
+def _account(settings: Settings) -> tuple[str, str]:
     if settings.sendgrid_api_key is None:
         raise TransportError("DIGEST_SENDGRID_API_KEY: missing; sendgrid: needs it")
     host = urlsplit(settings.sendgrid_host)
     if host.scheme != "https" and not _loopback(host.hostname or ""):
         raise TransportError("DIGEST_SENDGRID_HOST: not https; the key would travel in the clear")
-    return SendGrid(
-        settings.sendgrid_api_key.get_secret_value(),
-        settings.sendgrid_host.rstrip("/"),
-        batch=_count(options["batch"], MOST, "batch"),
-    )
+    return settings.sendgrid_api_key.get_secret_value(), settings.sendgrid_host.rstrip("/")
+
+
+def over_sendgrid(settings: Settings) -> bool:
+    """Say whether mail goes out over SendGrid."""
+    return _split(settings.mail_url.get_secret_value()).scheme == "sendgrid"
 
 
 def _signer(settings: Settings) -> Signer | None:

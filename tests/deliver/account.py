@@ -1,0 +1,124 @@
+"""SendGrid's account API on loopback: its suppression lists, and its desk for erasure."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+KEY = "SG.a-key-that-must-not-show"
+LISTS = ("bounces", "blocks", "spam_reports", "invalid_emails", "unsubscribes")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it came."""
+
+    method: str
+    path: str
+    query: dict[str, int]
+    body: Any
+
+
+@dataclass
+class Instead:
+    """What is answered instead of looking at the request. `hang` is seconds of silence, None to hang up."""
+
+    status: int = 0
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    hang: float | None = 0.0
+
+
+class FakeAccount(ThreadingHTTPServer):
+    """Keeps lists as SendGrid does: the newest first, by pages, at most 500 a page.
+
+    `instead` may answer a request in its place; `erased` holds what the desk for erasure was given.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, instead: Callable[[Asked], Instead | None] = lambda _: None) -> None:
+        super().__init__(("127.0.0.1", 0), _Desk)
+        self.lists: dict[str, list[dict[str, Any]]] = {name: [] for name in LISTS}
+        self.instead = instead
+        self.asked: list[Asked] = []
+        self.erased: list[list[str]] = []
+        self.host = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def put(self, name: str, email: str, created: int, **more: Any) -> None:
+        """Put an address on a list."""
+        self.lists[name].append({"created": created, "email": email, **more})
+
+    def answer(self, asked: Asked) -> tuple[int, Any]:
+        """Answer as the documents of the API say."""
+        where = asked.path.removeprefix("/v3/").split("/")
+        if where == ["recipients", "erasejob"] and asked.method == "POST":
+            return self._erase(asked.body)
+        if where[0] != "suppression" or len(where) != 2 or where[1] not in LISTS:
+            return 404, {"errors": [{"message": "not found", "field": None}]}
+        if asked.method == "GET":
+            return 200, self._page(where[1], **asked.query)
+        if asked.method == "DELETE" and where[1] != "unsubscribes":
+            gone = {email.lower() for email in asked.body["emails"]}
+            kept = [one for one in self.lists[where[1]] if one["email"].lower() not in gone]
+            self.lists[where[1]] = kept
+            return 204, None
+        return 405, {"errors": [{"message": "no such method", "field": None}]}
+
+    def _erase(self, body: Any) -> tuple[int, Any]:
+        if set(body) != {"email_addresses"} or not 1 <= len(body["email_addresses"]) <= 5000:
+            return 400, {"errors": [{"message": "not valid", "field": "email_addresses"}]}
+        self.erased.append(body["email_addresses"])
+        return 202, {"job_id": f"job-{len(self.erased)}"}
+
+    def _page(self, name: str, start_time: int, end_time: int, limit: int, offset: int) -> list[Any]:
+        assert 1 <= limit <= 500
+        within = [one for one in self.lists[name] if start_time <= one["created"] <= end_time]
+        return sorted(within, key=lambda one: -one["created"])[offset : offset + limit]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Desk(BaseHTTPRequestHandler):
+    server: FakeAccount
+
+    def _any(self) -> None:
+        url = urlsplit(self.path)
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        query = {name: int(values[0]) for name, values in parse_qs(url.query).items()}
+        asked = Asked(self.command, url.path, query, json.loads(raw) if raw else None)
+        self.server.asked.append(asked)
+        if (instead := self.server.instead(asked)) is not None:
+            time.sleep(instead.hang or 0.0)
+            self.close_connection = True
+            if instead.hang is not None:
+                self._send(instead.status, instead.body, instead.headers)
+            return
+        if self.headers.get("Authorization") != f"Bearer {KEY}":
+            self._send(401, b'{"errors":[{"message":"authorization required","field":null}]}')
+            return
+        status, said = self.server.answer(asked)
+        self._send(status, b"" if said is None else json.dumps(said).encode())
+
+    do_GET = do_POST = do_DELETE = _any  # noqa: N815 - their names
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        if status != 204 and "Content-Length" not in (headers or {}):
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
