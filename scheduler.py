@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -196,6 +196,7 @@ class Pace:
 
     looks: dict[str, datetime] = field(default_factory=dict)
     troubles: dict[str, int] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)  # the missed ones that were logged
 
     def ready(self, name: str, now: datetime) -> bool:
         """Say whether to look at an edition now."""
@@ -207,6 +208,12 @@ class Pace:
         self.troubles[name] = self.troubles.get(name, 0) + 1 if trouble else 0
         self.looks[name] = next_look(now, self.troubles[name], report.next_at if report else None)
 
+    def untold(self, missed: Iterable[str]) -> list[str]:
+        """Give the names that were not asked about before: what is said of them is said once."""
+        fresh = sorted(set(missed) - self.told)
+        self.told.update(fresh)
+        return fresh
+
 
 def next_look(now: datetime, troubles: int, next_at: datetime | None) -> datetime:
     """Decide when to look again: when the next message is due; after trouble later and later, to 15 minutes."""
@@ -217,7 +224,10 @@ def next_look(now: datetime, troubles: int, next_at: datetime | None) -> datetim
 
 def release(install: Install, clock: Callable[[], datetime], pace: Pace) -> None:
     """Send what is approved and due, and go on with what was cut short, each at its pace."""
-    for name in weekly.releasable(install, now=clock()):
+    found = weekly.releases(install, now=clock())
+    for name in pace.untold(found.missed):
+        log.warning("release missed", edition=name, what=found.missed[name])
+    for name in found.ready:
         if pace.ready(name, clock()):
             pace.after(name, _send(install, name, clock), clock())
 

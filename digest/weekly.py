@@ -29,7 +29,7 @@ from digest.deliver.transports import open_transport
 from digest.edition import approval, drafting
 from digest.edition.arranging import long_date
 from digest.edition.content import Content, Piece
-from digest.edition.editions import gone_before
+from digest.edition.editions import gone_before, missed
 from digest.edition.preflight import Examined, Finding, Level, PictureFacts, Sent, check
 from digest.edition.rendering import page
 from digest.install import Install
@@ -157,7 +157,10 @@ def void(install: Install, name: str, *, actor: str, now: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an edition stands. `sentence` says to whom and when it goes, `mark` what it is."""
+    """Where an edition stands. `sentence` says to whom and when it goes, `mark` what it is.
+
+    `missed` is empty, or says what to do about a release that was missed.
+    """
 
     name: str
     number: int
@@ -165,10 +168,11 @@ class Standing:
     mark: str
     release: str
     sentence: str
+    missed: str
     books: Books
 
 
-def standing(install: Install, name: str) -> Standing:
+def standing(install: Install, name: str, *, now: datetime) -> Standing:
     """Say where an edition stands.
 
     Raises:
@@ -180,13 +184,15 @@ def standing(install: Install, name: str) -> Standing:
         readers = roll.standings(session)[PersonState.SUBSCRIBED]
         local = edition.release_at.astimezone(zone)
         release = f"{long_date(local.date())}, {local:%H:%M %Z}"
+        when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
         return Standing(
             name=edition.name,
             number=edition.number,
             state=edition.state,
             mark=approval.current_mark(session, edition, install.settings),
             release=release,
-            sentence=f"No. {edition.number} goes to {readers:,} readers on {release}.",
+            sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
+            missed=missed(edition, now),
             books=books(session, purpose_of(edition.name)),
         )
 
@@ -248,16 +254,18 @@ def send(
         )
 
 
-MISSED = timedelta(hours=24)
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """What is to be sent now, by name, and what a person decides about: what was missed, with what to do."""
+
+    ready: tuple[str, ...]
+    missed: dict[str, str]
 
 
-def releasable(install: Install, *, now: datetime) -> list[str]:
-    """Name the editions to send now: approved ones whose time has come, and those that were cut short.
+def releases(install: Install, *, now: datetime) -> Releases:
+    """Find what to send: approved editions whose time has come, and those that were cut short.
 
-    None is named that is paused, and none at all while the installation is held.
-
-    An edition whose release was missed by more than a day is left for a person to decide: after a long
-    downtime, or in a restored copy, late mail may be wrong mail.
+    None that is paused is ready, and none at all while the installation is held.
     """
     due = select(Edition).where(
         Edition.paused_at.is_(None),
@@ -265,15 +273,10 @@ def releasable(install: Install, *, now: datetime) -> list[str]:
         | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)),
     )
     with install.database.read() as session:
-        if holding.held(session) is not None:
-            return []
-        return [e.name for e in session.scalars(due.order_by(Edition.release_at)) if not _missed(e, now)]
-
-
-def _missed(edition: Edition, now: datetime) -> bool:
-    if edition.state == EditionState.SENDING or edition.approved_at is None:
-        return False
-    return now - max(edition.release_at, edition.approved_at) > MISSED
+        held = holding.held(session) is not None
+        found = session.scalars(due.order_by(Edition.release_at)).all()
+    late = {e.name: words for e in found if (words := missed(e, now))}
+    return Releases(() if held else tuple(e.name for e in found if e.name not in late), late)
 
 
 def bounds_of(settings: Settings) -> Bounds:

@@ -187,7 +187,9 @@ def _live(install: Install, left: Left) -> None:
     _type_into_forms(install, left, typed)
     _bring_in_lists(install, left, listed)
     name = an_edition(install)
-    weekly.approve(install, name, weekly.standing(install, name).mark, actor="eve@example.org", now=NOW)
+    weekly.approve(
+        install, name, weekly.standing(install, name, now=NOW).mark, actor="eve@example.org", now=NOW
+    )
     weekly.send(install, name, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:200])
     _stumble(install, left, added)

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 import scheduler
-from digest.db import Database, Slot
+from digest import weekly
+from digest.db import Database, Edition, EditionState, Slot
 from digest.install import Install
 from digest.settings import File, Schedule, Settings
 from digest.timetable import Due
@@ -127,3 +129,39 @@ def test_an_edition_that_cannot_be_sent_is_not_tried_at_every_tick(install: Inst
     assert not pace.ready("2026-W47", NOON + timedelta(seconds=29))
     assert pace.ready("2026-W47", NOON + timedelta(seconds=30))
     assert pace.ready("2026-W48", NOON)
+
+
+def an_approved_edition(database: Database, release_at: datetime) -> None:
+    with database.write() as session:
+        session.add(
+            Edition(
+                slot="s", name="2026-W47", number=1, state=EditionState.APPROVED, content={}, approved_at=release_at,
+                opens_at=release_at, cut_off=release_at, release_at=release_at, drafted_at=release_at,
+            )
+        )  # fmt: skip
+
+
+def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install: Install) -> None:
+    an_approved_edition(install.database, NOON)
+    pace = scheduler.Pace()
+    late = NOON + timedelta(days=2)
+    with capture_logs() as logged:
+        scheduler.release(install, lambda: late, pace)
+        scheduler.release(install, lambda: late + timedelta(seconds=1), pace)
+    (line,) = logged
+    assert (line["event"], line["log_level"], line["edition"]) == ("release missed", "warning", "2026-W47")
+    assert "digest send 2026-W47" in line["what"]
+    assert "digest cancel 2026-W47" in line["what"]
+
+
+def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_later(
+    install: Install,
+) -> None:
+    an_approved_edition(install.database, NOON)
+    edge = NOON + timedelta(hours=24)
+    assert weekly.releases(install, now=edge) == weekly.Releases(("2026-W47",), {})
+    after = weekly.releases(install, now=edge + timedelta(seconds=1))
+    assert (after.ready, list(after.missed)) == ((), ["2026-W47"])
+    with install.database.write() as session:
+        session.scalars(select(Edition)).one().approved_at = edge
+    assert weekly.releases(install, now=edge + timedelta(hours=1)).ready == ("2026-W47",)

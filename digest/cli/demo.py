@@ -138,7 +138,7 @@ def _run(install: Install, getter: Getter, told: _Told, now: datetime) -> None:
     added = _add_readers(install, now)
     told.step(f"Added {added} sample readers, each with a consent event.")
     _check(install, drafted.name, told)
-    mark = weekly.standing(install, drafted.name).mark
+    mark = weekly.standing(install, drafted.name, now=now).mark
     weekly.approve(install, drafted.name, mark, actor=ACTOR, now=now)
     books = weekly.send(install, drafted.name, clock=lambda: max(now, drafted.release_at)).books
     told.step(

@@ -164,7 +164,7 @@ def approve(desk: Desk, edition: str, mark: str, void: bool) -> None:
         name = weekly.approve(install, edition, mark, actor=desk.actor, now=desk.moment(None))
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
-        standing = weekly.standing(install, edition)
+        standing = weekly.standing(install, edition, now=desk.moment(None))
         click.echo(f"{standing.sentence}\nIts content mark is {standing.mark[:7]}. To approve exactly this:")
         click.echo(f"  digest approve {standing.name} {standing.mark[:7]}")
 
@@ -183,7 +183,7 @@ doubt is listed as uncertain. Exit codes: 0 nothing waits any more, 1 something 
 def send(desk: Desk, edition: str, yes: bool) -> None:
     """Send an approved EDITION now, one message per person."""
     install = desk.install
-    standing = weekly.standing(install, edition)
+    standing = weekly.standing(install, edition, now=desk.moment(None))
     if not yes and not install.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{standing.sentence} Send now?", abort=True)
     bar = Progress(
@@ -215,7 +215,7 @@ def send(desk: Desk, edition: str, yes: bool) -> None:
 @pass_desk
 def status(desk: Desk, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
-    standing = weekly.standing(desk.install, edition)
+    standing = weekly.standing(desk.install, edition, now=desk.moment(None))
     with desk.install.database.read() as session:
         attention = needed(session)
     if as_json:
@@ -226,6 +226,7 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
                     "state": standing.state,
                     "mark": standing.mark,
                     "attention": attention,
+                    "missed": standing.missed,
                     "planned": standing.books.planned,
                 }
                 | {str(state): count for state, count in standing.books.states.items()}
@@ -237,6 +238,8 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     table.add_row("state", standing.state)
     table.add_row("mark", standing.mark[:7])
     table.add_row("release", standing.release)
+    if standing.missed:
+        table.add_row("missed", standing.missed)
     table.add_row("deliveries", weekly.in_words(standing.books))
     Console().print(table)
     for sentence in attention:

@@ -1,6 +1,6 @@
 """The editions of an installation, looked up: which went out, which comes next, and what each is numbered."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from digest.db import Edition, EditionState
 
 GOES_OUT = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
+MISSED = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
 OPEN = (EditionState.DRAFT, EditionState.HELD)
 
 
@@ -31,3 +32,18 @@ def closed_before(session: Session, release_at: datetime) -> datetime | None:
     """Give the last cut-off before a release: where its window opens. None for a first edition."""
     last = gone_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
     return found.cut_off if (found := session.scalar(last)) else None
+
+
+def missed(edition: Edition, now: datetime) -> str:
+    """Say what to do about an approved edition whose release was missed by more than a day; empty for any other.
+
+    After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides.
+    """
+    if edition.state != EditionState.APPROVED or edition.approved_at is None:
+        return ""
+    if now - max(edition.release_at, edition.approved_at) <= MISSED:
+        return ""
+    return (
+        f"Its release was missed by more than a day, so it does not go out by itself: 'digest send {edition.name}' "
+        f"sends it now, 'digest cancel {edition.name}' calls it off."
+    )

@@ -17,6 +17,7 @@ from digest.db import Edition, EditionState, Source, Story
 from digest.deliver.personalising import LetterError
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
+from digest.edition.editions import missed
 from digest.edition.preflight import Finding, Level, check
 from digest.web.ground import Ground, ground
 from digest.web.outline import Checks, Outline, Tale, checks, outline, tale
@@ -146,6 +147,8 @@ def _edition_page(session: Session, found: Edition) -> str:
         view=view_of(look.view),
         octets=octets_of(session, found),
         sent=sent_row(session, found),
+        missed=missed(found, here.clock()),
+        over=found.release_at <= here.clock(),
     )
 
 
@@ -205,6 +208,7 @@ def review(name: str) -> ResponseReturnValue:
             readers=roll.count(session),
             mark=approval.current_mark(session, found, here.settings),
             octets=octets_of(session, found),
+            over=found.release_at <= here.clock(),
             text_lines=body_of(session, found, "text").count("\n"),
         )
 

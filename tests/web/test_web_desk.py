@@ -1,4 +1,5 @@
 import copy
+import html
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from digest import weekly
 from digest.db import Audit, Edition, EditionState, Fragment, Health, Source
 from digest.deliver import holding
 from digest.delivery_db import Delivery, DeliveryState
@@ -94,6 +96,26 @@ def test_the_edition_page_shows_plan_outline_scores_and_what_was_left_out(both: 
     assert "4 of at most 6" in page
     assert "Nothing to fix" in page
     assert "Review and approve" in page
+
+
+def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_terminal(both: Any) -> None:
+    name = both.edition(state=EditionState.APPROVED, release_at=NOW - timedelta(days=2))
+    with both.database.write() as session:
+        session.scalars(select(Edition)).one().approved_at = NOW - timedelta(days=2)
+    for text in (
+        html.unescape(both.client.get("/desk/").text),
+        weekly.standing(both.install, name, now=NOW).missed,
+    ):
+        assert "missed by more than a day" in text
+        assert f"digest send {name}" in text
+        assert f"digest cancel {name}" in text
+
+
+def test_a_draft_whose_release_is_over_goes_as_soon_as_it_is_approved(both: Any) -> None:
+    name = both.edition(release_at=NOW - timedelta(hours=2))
+    for page in ("/desk/", f"/desk/editions/{name}/approve"):
+        assert "as soon as it is approved" in both.client.get(page).text
+    assert "at once" in weekly.standing(both.install, name, now=NOW).sentence
 
 
 def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None:

@@ -78,7 +78,11 @@ class House:
         """Draft from the bundled sample, approve, wait for the release, send."""
         name = self.draft()
         weekly.approve(
-            self.install, name, weekly.standing(self.install, name).mark, actor="eve", now=self.now
+            self.install,
+            name,
+            weekly.standing(self.install, name, now=self.now).mark,
+            actor="eve",
+            now=self.now,
         )
         with self.install.database.read() as session:
             self.now = weekly.edition_named(session, name).release_at
