@@ -178,9 +178,10 @@ class Memo(Base):
 
 
 class Staff(Base):
-    """Somebody who works on the newsletter. `proven_at` is set once they answered from the address.
+    """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
 
-    A staff member's address is a sign-in name and stands in the clear; no reader's ever does.
+    A staff member's address is a sign-in name and stands in the clear, here alone; no reader's ever does. Everything
+    else names them by number, so the row stays when they go: it tells whom the audit log speaks of.
     """
 
     __tablename__ = "staff"
@@ -192,6 +193,7 @@ class Staff(Base):
     added_at: Mapped[Moment]
     added_by: Mapped[str] = mapped_column(String(200))
     proven_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ProviderErasure(Base):

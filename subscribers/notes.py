@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-Kind = Literal["confirm", "remind", "known", "link", "welcome", "data", "move", "moving", "contact"]
+Kind = Literal["confirm", "remind", "known", "link", "welcome", "data", "move", "moving", "contact", "staff"]
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One mail that a person is owed; without a person it goes to the editors. `serial` tells it from others of its kind.
+    """One mail that a person is owed; without a person it goes to us. `serial` tells it from others of its kind.
 
     `facts` are plain JSON values that the mail is written from; they are kept encrypted until it has gone out.
     A fact `to` is an address that it goes to in place of the person's own.

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.signup_db import OneTime
 
-Purpose = Literal["confirm", "change address", "my data", "erase", "sign in"]
+Purpose = Literal["confirm", "change address", "my data", "erase", "sign in", "staff address"]
 LENGTH = 22  # characters: 128 bits in base64url
 KEPT = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
 

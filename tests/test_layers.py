@@ -18,7 +18,7 @@ LAYERS = (
     ("digest.edition",),
     ("digest.select",),
     ("digest.collect",),
-    ("digest.install",),
+    ("digest.install", "digest.staff"),
     (
         "digest.db",
         "digest.delivery_db",

@@ -13,6 +13,7 @@ from digest.cli.editions import approve, check, draft, send, show, status
 from digest.cli.keys import keys
 from digest.cli.service import doctor, init, serve
 from digest.cli.sources import sources
+from digest.cli.staff import staff
 from digest.cli.subscribers import subscribers
 from digest.deliver.personalising import LetterError
 from digest.deliver.sending import SendError
@@ -67,7 +68,7 @@ def digest() -> None:
 
 for command in (
     *(init, demo, collect, sources, draft, show, check, approve, send, status),
-    *(subscribers, keys, serve, doctor),
+    *(subscribers, staff, keys, serve, doctor),
 ):
     digest.add_command(command)
 

@@ -14,6 +14,7 @@ import click
 from dateutil.parser import isoparse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from digest import staff
 from digest.collect.fetch import Fetcher, agent_name
 from digest.install import Install, InstallError, opened
 from digest.settings import Settings, SettingsError, load
@@ -46,12 +47,11 @@ MOMENT = moment  # the type of an option: click shows the function's name
 class Desk:
     """One run of the command line. Settings and database are opened when a command first asks for them.
 
-    `file` is the settings file that was named, `actor` who acts: a staff member's address or
-    `terminal:<system user>`. Both stand in the audit log.
+    `file` is the settings file that was named, `email` the address of the staff member who acts, if one was named.
     """
 
     file: Path | None = None
-    actor: str = ""
+    email: str | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -62,6 +62,24 @@ class Desk:
     def install(self) -> Install:
         """The installation, its database at the newest schema; closed when the command ends."""
         return click.get_current_context().find_root().with_resource(self.open(self.settings))
+
+    @cached_property
+    def actor(self) -> str:
+        """Who acts, as the audit log has it: `staff 3`, or `terminal:<system user>`.
+
+        Raises:
+            CannotOpen: nobody on the staff has the address that was named.
+        """
+        if self.email is None:
+            return f"terminal:{system_user()}"
+        with self.install.database.read() as session:
+            member = staff.named(session, self.email)
+        if member is None:
+            raise CannotOpen(
+                "--as: nobody on the staff has this address. See 'digest staff list', or leave --as out: "
+                "then you act as the user of this terminal."
+            )
+        return staff.actor_of(member)
 
     def getter(self) -> Fetcher:
         """Open the door to the world for content, under the limits of the settings and an honest name."""
@@ -128,7 +146,7 @@ def desk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def begin(context: click.Context, /, file: Path | None, email: str | None, **others: Any) -> Any:
         if email and "@" not in email:
             raise click.BadParameter("a staff member's e-mail address is meant", param_hint="--as")
-        context.obj = Desk(file, email or f"terminal:{system_user()}")
+        context.obj = Desk(file, email)
         return context.invoke(command, **others)
 
     begin.__doc__ = command.__doc__

@@ -41,8 +41,12 @@ REST = timedelta(
     minutes=1
 )  # after a server said no to everything; and what a provider's longer wish is held against
 
-TO_THE_EDITORS = frozenset({"contact"})
-_PAGES = {"data": "my-data", "move": "address"}  # which page a token of that kind opens; all others confirm
+TO_US = frozenset({"contact", "staff"})  # to the editors, where the note names no address
+_PAGES = {
+    "data": "my-data",
+    "move": "address",
+    "staff": "staff",
+}  # which page a token opens; all others confirm
 _PLAIN = (
     "wording",
     "where",
@@ -50,6 +54,7 @@ _PLAIN = (
     "wording_hash",
     "masked",
     "reply",
+    "role",
 )  # facts that stand as they are
 
 log = structlog.get_logger("notices")
@@ -251,14 +256,14 @@ def _ask_again(run: _Run, owed: Sequence[_Owed]) -> dict[tuple[int | None, str],
 def _addresses(
     run: _Run, session: Session, wanted: Sequence[tuple[int | None, str]], now: datetime
 ) -> dict[tuple[int | None, str], str]:
-    """Give those of `wanted` that may go now, with their address; what is nobody's goes to the editors, or nowhere."""
+    """Give those of `wanted` that may go now, with their address; what is nobody's goes to us, or nowhere."""
     sender = run.settings.file.sender
     theirs = [(person, kind) for person, kind in wanted if person is not None]
     found: dict[tuple[int | None, str], str] = {
         (person, kind): address
         for (person, kind), address in addressees.still(session, run.keys, theirs, now=now).items()
     }
-    ours = [(None, kind) for person, kind in wanted if person is None and kind in TO_THE_EDITORS]
+    ours = [(None, kind) for person, kind in wanted if person is None and kind in TO_US]
     return found | dict.fromkeys(ours, sender.reply_to or sender.address)
 
 

@@ -23,6 +23,7 @@ from digest.web.health import health
 from digest.web.hooks import hooks
 from digest.web.outline import state_words
 from digest.web.safety import Pages, add_headers, log_answer, outside_because
+from digest.web.staff_pages import staff_pages
 from subscribers.pages import Site, readers
 from subscribers.signup_pages import signup
 
@@ -56,7 +57,8 @@ def create_app(install: Install, *, clock: Callable[[], datetime] = now_utc) -> 
     csrf.exempt(readers)  # no cookie, so nothing to forge with: see subscribers.pages
     csrf.exempt(hooks)  # a signature guards it
     csrf.exempt(signup)  # as above: see subscribers.signup_pages
-    for blueprint in (archive, readers, signup, desk, health, hooks):
+    csrf.exempt(staff_pages)  # as above
+    for blueprint in (archive, readers, signup, staff_pages, desk, health, hooks):
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _trouble)
     app.after_request(add_headers)

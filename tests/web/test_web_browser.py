@@ -12,8 +12,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sqlalchemy import delete, select
 
+from digest import staff
 from digest.db import Edition, EditionState, Health, Source, migrate, open_database
-from digest.delivery_db import Delivery, DeliveryState
+from digest.delivery_db import Delivery, DeliveryState, Staff
 from digest.web.previews import VIEWS
 from digest.web.serving import serve
 from subscribers import moving, mydata, onetime
@@ -128,13 +129,18 @@ def mailed_links(world: Any) -> list[str]:
         moving.ask(session, world.install.keys, world.ada, address, queue, now=NOW)
         purposes: tuple[onetime.Purpose, ...] = ("my data", "change address")
         kept += [onetime.issue(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes]
-    data, move, old_data, old_move = kept
+        session.execute(delete(Staff))
+        sam = staff.add(session, read_address("sam@news.example.org"), "admin", queue, actor="test", now=NOW)
+        kept += [onetime.issue(session, staff.PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id))]
+    data, move, old_data, old_move, proving, old_proving = kept
     return [
         f"/my-data/{data}",
         f"/my-data/{data}/erase",
         f"/address/{move}",
         f"/my-data/{old_data}",
         f"/address/{old_move}",
+        f"/staff/{proving}",
+        f"/staff/{old_proving}",
     ]
 
 
@@ -160,7 +166,7 @@ def test_axe_finds_nothing_on_any_page(
 def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     """Give the path and the form of every button that a reader can press, each after those before it."""
     leave, preferences = f"/u/{world.token('leave')}", f"/preferences/{world.token('preferences')}"
-    data, erase, move, _, _ = mailed_links(world)
+    data, erase, move, _, _, proving, _ = mailed_links(world)
     yield preferences, {"section": "featured", "hour": "6", "zone": "UTC", "frequency": "monthly"}
     yield preferences, {}
     yield preferences, {"section": "featured", "hour": "6", "zone": "nowhere"}
@@ -175,6 +181,7 @@ def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     yield f"{data}/address", {"email": "nobody"}
     yield f"{data}/address", {"email": "another@elsewhere.example"}
     yield move, {}
+    yield proving, {}
     yield leave, {}
     yield f"{leave}/undo", {}
     yield leave, {}

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.routing import Rule
 
+from digest import staff
 from digest.db import EditionState
 from subscribers import moving, mydata, onetime
 from subscribers.addresses import read_address
@@ -63,6 +64,8 @@ def secrets_of(world: Any) -> list[str]:
         kept.extend([note.facts["token"]] if "token" in note.facts else [])
 
     with world.database.write() as session:
+        for n in range(PEOPLE):
+            staff.add(session, read_address(f"s{n}@example.org"), "editor", queue, actor="test", now=NOW)
         for number in numbers:
             mydata.ask(session, number, queue, now=NOW)
             address = read_address(f"new{number}@example.org")

@@ -71,6 +71,7 @@ def upgrade() -> None:
         sa.Column("added_at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
         sa.Column("added_by", sa.String(length=200), nullable=False),
         sa.Column("proven_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("removed_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff")),
         sa.UniqueConstraint("email", name="uq_staff_one_row_an_address"),
     )
