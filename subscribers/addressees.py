@@ -14,8 +14,8 @@ from subscribers.db import Person
 from subscribers.vault import Keys, VaultError, open_
 
 UNCONFIRMED = frozenset(
-    {"confirm", "remind"}
-)  # these go to people who have not consented yet, because they asked
+    {"confirm", "remind", "ask"}
+)  # these go to people who have not consented yet, to ask whether they do
 
 log = structlog.get_logger("notices")
 

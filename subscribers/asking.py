@@ -31,7 +31,7 @@ BEFORE_A_REMINDER = timedelta(
 CLOSED_FOR = frozenset(
     {"complained", "by an admin"}
 )  # nobody's form brings these back, unless an admin allows it
-COUNTED = frozenset({"confirm", "remind"})
+COUNTED = frozenset({"confirm", "remind", "ask"})
 
 log = structlog.get_logger("signup")
 

@@ -43,6 +43,7 @@ class Link:
     asked_at: datetime | None = None
     day: datetime | None = None  # when it ran out, or was used
     new: bool = False  # it was this very request that confirmed
+    by_us: bool = False  # nobody asked for it: a list named them, and we asked
 
 
 def look(session: Session, keys: Keys, token: str, *, now: datetime) -> Link:
@@ -110,7 +111,8 @@ def _open(session: Session, keys: Keys, found: Looked, person: Person) -> Link:
         return Link(Stage.EXPIRED, day=found.expires_at)
     said = receipts.link(session, person.number, int(found.serial))
     asked_at = datetime.fromisoformat(said["asked_at"])
-    return Link(Stage.OPEN, address, said["wording"], said["where"], asked_at, found.expires_at)
+    by_us = said["method"] == receipts.BY_US
+    return Link(Stage.OPEN, address, said["wording"], said["where"], asked_at, found.expires_at, by_us=by_us)
 
 
 _WORDS = ("wording", "wording_version", "wording_hash", "language", "page", "where", "asked_at")

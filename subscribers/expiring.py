@@ -63,9 +63,10 @@ def _expire(session: Session, number: int, seq: int, now: datetime) -> None:
     if person is None or person.state in {PersonState.SUBSCRIBED, PersonState.ERASED}:
         return
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
-    if never or receipts.link(session, number, seq).get("address_sealed_again"):
+    request = receipts.link(session, number, seq)
+    if never or request.get("address_sealed_again"):
         person.ciphertext = person.key_id = person.domain_tag = None
         traces.forget(session, number)
-    if never:
+    if never and request["method"] != receipts.BY_US:  # or a later list would have them asked again
         person.lookup = person.lookup_key = None
     ledger.append(session, person, ConsentKind.EXPIRED, {"request": seq}, now)

@@ -6,7 +6,19 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-Kind = Literal["confirm", "remind", "known", "link", "welcome", "data", "move", "moving", "contact", "staff"]
+Kind = Literal[
+    "confirm",
+    "remind",
+    "ask",
+    "known",
+    "link",
+    "welcome",
+    "data",
+    "move",
+    "moving",
+    "contact",
+    "staff",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from subscribers.db import ConsentEvent
 
+BY_US = "re-permission mail"  # the method of a request that was not theirs: we asked them
+
 
 def link(session: Session, person: int, seq: int) -> dict[str, Any]:
     """Give what one link of a person's chain says.

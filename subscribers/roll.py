@@ -107,7 +107,7 @@ def standings(session: Session) -> dict[PersonState, int]:
 
     The people of an import that was not finished are in no count yet.
     """
-    query = select(Person.state, func.count()).where(_counts()).group_by(Person.state)
+    query = select(Person.state, func.count()).where(of_finished_imports()).group_by(Person.state)
     counted = {row[0]: row[1] for row in session.execute(query)}
     return {state: counted.get(state, 0) for state in PersonState}
 
@@ -123,10 +123,10 @@ def _still(size: int) -> Prepared:
 
 def _may_mail() -> ColumnElement[bool]:
     """The one rule. Whoever is suppressed has that as their state: `suppression.suppress` sees to it."""
-    return (Person.state == PersonState.SUBSCRIBED) & _counts()
+    return (Person.state == PersonState.SUBSCRIBED) & of_finished_imports()
 
 
-def _counts() -> ColumnElement[bool]:
+def of_finished_imports() -> ColumnElement[bool]:
     """Leave out the people of imports that are not done: a crash must not leave half a list to be mailed."""
     unfinished = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
     return or_(Person.batch.is_(None), Person.batch.not_in(unfinished))

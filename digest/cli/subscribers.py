@@ -9,6 +9,7 @@ import click
 from sqlalchemy.orm import Session
 
 from digest.cli.acting import Refused
+from digest.cli.asking import ask
 from digest.cli.context import MOMENT, Desk, pass_desk
 from digest.cli.lists import export, import_
 from digest.cli.progress import counting
@@ -193,5 +194,5 @@ def _audit(session: Session, desk: Desk, act: str, number: int, why: str) -> Non
     session.add(Audit(at=at, actor=desk.actor, act=act, subject=f"person {number}", detail={"why": why}))
 
 
-for command in (import_, export, show, erase, suppress, allow, pull):
+for command in (import_, ask, export, show, erase, suppress, allow, pull):
     subscribers.add_command(command)

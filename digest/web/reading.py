@@ -22,6 +22,7 @@ from subscribers.transfer.exporting import Controller
 _WHY = {
     "confirm": "To ask whether you want our mail",
     "remind": "To remind you of that question",
+    "ask": "To ask, once, whether you want our mail: a list named your address",
     "known": "To say that you are on the list already",
     "link": "To send you the link to your choices",
     "welcome": "To send you your receipt",

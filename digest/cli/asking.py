@@ -1,0 +1,68 @@
+"""`digest subscribers ask`: the one question to those whom a list named without evidence."""
+
+import json
+from datetime import UTC, datetime
+
+import click
+
+from digest.cli.acting import audit
+from digest.cli.context import Desk, pass_desk
+from digest.deliver import notices
+from subscribers import re_asking, wordings
+
+AT_ONCE = 500
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest subscribers ask                 says how many could be asked, and asks you first
+  digest subscribers ask --most 50 --yes
+
+\b
+Exit codes:
+  0  the questions are queued, or there is nobody to ask
+  1  you said no
+  2  wrong use"""
+)
+@click.option(
+    "--most",
+    default=AT_ONCE,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many people at most: a new sender does well to begin with few.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before anybody is mailed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@pass_desk
+def ask(desk: Desk, most: int, yes: bool, as_json: bool) -> None:
+    """Ask those whom a list named without evidence whether they want the mail: each of them once, for ever.
+
+    They answer with the button on the confirmation page. Who does not within seven days is emptied, and is never
+    asked again. Who is not asked within 30 days of the import is emptied too.
+    """
+    install, now = desk.install, datetime.now(UTC)
+    with install.database.read() as session:
+        could = re_asking.candidates(session)
+    if could and not yes:
+        click.confirm(f"{could:,} people could be asked. Mail up to {most:,} of them?", abort=True, err=True)
+    asked = 0
+    if could:
+        asked = re_asking.ask(
+            install.database,
+            install.keys,
+            notices.queue(install.keys, install.settings, lambda: now),
+            wording=wordings.current(install.settings.file.publication.name),
+            page=f"{install.settings.base}/confirm",
+            actor=desk.actor,
+            most=most,
+            now=now,
+        )
+        with install.database.write() as session:
+            audit(session, desk, "people re-asked", "unverified people", {"asked": asked})
+    if as_json:
+        click.echo(json.dumps({"could": could, "asked": asked}))
+    elif could:
+        click.echo(f"{asked:,} questions are queued; 'digest serve' or 'hls-scheduler' hands them over.")
+    else:
+        click.echo("There is nobody to ask.")
