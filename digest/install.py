@@ -3,11 +3,11 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from digest.db import Database, migrate, open_database
+from digest.following import Following
 from digest.settings import Settings
 from subscribers.vault import Keys
 
@@ -16,12 +16,18 @@ class InstallError(Exception):
     """The installation cannot be opened; the message says what is missing and what to do."""
 
 
-@dataclass(frozen=True)
 class Install:
     """What every command and process works on. Keys are read only when something asks for them."""
 
-    settings: Settings
-    database: Database
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Stand on settings that were just read and a database that is open."""
+        self.database = database
+        self._following = Following(settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; what an edition is made of, as their file says it now."""
+        return self._following.now()
 
     @cached_property
     def keys(self) -> Keys:

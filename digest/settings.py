@@ -451,7 +451,20 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         k for k in environ if k.startswith("DIGEST_") and k not in _FROM_ENVIRONMENT and k not in _OURS
     )
     values |= {field: environ[key] for key, field in _FROM_ENVIRONMENT.items() if environ.get(key)}
-    problems = [f"{key}: no such setting" for key in unknown]
+    return _checked(values, file, [f"{key}: no such setting" for key in unknown])
+
+
+def reread(settings: Settings) -> Settings:
+    """Read the file that settings came from again; what came from the environment stays.
+
+    Raises:
+        SettingsError: it cannot be read, or a key is unknown or has a wrong value; all problems are in the message.
+    """
+    file = settings.origin or Path(FILE_NAME)
+    return _checked(dict(settings) | {"file": _read_toml(file)}, file, [])
+
+
+def _checked(values: dict[str, Any], file: Path, problems: list[str]) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as exc:

@@ -19,6 +19,7 @@ LAYERS = (
     ("digest.select",),
     ("digest.collect",),
     ("digest.install", "digest.staff"),
+    ("digest.following",),
     (
         "digest.db",
         "digest.delivery_db",

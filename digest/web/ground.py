@@ -50,7 +50,7 @@ class Ground:
 
     @property
     def settings(self) -> Settings:
-        """The settings that this process was started with."""
+        """The settings of the installation."""
         return self.install.settings
 
     @property
