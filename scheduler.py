@@ -222,19 +222,21 @@ def next_look(now: datetime, troubles: int, next_at: datetime | None) -> datetim
     return min(next_at, now + LONGEST_REST) if next_at else now
 
 
-def release(install: Install, clock: Callable[[], datetime], pace: Pace) -> None:
+def release(install: Install, clock: Callable[[], datetime], pace: Pace, stopping: threading.Event) -> None:
     """Send what is approved and due, and go on with what was cut short, each at its pace."""
     found = weekly.releases(install, now=clock())
     for name in pace.untold(found.missed):
         log.warning("release missed", edition=name, what=found.missed[name])
     for name in found.ready:
-        if pace.ready(name, clock()):
-            pace.after(name, _send(install, name, clock), clock())
+        if pace.ready(name, clock()) and not stopping.is_set():
+            pace.after(name, _send(install, name, clock, stopping), clock())
 
 
-def _send(install: Install, name: str, clock: Callable[[], datetime]) -> Report | None:
+def _send(
+    install: Install, name: str, clock: Callable[[], datetime], stopping: threading.Event
+) -> Report | None:
     try:
-        return weekly.send(install, name, clock=clock)
+        return weekly.send(install, name, clock=clock, sleep=stopping.wait, stopping=stopping.is_set)
     except Exception:  # a server that is down, a setting that is wrong: said now, tried again later
         log.exception("sending failed", edition=name)
         return None
@@ -265,6 +267,7 @@ class Clockwork:
     ) -> None:
         """Make ready to tick. `answers_only`: another process follows the timetable, this one serves its own pages."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._stopping = threading.Event()
         self._owner = Owner()
         self._every_tick("answer", lambda: answer(install, clock))
         if answers_only:
@@ -274,7 +277,7 @@ class Clockwork:
             self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]
         self._every_tick("events", lambda: apply_events(install, clock))
         pace = Pace()
-        self._every_tick("release", lambda: release(install, clock, pace))
+        self._every_tick("release", lambda: release(install, clock, pace, self._stopping))
 
     def _every_tick(self, name: str, act: Callable[[], object]) -> None:
         # coalesce and max_instances: a slow job delays its own next look and nothing else.
@@ -293,7 +296,8 @@ class Clockwork:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop ticking and wait for the step that runs."""
+        """Stop ticking, let a send put down what it carries, and wait for the step that runs."""
+        self._stopping.set()
         self._scheduler.shutdown(wait=True)
 
 

@@ -20,11 +20,14 @@ from digest.collect.fetch import Fetcher, agent_name
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
-from digest.deliver import holding, notices, sending
+from digest.deliver import holding, memos, notices, sending
 from digest.deliver.handing import Result
 from digest.deliver.inbound.applying import apply_all
+from digest.deliver.orders import hindrance
 from digest.deliver.personalising import specimen
 from digest.deliver.planning import Books, books, purpose_of
+from digest.deliver.pulse import Pulse, pulse
+from digest.deliver.pulse import in_words as in_words_of
 from digest.deliver.transports import open_transport
 from digest.edition import approval, drafting
 from digest.edition.arranging import long_date
@@ -160,6 +163,7 @@ class Standing:
     """Where an edition stands. `sentence` says to whom and when it goes, `mark` what it is.
 
     `missed` is empty, or says what to do about a release that was missed.
+    `hindrance` says why nothing of it leaves (it is paused, or all is held), `sending` how the last run gets on.
     """
 
     name: str
@@ -170,6 +174,9 @@ class Standing:
     sentence: str
     missed: str
     books: Books
+    hindrance: str
+    pulse: Pulse | None
+    sending: str
 
 
 def standing(install: Install, name: str, *, now: datetime) -> Standing:
@@ -185,6 +192,7 @@ def standing(install: Install, name: str, *, now: datetime) -> Standing:
         local = edition.release_at.astimezone(zone)
         release = f"{long_date(local.date())}, {local:%H:%M %Z}"
         when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
+        found, last = books(session, purpose_of(edition.name)), pulse(session, edition.name)
         return Standing(
             name=edition.name,
             number=edition.number,
@@ -193,7 +201,10 @@ def standing(install: Install, name: str, *, now: datetime) -> Standing:
             release=release,
             sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
             missed=missed(edition, now),
-            books=books(session, purpose_of(edition.name)),
+            books=found,
+            hindrance=hindrance(edition.name, edition, memos.recall(session, holding.MEMO)),
+            pulse=last,
+            sending=in_words_of(last, found.open, now, zone),
         )
 
 
@@ -227,7 +238,7 @@ def send(
     *,
     clock: Callable[[], datetime],
     progress: Callable[[int, int], None] | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
 ) -> sending.Report:
     """Send an approved edition, or go on with one that was cut short; say what this run did.

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -146,8 +147,8 @@ def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install
     pace = scheduler.Pace()
     late = NOON + timedelta(days=2)
     with capture_logs() as logged:
-        scheduler.release(install, lambda: late, pace)
-        scheduler.release(install, lambda: late + timedelta(seconds=1), pace)
+        scheduler.release(install, lambda: late, pace, threading.Event())
+        scheduler.release(install, lambda: late + timedelta(seconds=1), pace, threading.Event())
     (line,) = logged
     assert (line["event"], line["log_level"], line["edition"]) == ("release missed", "warning", "2026-W47")
     assert "digest send 2026-W47" in line["what"]

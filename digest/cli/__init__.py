@@ -14,9 +14,11 @@ from digest.cli.keys import keys
 from digest.cli.service import doctor, init, serve
 from digest.cli.sources import sources
 from digest.cli.staff import staff
+from digest.cli.steering import cancel, hold, pause, release, resume
 from digest.cli.subscribers import subscribers
 from digest.deliver.personalising import LetterError
 from digest.deliver.sending import SendError
+from digest.deliver.steering import SteeringError
 from digest.deliver.transports import TransportError
 from digest.edition.approval import ApprovalError
 from digest.edition.drafting import DraftError
@@ -29,7 +31,7 @@ from subscribers.vault import KeyFileError
 # What a person can mend: said in one line, with exit code 2. Anything else is a fault of ours and shows itself.
 TOLD = (
     *(ApprovalError, DraftError, InstallError, KeyFileError, LetterError),
-    *(RenderingError, SendError, SettingsError, TransportError, UnknownEdition),
+    *(RenderingError, SendError, SettingsError, SteeringError, TransportError, UnknownEdition),
 )
 
 
@@ -68,6 +70,7 @@ def digest() -> None:
 
 for command in (
     *(init, demo, collect, sources, draft, show, check, approve, send, status),
+    *(pause, resume, cancel, hold, release),
     *(subscribers, staff, keys, serve, doctor),
 ):
     digest.add_command(command)

@@ -5,16 +5,20 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from digest import weekly
 from digest.attention import needed
 from digest.cli.context import MOMENT, Desk, pass_desk
 from digest.cli.explaining import explanation
+from digest.cli.progress import counting
+from digest.cli.signals import told_to_stop
+from digest.deliver.pulse import Pulse
+from digest.deliver.sending import Report
 from digest.edition.preflight import RULES, Level
 
 EXIT_RULE = 1  # a rule of preflight fails, or an edition is held
@@ -164,7 +168,7 @@ def approve(desk: Desk, edition: str, mark: str, void: bool) -> None:
         name = weekly.approve(install, edition, mark, actor=desk.actor, now=desk.moment(None))
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
-        standing = weekly.standing(install, edition, now=desk.moment(None))
+        standing = weekly.standing(install, edition, now=_now())
         click.echo(f"{standing.sentence}\nIts content mark is {standing.mark[:7]}. To approve exactly this:")
         click.echo(f"  digest approve {standing.name} {standing.mark[:7]}")
 
@@ -173,49 +177,74 @@ def approve(desk: Desk, edition: str, mark: str, void: bool) -> None:
     epilog="""\b
 Examples:
   digest send 2026-W47
+  digest send 2026-W47 --wait         stay until nobody waits any more
 
 Sending can be interrupted at any moment and started again: nobody gets it twice. What a crash leaves in
-doubt is listed as uncertain. Exit codes: 0 nothing waits any more, 1 something still waits, 2 wrong use."""
+doubt is listed as uncertain. From another terminal: 'digest status', 'digest pause', 'digest cancel'.
+Exit codes: 0 nothing waits any more, 1 something still waits, 2 wrong use or it may not be sent."""
 )
 @click.argument("edition")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Stay, through the first readers' quarter of an hour, later hours and second tries.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before mail leaves for the world.")
 @pass_desk
-def send(desk: Desk, edition: str, yes: bool) -> None:
+def send(desk: Desk, edition: str, wait: bool, yes: bool) -> None:
     """Send an approved EDITION now, one message per person."""
     install = desk.install
-    standing = weekly.standing(install, edition, now=desk.moment(None))
+    standing = weekly.standing(install, edition, now=_now())
     if not yes and not install.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{standing.sentence} Send now?", abort=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not Console(stderr=True).is_terminal,
-    )
-    with bar:
-        task = bar.add_task(f"Sending {standing.name}", total=None)
-        report = weekly.send(
-            install,
-            standing.name,
-            clock=lambda: datetime.now(UTC),
-            progress=lambda done, planned: bar.update(task, completed=done, total=planned),
-        )
+    with told_to_stop() as told, counting(f"Sending {standing.name}") as progress:
+        while True:
+            report = weekly.send(
+                install,
+                standing.name,
+                clock=_now,
+                progress=progress,
+                sleep=told.wait,
+                stopping=told.is_set,
+            )
+            if not wait or told.is_set() or report.stopped or not report.books.open or not report.next_at:
+                break
+            told.wait(max(1.0, min(60.0, (report.next_at - _now()).total_seconds())))
     click.echo(weekly.in_words(report.books))
-    if report.stopped:
-        click.echo(f"Stopped: {report.stopped}", err=True)
+    if report.stopped or report.waits:
+        click.echo(f"Stopped: {report.stopped or report.waits}", err=True)
     if report.books.open:
+        _say_when(report, install.settings.file.publication.zone)
         raise SystemExit(EXIT_RULE)
 
 
-@click.command(epilog="\b\nExample:\n  digest status current")
+def _say_when(report: Report, zone: ZoneInfo) -> None:
+    if report.next_at and report.next_at > _now():
+        click.echo(
+            f"It goes on from {report.next_at.astimezone(zone):%A %H:%M %Z}, "
+            f"where 'digest serve' runs by itself, else with 'digest send {report.edition}'.",
+            err=True,
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest status
+  digest status 2026-W47 --json
+
+Exit codes: 0 shown, 2 there is no such edition."""
+)
 @click.argument("edition", default="current")
 @click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
 @pass_desk
 def status(desk: Desk, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
-    standing = weekly.standing(desk.install, edition, now=desk.moment(None))
+    standing = weekly.standing(desk.install, edition, now=_now())
     with desk.install.database.read() as session:
         attention = needed(session)
     if as_json:
@@ -228,6 +257,8 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
                     "attention": attention,
                     "missed": standing.missed,
                     "planned": standing.books.planned,
+                    "hindrance": standing.hindrance,
+                    "sending": _pulse(standing.pulse),
                 }
                 | {str(state): count for state, count in standing.books.states.items()}
             )
@@ -241,6 +272,22 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     if standing.missed:
         table.add_row("missed", standing.missed)
     table.add_row("deliveries", weekly.in_words(standing.books))
+    if standing.sending:
+        table.add_row("sending", standing.sending)
+    if standing.hindrance:
+        table.add_row("hindered", standing.hindrance)
     Console().print(table)
     for sentence in attention:
         click.echo(sentence)
+
+
+def _pulse(last: Pulse | None) -> dict[str, object] | None:
+    if last is None:
+        return None
+    return {
+        "running": last.alive(_now()),
+        "tried": last.tried,
+        "per_second": round(last.per_second, 2),
+        "waits": last.waits,
+        "until": last.until.isoformat() if last.until else None,
+    }

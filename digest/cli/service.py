@@ -8,6 +8,7 @@ import click
 
 from digest import logs
 from digest.cli.context import Desk, pass_desk
+from digest.cli.signals import told_to_stop
 from digest.doctor import examine
 from digest.install import make_home
 from digest.settings import FILE_NAME
@@ -79,7 +80,9 @@ def doctor(desk: Desk) -> None:
     epilog="""\b
 Examples:
   digest serve                        pages, desk and timetable on http://127.0.0.1:8025
-  digest serve --port 9000 --no-timetable"""
+  digest serve --port 9000 --no-timetable
+
+Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 1 the port is taken."""
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
@@ -99,9 +102,9 @@ def serve(desk: Desk, host: str, port: int, timetable: bool) -> None:
             f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
         ) from exc
     clockwork = Clockwork(install, answers_only=not timetable)
-    clockwork.start()
-    click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
-    try:
-        serving.run()
-    finally:
+    with told_to_stop() as told, serving:
+        clockwork.start()
+        click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
+        told.wait()
+        click.echo("Stopping: what is being handed over ends first.", err=True)
         clockwork.stop()

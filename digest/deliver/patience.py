@@ -1,6 +1,7 @@
 """A database that is away for a while pauses a send, and does not end it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,35 +16,35 @@ T = TypeVar("T")
 log = structlog.get_logger("sending")
 
 
-def patiently(
-    step: Callable[[], T],
-    *,
-    sleep: Callable[[float], None],
-    stopping: Callable[[], bool],
-    failed: Callable[[], None],
-) -> T:
-    """Take a step that touches the database, again and again while it is out of reach.
+@dataclass(slots=True)
+class Patient:
+    """Takes steps that touch the database, again and again while it is out of reach.
 
-    Args:
-        step: it must do no harm when it is taken twice, for a commit may have come through that seemed lost.
-        sleep: waits for so many seconds.
-        stopping: whether nobody wants to wait any more.
-        failed: called after each failure.
-
-    Raises:
-        DBAPIError, OSError: the last failure, after 15 minutes or once `stopping`; other errors at once.
+    `sleep` waits for so many seconds, `stopping` says whether nobody wants to wait any more. `shaken` is set by a
+    failure, until somebody takes care of it: a commit may have come through that seemed lost.
     """
-    waited, rest = 0.0, FIRST_REST
-    while True:
-        try:
-            return step()
-        except (DBAPIError, OSError) as exc:
-            failed()
-            if not _away(exc) or stopping() or waited >= LONGEST.total_seconds():
-                raise
-            log.warning("the database is out of reach; sending waits for it", why=_why(exc), seconds=rest)
-        sleep(rest)
-        waited, rest = waited + rest, min(rest * 2, LONGEST_REST)
+
+    sleep: Callable[[float], object]
+    stopping: Callable[[], bool]
+    shaken: bool = False
+
+    def __call__(self, step: Callable[[], T]) -> T:
+        """Take a step; it must do no harm when it is taken twice.
+
+        Raises:
+            DBAPIError, OSError: the last failure, after 15 minutes or once `stopping`; other errors at once.
+        """
+        waited, rest = 0.0, FIRST_REST
+        while True:
+            try:
+                return step()
+            except (DBAPIError, OSError) as exc:
+                self.shaken = True
+                if not _away(exc) or self.stopping() or waited >= LONGEST.total_seconds():
+                    raise
+                log.warning("the database is out of reach; sending waits for it", why=_why(exc), seconds=rest)
+            self.sleep(rest)
+            waited, rest = waited + rest, min(rest * 2, LONGEST_REST)
 
 
 def _away(exc: DBAPIError | OSError) -> bool:

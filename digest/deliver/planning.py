@@ -20,6 +20,7 @@ from subscribers.roll import Reader
 from subscribers.vault import Keys
 
 PAGE = 1000  # rows a write transaction
+HANDED_OVER = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
 
 
 @dataclass(frozen=True, slots=True)

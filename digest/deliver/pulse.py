@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
@@ -35,6 +36,26 @@ class Pulse:
     def left(self, waiting: int) -> timedelta | None:
         """Say how long so many messages take at this rate; None where nobody knows."""
         return timedelta(seconds=waiting / self.per_second) if self.per_second else None
+
+
+def in_words(last: Pulse | None, waiting: int, now: datetime, zone: ZoneInfo) -> str:
+    """Say in a sentence how a send with so many waiting deliveries is getting on; empty where nothing waits."""
+    if last is None or not waiting:
+        return ""
+    if last.alive(now):
+        left = last.left(waiting)
+        rest = f", about {_lasts(left)} left" if left is not None else ""
+        return f"{last.tried:,} handed over, {last.per_second:,.1f} a second{rest}"
+    said = last.waits or ("it broke off without a word" if last.running else "")
+    when = f"goes on {last.until.astimezone(zone):%a %H:%M %Z}" if last.until and last.until > now else ""
+    return "; ".join(filter(None, (said, when)))
+
+
+def _lasts(span: timedelta) -> str:
+    minutes = round(span.total_seconds() / 60)
+    if minutes < 1:
+        return "a minute"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 @dataclass(slots=True)

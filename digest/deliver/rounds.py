@@ -9,10 +9,9 @@ What the run may do is asked in the transaction of every claim (`orders`), how m
 (`pace`), and while the database is away the run waits for it (`patience`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
@@ -24,7 +23,6 @@ from digest.deliver.handing import Outgoing, Result
 from digest.deliver.moves import Move, move
 from digest.deliver.orders import orders
 from digest.deliver.pacing import Room, slows
-from digest.deliver.patience import patiently
 from digest.deliver.personalising import fill
 from digest.deliver.refusals import said_by_server
 from digest.deliver.run import Run
@@ -37,8 +35,6 @@ LONGEST_WAIT = 60.0  # seconds that a run sleeps; for longer it ends, and says f
 AFTER_A_DOUBT = 30.0  # seconds of rest when no connection got an answer; a second such round ends the run
 LOOK_EVERY = timedelta(seconds=5)  # between two looks at what was said of the edition
 LOOK_AFTER = 5  # refusals that make the run look at once
-
-T = TypeVar("T")
 
 log = structlog.get_logger("sending")
 
@@ -57,27 +53,18 @@ def hand_over(run: Run) -> None:
 def _round(run: Run, couriers: Couriers) -> bool:
     """Write down what is known, send couriers off with what is due, wait for one to return; False at the end."""
     _look(run)
-    owed = waiting_for_the_database(run, lambda: _record_and_claim(run, couriers))
-    couriers.send(waiting_for_the_database(run, lambda: _ask_again(run, owed)))
+    owed = run.patient(lambda: _record_and_claim(run, couriers))
+    couriers.send(run.patient(lambda: _ask_again(run, owed)))
     if couriers.busy:
         _take_in(run, couriers, couriers.returned())
         return True
     if couriers.doubted and not couriers.idle:
         _despair(run, couriers)
     if run.rest and not run.over:
-        run.sleep(run.rest)
+        run.patient.sleep(run.rest)
         run.rest = 0.0
         return True
     return run.unwritten
-
-
-def waiting_for_the_database(run: Run, step: Callable[[], T]) -> T:
-    """Take a step that touches the database; while that is away, wait."""
-
-    def failed() -> None:
-        run.shaken = True
-
-    return patiently(step, sleep=run.sleep, stopping=run.stopping, failed=failed)
 
 
 def _look(run: Run) -> None:
@@ -91,7 +78,7 @@ def _look(run: Run) -> None:
             said = alarms.trouble(session, run.lane.purpose, run.counts_since)
         return alarms.verdict(said, run.before + run.tried, run.settings.file.alerts)
 
-    because = waiting_for_the_database(run, found)
+    because = run.patient(found)
     run.looked_at, run.troubles = now, 0
     if because:
         with suppress(SteeringError), run.database.write() as session:  # it may be over meanwhile
@@ -102,7 +89,7 @@ def _look(run: Run) -> None:
 def _record_and_claim(run: Run, couriers: Couriers) -> tuple[Owed, ...]:
     """Write what came of the last errands and claim the next, in one durable commit. It may be taken twice."""
     room = _places(run, couriers)
-    if room <= 0 and not run.unwritten and not run.shaken:
+    if room <= 0 and not run.unwritten and not run.patient.shaken:
         return ()
     now = run.now()
     with run.database.write() as session:
@@ -112,13 +99,13 @@ def _record_and_claim(run: Run, couriers: Couriers) -> tuple[Owed, ...]:
         if run.heart.due(now):
             run.heart.beat(session, run.tried + len(couriers.out), now)
     run.moves, run.said, run.gone, run.unsent = [], [], [], [o.delivery for o in owed]
-    run.shaken = False
+    run.patient.shaken = False
     return owed
 
 
 def _places(run: Run, couriers: Couriers) -> int:
     """Say how many errands could be given out now."""
-    if not run.over and run.stopping():
+    if not run.over and run.patient.stopping():
         run.stopped = "it was told to stop. Send again: the rest still waits."
     if run.over or run.rest:
         return 0
@@ -132,7 +119,7 @@ def _record(run: Run, session: Session, couriers: Couriers) -> None:
     claims.record(session, owner, run.moves)
     claims.put_back(session, owner, run.gone, withdrawn=True)
     claims.put_back(session, owner, run.unsent, withdrawn=False)
-    if run.shaken:
+    if run.patient.shaken:
         claims.put_back_strays(session, run.lane, couriers.out.keys() | run.lost)
     if run.said:
         events.apply(session, run.said, keys=run.keys, journal=run.journal, now=run.now())
@@ -143,7 +130,7 @@ def _claim(run: Run, session: Session, couriers: Couriers, room: int) -> tuple[O
     now = run.now()
     told = orders(session, run.edition, now)
     if told.stop:
-        run.stopped = told.stop
+        run.waits = told.stop
         return ()
     if told.phase.until is not None:
         _wait(run, Room(0, told.phase.until, _AHEAD))
@@ -295,4 +282,4 @@ def _settle(run: Run, couriers: Couriers) -> None:
             else:
                 _strand(run, done)
     run.stopped = "a fault"
-    waiting_for_the_database(run, lambda: _record_and_claim(run, couriers))
+    run.patient(lambda: _record_and_claim(run, couriers))

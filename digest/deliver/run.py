@@ -11,6 +11,7 @@ from digest.deliver.events import Said
 from digest.deliver.handing import Result, Transport
 from digest.deliver.moves import Move
 from digest.deliver.pace import Pace
+from digest.deliver.patience import Patient
 from digest.deliver.pulse import Heart
 from digest.deliver.variants import Variants
 from digest.settings import Settings
@@ -34,8 +35,7 @@ class Run:
     settings: Settings
     journal: Journal
     now: Callable[[], datetime]
-    sleep: Callable[[float], None]
-    stopping: Callable[[], bool]
+    patient: Patient
     progress: Callable[[int, int], None]
     limit: int | None
     lane: Lane
@@ -55,7 +55,6 @@ class Run:
     not_before: datetime | None = None
     rest: float = 0.0  # seconds for which nothing shall be handed over
     in_doubt: bool = False  # no connection got an answer, and none came since
-    shaken: bool = False  # the last commit failed, or came through and seemed to fail
     looked_at: datetime | None = None  # when `alarms` were last asked
     troubles: int = 0  # refusals since then
 

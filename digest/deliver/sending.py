@@ -17,21 +17,19 @@ from digest.deliver.handing import Result, Transport
 from digest.deliver.orders import hindrance
 from digest.deliver.owner import this_process
 from digest.deliver.pace import Pace
+from digest.deliver.patience import Patient
 from digest.deliver.personalising import require_one_click
-from digest.deliver.planning import Books, books, plan, purpose_of
+from digest.deliver.planning import HANDED_OVER, Books, books, plan, purpose_of
 from digest.deliver.pulse import Heart
-from digest.deliver.rounds import hand_over, waiting_for_the_database
+from digest.deliver.rounds import hand_over
 from digest.deliver.run import Run
 from digest.deliver.variants import Variants, variants_of
-from digest.delivery_db import DeliveryState
 from digest.edition import approval
 from digest.settings import Settings
 from subscribers.journal import Journal
 from subscribers.vault import Keys
 
 LEASE_BEYOND_PATIENCE = timedelta(minutes=1)  # for splicing and a slow disk
-
-HANDED_OVER = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
 
 log = structlog.get_logger("sending")
 
@@ -72,7 +70,7 @@ def send(
     now_fn: Callable[[], datetime],
     progress: Callable[[int, int], None] | None = None,
     limit: int | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Send an approved edition, or go on with one that is being sent.
@@ -101,10 +99,11 @@ def send(
         LetterError: the base URL is too long for List-Unsubscribe.
     """
     require_one_click(settings.base)
-    variants = _begin(database, name, keys, settings)
-    now = now_fn()
-    planned = plan(database, name, keys, settings, now=now)
-    begun = _fix(database, name, keys, settings, now=now, watched=transport.name != "outbox")
+    now, watched = now_fn(), transport.name != "outbox"
+    patient = Patient(sleep, stopping)
+    variants = patient(lambda: _begin(database, name, keys, settings))
+    planned = patient(lambda: plan(database, name, keys, settings, now=now))
+    begun = patient(lambda: _fix(database, name, keys, settings, now=now, watched=watched))
     lease = timedelta(seconds=transport.patience) + LEASE_BEYOND_PATIENCE
     run = Run(
         database=database,
@@ -115,8 +114,7 @@ def send(
         settings=settings,
         journal=Journal(settings.left_log, keys),
         now=now_fn,
-        sleep=sleep,
-        stopping=stopping,
+        patient=patient,
         progress=progress or (lambda _done, _planned: None),
         limit=limit,
         lane=Lane(purpose_of(name), str(this_process()), transport.name, lease),
@@ -177,7 +175,7 @@ def _planned_before(session: Session, edition: Edition) -> int | None:
 
 
 def _finish(run: Run) -> Report:
-    report = waiting_for_the_database(run, lambda: _close(run))
+    report = run.patient(lambda: _close(run))
     if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
         steering.cancel_the_waiting(run.database, run.edition)
     log.info(

@@ -40,8 +40,6 @@ class Serving:
         try:
             while not self._stopping.is_set():
                 wasyncore.loop(timeout=1, count=1, map=self._map)
-        except KeyboardInterrupt:  # how an operator stops it: no error, and no traceback
-            self._stopping.set()
         finally:
             self._server.task_dispatcher.shutdown()  # lets the running answers end
             wasyncore.loop(timeout=0.02, count=5, map=self._map)  # and hands over what they wrote

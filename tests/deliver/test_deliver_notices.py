@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from digest.deliver import notices
-from digest.deliver.handing import Handed, Outcome, Outgoing, Result
+from digest.deliver.handing import Handed, Outgoing, Result
 from digest.deliver.transports import TransportError, open_transport
 from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.edition import marks
@@ -32,31 +32,10 @@ from subscribers.notes import Note
 from subscribers.requests import Asked
 from subscribers.traces import Machine
 from tests.deliver.conftest import KEYS, RELEASE, World
+from tests.deliver.scripted import Scripted, every
 
 BO = "bo.peep@county.example"
 MACHINE = Machine("93.184.216.34", "Browser/1")
-
-
-class Scripted:
-    """A transport that answers by a script and remembers what it was given."""
-
-    name = "scripted"
-    patience = 60.0
-    batch = 10
-
-    def __init__(self, answer: Callable[[Sequence[Outgoing]], Handed]) -> None:
-        self.answer = answer
-        self.given: list[Outgoing] = []
-
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
-        self.given += messages
-        return self.answer(messages)
-
-    def close(self) -> None: ...
-
-
-def every(result: Result, *, stop: str = "", wait: float = 0.0) -> Callable[[Sequence[Outgoing]], Handed]:
-    return lambda messages: Handed(tuple(Outcome(result, "said") for _ in messages), stop=stop, wait=wait)
 
 
 def ask(world: World, *addresses: str) -> None:

@@ -27,29 +27,9 @@ from subscribers.db import Person
 from subscribers.journal import Journal
 from subscribers.leaving import leave
 from tests.deliver.conftest import KEYS, NAME, RELEASE, World
+from tests.deliver.scripted import Scripted, every
 
 Arrived = Callable[[bytes], EmailMessage]
-
-
-class Scripted:
-    """A transport that answers by a script and remembers what it was given; it keeps the one promise."""
-
-    name = "scripted"
-    patience = 60.0
-
-    def __init__(self, answer: Callable[[Sequence[Outgoing]], Handed], batch: int = 10) -> None:
-        self.answer, self.batch = answer, batch
-        self.given: list[Outgoing] = []
-
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
-        self.given += messages
-        return self.answer(messages)
-
-    def close(self) -> None: ...
-
-
-def every(result: Result, *, stop: str = "", wait: float = 0.0) -> Callable[[Sequence[Outgoing]], Handed]:
-    return lambda messages: Handed(tuple(Outcome(result, "said") for _ in messages), stop=stop, wait=wait)
 
 
 def _send(world: World, transport: object = None, limit: int | None = None) -> Report:
