@@ -1,9 +1,12 @@
 """Mail servers on loopback: aiosmtpd where they behave, a scripted one where they do not."""
 
+import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from typing import Any, Self
 
 from aiosmtpd.controller import Controller
@@ -57,10 +60,15 @@ def serving(box: Box, **options: Any) -> Iterator[int]:
         controller.stop()
 
 
+class Dripping(bytes):
+    """A reply of which one byte comes after the other, and never the last."""
+
+
 class Scripted(socketserver.ThreadingTCPServer):
     """An SMTP server that answers by a script: verb → replies, None to hang up. `taken` counts what it accepted.
 
-    `offers` is what it offers in answer to EHLO. Every line that it read is in `lines`.
+    `offers` is what it offers in answer to EHLO. Every line that it read is in `lines`. After a message's first line
+    it hangs up with `cut`, and takes hardly any more with `sips`.
     """
 
     daemon_threads = True
@@ -72,6 +80,12 @@ class Scripted(socketserver.ThreadingTCPServer):
         self.lines: list[bytes] = []
         self.taken = self.connections = self.quits = 0
         self.port = int(self.server_address[1])
+        self.cut = self.sips = False
+
+    def narrow(self) -> Self:
+        """Let little be under way: a client that writes much has to wait until it is read."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        return self
 
     def reply(self, verb: str) -> bytes | None:
         """Give the next scripted reply to a verb, else the usual one."""
@@ -112,10 +126,25 @@ class _Conversation(socketserver.StreamRequestHandler):
             self.to_somebody = verb == "RCPT" and reply.startswith(b"25")
         if verb == "DOT":
             self.server.taken += reply.startswith(b"250") and self.to_somebody
+        if isinstance(reply, Dripping):
+            return self._drip(reply)
         self.wfile.write(reply + b"\r\n")
         return self._readmessage() if reply.startswith(b"354") else True
 
+    def _drip(self, reply: bytes) -> bool:
+        """Say a byte, and another, until the client has had enough."""
+        with suppress(OSError):
+            for byte in chain(reply, repeat(ord("."))):
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+        return False
+
     def _readmessage(self) -> bool:
+        if self.server.cut or self.server.sips:
+            self.rfile.readline()
+            while self.server.sips and self.connection.recv(1):
+                time.sleep(0.02)
+            return False
         while (line := self.rfile.readline()) != b".\r\n":
             if not line:
                 return False

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -263,6 +263,20 @@ def test_one_bad_entry_is_found_by_halves_and_the_others_go_out(bad: int) -> Non
     assert _results(handed).count(ACCEPTED) == 10
     assert sorted(fake.recipients) == sorted(f"{n}@example.org" for n in names if n != "bad")
     assert len(fake.requests) <= 9
+
+
+def test_one_bad_entry_in_a_thousand_is_found_and_999_go_out_once() -> None:
+    messages = [replace(_message("ada"), delivery=f"{n:026}") for n in range(1000)]
+    messages = [
+        replace(m, filled=replace(m.filled, to=f"bad@d{n}.example.org" if n == 700 else f"r{n}@example.org"))
+        for n, m in enumerate(messages)
+    ]
+    with FakeSendGrid() as fake:
+        handed = SendGrid(KEY, fake.host, batch=1000).hand_all(messages)
+    assert [n for n, result in enumerate(_results(handed)) if result is not ACCEPTED] == [700]
+    assert _results(handed)[700] is REFUSED
+    assert (len(fake.recipients), len(set(fake.recipients))) == (999, 999)
+    assert len(fake.requests) <= 2 * 10 + 1, "two requests a halving"
 
 
 def test_a_fault_that_every_entry_has_stops_the_run() -> None:

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from ipaddress import ip_address
@@ -22,15 +23,18 @@ from digest.deliver.handing import Result
 from digest.deliver.sending import Report, send
 from digest.deliver.transports import open_transport
 from digest.deliver.transports.smtp import Server, Smtp
+from digest.deliver.transports.wire import Limits
 from digest.delivery_db import Delivery, DeliveryState
 from tests.deliver.conftest import NAME, World
 from tests.deliver.servers import (
     ACCEPTED,
     LATER,
+    LETTER,
     REFUSED,
     UNCERTAIN,
     UNTOUCHED,
     Box,
+    Dripping,
     Scripted,
     hand,
     message,
@@ -102,6 +106,46 @@ def test_every_reply_has_its_meaning(
     assert reply in handed.outcomes[0].reply
     assert not handed.stop
     assert server.taken == (result is ACCEPTED)
+
+
+QUICKLY = Limits(connect=0.5, command=0.5, final=0.5)
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "result"),
+    [
+        ("MAIL", b"250 o", LATER),
+        ("RCPT", b"250-first\r\n250-second\r\n250", LATER),
+        ("DATA", b"3", LATER),
+        ("DOT", b"250 tak", UNCERTAIN),
+        ("GREETING", b"220-", UNTOUCHED),
+        ("EHLO", b"250-here\r\n", UNTOUCHED),
+    ],
+)
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
+def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
+    verb: str, reply: bytes, result: Result, offers: bytes
+) -> None:
+    with Scripted({verb: [Dripping(reply)]}, offers) as server:
+        handed = hand(server, limits=QUICKLY)
+    assert results(handed) == [result]
+    assert bool(handed.stop) == (result is UNTOUCHED)
+    assert server.taken == (result is UNCERTAIN), "who has the whole message may have taken it"
+
+
+@pytest.mark.parametrize("how", ["cut", "sips"])
+def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str) -> None:
+    """More than fits into what is under way: else nobody knows which part arrived, and it is in doubt."""
+    letter = replace(LETTER, text="word word word word word word word word word word\n" * 200_000)
+    large = replace(message(), letter=letter)
+    with Scripted({}).narrow() as server:
+        setattr(server, how, True)
+        transport = Smtp(Server("127.0.0.1", server.port, "off", limits=QUICKLY))
+        assert results(transport.hand_all([large])) == [LATER]
+        setattr(server, how, False)
+        assert results(transport.hand_all([message()])) == [ACCEPTED]
+        transport.close()
+    assert server.taken == 1
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class Crew:
     @property
     def patience(self) -> float:
         """The seconds of one, for what one waits the others have waited too; but each may have to connect."""
-        return Smtp.patience + _MORE * self.batch
+        return max(c.patience for c in self._connections) + _MORE * self.batch
 
     def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
         """Hand messages over, as many at a time as there are connections."""

@@ -10,9 +10,6 @@ from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 from digest.deliver.replies import scrub
 from digest.deliver.transports.wire import (
     BROKEN,
-    COMMAND,
-    CONNECT,
-    FINAL,
     Answer,
     Envelope,
     Server,
@@ -42,13 +39,17 @@ class Smtp:
 
     name = "smtp"
     batch = 1
-    patience = 2 * (CONNECT + 3 * COMMAND) + FINAL
 
     def __init__(self, server: Server, signer: Signer | None = None) -> None:
         self._server = server
         self._signer = signer
         self._connection: Wire | None = None
         self._used = 0
+
+    @property
+    def patience(self) -> float:
+        """The seconds that one message may take."""
+        return self._server.limits.whole
 
     def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
         """Hand messages over, one after the other."""
@@ -67,7 +68,7 @@ class Smtp:
         """Say QUIT and hang up."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.allow(CONNECT)  # a goodbye is not worth more
+            connection.allow(connection.limits.connect)  # a goodbye is not worth more
             try:
                 connection.quit()
             except OSError:
@@ -108,7 +109,7 @@ class Smtp:
             answer = connection.answer()
             if not answer.good:
                 return self._refused(answer, envelope.recipient)
-            connection.allow(COMMAND)
+            connection.allow(connection.limits.command)
             # smtplib's `data` would hide whether it failed before or after the final dot.
             connection.send(data)
         except OSError:
@@ -140,7 +141,7 @@ class Smtp:
     def _verdict(self, connection: Wire, address: str) -> Outcome:
         """Wait for the word after the final dot. Without one nobody knows (RFC 1047)."""
         try:
-            connection.patience(FINAL)
+            connection.allow(connection.limits.final)
             code, reply = connection.getreply()
         except OSError:
             code, reply = BROKEN, b""
@@ -187,7 +188,7 @@ class Smtp:
     def _reset(self) -> None:
         try:
             if self._connection is not None:
-                self._connection.allow(COMMAND)
+                self._connection.allow(self._connection.limits.command)
                 if self._connection.rset()[0] == 250:
                     return
         except OSError:

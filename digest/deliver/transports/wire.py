@@ -1,5 +1,6 @@
 """One SMTP connection: `smtplib`, with PIPELINING (RFC 2920) and delivery reports by id (RFC 3461) where offered."""
 
+import io
 import re
 import smtplib
 import socket
@@ -9,13 +10,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-CONNECT = 30.0  # seconds for connecting, and for each line of the greeting
+CONNECT = 30.0  # seconds for connecting, and for each answer until mail can be offered
 COMMAND = 300.0  # RFC 5321, 4.5.3.2: MAIL, RCPT and the data itself
 FINAL = 600.0  # and after the final dot, where a server may well be busy
+LEAST = 1.0  # an answer that may have come while nobody looked is still read
 BROKEN = -1  # smtplib's code for a reply that is none
 _GOOD = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
 _ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no blank, no angle bracket, no line break
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many seconds a server may take, from the moment when something was said to it until its answer is whole."""
+
+    connect: float = CONNECT
+    command: float = COMMAND
+    final: float = FINAL
+
+    @property
+    def whole(self) -> float:
+        """The longest that one message may take: two connections, on the first of which it failed."""
+        return 2 * (self.connect + 3 * self.command) + self.final
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +46,7 @@ class Server:
     password: str = field(default="", repr=False)
     authorities: Path | None = None  # further certificate authorities to trust
     messages: int = 100  # a connection, then it says goodbye
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +78,17 @@ class Answer:
 
 
 class Wire(smtplib.SMTP):
-    """A connection on which envelopes are offered in one write where the server can take that."""
+    """A connection on which envelopes are offered in one write where the server can take that.
 
+    A socket's timeout begins anew with every byte, and a server that lets its answer drip would hold us for ever.
+    Here the time runs from what was said to the end of the answer.
+    """
+
+    limits = Limits()
     _commands: Sequence[tuple[str, bytes]] = ()
+    _allowed: float | None = None
     _written = 0.0
+    _until = 0.0
 
     def offer(self, envelope: Envelope) -> None:
         """Say MAIL, RCPT and DATA in one write where the server can take that; else `answer` says them one by one.
@@ -72,7 +97,7 @@ class Wire(smtplib.SMTP):
             OSError: the connection broke.
         """
         self._commands = _commands(envelope, dsn=self.has_extn("dsn"))
-        self.allow(COMMAND)
+        self.allow(self.limits.command)
         if self.has_extn("pipelining"):
             self.send(b"".join(line for _, line in self._commands))
 
@@ -83,7 +108,6 @@ class Wire(smtplib.SMTP):
             OSError: the connection broke before the server had answered; the data was not sent.
         """
         if self.has_extn("pipelining"):
-            self.patience(COMMAND)
             return self._answer_to_all()
         answer = Answer("MAIL", BROKEN, b"")
         for verb, line in self._commands:
@@ -123,19 +147,59 @@ class Wire(smtplib.SMTP):
             pass
         self.close()  # the next command finds that out
 
+    def allow(self, seconds: float) -> None:
+        """Let every step that follows take so many seconds, counted from the last thing that was said."""
+        self._allowed = seconds
+
     def send(self, s: bytes | str) -> None:  # type: ignore[override]  # typeshed says ReadableBuffer | str
         """Write, and remember when: the server's time to answer runs from here."""
+        if self.sock is not None:
+            self.sock.settimeout(self._seconds)
         super().send(s)
         self._written = time.monotonic()
 
-    def patience(self, seconds: float) -> None:
-        """Wait for the answer until so many seconds after the last thing that was said."""
-        self.allow(max(1.0, self._written + seconds - time.monotonic()))
+    def getreply(self) -> tuple[int, bytes]:
+        """Read an answer, as `smtplib` does, for as long as the server may take.
 
-    def allow(self, seconds: float) -> None:
-        """Let every step that follows take so many seconds."""
-        if self.sock is not None:
-            self.sock.settimeout(seconds)
+        Raises:
+            smtplib.SMTPServerDisconnected: it took longer, or the connection broke.
+        """
+        now = time.monotonic()
+        if self.file is None:  # a greeting, or the first answer after STARTTLS
+            self._written = now
+            self.file = io.BufferedReader(_Slow(self))
+        self._until = max(self._written + self._seconds, now + LEAST)
+        return super().getreply()
+
+    def read_into(self, buffer: Any) -> int:
+        """Read what is there, or wait for it until the server's time is over.
+
+        Raises:
+            TimeoutError: it is over.
+        """
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        assert self.sock is not None
+        self.sock.settimeout(left)
+        return self.sock.recv_into(buffer)
+
+    @property
+    def _seconds(self) -> float:
+        return self._allowed if self._allowed is not None else self.timeout
+
+
+class _Slow(io.RawIOBase):
+    """What a wire reads from, in the time that it gives."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._wire.read_into(buffer)
 
 
 class TlsWire(Wire, smtplib.SMTP_SSL):
@@ -163,9 +227,10 @@ def connect(server: Server, context: ssl.SSLContext | None) -> Wire:
     assert context is not None or server.tls == "off", "TLS without a check of the certificate is none"
     where = (server.host, server.port, _own_name())
     if server.tls == "implicit":
-        connection: Wire = TlsWire(*where, timeout=CONNECT, context=context)
+        connection: Wire = TlsWire(*where, timeout=server.limits.connect, context=context)
     else:
-        connection = Wire(*where, timeout=CONNECT)
+        connection = Wire(*where, timeout=server.limits.connect)
+    connection.limits = server.limits
     try:
         connection.ehlo_or_helo_if_needed()
         if server.tls == "starttls":
