@@ -18,7 +18,7 @@ from digest.edition.content import Content, Entry, Picture, Piece
 from digest.edition.disarm import disarmed
 from digest.edition.preflight import RULES, Examined, Finding, Level, PictureFacts, Sent, check
 from digest.edition.rendering import environment_of, frame_of, render
-from digest.settings import File, Sender, Settings
+from digest.settings import File, Select, Sender, Settings
 from subscribers.choices import Choices
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +70,12 @@ def examined(content: Content | None = None, settings: Settings = SETTINGS) -> E
         base=settings.base,
         pictures={p.hash: PictureFacts("image/jpeg", 90_000, 1120, 630) for p in shown},
     )
+
+
+def pinning(url: str) -> Examined:
+    """Examine a sound edition one of whose stories an editor pinned."""
+    file = SETTINGS.file.model_copy(update={"select": Select(pins=[url])})
+    return examined(settings=SETTINGS.model_copy(update={"file": file}))
 
 
 def first_entry(content: Content, change: Callable[[Entry], Entry]) -> Content:
@@ -357,6 +363,12 @@ FAULTS = (
         Level.ERROR,
         "was in 2026-W46",
         lambda: replace(examined(), earlier=(Sent("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)),
+    ),
+    Fault(
+        "repeats",
+        Level.WARNING,
+        "was in 2026-W46, and is pinned",
+        lambda: replace(pinning(LEAD_URL), earlier=(Sent("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)),
     ),
     Fault(
         "links", Level.ERROR, "relative", _html('href="https://harbor-ledger[^"]*"', 'href="/crane-links"')

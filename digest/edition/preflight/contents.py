@@ -61,9 +61,10 @@ def sections(examined: Examined) -> Iterator[Finding]:
         yield error("sections", "Nothing is featured: the edition has no lead.")
 
 
-@rule("repeats", "No story stands twice in the edition, and none was in one of the last editions.")
+@rule("repeats", "No story stands twice in the edition, and none but a pinned one was in one of the last.")
 def repeats(examined: Examined) -> Iterator[Finding]:
-    """Compare links as canonical addresses, within the edition and with those before."""
+    """Compare links as canonical addresses, within the edition and with those before. A pin is an editor's word."""
+    pinned = {_same(pin) for pin in examined.file.select.pins}
     entries = [(s.title, e) for s in examined.content.sections for e in s.entries]
     counts = Counter(_same(e.url) for _, e in entries)
     before = {_same(s.url): s.edition for s in examined.earlier}
@@ -73,7 +74,9 @@ def repeats(examined: Examined) -> Iterator[Finding]:
             yield error("repeats", f"“{entry.headline}” stands {counts[key]} times in the edition.", title)
             counts[key] = 0
         if key in before:
-            yield error("repeats", f"“{entry.headline}” was in {before[key]}.", title)
+            said = warning if key in pinned else error
+            again = ", and is pinned" if key in pinned else ""
+            yield said("repeats", f"“{entry.headline}” was in {before[key]}{again}.", title)
 
 
 def _same(url: str) -> str:
