@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from digest.db import Database, Edition, EditionState, Fragment, migrate, open_database
 from digest.edition import approval, marks
-from digest.settings import File, Sender, Settings
+from digest.settings import Alerts, File, Sender, Settings
 from subscribers.addresses import read_address
 from subscribers.db import Person, PersonState
 from subscribers.vault import Keys, domain_tag, lookup, seal
@@ -20,9 +20,13 @@ _PAGE = 1000
 
 
 def settings_in(home: Path) -> Settings:
-    """Give settings for an installation in a folder."""
+    """Give settings for an installation in a folder, where nobody goes ahead of a large edition."""
     sender = Sender(postal_address="1 Main St, Springfield", bounce_domain="bounce.example.org")
-    return Settings(home=home, base_url="https://news.example.org", file=File(sender=sender))
+    return Settings(
+        home=home,
+        base_url="https://news.example.org",
+        file=File(sender=sender, alerts=Alerts(canary_minutes=0)),
+    )
 
 
 def prepare(settings: Settings, readers: int, *, kilobytes: int = 40) -> Database:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from digest.db import Database, Edition, EditionState, Fragment
 from digest.edition import approval, marks
-from digest.settings import File, Publication, Sender, Settings
+from digest.settings import Alerts, File, Publication, Sender, Settings
 from subscribers import signup
 from subscribers.choices import Choices, change_choices
 from subscribers.signup import Evidence
@@ -96,13 +96,15 @@ def _edition() -> Edition:
 
 
 def settings_of(home: Path, mail_url: str = "outbox:") -> Settings:
-    """Give the settings of the tests' installation."""
+    """Give the settings of the tests' installation, where nobody goes ahead of a large edition."""
     return Settings(
         home=home,
         base_url="https://news.example.org",
         mail_url=SecretStr(mail_url),
         file=File(
-            publication=Publication(name="HLS.Today"), sender=Sender(postal_address="1 Main St, Springfield")
+            publication=Publication(name="HLS.Today"),
+            sender=Sender(postal_address="1 Main St, Springfield"),
+            alerts=Alerts(canary_minutes=0),
         ),
     )
 

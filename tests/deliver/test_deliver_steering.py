@@ -49,6 +49,12 @@ def _send(world: World, transport: Scripted, stopping: Callable[[], bool] = lamb
     )
 
 
+@pytest.fixture
+def watched(world: World) -> World:
+    """Give a world where some go ahead, and the rest waits a quarter of an hour for what they bring about."""
+    return _limited(world, "alerts", canary_minutes=15)
+
+
 def _many(world: World, count: int, domain: str = "example.org") -> list[int]:
     return world.readers(*(f"r{n}@{domain}" for n in range(count)))
 
@@ -196,37 +202,39 @@ def _ahead(world: World, transport: Scripted) -> Report:
 
 
 def test_of_a_large_edition_a_few_go_ahead_and_the_rest_follows_after_a_quarter_of_an_hour(
-    world: World,
+    watched: World,
 ) -> None:
-    _many(world, 1000)
-    with world.database.write() as session:
+    _many(watched, 1000)
+    with watched.database.write() as session:
         staff = Staff(
             email="r7@example.org", role="editor", added_at=RELEASE, added_by="eve", proven_at=RELEASE
         )
         session.add(staff)
         seven = session.scalars(select(Person.number).order_by(Person.number)).all()[7]
     first = Scripted(ACCEPT)
-    assert _ahead(world, first).books[ACCEPTED] in {20, 21}
-    with world.database.read() as session:
+    assert _ahead(watched, first).books[ACCEPTED] in {20, 21}
+    with watched.database.read() as session:
         query = select(Delivery.person).where(Delivery.id.in_(_given(first)))
         assert seven in set(session.scalars(query))
     again = Scripted(ACCEPT)
-    world.clock.sleep(60)
-    assert _send(world, again).results.total() == 0
-    world.clock.sleep(14 * 60)
+    watched.clock.sleep(60)
+    assert _send(watched, again).results.total() == 0
+    watched.clock.sleep(14 * 60)
     rest = Scripted(ACCEPT, batch=200)
-    assert _send(world, rest).state is EditionState.SENT
+    assert _send(watched, rest).state is EditionState.SENT
     assert len(set(_given(first) + _given(rest))) == 1000
 
 
-def test_of_a_small_edition_and_of_one_that_goes_to_files_nobody_goes_ahead(sqlite_world: World) -> None:
-    _many(sqlite_world, 999)
-    assert _send(sqlite_world, Scripted(ACCEPT, batch=500)).state is EditionState.SENT
+def test_of_a_small_edition_nobody_goes_ahead(sqlite_world: World) -> None:
+    world = _limited(sqlite_world, "alerts", canary_minutes=15)
+    _many(world, 999)
+    assert _send(world, Scripted(ACCEPT, batch=500)).state is EditionState.SENT
 
 
 def test_files_need_no_first_readers(sqlite_world: World) -> None:
-    _many(sqlite_world, 1000)
-    assert _send(sqlite_world, Scripted(ACCEPT, batch=500, name="outbox")).state is EditionState.SENT
+    world = _limited(sqlite_world, "alerts", canary_minutes=15)
+    _many(world, 1000)
+    assert _send(world, Scripted(ACCEPT, batch=500, name="outbox")).state is EditionState.SENT
 
 
 # Alarms
@@ -244,22 +252,22 @@ def _tell(world: World, deliveries: Sequence[str], kind: Kind, cause: Cause = Ca
 
 
 def test_complaints_of_the_first_readers_keep_the_rest_from_going_until_somebody_resumes(
-    world: World,
+    watched: World,
 ) -> None:
-    _many(world, 1000)
+    _many(watched, 1000)
     first = Scripted(ACCEPT)
-    _ahead(world, first)
-    world.clock.sleep(60)
-    _tell(world, _given(first)[:3], Kind.COMPLAINED)
-    world.clock.sleep(15 * 60)
-    report = _send(world, Scripted(ACCEPT))
+    _ahead(watched, first)
+    watched.clock.sleep(60)
+    _tell(watched, _given(first)[:3], Kind.COMPLAINED)
+    watched.clock.sleep(15 * 60)
+    report = _send(watched, Scripted(ACCEPT))
     assert report.results.total() == 0
     assert "3 of 20 readers reported the mail" in report.waits
     assert "Gmail" in report.waits
-    world.clock.sleep(60)
-    _steer(world, steering.resume, NAME)
+    watched.clock.sleep(60)
+    _steer(watched, steering.resume, NAME)
     rest = Scripted(ACCEPT, batch=200)
-    assert _send(world, rest).state is EditionState.SENT
+    assert _send(watched, rest).state is EditionState.SENT
     assert len(set(_given(first) + _given(rest))) == 1000
 
 
