@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 import structlog
 
 from digest.db import Audit
-from digest.deliver import strikes
+from digest.deliver import erasures, strikes
 from digest.deliver.inbound import payloads, pulling
 from digest.deliver.inbound.pulling import Pulled
+from digest.deliver.passages import recipient
 from digest.deliver.transports import TransportError, open_api, over_sendgrid
 from digest.install import Install
 from subscribers import disclosures, expiring, letting_go, seals
@@ -102,6 +103,20 @@ def drop_payloads(install: Install, now: datetime) -> str:
     return f"{payloads.drop_old(install.database, now=now):,} old payloads dropped"
 
 
+def pass_on_erasures(install: Install, now: datetime) -> str:
+    """Ask SendGrid to erase whom we have erased, where it ever knew them."""
+    settings = install.settings
+    try:
+        api = open_api(settings) if settings.sendgrid_api_key is not None else None
+    except TransportError as exc:
+        return f"no erasure was passed on: {exc}"
+    to_whom = recipient(erasures.PROVIDER, settings)
+    passed = erasures.pass_on(install.database, install.keys, api, to_whom=to_whom, now=now)
+    if passed.trouble or passed.given_up:
+        log.warning("erasures", outcome=str(passed))
+    return str(passed)
+
+
 def pull_suppressions(install: Install, now: datetime) -> str:
     """Take over whom SendGrid will not deliver to any more, while mail goes out over SendGrid."""
     if not over_sendgrid(install.settings):
@@ -134,5 +149,6 @@ STEPS: tuple[Callable[[Install, datetime], str], ...] = (
     let_go_of_addresses,
     judge_strikes,
     drop_payloads,
+    pass_on_erasures,
     pull_suppressions,  # asks others, and may take its time
 )

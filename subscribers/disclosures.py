@@ -32,7 +32,7 @@ class Passage:
 
 
 def record(
-    session: Session, numbers: Iterable[int], *, to_whom: str, why: str, reference: str, now: datetime
+    session: Session, numbers: Iterable[int | None], *, to_whom: str, why: str, reference: str, now: datetime
 ) -> None:
     """Write down that the addresses of some people (at most 1,000) pass out of the system.
 
@@ -40,7 +40,7 @@ def record(
 
     Args:
         session: inside a write transaction.
-        numbers: whose addresses.
+        numbers: whose addresses; None stands for somebody who is erased, and is only counted.
         to_whom: the recipient in words that a reader understands; no address.
         why: the reason, as it was given.
         reference: an id by which it can be found again: a request, a file's hash.

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.cli.acting import Refused, audit, read, reason_in_words
 from digest.cli.context import Desk, pass_desk
-from digest.deliver.forgetting import forget
+from digest.deliver.forgetting import everywhere
 from digest.delivery_db import Delivery
 from digest.templating import environment
 from subscribers import disclosures, people, records, suppression
@@ -107,7 +107,7 @@ Exit codes:
 @pass_desk
 def erase(desk: Desk, email: str, reason: str) -> None:
     """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
-    install = desk.install
+    install, now = desk.install, datetime.now(UTC)
     journal = Journal(install.settings.left_log, install.keys)
     address = read(email)
     with install.database.write() as session:
@@ -118,8 +118,8 @@ def erase(desk: Desk, email: str, reason: str) -> None:
             journal,
             number,
             method=f"admin: {reason}",
-            forget=forget,
-            now=datetime.now(UTC),
+            forget=everywhere(install.keys, lambda: now),
+            now=now,
             address=address,
         )
         audit(session, desk, "subscriber erased", f"person {number}", {"why": reason})

@@ -1,10 +1,27 @@
 """Forgetting somebody who is erased: their mails stay countable, and lead to nobody."""
 
+from collections.abc import Callable
+from datetime import datetime
+
 from sqlalchemy import case, delete, select, update
 from sqlalchemy.orm import Session
 
+from digest.deliver import erasures
 from digest.delivery_db import Delivery, DeliveryState, Event, Notice
 from subscribers.addresses import Address
+from subscribers.erasing import Forget
+from subscribers.vault import Keys
+
+
+def everywhere(keys: Keys, clock: Callable[[], datetime]) -> Forget:
+    """Give the callable that lets go of somebody here, and queues that a provider who knows them does so too."""
+
+    def let_go(session: Session, number: int, address: Address | None) -> None:
+        if address is not None:
+            erasures.queue(session, keys, number, address, now=clock())
+        forget(session, number, address)
+
+    return let_go
 
 
 def forget(session: Session, number: int, address: Address | None) -> None:

@@ -134,7 +134,11 @@ def recipients(settings: Settings) -> tuple[str, ...]:
         where = urlsplit(settings.sendgrid_host).hostname
         who = f"Twilio SendGrid, who delivers the mail for us as a processor ({where})."
         how = "It gets your address with each mail, and its own counting of opens and clicks is switched off."
-        return (f"{who} {how}", "Your own mail provider, to whom the mail goes.")
+        then = (
+            "When you have everything erased here, we ask it to erase you too. For that alone your address is kept "
+            "encrypted until it has answered, and for 30 days at most."
+        )
+        return (f"{who} {how} {then}", "Your own mail provider, to whom the mail goes.")
     if scheme in {"smtp", "smtps"}:
         relay = urlsplit(settings.mail_url.get_secret_value()).hostname
         return (

@@ -83,7 +83,7 @@ def test_each_list_does_to_a_reader_what_it_means(world: World) -> None:
     assert (pulled.entries, pulled.ours, pulled.troubles) == (6, 6, [])
     with world.database.read() as session:
         assert suppression.find(session, world.keys, read_address("ada@example.org")).reason == "complained"  # type: ignore[union-attr]
-    assert [d.kind for d in _journal(world).read()] == ["complained", "left", "left", "left"]
+    assert [d.kind for d in _journal(world).read()] == ["complained", "left", "bounced", "bounced"]
 
 
 def test_a_second_pull_changes_nothing(world: World) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest import weekly
 from digest.db import EditionState
-from digest.delivery_db import Delivery, DeliveryState, Notice
+from digest.delivery_db import Delivery, DeliveryState, Notice, ProviderErasure
 from digest.web.app import create_app
 from subscribers import disclosures, suppression
 from subscribers.addresses import Address, read_address
@@ -255,6 +255,16 @@ def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
     assert 'id="email"' not in page
     world.client.post(f"/my-data/{secret_of(mail)}/erase")
     assert person(world).state == PersonState.ERASED
+
+
+def test_an_erasure_by_the_readers_own_hand_is_queued_for_sendgrid_where_it_knew_them(both: Any) -> None:
+    ask(both)
+    (mail,) = Inbox(both).new()
+    with both.database.write() as session:  # the mail with the link went over SendGrid
+        session.execute(update(Delivery).where(Delivery.person == both.ada).values(transport="sendgrid"))
+    both.client.post(f"/my-data/{secret_of(mail)}/erase")
+    with both.database.read() as session:
+        assert len(session.scalars(select(ProviderErasure)).all()) == 1
 
 
 def test_who_complained_gets_no_mail_not_even_by_pressing_the_button(world: Any) -> None:
