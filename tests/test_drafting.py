@@ -21,7 +21,7 @@ from digest.edition.approval import ApprovalError, approve, current_mark, verify
 from digest.edition.drafting import DraftError
 from digest.install import Install
 from digest.select.leaving import WITHDRAWN
-from digest.settings import File, Schedule, Select, Sender, Settings, load
+from digest.settings import File, Publication, Schedule, Select, Sender, Settings, load
 from subscribers.vault import Keys
 
 ROOT = Path(__file__).parent.parent
@@ -231,6 +231,81 @@ def test_an_approved_edition_is_not_drafted_over(database: Database) -> None:
     approve_now(install, edition, NOW)
     with pytest.raises(DraftError, match="--void"):
         drafted(install)
+
+
+# --- Releases that move ------------------------------------------------------------------------------------
+
+
+def releasing(database: Database, release: str, timezone: str = "America/New_York") -> Install:
+    file = WEEKLY.file.model_copy(
+        update={
+            "schedule": Schedule(draft="thu 17:30", release=release),
+            "publication": Publication(timezone=timezone),
+        }
+    )
+    return Install(WEEKLY.model_copy(update={"file": file}), database)
+
+
+def editions(database: Database) -> list[tuple[str, int, datetime]]:
+    with database.read() as session:
+        return [
+            (e.name, e.number, e.release_at) for e in session.scalars(select(Edition).order_by(Edition.id))
+        ]
+
+
+@pytest.mark.parametrize(
+    ("release", "timezone", "hour"),
+    [
+        ("fri 05:00", "America/New_York", 10),  # earlier
+        ("fri 09:30", "America/New_York", 14.5),  # later
+        ("fri 06:00", "America/Chicago", 12),
+    ],
+)
+def test_a_release_that_was_moved_after_a_draft_still_has_one_edition(
+    database: Database, release: str, timezone: str, hour: float
+) -> None:
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    drafted(releasing(database, "fri 06:00"))
+    moved = releasing(database, release, timezone)
+    drafted(moved, NOW + timedelta(hours=1))
+    at = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(hours=hour)
+    assert editions(database) == [("2026-W47", 1, at)]
+    with database.read() as session:
+        approve_now(moved, session.scalars(select(Edition)).one(), NOW + timedelta(hours=1))
+
+
+def test_a_release_that_is_moved_into_another_week_takes_the_name_of_that(database: Database) -> None:
+    drafted(releasing(database, "fri 06:00"))
+    drafted(releasing(database, "mon 06:00"))
+    assert editions(database) == [("2026-W48", 1, datetime(2026, 11, 23, 11, tzinfo=UTC))]
+
+
+def test_a_release_that_is_moved_after_approval_is_left_alone_and_said(database: Database) -> None:
+    install = releasing(database, "fri 06:00")
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    edition = drafted(install)
+    approve_now(install, edition, NOW)
+    with pytest.raises(DraftError, match="2026-W47 is approved already, for Friday, November 20, 06:00 EST"):
+        drafted(releasing(database, "fri 05:00"))
+    assert len(editions(database)) == 1
+
+
+@pytest.mark.parametrize(
+    ("release", "sunday"),
+    [
+        ("sun 01:30", datetime(2026, 11, 1, tzinfo=UTC)),  # an hour that comes twice
+        ("sun 02:30", datetime(2027, 3, 14, tzinfo=UTC)),  # an hour that does not come
+    ],
+)
+def test_where_the_clock_changes_a_release_has_one_edition(
+    sqlite: Database, release: str, sunday: datetime
+) -> None:
+    install = releasing(sqlite, release)
+    for hours in range(-30, 40, 3):
+        drafted(install, sunday + timedelta(hours=hours))
+    first, second = editions(sqlite)
+    assert first[2].date() == sunday.date()
+    assert timedelta(days=7) - timedelta(hours=1) <= second[2] - first[2] <= timedelta(days=7, hours=1)
 
 
 # --- Pages that are gone -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.db import Edition, EditionState
-from digest.edition.editions import next_number, slot_of
+from digest.edition.editions import coming, next_number
 from digest.settings import Settings
 
 
@@ -22,11 +22,10 @@ class Upcoming:
 def upcoming(session: Session, settings: Settings, now: datetime) -> Upcoming:
     """Say which edition a reader who subscribes now gets first, if it is approved in time."""
     publication = settings.file.publication
-    release_at = settings.file.schedule.release_rule.after(now, publication.zone)
-    number = session.scalar(select(Edition.number).where(Edition.slot == slot_of(release_at)))
-    if number is None:
-        number = next_number(session, publication.first_number)
-    return Upcoming(number, release_at)
+    release_at, here = coming(session, settings.file.schedule.release_rule, publication.zone, now)
+    if here is None:
+        return Upcoming(next_number(session, publication.first_number), release_at)
+    return Upcoming(here.number, here.release_at if here.state == EditionState.APPROVED else release_at)
 
 
 def latest(session: Session, now: datetime) -> Edition | None:

@@ -7,6 +7,7 @@ draft; an edition that is approved or further is left alone.
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -20,7 +21,7 @@ from digest.edition.approval import fingerprint
 from digest.edition.arranging import Issue, arrange
 from digest.edition.content import Content
 from digest.edition.disarm import disarmed
-from digest.edition.editions import OPEN, closed_before, next_number, slot_of
+from digest.edition.editions import OPEN, closed_before, coming, next_number, slot_of
 from digest.edition.pictures import cut_pictures
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.edition.windows import Window, edition_name, window
@@ -52,8 +53,9 @@ class Drafted:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is decided before anything is chosen."""
+    """What is decided before anything is chosen. `replaces` is the id of the draft that it is drafted over."""
 
+    replaces: int | None
     issue: Issue
     window: Window
     candidates: tuple[Candidate, ...]
@@ -136,19 +138,16 @@ def _chosen(candidates: tuple[Candidate, ...], settings: Settings, plan: _Plan, 
 
 def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
     publication = settings.file.publication
-    release_at = settings.file.schedule.release_rule.after(now, publication.zone)
-    here = session.scalar(select(Edition).where(Edition.slot == slot_of(release_at)))
+    release_at, here = coming(session, settings.file.schedule.release_rule, publication.zone, now)
     if here is not None and here.state not in OPEN:
-        raise DraftError(
-            f"{here.name} is {here.state} already. To change it, take its approval back first "
-            f"('digest approve {here.name} --void'), then draft again."
-        )
+        raise DraftError(_why_not(here, publication.zone))
     spanned = window(now, closed_before(session, release_at))
-    taken = set(session.scalars(select(Edition.name)))
-    number = here.number if here else next_number(session, publication.first_number)
     return _Plan(
+        replaces=here.id if here else None,
         issue=Issue(
-            here.name if here else edition_name(release_at, publication.zone, taken), number, release_at
+            _name(session, here, release_at, publication.zone),
+            here.number if here else next_number(session, publication.first_number),
+            release_at,
         ),
         window=spanned,
         candidates=gathering.candidates(session, spanned, release_at),
@@ -156,14 +155,34 @@ def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
     )
 
 
+def _why_not(here: Edition, zone: ZoneInfo) -> str:
+    due = f"{here.release_at.astimezone(zone):%A, %B %d, %H:%M %Z}"
+    if here.state == EditionState.APPROVED:
+        return (
+            f"{here.name} is approved already, for {due}. To change it, take its approval back first "
+            f"('digest approve {here.name} --void'), then draft again."
+        )
+    return f"{here.name} is {here.state}, and its release is {due}: the next edition is drafted after that."
+
+
+def _name(session: Session, here: Edition | None, release_at: datetime, zone: ZoneInfo) -> str:
+    """Name the edition of a release; one that is drafted again keeps its name, unless it moves to another week."""
+    if here is not None and here.release_at == release_at:
+        return here.name
+    others = select(Edition.name).where(Edition.id != here.id) if here else select(Edition.name)
+    return edition_name(release_at, zone, set(session.scalars(others)))
+
+
 def _store(session: Session, plan: _Plan, choice: Choice, content: Content, now: datetime) -> Edition:
-    here = select(Edition).where(Edition.slot == slot_of(plan.issue.release_at)).with_for_update()
-    edition = session.scalar(here)
+    slot = slot_of(plan.issue.release_at)
+    here = select(Edition).where((Edition.slot == slot) | (Edition.id == plan.replaces)).with_for_update()
+    edition = session.scalar(here.order_by(Edition.slot != slot).limit(1))
     if edition is None:
-        edition = Edition(slot=slot_of(plan.issue.release_at), name=plan.issue.name, number=plan.issue.number)
+        edition = Edition(number=plan.issue.number)
         session.add(edition)
     elif edition.state not in OPEN:  # approved while we were choosing: the editor's word stands
         raise DraftError(f"{edition.name} was approved while this draft was made: nothing was changed.")
+    edition.slot, edition.name = slot, plan.issue.name
     edition.state = EditionState.HELD if choice.held_because else EditionState.DRAFT
     edition.held_because = choice.held_because
     edition.opens_at, edition.cut_off = plan.window.opens, plan.window.cut_off

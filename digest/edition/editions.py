@@ -1,11 +1,13 @@
 """The editions of an installation, looked up: which went out, which comes next, and what each is numbered."""
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from digest.db import Edition, EditionState
+from digest.timetable import Rule
 
 GOES_OUT = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
 MISSED = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
@@ -15,6 +17,25 @@ OPEN = (EditionState.DRAFT, EditionState.HELD)
 def slot_of(release_at: datetime) -> str:
     """Name the slot of a release moment; one edition a slot is a constraint of the table."""
     return release_at.isoformat(timespec="seconds")
+
+
+def coming(session: Session, rule: Rule, zone: ZoneInfo, now: datetime) -> tuple[datetime, Edition | None]:
+    """Give the next release by the timetable, and the edition that was drafted for it, if there is one.
+
+    An edition whose release stands in the timetable no more, since the hour or the zone was changed, belongs to the
+    next release too, unless the timetable had another since: one edition a release, whatever the settings become.
+    """
+    release_at = rule.after(now, zone)
+    same = session.scalar(select(Edition).where(Edition.slot == slot_of(release_at)))
+    if same is not None:
+        return release_at, same
+    waiting = (
+        select(Edition)
+        .where(Edition.state.in_((*OPEN, EditionState.APPROVED)), Edition.release_at > rule.last(now, zone))
+        .order_by(Edition.release_at)
+    )
+    found = session.scalars(waiting)
+    return release_at, next((e for e in found if rule.last(e.release_at, zone) != e.release_at), None)
 
 
 def next_number(session: Session, first: int) -> int:
