@@ -26,7 +26,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from digest import logs, nightly, weekly
-from digest.db import Database, Slot
+from digest.db import FIRST_LOOK, Database, Slot
 from digest.deliver.sending import Report
 from digest.edition.drafting import DraftError
 from digest.edition.rendering import RenderingError
@@ -42,7 +42,6 @@ NIGHTLY = parse_rule(
 )  # a quiet hour; where the clock leaves it out, the next minute that exists
 AGAIN = timedelta(minutes=5)  # between two tries of a slot whose step stumbled
 FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
-FIRST_LOOK = "first look"  # the slot row that remembers since when the timetable is followed
 
 log = structlog.get_logger("scheduler")
 
@@ -134,11 +133,13 @@ def followed_since(database: Database, now: datetime) -> datetime:
 def owed(install: Install, job: str, now: datetime) -> tuple[Due, ...]:
     """Ask the timetable what is owed of one job now."""
     rules = {job: timetable(install)[job]}
+    since, zone = followed_since(install.database, now), install.settings.file.publication.zone
+    latest = [slot.at for slot in due(now, rules, (), zone=zone, since=since)]
     with install.database.read() as session:
-        done = session.execute(select(Slot.job, Slot.at).where(Slot.job == job, Slot.done_at.is_not(None)))
-        taken = {Due(row.job, row.at) for row in done}
-    since = followed_since(install.database, now)
-    return due(now, rules, taken, zone=install.settings.file.publication.zone, since=since)
+        done = session.scalars(
+            select(Slot.at).where(Slot.job == job, Slot.at.in_(latest), Slot.done_at.is_not(None))
+        )
+        return due(now, rules, {Due(job, at) for at in done}, zone=zone, since=since)
 
 
 def run_job(install: Install, job: str, owner: Owner, clock: Callable[[], datetime]) -> list[str]:

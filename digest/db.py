@@ -240,6 +240,9 @@ class Fragment(Base):
     hash: Mapped[str] = mapped_column(String(64))
 
 
+FIRST_LOOK = "first look"  # the job of the slot row that remembers since when the timetable is followed
+
+
 class Slot(Base):
     """A moment of the timetable that some process has taken: the row is the lock, for all processes.
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy import delete, select
 
-from digest.db import Audit
+from digest.db import FIRST_LOOK, Audit, Slot
 from digest.deliver import erasures, strikes
 from digest.deliver.inbound import payloads, pulling
 from digest.deliver.inbound.pulling import Pulled
@@ -16,6 +17,9 @@ from subscribers import disclosures, expiring, letting_go, seals
 from subscribers.db import Seal
 from subscribers.journal import Journal
 from subscribers.transfer.importing import drop_salts
+
+SLOTS_KEPT = timedelta(days=90)
+PAGE = 1000  # rows of one write transaction
 
 log = structlog.get_logger("nightly")
 
@@ -142,6 +146,18 @@ def pull_lists(install: Install, now: datetime) -> Pulled:
     return pulling.pull(install.database, install.keys, journal, api, now=now)
 
 
+def drop_slots(install: Install, now: datetime) -> str:
+    """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
+    old = select(Slot.id).where(Slot.at < now - SLOTS_KEPT, Slot.job != FIRST_LOOK).limit(PAGE)
+    dropped = 0
+    while True:
+        with install.database.write() as session:
+            some = session.connection().execute(delete(Slot).where(Slot.id.in_(old))).rowcount
+        dropped += some
+        if not some:
+            return f"{dropped:,} old slots dropped"
+
+
 STEPS: tuple[Callable[[Install, datetime], str], ...] = (
     seal,
     age_disclosures,
@@ -149,6 +165,7 @@ STEPS: tuple[Callable[[Install, datetime], str], ...] = (
     let_go_of_addresses,
     judge_strikes,
     drop_payloads,
+    drop_slots,
     pass_on_erasures,
     pull_suppressions,  # asks others, and may take its time
 )

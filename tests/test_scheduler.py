@@ -9,7 +9,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 import scheduler
-from digest import weekly
+from digest import nightly, weekly
 from digest.db import Database, Edition, EditionState, Slot
 from digest.install import Install
 from digest.settings import File, Schedule, Settings
@@ -74,6 +74,28 @@ def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Install) -
     assert scheduler.owed(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
     assert scheduler.owed(install, "collect", following) == (Due("collect", following),)
+
+
+def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Install) -> None:
+    scheduler.followed_since(install.database, NOON - timedelta(days=9))
+    with install.database.write() as session:
+        for hours in range(200):
+            at = NOON - timedelta(hours=hours)
+            session.add(Slot(job="collect", at=at, owner="-", lease_until=at, done_at=at))
+    assert scheduler.owed(install, "collect", NOON) == ()
+    following = NOON + timedelta(hours=1)
+    assert scheduler.owed(install, "collect", following) == (Due("collect", following),)
+
+
+def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(install: Install) -> None:
+    long_ago = NOON - timedelta(days=200)
+    since = scheduler.followed_since(install.database, long_ago)
+    for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
+        with install.database.write() as session:
+            session.add(Slot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
+    assert nightly.drop_slots(install, NOON) == "2 old slots dropped"
+    assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
+    assert scheduler.followed_since(install.database, NOON) == since
 
 
 def test_what_a_job_stumbles_over_is_its_outcome(install: Install) -> None:
