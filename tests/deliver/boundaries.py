@@ -62,8 +62,8 @@ class Watch:
 
 
 @dataclass
-class Dying(Watch):
-    """Kills this process at the first boundary that is not in `ledger` yet, having written it there."""
+class _Each(Watch):
+    """Acts once at each boundary that is not in `ledger` yet, having written it there."""
 
     ledger: Path = Path("boundaries")
     met: Counter[str] = field(default_factory=Counter)
@@ -80,11 +80,28 @@ class Dying(Watch):
         if boundary not in told(self.ledger):
             with self.ledger.open("a") as file:
                 file.write(boundary + "\n")
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.act()
+
+    def act(self) -> None:
+        """Do it."""
+
+
+class Dying(_Each):
+    """Kills this process."""
+
+    def act(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Failing(_Each):
+    """Fails as a database does whose connection breaks."""
+
+    def act(self) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
 
 
 def told(ledger: Path) -> list[str]:
-    """Give the boundaries at which a process has died."""
+    """Give the boundaries at which something was done."""
     return ledger.read_text().splitlines() if ledger.exists() else []
 
 
@@ -141,8 +158,12 @@ def _postgresql(by: Watch) -> Any:
 
     class Connection(psycopg.Connection[Any]):
         def commit(self) -> None:
-            with by.commit():
-                super().commit()
+            try:
+                with by.commit():
+                    super().commit()
+            except sqlite3.OperationalError:
+                self.close()
+                raise psycopg.OperationalError("server closed the connection unexpectedly") from None
 
     def connect(*given: Any, **named: Any) -> Any:
         return Connection.connect(*given, **named, cursor_factory=Cursor)

@@ -148,7 +148,7 @@ class Ground:
         """Go on, undisturbed, until nothing waits; then every reader has a fate."""
         process = self.start()
         process.join(PATIENCE)
-        assert process.exitcode == 0, f"exit {process.exitcode}: {self._said()}"
+        assert process.exitcode == 0, f"exit {process.exitcode}: {self.said()}"
         found = self.hold_to_account()
         with self.database.read() as session:
             assert session.scalars(select(Edition.state)).one() is EditionState.SENT
@@ -156,8 +156,9 @@ class Ground:
             "somebody is lost"
         )
 
-    def _said(self) -> str:
-        return (self.sending.home / "said").read_text("utf-8")[-2000:]
+    def said(self) -> str:
+        """Give the end of what its processes have logged."""
+        return (self.sending.home / "said").read_text("utf-8")[-4000:]
 
     def states(self) -> dict[int, DeliveryState]:
         """Give the state of everybody's delivery, by number."""
@@ -187,7 +188,7 @@ class Ground:
         """Kill a process that sends, and hold to account what it left; give how many are in doubt by now."""
         process.kill()
         process.join(PATIENCE)
-        assert process.exitcode == -signal.SIGKILL, f"it was done before it could be killed: {self._said()}"
+        assert process.exitcode == -signal.SIGKILL, f"it was done before it could be killed: {self.said()}"
         return self.after_a_kill()
 
     def after_a_kill(self) -> int:

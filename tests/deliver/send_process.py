@@ -2,19 +2,21 @@
 
 import os
 import sys
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import SecretStr
+from sqlalchemy import event
 
 from benchmarks.people import KEYS, NAME, settings_in
 from digest.db import open_database
 from digest.deliver.sending import send
 from digest.deliver.transports import open_transport
 from digest.settings import Settings
-from tests.deliver.boundaries import Dawdling, Dying, watch
+from tests.deliver.boundaries import Dawdling, Dying, Failing, watch
 
 SENDGRID_KEY = "SG.kept.secret"
 
@@ -23,8 +25,9 @@ SENDGRID_KEY = "SG.kept.secret"
 class Sending:
     """What a process needs to know.
 
-    With a `ledger` it dies at the first write boundary that is not in there. It rests for `dawdle` seconds between
-    claiming and asking for consent again.
+    With a `ledger` it dies at the first write boundary that is not in there; with `failing` the database fails there,
+    and nobody sleeps. It rests for `dawdle` seconds between claiming and asking for consent again. It waits for
+    SQLite's lock for `busy` seconds.
     """
 
     home: Path
@@ -32,7 +35,9 @@ class Sending:
     mail: str
     sendgrid_host: str = ""
     ledger: Path | None = None
+    failing: Path | None = None
     dawdle: float = 0.0
+    busy: float = 0.0
 
     @property
     def settings(self) -> Settings:
@@ -69,12 +74,16 @@ def main(sending: Sending) -> None:
     database = open_database(settings.database)
     if sending.ledger:
         watch(database.engine, Dying(ledger=sending.ledger))
+    elif sending.failing:
+        watch(database.engine, Failing(ledger=sending.failing))
     elif sending.dawdle:
         watch(database.engine, Dawdling(seconds=sending.dawdle))
-    clock = Clock()
+    if sending.busy:
+        event.listen(database.engine, "do_connect", lambda *told: told[3].update(timeout=sending.busy))
+    clock, sleep = Clock(), (lambda _: None) if sending.failing else time.sleep
     while True:
         with closing(open_transport(settings)) as transport:
-            report = send(database, NAME, transport, KEYS, settings, now_fn=clock)
+            report = send(database, NAME, transport, KEYS, settings, now_fn=clock, sleep=sleep)
         if not (report.waits and report.next_at):
             break
         clock.skip_to(report.next_at)
