@@ -340,3 +340,37 @@ def test_a_timetable_sends_by_sendgrid_once(installation: Installation, chromium
     assert all(len(p["to"]) == 1 for r in provider.requests for p in r["personalizations"])
     assert json.loads(installation.run("status", name, "--json"))["state"] == "sent"
     assert no_address_in_a_log(installation.home)
+
+
+def approved_by_command(installation: Installation) -> str:
+    """Draft an edition that goes out in a few seconds, and approve it; give its name."""
+    file = installation.home / "digest.toml"
+    calm = {"every 2s": "daily 03:00", "every 3s": "daily 03:10", "every 30s": "every 5s"}
+    for old, new in calm.items():
+        file.write_text(file.read_text().replace(f'"{old}"', f'"{new}"'))
+    installation.run("collect")
+    installation.run("draft")
+    mark = re.findall(r"digest approve (\S+) (\S+)", installation.run("approve", "current"))[-1]
+    installation.run("approve", *mark)
+    return str(mark[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [(("serve", "--port", "0"), 0), (("send", "current", "--yes"), 1)]
+)
+def test_a_service_managers_stop_leaves_nothing_in_the_air(
+    installation: Installation, mailboxes: tuple[Mailboxes, int], command: tuple[str, ...], code: int
+) -> None:
+    boxes, port = mailboxes
+    installation.mail_url = f"smtp://127.0.0.1:{port}?starttls=off&connections=2"
+    name = approved_by_command(installation)
+    with running(installation, "-m", "digest", *command, log="stopped.log") as process:
+        until("first messages", lambda: len(boxes.names) >= 2)
+        process.terminate()
+        assert process.wait(PATIENCE) == code, (installation.home / "stopped.log").read_text()
+    books = json.loads(installation.run("status", name, "--json"))
+    assert (books["handing over"], books["uncertain"]) == (0, 0)
+    assert books["accepted"] == len(boxes.names)
+    assert books["waiting"] == len(READERS) - len(boxes.names) > 0
+    installation.run("send", name, "--yes")
+    assert sorted(boxes.names) == sorted(READERS)
