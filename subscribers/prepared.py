@@ -28,19 +28,41 @@ class _Ready:
     row: Callable[..., Row]
     columns: tuple[_Change, ...]
 
-    def bound(self, values: Mapping[str, Any]) -> Any:
-        """Give the parameters as the driver wants them."""
-        fit = [self._fit(name, change, values) for name, change in self.given]
-        return fit if self.positional else dict(zip((n for n, _ in self.given), fit, strict=True))
+    def bound(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Give the parameters of each row as the driver wants them."""
+        columns = [
+            [self.fixed[name]] * len(rows)
+            if name in self.fixed
+            else changed([values[name] for values in rows], change)
+            for name, change in self.given
+        ]
+        if self.positional:
+            return list(zip(*columns, strict=True)) if columns else [()] * len(rows)
+        names = [name for name, _ in self.given]
+        return [dict(zip(names, fit, strict=True)) for fit in zip(*columns, strict=True)]
 
-    def _fit(self, name: str, change: _Change, values: Mapping[str, Any]) -> Any:
-        if name in self.fixed:
-            return self.fixed[name]
-        return change(values[name]) if change else values[name]
+    def read(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        """Give rows with the values that the columns' types stand for."""
+        if not rows:
+            return []
+        pairs = zip(zip(*rows, strict=True), self.columns, strict=True)
+        return [self.row(*fit) for fit in zip(*(changed(v, change) for v, change in pairs), strict=True)]
 
-    def read(self, row: Sequence[Any]) -> Row:
-        """Give a row with the values that the columns' types stand for."""
-        return self.row(*(change(v) if change else v for v, change in zip(row, self.columns, strict=True)))
+
+def changed(values: Sequence[Any], change: Callable[[Any], Any] | None) -> Sequence[Any]:
+    """Change each value of a column as its type asks for.
+
+    Many rows share a value (the moment, the choices of those who made none): of those that follow one another and
+    are one object, or equal texts, only the first is changed, and what it became is shared as well.
+    """
+    if change is None:
+        return values
+    last, became, found = object(), None, []
+    for value in values:
+        if value is not last and not (type(value) is str and value == last):
+            last, became = value, change(value)
+        found.append(became)
+    return found
 
 
 class Prepared:
@@ -59,8 +81,8 @@ class Prepared:
         connection = session.connection()
         ready, cursor = self._ready(connection.dialect), connection.connection.cursor()
         try:
-            cursor.execute(ready.sql, ready.bound(values))
-            return [ready.read(row) for row in cursor.fetchall()]
+            cursor.execute(ready.sql, ready.bound([values])[0])
+            return ready.read(cursor.fetchall())
         except connection.dialect.loaded_dbapi.Error as exc:
             raise self._told(connection, exc) from exc
         finally:
@@ -75,7 +97,7 @@ class Prepared:
         connection = session.connection()
         ready, cursor = self._ready(connection.dialect), connection.connection.cursor()
         try:
-            cursor.executemany(ready.sql, [ready.bound(values) for values in rows])
+            cursor.executemany(ready.sql, ready.bound(list(rows)))
             return int(cursor.rowcount)
         except connection.dialect.loaded_dbapi.Error as exc:
             raise self._told(connection, exc) from exc

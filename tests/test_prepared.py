@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from digest.db import Database
 from subscribers import roll
 from subscribers.db import Person, PersonState
-from subscribers.prepared import Prepared
+from subscribers.prepared import Prepared, changed
 
 NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
 PEOPLE = inspect(Person).local_table
@@ -92,3 +92,9 @@ def test_who_may_still_be_mailed_does_not_depend_on_how_many_are_asked_about(
 ) -> None:
     with people.read() as session:
         assert roll.still(session, asked) == {n for n in asked if n % 3 == 0 and 1 <= n <= 20}
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", 1, 1.0, True, None, b"a"])))
+def test_values_are_changed_as_one_by_one(values: list[object]) -> None:
+    assert changed(values, repr) == [repr(value) for value in values]
+    assert changed(values, None) == values

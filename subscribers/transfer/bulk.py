@@ -1,13 +1,15 @@
 """Many rows at once, on either database: SQLAlchemy's own way costs more than all else in an import together."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, String, Table, any_, cast, func, literal, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from subscribers.prepared import changed
 
 Column = InstrumentedAttribute[Any]
 
@@ -49,17 +51,6 @@ def _copy(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> No
         raise DBAPIError.instance(statement, None, exc, dialect.dbapi.Error, dialect=dialect) from exc
 
 
-def _prepared(table: Table, name: str, dialect: Dialect, values: list[Any]) -> list[Any]:
-    """Bring a column's values to what the driver takes, as the column's type does for SQLAlchemy.
-
-    Many rows share one and the same object (the moment, the choices of those who made none): it is brought once.
-    """
-    process: Callable[[Any], Any] | None = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
-    if process is None:
-        return values
-    last, brought, prepared = object(), None, []
-    for value in values:
-        if value is not last:
-            last, brought = value, process(value)
-        prepared.append(brought)
-    return prepared
+def _prepared(table: Table, name: str, dialect: Dialect, values: list[Any]) -> Sequence[Any]:
+    """Bring a column's values to what the driver takes, as the column's type does for SQLAlchemy."""
+    return changed(values, table.c[name].type.dialect_impl(dialect).bind_processor(dialect))
