@@ -1,0 +1,56 @@
+"""On SQLite there is one writer at a time; the others wait for their turn."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from digest.db import open_database
+
+COUNT = text("SELECT count(*) FROM note")
+
+
+def test_a_writer_waits_until_another_has_committed(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'a.db'}")
+    with database.write() as session:
+        session.execute(text("CREATE TABLE note (said TEXT)"))
+    begun, seen = threading.Event(), []
+
+    def write_second() -> None:
+        begun.set()
+        with database.write() as session:
+            seen.append(session.scalar(COUNT))
+
+    with database.write() as session:
+        session.execute(text("INSERT INTO note VALUES ('first')"))
+        second = threading.Thread(target=write_second)
+        second.start()
+        begun.wait()
+        assert not seen
+    second.join()
+    assert seen == [1]
+    database.close()
+
+
+def test_out_of_patience_a_writer_fails_and_its_connection_is_as_it_was(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    patient, hasty = open_database(url), open_database(url, patience=0.05)
+    with patient.write() as first:
+        first.connection()
+        with pytest.raises(OperationalError, match="database is locked"), hasty.write() as second:
+            second.connection()
+    for database, kept in ((hasty, 50), (patient, 30_000)):
+        with database.write() as session:
+            assert session.scalar(text("PRAGMA busy_timeout")) == kept
+        database.close()
+
+
+def test_what_is_no_database_is_said_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(b"no database" * 1000)
+    database = open_database(f"sqlite:///{path}")
+    with pytest.raises(DatabaseError, match="not a database"), database.write() as session:
+        session.connection()
+    database.close()
