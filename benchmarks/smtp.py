@@ -1,18 +1,12 @@
 """A whole send over SMTP to Postfix's `smtp-sink`, against `smtp-source -d` with as many sessions.
 
-Both tools come with Postfix; nothing has to be installed for them:
-    apt-get download postfix && dpkg -x postfix_*.deb FOLDER && POSTFIX_TOOLS=FOLDER make bench
-The machine's noise meets both: 20,000 messages go out in slices, and after each the others send as many.
+The machine's noise meets both: the messages go out in turns, and after each the others send as many.
 """
 
 import logging
-import os
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,74 +17,28 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
+from benchmarks import peers
+from benchmarks.bars import Sheet
+from benchmarks.databases import KINDS, NAMES, fresh_database
 from benchmarks.people import KEYS, NAME, RELEASE, prepare, settings_in
+from benchmarks.postfix import Postfix
+from benchmarks.sizes import FULL, Size
 from digest import logs
 from digest.deliver.handing import Result, Transport
 from digest.deliver.planning import plan
 from digest.deliver.sending import send
 from digest.deliver.transports import open_transport
 
-MESSAGES = 20_000
-SLICE = 2_000
 SIZE = 41_000  # bytes of a message, as `people.prepare` writes it
-SESSIONS = 50
-UNSIGNED, SIGNED = 0.6, 0.3  # the bars: of the peer's rate
-HOW = __doc__.split("\n")[3].strip()
+BARS = {"unsigned": 0.6, "signed with RSA-2048": 0.3}  # of the rate of smtp-source
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one slice took: seconds on the wall, and of our own CPU."""
+    """What one turn took: seconds on the clock, and of our own CPU."""
 
     wall: float
-    cpu: float = 0.0
-
-
-class Tools:
-    """Postfix's two test programs, wherever they are."""
-
-    def __init__(self) -> None:
-        folder = Path(os.environ.get("POSTFIX_TOOLS", "/"))
-        places = os.pathsep.join(
-            [*(str(folder / p) for p in ("usr/sbin", "sbin")), os.environ.get("PATH", "")]
-        )
-        self.sink, self.source = (shutil.which(name, path=places) for name in ("smtp-sink", "smtp-source"))
-        self._env = os.environ | {"LD_LIBRARY_PATH": str(folder / "usr/lib/postfix")}
-
-    @contextmanager
-    def sinking(self) -> Iterator[int]:
-        """Run a sink; lend its port."""
-        assert self.sink is not None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = int(free.getsockname()[1])
-        other = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to run as root
-        process = subprocess.Popen([self.sink, *other, f"127.0.0.1:{port}", "100"], env=self._env)
-        try:
-            _await(port)
-            yield port
-        finally:
-            process.terminate()
-            process.wait()
-
-    def offer(self, port: int, messages: int, size: int) -> Spent:
-        """Let the peer send so many messages of so many bytes."""
-        assert self.source is not None
-        command = [self.source, "-d", "-s", str(SESSIONS), "-m", str(messages), "-l", str(size)]
-        began = time.perf_counter()
-        subprocess.run(
-            [*command, "-f", "a@x.test", "-t", "b@x.test", f"127.0.0.1:{port}"], env=self._env, check=True
-        )
-        return Spent(time.perf_counter() - began)
-
-
-def _await(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit("smtp-sink does not start")
+    cpu: float
 
 
 def _signing(folder: Path) -> dict[str, object]:
@@ -102,67 +50,76 @@ def _signing(folder: Path) -> dict[str, object]:
     return {"dkim_domain": "news.example.org", "dkim_selector": "bench", "dkim_key_file": file}
 
 
-def sender(stack: ExitStack, port: int, *, signed: bool) -> Callable[[int], Spent]:
-    """Prepare a list of its own; give what sends the next slice of it."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to send: into which database, over how many sessions, signed or not."""
+
+    kind: str
+    sessions: int
+    signed: bool
+
+
+def sender(stack: ExitStack, port: int, way: Way, messages: int) -> Callable[[int], Spent]:
+    """Prepare a list of its own; give what sends the next so many of it."""
     home = Path(stack.enter_context(TemporaryDirectory(prefix="digest-bench-")))
-    url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections={SESSIONS}&messages=10000")
-    more: dict[str, object] = {"mail_url": url} | (_signing(home) if signed else {})
+    url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections={way.sessions}&messages=10000")
+    more: dict[str, object] = {"mail_url": url} | (_signing(home) if way.signed else {})
+    more["database_url"] = stack.enter_context(fresh_database(way.kind, home))
     settings = settings_in(home).model_copy(update=more)
-    database = prepare(settings, MESSAGES)
+    database = prepare(settings, messages)
     stack.callback(database.close)
     plan(database, NAME, KEYS, settings, now=RELEASE)
     transport: Transport = stack.enter_context(closing(open_transport(settings)))
 
-    def slice_(messages: int) -> Spent:
+    def turn(several: int) -> Spent:
         began, cpu = time.perf_counter(), time.process_time()
         report = send(
-            database, NAME, transport, KEYS, settings, now_fn=lambda: datetime.now(UTC), limit=messages
+            database, NAME, transport, KEYS, settings, now_fn=lambda: datetime.now(UTC), limit=several
         )
-        assert report.results == {Result.ACCEPTED: messages}, f"{report.results} {report.stopped}"
+        spent = Spent(time.perf_counter() - began, time.process_time() - cpu)
+        assert report.results == {Result.ACCEPTED: several}, f"{report.results} {report.stopped}"
         assert report.books.balanced
-        return Spent(time.perf_counter() - began, time.process_time() - cpu)
+        return spent
 
-    return slice_
+    return turn
 
 
-def measure(size: int) -> tuple[list[Spent], list[Spent], list[Spent]]:
-    """Send all, slice by slice; give what the peer, ours, and ours signed took for each."""
-    tools, peer, ours, signed = Tools(), [], [], []
+def measure(postfix: Postfix, kind: str, sessions: int, size: Size) -> tuple[list[float], list[list[Spent]]]:
+    """Send all, turn by turn; give what the peer took for each, and what ours took, unsigned and signed."""
+    peer: list[float] = []
+    ours: list[list[Spent]] = [[], []]
     with ExitStack() as stack:
-        port = stack.enter_context(tools.sinking())
-        plainly, signing = (sender(stack, port, signed=s) for s in (False, True))
-        for _ in range(MESSAGES // SLICE):
-            peer.append(tools.offer(port, SLICE, size))
-            ours.append(plainly(SLICE))
-            signed.append(signing(SLICE))
-    return peer, ours, signed
+        port = stack.enter_context(postfix.sinking())
+        both = [sender(stack, port, Way(kind, sessions, signed), size.messages) for signed in (False, True)]
+        for _ in range(size.messages // size.turn):
+            peer.append(postfix.offer(port, size.turn, SIZE, sessions))
+            for spents, turn in zip(ours, both, strict=True):
+                spents.append(turn(size.turn))
+    return peer, ours
 
 
-def main(line: Callable[..., None]) -> None:
-    """Measure, and print each ratio beside its bar with `line`."""
-    tools = Tools()
-    missing = [n for n, found in (("smtp-sink", tools.sink), ("smtp-source", tools.source)) if not found]
-    if missing:
-        print(f"left out: SMTP, for {' and '.join(missing)} of Postfix is not here. {HOW}")
+def main(sheet: Sheet, size: Size) -> None:
+    """Measure each way, and put each ratio beside its bar."""
+    postfix = Postfix()
+    if postfix.missing:
+        sheet.left_out("SMTP", postfix.missing)
         return
-    logs.configure(logging.WARNING)  # a line a slice would hide the results
-    peer, *both = measure(SIZE)
-    rate = SLICE / median(p.wall for p in peer)
-    for what, spents, bar in zip(("unsigned", "signed with RSA-2048"), both, (UNSIGNED, SIGNED), strict=True):
-        ratio = median(p.wall / s.wall for p, s in zip(peer, spents, strict=True))
-        line(
-            f"SMTP, {what}: of smtp-source's {rate:.0f} a second",
-            f"{ratio:.2f}",
-            f">= {bar}",
-            held=ratio >= bar,
-        )
-        cpu = sum(s.cpu for s in spents) / MESSAGES * 1e6
-        print(
-            f"        {SESSIONS} sessions, {MESSAGES:,} messages of 40 KB, {cpu:.0f} µs of our CPU a message"
-        )
+    logs.configure(logging.WARNING)  # a line a turn would hide the results
+    with postfix.sinking() as port:
+        usual = peers.mailer(port, size.peers)
+    for kind in KINDS:
+        for sessions in size.sessions:
+            peer, ours = measure(postfix, kind, sessions, size)
+            rate = size.turn / median(peer)
+            for (what, bar), spents in zip(BARS.items(), ours, strict=True):
+                ratio = median(p / s.wall for p, s in zip(peer, spents, strict=True))
+                named = f"SMTP, {what}, {sessions} sessions, {NAMES[kind]}"
+                said = f"smtp-source -d {rate:,.0f}/s; smtplib with a message built per reader {usual:,.0f}/s"
+                sheet.line(named, f"{ratio:.2f} of smtp-source", f">= {bar}", held=ratio >= bar, peer=said)
+                cpu = sum(s.cpu for s in spents) / size.messages * 1e6
+                mine = size.turn / median(s.wall for s in spents)
+                sheet.note(f"{mine:,.0f} messages of 40 KB a second, {cpu:.0f} µs of our CPU each")
 
 
 if __name__ == "__main__":
-    from benchmarks.bench import line as _line
-
-    main(_line)
+    main(Sheet(), FULL)

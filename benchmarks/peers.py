@@ -1,0 +1,194 @@
+"""What the usual way of doing the same work reaches on this machine: plain code over the same libraries.
+
+Each is the way that a library's own documentation shows, without books, encryption, or consent: less than we do. They are
+measured in the same run as ours, so that a ratio holds on any machine.
+"""
+
+import csv
+import json
+import smtplib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+
+import feedparser
+import sendgrid
+from email_validator import validate_email
+from flask import Flask, request
+from jinja2 import Environment
+from premailer import transform
+from sendgrid.helpers.mail import From, Header, Mail, Personalization, Substitution, To
+from sqlalchemy import String, create_engine, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from benchmarks.peak import peak
+from benchmarks.people import bodies
+from digest.db import open_database
+from subscribers.db import Person
+
+A_COMMIT = 1000  # rows
+
+
+class Base(DeclarativeBase):
+    """The peers' own tables."""
+
+
+class Contact(Base):
+    """A person of a list, the address in clear, as most programs keep it."""
+
+    __tablename__ = "contact"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(String(320), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    confirmed_at: Mapped[datetime]
+    confirmed_ip: Mapped[str] = mapped_column(String(45))
+
+
+class Happened(Base):
+    """An event of a provider."""
+
+    __tablename__ = "happened"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    mark: Mapped[str] = mapped_column(String(100), unique=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    body: Mapped[str]
+
+
+def mailer(port: int, readers: int) -> float:
+    """Build a message of 40 KB a reader with `email` and send it with `smtplib`, one connection; messages a second."""
+    texts = bodies()
+    began = time.perf_counter()
+    with smtplib.SMTP("127.0.0.1", port) as server:
+        for number in range(readers):
+            message = EmailMessage()
+            message["From"], message["To"] = "digest@news.example.org", f"reader{number}@example.org"
+            message["Subject"], message["Date"] = "Ports reopen, and six more stories", formatdate()
+            message["Message-ID"] = make_msgid(domain="news.example.org")
+            message["List-Unsubscribe"] = f"<https://news.example.org/u/{number}>"
+            message.set_content(texts["text"])
+            message.add_alternative(texts["html"], subtype="html")
+            server.send_message(message)
+    return readers / (time.perf_counter() - began)
+
+
+def rendering(readers: int) -> tuple[float, float]:
+    """Render a page of 40 KB a reader with Jinja2, and inline its CSS with premailer; µs of each a reader."""
+    page = Environment(autoescape=True).from_string(
+        "<html><head><style>td{padding:0 0 12px}</style></head><body><table>{% for story in stories %}"
+        "<tr><td>{{ story }}</td></tr>{% endfor %}</table><p><a href='{{ leave }}'>Leave</a></p></body></html>"
+    )
+    stories = [
+        "A story in a few words, as they stand in a digest of the week: é, and where it was read."
+    ] * 400
+    began = time.perf_counter()
+    for number in range(readers):
+        html = page.render(stories=stories, leave=f"https://news.example.org/u/{number}")
+    rendered = time.perf_counter()
+    inlined = max(1, readers // 100)
+    for _ in range(inlined):
+        transform(html)
+    return (rendered - began) / readers * 1e6, (time.perf_counter() - rendered) / inlined * 1e6
+
+
+def batches(host: str, readers: int, batch: int) -> float:
+    """Hand readers over in batches with the official package's own helpers; readers a second."""
+    texts = bodies()
+    client = sendgrid.SendGridAPIClient(api_key="SG.bench", host=host)
+    began = time.perf_counter()
+    for first in range(0, readers, batch):
+        mail = Mail(
+            from_email=From("digest@news.example.org"),
+            subject="Ports reopen, and six more stories",
+            plain_text_content=texts["text"],
+            html_content=texts["html"],
+        )
+        for number in range(first, min(first + batch, readers)):
+            one = Personalization()
+            one.add_to(To(f"reader{number}@example.org"))
+            one.add_header(Header("List-Unsubscribe", f"<https://news.example.org/u/{number}>"))
+            one.add_substitution(Substitution("-leave-", f"https://news.example.org/u/{number}"))
+            mail.add_personalization(one)
+        client.send(mail)
+    return readers / (time.perf_counter() - began)
+
+
+def importing(path: Path, rows: int) -> float:
+    """Read so many rows of a list, judge the addresses, and add each as an object of the ORM; rows a second."""
+    with tempfile.TemporaryDirectory() as folder, path.open(newline="") as file:
+        engine = create_engine(f"sqlite:///{folder}/peer.db")
+        Base.metadata.create_all(engine)
+        began, count = time.perf_counter(), 0
+        with Session(engine) as session:
+            for count, row in enumerate(csv.DictReader(file), start=1):
+                found = validate_email(row["Email Address"], check_deliverability=False)
+                session.add(
+                    Contact(
+                        email=found.normalized,
+                        name=row["First Name"],
+                        confirmed_at=datetime.fromisoformat(row["CONFIRM_TIME"]),
+                        confirmed_ip=row["CONFIRM_IP"],
+                    )
+                )
+                if not count % A_COMMIT:
+                    session.commit()
+                if count == rows:
+                    break
+            session.commit()
+        took = time.perf_counter() - began
+        engine.dispose()
+    return count / took
+
+
+def receiving(posts: Iterable[tuple[bytes, Mapping[str, str]]]) -> float:
+    """Take posts of events in a page of Flask that adds each as an object of the ORM, unproved; posts a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = create_engine(f"sqlite:///{folder}/peer.db")
+        Base.metadata.create_all(engine)
+        app = Flask(__name__)
+
+        @app.post("/events")
+        def take() -> str:
+            with Session(engine) as session:
+                for event in request.get_json():
+                    session.add(
+                        Happened(mark=event["sg_event_id"], kind=event["event"], body=json.dumps(event))
+                    )
+                session.commit()
+            return "ok"
+
+        client, began, count = app.test_client(), time.perf_counter(), 0
+        for body, _ in posts:
+            count += client.post("/events", data=body, content_type="application/json").status_code == 200
+        took = time.perf_counter() - began
+        engine.dispose()
+    return count / took
+
+
+def parsing(documents: Iterable[bytes]) -> float:
+    """Parse feeds with feedparser and do nothing with what they say; seconds of CPU."""
+    began = time.process_time()
+    for document in documents:
+        assert feedparser.parse(document).entries
+    return time.process_time() - began
+
+
+def holding(url: str) -> float:
+    """Hold the whole list as objects of the ORM, as who calls `.all()` does; MB at the peak of its process."""
+    command = [sys.executable, "-m", "benchmarks.peers", url]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+if __name__ == "__main__":
+    _database = open_database(sys.argv[1])
+    with _database.read() as _session:
+        _held = _session.scalars(select(Person)).all()
+    print(peak())
+    _database.close()

@@ -1,0 +1,71 @@
+"""The benchmarks run and print a result for every bar. How fast anything is, no test says."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.bars import Sheet
+from benchmarks.postfix import Postfix
+
+ROOT = Path(__file__).parent.parent
+
+BARS = (  # of the design: some words of each, in the order of the parts
+    "collect, group and rank 100 articles",
+    "ten times the articles",
+    "render an edition",
+    "splicing a reader's message",
+    "answer to a sign-up",
+    "SMTP, unsigned, 4 sessions, SQLite",
+    "SMTP, signed with RSA-2048, 4 sessions, PostgreSQL",
+    "SendGrid, batches of 1,000, 100 readers",
+    "SendGrid: 100 readers against 50",
+    "memory of a send to 100 readers",
+    "webhook, 20 events a request",
+    "webhook, the same again: 0 rows added",
+    "one-click POST during the webhook's posts",
+    "import of 200 rows, SQLite",
+    "import of 200 rows, SQLite: one-click POST meanwhile",
+    "import of 200 rows, PostgreSQL: longest transaction",
+    "import of 200 rows, PostgreSQL: memory",
+    "streamed, PostgreSQL: memory",
+    "one-click POST during a send and an import",
+)
+
+
+def bench(*options: str, **environment: str) -> str:
+    """Run it as `make bench` does, in tiny sizes; give what it prints."""
+    command = [sys.executable, "-m", "benchmarks.bench", "--quick", *options]
+    run = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_every_bar_is_measured_and_printed_beside_what_it_is(tmp_path: Path) -> None:
+    missing = Postfix().missing
+    printed = bench("--table", str(tmp_path / "table.md"))
+    table = (tmp_path / "table.md").read_text("utf-8")
+    for words in BARS:
+        if not (missing and words.startswith("SMTP")):
+            assert words in printed
+            assert words.partition(": 0 rows")[0] in table
+    assert "MISSED" not in table, "tiny sizes judge nothing"
+
+
+def test_one_part_runs_alone_and_a_missing_tool_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
+    printed = bench("smtp", POSTFIX_TOOLS=str(tmp_path), PATH=str(tmp_path))
+    assert "smtp-sink and smtp-source of Postfix" in printed
+    assert "apt-get download postfix" in printed
+    assert "SendGrid" not in printed
+
+
+def test_the_table_says_which_bars_were_missed() -> None:
+    sheet = Sheet()
+    sheet.line("speed", "7", ">= 8", held=False, peer="5")
+    sheet.line("memory", "7", "< 8", held=True)
+    assert not sheet.held
+    assert "| speed | 7 | >= 8 | MISSED | 5 |" in sheet.table()
+    assert re.search(r"commit [0-9a-f]{7,}|no commit", sheet.table())
