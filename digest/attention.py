@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver import holding
+from digest.db import Edition
+from digest.deliver import holding, steering
+from digest.deliver.orders import hindrance
 from subscribers import limits
 from subscribers.transfer.importing import unfinished
 
@@ -18,6 +21,9 @@ def _needed(session: Session) -> Iterator[str]:
     held = holding.held(session)
     if held is not None:
         yield f"Nothing leaves: {held}"
+    resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(steering.GOES_OUT))
+    for edition in session.scalars(resting.order_by(Edition.release_at)):
+        yield hindrance(edition.name, edition, None)
     alarm = limits.open_alarm(session)
     if alarm is not None:
         yield limits.in_words(alarm)

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import delete, select
 
 from digest.db import FIRST_LOOK, Audit, Slot
-from digest.deliver import erasures, strikes
+from digest.deliver import erasures, pace, strikes
 from digest.deliver.inbound import payloads, pulling
 from digest.deliver.inbound.pulling import Pulled
 from digest.deliver.passages import recipient
@@ -107,6 +107,11 @@ def drop_payloads(install: Install, now: datetime) -> str:
     return f"{payloads.drop_old(install.database, now=now):,} old payloads dropped"
 
 
+def forget_counts(install: Install, now: datetime) -> str:
+    """Delete the counts of minutes that no bound on sending looks at any more."""
+    return f"{pace.forget_old(install.database, now=now):,} old minutes forgotten"
+
+
 def pass_on_erasures(install: Install, now: datetime) -> str:
     """Ask SendGrid to erase whom we have erased, where it ever knew them."""
     settings = install.settings
@@ -165,6 +170,7 @@ STEPS: tuple[Callable[[Install, datetime], str], ...] = (
     let_go_of_addresses,
     judge_strikes,
     drop_payloads,
+    forget_counts,
     drop_slots,
     pass_on_erasures,
     pull_suppressions,  # asks others, and may take its time
