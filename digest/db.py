@@ -13,7 +13,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
@@ -38,6 +38,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 import digest.delivery_db  # noqa: F401 - its tables join the metadata
 import subscribers.signup_db  # noqa: F401 - so do these
 from subscribers.db import Base, Json, Moment, UtcDateTime, by_value
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 PATIENCE = 30  # seconds that a writer waits for its turn in SQLite
 LOOK_AGAIN = 0.002  # seconds between two looks whether it has come
@@ -306,6 +309,14 @@ class Database:
         ):
             yield session
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Lend a session for looking only, in which all is seen as it was at one moment."""
+        with self.read() as session:
+            if self.engine.dialect.name == "postgresql":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
@@ -374,11 +385,33 @@ def _await_turn(driver: sqlite3.Connection, until: float) -> None:
 
 def migrate(database: Database, revision: str = "head") -> None:
     """Bring the schema to `revision`; a no-op when it is there already."""
+    with database.engine.execution_options(immediate=True).begin() as connection:
+        upgrade(connection, revision)
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    """Bring the schema to `revision` within the transaction of a connection.
+
+    Raises:
+        alembic.util.CommandError: there is no such revision.
+    """
     from alembic import command
+
+    config = _migrations()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def newest_revision() -> str:
+    """Name the schema's revision that this version works with."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_migrations()).get_current_head() or ""
+
+
+def _migrations() -> "Config":
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "digest:migrations")
-    with database.engine.execution_options(immediate=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+    return config

@@ -3,9 +3,11 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from digest import fence
 from digest.db import Database, migrate, open_database
 from digest.following import Following
 from digest.settings import Settings
@@ -45,6 +47,8 @@ class Install:
 def opened(settings: Settings) -> Iterator[Install]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
+    A database that is opened somewhere else than last time is held: see `digest.fence`.
+
     Raises:
         InstallError: its folder or its database file is out of reach.
         sqlalchemy.exc.SQLAlchemyError: the database does not answer.
@@ -58,6 +62,7 @@ def opened(settings: Settings) -> Iterator[Install]:
         ) from exc
     try:
         migrate(database)
+        fence.look(database, settings, now=datetime.now(UTC))
         yield Install(settings, database)
     finally:
         database.close()

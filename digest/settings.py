@@ -320,6 +320,9 @@ class Settings(_Table):
     home: Path = Path("digest-data")
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
+    installation: str = (
+        ""  # a name that tells this installation from its copies, where machine and file do not
+    )
     base_url: str = "http://127.0.0.1:8025"
     sendgrid_api_key: SecretStr | None = None
     sendgrid_host: str = "https://api.sendgrid.com"
@@ -417,6 +420,7 @@ _FROM_ENVIRONMENT = {
     "DIGEST_HOME": "home",
     "DIGEST_DATABASE_URL": "database_url",
     "DIGEST_MAIL_URL": "mail_url",
+    "DIGEST_INSTALLATION": "installation",
     "DIGEST_BASE_URL": "base_url",
     "DIGEST_SENDGRID_API_KEY": "sendgrid_api_key",
     "DIGEST_SENDGRID_HOST": "sendgrid_host",

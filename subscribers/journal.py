@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from subscribers.keyfile import sync_folder
 from subscribers.vault import Keys, left_hash
 
 Kind = Literal[
@@ -87,7 +88,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         if new:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _said(self, departed: Departed, at: datetime) -> dict[str, Any]:
         return {
@@ -156,11 +157,3 @@ def _last_hash(file: IO[bytes]) -> str:
     said = _parse(lines[-1]) if lines else None
     file.seek(0, os.SEEK_END)
     return str(said["hash"]) if said else ""
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

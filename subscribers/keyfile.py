@@ -20,14 +20,14 @@ def write_new(path: Path, text: str) -> None:
         os.link(draft, path)  # unlike rename, it fails where the name is taken
     finally:
         draft.unlink()
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def replace(path: Path, text: str) -> None:
     """Put a new text in place of a file's: whoever reads sees the old one or the new one, after a crash too."""
     draft = _draft(path, text)
     draft.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -56,7 +56,8 @@ def _draft(path: Path, text: str) -> Path:
     return draft
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have a name that was given or taken away in a folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

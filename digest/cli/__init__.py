@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from digest import __version__, logs
+from digest.cli.backups import backup, restore
 from digest.cli.collect import collect
 from digest.cli.context import desk_options
 from digest.cli.demo import demo
@@ -71,7 +72,7 @@ def digest() -> None:
 for command in (
     *(init, demo, collect, sources, draft, show, check, approve, send, status),
     *(pause, resume, cancel, hold, release),
-    *(subscribers, staff, keys, serve, doctor),
+    *(subscribers, staff, keys, serve, doctor, backup, restore),
 ):
     digest.add_command(command)
 

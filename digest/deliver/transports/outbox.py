@@ -7,6 +7,7 @@ from pathlib import Path
 
 from digest.deliver.dkim import Signer
 from digest.deliver.handing import Handed, Outcome, Outgoing, Result
+from subscribers.keyfile import sync_folder
 
 
 class Outbox:
@@ -31,7 +32,7 @@ class Outbox:
                 self._write(message)
                 done += 1
             for box in {m.box for m in messages}:
-                _sync_folder(self._folder / box)
+                sync_folder(self._folder / box)
         except OSError as exc:
             stop = f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
             accepted = [Outcome(Result.ACCEPTED)] * done
@@ -55,11 +56,3 @@ class Outbox:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

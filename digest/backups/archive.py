@@ -1,0 +1,215 @@
+"""The archive: a ZIP with one member a table, each row a line of JSON, and a manifest that counts and proves them.
+
+It is the same for SQLite and PostgreSQL. Addresses are in it as they are in the database: encrypted. No key is in it,
+no outbox, and nothing that a provider posted and that was applied already.
+"""
+
+import base64
+import hashlib
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Date,
+    Enum,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    cast,
+    type_coerce,
+)
+
+from digest.delivery_db import Inbound
+from subscribers.db import Base, UtcDateTime
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+Form = Literal["plain", "bytes", "moment", "day", "json"]
+
+
+# What Python's readers raise where bytes are not what they should be.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError),
+    *(LookupError, ValueError, TypeError, AttributeError, OverflowError),
+)
+
+
+class BackupError(Exception):
+    """A backup cannot be made, read or restored; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One table: its columns in order with the form of their values, how many rows, and the SHA-256 of its lines."""
+
+    columns: dict[str, Form]
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an archive holds. `revision` is the schema's, `keys` the ids of the keys that its rows name, by kind."""
+
+    format: int
+    version: str
+    revision: str
+    made_at: str
+    origin: str
+    keys: dict[str, list[str]]
+    tables: dict[str, Part]
+
+    @property
+    def people(self) -> int:
+        """How many people's rows there are."""
+        return self.tables["person"].rows
+
+
+def tables() -> list[Table]:
+    """Give every table, each after those that it refers to."""
+    return list(Base.metadata.sorted_tables)
+
+
+def left_out(table: Table) -> ColumnElement[bool] | None:
+    """Say which rows of a table are not for an archive."""
+    return Inbound.applied_at.is_not(None) if table is Inbound.__table__ else None
+
+
+def form_of(column: Column[Any]) -> Form:
+    """Say how a column's values are written."""
+    kind = column.type
+    if isinstance(kind, LargeBinary):
+        return "bytes"
+    if isinstance(kind, UtcDateTime):
+        return "moment"
+    if isinstance(kind, Date):
+        return "day"
+    return "json" if isinstance(kind, JSON) else "plain"
+
+
+def expression(column: Column[Any]) -> ColumnElement[Any]:
+    """Give what is selected for a column: JSON as the text that is stored, an enum as its value."""
+    if form_of(column) == "json":
+        return cast(column, Text).label(column.name)
+    if isinstance(column.type, Enum):
+        return type_coerce(column, String).label(column.name)
+    return column
+
+
+_WRITE: dict[Form, Callable[[Any], Any]] = {
+    "plain": lambda value: value,
+    "bytes": lambda value: base64.b64encode(value).decode(),
+    "moment": lambda value: value.isoformat(),
+    "day": lambda value: value.isoformat(),
+    "json": lambda value: value,
+}
+_READ: dict[Form, Callable[[Any], Any]] = {
+    "plain": lambda value: value,
+    "bytes": lambda value: base64.b64decode(value, validate=True),
+    "moment": datetime.fromisoformat,
+    "day": date.fromisoformat,
+    "json": lambda value: value,
+}
+
+
+class Writer:
+    """Writes an archive into an open file; `close` writes the manifest."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
+        self.parts: dict[str, Part] = {}
+
+    def table(self, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
+        """Write a table's rows, in the order of its columns; give how many were written, now and then."""
+        forms = [_WRITE[form_of(column)] for column in table.c]
+        digest, count = hashlib.sha256(), 0
+        with self._zip.open(_member(table.name), "w", force_zip64=True) as member:
+            for row in rows:
+                said = [None if v is None else write(v) for write, v in zip(forms, row, strict=True)]
+                line = json.dumps(said, separators=(",", ":")).encode() + b"\n"
+                digest.update(line)
+                member.write(line)
+                count += 1
+                if count % 1000 == 0:
+                    yield count
+        columns = {column.name: form_of(column) for column in table.c}
+        self.parts[table.name] = Part(columns, count, digest.hexdigest())
+
+    def close(self, manifest: Manifest) -> None:
+        """Write the manifest and end the archive."""
+        self._zip.writestr(MANIFEST, json.dumps(asdict(manifest), indent=1))
+        self._zip.close()
+
+
+def _member(table: str) -> str:
+    return f"rows/{table}.jsonl"
+
+
+class Reader:
+    """Reads an archive; every row that it gives was proved by the end of its table."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an archive.
+
+        Raises:
+            BackupError: it is none, or one that this version cannot read.
+        """
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+            said = json.loads(self._zip.read(MANIFEST))
+            parts = {name: Part(**part) for name, part in said.pop("tables").items()}
+            self.manifest = Manifest(**said, tables=parts)
+        except OSError as exc:
+            raise BackupError(f"{path}: cannot be read ({exc.strerror}).") from exc
+        except _DAMAGE as exc:
+            raise BackupError(f"{path}: no backup of ours, or a damaged one. Take another.") from exc
+        if self.manifest.format != FORMAT:
+            raise BackupError(f"{path}: of format {self.manifest.format}; this version reads {FORMAT}.")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    def rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """Give a table's rows by column.
+
+        Raises:
+            BackupError: the lines are not those that the manifest names.
+        """
+        part = self.manifest.tables[name]
+        digest, count = hashlib.sha256(), 0
+        try:
+            forms = {column: _READ[form] for column, form in part.columns.items()}
+            with self._zip.open(_member(name)) as member:
+                for line in member:
+                    digest.update(line)
+                    count += 1
+                    said = json.loads(line)
+                    yield {
+                        column: None if value is None else read(value)
+                        for (column, read), value in zip(forms.items(), said, strict=True)
+                    }
+        except (*_DAMAGE, OSError) as exc:
+            raise BackupError(f"{self.path}: the rows of {name} are damaged. Take another.") from exc
+        if (count, digest.hexdigest()) != (part.rows, part.sha256):
+            raise BackupError(f"{self.path}: the rows of {name} are not those that were written.")
+
+    def verify(self) -> Mapping[str, int]:
+        """Read everything once and prove it; give the number of rows by table.
+
+        Raises:
+            BackupError: something is damaged, or missing.
+        """
+        return {name: sum(1 for _ in self.rows(name)) for name in self.manifest.tables}
