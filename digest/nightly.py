@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import delete, select
 
 from digest.db import FIRST_LOOK, Audit, Slot
-from digest.deliver import erasures, pace, strikes
+from digest.deliver import erasures, folding, pace, strikes
 from digest.deliver.inbound import payloads, pulling
 from digest.deliver.inbound.pulling import Pulled
 from digest.deliver.passages import recipient
@@ -99,7 +99,14 @@ def let_go_of_addresses(install: Install, now: datetime) -> str:
 def judge_strikes(install: Install, now: datetime) -> str:
     """Suppress addresses that failed too often in a row."""
     journal = Journal(install.settings.left_log, install.keys)
-    return f"{strikes.judge(install.database, install.keys, journal, now=now):,} addresses that keep bouncing suppressed"
+    kept = timedelta(days=install.settings.file.retention.delivery_days)
+    judged = strikes.judge(install.database, install.keys, journal, now=now, looked_back=kept)
+    return f"{judged:,} addresses that keep bouncing suppressed"
+
+
+def fold_deliveries(install: Install, now: datetime) -> str:
+    """Make totals of deliveries that were kept long enough."""
+    return f"{folding.fold(install.database, install.settings, now=now):,} old deliveries folded"
 
 
 def drop_payloads(install: Install, now: datetime) -> str:
@@ -169,6 +176,7 @@ STEPS: tuple[Callable[[Install, datetime], str], ...] = (
     forget_unconfirmed,
     let_go_of_addresses,
     judge_strikes,
+    fold_deliveries,
     drop_payloads,
     forget_counts,
     drop_slots,

@@ -277,6 +277,9 @@ class Retention(_Table):
     """How long things are kept."""
 
     evidence_days: int = Field(default=90, ge=1)  # network address and user agent behind a consent, encrypted
+    delivery_days: int = Field(
+        default=400, ge=90
+    )  # a line for each mail; then totals. Fewer would hide strikes
 
 
 class Readership(_Table):

@@ -10,7 +10,7 @@ Opening a page changes nothing, whoever opens it: scanners follow every link of 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -62,7 +62,7 @@ class Reception:
     """What the pages stand on. It lives as long as the application.
 
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `deliveries_of` says
-    which were handed over to whom, `forget` lets go of somebody who is erased.
+    which were handed over to whom (one by one for `mails_for`, then in sum), `forget` lets go of somebody who is erased.
     """
 
     site: Site
@@ -72,6 +72,7 @@ class Reception:
     clock: Callable[[], datetime]
     queue: Queue
     deliveries_of: Callable[[Session, int], tuple[Passage, ...]]
+    mails_for: timedelta
     forget: Forget
     controller: Controller
     bounds: Bounds

@@ -1,25 +1,22 @@
 """`digest subscribers show`, `erase`, `suppress` and `allow`: one person's rights, by an admin's hand."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import click
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.cli.acting import Refused, audit, read, reason_in_words
 from digest.cli.context import Desk, pass_desk
 from digest.deliver.forgetting import everywhere
-from digest.delivery_db import Delivery
+from digest.deliver.passages import deliveries_of
 from digest.templating import environment
 from subscribers import disclosures, people, records, suppression
 from subscribers.addresses import Address
 from subscribers.db import Person
 from subscribers.erasing import erase as erase_person
 from subscribers.journal import Journal
-from subscribers.transfer.exporting import Controller, record
+from subscribers.transfer.exporting import Controller, passage_as_json, record
 
 
 @click.command(
@@ -60,26 +57,13 @@ def show(desk: Desk, email: str, reason: str, form: str) -> None:
             number,
             controller=_controller(desk),
             now=now,
-            others=_mails(session, number),
+            others=map(passage_as_json, deliveries_of(session, number, install.settings)),
         )
     if form == "html" and found is not None:
         page = environment(install.settings.templates).get_template("web/record.html")
         click.echo(page.render(record=records.readable(found)))
     else:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-
-
-def _mails(session: Session, number: int) -> Iterator[dict[str, Any]]:
-    """Give the mails of a person that were handed over: each is a passage of the address."""
-    query = select(Delivery).where(Delivery.person == number, Delivery.handed_at.is_not(None))
-    for row in session.scalars(query.order_by(Delivery.handed_at)):
-        yield {
-            "disclosed_at": row.handed_at.isoformat(timespec="milliseconds") if row.handed_at else None,
-            "recipient": row.transport,
-            "purpose": row.purpose,
-            "reference": row.message_id,
-            "times": 1,
-        }
 
 
 def _controller(desk: Desk) -> Controller:

@@ -13,7 +13,7 @@ from digest.db import Database, Edition, EditionState, Fragment
 from digest.deliver.identity import delivery_id, message_id
 from digest.deliver.variants import nothing_left, sections_of
 from digest.deliver.waves import Issue, released
-from digest.delivery_db import Delivery, DeliveryState
+from digest.delivery_db import Delivery, DeliveryState, DeliveryTotal
 from digest.settings import Settings
 from subscribers import roll
 from subscribers.roll import Reader
@@ -85,10 +85,12 @@ def plan(database: Database, name: str, keys: Keys, settings: Settings, *, now: 
 
 
 def books(session: Session, purpose: str) -> Books:
-    """Count the deliveries of a purpose by state; every state is there, also with none in it."""
-    query = select(Delivery.state, func.count()).where(Delivery.purpose == purpose).group_by(Delivery.state)
-    counted = {row[0]: row[1] for row in session.execute(query)}
-    states = {state: counted.get(state, 0) for state in DeliveryState}
+    """Count the deliveries of a purpose by state, also those that are totals by now; every state is there."""
+    rows = select(Delivery.state, func.count()).where(Delivery.purpose == purpose).group_by(Delivery.state)
+    folded = select(DeliveryTotal.state, DeliveryTotal.count).where(DeliveryTotal.purpose == purpose)
+    states = dict.fromkeys(DeliveryState, 0)
+    for state, count in session.execute(rows.union_all(folded)):
+        states[DeliveryState(state)] += count
     name = purpose.removeprefix("edition:")
     planned = session.scalar(select(Edition.planned).where(Edition.name == name)) if name != purpose else None
     return Books(sum(states.values()) if planned is None else planned, states)

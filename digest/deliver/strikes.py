@@ -23,21 +23,29 @@ from subscribers.heeding import Report, Word, last_word
 from subscribers.journal import Journal
 from subscribers.vault import Keys
 
-LOOKED_BACK = timedelta(days=400)
 PAGE = 200  # people a transaction
 
 
-def judge(database: Database, keys: Keys, journal: Journal, *, now: datetime) -> int:
+def judge(database: Database, keys: Keys, journal: Journal, *, now: datetime, looked_back: timedelta) -> int:
     """Suppress everybody whose address has struck out; give how many.
+
+    Args:
+        database: the database.
+        keys: the keys of the installation.
+        journal: the journal of departures.
+        now: the moment.
+        looked_back: what was handed over longer ago counts no more. It is how long deliveries are kept, so that the
+            verdict does not depend on whether they were folded already.
 
     Raises:
         OSError: the journal could not be written.
     """
     suppressed = after = 0
+    since = now - looked_back
     while True:
         with database.read() as session:
-            people = _candidates(session, after, now)
-            reports = list(_reports(session, people, now))
+            people = _candidates(session, after, since)
+            reports = list(_reports(session, people, since, now - OLDEST))
         if reports:
             with database.write() as session:
                 counts = heed_all(session, reports, keys=keys, journal=journal, now=now)
@@ -47,13 +55,13 @@ def judge(database: Database, keys: Keys, journal: Journal, *, now: datetime) ->
         after = people[-1]
 
 
-def _candidates(session: Session, after: int, now: datetime) -> Sequence[int]:
+def _candidates(session: Session, after: int, since: datetime) -> Sequence[int]:
     """Name the next people on the list with strikes in two messages or more."""
     query = (
         select(Delivery.person)
         .join(Event, Event.delivery == Delivery.id)
         .join(Person, Person.number == Delivery.person)
-        .where(text("event.cause IN ('hard', 'soft')"), Event.at > now - LOOKED_BACK)
+        .where(text("event.cause IN ('hard', 'soft')"), Event.at >= since)
         .where(Person.state == PersonState.SUBSCRIBED, Delivery.person > after)
         .group_by(Delivery.person)
         .having(func.count(Delivery.id.distinct()) > 1)
@@ -63,7 +71,7 @@ def _candidates(session: Session, after: int, now: datetime) -> Sequence[int]:
     return [number for number in session.scalars(query) if number is not None]
 
 
-def _reports(session: Session, people: Sequence[int], now: datetime) -> Iterator[Report]:
+def _reports(session: Session, people: Sequence[int], since: datetime, until: datetime) -> Iterator[Report]:
     columns = (Delivery.person, Delivery.id, Delivery.state, Delivery.transport, Delivery.handed_at)
     query = (
         select(*columns, Event.kind, Event.cause, Event.at)
@@ -73,7 +81,8 @@ def _reports(session: Session, people: Sequence[int], now: datetime) -> Iterator
     )
     for person, rows in groupby(session.execute(query), key=lambda row: row.person):
         spoke = last_word(session, person, Word.BOUNCED)
-        attempts = [a for a in _attempts(rows) if a.at <= now - OLDEST and (spoke is None or a.at >= spoke)]
+        first = since if spoke is None else max(since, spoke)
+        attempts = [a for a in _attempts(rows) if first <= a.at <= until]
         if struck_out(attempts):
             last = max(attempts)
             detail = {"delivery": last.delivery, "said": "kept failing", "cause": str(last.cause)}

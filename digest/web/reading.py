@@ -1,7 +1,7 @@
 """What readers' pages stand on, taken from the installation: among it, the mails that were handed over."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -36,6 +36,7 @@ def reception_of(install: Install, site: Site, clock: Callable[[], datetime]) ->
         clock=clock,
         queue=notices.queue(install.keys, settings, clock),
         deliveries_of=deliveries,
+        mails_for=timedelta(days=settings.file.retention.delivery_days),
         forget=everywhere(install.keys, clock),
         controller=controller_of(settings),
         bounds=bounds_of(settings),

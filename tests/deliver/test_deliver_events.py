@@ -31,6 +31,7 @@ from tests.deliver.conftest import NAME, RELEASE, World
 
 ADA = "ada.lovelace@analytical.example"
 LATER = RELEASE + timedelta(hours=1)
+LOOKED_BACK = timedelta(days=400)
 
 
 @dataclass
@@ -363,7 +364,9 @@ NIGHT = RELEASE + timedelta(days=3)
 
 
 def _night(post: Post) -> int:
-    return strikes.judge(post.world.database, post.world.keys, post.journal, now=NIGHT)
+    return strikes.judge(
+        post.world.database, post.world.keys, post.journal, now=NIGHT, looked_back=LOOKED_BACK
+    )
 
 
 def _weeks(post: Post, told: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
@@ -407,7 +410,12 @@ def test_three_soft_strikes_over_more_than_14_days_suppress(quick: Post) -> None
 def test_strikes_wait_until_the_provider_has_nothing_more_to_say(quick: Post) -> None:
     _weeks(quick, [(1, "bounce", HARD), (0, "bounce", HARD)])
     soon = RELEASE + timedelta(hours=20)
-    assert strikes.judge(quick.world.database, quick.world.keys, quick.journal, now=soon) == 0
+    assert (
+        strikes.judge(
+            quick.world.database, quick.world.keys, quick.journal, now=soon, looked_back=LOOKED_BACK
+        )
+        == 0
+    )
     assert _night(quick) == 1
 
 
