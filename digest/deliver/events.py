@@ -30,6 +30,9 @@ from subscribers.vault import Keys, VaultError
 MOST_A_TRANSACTION = 500  # events: some 20 ms on SQLite
 _DELIVERY = re.compile(rf"[a-z2-7]{{{LENGTH}}}")
 
+# Goes to an address that somebody says is their new one: what comes back is not about the address that we hold.
+TO_ANOTHER = "move:"
+
 log = structlog.get_logger("events")
 
 
@@ -94,7 +97,7 @@ def apply(
 
 
 def _owed(session: Session, ids: Collection[str]) -> dict[str, Any]:
-    columns = (Delivery.id, Delivery.person, Delivery.state, Delivery.handed_at)
+    columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.handed_at)
     return {row.id: row for row in session.execute(select(*columns).where(Delivery.id.in_(ids)))}
 
 
@@ -187,6 +190,8 @@ def _report(said: Said, owed: Mapping[str, Any]) -> Report | None:
     word = word_of(said.kind, said.cause)
     delivery = owed.get(said.delivery) if said.delivery else None
     if word is None or delivery is None or delivery.person is None:
+        return None
+    if delivery.purpose.startswith(TO_ANOTHER):
         return None
     at = (delivery.handed_at or said.at) if word is heeding.Word.BOUNCED else said.at
     detail = {"delivery": delivery.id, "said": str(said.kind)}

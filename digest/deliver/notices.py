@@ -17,12 +17,14 @@ from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.db import Database
-from digest.deliver import claims, holding, return_path
+from digest.deliver import claims, events, holding, refusals, return_path
+from digest.deliver.events import Said
 from digest.deliver.handing import Handed, Outgoing, Result, Transport
 from digest.deliver.identity import delivery_id, message_id
 from digest.deliver.letters import Filled
 from digest.deliver.moves import Move, move
 from digest.deliver.owner import this_process
+from digest.deliver.refusals import said_by_server
 from digest.deliver.stationery import TO_SUBSCRIBERS, Stationery
 from digest.deliver.upcoming import latest, upcoming
 from digest.delivery_db import Delivery, DeliveryState, Notice
@@ -31,6 +33,7 @@ from digest.edition.disarm import plain
 from digest.settings import Settings
 from subscribers import addressees, tokens
 from subscribers.db import Person
+from subscribers.journal import Journal
 from subscribers.notes import Note, Queue
 from subscribers.sealed import open_json, seal_json
 from subscribers.vault import Keys, VaultError
@@ -133,6 +136,7 @@ class _Run:
     keys: Keys
     settings: Settings
     stationery: Stationery
+    journal: Journal
     now: Callable[[], datetime]
     owner: str
 
@@ -155,15 +159,20 @@ def send(
     Raises:
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
-    run = _Run(database, transport, keys, settings, Stationery.of(settings), now_fn, str(this_process()))
+    run = _Run(
+        *(database, transport, keys, settings, Stationery.of(settings)),
+        *(Journal(settings.left_log, keys), now_fn, str(this_process())),
+    )
     results: Counter[Result] = Counter()
     with database.write() as session:
         claims.settle_the_dead(session, _ours(), this_process(), now=now_fn())
         _drop_finished(session)
     while owed := _claim(run):
         handed, moves = _hand_over(run, owed)
+        said = _refusals(run, owed, moves)
         with database.write() as session:
             claims.record(session, run.owner, moves)
+            events.apply(session, said, keys=keys, journal=run.journal, now=now_fn())
             _drop_finished(session)
         results.update(outcome.result for outcome in handed.outcomes)
         if handed.stop or handed.wait:
@@ -277,6 +286,15 @@ def _moves(run: _Run, going: Sequence[_Owed], handed: Handed) -> list[tuple[str,
             moved = replace(moved, next_try_at=now + rest)
         moves.append((o.delivery, moved))
     return moves
+
+
+def _refusals(run: _Run, owed: Sequence[_Owed], moves: Sequence[tuple[str, Move]]) -> list[Said]:
+    """Give what mail servers said of addresses in the conversation itself."""
+    if run.transport.name != refusals.BY:
+        return []
+    tries, now = {o.delivery: o.tries for o in owed}, run.now()
+    found = (said_by_server(delivery, tries[delivery], moved, now) for delivery, moved in moves)
+    return [said for said in found if said is not None]
 
 
 def _message(run: _Run, owed: _Owed, address: str) -> Outgoing:

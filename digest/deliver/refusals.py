@@ -4,7 +4,6 @@ import hashlib
 from datetime import datetime
 
 from digest.deliver.causes import Cause, cause_of, codes
-from digest.deliver.claims import Owed
 from digest.deliver.events import Said
 from digest.deliver.judging import Kind
 from digest.deliver.moves import Move
@@ -14,10 +13,11 @@ BY = "smtp"
 _FINAL = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED})
 
 
-def said_by_server(owed: Owed, move: Move, now: datetime) -> Said | None:
+def said_by_server(delivery: str, tries: int, move: Move, now: datetime) -> Said | None:
     """Give the event that a final refusal is; None where it says nothing about address, message or standing.
 
     A message that was put off until it expired counts once, by the last reply: a mailbox that stays full is a strike.
+    `tries` is how often it had been tried before.
     """
     if move.state not in _FINAL:
         return None
@@ -26,10 +26,10 @@ def said_by_server(owed: Owed, move: Move, now: datetime) -> Said | None:
     if cause in {None, Cause.NONE}:
         return None
     assert cause is not None
-    mark = f"{BY}\0{owed.delivery}\0{owed.tries}"
+    mark = f"{BY}\0{delivery}\0{tries}"
     return Said(
         by=BY,
-        delivery=owed.delivery,
+        delivery=delivery,
         kind=Kind.BOUNCED,
         cause=cause,
         at=now,

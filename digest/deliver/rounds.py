@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.orm import Session
 
-from digest.deliver import alarms, canary, claims, events, return_path, steering
+from digest.deliver import alarms, canary, claims, events, refusals, return_path, steering
 from digest.deliver.claims import Owed
 from digest.deliver.couriers import Couriers, Done, Errand
 from digest.deliver.handing import Outgoing, Result
@@ -236,7 +236,8 @@ _NO = frozenset({Result.REFUSED, Result.LATER})
 
 
 def _heed_refusal(run: Run, owed: Owed, moved: Move, now: datetime) -> None:
-    said = said_by_server(owed, moved, now) if run.lane.transport == "smtp" else None
+    over_smtp = run.lane.transport == refusals.BY
+    said = said_by_server(owed.delivery, owed.tries, moved, now) if over_smtp else None
     if said is not None:
         run.said.append(said)
         run.troubles += 1

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.db import Database
 from digest.deliver.causes import Cause
-from digest.deliver.events import heed_all
+from digest.deliver.events import TO_ANOTHER, heed_all
 from digest.deliver.inbound.signature import OLDEST
 from digest.deliver.judging import Attempt, Kind, struck_out
 from digest.delivery_db import Delivery, DeliveryState, Event
@@ -63,6 +63,7 @@ def _candidates(session: Session, after: int, since: datetime) -> Sequence[int]:
         .join(Person, Person.number == Delivery.person)
         .where(text("event.cause IN ('hard', 'soft')"), Event.at >= since)
         .where(Person.state == PersonState.SUBSCRIBED, Delivery.person > after)
+        .where(~Delivery.purpose.startswith(TO_ANOTHER))
         .group_by(Delivery.person)
         .having(func.count(Delivery.id.distinct()) > 1)
         .order_by(Delivery.person)
@@ -76,7 +77,7 @@ def _reports(session: Session, people: Sequence[int], since: datetime, until: da
     query = (
         select(*columns, Event.kind, Event.cause, Event.at)
         .outerjoin(Event, Event.delivery == Delivery.id)
-        .where(Delivery.person.in_(people))
+        .where(Delivery.person.in_(people), ~Delivery.purpose.startswith(TO_ANOTHER))
         .order_by(Delivery.person, Delivery.id)
     )
     for person, rows in groupby(session.execute(query), key=lambda row: row.person):

@@ -15,17 +15,17 @@ from aiosmtpd.smtp import Session as SmtpSession
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
-from digest.deliver import notices
-from digest.deliver.handing import Handed, Outgoing, Result
+from digest.deliver import holding, notices
+from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 from digest.deliver.transports import TransportError, open_transport
 from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.edition import marks
 from digest.install import Install
 from digest.weekly import SHUT, send_notices
-from subscribers import confirming, onetime, requests, suppression, wordings
+from subscribers import confirming, moving, onetime, requests, suppression, wordings
 from subscribers.addresses import read_address
 from subscribers.asking import Worker
-from subscribers.db import Person
+from subscribers.db import Person, PersonState, Suppression
 from subscribers.journal import Journal
 from subscribers.limits import Bounds
 from subscribers.notes import Note
@@ -355,3 +355,45 @@ def test_notices_go_over_smtp_one_recipient_each(sqlite_world: World) -> None:
     assert sorted(rcpt for rcpt, _ in inbox.got) == [[BO], ["cy@county.example"]]
     for _, raw in inbox.got:
         checked(raw)
+
+
+def _no_mailbox() -> Scripted:
+    return Scripted(every(Result.REFUSED, reply="550 5.1.1 <address>: no such user"), name="smtp")
+
+
+def test_an_address_whose_confirmation_the_server_refuses_is_not_mailed_again(world: World) -> None:
+    ask(world)
+    assert send(world, _no_mailbox()) == {Result.REFUSED: 1}
+    with world.database.read() as session:
+        assert session.scalars(select(Person.state)).one() is PersonState.SUPPRESSED
+        assert session.scalars(select(Suppression.reason)).one() == "bounced"
+
+
+def test_what_a_new_address_answers_is_not_held_against_the_old_one(world: World) -> None:
+    (ada,) = world.readers("ada@example.org")
+    with world.database.write() as session:
+        queue = notices.queue(KEYS, world.settings, world.clock)
+        moving.ask(session, KEYS, ada, read_address("new@example.net"), queue=queue, now=world.clock())
+    refused: list[str] = []
+
+    def answer(messages: Sequence[Outgoing]) -> Handed:
+        new = [m.address == "new@example.net" for m in messages]
+        refused.extend(m.address for m, no in zip(messages, new, strict=True) if no)
+        yes, no = Outcome(Result.ACCEPTED), Outcome(Result.REFUSED, "550 5.1.1 no such user")
+        return Handed(tuple(no if n else yes for n in new))
+
+    send(world, Scripted(answer, name="smtp"))
+    assert refused == ["new@example.net"]
+    with world.database.read() as session:
+        assert session.get_one(Person, ada).state is PersonState.SUBSCRIBED
+
+
+def test_while_the_installation_is_held_no_notice_leaves(world: World) -> None:
+    ask(world)
+    with world.database.write() as session:
+        holding.hold(session, "a copy", actor="eve", now=world.clock())
+        assert not notices.anything_due(session, now=world.clock())
+    assert send(world, Scripted(every(Result.ACCEPTED))) == {}
+    with world.database.write() as session:
+        holding.release(session, actor="eve", now=world.clock())
+    assert send(world, Scripted(every(Result.ACCEPTED))) == {Result.ACCEPTED: 1}
