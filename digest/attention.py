@@ -1,23 +1,28 @@
 """What somebody should look at now, one sentence each: the desk, `digest status` and `digest doctor` say the same."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.db import Edition
+from digest.collect.sources import troubled
+from digest.db import Edition, EditionState
 from digest.deliver import holding, steering
 from digest.deliver.orders import hindrance
+from digest.edition.editions import missed
 from subscribers import limits
 from subscribers.transfer.importing import unfinished
 
+NAMED = 3  # sources
 
-def needed(session: Session) -> list[str]:
+
+def needed(session: Session, now: datetime) -> list[str]:
     """Give the sentences; none where all is as usual."""
-    return list(_needed(session))
+    return list(_needed(session, now))
 
 
-def _needed(session: Session) -> Iterator[str]:
+def _needed(session: Session, now: datetime) -> Iterator[str]:
     held = holding.held(session)
     if held is not None:
         yield f"Nothing leaves: {held}"
@@ -29,3 +34,12 @@ def _needed(session: Session) -> Iterator[str]:
         yield limits.in_words(alarm)
     for one in unfinished(session):
         yield one.sentence
+    for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
+        if words := missed(edition, now):
+            yield f"{edition.name} did not go out. {words}"
+    if sources := [trouble.name for trouble in troubled(session, now)]:
+        more = f" and {len(sources) - NAMED} more" if len(sources) > NAMED else ""
+        yield (
+            f"Nothing comes in any more from {', '.join(sources[:NAMED])}{more}: "
+            "the desk's page Sources and 'digest sources list' say why, and what to do."
+        )

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Literal
 from urllib.parse import urlsplit
@@ -110,7 +111,7 @@ def _pages(install: Install) -> Iterator[Diagnosis]:
 
 def _attention(install: Install) -> Iterator[Diagnosis]:
     with install.database.read() as session:
-        sentences = needed(session)
+        sentences = needed(session, datetime.now(UTC))
     yield from (Diagnosis("warning", sentence) for sentence in sentences)
 
 

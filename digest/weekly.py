@@ -162,7 +162,6 @@ def void(install: Install, name: str, *, actor: str, now: datetime) -> str:
 class Standing:
     """Where an edition stands. `sentence` says to whom and when it goes, `mark` what it is.
 
-    `missed` is empty, or says what to do about a release that was missed.
     `hindrance` says why nothing of it leaves (it is paused, or all is held), `sending` how the last run gets on.
     """
 
@@ -172,7 +171,6 @@ class Standing:
     mark: str
     release: str
     sentence: str
-    missed: str
     books: Books
     hindrance: str
     pulse: Pulse | None
@@ -200,7 +198,6 @@ def standing(install: Install, name: str, *, now: datetime) -> Standing:
             mark=approval.current_mark(session, edition, install.settings),
             release=release,
             sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
-            missed=missed(edition, now),
             books=found,
             hindrance=hindrance(edition.name, edition, memos.recall(session, holding.MEMO)),
             pulse=last,

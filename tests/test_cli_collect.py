@@ -220,13 +220,3 @@ def test_a_settings_file_is_made_where_there_is_none(run: Run, tmp_path: Path) -
     assert [s.url for s in load(tmp_path / "digest.toml", {}).file.sources] == [
         "https://port.example.org/feed"
     ]
-
-
-@pytest.mark.parametrize(
-    "words", [["collect"], ["sources"], *(["sources", name] for name in sources.commands)], ids=" ".join
-)
-def test_help_has_an_example(run: Run, words: list[str]) -> None:
-    said = run(*words, "--help")
-    assert said.exit_code == 0
-    assert f"digest {words[0]}" in said.output
-    assert "Example" in said.output

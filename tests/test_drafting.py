@@ -88,6 +88,16 @@ def test_drafting_again_replaces_the_draft_and_says_the_same(sqlite: Database) -
     assert bodies(sqlite) == before
 
 
+def test_the_operators_own_subject_is_the_subject(sqlite: Database, tmp_path: Path) -> None:
+    own = tmp_path / "templates" / "mail" / "edition"
+    own.mkdir(parents=True)
+    (own / "subject.txt").write_text("No. {{ content.number }}: {{ content.subject }}\n")
+    usual = drafted(collected(sqlite, sample_settings())).subject
+    settings = sample_settings().model_copy(update={"templates": tmp_path / "templates"})
+    edition = drafted(Install(settings, sqlite))
+    assert edition.subject == edition.content["subject"] == f"No. 147: {usual}"
+
+
 # --- Windows, with articles that the test writes ---------------------------------------------------------
 
 WEEKLY = Settings(

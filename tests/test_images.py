@@ -20,8 +20,6 @@ from digest.collect.images import (
     fetch_picture,
     find,
     keep,
-    lead_cut,
-    thumb_cut,
 )
 from digest.collect.pixels import decode, encode
 from digest.db import Database
@@ -275,7 +273,7 @@ def test_the_bounds_are_handed_to_the_fetch_and_its_errors_come_through() -> Non
 def test_the_cuts_have_their_size_and_weight(draw: object, size: tuple[int, int]) -> None:
     assert callable(draw)
     body = picture_of(written(draw(*size), "JPEG", quality=60)).body
-    lead, thumb = lead_cut(body), thumb_cut(body)
+    lead, thumb = cut(URL, body, Shape.LEAD).body, cut(URL, body, Shape.THUMB).body
     assert Image.open(io.BytesIO(lead)).size == (1120, 630)
     assert Image.open(io.BytesIO(thumb)).size == (240, 160)
     assert len(lead) <= 120_000
@@ -293,7 +291,7 @@ def test_a_cut_covers_and_is_not_squeezed() -> None:
 
 def test_a_cut_of_no_picture_is_a_picture_error() -> None:
     with pytest.raises(PictureError):
-        lead_cut(b"no picture")
+        cut(URL, b"no picture", Shape.LEAD)
 
 
 def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> None:

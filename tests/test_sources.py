@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from digest.attention import needed
 from digest.collect.fetched import FetchError, Reason
 from digest.collect.items import Kind
 from digest.collect.sources import (
@@ -195,6 +196,15 @@ def test_editors_do_not_see_a_source_that_was_taken_out(database: Database) -> N
     synced(database)
     with database.read() as session:
         assert troubled(session, NOON) == []
+
+
+def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(database: Database) -> None:
+    synced(database, PORT)
+    visited(database, Bad(Health.REFUSING, "ask them"))
+    with database.read() as session:
+        (sentence,) = needed(session, NOON)
+    assert "Nothing comes in any more from Port news" in sentence
+    assert "digest sources list" in sentence
 
 
 def test_health_is_said_in_words(sqlite: Database) -> None:

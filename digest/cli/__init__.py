@@ -61,7 +61,9 @@ The week:
   digest collect && digest draft --explain
   digest check current && digest serve        look at it, approve it
   digest send current
-To see it all on made-up data first: digest demo""",
+To see it all on made-up data first: digest demo
+
+Exit codes: 0 done, 1 the answer is no, 2 wrong use, or something that you can mend: each command says which.""",
 )
 @click.version_option(__version__, prog_name="digest")
 @desk_options

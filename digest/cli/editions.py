@@ -82,7 +82,9 @@ def draft(desk: Desk, now: datetime | None, explain: bool, as_json: bool) -> Non
     epilog="""\b
 Examples:
   digest show current --as text
-  digest show 2026-W47 --as eml -o edition.eml"""
+  digest show 2026-W47 --as eml -o edition.eml
+
+Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
 )
 @click.argument("edition")
 @click.option(
@@ -151,7 +153,9 @@ def check(desk: Desk, edition: str, online: bool, as_json: bool) -> None:
 Examples:
   digest approve 2026-W47              shows what would be approved, and its mark
   digest approve 2026-W47 3fa9c21      approves it, if it is still that
-  digest approve 2026-W47 --void       takes the approval back"""
+  digest approve 2026-W47 --void       takes the approval back
+
+Exit codes: 0 approved (without MARK: shown), 2 it cannot be (it says why), or wrong use."""
 )
 @click.argument("edition")
 @click.argument("mark", default="")
@@ -246,7 +250,7 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
     standing = weekly.standing(desk.install, edition, now=_now())
     with desk.install.database.read() as session:
-        attention = needed(session)
+        attention = needed(session, _now())
     if as_json:
         click.echo(
             json.dumps(
@@ -255,7 +259,6 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
                     "state": standing.state,
                     "mark": standing.mark,
                     "attention": attention,
-                    "missed": standing.missed,
                     "planned": standing.books.planned,
                     "hindrance": standing.hindrance,
                     "sending": _pulse(standing.pulse),
@@ -269,8 +272,6 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     table.add_row("state", standing.state)
     table.add_row("mark", standing.mark[:7])
     table.add_row("release", standing.release)
-    if standing.missed:
-        table.add_row("missed", standing.missed)
     table.add_row("deliveries", weekly.in_words(standing.books))
     if standing.sending:
         table.add_row("sending", standing.sending)

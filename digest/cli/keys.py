@@ -19,12 +19,15 @@ from subscribers.vault import KeyKind, Keys
 EXIT_STUCK = 1
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  digest keys list")
 def keys() -> None:
     """Look after the keys: addresses, look-ups, tokens and signatures hang on them. See docs/keys.md."""
 
 
-@keys.command("list", epilog="\b\nExamples:\n  digest keys list\n  digest keys list --json")
+@keys.command(
+    "list",
+    epilog="\b\nExamples:\n  digest keys list\n  digest keys list --json\n\nExit codes: 0 shown, 2 there is no key file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @pass_desk
 def list_(desk: Desk, as_json: bool) -> None:

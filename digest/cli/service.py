@@ -21,7 +21,9 @@ from subscribers.vault import Keys
     epilog="""\b
 Examples:
   digest init
-  DIGEST_HOME=/srv/digest digest init"""
+  DIGEST_HOME=/srv/digest digest init
+
+Exit codes: 0 all is there, 2 something stands in the way (it says what)."""
 )
 @click.option(
     "--file",

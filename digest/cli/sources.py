@@ -37,7 +37,9 @@ def sources() -> None:
     epilog="""\b
 Examples:
   digest sources list
-  digest sources list --json | jq '.[] | select(.health != "good")'""",
+  digest sources list --json | jq '.[] | select(.health != "good")'
+
+Exit codes: 0 shown, 2 wrong use.""",
 )
 @click.option("--all", "everything", is_flag=True, help="Also those that the settings no longer name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the sources as JSON.")

@@ -23,7 +23,7 @@ Exit codes:
   2  wrong use"""
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  digest staff list")
 def staff() -> None:
     """Look after the staff: editors and admins, each by an address that they prove is theirs.
 
@@ -50,7 +50,10 @@ def add(desk: Desk, email: str, role: Role) -> None:
     click.echo(f"Added: staff {number}, {role}. {_LINK}")
 
 
-@staff.command("list", epilog="\b\nExamples:\n  digest staff list\n  digest staff list --all --json")
+@staff.command(
+    "list",
+    epilog="\b\nExamples:\n  digest staff list\n  digest staff list --all --json\n\nExit codes: 0 shown, 2 wrong use.",
+)
 @click.option("--all", "with_gone", is_flag=True, help="Also those who were on the staff.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @pass_desk

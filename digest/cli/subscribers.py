@@ -24,7 +24,7 @@ from subscribers.leaving import leave
 from subscribers.signup import Evidence, SignupRefusedError
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  digest subscribers list")
 def subscribers() -> None:
     """Look after the list: add, withdraw, count, and prove the consent ledger.
 
@@ -84,7 +84,9 @@ def add(desk: Desk, /, email: str, confirmed: bool, agreed: datetime, **said: st
     )
 
 
-@subscribers.command("list", epilog="\b\nExample:\n  digest subscribers list --json")
+@subscribers.command(
+    "list", epilog="\b\nExample:\n  digest subscribers list --json\n\nExit codes: 0 shown, 2 wrong use."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @pass_desk
 def list_(desk: Desk, as_json: bool) -> None:

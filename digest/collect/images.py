@@ -32,8 +32,6 @@ __all__ = [
     "fetch_picture",
     "find",
     "keep",
-    "lead_cut",
-    "thumb_cut",
 ]
 
 ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
@@ -84,22 +82,17 @@ def fetch_picture(fetcher: Getter, url: str, limits: Limits) -> Picture:
 
 
 def cut(source_url: str, body: bytes, shape: Shape) -> Picture:
-    """Cut a kept picture to a shape of the mail; its `source_url` is the picture's with `#lead` or `#thumb`.
+    """Cut a kept picture to a shape of the mail, covering all of it; a small one is enlarged.
+
+    Its `source_url` is the picture's with `#lead` or `#thumb`.
 
     Raises:
         PictureError: `body` is no picture.
     """
-    return _picture(f"{source_url}#{shape}", _cut(body, shape))
-
-
-def lead_cut(body: bytes) -> bytes:
-    """Cut a picture to 1120 x 630, at most 120 KB, covering all of it (a small one is enlarged)."""
-    return _cut(body, Shape.LEAD).body
-
-
-def thumb_cut(body: bytes) -> bytes:
-    """Cut a picture to 240 x 160, at most 30 KB, covering all of it."""
-    return _cut(body, Shape.THUMB).body
+    size, heaviest = _CUTS[shape]
+    image = decode(body, most_pixels=WIDEST * TALLEST, at_most=(WIDEST, TALLEST))
+    made = encode(ImageOps.fit(image, size, centering=_CENTRE), heaviest, fixed_size=True)
+    return _picture(f"{source_url}#{shape}", made)
 
 
 def find(session: Session, source_url: str) -> Media | None:
@@ -132,12 +125,6 @@ def keep(session: Session, picture: Picture, now: datetime) -> Media:
     except IntegrityError:  # another process kept the same bytes just now
         return session.get_one(Media, picture.hash)
     return row
-
-
-def _cut(body: bytes, shape: Shape) -> Encoded:
-    size, heaviest = _CUTS[shape]
-    image = decode(body, most_pixels=WIDEST * TALLEST, at_most=(WIDEST, TALLEST))
-    return encode(ImageOps.fit(image, size, centering=_CENTRE), heaviest, fixed_size=True)
 
 
 def _picture(source_url: str, made: Encoded) -> Picture:

@@ -23,7 +23,7 @@ from digest.edition.content import Content
 from digest.edition.disarm import disarmed
 from digest.edition.editions import OPEN, closed_before, coming, next_number, slot_of
 from digest.edition.pictures import cut_pictures
-from digest.edition.rendering import environment_of, frame_of, render
+from digest.edition.rendering import environment_of, frame_of, render, subject
 from digest.edition.windows import Window, edition_name, window
 from digest.select.choosing import choose
 from digest.select.values import Candidate, Choice, Previous, Scored
@@ -72,8 +72,10 @@ def draft(database: Database, getter: Getter, settings: Settings, *, now: dateti
         plan = _plan(session, settings, now)
     choice = _choose(database, getter, settings, plan, now)
     pictures, warnings = cut_pictures(database, getter, settings, choice, now=now)
+    frame, templates = frame_of(settings), environment_of(settings)
     content = disarmed(arrange(choice, plan.issue, settings.file, pictures))  # stored as it will be read
-    pieces = render(content, frame_of(settings), environment_of(settings))
+    content = replace(content, subject=subject(content, frame, templates))
+    pieces = render(content, frame, templates)
     with database.write() as session:
         edition = _store(session, plan, choice, content, now)
         _replace_stories(session, edition, choice)

@@ -54,7 +54,7 @@ def attention() -> dict[str, Callable[[], list[str]]]:
 
     def sentences() -> list[str]:
         with ground().database.read() as session:
-            return needed(session)
+            return needed(session, ground().clock())
 
     return {"attention": sentences}
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from digest import weekly
+from digest.attention import needed
 from digest.db import Audit, Edition, EditionState, Fragment, Health, Source
 from digest.deliver import holding
 from digest.delivery_db import Delivery, DeliveryState
@@ -102,10 +103,11 @@ def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_termina
     name = both.edition(state=EditionState.APPROVED, release_at=NOW - timedelta(days=2))
     with both.database.write() as session:
         session.scalars(select(Edition)).one().approved_at = NOW - timedelta(days=2)
-    for text in (
-        html.unescape(both.client.get("/desk/").text),
-        weekly.standing(both.install, name, now=NOW).missed,
-    ):
+    both.edition(name="2026-W48")
+    assert "<b>Missed.</b>" in both.client.get(f"/desk/editions/{name}").text
+    with both.database.read() as session:
+        (sentence,) = needed(session, NOW)
+    for text in (html.unescape(both.client.get("/desk/").text), sentence):
         assert "missed by more than a day" in text
         assert f"digest send {name}" in text
         assert f"digest cancel {name}" in text
