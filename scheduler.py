@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from sqlalchemy.exc import IntegrityError
 
 from digest import logs, nightly, weekly
 from digest.db import FIRST_LOOK, Database, Slot
+from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.sending import Report
 from digest.edition.drafting import DraftError
 from digest.edition.rendering import RenderingError
@@ -256,6 +258,13 @@ def apply_events(install: Install, clock: Callable[[], datetime]) -> None:
         log.info("events applied", outcome=outcome)
 
 
+def read_mailbox(install: Install, clock: Callable[[], datetime]) -> None:
+    """Look into the bounce mailbox when it is time; trouble with it is logged where it begins."""
+    if weekly.mailbox_due(install, now=clock()):
+        with suppress(MailboxError):
+            weekly.read_mailbox(install, clock=clock)
+
+
 class Clockwork:
     """The running timetable. It lives as long as the process that serves or schedules."""
 
@@ -277,6 +286,8 @@ class Clockwork:
         for job in timetable(install):
             self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]
         self._every_tick("events", lambda: apply_events(install, clock))
+        if install.settings.file.inbound.host:
+            self._every_tick("mailbox", lambda: read_mailbox(install, clock))
         pace = Pace()
         self._every_tick("release", lambda: release(install, clock, pace, self._stopping))
 

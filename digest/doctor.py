@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from digest.attention import needed
 from digest.db import Source
 from digest.deliver.dkim import DkimError, signer_of
+from digest.deliver.inbound import mailbox
 from digest.install import Install
 
 OUR_NAMES = ("digest", "subscribers", "scheduler")
@@ -36,6 +37,7 @@ def examine(install: Install) -> list[Diagnosis]:
         *_disk(install),
         *_sending(install),
         *_signing(install),
+        *_bounces(install),
         *_pages(install),
         *_attention(install),
     ]
@@ -142,3 +144,43 @@ def _signing(install: Install) -> Iterator[Diagnosis]:
             "warning",
             f"mail is signed for {signer.domain} and comes from {sender}: without a common domain DMARC fails.",
         )
+
+
+def _bounces(install: Install) -> Iterator[Diagnosis]:
+    """Say whether anybody hears what comes back: of mail over SMTP bounces, of SendGrid its events."""
+    settings = install.settings
+    scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
+    place, domain = settings.file.inbound, settings.file.sender.bounce_domain
+    if place.host:
+        yield _mailbox(install)
+        if scheme.startswith("smtp") and not domain:
+            yield Diagnosis(
+                "warning",
+                "sender.bounce_domain is empty: bounces come back without proof of which message they speak, and "
+                "count for nothing. Give a domain whose mail for bounce+…@ ends up in the mailbox of [inbound].",
+            )
+    elif scheme.startswith("smtp"):
+        where = f"bounce+…@{domain}" if domain else "sender.address"
+        yield Diagnosis("warning", f"bounces go to {where} and are not read: set [inbound] (docs/admins.md).")
+    if scheme == "sendgrid":
+        if settings.sendgrid_webhook_key.strip():
+            yield Diagnosis("ok", "SendGrid's events are heard where they are signed with our key")
+        else:
+            yield Diagnosis("warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.")
+
+
+def _mailbox(install: Install) -> Diagnosis:
+    place = install.settings.file.inbound
+    name = f"the bounce mailbox {place.folder} at {place.where}"
+    with install.database.read() as session:
+        last = mailbox.last_look(session)
+    if last is None:
+        return Diagnosis(
+            "ok", f"{name} was not read yet; 'digest inbound' does it now, 'digest serve' every minute"
+        )
+    at = f"{last.at.astimezone(install.settings.file.publication.zone):%b %d %H:%M %Z}"
+    if last.trouble:
+        return Diagnosis(
+            "error", f"{name} gave trouble {last.troubles} times in a row, last {at}: {last.trouble}"
+        )
+    return Diagnosis("ok", f"{name} was read last {at}")

@@ -67,6 +67,16 @@ def _web_address(text: str) -> str:
     return text
 
 
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine, by its name or number alone: nobody is asked."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+# Printable ASCII without what IMAP gives a meaning (RFC 3501, 5.1): no quote, backslash, wildcard or ampersand
+_FOLDER = r"^[ !#$'()+-\[\]-~]{1,100}$"
 RuleText = Annotated[str, AfterValidator(_rule)]
 
 
@@ -289,6 +299,36 @@ class Readership(_Table):
     wordpress: str = ""  # the site's address, e.g. https://hls.today
 
 
+class BounceMailbox(_Table):
+    """The mailbox that bounces and complaints come to, read over IMAP. With an empty `host` none is read.
+
+    `done` is the folder that a message goes to once it is stored; empty: it is deleted. What is not ours stays.
+    """
+
+    host: str = ""
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 993 with implicit TLS, else 143
+    tls: Literal["implicit", "starttls", "off"] = "implicit"  # off: to loopback alone
+    user: str = ""  # its password is DIGEST_INBOUND_PASSWORD
+    authorities: str = ""  # a PEM file of further authorities whose certificates are trusted
+    folder: str = Field(default="INBOX", pattern=_FOLDER)
+    done: str = Field(default="Digest/Done", pattern=rf"{_FOLDER}|^$")  # a slash stands between folders
+
+    @property
+    def where(self) -> str:
+        """The server's name and port."""
+        return f"{self.host}:{self.port or (993 if self.tls == 'implicit' else 143)}"
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.host and not self.user:
+            raise ValueError("user is missing; host names a server to sign in to")
+        if self.host and self.tls == "off" and not is_loopback(self.host):
+            raise ValueError('tls = "off" is for loopback alone: others could read along')
+        if self.host and self.folder == self.done:
+            raise ValueError("done is the folder that is read; name another")
+        return self
+
+
 class File(_Table):
     """All of `digest.toml`."""
 
@@ -303,6 +343,7 @@ class File(_Table):
     retention: Retention = Retention()
     alerts: Alerts = Alerts()
     readership: Readership = Readership()
+    inbound: BounceMailbox = BounceMailbox()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -330,6 +371,7 @@ class Settings(_Table):
     sendgrid_api_key: SecretStr | None = None
     sendgrid_host: str = "https://api.sendgrid.com"
     sendgrid_webhook_key: str = ""  # one public key, or two with a comma between; empty: no event is taken
+    inbound_password: SecretStr | None = None  # of `inbound.user`
     dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376)
     dkim_selector: str = ""  # one for each key in the file, with commas between
     dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
@@ -361,6 +403,12 @@ class Settings(_Table):
             )
         if wrong := [s for s in self.dkim_selectors if not _SELECTOR.fullmatch(s)]:
             raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} is no selector such as digest-2026")
+        return self
+
+    @model_validator(mode="after")
+    def _mailbox(self) -> Self:
+        if self.file.inbound.host and self.inbound_password is None:
+            raise ValueError("DIGEST_INBOUND_PASSWORD: missing; inbound.host names a server to sign in to")
         return self
 
     @model_validator(mode="after")
@@ -428,6 +476,7 @@ _FROM_ENVIRONMENT = {
     "DIGEST_SENDGRID_API_KEY": "sendgrid_api_key",
     "DIGEST_SENDGRID_HOST": "sendgrid_host",
     "DIGEST_SENDGRID_WEBHOOK_KEY": "sendgrid_webhook_key",
+    "DIGEST_INBOUND_PASSWORD": "inbound_password",
     "DIGEST_DKIM_DOMAIN": "dkim_domain",
     "DIGEST_DKIM_SELECTOR": "dkim_selector",
     "DIGEST_DKIM_KEY_FILE": "dkim_key_file",

@@ -22,7 +22,9 @@ from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
 from digest.deliver import holding, memos, notices, sending
 from digest.deliver.handing import Result
+from digest.deliver.inbound import mailbox
 from digest.deliver.inbound.applying import apply_all
+from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.orders import hindrance
 from digest.deliver.personalising import specimen
 from digest.deliver.planning import Books, books, purpose_of
@@ -322,6 +324,37 @@ def apply_events(install: Install, *, clock: Callable[[], datetime]) -> Counter[
     """
     journal = Journal(install.settings.left_log, install.keys)
     return apply_all(install.database, install.keys, journal, clock=clock)
+
+
+def read_mailbox(
+    install: Install, *, clock: Callable[[], datetime], most: int = mailbox.MOST
+) -> mailbox.Look | None:
+    """Store the bounces and complaints that wait in the mailbox, to be applied; None where no mailbox is set.
+
+    While the installation is held it is not read: a copy must not take away what came back to the original.
+
+    Raises:
+        MailboxError: it cannot be read; what was stored before that is stored.
+    """
+    place, password = install.settings.file.inbound, install.settings.inbound_password
+    if not place.host or password is None:
+        return None
+    if why := _held(install):
+        raise MailboxError(f"not read: the installation is {why}")
+    reader = mailbox.Reader(install.database, install.keys, place, password.get_secret_value(), clock)
+    return mailbox.look(reader, most=most)
+
+
+def mailbox_due(install: Install, *, now: datetime) -> bool:
+    """Take the turn to look into the mailbox, if there is one, nothing is held, and it is time."""
+    if not install.settings.file.inbound.host or _held(install):
+        return False
+    return mailbox.its_turn(install.database, now=now)
+
+
+def _held(install: Install) -> holding.Held | None:
+    with install.database.read() as session:
+        return holding.held(session)
 
 
 SHUT = timedelta(minutes=5)  # between two tries to open a way out that the settings forbid, or that breaks

@@ -11,6 +11,7 @@ from digest.cli.collect import collect
 from digest.cli.context import desk_options
 from digest.cli.demo import demo
 from digest.cli.editions import approve, check, draft, send, show, status
+from digest.cli.inbound import inbound
 from digest.cli.keys import keys
 from digest.cli.service import doctor, init, serve
 from digest.cli.sources import sources
@@ -74,7 +75,7 @@ def digest() -> None:
 for command in (
     *(init, demo, collect, sources, draft, show, check, approve, send, status),
     *(pause, resume, cancel, hold, release),
-    *(subscribers, staff, keys, serve, doctor, backup, restore),
+    *(subscribers, staff, keys, serve, doctor, inbound, backup, restore),
 ):
     digest.add_command(command)
 

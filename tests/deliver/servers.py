@@ -2,11 +2,13 @@
 
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any, Self
 
 from aiosmtpd.controller import Controller
@@ -30,6 +32,13 @@ LETTER = Letter(
 
 def message(address: str = "ada@example.org") -> Outgoing:
     return Outgoing("d" * 26, "edition", LETTER, Filled(to=address, message_id="<1@x.example.org>"))
+
+
+def tls_of(certificate: Path) -> ssl.SSLContext:
+    """Give what a server needs to speak TLS, of a file with key and certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
 
 
 class Box:

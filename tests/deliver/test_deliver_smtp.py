@@ -1,20 +1,13 @@
 """SMTP against real servers on loopback: aiosmtpd where they behave, a scripted one where they do not."""
 
-import ssl
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.smtp import AuthResult, LoginPassword
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -40,38 +33,8 @@ from tests.deliver.servers import (
     message,
     results,
     serving,
+    tls_of,
 )
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for 127.0.0.1 that nobody but we trusts; key and certificate in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(secret + made.public_bytes(pem))
-    return file
-
-
-def _tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
 
 
 @pytest.mark.parametrize(
@@ -212,7 +175,7 @@ def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
 
 def test_mail_goes_through_starttls_with_a_server_that_we_trust(certificate: Path) -> None:
     box = Box()
-    with serving(box, tls_context=_tls(certificate), require_starttls=True) as port:
+    with serving(box, tls_context=tls_of(certificate), require_starttls=True) as port:
         transport = Smtp(Server("127.0.0.1", port, "starttls", authorities=certificate))
         assert results(transport.hand_all([message()])) == [ACCEPTED]
         transport.close()
@@ -221,7 +184,7 @@ def test_mail_goes_through_starttls_with_a_server_that_we_trust(certificate: Pat
 
 def test_mail_goes_through_implicit_tls(certificate: Path) -> None:
     box = Box()
-    with serving(box, ssl_context=_tls(certificate)) as port:
+    with serving(box, ssl_context=tls_of(certificate)) as port:
         transport = Smtp(Server("127.0.0.1", port, "implicit", authorities=certificate))
         assert results(transport.hand_all([message()])) == [ACCEPTED]
         transport.close()
@@ -230,7 +193,7 @@ def test_mail_goes_through_implicit_tls(certificate: Path) -> None:
 
 def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certificate: Path) -> None:
     box = Box()
-    with serving(box, tls_context=_tls(certificate)) as port:
+    with serving(box, tls_context=tls_of(certificate)) as port:
         handed = Smtp(Server("127.0.0.1", port, "starttls")).hand_all([message()])
     assert "no trusted TLS with 127.0.0.1: self-signed certificate" in handed.stop
     with serving(box) as port:
@@ -247,7 +210,7 @@ def _authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str,
 @pytest.mark.parametrize(("password", "accepted"), [("right", True), ("wrong", False)])
 def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accepted: bool) -> None:  # noqa: FBT001
     box = Box()
-    options = {"tls_context": _tls(certificate), "authenticator": _authenticator, "auth_required": True}
+    options = {"tls_context": tls_of(certificate), "authenticator": _authenticator, "auth_required": True}
     with serving(box, **options) as port:
         server = Server("127.0.0.1", port, "starttls", "desk", password, authorities=certificate)
         transport = Smtp(server)

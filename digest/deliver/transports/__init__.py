@@ -1,6 +1,5 @@
 """The ways out, and the one place that picks one: `open_transport`."""
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from digest.deliver.dkim import DkimError, Signer, signer_of
 from digest.deliver.handing import Transport
-from digest.settings import Settings
+from digest.settings import Settings, is_loopback
 
 if TYPE_CHECKING:  # the package behind it is imported once it is used
     from digest.deliver.transports.sendgrid_api import Api
@@ -51,7 +50,7 @@ def leaves_home(settings: Settings) -> bool:
     if url.scheme == "outbox":
         return False
     host = urlsplit(settings.sendgrid_host).hostname if url.scheme == "sendgrid" else url.hostname
-    return not _loopback(host or "")
+    return not is_loopback(host or "")
 
 
 def _split(text: str) -> SplitResult:
@@ -65,13 +64,6 @@ def _split(text: str) -> SplitResult:
             "DIGEST_MAIL_URL: write outbox:, smtp://user:password@host:587, smtps://user:password@host or sendgrid:"
         )
     return url
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _missing(settings: Settings) -> list[str]:
@@ -135,7 +127,7 @@ def _account(settings: Settings) -> tuple[str, str]:
     if settings.sendgrid_api_key is None:
         raise TransportError("DIGEST_SENDGRID_API_KEY: missing; sendgrid: needs it")
     host = urlsplit(settings.sendgrid_host)
-    if host.scheme != "https" and not _loopback(host.hostname or ""):
+    if host.scheme != "https" and not is_loopback(host.hostname or ""):
         raise TransportError("DIGEST_SENDGRID_HOST: not https; the key would travel in the clear")
     return settings.sendgrid_api_key.get_secret_value(), settings.sendgrid_host.rstrip("/")
 
@@ -163,7 +155,7 @@ def _smtp(url: SplitResult, signer: Signer | None) -> Transport:
     clear = options["starttls"] == "off"
     if options["starttls"] not in {"required", "off"}:
         raise TransportError("DIGEST_MAIL_URL: starttls is required or off")
-    if clear and not _loopback(url.hostname):
+    if clear and not is_loopback(url.hostname):
         raise TransportError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
     tls = "implicit" if url.scheme == "smtps" else "off" if clear else "starttls"
     server = Server(

@@ -1,0 +1,217 @@
+"""The mailbox as an operator has it: settings, `digest inbound`, the timetable's ticks, `digest doctor`."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pydantic import SecretStr
+from sqlalchemy import update
+from structlog.testing import capture_logs
+
+import scheduler
+from digest.cli import digest
+from digest.deliver import holding
+from digest.deliver.planning import plan
+from digest.delivery_db import Delivery, DeliveryState
+from digest.doctor import examine
+from digest.install import Install
+from digest.settings import BounceMailbox, SettingsError, load
+from tests.deliver.bounces import READER, about
+from tests.deliver.conftest import KEYS, NAME, RELEASE, Clock, World
+from tests.deliver.imap_server import PASSWORD, USER, Imap
+from tests.deliver.servers import tls_of
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An installation in a folder, with a mailbox set."""
+
+    install: Install
+    server: Imap
+    file: Path
+    run: Callable[..., Result]
+
+    def doctor(self) -> str:
+        return "\n".join(f"{d.level} {d.what}" for d in examine(self.install))
+
+
+@pytest.fixture
+def operator(
+    sqlite_world: World, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Operator]:
+    """Give it with one reader's message accepted and its bounce in the mailbox."""
+    world = sqlite_world
+    (person,) = world.readers(READER)
+    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+    with world.database.write() as session:
+        values = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
+        session.execute(update(Delivery).values(**values))
+    world.settings.key_file.touch(mode=0o600)
+    world.settings.key_file.write_text(KEYS.to_json())
+    file = tmp_path / "digest.toml"
+    with Imap(tls_of(certificate)) as server:
+        server.inbox.add(about(KEYS, person).mail("postfix"))
+        server.inbox.add(about(KEYS, person).mail("spam"))
+        file.write_text(
+            f'[inbound]\nhost = "127.0.0.1"\nport = {server.port}\nuser = "{USER}"\nauthorities = "{certificate}"\n'
+        )
+        environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_INBOUND_PASSWORD": PASSWORD}
+        install = Install(load(file, environment), world.database)
+        monkeypatch.setenv("DIGEST_SETTINGS", str(file))
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        yield Operator(install, server, file, lambda *words: CliRunner().invoke(digest, ["inbound", *words]))
+
+
+def test_the_command_reads_and_applies_and_says_what_came_of_it(operator: Operator) -> None:
+    done = operator.run("--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {
+        "mailbox": {"stored": 1, "known": 0, "left": {"foreign": 1}, "more": False},
+        "applied": {"bounced": 1, "person bounced": 1},
+        "trouble": "",
+    }
+    again = operator.run()
+    assert (again.exit_code, again.stdout) == (
+        0,
+        "The mailbox: 0 stored, 0 known, nothing left alone.\nApplied: nothing.\n",
+    )
+
+
+def test_the_command_says_what_is_wrong_and_applies_what_waits(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.server.breaks.append("UID MOVE")
+    done = operator.run()
+    assert done.exit_code == 1
+    assert done.stdout.endswith("Applied: 1 bounced, 1 person bounced.\n")
+    assert done.stderr.startswith("The mailbox: 127.0.0.1:")
+    monkeypatch.setenv("DIGEST_INBOUND_PASSWORD", "")
+    done = operator.run()
+    assert done.exit_code == 2
+    assert "DIGEST_INBOUND_PASSWORD: missing" in done.stderr
+    operator.file.write_text("")
+    done = operator.run()
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (
+        0,
+        "No mailbox is set: see [inbound] in digest.toml.",
+    )
+
+
+def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operator) -> None:
+    clock = Clock()
+    operator.server.refuses = {"SELECT": "NO gone"}
+    with capture_logs() as logs:
+        for _ in range(8 * 60):
+            scheduler.read_mailbox(operator.install, clock)
+            clock.sleep(1)
+    assert [line["log_level"] for line in logs] == ["error"]
+    tries = sum("SELECT" in line for line in operator.server.lines)
+    assert tries == 3, "after 0, 2 and 6 minutes"
+    assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
+    assert "gave trouble 3 times in a row, last Nov 20 06:06 EST: no folder INBOX: gone." in operator.doctor()
+    operator.server.refuses = {}
+    clock.sleep(30 * 60)
+    with capture_logs() as logs:
+        scheduler.read_mailbox(operator.install, clock)
+        scheduler.apply_events(operator.install, clock)
+    assert [line["event"] for line in logs] == ["the bounce mailbox is read again", "events applied"]
+    assert "was read last Nov 20 06:38 EST" in operator.doctor()
+
+
+def test_of_several_schedulers_one_looks(operator: Operator) -> None:
+    for _ in range(3):
+        scheduler.read_mailbox(operator.install, Clock())
+    assert sum("SELECT" in line for line in operator.server.lines) == 1
+
+
+def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) -> None:
+    with operator.install.database.write() as session:
+        holding.hold(session, "a copy", actor="eve", now=RELEASE)
+    scheduler.read_mailbox(operator.install, Clock())
+    done = operator.run()
+    assert done.exit_code == 1
+    assert "The mailbox: not read: the installation is held by eve" in done.stderr
+    assert not operator.server.lines
+    assert len(operator.server.inbox.messages) == 2
+
+
+def test_the_clockwork_looks_only_where_a_mailbox_is_set(operator: Operator, sqlite_world: World) -> None:
+    jobs = [
+        {job.id for job in scheduler.Clockwork(install)._scheduler.get_jobs()}
+        for install in (operator.install, Install(sqlite_world.settings, sqlite_world.database))
+    ]
+    assert ["mailbox" in names for names in jobs] == [True, False]
+
+
+def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: str = "") -> list[str]:
+    settings = operator.install.settings
+    file = settings.file.model_copy(
+        update={
+            "inbound": settings.file.inbound.model_copy(update={"host": host}),
+            "sender": settings.file.sender.model_copy(update={"bounce_domain": domain}),
+        }
+    )
+    changed = {"mail_url": SecretStr(url), "file": file, "sendgrid_webhook_key": webhook}
+    found = examine(Install(settings.model_copy(update=changed), operator.install.database))
+    return [f"{d.level} {d.what}" for d in found if "ounce" in d.what or "events" in d.what]
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "domain", "said"),
+    [
+        ("outbox:", "", "", []),
+        ("smtp://mx", "", "", ["warning bounces go to sender.address and are not read: set [inbound]"]),
+        (
+            "smtps://mx",
+            "",
+            "b.example.net",
+            ["warning bounces go to bounce+…@b.example.net and are not read"],
+        ),
+        ("smtp://mx", "x", "b.example.net", ["ok the bounce mailbox INBOX at x:"]),
+        (
+            "smtp://mx",
+            "x",
+            "",
+            ["ok the bounce mailbox INBOX at x:", "warning sender.bounce_domain is empty"],
+        ),
+        ("sendgrid:", "", "", ["warning SendGrid's events are refused"]),
+    ],
+)
+def test_the_doctor_says_whether_bounces_are_heard(
+    operator: Operator, url: str, host: str, domain: str, said: list[str]
+) -> None:
+    found = _doctor(operator, url, host=host, domain=domain)
+    assert len(found) == len(said)
+    assert all(line.startswith(begin) for line, begin in zip(found, said, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ('host = "mx"', "inbound: user is missing"),
+        ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is for loopback alone'),
+        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done is the folder that is read"),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder: "),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder: "),
+        ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),
+        ('host = "mx"\nuser = "u"', "DIGEST_INBOUND_PASSWORD: missing"),
+        ('password = "secret"', "inbound.password: no such setting"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(tmp_path: Path, table: str, problem: str) -> None:
+    file = tmp_path / "digest.toml"
+    file.write_text(f"[inbound]\n{table}\n")
+    with pytest.raises(SettingsError) as caught:
+        load(file, {})
+    assert problem in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_port_follows_the_kind_of_tls() -> None:
+    place = BounceMailbox(host="mx", user="u")
+    assert place.where == "mx:993"
+    assert place.model_copy(update={"tls": "starttls"}).where == "mx:143"
