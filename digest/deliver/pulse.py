@@ -67,8 +67,8 @@ class Heart:
     last: datetime | None = field(default=None)
 
     def due(self, now: datetime) -> bool:
-        """Say whether it is time for a beat."""
-        return self.last is None or now - self.last >= EVERY
+        """Say whether it is time for a beat; a clock that was set back does not silence it."""
+        return self.last is None or not self.last <= now < self.last + EVERY
 
     def beat(
         self,

@@ -70,7 +70,8 @@ def _round(run: Run, couriers: Couriers) -> bool:
 def _look(run: Run) -> None:
     """Let the edition rest if too much was said against it."""
     now = run.now()
-    if run.looked_at is not None and now - run.looked_at < LOOK_EVERY and run.troubles < LOOK_AFTER:
+    lately = run.looked_at is not None and run.looked_at <= now < run.looked_at + LOOK_EVERY
+    if lately and run.troubles < LOOK_AFTER:
         return
 
     def found() -> str:

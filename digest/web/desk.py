@@ -5,6 +5,7 @@ Accounts come later. Until then the desk is for whoever sits at this machine, an
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -14,7 +15,10 @@ from sqlalchemy.orm import Session
 from digest import weekly
 from digest.attention import needed
 from digest.db import Edition, EditionState, Source, Story
+from digest.deliver import pulse, steering
 from digest.deliver.personalising import LetterError
+from digest.deliver.planning import books, purpose_of
+from digest.deliver.steering import SteeringError
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
 from digest.edition.editions import missed
@@ -149,7 +153,14 @@ def _edition_page(session: Session, found: Edition) -> str:
         sent=sent_row(session, found),
         missed=missed(found, here.clock()),
         over=found.release_at <= here.clock(),
+        sending=_sending(here, session, found),
     )
+
+
+def _sending(here: Ground, session: Session, found: Edition) -> str:
+    """Say how the sending of an edition gets on; empty where nothing of it waits."""
+    waiting = books(session, purpose_of(found.name)).open
+    return pulse.in_words(pulse.pulse(session, found.name), waiting, here.clock(), here.zone)
 
 
 def _examined(here: Ground, session: Session, found: Edition) -> tuple[Outline, Checks]:
@@ -242,6 +253,25 @@ def void(name: str) -> ResponseReturnValue:
     return redirect(url_for("desk.edition", name=name), 303)
 
 
+@desk.post("/editions/<name>/<any(pause, resume):act>")
+def steer(name: str, act: str) -> ResponseReturnValue:
+    """Let the sending of an edition rest, or go on."""
+    here = ground()
+    by: Any = {"actor": ACTOR, "now": here.clock()}
+    with here.database.write() as session:
+        found = _named(session, name)
+        try:
+            if act == "pause":
+                steering.pause(session, name, "", **by)
+            else:
+                steering.resume(session, name, **by)
+        except SteeringError as exc:  # it went out, or was cancelled, meanwhile
+            return render_template(
+                "web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""
+            ), 409
+    return redirect(url_for("desk.edition", name=name), 303)
+
+
 @desk.get("/sources")
 def sources() -> ResponseReturnValue:
     """Show how every source has behaved, those that need somebody first."""
@@ -255,8 +285,10 @@ def sources() -> ResponseReturnValue:
 def sent() -> ResponseReturnValue:
     """List the editions that went out, or were stopped, with their books."""
     over = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
-    with ground().database.read() as session:
+    here = ground()
+    with here.database.read() as session:
         found = session.scalars(
             select(Edition).where(Edition.state.in_(over)).order_by(Edition.release_at.desc())
         )
-        return render_template("web/desk/sent.html", rows=[sent_row(session, e) for e in found])
+        rows = [(sent_row(session, e), _sending(here, session, e)) for e in found]
+        return render_template("web/desk/sent.html", rows=rows)

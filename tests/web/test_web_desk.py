@@ -342,3 +342,23 @@ def test_the_books_of_what_went_out_balance(both: Any) -> None:
         "Other": "1 withdrawn",
     }
     assert "Open the web copy" in both.client.get(f"/desk/editions/{name}").text
+
+
+def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None:
+    both.edition()
+    client = both.client
+    with both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENDING))
+    page = client.get("/desk/").text
+    assert ">Pause</button>" in page
+    client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
+    assert edition_of(both).paused_at is not None
+    page = client.get("/desk/").text
+    assert "2026-W47 is paused" in page
+    assert "Paused" in client.get("/desk/sent").text
+    answer = client.post("/desk/editions/2026-W47/resume", data=fields_of(page))
+    assert (answer.status_code, edition_of(both).paused_at) == (303, None)
+    with both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT))
+    late = client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
+    assert (late.status_code, "only what goes out can be paused" in late.text) == (409, True)
