@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sources import troubled
 from digest.db import Edition, EditionState
-from digest.deliver import holding, steering
+from digest.deliver import erasures, holding, steering
+from digest.deliver.inbound import pulling
 from digest.deliver.orders import hindrance
 from digest.edition.editions import missed
 from subscribers import limits
@@ -43,3 +44,7 @@ def _needed(session: Session, now: datetime) -> Iterator[str]:
             f"Nothing comes in any more from {', '.join(sources[:NAMED])}{more}: "
             "the desk's page Sources and 'digest sources list' say why, and what to do."
         )
+    if unread := pulling.trouble_of_last_run(session):
+        yield f"SendGrid's lists were not read whole last time: {unread}. The next night tries again, or 'digest subscribers pull'."
+    if untaken := erasures.stuck(session):
+        yield untaken

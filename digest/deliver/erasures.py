@@ -118,6 +118,18 @@ def pass_on(
     return passed
 
 
+def stuck(session: Session) -> str:
+    """Say in a sentence which erasures SendGrid did not take in two nights; empty where there are none."""
+    query = select(func.count(), func.min(ProviderErasure.asked_at)).where(ProviderErasure.tries >= 2)
+    count, first = session.execute(query).one()
+    if not count:
+        return ""
+    return (
+        f"SendGrid has not taken {count:,} of the erasures it was asked for, and the first is given up on "
+        f"{first + KEPT:%Y-%m-%d}: the log of the night says why. The key needs {NEEDS}."
+    )
+
+
 def _claim(database: Database, to_whom: str, now: datetime) -> ProviderErasure | None:
     """Take the next that is due, with its next try written down before this one begins."""
     query = select(ProviderErasure).where(ProviderErasure.next_try_at <= now)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
 from digest import nightly
+from digest.attention import needed
 from digest.cli import digest
 from digest.db import Audit, open_database
 from digest.deliver import holding
@@ -225,6 +226,9 @@ def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: World)
             passed = _pass_on(world, fake, now=NOW + timedelta(days=night, seconds=night % 7))
             tried += [night] if len(fake.asked) > before else []
             assert passed.given_up == (night == KEPT.days)
+            with world.database.read() as session:
+                said = " ".join(needed(session, RELEASE))
+            assert ("has not taken 1 of the erasures" in said) == (1 <= night < KEPT.days)
     assert tried == [0, 1, 3, 7, 11, 15, 19, 23, 27]
     assert _queued(world) == []
     assert _acts(world) == ["erasure not passed on"]

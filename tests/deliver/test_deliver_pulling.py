@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from digest import nightly
+from digest.attention import needed
 from digest.cli import digest
 from digest.deliver.inbound import pulling, sendgrid_lists
 from digest.deliver.inbound.pulling import Pulled, pull
@@ -52,6 +53,11 @@ def _pull(
 def _states(world: World, numbers: list[int]) -> list[PersonState]:
     with world.database.read() as session:
         return [session.get_one(Person, number).state for number in numbers]
+
+
+def _attention(world: World) -> str:
+    with world.database.read() as session:
+        return " ".join(needed(session, RELEASE))
 
 
 def _links(world: World) -> int:
@@ -224,8 +230,10 @@ def test_trouble_is_said_in_a_line_and_the_next_night_reads_all_the_same(
         assert "@" not in str(pulled)
         assert KEY not in str(pulled)
         assert _states(world, people) == [PersonState.SUBSCRIBED]
+        assert said in _attention(world)
         fake.instead = lambda _: None
         assert _pull(world, fake, now=NOW + timedelta(days=1)).words == {"complained": 1}
+        assert _attention(world) == ""
 
 
 def test_silence_ends_after_the_time_limit(sqlite_world: World) -> None:

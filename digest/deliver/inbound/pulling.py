@@ -25,6 +25,7 @@ from subscribers.journal import Journal
 from subscribers.vault import Keys
 
 MEMO = "sendgrid pull"
+TROUBLE = "sendgrid pull trouble"  # what the last run could not read; forgotten once all was read
 LIMIT = 500  # entries a page: the most that the API gives
 OVERLAP = timedelta(days=3)  # read again: an entry may show up late, and clocks differ
 MOST_PAGES = 1000  # a night, of all lists: half a million entries; the next night goes on from there
@@ -122,7 +123,15 @@ def pull(
         answer = _pull_list(run, name)
         if answer is not None and (not answer.sent or answer.status in _TELLS_OF_THE_ACCOUNT):
             break
+    with database.write() as session:
+        _remember_troubles(session, run.pulled.troubles, now)
     return run.pulled
+
+
+def trouble_of_last_run(session: Session) -> str:
+    """Say what the last run could not read, and why; empty where all is well."""
+    found = memos.recall(session, TROUBLE)
+    return "; ".join(found["troubles"]) if found else ""
 
 
 def start_over(session: Session) -> None:
@@ -186,3 +195,10 @@ def _places(session: Session) -> dict[str, Place]:
 def _remember(session: Session, name: str, place: Place, now: datetime) -> None:
     places = _places(session) | {name: place}
     memos.remember(session, MEMO, {one: asdict(where) for one, where in places.items()}, now=now)
+
+
+def _remember_troubles(session: Session, troubles: Sequence[str], now: datetime) -> None:
+    if troubles:
+        memos.remember(session, TROUBLE, {"troubles": list(troubles)}, now=now)
+    else:
+        memos.forget(session, TROUBLE)
