@@ -193,6 +193,7 @@ def standing(install: Install, name: str, *, now: datetime) -> Standing:
         release = f"{long_date(local.date())}, {local:%H:%M %Z}"
         when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
         found, last = books(session, purpose_of(edition.name)), pulse(session, edition.name)
+        hindered = hindrance(edition.name, edition, memos.recall(session, holding.MEMO))
         return Standing(
             name=edition.name,
             number=edition.number,
@@ -201,9 +202,9 @@ def standing(install: Install, name: str, *, now: datetime) -> Standing:
             release=release,
             sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
             books=found,
-            hindrance=hindrance(edition.name, edition, memos.recall(session, holding.MEMO)),
+            hindrance=hindered,
             pulse=last,
-            sending=in_words_of(last, found.open, now, zone),
+            sending="" if hindered else in_words_of(last, found.open, now, zone),
         )
 
 

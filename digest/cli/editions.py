@@ -275,8 +275,6 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     table.add_row("deliveries", weekly.in_words(standing.books))
     if standing.sending:
         table.add_row("sending", standing.sending)
-    if standing.hindrance:
-        table.add_row("hindered", standing.hindrance)
     Console().print(table)
     for sentence in attention:
         click.echo(sentence)

@@ -158,7 +158,9 @@ def _edition_page(session: Session, found: Edition) -> str:
 
 
 def _sending(here: Ground, session: Session, found: Edition) -> str:
-    """Say how the sending of an edition gets on; empty where nothing of it waits."""
+    """Say how the sending of an edition gets on; empty where nothing of it waits, or where it is paused."""
+    if found.paused_at is not None:
+        return ""
     waiting = books(session, purpose_of(found.name)).open
     return pulse.in_words(pulse.pulse(session, found.name), waiting, here.clock(), here.zone)
 
