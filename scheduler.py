@@ -8,10 +8,7 @@ resumable.
 """
 
 import json
-import os
-import secrets
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -33,6 +30,7 @@ from digest.deliver.sending import Report
 from digest.edition.drafting import DraftError
 from digest.edition.rendering import RenderingError
 from digest.install import Install, InstallError, opened
+from digest.owner import Owner, this_process
 from digest.settings import SettingsError, load
 from digest.timetable import Due, Rule, due, parse_rule
 from subscribers.vault import KeyFileError
@@ -46,34 +44,6 @@ AGAIN = timedelta(minutes=5)  # between two tries of a slot whose step stumbled
 FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
 log = structlog.get_logger("scheduler")
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who takes slots: this process. The nonce tells it from an earlier one with the same number."""
-
-    host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
-    nonce: str = field(default_factory=lambda: secrets.token_hex(4))
-
-    def __str__(self) -> str:
-        """Write the name as it stands in the slot's row."""
-        return f"{self.host[:40]}/{self.pid}/{self.nonce}"
-
-    def knows_dead(self, other: str) -> bool:
-        """Say whether `other` was a process of this machine that is gone. Of other machines nobody can tell."""
-        host, pid, nonce = other.rsplit("/", 2)
-        if host != self.host[:40]:
-            return False
-        if int(pid) == self.pid:
-            return nonce != self.nonce
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
 
 
 def timetable(install: Install) -> dict[str, tuple[Rule, ...]]:
@@ -278,7 +248,7 @@ class Clockwork:
         """Make ready to tick. `answers_only`: another process follows the timetable, this one serves its own pages."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = threading.Event()
-        self._owner = Owner()
+        self._owner = this_process()
         self._every_tick("answer", lambda: answer(install, clock))
         if answers_only:
             return

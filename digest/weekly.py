@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.collect import visits
-from digest.collect.fetch import Fetcher, agent_name
+from digest.collect.fetch import open_getter
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
@@ -33,8 +33,8 @@ from digest.deliver.pulse import in_words as in_words_of
 from digest.deliver.transports import open_transport
 from digest.edition import approval, drafting
 from digest.edition.arranging import long_date
-from digest.edition.content import Content, Piece
-from digest.edition.editions import gone_before, missed
+from digest.edition.content import Content
+from digest.edition.editions import current, gone_before, missed, pieces_of
 from digest.edition.preflight import Examined, Finding, Level, PictureFacts, Sent, check
 from digest.edition.rendering import page
 from digest.install import Install
@@ -50,11 +50,6 @@ class UnknownEdition(LookupError):  # noqa: N818  (it reads as what it is: the n
     """No edition has that name; the message lists those that exist."""
 
 
-def open_getter(install: Install) -> Fetcher:
-    """Open the door to the world for content, under the limits of the settings."""
-    return Fetcher(install.settings.file.limits, agent_name(install.settings.file.publication.site))
-
-
 def edition_named(session: Session, name: str) -> Edition:
     """Find an edition; `current` is the one that goes out next, or went out last.
 
@@ -62,7 +57,7 @@ def edition_named(session: Session, name: str) -> Edition:
         UnknownEdition: there is none of that name.
     """
     if name == "current":
-        edition = session.scalar(select(Edition).order_by(Edition.release_at.desc()).limit(1))
+        edition = current(session)
     else:
         edition = session.scalar(select(Edition).where(Edition.name == name))
     if edition is None:
@@ -74,7 +69,7 @@ def edition_named(session: Session, name: str) -> Edition:
 
 def collect(install: Install, *, now: datetime) -> list[visits.Report]:
     """Visit every source that is due, then bring the readership in."""
-    with open_getter(install) as getter:
+    with open_getter(install.settings) as getter:
         reports = visits.collect(install.database, getter, install.settings, now=now)
         import_readership(install.database, getter, install.settings, now=now)
     return reports
@@ -83,7 +78,7 @@ def collect(install: Install, *, now: datetime) -> list[visits.Report]:
 def draft(install: Install, *, now: datetime, actor: str, getter: Getter | None = None) -> drafting.Drafted:
     """Draft the next edition; `getter` is given by the demo, whose pictures are bundled."""
     if getter is None:
-        with open_getter(install) as door:
+        with open_getter(install.settings) as door:
             return draft(install, now=now, actor=actor, getter=door)
     return drafting.draft(install.database, getter, install.settings, now=now, actor=actor)
 
@@ -124,7 +119,7 @@ def preflight(install: Install, name: str, *, online: bool = False) -> tuple[Fin
         facts = examined(install, session, edition_named(session, name))
     if not online:
         return check(facts)
-    with open_getter(install) as getter:
+    with open_getter(install.settings) as getter:
         return check(replace(facts, getter=getter))
 
 
@@ -206,12 +201,6 @@ def standing(install: Install, name: str, *, now: datetime) -> Standing:
             pulse=last,
             sending="" if hindered else in_words_of(last, found.open, now, zone),
         )
-
-
-def pieces_of(session: Session, edition: Edition) -> tuple[Piece, ...]:
-    """Give an edition's stored fragments as rendering gave them."""
-    stored = sorted(approval.fragments_of(session, edition), key=lambda f: f.position)
-    return tuple(Piece(f.kind, f.name, f.body) for f in stored)
 
 
 Form = Literal["html", "text", "eml", "json", "web"]

@@ -25,6 +25,7 @@ LAYERS = (
         "digest.delivery_db",
         "digest.deliver.holding",  # with its memos: a database is held before anything of a newsletter is known
         "digest.deliver.memos",
+        "digest.owner",
         "digest.settings",
         "digest.timetable",
         "digest.templating",

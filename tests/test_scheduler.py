@@ -12,9 +12,9 @@ import scheduler
 from digest import nightly, weekly
 from digest.db import Database, Edition, EditionState, Slot
 from digest.install import Install
+from digest.owner import Owner
 from digest.settings import File, Schedule, Settings
 from digest.timetable import Due
-from scheduler import Owner
 
 NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)
 SLOT = Due("draft", NOON)

@@ -14,9 +14,9 @@ import scheduler
 from digest import nightly
 from digest.db import Audit, Database
 from digest.install import Install
+from digest.owner import Owner
 from digest.settings import Settings
 from digest.timetable import Due
-from scheduler import Owner
 from subscribers import chains, ledger, people, seals
 from subscribers.addresses import read_address
 from subscribers.db import ConsentEvent, ConsentKind, Person, Seal

@@ -3,20 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from digest.cli.context import MOMENT, Desk, pass_desk
+from digest.cli.progress import counting
 from digest.collect import readership, visits
+from digest.collect.fetch import open_getter
 
 EXIT_NOTHING = 1  # something was tried, and nothing could be read
 _WIDTH = 160  # columns, where the output is no terminal and so has no width
@@ -55,7 +54,7 @@ def collect(desk: Desk, wanted: tuple[str, ...], named: datetime | None, force: 
         raise click.UsageError("The settings name no source yet. Add one: digest sources add URL")
     console = plain_console()
     try:
-        with desk.getter() as getter, _bar(console, shown=not as_json) as progress:
+        with open_getter(install.settings) as getter, counting("Collecting", shown=not as_json) as bar:
             reports = visits.collect(
                 install.database,
                 getter,
@@ -64,7 +63,7 @@ def collect(desk: Desk, wanted: tuple[str, ...], named: datetime | None, force: 
                 only=only,
                 files=files,
                 force=force,
-                progress=progress,
+                progress=lambda done, total, last: bar(done, total, last.name[:40] if last else ""),
             )
             counted = (
                 []
@@ -94,28 +93,6 @@ def _sorted_out(wanted: Sequence[str]) -> tuple[list[Path], list[str] | None]:
     files = [Path(word) for word in wanted if Path(word).exists()]
     only = [word for word in wanted if not Path(word).exists()]
     return files, only or None
-
-
-@contextmanager
-def _bar(console: Console, *, shown: bool) -> Iterator[visits.Progress | None]:
-    """Show a progress bar on a terminal."""
-    if not (shown and console.is_terminal):
-        yield None
-        return
-    columns = (
-        TextColumn("Collecting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[last]}"),
-    )
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("collect", total=None, last="")
-
-        def progress(done: int, total: int, report: visits.Report | None) -> None:
-            bar.update(task, completed=done, total=total, last=report.name[:40] if report else "")
-
-        yield progress
 
 
 def _as_json(reports: Sequence[visits.Report], counted: Sequence[readership.Imported]) -> str:

@@ -15,7 +15,6 @@ from dateutil.parser import isoparse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest import staff
-from digest.collect.fetch import Fetcher, agent_name
 from digest.install import Install, InstallError, opened
 from digest.settings import Settings, SettingsError, load
 
@@ -80,10 +79,6 @@ class Desk:
                 "then you act as the user of this terminal."
             )
         return staff.actor_of(member)
-
-    def getter(self) -> Fetcher:
-        """Open the door to the world for content, under the limits of the settings and an honest name."""
-        return Fetcher(self.settings.file.limits, agent_name(self.settings.file.publication.site))
 
     def read_settings(self, file: Path | None) -> Settings:
         """Read a settings file and the environment.

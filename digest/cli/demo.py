@@ -19,7 +19,7 @@ from digest import weekly
 from digest.cli.context import Desk, pass_desk
 from digest.collect import visits
 from digest.collect.bundled import BundledFetcher
-from digest.collect.fetch import Fetcher
+from digest.collect.fetch import Fetcher, open_getter
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
 from digest.db import Media
@@ -86,7 +86,7 @@ def demo(desk: Desk, live: bool, folder: Path) -> None:
     settings.key_file.chmod(0o600)
     now = datetime.now(UTC) if live else NOW
     with opened(settings) as install:
-        getter: Fetcher | BundledFetcher = weekly.open_getter(install) if live else BundledFetcher(_sample())
+        getter: Fetcher | BundledFetcher = open_getter(settings) if live else BundledFetcher(_sample())
         with getter:
             _run(install, getter, told, now)
 

@@ -1,7 +1,8 @@
 """A progress bar for what runs long, on a terminal; in a pipe there is none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -14,16 +15,27 @@ from rich.progress import (
 )
 
 
+class Count(Protocol):
+    """What is called with how many are done, of how many, and what was the last, if that has a name."""
+
+    def __call__(self, done: int, total: int, last: str = "") -> None:
+        """Move the bar."""
+
+
 @contextmanager
-def counting(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """Lend a function that is called with (done, total); the bar goes to standard error and vanishes at the end."""
+def counting(what: str, *, shown: bool = True) -> Iterator[Count]:
+    """Lend a function that is called with (done, total) or (done, total, last); the bar goes to standard error and vanishes at the end."""
     console = Console(stderr=True)
     columns = (
         *(TextColumn(what), BarColumn(), MofNCompleteColumn()),
-        *(TimeElapsedColumn(), TimeRemainingColumn()),
+        *(TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[last]}")),
     )
     with Progress(
         *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
     ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(what, total=None, last="")
+
+        def count(done: int, total: int, last: str = "") -> None:
+            bar.update(task, completed=done, total=total, last=last)
+
+        yield count

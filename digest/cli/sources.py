@@ -16,6 +16,7 @@ from digest.cli.collect import plain_console
 from digest.cli.context import Desk, pass_desk
 from digest.cli.source_list import append_sources
 from digest.collect import parsers
+from digest.collect.fetch import open_getter
 from digest.collect.items import Kind, ParseError, Reading
 from digest.collect.sources import FILE, Bad, in_words, sync
 from digest.collect.urls import absolute
@@ -211,7 +212,7 @@ def _refuse_known(desk: Desk, address: str) -> None:
 
 def _try(desk: Desk, address: str) -> Visited:
     """Visit an address as a source; what cannot be read ends the command."""
-    with desk.getter() as getter:
+    with open_getter(desk.settings) as getter:
         tried = visit(getter, Target(0, "", address, address), desk.moment(None))
     if isinstance(tried.seen, Bad):
         raise click.ClickException(f"{address}: {tried.seen.message}")

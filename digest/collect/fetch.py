@@ -21,9 +21,9 @@ from digest.collect.robots import MOST_BYTES as ROBOTS_BYTES
 from digest.collect.robots import Robots
 from digest.collect.turns import Turns
 from digest.collect.verdicts import EXPECTED, REDIRECTS, failure, meaning, next_hop, web_address
-from digest.settings import Limits
+from digest.settings import Limits, Settings
 
-__all__ = ["FetchError", "Fetched", "Fetcher", "Getter", "Reason", "agent_name"]
+__all__ = ["FetchError", "Fetched", "Fetcher", "Getter", "Reason", "agent_name", "open_getter"]
 
 PRODUCT = "hls-digest"
 _PERMANENT_REDIRECTS = frozenset({301, 308})
@@ -32,6 +32,11 @@ _PERMANENT_REDIRECTS = frozenset({301, 308})
 def agent_name(contact: str) -> str:
     """Make the honest user agent: who we are, which version, and a web address to reach the operator at."""
     return f"{PRODUCT}/{__version__} (+{httpx.URL(contact)})"
+
+
+def open_getter(settings: Settings) -> "Fetcher":
+    """Open the door to the world for content, under the limits of the settings and an honest name."""
+    return Fetcher(settings.file.limits, agent_name(settings.file.publication.site))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from digest.deliver.moves import Move
-from digest.deliver.owner import Owner
 from digest.deliver.pacing import Lines
 from digest.deliver.variants import Variants, nothing_left
 from digest.delivery_db import Delivery, DeliveryState
+from digest.owner import Owner
 from subscribers import roll
 from subscribers.db import Person, UtcDateTime
 from subscribers.prepared import Prepared

@@ -23,13 +23,13 @@ from digest.deliver.handing import Handed, Outgoing, Result, Transport
 from digest.deliver.identity import delivery_id, message_id
 from digest.deliver.letters import Filled
 from digest.deliver.moves import Move, move
-from digest.deliver.owner import this_process
 from digest.deliver.refusals import said_by_server
 from digest.deliver.stationery import TO_SUBSCRIBERS, Stationery
 from digest.deliver.upcoming import latest, upcoming
 from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.edition.arranging import long_date
 from digest.edition.disarm import plain
+from digest.owner import this_process
 from digest.settings import Settings
 from subscribers import addressees, tokens
 from subscribers.db import Person

@@ -15,7 +15,6 @@ from digest.deliver import alarms, canary, claims, holding, memos, steering
 from digest.deliver.claims import Lane
 from digest.deliver.handing import Result, Transport
 from digest.deliver.orders import hindrance
-from digest.deliver.owner import this_process
 from digest.deliver.pace import Pace
 from digest.deliver.patience import Patient
 from digest.deliver.personalising import require_one_click
@@ -25,6 +24,7 @@ from digest.deliver.rounds import hand_over
 from digest.deliver.run import Run
 from digest.deliver.variants import Variants, variants_of
 from digest.edition import approval
+from digest.owner import this_process
 from digest.settings import Settings
 from subscribers.journal import Journal
 from subscribers.vault import Keys

@@ -6,17 +6,32 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from digest.db import Edition, EditionState
+from digest.db import Edition, EditionState, Fragment
+from digest.edition.content import Piece
 from digest.timetable import Rule
 
 GOES_OUT = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
 MISSED = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
 OPEN = (EditionState.DRAFT, EditionState.HELD)
+OVER = (EditionState.SENT, EditionState.CANCELLED)
 
 
 def slot_of(release_at: datetime) -> str:
     """Name the slot of a release moment; one edition a slot is a constraint of the table."""
     return release_at.isoformat(timespec="seconds")
+
+
+def current(session: Session) -> Edition | None:
+    """Find the edition that is worked on: the next one that is not sent, else the one that was sent last."""
+    coming = (
+        select(Edition)
+        .where(Edition.state.not_in(OVER))
+        .order_by(Edition.release_at.desc(), Edition.id.desc())
+    )
+    found = session.scalar(coming.limit(1))
+    return found or session.scalar(
+        select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1)
+    )
 
 
 def coming(session: Session, rule: Rule, zone: ZoneInfo, now: datetime) -> tuple[datetime, Edition | None]:
@@ -68,3 +83,9 @@ def missed(edition: Edition, now: datetime) -> str:
         f"Its release was missed by more than a day, so it does not go out by itself: 'digest send {edition.name}' "
         f"sends it now, 'digest cancel {edition.name}' calls it off."
     )
+
+
+def pieces_of(session: Session, edition: Edition) -> tuple[Piece, ...]:
+    """Give an edition's stored fragments as rendering gave them, in order."""
+    query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.position, Fragment.id)
+    return tuple(Piece(f.kind, f.name, f.body) for f in session.scalars(query))

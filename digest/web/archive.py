@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 from werkzeug.wrappers import Response as AnyResponse
 
-from digest.db import Edition, EditionState, Fragment, Media
-from digest.edition.content import Content, Piece
+from digest.db import Edition, EditionState, Media
+from digest.edition.content import Content
+from digest.edition.editions import pieces_of
 from digest.edition.rendering import page
 from digest.web.ground import Ground, ground
 
@@ -88,12 +89,6 @@ def public_editions(session: Session) -> list[Edition]:
         .order_by(Edition.release_at.desc(), Edition.id.desc())
     )
     return list(session.scalars(query))
-
-
-def pieces_of(session: Session, edition: Edition) -> tuple[Piece, ...]:
-    """Read an edition's stored fragments as rendering gave them, in order."""
-    query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.position, Fragment.id)
-    return tuple(Piece(f.kind, f.name, f.body) for f in session.scalars(query))
 
 
 def pictures_from_here(html: str) -> str:

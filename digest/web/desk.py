@@ -21,7 +21,7 @@ from digest.deliver.planning import books, purpose_of
 from digest.deliver.steering import SteeringError
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
-from digest.edition.editions import missed
+from digest.edition.editions import current, missed
 from digest.edition.preflight import Finding, Level, check
 from digest.web.ground import Ground, ground
 from digest.web.outline import Checks, Outline, Tale, checks, outline, tale
@@ -110,20 +110,6 @@ def edition(name: str) -> ResponseReturnValue:
     """Show one edition by its name."""
     with ground().database.read() as session:
         return _edition_page(session, _named(session, name))
-
-
-def current(session: Session) -> Edition | None:
-    """Find the edition on the desk: the next one that is not sent, else the one that was sent last."""
-    over = (EditionState.SENT, EditionState.CANCELLED)
-    coming = (
-        select(Edition)
-        .where(Edition.state.not_in(over))
-        .order_by(Edition.release_at.desc(), Edition.id.desc())
-    )
-    found = session.scalar(coming.limit(1))
-    return found or session.scalar(
-        select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1)
-    )
 
 
 def _named(session: Session, name: str) -> Edition:

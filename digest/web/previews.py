@@ -13,8 +13,9 @@ from flask import Response
 from sqlalchemy.orm import Session
 
 from digest.db import Edition
+from digest.edition.editions import pieces_of
 from digest.edition.rendering import page
-from digest.web.archive import mail_policy, pictures_from_here, pieces_of
+from digest.web.archive import mail_policy, pictures_from_here
 
 _DARK = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
 _LIGHT = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")

@@ -1,9 +1,9 @@
-"""Who claims deliveries: this process, by a name that tells whether its owner can still be alive."""
+"""Who takes deliveries and slots: this process, by a name that tells whether its owner can still be alive."""
 
 import os
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 
@@ -11,12 +11,12 @@ from functools import cache
 class Owner:
     """One process of one machine. The nonce tells it from an earlier process with the same number."""
 
-    host: str
-    pid: int
-    nonce: str
+    host: str = field(default_factory=lambda: socket.gethostname()[:40])
+    pid: int = field(default_factory=os.getpid)
+    nonce: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def __str__(self) -> str:
-        """Write the name as it stands in a delivery's row."""
+        """Write the name as it stands in a row."""
         return f"{self.host}/{self.pid}/{self.nonce}"
 
     def knows_dead(self, other: str) -> bool:
@@ -42,4 +42,4 @@ def this_process() -> Owner:
 
 @cache
 def _named(pid: int) -> Owner:
-    return Owner(socket.gethostname()[:40], pid, secrets.token_hex(4))
+    return Owner(pid=pid)
