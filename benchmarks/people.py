@@ -50,7 +50,7 @@ def populated(settings: Settings, readers: int) -> Database:
     with database.write() as session:  # so that people who come later get later numbers
         for first in range(1, readers + 1, _PAGE):
             session.execute(insert(Person), list(_people(range(first, min(first + _PAGE, readers + 1)))))
-        if session.get_bind().dialect.name == "postgresql":
+        if readers and session.get_bind().dialect.name == "postgresql":
             session.execute(
                 text("SELECT setval(pg_get_serial_sequence('person', 'number'), :last)"), {"last": readers}
             )
