@@ -24,17 +24,17 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from click.testing import CliRunner
 from pydantic import SecretStr
-from sqlalchemy import event, insert, select
+from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from digest import nightly, weekly
 from digest.cli import digest
 from digest.db import migrate, open_database
-from digest.deliver.forgetting import forget
+from digest.deliver.forgetting import everywhere
 from digest.deliver.inbound import payloads
 from digest.delivery_db import Delivery, DeliveryState
 from digest.install import Install
-from digest.settings import Limits
+from digest.settings import Alerts, Limits
 from digest.web.app import create_app
 from subscribers import people, signup, suppression
 from subscribers.addresses import AddressError, read_address
@@ -46,6 +46,7 @@ from subscribers.transfer.importing import bring_in, rehearse
 from subscribers.transfer.reading import survey
 from subscribers.transfer.stepping import Desk
 from subscribers.vault import VaultError, open_
+from tests.deliver.account import KEY, LISTS, Asked, FakeAccount, Instead
 from tests.web.conftest import NOW, RELEASE, an_edition, build, evidence
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -60,7 +61,7 @@ def _random_addresses(several: int) -> list[str]:
     return [f"zqx{words[2 * n]}@xqz{words[2 * n + 1]}.example.org" for n in range(several)]
 
 
-ADDRESSES = _random_addresses(1000)
+ADDRESSES = _random_addresses(1020)  # the last twenty are nobody's here
 PARTS = {part.split(".")[0] for address in ADDRESSES for part in address.split("@")}
 
 
@@ -164,7 +165,10 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             changes = {
                 "mail_url": SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2"),
                 "file": world.install.settings.file.model_copy(
-                    update={"limits": Limits(signups_per_network=1000)}
+                    update={
+                        "limits": Limits(signups_per_network=1000),
+                        "alerts": Alerts(canary_minutes=0, hard_bounces=10_000, policy_refusals=10_000),
+                    }
                 ),
             }
             install = Install(world.install.settings.model_copy(update=changes), database)
@@ -180,7 +184,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
 
 
 def _live(install: Install, left: Left) -> None:
-    typed, added, listed = ADDRESSES[:60], ADDRESSES[60:900], ADDRESSES[900:]
+    typed, added, listed = ADDRESSES[:60], ADDRESSES[60:900], ADDRESSES[900:1000]
     with install.database.write() as session:
         for address in added:
             signup.add(session, install.keys, address, evidence=evidence(), now=NOW)
@@ -199,13 +203,43 @@ def _live(install: Install, left: Left) -> None:
         for address in added[300:320]:
             number = people.number_of(session, install.keys, read_address(address))
             assert number is not None
+            went_over = {"transport": "sendgrid", "handed_at": RELEASE}
+            session.execute(update(Delivery).where(Delivery.person == number).values(**went_over))
+            forget = everywhere(install.keys, lambda: NOW)
             erase(session, install.keys, journal, number, method="page", forget=forget, now=NOW)
         for address in added[320:340]:
             found = read_address(address)
             suppression.suppress(
                 session, install.keys, found, reason="complained", actor="hook", now=NOW, journal=journal
             )
-    left.keep("nightly", nightly.run(install, RELEASE + timedelta(hours=3)))
+    _ask_the_provider(install, left, [*added[340:380], *ADDRESSES[1000:]])
+
+
+def _ask_the_provider(install: Install, left: Left, listed: list[str]) -> None:
+    """Spend a night with SendGrid: its lists are read, and erasures passed on, once refused by name."""
+    night = RELEASE + timedelta(hours=3)
+
+    def by_name(asked: Asked) -> Instead | None:
+        if not asked.path.endswith("erasejob"):
+            return None
+        said = f"Email_address {asked.body['email_addresses'][0]} is not valid"
+        return Instead(400, json.dumps({"errors": [{"message": said}]}).encode())
+
+    with FakeAccount(by_name) as fake:
+        for place, address in enumerate(listed):
+            fake.put(
+                LISTS[place % len(LISTS)], address, int(RELEASE.timestamp()), reason=f"550 5.1.1 <{address}>"
+            )
+        access = {"sendgrid_api_key": SecretStr(KEY), "sendgrid_host": fake.host}
+        install = Install(install.settings.model_copy(update=access), install.database)
+        pulled = nightly.pull_lists(install, night)
+        assert (pulled.entries, pulled.ours) == (60, 40)
+        left.keep("nightly", str(pulled))
+        left.keep("nightly", nightly.pass_on_erasures(install, night))
+        assert not fake.erased
+        fake.instead = lambda _: None
+        left.keep("nightly", nightly.run(install, night + timedelta(days=1)))
+        assert len(fake.erased) == 20
 
 
 def _type_into_forms(install: Install, left: Left, typed: list[str]) -> None:
