@@ -1,0 +1,164 @@
+"""The tables of `digest.toml` that say what an edition is: whose it is, when it comes, what it is made of."""
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field
+
+from digest.settings import values
+from digest.timetable import Rule, parse_rule
+
+
+class Publication(values.Table):
+    """What the newsletter is and who makes it."""
+
+    name: str = "HLS.Today"
+    tagline: str = "The homeland-security week in one read"
+    site: str = "https://hls.today/"
+    about: str = (
+        "HLS.Today covers news and information on homeland security and public safety "
+        "for people in the public and private sectors."
+    )
+    editor: str = ""
+    language: str = "en"
+    timezone: Annotated[str, AfterValidator(values.zone)] = "America/New_York"
+    intro: str = ""
+    first_number: int = Field(default=1, ge=1)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which the publication's days and hours are meant."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def direction(self) -> Literal["ltr", "rtl"]:
+        """The writing direction of `language`, for `dir`."""
+        rtl = {"ar", "dv", "fa", "he", "ks", "ku", "ps", "sd", "ug", "ur", "yi"}
+        return "rtl" if self.language.split("-")[0] in rtl else "ltr"
+
+
+class Sender(values.Table):
+    """Who the mail comes from. Sending to the world demands `address` and `postal_address`."""
+
+    name: str = "HLS.Today"
+    address: str = "digest@news.example.org"
+    reply_to: str = "editors@news.example.org"
+    postal_address: str = ""
+    list_id: str = "weekly.news.example.org"  # RFC 2919: constant for the list's life
+    bounce_domain: Annotated[str, AfterValidator(values.domain)] = (
+        ""  # bounces come back here; empty: to `address`
+    )
+
+
+class Schedule(values.Table):
+    """When things happen, in the publication's zone; see `digest.timetable` for the form."""
+
+    collect: list[values.RuleText] = ["daily 05:00", "daily 17:00"]
+    draft: values.RuleText = "thu 17:30"
+    release: values.RuleText = "fri 06:00"
+
+    @property
+    def collect_rules(self) -> tuple[Rule, ...]:
+        """The times at which the sources are visited."""
+        return tuple(parse_rule(text) for text in self.collect)
+
+    @property
+    def draft_rule(self) -> Rule:
+        """The times at which an edition is drafted."""
+        return parse_rule(self.draft)
+
+    @property
+    def release_rule(self) -> Rule:
+        """The times at which an approved edition is released."""
+        return parse_rule(self.release)
+
+
+SectionKind = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
+
+
+class SectionSettings(values.Table):
+    """One block of the edition. `kind = "stories"` is the operator's own, filled from `topics`."""
+
+    key: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")
+    title: str
+    kind: SectionKind
+    note: str = ""
+    most: int = Field(default=5, ge=1, le=40)
+    topics: list[str] = []
+
+
+DEFAULT_SECTIONS = (
+    SectionSettings(key="featured", title="Featured", kind="featured", most=6),
+    SectionSettings(key="most-read", title="Most read", kind="most-read", most=5),
+    SectionSettings(key="topics", title="Topics", kind="topics", most=8),
+    SectionSettings(
+        key="products", title="Products", kind="products", most=4, note="Chosen by editors, never paid for"
+    ),
+    SectionSettings(key="events", title="Events", kind="events", most=5),
+    SectionSettings(
+        key="opportunities",
+        title="Opportunities",
+        kind="opportunities",
+        most=5,
+        note="Soonest deadline first",
+    ),
+)
+
+
+class Sponsor(values.Table):
+    """One labelled, paid block; `name` is who pays."""
+
+    name: str
+    headline: str
+    text: str
+    url: Annotated[str, AfterValidator(values.web_address)]
+
+
+class SourceSettings(values.Table):
+    """One place that articles come from.
+
+    `own` marks the publication's own site (its stories may lead the Most read list), `primary` an official
+    source, `images` what its licence allows: `own` and `licensed` pictures are mailed, `none` are not.
+    `topics` maps the publisher's own category words to topics.
+    """
+
+    url: Annotated[str, AfterValidator(values.web_address)]
+    name: str
+    publisher: str
+    section: Literal["news", "products", "events", "opportunities"] = "news"
+    weight: float = Field(default=1.0, ge=0.0, le=3.0)
+    primary: bool = False
+    own: bool = False
+    images: Literal["own", "licensed", "none"] = "none"
+    topics: dict[str, str] = {}
+
+
+class Weights(values.Table):
+    """How much each term of a story's score counts; they are renormalised where a term is unknown."""
+
+    coverage: float = Field(default=0.30, ge=0)
+    readership: float = Field(default=0.25, ge=0)
+    editorial: float = Field(default=0.20, ge=0)
+    topic: float = Field(default=0.15, ge=0)
+    freshness: float = Field(default=0.10, ge=0)
+
+
+class Select(values.Table):
+    """How stories are grouped, ranked and chosen."""
+
+    weights: Weights = Weights()
+    same_story: float = Field(default=0.24, gt=0, lt=1)  # average-linkage similarity that joins two articles
+    per_publisher: int = Field(default=3, ge=1)  # stories led by one publisher in one edition
+    minimum: int = Field(default=4, ge=1)  # fewer stories than this: the edition is held
+    repeat_editions: int = Field(default=4, ge=0)  # editions looked back on for repeats
+    variety: float = Field(default=0.75, ge=0, le=1)  # MMR's lambda: 1 ranks by score alone
+    topics: dict[str, list[str]] = {}  # topic → words and phrases; empty: the built-in list
+    pins: list[str] = []  # URLs that an editor wants in
+    bans: list[str] = []  # URLs that must stay out
+
+
+class Readership(values.Table):
+    """Where reads of the own site's pages come from: a CSV file (`url,views`) or WordPress Popular Posts."""
+
+    csv: str = ""
+    wordpress: str = ""  # the site's address, e.g. https://hls.today

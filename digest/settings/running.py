@@ -1,0 +1,99 @@
+"""The tables of `digest.toml` that say how the installation is run: bounds, alerts, how long things are kept."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from digest.settings import values
+
+
+class Limits(values.Table):
+    """Bounds on what the world can make us do."""
+
+    fetch_timeout: float = Field(default=20.0, gt=0, le=300)  # seconds for one whole fetch
+    fetch_bytes: int = Field(default=10_000_000, ge=1000)  # after decompression
+    fetch_redirects: int = Field(default=5, ge=0, le=20)
+    fetch_workers: int = Field(default=8, ge=1, le=64)
+    items_per_source: int = Field(default=20_000, ge=1)
+    image_bytes: int = Field(default=8_000_000, ge=1000)
+    image_pixels: int = Field(default=40_000_000, ge=1000)
+    allow_networks: list[
+        Annotated[str, AfterValidator(values.network)]
+    ] = []  # private networks that sources may be in
+    proxies: int = Field(
+        default=0, ge=0, le=5
+    )  # in front of the pages: how many X-Forwarded-For entries are true
+    signups_per_address: int = Field(default=5, ge=1)  # forms a day; what is more gets no mail
+    signups_per_network: int = Field(
+        default=30, ge=1
+    )  # forms an hour from one /24 or /48; more are turned away
+    signups_alarm: int = Field(default=100, ge=1)  # forms an hour in all: more raise the alarm
+    signups_brake: int = Field(
+        default=500, ge=1
+    )  # forms an hour in all: with more, no form is answered by mail
+    signups_waiting: int = Field(default=5000, ge=1)  # forms that wait for an answer: more are turned away
+    signup_mails: int = Field(default=200, ge=1)  # mails an hour that forms bring about: more wait
+    signup_mails_per_address: int = Field(default=4, ge=1)  # in 30 days, to an address that confirms none
+    # Editions, in all that this installation sends; 0: as fast as the server takes them.
+    send_per_second: float = Field(default=0.0, ge=0, le=100_000)
+    send_per_hour: int = Field(default=0, ge=0)
+    warm_up: list[
+        Annotated[int, Field(ge=1)]
+    ] = []  # a new sender: most messages on its first day, its second …
+    domains_per_hour: dict[Annotated[str, AfterValidator(values.domain)], Annotated[int, Field(ge=60)]] = {}
+
+
+class Alerts(values.Table):
+    """What lets a send rest until somebody has looked. A share counts once the number is reached.
+
+    `canary_minutes` is how long the first few hundred are watched before the rest follows; 0 sends all at once.
+    """
+
+    complaints: int = Field(default=3, ge=1)
+    complaints_share: float = Field(default=0.001, ge=0, le=1)  # what Gmail wants mail to stay below
+    hard_bounces: int = Field(default=10, ge=1)
+    hard_bounces_share: float = Field(default=0.05, ge=0, le=1)
+    policy_refusals: int = Field(default=5, ge=1)
+    policy_refusals_share: float = Field(default=0.01, ge=0, le=1)
+    list_drift: float = Field(default=0.25, ge=0)  # against the edition before; 0: any change is fine
+    list_drift_people: int = Field(default=100, ge=1)  # fewer people more or less never matter
+    canary_minutes: int = Field(default=15, ge=0, le=24 * 60)
+
+
+class Retention(values.Table):
+    """How long things are kept."""
+
+    evidence_days: int = Field(default=90, ge=1)  # network address and user agent behind a consent, encrypted
+    delivery_days: int = Field(
+        default=400, ge=90
+    )  # a line for each mail; then totals. Fewer would hide strikes
+
+
+class BounceMailbox(values.Table):
+    """The mailbox that bounces and complaints come to, read over IMAP. With an empty `host` none is read.
+
+    `done` is the folder that a message goes to once it is stored; empty: it is deleted. What is not ours stays.
+    """
+
+    host: str = ""
+    port: int = Field(default=0, ge=0, le=65535)  # 0: 993 with implicit TLS, else 143
+    tls: Literal["implicit", "starttls", "off"] = "implicit"  # off: to loopback alone
+    user: str = ""  # its password is DIGEST_INBOUND_PASSWORD
+    authorities: str = ""  # a PEM file of further authorities whose certificates are trusted
+    folder: str = Field(default="INBOX", pattern=values.FOLDER)
+    done: str = Field(default="Digest/Done", pattern=rf"{values.FOLDER}|^$")  # a slash stands between folders
+
+    @property
+    def where(self) -> str:
+        """The server's name and port."""
+        return f"{self.host}:{self.port or (993 if self.tls == 'implicit' else 143)}"
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.host and not self.user:
+            raise ValueError("user is missing; host names a server to sign in to")
+        if self.host and self.tls == "off" and not values.is_loopback(self.host):
+            raise ValueError('tls = "off" is for loopback alone: others could read along')
+        if self.host and self.folder == self.done:
+            raise ValueError("done is the folder that is read; name another")
+        return self

@@ -1,0 +1,93 @@
+"""The kinds of value that settings are made of, each checked as it is read."""
+
+import ipaddress
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from digest.timetable import parse_rule
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
+SELECTOR = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+# Printable ASCII without what IMAP gives a meaning (RFC 3501, 5.1): no quote, backslash, wildcard or ampersand
+FOLDER = r"^[ !#$'()+-\[\]-~]{1,100}$"
+
+
+class Table(BaseModel):
+    """A table of the settings: no key but its own, and nobody changes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def zone(name: str) -> str:
+    """Check a time zone of the IANA database.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ValueError(f"{name!r} is no time zone; write one such as America/New_York") from exc
+    return name
+
+
+def rule(text: str) -> str:
+    """Check a rule of the timetable.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parse_rule(text)
+    return text
+
+
+def network(text: str) -> str:
+    """Check an IP network, such as 10.0.0.0/8.
+
+    Raises:
+        ValueError: it is none.
+    """
+    ipaddress.ip_network(text)
+    return text
+
+
+def domain(name: str) -> str:
+    """Check a domain; empty is none.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if name and not DOMAIN.fullmatch(name):
+        raise ValueError(f"{name!r} is no domain; write one such as news.example.org")
+    return name
+
+
+def web_address(text: str) -> str:
+    """Check an http or https address.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{text!r} is no http or https address")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine, by its name or number alone: nobody is asked."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+RuleText = Annotated[str, AfterValidator(rule)]
