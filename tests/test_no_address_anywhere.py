@@ -12,6 +12,7 @@ import random
 import re
 import socket
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,6 +29,7 @@ from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from digest import nightly, weekly
+from digest.backups.taking import back_up
 from digest.cli import digest
 from digest.db import migrate, open_database
 from digest.deliver.forgetting import everywhere
@@ -175,11 +177,10 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             _live(install, left)
         for name in ("digest.db", "digest.db-wal", "left.log"):
             left.keep(name, (home / name).read_bytes())
-        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("COMMIT")
-            connection.exec_driver_sql("VACUUM INTO ?", (str(home / "backup.db"),))
-            connection.exec_driver_sql("BEGIN")
-        left.keep("backup", (home / "backup.db").read_bytes())
+        back_up(install, home / "backup.zip", actor="eve", now=RELEASE)
+        with zipfile.ZipFile(home / "backup.zip") as archive:
+            for name in archive.namelist():
+                left.keep("backup", archive.read(name))
         yield left
 
 
@@ -377,7 +378,7 @@ def _ask_the_command_line(left: Left, added: list[str], listed: list[str]) -> No
 def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
     assert len(left.mailed) > 600
     assert left.refused > 100
-    database = open_database(f"sqlite:///{left.home / 'backup.db'}")
+    database = open_database(f"sqlite:///{left.home / 'digest.db'}")
     with database.read() as session:
         states = set(session.scalars(select(Delivery.state)))
         replies = set(session.scalars(select(Delivery.reply)))
