@@ -49,6 +49,7 @@ from subscribers.transfer.reading import survey
 from subscribers.transfer.stepping import Desk
 from subscribers.vault import VaultError, open_
 from tests.deliver.account import KEY, LISTS, Asked, FakeAccount, Instead
+from tests.deliver.bounces import FORMS, about
 from tests.web.conftest import NOW, RELEASE, an_edition, build, evidence
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -197,6 +198,7 @@ def _live(install: Install, left: Left) -> None:
     )
     weekly.send(install, name, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:200])
+    _hear_from_the_mailbox(install, name, added[400:500])
     _stumble(install, left, added)
     _ask_the_command_line(left, added, listed)
     journal = Journal(install.settings.left_log, install.keys)
@@ -335,6 +337,19 @@ def _hear_from_a_provider(install: Install, several: list[str]) -> None:
     payloads.store(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
     counts = weekly.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
     assert counts.total() >= 200
+
+
+def _hear_from_the_mailbox(install: Install, name: str, several: list[str]) -> None:
+    """Let bounces and complaints of every form come back, each about one of the readers."""
+    with install.database.read() as session:
+        numbers = [people.number_of(session, install.keys, read_address(address)) for address in several]
+    for place, (number, address) in enumerate(zip(numbers, several, strict=True)):
+        assert number is not None
+        spoken = about(install.keys, number, f"edition:{name}", reader=address)
+        raw = spoken.mail(FORMS[place % len(FORMS)])
+        payloads.store(install.database, install.keys, raw, now=RELEASE, origin="mailbox")
+    counts = weekly.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
+    assert {"bounced", "complained", "deferred", "person bounced", "person complained"} <= counts.keys()
 
 
 def _stumble(install: Install, left: Left, added: list[str]) -> None:
