@@ -33,7 +33,7 @@ class Kept:
 
 
 class Imap(socketserver.ThreadingTCPServer):
-    """Serves the folders in `folders`. What it offers is in `offers`; `breaks` names commands at which it hangs up.
+    """Serves the folders in `folders`. It offers `offers`, and after the sign-in `offers_inside` too; `breaks` names commands at which it hangs up.
 
     `refuses` says NO to commands. `lines` is what was said to it, `fetched` the UIDs that were asked for.
     """
@@ -49,6 +49,7 @@ class Imap(socketserver.ThreadingTCPServer):
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Conversation)
         self.tls, self.implicit, self.offers = tls, implicit, offers
+        self.offers_inside = ""
         self.folders = {"INBOX": Kept()}
         self.breaks: list[str] = []
         self.refuses: dict[str, str] = {}
@@ -85,6 +86,7 @@ class Imap(socketserver.ThreadingTCPServer):
 class _Conversation(socketserver.StreamRequestHandler):
     server: Imap
     folder: Kept
+    inside = False
     disable_nagle_algorithm = True  # an answer is several small writes
 
     def handle(self) -> None:
@@ -122,7 +124,7 @@ class _Conversation(socketserver.StreamRequestHandler):
         self.connection.close()
 
     def _capability(self, _: list[str]) -> None:
-        self._say(f"* CAPABILITY IMAP4rev1 {self.server.offers}")
+        self._say(f"* CAPABILITY IMAP4rev1 {self.server.offers} {self.server.offers_inside * self.inside}")
 
     def _starttls(self, _: list[str]) -> None:
         pass
@@ -136,7 +138,8 @@ class _Conversation(socketserver.StreamRequestHandler):
     def _authenticate(self, _: list[str]) -> str:
         self._say("+ ")
         user, password = b64decode(self.rfile.readline()).decode().split("\0")[1:]
-        return "OK in" if (user, password) == (USER, PASSWORD) else f"NO not {user} with {password}"
+        self.inside = (user, password) == (USER, PASSWORD)
+        return "OK in" if self.inside else f"NO not {user} with {password}"
 
     def _namespace(self, _: list[str]) -> None:
         self._say(f"* NAMESPACE {self.server.namespace}")

@@ -334,7 +334,7 @@ def test_ours_is_put_away_by_what_the_server_can_and_others_mail_never(
 def test_the_folders_name_is_written_as_the_server_writes_it(
     quick: Desk, offers: str, namespace: str, name: str
 ) -> None:
-    quick.server.offers = f"AUTH=PLAIN MOVE {offers}"
+    quick.server.offers, quick.server.offers_inside = "AUTH=PLAIN", f"MOVE {offers}"  # as Dovecot does
     quick.server.namespace, quick.server.separator = namespace, "."
     quick.arrives("postfix")
     quick.look()

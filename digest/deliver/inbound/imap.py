@@ -186,8 +186,7 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
         raise MailboxError(
             f"the server refuses the sign-in: {said}. Check inbound.user and DIGEST_INBOUND_PASSWORD."
         ) from None
-    imap.capability()  # there may be more after the sign-in
-    told = imap.response("CAPABILITY")[1][-1]
+    told = imap.capability()[1][-1]  # there may be more after the sign-in
     if told:
         imap.capabilities = tuple(told.decode("ascii", "replace").upper().split())
 
