@@ -1,18 +1,13 @@
 """What arrives over SMTP when everything is set: signed, with a return path of its own, for one person each."""
 
-import re
-from collections.abc import Callable
-from email.message import EmailMessage
 from pathlib import Path
 
-import dkim as judge
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.deliver import return_path
 from digest.deliver.dkim import Signer, signer_of
 from digest.deliver.sending import Report, send
 from digest.deliver.transports import TransportError, open_transport
@@ -20,8 +15,8 @@ from digest.delivery_db import Delivery, DeliveryState
 from digest.doctor import examine
 from digest.install import Install
 from digest.settings import Settings
-from subscribers import tokens
 from tests.deliver.conftest import NAME, World
+from tests.deliver.looking import Look, click, valid
 from tests.deliver.servers import Box, serving
 
 READERS = 500
@@ -61,46 +56,27 @@ def _signer(settings: Settings) -> Signer:
     return signer
 
 
-def _valid(raw: bytes, signer: Signer) -> list[bool]:
-    known = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.record().encode() for k in signer.keys}
-    message = judge.DKIM(raw)
-    return [
-        bool(message.verify(idx=at, dnsfunc=lambda name, timeout: known.get(name) if timeout else None))
-        for at in range(len(signer.keys))
-    ]
-
-
-def test_every_message_of_a_send_is_signed_and_is_for_one_person_alone(
-    sqlite_world: World, keyed: Settings, arrived: Callable[[bytes], EmailMessage]
+def test_every_message_of_a_send_is_sound_and_signed_and_is_for_one_person_alone(
+    sqlite_world: World, keyed: Settings
 ) -> None:
     addresses = [f"reader{n:03}@example.org" for n in range(READERS)]
     numbers = dict(zip(addresses, sqlite_world.readers(*addresses), strict=True))
-    box, signer = Box(), _signer(keyed)
+    box = Box()
     with serving(box) as port:
         report = _send(sqlite_world, keyed, f"smtp://127.0.0.1:{port}?starttls=off&connections=4")
     assert report.books[DeliveryState.ACCEPTED] == READERS == len(box.taken)
     with sqlite_world.database.read() as session:
         deliveries = {d.id: d.person for d in session.scalars(select(Delivery))}
-    for sender, (to,), raw in box.taken:
-        message = arrived(raw)
-        assert str(message["To"]) == to
-        assert _valid(raw, signer) == [True, True]
-        assert sender is not None
-        assert deliveries[return_path.read(sqlite_world.keys, sender) or ""] == numbers[to]
-        assert sender.endswith("@bounce.example.org")
-        token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
-        assert tokens.read(sqlite_world.keys, token, "leave") == numbers[to]
-        assert re.findall(rb"[\w.+-]+@example\.org", raw) == [to.encode()]
-        covered = re.sub(rb"\s", b"", raw.partition(b" h=")[2].partition(b";")[0]).split(b":")
-        assert {b"list-unsubscribe", b"list-unsubscribe-post", b"to", b"message-id"} <= set(covered)
-    assert {to for _, (to,), _ in box.taken} == set(addresses)
+    look = Look(sqlite_world.keys, _signer(keyed), numbers, deliveries)
+    assert {look.at(*taken) for taken in box.taken} == set(numbers.values())
+    click(Install(keyed, sqlite_world.database), sqlite_world.keys, list(numbers.values())[::100])
 
 
 def test_files_in_the_outbox_are_signed_too(sqlite_world: World, keyed: Settings) -> None:
     sqlite_world.readers("ada@example.org")
     _send(sqlite_world, keyed, "outbox:")
     (file,) = (keyed.outbox / "edition").glob("*.eml")
-    assert _valid(file.read_bytes(), _signer(keyed)) == [True, True]
+    assert valid(file.read_bytes(), _signer(keyed)) == [True, True]
 
 
 def test_a_key_file_that_others_can_read_opens_no_transport(keyed: Settings) -> None:

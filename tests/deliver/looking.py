@@ -1,0 +1,91 @@
+"""Looking at every message that a send handed to a server: it is sound, signed, and for one person alone."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import dkim as judge
+
+from digest.deliver import return_path
+from digest.deliver.dkim import Signer
+from digest.install import Install
+from digest.web.app import create_app
+from subscribers import tokens
+from subscribers.db import Person, PersonState
+from subscribers.vault import Keys
+from tests.deliver.lint import contents, faults
+
+COVERED = {
+    "from",
+    "to",
+    "subject",
+    "date",
+    "message-id",
+    "list-id",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+}
+_ADDRESS = re.compile(r"[\w.+-]+@(?:domain\d+\.)?example\.org")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a send: who has which address, and whose each delivery is."""
+
+    keys: Keys
+    signer: Signer
+    numbers: Mapping[str, int]  # by address
+    deliveries: Mapping[str, int | None]  # the person of each delivery
+
+    def at(self, sender: str | None, recipients: Sequence[str], raw: bytes) -> int:
+        """Look at one message with its envelope; give whose it is."""
+        (to,) = recipients
+        number = self.numbers[to]
+        assert faults(raw) == []
+        message = message_from_bytes(raw, policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        assert str(message["To"]) == to
+        assert valid(raw, self.signer) == [True] * len(self.signer.keys)
+        covered = re.sub(rb"\s", b"", raw.partition(b" h=")[2].partition(b";")[0]).decode().split(":")
+        assert set(covered) >= COVERED
+        assert sender is not None
+        assert self.deliveries[return_path.read(self.keys, sender) or ""] == number
+        token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
+        assert tokens.read(self.keys, token, "leave") == number
+        said = contents(message)
+        assert all(f"/u/{token}" in text for text in said)
+        assert _ADDRESS.findall(raw.decode("ascii")) == [to], "an address but the recipient's own"
+        assert not [found for text in said for found in _ADDRESS.findall(text) if found != to]
+        return number
+
+
+def valid(raw: bytes, signer: Signer) -> list[bool]:
+    """Ask dkimpy about every signature."""
+    known = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.record().encode() for k in signer.keys}
+    message = judge.DKIM(raw)
+    return [
+        bool(message.verify(idx=at, dnsfunc=lambda name, timeout: known.get(name) if timeout else None))
+        for at in range(len(signer.keys))
+    ]
+
+
+def click(install: Install, keys: Keys, numbers: Sequence[int]) -> None:
+    """Leave by one click for each of these people, and see that each click is theirs alone."""
+    install.settings.key_file.touch(mode=0o600)
+    install.settings.key_file.write_text(keys.to_json())
+    client = create_app(install).test_client()
+    for number in numbers:
+        before = subscribed(install)
+        token = tokens.make(keys, number, "leave")
+        answer = client.post(f"/u/{token}", data={"List-Unsubscribe": "One-Click"})
+        assert answer.status_code == 200
+        assert before - subscribed(install) == {number}
+
+
+def subscribed(install: Install) -> set[int]:
+    """Give everybody who is subscribed."""
+    with install.database.read() as session:
+        query = session.query(Person.number).where(Person.state == PersonState.SUBSCRIBED)
+        return {row[0] for row in query}
