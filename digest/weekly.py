@@ -6,7 +6,7 @@ collect → draft → check → approve → release. Each opens what it needs an
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from digest.collect.fetch import open_getter
 from digest.collect.fetched import Getter
 from digest.collect.readership import import_readership
 from digest.db import Edition, EditionState, Media, Story
-from digest.deliver import holding, memos, notices, sending
+from digest.deliver import holding, memos, notices, sending, testmail
 from digest.deliver.handing import Result
 from digest.deliver.inbound import mailbox
 from digest.deliver.inbound.applying import apply_all
@@ -251,6 +251,32 @@ def send(
             progress=progress,
             sleep=sleep,
             stopping=stopping,
+        )
+
+
+def send_test(
+    install: Install, name: str, *, to: Sequence[str] = (), actor: str, clock: Callable[[], datetime]
+) -> testmail.Report:
+    """Send an edition as it stands, a draft too, to the staff whose address is proven: to all, or to those named.
+
+    Raises:
+        UnknownEdition: there is none of that name.
+        SendError: there is nothing to send, or nobody to send it to.
+        ApprovalError: it is approved, and not what was approved.
+        TransportError: the settings do not say how to send, or forbid it.
+    """
+    with install.database.read() as session:
+        name = edition_named(session, name).name
+    with closing(open_transport(install.settings)) as transport:
+        return testmail.send(
+            install.database,
+            name,
+            transport,
+            install.keys,
+            install.settings,
+            to=to,
+            actor=actor,
+            now_fn=clock,
         )
 
 

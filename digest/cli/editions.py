@@ -17,6 +17,7 @@ from digest.cli.context import MOMENT, Desk, pass_desk
 from digest.cli.explaining import explanation
 from digest.cli.progress import counting
 from digest.cli.signals import told_to_stop
+from digest.cli.testmail import send_test
 from digest.deliver.pulse import Pulse
 from digest.deliver.sending import Report
 from digest.edition.preflight import RULES, Level
@@ -182,10 +183,13 @@ def approve(desk: Desk, edition: str, mark: str, void: bool) -> None:
 Examples:
   digest send 2026-W47
   digest send 2026-W47 --wait         stay until nobody waits any more
+  digest send current --test          to the staff whose address is proven; a draft too
+  digest send current --test --to sam@news.example.org
 
 Sending can be interrupted at any moment and started again: nobody gets it twice. What a crash leaves in
-doubt is listed as uncertain. From another terminal: 'digest status', 'digest pause', 'digest cancel'.
-Exit codes: 0 nothing waits any more, 1 something still waits, 2 wrong use or it may not be sent."""
+doubt is listed by 'digest uncertain'. From another terminal: 'digest status', 'digest pause', 'digest cancel'.
+Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 something still waits (was not),
+2 wrong use or it may not be sent."""
 )
 @click.argument("edition")
 @click.option(
@@ -193,10 +197,19 @@ Exit codes: 0 nothing waits any more, 1 something still waits, 2 wrong use or it
     is_flag=True,
     help="Stay, through the first readers' quarter of an hour, later hours and second tries.",
 )
+@click.option("--test", is_flag=True, help="Send it as it stands to the staff alone; no reader is counted.")
+@click.option(
+    "--to", multiple=True, metavar="EMAIL", help="With --test: to this member of the staff. Repeatable."
+)
 @click.option("--yes", is_flag=True, help="Do not ask before mail leaves for the world.")
 @pass_desk
-def send(desk: Desk, edition: str, wait: bool, yes: bool) -> None:
-    """Send an approved EDITION now, one message per person."""
+def send(desk: Desk, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
+    """Send an approved EDITION now, one message per person; with --test, to the staff."""
+    if test:
+        send_test(desk, edition, to)
+        return
+    if to:
+        raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
     install = desk.install
     standing = weekly.standing(install, edition, now=_now())
     if not yes and not install.settings.mail_url.get_secret_value().startswith("outbox:"):

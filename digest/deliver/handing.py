@@ -46,7 +46,7 @@ class Outgoing:
     """One message for one person, ready to be handed over."""
 
     delivery: str  # the opaque id
-    box: Literal["edition", "notice"]
+    box: Literal["edition", "notice", "test"]
     letter: Letter
     filled: Filled
     bounces_to: str = ""  # see `return_path.make`; empty: the sender's address

@@ -12,13 +12,16 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest import weekly
+from digest import staff, weekly
 from digest.attention import needed
 from digest.db import Edition, EditionState, Source, Story
 from digest.deliver import pulse, steering
 from digest.deliver.personalising import LetterError
 from digest.deliver.planning import books, purpose_of
+from digest.deliver.sending import SendError
 from digest.deliver.steering import SteeringError
+from digest.deliver.testmail import Report
+from digest.deliver.transports import TransportError
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
 from digest.edition.editions import current, missed
@@ -258,6 +261,31 @@ def steer(name: str, act: str) -> ResponseReturnValue:
                 "web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""
             ), 409
     return redirect(url_for("desk.edition", name=name), 303)
+
+
+@desk.get("/editions/<name>/test")
+def before_test(name: str) -> ResponseReturnValue:
+    """Say to whom a test would go, with the button that sends it."""
+    with ground().database.read() as session:
+        return _test_page(session, _named(session, name))
+
+
+@desk.post("/editions/<name>/test")
+def send_test(name: str) -> ResponseReturnValue:
+    """Send the edition as it stands to the staff, and show what came of it."""
+    here = ground()
+    with here.database.read() as session:
+        found = _named(session, name)
+        try:
+            report = weekly.send_test(here.install, name, actor=ACTOR, clock=here.clock)
+        except (ApprovalError, LetterError, SendError, TransportError) as exc:
+            return _test_page(session, found, why=str(exc)), 409
+        return _test_page(session, found, report=report)
+
+
+def _test_page(session: Session, found: Edition, *, report: Report | None = None, why: str = "") -> str:
+    members = [member for member in staff.listed(session) if member.proven_at]
+    return render_template("web/desk/test.html", edition=found, members=members, report=report, why=why)
 
 
 @desk.get("/sources")

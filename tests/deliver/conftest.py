@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
@@ -171,6 +171,26 @@ def world(database: Database, settings: Settings) -> World:
 def sqlite_world(sqlite: Database, settings: Settings) -> World:
     """Give a world on SQLite alone, for what does not touch the database."""
     return _world(sqlite, settings)
+
+
+@pytest.fixture
+def keyed(sqlite_world: World, tmp_path: Path) -> Settings:
+    """Give settings that sign, with both kinds of key, and have bounces come back to a domain of their own."""
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    keys = (rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate())
+    file = tmp_path / "dkim.pem"
+    file.touch(mode=0o600)
+    file.write_bytes(b"".join(key.private_bytes(*form) for key in keys))
+    settings = sqlite_world.settings
+    sender = settings.file.sender.model_copy(update={"bounce_domain": "bounce.example.org"})
+    return settings.model_copy(
+        update={
+            "file": settings.file.model_copy(update={"sender": sender}),
+            "dkim_domain": "news.example.org",
+            "dkim_selector": "one,two",
+            "dkim_key_file": file,
+        }
+    )
 
 
 def _unfolded(raw: bytes, name: str) -> str:

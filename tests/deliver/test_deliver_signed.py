@@ -1,10 +1,6 @@
 """What arrives over SMTP when everything is set: signed, with a return path of its own, for one person each."""
 
-from pathlib import Path
-
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -20,26 +16,6 @@ from tests.deliver.looking import Look, click, valid
 from tests.deliver.servers import Box, serving
 
 READERS = 500
-
-
-@pytest.fixture
-def keyed(sqlite_world: World, tmp_path: Path) -> Settings:
-    """Give settings that sign, with both kinds of key, and have bounces come back to a domain of their own."""
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    keys = (rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate())
-    file = tmp_path / "dkim.pem"
-    file.touch(mode=0o600)
-    file.write_bytes(b"".join(key.private_bytes(*form) for key in keys))
-    settings = sqlite_world.settings
-    sender = settings.file.sender.model_copy(update={"bounce_domain": "bounce.example.org"})
-    return settings.model_copy(
-        update={
-            "file": settings.file.model_copy(update={"sender": sender}),
-            "dkim_domain": "news.example.org",
-            "dkim_selector": "one,two",
-            "dkim_key_file": file,
-        }
-    )
 
 
 def _send(world: World, settings: Settings, url: str) -> Report:

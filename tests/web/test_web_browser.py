@@ -100,7 +100,13 @@ def paths(world: Any) -> list[str]:
         "/desk/?q=nothing",
     ]
     desk += ["/desk/editions/2026-W46", "/desk/editions/2026-W47/approve", "/desk/editions/2026-W46/approve"]
-    desk += ["/desk/sources", "/desk/sent", "/desk/editions/none", "/desk/preview/2026-W47/inbox"]
+    desk += [
+        "/desk/editions/2026-W47/test",
+        "/desk/sources",
+        "/desk/sent",
+        "/desk/editions/none",
+        "/desk/preview/2026-W47/inbox",
+    ]
     readers = [
         "/",
         "/subscribe",
@@ -130,6 +136,15 @@ def mailed_links(world: Any) -> list[str]:
         purposes: tuple[onetime.Purpose, ...] = ("my data", "change address")
         kept += [onetime.issue(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes]
         session.execute(delete(Staff))
+        session.add(
+            Staff(
+                email="kim@newsroom.example",
+                role="editor",
+                added_at=NOW,
+                added_by="terminal:eve",
+                proven_at=NOW,
+            )
+        )
         sam = staff.add(session, read_address("sam@news.example.org"), "admin", queue, actor="test", now=NOW)
         kept += [onetime.issue(session, staff.PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id))]
     data, move, old_data, old_move, proving, old_proving = kept

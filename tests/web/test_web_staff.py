@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,7 +14,7 @@ from sqlalchemy import select
 
 from digest import staff, weekly
 from digest.cli import digest
-from digest.db import Audit
+from digest.db import Audit, Edition, EditionState
 from digest.deliver import notices
 from digest.delivery_db import Delivery, DeliveryState, Notice, Staff
 from digest.staff import StaffError
@@ -71,6 +72,10 @@ def link_of(message: EmailMessage) -> str:
 
 def at(world: Any, moment: datetime) -> Any:
     return create_app(world.install, clock=lambda: moment).test_client()
+
+
+def fields_of(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
 
 
 def audits(world: Any) -> list[tuple[str, str, str]]:
@@ -215,3 +220,93 @@ def test_who_is_named_with_as_must_be_on_the_staff_and_stands_in_the_audit_log_b
     assert audits(world)[-1] == ("staff 2", "staff added", "staff 3")
     run("staff", "remove", SAM)
     assert run("--as", SAM, "staff", "prove", "new@newsroom.example").exit_code == 2
+
+
+@pytest.fixture
+def proven(both: Any) -> Any:
+    """Give a world with a draft, and Sam on the staff with a proven address."""
+    both.edition()
+    add(both)
+    both.client.post(link_of(mails(both)[0]))
+    return both
+
+
+def in_outbox(world: Any) -> list[EmailMessage]:
+    files = (world.install.settings.outbox / "test").glob("*.eml")
+    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+
+
+def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) -> None:
+    client = proven.client
+    path = "/desk/editions/2026-W47/test"
+    assert f'href="{path}"' in client.get("/desk/").text
+    before = proven.dump()
+    page = client.get(path).text
+    assert (SAM in page, "Send the test to 1 address" in page) == (True, True)
+    assert proven.dump() == before
+    answer = client.post(path, data=fields_of(page))
+    assert answer.status_code == 200
+    assert "The test is out" in answer.text
+    (mail,) = in_outbox(proven)
+    assert str(mail["To"]) == SAM
+    with proven.database.read() as session:
+        assert session.scalars(select(Edition.state)).one() is EditionState.DRAFT
+    assert audits(proven)[-1] == ("desk on this machine", "test", "2026-W47")
+
+
+def test_a_form_from_elsewhere_sends_no_test(proven: Any) -> None:
+    before = proven.dump()
+    answer = proven.client.post("/desk/editions/2026-W47/test", data={"csrf_token": "made up"})
+    assert answer.status_code == 400
+    assert proven.dump() == before
+    assert in_outbox(proven) == []
+
+
+def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: Any) -> None:
+    world.edition()
+    client = world.client
+    page = client.get("/desk/editions/2026-W47/test").text
+    assert ("digest staff add" in page, "Send the test" in page) == (True, False)
+    answer = client.post("/desk/editions/2026-W47/test", data=fields_of(page))
+    assert (answer.status_code, "Nobody on the staff has proven" in answer.text) == (409, True)
+
+
+def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any) -> None:
+    weekly.send_test(proven.install, "2026-W47", actor="eve", clock=lambda: NOW)
+    (mail,) = in_outbox(proven)
+    leave = urlsplit(str(mail["List-Unsubscribe"]).strip("<>")).path
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    paths = set(re.findall(r"https://news\.example\.org(/(?:u|preferences)/[A-Za-z0-9_-]{22})", text))
+    assert leave in paths
+    assert len(paths) == 2
+    before = proven.dump()
+    one_click = proven.client.post(leave, data={"List-Unsubscribe": "One-Click"})
+    assert (one_click.status_code, "This was a test mail" in one_click.text) == (200, True)
+    acts = [("/pause", {"length": "4w"}), ("/undo", {}), ("", {}), ("/my-data", {})]
+    for path in paths:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            assert proven.client.open(path, method=method).status_code == 200
+        for act, form in acts:
+            answer = proven.client.post(path + act, data=form)
+            assert answer.status_code == 404 or "This was a test mail" in answer.text
+    assert proven.dump() == before
+    assert not proven.install.settings.left_log.exists()
+
+
+def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any) -> None:
+    world.edition()
+    nobody = run("send", "current", "--test")
+    assert (nobody.exit_code, "Nobody on the staff has proven an address yet" in nobody.output) == (2, True)
+    add(world)
+    world.client.post(link_of(mails(world)[0]))
+    sent = run("--as", SAM, "send", "current", "--test", "--to", SAM)
+    assert sent.exit_code == 0, sent.output
+    assert re.search(rf"^  {re.escape(SAM)} +accepted$", sent.output, re.MULTILINE)
+    assert audits(world)[-1] == ("staff 1", "test", "2026-W47")
+    unknown = run("send", "current", "--test", "--to", "ada@reader.example")
+    assert (unknown.exit_code, "not on the staff" in unknown.output) == (2, True)
+    assert "ada@" not in unknown.output
+    alone = run("send", "current", "--to", SAM)
+    assert (alone.exit_code, "it goes with --test" in alone.output) == (2, True)
+    assert len(in_outbox(world)) == 1

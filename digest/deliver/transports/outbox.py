@@ -11,7 +11,7 @@ from subscribers.keyfile import sync_folder
 
 
 class Outbox:
-    """Writes `<folder>/edition/<delivery>.eml` and `<folder>/notice/…`, closed to other users."""
+    """Writes `<folder>/edition/<delivery>.eml`, `<folder>/notice/…` and `<folder>/test/…`, closed to other users."""
 
     name = "outbox"
     batch = 100

@@ -1,0 +1,23 @@
+"""`digest send --test`: to whom a test went, and what came of it. Addresses of the staff may stand on the terminal."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+
+from digest import weekly
+from digest.cli.context import Desk
+
+EXIT_NOT_ALL = 1
+
+
+def send_test(desk: Desk, edition: str, to: Sequence[str]) -> None:
+    """Send a test, and print a line for each member of the staff."""
+    report = weekly.send_test(desk.install, edition, to=to, actor=desk.actor, clock=lambda: datetime.now(UTC))
+    click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
+    for one in report.tested:
+        click.echo(f"  {one.email:40} {one.state}{f': {one.reply}' if one.reply else ''}")
+    if report.stopped:
+        click.echo(f"Stopped: {report.stopped}", err=True)
+    if not report.arrived:
+        raise SystemExit(EXIT_NOT_ALL)

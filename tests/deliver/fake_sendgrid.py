@@ -1,0 +1,139 @@
+"""A loopback fake of SendGrid's v3/mail/send that checks what the real one checks."""
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from email_validator import EmailNotValidError, validate_email
+
+KEY = "SG.a-key-that-must-not-show"
+RESERVED = {"x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"}
+RESERVED |= {"to", "from", "subject", "reply-to", "cc", "bcc"}
+KNOWN = {"personalizations", "from", "reply_to", "subject", "content", "headers", "tracking_settings"}
+
+
+@dataclass
+class Answer:
+    """What the fake answers instead of looking at the request. `hang` is seconds of silence, None to hang up."""
+
+    status: int = 0
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    hang: float | None = 0.0
+
+
+def fault(body: dict[str, Any], authorization: str) -> tuple[int, str | None, str] | None:
+    """Find what SendGrid would refuse: (status, field, message)."""
+    kinds = [c["type"] for c in body["content"]]
+    people = body["personalizations"]
+    seen: set[str] = set()
+    wrong = [f"personalizations.{n}.{w}" for n, one in enumerate(people) if (w := _fault_of_one(one, seen))]
+    named = {name.lower() for one in [body, *people] for name in one.get("headers", {})}
+    table = (
+        (authorization != f"Bearer {KEY}", 401, None, "The provided authorization grant is invalid"),
+        (bool(body.keys() - KNOWN), 400, "unknown", "an unknown key"),
+        (not body.get("subject"), 400, "subject", "The subject is required"),
+        (not body["from"].get("email"), 400, "from", "The from address is required"),
+        (
+            kinds not in (["text/plain", "text/html"], ["text/plain"]),
+            400,
+            "content",
+            "text/plain must be first",
+        ),
+        (not all(c["value"] for c in body["content"]), 400, "content", "must not be empty"),
+        (not 1 <= len(people) <= 1000, 400, "personalizations", "from 1 to 1000 personalizations"),
+        (bool(wrong), 400, wrong[0] if wrong else None, "Does not contain a valid address or value"),
+        (bool(named & RESERVED), 400, "headers", "a reserved header"),
+    )
+    return next(((status, where, said) for holds, status, where, said in table if holds), None)
+
+
+def _fault_of_one(one: dict[str, Any], seen: set[str]) -> str | None:
+    if one.keys() - {"to", "substitutions", "headers", "custom_args"}:
+        return "unknown"
+    if len(one["to"]) != 1 or one["to"][0].keys() - {"email"}:
+        return "to"
+    address = one["to"][0]["email"]
+    try:
+        validate_email(address, check_deliverability=False)
+    except EmailNotValidError:
+        return "to.0.email"
+    if address.lower() in seen or address.startswith("bad"):
+        return "to.0.email"
+    seen.add(address.lower())
+    groups = [one["substitutions"], one["custom_args"], one["headers"]]
+    if not all(isinstance(v, str) for g in groups for v in g.values()):
+        return "substitutions"
+    return None if len(json.dumps(one["substitutions"])) <= 10_000 else "substitutions"
+
+
+class FakeSendGrid(ThreadingHTTPServer):
+    """Remembers what it accepted; `answers` are given first, one a request."""
+
+    daemon_threads = True
+
+    def __init__(self, *answers: Answer) -> None:
+        super().__init__(("127.0.0.1", 0), _Desk)
+        self.answers = list(answers)
+        self.accepted: list[dict[str, Any]] = []
+        self.requests: list[tuple[str, str, str]] = []
+        self.most = 30_000_000
+        self.host = f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def recipients(self) -> list[str]:
+        """Everybody who got a message, in order."""
+        return [p["to"][0]["email"] for body in self.accepted for p in body["personalizations"]]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Desk(BaseHTTPRequestHandler):
+    server: FakeSendGrid
+
+    def do_GET(self) -> None:
+        self.server.requests.append(("GET", self.path, self.headers.get("Authorization", "")))
+        self._answer(200, b"welcome")
+
+    def do_POST(self) -> None:
+        authorization = self.headers.get("Authorization", "")
+        self.server.requests.append(("POST", self.path, authorization))
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(raw)
+        if self.server.answers:
+            planned = self.server.answers.pop(0)
+            if planned.status == 202:
+                self.server.accepted.append(body)
+            time.sleep(planned.hang or 0.0)
+            self.close_connection = True
+            if planned.hang is not None:
+                self._answer(planned.status, planned.body, planned.headers)
+            return
+        if len(raw) > self.server.most:
+            self._answer(413, b'{"errors":[{"message":"too large","field":null}]}')
+            return
+        if wrong := fault(body, authorization):
+            status, named, message = wrong
+            self._answer(status, json.dumps({"errors": [{"message": message, "field": named}]}).encode())
+            return
+        self.server.accepted.append(body)
+        self._answer(202, b"", {"X-Message-Id": f"id-{len(self.server.accepted)}"})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
