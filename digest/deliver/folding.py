@@ -57,7 +57,8 @@ def _old(session: Session, before: datetime) -> ColumnElement[bool]:
 
 def _fold(session: Session, page: Sequence[Any], old: ColumnElement[bool], settings: Settings) -> int:
     """Count a page and delete it, unless somebody is at a row at this moment: the next run has it then."""
-    # People first, as whoever erases one does: they are then either erased before this, or after it.
+    # People first, as whoever erases one does: a total's foreign key locks them anyway, and in the other order the two
+    # would wait for each other. Whoever is erased is so before this, or after it.
     people = {row.person for row in page if row.person is not None}
     session.execute(
         select(Person.number).where(Person.number.in_(people)).order_by(Person.number).with_for_update()

@@ -1,7 +1,9 @@
 """Deliveries that were kept long enough become totals, and no count changes by it."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, func, select, update
+from sqlalchemy import event, func, select, text, update
 
 from digest import nightly
 from digest.db import Database, Edition, EditionState, migrate, open_database
@@ -191,6 +193,34 @@ def test_a_row_that_somebody_holds_is_left_to_the_next_night(postgresql: Databas
         assert list(session.scalars(select(Delivery.id))) == [held]
         assert free != held
     assert fold(postgresql, settings_of(tmp_path), now=LATE) == 1
+
+
+def _somebody_waits(database: Database) -> bool:
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with database.read() as session:
+        return bool(session.scalar(waiting))
+
+
+def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total(
+    postgresql: Database, tmp_path: Path
+) -> None:
+    ours = settings_of(tmp_path)
+    journal = Journal(ours.left_log, KEYS)
+    with postgresql.write() as session:
+        person = Person(state=PersonState.SUBSCRIBED, choices={}, asked_at=RELEASE, asked_where="")
+        session.add(person)
+        session.flush()
+        _notice(session, person.number, 1)
+    with ThreadPoolExecutor(1) as pool:
+        with postgresql.write() as session:
+            forget = everywhere(KEYS, lambda: LATE)
+            erase(session, KEYS, journal, person.number, method="page", forget=forget, now=LATE)
+            folded = pool.submit(fold, postgresql, ours, now=LATE)
+            while not (folded.done() or _somebody_waits(postgresql)):
+                time.sleep(0.02)
+        assert folded.result(60) == 1
+    assert _count(postgresql, DisclosureTotal) == 0
+    assert _count(postgresql, Delivery) == 0
 
 
 def test_a_large_table_is_folded_in_pages_of_few_rows(database: Database, tmp_path: Path) -> None:
