@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.db import migrate, open_database
@@ -20,6 +22,7 @@ from subscribers import (
     expiring,
     letting_go,
     people,
+    re_asking,
     replay,
     requests,
     roll,
@@ -42,8 +45,9 @@ from subscribers.requests import Asked
 from subscribers.restoring import merge_journal
 from subscribers.signup import Evidence, SignupRefusedError
 from subscribers.traces import Machine
+from subscribers.transfer.abandoning import abandon
 from subscribers.transfer.deciding import Options
-from subscribers.transfer.importing import bring_in
+from subscribers.transfer.importing import bring_in, unfinished
 from subscribers.transfer.reading import survey
 from subscribers.transfer.stepping import Desk
 from subscribers.vault import Keys
@@ -62,6 +66,28 @@ def _address(name: str) -> str:
     return f"{name}@{name}.example.org"
 
 
+class Crash(Exception):  # noqa: N818 - it is no error of ours
+    """The process ends here, as far as the database can tell."""
+
+
+@contextmanager
+def _crash_at(commit: int) -> Iterator[None]:
+    """Fail before the commit of this number, counted from 1."""
+    seen = 0
+
+    def count(_session: Session) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == commit:
+            raise Crash
+
+    event.listen(Session, "before_commit", count)
+    try:
+        yield
+    finally:
+        event.remove(Session, "before_commit", count)
+
+
 @dataclass
 class Story:
     """What happened to one address, told without any of our tables."""
@@ -72,6 +98,7 @@ class Story:
     )
     gravely: bool = False  # complained or erased, with no own word since
     by_hand: datetime | None = None  # when they left by their own hand: it can be taken back
+    asked: datetime | None = None  # when we asked them, once, whether they want the mail
 
     def depart(self, *, gravely: bool = False, by_hand: datetime | None = None) -> None:
         self.consent, self.departed, self.by_hand = False, True, by_hand
@@ -79,6 +106,7 @@ class Story:
 
     def own_word(self) -> None:
         self.consent, self.departed, self.gravely, self.by_hand = True, False, False, None
+        self.asked = None
 
 
 @dataclass
@@ -107,6 +135,7 @@ class Life(RuleBasedStateMachine):
         self.links: list[tuple[str, str]] = []  # mailed confirmation tokens with the address they went to
         self.copy: Copy | None = None
         self.lists = 0
+        self.cut: tuple[Path, list[str], bool] | None = None  # an import that was cut short
         self.worker = Worker(self.database, KEYS, BOUNDS, YEAR, self._queue)
 
     def teardown(self) -> None:
@@ -115,7 +144,7 @@ class Life(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _queue(self, session: Session, note: Note) -> None:
-        if note.kind in {"confirm", "remind"}:
+        if note.kind in {"confirm", "remind", "ask"}:
             names = [
                 n for n in NAMES if people.number_of(session, KEYS, read_address(_address(n))) == note.person
             ]
@@ -223,11 +252,18 @@ class Life(RuleBasedStateMachine):
 
     @rule(names=st.lists(WHO, min_size=1, max_size=4), evidence=st.booleans(), attest=st.booleans())
     def a_list_comes_in(self, names: list[str], evidence: bool, attest: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        self._bring_in(self._list(names, evidence=evidence), attest=attest)
+        self._listed(names, granted=evidence or attest)
+
+    def _list(self, names: list[str], *, evidence: bool) -> Path:
         self.lists += 1
         path = self.folder / f"list{self.lists}.csv"
         day = "2020-01-01 10:00:00" if evidence else ""
         rows = [f"{_address(n)},{day},{day},198.51.100.{self.lists % 250}" for n in names]
         path.write_text("\n".join(["Email Address,OPTIN_TIME,CONFIRM_TIME,CONFIRM_IP", *rows]) + "\n")
+        return path
+
+    def _bring_in(self, path: Path, *, attest: bool = False) -> None:
         bring_in(
             Desk(self.database, KEYS, self.journal, "eve"),
             survey(path),
@@ -235,15 +271,64 @@ class Life(RuleBasedStateMachine):
             now=self.now,
             reject=lambda *_: None,
         )
-        if evidence or attest:
-            for name in names:
-                self.stories[name].consent |= not self.stories[name].departed
+
+    def _listed(self, names: list[str], *, granted: bool) -> None:
+        for name in names if granted else []:
+            self.stories[name].consent |= not self.stories[name].departed
+
+    @precondition(lambda self: getattr(self, "cut", None) is None)
+    @rule(names=st.lists(WHO, min_size=1, max_size=4), evidence=st.booleans(), commit=st.integers(2, 4))
+    def a_list_is_cut_short(self, names: list[str], evidence: bool, commit: int) -> None:  # noqa: FBT001 - drawn by hypothesis
+        path = self._list(names, evidence=evidence)
+        try:
+            with _crash_at(commit):
+                self._bring_in(path)
+        except Crash:
+            self.cut = (path, names, evidence)
+        else:
+            self._listed(names, granted=evidence)
+
+    @precondition(lambda self: getattr(self, "cut", None) is not None)
+    @rule(drop=st.booleans())
+    def the_list_is_run_again_or_dropped(self, drop: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        assert self.cut is not None
+        (path, names, evidence), self.cut = self.cut, None
+        if drop:
+            with self.database.read() as session:
+                begun = unfinished(session)
+            for one in begun:
+                abandon(self.database, one.batch, actor="eve", now=self.now)
+            return
+        self._bring_in(path)
+        self._listed(names, granted=evidence)
+
+    @rule()
+    def those_without_evidence_are_asked(self) -> None:
+        links = len(self.links)
+        re_asking.ask(
+            self.database,
+            KEYS,
+            self._queue,
+            wording=Wording("1", "en", "Yes, send me the digest."),
+            page="/confirm",
+            actor="eve",
+            most=10,
+            now=self.now,
+        )
+        for _, name in self.links[links:]:
+            story = self.stories[name]
+            assert story.asked is None or self.copy, "asked twice"
+            assert not story.gravely, "asked after a complaint or an erasure"
+            story.asked = self.now
 
     @rule(hours=st.sampled_from([0.001, 1, 30, 24 * 8, 24 * 31]))
     def time_passes(self, hours: float) -> None:
         self.now += timedelta(hours=hours)
         expiring.tidy(self.database, now=self.now)
         letting_go.let_go(self.database, now=self.now)
+        for story in self.stories.values():
+            if story.asked and not story.consent and self.now >= story.asked + timedelta(days=7):
+                story.departed = True  # they did not answer: no list has them asked, or mailed, again
 
     @rule(name=WHO)
     def somebody_leaves_and_then_complains(self, name: str) -> None:
@@ -284,7 +369,7 @@ class Life(RuleBasedStateMachine):
             for person in session.scalars(select(Person).where(Person.ciphertext.is_not(None))):
                 assert person.state is not PersonState.ERASED
                 said = select(ConsentEvent).where(ConsentEvent.person == person.number)
-                last = max(event.at for event in session.scalars(said))
+                last = max(link.at for link in session.scalars(said))
                 served = person.state is PersonState.SUBSCRIBED
                 assert served or last > self.now - timedelta(days=31), "an address that serves nothing"
 
@@ -413,7 +498,8 @@ class Life(RuleBasedStateMachine):
             return
         with self.database.read() as session:
             by_ledger = {n for n, state in replay.replay(session) if state is PersonState.SUBSCRIBED}
-            assert by_ledger == {reader.number for reader in roll.stream(session)}
+            begun = set(session.scalars(select(Person.number).where(~roll.of_finished_imports())))
+            assert by_ledger - begun == {reader.number for reader in roll.stream(session)}
             assert list(replay.differences(session)) == []
             found = chains.verify(session)
             assert found.broken is None, found
