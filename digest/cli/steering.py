@@ -100,7 +100,7 @@ Exit codes: 0 held, also if it was before."""
 @because
 @pass_desk
 def hold(desk: Desk, because: str | None) -> None:
-    """Let nothing leave this installation: no edition, no confirmation, no word to a provider."""
+    """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
     with desk.install.database.write() as session:
         standing = holding.hold(session, because or "", actor=desk.actor, now=datetime.now(UTC))
     click.echo(f"This installation is {standing}")

@@ -1,4 +1,4 @@
-"""Holding: nothing leaves the installation, no edition, no notice, no word to a provider, until it is released.
+"""Holding: nothing leaves the installation, no edition, no notice, no word about anybody to a provider, until it is released.
 
 A pause concerns one edition (`steering`); holding concerns all that leaves, for a copy that must not mail anybody,
 or for an hour in which nobody knows what is wrong.
