@@ -11,7 +11,7 @@ $(VENV)/.stamp: requirements-dev.txt pyproject.toml
 	@echo "Setting up $(VENV) (once; a minute or two)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip --disable-pip-version-check --quiet install --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip --disable-pip-version-check --quiet --quiet install --require-hashes -r requirements-dev.txt
 	@$(BIN)/pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -39,12 +39,14 @@ def _needed(session: Session, now: datetime) -> Iterator[str]:
         if words := missed(edition, now):
             yield f"{edition.name} did not go out. {words}"
     if sources := [trouble.name for trouble in troubled(session, now)]:
-        more = f" and {len(sources) - NAMED} more" if len(sources) > NAMED else ""
-        yield (
-            f"Nothing comes in any more from {', '.join(sources[:NAMED])}{more}: "
-            "the desk's page Sources and 'digest sources list' say why, and what to do."
-        )
+        yield f"Nothing comes in from {_named(sources)}: see Sources at the desk, or 'digest sources list'."
     if unread := pulling.trouble_of_last_run(session):
         yield f"SendGrid's lists were not read whole last time: {unread}. The next night tries again, or 'digest subscribers pull'."
     if untaken := erasures.stuck(session):
         yield untaken
+
+
+def _named(names: list[str]) -> str:
+    if len(names) > NAMED:
+        names = [*names[:NAMED], f"{len(names) - NAMED} more"]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -199,12 +199,16 @@ def test_editors_do_not_see_a_source_that_was_taken_out(database: Database) -> N
 
 
 def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(database: Database) -> None:
-    synced(database, PORT)
-    visited(database, Bad(Health.REFUSING, "ask them"))
-    with database.read() as session:
-        (sentence,) = needed(session, NOON)
-    assert "Nothing comes in any more from Port news" in sentence
-    assert "digest sources list" in sentence
+    many = [SourceSettings(url=f"https://{n}.example.org/feed", name=n, publisher=n) for n in "abcde"]
+    for expected, of in (("a", 1), ("a and b", 2), ("a, b, c and 2 more", 5)):
+        synced(database, *many[:of])
+        with database.write() as session:
+            for source in session.scalars(select(Source).where(Source.active)):
+                note_bad(source, Bad(Health.REFUSING, "ask them"), NOON, 0.5)
+        with database.read() as session:
+            (sentence,) = needed(session, NOON)
+        assert f"Nothing comes in from {expected}: " in sentence
+        assert "digest sources list" in sentence
 
 
 def test_health_is_said_in_words(sqlite: Database) -> None:

@@ -82,3 +82,11 @@ def test_what_does_not_exist_is_said_with_what_does(approved: Install) -> None:
     for command in ("pause", "resume", "cancel"):
         refused = _run(command, "2020-W01")
         assert (refused.exit_code, NAME in refused.output) == (2, True)
+
+
+def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Install) -> None:
+    refused = _run("approve", NAME)
+    assert (refused.exit_code, refused.output) == (
+        2,
+        f"Error: {NAME} is sending: only a draft can be approved.\n",
+    )

@@ -18,8 +18,10 @@ from digest.cli.explaining import explanation
 from digest.cli.progress import counting
 from digest.cli.signals import told_to_stop
 from digest.cli.testmail import send_test
+from digest.db import EditionState
 from digest.deliver.pulse import Pulse
 from digest.deliver.sending import Report
+from digest.edition.approval import ApprovalError
 from digest.edition.preflight import RULES, Level
 
 EXIT_RULE = 1  # a rule of preflight fails, or an edition is held
@@ -174,6 +176,8 @@ def approve(desk: Desk, edition: str, mark: str, void: bool) -> None:
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
         standing = weekly.standing(install, edition, now=_now())
+        if standing.state != EditionState.DRAFT:
+            raise ApprovalError(f"{standing.name} is {standing.state}: only a draft can be approved.")
         click.echo(f"{standing.sentence}\nIts content mark is {standing.mark[:7]}. To approve exactly this:")
         click.echo(f"  digest approve {standing.name} {standing.mark[:7]}")
 

@@ -94,7 +94,8 @@ def _source_row(source: Source, now: datetime, zone: ZoneInfo) -> SourceRow:
 
 def _behaviour(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, str, str]:
     """Give state, tone and words. The stored message of a bad visit says already what to do about it."""
-    since = f" Since {short_moment(source.failing_since or now, zone)}."
+    begun = short_moment(source.failing_since or now, zone)
+    since = f" Since {begun.removesuffix('.')}."  # an hour ends with a full stop of its own: "7:00 p.m."
     said = _sentence(source.message)
     if not source.active:
         return "Off", "quiet", "It stands in the settings no more. Its articles are kept."
@@ -117,11 +118,11 @@ def _behaviour(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, str,
         case Health.GONE:
             return "Gone", "bad", (said or "It is gone for good: look for its new address.") + since
         case Health.FAILING:
-            return _failing(source, said or "It does not answer.", now, since)
+            return _failing(source, f"{said or 'It does not answer.'} Since {begun}", now)
 
 
-def _failing(source: Source, said: str, now: datetime, since: str) -> tuple[str, str, str]:
-    tried = f"{said}{since[:-1]}, {many(source.failures, 'try', 'tries')}."
+def _failing(source: Source, said: str, now: datetime) -> tuple[str, str, str]:
+    tried = f"{said}, {many(source.failures, 'try', 'tries')}."
     if now - (source.failing_since or now) < PATIENCE:
         return "Failing", "warn", f"{tried} We try again by ourselves."
     return (

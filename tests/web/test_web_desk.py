@@ -310,7 +310,8 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
     order = [page.index(f"{name}<small>") for name in ("beta", "gamma", "delta", "alpha", "epsilon")]
     assert order == sorted(order)
     assert "2 sources need somebody" in page
-    assert "The publisher refuses us (403); ask them." in page
+    assert "The publisher refuses us (403); ask them. Since Nov 19, 5:30 p.m.<" in page
+    assert "Since Nov 11, 5:30 p.m., 14 tries." in page
     assert "Failing for a week" in page
     assert "14 tries" in page
     assert "put the new address in" in page
