@@ -228,11 +228,16 @@ def apply_events(install: Install, clock: Callable[[], datetime]) -> None:
         log.info("events applied", outcome=outcome)
 
 
-def read_mailbox(install: Install, clock: Callable[[], datetime]) -> None:
+def read_mailbox(install: Install, clock: Callable[[], datetime], stopping: threading.Event) -> None:
     """Look into the bounce mailbox when it is time; trouble with it is logged where it begins."""
-    if weekly.mailbox_due(install, now=clock()):
-        with suppress(MailboxError):
-            weekly.read_mailbox(install, clock=clock)
+
+    def look() -> str:
+        if weekly.mailbox_due(install, now=clock()):
+            with suppress(MailboxError):
+                return str(weekly.read_mailbox(install, clock=clock, stopping=stopping.is_set))
+        return ""
+
+    _guarded("mailbox", look)
 
 
 class Clockwork:
@@ -257,7 +262,7 @@ class Clockwork:
             self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]
         self._every_tick("events", lambda: apply_events(install, clock))
         if install.settings.file.inbound.host:
-            self._every_tick("mailbox", lambda: read_mailbox(install, clock))
+            self._every_tick("mailbox", lambda: read_mailbox(install, clock, self._stopping))
         pace = Pace()
         self._every_tick("release", lambda: release(install, clock, pace, self._stopping))
 

@@ -183,4 +183,6 @@ def _mailbox(install: Install) -> Diagnosis:
         return Diagnosis(
             "error", f"{name} gave trouble {last.troubles} times in a row, last {at}: {last.trouble}"
         )
+    if last.stuck:
+        return Diagnosis("error", f"{name} was read last {at}, and {last.stuck}")
     return Diagnosis("ok", f"{name} was read last {at}")

@@ -343,7 +343,11 @@ def apply_events(install: Install, *, clock: Callable[[], datetime]) -> Counter[
 
 
 def read_mailbox(
-    install: Install, *, clock: Callable[[], datetime], most: int = mailbox.MOST
+    install: Install,
+    *,
+    clock: Callable[[], datetime],
+    most: int = mailbox.MOST,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> mailbox.Look | None:
     """Store the bounces and complaints that wait in the mailbox, to be applied; None where no mailbox is set.
 
@@ -357,7 +361,8 @@ def read_mailbox(
         return None
     if why := _held(install):
         raise MailboxError(f"not read: the installation is {why}")
-    reader = mailbox.Reader(install.database, install.keys, place, password.get_secret_value(), clock)
+    secret = password.get_secret_value()
+    reader = mailbox.Reader(install.database, install.keys, place, secret, clock, stopping)
     return mailbox.look(reader, most=most)
 
 

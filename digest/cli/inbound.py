@@ -42,7 +42,7 @@ def inbound(desk: Desk, as_json: bool) -> None:
     except MailboxError as exc:
         trouble = str(exc)
     applied = weekly.apply_events(desk.install, clock=_now)
-    trouble = trouble or (look.trouble if look else "")
+    trouble = trouble or (look.stuck if look else "")
     if as_json:
         found = look and {"stored": look.stored, "known": look.known, "left": look.left, "more": look.more}
         click.echo(json.dumps({"mailbox": found, "applied": applied, "trouble": trouble}))

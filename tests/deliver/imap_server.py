@@ -35,7 +35,7 @@ class Kept:
 class Imap(socketserver.ThreadingTCPServer):
     """Serves the folders in `folders`. It offers `offers`, and after the sign-in `offers_inside` too; `breaks` names commands at which it hangs up.
 
-    `refuses` says NO to commands. `lines` is what was said to it, `fetched` the UIDs that were asked for.
+    `refuses` says NO to commands, `says` puts other words into its answers. `lines` is what was said to it, `fetched` the UIDs that were asked for.
     """
 
     daemon_threads = True
@@ -53,6 +53,7 @@ class Imap(socketserver.ThreadingTCPServer):
         self.folders = {"INBOX": Kept()}
         self.breaks: list[str] = []
         self.refuses: dict[str, str] = {}
+        self.says: dict[str, str] = {}
         self.namespace = '(("" "/")) NIL NIL'
         self.greeting = "* OK ready"
         self.says_next = True
@@ -103,6 +104,9 @@ class _Conversation(socketserver.StreamRequestHandler):
                 return
             if verb in self.server.refuses:
                 self._say(f"{tag} {self.server.refuses[verb]}")
+                continue
+            if verb in self.server.says:
+                self._say(self.server.says[verb] + f"\r\n{tag} OK done")
                 continue
             act = getattr(self, "_" + verb.lower().replace(" ", "_"))
             self._say(f"{tag} {act(words[1:]) or 'OK done'}")

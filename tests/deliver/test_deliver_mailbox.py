@@ -320,7 +320,7 @@ def test_ours_is_put_away_by_what_the_server_can_and_others_mail_never(
     quick.server.offers = f"AUTH=PLAIN {offers}"
     quick.arrives("spam", "postfix")
     quick.server.inbox.flags[1].add(r"\Deleted")  # somebody marked it, and may think again
-    assert quick.look(done=done).trouble == ""
+    assert quick.look(done=done).stuck == ""
     assert set(quick.server.inbox.messages) == {1} | left
     assert all(r"\Deleted" in quick.server.inbox.flags[uid] for uid in left)
     assert ("Digest/Done" in quick.server.folders) is bool(done)
@@ -345,7 +345,7 @@ def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: Desk) -> N
     quick.server.refuses = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
     quick.arrives("postfix", "delayed")
     look = quick.look()
-    assert (look.stored, look.trouble) == (2, "cannot move to Digest/Done: quota. Put inbound.done right.")
+    assert (look.stored, look.stuck) == (2, "cannot move to Digest/Done: quota. Put inbound.done right.")
     assert quick.apply()["person bounced"] == 1
     assert quick.look() == Look()
 
@@ -405,6 +405,30 @@ def test_a_server_that_speaks_no_imap_is_an_error_in_words(quick: Desk, greeting
     quick.server.refuses = {"SELECT": "BAD \x00 what"}
     with pytest.raises(MailboxError):
         quick.look()
+
+
+ODD_ANSWERS = [
+    *("* OK", "* SEARCH x 1", "* SEARCH 99999999999999999999 0 -1", "* 1 FETCH (UID 1 BODY[]<0> NIL)"),
+    *("* NAMESPACE NIL NIL NIL", "* LIST", "* LIST () NIL x", "* OK [UIDVALIDITY x]", "* OK [UIDNEXT -1]"),
+    *("* 1 FETCH (UID 1 BODY[]<0> {3}\r\nabc", "* 1 FETCH {9999999999}", "* BYE", "+ go on", "\x00\xff", ""),
+    "* CAPABILITY",
+]
+
+
+def test_whatever_a_server_says_is_read_or_is_an_error_in_words(quick: Desk) -> None:
+    quick.arrives("postfix")
+    errors = 0
+    for verb in ("CAPABILITY", "NAMESPACE", "LIST", "SELECT", "UID SEARCH", "UID FETCH", "UID MOVE"):
+        for said in ODD_ANSWERS:
+            quick.server.inbox.validity += 1  # so that it is read from its beginning
+            quick.server.offers = "AUTH=PLAIN MOVE" + " NAMESPACE" * (verb == "NAMESPACE")
+            quick.server.says = {verb: said}
+            try:
+                quick.look()
+            except MailboxError:
+                errors += 1
+    assert 0 < errors < 7 * len(ODD_ANSWERS)
+    assert quick.count(Inbound) == 1
 
 
 def test_looks_rest_for_a_minute_and_after_trouble_ever_longer(world: World) -> None:

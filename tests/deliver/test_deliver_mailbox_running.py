@@ -1,6 +1,7 @@
 """The mailbox as an operator has it: settings, `digest inbound`, the timetable's ticks, `digest doctor`."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.deliver.bounces import READER, about
 from tests.deliver.conftest import KEYS, NAME, RELEASE, Clock, World
 from tests.deliver.imap_server import PASSWORD, USER, Imap
 from tests.deliver.servers import tls_of
+
+GOING_ON = threading.Event()  # never set: nobody stops
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     operator.server.refuses = {"SELECT": "NO gone"}
     with capture_logs() as logs:
         for _ in range(8 * 60):
-            scheduler.read_mailbox(operator.install, clock)
+            scheduler.read_mailbox(operator.install, clock, GOING_ON)
             clock.sleep(1)
     assert [line["log_level"] for line in logs] == ["error"]
     tries = sum("SELECT" in line for line in operator.server.lines)
@@ -116,22 +119,48 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     operator.server.refuses = {}
     clock.sleep(30 * 60)
     with capture_logs() as logs:
-        scheduler.read_mailbox(operator.install, clock)
+        scheduler.read_mailbox(operator.install, clock, GOING_ON)
         scheduler.apply_events(operator.install, clock)
-    assert [line["event"] for line in logs] == ["the bounce mailbox is read again", "events applied"]
+    assert [line["event"] for line in logs] == ["the bounce mailbox is well again", "events applied"]
     assert "was read last Nov 20 06:38 EST" in operator.doctor()
+
+
+def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -> None:
+    clock, server = Clock(), operator.server
+    server.refuses = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
+    with capture_logs() as logs:
+        for _ in range(3):
+            scheduler.read_mailbox(operator.install, clock, GOING_ON)
+            clock.sleep(60)
+        assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
+        assert "and cannot move to Digest/Done: quota. Put inbound.done right." in operator.doctor()
+        server.refuses = {}
+        server.inbox.add(server.inbox.messages[1] + b"again")
+        scheduler.read_mailbox(operator.install, clock, GOING_ON)
+    assert [line["log_level"] for line in logs] == ["error", "info"]
+    assert "cannot move" not in operator.doctor()
+    assert sum("SELECT" in line for line in server.lines) == 4, "reading itself went on, every minute"
+
+
+def test_a_process_that_is_about_to_end_stops_between_two_messages(operator: Operator) -> None:
+    ending = threading.Event()
+    ending.set()
+    scheduler.read_mailbox(operator.install, Clock(), ending)
+    assert not operator.server.fetched
+    scheduler.read_mailbox(operator.install, Clock(), GOING_ON)
+    assert operator.server.fetched == [1, 2], "whoever is next goes on at once"
 
 
 def test_of_several_schedulers_one_looks(operator: Operator) -> None:
     for _ in range(3):
-        scheduler.read_mailbox(operator.install, Clock())
+        scheduler.read_mailbox(operator.install, Clock(), GOING_ON)
     assert sum("SELECT" in line for line in operator.server.lines) == 1
 
 
 def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) -> None:
     with operator.install.database.write() as session:
         holding.hold(session, "a copy", actor="eve", now=RELEASE)
-    scheduler.read_mailbox(operator.install, Clock())
+    scheduler.read_mailbox(operator.install, Clock(), GOING_ON)
     done = operator.run()
     assert done.exit_code == 1
     assert "The mailbox: not read: the installation is held by eve" in done.stderr

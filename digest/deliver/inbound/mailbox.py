@@ -7,7 +7,7 @@ short, it is read again, and a body that is stored already adds nothing.
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -33,24 +33,25 @@ log = structlog.get_logger("inbound")
 
 @dataclass(slots=True)
 class Look:
-    """What one look into the mailbox found. `trouble` says why stored messages could not be put away."""
+    """What one look into the mailbox found. `stuck` says why stored messages could not be put away."""
 
     stored: int = 0
     known: int = 0  # stored before: a look was cut short, or a mail came twice
     left: Counter[Why] = field(default_factory=Counter)
-    trouble: str = ""
+    stuck: str = ""
     more: bool = False  # there may be further messages
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What reading a mailbox needs."""
+    """What reading a mailbox needs. `stopping` says whether the process is about to end."""
 
     database: Database
     keys: Keys
     place: BounceMailbox
     password: str
     clock: Callable[[], datetime]
+    stopping: Callable[[], bool] = lambda: False
 
 
 def look(reader: Reader, *, most: int = MOST) -> Look:
@@ -64,9 +65,9 @@ def look(reader: Reader, *, most: int = MOST) -> Look:
         with imap.opened(reader.place, reader.password) as folder:
             _look(reader, folder, found, most)
     except MailboxError as exc:
-        _record(reader, str(exc))
+        _record(reader, trouble=str(exc))
         raise
-    _record(reader, found.trouble, more=found.more)
+    _record(reader, found)
     return found
 
 
@@ -77,10 +78,13 @@ def _look(reader: Reader, folder: Folder, found: Look, most: int) -> None:
     # another folder, or one whose messages were numbered anew, is read from its beginning
     first = int(known["next"]) if all(known.get(key) == value for key, value in place.items()) else 1
     numbers = folder.pending(first, most)
+    found.more = len(numbers) == most
     for number in numbers:
+        if reader.stopping():
+            found.more = True
+            break
         _take(reader, folder, number, found)
         _remember(reader, {**place, "next": number + 1})
-    found.more = len(numbers) == most
     if not found.more and folder.end is not None and folder.end > first:
         _remember(reader, {**place, "next": folder.end})
 
@@ -97,7 +101,7 @@ def _take(reader: Reader, folder: Folder, number: int, found: Look) -> None:
     new = payloads.store(reader.database, reader.keys, raw, now=now, origin="mailbox")
     found.stored += new
     found.known += not new
-    found.trouble = folder.put_away(number) or found.trouble
+    found.stuck = folder.put_away(number) or found.stuck
 
 
 def _mark(place: BounceMailbox) -> str:
@@ -111,11 +115,12 @@ def _remember(reader: Reader, value: dict[str, str | int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """How the last look went: trouble, and how many looks in a row it has been there."""
+    """How the last look went: why nothing could be read, so many times in a row, and what stands in the way of the rest."""
 
     at: datetime
     troubles: int = 0
     trouble: str = ""
+    stuck: str = ""  # why what is stored could not be put away, the last time that there was something
     more: bool = False
 
 
@@ -146,13 +151,23 @@ def _rest(last: Last) -> timedelta:
     return timedelta(0) if last.more else min(LONGEST_REST, EVERY * (1 << min(last.troubles, 10)))
 
 
-def _record(reader: Reader, trouble: str, *, more: bool = False) -> None:
+def _record(reader: Reader, found: Look | None = None, *, trouble: str = "") -> None:
     now = reader.clock()
     with reader.database.write() as session:
         last = last_look(session) or Last(now)
-        troubles = last.troubles + 1 if trouble else 0
-        memos.remember(session, LOOKS, {"troubles": troubles, "trouble": trouble, "more": more}, now=now)
-    if trouble and trouble != last.trouble:
-        log.error("the bounce mailbox gives trouble", why=trouble)
-    elif last.trouble and not trouble:
-        log.info("the bounce mailbox is read again")
+        tried = found is not None and (found.stored or found.known)
+        went = Last(
+            at=now,
+            troubles=last.troubles + 1 if trouble else 0,
+            trouble=trouble,
+            stuck=found.stuck if found is not None and tried else last.stuck,
+            more=found is not None and found.more,
+        )
+        value = asdict(went)
+        del value["at"]
+        memos.remember(session, LOOKS, value, now=now)
+    for now_said, said in ((went.trouble, last.trouble), (went.stuck, last.stuck)):
+        if now_said and now_said != said:
+            log.error("the bounce mailbox gives trouble", why=now_said)
+        elif said and not now_said:
+            log.info("the bounce mailbox is well again", was=said)
