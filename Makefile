@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types bench pins wheel clean
+.PHONY: help demo test lint types bench soak pins wheel clean
 help:            ## Show what can be made
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -31,6 +31,9 @@ types: $(VENV)/.stamp  ## Check types
 
 bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
 	@$(BIN)/python -m benchmarks.bench
+
+soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages; writes docs/soak.md
+	@$(BIN)/python -m tests.soak.soak
 
 wheel: $(VENV)/.stamp  ## Build the wheel into ./dist
 	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null

@@ -3,7 +3,7 @@
     python recorder.py smtp|sendgrid PORT FOLDER DELAY
 
 A line of `FOLDER/accepted` for each message (recipient, return path, the seconds since 1970 when the server had it
-whole, a hash of its bytes) is on the disk before the answer goes out. While `FOLDER/hold-before` or
+whole, a hash of its bytes) is with the operating system before the answer goes out. While `FOLDER/hold-before` or
 `FOLDER/hold-after` exists, the next message is held before or after it is written down: the file becomes
 `FOLDER/held`, and the server goes on with it when that is gone.
 """
@@ -11,7 +11,6 @@ whole, a hash of its bytes) is on the disk before the answer goes out. While `FO
 import asyncio
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -36,7 +35,6 @@ class Recorder:
         await asyncio.sleep(self._delay)
         rest = f"{sender}\t{came:.6f}\t{hashlib.sha256(whole).hexdigest()}"
         self._file.write("".join(f"{recipient}\t{rest}\n" for recipient in recipients).encode())
-        os.fsync(self._file.fileno())
         await self._held("after")
         await asyncio.sleep(self._delay)
 
