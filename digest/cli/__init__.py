@@ -18,6 +18,7 @@ from digest.cli.sources import sources
 from digest.cli.staff import staff
 from digest.cli.steering import cancel, hold, pause, release, resume
 from digest.cli.subscribers import subscribers
+from digest.cli.uncertain import uncertain
 from digest.deliver.personalising import LetterError
 from digest.deliver.sending import SendError
 from digest.deliver.steering import SteeringError
@@ -74,7 +75,7 @@ def digest() -> None:
 
 for command in (
     *(init, demo, collect, sources, draft, show, check, approve, send, status),
-    *(pause, resume, cancel, hold, release),
+    *(pause, resume, cancel, hold, release, uncertain),
     *(subscribers, staff, keys, serve, doctor, inbound, backup, restore),
 ):
     digest.add_command(command)

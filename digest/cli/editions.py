@@ -21,6 +21,7 @@ from digest.cli.testmail import send_test
 from digest.db import EditionState
 from digest.deliver.pulse import Pulse
 from digest.deliver.sending import Report
+from digest.delivery_db import DeliveryState
 from digest.edition.approval import ApprovalError
 from digest.edition.preflight import RULES, Level
 
@@ -293,6 +294,10 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
     if standing.sending:
         table.add_row("sending", standing.sending)
     Console().print(table)
+    if doubts := standing.books[DeliveryState.UNCERTAIN]:
+        click.echo(
+            f"{doubts:,} uncertain: 'digest uncertain {standing.name}' lists them, and settles them by your word."
+        )
     for sentence in attention:
         click.echo(sentence)
 

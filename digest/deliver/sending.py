@@ -192,7 +192,8 @@ def _finish(run: Run) -> Report:
 def _close(run: Run) -> Report:
     with run.database.write() as session:
         claims.release_the_dead(session, run.lane.purpose, this_process(), now=run.now())
-        edition = session.scalars(select(Edition).where(Edition.name == run.edition)).one()
+        # Held, so that whoever puts deliveries back to wait at this moment (`settling`) comes before or after.
+        edition = session.scalars(select(Edition).where(Edition.name == run.edition).with_for_update()).one()
         found = books(session, run.lane.purpose)
         if not found.open and edition.state is EditionState.SENDING:
             edition.state, edition.sent_at = EditionState.SENT, run.now()

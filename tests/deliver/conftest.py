@@ -174,6 +174,12 @@ def sqlite_world(sqlite: Database, settings: Settings) -> World:
 
 
 @pytest.fixture
+def postgresql_world(postgresql: Database, settings: Settings) -> World:
+    """Give a world on PostgreSQL alone, for two who write at once: SQLite has one writer."""
+    return _world(postgresql, settings)
+
+
+@pytest.fixture
 def keyed(sqlite_world: World, tmp_path: Path) -> Settings:
     """Give settings that sign, with both kinds of key, and have bounces come back to a domain of their own."""
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
