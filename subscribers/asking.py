@@ -20,6 +20,7 @@ from subscribers.db import ConsentKind, Person, PersonState, Suppression
 from subscribers.limits import Bounds
 from subscribers.notes import Note, Queue
 from subscribers.requests import Asked, Waiting
+from subscribers.signup_db import OneTime
 from subscribers.vault import Keys, VaultError, domain_tag, seal, suppression_hash
 
 LIFE = timedelta(days=7)  # of a confirmation link, and so of what nobody confirms
@@ -193,7 +194,7 @@ class Worker:
         erased = person is not None and person.state is PersonState.ERASED
         return Known(
             subscribed=barred is None and roll.may_mail(session, number),
-            pending=onetime.open_for(session, number, "confirm", now=now) is not None,
+            pending=_theirs(session, number, now) is not None,
             suppressed=barred.reason if barred else "erased" if erased else "",
             mails=tuple(limits.mails_to(session, form.address_tag, now=now)),
             asked_today=limits.counted(session, "address", form.address_tag, now=form.at, window=limits.DAY),
@@ -233,7 +234,7 @@ class Worker:
 
     def _remind(self, session: Session, person: Person, now: datetime) -> Note:
         """Give the one reminder: a second token, for the first cannot be read back, which runs out with it."""
-        first = onetime.open_for(session, person.number, "confirm", now=now)
+        first = _theirs(session, person.number, now)
         assert first is not None, "who is reminded waits"
         facts = self._facts(session, person, int(first.serial), first.expires_at, now)
         return Note("remind", person.number, first.serial, facts)
@@ -252,6 +253,13 @@ class Worker:
             "asked_at": request["asked_at"],
             "expires_at": expires_at.isoformat(),
         }
+
+
+def _theirs(session: Session, number: int, now: datetime) -> OneTime | None:
+    """Give the first open link that a form of theirs brought about: a question of ours does not stand in its way."""
+    links = onetime.all_open_for(session, number, "confirm", now=now)
+    method = {link.serial: receipts.link(session, number, int(link.serial))["method"] for link in links}
+    return next((link for link in links if method[link.serial] != receipts.BY_US), None)
 
 
 def _leave_the_bar(session: Session, keys: Keys, person: Person, address: Address, now: datetime) -> None:

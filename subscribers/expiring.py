@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from subscribers import ledger, limits, moving, onetime, receipts, requests, traces
 from subscribers.asking import Books
-from subscribers.db import ConsentKind, PersonState
+from subscribers.db import ConsentEvent, ConsentKind, PersonState
 from subscribers.signup_db import OneTime
 
 PAGE = 100  # people a transaction
@@ -63,10 +63,14 @@ def _expire(session: Session, number: int, seq: int, now: datetime) -> None:
     if person is None or person.state in {PersonState.SUBSCRIBED, PersonState.ERASED}:
         return
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
-    request = receipts.link(session, number, seq)
-    if never or request.get("address_sealed_again"):
+    if never or receipts.link(session, number, seq).get("address_sealed_again"):
         person.ciphertext = person.key_id = person.domain_tag = None
         traces.forget(session, number)
-    if never and request["method"] != receipts.BY_US:  # or a later list would have them asked again
+    if never and not _asked_by_us(session, number):  # or a later list would have them asked again
         person.lookup = person.lookup_key = None
     ledger.append(session, person, ConsentKind.EXPIRED, {"request": seq}, now)
+
+
+def _asked_by_us(session: Session, number: int) -> bool:
+    asked = (ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.RE_ASKED)
+    return session.scalar(select(exists().where(*asked))) or False

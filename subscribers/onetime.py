@@ -6,6 +6,7 @@ data, another address, erasure, a desk. Opening a page with one only looks; `use
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -96,6 +97,11 @@ def end_all(session: Session, person: int, *, now: datetime) -> None:
 
 def open_for(session: Session, person: int, purpose: Purpose, *, now: datetime) -> OneTime | None:
     """Give the first token that is still open for a person, None where there is none."""
+    return next(iter(all_open_for(session, person, purpose, now=now)), None)
+
+
+def all_open_for(session: Session, person: int, purpose: Purpose, *, now: datetime) -> Sequence[OneTime]:
+    """Give the tokens that are still open for a person, the first one first."""
     query = (
         select(OneTime)
         .where(
@@ -105,9 +111,8 @@ def open_for(session: Session, person: int, purpose: Purpose, *, now: datetime) 
             OneTime.expires_at > now,
         )
         .order_by(OneTime.id)
-        .limit(1)
     )
-    return session.scalar(query)
+    return session.scalars(query).all()
 
 
 def tidy(session: Session, *, now: datetime) -> None:

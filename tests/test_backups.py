@@ -285,7 +285,35 @@ def test_a_database_that_somebody_has_open_is_not_replaced(full: World, tmp_path
     assert list(settings.home.glob(".*restoring*")) == []
 
 
-Damage = Callable[[bytes], bytes]
+class Interrupted(Exception):  # noqa: N818 - it is no error of ours
+    """Somebody presses Ctrl+C, or the machine goes down."""
+
+
+def test_a_restore_that_is_cut_short_has_changed_nothing(full: World, tmp_path: Path) -> None:
+    file = a_backup(full, tmp_path)
+    url = str(full.database.engine.url.render_as_string(hide_password=False))
+    settings = full.install.settings.model_copy(update={"database_url": url})
+    with full.database.write() as session:
+        signup.add(session, full.install.keys, "late@county.example", evidence=evidence(), now=LATER)
+    before = dump(full.database)
+    steps: list[int] = []
+    full.database.close()
+    for at in (1, 5, 10, 10_000):
+
+        def cut(done: int, _whole: int, at: int = at) -> None:
+            steps.append(done)
+            if len(steps) % at == 0:
+                raise Interrupted
+
+        with contextlib.suppress(Interrupted):
+            put_back(settings, file, replace=True, progress=cut)
+            break
+        assert dump(full.database) == before
+        full.database.close()
+        assert list(settings.home.glob("*before*")) == []
+    else:
+        pytest.fail("no run came to its end")
+    assert len(dump(full.database)["person"]) == len(before["person"]) - 1
 
 
 def test_a_damaged_backup_is_refused_and_changes_nothing(small: World, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from subscribers import chains, expiring, limits, people, replay, roll, suppress
 from subscribers.addresses import read_address
 from subscribers.db import ConsentEvent, Person, PersonState
 from subscribers.journal import Journal
+from subscribers.signup_db import SignupMail
 from subscribers.transfer.deciding import Options
 from subscribers.transfer.importing import bring_in
 from subscribers.transfer.reading import survey
@@ -130,6 +131,32 @@ def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: Worl
     assert bring(both, BO, confirmed="2020-01-01 10:00:00") == {"left or suppressed": 1}
     assert asked(both) == 1
     assert CY in mails(both)
+    sound(both)
+
+
+def form(world: World) -> None:
+    """Have the address typed into the form, and the form answered."""
+    client = create_app(world.install, clock=lambda: datetime.now(UTC)).test_client()
+    said = {"email": BO, "agree": "yes", "wording": "1"}
+    assert client.post("/subscribe", data=said).status_code == 200
+    weekly.answer_requests(world.install, clock=lambda: datetime.now(UTC))
+
+
+def test_whoever_was_asked_and_uses_the_form_gets_a_confirmation_of_their_own(both: World) -> None:
+    bring(both, BO)
+    assert asked(both) == 1
+    assert set(mails(both)) == {BO}
+    form(both)
+    with both.database.read() as session:
+        kinds = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.id))]
+        sent = session.scalars(select(SignupMail.kind).order_by(SignupMail.id)).all()
+    assert kinds[-3:] == ["listed", "re-asked", "requested"]
+    assert sent == ["ask", "confirm"]
+    later = datetime.now(UTC) + timedelta(days=8)
+    expiring.tidy(both.database, now=later)
+    gone = person(both, BO)
+    assert gone is not None, "they were asked, and are not asked again"
+    assert gone.ciphertext is None
     sound(both)
 
 

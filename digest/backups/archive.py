@@ -35,6 +35,7 @@ from subscribers.db import Base, UtcDateTime
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+Progress = Callable[[int, int], None]  # rows done, rows in all
 Form = Literal["plain", "bytes", "moment", "day", "json"]
 
 

@@ -1,7 +1,7 @@
 """Making a backup: every row as it was at one moment, while senders and pages go on."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,23 @@ from sqlalchemy import Table, func, not_, select, text
 from sqlalchemy.orm import Session
 
 from digest import __version__
-from digest.backups.archive import FORMAT, BackupError, Manifest, Reader, Writer, expression, left_out, tables
+from digest.backups.archive import (
+    FORMAT,
+    BackupError,
+    Manifest,
+    Progress,
+    Reader,
+    Writer,
+    expression,
+    left_out,
+    tables,
+)
 from digest.db import Audit
 from digest.install import Install
 from subscribers.keyfile import sync_folder
 from subscribers.rotation import uses
 
 AT_ONCE = 2000  # rows that are read at a time
-
-Progress = Callable[[int, int], None]  # rows done, rows in all
 
 
 def back_up(
