@@ -6,6 +6,7 @@ import socketserver
 import ssl
 import threading
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -35,7 +36,7 @@ class Kept:
 class Imap(socketserver.ThreadingTCPServer):
     """Serves the folders in `folders`. It offers `offers`, and after the sign-in `offers_inside` too; `breaks` names commands at which it hangs up.
 
-    `refuses` says NO to commands, `says` puts other words into its answers. `lines` is what was said to it, `fetched` the UIDs that were asked for.
+    `meets` is called when a command comes, before it is obeyed. `refuses` says NO to commands, `says` puts other words into its answers. `lines` is what was said to it, `fetched` the UIDs that were asked for.
     """
 
     daemon_threads = True
@@ -54,6 +55,7 @@ class Imap(socketserver.ThreadingTCPServer):
         self.breaks: list[str] = []
         self.refuses: dict[str, str] = {}
         self.says: dict[str, str] = {}
+        self.meets: dict[str, Callable[[], None]] = {}
         self.namespace = '(("" "/")) NIL NIL'
         self.greeting = "* OK ready"
         self.says_next = True
@@ -99,6 +101,8 @@ class _Conversation(socketserver.StreamRequestHandler):
             verb = words[0].upper()
             if verb == "UID":
                 verb, words = f"UID {words[1].upper()}", words[1:]
+            if act_first := self.server.meets.pop(verb, None):
+                act_first()
             if verb in self.server.breaks:
                 self.server.breaks.remove(verb)
                 return

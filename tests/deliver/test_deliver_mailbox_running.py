@@ -1,6 +1,9 @@
 """The mailbox as an operator has it: settings, `digest inbound`, the timetable's ticks, `digest doctor`."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -102,6 +105,21 @@ def test_the_command_says_what_is_wrong_and_applies_what_waits(
         0,
         "No mailbox is set: see [inbound] in digest.toml.",
     )
+
+
+@pytest.mark.parametrize("verb", ["UID FETCH", "UID MOVE", "LOGOUT"])
+def test_a_process_killed_at_any_step_loses_and_repeats_nothing(operator: Operator, verb: str) -> None:
+    operator.install.database.close()  # another process has it now
+    operator.server.breaks.append(verb)
+    with subprocess.Popen([sys.executable, "-m", "digest", "inbound"], stdout=subprocess.PIPE) as process:
+        operator.server.meets[verb] = process.kill
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    done = operator.run("--json")
+    assert json.loads(done.stdout)["applied"] == {"bounced": 1, "person bounced": 1}
+    assert len(operator.server.folders["Digest/Done"].messages) == 1
+    assert list(operator.server.inbox.messages) == [2], "the mail of others"
+    assert json.loads(operator.run("--json").stdout)["applied"] == {}
 
 
 def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operator) -> None:
