@@ -23,7 +23,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest import logs, nightly, weekly
+from digest import errands, logs, nightly, weekly
 from digest.db import FIRST_LOOK, Database, Slot
 from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.sending import Report
@@ -217,13 +217,13 @@ def _send(
 
 def answer(install: Install, clock: Callable[[], datetime]) -> None:
     """Answer the sign-up forms that wait, and hand over the mails that they and the pages have queued."""
-    _guarded("answer", lambda: str(weekly.answer_requests(install, clock=clock)))
-    _guarded("notices", lambda: str(weekly.send_notices(install, clock=clock)))
+    _guarded("answer", lambda: str(errands.answer_requests(install, clock=clock)))
+    _guarded("notices", lambda: str(errands.send_notices(install, clock=clock)))
 
 
 def apply_events(install: Install, clock: Callable[[], datetime]) -> None:
     """Apply what providers have posted, and say what came of it."""
-    outcome = _guarded("events", lambda: json.dumps(weekly.apply_events(install, clock=clock)))
+    outcome = _guarded("events", lambda: json.dumps(errands.apply_events(install, clock=clock)))
     if outcome != "{}":
         log.info("events applied", outcome=outcome)
 
@@ -232,9 +232,9 @@ def read_mailbox(install: Install, clock: Callable[[], datetime], stopping: thre
     """Look into the bounce mailbox when it is time; trouble with it is logged where it begins."""
 
     def look() -> str:
-        if weekly.mailbox_due(install, now=clock()):
+        if errands.mailbox_due(install, now=clock()):
             with suppress(MailboxError):
-                return str(weekly.read_mailbox(install, clock=clock, stopping=stopping.is_set))
+                return str(errands.read_mailbox(install, clock=clock, stopping=stopping.is_set))
         return ""
 
     _guarded("mailbox", look)

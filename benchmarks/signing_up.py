@@ -22,10 +22,10 @@ from sqlalchemy import delete
 from benchmarks.bars import Sheet
 from benchmarks.sizes import FULL, Size
 from digest.db import migrate, open_database
+from digest.errands import answer_requests, send_notices
 from digest.install import Install
 from digest.settings import File, Limits, Settings
 from digest.web.app import create_app
-from digest.weekly import answer_requests, send_notices
 from subscribers import people, suppression
 from subscribers.addresses import read_address
 from subscribers.journal import Journal

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from digest import weekly
 from digest.collect import visits
@@ -223,6 +223,29 @@ def test_a_draft_that_never_went_out_gives_its_week_and_its_number_back(database
     assert considered(database, second.name) == {"early-border-news"}
     with pytest.raises(ApprovalError, match="drafted since"):
         approve_now(install, first, NOW)
+
+
+def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody_has_it(
+    database: Database,
+) -> None:
+    install = Install(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    for planned_at, number in ((None, 1), (NOW, 2)):
+        with database.write() as session:
+            row = session.get_one(Edition, first.id)
+            row.state, row.planned_at = EditionState.CANCELLED, planned_at
+        with pytest.raises(DraftError, match="2026-W47 is cancelled, and its release is"):
+            drafted(install)
+        weekly.draft(install, now=NOW + timedelta(days=5), actor="test", getter=BundledFetcher(SAMPLE))
+        with database.read() as session:
+            second = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
+        assert considered(database, "2026-W48") == {"early-border-news"}
+        assert second.number == number
+        with database.write() as session:
+            session.execute(delete(Story).where(Story.edition_id == second.id))
+            session.execute(delete(Fragment).where(Fragment.edition_id == second.id))
+            session.execute(delete(Edition).where(Edition.id == second.id))
 
 
 def test_too_few_stories_hold_the_edition(database: Database) -> None:

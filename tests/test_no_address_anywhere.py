@@ -28,7 +28,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest import nightly, weekly
+from digest import errands, nightly, weekly
 from digest.backups.taking import back_up
 from digest.cli import digest
 from digest.db import migrate, open_database
@@ -264,8 +264,8 @@ def _type_into_forms(install: Install, left: Left, typed: list[str]) -> None:
         answer = client.post("/subscribe", data={"email": typed[6], "agree": "yes", "wording": "1"})
         assert answer.status_code == 500
         left.keep("error pages", answer.data)
-    weekly.answer_requests(install, clock=lambda: NOW)
-    weekly.send_notices(install, clock=lambda: NOW)
+    errands.answer_requests(install, clock=lambda: NOW)
+    errands.send_notices(install, clock=lambda: NOW)
 
 
 @contextlib.contextmanager
@@ -335,7 +335,7 @@ def _hear_from_a_provider(install: Install, several: list[str]) -> None:
             )
     payloads.store(install.database, install.keys, json.dumps(events).encode(), now=RELEASE)
     payloads.store(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
-    counts = weekly.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
+    counts = errands.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
     assert counts.total() >= 200
 
 
@@ -348,7 +348,7 @@ def _hear_from_the_mailbox(install: Install, name: str, several: list[str]) -> N
         spoken = about(install.keys, number, f"edition:{name}", reader=address)
         raw = spoken.mail(FORMS[place % len(FORMS)])
         payloads.store(install.database, install.keys, raw, now=RELEASE, origin="mailbox")
-    counts = weekly.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
+    counts = errands.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
     assert {"bounced", "complained", "deferred", "person bounced", "person complained"} <= counts.keys()
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest import weekly
+from digest import errands
 from digest.cli import digest
 from digest.web.app import create_app
 from subscribers import chains, expiring, limits, people, replay, roll, suppression
@@ -66,7 +66,7 @@ def asked(world: World) -> int:
 
 def mails(world: World) -> dict[str, str]:
     """Hand over what is due; give the text of each mail by its receiver."""
-    weekly.send_notices(world.install, clock=lambda: datetime.now(UTC))
+    errands.send_notices(world.install, clock=lambda: datetime.now(UTC))
     found = {}
     for file in (world.install.settings.outbox / "notice").glob("*.eml"):
         message = message_from_bytes(file.read_bytes(), policy=policy.default)
@@ -139,7 +139,7 @@ def form(world: World) -> None:
     client = create_app(world.install, clock=lambda: datetime.now(UTC)).test_client()
     said = {"email": BO, "agree": "yes", "wording": "1"}
     assert client.post("/subscribe", data=said).status_code == 200
-    weekly.answer_requests(world.install, clock=lambda: datetime.now(UTC))
+    errands.answer_requests(world.install, clock=lambda: datetime.now(UTC))
 
 
 def test_whoever_was_asked_and_uses_the_form_gets_a_confirmation_of_their_own(both: World) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from digest import weekly
+from digest import errands
 from digest.cli.context import Desk, pass_desk
 from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.inbound.mailbox import Look
@@ -38,10 +38,10 @@ def inbound(desk: Desk, as_json: bool) -> None:
     """
     look, trouble = None, ""
     try:
-        look = weekly.read_mailbox(desk.install, clock=_now, most=MOST)
+        look = errands.read_mailbox(desk.install, clock=_now, most=MOST)
     except MailboxError as exc:
         trouble = str(exc)
-    applied = weekly.apply_events(desk.install, clock=_now)
+    applied = errands.apply_events(desk.install, clock=_now)
     trouble = trouble or (look.stuck if look else "")
     if as_json:
         found = look and {"stored": look.stored, "known": look.known, "left": look.left, "more": look.more}

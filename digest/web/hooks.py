@@ -1,6 +1,6 @@
 """Where machines report: SendGrid's signed Event Webhook. A post is proved, kept as it came, and answered at once.
 
-Applying is somebody else's work (`weekly.apply_events`). Whatever is wrong with a post gets one and the same
+Applying is somebody else's work (`errands.apply_events`). Whatever is wrong with a post gets one and the same
 answer: who guesses learns nothing.
 """
 

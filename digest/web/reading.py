@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 from digest.deliver import notices
 from digest.deliver.forgetting import everywhere
 from digest.deliver.passages import deliveries_of
+from digest.errands import bounds_of
 from digest.install import Install
 from digest.settings import Settings
-from digest.weekly import bounds_of
 from subscribers.disclosures import Passage
 from subscribers.journal import Journal
 from subscribers.reception import Reception, Site

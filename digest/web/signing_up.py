@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 
 from digest.deliver import notices
 from digest.deliver.upcoming import upcoming
+from digest.errands import bounds_of
 from digest.install import Install
 from digest.timetable import Rule
 from digest.web.words import long_day
-from digest.weekly import bounds_of
 from subscribers.signup_pages import Reception
 
 _DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")

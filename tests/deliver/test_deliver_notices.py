@@ -20,8 +20,8 @@ from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 from digest.deliver.transports import TransportError, open_transport
 from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.edition import marks
+from digest.errands import SHUT, send_notices
 from digest.install import Install
-from digest.weekly import SHUT, send_notices
 from subscribers import confirming, moving, onetime, requests, suppression, wordings
 from subscribers.addresses import read_address
 from subscribers.asking import Worker

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest import weekly
+from digest import errands
 from digest.db import EditionState
 from digest.delivery_db import Delivery, DeliveryState, Notice, ProviderErasure
 from digest.web.app import create_app
@@ -39,7 +39,7 @@ class Inbox:
 
     def new(self, at: datetime = NOW) -> list[EmailMessage]:
         """Send what is due, and give what arrived since the last look."""
-        weekly.send_notices(self.world.install, clock=lambda: at)
+        errands.send_notices(self.world.install, clock=lambda: at)
         files = sorted((self.world.install.settings.outbox / "notice").glob("*.eml"))
         fresh = [file for file in files if file.name not in self.seen]
         self.seen |= {file.name for file in fresh}

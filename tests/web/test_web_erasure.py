@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
 
-from digest import weekly
+from digest import errands
 from digest.cli import digest
 from digest.db import EditionState
 from digest.deliver import notices
@@ -136,8 +136,8 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
         sought = repr(mark)[1:-1].lstrip("'") if isinstance(mark, bytes) else str(mark)
         assert [name for name, rows in left.items() if sought in rows] == [], what
     assert [d.kind for d in _journal(both).read()] == ["erased"]
-    weekly.answer_requests(both.install, clock=lambda: NOW)
-    weekly.send_notices(both.install, clock=lambda: NOW)
+    errands.answer_requests(both.install, clock=lambda: NOW)
+    errands.send_notices(both.install, clock=lambda: NOW)
     assert list((both.install.settings.outbox / "notice").glob("*.eml")) == []
 
 

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from digest import weekly
+from digest import errands
 from digest.deliver.inbound.signature import AHEAD, OLDEST
 from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
 from digest.install import Install
@@ -158,7 +158,7 @@ def test_only_posts_are_taken(hook: Hook) -> None:
 )
 def test_what_is_signed_is_never_turned_away(hook: Hook, body: bytes) -> None:
     assert hook.post(body).status_code == 200
-    weekly.apply_events(hook.install, clock=lambda: NOW)
+    errands.apply_events(hook.install, clock=lambda: NOW)
     assert hook.kept == 1
 
 
@@ -191,7 +191,7 @@ def test_a_bounce_goes_all_the_way_to_the_reader_over_the_real_server(world: Any
         )
         with urllib.request.urlopen(asked, timeout=20) as answer:
             assert answer.status == 200
-    assert weekly.apply_events(hook.install, clock=lambda: NOW) == {
+    assert errands.apply_events(hook.install, clock=lambda: NOW) == {
         "bounced": 1,
         "known": 1999,
         "person bounced": 1,

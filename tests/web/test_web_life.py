@@ -24,7 +24,7 @@ from flask import Flask
 from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import select, text
 
-from digest import weekly
+from digest import errands, weekly
 from digest.cli.demo import NOW
 from digest.collect import visits
 from digest.collect.bundled import BundledFetcher
@@ -63,8 +63,8 @@ class House:
 
     def mails(self) -> list[EmailMessage]:
         """Answer forms, hand over what is due, and open the mail files that are new."""
-        weekly.answer_requests(self.install, clock=self.clock)
-        weekly.send_notices(self.install, clock=self.clock)
+        errands.answer_requests(self.install, clock=self.clock)
+        errands.send_notices(self.install, clock=self.clock)
         fresh = sorted(set(self.install.settings.outbox.rglob("*.eml")) - self.seen)
         self.seen |= set(fresh)
         return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]

@@ -14,11 +14,11 @@ from sqlalchemy import event, func, select
 
 from digest.db import EditionState
 from digest.delivery_db import Delivery, DeliveryState, Notice
+from digest.errands import answer_requests, send_notices
 from digest.settings import Limits
 from digest.timetable import parse_rule
 from digest.web.app import create_app
 from digest.web.signing_up import rhythm
-from digest.weekly import answer_requests, send_notices
 from subscribers import people, suppression, wordings
 from subscribers.addresses import read_address
 from subscribers.asking import Answer

@@ -14,9 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from digest.db import EditionState, migrate, open_database
+from digest.errands import answer_requests, send_notices
 from digest.web.app import create_app
 from digest.web.serving import serve
-from digest.weekly import answer_requests, send_notices
 from subscribers import people
 from subscribers.addresses import read_address
 from subscribers.db import Person, PersonState

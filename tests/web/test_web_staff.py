@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest import staff, weekly
+from digest import errands, staff, weekly
 from digest.cli import digest
 from digest.db import Audit, Edition, EditionState
 from digest.deliver import notices
@@ -56,7 +56,7 @@ def member(world: Any) -> Staff:
 
 def mails(world: Any, now: datetime = NOW) -> list[EmailMessage]:
     """Hand over what is due, and give all that lies in the outbox, oldest first."""
-    weekly.send_notices(world.install, clock=lambda: now)
+    errands.send_notices(world.install, clock=lambda: now)
     with world.database.read() as session:
         sent = select(Delivery.id).where(Delivery.handed_at.is_not(None)).order_by(Delivery.handed_at)
         files = [world.install.settings.outbox / "notice" / f"{name}.eml" for name in session.scalars(sent)]
