@@ -139,11 +139,12 @@ def test_a_complaint_suppresses_for_good_by_either_proof(desk: Desk, form: str) 
     assert (desk.state, desk.delivered) == ("suppressed", "accepted")
 
 
-def test_a_complaint_by_token_finds_the_last_message_where_the_quoted_one_is_not_known(quick: Desk) -> None:
-    raw = quick.about.mail("comcast").replace(b"Message-ID: <", b"Message-ID: <x")
-    quick.server.inbox.add(raw)
-    quick.look()
-    assert quick.apply()["person complained"] == 1
+def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_complaint(desk: Desk) -> None:
+    raw = desk.about.mail("comcast").replace(b"Message-ID: <", b"Message-ID: <x")
+    desk.server.inbox.add(raw)
+    desk.look()
+    assert desk.apply() == {"unsubscribed": 1, "person left": 1}
+    assert desk.state == PersonState.WITHDRAWN
 
 
 def test_what_is_not_ours_stays_unseen_and_is_not_fetched_again(quick: Desk) -> None:

@@ -14,6 +14,7 @@ from digest.deliver.events import MOST_A_TRANSACTION, Said
 from digest.deliver.inbound import mail, payloads, sendgrid
 from digest.deliver.inbound.mail import Heard
 from digest.deliver.inbound.payloads import Payload
+from digest.deliver.judging import Kind
 from digest.delivery_db import Delivery
 from subscribers.journal import Journal
 from subscribers.vault import Keys
@@ -69,18 +70,24 @@ def _read(database: Database, keys: Keys, payload: Payload) -> list[Said]:
 
 
 def _whole(database: Database, heard: Heard) -> Said:
-    """Find the delivery of what names a reader: that of the quoted message, else the last that was handed over."""
+    """Find the delivery of what names a reader: a complaint, if it quotes the Message-ID of a message to that reader.
+
+    The token alone may be had of a forwarded mail. It is worth what it grants to its holder, and no more: a departure,
+    noted at the last message that was handed over.
+    """
     if heard.reader is None:
         return heard.said
-    quoted = Delivery.message_id == heard.reader.message_id
-    query = (
+    handed = (
         select(Delivery.id)
         .where(Delivery.person == heard.reader.person, Delivery.handed_at.is_not(None))
-        .order_by(quoted.desc(), Delivery.handed_at.desc())
+        .order_by(Delivery.handed_at.desc())
         .limit(1)
     )
     with database.read() as session:
-        return replace(heard.said, delivery=session.scalar(query))
+        quoted = session.scalar(handed.where(Delivery.message_id == heard.reader.message_id))
+        if quoted is not None:
+            return replace(heard.said, delivery=quoted)
+        return replace(heard.said, delivery=session.scalar(handed), kind=Kind.UNSUBSCRIBED)
 
 
 def _apply(
