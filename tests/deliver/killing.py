@@ -225,7 +225,7 @@ def kill_at_boundaries(at: Ground) -> list[str]:
         process.join(PATIENCE)
         if process.exitcode == 0:
             break
-        assert process.exitcode == -signal.SIGKILL, f"exit {process.exitcode}"
+        assert process.exitcode == -signal.SIGKILL, f"exit {process.exitcode}: {at.said()}"
         at.after_a_kill()
     return at.ledger.read_text().splitlines()
 
