@@ -58,6 +58,11 @@ def erase(
         OSError: the journal could not be written.
         VaultError: the sealed address does not open.
     """
+    there = session.get(Person, number)
+    if there is None or there.state == PersonState.ERASED:
+        return Erased(new=False)
+    # Mails before people, as events do it (`digest.deliver.events`): in another order the two could wait for each other.
+    forget(session, number, _address_of(keys, there) or address)
     person = ledger.hold(session, number)
     if person is None or person.state == PersonState.ERASED:
         return Erased(new=False)
@@ -71,7 +76,6 @@ def erase(
     ledger.append(session, person, ConsentKind.ERASED, {"method": method}, now)
     if person.lookup and person.lookup_key:
         journal.append(person.lookup, person.lookup_key, kind="erased", at=now)
-    forget(session, number, known)
     _empty(session, person, keep_lookup=known is None, now=now)
     return Erased(new=True)
 

@@ -1,7 +1,7 @@
 """Thirty days after somebody left, their address goes; what keeps them off the list stays."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from subscribers import chains, ledger, onetime, people, replay, signup, suppres
 from subscribers.addresses import read_address
 from subscribers.db import ConsentKind, Person, PersonState, Suppression
 from subscribers.erasing import erase
+from subscribers.heeding import Report, Word, heed
 from subscribers.journal import Journal
 from subscribers.leaving import leave, undo
 from subscribers.letting_go import KEPT, PAGE, let_go
@@ -232,7 +233,22 @@ def test_new_keys_still_find_who_was_let_go(
         _add(database, newer, "ada")
 
 
-Erase = Callable[[Session, int], bool]
+def test_a_complaint_about_who_was_let_go_bars_the_address_and_is_journalled(
+    database: Database, keys: Keys, journal: Journal
+) -> None:
+    ada = _gone(database, keys, journal, "ada")
+    let_go(database, now=LATER)
+    with database.write() as session:
+        report = Report(ada, Word.COMPLAINED, LATER, "mailbox", {})
+        changed, departed = heed(session, keys, report, now=LATER)
+        journal.append_all([departed] if departed else [], at=LATER)
+    assert changed
+    assert [d.kind for d in journal.read()] == ["left", "complained"]
+    with database.read() as session:
+        found = suppression.find(session, keys, read_address("ada@example.org"))
+    assert found is not None
+    assert found.reason == "complained"
+    _sound(database)
 
 
 @pytest.mark.parametrize("known", [True, False])

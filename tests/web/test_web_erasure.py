@@ -1,21 +1,25 @@
 """Whoever wishes it, and by whichever way: after an erasure nothing leads to the person any more."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select
+from sqlalchemy import select, text, update
 
 from digest import errands
 from digest.cli import digest
-from digest.db import EditionState
+from digest.db import Database, EditionState
 from digest.deliver import notices
+from digest.deliver.forgetting import everywhere
 from digest.delivery_db import Delivery, DeliveryState, Event, Notice
-from subscribers import disclosures, moving, mydata, onetime, requests
+from subscribers import disclosures, ledger, moving, mydata, onetime, requests
 from subscribers.addresses import read_address
 from subscribers.db import Base, ConsentEvent, Disclosure, DisclosureTotal, Person, PersonState
+from subscribers.erasing import erase
 from subscribers.journal import Journal
 from subscribers.limits import Bounds
 from subscribers.notes import Note
@@ -23,7 +27,7 @@ from subscribers.requests import Asked
 from subscribers.signup_db import AddressMove, ConsentTrace, OneTime, SignupRequest
 from subscribers.traces import Machine, keep, new_salt
 from subscribers.wordings import current
-from tests.web.conftest import ADA, NOW
+from tests.web.conftest import ADA, NOW, build
 
 BO = "bo@elsewhere.example"
 # What may still name the number of an emptied row: its chain, and hashes of spent links, so that their pages can say it.
@@ -143,3 +147,37 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
 
 def _journal(world: Any) -> Journal:
     return Journal(world.install.settings.left_log, world.install.keys)
+
+
+def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
+    postgresql: Database, tmp_path: Path
+) -> None:
+    world = build(postgresql, tmp_path)
+    _live(world)
+    keys, journal = world.install.keys, _journal(world)
+
+    def erase_now() -> bool:
+        with postgresql.write() as session:
+            return erase(
+                session,
+                keys,
+                journal,
+                world.ada,
+                method="page",
+                forget=everywhere(keys, lambda: NOW),
+                now=NOW,
+            ).new
+
+    blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with ThreadPoolExecutor(1) as threads:
+        with postgresql.write() as session:  # as the door of events: the delivery first, then the person
+            session.execute(
+                update(Delivery).where(Delivery.id == "d2026-W47").values(state=DeliveryState.ACCEPTED)
+            )
+            erasing = threads.submit(erase_now)
+            while not erasing.done():
+                with postgresql.read() as other:
+                    if other.scalar(blocked):
+                        break
+            assert ledger.hold(session, world.ada) is not None
+        assert erasing.result()
