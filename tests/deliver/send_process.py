@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import SecretStr
-from sqlalchemy import event
 
 from benchmarks.people import KEYS, NAME, settings_in
-from digest.db import open_database
+from digest.db import PATIENCE, open_database
 from digest.deliver.sending import send
 from digest.deliver.transports import open_transport
 from digest.settings import Settings
@@ -75,15 +74,13 @@ def main(sending: Sending) -> None:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
     settings = sending.settings
-    database = open_database(settings.database)
+    database = open_database(settings.database, patience=sending.busy or PATIENCE)
     if sending.ledger:
         watch(database.engine, Dying(ledger=sending.ledger))
     elif sending.failing:
         watch(database.engine, Failing(ledger=sending.failing))
     elif sending.dawdle:
         watch(database.engine, Dawdling(seconds=sending.dawdle))
-    if sending.busy:
-        event.listen(database.engine, "do_connect", lambda *told: told[3].update(timeout=sending.busy))
     clock, sleep = Clock(), (lambda _: None) if sending.failing else time.sleep
     while True:
         with closing(open_transport(settings)) as transport:

@@ -44,9 +44,8 @@ def apply_all(
     """
     _settle_left_over(database, clock)
     counts: Counter[str] = Counter()
-    batch, after = _Batch(), 0
-    while (payload := payloads.next_unapplied(database, keys, after=after)) is not None:
-        after = payload.id
+    batch = _Batch()
+    for payload in payloads.unapplied(database, keys):
         batch.said += _read(database, keys, payload)
         batch.payloads.append(payload.id)
         if len(batch.said) >= MOST_A_TRANSACTION:
