@@ -33,6 +33,7 @@ from digest.edition.content import Content
 from digest.edition.rendering import environment_of, frame_of, render
 from digest.settings import Settings
 
+LAST = "## The last run"
 EDITION = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.json"
 
 
@@ -107,14 +108,17 @@ def main() -> None:
     reader.add_argument(
         "--quick", action="store_true", help="tiny sizes: it tries the code and judges nothing"
     )
-    reader.add_argument("--table", type=Path, help="write the table to this file too, as Markdown")
+    reader.add_argument(
+        "--table", type=Path, help=f"put the table into this file too, below '{LAST}' where it has that"
+    )
     asked = reader.parse_args()
     began = time.perf_counter()
     sheet = run(asked.part or list(PARTS), QUICK if asked.quick else FULL, judging=not asked.quick)
     table = sheet.table()
     print(f"\n{table}\n\n{(time.perf_counter() - began) / 60:.0f} minutes")
     if asked.table:
-        asked.table.write_text(f"{table}\n", "utf-8")
+        before = asked.table.read_text("utf-8").partition(LAST)[0] if asked.table.exists() else ""
+        asked.table.write_text(f"{before}{LAST}\n\n{table}\n", "utf-8")
     if not sheet.held:
         sys.exit(1)
 

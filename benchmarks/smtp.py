@@ -115,7 +115,15 @@ def main(sheet: Sheet, size: Size) -> None:
                 ratio = median(p / s.wall for p, s in zip(peer, spents, strict=True))
                 named = f"SMTP, {what}, {sessions} sessions, {NAMES[kind]}"
                 said = f"smtp-source -d {rate:,.0f}/s; smtplib with a message built per reader {usual:,.0f}/s"
-                sheet.line(named, f"{ratio:.2f} of smtp-source", f">= {bar}", held=ratio >= bar, peer=said)
+                judged = sessions == max(size.sessions)  # with fewer, the disk's commits set the pace
+                held = ratio >= bar if judged else None
+                sheet.line(
+                    named,
+                    f"{ratio:.2f} of smtp-source",
+                    f">= {bar}" if judged else "",
+                    held=held,
+                    peer=said,
+                )
                 cpu = sum(s.cpu for s in spents) / size.messages * 1e6
                 mine = size.turn / median(s.wall for s in spents)
                 sheet.note(f"{mine:,.0f} messages of 40 KB a second, {cpu:.0f} µs of our CPU each")

@@ -4,14 +4,11 @@ The tables follow the flow of data: source → article → story → edition →
 """
 
 import os
-import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,21 +26,17 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     create_engine,
-    event,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
-from sqlalchemy.pool import ConnectionPoolEntry
 
 import digest.delivery_db  # noqa: F401 - its tables join the metadata
 import subscribers.signup_db  # noqa: F401 - so do these
+from digest import connections
 from subscribers.db import Base, Json, Moment, UtcDateTime, by_value
 
 if TYPE_CHECKING:
     from alembic.config import Config
-
-PATIENCE = 30  # seconds that a writer waits for its turn in SQLite
-LOOK_AGAIN = 0.002  # seconds between two looks whether it has come
 
 
 class Health(StrEnum):
@@ -322,7 +315,7 @@ class Database:
         self.engine.dispose()
 
 
-def open_database(url: str, *, patience: float = PATIENCE) -> Database:
+def open_database(url: str, *, patience: float = connections.PATIENCE) -> Database:
     """Open `url` with the pragmas of the product; the schema is `migrate`'s matter.
 
     With SQLite a writer waits `patience` seconds for its turn, and then fails with "database is locked".
@@ -332,55 +325,14 @@ def open_database(url: str, *, patience: float = PATIENCE) -> Database:
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return Database(create_engine(address, pool_pre_ping=True, hide_parameters=True))
+        return Database(connections.watched(create_engine(address, hide_parameters=True)))
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Created before SQLite does it, so that no umask can leave people's rows readable to others.
         os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
     # hide_parameters: an error's text must not quote the values of a row.
     engine = create_engine(address, connect_args={"timeout": patience}, hide_parameters=True)
-    event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", partial(_begin, patience))
-    return Database(engine)
-
-
-def _set_pragmas(connection: Any, _record: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # the driver must not begin transactions behind our back
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(patience: float, connection: Connection) -> None:
-    if not connection.get_execution_options().get("immediate", False):
-        connection.exec_driver_sql("BEGIN")
-        return
-    driver: Any = connection.connection.driver_connection
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        _await_turn(driver, time.monotonic() + patience)
-        if not driver.in_transaction:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # whose error is SQLAlchemy's
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
-
-
-def _await_turn(driver: sqlite3.Connection, until: float) -> None:
-    """Begin to write as soon as nobody else does.
-
-    SQLite's own waiting gets slower and looks again every 100 ms in the end. Whoever writes often is then there first
-    each time, and a reader who leaves during an import waits for seconds.
-    """
-    while time.monotonic() < until:
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                return
-            time.sleep(LOOK_AGAIN)
-        else:
-            return
+    return Database(connections.queued(engine, patience))
 
 
 def migrate(database: Database, revision: str = "head") -> None:

@@ -46,8 +46,12 @@ def bench(*options: str, **environment: str) -> str:
 
 def test_every_bar_is_measured_and_printed_beside_what_it_is(tmp_path: Path) -> None:
     missing = Postfix().missing
-    printed = bench("--table", str(tmp_path / "table.md"))
-    table = (tmp_path / "table.md").read_text("utf-8")
+    page = tmp_path / "page.md"
+    page.write_text("# Benchmarks\n\n## The last run\n\nAn old table.\n", "utf-8")
+    printed = bench("--table", str(page))
+    table = page.read_text("utf-8")
+    assert table.startswith("# Benchmarks\n\n## The last run\n\n")
+    assert "An old table" not in table
     for words in BARS:
         if not (missing and words.startswith("SMTP")):
             assert words in printed

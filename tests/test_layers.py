@@ -29,6 +29,7 @@ LAYERS = (
     ("digest.following",),
     (
         "digest.db",
+        "digest.connections",
         "digest.delivery_db",
         "digest.deliver.holding",  # with its memos: a database is held before anything of a newsletter is known
         "digest.deliver.memos",

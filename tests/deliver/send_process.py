@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from benchmarks.people import KEYS, NAME, settings_in
-from digest.db import PATIENCE, open_database
+from digest.connections import PATIENCE
+from digest.db import open_database
 from digest.deliver.sending import send
 from digest.deliver.transports import open_transport
 from digest.settings import Settings

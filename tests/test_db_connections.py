@@ -1,13 +1,15 @@
-"""On SQLite there is one writer at a time; the others wait for their turn."""
+"""Connections: on SQLite there is one writer at a time, and on PostgreSQL one may have died while it rested."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from digest.db import open_database
+from digest.connections import ASK_AFTER
+from digest.db import Database, open_database
 
 COUNT = text("SELECT count(*) FROM note")
 
@@ -54,3 +56,15 @@ def test_what_is_no_database_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="not a database"), database.write() as session:
         session.connection()
     database.close()
+
+
+def test_a_connection_that_died_while_it_rested_is_replaced_unnoticed(postgresql: Database) -> None:
+    with postgresql.read() as session:
+        mine = session.scalar(text("SELECT pg_backend_pid()"))
+    other = open_database(postgresql.engine.url.render_as_string(hide_password=False))
+    with other.read() as session:
+        session.execute(text("SELECT pg_terminate_backend(:mine)"), {"mine": mine})
+    other.close()
+    time.sleep(ASK_AFTER)
+    with postgresql.read() as session:
+        assert session.scalar(text("SELECT pg_backend_pid()")) != mine
