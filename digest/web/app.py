@@ -15,7 +15,7 @@ from digest.edition.rendering import frame_of
 from digest.install import Install
 from digest.settings import Settings
 from digest.templating import environment
-from digest.web import reading, signing_up, words
+from digest.web import reading, signing_up, testmail_pages, words  # noqa: F401 - testmail_pages adds its routes
 from digest.web.archive import archive
 from digest.web.desk import desk
 from digest.web.ground import Ground, Styles

@@ -12,16 +12,13 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest import staff, weekly
+from digest import weekly
 from digest.attention import needed
 from digest.db import Edition, EditionState, Source, Story
 from digest.deliver import pulse, steering
 from digest.deliver.personalising import LetterError
 from digest.deliver.planning import books, purpose_of
-from digest.deliver.sending import SendError
 from digest.deliver.steering import SteeringError
-from digest.deliver.testmail import Report
-from digest.deliver.transports import TransportError
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
 from digest.edition.editions import current, missed
@@ -112,10 +109,11 @@ def index() -> ResponseReturnValue:
 def edition(name: str) -> ResponseReturnValue:
     """Show one edition by its name."""
     with ground().database.read() as session:
-        return _edition_page(session, _named(session, name))
+        return _edition_page(session, named(session, name))
 
 
-def _named(session: Session, name: str) -> Edition:
+def named(session: Session, name: str) -> Edition:
+    """Find an edition by its name, or answer 404."""
     found = session.scalar(select(Edition).where(Edition.name == name))
     if found is None:
         abort(404, f"No edition is called {name}.")
@@ -183,7 +181,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
     if view not in {v.key for v in VIEWS}:
         abort(404, f"There is no view called {view}.")
     with ground().database.read() as session:
-        found = _named(session, name)
+        found = named(session, name)
         if view != "inbox":
             return preview(session, found, view)
         response = Response(
@@ -201,7 +199,7 @@ def review(name: str) -> ResponseReturnValue:
     """Show all that approval vouches for, with the mark that stands for it."""
     here = ground()
     with here.database.read() as session:
-        found = _named(session, name)
+        found = named(session, name)
         _, found_checks = _examined(here, session, found)
         return render_template(
             "web/desk/approve.html",
@@ -220,7 +218,7 @@ def approve(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     here, mark = ground(), request.form.get("mark", "")
     with here.database.read() as session:
-        found = _named(session, name)
+        found = named(session, name)
         stands = approval.current_mark(session, found, here.settings)
     try:
         weekly.approve(here.install, name, mark, actor=ACTOR, now=here.clock())
@@ -237,7 +235,7 @@ def void(name: str) -> ResponseReturnValue:
     here = ground()
     try:
         with here.database.write() as session:
-            found = _named(session, name)
+            found = named(session, name)
             approval.void(session, found, actor=ACTOR, now=here.clock())
     except ApprovalError as exc:
         return render_template("web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""), 409
@@ -250,7 +248,7 @@ def steer(name: str, act: str) -> ResponseReturnValue:
     here = ground()
     by: Any = {"actor": ACTOR, "now": here.clock()}
     with here.database.write() as session:
-        found = _named(session, name)
+        found = named(session, name)
         try:
             if act == "pause":
                 steering.pause(session, name, "", **by)
@@ -261,31 +259,6 @@ def steer(name: str, act: str) -> ResponseReturnValue:
                 "web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""
             ), 409
     return redirect(url_for("desk.edition", name=name), 303)
-
-
-@desk.get("/editions/<name>/test")
-def before_test(name: str) -> ResponseReturnValue:
-    """Say to whom a test would go, with the button that sends it."""
-    with ground().database.read() as session:
-        return _test_page(session, _named(session, name))
-
-
-@desk.post("/editions/<name>/test")
-def send_test(name: str) -> ResponseReturnValue:
-    """Send the edition as it stands to the staff, and show what came of it."""
-    here = ground()
-    with here.database.read() as session:
-        found = _named(session, name)
-        try:
-            report = weekly.send_test(here.install, name, actor=ACTOR, clock=here.clock)
-        except (ApprovalError, LetterError, SendError, TransportError) as exc:
-            return _test_page(session, found, why=str(exc)), 409
-        return _test_page(session, found, report=report)
-
-
-def _test_page(session: Session, found: Edition, *, report: Report | None = None, why: str = "") -> str:
-    members = [member for member in staff.listed(session) if member.proven_at]
-    return render_template("web/desk/test.html", edition=found, members=members, report=report, why=why)
 
 
 @desk.get("/sources")
