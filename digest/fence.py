@@ -65,7 +65,7 @@ def whereabouts(database: Database, settings: Settings) -> dict[str, str]:
         return {"name": settings.installation}
     if database.engine.dialect.name == "postgresql":
         return _server(database)
-    path = Path(make_url(settings.database).database or "").absolute()
+    path = Path(make_url(settings.database).database or "").resolve()
     return {"machine": _machine(), "path": str(path), "file": str(path.stat().st_ino)}
 
 

@@ -31,6 +31,16 @@ def test_an_installation_that_stays_where_it_is_is_never_held(tmp_path: Path) ->
     assert [open_at(tmp_path / "home") for _ in range(3)] == [None, None, None]
 
 
+def test_another_way_to_the_same_folder_is_no_other_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_at(tmp_path / "home")
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    monkeypatch.chdir(tmp_path)
+    assert open_at(tmp_path / "link") is None
+    assert open_at(Path("home")) is None
+
+
 def test_a_copy_is_held_says_how_to_go_on_and_the_original_is_not(tmp_path: Path) -> None:
     open_at(tmp_path / "home")
     shutil.copytree(tmp_path / "home", tmp_path / "copy")
