@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.bars import Sheet
 from benchmarks.postfix import Postfix
 
@@ -44,6 +46,7 @@ def bench(*options: str, **environment: str) -> str:
     return run.stdout
 
 
+@pytest.mark.timeout(900)  # some twenty processes, one after the other; half a minute where nothing else runs
 def test_every_bar_is_measured_and_printed_beside_what_it_is(tmp_path: Path) -> None:
     missing = Postfix().missing
     page = tmp_path / "page.md"

@@ -28,7 +28,7 @@ _LEAST = 100
 _SECONDS = (
     0.05  # what a step's transaction may take, as it stops SQLite's other writers; then steps get smaller
 )
-_SERVED = 0.12  # PostgreSQL's go on
+_SERVED = 0.08  # PostgreSQL's go on
 _NUMBERS = 20_000  # people's numbers taken at a time
 _CHECKPOINT = 8  # steps: of SQLite's log some 40 MB
 _TRIES = 40
