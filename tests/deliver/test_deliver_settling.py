@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from threading import Thread
+from time import monotonic, sleep
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
 from digest import weekly
 from digest.db import Audit, Edition, EditionState
 from digest.deliver import steering
 from digest.deliver.causes import Cause
 from digest.deliver.events import Said, apply
-from digest.deliver.handing import Outcome, Result
+from digest.deliver.handing import Handed, Outcome, Outgoing, Result
 from digest.deliver.judging import Kind
 from digest.deliver.moves import GIVE_UP_AFTER, move
 from digest.deliver.planning import Books, books, purpose_of
@@ -195,6 +198,53 @@ def test_a_row_that_somebody_else_has_in_hand_is_left_to_them(postgresql_world: 
         session.execute(update(Delivery).where(Delivery.id == ids[0]).values(state=ACCEPTED))
         assert word(world, Word.AGAIN, ids) == 2
     assert (states(world)[ACCEPTED], states(world)[WAITING]) == (1, 2)
+
+
+def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_over_it(
+    postgresql_world: World,
+) -> None:
+    world = postgresql_world
+    world.readers(*READERS[:2])
+    words = Session(world.database.engine)
+
+    def commit() -> None:
+        _somebody_waits(world)
+        words.commit()
+
+    committing = Thread(target=commit)
+
+    def answer(messages: Sequence[Outgoing]) -> Handed:
+        if len(transport.given) == 1:
+            return every(Result.UNCERTAIN)(messages)
+        words.scalars(select(Edition).with_for_update()).one()
+        words.execute(
+            update(Delivery).where(Delivery.state == UNCERTAIN).values(settled(Word.AGAIN, world.clock()))
+        )
+        committing.start()
+        return every(Result.ACCEPTED)(messages)
+
+    transport = Scripted(answer, batch=1)
+    report = send(
+        world.database, NAME, transport, KEYS, world.settings, now_fn=world.clock, sleep=world.clock.sleep
+    )
+    committing.join()
+    words.close()
+    assert (report.state, report.books[WAITING], edition(world).state) == (
+        EditionState.SENDING,
+        1,
+        EditionState.SENDING,
+    )
+
+
+def _somebody_waits(world: World) -> None:
+    """Come back once another transaction waits for a lock."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    deadline = monotonic() + 60
+    while monotonic() < deadline:
+        with world.database.read() as session:
+            if session.scalar(waiting):
+                return
+        sleep(0.01)
 
 
 def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(world: World) -> None:
