@@ -27,7 +27,7 @@ from benchmarks.bars import Sheet
 from benchmarks.people import KEYS, populated, settings_in
 from benchmarks.serving import Clicks, clicking, served
 from benchmarks.sizes import FULL, Size
-from digest.db import Database
+from digest.db import Database, open_database
 from digest.deliver.identity import delivery_id
 from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
 from digest.web.hooks import SIGNATURE, TIMESTAMP
@@ -105,13 +105,11 @@ def _over_one(url: str, posts: Sequence[Post]) -> None:
     connection.close()
 
 
-def _bare(database: Database, posts: Sequence[Post]) -> float:
-    with database.write() as session:
-        session.execute(text("CREATE TABLE IF NOT EXISTS bare (body BLOB)"))
+def _bare(bare: Database, posts: Sequence[Post]) -> float:
     start = time.perf_counter()
     for body, _ in posts:
-        with database.engine.execution_options(immediate=True).begin() as connection:
-            connection.execute(text("INSERT INTO bare VALUES (:body)"), {"body": body})
+        with bare.write() as session:
+            session.execute(text("INSERT INTO bare VALUES (:body)"), {"body": body})
     return time.perf_counter() - start
 
 
@@ -136,16 +134,20 @@ def measure(posts: int) -> tuple[dict[str, float], Clicks]:
         key = {"sendgrid_webhook_key": b64encode(public).decode()}
         settings = settings_in(Path(folder)).model_copy(update=key)
         database = populated(settings, len(LEAVING))
+        bare = open_database(f"sqlite:///{folder}/bare.db")
+        with bare.write() as session:
+            session.execute(text("CREATE TABLE bare (body BLOB)"))
         made, events = _posts(posts), posts * A_POST
         _plan(database, events // 2)
         rounds = [made[n::ROUNDS] for n in range(ROUNDS)]
         with served(settings, timetable=True) as url, clicking(url, settings, LEAVING) as clicks:
-            took = [(_post(url, part), _bare(database, part)) for part in rounds]
+            took = [(_post(url, part), _bare(bare, part)) for part in rounds]
             rest = _await_applied(database)
             before = _rows(database)
             again = _post(url, made)
             rest_again = _await_applied(database)
             after = _rows(database)
+        bare.close()
         database.close()
     sizes = [len(part) * A_POST for part in rounds]
     return {
