@@ -83,7 +83,8 @@ def add(session: Session, keys: Keys, address: str, *, evidence: Evidence, now: 
         return Added(person.number, already=True)
     elif person.state not in {PersonState.REQUESTED, PersonState.UNVERIFIED}:
         raise SignupRefusedError(
-            f"this address is {person.state}: its owner left. Only their own new sign-up can bring it back."
+            f"this address is {person.state}: its owner left, or did not answer when asked. "
+            "Only their own new sign-up can bring it back."
         )
     person.asked_at, person.asked_where = evidence.at, where
     ledger.append(session, person, evidence.kind, evidence.as_json(), now)
