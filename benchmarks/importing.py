@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers
 from benchmarks.bars import Sheet
 from benchmarks.databases import KINDS, NAMES, fresh_database
 from benchmarks.peak import peak
@@ -149,6 +148,8 @@ def main(sheet: Sheet, size: Size, kinds: tuple[str, ...] = KINDS) -> None:
 
 
 def _peer(rows: int) -> str:
+    from benchmarks import peers  # late: the processes whose memory is measured do without its libraries
+
     with tempfile.TemporaryDirectory(prefix="digest-bench-") as folder:
         path = Path(folder) / "list.csv"
         write_list(path, rows)

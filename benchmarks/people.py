@@ -47,13 +47,14 @@ def populated(settings: Settings, readers: int) -> Database:
         keyfile.write_new(settings.key_file, KEYS.to_json())
     database = open_database(settings.database)
     migrate(database)
-    with database.write() as session:  # so that people who come later get later numbers
-        for first in range(1, readers + 1, _PAGE):
-            session.execute(insert(Person), list(_people(range(first, min(first + _PAGE, readers + 1)))))
-        if readers and session.get_bind().dialect.name == "postgresql":
-            session.execute(
-                text("SELECT setval(pg_get_serial_sequence('person', 'number'), :last)"), {"last": readers}
-            )
+    for first in range(1, readers + 1, _PAGE):
+        rows = list(_people(range(first, min(first + _PAGE, readers + 1))))
+        with database.write() as session:
+            session.execute(insert(Person), rows)
+    with database.write() as session:
+        if session.get_bind().dialect.name == "postgresql":  # so that whoever comes later gets a later number
+            query = "SELECT setval(pg_get_serial_sequence('person', 'number'), :last)"
+            session.execute(text(query), {"last": readers})
     return database
 
 
