@@ -28,7 +28,7 @@ from tests.deliver.killing import PATIENCE, Ground, ground, smtp, until
 READERS = 300
 MANY = 1100  # some go ahead, and the rest waits for what they bring about
 AWAY = 2.0  # seconds
-SLOW = 0.002  # seconds that the receiver takes before it has a message, and again before it answers
+SLOW = 0.01  # seconds that the receiver takes before it has a message, and again before it answers
 BUSY = 0.2  # seconds that a process waits for SQLite's lock
 SMALL = 64 * 1024  # octets: no file of the sending process may grow beyond that while its disk is full
 
