@@ -3,7 +3,7 @@
 A claim is a conditional UPDATE inside the transaction that selected the rows: of two processes one gets a row.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, cast
@@ -12,6 +12,8 @@ from sqlalchemy import (
     ColumnElement,
     CursorResult,
     Integer,
+    String,
+    any_,
     bindparam,
     func,
     inspect,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from digest.deliver.moves import Move
@@ -50,45 +53,63 @@ _DUE = Prepared(
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True, of=_row.id.table)  # PostgreSQL; SQLite has one writer anyway
 )
-_WAITS = (_row.id == bindparam("of"), _row.state == DeliveryState.WAITING)
-_POSTPONE = Prepared(update(_row.id.table).where(*_WAITS).values(next_try_at=bindparam("again")))
-_ASIDE = Prepared(update(_row.id.table).where(*_WAITS).values(state=bindparam("to")))
-_LEASE = Prepared(
-    update(_row.id.table)
-    .where(*_WAITS)
-    .values(
-        state=DeliveryState.HANDING_OVER,
-        owner=bindparam("by"),
-        lease_until=bindparam("until"),
-        handed_at=bindparam("now"),
-        transport=bindparam("over"),
-    )
+
+
+class _ById:
+    """A change of rows by their ids (`of`): row by row on SQLite, on PostgreSQL at once for all that get the same values.
+
+    There every statement is work for the planner, which shares our cores.
+    """
+
+    def __init__(self, *guard: ColumnElement[bool], **values: Any) -> None:
+        change = update(_row.id.table).where(*guard).values(**values)
+        several = any_(bindparam("of", type_=postgresql.ARRAY(String())))
+        self._one = Prepared(change.where(_row.id == bindparam("of")))
+        self._several = Prepared(change.where(_row.id == several))
+
+    def change(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Change rows, given with the same names each, `of` first; give how many changed."""
+        if session.get_bind().dialect.name != "postgresql":
+            return self._one.change(session, rows)
+        alike: dict[tuple[Any, ...], list[str]] = {}
+        for row in rows:
+            alike.setdefault(tuple(row.values())[1:], []).append(row["of"])
+        names = tuple(rows[0])[1:]
+        return self._several.change(
+            session, [{"of": ids, **dict(zip(names, same, strict=True))} for same, ids in alike.items()]
+        )
+
+
+_WAITS = _row.state == DeliveryState.WAITING
+_POSTPONE = _ById(_WAITS, next_try_at=bindparam("again"))
+_ASIDE = _ById(_WAITS, state=bindparam("to"))
+_LEASE = _ById(
+    _WAITS,
+    state=DeliveryState.HANDING_OVER,
+    owner=bindparam("by"),
+    lease_until=bindparam("until"),
+    handed_at=bindparam("now"),
+    transport=bindparam("over"),
 )
-_RECORD = Prepared(
-    update(_row.id.table)
-    .where(
-        _row.id == bindparam("of"),
-        _row.owner == bindparam("by"),
-        # Past its lease the row was set to uncertain; whoever handed it over knows better.
-        or_(_row.state == DeliveryState.HANDING_OVER, _row.state == DeliveryState.UNCERTAIN),
-    )
-    .values(
-        state=bindparam("to"),
-        reply=bindparam("said"),
-        tries=_row.tries + bindparam("tried", type_=Integer()),
-        next_try_at=func.coalesce(bindparam("again", type_=UtcDateTime()), _row.next_try_at),
-        owner=None,
-        lease_until=None,
-    )
+_RECORD = _ById(
+    _row.owner == bindparam("by"),
+    # Past its lease the row was set to uncertain; whoever handed it over knows better.
+    or_(_row.state == DeliveryState.HANDING_OVER, _row.state == DeliveryState.UNCERTAIN),
+    state=bindparam("to"),
+    reply=bindparam("said"),
+    tries=_row.tries + bindparam("tried", type_=Integer()),
+    next_try_at=func.coalesce(bindparam("again", type_=UtcDateTime()), _row.next_try_at),
+    owner=None,
+    lease_until=None,
 )
-_PUT_BACK = Prepared(
-    update(_row.id.table)
-    .where(
-        _row.id == bindparam("of"),
-        _row.owner == bindparam("by"),
-        _row.state == DeliveryState.HANDING_OVER,
-    )
-    .values(state=bindparam("to"), owner=None, lease_until=None, handed_at=None, transport="")
+_PUT_BACK = _ById(
+    _row.owner == bindparam("by"),
+    _row.state == DeliveryState.HANDING_OVER,
+    state=bindparam("to"),
+    owner=None,
+    lease_until=None,
+    handed_at=None,
+    transport="",
 )
 
 
@@ -172,7 +193,7 @@ def _standing(reader: Reader | None, variants: Variants, today: date) -> Deliver
     return DeliveryState.HANDING_OVER
 
 
-def _move(session: Session, statement: Prepared, rows: list[dict[str, Any]]) -> None:
+def _move(session: Session, statement: _ById, rows: list[dict[str, Any]]) -> None:
     """Move rows that wait, each by its id."""
     if rows:
         changed = statement.change(session, rows)
