@@ -110,7 +110,8 @@ class Way:
     @property
     def name(self) -> str:
         """A name for tables and tests."""
-        return f"{self.kind}, {self.open_at_once} " + ("connections" if self.kind == "smtp" else "a batch")
+        connections = "connection" if self.open_at_once == 1 else "connections"
+        return f"{self.kind}, {self.open_at_once} {connections if self.kind == 'smtp' else 'a batch'}"
 
 
 def smtp(connections: int) -> Way:
