@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from sqlalchemy import event, func, select
 from digest.db import EditionState
 from digest.delivery_db import Delivery, DeliveryState, Notice
 from digest.errands import answer_requests, send_notices
+from digest.install import Install
 from digest.settings import Limits
 from digest.timetable import parse_rule
 from digest.web.app import create_app
@@ -196,7 +196,7 @@ def test_a_network_that_sends_too_many_is_turned_away_with_words(world: Any) -> 
 def with_limits(world: Any, **limits: Any) -> Any:
     file = world.install.settings.file.model_copy(update={"limits": Limits(**limits)})
     settings = world.install.settings.model_copy(update={"file": file})
-    install = replace(world.install, settings=settings)
+    install = Install(settings, world.database)
     return create_app(install, clock=lambda: NOW).test_client()
 
 
