@@ -27,7 +27,7 @@ def _needed(session: Session, now: datetime) -> Iterator[str]:
     held = holding.held(session)
     if held is not None:
         yield f"Nothing leaves: {held}"
-    resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(steering.GOES_OUT))
+    resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(steering.UNDER_WAY))
     for edition in session.scalars(resting.order_by(Edition.release_at)):
         yield hindrance(edition.name, edition, None)
     alarm = limits.open_alarm(session)

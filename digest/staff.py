@@ -68,6 +68,11 @@ def listed(session: Session, *, with_gone: bool = False) -> list[Staff]:
     return list(session.scalars(query if with_gone else query.where(Staff.removed_at.is_(None))))
 
 
+def proven(session: Session) -> list[Staff]:
+    """Give those of the staff who have answered from their address, by number."""
+    return [member for member in listed(session) if member.proven_at]
+
+
 def add(session: Session, address: Address, role: Role, queue: Queue, *, actor: str, now: datetime) -> Staff:
     """Take somebody on, and queue the mail with the link that proves the address. Who comes back keeps their number.
 

@@ -39,12 +39,9 @@ def my_data(token: str) -> ResponseReturnValue:
 @readers.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
-    here = reception()
-    with here.books.read() as session:
-        found = _owner(here, session, token)
-        if isinstance(found, Response):
-            return found
-        said = _record(here, session, found)
+    said = _record_behind(token)
+    if isinstance(said, Response):
+        return said
     page = render_template("web/record.html", record=records.readable(said))
     response = private(page)
     response.headers["Content-Security-Policy"] = _alone(page)
@@ -61,16 +58,21 @@ def _alone(page: str) -> str:
 @readers.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
     """Give all that we hold of one person as JSON (ISO/IEC TS 27560)."""
-    here = reception()
-    with here.books.read() as session:
-        found = _owner(here, session, token)
-        if isinstance(found, Response):
-            return found
-        said = _record(here, session, found)
+    said = _record_behind(token)
+    if isinstance(said, Response):
+        return said
     response = private(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
     return response
+
+
+def _record_behind(token: str) -> dict[str, Any] | Response:
+    """Give all that we hold of the person behind a link, or the page that says why not."""
+    here = reception()
+    with here.books.read() as session:
+        found = _owner(here, session, token)
+        return found if isinstance(found, Response) else _record(here, session, found)
 
 
 def _record(here: Reception, session: Session, person: Person) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from digest import staff
 from digest.db import Edition
 from digest.deliver.planning import purpose_of
-from digest.delivery_db import Delivery, DeliveryState, Staff
+from digest.delivery_db import Delivery, DeliveryState
 from subscribers import people
-from subscribers.addresses import AddressError, read_address
+from subscribers.addresses import read_address
 from subscribers.vault import Keys
 
 NONE_UNDER = 1000
@@ -70,20 +71,16 @@ def _ahead(session: Session, keys: Keys, edition: Edition, now: datetime) -> Seq
     if not many:
         return []
     spread = session.scalars(select(Delivery.id).where(*due).order_by(Delivery.id).limit(many))
-    staff = session.scalars(select(Delivery.id).where(*due, Delivery.person.in_(_staff(session, keys))))
-    return sorted({*spread, *staff})
+    ours = session.scalars(
+        select(Delivery.id).where(*due, Delivery.person.in_(_readers_of_ours(session, keys)))
+    )
+    return sorted({*spread, *ours})
 
 
-def _staff(session: Session, keys: Keys) -> list[int]:
+def _readers_of_ours(session: Session, keys: Keys) -> list[int]:
     """Give those of the staff who are readers too."""
-    found = []
-    for email in session.scalars(select(Staff.email).where(Staff.proven_at.is_not(None))):
-        try:
-            number = people.number_of(session, keys, read_address(email))
-        except AddressError:  # pragma: no cover - staff are added by the same rule
-            continue
-        found += [number] if number is not None else []
-    return found
+    members = (people.number_of(session, keys, read_address(m.email)) for m in staff.proven(session))
+    return [number for number in members if number is not None]
 
 
 def over(session: Session, edition: str, *, now: datetime, watch: timedelta) -> datetime:

@@ -11,7 +11,7 @@ from digest.deliver.planning import purpose_of
 from digest.delivery_db import Delivery, DeliveryState
 
 PAGE = 1000  # rows of one write transaction
-GOES_OUT = frozenset({EditionState.APPROVED, EditionState.SENDING})
+UNDER_WAY = frozenset({EditionState.APPROVED, EditionState.SENDING})
 
 
 class SteeringError(Exception):
@@ -25,7 +25,7 @@ def pause(session: Session, name: str, because: str, *, actor: str, now: datetim
         SteeringError: there is no such edition, or it is neither approved nor being sent.
     """
     edition = _hold(session, name)
-    if edition.state not in GOES_OUT:
+    if edition.state not in UNDER_WAY:
         raise SteeringError(f"{name} is {edition.state}: only what goes out can be paused.")
     if edition.paused_at is not None:
         return False

@@ -141,7 +141,7 @@ def _letter(session: Session, name: str, keys: Keys, settings: Settings) -> Lett
 def _chosen(session: Session, to: Sequence[str]) -> list[Staff]:
     """Find whom a test goes to; the messages say which of `to` by its place, and never an address."""
     if not to:
-        found = [member for member in staff.listed(session) if member.proven_at]
+        found = staff.proven(session)
         if not found:
             raise SendError(
                 "Nobody on the staff has proven an address yet. 'digest staff add EMAIL --role editor' mails a "

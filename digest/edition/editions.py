@@ -55,9 +55,8 @@ def coming(session: Session, rule: Rule, zone: ZoneInfo, now: datetime) -> tuple
 
 def next_number(session: Session, first: int) -> int:
     """Number editions in the order in which they go out; one that nobody got gives its number back."""
-    had = Edition.state.in_(GOES_OUT) | Edition.planned_at.is_not(
-        None
-    )  # one that was cancelled while it went out
+    cancelled_on_its_way = Edition.planned_at.is_not(None)
+    had = Edition.state.in_(GOES_OUT) | cancelled_on_its_way
     last = session.scalar(select(func.max(Edition.number)).where(had))
     return first if last is None else last + 1
 
