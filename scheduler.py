@@ -1,7 +1,7 @@
 """When things happen: APScheduler ticks, a pure `due` decides, and a slot's row is the lock.
 
 APScheduler alone forgets what was missed while the process was down and runs 01:30 twice when the clock
-goes back. So it only ticks here. Each job looks at what the timetable owes (`digest.timetable.due`), takes
+goes back. So it only ticks here. Each job looks at what the timetable owes (`digest.timetable.find_due_jobs`), takes
 the slot's row (unique, whatever the number of schedulers) and runs an idempotent step of `digest.weekly`.
 Releasing needs no slot: an approved edition whose time has come is its own work list, and sending it is
 resumable.
@@ -24,138 +24,161 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from digest import errands, logs, nightly, weekly
-from digest.db import FIRST_LOOK, Database, Slot
+from digest.db import FIRST_LOOK_JOB, Database, TimetableSlot
 from digest.deliver.inbound.imap import MailboxError
-from digest.deliver.sending import Report
+from digest.deliver.sending import SendReport
 from digest.edition.drafting import DraftError
 from digest.edition.rendering import RenderingError
-from digest.install import Install, InstallError, opened
-from digest.owner import Owner, this_process
-from digest.settings import SettingsError, load
-from digest.timetable import Due, Rule, due, parse_rule
+from digest.install import Installation, InstallationError, open_installation
+from digest.owner import ProcessOwner, this_process_owner
+from digest.settings import SettingsError, load_settings
+from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
 from subscribers.vault import KeyFileError
 
-LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
-TICK = 1  # second between two looks at the timetable: three small reads
-NIGHTLY = parse_rule(
+SLOT_LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
+TICK_SECONDS = 1  # second between two looks at the timetable: three small reads
+NIGHTLY_RULE = parse_schedule_rule(
     "daily 03:30"
 )  # a quiet hour; where the clock leaves it out, the next minute that exists
-AGAIN = timedelta(minutes=5)  # between two tries of a slot whose step stumbled
-FIRST_REST, LONGEST_REST = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
+SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose step stumbled
+FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
 log = structlog.get_logger("scheduler")
 
 
-def timetable(install: Install) -> dict[str, tuple[Rule, ...]]:
+def job_rules(install: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
     """Give the jobs that have slots: collecting, drafting, and what every night owes."""
     schedule = install.settings.file.schedule
-    return {"collect": schedule.collect_rules, "draft": (schedule.draft_rule,), "nightly": (NIGHTLY,)}
+    return {"collect": schedule.collect_rules, "draft": (schedule.draft_rule,), "nightly": (NIGHTLY_RULE,)}
 
 
-def take(database: Database, owed: Due, owner: Owner, now: datetime) -> bool:
+def claim_slot(database: Database, due_slot: DueJob, owner: ProcessOwner, now: datetime) -> bool:
     """Take a slot, or take it over from a process that died with it. False: somebody has it, or it is done."""
-    lease = now + LEASE
+    lease = now + SLOT_LEASE
     try:
         with database.write() as session:
-            session.add(Slot(job=owed.job, at=owed.at, owner=str(owner), lease_until=lease))
+            session.add(TimetableSlot(job=due_slot.job, at=due_slot.at, owner=str(owner), lease_until=lease))
     except IntegrityError:
         pass
     else:
         return True
     with database.write() as session:
-        slot = session.scalars(select(Slot).where(Slot.job == owed.job, Slot.at == owed.at)).one()
+        slot = session.scalars(
+            select(TimetableSlot).where(TimetableSlot.job == due_slot.job, TimetableSlot.at == due_slot.at)
+        ).one()
         if slot.done_at or not (slot.lease_until < now or owner.knows_dead(slot.owner)):
             return False
         mine = (
-            update(Slot)
-            .where(Slot.id == slot.id, Slot.owner == slot.owner, Slot.done_at.is_(None))
+            update(TimetableSlot)
+            .where(
+                TimetableSlot.id == slot.id,
+                TimetableSlot.owner == slot.owner,
+                TimetableSlot.done_at.is_(None),
+            )
             .values(owner=str(owner), lease_until=lease)
         )
         return session.connection().execute(mine).rowcount == 1
 
 
-def finish(database: Database, owed: Due, outcome: str, now: datetime) -> None:
+def complete_slot(database: Database, due_slot: DueJob, outcome: str, now: datetime) -> None:
     """Mark a slot as done, with what came of it in words."""
     with database.write() as session:
         done = (
-            update(Slot).where(Slot.job == owed.job, Slot.at == owed.at).values(done_at=now, outcome=outcome)
+            update(TimetableSlot)
+            .where(TimetableSlot.job == due_slot.job, TimetableSlot.at == due_slot.at)
+            .values(done_at=now, outcome=outcome)
         )
         session.execute(done)
 
 
-def rest(database: Database, owed: Due, outcome: str, until: datetime) -> None:
+def postpone_slot(database: Database, due_slot: DueJob, outcome: str, until: datetime) -> None:
     """Leave a slot undone after trouble: whoever looks after `until` takes it up again."""
     with database.write() as session:
-        undone = update(Slot).where(Slot.job == owed.job, Slot.at == owed.at)
+        undone = update(TimetableSlot).where(
+            TimetableSlot.job == due_slot.job, TimetableSlot.at == due_slot.at
+        )
         session.execute(undone.values(lease_until=until, outcome=outcome))
 
 
-def followed_since(database: Database, now: datetime) -> datetime:
+def ensure_timetable_start(database: Database, now: datetime) -> datetime:
     """Give the moment since which the timetable is followed: nothing is owed for the time before."""
-    query = select(Slot.at).where(Slot.job == FIRST_LOOK).order_by(Slot.at).limit(1)
+    query = (
+        select(TimetableSlot.at)
+        .where(TimetableSlot.job == FIRST_LOOK_JOB)
+        .order_by(TimetableSlot.at)
+        .limit(1)
+    )
     with database.read() as session:
         since = session.scalar(query)
     if since is None:
         with database.write() as session:
-            session.add(Slot(job=FIRST_LOOK, at=now, owner="-", lease_until=now, done_at=now))
+            session.add(TimetableSlot(job=FIRST_LOOK_JOB, at=now, owner="-", lease_until=now, done_at=now))
         return now
     return since
 
 
-def owed(install: Install, job: str, now: datetime) -> tuple[Due, ...]:
+def find_due_slots(install: Installation, job: str, now: datetime) -> tuple[DueJob, ...]:
     """Ask the timetable what is owed of one job now."""
-    rules = {job: timetable(install)[job]}
-    since, zone = followed_since(install.database, now), install.settings.file.publication.zone
-    latest = [slot.at for slot in due(now, rules, (), zone=zone, since=since)]
+    rules = {job: job_rules(install)[job]}
+    since, zone = ensure_timetable_start(install.database, now), install.settings.file.publication.zone
+    latest = [slot.at for slot in find_due_jobs(now, rules, (), zone=zone, since=since)]
     with install.database.read() as session:
         done = session.scalars(
-            select(Slot.at).where(Slot.job == job, Slot.at.in_(latest), Slot.done_at.is_not(None))
+            select(TimetableSlot.at).where(
+                TimetableSlot.job == job, TimetableSlot.at.in_(latest), TimetableSlot.done_at.is_not(None)
+            )
         )
-        return due(now, rules, {Due(job, at) for at in done}, zone=zone, since=since)
+        return find_due_jobs(now, rules, {DueJob(job, at) for at in done}, zone=zone, since=since)
 
 
-def run_job(install: Install, job: str, owner: Owner, clock: Callable[[], datetime]) -> list[str]:
+def run_due_slots(
+    install: Installation, job: str, owner: ProcessOwner, clock: Callable[[], datetime]
+) -> list[str]:
     """Run what is owed of one job. A step that stumbles ends neither the process nor its slot: it is tried again."""
-    slots = owed(install, job, clock())
-    return [_run_slot(install, slot, clock) for slot in slots if take(install.database, slot, owner, clock())]
+    slots = find_due_slots(install, job, clock())
+    return [
+        _run_slot(install, slot, clock)
+        for slot in slots
+        if claim_slot(install.database, slot, owner, clock())
+    ]
 
 
-def _run_slot(install: Install, slot: Due, clock: Callable[[], datetime]) -> str:
+def _run_slot(install: Installation, slot: DueJob, clock: Callable[[], datetime]) -> str:
     try:
-        outcome = STEPS[slot.job](install, clock())
+        outcome = SLOT_STEPS[slot.job](install, clock())
     except Exception as exc:  # a locked database, a full disk: the slot stays owed until its next one is due
         outcome = f"failed: {type(exc).__name__}"
-        log.exception("job failed", job=slot.job, again_in=str(AGAIN))
-        rest(install.database, slot, outcome, clock() + AGAIN)
+        log.exception("job failed", job=slot.job, again_in=str(SLOT_RETRY_DELAY))
+        postpone_slot(install.database, slot, outcome, clock() + SLOT_RETRY_DELAY)
         return outcome
-    finish(install.database, slot, outcome, clock())
+    complete_slot(install.database, slot, outcome, clock())
     log.info("slot done", job=slot.job, at=slot.at.isoformat(), outcome=outcome)
     return outcome
 
 
-def _collect(install: Install, now: datetime) -> str:
-    reports = weekly.collect(install, now=now)
+def _collect_step(install: Installation, now: datetime) -> str:
+    reports = weekly.collect_articles(install, now=now)
     failed = [r for r in reports if r.error]
     return f"{sum(r.new for r in reports)} new from {len(reports)} sources, {len(failed)} failed"
 
 
-def _draft(install: Install, now: datetime) -> str:
+def _draft_step(install: Installation, now: datetime) -> str:
     try:
-        drafted = weekly.draft(install, now=now, actor="scheduler")
+        drafted = weekly.draft_next_edition(install, now=now, actor="scheduler")
     except (DraftError, RenderingError) as exc:  # approved already, or something that only a person can mend
         log.warning("nothing drafted", why=str(exc))
         return str(exc)
-    return f"{drafted.name}: {drafted.held_because or f'drafted from {drafted.articles} articles'}"
+    return f"{drafted.name}: {drafted.incomplete_reason or f'drafted from {drafted.article_count} articles'}"
 
 
-STEPS: dict[str, Callable[[Install, datetime], str]] = {
-    "collect": _collect,
-    "draft": _draft,
-    "nightly": nightly.run,
+SLOT_STEPS: dict[str, Callable[[Installation, datetime], str]] = {
+    "collect": _collect_step,
+    "draft": _draft_step,
+    "nightly": nightly.run_nightly_steps,
 }
 
 
-def _guarded(job: str, step: Callable[[], str]) -> str:
+def _run_guarded(job: str, step: Callable[[], str]) -> str:
     try:
         return step()
     except Exception as exc:  # a job's surprise must end neither the scheduler nor the other jobs
@@ -164,114 +187,120 @@ def _guarded(job: str, step: Callable[[], str]) -> str:
 
 
 @dataclass(slots=True)
-class Pace:
+class ReleaseBackoff:
     """When each edition that is being sent is looked at again. It lives as long as the process."""
 
-    looks: dict[str, datetime] = field(default_factory=dict)
-    troubles: dict[str, int] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)  # the missed ones that were logged
+    next_attempts: dict[str, datetime] = field(default_factory=dict)
+    failure_counts: dict[str, int] = field(default_factory=dict)
+    reported_missed: set[str] = field(default_factory=set)  # the missed ones that were logged
 
-    def ready(self, name: str, now: datetime) -> bool:
+    def is_due(self, name: str, now: datetime) -> bool:
         """Say whether to look at an edition now."""
-        return self.looks.get(name, now) <= now
+        return self.next_attempts.get(name, now) <= now
 
-    def after(self, name: str, report: Report | None, now: datetime) -> None:
+    def record_attempt(self, name: str, report: SendReport | None, now: datetime) -> None:
         """Learn from a run of sending; None is one that broke off with an error."""
-        trouble = report is None or bool(report.stopped)
-        self.troubles[name] = self.troubles.get(name, 0) + 1 if trouble else 0
-        self.looks[name] = next_look(now, self.troubles[name], report.next_at if report else None)
+        trouble = report is None or bool(report.stop_reason)
+        self.failure_counts[name] = self.failure_counts.get(name, 0) + 1 if trouble else 0
+        self.next_attempts[name] = next_attempt_at(
+            now, self.failure_counts[name], report.next_due_at if report else None
+        )
 
-    def untold(self, missed: Iterable[str]) -> list[str]:
+    def take_unreported(self, missed: Iterable[str]) -> list[str]:
         """Give the names that were not asked about before: what is said of them is said once."""
-        fresh = sorted(set(missed) - self.told)
-        self.told.update(fresh)
+        fresh = sorted(set(missed) - self.reported_missed)
+        self.reported_missed.update(fresh)
         return fresh
 
 
-def next_look(now: datetime, troubles: int, next_at: datetime | None) -> datetime:
+def next_attempt_at(now: datetime, failures: int, next_at: datetime | None) -> datetime:
     """Decide when to look again: when the next message is due; after trouble later and later, to 15 minutes."""
-    if troubles:
-        return now + min(LONGEST_REST, FIRST_REST * (1 << min(troubles - 1, 10)))
-    return min(next_at, now + LONGEST_REST) if next_at else now
+    if failures:
+        return now + min(MAX_BACKOFF, FIRST_BACKOFF * (1 << min(failures - 1, 10)))
+    return min(next_at, now + MAX_BACKOFF) if next_at else now
 
 
-def release(install: Install, clock: Callable[[], datetime], pace: Pace, stopping: threading.Event) -> None:
+def send_due_editions(
+    install: Installation, clock: Callable[[], datetime], backoff: ReleaseBackoff, stopping: threading.Event
+) -> None:
     """Send what is approved and due, and go on with what was cut short, each at its pace."""
-    found = weekly.releases(install, now=clock())
-    for name in pace.untold(found.missed):
+    found = weekly.find_pending_releases(install, now=clock())
+    for name in backoff.take_unreported(found.missed):
         log.warning("release missed", edition=name, what=found.missed[name])
-    for name in found.ready:
-        if pace.ready(name, clock()) and not stopping.is_set():
-            pace.after(name, _send(install, name, clock, stopping), clock())
+    for name in found.ready_to_send:
+        if backoff.is_due(name, clock()) and not stopping.is_set():
+            backoff.record_attempt(name, _send_edition(install, name, clock, stopping), clock())
 
 
-def _send(
-    install: Install, name: str, clock: Callable[[], datetime], stopping: threading.Event
-) -> Report | None:
+def _send_edition(
+    install: Installation, name: str, clock: Callable[[], datetime], stopping: threading.Event
+) -> SendReport | None:
     try:
-        return weekly.send(install, name, clock=clock, sleep=stopping.wait, stopping=stopping.is_set)
+        return weekly.send_edition(install, name, clock=clock, sleep=stopping.wait, stopping=stopping.is_set)
     except Exception:  # a server that is down, a setting that is wrong: said now, tried again later
         log.exception("sending failed", edition=name)
         return None
 
 
-def answer(install: Install, clock: Callable[[], datetime]) -> None:
+def process_signups_and_notices(install: Installation, clock: Callable[[], datetime]) -> None:
     """Answer the sign-up forms that wait, and hand over the mails that they and the pages have queued."""
-    _guarded("answer", lambda: str(errands.answer_requests(install, clock=clock)))
-    _guarded("notices", lambda: str(errands.send_notices(install, clock=clock)))
+    _run_guarded("answer", lambda: str(errands.process_signup_requests(install, clock=clock)))
+    _run_guarded("notices", lambda: str(errands.send_due_notices(install, clock=clock)))
 
 
-def apply_events(install: Install, clock: Callable[[], datetime]) -> None:
+def apply_and_log_events(install: Installation, clock: Callable[[], datetime]) -> None:
     """Apply what providers have posted, and say what came of it."""
-    outcome = _guarded("events", lambda: json.dumps(errands.apply_events(install, clock=clock)))
+    outcome = _run_guarded("events", lambda: json.dumps(errands.apply_inbound_events(install, clock=clock)))
     if outcome != "{}":
         log.info("events applied", outcome=outcome)
 
 
-def read_mailbox(install: Install, clock: Callable[[], datetime], stopping: threading.Event) -> None:
+def poll_bounce_mailbox(
+    install: Installation, clock: Callable[[], datetime], stopping: threading.Event
+) -> None:
     """Look into the bounce mailbox when it is time; trouble with it is logged where it begins."""
 
     def look() -> str:
-        if errands.mailbox_due(install, now=clock()):
+        if errands.claim_mailbox_turn(install, now=clock()):
             with suppress(MailboxError):
-                return str(errands.read_mailbox(install, clock=clock, stopping=stopping.is_set))
+                return str(errands.read_bounce_mailbox(install, clock=clock, stopping=stopping.is_set))
         return ""
 
-    _guarded("mailbox", look)
+    _run_guarded("mailbox", look)
 
 
-class Clockwork:
+class JobScheduler:
     """The running timetable. It lives as long as the process that serves or schedules."""
 
     def __init__(
         self,
-        install: Install,
+        install: Installation,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
-        answers_only: bool = False,
+        without_timetable: bool = False,
     ) -> None:
-        """Make ready to tick. `answers_only`: another process follows the timetable, this one serves its own pages."""
+        """Make ready to tick. `without_timetable`: another process follows the timetable, this one serves its own pages."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = threading.Event()
-        self._owner = this_process()
-        self._every_tick("answer", lambda: answer(install, clock))
-        if answers_only:
+        self._owner = this_process_owner()
+        self._add_tick_job("answer", lambda: process_signups_and_notices(install, clock))
+        if without_timetable:
             return
-        followed_since(install.database, clock())
-        for job in timetable(install):
-            self._every_tick(job, lambda job=job: run_job(install, job, self._owner, clock))  # type: ignore[misc]
-        self._every_tick("events", lambda: apply_events(install, clock))
+        ensure_timetable_start(install.database, clock())
+        for job in job_rules(install):
+            self._add_tick_job(job, lambda job=job: run_due_slots(install, job, self._owner, clock))  # type: ignore[misc]
+        self._add_tick_job("events", lambda: apply_and_log_events(install, clock))
         if install.settings.file.inbound.host:
-            self._every_tick("mailbox", lambda: read_mailbox(install, clock, self._stopping))
-        pace = Pace()
-        self._every_tick("release", lambda: release(install, clock, pace, self._stopping))
+            self._add_tick_job("mailbox", lambda: poll_bounce_mailbox(install, clock, self._stopping))
+        pace = ReleaseBackoff()
+        self._add_tick_job("release", lambda: send_due_editions(install, clock, pace, self._stopping))
 
-    def _every_tick(self, name: str, act: Callable[[], object]) -> None:
+    def _add_tick_job(self, name: str, action: Callable[[], object]) -> None:
         # coalesce and max_instances: a slow job delays its own next look and nothing else.
         self._scheduler.add_job(
-            act,
+            action,
             "interval",
-            seconds=TICK,
+            seconds=TICK_SECONDS,
             id=name,
             coalesce=True,
             max_instances=1,
@@ -294,7 +323,7 @@ def main() -> None:
         sys.exit(
             "usage: hls-scheduler [SETTINGS-FILE]\n\nFollows the timetable of the settings until stopped."
         )
-    logs.configure()
+    logs.configure_logging()
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -303,15 +332,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:
-        settings = load(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
-        with opened(settings) as install:
+        settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
+        with open_installation(settings) as install:
             _ = install.keys  # a missing key file is said now, not at the first release
-            clockwork = Clockwork(install)
+            clockwork = JobScheduler(install)
             clockwork.start()
             log.info("following the timetable", **settings.file.schedule.model_dump())
             stopping.wait()
             clockwork.stop()
-    except (SettingsError, InstallError, KeyFileError) as exc:
+    except (SettingsError, InstallationError, KeyFileError) as exc:
         sys.exit(str(exc))
 
 

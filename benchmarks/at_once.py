@@ -13,70 +13,70 @@ from tempfile import TemporaryDirectory
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from benchmarks.bars import Sheet
-from benchmarks.importing import import_apart, write_list
-from benchmarks.people import prepare, settings_in
-from benchmarks.postfix import Postfix
-from benchmarks.serving import clicking, served
-from benchmarks.sizes import FULL, Size
+from benchmarks.bars import ResultSheet
+from benchmarks.importing import import_in_subprocess, write_list
+from benchmarks.people import benchmark_settings, create_ready_database
+from benchmarks.postfix import PostfixTools
+from benchmarks.serving import run_digest_serve, unsubscribe_meanwhile
+from benchmarks.sizes import FULL, BenchmarkSize
 from digest.db import Database
 from digest.delivery_db import Delivery, DeliveryState
 
 CONNECTIONS = 8
 
 
-def main(sheet: Sheet, size: Size) -> None:
+def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure, and put the readers' waits beside their bar."""
-    readers, rows = size.at_once
+    readers, rows = size.concurrent_load
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="digest-bench-")))
-        settings = settings_in(home).model_copy(update={"mail_url": SecretStr(_way_out(stack))})
-        database = prepare(settings, readers, now=datetime.now(UTC))
+        settings = benchmark_settings(home).model_copy(update={"mail_url": SecretStr(_mail_url(stack))})
+        database = create_ready_database(settings, readers, now=datetime.now(UTC))
         stack.callback(database.close)
         write_list(home / "list.csv", rows)
-        with served(settings, timetable=True) as pages:
-            _await_the_send(database)
-            with clicking(pages, settings, range(1, readers + 1)) as clicks:
-                before, began = _accepted(database), time.perf_counter()
-                imported = import_apart(settings.database, home)
-                sent, took = _accepted(database) - before, time.perf_counter() - began
-                over = _waiting(database) == 0
+        with run_digest_serve(settings, timetable=True) as pages:
+            _wait_for_send(database)
+            with unsubscribe_meanwhile(pages, settings, range(1, readers + 1)) as clicks:
+                before, began = _count_accepted(database), time.perf_counter()
+                imported = import_in_subprocess(settings.effective_database_url, home)
+                sent, took = _count_accepted(database) - before, time.perf_counter() - began
+                over = _count_waiting(database) == 0
     what = "one-click POST during a send and an import, SQLite"
-    sheet.line(what, str(clicks), "p99 < 500 ms, none fails", held=clicks.held)
-    sheet.note(
+    sheet.add_result(what, str(clicks), "p99 < 500 ms, none fails", bar_met=clicks.bar_met)
+    sheet.print_note(
         f"meanwhile {sent / took:,.0f} messages a second in the process that serves{' (it ended before)' if over else ''}, "
         f"{rows / imported.seconds:,.0f} rows a second, longest transaction {imported.longest * 1000:.0f} ms"
     )
 
 
-def _way_out(stack: ExitStack) -> str:
-    postfix = Postfix()
-    if postfix.missing:
+def _mail_url(stack: ExitStack) -> str:
+    postfix = PostfixTools()
+    if postfix.missing_tools:
         return "outbox:"
-    port = stack.enter_context(postfix.sinking())
+    port = stack.enter_context(postfix.run_sink())
     return f"smtp://127.0.0.1:{port}?starttls=off&connections={CONNECTIONS}&messages=10000"
 
 
-def _await_the_send(database: Database) -> None:
+def _wait_for_send(database: Database) -> None:
     for _ in range(1200):
-        if _accepted(database):
+        if _count_accepted(database):
             return
         time.sleep(0.1)
     raise SystemExit("'digest serve' does not send")
 
 
-def _accepted(database: Database) -> int:
-    return _count(database, DeliveryState.ACCEPTED)
+def _count_accepted(database: Database) -> int:
+    return _count_deliveries(database, DeliveryState.ACCEPTED)
 
 
-def _waiting(database: Database) -> int:
-    return _count(database, DeliveryState.WAITING)
+def _count_waiting(database: Database) -> int:
+    return _count_deliveries(database, DeliveryState.WAITING)
 
 
-def _count(database: Database, state: DeliveryState) -> int:
+def _count_deliveries(database: Database, state: DeliveryState) -> int:
     with database.read() as session:
         return session.scalar(select(func.count()).where(Delivery.state == state)) or 0
 
 
 if __name__ == "__main__":
-    main(Sheet(), FULL)
+    main(ResultSheet(), FULL)

@@ -10,69 +10,69 @@ from digest import __version__
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One result. `held` is None where there is no bar, `peer` is what others reach at the same work."""
+class ResultLine:
+    """One result. `bar_met` is None where there is no bar, `peer` is what others reach at the same work."""
 
-    what: str
+    subject: str
     measured: str
     bar: str
-    held: bool | None
+    bar_met: bool | None
     peer: str
 
     @property
     def verdict(self) -> str:
         """In one word."""
-        return {True: "held", False: "MISSED", None: "-"}[self.held]
+        return {True: "held", False: "MISSED", None: "-"}[self.bar_met]
 
 
 @dataclass(slots=True)
-class Sheet:
-    """The results of one run, in their order. Not `judging`, it says of no bar whether it was held."""
+class ResultSheet:
+    """The results of one run, in their order. Not `judges_bars`, it says of no bar whether it was held."""
 
-    judging: bool = True
-    lines: list[Line] = field(default_factory=list)
+    judges_bars: bool = True
+    lines: list[ResultLine] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
-    def line(
-        self, what: str, measured: str, bar: str = "", *, held: bool | None = None, peer: str = ""
+    def add_result(
+        self, subject: str, measured: str, bar: str = "", *, bar_met: bool | None = None, peer: str = ""
     ) -> None:
         """Take down one result, and print it beside its bar and its peer."""
-        found = Line(what, measured, bar, held if self.judging else None, peer)
+        found = ResultLine(subject, measured, bar, bar_met if self.judges_bars else None, peer)
         self.lines.append(found)
-        print(f"{found.verdict:6}  {what}: {measured}" + (f"   (bar: {bar})" if bar else ""), flush=True)
+        print(f"{found.verdict:6}  {subject}: {measured}" + (f"   (bar: {bar})" if bar else ""), flush=True)
         if peer:
-            self.note(f"peer: {peer}")
+            self.print_note(f"peer: {peer}")
 
-    def note(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         """Print what helps to read the results and is none itself."""
         print(f"        {text}", flush=True)
 
-    def left_out(self, what: str, why: str) -> None:
+    def add_left_out(self, subject: str, reason: str) -> None:
         """Take down what could not be measured."""
-        self.missing.append(f"{what}: {why}")
-        print(f"left out  {what}: {why}", flush=True)
+        self.missing.append(f"{subject}: {reason}")
+        print(f"left out  {subject}: {reason}", flush=True)
 
     @property
-    def held(self) -> bool:
+    def all_bars_met(self) -> bool:
         """Whether no bar was missed."""
-        return all(line.held is not False for line in self.lines)
+        return all(line.bar_met is not False for line in self.lines)
 
-    def table(self) -> str:
+    def as_markdown(self) -> str:
         """Give all results as a table in Markdown, with the machine and the commit on top."""
         rows = ["| what | measured | bar | | peer |", "|---|---|---|---|---|"]
-        rows += [f"| {x.what} | {x.measured} | {x.bar} | {x.verdict} | {x.peer} |" for x in self.lines]
+        rows += [f"| {x.subject} | {x.measured} | {x.bar} | {x.verdict} | {x.peer} |" for x in self.lines]
         rows += [f"\nLeft out: {one}" for one in self.missing]
-        return "\n".join([f"{circumstances()}\n", *rows])
+        return "\n".join([f"{describe_circumstances()}\n", *rows])
 
 
-def circumstances() -> str:
+def describe_circumstances() -> str:
     """Say on what and of which commit this was measured."""
     load = os.getloadavg()[2]
     system = f"{os.cpu_count()} processors, load {load:.1f}, Python {platform.python_version()}"
-    return f"hls-digest {__version__}, {_commit() or 'no commit'}; {system}."
+    return f"hls-digest {__version__}, {_commit_label() or 'no commit'}; {system}."
 
 
-def _commit() -> str:
+def _commit_label() -> str:
     command = ["git", "-C", str(Path(__file__).parent), "log", "-1", "--format=commit %h of %cs"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -26,55 +26,55 @@ from benchmarks import (
     splicing,
     webhook,
 )
-from benchmarks.bars import Sheet
-from benchmarks.sizes import FULL, QUICK, Size
+from benchmarks.bars import ResultSheet
+from benchmarks.sizes import FULL, QUICK, BenchmarkSize
 from digest import logs
-from digest.edition.content import Content
-from digest.edition.rendering import environment_of, frame_of, render
+from digest.edition.content import EditionContent
+from digest.edition.rendering import create_mail_environment, publication_frame, render_edition
 from digest.settings import Settings
 
-LAST = "## The last run"
-EDITION = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.json"
+LAST_RUN_HEADING = "## The last run"
+EDITION_FILE = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.json"
 
 
-def choosing(sheet: Sheet, size: Size) -> None:
+def measure_selection(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Collect, group and rank the articles of 100 feeds."""
-    few, many = (collecting.measure(n)[0] + selecting.seconds(n) for n in size.articles)
-    parsed = peers.parsing(collecting.documents(size.articles[0]).values())
-    sheet.line(
+    few, many = (collecting.measure_collection(n)[0] + selecting.measure_selection(n) for n in size.articles)
+    parsed = peers.parse_with_feedparser(collecting.made_up_feeds(size.articles[0]).values())
+    sheet.add_result(
         f"collect, group and rank {size.articles[0]:,} articles of 100 feeds",
         f"{few:.1f} s CPU",
         "< 20 s",
-        held=few < 20,
+        bar_met=few < 20,
         peer=f"feedparser on the same feeds, no more: {parsed:.1f} s",
     )
-    sheet.line(
-        "ten times the articles", f"{many / few:.1f} times the CPU", "< 15 times", held=many < 15 * few
+    sheet.add_result(
+        "ten times the articles", f"{many / few:.1f} times the CPU", "< 15 times", bar_met=many < 15 * few
     )
 
 
-def rendering(sheet: Sheet, size: Size) -> None:
+def measure_rendering(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Render one edition with premailer and all: once, whatever the number of readers."""
-    content = Content.from_json(json.loads(EDITION.read_text("utf-8")))
+    content = EditionContent.from_json(json.loads(EDITION_FILE.read_text("utf-8")))
     settings = Settings()
     spent = []
     for _ in range(5):
         began = time.process_time()
-        render(content, frame_of(settings), environment_of(settings))
+        render_edition(content, publication_frame(settings), create_mail_environment(settings))
         spent.append(time.process_time() - began)
-    each = peers.rendering(size.splices)[1] / 1e6
-    sheet.line(
+    each = peers.render_per_reader(size.spliced_messages)[1] / 1e6
+    sheet.add_result(
         "render an edition, once for all readers",
         f"{median(spent):.2f} s CPU",
         "< 1 s",
-        held=median(spent) < 1,
+        bar_met=median(spent) < 1,
         peer=f"premailer for each reader: {each * 1e3:.0f} ms each, so {each * 1e5 / 3600:.1f} hours for 100,000",
     )
 
 
-PARTS: dict[str, Callable[[Sheet, Size], None]] = {
-    "choosing": choosing,
-    "rendering": rendering,
+PARTS: dict[str, Callable[[ResultSheet, BenchmarkSize], None]] = {
+    "choosing": measure_selection,
+    "rendering": measure_rendering,
     "splicing": splicing.main,
     "sign-up": signing_up.main,
     "smtp": smtp.main,
@@ -86,16 +86,16 @@ PARTS: dict[str, Callable[[Sheet, Size], None]] = {
 }
 
 
-def run(names: list[str], size: Size, *, judging: bool = True) -> Sheet:
+def run_parts(names: list[str], size: BenchmarkSize, *, judging: bool = True) -> ResultSheet:
     """Run some parts in their order; give their results."""
-    logs.configure(logging.WARNING)  # our own lines would hide the results
-    sheet = Sheet(judging=judging)
+    logs.configure_logging(logging.WARNING)  # our own lines would hide the results
+    sheet = ResultSheet(judges_bars=judging)
     for name, part in PARTS.items():
         if name in names:
             began = time.perf_counter()
             print(f"\n== {name}", flush=True)
             part(sheet, size)
-            sheet.note(f"({time.perf_counter() - began:.0f} s)")
+            sheet.print_note(f"({time.perf_counter() - began:.0f} s)")
     return sheet
 
 
@@ -109,17 +109,19 @@ def main() -> None:
         "--quick", action="store_true", help="tiny sizes: it tries the code and judges nothing"
     )
     reader.add_argument(
-        "--table", type=Path, help=f"put the table into this file too, below '{LAST}' where it has that"
+        "--table",
+        type=Path,
+        help=f"put the table into this file too, below '{LAST_RUN_HEADING}' where it has that",
     )
     asked = reader.parse_args()
     began = time.perf_counter()
-    sheet = run(asked.part or list(PARTS), QUICK if asked.quick else FULL, judging=not asked.quick)
-    table = sheet.table()
+    sheet = run_parts(asked.part or list(PARTS), QUICK if asked.quick else FULL, judging=not asked.quick)
+    table = sheet.as_markdown()
     print(f"\n{table}\n\n{(time.perf_counter() - began) / 60:.0f} minutes")
     if asked.table:
-        before = asked.table.read_text("utf-8").partition(LAST)[0] if asked.table.exists() else ""
-        asked.table.write_text(f"{before}{LAST}\n\n{table}\n", "utf-8")
-    if not sheet.held:
+        before = asked.table.read_text("utf-8").partition(LAST_RUN_HEADING)[0] if asked.table.exists() else ""
+        asked.table.write_text(f"{before}{LAST_RUN_HEADING}\n\n{table}\n", "utf-8")
+    if not sheet.all_bars_met:
         sys.exit(1)
 
 

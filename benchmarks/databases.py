@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-KINDS = ("sqlite", "postgresql")
-NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+DATABASE_KINDS = ("sqlite", "postgresql")
+DATABASE_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 @contextmanager

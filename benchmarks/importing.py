@@ -17,33 +17,35 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bars import Sheet
-from benchmarks.databases import KINDS, NAMES, fresh_database
-from benchmarks.peak import peak
-from benchmarks.people import KEYS, populated, settings_in
-from benchmarks.serving import Clicks, clicking, served
-from benchmarks.sizes import FULL, Size
+from benchmarks.bars import ResultSheet
+from benchmarks.databases import DATABASE_KINDS, DATABASE_NAMES, fresh_database
+from benchmarks.peak import peak_memory_mb
+from benchmarks.people import KEYS, benchmark_settings, create_populated_database
+from benchmarks.serving import ClickResults, run_digest_serve, unsubscribe_meanwhile
+from benchmarks.sizes import FULL, BenchmarkSize
 from digest.db import open_database
 from subscribers import roll
-from subscribers.journal import Journal
-from subscribers.transfer.deciding import Options
-from subscribers.transfer.importing import bring_in
-from subscribers.transfer.reading import survey
-from subscribers.transfer.stepping import Desk
+from subscribers.journal import DepartureLog
+from subscribers.transfer.deciding import ImportOptions
+from subscribers.transfer.importing import run_import
+from subscribers.transfer.reading import survey_file
+from subscribers.transfer.stepping import ImportContext
 
-BAR = 8_000  # rows a second
-LONGEST = 0.25  # seconds of a transaction
-FLAT = 1.1  # times the peak at a tenth of the rows; what SQLite keeps grows to a limit, and reaches it later
-WAITING = 30  # MB that the caches may add until they are full
-LEAVING = range(1, 2001)  # people who were there before, and leave
-HEADINGS = (
+MIN_ROWS_PER_SECOND = 8_000  # rows a second
+MAX_TRANSACTION_SECONDS = 0.25  # seconds of a transaction
+MAX_MEMORY_GROWTH = (
+    1.1  # times the peak at a tenth of the rows; what SQLite keeps grows to a limit, and reaches it later
+)
+CACHE_ALLOWANCE_MB = 30  # MB that the caches may add until they are full
+LEAVING_PEOPLE = range(1, 2001)  # people who were there before, and leave
+CSV_HEADINGS = (
     "Email Address,First Name,Last Name,MEMBER_RATING,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LATITUDE,"
     "LONGITUDE,GMTOFF,DSTOFF,TIMEZONE,CC,REGION,LAST_CHANGED,LEID,EUID,NOTES"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
+class ImportResult:
     """What one import took: seconds on the clock and of CPU, the longest transaction, the peak of memory in MB."""
 
     rows: int
@@ -54,7 +56,7 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True)
-class Roll:
+class StreamResult:
     """How many were streamed, in how many seconds, at which peak of memory in MB."""
 
     readers: int
@@ -63,12 +65,12 @@ class Roll:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ImportMeasurement:
     """What was measured with one size on one database."""
 
-    imported: Import
-    clicks: Clicks
-    roll: Roll
+    imported: ImportResult
+    clicks: ClickResults
+    streamed: StreamResult
 
 
 def write_list(path: Path, rows: int, seed: int = 1) -> None:
@@ -77,7 +79,7 @@ def write_list(path: Path, rows: int, seed: int = 1) -> None:
     domains = [f"county{n}.example.org" for n in range(5_000)]
     start = datetime(2015, 1, 1, tzinfo=UTC)
     with path.open("w") as file:
-        file.write(HEADINGS + "\r\n")
+        file.write(CSV_HEADINGS + "\r\n")
         for n in range(rows):
             domain = domains[int(chance.paretovariate(0.5)) % 5_000]
             asked = start + timedelta(seconds=chance.randrange(340_000_000))
@@ -90,122 +92,143 @@ def write_list(path: Path, rows: int, seed: int = 1) -> None:
             )
 
 
-def import_apart(url: str, home: Path) -> Import:
+def import_in_subprocess(url: str, home: Path) -> ImportResult:
     """Import `list.csv` of a home folder in a process of its own."""
-    return Import(**_apart("--import", url, home))
+    return ImportResult(**_run_subprocess("--import", url, home))
 
 
-def _apart(what: str, url: str, home: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.importing", what, url, str(home)]
+def _run_subprocess(option: str, url: str, home: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.importing", option, url, str(home)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def _import(url: str, home: Path) -> Import:
+def _measure_import(url: str, home: Path) -> ImportResult:
     database = open_database(url)
-    desk = Desk(database, KEYS, Journal(home / "left.log", KEYS), "terminal:bench")
+    desk = ImportContext(database, KEYS, DepartureLog(home / "left.log", KEYS), "terminal:bench")
     start, cpu = time.perf_counter(), time.process_time()
-    report = bring_in(
-        desk, survey(home / "list.csv"), Options(), now=datetime.now(UTC), reject=lambda *_: None
+    report = run_import(
+        desk,
+        survey_file(home / "list.csv"),
+        ImportOptions(),
+        now=datetime.now(UTC),
+        on_reject=lambda *_: None,
     )
     took, worked = time.perf_counter() - start, time.process_time() - cpu
     database.close()
-    return Import(int(report.as_json()["subscribed"]), took, worked, report.longest, peak())
+    return ImportResult(
+        int(report.as_json()["subscribed"]), took, worked, report.longest_write, peak_memory_mb()
+    )
 
 
-def _stream(url: str) -> Roll:
+def _measure_stream(url: str) -> StreamResult:
     database = open_database(url)
     start = time.perf_counter()
     with database.read() as session:
-        streamed = sum(1 for _ in roll.stream(session))
+        streamed = sum(1 for _ in roll.stream_audience(session))
     took = time.perf_counter() - start
     database.close()
-    return Roll(streamed, took, peak())
+    return StreamResult(streamed, took, peak_memory_mb())
 
 
-def measure(kind: str, rows: int) -> Found:
+def measure_list_import(kind: str, rows: int) -> ImportMeasurement:
     """Import so many rows into a database of some people, who leave meanwhile; then stream the roll."""
     with tempfile.TemporaryDirectory(prefix="digest-bench-") as name, fresh_database(kind, Path(name)) as url:
         home = Path(name)
-        settings = settings_in(home).model_copy(update={"database_url": url})
-        populated(settings, len(LEAVING)).close()
+        settings = benchmark_settings(home).model_copy(update={"database_url": url})
+        create_populated_database(settings, len(LEAVING_PEOPLE)).close()
         write_list(home / "list.csv", rows)
-        with served(settings) as pages, clicking(pages, settings, LEAVING) as clicks:
-            imported = import_apart(url, home)
+        with (
+            run_digest_serve(settings) as pages,
+            unsubscribe_meanwhile(pages, settings, LEAVING_PEOPLE) as clicks,
+        ):
+            imported = import_in_subprocess(url, home)
         assert imported.rows == rows, f"{imported}"
-        streamed = Roll(**_apart("--roll", url, home))
-        assert rows <= streamed.readers <= rows + len(LEAVING), f"{streamed}"
-    return Found(imported, clicks, streamed)
+        streamed = StreamResult(**_run_subprocess("--roll", url, home))
+        assert rows <= streamed.readers <= rows + len(LEAVING_PEOPLE), f"{streamed}"
+    return ImportMeasurement(imported, clicks, streamed)
 
 
-def main(sheet: Sheet, size: Size, kinds: tuple[str, ...] = KINDS) -> None:
+def main(sheet: ResultSheet, size: BenchmarkSize, kinds: tuple[str, ...] = DATABASE_KINDS) -> None:
     """Measure both sizes on each database, and put the results beside their bars."""
-    usual = _peer(size.peers)
+    usual = _peer_result(size.peer_items)
     for kind in kinds:
-        few, many = (measure(kind, rows) for rows in size.rows)
-        _lines(sheet, kind, few, many, usual)
+        few, many = (measure_list_import(kind, rows) for rows in size.import_rows)
+        _add_results(sheet, kind, few, many, usual)
 
 
-def _peer(rows: int) -> str:
+def _peer_result(rows: int) -> str:
     from benchmarks import peers  # late: the processes whose memory is measured do without its libraries
 
     with tempfile.TemporaryDirectory(prefix="digest-bench-") as folder:
         path = Path(folder) / "list.csv"
         write_list(path, rows)
-        return f"csv, email-validator and an ORM object a row {peers.importing(path, rows):,.0f} rows/s, in clear and without a chain"
+        return f"csv, email-validator and an ORM object a row {peers.import_with_orm(path, rows):,.0f} rows/s, in clear and without a chain"
 
 
-def _lines(sheet: Sheet, kind: str, few: Found, many: Found, usual: str) -> None:
-    rows, before = many.imported, few.imported
+def _add_results(
+    sheet: ResultSheet, kind: str, small: ImportMeasurement, large: ImportMeasurement, peer: str
+) -> None:
+    rows, before = large.imported, small.imported
     rate, growth = rows.rows / rows.seconds, rows.peak / before.peak
-    what = f"import of {rows.rows:,} rows, {NAMES[kind]}"
-    sheet.line(what, f"{rate:,.0f} rows/s", f">= {BAR:,}", held=rate >= BAR, peer=usual)
-    sheet.note(
+    what = f"import of {rows.rows:,} rows, {DATABASE_NAMES[kind]}"
+    sheet.add_result(
+        what,
+        f"{rate:,.0f} rows/s",
+        f">= {MIN_ROWS_PER_SECOND:,}",
+        bar_met=rate >= MIN_ROWS_PER_SECOND,
+        peer=peer,
+    )
+    sheet.print_note(
         f"{rows.rows / rows.cpu:,.0f} rows a CPU second; {before.rows:,} rows: {before.rows / before.seconds:,.0f} rows/s"
     )
-    sheet.line(
+    sheet.add_result(
         f"{what}: longest transaction",
         f"{rows.longest * 1000:.0f} ms",
-        f"< {LONGEST * 1000:.0f} ms",
-        held=rows.longest < LONGEST,
+        f"< {MAX_TRANSACTION_SECONDS * 1000:.0f} ms",
+        bar_met=rows.longest < MAX_TRANSACTION_SECONDS,
     )
-    flat = rows.peak <= before.peak * FLAT or rows.peak <= before.peak + WAITING
-    sheet.line(
+    flat = rows.peak <= before.peak * MAX_MEMORY_GROWTH or rows.peak <= before.peak + CACHE_ALLOWANCE_MB
+    sheet.add_result(
         f"{what}: memory, against {before.rows:,}",
         f"{rows.peak:.0f} / {before.peak:.0f} MB",
         "flat",
-        held=flat,
+        bar_met=flat,
     )
-    sheet.line(
+    sheet.add_result(
         f"{what}: one-click POST meanwhile",
-        str(many.clicks),
+        str(large.clicks),
         "p99 < 500 ms, none fails",
-        held=many.clicks.held,
+        bar_met=large.clicks.bar_met,
     )
-    streamed, less = many.roll, few.roll
-    flat = streamed.peak <= less.peak * FLAT
-    what = f"the roll of {streamed.readers:,} streamed, {NAMES[kind]}: memory, against {less.readers:,}"
-    sheet.line(what, f"{streamed.peak:.0f} / {less.peak:.0f} MB", f"<= {FLAT} times", held=flat)
-    sheet.note(
+    streamed, less = large.streamed, small.streamed
+    flat = streamed.peak <= less.peak * MAX_MEMORY_GROWTH
+    what = (
+        f"the roll of {streamed.readers:,} streamed, {DATABASE_NAMES[kind]}: memory, against {less.readers:,}"
+    )
+    sheet.add_result(
+        what, f"{streamed.peak:.0f} / {less.peak:.0f} MB", f"<= {MAX_MEMORY_GROWTH} times", bar_met=flat
+    )
+    sheet.print_note(
         f"{streamed.readers / streamed.seconds:,.0f} readers a second; growth of the import's memory {growth:.2f}"
     )
 
 
-def _command() -> None:
+def _run_command_line() -> None:
     reader = argparse.ArgumentParser(description=__doc__)
-    reader.add_argument("--rows", type=int, nargs=2, default=FULL.rows)
-    reader.add_argument("--database", choices=KINDS, nargs="+", default=KINDS)
+    reader.add_argument("--rows", type=int, nargs=2, default=FULL.import_rows)
+    reader.add_argument("--database", choices=DATABASE_KINDS, nargs="+", default=DATABASE_KINDS)
     reader.add_argument("--import", dest="one", nargs=2, help=argparse.SUPPRESS)
     reader.add_argument("--roll", nargs=2, help=argparse.SUPPRESS)
     asked = reader.parse_args()
     if asked.one:
-        print(json.dumps(asdict(_import(asked.one[0], Path(asked.one[1])))))
+        print(json.dumps(asdict(_measure_import(asked.one[0], Path(asked.one[1])))))
     elif asked.roll:
-        print(json.dumps(asdict(_stream(asked.roll[0]))))
+        print(json.dumps(asdict(_measure_stream(asked.roll[0]))))
     else:
-        main(Sheet(), replace(FULL, rows=tuple(asked.rows)), tuple(asked.database))
+        main(ResultSheet(), replace(FULL, import_rows=tuple(asked.rows)), tuple(asked.database))
 
 
 if __name__ == "__main__":
-    _command()
+    _run_command_line()

@@ -5,7 +5,7 @@ import resource
 from pathlib import Path
 
 
-def peak() -> float:
+def peak_memory_mb() -> float:
     """Give it in MB.
 
     Linux's own `ru_maxrss` also counts what the process that started this one held, up to `exec`: VmHWM does not.

@@ -27,19 +27,19 @@ from sendgrid.helpers.mail import From, Header, Mail, Personalization, Substitut
 from sqlalchemy import String, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from benchmarks.peak import peak
-from benchmarks.people import bodies
+from benchmarks.peak import peak_memory_mb
+from benchmarks.people import edition_bodies
 from digest.db import open_database
 from subscribers.db import Person
 
-A_COMMIT = 1000  # rows
+ROWS_PER_COMMIT = 1000  # rows
 
 
-class Base(DeclarativeBase):
+class PeerBase(DeclarativeBase):
     """The peers' own tables."""
 
 
-class Contact(Base):
+class PeerContact(PeerBase):
     """A person of a list, the address in clear, as most programs keep it."""
 
     __tablename__ = "contact"
@@ -51,7 +51,7 @@ class Contact(Base):
     confirmed_ip: Mapped[str] = mapped_column(String(45))
 
 
-class Happened(Base):
+class PeerEvent(PeerBase):
     """An event of a provider."""
 
     __tablename__ = "happened"
@@ -62,9 +62,9 @@ class Happened(Base):
     body: Mapped[str]
 
 
-def mailer(port: int, readers: int) -> float:
+def send_with_smtplib(port: int, readers: int) -> float:
     """Build a message of 40 KB a reader with `email` and send it with `smtplib`, one connection; messages a second."""
-    texts = bodies()
+    texts = edition_bodies()
     began = time.perf_counter()
     with smtplib.SMTP("127.0.0.1", port) as server:
         for number in range(readers):
@@ -79,7 +79,7 @@ def mailer(port: int, readers: int) -> float:
     return readers / (time.perf_counter() - began)
 
 
-def rendering(readers: int) -> tuple[float, float]:
+def render_per_reader(readers: int) -> tuple[float, float]:
     """Render a page of 40 KB a reader with Jinja2, and inline its CSS with premailer; µs of each a reader."""
     page = Environment(autoescape=True).from_string(
         "<html><head><style>td{padding:0 0 12px}</style></head><body><table>{% for story in stories %}"
@@ -98,19 +98,19 @@ def rendering(readers: int) -> tuple[float, float]:
     return (rendered - began) / readers * 1e6, (time.perf_counter() - rendered) / inlined * 1e6
 
 
-def batches(host: str, readers: int, batch: int) -> float:
+def send_with_sendgrid_helpers(host: str, readers: int, batch_size: int) -> float:
     """Hand readers over in batches with the official package's own helpers; readers a second."""
-    texts = bodies()
+    texts = edition_bodies()
     client = sendgrid.SendGridAPIClient(api_key="SG.bench", host=host)
     began = time.perf_counter()
-    for first in range(0, readers, batch):
+    for first in range(0, readers, batch_size):
         mail = Mail(
             from_email=From("digest@news.example.org"),
             subject="Ports reopen, and six more stories",
             plain_text_content=texts["text"],
             html_content=texts["html"],
         )
-        for number in range(first, min(first + batch, readers)):
+        for number in range(first, min(first + batch_size, readers)):
             one = Personalization()
             one.add_to(To(f"reader{number}@example.org"))
             one.add_header(Header("List-Unsubscribe", f"<https://news.example.org/u/{number}>"))
@@ -120,24 +120,24 @@ def batches(host: str, readers: int, batch: int) -> float:
     return readers / (time.perf_counter() - began)
 
 
-def importing(path: Path, rows: int) -> float:
+def import_with_orm(path: Path, rows: int) -> float:
     """Read so many rows of a list, judge the addresses, and add each as an object of the ORM; rows a second."""
     with tempfile.TemporaryDirectory() as folder, path.open(newline="") as file:
         engine = create_engine(f"sqlite:///{folder}/peer.db")
-        Base.metadata.create_all(engine)
+        PeerBase.metadata.create_all(engine)
         began, count = time.perf_counter(), 0
         with Session(engine) as session:
             for count, row in enumerate(csv.DictReader(file), start=1):
                 found = validate_email(row["Email Address"], check_deliverability=False)
                 session.add(
-                    Contact(
+                    PeerContact(
                         email=found.normalized,
                         name=row["First Name"],
                         confirmed_at=datetime.fromisoformat(row["CONFIRM_TIME"]),
                         confirmed_ip=row["CONFIRM_IP"],
                     )
                 )
-                if not count % A_COMMIT:
+                if not count % ROWS_PER_COMMIT:
                     session.commit()
                 if count == rows:
                     break
@@ -147,11 +147,11 @@ def importing(path: Path, rows: int) -> float:
     return count / took
 
 
-def receiving(posts: Iterable[tuple[bytes, Mapping[str, str]]]) -> float:
+def receive_with_flask(posts: Iterable[tuple[bytes, Mapping[str, str]]]) -> float:
     """Take posts of events in a page of Flask that adds each as an object of the ORM, unproved; posts a second."""
     with tempfile.TemporaryDirectory() as folder:
         engine = create_engine(f"sqlite:///{folder}/peer.db")
-        Base.metadata.create_all(engine)
+        PeerBase.metadata.create_all(engine)
         app = Flask(__name__)
 
         @app.post("/events")
@@ -159,7 +159,7 @@ def receiving(posts: Iterable[tuple[bytes, Mapping[str, str]]]) -> float:
             with Session(engine) as session:
                 for event in request.get_json():
                     session.add(
-                        Happened(mark=event["sg_event_id"], kind=event["event"], body=json.dumps(event))
+                        PeerEvent(mark=event["sg_event_id"], kind=event["event"], body=json.dumps(event))
                     )
                 session.commit()
             return "ok"
@@ -172,7 +172,7 @@ def receiving(posts: Iterable[tuple[bytes, Mapping[str, str]]]) -> float:
     return count / took
 
 
-def parsing(documents: Iterable[bytes]) -> float:
+def parse_with_feedparser(documents: Iterable[bytes]) -> float:
     """Parse feeds with feedparser and do nothing with what they say; seconds of CPU."""
     began = time.process_time()
     for document in documents:
@@ -180,7 +180,7 @@ def parsing(documents: Iterable[bytes]) -> float:
     return time.process_time() - began
 
 
-def holding(url: str) -> float:
+def hold_list_in_memory(url: str) -> float:
     """Hold the whole list as objects of the ORM, as who calls `.all()` does; MB at the peak of its process."""
     command = [sys.executable, "-m", "benchmarks.peers", url]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -190,5 +190,5 @@ if __name__ == "__main__":
     _database = open_database(sys.argv[1])
     with _database.read() as _session:
         _held = _session.scalars(select(Person)).all()
-    print(peak())
+    print(peak_memory_mb())
     _database.close()

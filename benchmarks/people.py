@@ -10,45 +10,47 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import insert, text
 
-from digest.db import Database, Edition, EditionState, Fragment, migrate, open_database
+from digest.db import Database, Edition, EditionState, Fragment, migrate_schema, open_database
 from digest.edition import approval, marks
-from digest.settings import Alerts, File, Sender, Settings
+from digest.settings import AlertSettings, SenderSettings, Settings, SettingsFile
 from subscribers import keyfile
 from subscribers.addresses import read_address
 from subscribers.db import Person, PersonState
-from subscribers.vault import Keys, domain_tag, lookup, seal
+from subscribers.vault import KeyRing, domain_tag, encrypt_address, lookup_hash
 
-KEYS = Keys.fixed(b"benchmarks")
-NAME = "2026-W47"
+KEYS = KeyRing.from_seed(b"benchmarks")
+EDITION_NAME = "2026-W47"
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
-_PAGE = 1000
+_PEOPLE_PER_INSERT = 1000
 
 
-def settings_in(home: Path) -> Settings:
+def benchmark_settings(home: Path) -> Settings:
     """Give settings for an installation in a folder, where nobody goes ahead of a large edition."""
-    sender = Sender(postal_address="1 Main St, Springfield", bounce_domain="bounce.example.org")
+    sender = SenderSettings(postal_address="1 Main St, Springfield", bounce_domain="bounce.example.org")
     return Settings(
         home=home,
         base_url="https://news.example.org",
-        file=File(sender=sender, alerts=Alerts(canary_minutes=0)),
+        file=SettingsFile(sender=sender, alerts=AlertSettings(canary_minutes=0)),
     )
 
 
-def prepare(settings: Settings, readers: int, *, kilobytes: int = 40, now: datetime = RELEASE) -> Database:
+def create_ready_database(
+    settings: Settings, readers: int, *, kilobytes: int = 40, now: datetime = RELEASE
+) -> Database:
     """Open a new database with so many readers and an approved edition whose messages have so many KB."""
-    database = populated(settings, readers)
-    _approve(database, settings, kilobytes, now)
+    database = create_populated_database(settings, readers)
+    _store_approved_edition(database, settings, kilobytes, now)
     return database
 
 
-def populated(settings: Settings, readers: int) -> Database:
+def create_populated_database(settings: Settings, readers: int) -> Database:
     """Open a new database with so many readers, numbered from 1, and put the keys beside it."""
     if not settings.key_file.exists():
-        keyfile.write_new(settings.key_file, KEYS.to_json())
-    database = open_database(settings.database)
-    migrate(database)
-    for first in range(1, readers + 1, _PAGE):
-        rows = list(_people(range(first, min(first + _PAGE, readers + 1))))
+        keyfile.create_file(settings.key_file, KEYS.to_json())
+    database = open_database(settings.effective_database_url)
+    migrate_schema(database)
+    for first in range(1, readers + 1, _PEOPLE_PER_INSERT):
+        rows = list(_person_rows(range(first, min(first + _PEOPLE_PER_INSERT, readers + 1))))
         with database.write() as session:
             session.execute(insert(Person), rows)
     with database.write() as session:
@@ -59,28 +61,28 @@ def populated(settings: Settings, readers: int) -> Database:
 
 
 @contextmanager
-def lent(readers: int) -> Iterator[Path]:
+def copied_installation(readers: int) -> Iterator[Path]:
     """Lend a home folder with so many readers and an approved edition. It is made once in a run, and copied."""
     with TemporaryDirectory(prefix="digest-bench-") as name:
         home = Path(name)
-        copytree(_made(readers).name, home, dirs_exist_ok=True)
+        copytree(_cached_installation(readers).name, home, dirs_exist_ok=True)
         yield home
 
 
 @cache
-def _made(readers: int) -> TemporaryDirectory[str]:
+def _cached_installation(readers: int) -> TemporaryDirectory[str]:
     folder = TemporaryDirectory(prefix="digest-bench-")
-    prepare(settings_in(Path(folder.name)), readers).close()
+    create_ready_database(benchmark_settings(Path(folder.name)), readers).close()
     return folder
 
 
-def _people(numbers: range) -> Iterator[dict[str, object]]:
+def _person_rows(numbers: range) -> Iterator[dict[str, object]]:
     for number in numbers:
         address = read_address(f"reader{number}@domain{number % 97}.example.org")
-        ciphertext, key_id = seal(KEYS, address, number)
+        ciphertext, key_id = encrypt_address(KEYS, address, number)
         yield {
             "number": number,
-            "lookup": lookup(KEYS, address),
+            "lookup": lookup_hash(KEYS, address),
             "lookup_key": KEYS.current("lookup").id,
             "domain_tag": domain_tag(KEYS, address),
             "ciphertext": ciphertext,
@@ -93,18 +95,18 @@ def _people(numbers: range) -> Iterator[dict[str, object]]:
         }
 
 
-def bodies(kilobytes: int = 40) -> dict[str, str]:
+def edition_bodies(kilobytes: int = 40) -> dict[str, str]:
     """Write the text and the HTML of an edition whose messages have so many KB."""
     row = '<td style="padding:0 0 12px;font:16px/1.5 Georgia,serif">A story in a few words: \u00e9.</td>\n'
     return {"text": "A story, told in a few words.\n" * (5 * kilobytes), "html": row * (8 * kilobytes + 16)}
 
 
-def _approve(database: Database, settings: Settings, kilobytes: int, now: datetime) -> None:
-    foot = f"Asked for on {marks.ASKED}: https://news.example.org/u/{marks.LEAVE} {marks.PREFERENCES}\n"
+def _store_approved_edition(database: Database, settings: Settings, kilobytes: int, now: datetime) -> None:
+    foot = f"Asked for on {marks.SIGNUP_ORIGIN_PLACEHOLDER}: https://news.example.org/u/{marks.LEAVE_PLACEHOLDER} {marks.PREFERENCES_PLACEHOLDER}\n"
     with database.write() as session:
         edition = Edition(
             slot=now.isoformat(),
-            name=NAME,
+            name=EDITION_NAME,
             number=1,
             state=EditionState.DRAFT,
             opens_at=now - timedelta(days=7),
@@ -117,10 +119,12 @@ def _approve(database: Database, settings: Settings, kilobytes: int, now: dateti
         )
         session.add(edition)
         session.flush()
-        for kind, body in bodies(kilobytes).items():
+        for kind, body in edition_bodies(kilobytes).items():
             for place, (name, said) in enumerate({"section:featured": body, "foot": foot}.items()):
                 fragment = {"kind": kind, "name": name, "position": place, "body": said}
-                session.add(Fragment(edition_id=edition.id, hash=approval.fingerprint(said), **fragment))
+                session.add(
+                    Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(said), **fragment)
+                )
         session.flush()
-        mark = approval.current_mark(session, edition, settings)
-        approval.approve(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=now)
+        mark = approval.current_content_hash(session, edition, settings)
+        approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=now)

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-HOW = f"On Debian: {__doc__.split(chr(10))[3].strip()}"
+INSTALL_HINT = f"On Debian: {__doc__.split(chr(10))[3].strip()}"
 
 
-class Postfix:
+class PostfixTools:
     """The programs, wherever they are."""
 
     def __init__(self) -> None:
@@ -28,14 +28,14 @@ class Postfix:
         self._env = os.environ | {"LD_LIBRARY_PATH": str(folder / "usr/lib/postfix")}
 
     @property
-    def missing(self) -> str:
+    def missing_tools(self) -> str:
         """Empty, or what is not here and how to get it."""
         named = {"smtp-sink": self._sink, "smtp-source": self._source}
         absent = [name for name, found in named.items() if not found]
-        return f"{' and '.join(absent)} of Postfix is not here. {HOW}" if absent else ""
+        return f"{' and '.join(absent)} of Postfix is not here. {INSTALL_HINT}" if absent else ""
 
     @contextmanager
-    def sinking(self) -> Iterator[int]:
+    def run_sink(self) -> Iterator[int]:
         """Run a sink; lend its port."""
         assert self._sink is not None
         with socket.socket() as free:
@@ -44,13 +44,13 @@ class Postfix:
         other = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to run as root
         process = subprocess.Popen([self._sink, *other, f"127.0.0.1:{port}", "100"], env=self._env)
         try:
-            _await(port)
+            _wait_for_port(port)
             yield port
         finally:
             process.terminate()
             process.wait()
 
-    def offer(self, port: int, messages: int, size: int, sessions: int) -> float:
+    def run_source(self, port: int, messages: int, size: int, sessions: int) -> float:
         """Let the source send so many messages of so many bytes over so many sessions; give the seconds."""
         assert self._source is not None
         command = [self._source, "-d", "-s", str(sessions), "-m", str(messages), "-l", str(size)]
@@ -61,7 +61,7 @@ class Postfix:
         return time.perf_counter() - began
 
 
-def _await(port: int) -> None:
+def _wait_for_port(port: int) -> None:
     for _ in range(100):
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)) == 0:

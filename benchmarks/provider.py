@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _Take(socketserver.StreamRequestHandler):
+class _CountingHandler(socketserver.StreamRequestHandler):
     """Reads one request and says 202: no more than a provider's front door does, so that what is measured is us."""
 
     disable_nagle_algorithm = True
@@ -23,7 +23,7 @@ class _Take(socketserver.StreamRequestHandler):
             if name.lower() == b"content-length":
                 length = int(value)
         body = self.rfile.read(length)
-        _Take.readers += body.count(b'"delivery_id"')
+        _CountingHandler.readers += body.count(b'"delivery_id"')
         self.wfile.write(
             b"HTTP/1.1 202 Accepted\r\nX-Message-Id: bench\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
@@ -31,13 +31,13 @@ class _Take(socketserver.StreamRequestHandler):
     readers = 0
 
 
-class _Front(socketserver.ThreadingTCPServer):
+class _ProviderServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
 
 @contextmanager
-def taking() -> Iterator[tuple[str, list[int]]]:
+def run_fake_provider() -> Iterator[tuple[str, list[int]]]:
     """Run one; lend its address, and a list that holds after the block how many readers it took."""
     taken: list[int] = []
     command = [sys.executable, "-m", "benchmarks.provider"]
@@ -52,12 +52,12 @@ def taking() -> Iterator[tuple[str, list[int]]]:
 
 def main() -> None:
     """Serve until standard input ends, and say then how many readers came."""
-    with _Front(("127.0.0.1", 0), _Take) as front:
+    with _ProviderServer(("127.0.0.1", 0), _CountingHandler) as front:
         print(front.server_address[1], flush=True)
         threading.Thread(target=front.serve_forever, daemon=True).start()
         sys.stdin.read()
         front.shutdown()
-        print(_Take.readers)
+        print(_CountingHandler.readers)
 
 
 if __name__ == "__main__":

@@ -24,35 +24,37 @@ from urllib.parse import urlsplit
 
 from digest.settings import Settings
 from subscribers import tokens
-from subscribers.vault import Keys
+from subscribers.vault import KeyRing
 
-BAR = 500.0  # ms, of 99 in 100
-A_SECOND = 20  # as when some hundred thousand have just got their mail
+MAX_P99_MS = 500.0  # ms, of 99 in 100
+CLICKS_PER_SECOND = 20  # as when some hundred thousand have just got their mail
 
 
 @dataclass(slots=True)
-class Clicks:
+class ClickResults:
     """How long readers waited who left by one click, in ms, and what went wrong; empty until they are through."""
 
-    waits: list[float] = field(default_factory=list)
+    waits_ms: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def quantile(self, percent: int) -> float:
         """Give the wait that so many of a hundred do not exceed."""
-        ordered = sorted(self.waits)
+        ordered = sorted(self.waits_ms)
         return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
     @property
-    def held(self) -> bool:
+    def bar_met(self) -> bool:
         """Whether the bar is."""
-        return not self.failures and self.quantile(99) < BAR
+        return not self.failures and self.quantile(99) < MAX_P99_MS
 
     def __str__(self) -> str:
-        shown = f"p50 {self.quantile(50):.0f}, p99 {self.quantile(99):.0f}, longest {max(self.waits):.0f} ms"
-        return f"{shown}; {len(self.failures)} of {len(self.waits):,} failed {sorted(set(self.failures)) or ''}".rstrip()
+        shown = (
+            f"p50 {self.quantile(50):.0f}, p99 {self.quantile(99):.0f}, longest {max(self.waits_ms):.0f} ms"
+        )
+        return f"{shown}; {len(self.failures)} of {len(self.waits_ms):,} failed {sorted(set(self.failures)) or ''}".rstrip()
 
 
-def environment(settings: Settings) -> Mapping[str, str]:
+def command_environment(settings: Settings) -> Mapping[str, str]:
     """Give the environment in which a `digest` command runs under these settings, and the file that they need."""
     file = settings.home / "digest.toml"
     sender, alerts = settings.file.sender, settings.file.alerts
@@ -73,14 +75,14 @@ def environment(settings: Settings) -> Mapping[str, str]:
 
 
 @contextmanager
-def served(settings: Settings, *, timetable: bool = False) -> Iterator[str]:
+def run_digest_serve(settings: Settings, *, timetable: bool = False) -> Iterator[str]:
     """Run `digest serve`; lend the address of its pages. With the `timetable` it also sends, and applies events."""
     command = [sys.executable, "-m", "digest", "serve", "--port", "0"]
     command += [] if timetable else ["--no-timetable"]
     with (
         (settings.home / "serve.log").open("w") as log,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment(settings)
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=command_environment(settings)
         ) as process,
     ):
         assert process.stdout is not None
@@ -98,21 +100,23 @@ def served(settings: Settings, *, timetable: bool = False) -> Iterator[str]:
 
 
 @contextmanager
-def clicking(url: str, settings: Settings, people: range, *, a_second: int = A_SECOND) -> Iterator[Clicks]:
+def unsubscribe_meanwhile(
+    url: str, settings: Settings, people: range, *, per_second: int = CLICKS_PER_SECOND
+) -> Iterator[ClickResults]:
     """Let people leave, in turn, as long as the block runs; who comes again had left already."""
-    clicks = Clicks()
+    clicks = ClickResults()
     command = [sys.executable, "-m", "benchmarks.serving", url, str(settings.key_file)]
-    command += [str(number) for number in (people.start, people.stop, a_second)]
+    command += [str(number) for number in (people.start, people.stop, per_second)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield clicks
         finally:
             told = process.communicate()[0]
-    clicks.waits, clicks.failures = json.loads(told)
+    clicks.waits_ms, clicks.failures = json.loads(told)
 
 
-def _leave(place: tuple[str, int], token: str, wanted: float, clicks: Clicks) -> None:
-    connection = http.client.HTTPConnection(*place, timeout=60)
+def _unsubscribe(server: tuple[str, int], token: str, wanted_at: float, clicks: ClickResults) -> None:
+    connection = http.client.HTTPConnection(*server, timeout=60)
     try:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         connection.request("POST", f"/u/{token}", body=b"List-Unsubscribe=One-Click", headers=headers)
@@ -124,26 +128,26 @@ def _leave(place: tuple[str, int], token: str, wanted: float, clicks: Clicks) ->
         clicks.failures.append(type(exc).__name__)
     finally:
         connection.close()
-    clicks.waits.append((time.perf_counter() - wanted) * 1000)
+    clicks.waits_ms.append((time.perf_counter() - wanted_at) * 1000)
 
 
-def _await_the_end(ended: threading.Event) -> None:
+def _wait_for_stdin_end(ended: threading.Event) -> None:
     sys.stdin.read()
     ended.set()
 
 
-def _leave_in_turn(url: str, keys: Keys, people: range, a_second: int) -> Clicks:
+def _unsubscribe_in_turn(url: str, keys: KeyRing, people: range, per_second: int) -> ClickResults:
     parts = urlsplit(url)
     place = (parts.hostname or "", parts.port or 80)
-    ended, clicks = threading.Event(), Clicks()
-    threading.Thread(target=_await_the_end, args=[ended], daemon=True).start()
+    ended, clicks = threading.Event(), ClickResults()
+    threading.Thread(target=_wait_for_stdin_end, args=[ended], daemon=True).start()
     start = time.perf_counter()
     with ThreadPoolExecutor(64) as pool:
         for count, number in enumerate(cycle(people)):
-            wanted = start + count / a_second
+            wanted = start + count / per_second
             if ended.wait(max(0.0, wanted - time.perf_counter())):
                 break
-            pool.submit(_leave, place, tokens.make(keys, number, "leave"), wanted, clicks)
+            pool.submit(_unsubscribe, place, tokens.make_link_token(keys, number, "leave"), wanted, clicks)
     return clicks
 
 
@@ -157,8 +161,8 @@ def main() -> None:
     )
     asked = reader.parse_args()
     first, last, a_second = asked.numbers
-    clicks = _leave_in_turn(asked.url, Keys.load(asked.keys), range(first, last), a_second)
-    print(json.dumps([clicks.waits, clicks.failures]))
+    clicks = _unsubscribe_in_turn(asked.url, KeyRing.load(asked.keys), range(first, last), a_second)
+    print(json.dumps([clicks.waits_ms, clicks.failures]))
 
 
 if __name__ == "__main__":

@@ -19,79 +19,79 @@ from pathlib import Path
 import structlog
 from sqlalchemy import delete
 
-from benchmarks.bars import Sheet
-from benchmarks.sizes import FULL, Size
-from digest.db import migrate, open_database
-from digest.errands import answer_requests, send_notices
-from digest.install import Install
-from digest.settings import File, Limits, Settings
+from benchmarks.bars import ResultSheet
+from benchmarks.sizes import FULL, BenchmarkSize
+from digest.db import migrate_schema, open_database
+from digest.errands import process_signup_requests, send_due_notices
+from digest.install import Installation
+from digest.settings import LimitSettings, Settings, SettingsFile
 from digest.web.app import create_app
 from subscribers import people, suppression
 from subscribers.addresses import read_address
-from subscribers.journal import Journal
-from subscribers.leaving import leave
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
 from subscribers.signup_db import SignupRequest
-from subscribers.vault import Keys
+from subscribers.vault import KeyRing
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
-STANDINGS = ("unknown", "pending", "confirmed", "withdrawn", "suppressed")
-MANY = 10**9
+ADDRESS_STANDINGS = ("unknown", "pending", "confirmed", "withdrawn", "suppressed")
+NO_LIMIT = 10**9
 
 
-def form(address: str) -> dict[str, str]:
+def signup_form(address: str) -> dict[str, str]:
     return {"email": address, "agree": "yes", "wording": "1"}
 
 
-def town(home: Path) -> Install:
+def create_installation(home: Path) -> Installation:
     """Make an installation with one address of each standing and limits that do not bind."""
-    limits = Limits(
-        signups_per_address=MANY,
-        signups_per_network=MANY,
-        signups_alarm=MANY,
-        signups_brake=MANY,
-        signups_waiting=MANY,
+    limits = LimitSettings(
+        signups_per_address=NO_LIMIT,
+        signups_per_network=NO_LIMIT,
+        signups_alarm=NO_LIMIT,
+        signups_brake=NO_LIMIT,
+        signups_waiting=NO_LIMIT,
     )
-    settings = Settings(file=File(limits=limits), home=home)
-    Keys.create(settings.key_file)
-    database = open_database(settings.database)
-    migrate(database)
-    install = Install(settings, database)
+    settings = Settings(file=SettingsFile(limits=limits), home=home)
+    KeyRing.create(settings.key_file)
+    database = open_database(settings.effective_database_url)
+    migrate_schema(database)
+    install = Installation(settings, database)
     client = create_app(install, clock=lambda: NOW).test_client()
-    for standing in STANDINGS[1:]:
-        client.post("/subscribe", data=form(f"{standing}@county.example"))
-    answer_requests(install, clock=lambda: NOW)
-    send_notices(install, clock=lambda: NOW)
-    for mail in (settings.outbox / "notice").glob("*.eml"):
+    for standing in ADDRESS_STANDINGS[1:]:
+        client.post("/subscribe", data=signup_form(f"{standing}@county.example"))
+    process_signup_requests(install, clock=lambda: NOW)
+    send_due_notices(install, clock=lambda: NOW)
+    for mail in (settings.outbox_folder / "notice").glob("*.eml"):
         text = mail.read_bytes().replace(b"=\r\n", b"").decode()
         link = re.search(r"/confirm/[\w-]{22}", text)
         if link and "pending@" not in text:
             client.post(link[0])
-    part(install)
+    depart_and_suppress(install)
     return install
 
 
-def part(install: Install) -> None:
+def depart_and_suppress(install: Installation) -> None:
     """Have one reader leave and one be suppressed."""
     keys = install.keys
     with install.database.write() as session:
-        number = people.number_of(session, keys, read_address("withdrawn@county.example"))
+        number = people.find_person_number(session, keys, read_address("withdrawn@county.example"))
         assert number is not None
-        journal = Journal(install.settings.left_log, keys)
-        leave(session, journal, number, method="page", now=NOW)
+        journal = DepartureLog(install.settings.left_log, keys)
+        unsubscribe_person(session, journal, number, method="page", now=NOW)
         address = read_address("suppressed@county.example")
-        suppression.suppress(
-            session, keys, address, reason="bounced", actor="bench", now=NOW, journal=journal
+        suppression.suppress_address(
+            session, keys, address, reason="bounced", actor="bench", now=NOW, departure_log=journal
         )
 
 
-def measure(install: Install, rounds: int) -> dict[str, list[float]]:
+def measure_answer_times(install: Installation, rounds: int) -> dict[str, list[float]]:
     """Give the time of each answer in milliseconds, sorted, by standing."""
     client = create_app(install, clock=lambda: NOW + timedelta(days=1)).test_client()
     chance = random.Random(1)
-    took: dict[str, list[float]] = {standing: [] for standing in STANDINGS}
+    took: dict[str, list[float]] = {standing: [] for standing in ADDRESS_STANDINGS}
     for turn in range(rounds + 20):
-        for standing in chance.sample(STANDINGS, len(STANDINGS)):
-            data = form(f"{standing}@county.example")
+        for standing in chance.sample(ADDRESS_STANDINGS, len(ADDRESS_STANDINGS)):
+            data = signup_form(f"{standing}@county.example")
             began = time.perf_counter()
             answer = client.post("/subscribe", data=data)
             spent = (time.perf_counter() - began) * 1000
@@ -104,31 +104,31 @@ def measure(install: Install, rounds: int) -> dict[str, list[float]]:
     return {standing: sorted(times) for standing, times in took.items()}
 
 
-def distance(one: list[float], other: list[float]) -> float:
+def ks_distance(one: list[float], other: list[float]) -> float:
     """Give the Kolmogorov-Smirnov distance of two sorted samples."""
     return max(
         abs(bisect_right(one, t) / len(one) - bisect_right(other, t) / len(other)) for t in (*one, *other)
     )
 
 
-def main(sheet: Sheet, size: Size) -> None:
+def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure, and say whether any standing can be told from that of an unknown address."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as folder:
-        install = town(Path(folder))
-        took = measure(install, size.rounds)
+        install = create_installation(Path(folder))
+        took = measure_answer_times(install, size.signup_rounds)
         install.database.close()
-    bar = 1.59 * sqrt(2 / size.rounds)
-    far = {standing: distance(times, took["unknown"]) for standing, times in took.items()}
+    bar = 1.59 * sqrt(2 / size.signup_rounds)
+    far = {standing: ks_distance(times, took["unknown"]) for standing, times in took.items()}
     for standing, times in took.items():
         quantiles = "  ".join(
             f"p{q} {times[min(len(times) - 1, len(times) * q // 100)]:6.2f}" for q in (5, 50, 95, 99)
         )
-        sheet.note(f"{standing:11} {quantiles} ms   distance to unknown {far[standing]:.3f}")
+        sheet.print_note(f"{standing:11} {quantiles} ms   distance to unknown {far[standing]:.3f}")
     widest = max(far.values())
-    what = f"answer to a sign-up, by who it is, SQLite, {size.rounds} rounds: the widest distance of times"
-    sheet.line(what, f"{widest:.3f}", f"<= {bar:.3f}", held=widest <= bar)
+    what = f"answer to a sign-up, by who it is, SQLite, {size.signup_rounds} rounds: the widest distance of times"
+    sheet.add_result(what, f"{widest:.3f}", f"<= {bar:.3f}", bar_met=widest <= bar)
 
 
 if __name__ == "__main__":
-    main(Sheet(), FULL)
+    main(ResultSheet(), FULL)

@@ -4,45 +4,45 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class BenchmarkSize:
     """The sizes of one run of `benchmarks.bench`."""
 
     articles: tuple[int, int]  # the second ten times the first
-    splices: int
-    rounds: int  # answers to a sign-up, of each standing
+    spliced_messages: int
+    signup_rounds: int  # answers to a sign-up, of each standing
     messages: int  # of a send over SMTP, and how many of them in a turn
-    turn: int
+    messages_per_turn: int
     sessions: tuple[int, ...]
     readers: tuple[int, int]  # of a send over SendGrid, and of one whose memory is measured
-    rows: tuple[int, int]  # of an import
-    posts: int  # of the webhook, 20 events each
-    at_once: tuple[int, int]  # readers of the send and rows of the import that run at once
-    peers: int  # readers or rows that a peer is given
+    import_rows: tuple[int, int]  # of an import
+    webhook_posts: int  # of the webhook, 20 events each
+    concurrent_load: tuple[int, int]  # readers of the send and rows of the import that run at once
+    peer_items: int  # readers or rows that a peer is given
 
 
-FULL = Size(
+FULL = BenchmarkSize(
     articles=(5_000, 50_000),
-    splices=2_000,
-    rounds=400,
+    spliced_messages=2_000,
+    signup_rounds=400,
     messages=20_000,
-    turn=2_000,
+    messages_per_turn=2_000,
     sessions=(8, 50),
     readers=(100_000, 1_000_000),
-    rows=(100_000, 1_000_000),
-    posts=3_000,
-    at_once=(100_000, 300_000),
-    peers=20_000,
+    import_rows=(100_000, 1_000_000),
+    webhook_posts=3_000,
+    concurrent_load=(100_000, 300_000),
+    peer_items=20_000,
 )
-QUICK = Size(
+QUICK = BenchmarkSize(
     articles=(100, 200),
-    splices=20,
-    rounds=4,
+    spliced_messages=20,
+    signup_rounds=4,
     messages=40,
-    turn=20,
+    messages_per_turn=20,
     sessions=(4,),
     readers=(50, 100),
-    rows=(100, 200),
-    posts=10,
-    at_once=(50, 100),
-    peers=20,
+    import_rows=(100, 200),
+    webhook_posts=10,
+    concurrent_load=(50, 100),
+    peer_items=20,
 )

@@ -18,30 +18,30 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
 from benchmarks import peers
-from benchmarks.bars import Sheet
-from benchmarks.databases import KINDS, NAMES, fresh_database
-from benchmarks.people import KEYS, NAME, RELEASE, prepare, settings_in
-from benchmarks.postfix import Postfix
-from benchmarks.sizes import FULL, Size
+from benchmarks.bars import ResultSheet
+from benchmarks.databases import DATABASE_KINDS, DATABASE_NAMES, fresh_database
+from benchmarks.people import EDITION_NAME, KEYS, RELEASE, benchmark_settings, create_ready_database
+from benchmarks.postfix import PostfixTools
+from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
-from digest.deliver.handing import Result, Transport
-from digest.deliver.planning import plan
-from digest.deliver.sending import send
-from digest.deliver.transports import open_transport
+from digest.deliver.handing import HandoverResult, Provider
+from digest.deliver.planning import plan_deliveries
+from digest.deliver.sending import send_edition
+from digest.deliver.transports import open_provider
 
-SIZE = 41_000  # bytes of a message, as `people.prepare` writes it
-BARS = {"unsigned": 0.6, "signed with RSA-2048": 0.3}  # of the rate of smtp-source
+MESSAGE_BYTES = 41_000  # bytes of a message, as `people.prepare` writes it
+MIN_RATIOS = {"unsigned": 0.6, "signed with RSA-2048": 0.3}  # of the rate of smtp-source
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class TurnTime:
     """What one turn took: seconds on the clock, and of our own CPU."""
 
-    wall: float
-    cpu: float
+    wall_seconds: float
+    cpu_seconds: float
 
 
-def _signing(folder: Path) -> dict[str, object]:
+def _signing_settings(folder: Path) -> dict[str, object]:
     key = rsa.generate_private_key(65537, 2048)
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file = folder / "dkim.pem"
@@ -51,7 +51,7 @@ def _signing(folder: Path) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SmtpCase:
     """One way to send: into which database, over how many sessions, signed or not."""
 
     kind: str
@@ -59,77 +59,82 @@ class Way:
     signed: bool
 
 
-def sender(stack: ExitStack, port: int, way: Way, messages: int) -> Callable[[int], Spent]:
+def prepare_sender(stack: ExitStack, port: int, case: SmtpCase, messages: int) -> Callable[[int], TurnTime]:
     """Prepare a list of its own; give what sends the next so many of it."""
     home = Path(stack.enter_context(TemporaryDirectory(prefix="digest-bench-")))
-    url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections={way.sessions}&messages=10000")
-    more: dict[str, object] = {"mail_url": url} | (_signing(home) if way.signed else {})
-    more["database_url"] = stack.enter_context(fresh_database(way.kind, home))
-    settings = settings_in(home).model_copy(update=more)
-    database = prepare(settings, messages)
+    url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections={case.sessions}&messages=10000")
+    more: dict[str, object] = {"mail_url": url} | (_signing_settings(home) if case.signed else {})
+    more["database_url"] = stack.enter_context(fresh_database(case.kind, home))
+    settings = benchmark_settings(home).model_copy(update=more)
+    database = create_ready_database(settings, messages)
     stack.callback(database.close)
-    plan(database, NAME, KEYS, settings, now=RELEASE)
-    transport: Transport = stack.enter_context(closing(open_transport(settings)))
+    plan_deliveries(database, EDITION_NAME, KEYS, settings, now=RELEASE)
+    transport: Provider = stack.enter_context(closing(open_provider(settings)))
 
-    def turn(several: int) -> Spent:
+    def turn(several: int) -> TurnTime:
         began, cpu = time.perf_counter(), time.process_time()
-        report = send(
-            database, NAME, transport, KEYS, settings, now_fn=lambda: datetime.now(UTC), limit=several
+        report = send_edition(
+            database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC), limit=several
         )
-        spent = Spent(time.perf_counter() - began, time.process_time() - cpu)
-        assert report.results == {Result.ACCEPTED: several}, f"{report.results} {report.stopped}"
-        assert report.books.balanced
+        spent = TurnTime(time.perf_counter() - began, time.process_time() - cpu)
+        assert report.results == {HandoverResult.ACCEPTED: several}, f"{report.results} {report.stop_reason}"
+        assert report.delivery_counts.is_balanced
         return spent
 
     return turn
 
 
-def measure(postfix: Postfix, kind: str, sessions: int, size: Size) -> tuple[list[float], list[list[Spent]]]:
+def measure_turns(
+    postfix: PostfixTools, kind: str, sessions: int, size: BenchmarkSize
+) -> tuple[list[float], list[list[TurnTime]]]:
     """Send all, turn by turn; give what the peer took for each, and what ours took, unsigned and signed."""
     peer: list[float] = []
-    ours: list[list[Spent]] = [[], []]
+    ours: list[list[TurnTime]] = [[], []]
     with ExitStack() as stack:
-        port = stack.enter_context(postfix.sinking())
-        both = [sender(stack, port, Way(kind, sessions, signed), size.messages) for signed in (False, True)]
-        for _ in range(size.messages // size.turn):
-            peer.append(postfix.offer(port, size.turn, SIZE, sessions))
+        port = stack.enter_context(postfix.run_sink())
+        both = [
+            prepare_sender(stack, port, SmtpCase(kind, sessions, signed), size.messages)
+            for signed in (False, True)
+        ]
+        for _ in range(size.messages // size.messages_per_turn):
+            peer.append(postfix.run_source(port, size.messages_per_turn, MESSAGE_BYTES, sessions))
             for spents, turn in zip(ours, both, strict=True):
-                spents.append(turn(size.turn))
+                spents.append(turn(size.messages_per_turn))
     return peer, ours
 
 
-def main(sheet: Sheet, size: Size) -> None:
+def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure each way, and put each ratio beside its bar."""
-    postfix = Postfix()
-    if postfix.missing:
-        sheet.left_out("SMTP", postfix.missing)
+    postfix = PostfixTools()
+    if postfix.missing_tools:
+        sheet.add_left_out("SMTP", postfix.missing_tools)
         return
-    logs.configure(logging.WARNING)  # a line a turn would hide the results
-    with postfix.sinking() as port:
-        usual = peers.mailer(port, size.peers)
-    for kind in KINDS:
+    logs.configure_logging(logging.WARNING)  # a line a turn would hide the results
+    with postfix.run_sink() as port:
+        usual = peers.send_with_smtplib(port, size.peer_items)
+    for kind in DATABASE_KINDS:
         for sessions in size.sessions:
-            peer, ours = measure(postfix, kind, sessions, size)
-            rate = size.turn / median(peer)
-            for (what, bar), spents in zip(BARS.items(), ours, strict=True):
-                ratio = median(p / s.wall for p, s in zip(peer, spents, strict=True))
-                named = f"SMTP, {what}, {sessions} sessions, {NAMES[kind]}"
+            peer, ours = measure_turns(postfix, kind, sessions, size)
+            rate = size.messages_per_turn / median(peer)
+            for (what, bar), spents in zip(MIN_RATIOS.items(), ours, strict=True):
+                ratio = median(p / s.wall_seconds for p, s in zip(peer, spents, strict=True))
+                named = f"SMTP, {what}, {sessions} sessions, {DATABASE_NAMES[kind]}"
                 said = f"smtp-source -d {rate:,.0f}/s; smtplib with a message built per reader {usual:,.0f}/s"
                 # With fewer sessions the disk's commits set the pace. The bar is one of synchronous=FULL, SQLite's:
                 # PostgreSQL shares the two cores with all that is measured.
                 judged = sessions == max(size.sessions) and kind == "sqlite"
                 held = ratio >= bar if judged else None
-                sheet.line(
+                sheet.add_result(
                     named,
                     f"{ratio:.2f} of smtp-source",
                     f">= {bar}" if judged else "",
-                    held=held,
+                    bar_met=held,
                     peer=said,
                 )
-                cpu = sum(s.cpu for s in spents) / size.messages * 1e6
-                mine = size.turn / median(s.wall for s in spents)
-                sheet.note(f"{mine:,.0f} messages of 40 KB a second, {cpu:.0f} µs of our CPU each")
+                cpu = sum(s.cpu_seconds for s in spents) / size.messages * 1e6
+                mine = size.messages_per_turn / median(s.wall_seconds for s in spents)
+                sheet.print_note(f"{mine:,.0f} messages of 40 KB a second, {cpu:.0f} µs of our CPU each")
 
 
 if __name__ == "__main__":
-    main(Sheet(), FULL)
+    main(ResultSheet(), FULL)

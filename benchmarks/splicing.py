@@ -7,80 +7,90 @@ from statistics import median
 from zoneinfo import ZoneInfo
 
 from benchmarks import peers
-from benchmarks.bars import Sheet
-from benchmarks.sizes import FULL, Size
-from digest.deliver.letters import Filled, Letter, splice
-from digest.deliver.personalising import fill
+from benchmarks.bars import ResultSheet
+from benchmarks.sizes import FULL, BenchmarkSize
+from digest.deliver.letters import MessageTemplate, PlaceholderValues, splice_message
+from digest.deliver.personalising import fill_placeholders
 from digest.edition import marks
 from subscribers.addresses import read_address
-from subscribers.choices import Choices
-from subscribers.roll import Reader
-from subscribers.vault import Keys, seal
+from subscribers.choices import Preferences
+from subscribers.roll import AudienceMember
+from subscribers.vault import KeyRing, encrypt_address
 
-BAR = 30.0  # µs a reader
+MAX_MICROSECONDS = 30.0  # µs a reader
 ROUNDS = 7
-AT = datetime(2026, 11, 20, 11, tzinfo=UTC)
+EDITION_DATE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 
 
-def _letter() -> Letter:
+def _sample_template() -> MessageTemplate:
     """A letter of the size of a whole edition: 70 KB of HTML, 12 KB of text, each mark where it stands."""
-    links = (
-        f"https://news.example.org/u/{marks.LEAVE} https://news.example.org/preferences/{marks.PREFERENCES}"
-    )
-    foot = f"You asked for it on {marks.ASKED}. {links}\n"
+    links = f"https://news.example.org/u/{marks.LEAVE_PLACEHOLDER} https://news.example.org/preferences/{marks.PREFERENCES_PLACEHOLDER}"
+    foot = f"You asked for it on {marks.SIGNUP_ORIGIN_PLACEHOLDER}. {links}\n"
     row = '<td style="padding:0 0 12px;font:16px/1.5 Georgia,serif">A story, told in a few words — é.</td>\n'
-    return Letter(
+    return MessageTemplate(
         subject="Ports reopen — and six more stories",
         sender_name="HLS.Today",
         sender_address="digest@news.example.org",
         reply_to="editors@news.example.org",
-        date=AT,
+        date=EDITION_DATE,
         text="A story, told in a few words — é.\n" * 320 + foot,
         html=foot + row * 700 + foot,
         list_id=("HLS.Today", "weekly.news.example.org"),
-        one_click="https://news.example.org/u/",
+        unsubscribe_url_prefix="https://news.example.org/u/",
     )
 
 
-def _microseconds(act: Callable[[int], object], times: int) -> float:
+def _microseconds_per_call(act: Callable[[int], object], times: int) -> float:
     start = time.perf_counter()
     for n in range(times):
         act(n)
     return (time.perf_counter() - start) / times * 1e6
 
 
-def main(sheet: Sheet, size: Size) -> None:
+def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure the steps in interleaved rounds, and put the splice beside its bar."""
-    keys, letter, zone = Keys.fixed(b"bench"), _letter(), ZoneInfo("America/New_York")
+    keys, letter, zone = KeyRing.from_seed(b"bench"), _sample_template(), ZoneInfo("America/New_York")
     readers = [
-        Reader(n, seal(keys, read_address(f"reader{n}@example.org"), n), Choices(), AT, "hls.today", None)
-        for n in range(1, size.splices + 1)
+        AudienceMember(
+            n,
+            encrypt_address(keys, read_address(f"reader{n}@example.org"), n),
+            Preferences(),
+            EDITION_DATE,
+            "hls.today",
+            None,
+        )
+        for n in range(1, size.spliced_messages + 1)
     ]
     filled = [
-        fill(r, f"<2026-W47.{r.number:020}@weekly.news.example.org>", keys=keys, zone=zone) for r in readers
+        fill_placeholders(r, f"<2026-W47.{r.number:020}@weekly.news.example.org>", keys=keys, zone=zone)
+        for r in readers
     ]
-    octets = len(splice(letter, filled[0]))
+    octets = len(splice_message(letter, filled[0]))
 
     def spliced(n: int) -> bytes:
-        return splice(letter, filled[n])
+        return splice_message(letter, filled[n])
 
-    def opened(n: int) -> Filled:
-        return fill(readers[n], filled[n].message_id, keys=keys, zone=zone)
+    def opened(n: int) -> PlaceholderValues:
+        return fill_placeholders(readers[n], filled[n].message_id, keys=keys, zone=zone)
 
     rounds = [
-        (_microseconds(spliced, size.splices), _microseconds(opened, size.splices)) for _ in range(ROUNDS)
+        (
+            _microseconds_per_call(spliced, size.spliced_messages),
+            _microseconds_per_call(opened, size.spliced_messages),
+        )
+        for _ in range(ROUNDS)
     ]
     splicing, filling = (median(r[step] for r in rounds) for step in (0, 1))
-    usual = peers.rendering(max(1, size.splices // 10))[0]
-    sheet.line(
+    usual = peers.render_per_reader(max(1, size.spliced_messages // 10))[0]
+    sheet.add_result(
         f"splicing a reader's message of {octets / 1024:.0f} KB",
         f"{splicing:.1f} µs",
-        f"< {BAR:.0f} µs",
-        held=splicing < BAR,
+        f"< {MAX_MICROSECONDS:.0f} µs",
+        bar_met=splicing < MAX_MICROSECONDS,
         peer=f"Jinja2 for each reader: {usual:,.0f} µs, before anything is inlined or encoded",
     )
-    sheet.note(f"opening the address and two tokens: {filling:.1f} µs more")
+    sheet.print_note(f"opening the address and two tokens: {filling:.1f} µs more")
 
 
 if __name__ == "__main__":
-    main(Sheet(), FULL)
+    main(ResultSheet(), FULL)

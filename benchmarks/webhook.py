@@ -23,56 +23,58 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import func, insert, select, text
 
 from benchmarks import peers
-from benchmarks.bars import Sheet
-from benchmarks.people import KEYS, populated, settings_in
-from benchmarks.serving import Clicks, clicking, served
-from benchmarks.sizes import FULL, Size
+from benchmarks.bars import ResultSheet
+from benchmarks.people import KEYS, benchmark_settings, create_populated_database
+from benchmarks.serving import ClickResults, run_digest_serve, unsubscribe_meanwhile
+from benchmarks.sizes import FULL, BenchmarkSize
 from digest.db import Database, open_database
-from digest.deliver.identity import delivery_id
-from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
-from digest.web.hooks import SIGNATURE, TIMESTAMP
+from digest.deliver.identity import make_delivery_id
+from digest.delivery_db import Delivery, DeliveryState, Event, InboundPayload
+from digest.web.hooks import SIGNATURE_HEADER, TIMESTAMP_HEADER
 
-BAR = 5_000  # events a second
-A_POST = 20
+MIN_EVENTS_PER_SECOND = 5_000  # events a second
+EVENTS_PER_POST = 20
 ROUNDS = 5
 CONNECTIONS = 4  # over which a provider posts
-LEAVING = range(1, 501)
+LEAVING_PEOPLE = range(1, 501)
 PURPOSE = "edition:2026-W47"
-KEY = ec.generate_private_key(ec.SECP256R1())
+SIGNING_KEY = ec.generate_private_key(ec.SECP256R1())
 
-Post = tuple[bytes, dict[str, str]]
+SignedPost = tuple[bytes, dict[str, str]]
 
 
-def _posts(posts: int) -> list[Post]:
+def _signed_posts(count: int) -> list[SignedPost]:
     """Write signed posts as SendGrid does: one reader's message an event, the kinds in turn."""
     now = int(time.time())
     made = []
-    for n in range(posts):
+    for n in range(count):
         events = [
             {
                 "email": f"reader{n}.{m}@county{m}.example.org",
                 "timestamp": now,
                 "smtp-id": f"<2026-W47.{n}.{m}@weekly.news.example.org>",
                 "event": "delivered" if m % 2 else "processed",
-                "delivery_id": delivery_id(KEYS, PURPOSE, (n * A_POST + m) // 2),
+                "delivery_id": make_delivery_id(KEYS, PURPOSE, (n * EVENTS_PER_POST + m) // 2),
                 "sg_event_id": f"ZGVsaXZlcmVkLTAt{n:08}{m:04}",
                 "sg_message_id": f"14c5d75ce93.dfd.64b469.{n:08}.{m:04}.recvd-7d9f8c-{m}",
                 "response": "250 2.0.0 OK  1795176000 d9443c01a7336-2124a1d1f0esi1234567",
                 "tls": 1,
             }
-            for m in range(A_POST)
+            for m in range(EVENTS_PER_POST)
         ]
         body = json.dumps(events).encode()
-        signed = b64encode(KEY.sign(str(now).encode() + body, ec.ECDSA(SHA256()))).decode()
-        made.append((body, {SIGNATURE: signed, TIMESTAMP: str(now), "Content-Type": "application/json"}))
+        signed = b64encode(SIGNING_KEY.sign(str(now).encode() + body, ec.ECDSA(SHA256()))).decode()
+        made.append(
+            (body, {SIGNATURE_HEADER: signed, TIMESTAMP_HEADER: str(now), "Content-Type": "application/json"})
+        )
     return made
 
 
-def _plan(database: Database, people: int) -> None:
+def _store_deliveries(database: Database, people: int) -> None:
     now = datetime.now(UTC)
     rows = [
         {
-            "id": delivery_id(KEYS, PURPOSE, n),
+            "id": make_delivery_id(KEYS, PURPOSE, n),
             "purpose": PURPOSE,
             "state": DeliveryState.ACCEPTED,
             "due_at": now,
@@ -84,17 +86,17 @@ def _plan(database: Database, people: int) -> None:
         session.execute(insert(Delivery), rows)
 
 
-def _post(url: str, posts: Sequence[Post]) -> float:
+def _post_all(url: str, posts: Sequence[SignedPost]) -> float:
     """Post all over several connections; give the seconds until the last is answered."""
     shares = [posts[start::CONNECTIONS] for start in range(CONNECTIONS)]
     start = time.perf_counter()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for done in [pool.submit(_over_one, url, share) for share in shares]:
+        for done in [pool.submit(_post_over_one_connection, url, share) for share in shares]:
             done.result()
     return time.perf_counter() - start
 
 
-def _over_one(url: str, posts: Sequence[Post]) -> None:
+def _post_over_one_connection(url: str, posts: Sequence[SignedPost]) -> None:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     for body, headers in posts:
@@ -105,51 +107,54 @@ def _over_one(url: str, posts: Sequence[Post]) -> None:
     connection.close()
 
 
-def _bare(bare: Database, posts: Sequence[Post]) -> float:
+def _commit_bare_bodies(database: Database, posts: Sequence[SignedPost]) -> float:
     start = time.perf_counter()
     for body, _ in posts:
-        with bare.write() as session:
+        with database.write() as session:
             session.execute(text("INSERT INTO bare VALUES (:body)"), {"body": body})
     return time.perf_counter() - start
 
 
-def _rows(database: Database) -> tuple[int, int, int]:
+def _count_rows(database: Database) -> tuple[int, int, int]:
     """Count posts, those that are not applied, and events."""
     with database.read() as session:
-        posts, applied = session.execute(select(func.count(), func.count(Inbound.applied_at))).one()
+        posts, applied = session.execute(select(func.count(), func.count(InboundPayload.applied_at))).one()
         return posts, posts - applied, session.scalar(select(func.count()).select_from(Event)) or 0
 
 
-def _await_applied(database: Database) -> float:
+def _wait_until_applied(database: Database) -> float:
     start = time.perf_counter()
-    while _rows(database)[1]:
+    while _count_rows(database)[1]:
         time.sleep(0.1)
     return time.perf_counter() - start
 
 
-def measure(posts: int) -> tuple[dict[str, float], Clicks]:
+def measure_webhook(posts: int) -> tuple[dict[str, float], ClickResults]:
     """Receive and apply so many posts of 20, and receive them again, in a fresh installation."""
-    public = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    public = SIGNING_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     with TemporaryDirectory(prefix="digest-bench-") as folder:
         key = {"sendgrid_webhook_key": b64encode(public).decode()}
-        settings = settings_in(Path(folder)).model_copy(update=key)
-        database = populated(settings, len(LEAVING))
+        settings = benchmark_settings(Path(folder)).model_copy(update=key)
+        database = create_populated_database(settings, len(LEAVING_PEOPLE))
         bare = open_database(f"sqlite:///{folder}/bare.db")
         with bare.write() as session:
             session.execute(text("CREATE TABLE bare (body BLOB)"))
-        made, events = _posts(posts), posts * A_POST
-        _plan(database, events // 2)
+        made, events = _signed_posts(posts), posts * EVENTS_PER_POST
+        _store_deliveries(database, events // 2)
         rounds = [made[n::ROUNDS] for n in range(ROUNDS)]
-        with served(settings, timetable=True) as url, clicking(url, settings, LEAVING) as clicks:
-            took = [(_post(url, part), _bare(bare, part)) for part in rounds]
-            rest = _await_applied(database)
-            before = _rows(database)
-            again = _post(url, made)
-            rest_again = _await_applied(database)
-            after = _rows(database)
+        with (
+            run_digest_serve(settings, timetable=True) as url,
+            unsubscribe_meanwhile(url, settings, LEAVING_PEOPLE) as clicks,
+        ):
+            took = [(_post_all(url, part), _commit_bare_bodies(bare, part)) for part in rounds]
+            rest = _wait_until_applied(database)
+            before = _count_rows(database)
+            again = _post_all(url, made)
+            rest_again = _wait_until_applied(database)
+            after = _count_rows(database)
         bare.close()
         database.close()
-    sizes = [len(part) * A_POST for part in rounds]
+    sizes = [len(part) * EVENTS_PER_POST for part in rounds]
     return {
         "receive": median(n / t[0] for n, t in zip(sizes, took, strict=True)),
         "bare": median(n / t[1] for n, t in zip(sizes, took, strict=True)),
@@ -158,28 +163,35 @@ def measure(posts: int) -> tuple[dict[str, float], Clicks]:
         "added": sum(after) - sum(before),
         "kept": before[2],
         "events": events,
-        "peer": peers.receiving(rounds[0]) * A_POST,
+        "peer": peers.receive_with_flask(rounds[0]) * EVENTS_PER_POST,
     }, clicks
 
 
-def main(sheet: Sheet, size: Size) -> None:
+def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure, and put the rates beside their bars."""
-    found, clicks = measure(size.posts)
+    found, clicks = measure_webhook(size.webhook_posts)
     assert found["kept"] == found["events"], f"{found}"
     said = f"a Flask page that adds an ORM object an event, unproved and unencrypted {found['peer']:,.0f}/s"
-    what = f"webhook, {A_POST} events a request, SQLite"
-    sheet.line(
-        what, f"{found['receive']:,.0f} events/s", f">= {BAR:,}", held=found["receive"] >= BAR, peer=said
+    what = f"webhook, {EVENTS_PER_POST} events a request, SQLite"
+    sheet.add_result(
+        what,
+        f"{found['receive']:,.0f} events/s",
+        f">= {MIN_EVENTS_PER_SECOND:,}",
+        bar_met=found["receive"] >= MIN_EVENTS_PER_SECOND,
+        peer=said,
     )
-    sheet.note(
+    sheet.print_note(
         f"a bare commit of the same bytes {found['bare']:,.0f}/s; {found['rest']:.1f} s later all was applied"
     )
     repeated = f"{found['added']:.0f} rows added, {found['repeat']:,.0f} events/s"
-    sheet.line("webhook, the same again", repeated, "0 rows added", held=found["added"] == 0)
-    sheet.line(
-        "one-click POST during the webhook's posts", str(clicks), "p99 < 500 ms, none fails", held=clicks.held
+    sheet.add_result("webhook, the same again", repeated, "0 rows added", bar_met=found["added"] == 0)
+    sheet.add_result(
+        "one-click POST during the webhook's posts",
+        str(clicks),
+        "p99 < 500 ms, none fails",
+        bar_met=clicks.bar_met,
     )
 
 
 if __name__ == "__main__":
-    main(Sheet(), FULL)
+    main(ResultSheet(), FULL)

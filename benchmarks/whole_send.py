@@ -16,22 +16,22 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from benchmarks.peak import peak
-from benchmarks.people import KEYS, NAME, RELEASE, lent, settings_in
+from benchmarks.peak import peak_memory_mb
+from benchmarks.people import EDITION_NAME, KEYS, RELEASE, benchmark_settings, copied_installation
 from digest import logs
 from digest.db import open_database
-from digest.deliver.handing import Handed, Outcome, Outgoing, Result, Transport
-from digest.deliver.planning import plan
-from digest.deliver.sending import send
-from digest.deliver.transports import open_transport
-from digest.deliver.transports.several import Several
+from digest.deliver.handing import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, Provider
+from digest.deliver.planning import plan_deliveries
+from digest.deliver.sending import send_edition
+from digest.deliver.transports import open_provider
+from digest.deliver.transports.several import ParallelProvider
 from digest.settings import Settings
 
-BATCH = 1_000  # readers a request
+BATCH_SIZE = 1_000  # readers a request
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SendResult:
     """What a send took: seconds on the clock and of CPU, and the most memory that its process held, in MB."""
 
     readers: int
@@ -40,57 +40,59 @@ class Sent:
     peak: float
 
 
-class Nowhere:
+class DiscardingProvider:
     """Makes every message of 40 KB and throws it away."""
 
     name = "nowhere"
-    batch = 25
-    patience = 60.0
+    batch_size = 25
+    batch_timeout = 60.0
 
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         """Make them."""
         for message in messages:
-            message.message()
-        return Handed(tuple(Outcome(Result.ACCEPTED, "250 ok") for _ in messages))
+            message.to_bytes()
+        return BatchOutcome(tuple(MessageOutcome(HandoverResult.ACCEPTED, "250 ok") for _ in messages))
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-def send_apart(readers: int, provider: str = "") -> Sent:
+def send_in_subprocess(readers: int, provider_url: str = "") -> SendResult:
     """Send an edition to so many readers: to the provider at an address, or nowhere."""
-    with lent(readers) as home:
-        command = [sys.executable, "-m", "benchmarks.whole_send", str(home), provider]
+    with copied_installation(readers) as home:
+        command = [sys.executable, "-m", "benchmarks.whole_send", str(home), provider_url]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    sent = Sent(**json.loads(told))
+    sent = SendResult(**json.loads(told))
     assert sent.readers == readers, f"{sent}"
     return sent
 
 
-def _transport(settings: Settings, provider: str) -> Transport:
-    if not provider:
-        return Several([Nowhere(), Nowhere()])
+def _open_provider(settings: Settings, provider_url: str) -> Provider:
+    if not provider_url:
+        return ParallelProvider([DiscardingProvider(), DiscardingProvider()])
     way = {
-        "mail_url": SecretStr(f"sendgrid:?batch={BATCH}"),
-        "sendgrid_host": provider,
+        "mail_url": SecretStr(f"sendgrid:?batch={BATCH_SIZE}"),
+        "sendgrid_host": provider_url,
         "sendgrid_api_key": SecretStr("SG.bench"),
     }
-    return open_transport(settings.model_copy(update=way))
+    return open_provider(settings.model_copy(update=way))
 
 
-def _send(home: Path, provider: str) -> Sent:
-    settings = settings_in(home)
-    database = open_database(settings.database)
-    plan(database, NAME, KEYS, settings, now=RELEASE)
-    with closing(_transport(settings, provider)) as transport:
+def _measure_send(home: Path, provider_url: str) -> SendResult:
+    settings = benchmark_settings(home)
+    database = open_database(settings.effective_database_url)
+    plan_deliveries(database, EDITION_NAME, KEYS, settings, now=RELEASE)
+    with closing(_open_provider(settings, provider_url)) as transport:
         began, cpu = time.perf_counter(), time.process_time()
-        report = send(database, NAME, transport, KEYS, settings, now_fn=lambda: datetime.now(UTC))
+        report = send_edition(
+            database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC)
+        )
         took, worked = time.perf_counter() - began, time.process_time() - cpu
-    assert report.books.balanced
+    assert report.delivery_counts.is_balanced
     database.close()
-    return Sent(report.results[Result.ACCEPTED], took, worked, peak())
+    return SendResult(report.results[HandoverResult.ACCEPTED], took, worked, peak_memory_mb())
 
 
 if __name__ == "__main__":
-    logs.configure(logging.WARNING)
-    print(json.dumps(asdict(_send(Path(sys.argv[1]), sys.argv[2]))))
+    logs.configure_logging(logging.WARNING)
+    print(json.dumps(asdict(_measure_send(Path(sys.argv[1]), sys.argv[2]))))

@@ -6,47 +6,49 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.sources import troubled
+from digest.collect.sources import list_source_problems
 from digest.db import Edition, EditionState
 from digest.deliver import erasures, holding, steering
 from digest.deliver.inbound import pulling
-from digest.deliver.orders import hindrance
-from digest.edition.editions import missed
+from digest.deliver.orders import send_blocked_reason
+from digest.edition.editions import explain_missed_release
 from subscribers import limits
-from subscribers.transfer.importing import unfinished
+from subscribers.transfer.importing import list_unfinished_imports
 
-NAMED = 3  # sources
+MAX_SOURCES_NAMED = 3  # sources
 
 
-def needed(session: Session, now: datetime) -> list[str]:
+def attention_sentences(session: Session, now: datetime) -> list[str]:
     """Give the sentences; none where all is as usual."""
-    return list(_needed(session, now))
+    return list(_find_sentences(session, now))
 
 
-def _needed(session: Session, now: datetime) -> Iterator[str]:
-    held = holding.held(session)
+def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
+    held = holding.current_hold(session)
     if held is not None:
         yield f"Nothing leaves: {held}"
-    resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(steering.UNDER_WAY))
+    resting = select(Edition).where(
+        Edition.paused_at.is_not(None), Edition.state.in_(steering.PAUSABLE_STATES)
+    )
     for edition in session.scalars(resting.order_by(Edition.release_at)):
-        yield hindrance(edition.name, edition, None)
-    alarm = limits.open_alarm(session)
+        yield send_blocked_reason(edition.name, edition, None)
+    alarm = limits.find_open_alarm(session)
     if alarm is not None:
-        yield limits.in_words(alarm)
-    for one in unfinished(session):
+        yield limits.describe_alarm(alarm)
+    for one in list_unfinished_imports(session):
         yield one.sentence
     for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
-        if words := missed(edition, now):
+        if words := explain_missed_release(edition, now):
             yield f"{edition.name} did not go out. {words}"
-    if sources := [trouble.name for trouble in troubled(session, now)]:
-        yield f"Nothing comes in from {_named(sources)}: see Sources at the desk, or 'digest sources list'."
-    if unread := pulling.trouble_of_last_run(session):
+    if sources := [trouble.name for trouble in list_source_problems(session, now)]:
+        yield f"Nothing comes in from {_join_names(sources)}: see Sources at the desk, or 'digest sources list'."
+    if unread := pulling.last_pull_trouble(session):
         yield f"SendGrid's lists were not read whole last time: {unread}. The next night tries again, or 'digest subscribers pull'."
-    if untaken := erasures.stuck(session):
+    if untaken := erasures.stuck_erasures_warning(session):
         yield untaken
 
 
-def _named(names: list[str]) -> str:
-    if len(names) > NAMED:
-        names = [*names[:NAMED], f"{len(names) - NAMED} more"]
+def _join_names(names: list[str]) -> str:
+    if len(names) > MAX_SOURCES_NAMED:
+        names = [*names[:MAX_SOURCES_NAMED], f"{len(names) - MAX_SOURCES_NAMED} more"]
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

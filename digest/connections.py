@@ -10,41 +10,41 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-PATIENCE = 30  # seconds that a writer waits for its turn in SQLite
-ASK_AFTER = 1.0  # seconds that a connection to PostgreSQL may rest before it is asked whether it lives
-_RESTS_SINCE = "rests since"
-LOOK_AGAIN = 0.002  # seconds between two looks whether it has come
+WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
+PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may rest before it is asked whether it lives
+_IDLE_SINCE = "rests since"
+WRITER_POLL_INTERVAL = 0.002  # seconds between two looks whether it has come
 
 
-def queued(engine: Engine, patience: float) -> Engine:
+def queue_writers(engine: Engine, writer_timeout: float) -> Engine:
     """Have an engine of SQLite use the product's pragmas, and wait so many seconds for a writer's turn.
 
     A transaction of an engine with the option `immediate` takes the one place for a writer at its beginning, so that
     two writers queue instead of one failing in the middle (https://www.sqlite.org/lang_transaction.html).
     """
     event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", partial(_begin, patience))
+    event.listen(engine, "begin", partial(_begin_transaction, writer_timeout))
     return engine
 
 
-def watched(engine: Engine) -> Engine:
+def replace_dead_connections(engine: Engine) -> Engine:
     """Have an engine replace connections that died while they rested."""
-    event.listen(engine, "checkin", _note_rest)
-    event.listen(engine, "checkout", partial(_ask_after_rest, engine.dialect))
+    event.listen(engine, "checkin", _note_idle_start)
+    event.listen(engine, "checkout", partial(_ping_after_idle, engine.dialect))
     return engine
 
 
-def _note_rest(_connection: Any, record: ConnectionPoolEntry) -> None:
-    record.info[_RESTS_SINCE] = time.monotonic()
+def _note_idle_start(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_IDLE_SINCE] = time.monotonic()
 
 
-def _ask_after_rest(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
     """Ask a connection whether it lives before it is used again, unless it was in use a moment ago.
 
     SQLAlchemy's `pool_pre_ping` asks each time: a tenth of all that a send over many short transactions does.
     """
-    since = record.info.get(_RESTS_SINCE)
-    if since is None or time.monotonic() - since < ASK_AFTER:
+    since = record.info.get(_IDLE_SINCE)
+    if since is None or time.monotonic() - since < PING_AFTER_IDLE:
         return
     try:
         dialect.do_ping(connection)
@@ -60,32 +60,32 @@ def _set_pragmas(connection: Any, _record: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
-def _begin(patience: float, connection: Connection) -> None:
+def _begin_transaction(writer_timeout: float, connection: Connection) -> None:
     if not connection.get_execution_options().get("immediate", False):
         connection.exec_driver_sql("BEGIN")
         return
     driver: Any = connection.connection.driver_connection
     driver.execute("PRAGMA busy_timeout = 0")
     try:
-        _await_turn(driver, time.monotonic() + patience)
+        _await_writer_turn(driver, time.monotonic() + writer_timeout)
         if not driver.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # whose error is SQLAlchemy's
     finally:
-        driver.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+        driver.execute(f"PRAGMA busy_timeout = {writer_timeout * 1000:.0f}")
 
 
-def _await_turn(driver: sqlite3.Connection, until: float) -> None:
+def _await_writer_turn(driver: sqlite3.Connection, deadline: float) -> None:
     """Begin to write as soon as nobody else does.
 
     SQLite's own waiting gets slower and looks again every 100 ms in the end. Whoever writes often is then there first
     each time, and a reader who leaves during an import waits for seconds.
     """
-    while time.monotonic() < until:
+    while time.monotonic() < deadline:
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as exc:
             if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 return
-            time.sleep(LOOK_AGAIN)
+            time.sleep(WRITER_POLL_INTERVAL)
         else:
             return

@@ -33,13 +33,13 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 import digest.delivery_db  # noqa: F401 - its tables join the metadata
 import subscribers.signup_db  # noqa: F401 - so do these
 from digest import connections
-from subscribers.db import Base, Json, Moment, UtcDateTime, by_value
+from subscribers.db import Base, Json, Moment, UtcDateTime, enum_by_value
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 
-class Health(StrEnum):
+class SourceHealth(StrEnum):
     """How a source has behaved of late."""
 
     NEW = "new"
@@ -71,7 +71,7 @@ class Source(Base):
     kind: Mapped[str | None] = mapped_column(String(20))
     etag: Mapped[str | None] = mapped_column(Text)
     last_modified: Mapped[str | None] = mapped_column(Text)
-    health: Mapped[Health] = mapped_column(by_value(Health), default=Health.NEW)
+    health: Mapped[SourceHealth] = mapped_column(enum_by_value(SourceHealth), default=SourceHealth.NEW)
     message: Mapped[str] = mapped_column(Text, default="")
     failures: Mapped[int] = mapped_column(default=0)
     failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -139,7 +139,7 @@ class ArticleChange(Base):
     after: Mapped[str] = mapped_column(Text)
 
 
-class Media(Base):
+class MediaFile(Base):
     """A picture that was fetched, re-encoded and is served from `/media/<hash>`."""
 
     __tablename__ = "media"
@@ -158,7 +158,7 @@ class EditionState(StrEnum):
     """draft → approved → sending → sent; held when there is too little to send."""
 
     DRAFT = "draft"
-    HELD = "held"
+    INCOMPLETE = "held"
     APPROVED = "approved"
     SENDING = "sending"
     SENT = "sent"
@@ -180,7 +180,7 @@ class Edition(Base):
     slot: Mapped[str] = mapped_column(String(40))  # the release moment, UTC, ISO 8601
     name: Mapped[str] = mapped_column(String(20), unique=True)
     number: Mapped[int]
-    state: Mapped[EditionState] = mapped_column(by_value(EditionState))
+    state: Mapped[EditionState] = mapped_column(enum_by_value(EditionState))
     opens_at: Mapped[Moment]
     cut_off: Mapped[Moment]
     release_at: Mapped[Moment]
@@ -206,7 +206,7 @@ class Edition(Base):
     canary_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
-class Story(Base):
+class EditionStory(Base):
     """One story that an edition considered: where it stands, or why it was left out.
 
     `terms` is the named sum behind `score`; `section` is NULL for a story that was left out.
@@ -242,10 +242,10 @@ class Fragment(Base):
     hash: Mapped[str] = mapped_column(String(64))
 
 
-FIRST_LOOK = "first look"  # the job of the slot row that remembers since when the timetable is followed
+FIRST_LOOK_JOB = "first look"  # the job of the slot row that remembers since when the timetable is followed
 
 
-class Slot(Base):
+class TimetableSlot(Base):
     """A moment of the timetable that some process has taken: the row is the lock, for all processes.
 
     `done_at` is NULL while its taker works, and after a crash: then the slot may be taken over once
@@ -264,7 +264,7 @@ class Slot(Base):
     outcome: Mapped[str] = mapped_column(Text, default="")
 
 
-class Audit(Base):
+class AuditEntry(Base):
     """Who did what, when: append-only, without any reader's address."""
 
     __tablename__ = "audit"
@@ -315,33 +315,33 @@ class Database:
         self.engine.dispose()
 
 
-def open_database(url: str, *, patience: float = connections.PATIENCE) -> Database:
-    """Open `url` with the pragmas of the product; the schema is `migrate`'s matter.
+def open_database(url: str, *, writer_timeout: float = connections.WRITER_TIMEOUT) -> Database:
+    """Open `url` with the pragmas of the product; the schema is `migrate_schema`'s matter.
 
-    With SQLite a writer waits `patience` seconds for its turn, and then fails with "database is locked".
+    With SQLite a writer waits `writer_timeout` seconds for its turn, and then fails with "database is locked".
 
     Raises:
         sqlalchemy.exc.ArgumentError: the URL cannot be read.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return Database(connections.watched(create_engine(address, hide_parameters=True)))
+        return Database(connections.replace_dead_connections(create_engine(address, hide_parameters=True)))
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Created before SQLite does it, so that no umask can leave people's rows readable to others.
         os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
     # hide_parameters: an error's text must not quote the values of a row.
-    engine = create_engine(address, connect_args={"timeout": patience}, hide_parameters=True)
-    return Database(connections.queued(engine, patience))
+    engine = create_engine(address, connect_args={"timeout": writer_timeout}, hide_parameters=True)
+    return Database(connections.queue_writers(engine, writer_timeout))
 
 
-def migrate(database: Database, revision: str = "head") -> None:
+def migrate_schema(database: Database, revision: str = "head") -> None:
     """Bring the schema to `revision`; a no-op when it is there already."""
     with database.engine.execution_options(immediate=True).begin() as connection:
-        upgrade(connection, revision)
+        upgrade_schema(connection, revision)
 
 
-def upgrade(connection: Connection, revision: str) -> None:
+def upgrade_schema(connection: Connection, revision: str) -> None:
     """Bring the schema to `revision` within the transaction of a connection.
 
     Raises:
@@ -349,19 +349,19 @@ def upgrade(connection: Connection, revision: str) -> None:
     """
     from alembic import command
 
-    config = _migrations()
+    config = _alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
 
-def newest_revision() -> str:
+def newest_schema_revision() -> str:
     """Name the schema's revision that this version works with."""
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory.from_config(_migrations()).get_current_head() or ""
+    return ScriptDirectory.from_config(_alembic_config()).get_current_head() or ""
 
 
-def _migrations() -> "Config":
+def _alembic_config() -> "Config":
     from alembic.config import Config
 
     config = Config()

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from subscribers.db import Base, Json, Moment, UtcDateTime, by_value
+from subscribers.db import Base, Json, Moment, UtcDateTime, enum_by_value
 
 
 class DeliveryState(StrEnum):
@@ -47,7 +47,7 @@ class Delivery(Base):
     id: Mapped[str] = mapped_column(String(26), primary_key=True)  # opaque
     purpose: Mapped[str] = mapped_column(String(80))  # edition:2026-W47, confirm:…, welcome:…
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
-    state: Mapped[DeliveryState] = mapped_column(by_value(DeliveryState))
+    state: Mapped[DeliveryState] = mapped_column(enum_by_value(DeliveryState))
     due_at: Mapped[Moment]
     next_try_at: Mapped[Moment]
     tries: Mapped[int] = mapped_column(default=0)
@@ -71,7 +71,7 @@ class Notice(Base):
     key_id: Mapped[str] = mapped_column(String(16))
 
 
-ALARMING = "cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained'"
+ALARMING_EVENTS = "cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained'"
 
 
 class Event(Base):
@@ -101,8 +101,8 @@ class Event(Base):
         Index(
             "ix_event_alarms",  # every few seconds of a send: what may stop it
             "received_at",
-            sqlite_where=text(ALARMING),
-            postgresql_where=text(ALARMING),
+            sqlite_where=text(ALARMING_EVENTS),
+            postgresql_where=text(ALARMING_EVENTS),
         ),
     )
 
@@ -118,7 +118,7 @@ class Event(Base):
     detail: Mapped[Json]  # scrubbed of addresses
 
 
-class Inbound(Base):
+class InboundPayload(Base):
     """What a provider posted or a mailbox held, as it came: compressed, encrypted, bound to the hash of its body.
 
     `origin` names who reads it (`sendgrid`, `mailbox`). Kept for 30 days.
@@ -151,11 +151,11 @@ class DeliveryTotal(Base):
     __tablename__ = "delivery_total"
 
     purpose: Mapped[str] = mapped_column(String(80), primary_key=True)
-    state: Mapped[DeliveryState] = mapped_column(by_value(DeliveryState), primary_key=True)
+    state: Mapped[DeliveryState] = mapped_column(enum_by_value(DeliveryState), primary_key=True)
     count: Mapped[int]
 
 
-class Handed(Base):
+class HandoverCount(Base):
     """How many messages the whole installation handed over within a minute.
 
     Written only where a bound of the settings needs it, in the transaction of the claim.
@@ -167,7 +167,7 @@ class Handed(Base):
     messages: Mapped[int]
 
 
-class Memo(Base):
+class InstallationState(Base):
     """What the installation itself remembers by name: that it is held, how far a provider's lists were read."""
 
     __tablename__ = "memo"
@@ -177,7 +177,7 @@ class Memo(Base):
     at: Mapped[Moment]
 
 
-class Staff(Base):
+class StaffMember(Base):
     """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
 
     A staff member's address is a sign-in name and stands in the clear, here alone; no reader's ever does. Everything

@@ -17,10 +17,10 @@ from digest.db import Database
 from digest.deliver import holding, memos
 from digest.settings import Settings
 
-MEMO = "at home"
-ACTOR = "the copy fence"
-_MACHINE = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))  # machine-id(5)
-_WORDS = {
+IDENTITY_STATE_KEY = "at home"
+COPY_GUARD_ACTOR = "the copy fence"
+_MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))  # machine-id(5)
+_DIFFERENCE_TEXTS = {
     "name": "under another name ({})",
     "machine": "on another machine",
     "path": "at another place ({})",
@@ -30,48 +30,51 @@ _WORDS = {
 }
 
 
-def look(database: Database, settings: Settings, *, now: datetime) -> None:
+def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> None:
     """Hold the installation where its database was at home somewhere else, and make this its home."""
-    here = whereabouts(database, settings)
+    here = database_identity(database, settings)
     with database.read() as session:
-        known = memos.recall(session, MEMO)
+        known = memos.read_installation_state(session, IDENTITY_STATE_KEY)
     if known == here:
         return
     with database.write() as session:
-        known = memos.recall(session, MEMO)
-        moved = [] if known is None else differences(known, here)
+        known = memos.read_installation_state(session, IDENTITY_STATE_KEY)
+        moved = [] if known is None else describe_differences(known, here)
         if moved:
             why = f"this may be a copy: it was last at home {' and '.join(moved)}"
-            holding.hold(
-                session, f"{why}. Release it once nothing else sends to the same list", actor=ACTOR, now=now
+            holding.hold_installation(
+                session,
+                f"{why}. Release it once nothing else sends to the same list",
+                actor=COPY_GUARD_ACTOR,
+                now=now,
             )
-        memos.remember(session, MEMO, here, now=now)
+        memos.write_installation_state(session, IDENTITY_STATE_KEY, here, now=now)
 
 
-def differences(known: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
     """Say in what two places differ. What one of them does not know (a container without a machine id) is no difference."""
-    if known.keys() != here.keys():
+    if recorded.keys() != current.keys():
         return ["somewhere that was told apart by other marks"]
     return [
-        _WORDS[mark].format(known[mark])
-        for mark in here
-        if known[mark] and here[mark] and known[mark] != here[mark]
+        _DIFFERENCE_TEXTS[mark].format(recorded[mark])
+        for mark in current
+        if recorded[mark] and current[mark] and recorded[mark] != current[mark]
     ]
 
 
-def whereabouts(database: Database, settings: Settings) -> dict[str, str]:
+def database_identity(database: Database, settings: Settings) -> dict[str, str]:
     """Say where a database is at home: its name by the settings, else by the marks of its machine, server or file."""
     if settings.installation:
         return {"name": settings.installation}
     if database.engine.dialect.name == "postgresql":
-        return _server(database)
-    path = Path(make_url(settings.database).database or "").resolve()
-    return {"machine": _machine(), "path": str(path), "file": str(path.stat().st_ino)}
+        return _postgresql_identity(database)
+    path = Path(make_url(settings.effective_database_url).database or "").resolve()
+    return {"machine": _machine_id_hash(), "path": str(path), "file": str(path.stat().st_ino)}
 
 
-def _machine() -> str:
+def _machine_id_hash() -> str:
     """Give a hash of the machine's id, which is not to be shown around itself; empty where it has none."""
-    for file in _MACHINE:
+    for file in _MACHINE_ID_FILES:
         try:
             found = file.read_text("ascii").strip()
         except (OSError, UnicodeDecodeError):
@@ -81,7 +84,7 @@ def _machine() -> str:
     return ""
 
 
-def _server(database: Database) -> dict[str, str]:
+def _postgresql_identity(database: Database) -> dict[str, str]:
     """Ask PostgreSQL which cluster it is, and which of its databases; a name can be given twice, a number not."""
     with database.read() as session:
         row = session.execute(

@@ -9,48 +9,50 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 # Wider than RFC 5321's grammar on purpose: a word around an @ is taken out, whether it is an address or not.
-_ADDRESS = re.compile(r"(?:\"[^\"\s]*(?: [^\"\s]*){0,3}\"|[^\s<>\"=:,;()\[\]]+)(?:@|%40)[^\s<>\"'=,;()\[\]]+")
+_ADDRESS_PATTERN = re.compile(
+    r"(?:\"[^\"\s]*(?: [^\"\s]*){0,3}\"|[^\s<>\"=:,;()\[\]]+)(?:@|%40)[^\s<>\"'=,;()\[\]]+"
+)
 REDACTED = "[address]"
 
 
-def redacted(value: Any) -> Any:
+def redact_addresses(value: Any) -> Any:
     """Take whatever looks like an address out of a value, inside lists and tables too."""
     if isinstance(value, str):
-        return _ADDRESS.sub(REDACTED, value)
+        return _ADDRESS_PATTERN.sub(REDACTED, value)
     if isinstance(value, dict):
-        return {key: redacted(inner) for key, inner in value.items()}
+        return {key: redact_addresses(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redacted(inner) for inner in value]
+        return [redact_addresses(inner) for inner in value]
     return value
 
 
-def without_addresses(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Redact every value of an event, tracebacks included: the last processor before it is written."""
-    return {key: redacted(value) for key, value in event.items()}
+    return {key: redact_addresses(value) for key, value in event.items()}
 
 
-class _Redacting(logging.Formatter):
+class _RedactingFormatter(logging.Formatter):
     """Formats what libraries log, without addresses."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return str(redacted(super().format(record)))
+        return str(redact_addresses(super().format(record)))
 
 
-def configure(level: int = logging.INFO) -> None:
+def configure_logging(level: int = logging.INFO) -> None:
     """Send our events and the libraries' warnings to standard error. Called once, by a process's main."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            without_addresses,
+            redact_event,
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     handler = logging.StreamHandler()
-    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # A step that takes longer than a tick is no news: APScheduler would say so once a second.
     logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)

@@ -8,7 +8,7 @@ from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ProcessOwner:
     """One process of one machine. The nonce tells it from an earlier process with the same number."""
 
     host: str = field(default_factory=lambda: socket.gethostname()[:40])
@@ -35,11 +35,11 @@ class Owner:
         return False
 
 
-def this_process() -> Owner:
+def this_process_owner() -> ProcessOwner:
     """Name this process; after a fork the child has a name of its own."""
-    return _named(os.getpid())
+    return _owner_of_pid(os.getpid())
 
 
 @cache
-def _named(pid: int) -> Owner:
-    return Owner(pid=pid)
+def _owner_of_pid(pid: int) -> ProcessOwner:
+    return ProcessOwner(pid=pid)

@@ -11,60 +11,60 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_EVERY = re.compile(r"every (\d{1,4})(s|m|h)")
-_AT = re.compile(r"(daily|[a-z]{3}(?:,[a-z]{3})*) (\d{2}):(\d{2})")
-_UNITS = {"s": 1, "m": 60, "h": 3600}
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_EVERY_FORM = re.compile(r"every (\d{1,4})(s|m|h)")
+_WALL_CLOCK_FORM = re.compile(r"(daily|[a-z]{3}(?:,[a-z]{3})*) (\d{2}):(\d{2})")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ScheduleRule:
     """When something happens: on `days` (0 is Monday) at `at`, or every `period`."""
 
     days: frozenset[int] = frozenset()
     at: time = time(0)
     period: timedelta | None = None
 
-    def after(self, moment: datetime, zone: ZoneInfo) -> datetime:
+    def next_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
         """Give the first time that lies after `moment`, in UTC."""
         if self.period:
             seconds = int(self.period.total_seconds())
             return datetime.fromtimestamp((int(moment.timestamp()) // seconds + 1) * seconds, UTC)
         day = moment.astimezone(zone).date() - timedelta(days=1)
         while True:
-            if day.weekday() in self.days and (found := wall(day, self.at, zone)) > moment:
+            if day.weekday() in self.days and (found := resolve_wall_time(day, self.at, zone)) > moment:
                 return found
             day += timedelta(days=1)
 
-    def last(self, moment: datetime, zone: ZoneInfo) -> datetime:
+    def latest_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
         """Give the latest time that is not after `moment`, in UTC."""
         if self.period:
             seconds = int(self.period.total_seconds())
             return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
         day = moment.astimezone(zone).date() + timedelta(days=1)
         while True:
-            if day.weekday() in self.days and (found := wall(day, self.at, zone)) <= moment:
+            if day.weekday() in self.days and (found := resolve_wall_time(day, self.at, zone)) <= moment:
                 return found
             day -= timedelta(days=1)
 
 
-def parse_rule(text: str) -> Rule:
+def parse_schedule_rule(text: str) -> ScheduleRule:
     """Read a rule.
 
     Raises:
         ValueError: the text is no rule; the message shows the forms.
     """
     words = " ".join(text.lower().split())
-    if (every := _EVERY.fullmatch(words)) and int(every[1]):
-        return Rule(period=timedelta(seconds=int(every[1]) * _UNITS[every[2]]))
-    if at := _AT.fullmatch(words):
-        names = _DAYS if at[1] == "daily" else tuple(at[1].split(","))
-        if all(n in _DAYS for n in names) and int(at[2]) < 24 and int(at[3]) < 60:
-            return Rule(frozenset(_DAYS.index(n) for n in names), time(int(at[2]), int(at[3])))
+    if (every := _EVERY_FORM.fullmatch(words)) and int(every[1]):
+        return ScheduleRule(period=timedelta(seconds=int(every[1]) * _UNIT_SECONDS[every[2]]))
+    if at := _WALL_CLOCK_FORM.fullmatch(words):
+        names = _WEEKDAYS if at[1] == "daily" else tuple(at[1].split(","))
+        if all(n in _WEEKDAYS for n in names) and int(at[2]) < 24 and int(at[3]) < 60:
+            return ScheduleRule(frozenset(_WEEKDAYS.index(n) for n in names), time(int(at[2]), int(at[3])))
     raise ValueError(f"{text!r} is no time; write 'daily 06:00', 'fri 06:00', 'mon,thu 17:30' or 'every 5m'")
 
 
-def wall(day: date, at: time, zone: ZoneInfo) -> datetime:
+def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
     """Give the moment (UTC) at which clocks in `zone` show `at` on `day`.
 
     In a gap (spring) it is the first minute that exists after it; in a fold (autumn) the first of the two.
@@ -82,30 +82,32 @@ def wall(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueJob:
     """One job that is owed: `at` is its slot, in UTC."""
 
     job: str
     at: datetime
 
 
-def due(
+def find_due_jobs(
     now: datetime,
-    timetable: Mapping[str, tuple[Rule, ...]],
-    done: Collection[Due],
+    timetable: Mapping[str, tuple[ScheduleRule, ...]],
+    finished: Collection[DueJob],
     *,
     zone: ZoneInfo,
     since: datetime,
-) -> tuple[Due, ...]:
-    """Decide what to do at `now`: for each job its latest slot after `since`, unless it is in `done`.
+) -> tuple[DueJob, ...]:
+    """Decide what to do at `now`: for each job its latest slot after `since`, unless it is in `finished`.
 
     A machine that slept through several slots of a job owes it once, not once a slot. `since` is when the
     timetable was first looked at: nothing is owed for the time before it.
     """
-    return tuple(d for d in _latest(now, timetable, zone) if d.at > since and d not in done)
+    return tuple(d for d in _latest_slots(now, timetable, zone) if d.at > since and d not in finished)
 
 
-def _latest(now: datetime, timetable: Mapping[str, tuple[Rule, ...]], zone: ZoneInfo) -> Iterator[Due]:
+def _latest_slots(
+    now: datetime, timetable: Mapping[str, tuple[ScheduleRule, ...]], zone: ZoneInfo
+) -> Iterator[DueJob]:
     for job, rules in timetable.items():
         if rules:
-            yield Due(job, max(rule.last(now, zone) for rule in rules))
+            yield DueJob(job, max(rule.latest_time(now, zone) for rule in rules))

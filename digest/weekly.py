@@ -15,125 +15,145 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.collect import visits
-from digest.collect.fetch import open_getter
-from digest.collect.fetched import Getter
+from digest.collect.fetch import open_fetcher
+from digest.collect.fetched import ContentFetcher
 from digest.collect.readership import import_readership
-from digest.db import Edition, EditionState, Media, Story
+from digest.db import Edition, EditionState, EditionStory, MediaFile
 from digest.deliver import holding, memos, sending, testmail
-from digest.deliver.orders import hindrance
-from digest.deliver.personalising import specimen
-from digest.deliver.planning import Books, books, purpose_of
-from digest.deliver.pulse import Pulse, pulse
-from digest.deliver.pulse import in_words as in_words_of
-from digest.deliver.transports import open_transport
+from digest.deliver.orders import send_blocked_reason
+from digest.deliver.personalising import compose_specimen
+from digest.deliver.planning import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.pulse import SendProgress, read_progress
+from digest.deliver.pulse import describe_progress as in_words_of
+from digest.deliver.transports import open_provider
 from digest.edition import approval, drafting
 from digest.edition.arranging import long_date
-from digest.edition.content import Content
-from digest.edition.editions import current, gone_before, missed, pieces_of
-from digest.edition.preflight import Examined, Finding, Level, PictureFacts, Sent, check
-from digest.edition.rendering import page
-from digest.install import Install
+from digest.edition.content import EditionContent
+from digest.edition.editions import (
+    explain_missed_release,
+    find_current_edition,
+    load_rendered_fragments,
+    select_editions_before,
+)
+from digest.edition.preflight import (
+    FindingLevel,
+    PictureFacts,
+    PreflightFinding,
+    PreflightInput,
+    SentStory,
+    run_preflight_rules,
+)
+from digest.edition.rendering import join_fragments
+from digest.install import Installation
 from subscribers import roll
 from subscribers.db import PersonState
 
 
-class UnknownEdition(LookupError):  # noqa: N818  (it reads as what it is: the name is unknown)
+class UnknownEditionError(LookupError):
     """No edition has that name; the message lists those that exist."""
 
 
-def edition_named(session: Session, name: str) -> Edition:
+def find_edition(session: Session, name: str) -> Edition:
     """Find an edition; `current` is the one that goes out next, or went out last.
 
     Raises:
         UnknownEdition: there is none of that name.
     """
     if name == "current":
-        edition = current(session)
+        edition = find_current_edition(session)
     else:
         edition = session.scalar(select(Edition).where(Edition.name == name))
     if edition is None:
         names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(5)).all()
         there = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
-        raise UnknownEdition(f"No edition is called {name}. {there}")
+        raise UnknownEditionError(f"No edition is called {name}. {there}")
     return edition
 
 
-def collect(install: Install, *, now: datetime) -> list[visits.Report]:
+def collect_articles(install: Installation, *, now: datetime) -> list[visits.SourceReport]:
     """Visit every source that is due, then bring the readership in."""
-    with open_getter(install.settings) as getter:
-        reports = visits.collect(install.database, getter, install.settings, now=now)
+    with open_fetcher(install.settings) as getter:
+        reports = visits.collect_sources(install.database, getter, install.settings, now=now)
         import_readership(install.database, getter, install.settings, now=now)
     return reports
 
 
-def draft(install: Install, *, now: datetime, actor: str, getter: Getter | None = None) -> drafting.Drafted:
+def draft_next_edition(
+    install: Installation, *, now: datetime, actor: str, getter: ContentFetcher | None = None
+) -> drafting.DraftResult:
     """Draft the next edition; `getter` is given by the demo, whose pictures are bundled."""
     if getter is None:
-        with open_getter(install.settings) as door:
-            return draft(install, now=now, actor=actor, getter=door)
-    return drafting.draft(install.database, getter, install.settings, now=now, actor=actor)
+        with open_fetcher(install.settings) as door:
+            return draft_next_edition(install, now=now, actor=actor, getter=door)
+    return drafting.draft_edition(install.database, getter, install.settings, now=now, actor=actor)
 
 
-def examined(install: Install, session: Session, edition: Edition) -> Examined:
+def gather_preflight_facts(install: Installation, session: Session, edition: Edition) -> PreflightInput:
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before."""
-    content = Content.from_json(edition.content)
-    media = session.execute(select(Media.hash, Media.content_type, Media.size, Media.width, Media.height))
-    return Examined(
-        message=specimen(session, edition, install.settings),
+    content = EditionContent.from_json(edition.content)
+    media = session.execute(
+        select(MediaFile.hash, MediaFile.content_type, MediaFile.size, MediaFile.width, MediaFile.height)
+    )
+    return PreflightInput(
+        message=compose_specimen(session, edition, install.settings),
         content=content,
         file=install.settings.file,
-        base=install.settings.base,
+        base=install.settings.link_base,
         pictures={m.hash: PictureFacts(m.content_type, m.size, m.width, m.height) for m in media},
-        earlier=_earlier(session, edition, install.settings.file.select.repeat_editions),
-        held_because=edition.held_because,
+        sent_stories=_recently_sent_stories(session, edition, install.settings.file.select.repeat_editions),
+        incomplete_reason=edition.held_because,
     )
 
 
-def _earlier(session: Session, edition: Edition, editions: int) -> tuple[Sent, ...]:
-    recent = gone_before(edition.release_at).order_by(Edition.release_at.desc()).limit(editions)
+def _recently_sent_stories(session: Session, edition: Edition, edition_count: int) -> tuple[SentStory, ...]:
+    recent = (
+        select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
+    )
     return tuple(
-        Sent(before.name, story.url, story.title)
+        SentStory(before.name, story.url, story.title)
         for before in session.scalars(recent)
         for story in session.scalars(
-            select(Story).where(Story.edition_id == before.id, Story.section.is_not(None))
+            select(EditionStory).where(
+                EditionStory.edition_id == before.id, EditionStory.section.is_not(None)
+            )
         )
     )
 
 
-def preflight(install: Install, name: str, *, online: bool = False) -> tuple[Finding, ...]:
+def run_preflight(install: Installation, name: str, *, online: bool = False) -> tuple[PreflightFinding, ...]:
     """Check an edition; `online` tries its links too.
 
     Raises:
         UnknownEdition: there is none of that name.
     """
     with install.database.read() as session:
-        facts = examined(install, session, edition_named(session, name))
+        facts = gather_preflight_facts(install, session, find_edition(session, name))
     if not online:
-        return check(facts)
-    with open_getter(install.settings) as getter:
-        return check(replace(facts, getter=getter))
+        return run_preflight_rules(facts)
+    with open_fetcher(install.settings) as getter:
+        return run_preflight_rules(replace(facts, getter=getter))
 
 
-def approve(install: Install, name: str, mark: str, *, actor: str, now: datetime) -> str:
+def approve_edition(install: Installation, name: str, content_hash: str, *, actor: str, now: datetime) -> str:
     """Approve an edition by the content mark that was looked at; give its name.
 
     Raises:
         UnknownEdition: there is none of that name.
         ApprovalError: it is no draft, changed since, or preflight finds errors.
     """
-    errors = [f for f in preflight(install, name) if f.level == Level.ERROR]
+    errors = [f for f in run_preflight(install, name) if f.level == FindingLevel.ERROR]
     if errors:
         listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
         raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
     with install.database.write() as session:
-        edition = edition_named(session, name)
-        approval.approve(
-            session, edition, mark, settings=install.settings, keys=install.keys, actor=actor, now=now
+        edition = find_edition(session, name)
+        approval.sign_approval(
+            session, edition, content_hash, settings=install.settings, keys=install.keys, actor=actor, now=now
         )
         return edition.name
 
 
-def void(install: Install, name: str, *, actor: str, now: datetime) -> str:
+def void_approval(install: Installation, name: str, *, actor: str, now: datetime) -> str:
     """Take an approval back; give the edition's name.
 
     Raises:
@@ -141,31 +161,31 @@ def void(install: Install, name: str, *, actor: str, now: datetime) -> str:
         ApprovalError: nothing is approved, or sending has begun.
     """
     with install.database.write() as session:
-        edition = edition_named(session, name)
-        approval.void(session, edition, actor=actor, now=now)
+        edition = find_edition(session, name)
+        approval.clear_approval(session, edition, actor=actor, now=now)
         return edition.name
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where an edition stands. `sentence` says to whom and when it goes, `mark` what it is.
+class EditionStatus:
+    """Where an edition stands. `release_sentence` says to whom and when it goes, `content_hash` what it is.
 
-    `hindrance` says why nothing of it leaves (it is paused, or all is held), `sending` how the last run gets on.
+    `blocked_reason` says why nothing of it leaves (it is paused, or all is held), `progress_sentence` how the last run gets on.
     """
 
     name: str
     number: int
     state: EditionState
-    mark: str
-    release: str
-    sentence: str
-    books: Books
-    hindrance: str
-    pulse: Pulse | None
-    sending: str
+    content_hash: str
+    release_text: str
+    release_sentence: str
+    delivery_counts: DeliveryCounts
+    blocked_reason: str
+    progress: SendProgress | None
+    progress_sentence: str
 
 
-def standing(install: Install, name: str, *, now: datetime) -> Standing:
+def edition_status(install: Installation, name: str, *, now: datetime) -> EditionStatus:
     """Say where an edition stands.
 
     Raises:
@@ -173,54 +193,59 @@ def standing(install: Install, name: str, *, now: datetime) -> Standing:
     """
     zone = install.settings.file.publication.zone
     with install.database.read() as session:
-        edition = edition_named(session, name)
-        readers = roll.standings(session)[PersonState.SUBSCRIBED]
+        edition = find_edition(session, name)
+        readers = roll.count_people_by_state(session)[PersonState.SUBSCRIBED]
         local = edition.release_at.astimezone(zone)
         release = f"{long_date(local.date())}, {local:%H:%M %Z}"
         when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
-        found, last = books(session, purpose_of(edition.name)), pulse(session, edition.name)
-        hindered = hindrance(edition.name, edition, memos.recall(session, holding.MEMO))
-        return Standing(
+        found, last = (
+            count_deliveries(session, edition_purpose(edition.name)),
+            read_progress(session, edition.name),
+        )
+        hindered = send_blocked_reason(
+            edition.name, edition, memos.read_installation_state(session, holding.HOLD_STATE_KEY)
+        )
+        return EditionStatus(
             name=edition.name,
             number=edition.number,
             state=edition.state,
-            mark=approval.current_mark(session, edition, install.settings),
-            release=release,
-            sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
-            books=found,
-            hindrance=hindered,
-            pulse=last,
-            sending="" if hindered else in_words_of(last, found.open, now, zone),
+            content_hash=approval.current_content_hash(session, edition, install.settings),
+            release_text=release,
+            release_sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
+            delivery_counts=found,
+            blocked_reason=hindered,
+            progress=last,
+            progress_sentence="" if hindered else in_words_of(last, found.open, now, zone),
         )
 
 
-Form = Literal["html", "text", "eml", "json", "web"]
+EditionFormat = Literal["html", "text", "eml", "json", "web"]
 
 
-def shown(install: Install, name: str, form: Form) -> bytes:
+def edition_bytes(install: Installation, name: str, output_format: EditionFormat) -> bytes:
     """Give an edition as readers get it (html, text, eml), as the archive shows it (web), or as data (json).
 
     Raises:
         UnknownEdition: there is none of that name.
     """
     with install.database.read() as session:
-        edition = edition_named(session, name)
-        if form == "eml":
-            return specimen(session, edition, install.settings)
-        if form == "json":
+        edition = find_edition(session, name)
+        if output_format == "eml":
+            return compose_specimen(session, edition, install.settings)
+        if output_format == "json":
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
-        return page(pieces_of(session, edition), form).encode()
+        return join_fragments(load_rendered_fragments(session, edition), output_format).encode()
 
 
-def send(
-    install: Install,
+def send_edition(
+    install: Installation,
     name: str,
     *,
     clock: Callable[[], datetime],
     progress: Callable[[int, int], None] | None = None,
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
-) -> sending.Report:
+) -> sending.SendReport:
     """Send an approved edition, or go on with one that was cut short; say what this run did.
 
     Raises:
@@ -230,24 +255,24 @@ def send(
         TransportError: the settings do not say how to send, or forbid it.
     """
     with install.database.read() as session:
-        name = edition_named(session, name).name
-    with closing(open_transport(install.settings)) as transport:
-        return sending.send(
+        name = find_edition(session, name).name
+    with closing(open_provider(install.settings)) as transport:
+        return sending.send_edition(
             install.database,
             name,
             transport,
             install.keys,
             install.settings,
-            now_fn=clock,
-            progress=progress,
+            clock=clock,
+            report_progress=progress,
             sleep=sleep,
             stopping=stopping,
         )
 
 
-def send_test(
-    install: Install, name: str, *, to: Sequence[str] = (), actor: str, clock: Callable[[], datetime]
-) -> testmail.Report:
+def send_test_mail(
+    install: Installation, name: str, *, to: Sequence[str] = (), actor: str, clock: Callable[[], datetime]
+) -> testmail.StaffTestReport:
     """Send an edition as it stands, a draft too, to the staff whose address is proven: to all, or to those named.
 
     Raises:
@@ -257,9 +282,9 @@ def send_test(
         TransportError: the settings do not say how to send, or forbid it.
     """
     with install.database.read() as session:
-        name = edition_named(session, name).name
-    with closing(open_transport(install.settings)) as transport:
-        return testmail.send(
+        name = find_edition(session, name).name
+    with closing(open_provider(install.settings)) as transport:
+        return testmail.send_test_mail(
             install.database,
             name,
             transport,
@@ -267,19 +292,19 @@ def send_test(
             install.settings,
             to=to,
             actor=actor,
-            now_fn=clock,
+            clock=clock,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Releases:
+class PendingReleases:
     """What is to be sent now, by name, and what a person decides about: what was missed, with what to do."""
 
-    ready: tuple[str, ...]
+    ready_to_send: tuple[str, ...]
     missed: dict[str, str]
 
 
-def releases(install: Install, *, now: datetime) -> Releases:
+def find_pending_releases(install: Installation, *, now: datetime) -> PendingReleases:
     """Find what to send: approved editions whose time has come, and those that were cut short.
 
     None that is paused is ready, and none at all while the installation is held.
@@ -290,13 +315,13 @@ def releases(install: Install, *, now: datetime) -> Releases:
         | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)),
     )
     with install.database.read() as session:
-        held = holding.held(session) is not None
+        held = holding.current_hold(session) is not None
         found = session.scalars(due.order_by(Edition.release_at)).all()
-    late = {e.name: words for e in found if (words := missed(e, now))}
-    return Releases(() if held else tuple(e.name for e in found if e.name not in late), late)
+    late = {e.name: words for e in found if (words := explain_missed_release(e, now))}
+    return PendingReleases(() if held else tuple(e.name for e in found if e.name not in late), late)
 
 
-def in_words(found: Books) -> str:
+def describe_delivery_counts(delivery_counts: DeliveryCounts) -> str:
     """Say the books in one sentence; states in which nobody is are left out."""
-    counts = [f"{count:,} {state}" for state, count in found.states.items() if count]
-    return f"{found.planned:,} planned" + "".join(f", {c}" for c in counts) + "."
+    counts = [f"{count:,} {state}" for state, count in delivery_counts.by_state.items() if count]
+    return f"{delivery_counts.planned:,} planned" + "".join(f", {c}" for c in counts) + "."

@@ -30,12 +30,12 @@ class Address:
         return "Address(…)"
 
 
-def read_address(text: str, *, where: str = "") -> Address:
+def read_address(text: str, *, label: str = "") -> Address:
     """Read an address as a person typed it.
 
     Args:
         text: the address alone, without a display name.
-        where: words that tell which one it was ("row 3"), put before the error's message.
+        label: words that tell which one it was ("row 3"), put before the error's message.
 
     Raises:
         AddressError: it is no address, or its local part is not ASCII (RFC 6531 mail is refused by too many).
@@ -45,18 +45,18 @@ def read_address(text: str, *, where: str = "") -> Address:
         # No look-up in the DNS: it would tell strangers whom we are about to mail, and fail with the network.
         found = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
-        prefix = f"{where}: " if where else ""
-        raise AddressError(prefix + _fault(typed)) from None  # the cause quotes the address
+        prefix = f"{label}: " if label else ""
+        raise AddressError(prefix + _describe_problem(typed)) from None  # the cause quotes the address
     return Address(found.local_part, (found.ascii_domain or found.domain).lower())
 
 
-def mask(address: str) -> str:
+def mask_address(address: str) -> str:
     """Write an address so that its owner knows it and a stranger does not: d•••@county.example."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}"
 
 
-def _fault(typed: str) -> str:
+def _describe_problem(typed: str) -> str:
     local, at, domain = typed.rpartition("@")
     if not at:
         return "there is no @, so it is no e-mail address"

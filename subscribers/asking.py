@@ -1,6 +1,6 @@
 """Answering the forms that wait: who is it, what are they owed, and one transaction that says and queues it.
 
-`decide` is the rule, over values; `answer` looks up, writes the consent event and queues the mail, together.
+`decide_answer` is the rule, over values; `answer` looks up, writes the consent event and queues the mail, together.
 """
 
 from collections.abc import Callable
@@ -17,27 +17,27 @@ from sqlalchemy.orm import Session
 from subscribers import ledger, limits, onetime, people, receipts, requests, roll, suppression, traces
 from subscribers.addresses import Address
 from subscribers.db import ConsentKind, Person, PersonState, Suppression
-from subscribers.limits import Bounds
-from subscribers.notes import Note, Queue
-from subscribers.requests import Asked, Waiting
-from subscribers.signup_db import OneTime
-from subscribers.vault import Keys, VaultError, domain_tag, seal, suppression_hash
+from subscribers.limits import SignupLimits
+from subscribers.notes import MailRequest, QueueMail
+from subscribers.requests import FormSubmission, PendingRequest
+from subscribers.signup_db import OneTimeToken
+from subscribers.vault import DecryptionError, KeyRing, domain_tag, encrypt_address, suppression_hash
 
-LIFE = timedelta(days=7)  # of a confirmation link, and so of what nobody confirms
-KNOWN_EVERY = timedelta(days=7)
-SUPPRESSED_EVERY = timedelta(days=30)
-BEFORE_A_REMINDER = timedelta(
+CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of what nobody confirms
+SUBSCRIBER_MAIL_INTERVAL = timedelta(days=7)
+SUPPRESSED_MAIL_INTERVAL = timedelta(days=30)
+MIN_REMINDER_DELAY = timedelta(
     minutes=15
 )  # sooner, the form was sent twice by one press, or the mail is on its way
-CLOSED_FOR = frozenset(
+BLOCKING_REASONS = frozenset(
     {"complained", "by an admin"}
 )  # nobody's form brings these back, unless an admin allows it
-COUNTED = frozenset({"confirm", "remind", "ask"})
+COUNTED_MAIL_KINDS = frozenset({"confirm", "remind", "ask"})
 
 log = structlog.get_logger("signup")
 
 
-class Books(Protocol):
+class PeopleDatabase(Protocol):
     """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
 
     def read(self) -> AbstractContextManager[Session]:
@@ -47,7 +47,7 @@ class Books(Protocol):
         """Lend a session that commits."""
 
 
-class Answer(StrEnum):
+class SignupAnswer(StrEnum):
     """What a form is answered with: a mail of that kind, or none."""
 
     CONFIRM = "confirm"
@@ -58,194 +58,229 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class AddressStatus:
     """What is known of an address: whether it is mailed now, waits for its confirmation, is suppressed and why.
 
-    `mails` is what it got in the last 30 days because of forms, `asked_today` how often it was typed today.
+    `recent_mails` is what it got in the last 30 days because of forms, `requests_today` how often it was typed today.
     """
 
     subscribed: bool
     pending: bool
-    suppressed: str
-    mails: tuple[tuple[str, datetime], ...]
-    asked_today: int
+    suppression_reason: str
+    recent_mails: tuple[tuple[str, datetime], ...]
+    requests_today: int
 
 
-def decide(kind: requests.Kind, known: Known, bounds: Bounds, *, now: datetime) -> Answer:
+def decide_answer(
+    kind: requests.FormKind, status: AddressStatus, signup_limits: SignupLimits, *, now: datetime
+) -> SignupAnswer:
     """Decide what a form is answered with.
 
     A subscriber gets their link, once a week. Somebody who waits gets one reminder. All others get one
     confirmation, as often as the limits allow: who bounced or was erased once in 30 days, who complained never.
     """
-    if known.asked_today > bounds.per_address_day:
-        return Answer.NOTHING
-    if known.subscribed:
-        wanted = Answer.LINK if kind == "lost link" else Answer.KNOWN
-        return Answer.NOTHING if _lately(known, {"known", "link"}, now - KNOWN_EVERY) else wanted
-    if kind == "lost link" or known.suppressed in CLOSED_FOR:
-        return Answer.NOTHING
-    if known.suppressed:
-        return Answer.NOTHING if _lately(known, COUNTED, now - SUPPRESSED_EVERY) else Answer.CONFIRM
-    if known.pending:
-        reminded = known.mails and known.mails[-1][0] != "confirm"
-        too_soon = _lately(known, COUNTED, now - BEFORE_A_REMINDER)
-        return Answer.NOTHING if reminded or too_soon else Answer.REMIND
-    unconfirmed = sum(kind in COUNTED for kind, _ in known.mails)
-    return Answer.NOTHING if unconfirmed >= bounds.per_address_month else Answer.CONFIRM
+    if status.requests_today > signup_limits.per_address_day:
+        return SignupAnswer.NOTHING
+    if status.subscribed:
+        wanted = SignupAnswer.LINK if kind == "lost link" else SignupAnswer.KNOWN
+        return (
+            SignupAnswer.NOTHING
+            if _was_mailed_since(status, {"known", "link"}, now - SUBSCRIBER_MAIL_INTERVAL)
+            else wanted
+        )
+    if kind == "lost link" or status.suppression_reason in BLOCKING_REASONS:
+        return SignupAnswer.NOTHING
+    if status.suppression_reason:
+        return (
+            SignupAnswer.NOTHING
+            if _was_mailed_since(status, COUNTED_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
+            else SignupAnswer.CONFIRM
+        )
+    if status.pending:
+        reminded = status.recent_mails and status.recent_mails[-1][0] != "confirm"
+        too_soon = _was_mailed_since(status, COUNTED_MAIL_KINDS, now - MIN_REMINDER_DELAY)
+        return SignupAnswer.NOTHING if reminded or too_soon else SignupAnswer.REMIND
+    unconfirmed = sum(kind in COUNTED_MAIL_KINDS for kind, _ in status.recent_mails)
+    return SignupAnswer.NOTHING if unconfirmed >= signup_limits.per_address_month else SignupAnswer.CONFIRM
 
 
-def _lately(known: Known, kinds: frozenset[str] | set[str], since: datetime) -> bool:
-    return any(kind in kinds and at > since for kind, at in known.mails)
+def _was_mailed_since(status: AddressStatus, kinds: frozenset[str] | set[str], since: datetime) -> bool:
+    return any(kind in kinds and at > since for kind, at in status.recent_mails)
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class RequestProcessor:
     """What answers forms: it lives as long as the process that it works in.
 
-    `evidence_for` is how long the network address and user agent behind a request are kept.
+    `evidence_retention` is how long the network address and user agent behind a request are kept.
     """
 
-    books: Books
-    keys: Keys
-    bounds: Bounds
-    evidence_for: timedelta
-    queue: Queue
+    database: PeopleDatabase
+    keys: KeyRing
+    signup_limits: SignupLimits
+    evidence_retention: timedelta
+    queue: QueueMail
 
-    def answer_all(self, clock: Callable[[], datetime]) -> dict[Answer, int]:
+    def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
         """Answer what waits, as fast as the limits allow; give how many got which answer."""
-        given = dict.fromkeys(Answer, 0)
-        after, room = 0, self._room(clock())
-        while room > 0 and (forms := self._waiting(after)):
+        given = dict.fromkeys(SignupAnswer, 0)
+        after, room = 0, self._update_throttle(clock())
+        while room > 0 and (forms := self._load_pending(after)):
             for form in forms:
                 after = form.id
-                answer = self._answer(form, clock())
+                answer = self._process_request(form, clock())
                 given[answer] += 1
-                room -= answer is not Answer.NOTHING
+                room -= answer is not SignupAnswer.NOTHING
                 if room <= 0:
                     break
         return given
 
-    def _waiting(self, after: int) -> list[Waiting]:
-        with self.books.read() as session:
-            return requests.waiting(session, after=after)
+    def _load_pending(self, after_id: int) -> list[PendingRequest]:
+        with self.database.read() as session:
+            return requests.list_pending_requests(session, after_id=after_id)
 
-    def _room(self, now: datetime) -> int:
+    def _update_throttle(self, now: datetime) -> int:
         """Give how many mails may still go out in this hour, and keep the alarm as things stand."""
-        with self.books.read() as session:
-            if limits.open_alarm(session) is None and not requests.waiting(session, most=1):
+        with self.database.read() as session:
+            if limits.find_open_alarm(session) is None and not requests.list_pending_requests(
+                session, limit=1
+            ):
                 return 0  # the usual case, once a second: nothing is written
-            found, asked = self._pace(session, now)
-            rings = found.alarm or limits.open_alarm(session) is not None
+            found, asked = self._read_throttle(session, now)
+            rings = found.alarm or limits.find_open_alarm(session) is not None
         if rings:
-            with self.books.write() as session:
-                changed = limits.ring(session, found, asked, now=now)
+            with self.database.write() as session:
+                changed = limits.update_alarm(session, found, asked, now=now)
             if changed is not None:
                 log.warning("sign-up surge", forms_last_hour=asked, alarm=found.alarm, brake=found.brake)
-        return found.mails
+        return found.mails_left
 
-    def _pace(self, session: Session, now: datetime) -> tuple[limits.Pace, int]:
-        asked = limits.counted_last_hour(session, "all", now=now)
-        return limits.pace(asked, limits.mails_last_hour(session, now=now), self.bounds), asked
+    def _read_throttle(self, session: Session, now: datetime) -> tuple[limits.SignupThrottle, int]:
+        asked = limits.read_count_last_hour(session, "all", now=now)
+        return limits.decide_throttle(
+            asked, limits.count_mails_last_hour(session, now=now), self.signup_limits
+        ), asked
 
-    def _answer(self, form: Waiting, now: datetime) -> Answer:
+    def _process_request(self, request: PendingRequest, now: datetime) -> SignupAnswer:
         """Answer one form, in one transaction. One that cannot be read is dropped: nobody could ever answer it."""
         asked = None
         try:
-            asked = requests.opened(self.keys, form) if now - form.at <= requests.PATIENCE else None
-        except VaultError as exc:
-            log.error("a sign-up form does not open", form=form.id, error=str(exc))  # noqa: TRY400 - no trace needed
+            asked = (
+                requests.decrypt_request(self.keys, request)
+                if now - request.sent_at <= requests.REQUEST_LIFETIME
+                else None
+            )
+        except DecryptionError as exc:
+            log.error("a sign-up form does not open", form=request.id, error=str(exc))  # noqa: TRY400 - no trace needed
         try:
-            with self.books.write() as session:
-                if not requests.take(session, form) or asked is None:
-                    return Answer.NOTHING
-                return self._decided(session, asked, form, now)
+            with self.database.write() as session:
+                if not requests.remove_request(session, request) or asked is None:
+                    return SignupAnswer.NOTHING
+                return self._decide_and_queue(session, asked, request, now)
         except (
             IntegrityError
         ):  # another worker made the same person in this moment: the form waits for the next look
-            return Answer.NOTHING
+            return SignupAnswer.NOTHING
 
-    def _decided(self, session: Session, asked: Asked, form: Waiting, now: datetime) -> Answer:
-        number = people.number_of(session, self.keys, asked.address)
-        person = ledger.hold(session, number) if number else None
-        barred = suppression.find(session, self.keys, asked.address)
-        known = self._known(session, person, barred, form, now)
-        answer = decide(asked.kind, known, self.bounds, now=now)
+    def _decide_and_queue(
+        self, session: Session, submission: FormSubmission, request: PendingRequest, now: datetime
+    ) -> SignupAnswer:
+        number = people.find_person_number(session, self.keys, submission.address)
+        person = ledger.lock_person(session, number) if number else None
+        barred = suppression.find_suppression(session, self.keys, submission.address)
+        known = self._load_address_status(session, person, barred, request, now)
+        answer = decide_answer(submission.kind, known, self.signup_limits, now=now)
         note = None
-        if answer is Answer.CONFIRM:
-            note = self._ask(session, asked, person, now)
-        elif person is not None and answer is Answer.REMIND:
-            note = self._remind(session, person, now)
-        elif person is not None and answer is not Answer.NOTHING:
-            note = Note("known" if answer is Answer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}")
+        if answer is SignupAnswer.CONFIRM:
+            note = self._record_request(session, submission, person, now)
+        elif person is not None and answer is SignupAnswer.REMIND:
+            note = self._build_reminder(session, person, now)
+        elif person is not None and answer is not SignupAnswer.NOTHING:
+            note = MailRequest(
+                "known" if answer is SignupAnswer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}"
+            )
         if note is not None:
-            limits.note_mail(session, form.address_tag, answer, now)
+            limits.record_signup_mail(session, request.address_tag, answer, now)
             self.queue(session, note)
         return answer
 
-    def _known(
+    def _load_address_status(
         self,
         session: Session,
         person: Person | None,
-        barred: Suppression | None,
-        form: Waiting,
+        suppression_row: Suppression | None,
+        request: PendingRequest,
         now: datetime,
-    ) -> Known:
+    ) -> AddressStatus:
         number = person.number if person is not None else 0
         erased = person is not None and person.state is PersonState.ERASED
-        return Known(
-            subscribed=barred is None and roll.may_mail(session, number),
-            pending=_theirs(session, number, now) is not None,
-            suppressed=barred.reason if barred else "erased" if erased else "",
-            mails=tuple(limits.mails_to(session, form.address_tag, now=now)),
-            asked_today=limits.counted(session, "address", form.address_tag, now=form.at, window=limits.DAY),
+        return AddressStatus(
+            subscribed=suppression_row is None and roll.may_mail(session, number),
+            pending=_find_own_request_token(session, number, now) is not None,
+            suppression_reason=suppression_row.reason if suppression_row else "erased" if erased else "",
+            recent_mails=tuple(limits.list_recent_mails(session, request.address_tag, now=now)),
+            requests_today=limits.read_count(
+                session, "address", request.address_tag, now=request.sent_at, window=limits.DAY
+            ),
         )
 
-    def _ask(self, session: Session, asked: Asked, person: Person | None, now: datetime) -> Note:
+    def _record_request(
+        self, session: Session, submission: FormSubmission, person: Person | None, now: datetime
+    ) -> MailRequest:
         """Write down that somebody asked, and give the mail that asks them whether it was they."""
-        assert asked.wording is not None, "a form to subscribe has its words"
+        assert submission.wording is not None, "a form to subscribe has its words"
         if person is not None and person.state is PersonState.ERASED:
-            _leave_the_bar(session, self.keys, person, asked.address, now)
+            _move_suppression_off_row(session, self.keys, person, submission.address, now)
             person = None
         if person is None:
-            person = people.create(
-                session, self.keys, asked.address, asked_at=asked.at, asked_where=asked.where
+            person = people.create_person(
+                session,
+                self.keys,
+                submission.address,
+                asked_at=submission.sent_at,
+                asked_where=submission.where,
             )
         again = person.ciphertext is None
         if again:  # the vault let it go 30 days after they left
-            person.ciphertext, person.key_id = seal(self.keys, asked.address, person.number)
-            person.domain_tag = domain_tag(self.keys, asked.address)
+            person.ciphertext, person.key_id = encrypt_address(self.keys, submission.address, person.number)
+            person.domain_tag = domain_tag(self.keys, submission.address)
         salt = traces.new_salt()
         body = {
-            **asked.wording.as_json(),
-            "page": asked.page,
-            "where": asked.where,
+            **submission.wording.as_json(),
+            "page": submission.page,
+            "where": submission.where,
             "method": "form",
             "actor": "reader",
-            "asked_at": asked.at.isoformat(timespec="milliseconds"),
+            "asked_at": submission.sent_at.isoformat(timespec="milliseconds"),
             "address_sealed_again": again,
-            **traces.digests(asked.machine, salt),
+            **traces.digest_origin(submission.origin, salt),
         }
-        event = ledger.append(session, person, ConsentKind.REQUESTED, body, now)
-        traces.keep(session, self.keys, event, asked.machine, salt=salt, until=now + self.evidence_for)
-        expires_at = asked.at + LIFE
-        return Note(
-            "confirm", person.number, str(event.seq), self._facts(session, person, event.seq, expires_at, now)
+        event = ledger.append_event(session, person, ConsentKind.REQUESTED, body, now)
+        traces.store_evidence(
+            session, self.keys, event, submission.origin, salt=salt, until=now + self.evidence_retention
+        )
+        expires_at = submission.sent_at + CONFIRMATION_LIFETIME
+        return MailRequest(
+            "confirm",
+            person.number,
+            str(event.seq),
+            self._issue_confirmation_context(session, person, event.seq, expires_at, now),
         )
 
-    def _remind(self, session: Session, person: Person, now: datetime) -> Note:
+    def _build_reminder(self, session: Session, person: Person, now: datetime) -> MailRequest:
         """Give the one reminder: a second token, for the first cannot be read back, which runs out with it."""
-        first = _theirs(session, person.number, now)
+        first = _find_own_request_token(session, person.number, now)
         assert first is not None, "who is reminded waits"
-        facts = self._facts(session, person, int(first.serial), first.expires_at, now)
-        return Note("remind", person.number, first.serial, facts)
+        facts = self._issue_confirmation_context(session, person, int(first.serial), first.expires_at, now)
+        return MailRequest("remind", person.number, first.serial, facts)
 
-    def _facts(
+    def _issue_confirmation_context(
         self, session: Session, person: Person, seq: int, expires_at: datetime, now: datetime
     ) -> dict[str, str]:
-        token = onetime.issue(
+        token = onetime.issue_token(
             session, "confirm", person.number, now=now, expires_at=expires_at, serial=str(seq)
         )
-        request = receipts.link(session, person.number, seq)
+        request = receipts.read_event_body(session, person.number, seq)
         return {
             "token": token,
             "wording": request["wording"],
@@ -255,14 +290,18 @@ class Worker:
         }
 
 
-def _theirs(session: Session, number: int, now: datetime) -> OneTime | None:
+def _find_own_request_token(session: Session, number: int, now: datetime) -> OneTimeToken | None:
     """Give the first open link that a form of theirs brought about: a question of ours does not stand in its way."""
-    links = onetime.all_open_for(session, number, "confirm", now=now)
-    method = {link.serial: receipts.link(session, number, int(link.serial))["method"] for link in links}
-    return next((link for link in links if method[link.serial] != receipts.BY_US), None)
+    links = onetime.list_open_tokens(session, number, "confirm", now=now)
+    method = {
+        link.serial: receipts.read_event_body(session, number, int(link.serial))["method"] for link in links
+    }
+    return next((link for link in links if method[link.serial] != receipts.PERMISSION_METHOD), None)
 
 
-def _leave_the_bar(session: Session, keys: Keys, person: Person, address: Address, now: datetime) -> None:
+def _move_suppression_off_row(
+    session: Session, keys: KeyRing, person: Person, address: Address, now: datetime
+) -> None:
     """Move the bar from an erased row, whose look-up was all that was left, to a suppression: now we know the address."""
     key = keys.current("suppression")
     hashed = suppression_hash(key, address)

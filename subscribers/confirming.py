@@ -14,15 +14,15 @@ from sqlalchemy.orm import Session
 
 from subscribers import ledger, onetime, receipts, roll, suppression, traces
 from subscribers.addresses import read_address
-from subscribers.asking import CLOSED_FOR
+from subscribers.asking import BLOCKING_REASONS
 from subscribers.db import ConsentKind, Person, PersonState, Suppression
-from subscribers.notes import Note, Queue
-from subscribers.onetime import Looked, Standing
-from subscribers.traces import Machine
-from subscribers.vault import Keys, open_, suppression_hashes
+from subscribers.notes import MailRequest, QueueMail
+from subscribers.onetime import TokenLookup, TokenState
+from subscribers.traces import RequestOrigin
+from subscribers.vault import KeyRing, decrypt_address, suppression_hashes
 
 
-class Stage(StrEnum):
+class ConfirmationStage(StrEnum):
     """How a confirmation link stands, as a page says it."""
 
     UNKNOWN = "unknown"
@@ -33,10 +33,10 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ConfirmationLink:
     """A confirmation link looked up. The address is there only while the link is open, for the page to mask."""
 
-    stage: Stage
+    stage: ConfirmationStage
     address: str = ""
     wording: str = ""
     where: str = ""
@@ -46,25 +46,25 @@ class Link:
     by_us: bool = False  # nobody asked for it: a list named them, and we asked
 
 
-def look(session: Session, keys: Keys, token: str, *, now: datetime) -> Link:
+def look_up_confirmation(session: Session, keys: KeyRing, token: str, *, now: datetime) -> ConfirmationLink:
     """Say how a confirmation link stands; nothing is changed.
 
     Raises:
         VaultError: the person's address does not open.
     """
-    return _link(session, keys, onetime.look(session, token, "confirm", now=now))
+    return _describe_link(session, keys, onetime.look_up_token(session, token, "confirm", now=now))
 
 
-def confirm(
+def confirm_subscription(
     session: Session,
-    keys: Keys,
+    keys: KeyRing,
     token: str,
     *,
-    machine: Machine,
-    evidence_for: timedelta,
-    queue: Queue,
+    origin: RequestOrigin,
+    evidence_retention: timedelta,
+    queue: QueueMail,
     now: datetime,
-) -> Link:
+) -> ConfirmationLink:
     """Confirm, if the link is open: consent, receipt and the end of all other open links are one commit.
 
     A suppression for a bounce or an erasure ends here: this is the own new consent that it waits for. Twice is
@@ -73,84 +73,94 @@ def confirm(
     Raises:
         VaultError: the person's address does not open.
     """
-    found = _link(session, keys, onetime.look(session, token, "confirm", now=now))
-    if found.stage is not Stage.OPEN:
+    found = _describe_link(session, keys, onetime.look_up_token(session, token, "confirm", now=now))
+    if found.stage is not ConfirmationStage.OPEN:
         return found
-    used = onetime.use(session, token, "confirm", now=now)
-    if (
-        used.standing is not Standing.FRESH or used.person is None
-    ):  # somebody pressed twice, and we are second
-        return _link(session, keys, onetime.look(session, token, "confirm", now=now))
-    person = ledger.hold(session, used.person)
+    used = onetime.use_token(session, token, "confirm", now=now)
+    if used.state is not TokenState.FRESH or used.person is None:  # somebody pressed twice, and we are second
+        return _describe_link(session, keys, onetime.look_up_token(session, token, "confirm", now=now))
+    person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
-    _consent(session, keys, person, int(used.serial), machine, evidence_for, queue, now=now)
-    onetime.end(session, person.number, "confirm", now=now, used=True)
-    return Link(Stage.CONFIRMED, found.address, found.wording, found.where, found.asked_at, now, new=True)
+    _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
+    onetime.end_tokens(session, person.number, "confirm", now=now, used=True)
+    return ConfirmationLink(
+        ConfirmationStage.CONFIRMED, found.address, found.wording, found.where, found.asked_at, now, new=True
+    )
 
 
-def _link(session: Session, keys: Keys, found: Looked) -> Link:
-    person = session.get(Person, found.person, populate_existing=True) if found.person else None
-    if found.standing is Standing.UNKNOWN or person is None:
-        return Link(Stage.UNKNOWN)
-    if found.standing is Standing.FRESH:
-        return _open(session, keys, found, person)
+def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -> ConfirmationLink:
+    person = session.get(Person, token_lookup.person, populate_existing=True) if token_lookup.person else None
+    if token_lookup.state is TokenState.UNKNOWN or person is None:
+        return ConfirmationLink(ConfirmationStage.UNKNOWN)
+    if token_lookup.state is TokenState.FRESH:
+        return _describe_open_link(session, keys, token_lookup, person)
     if roll.may_mail(session, person.number):
-        return Link(Stage.CONFIRMED, day=found.ended_at)
-    if found.standing is Standing.USED:
-        return Link(Stage.USED, day=found.ended_at)
-    return Link(Stage.EXPIRED, day=found.expires_at)
+        return ConfirmationLink(ConfirmationStage.CONFIRMED, day=token_lookup.ended_at)
+    if token_lookup.state is TokenState.USED:
+        return ConfirmationLink(ConfirmationStage.USED, day=token_lookup.ended_at)
+    return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
 
 
-def _open(session: Session, keys: Keys, found: Looked, person: Person) -> Link:
+def _describe_open_link(
+    session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person
+) -> ConfirmationLink:
     """Look at a link that has not run out: an erasure or a complaint since the request shuts it all the same."""
     if person.ciphertext is None or person.key_id is None:
-        return Link(Stage.EXPIRED, day=found.expires_at)
-    address = open_(keys, (person.ciphertext, person.key_id), person.number)
-    barred = suppression.find(session, keys, read_address(address))
-    if barred is not None and barred.reason in CLOSED_FOR:
-        return Link(Stage.EXPIRED, day=found.expires_at)
-    said = receipts.link(session, person.number, int(found.serial))
+        return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
+    address = decrypt_address(keys, (person.ciphertext, person.key_id), person.number)
+    barred = suppression.find_suppression(session, keys, read_address(address))
+    if barred is not None and barred.reason in BLOCKING_REASONS:
+        return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
+    said = receipts.read_event_body(session, person.number, int(token_lookup.serial))
     asked_at = datetime.fromisoformat(said["asked_at"])
-    by_us = said["method"] == receipts.BY_US
-    return Link(Stage.OPEN, address, said["wording"], said["where"], asked_at, found.expires_at, by_us=by_us)
+    by_us = said["method"] == receipts.PERMISSION_METHOD
+    return ConfirmationLink(
+        ConfirmationStage.OPEN,
+        address,
+        said["wording"],
+        said["where"],
+        asked_at,
+        token_lookup.expires_at,
+        by_us=by_us,
+    )
 
 
-_WORDS = ("wording", "wording_version", "wording_hash", "language", "page", "where", "asked_at")
+_REQUEST_FIELDS = ("wording", "wording_version", "wording_hash", "language", "page", "where", "asked_at")
 
 
-def _consent(
+def _record_consent(
     session: Session,
-    keys: Keys,
+    keys: KeyRing,
     person: Person,
     seq: int,
-    machine: Machine,
-    evidence_for: timedelta,
-    queue: Queue,
+    origin: RequestOrigin,
+    evidence_retention: timedelta,
+    queue: QueueMail,
     *,
     now: datetime,
 ) -> None:
-    request = receipts.link(session, person.number, seq)
+    request = receipts.read_event_body(session, person.number, seq)
     salt = traces.new_salt()
     body: dict[str, Any] = {
-        **{key: request[key] for key in _WORDS},
+        **{key: request[key] for key in _REQUEST_FIELDS},
         "method": "double opt-in",
         "actor": "reader",
         "request": seq,
-        **traces.digests(machine, salt),
+        **traces.digest_origin(origin, salt),
     }
-    _lift(session, keys, person)
-    event = ledger.append(session, person, ConsentKind.CONFIRMED, body, now)
-    traces.keep(session, keys, event, machine, salt=salt, until=now + evidence_for)
+    _lift_suppression(session, keys, person)
+    event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
+    traces.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
     person.asked_at, person.asked_where = datetime.fromisoformat(request["asked_at"]), request["where"][:200]
-    facts = {**{key: request[key] for key in _WORDS}, "confirmed_at": now.isoformat()}
-    queue(session, Note("welcome", person.number, str(event.seq), facts))
+    facts = {**{key: request[key] for key in _REQUEST_FIELDS}, "confirmed_at": now.isoformat()}
+    queue(session, MailRequest("welcome", person.number, str(event.seq), facts))
 
 
-def _lift(session: Session, keys: Keys, person: Person) -> None:
+def _lift_suppression(session: Session, keys: KeyRing, person: Person) -> None:
     assert person.state is not PersonState.ERASED, "an erased person has no open link"
     assert person.ciphertext is not None
     assert person.key_id is not None
-    address = read_address(open_(keys, (person.ciphertext, person.key_id), person.number))
+    address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
     named = suppression_hashes(keys, address)
     lifted = delete(Suppression).where(tuple_(Suppression.hash, Suppression.key_id).in_(named))
     session.execute(lifted)

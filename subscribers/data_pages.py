@@ -12,195 +12,214 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from subscribers import disclosures, moving, mydata, onetime, records
-from subscribers.addresses import AddressError, mask, read_address
+from subscribers.addresses import AddressError, mask_address, read_address
 from subscribers.db import Person, PersonState
-from subscribers.disclosures import Passage
-from subscribers.erasing import erase
-from subscribers.moving import Move, Stage
-from subscribers.onetime import Standing
-from subscribers.reception import Reception, private, readers, reception, unknown_link
-from subscribers.transfer.exporting import passage_as_json, record
-from subscribers.vault import open_
+from subscribers.disclosures import AddressDisclosure
+from subscribers.erasing import erase_person
+from subscribers.moving import AddressChange, AddressChangeStage
+from subscribers.onetime import TokenState
+from subscribers.reception import PageContext, page_context, private_response, reader_pages, unknown_link_page
+from subscribers.transfer.exporting import build_person_record, disclosure_as_json
+from subscribers.vault import decrypt_address
 
-LONGEST_ADDRESS = 254  # characters: RFC 5321, 4.5.3.1.3, without the angle brackets
+MAX_ADDRESS_LENGTH = 254  # characters: RFC 5321, 4.5.3.1.3, without the angle brackets
 
 log = structlog.get_logger("my data")
 
 
-@readers.get("/my-data/<token>")
+@reader_pages.get("/my-data/<token>")
 def my_data(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person. Looking uses nothing up: scanners look first."""
-    here = reception()
-    with here.books.read() as session:
-        found = _owner(here, session, token)
-        return found if isinstance(found, Response) else _page(here, session, found, token)
+    here = page_context()
+    with here.database.read() as session:
+        found = _find_owner(here, session, token)
+        return found if isinstance(found, Response) else _my_data_page(here, session, found, token)
 
 
-@readers.post("/my-data/<token>/record")
+@reader_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
-    said = _record_behind(token)
+    said = _record_for_token(token)
     if isinstance(said, Response):
         return said
-    page = render_template("web/record.html", record=records.readable(said))
-    response = private(page)
-    response.headers["Content-Security-Policy"] = _alone(page)
+    page = render_template("web/record.html", record=records.make_record_readable(said))
+    response = private_response(page)
+    response.headers["Content-Security-Policy"] = _style_only_policy(page)
     return response
 
 
-def _alone(page: str) -> str:
+def _style_only_policy(html: str) -> str:
     """Allow a page that needs no other file its own style, named by its hash (CSP 3, 8.4), and nothing else."""
-    style = page.partition("<style>")[2].partition("</style>")[0]
+    style = html.partition("<style>")[2].partition("</style>")[0]
     named = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{named}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 
-@readers.post("/my-data/<token>/download")
+@reader_pages.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
     """Give all that we hold of one person as JSON (ISO/IEC TS 27560)."""
-    said = _record_behind(token)
+    said = _record_for_token(token)
     if isinstance(said, Response):
         return said
-    response = private(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+    response = private_response(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
     return response
 
 
-def _record_behind(token: str) -> dict[str, Any] | Response:
+def _record_for_token(token: str) -> dict[str, Any] | Response:
     """Give all that we hold of the person behind a link, or the page that says why not."""
-    here = reception()
-    with here.books.read() as session:
-        found = _owner(here, session, token)
-        return found if isinstance(found, Response) else _record(here, session, found)
+    here = page_context()
+    with here.database.read() as session:
+        found = _find_owner(here, session, token)
+        return found if isinstance(found, Response) else _build_record(here, session, found)
 
 
-def _record(here: Reception, session: Session, person: Person) -> dict[str, Any]:
-    mails = map(passage_as_json, here.deliveries_of(session, person.number))
-    said = record(
-        session, here.keys, person.number, controller=here.controller, now=here.clock(), others=mails
+def _build_record(context: PageContext, session: Session, person: Person) -> dict[str, Any]:
+    mails = map(disclosure_as_json, context.list_deliveries(session, person.number))
+    said = build_person_record(
+        session,
+        context.keys,
+        person.number,
+        controller=context.controller,
+        now=context.clock(),
+        other_disclosures=mails,
     )
     assert said is not None, "the person was found"
     return said
 
 
-@readers.get("/my-data/<token>/erase")
+@reader_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
     """Say what erasing does, with the one button that does it."""
-    here = reception()
-    with here.books.read() as session:
-        found = _owner(here, session, token)
+    here = page_context()
+    with here.database.read() as session:
+        found = _find_owner(here, session, token)
         if isinstance(found, Response):
             return found
-        return private(render_template("web/erase.html", token=token, masked=_masked(here, found)))
+        return private_response(
+            render_template("web/erase.html", token=token, masked=_masked_address(here, found))
+        )
 
 
-@readers.post("/my-data/<token>/erase")
+@reader_pages.post("/my-data/<token>/erase")
 def erase_now(token: str) -> ResponseReturnValue:
     """Erase a person for good. Twice is once."""
-    here = reception()
-    with here.books.write() as session:
-        found = _owner(here, session, token)
+    here = page_context()
+    with here.database.write() as session:
+        found = _find_owner(here, session, token)
         if isinstance(found, Response):
             return found
-        erase(
+        erase_person(
             session,
             here.keys,
-            here.journal,
+            here.departure_log,
             found.number,
             method="page",
-            forget=here.forget,
+            forget_elsewhere=here.forget_deliveries,
             now=here.clock(),
         )
-    return private(render_template("web/erased.html", new=True))
+    return private_response(render_template("web/erased.html", new=True))
 
 
-@readers.post("/my-data/<token>/address")
+@reader_pages.post("/my-data/<token>/address")
 def ask_to_move(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
-    here = reception()
+    here = page_context()
     text = request.form.get("email", "").strip()
-    with here.books.write() as session:
-        found = _owner(here, session, token)
+    with here.database.write() as session:
+        found = _find_owner(here, session, token)
         if isinstance(found, Response):
             return found
         try:
-            address = read_address(text[: LONGEST_ADDRESS + 1])
+            address = read_address(text[: MAX_ADDRESS_LENGTH + 1])
         except AddressError as exc:
             words = str(exc)
             problem = f"{words[:1].upper()}{words[1:]}. Please check it."
-            return _page(here, session, found, token, problem=problem)
-        moving.ask(session, here.keys, found.number, address, here.queue, now=here.clock())
-    return private(render_template("web/move_asked.html", token=token, days=moving.LIFE.days))
+            return _my_data_page(here, session, found, token, problem=problem)
+        moving.request_address_change(session, here.keys, found.number, address, here.queue, now=here.clock())
+    return private_response(
+        render_template("web/move_asked.html", token=token, days=moving.ADDRESS_CHANGE_LIFETIME.days)
+    )
 
 
-@readers.get("/address/<token>")
+@reader_pages.get("/address/<token>")
 def ask_to_confirm_move(token: str) -> ResponseReturnValue:
     """Show the button that makes an address the one which the mail goes to."""
-    here = reception()
-    with here.books.read() as session:
-        return _move_page(moving.look(session, here.keys, token, now=here.clock()), token)
+    here = page_context()
+    with here.database.read() as session:
+        return _address_change_page(
+            moving.look_up_address_change(session, here.keys, token, now=here.clock()), token
+        )
 
 
-@readers.post("/address/<token>")
+@reader_pages.post("/address/<token>")
 def confirm_move(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
-    here = reception()
+    here = page_context()
     now = here.clock()
     try:
-        with here.books.write() as session:
-            moved = moving.confirm(session, here.keys, here.journal, token, now=now)
+        with here.database.write() as session:
+            moved = moving.confirm_address_change(session, here.keys, here.departure_log, token, now=now)
     except IntegrityError:  # somebody signed up with it between our look and our write
-        moved = Move(Stage.TAKEN)
+        moved = AddressChange(AddressChangeStage.TAKEN)
     try:
-        moving.note_moved(here.journal, moved, at=now)
+        moving.log_address_change(here.departure_log, moved, at=now)
     except OSError as exc:  # the move is done all the same; only a restored copy would not know
         log.error("a move is not in the journal", error=type(exc).__name__)  # noqa: TRY400 - no trace needed
-    return _move_page(moved, token)
+    return _address_change_page(moved, token)
 
 
-def _move_page(move: Move, token: str) -> Response:
-    if move.stage is Stage.UNKNOWN:
-        return unknown_link()
-    status = 410 if move.stage is Stage.OVER else 409 if move.stage is Stage.TAKEN else 200
-    return private(render_template("web/move.html", move=move, stage=str(move.stage), token=token), status)
+def _address_change_page(move: AddressChange, token: str) -> Response:
+    if move.stage is AddressChangeStage.UNKNOWN:
+        return unknown_link_page()
+    status = (
+        410
+        if move.stage is AddressChangeStage.OVER
+        else 409
+        if move.stage is AddressChangeStage.TAKEN
+        else 200
+    )
+    return private_response(
+        render_template("web/move.html", move=move, stage=str(move.stage), token=token), status
+    )
 
 
-def _owner(here: Reception, session: Session, token: str) -> Person | Response:
+def _find_owner(context: PageContext, session: Session, token: str) -> Person | Response:
     """Find whose data a link opens; where it opens none, give the page that says why."""
-    found = onetime.look(session, token, "my data", now=here.clock())
-    if found.standing is Standing.UNKNOWN or found.person is None:
-        return unknown_link()
+    found = onetime.look_up_token(session, token, "my data", now=context.clock())
+    if found.state is TokenState.UNKNOWN or found.person is None:
+        return unknown_link_page()
     person = session.get(Person, found.person, populate_existing=True)
     if person is not None and person.state is PersonState.ERASED:
-        return private(render_template("web/erased.html", new=False), 410)
-    if found.standing is not Standing.FRESH or person is None or person.ciphertext is None:
-        return private(render_template("web/data_over.html", until=found.expires_at), 410)
+        return private_response(render_template("web/erased.html", new=False), 410)
+    if found.state is not TokenState.FRESH or person is None or person.ciphertext is None:
+        return private_response(render_template("web/data_over.html", until=found.expires_at), 410)
     return person
 
 
-def _page(
-    here: Reception, session: Session, person: Person, token: str, *, problem: str = ""
+def _my_data_page(
+    context: PageContext, session: Session, person: Person, token: str, *, problem: str = ""
 ) -> ResponseReturnValue:
     page = render_template(
         "web/my_data.html",
         token=token,
-        masked=_masked(here, person),
+        masked=_masked_address(context, person),
         subscribed=person.state is PersonState.SUBSCRIBED,
-        history=mydata.history(session, person.number),
-        passages=_passages(here, session, person.number),
+        history=mydata.list_consent_history(session, person.number),
+        passages=_list_disclosures(context, session, person.number),
         problem=problem,
     )
-    return private(page, 400 if problem else 200)
+    return private_response(page, 400 if problem else 200)
 
 
-def _passages(here: Reception, session: Session, number: int) -> list[Passage]:
+def _list_disclosures(context: PageContext, session: Session, number: int) -> list[AddressDisclosure]:
     """Give every passage of an address to somebody, the latest first: mails and all others."""
-    found = [*here.deliveries_of(session, number), *disclosures.of(session, number)]
+    found = [*context.list_deliveries(session, number), *disclosures.list_disclosures(session, number)]
     return sorted(found, key=lambda passage: passage.at, reverse=True)
 
 
-def _masked(here: Reception, person: Person) -> str:
+def _masked_address(context: PageContext, person: Person) -> str:
     assert person.ciphertext is not None
     assert person.key_id is not None
-    return mask(open_(here.keys, (person.ciphertext, person.key_id), person.number))
+    return mask_address(decrypt_address(context.keys, (person.ciphertext, person.key_id), person.number))

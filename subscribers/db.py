@@ -46,9 +46,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def by_value(kind: type[StrEnum]) -> Enum:
+def enum_by_value(enum_type: type[StrEnum]) -> Enum:
     """An enum column that stores the value, not the Python name, and stays a plain string in SQL."""
-    return Enum(kind, native_enum=False, length=40, values_callable=lambda e: [m.value for m in e])
+    return Enum(enum_type, native_enum=False, length=40, values_callable=lambda e: [m.value for m in e])
 
 
 Moment = Annotated[datetime, mapped_column(UtcDateTime)]
@@ -120,7 +120,7 @@ class Person(Base):
     domain_tag: Mapped[str | None] = mapped_column(String(32))
     ciphertext: Mapped[bytes | None] = mapped_column(LargeBinary)
     key_id: Mapped[str | None] = mapped_column(String(16))
-    state: Mapped[PersonState] = mapped_column(by_value(PersonState))
+    state: Mapped[PersonState] = mapped_column(enum_by_value(PersonState))
     choices: Mapped[Json]
     chain_head: Mapped[str] = mapped_column(String(64), default="")
     asked_at: Mapped[Moment]
@@ -139,7 +139,7 @@ class ConsentEvent(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     person: Mapped[int] = mapped_column(ForeignKey("person.number"))
     seq: Mapped[int]
-    kind: Mapped[ConsentKind] = mapped_column(by_value(ConsentKind))
+    kind: Mapped[ConsentKind] = mapped_column(enum_by_value(ConsentKind))
     at: Mapped[Moment]
     body: Mapped[str] = mapped_column(Text)
     previous: Mapped[str] = mapped_column(String(64))

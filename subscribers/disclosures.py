@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from subscribers.db import Disclosure, DisclosureTotal, ListExport, ListExportPart
 
-KEPT = timedelta(days=400)
-PAGE = 1000  # rows a transaction
+DISCLOSURE_RETENTION = timedelta(days=400)
+BATCH_SIZE = 1000  # rows a transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class AddressDisclosure:
     """One passage of an address: to whom, why, when, and the id by which the other side knows it.
 
     `times` is more than 1 for a total of old ones; `at` is then the last of them.
@@ -31,7 +31,7 @@ class Passage:
     times: int = 1
 
 
-def record(
+def record_disclosures(
     session: Session, numbers: Iterable[int | None], *, to_whom: str, why: str, reference: str, now: datetime
 ) -> None:
     """Write down that the addresses of some people (at most 1,000) pass out of the system.
@@ -51,17 +51,17 @@ def record(
     session.flush()
 
 
-def of(session: Session, number: int) -> list[Passage]:
+def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     """List where the address of person `number` has been, the latest first; whole-list exports are among them."""
     mine = select(Disclosure).where(Disclosure.person == number)
-    found = [Passage(d.at, d.to_whom, d.why, d.reference) for d in session.scalars(mine)]
+    found = [AddressDisclosure(d.at, d.to_whom, d.why, d.reference) for d in session.scalars(mine)]
     totals = select(DisclosureTotal).where(DisclosureTotal.person == number)
-    found += [Passage(t.last_at, t.to_whom, t.why, times=t.times) for t in session.scalars(totals)]
-    found += [Passage(e.at, e.to_whom, e.why, e.reference) for e in _exports(session, number)]
+    found += [AddressDisclosure(t.last_at, t.to_whom, t.why, times=t.times) for t in session.scalars(totals)]
+    found += [AddressDisclosure(e.at, e.to_whom, e.why, e.reference) for e in _find_exports(session, number)]
     return sorted(found, key=lambda passage: passage.at, reverse=True)
 
 
-def _exports(session: Session, number: int) -> list[ListExport]:
+def _find_exports(session: Session, number: int) -> list[ListExport]:
     """Find the exports of the list that held a person: one bit each, from number `first` on, the lowest first."""
     covering = (
         select(ListExport, ListExportPart.first, ListExportPart.bits)
@@ -75,20 +75,25 @@ def _exports(session: Session, number: int) -> list[ListExport]:
     return [export for export, first, bits in rows if bits[(number - first) // 8] >> (number - first) % 8 & 1]
 
 
-def fold(session: Session, now: datetime) -> int:
+def aggregate_disclosures(session: Session, now: datetime) -> int:
     """Fold up to 1,000 disclosures that are older than 400 days into their totals; give how many.
 
     What an erased person's were stays counted without the person.
     """
-    old = select(Disclosure).where(Disclosure.at < now - KEPT).order_by(Disclosure.at).limit(PAGE)
+    old = (
+        select(Disclosure)
+        .where(Disclosure.at < now - DISCLOSURE_RETENTION)
+        .order_by(Disclosure.at)
+        .limit(BATCH_SIZE)
+    )
     rows = list(session.scalars(old))
     for row in rows:
-        _add(session, row)
+        _add_to_total(session, row)
     session.execute(delete(Disclosure).where(Disclosure.id.in_([row.id for row in rows])))
     return len(rows)
 
 
-def _add(session: Session, row: Disclosure) -> None:
+def _add_to_total(session: Session, row: Disclosure) -> None:
     same = select(DisclosureTotal).where(
         DisclosureTotal.person.is_not_distinct_from(row.person),
         DisclosureTotal.to_whom == row.to_whom,

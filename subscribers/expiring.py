@@ -6,42 +6,44 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from subscribers import ledger, limits, moving, onetime, receipts, requests, traces
-from subscribers.asking import Books
+from subscribers.asking import PeopleDatabase
 from subscribers.db import ConsentEvent, ConsentKind, PersonState
-from subscribers.signup_db import OneTime
+from subscribers.signup_db import OneTimeToken
 
-PAGE = 100  # people a transaction
+BATCH_SIZE = 100  # people a transaction
 
 
-def tidy(books: Books, *, now: datetime) -> int:
+def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
     """Settle what ran out and forget what decides nothing any more; give how many requests ran out."""
     settled = 0
     while True:
-        with books.write() as session:
-            done = settle(session, now=now)
+        with database.write() as session:
+            done = expire_confirmation_batch(session, now=now)
         settled += done
-        if done < PAGE:
+        if done < BATCH_SIZE:
             break
-    with books.write() as session:
-        requests.tidy(session, now=now)
-        limits.tidy(session, now=now)
-        traces.tidy(session, now=now)
-        onetime.tidy(session, now=now)
-        moving.tidy(session, now=now)
+    with database.write() as session:
+        requests.delete_old_requests(session, now=now)
+        limits.delete_old_signup_counts(session, now=now)
+        traces.delete_old_evidence(session, now=now)
+        onetime.delete_old_tokens(session, now=now)
+        moving.delete_expired_changes(session, now=now)
     return settled
 
 
-def settle(session: Session, *, now: datetime) -> int:
+def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
     """Settle up to 100 confirmation links that ran out unused; give how many.
 
     Of a person who was never on the list nothing remains but an emptied row and its chain, which holds no
     address. Who had left before stays as they were; the address goes again if only this request had brought it.
     """
     query = (
-        select(OneTime)
-        .where(OneTime.purpose == "confirm", OneTime.ended_at.is_(None), OneTime.expires_at <= now)
-        .order_by(OneTime.expires_at, OneTime.id)
-        .limit(PAGE)
+        select(OneTimeToken)
+        .where(
+            OneTimeToken.purpose == "confirm", OneTimeToken.ended_at.is_(None), OneTimeToken.expires_at <= now
+        )
+        .order_by(OneTimeToken.expires_at, OneTimeToken.id)
+        .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
     )
     links = list(session.scalars(query))
@@ -50,27 +52,30 @@ def settle(session: Session, *, now: datetime) -> int:
         if link.person in handled:
             continue
         handled.add(link.person)
-        if link.person is None or onetime.open_for(session, link.person, "confirm", now=now) is not None:
+        if (
+            link.person is None
+            or onetime.find_open_token(session, link.person, "confirm", now=now) is not None
+        ):
             link.ended_at = now
         else:  # with the reminder's link, if there was one: it runs out in the same moment
-            onetime.end(session, link.person, "confirm", now=now)
-            _expire(session, link.person, int(link.serial), now)
+            onetime.end_tokens(session, link.person, "confirm", now=now)
+            _expire_request(session, link.person, int(link.serial), now)
     return len(links)
 
 
-def _expire(session: Session, number: int, seq: int, now: datetime) -> None:
-    person = ledger.hold(session, number)
+def _expire_request(session: Session, number: int, seq: int, now: datetime) -> None:
+    person = ledger.lock_person(session, number)
     if person is None or person.state in {PersonState.SUBSCRIBED, PersonState.ERASED}:
         return
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
-    if never or receipts.link(session, number, seq).get("address_sealed_again"):
+    if never or receipts.read_event_body(session, number, seq).get("address_sealed_again"):
         person.ciphertext = person.key_id = person.domain_tag = None
-        traces.forget(session, number)
-    if never and not _asked_by_us(session, number):  # or a later list would have them asked again
+        traces.delete_evidence_of(session, number)
+    if never and not _had_permission_pass(session, number):  # or a later list would have them asked again
         person.lookup = person.lookup_key = None
-    ledger.append(session, person, ConsentKind.EXPIRED, {"request": seq}, now)
+    ledger.append_event(session, person, ConsentKind.EXPIRED, {"request": seq}, now)
 
 
-def _asked_by_us(session: Session, number: int) -> bool:
+def _had_permission_pass(session: Session, number: int) -> bool:
     asked = (ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.RE_ASKED)
     return session.scalar(select(exists().where(*asked))) or False

@@ -14,36 +14,41 @@ from sqlalchemy.orm import Session
 
 from subscribers import ledger, suppression
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.journal import Departed
-from subscribers.vault import Keys
+from subscribers.journal import PendingDeparture
+from subscribers.vault import KeyRing
 
-_OWN_WORD = (ConsentKind.CONFIRMED, ConsentKind.UNDONE)  # no import is one: see `subscribers.restoring`
-_GONE = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+_OWN_CONSENT_KINDS = (
+    ConsentKind.CONFIRMED,
+    ConsentKind.UNDONE,
+)  # no import is one: see `subscribers.restoring`
+_DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 
 
-class Word(StrEnum):
+class FeedbackKind(StrEnum):
     """What is said, the gravest last."""
 
-    LEFT = "left"
+    UNSUBSCRIBED = "left"
     BOUNCED = "bounced"
     COMPLAINED = "complained"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class FeedbackReport:
     """One word about one person. `at` is when it was said; of a bounce, when the message went out.
 
-    `by` names who said it ("sendgrid"), `detail` what is kept in the chain: no address.
+    `reporter` names who said it ("sendgrid"), `detail` what is kept in the chain: no address.
     """
 
     person: int
-    word: Word
+    kind: FeedbackKind
     at: datetime
-    by: str
+    reporter: str
     detail: Mapping[str, str]
 
 
-def heed(session: Session, keys: Keys, report: Report, *, now: datetime) -> tuple[bool, Departed | None]:
+def apply_feedback_report(
+    session: Session, keys: KeyRing, report: FeedbackReport, *, now: datetime
+) -> tuple[bool, PendingDeparture | None]:
     """Do to a person what was said; give whether anything changed, and what the journal has to know.
 
     Args:
@@ -55,25 +60,25 @@ def heed(session: Session, keys: Keys, report: Report, *, now: datetime) -> tupl
     Raises:
         VaultError: the person's address does not open.
     """
-    person = ledger.hold(session, report.person)
+    person = ledger.lock_person(session, report.person)
     if person is None or person.state is PersonState.ERASED:
         return False, None
-    spoke = last_word(session, report.person, report.word)
+    spoke = find_feedback_cutoff(session, report.person, report.kind)
     if spoke is not None and report.at < spoke:
         return False, None
-    if report.word is Word.LEFT:
-        return _left(session, person, report, now)
-    if report.word is Word.BOUNCED:
-        return _bounced(session, keys, person, report, now)
-    return _complained(session, keys, person, report, now)
+    if report.kind is FeedbackKind.UNSUBSCRIBED:
+        return _apply_unsubscribe(session, person, report, now)
+    if report.kind is FeedbackKind.BOUNCED:
+        return _apply_bounce(session, keys, person, report, now)
+    return _apply_complaint(session, keys, person, report, now)
 
 
-def last_word(session: Session, person: int, word: Word) -> datetime | None:
-    """Give the moment before which `word` counts no more: the person has spoken since, or moved away from a bounce.
+def find_feedback_cutoff(session: Session, person: int, kind: FeedbackKind) -> datetime | None:
+    """Give the moment before which `kind` counts no more: the person has spoken since, or moved away from a bounce.
 
     Others' clocks tell whole seconds, so the moment is the beginning of the second.
     """
-    kinds = _OWN_WORD + ((ConsentKind.ADDRESS_CHANGED,) if word is Word.BOUNCED else ())
+    kinds = _OWN_CONSENT_KINDS + ((ConsentKind.ADDRESS_CHANGED,) if kind is FeedbackKind.BOUNCED else ())
     query = (
         select(ConsentEvent.at)
         .where(ConsentEvent.person == person, ConsentEvent.kind.in_(kinds))
@@ -84,35 +89,41 @@ def last_word(session: Session, person: int, word: Word) -> datetime | None:
     return spoke.replace(microsecond=0) if spoke else None
 
 
-def _left(session: Session, person: Person, report: Report, now: datetime) -> tuple[bool, Departed | None]:
-    if person.state in _GONE:
+def _apply_unsubscribe(
+    session: Session, person: Person, report: FeedbackReport, now: datetime
+) -> tuple[bool, PendingDeparture | None]:
+    if person.state in _DEPARTED_STATES:
         return False, None
-    said = {"method": f"provider: {report.by}", **report.detail}
-    ledger.append(session, person, ConsentKind.WITHDRAWN, said, now)
+    said = {"method": f"provider: {report.reporter}", **report.detail}
+    ledger.append_event(session, person, ConsentKind.WITHDRAWN, said, now)
     if person.lookup is None or person.lookup_key is None:
         return True, None
-    return True, Departed(person.lookup, person.lookup_key, "left")
+    return True, PendingDeparture(person.lookup, person.lookup_key, "left")
 
 
-def _bounced(
-    session: Session, keys: Keys, person: Person, report: Report, now: datetime
-) -> tuple[bool, Departed | None]:
+def _apply_bounce(
+    session: Session, keys: KeyRing, person: Person, report: FeedbackReport, now: datetime
+) -> tuple[bool, PendingDeparture | None]:
     if person.state is PersonState.SUPPRESSED:
         return False, None
-    ledger.append(session, person, ConsentKind.BOUNCED, {"by": report.by, **report.detail}, now)
-    return True, suppression.bar_person(session, keys, person, reason="bounced", actor=report.by, now=now)
+    ledger.append_event(session, person, ConsentKind.BOUNCED, {"by": report.reporter, **report.detail}, now)
+    return True, suppression.suppress_person(
+        session, keys, person, reason="bounced", actor=report.reporter, now=now
+    )
 
 
-def _complained(
-    session: Session, keys: Keys, person: Person, report: Report, now: datetime
-) -> tuple[bool, Departed | None]:
+def _apply_complaint(
+    session: Session, keys: KeyRing, person: Person, report: FeedbackReport, now: datetime
+) -> tuple[bool, PendingDeparture | None]:
     last = session.scalar(
         select(ConsentEvent.kind)
         .where(ConsentEvent.person == person.number)
-        .where(ConsentEvent.kind.in_((*_OWN_WORD, ConsentKind.COMPLAINED)))
+        .where(ConsentEvent.kind.in_((*_OWN_CONSENT_KINDS, ConsentKind.COMPLAINED)))
         .order_by(ConsentEvent.seq.desc())
         .limit(1)
     )
     if person.state is PersonState.SUPPRESSED and last is ConsentKind.COMPLAINED:
         return False, None
-    return True, suppression.bar_person(session, keys, person, reason="complained", actor=report.by, now=now)
+    return True, suppression.suppress_person(
+        session, keys, person, reason="complained", actor=report.reporter, now=now
+    )

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_new(path: Path, text: str) -> None:
+def create_file(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all, and never in place of another.
 
     Raises:
         FileExistsError: the name is taken.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = _draft(path, text)
+    draft = _write_draft(path, text)
     try:
         os.link(draft, path)  # unlike rename, it fails where the name is taken
     finally:
@@ -23,15 +23,15 @@ def write_new(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
-def replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Put a new text in place of a file's: whoever reads sees the old one or the new one, after a crash too."""
-    draft = _draft(path, text)
+    draft = _write_draft(path, text)
     draft.replace(path)
     sync_folder(path.parent)
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[None]:
     """Be the only one to change a file, for the length of the block; what a killed writer left behind is removed.
 
     The lock is on the folder: the file itself is replaced by another. It ends with the process, however that ends.
@@ -46,7 +46,7 @@ def alone(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _draft(path: Path, text: str) -> Path:
+def _write_draft(path: Path, text: str) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -12,69 +12,76 @@ from sqlalchemy import ColumnElement, Select, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
 from subscribers import ledger
-from subscribers.asking import Books
+from subscribers.asking import PeopleDatabase
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.signup_db import OneTime
+from subscribers.signup_db import OneTimeToken
 
-KEPT = timedelta(days=30)
-PAGE = 500  # people a transaction
-_SINCE = {
+ADDRESS_RETENTION = timedelta(days=30)
+BATCH_SIZE = 500  # people a transaction
+_RETENTION_START_KINDS = {
     PersonState.WITHDRAWN: (ConsentKind.WITHDRAWN,),
     PersonState.SUPPRESSED: (ConsentKind.WITHDRAWN, ConsentKind.COMPLAINED, ConsentKind.SUPPRESSED),
     PersonState.UNVERIFIED: (ConsentKind.LISTED, ConsentKind.EXPIRED),
 }  # the events from which on an address serves nothing
 
 
-def let_go(books: Books, *, now: datetime) -> int:
+def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
     """Let go of every address that has served nothing for 30 days; give how many. Cut short, the next run goes on."""
     gone = 0
-    for state in _SINCE:
+    for state in _RETENTION_START_KINDS:
         after = 0
-        while page := _page(books, state, after, now):
-            with books.write() as session:
-                gone += _empty(session, state, page, now)
+        while page := _load_batch(database, state, after, now):
+            with database.write() as session:
+                gone += _clear_addresses(session, state, page, now)
             after = page[-1]
     return gone
 
 
-def _page(books: Books, state: PersonState, after: int, now: datetime) -> Sequence[int]:
-    with books.read() as session:
-        query = _due(state, now).where(Person.number > after).order_by(Person.number).limit(PAGE)
+def _load_batch(database: PeopleDatabase, state: PersonState, after: int, now: datetime) -> Sequence[int]:
+    with database.read() as session:
+        query = (
+            _query_expired(state, now).where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
+        )
         return session.scalars(query).all()
 
 
-def _due(state: PersonState, now: datetime) -> Select[int]:
+def _query_expired(state: PersonState, now: datetime) -> Select[int]:
     """Ask for people whose address may go: not of whoever was asked again and can still answer."""
-    asked = (OneTime.person == Person.number) & (OneTime.purpose == "confirm")
-    open_ = exists().where(asked, OneTime.ended_at.is_(None), OneTime.expires_at > now)
+    asked = (OneTimeToken.person == Person.number) & (OneTimeToken.purpose == "confirm")
+    open_ = exists().where(asked, OneTimeToken.ended_at.is_(None), OneTimeToken.expires_at > now)
     return select(Person.number).where(
-        Person.state == state, Person.ciphertext.is_not(None), _since(state, now), ~open_
+        Person.state == state, Person.ciphertext.is_not(None), _retention_is_over(state, now), ~open_
     )
 
 
-def _since(state: PersonState, now: datetime) -> ColumnElement[bool]:
+def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]:
     """Say that the first event after the last consent, from which on the address serves nothing, is long past."""
     event, later = aliased(ConsentEvent), aliased(ConsentEvent)
     granted = exists().where(
-        later.person == event.person, later.seq > event.seq, later.kind.in_(ledger.GRANTS)
+        later.person == event.person, later.seq > event.seq, later.kind.in_(ledger.GRANT_KINDS)
     )
     return exists().where(
-        event.person == Person.number, event.kind.in_(_SINCE[state]), event.at <= now - KEPT, ~granted
+        event.person == Person.number,
+        event.kind.in_(_RETENTION_START_KINDS[state]),
+        event.at <= now - ADDRESS_RETENTION,
+        ~granted,
     )
 
 
-def _empty(session: Session, state: PersonState, page: Sequence[int], now: datetime) -> int:
+def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int], now: datetime) -> int:
     """Empty the rows that nobody else holds at this moment, and that are still due now that we hold them."""
-    lock = select(Person.number).where(Person.number.in_(page)).with_for_update(skip_locked=True)
+    lock = select(Person.number).where(Person.number.in_(numbers)).with_for_update(skip_locked=True)
     held = session.scalars(lock).all()
-    due = session.scalars(_due(state, now).where(Person.number.in_(held)).order_by(Person.number)).all()
+    due = session.scalars(
+        _query_expired(state, now).where(Person.number.in_(held)).order_by(Person.number)
+    ).all()
     emptied = {"ciphertext": None, "key_id": None, "domain_tag": None}
     if state is PersonState.UNVERIFIED:  # they never were on the list: nothing has to keep them off it
         emptied |= {"lookup": None, "lookup_key": None}
         for number in due:
-            person = ledger.hold(session, number)
+            person = ledger.lock_person(session, number)
             assert person is not None, "it is held"
-            ledger.append(
+            ledger.append_event(
                 session, person, ConsentKind.EXPIRED, {"method": "kept for 30 days without an answer"}, now
             )
     session.execute(update(Person).where(Person.number.in_(due)).values(**emptied))

@@ -9,16 +9,20 @@ from sqlalchemy.orm import Session
 
 from subscribers import ledger, onetime
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.notes import Note, Queue
-from subscribers.signup_db import OneTime
+from subscribers.notes import MailRequest, QueueMail
+from subscribers.signup_db import OneTimeToken
 
-LIFE = timedelta(hours=24)
-EVERY = timedelta(hours=1)  # at most one link: whoever holds a forwarded mail can press the button too
-MAY_ASK = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})  # a right that leaving does not end
+DATA_LINK_LIFETIME = timedelta(hours=24)
+DATA_LINK_INTERVAL = timedelta(
+    hours=1
+)  # at most one link: whoever holds a forwarded mail can press the button too
+DATA_ACCESS_STATES = frozenset(
+    {PersonState.SUBSCRIBED, PersonState.WITHDRAWN}
+)  # a right that leaving does not end
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class ConsentHistoryEntry:
     """One event of a consent, in words. `wording` is what was agreed to, empty where nothing was."""
 
     at: datetime
@@ -29,34 +33,34 @@ class Happened:
     version: str
 
 
-def ask(session: Session, number: int, queue: Queue, *, now: datetime) -> None:
+def request_data_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> None:
     """Have a link to their data mailed to a person, unless they got one within the last hour."""
-    person = ledger.hold(session, number)
-    if not may_ask(person) or _asked_since(session, number, now - EVERY):
+    person = ledger.lock_person(session, number)
+    if not may_request_data(person) or _requested_since(session, number, now - DATA_LINK_INTERVAL):
         return
-    expires_at = now + LIFE
-    token = onetime.issue(session, "my data", number, now=now, expires_at=expires_at)
+    expires_at = now + DATA_LINK_LIFETIME
+    token = onetime.issue_token(session, "my data", number, now=now, expires_at=expires_at)
     facts = {"token": token, "expires_at": expires_at.isoformat()}
-    queue(session, Note("data", number, f"{now:%Y%m%dT%H%M%S%f}", facts))
+    queue(session, MailRequest("data", number, f"{now:%Y%m%dT%H%M%S%f}", facts))
 
 
-def may_ask(person: Person | None) -> bool:
+def may_request_data(person: Person | None) -> bool:
     """Say whether there is somebody who can be mailed a link to their data."""
-    return person is not None and person.state in MAY_ASK and person.ciphertext is not None
+    return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
 
 
-def _asked_since(session: Session, number: int, since: datetime) -> bool:
-    mine = (OneTime.person == number, OneTime.purpose == "my data", OneTime.made_at > since)
-    return bool(session.scalar(select(func.count()).select_from(OneTime).where(*mine)))
+def _requested_since(session: Session, number: int, since: datetime) -> bool:
+    mine = (OneTimeToken.person == number, OneTimeToken.purpose == "my data", OneTimeToken.made_at > since)
+    return bool(session.scalar(select(func.count()).select_from(OneTimeToken).where(*mine)))
 
 
-def history(session: Session, number: int) -> list[Happened]:
+def list_consent_history(session: Session, number: int) -> list[ConsentHistoryEntry]:
     """Give what happened to a person's consent, the first event first."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
-    return [_happened(event) for event in session.scalars(query)]
+    return [_history_entry(event) for event in session.scalars(query)]
 
 
-_WORDS = {
+_KIND_SENTENCES = {
     ConsentKind.REQUESTED: "Somebody asked for the mail with your address",
     ConsentKind.CONFIRMED: "You confirmed that you want the mail",
     ConsentKind.LISTED: "A list named your address, without evidence that you agreed",
@@ -75,18 +79,18 @@ _WORDS = {
 }
 
 
-def _happened(event: ConsentEvent) -> Happened:
+def _history_entry(event: ConsentEvent) -> ConsentHistoryEntry:
     said = json.loads(event.body)
-    return Happened(
+    return ConsentHistoryEntry(
         at=event.at,
-        what=_WORDS[event.kind],
-        how=_text(said, "method"),
-        where=_text(said, "where") or _text(said, "page"),
-        wording=_text(said, "wording"),
-        version=_text(said, "wording_version"),
+        what=_KIND_SENTENCES[event.kind],
+        how=_text_value(said, "method"),
+        where=_text_value(said, "where") or _text_value(said, "page"),
+        wording=_text_value(said, "wording"),
+        version=_text_value(said, "wording_version"),
     )
 
 
-def _text(said: dict[str, object], name: str) -> str:
-    value = said.get(name)
+def _text_value(event_body: dict[str, object], name: str) -> str:
+    value = event_body.get(name)
     return value if isinstance(value, str) else ""

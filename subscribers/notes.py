@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-Kind = Literal[
+MailKind = Literal[
     "confirm",
     "remind",
     "ask",
@@ -22,18 +22,18 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class MailRequest:
     """One mail that a person is owed; without a person it goes to us. `serial` tells it from others of its kind.
 
-    `facts` are plain JSON values that the mail is written from; they are kept encrypted until it has gone out.
+    `context` are plain JSON values that the mail is written from; they are kept encrypted until it has gone out.
     A fact `to` is an address that it goes to in place of the person's own.
     """
 
-    kind: Kind
+    kind: MailKind
     person: int | None
     serial: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
 
 
-Queue = Callable[[Session, Note], None]
+QueueMail = Callable[[Session, MailRequest], None]
 """Takes a note into the session's own transaction: it is committed together with what brought it about."""

@@ -6,16 +6,23 @@ The pages themselves stand in modules of their own; each adds its routes to the 
 from flask import current_app, render_template
 
 from subscribers import choosing_pages, contact_pages, data_pages, leaving_pages  # noqa: F401 - they add their routes
-from subscribers.addresses import mask
-from subscribers.choosing_pages import in_words, read_choices
-from subscribers.reception import Reception, Site, readers, reception
+from subscribers.addresses import mask_address
+from subscribers.choosing_pages import describe_preferences, read_preferences_form
+from subscribers.reception import PageContext, SiteDetails, page_context, reader_pages
 
-__all__ = ["Reception", "Site", "in_words", "mask", "read_choices", "readers"]
+__all__ = [
+    "PageContext",
+    "SiteDetails",
+    "describe_preferences",
+    "mask_address",
+    "read_preferences_form",
+    "reader_pages",
+]
 
 
-@readers.get("/privacy")
+@reader_pages.get("/privacy")
 def privacy() -> str:
     """Say what is held, why, for how long, and who receives it."""
     evidence_for = current_app.extensions["signup"].evidence_for
-    mails_for = reception().mails_for
+    mails_for = page_context().delivery_retention
     return render_template("web/privacy.html", evidence_days=evidence_for.days, mail_days=mails_for.days)

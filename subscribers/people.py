@@ -8,30 +8,34 @@ from sqlalchemy.orm import Session
 
 from subscribers.addresses import Address
 from subscribers.db import Person, PersonState
-from subscribers.vault import Keys, domain_tag, lookup, seal
+from subscribers.vault import KeyRing, domain_tag, encrypt_address, lookup_hash
 
 
-def number_of(session: Session, keys: Keys, address: Address) -> int | None:
+def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:
     """Find the person behind an address, by whichever look-up key their row was made with."""
-    hashes = [lookup(keys, address, key_id=key.id) for key in keys.of("lookup")]
+    hashes = [lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
     return session.scalar(select(Person.number).where(Person.lookup.in_(hashes)).limit(1))
 
 
-def numbers_of(session: Session, keys: Keys, addresses: Collection[Address]) -> dict[str, int]:
+def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:
     """Find the people behind some addresses (at most 1,000): canonical address → number, for those that are known."""
-    hashes = {lookup(keys, a, key_id=key.id): a.canonical for key in keys.of("lookup") for a in addresses}
+    hashes = {
+        lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
+    }
     found = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(hashes)))
     return {hashes[row.lookup]: row.number for row in found}
 
 
-def create(session: Session, keys: Keys, address: Address, *, asked_at: datetime, asked_where: str) -> Person:
+def create_person(
+    session: Session, keys: KeyRing, address: Address, *, asked_at: datetime, asked_where: str
+) -> Person:
     """Make a person who has asked and not yet consented; the ledger says what follows.
 
     Raises:
         sqlalchemy.exc.IntegrityError: somebody else added the address in this very moment.
     """
     person = Person(
-        lookup=lookup(keys, address),
+        lookup=lookup_hash(keys, address),
         lookup_key=keys.current("lookup").id,
         domain_tag=domain_tag(keys, address),
         state=PersonState.REQUESTED,
@@ -42,5 +46,5 @@ def create(session: Session, keys: Keys, address: Address, *, asked_at: datetime
     )
     session.add(person)
     session.flush()  # gives the number, which the ciphertext is bound to
-    person.ciphertext, person.key_id = seal(keys, address, person.number)
+    person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
     return person

@@ -13,109 +13,114 @@ from sqlalchemy import Connection, Dialect, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-Row = Any  # a named tuple of the columns that were asked for
-_Change = Callable[[Any], Any] | None
+StatementRow = Any  # a named tuple of the columns that were asked for
+_Conversion = Callable[[Any], Any] | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class _DialectStatement:
     """A statement as one dialect has it."""
 
     sql: str
-    given: tuple[tuple[str, _Change], ...]  # parameters in the order of their places, and what makes them fit
-    fixed: Mapping[str, Any]  # those that the statement holds itself, fit already
+    parameters: tuple[
+        tuple[str, _Conversion], ...
+    ]  # parameters in the order of their places, and what makes them fit
+    constants: Mapping[str, Any]  # those that the statement holds itself, fit already
     positional: bool
-    row: Callable[..., Row]
-    columns: tuple[_Change, ...]
+    row_type: Callable[..., StatementRow]
+    result_conversions: tuple[_Conversion, ...]
 
-    def bound(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Give the parameters of each row as the driver wants them."""
         columns = [
-            [self.fixed[name]] * len(rows)
-            if name in self.fixed
-            else changed([values[name] for values in rows], change)
-            for name, change in self.given
+            [self.constants[name]] * len(rows)
+            if name in self.constants
+            else convert_column([values[name] for values in rows], change)
+            for name, change in self.parameters
         ]
         if self.positional:
             return list(zip(*columns, strict=True)) if columns else [()] * len(rows)
-        names = [name for name, _ in self.given]
+        names = [name for name, _ in self.parameters]
         return [dict(zip(names, fit, strict=True)) for fit in zip(*columns, strict=True)]
 
-    def read(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
+    def convert_rows(self, rows: Sequence[Sequence[Any]]) -> list[StatementRow]:
         """Give rows with the values that the columns' types stand for."""
         if not rows:
             return []
-        pairs = zip(zip(*rows, strict=True), self.columns, strict=True)
-        return [self.row(*fit) for fit in zip(*(changed(v, change) for v, change in pairs), strict=True)]
+        pairs = zip(zip(*rows, strict=True), self.result_conversions, strict=True)
+        return [
+            self.row_type(*fit)
+            for fit in zip(*(convert_column(v, change) for v, change in pairs), strict=True)
+        ]
 
 
-def changed(values: Sequence[Any], change: Callable[[Any], Any] | None) -> Sequence[Any]:
+def convert_column(values: Sequence[Any], conversion: Callable[[Any], Any] | None) -> Sequence[Any]:
     """Change each value of a column as its type asks for.
 
     Many rows share a value (the moment, the choices of those who made none): of those that follow one another and
     are one object, or equal texts, only the first is changed, and what it became is shared as well.
     """
-    if change is None:
+    if conversion is None:
         return values
     last, became, found = object(), None, []
     for value in values:
         if value is not last and not (type(value) is str and value == last):
-            last, became = value, change(value)
+            last, became = value, conversion(value)
         found.append(became)
     return found
 
 
-class Prepared:
+class CompiledStatement:
     """One statement, ready to be run often. It may be used in any session of any database."""
 
     def __init__(self, statement: Executable) -> None:
         self._statement = statement
-        self._by_dialect: dict[str, _Ready] = {}
+        self._by_dialect: dict[str, _DialectStatement] = {}
 
-    def rows(self, session: Session, values: Mapping[str, Any]) -> list[Row]:
+    def fetch_rows(self, session: Session, parameters: Mapping[str, Any]) -> list[StatementRow]:
         """Run a SELECT with these parameters; give its rows.
 
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
         connection = session.connection()
-        ready, cursor = self._ready(connection.dialect), connection.connection.cursor()
+        ready, cursor = self._for_dialect(connection.dialect), connection.connection.cursor()
         try:
-            cursor.execute(ready.sql, ready.bound([values])[0])
-            return ready.read(cursor.fetchall())
+            cursor.execute(ready.sql, ready.bind_rows([parameters])[0])
+            return ready.convert_rows(cursor.fetchall())
         except connection.dialect.loaded_dbapi.Error as exc:
-            raise self._told(connection, exc) from exc
+            raise self._wrap_driver_error(connection, exc) from exc
         finally:
             cursor.close()
 
-    def change(self, session: Session, rows: Iterable[Mapping[str, Any]]) -> int:
+    def execute_many(self, session: Session, parameter_rows: Iterable[Mapping[str, Any]]) -> int:
         """Run an UPDATE once for each of these parameters; give how many rows it changed.
 
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
         connection = session.connection()
-        ready, cursor = self._ready(connection.dialect), connection.connection.cursor()
+        ready, cursor = self._for_dialect(connection.dialect), connection.connection.cursor()
         try:
-            cursor.executemany(ready.sql, ready.bound(list(rows)))
+            cursor.executemany(ready.sql, ready.bind_rows(list(parameter_rows)))
             return int(cursor.rowcount)
         except connection.dialect.loaded_dbapi.Error as exc:
-            raise self._told(connection, exc) from exc
+            raise self._wrap_driver_error(connection, exc) from exc
         finally:
             cursor.close()
 
-    def _ready(self, dialect: Dialect) -> _Ready:
+    def _for_dialect(self, dialect: Dialect) -> _DialectStatement:
         if dialect.name not in self._by_dialect:
-            self._by_dialect[dialect.name] = _compile(self._statement, dialect)
+            self._by_dialect[dialect.name] = _compile_for_dialect(self._statement, dialect)
         return self._by_dialect[dialect.name]
 
-    def _told(self, connection: Connection, exc: Exception) -> BaseException:
+    def _wrap_driver_error(self, connection: Connection, exc: Exception) -> BaseException:
         """Give a driver's error as SQLAlchemy gives it, without the parameters."""
         driver = connection.dialect.loaded_dbapi
         return DBAPIError.instance(str(self._statement), None, exc, driver.Error, hide_parameters=True)
 
 
-def _compile(statement: Executable, dialect: Dialect) -> _Ready:
+def _compile_for_dialect(statement: Executable, dialect: Dialect) -> _DialectStatement:
     compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every statement can
     changes = {
         name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
@@ -124,11 +129,13 @@ def _compile(statement: Executable, dialect: Dialect) -> _Ready:
     fixed = {name: changes[name](value) if changes[name] else value for name, value in own.items()}
     names = compiled.positiontup if compiled.positional else list(compiled.binds)
     columns = list(getattr(statement, "selected_columns", ()))
-    return _Ready(
+    return _DialectStatement(
         sql=str(compiled),
-        given=tuple((name, changes[name]) for name in names),
-        fixed=fixed,
+        parameters=tuple((name, changes[name]) for name in names),
+        constants=fixed,
         positional=compiled.positional,
-        row=namedtuple("Row", [c.key for c in columns]),  # noqa: PYI024 - its fields are known when the program runs
-        columns=tuple(c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns),
+        row_type=namedtuple("Row", [c.key for c in columns]),  # noqa: PYI024 - its fields are known when the program runs
+        result_conversions=tuple(
+            c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns
+        ),
     )

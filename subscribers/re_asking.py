@@ -12,98 +12,100 @@ from sqlalchemy.orm import Session
 
 from subscribers import ledger, limits, onetime, roll, suppression
 from subscribers.addresses import read_address
-from subscribers.asking import COUNTED, LIFE, Books
+from subscribers.asking import CONFIRMATION_LIFETIME, COUNTED_MAIL_KINDS, PeopleDatabase
 from subscribers.db import ConsentKind, Person, PersonState
-from subscribers.notes import Note, Queue
-from subscribers.receipts import BY_US
-from subscribers.vault import Keys, open_
+from subscribers.notes import MailRequest, QueueMail
+from subscribers.receipts import PERMISSION_METHOD
+from subscribers.vault import KeyRing, decrypt_address
 from subscribers.wordings import Wording
 
-PAGE = 50  # people a transaction: each is a consent event, a link and a queued mail
+BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a queued mail
 
 
-def candidates(session: Session) -> int:
+def count_candidates(session: Session) -> int:
     """Count the people who could be asked; some of them may turn out to be barred, or asked of late."""
-    return session.scalar(select(func.count()).select_from(_unasked().subquery())) or 0
+    return session.scalar(select(func.count()).select_from(_query_candidates().subquery())) or 0
 
 
-def ask(
-    books: Books,
-    keys: Keys,
-    queue: Queue,
+def queue_permission_mails(
+    database: PeopleDatabase,
+    keys: KeyRing,
+    queue: QueueMail,
     *,
     wording: Wording,
     page: str,
     actor: str,
-    most: int,
+    limit: int,
     now: datetime,
 ) -> int:
-    """Queue the question for up to `most` people, in the order in which they came; give for how many.
+    """Queue the question for up to `limit` people, in the order in which they came; give for how many.
 
     Cut short, those who are queued are asked, and the next run goes on with the others.
 
     Args:
-        books: the database.
+        database: the database.
         keys: the keys of the installation.
         queue: has a mail sent.
         wording: the words that they agree to by pressing the button.
         page: where the words and the button stand.
         actor: who has them asked.
-        most: how many at most: a new sender does well to begin with few.
+        limit: how many at most: a new sender does well to begin with few.
         now: the moment.
 
     Raises:
         VaultError: an address does not open.
     """
     asked, after = 0, 0
-    while asked < most:
-        with books.write() as session:
-            query = _unasked().where(Person.number > after).order_by(Person.number).limit(PAGE)
+    while asked < limit:
+        with database.write() as session:
+            query = _query_candidates().where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
             numbers: Sequence[int] = session.scalars(query).all()
             for number in numbers:
-                if asked < most:
-                    asked += _ask(session, keys, queue, number, wording, page, actor, now)
+                if asked < limit:
+                    asked += _queue_permission_mail(session, keys, queue, number, wording, page, actor, now)
         if not numbers:
             break
         after = numbers[-1]
     return asked
 
 
-def _unasked() -> Select[int]:
+def _query_candidates() -> Select[int]:
     return select(Person.number).where(
-        Person.state == PersonState.UNVERIFIED, Person.ciphertext.is_not(None), roll.of_finished_imports()
+        Person.state == PersonState.UNVERIFIED,
+        Person.ciphertext.is_not(None),
+        roll.exclude_unfinished_imports(),
     )
 
 
-def _ask(
+def _queue_permission_mail(
     session: Session,
-    keys: Keys,
-    queue: Queue,
+    keys: KeyRing,
+    queue: QueueMail,
     number: int,
     wording: Wording,
     page: str,
     actor: str,
     now: datetime,
 ) -> bool:
-    person = ledger.hold(session, number)
+    person = ledger.lock_person(session, number)
     if person is None or person.state is not PersonState.UNVERIFIED or person.ciphertext is None:
         return False
-    address = read_address(open_(keys, (person.ciphertext, person.key_id or ""), number))
+    address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id or ""), number))
     tag = limits.address_tag(keys, address)
-    lately = any(kind in COUNTED for kind, _ in limits.mails_to(session, tag, now=now))
-    if lately or suppression.find(session, keys, address) is not None:
+    lately = any(kind in COUNTED_MAIL_KINDS for kind, _ in limits.list_recent_mails(session, tag, now=now))
+    if lately or suppression.find_suppression(session, keys, address) is not None:
         return False
     body = {
         **wording.as_json(),
         "page": page,
         "where": person.asked_where,
-        "method": BY_US,
+        "method": PERMISSION_METHOD,
         "actor": actor,
         "asked_at": now.isoformat(timespec="milliseconds"),
     }
-    seq = ledger.append(session, person, ConsentKind.RE_ASKED, body, now).seq
-    expires_at = now + LIFE
-    token = onetime.issue(session, "confirm", number, now=now, expires_at=expires_at, serial=str(seq))
+    seq = ledger.append_event(session, person, ConsentKind.RE_ASKED, body, now).seq
+    expires_at = now + CONFIRMATION_LIFETIME
+    token = onetime.issue_token(session, "confirm", number, now=now, expires_at=expires_at, serial=str(seq))
     facts = {
         "token": token,
         "wording": wording.text,
@@ -111,6 +113,6 @@ def _ask(
         "asked_at": body["asked_at"],
         "expires_at": expires_at.isoformat(),
     }
-    limits.note_mail(session, tag, "ask", now)
-    queue(session, Note("ask", number, str(seq), facts))
+    limits.record_signup_mail(session, tag, "ask", now)
+    queue(session, MailRequest("ask", number, str(seq), facts))
     return True

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 
 from subscribers.db import ConsentEvent
 
-BY_US = "re-permission mail"  # the method of a request that was not theirs: we asked them
+PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
 
 
-def link(session: Session, person: int, seq: int) -> dict[str, Any]:
+def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
     """Give what one link of a person's chain says.
 
     Raises:

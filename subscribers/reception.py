@@ -19,18 +19,18 @@ from sqlalchemy.orm import Session
 
 from subscribers import tokens
 from subscribers.db import Person, PersonState
-from subscribers.disclosures import Passage
-from subscribers.erasing import Forget
-from subscribers.journal import Journal
-from subscribers.limits import Bounds
-from subscribers.notes import Queue
-from subscribers.transfer.exporting import Controller
-from subscribers.vault import Keys
+from subscribers.disclosures import AddressDisclosure
+from subscribers.erasing import ForgetElsewhere
+from subscribers.journal import DepartureLog
+from subscribers.limits import SignupLimits
+from subscribers.notes import QueueMail
+from subscribers.transfer.exporting import DataController
+from subscribers.vault import KeyRing
 
-readers = Blueprint("readers", __name__)
+reader_pages = Blueprint("readers", __name__)
 
 
-class Books(Protocol):
+class PagesDatabase(Protocol):
     """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
 
     def read(self) -> AbstractContextManager[Session]:
@@ -41,7 +41,7 @@ class Books(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SiteDetails:
     """What the pages say of the publication, and whom it lets know an address."""
 
     name: str
@@ -58,67 +58,67 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class PageContext:
     """What the pages stand on. It lives as long as the application.
 
-    Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `deliveries_of` says
-    which were handed over to whom (one by one for `mails_for`, then in sum), `forget` lets go of somebody who is erased.
+    Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
+    which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of somebody who is erased.
     """
 
-    site: Site
-    books: Books
-    keys: Keys
-    journal: Journal
+    site: SiteDetails
+    database: PagesDatabase
+    keys: KeyRing
+    departure_log: DepartureLog
     clock: Callable[[], datetime]
-    queue: Queue
-    deliveries_of: Callable[[Session, int], tuple[Passage, ...]]
-    mails_for: timedelta
-    forget: Forget
-    controller: Controller
-    bounds: Bounds
-    proxies: int
+    queue: QueueMail
+    list_deliveries: Callable[[Session, int], tuple[AddressDisclosure, ...]]
+    delivery_retention: timedelta
+    forget_deliveries: ForgetElsewhere
+    controller: DataController
+    bounds: SignupLimits
+    trusted_proxies: int
 
     def today(self) -> date:
         """Give the day that it is where the publication is."""
         return self.clock().astimezone(self.site.zone).date()
 
 
-def reception() -> Reception:
+def page_context() -> PageContext:
     """Give what the running application's pages stand on."""
-    found: Reception = current_app.extensions["readers"]
+    found: PageContext = current_app.extensions["readers"]
     return found
 
 
-def on_list(person: Person | None) -> bool:
+def is_subscribed(person: Person | None) -> bool:
     """Say whether a person is there, subscribed, and has an address."""
     return person is not None and person.state == PersonState.SUBSCRIBED and person.ciphertext is not None
 
 
-def day_in_words(day: date) -> str:
+def format_day(day: date) -> str:
     """Write "November 20, 2026"."""
     return f"{day:%B} {day.day}, {day.year}"
 
 
-def listed(words: list[str]) -> str:
+def join_words(parts: list[str]) -> str:
     """Write "a", "a and b" or "a, b and c"."""
-    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
-def test_or_unknown(token: str, purpose: tokens.Purpose, what: str) -> Response:
+def answer_unmatched_token(token: str, purpose: tokens.LinkPurpose, page_description: str) -> Response:
     """Answer a token that is nobody's: one of a test mail says so, and all others look the same."""
-    if tokens.read(reception().keys, token, purpose) is not None:
-        return private(render_template("web/test_mail.html", what=what))
-    return unknown_link()
+    if tokens.read_link_token(page_context().keys, token, purpose) is not None:
+        return private_response(render_template("web/test_mail.html", what=page_description))
+    return unknown_link_page()
 
 
-def unknown_link() -> Response:
+def unknown_link_page() -> Response:
     """Answer a link that was never ours: cut off, forged, or for another page, all alike."""
-    return private(render_template("web/unknown_link.html"), 404)
+    return private_response(render_template("web/unknown_link.html"), 404)
 
 
-def private(page: str, status: int = 200) -> Response:
+def private_response(html: str, status: int = 200) -> Response:
     """Answer with a page that is one reader's: stored by nobody, found by no search."""
-    response = Response(page, status, mimetype="text/html")
+    response = Response(html, status, mimetype="text/html")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response

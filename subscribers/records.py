@@ -1,4 +1,4 @@
-"""A person's record made readable: what `transfer.exporting.record` gives as JSON, in words and on paper."""
+"""A person's record made readable: what `transfer.exporting.build_person_record` gives as JSON, in words and on paper."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +9,8 @@ from typing import Any
 from subscribers import ledger
 from subscribers.db import ConsentEvent
 
-_GRANTS = frozenset(str(kind) for kind in ledger.GRANTS)
-_NAMES = {
+_GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
+_FIELD_LABELS = {
     "wording": "Words agreed to",
     "wording_version": "Version of the words",
     "wording_hash": "SHA-256 of the words",
@@ -30,7 +30,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RecordEntry:
     """One event, or one passage of the address: when (UTC), what, and the rest as (name, value)."""
 
     at: str
@@ -39,7 +39,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Readable:
+class ReadableRecord:
     """A record for people: `facts` and `parties` as (name, value), then what happened and where the address went."""
 
     schema: str
@@ -47,16 +47,16 @@ class Readable:
     facts: tuple[tuple[str, str], ...]
     processing: tuple[tuple[str, str], ...]
     parties: tuple[tuple[tuple[str, str], ...], ...]
-    events: tuple[Entry, ...]
-    passages: tuple[Entry, ...]
+    events: tuple[RecordEntry, ...]
+    passages: tuple[RecordEntry, ...]
 
 
-def processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
+def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
     """Give the part of a record that says what the address is used for, and on which ground (27560: pii_processing).
 
     Language, method and notice are those of the last consent among `events`, a person's chain in its order.
     """
-    granted = [json.loads(event.body) for event in events if event.kind in ledger.GRANTS]
+    granted = [json.loads(event.body) for event in events if event.kind in ledger.GRANT_KINDS]
     said: dict[str, Any] = granted[-1] if granted else {}
     purpose = {
         "purpose": "to send the newsletter by e-mail",
@@ -70,7 +70,7 @@ def processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
     return {"privacy_notice": said.get("page"), "language": said.get("language"), "purposes": [purpose]}
 
 
-def readable(record: Mapping[str, Any]) -> Readable:
+def make_record_readable(record: Mapping[str, Any]) -> ReadableRecord:
     """Put a record into words. All times are in UTC; what is empty is left out."""
     held = record["pii_information"]
     facts = (
@@ -78,62 +78,66 @@ def readable(record: Mapping[str, Any]) -> Readable:
         ("Address", held["email_address"] or "erased, or not kept any more"),
         ("Stands as", record["state"]),
         ("Mailed at present", "yes" if record["may_be_mailed"] else "no"),
-        ("Asked for the mail", f"{_moment(record['asked_at'])}, {record['asked_where']}"),
-        ("Choices", _text(held["choices"]) if held["choices"] else "none made"),
+        ("Asked for the mail", f"{_format_moment(record['asked_at'])}, {record['asked_where']}"),
+        ("Choices", _format_value(held["choices"]) if held["choices"] else "none made"),
     )
     use = record.get("pii_processing", {})
-    purposes = [_facts(purpose) for purpose in use.get("purposes", ())]
-    return Readable(
+    purposes = [_label_facts(purpose) for purpose in use.get("purposes", ())]
+    return ReadableRecord(
         schema=record["schema_version"],
-        exported_at=_moment(record["exported_at"]),
+        exported_at=_format_moment(record["exported_at"]),
         facts=facts,
         processing=tuple(fact for purpose in purposes for fact in purpose),
-        parties=tuple(_facts(party) for party in record["parties"]),
-        events=tuple(_event(event) for event in record["events"]),
-        passages=tuple(_passage(passage) for passage in record["recipient_third_parties"]),
+        parties=tuple(_label_facts(party) for party in record["parties"]),
+        events=tuple(_event_entry(event) for event in record["events"]),
+        passages=tuple(_disclosure_entry(passage) for passage in record["recipient_third_parties"]),
     )
 
 
-def _event(event: Mapping[str, Any]) -> Entry:
+def _event_entry(event: Mapping[str, Any]) -> RecordEntry:
     details = dict(event["details"])
-    named = [(name, details.pop(key)) for key, name in _NAMES.items() if key in details]
+    named = [(name, details.pop(key)) for key, name in _FIELD_LABELS.items() if key in details]
     rest = [(key.replace("_", " "), details[key]) for key in sorted(details)]
     chain = [("Link", event["sequence"]), ("Hash", event["hash"]), ("Hash before it", event["previous_hash"])]
-    what = f"{event['event_type']} (consent)" if event["event_type"] in _GRANTS else event["event_type"]
-    return Entry(_moment(event["event_time"]), what, _said([*named, *rest, *chain]))
+    what = f"{event['event_type']} (consent)" if event["event_type"] in _GRANT_KINDS else event["event_type"]
+    return RecordEntry(_format_moment(event["event_time"]), what, _format_pairs([*named, *rest, *chain]))
 
 
-def _passage(passage: Mapping[str, Any]) -> Entry:
-    times = passage.get("times", 1)
-    said = [("Why", passage["purpose"]), ("Under the id", passage["reference"])]
+def _disclosure_entry(disclosure: Mapping[str, Any]) -> RecordEntry:
+    times = disclosure.get("times", 1)
+    said = [("Why", disclosure["purpose"]), ("Under the id", disclosure["reference"])]
     if times > 1:
         said.append(("How often until then", times))
-    return Entry(_moment(passage["disclosed_at"] or ""), passage["recipient"], _said(said))
+    return RecordEntry(
+        _format_moment(disclosure["disclosed_at"] or ""), disclosure["recipient"], _format_pairs(said)
+    )
 
 
-def _facts(table: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return _said((key.replace("_", " ").capitalize(), value) for key, value in table.items())
+def _label_facts(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return _format_pairs((key.replace("_", " ").capitalize(), value) for key, value in fields.items())
 
 
-def _said(pairs: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _text(value)) for name, value in pairs if value not in (None, "", [], {}))
+def _format_pairs(pairs: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _format_value(value)) for name, value in pairs if value not in (None, "", [], {}))
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_text, value))
+        return ", ".join(map(_format_value, value))
     if isinstance(value, dict):
-        return "; ".join(f"{key.replace('_', ' ')}: {_text(inner)}" for key, inner in sorted(value.items()))
+        return "; ".join(
+            f"{key.replace('_', ' ')}: {_format_value(inner)}" for key, inner in sorted(value.items())
+        )
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return _moment(value) if isinstance(value, str) and _is_moment(value) else str(value)
+    return _format_moment(value) if isinstance(value, str) and _is_moment(value) else str(value)
 
 
 def _is_moment(text: str) -> bool:
     return len(text) >= 19 and text[4:5] == text[7:8] == "-" and text[10:11] == "T"
 
 
-def _moment(text: str) -> str:
+def _format_moment(text: str) -> str:
     try:
         return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     except ValueError:

@@ -14,142 +14,150 @@ from sqlalchemy.orm import Session
 
 from subscribers import limits
 from subscribers.addresses import Address, read_address
-from subscribers.limits import Bounds
-from subscribers.sealed import open_json, seal_json
+from subscribers.limits import SignupLimits
+from subscribers.sealed import decrypt_json, encrypt_json
 from subscribers.signup_db import SignupRequest
-from subscribers.traces import MOST, Machine
-from subscribers.vault import Keys
+from subscribers.traces import MAX_AGENT_LENGTH, RequestOrigin
+from subscribers.vault import KeyRing
 from subscribers.wordings import Wording
 
-Kind = Literal["subscribe", "lost link"]
-PATIENCE = timedelta(hours=24)  # an answer that comes later than that would puzzle more than help
+FormKind = Literal["subscribe", "lost link"]
+REQUEST_LIFETIME = timedelta(hours=24)  # an answer that comes later than that would puzzle more than help
 
 
-class Taken(StrEnum):
+class SubmissionOutcome(StrEnum):
     """What came of a form. None of them says anything of the address."""
 
-    TAKEN = "taken"
-    NETWORK_FULL = "too many from one network"
-    CLOSED = "too many wait"
+    ACCEPTED = "taken"
+    NETWORK_LIMIT_REACHED = "too many from one network"
+    QUEUE_FULL = "too many wait"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FormSubmission:
     """What a form said. `page` is where it stood, `where` how a reader would say that, both from a list of ours."""
 
-    kind: Kind
+    kind: FormKind
     address: Address
-    at: datetime
+    sent_at: datetime
     page: str
     where: str
     wording: Wording | None
-    machine: Machine
+    origin: RequestOrigin
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedRequest:
     """A form made ready to be written: all cryptography is done before the transaction."""
 
     row: SignupRequest
     network_tag: str
 
 
-def ready(keys: Keys, asked: Asked) -> Ready:
+def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedRequest:
     """Encrypt what a form said, and compute the hashes that it is counted by."""
-    tag = limits.address_tag(keys, asked.address)
+    tag = limits.address_tag(keys, submission.address)
     value = {
-        "address": asked.address.mailbox,
-        "page": asked.page,
-        "where": asked.where,
-        "wording": asked.wording.as_json() if asked.wording else None,
-        "network": asked.machine.network,
-        "agent": asked.machine.agent[:MOST],
+        "address": submission.address.mailbox,
+        "page": submission.page,
+        "where": submission.where,
+        "wording": submission.wording.as_json() if submission.wording else None,
+        "network": submission.origin.ip_address,
+        "agent": submission.origin.user_agent[:MAX_AGENT_LENGTH],
     }
-    ciphertext, key_id = seal_json(keys, value, bound_to=_bond(asked.kind, tag))
-    row = SignupRequest(at=asked.at, kind=asked.kind, address_tag=tag, ciphertext=ciphertext, key_id=key_id)
-    network = limits.network_of(asked.machine.network)
-    return Ready(row, limits.network_tag(keys, network, asked.at))
+    ciphertext, key_id = encrypt_json(keys, value, bound_to=_request_binding(submission.kind, tag))
+    row = SignupRequest(
+        at=submission.sent_at, kind=submission.kind, address_tag=tag, ciphertext=ciphertext, key_id=key_id
+    )
+    network = limits.network_prefix(submission.origin.ip_address)
+    return PreparedRequest(row, limits.network_tag(keys, network, submission.sent_at))
 
 
-def _bond(kind: str, tag: str) -> str:
+def _request_binding(kind: str, tag: str) -> str:
     return f"request {kind} {tag}"
 
 
-def append(session: Session, form: Ready, bounds: Bounds) -> Taken:
+def enqueue_request(
+    session: Session, prepared: PreparedRequest, signup_limits: SignupLimits
+) -> SubmissionOutcome:
     """Count a form and append it, unless its network or the whole house sent too many.
 
     What one address may ask is counted here and judged by the worker: a page says the same to everybody.
     """
-    now = form.row.at
-    from_network = limits.count(session, "network", form.network_tag, now=now, window=limits.HOUR)
-    limits.count(session, "address", form.row.address_tag, now=now, window=limits.DAY)
-    limits.count(session, "all", "", now=now, window=limits.TENTH)
+    now = prepared.row.at
+    from_network = limits.increment_count(
+        session, "network", prepared.network_tag, now=now, window=limits.HOUR
+    )
+    limits.increment_count(session, "address", prepared.row.address_tag, now=now, window=limits.DAY)
+    limits.increment_count(session, "all", "", now=now, window=limits.TEN_MINUTES)
     waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
-    if form.network_tag and from_network > bounds.per_network_hour:
-        return Taken.NETWORK_FULL
-    if waiting >= bounds.queue:
-        return Taken.CLOSED
-    session.add(form.row)
+    if prepared.network_tag and from_network > signup_limits.per_network_hour:
+        return SubmissionOutcome.NETWORK_LIMIT_REACHED
+    if waiting >= signup_limits.max_pending:
+        return SubmissionOutcome.QUEUE_FULL
+    session.add(prepared.row)
     session.flush()
-    return Taken.TAKEN
+    return SubmissionOutcome.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingRequest:
     """One row that waits, still sealed."""
 
     id: int
-    kind: Kind
-    at: datetime
+    kind: FormKind
+    sent_at: datetime
     address_tag: str
-    sealed: tuple[bytes, str]
+    encrypted: tuple[bytes, str]
 
 
-def waiting(session: Session, *, after: int = 0, most: int = 100) -> list[Waiting]:
-    """Give the forms that wait, the oldest first, from the one that follows `after`."""
-    query = select(SignupRequest).where(SignupRequest.id > after).order_by(SignupRequest.id).limit(most)
+def list_pending_requests(session: Session, *, after_id: int = 0, limit: int = 100) -> list[PendingRequest]:
+    """Give the forms that wait, the oldest first, from the one that follows `after_id`."""
+    query = select(SignupRequest).where(SignupRequest.id > after_id).order_by(SignupRequest.id).limit(limit)
     return [
-        Waiting(r.id, _kind(r.kind), r.at, r.address_tag, (r.ciphertext, r.key_id))
+        PendingRequest(r.id, _parse_kind(r.kind), r.at, r.address_tag, (r.ciphertext, r.key_id))
         for r in session.scalars(query)
     ]
 
 
-def _kind(text: str) -> Kind:
+def _parse_kind(text: str) -> FormKind:
     return "lost link" if text == "lost link" else "subscribe"
 
 
-def opened(keys: Keys, form: Waiting) -> Asked:
+def decrypt_request(keys: KeyRing, request: PendingRequest) -> FormSubmission:
     """Open a form.
 
     Raises:
         VaultError: it was changed.
         KeyFileError: its key is not in the key file.
     """
-    value = open_json(keys, form.sealed, bound_to=_bond(form.kind, form.address_tag))
+    value = decrypt_json(
+        keys, request.encrypted, bound_to=_request_binding(request.kind, request.address_tag)
+    )
     said = value["wording"]
-    return Asked(
-        kind=form.kind,
+    return FormSubmission(
+        kind=request.kind,
         address=read_address(value["address"]),
-        at=form.at,
+        sent_at=request.sent_at,
         page=value["page"],
         where=value["where"],
         wording=Wording(said["wording_version"], said["language"], said["wording"]) if said else None,
-        machine=Machine(value["network"], value["agent"]),
+        origin=RequestOrigin(value["network"], value["agent"]),
     )
 
 
-def take(session: Session, form: Waiting) -> bool:
+def remove_request(session: Session, request: PendingRequest) -> bool:
     """Remove a form that is answered in this transaction. False: another worker was faster."""
-    gone = delete(SignupRequest).where(SignupRequest.id == form.id).returning(SignupRequest.id)
+    gone = delete(SignupRequest).where(SignupRequest.id == request.id).returning(SignupRequest.id)
     return session.scalar(gone) is not None
 
 
-def forget(session: Session, keys: Keys, address: Address) -> None:
+def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> None:
     """Drop the forms that wait with an address: its owner is erased, and is asked nothing more."""
     tags = limits.address_tags(keys, address)
     session.execute(delete(SignupRequest).where(SignupRequest.address_tag.in_(tags)))
 
 
-def tidy(session: Session, *, now: datetime) -> None:
+def delete_old_requests(session: Session, *, now: datetime) -> None:
     """Drop forms that nobody answered in a day."""
-    session.execute(delete(SignupRequest).where(SignupRequest.at < now - PATIENCE))
+    session.execute(delete(SignupRequest).where(SignupRequest.at < now - REQUEST_LIFETIME))

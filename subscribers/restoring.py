@@ -16,25 +16,36 @@ from sqlalchemy.orm import Session
 from subscribers import erasing, ledger, suppression
 from subscribers.addresses import read_address
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.erasing import Forget
-from subscribers.journal import Departure, Journal, Kind
-from subscribers.vault import Keys, left_hash, lookup, open_
+from subscribers.erasing import ForgetElsewhere
+from subscribers.journal import DepartureKind, DepartureLog, LoggedDeparture
+from subscribers.vault import KeyRing, decrypt_address, departure_hash, lookup_hash
 
-PAGE = 1000
-OWN_WORD = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})  # what ends a departure: no import does
-_REASON: dict[Kind, suppression.Reason] = {kind: reason for reason, kind in suppression.KINDS.items()}
-_OVER = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+BATCH_SIZE = 1000
+OWN_CONSENT_KINDS = frozenset(
+    {ConsentKind.CONFIRMED, ConsentKind.UNDONE}
+)  # what ends a departure: no import does
+_REASON_BY_KIND: dict[DepartureKind, suppression.SuppressionReason] = {
+    kind: reason for reason, kind in suppression.DEPARTURE_KINDS.items()
+}
+_DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 
 
 @dataclass(slots=True)
-class Merged:
+class DepartureMergeResult:
     """How many people of the copy had departed since, by how; how many unknown hashes were barred."""
 
-    people: Counter[Kind] = field(default_factory=Counter)
-    strangers: int = 0
+    departed: Counter[DepartureKind] = field(default_factory=Counter)
+    unknown_hashes: int = 0
 
 
-def merge_journal(session: Session, journal: Journal, keys: Keys, *, forget: Forget, now: datetime) -> Merged:
+def merge_departure_log(
+    session: Session,
+    departure_log: DepartureLog,
+    keys: KeyRing,
+    *,
+    forget_elsewhere: ForgetElsewhere,
+    now: datetime,
+) -> DepartureMergeResult:
     """Bring every departure of the journal into a restored copy; a second time changes nothing.
 
     A departure counts unless the person gave their own word after it: a departure that is older than the
@@ -42,9 +53,9 @@ def merge_journal(session: Session, journal: Journal, keys: Keys, *, forget: For
 
     Args:
         session: inside a write transaction of the restored copy, from which nothing is sent yet.
-        journal: the journal that lay outside of the database.
+        departure_log: the journal that lay outside of the database.
         keys: the keys, with all older ones that the journal names.
-        forget: lets go of whoever was erased, where this package does not reach.
+        forget_elsewhere: lets go of whoever was erased, where this package does not reach.
         now: the moment.
 
     Raises:
@@ -52,79 +63,90 @@ def merge_journal(session: Session, journal: Journal, keys: Keys, *, forget: For
         KeyFileError: the journal names a key that is not in the key file.
         OSError: the journal could not be written.
     """
-    departures = _by_who(journal.read())
-    merged = Merged()
+    departures = _group_by_person(departure_log.read())
+    merged = DepartureMergeResult()
     known: set[str] = set()
     pairs = sorted({(d.key_id, d.lookup_key) for several in departures.values() for d in several})
-    for person in _people(session) if departures else ():
-        names = _names(keys, person, pairs) & departures.keys()
+    for person in _stream_people(session) if departures else ():
+        names = _hash_person(keys, person, pairs) & departures.keys()
         if names:
             known |= names
             theirs = [departure for who in sorted(names) for departure in departures[who]]
-            _depart(session, journal, keys, person.number, theirs, merged, forget=forget, now=now)
+            _apply_departures(
+                session,
+                departure_log,
+                keys,
+                person.number,
+                theirs,
+                merged,
+                forget_elsewhere=forget_elsewhere,
+                now=now,
+            )
     for who in departures.keys() - known:
-        merged.strangers += _bar(session, departures[who], now)
+        merged.unknown_hashes += _suppress_hash(session, departures[who], now)
     return merged
 
 
-def _by_who(departures: Iterable[Departure]) -> dict[str, list[Departure]]:
-    found: dict[str, list[Departure]] = {}
+def _group_by_person(departures: Iterable[LoggedDeparture]) -> dict[str, list[LoggedDeparture]]:
+    found: dict[str, list[LoggedDeparture]] = {}
     for departure in departures:
         if departure.kind == "undone":
-            found[departure.who] = [d for d in found.get(departure.who, ()) if not _undoes(departure, d)]
+            found[departure.person_hash] = [
+                d for d in found.get(departure.person_hash, ()) if not _undoes(departure, d)
+            ]
         else:
-            found.setdefault(departure.who, []).append(departure)
+            found.setdefault(departure.person_hash, []).append(departure)
     return {who: several for who, several in found.items() if several}
 
 
-def _undoes(undone: Departure, departure: Departure) -> bool:
+def _undoes(undone: LoggedDeparture, departure: LoggedDeparture) -> bool:
     """Say whether a reader took a departure back: only leaving can be."""
     return departure.kind == "left" and departure.at <= undone.at
 
 
-def _people(session: Session) -> Iterator[Any]:
+def _stream_people(session: Session) -> Iterator[Any]:
     columns = (Person.number, Person.lookup, Person.lookup_key, Person.ciphertext, Person.key_id)
     after = 0
     while rows := session.execute(
-        select(*columns).where(Person.number > after).order_by(Person.number).limit(PAGE)
+        select(*columns).where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
     ).all():
         yield from rows
         after = rows[-1].number
 
 
-def _names(keys: Keys, person: Any, pairs: Sequence[tuple[str, str]]) -> set[str]:
+def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]]) -> set[str]:
     """Give the hashes under which the journal may know a person: by each look-up key and suppression key in it."""
     if person.lookup is None:
         return set()
     lookups = {person.lookup_key: person.lookup}
-    wanted = {lookup_key for _, lookup_key in pairs} - lookups.keys()
+    wanted = {lookup_key for _, lookup_key in key_pairs} - lookups.keys()
     if wanted and person.ciphertext is not None:
-        address = read_address(open_(keys, (person.ciphertext, person.key_id), person.number))
-        lookups |= {key_id: lookup(keys, address, key_id=key_id) for key_id in wanted}
+        address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+        lookups |= {key_id: lookup_hash(keys, address, key_id=key_id) for key_id in wanted}
     return {
-        left_hash(keys.by_id("suppression", key_id), lookups[lookup_key])
-        for key_id, lookup_key in pairs
+        departure_hash(keys.by_id("suppression", key_id), lookups[lookup_key])
+        for key_id, lookup_key in key_pairs
         if lookup_key in lookups
     }
 
 
-def _depart(
+def _apply_departures(
     session: Session,
-    journal: Journal,
-    keys: Keys,
+    departure_log: DepartureLog,
+    keys: KeyRing,
     number: int,
-    departures: Sequence[Departure],
-    merged: Merged,
+    departures: Sequence[LoggedDeparture],
+    result: DepartureMergeResult,
     *,
-    forget: Forget,
+    forget_elsewhere: ForgetElsewhere,
     now: datetime,
 ) -> None:
     """Do to one person what the journal says happened to them after their last own word."""
-    person = ledger.hold(session, number)
+    person = ledger.lock_person(session, number)
     assert person is not None
     word = session.scalar(
         select(ConsentEvent.at)
-        .where(ConsentEvent.person == number, ConsentEvent.kind.in_(OWN_WORD))
+        .where(ConsentEvent.person == number, ConsentEvent.kind.in_(OWN_CONSENT_KINDS))
         .order_by(ConsentEvent.seq.desc())
         .limit(1)
     )
@@ -132,38 +154,54 @@ def _depart(
     if not since or person.state == PersonState.ERASED:
         return
     light = [d for d in since if d.kind != "erased"]
-    if light and _take_off(session, keys, person, _gravest(light), now):
-        merged.people[_gravest(light).kind] += 1
+    if light and _remove_from_audience(session, keys, person, _gravest_departure(light), now):
+        result.departed[_gravest_departure(light).kind] += 1
     if len(light) == len(since):
         return
     last = max((d for d in since if d.kind == "erased"), key=lambda d: d.at)
-    erasing.erase(session, keys, journal, number, method=_said(last), forget=forget, now=now)
-    merged.people["erased"] += 1
+    erasing.erase_person(
+        session,
+        keys,
+        departure_log,
+        number,
+        method=_describe_departure(last),
+        forget_elsewhere=forget_elsewhere,
+        now=now,
+    )
+    result.departed["erased"] += 1
     for departure in departures:  # the emptied row is not found by these hashes any more
-        _bar(session, [departure], now)
+        _suppress_hash(session, [departure], now)
 
 
-def _take_off(session: Session, keys: Keys, person: Person, last: Departure, now: datetime) -> bool:
+def _remove_from_audience(
+    session: Session, keys: KeyRing, person: Person, departure: LoggedDeparture, now: datetime
+) -> bool:
     """Take somebody off the list; the journal knows it already, so nothing is written there."""
-    if last.kind != "left":
-        reason = _REASON[last.kind]
-        barred = suppression.bar_person(session, keys, person, reason=reason, actor=_said(last), now=now)
+    if departure.kind != "left":
+        reason = _REASON_BY_KIND[departure.kind]
+        barred = suppression.suppress_person(
+            session, keys, person, reason=reason, actor=_describe_departure(departure), now=now
+        )
         return barred is not None
-    if person.state in _OVER:
+    if person.state in _DEPARTED_STATES:
         return False
-    ledger.append(session, person, ConsentKind.WITHDRAWN, {"method": _said(last)}, now)
+    ledger.append_event(
+        session, person, ConsentKind.WITHDRAWN, {"method": _describe_departure(departure)}, now
+    )
     return True
 
 
-def _said(last: Departure) -> str:
-    return f"journal: {last.kind} {last.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, before this copy was restored"
+def _describe_departure(departure: LoggedDeparture) -> str:
+    return f"journal: {departure.kind} {departure.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, before this copy was restored"
 
 
-def _gravest(departures: Iterable[Departure]) -> Departure:
-    return min(departures, key=lambda d: (suppression.gravity(_REASON[d.kind]), -d.at.timestamp()))
+def _gravest_departure(departures: Iterable[LoggedDeparture]) -> LoggedDeparture:
+    return min(
+        departures, key=lambda d: (suppression.reason_gravity(_REASON_BY_KIND[d.kind]), -d.at.timestamp())
+    )
 
 
-def _bar(session: Session, departures: Sequence[Departure], now: datetime) -> bool:
+def _suppress_hash(session: Session, departures: Sequence[LoggedDeparture], now: datetime) -> bool:
     """Bar an address of which only the journal's hash is known; say whether that is new."""
-    last = _gravest(departures)
-    return suppression.bar_hash(session, last.who, last.key_id, _REASON[last.kind], now)
+    last = _gravest_departure(departures)
+    return suppression.suppress_hash(session, last.person_hash, last.key_id, _REASON_BY_KIND[last.kind], now)

@@ -21,24 +21,24 @@ from sqlalchemy.orm import Session
 from subscribers import keyfile
 from subscribers.addresses import AddressError, read_address
 from subscribers.db import Base, Person, Suppression
-from subscribers.signup_db import ConsentTrace
+from subscribers.signup_db import RequestEvidence
 from subscribers.vault import (
-    KINDS,
+    KEY_KINDS,
+    DecryptionError,
     KeyFileError,
     KeyKind,
-    Keys,
-    VaultError,
+    KeyRing,
+    decrypt_address,
     domain_tag,
-    lookup,
-    open_,
-    reseal,
+    lookup_hash,
+    reencrypt,
 )
 
-PAGE = 500  # rows a transaction: some 10 ms on SQLite
-REWRITTEN = frozenset({"vault", "lookup"})  # the kinds whose rows are brought over
+BATCH_SIZE = 500  # rows a transaction: some 10 ms on SQLite
+REWRITTEN_KINDS = frozenset({"vault", "lookup"})  # the kinds whose rows are brought over
 
 
-class Books(Protocol):
+class RotationDatabase(Protocol):
     """Where people are kept."""
 
     def read(self) -> AbstractContextManager[Session]:
@@ -49,7 +49,7 @@ class Books(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class KeyUsage:
     """One key and what hangs on it. `rows` is None where nothing that is stored names its key."""
 
     kind: KeyKind
@@ -61,43 +61,43 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class UnmovedRow:
     """A row that could not be brought over: which (`person 7`, `trace 12`), and why; it keeps its old key."""
 
     row: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Rotated:
+class RotationResult:
     """What a run did: the key that is current now, whether this run made it, and how many rows it moved."""
 
     kind: KeyKind
     key_id: str
-    made: bool
-    moved: int
-    stuck: tuple[Stuck, ...]
+    key_added: bool
+    rows_moved: int
+    unmoved_rows: tuple[UnmovedRow, ...]
 
 
-def uses(session: Session, keys: Keys) -> list[Use]:
+def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
     """List every key with the number of rows that name it; keys that rows name and the file lacks come last."""
-    found: list[Use] = []
-    missing: list[Use] = []
-    for kind in KINDS:
-        counted = _counted(session, kind)
-        for key in keys.of(kind):
+    found: list[KeyUsage] = []
+    missing: list[KeyUsage] = []
+    for kind in KEY_KINDS:
+        counted = _count_rows_by_key(session, kind)
+        for key in keys.of_kind(kind):
             rows = counted.pop(key.id, 0) if counted is not None else None
-            found.append(Use(kind, key.number, key.id, key == keys.current(kind), rows))
+            found.append(KeyUsage(kind, key.number, key.id, key == keys.current(kind), rows))
         for key_id, rows in sorted((counted or {}).items()):
             number = int(key_id.partition("-")[0]) if key_id[:1].isdigit() else 0
-            missing.append(Use(kind, number, key_id, current=False, rows=rows, in_file=False))
+            missing.append(KeyUsage(kind, number, key_id, current=False, rows=rows, in_file=False))
     return found + missing
 
 
-def _counted(session: Session, kind: KeyKind) -> dict[str, int] | None:
+def _count_rows_by_key(session: Session, kind: KeyKind) -> dict[str, int] | None:
     columns: list[ColumnElement[Any]]
     if kind == "vault":
-        columns = [t.c.key_id for t in _sealed_tables()]
+        columns = [t.c.key_id for t in _find_encrypted_tables()]
     elif kind == "lookup":
         columns = [Person.__table__.c.lookup_key]
     elif kind == "suppression":
@@ -112,109 +112,134 @@ def _counted(session: Session, kind: KeyKind) -> dict[str, int] | None:
     return counts
 
 
-def _sealed_tables() -> Iterator[Table]:
+def _find_encrypted_tables() -> Iterator[Table]:
     """Find the tables that hold something sealed with the vault key."""
     return (t for t in Base.metadata.sorted_tables if {"ciphertext", "key_id"} <= set(t.c.keys()))
 
 
-def rotate(
-    books: Books,
-    path: Path,
+def rotate_key(
+    database: RotationDatabase,
+    key_file: Path,
     kind: KeyKind,
     *,
-    fresh: bool = False,
+    force_new_key: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Rotated:
+) -> RotationResult:
     """Make a fresh key of a kind and bring the rows over, or finish a run that was cut short.
 
-    1. Where rows of an older key are left, go on with the key that is current; `fresh` makes a new one still.
+    1. Where rows of an older key are left, go on with the key that is current; `force_new_key` makes a new one still.
     2. Else write the key file with a fresh key, whole or not at all.
     3. Bring the rows over, 500 a transaction. A row that changed meanwhile is left to the next pass.
 
     Args:
-        books: the database.
-        path: the key file. It holds secrets: show the recovery copy after every run.
+        database: the database.
+        key_file: the key file. It holds secrets: show the recovery copy after every run.
         kind: which kind of key.
-        fresh: make a new key even though an earlier rotation is not finished.
+        force_new_key: make a new key even though an earlier rotation is not finished.
         progress: called with (rows moved, rows to move).
 
     Raises:
         KeyFileError: the file cannot be used, or there is no number left for a key of this kind.
     """
-    keys = Keys.load(path)
-    with books.read() as session:
-        made = fresh or not _left(session, keys, kind)
+    keys = KeyRing.load(key_file)
+    with database.read() as session:
+        made = force_new_key or not _count_remaining(session, keys, kind)
     if made:
-        keys = add_key(path, kind)
-    moved, stuck = _bring_over(books, keys, kind, progress) if kind in REWRITTEN else (0, ())
-    return Rotated(kind, keys.current(kind).id, made, moved, stuck)
+        keys = add_key(key_file, kind)
+    moved, stuck = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
+    return RotationResult(kind, keys.current(kind).id, made, moved, stuck)
 
 
-def add_key(path: Path, kind: KeyKind) -> Keys:
+def add_key(key_file: Path, kind: KeyKind) -> KeyRing:
     """Add a fresh key to the key file; running processes follow.
 
     Raises:
         KeyFileError: the file cannot be used, or cannot be written.
     """
     try:
-        with keyfile.alone(path):
-            keys = Keys.load(path).with_new(kind)
-            keyfile.replace(path, keys.to_json())
+        with keyfile.lock_file(key_file):
+            keys = KeyRing.load(key_file).with_new_key(kind)
+            keyfile.replace_file(key_file, keys.to_json())
     except OSError as exc:
-        raise KeyFileError(f"{path}: cannot be written ({exc.strerror}); no key was added.") from exc
-    return Keys.load(path)
+        raise KeyFileError(f"{key_file}: cannot be written ({exc.strerror}); no key was added.") from exc
+    return KeyRing.load(key_file)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _KeyedColumn:
     """Where rows name a key: the number of a row, the key's column, and the value that the key made."""
 
-    what: str
+    label: str
     table: Table
-    number: Column[Any]
-    key: Column[Any]
-    made: Column[Any]
+    number_column: Column[Any]
+    key_column: Column[Any]
+    value_column: Column[Any]
 
-    def older(self, current: str) -> ColumnElement[bool]:
+    def needs_rewrite(self, current_key_id: str) -> ColumnElement[bool]:
         """Say which rows are to be moved. Without a ciphertext nothing can be computed anew: it keeps its key."""
-        return self.table.c.ciphertext.is_not(None) & self.made.is_not(None) & (self.key != current)
+        return (
+            self.table.c.ciphertext.is_not(None)
+            & self.value_column.is_not(None)
+            & (self.key_column != current_key_id)
+        )
 
 
-def _table(of: type[Base]) -> Table:
-    table = of.__table__
+def _table_of(model: type[Base]) -> Table:
+    table = model.__table__
     assert isinstance(table, Table)
     return table
 
 
-_PERSON, _TRACE = _table(Person), _table(ConsentTrace)
-_PLACES: dict[KeyKind, tuple[_Place, ...]] = {
+_PERSON_TABLE, _EVIDENCE_TABLE = _table_of(Person), _table_of(RequestEvidence)
+_KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
     "vault": (
-        _Place("person", _PERSON, _PERSON.c.number, _PERSON.c.key_id, _PERSON.c.ciphertext),
-        _Place("trace", _TRACE, _TRACE.c.event, _TRACE.c.key_id, _TRACE.c.ciphertext),
+        _KeyedColumn(
+            "person",
+            _PERSON_TABLE,
+            _PERSON_TABLE.c.number,
+            _PERSON_TABLE.c.key_id,
+            _PERSON_TABLE.c.ciphertext,
+        ),
+        _KeyedColumn(
+            "trace",
+            _EVIDENCE_TABLE,
+            _EVIDENCE_TABLE.c.event,
+            _EVIDENCE_TABLE.c.key_id,
+            _EVIDENCE_TABLE.c.ciphertext,
+        ),
     ),
-    "lookup": (_Place("person", _PERSON, _PERSON.c.number, _PERSON.c.lookup_key, _PERSON.c.lookup),),
+    "lookup": (
+        _KeyedColumn(
+            "person",
+            _PERSON_TABLE,
+            _PERSON_TABLE.c.number,
+            _PERSON_TABLE.c.lookup_key,
+            _PERSON_TABLE.c.lookup,
+        ),
+    ),
 }
 
 
-def _left(session: Session, keys: Keys, kind: KeyKind) -> int:
+def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
     """Count the rows that an older key made and that can be brought over."""
     current = keys.current(kind).id
     counts = [
-        select(func.count()).select_from(p.table).where(p.older(current)) for p in _PLACES.get(kind, ())
+        select(func.count()).select_from(p.table).where(p.needs_rewrite(current))
+        for p in _KEYED_COLUMNS.get(kind, ())
     ]
     return sum(session.scalar(count) or 0 for count in counts)
 
 
-def _bring_over(
-    books: Books, keys: Keys, kind: KeyKind, progress: Callable[[int, int], None] | None
-) -> tuple[int, tuple[Stuck, ...]]:
-    with books.read() as session:
-        total = _left(session, keys, kind)
+def _rewrite_rows(
+    database: RotationDatabase, keys: KeyRing, kind: KeyKind, progress: Callable[[int, int], None] | None
+) -> tuple[int, tuple[UnmovedRow, ...]]:
+    with database.read() as session:
+        total = _count_remaining(session, keys, kind)
     moved = 0
     while True:  # passes, until one finds nothing more that it can move: a process may have written meanwhile
         before, stuck = moved, []
-        for place in _PLACES[kind]:
-            for done, faults in _pass(books, keys, kind, place):
+        for place in _KEYED_COLUMNS[kind]:
+            for done, faults in _run_rewrite_pass(database, keys, kind, place):
                 moved += done
                 stuck += faults
                 if progress:
@@ -223,73 +248,88 @@ def _bring_over(
             return moved, tuple(stuck)
 
 
-def _pass(books: Books, keys: Keys, kind: KeyKind, place: _Place) -> Iterator[tuple[int, list[Stuck]]]:
+def _run_rewrite_pass(
+    database: RotationDatabase, keys: KeyRing, kind: KeyKind, column: _KeyedColumn
+) -> Iterator[tuple[int, list[UnmovedRow]]]:
     """Go once over the rows of a place; give after each page how many were moved, and which could not be."""
     after = 0
-    while rows := _page(books, place, keys.current(kind).id, after):
-        changes, damaged = _changes(keys, kind, place, rows)
-        done, twins = _write(books, kind, place, changes)
+    while rows := _load_page(database, column, keys.current(kind).id, after):
+        changes, damaged = _compute_changes(keys, kind, column, rows)
+        done, twins = _write_changes(database, kind, column, changes)
         yield done, [*damaged, *twins]
         after = rows[-1].number
 
 
-def _page(books: Books, place: _Place, current: str, after: int) -> Sequence[Any]:
-    columns = (place.number.label("number"), place.made.label("made"), *_sealed(place))
-    query = select(*columns).where(place.older(current), place.number > after)
-    with books.read() as session:
-        return session.execute(query.order_by(place.number).limit(PAGE)).all()
+def _load_page(
+    database: RotationDatabase, column: _KeyedColumn, current_key_id: str, after: int
+) -> Sequence[Any]:
+    columns = (
+        column.number_column.label("number"),
+        column.value_column.label("made"),
+        *_encrypted_columns(column),
+    )
+    query = select(*columns).where(column.needs_rewrite(current_key_id), column.number_column > after)
+    with database.read() as session:
+        return session.execute(query.order_by(column.number_column).limit(BATCH_SIZE)).all()
 
 
-def _sealed(place: _Place) -> tuple[Column[Any], Column[Any]]:
-    return place.table.c.ciphertext, place.table.c.key_id
+def _encrypted_columns(column: _KeyedColumn) -> tuple[Column[Any], Column[Any]]:
+    return column.table.c.ciphertext, column.table.c.key_id
 
 
-def _changes(
-    keys: Keys, kind: KeyKind, place: _Place, rows: Sequence[Any]
-) -> tuple[list[dict[str, Any]], list[Stuck]]:
+def _compute_changes(
+    keys: KeyRing, kind: KeyKind, column: _KeyedColumn, rows: Sequence[Any]
+) -> tuple[list[dict[str, Any]], list[UnmovedRow]]:
     """Compute the new values, outside of any transaction."""
     changes, damaged = [], []
     for row in rows:
         try:
-            changes.append(_change(keys, kind, f"{place.what} {row.number}", row))
-        except (VaultError, KeyFileError, AddressError) as exc:
-            damaged.append(Stuck(f"{place.what} {row.number}", str(exc)))
+            changes.append(_compute_change(keys, kind, f"{column.label} {row.number}", row))
+        except (DecryptionError, KeyFileError, AddressError) as exc:
+            damaged.append(UnmovedRow(f"{column.label} {row.number}", str(exc)))
     return changes, damaged
 
 
-def _change(keys: Keys, kind: KeyKind, name: str, row: Any) -> dict[str, Any]:
+def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> dict[str, Any]:
     sealed = (row.ciphertext, row.key_id)
     if kind == "vault":
-        ciphertext, key_id = reseal(keys, sealed, name.encode())
+        ciphertext, key_id = reencrypt(keys, sealed, row_label.encode())
         return {"of": row.number, "was": row.made, "to": ciphertext, "by": key_id}
-    address = read_address(open_(keys, sealed, row.number))
-    said = {"to": lookup(keys, address), "by": keys.current("lookup").id, "tag": domain_tag(keys, address)}
+    address = read_address(decrypt_address(keys, sealed, row.number))
+    said = {
+        "to": lookup_hash(keys, address),
+        "by": keys.current("lookup").id,
+        "tag": domain_tag(keys, address),
+    }
     return {"of": row.number, "was": row.made, **said}
 
 
-def _write(
-    books: Books, kind: KeyKind, place: _Place, changes: list[dict[str, Any]]
-) -> tuple[int, list[Stuck]]:
+def _write_changes(
+    database: RotationDatabase, kind: KeyKind, column: _KeyedColumn, changes: list[dict[str, Any]]
+) -> tuple[int, list[UnmovedRow]]:
     """Write a page; a row that is not what it was (erased, moved by another run) stays as it is."""
-    with books.write() as session:
-        twins = _twins(session, changes) if kind == "lookup" else {}
+    with database.write() as session:
+        twins = _find_duplicates(session, changes) if kind == "lookup" else {}
         wanted = [change for change in changes if change["of"] not in twins]
-        done = session.connection().execute(_update(kind, place), wanted).rowcount if wanted else 0
+        done = session.connection().execute(_update_statement(kind, column), wanted).rowcount if wanted else 0
         return done, [
-            Stuck(f"person {number}", f"person {other} has the same address: erase one of the two")
+            UnmovedRow(f"person {number}", f"person {other} has the same address: erase one of the two")
             for number, other in twins.items()
         ]
 
 
-def _update(kind: KeyKind, place: _Place) -> Update:
-    values: dict[Column[Any], Any] = {place.made: bindparam("to"), place.key: bindparam("by")}
+def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
+    values: dict[Column[Any], Any] = {
+        column.value_column: bindparam("to"),
+        column.key_column: bindparam("by"),
+    }
     if kind == "lookup":
-        values[place.table.c.domain_tag] = bindparam("tag")
-    same = (place.number == bindparam("of")) & (place.made == bindparam("was"))
-    return update(place.table).where(same).values(values)
+        values[column.table.c.domain_tag] = bindparam("tag")
+    same = (column.number_column == bindparam("of")) & (column.value_column == bindparam("was"))
+    return update(column.table).where(same).values(values)
 
 
-def _twins(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
+def _find_duplicates(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
     """Find people whose address somebody else has under the new key; give who is whose twin."""
     numbers = {change["to"]: change["of"] for change in changes}
     there = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(numbers)))

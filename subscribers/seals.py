@@ -15,12 +15,12 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from subscribers import chains, ledger
-from subscribers.chains import Broken, Progress, Thousand
+from subscribers.chains import BrokenLink, ChainChunk, VerificationProgress
 from subscribers.db import ConsentEvent, Seal
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class LedgerSurvey:
     """The ledger up to link `through`: how many people have links in it, how many links, the hash over their heads."""
 
     through: int
@@ -30,15 +30,15 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class LedgerProof:
     """What a check of chains and seals found. `fault` says what is wrong with the first seal that does not hold."""
 
     people: int
     links: int
     seals: int
-    broken: Broken | None
+    broken: BrokenLink | None
     fault: str
-    survey: Survey | None = None
+    survey: LedgerSurvey | None = None
 
     @property
     def sound(self) -> bool:
@@ -46,7 +46,7 @@ class Proof:
         return self.broken is None and not self.fault
 
 
-def horizon(session: Session) -> int:
+def find_last_stable_link(session: Session) -> int:
     """Give the highest link that is there for good: no link with a lower id can still turn up.
 
     Args:
@@ -59,24 +59,24 @@ def horizon(session: Session) -> int:
     return session.scalar(select(func.max(ConsentEvent.id))) or 0
 
 
-def append(session: Session, survey: Survey, now: datetime) -> Seal:
+def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
     """Append a seal.
 
     Raises:
         sqlalchemy.exc.IntegrityError: another process sealed in this very moment.
     """
     last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
-    at = ledger.to_the_millisecond(now)
+    at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
     counted = {"people": survey.people, "links": survey.links}
-    found = hash_of(_moment(at), survey, previous)
+    found = hash_seal(_format_moment(at), survey, previous)
     seal = Seal(at=at, through=survey.through, root=survey.root, previous=previous, hash=found, **counted)
     session.add(seal)
     session.flush()
     return seal
 
 
-def hash_of(moment: str, survey: Survey, previous: str) -> str:
+def hash_seal(moment: str, survey: LedgerSurvey, previous: str) -> str:
     """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
     said: dict[str, Any] = {
         "at": moment,
@@ -85,10 +85,10 @@ def hash_of(moment: str, survey: Survey, previous: str) -> str:
         "through": survey.through,
     }
     said |= {"links": survey.links, "people": survey.people}
-    return hashlib.sha256(ledger.canonical(said).encode()).hexdigest()
+    return hashlib.sha256(ledger.canonical_json(said).encode()).hexdigest()
 
 
-def letter(seal: Seal) -> str:
+def format_seal_message(seal: Seal) -> str:
     """Write what admins get by mail and keep: the seal, and how to hold it against the ledger later."""
     return (
         f"Seal of the consent ledger, {seal.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC\n\n"
@@ -102,55 +102,58 @@ def letter(seal: Seal) -> str:
     )
 
 
-def prove(
+def prove_ledger(
     session: Session,
     *,
-    kept: Sequence[str] = (),
+    kept_hashes: Sequence[str] = (),
     through: int | None = None,
-    progress: Progress | None = None,
-) -> Proof:
+    progress: VerificationProgress | None = None,
+) -> LedgerProof:
     """Check every chain, and every seal against the chains as they stood then, in one walk.
 
     Memory is that of a thousand people and of one hash a seal.
 
     Args:
         session: a fresh session for looking; all is read as of one moment.
-        kept: hashes of seals, or their first digits, that somebody kept: they must be there.
+        kept_hashes: hashes of seals, or their first digits, that somebody kept: they must be there.
         through: survey the ledger up to this link too, for a new seal.
         progress: called with (people looked at, people).
     """
     people = links = 0
-    broken: Broken | None = None
-    walk = chains.thousands(session, progress)
+    broken: BrokenLink | None = None
+    walk = chains.walk_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
-    seals = [_Kept(*row) for row in chains.stored(session, "seal", _SEAL, "true ORDER BY id", {})]
-    wanted = [_number(seal.through) for seal in seals]
+    seals = [
+        _StoredSeal(*row)
+        for row in chains.read_raw_rows(session, "seal", _SEAL_COLUMNS, "true ORDER BY id", {})
+    ]
+    wanted = [_as_number(seal.through) for seal in seals]
     wanted += [] if through is None else [through]
-    roots = [_Root(one) for one in wanted]
+    roots = [_RootHash(one) for one in wanted]
     in_order = sorted(roots, key=lambda root: root.through)
     while first is not None:
-        people += len(first.people)
+        people += len(first.owners)
         links += len(first.links)
-        broken = broken or chains.examine(first)
-        _count(in_order, first)
+        broken = broken or chains.find_broken_link(first)
+        _add_chunk(in_order, first)
         first = next(walk, None)
     found = [root.survey() for root in roots]
-    return Proof(
+    return LedgerProof(
         people=people,
         links=links,
         seals=len(seals),
-        broken=broken or chains.stray(session, links),
-        fault=_first_fault(seals, found) or _missing(seals, kept),
+        broken=broken or chains.find_stray_links(session, links),
+        fault=_find_seal_fault(seals, found) or _find_missing_seal(seals, kept_hashes),
         survey=None if through is None else found[-1],
     )
 
 
-def _number(stored: object) -> int:
+def _as_number(stored: object) -> int:
     """Take a number as a number, whatever stands in its place: SQLite keeps any type in any column."""
     return stored if isinstance(stored, int) else 0
 
 
-class _Kept(NamedTuple):
+class _StoredSeal(NamedTuple):
     """A seal as it is stored."""
 
     id: int
@@ -163,29 +166,29 @@ class _Kept(NamedTuple):
     hash: str
 
 
-_SEAL = ("id", "@at", "through", "people", "links", "'root", "'previous", "'hash")
+_SEAL_COLUMNS = ("id", "@at", "through", "people", "links", "'root", "'previous", "'hash")
 
 
 @dataclass(slots=True)
-class _Root:
+class _RootHash:
     """The hash over all heads as they stood at link `through`, while it grows thousand by thousand."""
 
     through: int
     people: int = 0
     links: int = 0
-    grown: Any = field(default_factory=hashlib.sha256)
+    digest: Any = field(default_factory=hashlib.sha256)
 
-    def survey(self) -> Survey:
-        return Survey(self.through, self.people, self.links, self.grown.hexdigest())
+    def survey(self) -> LedgerSurvey:
+        return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest())
 
 
-def _count(roots: Sequence[_Root], thousand: Thousand) -> None:
+def _add_chunk(roots: Sequence[_RootHash], chunk: ChainChunk) -> None:
     """Bring a thousand people into all roots, which come by rising `through`.
 
     The people of a thousand are hashed together, and that hash goes into the root: where nothing happened to
     them between two seals, it is the same and need not be computed again.
     """
-    links = sorted(thousand.links, key=lambda link: link.id)
+    links = sorted(chunk.links, key=lambda link: link.id)
     heads: dict[int, str] = {}
     counted, digest = 0, ""
     for root in roots:
@@ -194,39 +197,39 @@ def _count(roots: Sequence[_Root], thousand: Thousand) -> None:
             heads[links[counted].person] = links[counted].hash
             counted += 1
         if counted > before:
-            digest = _digest(heads)
+            digest = _digest_heads(heads)
         if heads:
-            root.grown.update(f"{thousand.first} {digest}\n".encode())
+            root.digest.update(f"{chunk.first_number} {digest}\n".encode())
             root.people += len(heads)
             root.links += counted
 
 
-def _digest(heads: dict[int, str]) -> str:
+def _digest_heads(heads: dict[int, str]) -> str:
     lines = "".join(f"{number} {head}\n" for number, head in sorted(heads.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _first_fault(seals: Sequence[_Kept], found: Sequence[Survey]) -> str:
+def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurvey]) -> str:
     previous = ""
-    for seal, survey in zip(seals, found, strict=False):
+    for seal, survey in zip(seals, surveys, strict=False):
         name = f"the seal of {seal.at[:16] or 'an unreadable time'} UTC"
         if seal.previous != previous:
             return f"{name} does not follow from the one before it: a seal was changed or removed"
         if (seal.people, seal.links, seal.root) != (survey.people, survey.links, survey.root):
             return f"{name} is not what the ledger gives: links of before it were changed, swapped or removed"
-        moment = chains.moment_as_hashed(seal.at)
-        if moment is None or seal.hash != hash_of(moment, survey, previous):
+        moment = chains.to_hashed_moment(seal.at)
+        if moment is None or seal.hash != hash_seal(moment, survey, previous):
             return f"{name} is not what was hashed"
         previous = seal.hash
     return ""
 
 
-def _missing(seals: Sequence[_Kept], kept: Sequence[str]) -> str:
-    for one in kept:
+def _find_missing_seal(seals: Sequence[_StoredSeal], kept_hashes: Sequence[str]) -> str:
+    for one in kept_hashes:
         if not any(seal.hash.startswith(one.lower()) for seal in seals):
             return f"no seal {one} is there: seals, or the whole ledger, were replaced"
     return ""
 
 
-def _moment(at: datetime) -> str:
+def _format_moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds")

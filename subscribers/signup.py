@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from subscribers import ledger, people, suppression
 from subscribers.addresses import read_address
 from subscribers.db import ConsentKind, PersonState
-from subscribers.vault import Keys
+from subscribers.vault import KeyRing
 
 
 class SignupRefusedError(Exception):
@@ -18,11 +18,11 @@ class SignupRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ConsentEvidence:
     """What proves a person's consent.
 
     `wording` is the exact text agreed to, `page` where it stood ("hls.today", "paper list, Denver expo"),
-    `method` how ("double opt-in", "signed list"), `actor` who vouches for it, `at` when the person agreed.
+    `method` how ("double opt-in", "signed list"), `actor` who vouches for it, `agreed_at` when the person agreed.
     `kind` is `confirmed` where the person confirmed by mail, `attested` where only an admin's word says so.
     """
 
@@ -32,7 +32,7 @@ class Evidence:
     page: str
     method: str
     actor: str
-    at: datetime
+    agreed_at: datetime
     kind: Literal[ConsentKind.CONFIRMED, ConsentKind.ATTESTED] = ConsentKind.ATTESTED
 
     def as_json(self) -> dict[str, Any]:
@@ -45,47 +45,49 @@ class Evidence:
             "page": self.page,
             "method": self.method,
             "actor": self.actor,
-            "agreed_at": self.at.isoformat(timespec="milliseconds"),
+            "agreed_at": self.agreed_at.isoformat(timespec="milliseconds"),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
-    """The person's number; `already` says that they were subscribed before, and nothing was changed."""
+class ManualSignup:
+    """The person's number; `already_subscribed` says that they were subscribed before, and nothing was changed."""
 
     number: int
-    already: bool
+    already_subscribed: bool
 
 
-def add(session: Session, keys: Keys, address: str, *, evidence: Evidence, now: datetime) -> Added:
+def add_subscriber(
+    session: Session, keys: KeyRing, address: str, *, evidence: ConsentEvidence, now: datetime
+) -> ManualSignup:
     """Add a person on the evidence of their consent, by an admin's hand: the answer says what is known.
 
     Raises:
         AddressError: the text is no address.
         SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future.
     """
-    if evidence.at > now:
+    if evidence.agreed_at > now:
         raise SignupRefusedError(
             "the consent's date lies in the future: give the day on which the person agreed."
         )
     found = read_address(address)
-    if (suppressed := suppression.find(session, keys, found)) is not None:
+    if (suppressed := suppression.find_suppression(session, keys, found)) is not None:
         raise SignupRefusedError(
             f"this address is suppressed ({suppressed.reason}, {suppressed.at:%Y-%m-%d}): "
             "only its owner's own new sign-up can bring it back."
         )
     where = evidence.page[:200]
-    number = people.number_of(session, keys, found)
-    person = ledger.hold(session, number) if number else None
+    number = people.find_person_number(session, keys, found)
+    person = ledger.lock_person(session, number) if number else None
     if person is None:
-        person = people.create(session, keys, found, asked_at=evidence.at, asked_where=where)
+        person = people.create_person(session, keys, found, asked_at=evidence.agreed_at, asked_where=where)
     elif person.state == PersonState.SUBSCRIBED:
-        return Added(person.number, already=True)
+        return ManualSignup(person.number, already_subscribed=True)
     elif person.state not in {PersonState.REQUESTED, PersonState.UNVERIFIED}:
         raise SignupRefusedError(
             f"this address is {person.state}: its owner left, or did not answer when asked. "
             "Only their own new sign-up can bring it back."
         )
-    person.asked_at, person.asked_where = evidence.at, where
-    ledger.append(session, person, evidence.kind, evidence.as_json(), now)
-    return Added(person.number, already=False)
+    person.asked_at, person.asked_where = evidence.agreed_at, where
+    ledger.append_event(session, person, evidence.kind, evidence.as_json(), now)
+    return ManualSignup(person.number, already_subscribed=False)

@@ -25,7 +25,7 @@ class SignupRequest(Base):
     key_id: Mapped[str] = mapped_column(String(16))
 
 
-class LimitCount(Base):
+class RateLimitCount(Base):
     """How often something happened in the window of time that `began` then: `tag` is a keyed hash, or empty for the whole house."""
 
     __tablename__ = "limit_count"
@@ -51,7 +51,7 @@ class SignupMail(Base):
     at: Mapped[Moment]
 
 
-class Alarm(Base):
+class SignupAlarm(Base):
     """Something that an admin should look at; over once `ended_at` is set."""
 
     __tablename__ = "alarm"
@@ -64,7 +64,7 @@ class Alarm(Base):
     detail: Mapped[Json]
 
 
-class OneTime(Base):
+class OneTimeToken(Base):
     """A token that works once: only its hash is kept, with what it is for, until when, and what came of it.
 
     `serial` says what it belongs to, for `confirm` the place of the request in the person's chain. `ended_at`
@@ -89,7 +89,7 @@ class OneTime(Base):
     used: Mapped[bool] = mapped_column(default=False)
 
 
-class ConsentTrace(Base):
+class RequestEvidence(Base):
     """The network address and user agent behind a link of a chain, encrypted, with the salt of their digests.
 
     The chain holds the digests for good; with this row goes what could tie them to a machine.
@@ -105,7 +105,7 @@ class ConsentTrace(Base):
     keep_until: Mapped[Moment]
 
 
-class AddressMove(Base):
+class PendingAddressChange(Base):
     """The new address that a reader wants their mail at, encrypted, until its owner confirms it or the link runs out.
 
     `hash` is that of the one-time token which was mailed to the new address.

@@ -18,133 +18,139 @@ from flask import Blueprint, Response, current_app, render_template, request
 from sqlalchemy.orm import Session
 
 from subscribers import confirming, requests, wordings
-from subscribers.addresses import Address, AddressError, mask, read_address
-from subscribers.asking import LIFE, Books
-from subscribers.confirming import Stage
-from subscribers.limits import Bounds
-from subscribers.notes import Queue
-from subscribers.requests import Asked, Kind, Taken
-from subscribers.traces import Machine
-from subscribers.vault import Keys
+from subscribers.addresses import Address, AddressError, mask_address, read_address
+from subscribers.asking import CONFIRMATION_LIFETIME, PeopleDatabase
+from subscribers.confirming import ConfirmationStage
+from subscribers.limits import SignupLimits
+from subscribers.notes import QueueMail
+from subscribers.requests import FormKind, FormSubmission, SubmissionOutcome
+from subscribers.traces import RequestOrigin
+from subscribers.vault import KeyRing
 from subscribers.wordings import Wording
 
-signup = Blueprint("signup", __name__)
+signup_pages = Blueprint("signup", __name__)
 
-HONEYPOT = "website"  # no person sees this field: whoever fills it in is a program
-LONGEST_ADDRESS = 254  # characters: RFC 5321, 4.5.3.1.3, without the angle brackets
+HONEYPOT_FIELD = "website"  # no person sees this field: whoever fills it in is a program
+MAX_ADDRESS_LENGTH = 254  # characters: RFC 5321, 4.5.3.1.3, without the angle brackets
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class SignupContext:
     """What these pages stand on. It lives as long as the application.
 
-    `name` and `home` are the publication's, `rhythm` says when it comes ("Fridays"), `first_edition` which edition
-    a new reader gets first, `proxies` how many entries of X-Forwarded-For are ours.
+    `publication_name` and `home_url` are the publication's, `schedule` says when it comes ("Fridays"), `describe_first_edition` which edition
+    a new reader gets first, `trusted_proxies` how many entries of X-Forwarded-For are ours.
     """
 
-    name: str
-    home: str
-    base: str
-    rhythm: str
-    books: Books
-    keys: Keys
-    bounds: Bounds
-    evidence_for: timedelta
-    proxies: int
-    queue: Queue
-    first_edition: Callable[[Session, datetime], str]
+    publication_name: str
+    home_url: str
+    base_url: str
+    schedule: str
+    database: PeopleDatabase
+    keys: KeyRing
+    bounds: SignupLimits
+    evidence_retention: timedelta
+    trusted_proxies: int
+    queue: QueueMail
+    describe_first_edition: Callable[[Session, datetime], str]
     clock: Callable[[], datetime]
 
     @property
-    def wording(self) -> Wording:
+    def current_wording(self) -> Wording:
         """The words that the page shows now."""
-        return wordings.current(self.name)
+        return wordings.current_wording(self.publication_name)
 
-    def place(self, form: str) -> tuple[str, str]:
+    def form_origin(self, form: str) -> tuple[str, str]:
         """Give the page that a form stood on, and how a reader would call that: one of two that we know."""
-        page = self.home if form == "embedded" else f"{self.base}/subscribe"
-        return page, (urlsplit(page).hostname or self.name).removeprefix("www.")
+        page = self.home_url if form == "embedded" else f"{self.base_url}/subscribe"
+        return page, (urlsplit(page).hostname or self.publication_name).removeprefix("www.")
 
 
-def _reception() -> Reception:
-    found: Reception = current_app.extensions["signup"]
+def _signup_context() -> SignupContext:
+    found: SignupContext = current_app.extensions["signup"]
     return found
 
 
-@signup.get("/subscribe")
+@signup_pages.get("/subscribe")
 def subscribe() -> Response:
     """Show the form."""
-    return _form_page("")
+    return _signup_page("")
 
 
-@signup.post("/subscribe")
-def ask() -> Response:
+@signup_pages.post("/subscribe")
+def submit_signup() -> Response:
     """Take a form, and answer it without a look at who it is."""
-    here = _reception()
-    if request.form.get(HONEYPOT):
-        return _answer("subscribe", Taken.TAKEN)
-    said = _address()
+    here = _signup_context()
+    if request.form.get(HONEYPOT_FIELD):
+        return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
+    said = _read_address_field()
     if isinstance(said, str):
-        return _form_page(said, at="address")
-    wording = wordings.of_version(request.form.get("wording", ""), here.name)
+        return _signup_page(said, problem_field="address")
+    wording = wordings.find_wording(request.form.get("wording", ""), here.publication_name)
     if wording is None:
-        return _form_page("This form is out of date: please use the one here.")
+        return _signup_page("This form is out of date: please use the one here.")
     if request.form.get("agree") != "yes":
-        return _form_page("Tick the box, if you agree: without it we must not mail you.", at="agree")
-    return _take(here, "subscribe", said, wording)
+        return _signup_page(
+            "Tick the box, if you agree: without it we must not mail you.", problem_field="agree"
+        )
+    return _store_request(here, "subscribe", said, wording)
 
 
-@signup.get("/preferences")
+@signup_pages.get("/preferences")
 def lost_link() -> Response:
     """Show the form that asks for a lost link."""
-    return _private(render_template("web/lost_link.html", problem="", honeypot=HONEYPOT))
+    return _private_response(render_template("web/lost_link.html", problem="", honeypot=HONEYPOT_FIELD))
 
 
-@signup.post("/preferences")
-def ask_for_link() -> Response:
+@signup_pages.post("/preferences")
+def request_lost_link() -> Response:
     """Take the form, and answer it without a look at who it is."""
-    if request.form.get(HONEYPOT):
-        return _answer("lost link", Taken.TAKEN)
-    said = _address()
+    if request.form.get(HONEYPOT_FIELD):
+        return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
+    said = _read_address_field()
     if isinstance(said, str):
-        return _private(render_template("web/lost_link.html", problem=said, honeypot=HONEYPOT), 400)
-    return _take(_reception(), "lost link", said, None)
+        return _private_response(
+            render_template("web/lost_link.html", problem=said, honeypot=HONEYPOT_FIELD), 400
+        )
+    return _store_request(_signup_context(), "lost link", said, None)
 
 
-@signup.get("/confirm/<token>")
-def ask_to_confirm(token: str) -> Response:
+@signup_pages.get("/confirm/<token>")
+def show_confirmation(token: str) -> Response:
     """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
-    here = _reception()
-    with here.books.read() as session:
-        return _link_page(here, session, confirming.look(session, here.keys, token, now=here.clock()))
+    here = _signup_context()
+    with here.database.read() as session:
+        return _confirmation_page(
+            here, session, confirming.look_up_confirmation(session, here.keys, token, now=here.clock())
+        )
 
 
-@signup.post("/confirm/<token>")
-def confirm(token: str) -> Response:
+@signup_pages.post("/confirm/<token>")
+def submit_confirmation(token: str) -> Response:
     """Put the person on the list. Twice is once."""
-    here = _reception()
+    here = _signup_context()
     now = here.clock()
-    with here.books.write() as session:
-        found = confirming.confirm(
+    with here.database.write() as session:
+        found = confirming.confirm_subscription(
             session,
             here.keys,
             token,
-            machine=_machine(here),
-            evidence_for=here.evidence_for,
+            origin=_request_origin(here),
+            evidence_retention=here.evidence_retention,
             queue=here.queue,
             now=now,
         )
-    with here.books.read() as session:
-        return _link_page(here, session, found)
+    with here.database.read() as session:
+        return _confirmation_page(here, session, found)
 
 
-def _address() -> Address | str:
+def _read_address_field() -> Address | str:
     """Read the address; where it cannot be one, give the words that say why. They do not repeat it."""
     text = request.form.get("email", "").strip()
     if not text:
         return "Write your address here."
-    if len(text) > LONGEST_ADDRESS:
-        return f"This is longer than an address can be ({LONGEST_ADDRESS} characters)."
+    if len(text) > MAX_ADDRESS_LENGTH:
+        return f"This is longer than an address can be ({MAX_ADDRESS_LENGTH} characters)."
     try:
         return read_address(text)
     except AddressError as exc:
@@ -152,54 +158,62 @@ def _address() -> Address | str:
         return f"{words[:1].upper()}{words[1:]}. Please check it."
 
 
-def _take(here: Reception, kind: Kind, address: Address, wording: Wording | None) -> Response:
-    page, where = here.place(request.form.get("form", ""))
-    asked = Asked(kind, address, here.clock(), page, where, wording, _machine(here))
-    form = requests.ready(here.keys, asked)
-    with here.books.write() as session:
-        taken = requests.append(session, form, here.bounds)
-    return _answer(kind, taken)
+def _store_request(
+    context: SignupContext, kind: FormKind, address: Address, wording: Wording | None
+) -> Response:
+    page, where = context.form_origin(request.form.get("form", ""))
+    asked = FormSubmission(kind, address, context.clock(), page, where, wording, _request_origin(context))
+    form = requests.prepare_request(context.keys, asked)
+    with context.database.write() as session:
+        taken = requests.enqueue_request(session, form, context.bounds)
+    return _request_answer(kind, taken)
 
 
-def _answer(kind: Kind, taken: Taken) -> Response:
-    if taken is Taken.TAKEN:
-        return _private(render_template("web/asked.html", kind=kind, days=LIFE.days))
-    full = taken is Taken.NETWORK_FULL
-    response = _private(render_template("web/too_many.html", network=full), 429 if full else 503)
+def _request_answer(kind: FormKind, result: SubmissionOutcome) -> Response:
+    if result is SubmissionOutcome.ACCEPTED:
+        return _private_response(
+            render_template("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days)
+        )
+    full = result is SubmissionOutcome.NETWORK_LIMIT_REACHED
+    response = _private_response(render_template("web/too_many.html", network=full), 429 if full else 503)
     response.headers["Retry-After"] = "3600"
     return response
 
 
-def _form_page(problem: str, *, at: str = "") -> Response:
-    here = _reception()
+def _signup_page(problem: str, *, problem_field: str = "") -> Response:
+    here = _signup_context()
     page = render_template(
         "web/subscribe.html",
-        wording=here.wording,
-        rhythm=here.rhythm,
+        wording=here.current_wording,
+        rhythm=here.schedule,
         problem=problem,
-        problem_at=at,
-        honeypot=HONEYPOT,
+        problem_at=problem_field,
+        honeypot=HONEYPOT_FIELD,
     )
-    return _private(page, 400) if problem else Response(page, mimetype="text/html")
+    return _private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 
-def _link_page(here: Reception, session: Session, found: confirming.Link) -> Response:
-    match found.stage:
-        case Stage.UNKNOWN:
-            return _private(render_template("web/unknown_link.html"), 404)
-        case Stage.OPEN:
-            return _private(render_template("web/confirm.html", link=found, masked=mask(found.address)))
-        case Stage.CONFIRMED:
-            coming = here.first_edition(session, here.clock())
-            return _private(render_template("web/confirmed.html", link=found, coming=coming))
-    return _private(render_template("web/expired.html", link=found), 410)
+def _confirmation_page(
+    context: SignupContext, session: Session, link: confirming.ConfirmationLink
+) -> Response:
+    match link.stage:
+        case ConfirmationStage.UNKNOWN:
+            return _private_response(render_template("web/unknown_link.html"), 404)
+        case ConfirmationStage.OPEN:
+            return _private_response(
+                render_template("web/confirm.html", link=link, masked=mask_address(link.address))
+            )
+        case ConfirmationStage.CONFIRMED:
+            coming = context.describe_first_edition(session, context.clock())
+            return _private_response(render_template("web/confirmed.html", link=link, coming=coming))
+    return _private_response(render_template("web/expired.html", link=link), 410)
 
 
-def _machine(here: Reception) -> Machine:
-    return Machine(client(here.proxies), request.headers.get("User-Agent", ""))
+def _request_origin(context: SignupContext) -> RequestOrigin:
+    return RequestOrigin(client_address(context.trusted_proxies), request.headers.get("User-Agent", ""))
 
 
-def client(proxies: int) -> str:
+def client_address(trusted_proxies: int) -> str:
     """Give the network address that a request came from.
 
     Each proxy appends whom it got the request from to X-Forwarded-For, so of the entries only the last are true:
@@ -208,16 +222,16 @@ def client(proxies: int) -> str:
     seen = [
         entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")
     ]
-    if proxies and len(seen) >= proxies:
+    if trusted_proxies and len(seen) >= trusted_proxies:
         try:
-            return str(ipaddress.ip_address(seen[-proxies]))
+            return str(ipaddress.ip_address(seen[-trusted_proxies]))
         except ValueError:
             return ""
     return request.remote_addr or ""
 
 
-def _private(page: str, status: int = 200) -> Response:
-    response = Response(page, status, mimetype="text/html")
+def _private_response(html: str, status: int = 200) -> Response:
+    response = Response(html, status, mimetype="text/html")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response

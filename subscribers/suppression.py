@@ -9,22 +9,29 @@ from sqlalchemy.orm import Session
 from subscribers import ledger, people
 from subscribers.addresses import Address, read_address
 from subscribers.db import ConsentKind, Person, PersonState, Suppression
-from subscribers.journal import Departed, Journal, Kind
-from subscribers.vault import Keys, left_hash, lookup, open_, suppression_hash, suppression_hashes
+from subscribers.journal import DepartureKind, DepartureLog, PendingDeparture
+from subscribers.vault import (
+    KeyRing,
+    decrypt_address,
+    departure_hash,
+    lookup_hash,
+    suppression_hash,
+    suppression_hashes,
+)
 
-Reason = Literal["bounced", "complained", "erased", "left elsewhere", "by an admin"]
+SuppressionReason = Literal["bounced", "complained", "erased", "left elsewhere", "by an admin"]
 
-KINDS: dict[Reason, Kind] = {
+DEPARTURE_KINDS: dict[SuppressionReason, DepartureKind] = {
     "complained": "complained",
     "by an admin": "barred",
     "erased": "erased",
     "bounced": "bounced",
     "left elsewhere": "left",
 }  # what the journal calls each reason, the gravest first
-_GRAVEST = tuple(KINDS)
+_REASONS_BY_GRAVITY = tuple(DEPARTURE_KINDS)
 
 
-def find(session: Session, keys: Keys, address: Address) -> Suppression | None:
+def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppression | None:
     """Say whether, and why, an address is suppressed, by whichever key its row was made with.
 
     After a restore there may be two rows, one of them by the journal's hash: then the graver reason counts.
@@ -33,23 +40,26 @@ def find(session: Session, keys: Keys, address: Address) -> Suppression | None:
         tuple_(Suppression.hash, Suppression.key_id).in_(suppression_hashes(keys, address))
     )
     rows = session.scalars(query.order_by(Suppression.id))
-    return min(rows, key=lambda row: gravity(row.reason), default=None)
+    return min(rows, key=lambda row: reason_gravity(row.reason), default=None)
 
 
-def gravity(reason: str) -> int:
+def reason_gravity(reason: str) -> int:
     """Give the place of a reason among all, 0 for the gravest; one that was lifted comes last."""
-    return next((place for place, known in enumerate(_GRAVEST) if known == reason), len(_GRAVEST))
+    return next(
+        (place for place, known in enumerate(_REASONS_BY_GRAVITY) if known == reason),
+        len(_REASONS_BY_GRAVITY),
+    )
 
 
-def suppress(
+def suppress_address(
     session: Session,
-    keys: Keys,
+    keys: KeyRing,
     address: Address,
     *,
-    reason: Reason,
+    reason: SuppressionReason,
     actor: str,
     now: datetime,
-    journal: Journal,
+    departure_log: DepartureLog,
 ) -> None:
     """Suppress an address, and the person behind it if there is one. Doing it twice changes nothing.
 
@@ -59,31 +69,31 @@ def suppress(
     Raises:
         OSError: the journal could not be written.
     """
-    departed = bar(session, keys, address, reason=reason, actor=actor, now=now)
-    journal.append_all([departed] if departed else [], at=now)
+    departed = suppress_without_log(session, keys, address, reason=reason, actor=actor, now=now)
+    departure_log.append_all([departed] if departed else [], at=now)
 
 
-def bar(
-    session: Session, keys: Keys, address: Address, *, reason: Reason, actor: str, now: datetime
-) -> Departed | None:
-    """Do what `suppress` does, but for the journal: who calls this writes into it what this gives, many at once."""
-    there = find(session, keys, address)
+def suppress_without_log(
+    session: Session, keys: KeyRing, address: Address, *, reason: SuppressionReason, actor: str, now: datetime
+) -> PendingDeparture | None:
+    """Do what `suppress_address` does, but for the journal: who calls this writes into it what this gives, many at once."""
+    there = find_suppression(session, keys, address)
     key = keys.current("suppression")
-    raised = _raise(session, there, suppression_hash(key, address), key.id, reason, now)
-    number = people.number_of(session, keys, address)
-    person = ledger.hold(session, number) if number else None
-    moved = person is not None and _take_off(session, person, reason, actor, raised=raised, now=now)
+    raised = _store_suppression(session, there, suppression_hash(key, address), key.id, reason, now)
+    number = people.find_person_number(session, keys, address)
+    person = ledger.lock_person(session, number) if number else None
+    moved = person is not None and _record_suppression(session, person, reason, actor, graver=raised, now=now)
     if person is not None and person.lookup and person.lookup_key:
         named = person.lookup, person.lookup_key
     else:
-        named = lookup(keys, address), keys.current("lookup").id
-    return Departed(*named, KINDS[reason]) if raised or moved else None
+        named = lookup_hash(keys, address), keys.current("lookup").id
+    return PendingDeparture(*named, DEPARTURE_KINDS[reason]) if raised or moved else None
 
 
-def bar_person(
-    session: Session, keys: Keys, person: Person, *, reason: Reason, actor: str, now: datetime
-) -> Departed | None:
-    """Do to somebody who is held (`ledger.hold`) what `bar` does to an address.
+def suppress_person(
+    session: Session, keys: KeyRing, person: Person, *, reason: SuppressionReason, actor: str, now: datetime
+) -> PendingDeparture | None:
+    """Do to somebody who is held (`ledger.lock_person`) what `suppress_without_log` does to an address.
 
     Where the vault let their address go, they are barred by the hash that the journal knows them by.
 
@@ -91,55 +101,62 @@ def bar_person(
         VaultError: the sealed address does not open.
     """
     if person.ciphertext is not None and person.key_id is not None:
-        address = read_address(open_(keys, (person.ciphertext, person.key_id), person.number))
-        return bar(session, keys, address, reason=reason, actor=actor, now=now)
+        address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+        return suppress_without_log(session, keys, address, reason=reason, actor=actor, now=now)
     raised = False
     if person.lookup is not None:
         key = keys.current("suppression")
-        raised = bar_hash(session, left_hash(key, person.lookup), key.id, reason, now)
-    moved = _take_off(session, person, reason, actor, raised=raised, now=now)
+        raised = suppress_hash(session, departure_hash(key, person.lookup), key.id, reason, now)
+    moved = _record_suppression(session, person, reason, actor, graver=raised, now=now)
     if not (raised or moved) or person.lookup is None or person.lookup_key is None:
         return None
-    return Departed(person.lookup, person.lookup_key, KINDS[reason])
+    return PendingDeparture(person.lookup, person.lookup_key, DEPARTURE_KINDS[reason])
 
 
-def bar_hash(session: Session, hashed: str, key_id: str, reason: Reason, now: datetime) -> bool:
-    """Bar an address of which only a hash is known; say whether that is new, or graver than before."""
-    same = select(Suppression).where(Suppression.hash == hashed, Suppression.key_id == key_id)
-    return _raise(session, session.scalar(same), hashed, key_id, reason, now)
-
-
-def _raise(
-    session: Session, there: Suppression | None, hashed: str, key_id: str, reason: Reason, now: datetime
+def suppress_hash(
+    session: Session, address_hash: str, key_id: str, reason: SuppressionReason, now: datetime
 ) -> bool:
-    if there is None:
-        session.add(Suppression(hash=hashed, key_id=key_id, reason=reason, at=now))
-    elif gravity(reason) < gravity(there.reason):
-        there.reason, there.at = reason, now
+    """Bar an address of which only a hash is known; say whether that is new, or graver than before."""
+    same = select(Suppression).where(Suppression.hash == address_hash, Suppression.key_id == key_id)
+    return _store_suppression(session, session.scalar(same), address_hash, key_id, reason, now)
+
+
+def _store_suppression(
+    session: Session,
+    existing: Suppression | None,
+    address_hash: str,
+    key_id: str,
+    reason: SuppressionReason,
+    now: datetime,
+) -> bool:
+    if existing is None:
+        session.add(Suppression(hash=address_hash, key_id=key_id, reason=reason, at=now))
+    elif reason_gravity(reason) < reason_gravity(existing.reason):
+        existing.reason, existing.at = reason, now
     else:
         return False
     session.flush()
     return True
 
 
-def _take_off(
-    session: Session, person: Person, reason: Reason, actor: str, *, raised: bool, now: datetime
+def _record_suppression(
+    session: Session, person: Person, reason: SuppressionReason, actor: str, *, graver: bool, now: datetime
 ) -> bool:
     """Write into a person's chain that they are suppressed; a complaint also where something lighter did that before."""
     complaint = reason == "complained"
-    settled = {PersonState.ERASED} if complaint and raised else {PersonState.ERASED, PersonState.SUPPRESSED}
+    settled = {PersonState.ERASED} if complaint and graver else {PersonState.ERASED, PersonState.SUPPRESSED}
     if person.state in settled:
         return False
     kind = ConsentKind.COMPLAINED if complaint else ConsentKind.SUPPRESSED
-    ledger.append(session, person, kind, {"reason": reason, "actor": actor}, now)
+    ledger.append_event(session, person, kind, {"reason": reason, "actor": actor}, now)
     return True
 
 
 # Stands in place of a reason that an admin has lifted: not mailed yet, but asked when a form comes.
-ALLOWED = "may ask again"
+ALLOWED_AGAIN = "may ask again"
 
 
-def allow(session: Session, keys: Keys, address: Address) -> bool:
+def allow_signup(session: Session, keys: KeyRing, address: Address) -> bool:
     """Let somebody who complained, or whom an admin barred, sign up again by their own form and confirmation.
 
     Nobody is on the list by this: the suppression stays until they confirm. False: the address is not suppressed.
@@ -147,5 +164,5 @@ def allow(session: Session, keys: Keys, address: Address) -> bool:
     named = tuple_(Suppression.hash, Suppression.key_id).in_(suppression_hashes(keys, address))
     rows = list(session.scalars(select(Suppression).where(named)))
     for row in rows:
-        row.reason = ALLOWED
+        row.reason = ALLOWED_AGAIN
     return bool(rows)

@@ -13,27 +13,27 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from subscribers.db import ConsentEvent
-from subscribers.sealed import open_json, seal_json
-from subscribers.signup_db import ConsentTrace
-from subscribers.vault import Keys
+from subscribers.sealed import decrypt_json, encrypt_json
+from subscribers.signup_db import RequestEvidence
+from subscribers.vault import KeyRing
 
-MOST = 300  # characters of a user agent that are kept
+MAX_AGENT_LENGTH = 300  # characters of a user agent that are kept
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class RequestOrigin:
     """The network address and the user agent that a form came from; either may be empty."""
 
-    network: str
-    agent: str
+    ip_address: str
+    user_agent: str
 
     def __repr__(self) -> str:
         return "Machine(…)"
 
 
-def digests(machine: Machine, salt: bytes) -> dict[str, str]:
+def digest_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
     """Give what goes into the chain."""
-    said = {"network_digest": machine.network, "agent_digest": machine.agent[:MOST]}
+    said = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
     return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in said.items() if value}
 
 
@@ -42,32 +42,38 @@ def new_salt() -> bytes:
     return secrets.token_bytes(16)
 
 
-def keep(
-    session: Session, keys: Keys, event: ConsentEvent, machine: Machine, *, salt: bytes, until: datetime
+def store_evidence(
+    session: Session,
+    keys: KeyRing,
+    event: ConsentEvent,
+    origin: RequestOrigin,
+    *,
+    salt: bytes,
+    until: datetime,
 ) -> None:
     """Keep, encrypted, what the digests of an event stand for."""
-    value = {"network": machine.network, "agent": machine.agent[:MOST]}
-    ciphertext, key_id = seal_json(keys, value, bound_to=f"trace {event.id}")
+    value = {"network": origin.ip_address, "agent": origin.user_agent[:MAX_AGENT_LENGTH]}
+    ciphertext, key_id = encrypt_json(keys, value, bound_to=f"trace {event.id}")
     session.add(
-        ConsentTrace(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until)
+        RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until)
     )
 
 
-def of_event(session: Session, keys: Keys, event: int) -> Machine | None:
+def open_evidence(session: Session, keys: KeyRing, event: int) -> RequestOrigin | None:
     """Open what is kept of an event; None once it is gone."""
-    row = session.get(ConsentTrace, event)
+    row = session.get(RequestEvidence, event)
     if row is None:
         return None
-    value = open_json(keys, (row.ciphertext, row.key_id), bound_to=f"trace {event}")
-    return Machine(value["network"], value["agent"])
+    value = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=f"trace {event}")
+    return RequestOrigin(value["network"], value["agent"])
 
 
-def forget(session: Session, person: int) -> None:
+def delete_evidence_of(session: Session, person: int) -> None:
     """Drop what is kept of a person's events: their address goes, and so does this."""
     events = select(ConsentEvent.id).where(ConsentEvent.person == person)
-    session.execute(delete(ConsentTrace).where(ConsentTrace.event.in_(events)))
+    session.execute(delete(RequestEvidence).where(RequestEvidence.event.in_(events)))
 
 
-def tidy(session: Session, *, now: datetime) -> None:
+def delete_old_evidence(session: Session, *, now: datetime) -> None:
     """Drop what has been kept for its time."""
-    session.execute(delete(ConsentTrace).where(ConsentTrace.keep_until <= now))
+    session.execute(delete(RequestEvidence).where(RequestEvidence.keep_until <= now))

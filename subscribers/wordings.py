@@ -9,7 +9,7 @@ _TEXTS = {
         "My address is used for this mail alone and is shared with nobody."
     ),
 }
-CURRENT = ("en", "1")
+CURRENT_VERSION = ("en", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,16 @@ class Wording:
         }
 
 
-def current(name: str) -> Wording:
+def current_wording(name: str) -> Wording:
     """Give the words that the sign-up page shows, with the publication's name in them."""
-    language, version = CURRENT
-    return Wording(version, language, _TEXTS[CURRENT].format(name=name))
+    language, version = CURRENT_VERSION
+    return Wording(version, language, _TEXTS[CURRENT_VERSION].format(name=name))
 
 
-def of_version(version: str, name: str) -> Wording | None:
+def find_wording(version: str, name: str) -> Wording | None:
     """Give the words of the version that a form says it shows; None where there never was such a one.
 
     A form on a page elsewhere may be older than this program: what it showed is what was agreed to.
     """
-    text = _TEXTS.get((CURRENT[0], version))
-    return Wording(version, CURRENT[0], text.format(name=name)) if text else None
+    text = _TEXTS.get((CURRENT_VERSION[0], version))
+    return Wording(version, CURRENT_VERSION[0], text.format(name=name)) if text else None

@@ -10,22 +10,24 @@ REGIONS = (
 
 
 @lru_cache(maxsize=1)
-def known() -> frozenset[str]:
+def known_zones() -> frozenset[str]:
     """Give every zone that this machine knows."""
     return frozenset(available_timezones())
 
 
 @lru_cache(maxsize=1)
-def offered() -> dict[str, tuple[tuple[str, str], ...]]:
+def zones_by_region() -> dict[str, tuple[tuple[str, str], ...]]:
     """Give the zones of each region, as name and words; UTC stands by itself."""
     by_region = {
-        region: tuple((name, place(name)) for name in sorted(known()) if name.startswith(f"{region}/"))
+        region: tuple(
+            (name, zone_label(name)) for name in sorted(known_zones()) if name.startswith(f"{region}/")
+        )
         for region in REGIONS
     }
     return by_region | {"Everywhere": (("UTC", "UTC"),)}
 
 
-def place(name: str) -> str:
+def zone_label(name: str) -> str:
     """Write a zone as a place: "New York", "Knox (Indiana)"."""
     parts = [part.replace("_", " ") for part in name.split("/")[1:] or [name]]
     return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]

@@ -13,38 +13,38 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
-from digest.db import Database, migrate, open_database
-from digest.edition.content import Content
+from digest.db import Database, migrate_schema, open_database
+from digest.edition.content import EditionContent
 
-TOOLS = {
+TOOL_COMMANDS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "node": ("node",),
     "spamassassin": ("spamassassin",),
 }
-_left_out: set[str] = set()
+_left_out_tests: set[str] = set()
 
 
-def NOBODY_ELSE(*_: object) -> None:  # noqa: N802 - a value
+def forget_nowhere_else(*_: object) -> None:
     """Let go of an erased person nowhere else: for tests without mails."""
 
 
-def tool(name: str) -> str | None:
+def find_tool(name: str) -> str | None:
     """Give the path of an outside tool, or None."""
-    return next((path for command in TOOLS[name] if (path := shutil.which(command))), None)
+    return next((path for command in TOOL_COMMANDS[name] if (path := shutil.which(command))), None)
 
 
-def has(name: str) -> bool:
+def has_tool(name: str) -> bool:
     """Say whether an outside tool, with the packages it needs, is here."""
     if name == "node":
-        return bool(tool(name)) and (Path(__file__).parent / "node" / "node_modules").is_dir()
-    return bool(tool(name))
+        return bool(find_tool(name)) and (Path(__file__).parent / "node" / "node_modules").is_dir()
+    return bool(find_tool(name))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests whose tool is missing, unless all are demanded."""
     demand_all = os.environ.get("DIGEST_TEST_REQUIRE") == "all"
-    for name in TOOLS:
-        if has(name):
+    for name in TOOL_COMMANDS:
+        if has_tool(name):
             continue
         if demand_all and any(item.get_closest_marker(name) for item in items):
             pytest.exit(
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             )
         out = [item for item in items if item.get_closest_marker(name)]
         if out:
-            _left_out.add(f"{len(out)} that need {name}")
+            _left_out_tests.add(f"{len(out)} that need {name}")
             items[:] = [item for item in items if item not in out]
             config.hook.pytest_deselected(items=out)
 
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Say in the last line what was left out."""
     del config
-    print("left out: " + ("; ".join(sorted(_left_out)) if _left_out else "nothing"))
+    print("left out: " + ("; ".join(sorted(_left_out_tests)) if _left_out_tests else "nothing"))
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def run_on_server(url: str, *statements: str) -> None:
     engine.dispose()
 
 
-def url_of_database(url: str, name: str) -> str:
+def sibling_database_url(url: str, name: str) -> str:
     """Give the URL of another database on the same PostgreSQL server."""
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
@@ -105,7 +105,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Migrate one empty SQLite database, for tests to copy."""
     path = tmp_path_factory.mktemp("template") / "digest.db"
     database = open_database(f"sqlite:///{path}")
-    migrate(database)
+    migrate_schema(database)
     with database.engine.connect() as connection:
         connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
     database.close()
@@ -116,8 +116,8 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgresql_template(postgresql_url: str) -> str:
     """Migrate one empty PostgreSQL database, for tests to copy; give its name."""
     run_on_server(postgresql_url, "CREATE DATABASE template_of_tests")
-    database = open_database(url_of_database(postgresql_url, "template_of_tests"))
-    migrate(database)
+    database = open_database(sibling_database_url(postgresql_url, "template_of_tests"))
+    migrate_schema(database)
     database.close()
     return "template_of_tests"
 
@@ -147,7 +147,7 @@ class ReusedDatabase:
             self.number += 1
             name = f"test_{self.number}"
             run_on_server(self.server, f"CREATE DATABASE {name} TEMPLATE {self.template} STRATEGY WAL_LOG")
-            self.url = url_of_database(self.server, name)
+            self.url = sibling_database_url(self.server, name)
             with create_engine(self.url, poolclass=NullPool).connect() as connection:
                 self.schema = self._schema(connection)
         return self.url
@@ -209,15 +209,15 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 
 @pytest.fixture(scope="session")
-def full_content() -> Content:
+def full_content() -> EditionContent:
     """Give a full edition of invented news: every section, a sponsor, pictures, a credit, an odd count."""
     text = (Path(__file__).parent / "fixtures" / "edition.json").read_text("utf-8")
-    return Content.from_json(json.loads(text))
+    return EditionContent.from_json(json.loads(text))
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Give the path of the browser; tests that ask for it carry the mark."""
-    found = tool("chromium")
+    found = find_tool("chromium")
     assert found, "mark the test with pytest.mark.chromium"
     return found

@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, select
 
-from digest.collect.articles import Counts, mark_withdrawn, sift, store, store_part
-from digest.collect.identity import PART, identify
-from digest.collect.items import DateBasis, Item, Kind, Reading, Rejected
+from digest.collect.articles import ItemCounts, mark_withdrawn, prepare_batches, store_batch, store_document
+from digest.collect.identity import BATCH_SIZE, identify_items
+from digest.collect.items import DateBasis, DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
 from digest.db import Article, ArticleChange, Database, Source
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
@@ -17,14 +17,14 @@ DAY = timedelta(days=1)
 SITE = "https://agency.example.org"
 
 
-def item(path: str = "/a", title: str = "Port closed", **more: object) -> Item:
+def item(path: str = "/a", title: str = "Port closed", **more: object) -> ParsedItem:
     values: dict[str, object] = {"guid": None, "url": SITE + path, "link": SITE + path, "title": title}
     values |= {"published": NOON - DAY, "basis": DateBasis.PUBLISHED}
-    return Item(**(values | more))  # type: ignore[arg-type]
+    return ParsedItem(**(values | more))  # type: ignore[arg-type]
 
 
-def reading(*items: Item, rejected: Sequence[Rejected] = ()) -> Reading:
-    return Reading(Kind.RSS, items, tuple(rejected))
+def reading(*items: ParsedItem, rejected: Sequence[RejectedEntry] = ()) -> ParsedDocument:
+    return ParsedDocument(DocumentKind.RSS, items, tuple(rejected))
 
 
 def source(database: Database, url: str = f"{SITE}/feed") -> Source:
@@ -36,10 +36,10 @@ def source(database: Database, url: str = f"{SITE}/feed") -> Source:
     return found
 
 
-def stored(database: Database, *items: Item, now: datetime = NOON) -> Counts:
+def stored(database: Database, *items: ParsedItem, now: datetime = NOON) -> ItemCounts:
     agency = source(database)
     with database.write() as session:
-        return store(session, agency, reading(*items), now)
+        return store_document(session, agency, reading(*items), now)
 
 
 def articles(database: Database) -> list[Article]:
@@ -72,7 +72,7 @@ def test_an_item_becomes_an_article_with_all_that_was_said(database: Database) -
         closes_on=date(2026, 12, 1),
         featured=True,
     )
-    assert stored(database, event_item) == Counts(found=1, new=1)
+    assert stored(database, event_item) == ItemCounts(found=1, new=1)
     (one,) = articles(database)
     assert (one.title, one.summary, one.author, one.credit) == (
         "Port closed",
@@ -88,7 +88,7 @@ def test_an_item_becomes_an_article_with_all_that_was_said(database: Database) -
 def test_the_same_document_again_changes_nothing(database: Database) -> None:
     items = [item("/a", guid="1"), item("/b"), item("/", "Alert 1"), item("/", "Alert 2")]
     assert stored(database, *items).new == 4
-    assert stored(database, *items, now=LATER) == Counts(found=4, unchanged=4)
+    assert stored(database, *items, now=LATER) == ItemCounts(found=4, unchanged=4)
     assert {a.seen_at for a in articles(database)} == {LATER}
     assert history(database) == []
 
@@ -102,7 +102,7 @@ def test_a_changed_title_is_kept_as_history(database: Database) -> None:
 
 def test_a_link_that_differs_in_its_tracking_only_is_no_news(database: Database) -> None:
     stored(database, item(link=f"{SITE}/a?utm_source=x"))
-    assert stored(database, item(link=f"{SITE}/a?utm_source=y")) == Counts(found=1, unchanged=1)
+    assert stored(database, item(link=f"{SITE}/a?utm_source=y")) == ItemCounts(found=1, unchanged=1)
     assert [a.link for a in articles(database)] == [f"{SITE}/a?utm_source=y"]
     assert history(database) == []
 
@@ -114,7 +114,7 @@ def test_the_same_title_at_different_addresses_is_different_news(database: Datab
 
 def test_an_id_that_changes_while_the_address_stays_is_the_same_article(database: Database) -> None:
     stored(database, item(guid="a#0"))
-    assert stored(database, item(guid="a#1")) == Counts(found=1, unchanged=1)
+    assert stored(database, item(guid="a#1")) == ItemCounts(found=1, unchanged=1)
     assert stored(database, item("/moved", guid="a#1")).updated == 1, "the newest id is the one that is known"
     assert len(articles(database)) == 1
     assert history(database) == [("url", f"{SITE}/a", f"{SITE}/moved")]
@@ -130,7 +130,7 @@ def test_an_id_that_comes_back_on_another_article_is_another_article(database: D
     stored(database, item("/a", guid="1"))
     other = item("/b", "Bridge", guid="1", published=NOON)
     assert stored(database, other).new == 1
-    assert stored(database, other) == Counts(found=1, unchanged=1)
+    assert stored(database, other) == ItemCounts(found=1, unchanged=1)
     assert [a.title for a in articles(database)] == ["Port closed", "Bridge"]
 
 
@@ -142,7 +142,7 @@ def test_one_address_with_several_items_is_told_apart_by_id_or_by_date_and_title
         item("/board", "Tuesday", published=NOON),
     ]
     assert stored(database, *alerts).new == 4
-    assert stored(database, *alerts[1:3]) == Counts(found=2, unchanged=2)
+    assert stored(database, *alerts[1:3]) == ItemCounts(found=2, unchanged=2)
 
 
 def test_a_front_page_is_no_article_address(database: Database) -> None:
@@ -153,7 +153,7 @@ def test_a_front_page_is_no_article_address(database: Database) -> None:
 
 def test_what_a_document_lists_twice_is_one_article_under_its_earliest_date(database: Database) -> None:
     twice = item(published=NOON - DAY), item(published=NOON)
-    assert stored(database, *twice) == Counts(found=2, new=1, unchanged=1)
+    assert stored(database, *twice) == ItemCounts(found=2, new=1, unchanged=1)
     assert [a.dated_at for a in articles(database)] == [NOON - DAY]
 
 
@@ -179,21 +179,27 @@ def test_an_event_that_moves_keeps_its_row_and_its_old_time(database: Database) 
 
 def test_a_date_that_moves_forward_on_an_unchanged_item_is_noted_beside_the_first(database: Database) -> None:
     stored(database, item(published=NOON - DAY))
-    assert stored(database, item(published=NOON)) == Counts(found=1, unchanged=1)
+    assert stored(database, item(published=NOON)) == ItemCounts(found=1, unchanged=1)
     (one,) = articles(database)
     assert (one.dated_at, one.updated_at) == (NOON - DAY, NOON)
 
 
 def test_the_date_that_counts_is_the_earliest_of_the_best_kind_in_any_order(database: Database) -> None:
     for published, updated in [(None, None), (None, NOON), (NOON - DAY, NOON), (NOON, NOON), (None, None)]:
-        basis = DateBasis.PUBLISHED if published else DateBasis.FOUND_MISSING
+        basis = DateBasis.PUBLISHED if published else DateBasis.FIRST_SEEN_NO_DATE
         stored(database, item(published=published, updated=updated, basis=basis), now=LATER)
     (one,) = articles(database)
     assert (one.dated_at, one.date_basis, one.updated_at) == (NOON - DAY, "published", NOON)
 
 
 @pytest.mark.parametrize(
-    "basis", [DateBasis.FOUND_MISSING, DateBasis.FOUND_WRONG, DateBasis.FOUND_FUTURE, DateBasis.FOUND_ANCIENT]
+    "basis",
+    [
+        DateBasis.FIRST_SEEN_NO_DATE,
+        DateBasis.FIRST_SEEN_UNREADABLE,
+        DateBasis.FIRST_SEEN_FUTURE,
+        DateBasis.FIRST_SEEN_ANCIENT,
+    ],
 )
 def test_without_a_usable_date_an_article_counts_from_when_it_was_first_seen(
     sqlite: Database, basis: DateBasis
@@ -211,10 +217,10 @@ def test_what_cannot_be_stored_is_rejected_by_its_place_in_the_document(database
         item(),
         item(title=""),
         item(url="file:///a", link="file:///a"),
-        rejected=[Rejected(2, "no link")],
+        rejected=[RejectedEntry(2, "no link")],
     )
     with database.write() as session:
-        counts = store(session, agency, document, NOON)
+        counts = store_document(session, agency, document, NOON)
     assert (counts.found, counts.new) == (4, 1)
     assert [r.place for r in counts.rejected] == [2, 3, 4]
     assert [r.reason for r in counts.rejected] == [
@@ -225,7 +231,7 @@ def test_what_cannot_be_stored_is_rejected_by_its_place_in_the_document(database
 
 
 def test_a_source_brings_in_no_more_than_its_limit() -> None:
-    counts, parts = sift(reading(*(item(f"/{n}") for n in range(5))), most=3)
+    counts, parts = prepare_batches(reading(*(item(f"/{n}") for n in range(5))), max_items=3)
     assert sum(len(part.items) for part in parts) == 3
     assert [r.place for r in counts.rejected] == [4, 5]
 
@@ -240,7 +246,7 @@ def test_the_same_page_through_two_sources_is_two_articles(database: Database) -
     stored(database, item())
     other = source(database, "https://other.example.org/feed")
     with database.write() as session:
-        assert store(session, other, reading(item()), NOON).new == 1
+        assert store_document(session, other, reading(item()), NOON).new == 1
 
 
 def test_a_withdrawn_page_stays_as_history(database: Database) -> None:
@@ -257,17 +263,17 @@ def test_ten_thousand_items_take_two_queries_a_part_and_no_transaction_over_a_th
     sqlite: Database,
 ) -> None:
     agency = source(sqlite)
-    counts, parts = sift(reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))))
+    counts, parts = prepare_batches(reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))))
     asked: list[str] = []
     event.listen(
         sqlite.engine, "before_cursor_execute", lambda _c, _u, statement, *_: asked.append(statement)
     )
     for part in parts:
         with sqlite.write() as session:
-            counts += store_part(session, agency.id, part, NOON)
-    assert counts == Counts(found=10_000, new=10_000)
+            counts += store_batch(session, agency.id, part, NOON)
+    assert counts == ItemCounts(found=10_000, new=10_000)
     assert sum(statement.startswith("SELECT") for statement in asked) == 2 * len(parts)
-    assert max(len(part.items) for part in parts) <= PART <= 500
+    assert max(len(part.items) for part in parts) <= BATCH_SIZE <= 500
 
 
 def test_ten_thousand_items_at_one_address_are_stored_too(sqlite: Database) -> None:
@@ -289,19 +295,19 @@ WORLD = st.builds(
 
 
 @given(st.lists(WORLD, max_size=12), st.randoms())
-def test_the_order_of_a_document_decides_nothing(items: list[Item], random: object) -> None:
+def test_the_order_of_a_document_decides_nothing(items: list[ParsedItem], random: object) -> None:
     shuffled = list(items)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    known = identify(items)
-    assert identify(shuffled) == known
+    known = identify_items(items)
+    assert identify_items(shuffled) == known
     assert len({one.key for one in known}) == len(known)
-    assert sum(one.times for one in known) == len(items)
+    assert sum(one.occurrences for one in known) == len(items)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(WORLD, max_size=6), min_size=1, max_size=4))
 def test_whatever_publishers_do_to_ids_the_books_balance_and_nothing_new_comes_twice(
-    sqlite: Database, documents: list[list[Item]]
+    sqlite: Database, documents: list[list[ParsedItem]]
 ) -> None:
     with sqlite.write() as session:
         session.execute(delete(ArticleChange))
@@ -310,7 +316,7 @@ def test_whatever_publishers_do_to_ids_the_books_balance_and_nothing_new_comes_t
         counts = stored(sqlite, *items)
         assert counts.found == counts.new + counts.updated + counts.unchanged + len(counts.rejected)
         rows = len(articles(sqlite))
-        assert rows >= len(identify(items)), "no two items of one document may share a row"
+        assert rows >= len(identify_items(items)), "no two items of one document may share a row"
         again = stored(sqlite, *items, now=LATER)
         assert (again.new, len(articles(sqlite))) == (0, rows)
         assert again.updated == 0

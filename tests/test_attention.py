@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from digest.cli import digest
-from digest.install import Install, opened
-from digest.settings import load
+from digest.install import Installation, open_installation
+from digest.settings import load_settings
 from subscribers.db import ImportBatch
-from subscribers.limits import SURGE
-from subscribers.signup_db import Alarm
-from tests.web.conftest import an_edition
+from subscribers.limits import SURGE_ALARM_KIND
+from subscribers.signup_db import SignupAlarm
+from tests.web.conftest import store_edition
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -30,16 +30,16 @@ def _run(*words: str) -> Result:
     return CliRunner().invoke(digest, list(words))
 
 
-def _install_rows(*rows: object) -> Install:
-    with opened(load()) as install:
-        an_edition(install)
+def _install_rows(*rows: object) -> Installation:
+    with open_installation(load_settings()) as install:
+        store_edition(install)
         with install.database.write() as session:
             session.add_all(rows)
         return install
 
 
-def _surge() -> Alarm:
-    return Alarm(kind=SURGE, at=NOW, detail={"most": 120, "brake": False})
+def _surge() -> SignupAlarm:
+    return SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120, "brake": False})
 
 
 def _begun() -> ImportBatch:

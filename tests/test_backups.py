@@ -14,24 +14,32 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, text
 
-from digest.backups.archive import MANIFEST, BackupError, Reader, tables
-from digest.backups.putting_back import Restored, rehearse, restore
-from digest.backups.taking import back_up
+from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError, tables_by_dependency
+from digest.backups.putting_back import RestoreResult, rehearse_restore, restore_backup
+from digest.backups.taking import create_backup
 from digest.cli import digest
-from digest.db import Database, Edition, EditionState, migrate, open_database
+from digest.db import Database, Edition, EditionState, migrate_schema, open_database
 from digest.deliver import holding
-from digest.deliver.forgetting import forget
-from digest.delivery_db import Delivery, DeliveryState, Inbound, Notice
-from digest.install import Install
+from digest.deliver.forgetting import erase_from_deliveries
+from digest.delivery_db import Delivery, DeliveryState, InboundPayload, Notice
+from digest.install import Installation
 from digest.settings import Settings
 from subscribers import chains, people, replay, roll, seals, signup, suppression
 from subscribers.addresses import read_address
 from subscribers.db import Base, Person, PersonState
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.leaving import leave
-from subscribers.vault import Keys
-from tests.web.conftest import ADA, NOW, RELEASE, World, an_edition, build, evidence
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
+from subscribers.vault import KeyRing
+from tests.web.conftest import (
+    ADA_ADDRESS,
+    NOW,
+    RELEASE,
+    WebSetup,
+    build_web_setup,
+    sample_evidence,
+    store_edition,
+)
 
 LATER = NOW + timedelta(days=3)
 NAMES = ("bo", "cy", "dee", "eve")
@@ -39,29 +47,31 @@ NOT_SAME = {"memo", "audit", "inbound"}  # what a restore writes itself, and wha
 
 
 @pytest.fixture
-def full(database: Database, tmp_path: Path) -> World:
+def full(database: Database, tmp_path: Path) -> WebSetup:
     """Give an installation with something in most tables."""
-    return fill(build(database, tmp_path / "home"))
+    return fill(build_web_setup(database, tmp_path / "home"))
 
 
 @pytest.fixture
-def small(sqlite: Database, tmp_path: Path) -> World:
-    return fill(build(sqlite, tmp_path / "home"))
+def small(sqlite: Database, tmp_path: Path) -> WebSetup:
+    return fill(build_web_setup(sqlite, tmp_path / "home"))
 
 
-def fill(world: World) -> World:
+def fill(world: WebSetup) -> WebSetup:
     keys, database = world.install.keys, world.database
-    an_edition(
+    store_edition(
         world.install, name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7)
     )
-    an_edition(world.install)
+    store_edition(world.install)
     with database.write() as session:
         for name in NAMES:
-            signup.add(session, keys, f"{name}@county.example", evidence=evidence(), now=NOW)
+            signup.add_subscriber(
+                session, keys, f"{name}@county.example", evidence=sample_evidence(), now=NOW
+            )
         address = read_address("gone@county.example")
-        journal = Journal(world.install.settings.left_log, keys)
-        suppression.suppress(
-            session, keys, address, reason="complained", actor="hook", now=NOW, journal=journal
+        journal = DepartureLog(world.install.settings.left_log, keys)
+        suppression.suppress_address(
+            session, keys, address, reason="complained", actor="hook", now=NOW, departure_log=journal
         )
         delivery = Delivery(
             id="d1",
@@ -80,7 +90,7 @@ def fill(world: World) -> World:
         )
         for n, applied in enumerate((NOW, None)):
             session.add(
-                Inbound(
+                InboundPayload(
                     at=NOW,
                     body_hash=str(n),
                     ciphertext=b"payload",
@@ -89,12 +99,12 @@ def fill(world: World) -> World:
                 )
             )
         session.flush()
-        through = seals.horizon(session)
+        through = seals.find_last_stable_link(session)
     with database.read() as session:
-        proof = seals.prove(session, through=through)
+        proof = seals.prove_ledger(session, through=through)
     assert proof.survey is not None
     with database.write() as session:
-        seals.append(session, proof.survey, NOW)
+        seals.append_seal(session, proof.survey, NOW)
     return world
 
 
@@ -102,12 +112,12 @@ def dump(database: Database) -> dict[str, list[Any]]:
     with database.read() as session:
         return {
             t.name: sorted((tuple(row) for row in session.execute(select(t))), key=repr)
-            for t in tables()
+            for t in tables_by_dependency()
             if t.name not in NOT_SAME
         }
 
 
-def settings_of(home: Path, keys: Keys, url: str = "") -> Settings:
+def settings_of(home: Path, keys: KeyRing, url: str = "") -> Settings:
     home.mkdir(parents=True, exist_ok=True)
     (home / "keys.json").write_text(keys.to_json())
     (home / "keys.json").chmod(0o600)
@@ -115,29 +125,29 @@ def settings_of(home: Path, keys: Keys, url: str = "") -> Settings:
 
 
 def opened(settings: Settings) -> Database:
-    return open_database(settings.database)
+    return open_database(settings.effective_database_url)
 
 
-def put_back(settings: Settings, file: Path, **said: Any) -> Restored:
-    keys = Keys.load(settings.key_file)
-    return restore(settings, file, keys, actor="eve", now=LATER, **{"replace": False, **said})
+def put_back(settings: Settings, file: Path, **said: Any) -> RestoreResult:
+    keys = KeyRing.load(settings.key_file)
+    return restore_backup(settings, file, keys, actor="eve", now=LATER, **{"replace": False, **said})
 
 
-def a_backup(world: World, tmp_path: Path, name: str = "b.zip") -> Path:
-    back_up(world.install, tmp_path / name, actor="eve", now=NOW)
+def a_backup(world: WebSetup, tmp_path: Path, name: str = "b.zip") -> Path:
+    create_backup(world.install, tmp_path / name, actor="eve", now=NOW)
     return tmp_path / name
 
 
 def sound(database: Database) -> None:
     with database.read() as session:
-        assert seals.prove(session).sound
-        assert chains.verify(session).broken is None
-        assert list(replay.differences(session)) == []
+        assert seals.prove_ledger(session).sound
+        assert chains.verify_chains(session).broken is None
+        assert list(replay.find_ledger_differences(session)) == []
 
 
 @pytest.mark.parametrize("into", ["sqlite", "postgresql"])
 def test_a_backup_restores_into_either_kind_of_database_row_for_row(
-    full: World, tmp_path: Path, into: str, postgresql_url: str
+    full: WebSetup, tmp_path: Path, into: str, postgresql_url: str
 ) -> None:
     file, before = a_backup(full, tmp_path), dump(full.database)
     same = full.database.engine.dialect.name == into == "postgresql"
@@ -156,16 +166,20 @@ def test_a_backup_restores_into_either_kind_of_database_row_for_row(
         assert dump(target) == before
         sound(target)
         with target.read() as session:
-            assert [row.body_hash for row in session.scalars(select(Inbound))] == ["1"]
+            assert [row.body_hash for row in session.scalars(select(InboundPayload))] == ["1"]
             assert session.get_one(Person, full.ada).state is PersonState.SUBSCRIBED
             null = text("SELECT count(*) FROM edition WHERE approval IS NULL")
             found = session.scalar(null)
         with full.database.read() as session:
             assert same or session.scalar(null) == found  # an empty value is not turned into JSON's null
-        migrate(target)
+        migrate_schema(target)
         with target.write() as session:  # numbers go on from where they stood
-            signup.add(session, full.install.keys, "new@county.example", evidence=evidence(), now=LATER)
-        an_edition(Install(settings, target), name="2026-W48", number=148, release_at=RELEASE + timedelta(7))
+            signup.add_subscriber(
+                session, full.install.keys, "new@county.example", evidence=sample_evidence(), now=LATER
+            )
+        store_edition(
+            Installation(settings, target), name="2026-W48", number=148, release_at=RELEASE + timedelta(7)
+        )
     finally:
         target.close()
 
@@ -179,43 +193,48 @@ def empty(url: str) -> None:
 
 
 def test_no_address_and_no_key_stands_in_a_backup_and_only_its_owner_reads_it(
-    full: World, tmp_path: Path
+    full: WebSetup, tmp_path: Path
 ) -> None:
     file = a_backup(full, tmp_path)
     assert file.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in tmp_path.glob(".*")] == []
     with zipfile.ZipFile(file) as archive:
         bytes_ = b"".join(archive.read(name) for name in archive.namelist())
-    for name in (ADA, "lovelace", "analytical", *(f"{n}@" for n in NAMES), "county.example"):
+    for name in (ADA_ADDRESS, "lovelace", "analytical", *(f"{n}@" for n in NAMES), "county.example"):
         assert name.encode() not in bytes_, name
     for key in full.install.keys.all:
         assert key.secret not in bytes_
         assert b64encode(key.secret) not in bytes_
     with pytest.raises(BackupError, match="is there already"):
-        back_up(full.install, file, actor="eve", now=NOW)
+        create_backup(full.install, file, actor="eve", now=NOW)
 
 
-def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: World, tmp_path: Path) -> None:
+def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSetup, tmp_path: Path) -> None:
     file, keys = a_backup(full, tmp_path), full.install.keys
-    journal = Journal(full.install.settings.left_log, keys)
+    journal = DepartureLog(full.install.settings.left_log, keys)
     with full.database.write() as session:
         session.execute(text("UPDATE edition SET state = 'sent' WHERE name = '2026-W47'"))
         numbers = {
-            n: people.number_of(session, keys, read_address(f"{n}@county.example")) or 0 for n in NAMES
+            n: people.find_person_number(session, keys, read_address(f"{n}@county.example")) or 0
+            for n in NAMES
         }
-        leave(session, journal, numbers["bo"], method="one-click", now=LATER)
-        suppression.suppress(
+        unsubscribe_person(session, journal, numbers["bo"], method="one-click", now=LATER)
+        suppression.suppress_address(
             session,
             keys,
             read_address("cy@county.example"),
             reason="bounced",
             actor="hook",
             now=LATER,
-            journal=journal,
+            departure_log=journal,
         )
-        erase(session, keys, journal, full.ada, method="page", forget=forget, now=LATER)
-        new = signup.add(session, keys, "late@county.example", evidence=evidence(), now=LATER).number
-        leave(session, journal, new, method="one-click", now=LATER)
+        erase_person(
+            session, keys, journal, full.ada, method="page", forget_elsewhere=erase_from_deliveries, now=LATER
+        )
+        new = signup.add_subscriber(
+            session, keys, "late@county.example", evidence=sample_evidence(), now=LATER
+        ).number
+        unsubscribe_person(session, journal, new, method="one-click", now=LATER)
     full.database.close()
     url = str(full.database.engine.url.render_as_string(hide_password=False))
     settings = full.install.settings.model_copy(update={"database_url": url})
@@ -223,18 +242,18 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: World,
     with pytest.raises(BackupError, match="--replace"):
         put_back(settings, with_edition_approved)
     done = put_back(settings, file, replace=True)
-    assert dict(done.merged.people) == {"left": 1, "bounced": 1, "erased": 1}
-    assert done.merged.strangers >= 1
-    assert done.journal
+    assert dict(done.departures.departed) == {"left": 1, "bounced": 1, "erased": 1}
+    assert done.departures.unknown_hashes >= 1
+    assert done.departure_log_found
     copy = opened(settings)
     try:
         with copy.read() as session:
-            mailed = {reader.number for reader in roll.stream(session)}
-            held = holding.held(session)
+            mailed = {reader.number for reader in roll.stream_audience(session)}
+            held = holding.current_hold(session)
             delivery = session.scalars(select(Delivery)).one()
         assert mailed == {numbers["dee"], numbers["eve"]}
         assert held is not None
-        assert "restored from a backup" in held.because
+        assert "restored from a backup" in held.reason
         assert "digest release" in str(held)
         assert delivery.person is None
         sound(copy)
@@ -242,26 +261,28 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: World,
         copy.close()
 
 
-def test_editions_that_the_copy_takes_for_unsent_are_named(small: World, tmp_path: Path) -> None:
+def test_editions_that_the_copy_takes_for_unsent_are_named(small: WebSetup, tmp_path: Path) -> None:
     with small.database.write() as session:
         edition = session.scalars(select(Edition).where(Edition.name == "2026-W47")).one()
         edition.state = EditionState.APPROVED
     file = a_backup(small, tmp_path)
     done = put_back(settings_of(tmp_path / "other", small.install.keys), file)
-    assert done.unfinished == ("2026-W47",)
-    assert not done.journal
+    assert done.unsent_editions == ("2026-W47",)
+    assert not done.departure_log_found
 
 
-def test_what_was_there_is_set_aside_whole(full: World, tmp_path: Path) -> None:
+def test_what_was_there_is_set_aside_whole(full: WebSetup, tmp_path: Path) -> None:
     file, before = a_backup(full, tmp_path), dump(full.database)
     with full.database.write() as session:
-        signup.add(session, full.install.keys, "late@county.example", evidence=evidence(), now=LATER)
+        signup.add_subscriber(
+            session, full.install.keys, "late@county.example", evidence=sample_evidence(), now=LATER
+        )
     after = dump(full.database)
     full.database.close()
     full.install.settings.left_log.unlink()  # it would bar one hash more
     url = str(full.database.engine.url.render_as_string(hide_password=False))
     settings = full.install.settings.model_copy(update={"database_url": url})
-    aside = put_back(settings, file, replace=True).aside
+    aside = put_back(settings, file, replace=True).set_aside_as
     restored = opened(settings)
     assert dump(restored) == before
     restored.close()
@@ -275,7 +296,7 @@ def test_what_was_there_is_set_aside_whole(full: World, tmp_path: Path) -> None:
     old.close()
 
 
-def test_a_database_that_somebody_has_open_is_not_replaced(full: World, tmp_path: Path) -> None:
+def test_a_database_that_somebody_has_open_is_not_replaced(full: WebSetup, tmp_path: Path) -> None:
     file = a_backup(full, tmp_path)
     url = str(full.database.engine.url.render_as_string(hide_password=False))
     settings = full.install.settings.model_copy(update={"database_url": url})
@@ -292,12 +313,14 @@ class Interrupted(Exception):  # noqa: N818 - it is no error of ours
     """Somebody presses Ctrl+C, or the machine goes down."""
 
 
-def test_a_restore_that_is_cut_short_has_changed_nothing(full: World, tmp_path: Path) -> None:
+def test_a_restore_that_is_cut_short_has_changed_nothing(full: WebSetup, tmp_path: Path) -> None:
     file = a_backup(full, tmp_path)
     url = str(full.database.engine.url.render_as_string(hide_password=False))
     settings = full.install.settings.model_copy(update={"database_url": url})
     with full.database.write() as session:
-        signup.add(session, full.install.keys, "late@county.example", evidence=evidence(), now=LATER)
+        signup.add_subscriber(
+            session, full.install.keys, "late@county.example", evidence=sample_evidence(), now=LATER
+        )
     before = dump(full.database)
     steps: list[int] = []
     full.database.close()
@@ -319,7 +342,7 @@ def test_a_restore_that_is_cut_short_has_changed_nothing(full: World, tmp_path: 
     assert len(dump(full.database)["person"]) == len(before["person"]) - 1
 
 
-def test_a_damaged_backup_is_refused_and_changes_nothing(small: World, tmp_path: Path) -> None:
+def test_a_damaged_backup_is_refused_and_changes_nothing(small: WebSetup, tmp_path: Path) -> None:
     file = a_backup(small, tmp_path)
     whole = file.read_bytes()
     settings = settings_of(tmp_path / "other", small.install.keys)
@@ -345,14 +368,14 @@ def rewritten(file: Path, change: Callable[[dict[str, Any], dict[str, bytes]], N
     """Write an archive anew with something in it changed."""
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    manifest = json.loads(members.pop(MANIFEST))
+    manifest = json.loads(members.pop(MANIFEST_NAME))
     change(manifest, members)
     other = file.with_name(f"changed-{file.name}")
     other.unlink(missing_ok=True)
     with zipfile.ZipFile(other, "w") as archive:
         for name, body in members.items():
             archive.writestr(name, body)
-        archive.writestr(MANIFEST, json.dumps(manifest))
+        archive.writestr(MANIFEST_NAME, json.dumps(manifest))
     return other
 
 
@@ -392,7 +415,7 @@ def strange_table(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
     ],
 )
 def test_an_archive_that_is_not_what_was_written_is_refused(
-    small: World, tmp_path: Path, change: Any, words: str
+    small: WebSetup, tmp_path: Path, change: Any, words: str
 ) -> None:
     file = rewritten(a_backup(small, tmp_path), change)
     settings = settings_of(tmp_path / "other", small.install.keys)
@@ -402,9 +425,9 @@ def test_an_archive_that_is_not_what_was_written_is_refused(
     assert sorted(p.name for p in settings.home.iterdir()) == ["keys.json"]
 
 
-def test_a_backup_of_an_older_version_is_brought_up_to_date(small: World, tmp_path: Path) -> None:
+def test_a_backup_of_an_older_version_is_brought_up_to_date(small: WebSetup, tmp_path: Path) -> None:
     first = open_database(f"sqlite:///{tmp_path / 'first.db'}")
-    migrate(first, "0001")
+    migrate_schema(first, "0001")
     with first.engine.connect() as connection:
         names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars()
         columns = {
@@ -441,18 +464,18 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(small: World, tmp_pa
     with database.read() as session:
         assert session.scalar(text("SELECT version_num FROM alembic_version")) != "0001"
         assert {e.name for e in session.scalars(select(Edition))} == {"2026-W46", "2026-W47"}
-        assert roll.count(session) == 5
+        assert roll.count_audience(session) == 5
     database.close()
 
 
-def test_without_the_keys_of_its_time_a_backup_is_refused(small: World, tmp_path: Path) -> None:
+def test_without_the_keys_of_its_time_a_backup_is_refused(small: WebSetup, tmp_path: Path) -> None:
     file = a_backup(small, tmp_path)
-    settings = settings_of(tmp_path / "other", Keys.random())
+    settings = settings_of(tmp_path / "other", KeyRing.generate())
     with pytest.raises(BackupError, match=r"keys that are not in the key file: .*vault 1-"):
         put_back(settings, file)
 
 
-def test_a_backup_is_of_one_moment_while_people_come_and_go(full: World, tmp_path: Path) -> None:
+def test_a_backup_is_of_one_moment_while_people_come_and_go(full: WebSetup, tmp_path: Path) -> None:
     stop = threading.Event()
 
     def come() -> None:
@@ -461,7 +484,9 @@ def test_a_backup_is_of_one_moment_while_people_come_and_go(full: World, tmp_pat
             number += 1
             with full.database.write() as session:
                 address = f"r{number}@county.example"
-                signup.add(session, full.install.keys, address, evidence=evidence(), now=NOW)
+                signup.add_subscriber(
+                    session, full.install.keys, address, evidence=sample_evidence(), now=NOW
+                )
 
     thread = threading.Thread(target=come)
     thread.start()
@@ -471,7 +496,7 @@ def test_a_backup_is_of_one_moment_while_people_come_and_go(full: World, tmp_pat
         stop.set()
         thread.join()
     for file in files:
-        assert rehearse(full.install.settings, file, full.install.keys).sound
+        assert rehearse_restore(full.install.settings, file, full.install.keys).sound
     assert list(full.install.settings.home.glob(".rehearsal*")) == []
 
 
@@ -480,7 +505,7 @@ def run(home: Path, *words: str, typed: str = "") -> Result:
 
 
 def test_the_commands_say_what_they_did_and_what_to_do_next(
-    small: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: WebSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     home = small.install.settings.home
@@ -512,8 +537,8 @@ def test_the_commands_say_what_they_did_and_what_to_do_next(
     assert "Nothing leaves: held by" in run(other, "status", "2026-W47").output
 
 
-def test_every_table_is_in_an_archive(small: World, tmp_path: Path) -> None:
-    reader = Reader(a_backup(small, tmp_path))
+def test_every_table_is_in_an_archive(small: WebSetup, tmp_path: Path) -> None:
+    reader = ArchiveReader(a_backup(small, tmp_path))
     assert set(reader.manifest.tables) == set(Base.metadata.tables)
     assert set(reader.manifest.keys) >= {"vault", "lookup", "suppression"}
     reader.close()

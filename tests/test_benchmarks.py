@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bars import Sheet
-from benchmarks.postfix import Postfix
+from benchmarks.bars import ResultSheet
+from benchmarks.postfix import PostfixTools
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,7 +48,7 @@ def bench(*options: str, **environment: str) -> str:
 
 @pytest.mark.timeout(900)  # some twenty processes, one after the other; half a minute where nothing else runs
 def test_every_bar_is_measured_and_printed_beside_what_it_is(tmp_path: Path) -> None:
-    missing = Postfix().missing
+    missing = PostfixTools().missing_tools
     page = tmp_path / "page.md"
     page.write_text("# Benchmarks\n\n## The last run\n\nAn old table.\n", "utf-8")
     printed = bench("--table", str(page))
@@ -70,9 +70,9 @@ def test_one_part_runs_alone_and_a_missing_tool_is_named_with_the_way_to_get_it(
 
 
 def test_the_table_says_which_bars_were_missed() -> None:
-    sheet = Sheet()
-    sheet.line("speed", "7", ">= 8", held=False, peer="5")
-    sheet.line("memory", "7", "< 8", held=True)
-    assert not sheet.held
-    assert "| speed | 7 | >= 8 | MISSED | 5 |" in sheet.table()
-    assert re.search(r"commit [0-9a-f]{7,}|no commit", sheet.table())
+    sheet = ResultSheet()
+    sheet.add_result("speed", "7", ">= 8", bar_met=False, peer="5")
+    sheet.add_result("memory", "7", "< 8", bar_met=True)
+    assert not sheet.all_bars_met
+    assert "| speed | 7 | >= 8 | MISSED | 5 |" in sheet.as_markdown()
+    assert re.search(r"commit [0-9a-f]{7,}|no commit", sheet.as_markdown())

@@ -9,10 +9,10 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.cli.collect import collect
-from digest.cli.context import desk_options, system_user
+from digest.cli.context import context_options, system_user
 from digest.cli.sources import sources
-from digest.db import Audit, Database, Source, open_database
-from digest.settings import load
+from digest.db import AuditEntry, Database, Source, open_database
+from digest.settings import load_settings
 
 FEED = """<rss version="2.0"><channel><title>Port News</title>
 <item><title>Port reopens</title><link>https://port.example.org/reopens</link>
@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 
 
 @click.group()
-@desk_options
+@context_options
 def group() -> None:
     """Stand in for the whole command line."""
 
@@ -60,7 +60,7 @@ def test_a_source_is_added_and_collected(run: Run, feed: str, tmp_path: Path) ->
     )
     text = (tmp_path / "digest.toml").read_text("utf-8")
     assert text.startswith(OWN)
-    (named,) = load(tmp_path / "digest.toml", {}).file.sources
+    (named,) = load_settings(tmp_path / "digest.toml", {}).file.sources
     assert (named.url, named.name, named.publisher) == (feed, "Port News", 'Port "Authority"')
     collected = run("collect")
     assert collected.exit_code == 0
@@ -68,7 +68,7 @@ def test_a_source_is_added_and_collected(run: Run, feed: str, tmp_path: Path) ->
     assert "item 2 rejected: no link" in collected.output
     opened = database(tmp_path)
     with opened.read() as session:
-        (audit,) = session.scalars(select(Audit))
+        (audit,) = session.scalars(select(AuditEntry))
         assert (audit.actor, audit.act) == (f"terminal:{system_user()}", "source added")
     opened.close()
 
@@ -155,7 +155,7 @@ def test_of_a_site_the_feed_is_added(run: Run, feed: str, httpserver: HTTPServer
     home = '<html><head><title>Port</title><link rel="alternate" type="application/rss+xml" href="/feed"></head></html>'
     httpserver.expect_request("/").respond_with_data(home, content_type="text/html")
     run("sources", "add", httpserver.url_for("/"))
-    assert [s.url for s in load(tmp_path / "digest.toml", {}).file.sources] == [feed]
+    assert [s.url for s in load_settings(tmp_path / "digest.toml", {}).file.sources] == [feed]
     again = run("sources", "add", httpserver.url_for("/"))
     assert again.exit_code == 1
     assert "listed already" in again.output
@@ -207,7 +207,7 @@ def test_a_readers_list_is_imported_once(run: Run, tmp_path: Path) -> None:
     assert run("sources", "import-opml", "list.opml").output.startswith(
         "Added 0 sources; 2 were listed already"
     )
-    assert [s.name for s in load(tmp_path / "digest.toml", {}).file.sources] == ["Feed 1", "Feed 2"]
+    assert [s.name for s in load_settings(tmp_path / "digest.toml", {}).file.sources] == ["Feed 1", "Feed 2"]
     (tmp_path / "port.xml").write_text(FEED, "utf-8")
     wrong = run("sources", "import-opml", "port.xml")
     assert wrong.exit_code == 1
@@ -217,6 +217,6 @@ def test_a_readers_list_is_imported_once(run: Run, tmp_path: Path) -> None:
 def test_a_settings_file_is_made_where_there_is_none(run: Run, tmp_path: Path) -> None:
     (tmp_path / "digest.toml").unlink()
     assert run("sources", "add", "port.example.org/feed", "--untried").exit_code == 0
-    assert [s.url for s in load(tmp_path / "digest.toml", {}).file.sources] == [
+    assert [s.url for s in load_settings(tmp_path / "digest.toml", {}).file.sources] == [
         "https://port.example.org/feed"
     ]

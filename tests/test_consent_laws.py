@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.db import migrate, open_database
-from digest.deliver.forgetting import forget
+from digest.db import migrate_schema, open_database
+from digest.deliver.forgetting import erase_from_deliveries
 from subscribers import (
     chains,
     expiring,
@@ -31,34 +31,34 @@ from subscribers import (
     suppression,
 )
 from subscribers.addresses import read_address
-from subscribers.asking import Worker
-from subscribers.choices import Choices, change_choices
-from subscribers.confirming import Stage, confirm
+from subscribers.asking import RequestProcessor
+from subscribers.choices import Preferences, change_preferences
+from subscribers.confirming import ConfirmationStage, confirm_subscription
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.erasing import erase
-from subscribers.heeding import Report, Word, heed
-from subscribers.journal import Journal
-from subscribers.leaving import leave, note_undone, undo
-from subscribers.limits import Bounds
-from subscribers.notes import Note
-from subscribers.requests import Asked
-from subscribers.restoring import merge_journal
-from subscribers.signup import Evidence, SignupRefusedError
-from subscribers.traces import Machine
-from subscribers.transfer.abandoning import abandon
-from subscribers.transfer.deciding import Options
-from subscribers.transfer.importing import bring_in, unfinished
-from subscribers.transfer.reading import survey
-from subscribers.transfer.stepping import Desk
-from subscribers.vault import Keys
+from subscribers.erasing import erase_person
+from subscribers.heeding import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.journal import DepartureLog
+from subscribers.leaving import log_undo, undo_unsubscribe, unsubscribe_person
+from subscribers.limits import SignupLimits
+from subscribers.notes import MailRequest
+from subscribers.requests import FormSubmission
+from subscribers.restoring import merge_departure_log
+from subscribers.signup import ConsentEvidence, SignupRefusedError
+from subscribers.traces import RequestOrigin
+from subscribers.transfer.abandoning import abandon_batch
+from subscribers.transfer.deciding import ImportOptions
+from subscribers.transfer.importing import list_unfinished_imports, run_import
+from subscribers.transfer.reading import survey_file
+from subscribers.transfer.stepping import ImportContext
+from subscribers.vault import KeyRing
 from subscribers.wordings import Wording
 
-KEYS = Keys.fixed(b"laws of consent")
+KEYS = KeyRing.from_seed(b"laws of consent")
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NAMES = ("ada", "bo", "cy")
 WHO = st.sampled_from(NAMES)
-BOUNDS = Bounds()
-MACHINE = Machine("192.0.2.7", "a browser")
+BOUNDS = SignupLimits()
+MACHINE = RequestOrigin("192.0.2.7", "a browser")
 YEAR = timedelta(days=365)
 
 
@@ -129,29 +129,31 @@ class Life(RuleBasedStateMachine):
         self.file = self.folder / "digest.db"
         shutil.copy(_template(), self.file)
         self.database = open_database(f"sqlite:///{self.file}")
-        self.journal = Journal(self.folder / "left.log", KEYS)
+        self.journal = DepartureLog(self.folder / "left.log", KEYS)
         self.now = START
         self.stories = {name: Story() for name in NAMES}
         self.links: list[tuple[str, str]] = []  # mailed confirmation tokens with the address they went to
         self.copy: Copy | None = None
         self.lists = 0
         self.cut: tuple[Path, list[str], bool] | None = None  # an import that was cut short
-        self.worker = Worker(self.database, KEYS, BOUNDS, YEAR, self._queue)
+        self.worker = RequestProcessor(self.database, KEYS, BOUNDS, YEAR, self._queue)
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
             self.database.close()
             shutil.rmtree(self.folder)
 
-    def _queue(self, session: Session, note: Note) -> None:
+    def _queue(self, session: Session, note: MailRequest) -> None:
         if note.kind in {"confirm", "remind", "ask"}:
             names = [
-                n for n in NAMES if people.number_of(session, KEYS, read_address(_address(n))) == note.person
+                n
+                for n in NAMES
+                if people.find_person_number(session, KEYS, read_address(_address(n))) == note.person
             ]
-            self.links.append((note.facts["token"], names[0]))
+            self.links.append((note.context["token"], names[0]))
 
     def _number(self, session: Session, name: str) -> int | None:
-        return people.number_of(session, KEYS, read_address(_address(name)))
+        return people.find_person_number(session, KEYS, read_address(_address(name)))
 
     def _gone(self, name: str, *, gravely: bool = False, by_hand: bool = False) -> None:
         self.stories[name].depart(gravely=gravely, by_hand=self.now if by_hand else None)
@@ -160,10 +162,10 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=WHO, kind=st.sampled_from([ConsentKind.CONFIRMED, ConsentKind.ATTESTED]))
     def an_admin_adds(self, name: str, kind: Any) -> None:
-        evidence = Evidence("Yes.", "1", "en", "hls.today", "list", "eve", self.now, kind=kind)
+        evidence = ConsentEvidence("Yes.", "1", "en", "hls.today", "list", "eve", self.now, kind=kind)
         try:
             with self.database.write() as session:
-                signup.add(session, KEYS, _address(name), evidence=evidence, now=self.now)
+                signup.add_subscriber(session, KEYS, _address(name), evidence=evidence, now=self.now)
         except SignupRefusedError:
             assert self.stories[name].departed or self.copy, "refused though nothing speaks against it"
             return
@@ -173,13 +175,13 @@ class Life(RuleBasedStateMachine):
     @rule(name=WHO)
     def somebody_types_the_address_into_the_form(self, name: str) -> None:
         wording = Wording("1", "en", "Yes, send me the digest.")
-        asked = Asked(
+        asked = FormSubmission(
             "subscribe", read_address(_address(name)), self.now, "/subscribe", "hls.today", wording, MACHINE
         )
-        form = requests.ready(KEYS, asked)
+        form = requests.prepare_request(KEYS, asked)
         with self.database.write() as session:
-            requests.append(session, form, BOUNDS)
-        self.worker.answer_all(lambda: self.now)
+            requests.enqueue_request(session, form, BOUNDS)
+        self.worker.process_pending(lambda: self.now)
 
     @precondition(lambda self: bool(getattr(self, "links", None)))
     @rule(data=st.data())
@@ -188,10 +190,10 @@ class Life(RuleBasedStateMachine):
 
     def _confirm(self, token: str, name: str) -> None:
         with self.database.write() as session:
-            link = confirm(
-                session, KEYS, token, machine=MACHINE, evidence_for=YEAR, queue=self._queue, now=self.now
+            link = confirm_subscription(
+                session, KEYS, token, origin=MACHINE, evidence_retention=YEAR, queue=self._queue, now=self.now
             )
-        if link.stage is Stage.CONFIRMED and link.new:
+        if link.stage is ConfirmationStage.CONFIRMED and link.new:
             self.stories[name].own_word()
             if self.copy:
                 self.copy.gone_since.discard(
@@ -203,7 +205,10 @@ class Life(RuleBasedStateMachine):
     def somebody_leaves(self, name: str, method: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            left = number and leave(session, self.journal, number, method=method, now=self.now).new
+            left = (
+                number
+                and unsubscribe_person(session, self.journal, number, method=method, now=self.now).changed
+            )
         if left:
             self._gone(name, by_hand=not method.startswith("admin"))
 
@@ -212,9 +217,9 @@ class Life(RuleBasedStateMachine):
         story = self.stories[name]
         with self.database.write() as session:
             number = self._number(session, name)
-            undone = undo(session, KEYS, number, now=self.now) if number else None
-        if undone and undone.new:
-            note_undone(self.journal, undone, at=self.now)
+            undone = undo_unsubscribe(session, KEYS, number, now=self.now) if number else None
+        if undone and undone.changed:
+            log_undo(self.journal, undone, at=self.now)
             assert not story.gravely, "undone after a complaint or an erasure"
             assert story.by_hand is None or self.now < story.by_hand + timedelta(days=7)
             story.own_word()
@@ -225,8 +230,8 @@ class Life(RuleBasedStateMachine):
     def an_address_is_suppressed(self, name: str, reason: Any) -> None:
         address = read_address(_address(name))
         with self.database.write() as session:
-            suppression.suppress(
-                session, KEYS, address, reason=reason, actor="hook", now=self.now, journal=self.journal
+            suppression.suppress_address(
+                session, KEYS, address, reason=reason, actor="hook", now=self.now, departure_log=self.journal
             )
         self.stories[name].depart(gravely=reason == "complained")
         if self.copy:
@@ -238,7 +243,15 @@ class Life(RuleBasedStateMachine):
             number = self._number(session, name)
             erased = (
                 number
-                and erase(session, KEYS, self.journal, number, method="page", forget=forget, now=self.now).new
+                and erase_person(
+                    session,
+                    KEYS,
+                    self.journal,
+                    number,
+                    method="page",
+                    forget_elsewhere=erase_from_deliveries,
+                    now=self.now,
+                ).changed
             )
         if erased:
             self._gone(name, gravely=True)
@@ -248,7 +261,7 @@ class Life(RuleBasedStateMachine):
         with self.database.write() as session:
             number = self._number(session, name)
             if number and roll.may_mail(session, number):
-                change_choices(session, number, Choices(omit=frozenset({omit})), self.now)
+                change_preferences(session, number, Preferences(omit=frozenset({omit})), self.now)
 
     @rule(names=st.lists(WHO, min_size=1, max_size=4), evidence=st.booleans(), attest=st.booleans())
     def a_list_comes_in(self, names: list[str], evidence: bool, attest: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
@@ -264,12 +277,12 @@ class Life(RuleBasedStateMachine):
         return path
 
     def _bring_in(self, path: Path, *, attest: bool = False) -> None:
-        bring_in(
-            Desk(self.database, KEYS, self.journal, "eve"),
-            survey(path),
-            Options(attest="they asked at the expo" if attest else None),
+        run_import(
+            ImportContext(self.database, KEYS, self.journal, "eve"),
+            survey_file(path),
+            ImportOptions(attest_reason="they asked at the expo" if attest else None),
             now=self.now,
-            reject=lambda *_: None,
+            on_reject=lambda *_: None,
         )
 
     def _listed(self, names: list[str], *, granted: bool) -> None:
@@ -295,9 +308,9 @@ class Life(RuleBasedStateMachine):
         (path, names, evidence), self.cut = self.cut, None
         if drop:
             with self.database.read() as session:
-                begun = unfinished(session)
+                begun = list_unfinished_imports(session)
             for one in begun:
-                abandon(self.database, one.batch, actor="eve", now=self.now)
+                abandon_batch(self.database, one.batch, actor="eve", now=self.now)
             return
         self._bring_in(path)
         self._listed(names, granted=evidence)
@@ -305,14 +318,14 @@ class Life(RuleBasedStateMachine):
     @rule()
     def those_without_evidence_are_asked(self) -> None:
         links = len(self.links)
-        re_asking.ask(
+        re_asking.queue_permission_mails(
             self.database,
             KEYS,
             self._queue,
             wording=Wording("1", "en", "Yes, send me the digest."),
             page="/confirm",
             actor="eve",
-            most=10,
+            limit=10,
             now=self.now,
         )
         for _, name in self.links[links:]:
@@ -324,8 +337,8 @@ class Life(RuleBasedStateMachine):
     @rule(hours=st.sampled_from([0.001, 1, 30, 24 * 8, 24 * 31]))
     def time_passes(self, hours: float) -> None:
         self.now += timedelta(hours=hours)
-        expiring.tidy(self.database, now=self.now)
-        letting_go.let_go(self.database, now=self.now)
+        expiring.expire_unconfirmed(self.database, now=self.now)
+        letting_go.delete_expired_addresses(self.database, now=self.now)
         for story in self.stories.values():
             if story.asked and not story.consent and self.now >= story.asked + timedelta(days=7):
                 story.departed = True  # they did not answer: no list has them asked, or mailed, again
@@ -335,11 +348,11 @@ class Life(RuleBasedStateMachine):
         self.somebody_leaves(name, "one-click")
         self.an_address_is_suppressed(name, "complained")
         with self.database.read() as session:
-            found = suppression.find(session, KEYS, read_address(_address(name)))
+            found = suppression.find_suppression(session, KEYS, read_address(_address(name)))
             assert found is not None
             assert found.reason == "complained"
             number = self._number(session, name)
-            state = replay.fold(
+            state = replay.fold_state(
                 session.scalars(
                     select(ConsentEvent.kind)
                     .where(ConsentEvent.person == (number or 0))
@@ -350,16 +363,16 @@ class Life(RuleBasedStateMachine):
         lines = [d.kind for d in self.journal.read()]
         assert "complained" in lines
 
-    @rule(name=WHO, word=st.sampled_from(list(Word)))
-    def a_provider_speaks_of_somebody(self, name: str, word: Word) -> None:
+    @rule(name=WHO, word=st.sampled_from(list(FeedbackKind)))
+    def a_provider_speaks_of_somebody(self, name: str, word: FeedbackKind) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            report = Report(number or 0, word, self.now, "hook", {})
-            changed, departed = heed(session, KEYS, report, now=self.now)
+            report = FeedbackReport(number or 0, word, self.now, "hook", {})
+            changed, departed = apply_feedback_report(session, KEYS, report, now=self.now)
             self.journal.append_all([departed] if departed else [], at=self.now)
         if changed:
             assert departed is not None, "a departure that the journal does not know"
-            self._gone(name, gravely=word is Word.COMPLAINED)
+            self._gone(name, gravely=word is FeedbackKind.COMPLAINED)
 
     @invariant()
     def no_address_is_kept_for_longer_than_it_serves(self) -> None:
@@ -393,11 +406,15 @@ class Life(RuleBasedStateMachine):
         shutil.copy(self.copy.file, self.file)
         self.now += timedelta(seconds=1)
         with self.database.write() as session:
-            merge_journal(session, self.journal, KEYS, forget=forget, now=self.now)
+            merge_departure_log(
+                session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
+            )
         with self.database.write() as session:
-            again = merge_journal(session, self.journal, KEYS, forget=forget, now=self.now)
-        assert (again.people.total(), again.strangers) == (0, 0)
-        letting_go.let_go(self.database, now=self.now)  # the night after
+            again = merge_departure_log(
+                session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
+            )
+        assert (again.departed.total(), again.unknown_hashes) == (0, 0)
+        letting_go.delete_expired_addresses(self.database, now=self.now)  # the night after
         with self.database.read() as session:
             for name, story in self.stories.items():
                 number = self._number(session, name)
@@ -437,11 +454,11 @@ class Life(RuleBasedStateMachine):
             self.an_address_is_suppressed(name, how)
         self.the_backup_is_restored()
         with self.database.read() as session:
-            barred = suppression.find(session, KEYS, read_address(_address(name)))
+            barred = suppression.find_suppression(session, KEYS, read_address(_address(name)))
         if how != "left":
             wanted = how.removeprefix("left, ")
             assert barred is not None, "a restore lost a bar"
-            assert suppression.gravity(barred.reason) <= suppression.gravity(wanted)
+            assert suppression.reason_gravity(barred.reason) <= suppression.reason_gravity(wanted)
         self.a_list_comes_in([name], evidence=True, attest=False)
 
     @rule(data=st.data())
@@ -465,27 +482,27 @@ class Life(RuleBasedStateMachine):
                     text(f"UPDATE consent_event SET {column} = CAST(:v AS TEXT) WHERE id = :id"),
                     {"v": changed, "id": link.id},
                 )
-                assert chains.verify(session).broken is not None
+                assert chains.verify_chains(session).broken is not None
                 step.rollback()
 
     @rule()
     def the_night_seals(self) -> None:
         with self.database.write() as session:
-            through = seals.horizon(session)
+            through = seals.find_last_stable_link(session)
         with self.database.read() as session:
-            proof = seals.prove(session, through=through)
+            proof = seals.prove_ledger(session, through=through)
         assert proof.sound, proof
         assert proof.survey is not None
         with self.database.write() as session:
-            seals.append(session, proof.survey, self.now)
+            seals.append_seal(session, proof.survey, self.now)
 
     @invariant()
     def only_who_consented_and_did_not_depart_is_mailed(self) -> None:
         if not hasattr(self, "stories"):
             return
         with self.database.read() as session:
-            mailed = {reader.address(KEYS) for reader in roll.stream(session)}
-            counted = roll.count(session)
+            mailed = {reader.decrypt_address(KEYS) for reader in roll.stream_audience(session)}
+            counted = roll.count_audience(session)
         assert counted == len(mailed), "somebody stands on the roll twice"
         for name, story in self.stories.items():
             if _address(name) in mailed:
@@ -497,11 +514,11 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "stories"):
             return
         with self.database.read() as session:
-            by_ledger = {n for n, state in replay.replay(session) if state is PersonState.SUBSCRIBED}
-            begun = set(session.scalars(select(Person.number).where(~roll.of_finished_imports())))
-            assert by_ledger - begun == {reader.number for reader in roll.stream(session)}
-            assert list(replay.differences(session)) == []
-            found = chains.verify(session)
+            by_ledger = {n for n, state in replay.replay_ledger(session) if state is PersonState.SUBSCRIBED}
+            begun = set(session.scalars(select(Person.number).where(~roll.exclude_unfinished_imports())))
+            assert by_ledger - begun == {reader.number for reader in roll.stream_audience(session)}
+            assert list(replay.find_ledger_differences(session)) == []
+            found = chains.verify_chains(session)
             assert found.broken is None, found
             assert found.links == session.scalar(select(func.count()).select_from(ConsentEvent))
 
@@ -514,7 +531,7 @@ def _template() -> Path:
     if not _templates:
         file = Path(tempfile.mkdtemp(prefix="laws-template-")) / "digest.db"
         database = open_database(f"sqlite:///{file}")
-        migrate(database)
+        migrate_schema(database)
         database.close()
         _templates.append(file)
     return _templates[0]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.dates import find_deadline, read_date, read_moment, settle
+from digest.collect.dates import find_deadline, parse_date, parse_event_time, parse_item_dates
 from digest.collect.items import DateBasis
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
     ],
 )
 def test_dates_are_read_as_publishers_write_them(written: str, moment: datetime) -> None:
-    assert read_date(written, NOW) == (moment, DateBasis.PUBLISHED)
+    assert parse_date(written, NOW) == (moment, DateBasis.PUBLISHED)
 
 
 @pytest.mark.parametrize(
@@ -42,46 +42,50 @@ def test_dates_are_read_as_publishers_write_them(written: str, moment: datetime)
     ],
 )
 def test_a_missing_zone_is_taken_for_utc_and_said(written: str, moment: datetime) -> None:
-    assert read_date(written, NOW) == (moment, DateBasis.NO_ZONE)
+    assert parse_date(written, NOW) == (moment, DateBasis.ZONE_ASSUMED)
 
 
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        (None, DateBasis.FOUND_MISSING),
-        ("  ", DateBasis.FOUND_MISSING),
-        ("yesterday", DateBasis.FOUND_WRONG),
-        ("10:30", DateBasis.FOUND_WRONG),
-        ("2024", DateBasis.FOUND_WRONG),
-        ("January 2024", DateBasis.FOUND_WRONG),
-        ("30 Feb 2024", DateBasis.FOUND_WRONG),
-        ("1700000000", DateBasis.FOUND_WRONG),
-        ("1" * 5000, DateBasis.FOUND_WRONG),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", DateBasis.FOUND_ANCIENT),
-        ("0001-01-01T00:00:00Z", DateBasis.FOUND_ANCIENT),
-        ("2099-01-01T00:00:00Z", DateBasis.FOUND_FUTURE),
-        ("2026-11-23T00:00:00Z", DateBasis.FOUND_FUTURE),
+        (None, DateBasis.FIRST_SEEN_NO_DATE),
+        ("  ", DateBasis.FIRST_SEEN_NO_DATE),
+        ("yesterday", DateBasis.FIRST_SEEN_UNREADABLE),
+        ("10:30", DateBasis.FIRST_SEEN_UNREADABLE),
+        ("2024", DateBasis.FIRST_SEEN_UNREADABLE),
+        ("January 2024", DateBasis.FIRST_SEEN_UNREADABLE),
+        ("30 Feb 2024", DateBasis.FIRST_SEEN_UNREADABLE),
+        ("1700000000", DateBasis.FIRST_SEEN_UNREADABLE),
+        ("1" * 5000, DateBasis.FIRST_SEEN_UNREADABLE),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", DateBasis.FIRST_SEEN_ANCIENT),
+        ("0001-01-01T00:00:00Z", DateBasis.FIRST_SEEN_ANCIENT),
+        ("2099-01-01T00:00:00Z", DateBasis.FIRST_SEEN_FUTURE),
+        ("2026-11-23T00:00:00Z", DateBasis.FIRST_SEEN_FUTURE),
     ],
 )
 def test_a_refused_date_says_why(written: str | None, why: DateBasis) -> None:
-    assert read_date(written, NOW) == (None, why)
+    assert parse_date(written, NOW) == (None, why)
 
 
 def test_two_days_ahead_are_a_clock_that_runs_wrong() -> None:
-    assert read_date("2026-11-22T11:00:00Z", NOW)[1] is DateBasis.PUBLISHED
+    assert parse_date("2026-11-22T11:00:00Z", NOW)[1] is DateBasis.PUBLISHED
 
 
 def test_the_change_stands_in_for_a_missing_or_refused_publication() -> None:
     changed = datetime(2026, 11, 1, tzinfo=UTC)
-    assert settle(None, "2026-11-01T00:00:00Z", NOW) == (None, changed, DateBasis.UPDATED)
-    assert settle("1970-01-01T00:00:00Z", "2026-11-01T00:00:00Z", NOW) == (None, changed, DateBasis.UPDATED)
-    assert settle("2099-01-01T00:00:00Z", None, NOW) == (None, None, DateBasis.FOUND_FUTURE)
-    assert settle(None, None, NOW) == (None, None, DateBasis.FOUND_MISSING)
+    assert parse_item_dates(None, "2026-11-01T00:00:00Z", NOW) == (None, changed, DateBasis.UPDATED)
+    assert parse_item_dates("1970-01-01T00:00:00Z", "2026-11-01T00:00:00Z", NOW) == (
+        None,
+        changed,
+        DateBasis.UPDATED,
+    )
+    assert parse_item_dates("2099-01-01T00:00:00Z", None, NOW) == (None, None, DateBasis.FIRST_SEEN_FUTURE)
+    assert parse_item_dates(None, None, NOW) == (None, None, DateBasis.FIRST_SEEN_NO_DATE)
 
 
 @given(st.text(max_size=120))
 def test_any_text_is_a_plausible_date_or_refused(written: str) -> None:
-    moment, basis = read_date(written, NOW)
+    moment, basis = parse_date(written, NOW)
     assert (moment is None) == basis.name.startswith("FOUND")
     if moment:
         assert moment.tzinfo is UTC
@@ -90,14 +94,14 @@ def test_any_text_is_a_plausible_date_or_refused(written: str) -> None:
 
 @given(st.integers(631_238_400, 1_795_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
 def test_a_date_written_by_the_standards_comes_back(moment: datetime) -> None:
-    assert read_date(moment.isoformat(), NOW)[0] == moment
-    assert read_date(moment.strftime("%a, %d %b %Y %H:%M:%S +0000"), NOW)[0] == moment
+    assert parse_date(moment.isoformat(), NOW)[0] == moment
+    assert parse_date(moment.strftime("%a, %d %b %Y %H:%M:%S +0000"), NOW)[0] == moment
 
 
 def test_an_event_may_lie_ahead_and_a_bare_day_is_day_long() -> None:
-    assert read_moment("2027-05-04") == (datetime(2027, 5, 4, 12, tzinfo=UTC), True)
-    assert read_moment("2027-05-04T09:00:00-04:00") == (datetime(2027, 5, 4, 13, tzinfo=UTC), False)
-    assert read_moment("soon") == (None, False)
+    assert parse_event_time("2027-05-04") == (datetime(2027, 5, 4, 12, tzinfo=UTC), True)
+    assert parse_event_time("2027-05-04T09:00:00-04:00") == (datetime(2027, 5, 4, 13, tzinfo=UTC), False)
+    assert parse_event_time("soon") == (None, False)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from digest.connections import ASK_AFTER
+from digest.connections import PING_AFTER_IDLE
 from digest.db import Database, open_database
 
 COUNT = text("SELECT count(*) FROM note")
@@ -38,7 +38,7 @@ def test_a_writer_waits_until_another_has_committed(tmp_path: Path) -> None:
 
 def test_out_of_patience_a_writer_fails_and_its_connection_is_as_it_was(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'a.db'}"
-    patient, hasty = open_database(url), open_database(url, patience=0.05)
+    patient, hasty = open_database(url), open_database(url, writer_timeout=0.05)
     with patient.write() as first:
         first.connection()
         with pytest.raises(OperationalError, match="database is locked"), hasty.write() as second:
@@ -65,6 +65,6 @@ def test_a_connection_that_died_while_it_rested_is_replaced_unnoticed(postgresql
     with other.read() as session:
         session.execute(text("SELECT pg_terminate_backend(:mine)"), {"mine": mine})
     other.close()
-    time.sleep(ASK_AFTER)
+    time.sleep(PING_AFTER_IDLE)
     with postgresql.read() as session:
         assert session.scalar(text("SELECT pg_backend_pid()")) != mine

@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from digest.cli import digest
-from digest.edition.preflight import Level, check
-from digest.install import opened
-from digest.settings import load
-from digest.weekly import edition_named, examined
+from digest.edition.preflight import FindingLevel, run_preflight_rules
+from digest.install import open_installation
+from digest.settings import load_settings
+from digest.weekly import find_edition, gather_preflight_facts
 
 
 def demo(folder: Path, *more: str) -> Result:
@@ -54,15 +54,15 @@ def test_there_is_one_message_a_reader_and_each_names_only_them(made: Path) -> N
 
 
 def test_every_message_of_the_demo_passes_preflight(made: Path) -> None:
-    settings = load(made / "digest.toml", {}).model_copy(
+    settings = load_settings(made / "digest.toml", {}).model_copy(
         update={"home": made, "base_url": "https://news.example.org"}
     )
-    with opened(settings) as install, install.database.read() as session:
-        facts = examined(install, session, edition_named(session, "2026-W47"))
-    assert check(facts) == ()
+    with open_installation(settings) as install, install.database.read() as session:
+        facts = gather_preflight_facts(install, session, find_edition(session, "2026-W47"))
+    assert run_preflight_rules(facts) == ()
     assert len(facts.html.encode()) <= 80 * 1024
     assert sum(len(s.entries) for s in facts.content.sections) >= 25
-    assert not [f for f in check(facts) if f.level == Level.ERROR]
+    assert not [f for f in run_preflight_rules(facts) if f.level == FindingLevel.ERROR]
 
 
 def test_the_demo_clears_only_what_a_demo_made(tmp_path: Path) -> None:

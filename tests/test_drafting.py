@@ -9,41 +9,57 @@ from sqlalchemy import delete, select
 
 from digest import weekly
 from digest.collect import visits
-from digest.collect.articles import store
+from digest.collect.articles import store_document
 from digest.collect.bundled import BundledFetcher
-from digest.collect.fetched import Fetched, FetchError, Reason
-from digest.collect.items import DateBasis, Item, Kind, Reading
+from digest.collect.fetched import FetchError, FetchErrorReason, FetchResult
+from digest.collect.items import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.readership import import_readership
-from digest.db import Article, Audit, Database, Edition, EditionState, Fragment, Source, Story
+from digest.db import Article, AuditEntry, Database, Edition, EditionState, EditionStory, Fragment, Source
 from digest.deliver import sending
-from digest.deliver.transports.outbox import Outbox
-from digest.edition.approval import ApprovalError, approve, current_mark, verify, void
+from digest.deliver.transports.outbox import OutboxProvider
+from digest.edition.approval import (
+    ApprovalError,
+    clear_approval,
+    current_content_hash,
+    sign_approval,
+    verify_approval,
+)
 from digest.edition.drafting import DraftError
-from digest.install import Install
-from digest.select.leaving import WITHDRAWN
-from digest.settings import File, Publication, Schedule, Select, Sender, Settings, load
-from subscribers.vault import Keys
+from digest.install import Installation
+from digest.select.leaving import WITHDRAWN_REASON
+from digest.settings import (
+    PublicationSettings,
+    ScheduleSettings,
+    SelectionSettings,
+    SenderSettings,
+    Settings,
+    SettingsFile,
+    load_settings,
+)
+from subscribers.vault import KeyRing
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "digest" / "sample"
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York
-KEYS = Keys.fixed(b"tests")
+KEYS = KeyRing.from_seed(b"tests")
 
 
 def sample_settings() -> Settings:
-    return load(SAMPLE / "digest.toml", {}).model_copy(update={"base_url": "https://news.example.org"})
+    return load_settings(SAMPLE / "digest.toml", {}).model_copy(
+        update={"base_url": "https://news.example.org"}
+    )
 
 
-def collected(database: Database, settings: Settings, now: datetime = NOW) -> Install:
+def collected(database: Database, settings: Settings, now: datetime = NOW) -> Installation:
     """Collect the bundled sample."""
     getter = BundledFetcher(SAMPLE)
-    visits.collect(database, getter, settings, now=now)
+    visits.collect_sources(database, getter, settings, now=now)
     import_readership(database, getter, settings, now=now)
-    return Install(settings, database)
+    return Installation(settings, database)
 
 
-def drafted(install: Install, now: datetime = NOW) -> Edition:
-    weekly.draft(install, now=now, actor="test", getter=BundledFetcher(SAMPLE))
+def drafted(install: Installation, now: datetime = NOW) -> Edition:
+    weekly.draft_next_edition(install, now=now, actor="test", getter=BundledFetcher(SAMPLE))
     with install.database.read() as session:
         return session.scalars(select(Edition).order_by(Edition.release_at.desc())).first() or pytest.fail(
             "no draft"
@@ -65,14 +81,14 @@ def test_sqlite_and_postgresql_give_the_same_bytes(sqlite: Database, postgresql:
 
 
 def test_sources_in_another_order_give_the_same_bytes(sqlite: Database, tmp_path: Path) -> None:
-    from digest.db import migrate, open_database
+    from digest.db import migrate_schema, open_database
 
     settings = sample_settings()
     drafted(collected(sqlite, settings))
     sources = list(settings.file.sources)
     random.Random(7).shuffle(sources)
     other = open_database(f"sqlite:///{tmp_path / 'other.db'}")
-    migrate(other)
+    migrate_schema(other)
     file = settings.file.model_copy(update={"sources": sources})
     drafted(collected(other, settings.model_copy(update={"file": file})))
     assert bodies(sqlite) == bodies(other)
@@ -94,7 +110,7 @@ def test_the_operators_own_subject_is_the_subject(sqlite: Database, tmp_path: Pa
     (own / "subject.txt").write_text("No. {{ content.number }}: {{ content.subject }}\n")
     usual = drafted(collected(sqlite, sample_settings())).subject
     settings = sample_settings().model_copy(update={"templates": tmp_path / "templates"})
-    edition = drafted(Install(settings, sqlite))
+    edition = drafted(Installation(settings, sqlite))
     assert edition.subject == edition.content["subject"] == f"No. 147: {usual}"
 
 
@@ -102,10 +118,10 @@ def test_the_operators_own_subject_is_the_subject(sqlite: Database, tmp_path: Pa
 
 WEEKLY = Settings(
     base_url="https://news.example.org",
-    file=File(
-        schedule=Schedule(draft="thu 17:30", release="fri 06:00"),
-        sender=Sender(postal_address="1 Test Street"),
-        select=Select(minimum=1),
+    file=SettingsFile(
+        schedule=ScheduleSettings(draft="thu 17:30", release="fri 06:00"),
+        sender=SenderSettings(postal_address="1 Test Street"),
+        select=SelectionSettings(minimum=1),
     ),
 )
 
@@ -118,17 +134,17 @@ def add(database: Database, *titles: str, dated: datetime, found: datetime) -> N
         )
         session.add(source)
         session.flush()
-        store(session, source, reading(*titles, dated=dated), found)
+        store_document(session, source, reading(*titles, dated=dated), found)
 
 
-def reading(*titles: str, dated: datetime) -> Reading:
+def reading(*titles: str, dated: datetime) -> ParsedDocument:
     """Make a feed of articles."""
     items = tuple(
-        Item(guid=t, url=f"https://a.example.org/{t.replace(' ', '-')}", link=f"https://a.example.org/{t.replace(' ', '-')}",
-             title=t, summary=f"The {t} is a matter of border security.", published=dated, basis=DateBasis.PUBLISHED)
+        ParsedItem(guid=t, url=f"https://a.example.org/{t.replace(' ', '-')}", link=f"https://a.example.org/{t.replace(' ', '-')}",
+             title=t, summary=f"The {t} is a matter of border security.", published=dated, date_basis=DateBasis.PUBLISHED)
         for t in titles
     )  # fmt: skip
-    return Reading(Kind.RSS, items)
+    return ParsedDocument(DocumentKind.RSS, items)
 
 
 def articles(database: Database) -> list[Article]:
@@ -140,20 +156,22 @@ def considered(database: Database, name: str) -> set[str]:
     """Name the articles that an edition looked at, chosen or left out."""
     with database.read() as session:
         stories = session.scalars(
-            select(Story).join(Edition, Edition.id == Story.edition_id).where(Edition.name == name)
+            select(EditionStory)
+            .join(Edition, Edition.id == EditionStory.edition_id)
+            .where(Edition.name == name)
         )
         return {url.rsplit("/", 1)[1] for s in stories for url in s.members}
 
 
-def approve_now(install: Install, edition: Edition, now: datetime) -> None:
+def approve_now(install: Installation, edition: Edition, now: datetime) -> None:
     with install.database.write() as session:
         row = session.get_one(Edition, edition.id)
-        mark = current_mark(session, row, install.settings)
-        approve(session, row, mark, settings=install.settings, keys=KEYS, actor="eve", now=now)
+        mark = current_content_hash(session, row, install.settings)
+        sign_approval(session, row, mark, settings=install.settings, keys=KEYS, actor="eve", now=now)
 
 
 def test_the_next_edition_opens_where_the_last_one_closed_and_takes_late_arrivals(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     first = drafted(install)
     approve_now(install, first, NOW)
@@ -168,13 +186,15 @@ def test_the_next_edition_opens_where_the_last_one_closed_and_takes_late_arrival
 def test_a_row_with_a_lower_number_that_is_committed_after_a_draft_is_a_late_arrival(
     postgresql: Database,
 ) -> None:
-    install = Install(WEEKLY, postgresql)
+    install = Installation(WEEKLY, postgresql)
     add(postgresql, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     with postgresql.write() as session:
         other = Source(url="https://b.example.org/feed", name="B", publisher="B Press", topics={})
         session.add(other)
     with postgresql.write() as slow:  # takes its row's number, and commits after the draft
-        store(slow, slow.merge(other), reading("slow border news", dated=NOW - timedelta(days=1)), NOW)
+        store_document(
+            slow, slow.merge(other), reading("slow border news", dated=NOW - timedelta(days=1)), NOW
+        )
         add(postgresql, "quick border news", dated=NOW - timedelta(days=1), found=NOW)
         first = drafted(install)
     numbers = {a.title: a.id for a in articles(postgresql)}
@@ -186,7 +206,7 @@ def test_a_row_with_a_lower_number_that_is_committed_after_a_draft_is_a_late_arr
 
 
 def test_a_date_that_is_corrected_back_over_a_cut_off_loses_no_article(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     add(database, "hasty border news", dated=NOW + timedelta(minutes=5), found=NOW)
     first = drafted(install)
@@ -198,7 +218,7 @@ def test_a_date_that_is_corrected_back_over_a_cut_off_loses_no_article(database:
 
 
 def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     first = drafted(install)
     approve_now(install, first, NOW)
@@ -206,7 +226,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
     add(database, "fresh border news", dated=NOW + timedelta(days=3), found=later)
     second = drafted(install, later)
     with database.write() as session:
-        void(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
+        clear_approval(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
     with pytest.raises(ApprovalError, match="Draft it again"):
         approve_now(install, second, later)
     again = drafted(install, later)
@@ -215,7 +235,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
 
 
 def test_a_draft_that_never_went_out_gives_its_week_and_its_number_back(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     first = drafted(install)
     second = drafted(install, NOW + timedelta(days=5))
@@ -228,7 +248,7 @@ def test_a_draft_that_never_went_out_gives_its_week_and_its_number_back(database
 def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody_has_it(
     database: Database,
 ) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     first = drafted(install)
     for planned_at, number in ((None, 1), (NOW, 2)):
@@ -237,28 +257,30 @@ def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody
             row.state, row.planned_at = EditionState.CANCELLED, planned_at
         with pytest.raises(DraftError, match="2026-W47 is cancelled, and its release is"):
             drafted(install)
-        weekly.draft(install, now=NOW + timedelta(days=5), actor="test", getter=BundledFetcher(SAMPLE))
+        weekly.draft_next_edition(
+            install, now=NOW + timedelta(days=5), actor="test", getter=BundledFetcher(SAMPLE)
+        )
         with database.read() as session:
             second = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
         assert considered(database, "2026-W48") == {"early-border-news"}
         assert second.number == number
         with database.write() as session:
-            session.execute(delete(Story).where(Story.edition_id == second.id))
+            session.execute(delete(EditionStory).where(EditionStory.edition_id == second.id))
             session.execute(delete(Fragment).where(Fragment.edition_id == second.id))
             session.execute(delete(Edition).where(Edition.id == second.id))
 
 
 def test_too_few_stories_hold_the_edition(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     edition = drafted(install)
-    assert edition.state == EditionState.HELD
+    assert edition.state == EditionState.INCOMPLETE
     assert edition.held_because
     with pytest.raises(ApprovalError, match="held"):
         approve_now(install, edition, NOW)
 
 
 def test_an_approved_edition_is_not_drafted_over(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     edition = drafted(install)
     approve_now(install, edition, NOW)
@@ -269,14 +291,14 @@ def test_an_approved_edition_is_not_drafted_over(database: Database) -> None:
 # --- Releases that move ------------------------------------------------------------------------------------
 
 
-def releasing(database: Database, release: str, timezone: str = "America/New_York") -> Install:
+def releasing(database: Database, release: str, timezone: str = "America/New_York") -> Installation:
     file = WEEKLY.file.model_copy(
         update={
-            "schedule": Schedule(draft="thu 17:30", release=release),
-            "publication": Publication(timezone=timezone),
+            "schedule": ScheduleSettings(draft="thu 17:30", release=release),
+            "publication": PublicationSettings(timezone=timezone),
         }
     )
-    return Install(WEEKLY.model_copy(update={"file": file}), database)
+    return Installation(WEEKLY.model_copy(update={"file": file}), database)
 
 
 def editions(database: Database) -> list[tuple[str, int, datetime]]:
@@ -352,66 +374,70 @@ class Pages:
         self.broken = {f"https://a.example.org/{name}" for name in broken}
         self.asked: list[str] = []
 
-    def get(self, url: str, **_more: object) -> Fetched:
+    def get(self, url: str, **_more: object) -> FetchResult:
         self.asked.append(url)
         if url in self.gone:
-            raise FetchError(url, Reason.MISSING, "it is not there", status=404)
+            raise FetchError(url, FetchErrorReason.MISSING, "it is not there", status=404)
         if url in self.broken:
-            raise FetchError(url, Reason.SERVER, "it fails", status=500)
-        return Fetched(url=url, status=200)
+            raise FetchError(url, FetchErrorReason.SERVER, "it fails", status=500)
+        return FetchResult(url=url, status=200)
 
     def may_read(self, _url: str) -> bool:
         return True
 
 
-def with_pages(install: Install, pages: Pages, now: datetime = NOW) -> dict[str, str]:
+def with_pages(install: Installation, pages: Pages, now: datetime = NOW) -> dict[str, str]:
     """Draft, and give the reason of each story that was left out; of one that is in, its section."""
-    made = weekly.draft(install, now=now, actor="test", getter=pages)
+    made = weekly.draft_next_edition(install, now=now, actor="test", getter=pages)
     with install.database.read() as session:
-        query = select(Story).join(Edition, Edition.id == Story.edition_id).where(Edition.name == made.name)
+        query = (
+            select(EditionStory)
+            .join(Edition, Edition.id == EditionStory.edition_id)
+            .where(Edition.name == made.name)
+        )
         return {s.url.rsplit("/", 1)[1]: s.section or s.reason for s in session.scalars(query)}
 
 
 def test_a_lead_whose_page_is_gone_is_left_out_with_its_reason(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
     told = with_pages(install, Pages(gone=["port-security-news"]))
-    assert told == {"port-security-news": WITHDRAWN, "border-patrol-letter": "featured"}
+    assert told == {"port-security-news": WITHDRAWN_REASON, "border-patrol-letter": "featured"}
 
 
 def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "border wall contract awarded", dated=NOW - timedelta(days=1), found=NOW)
     with database.write() as session:
         other = Source(url="https://b.example.org/feed", name="B", publisher="B Press", topics={})
         session.add(other)
         session.flush()
         retold = reading("border wall contract awarded today", dated=NOW - timedelta(hours=20))
-        store(session, other, retold, NOW)
+        store_document(session, other, retold, NOW)
     assert len(with_pages(install, Pages())) == 1, "it is one story"
     told = with_pages(install, Pages(gone=["border-wall-contract-awarded"]))
     assert told == {
-        "border-wall-contract-awarded": WITHDRAWN,
+        "border-wall-contract-awarded": WITHDRAWN_REASON,
         "border-wall-contract-awarded-today": "featured",
     }
 
 
 def test_a_page_that_fails_stops_no_draft_and_stays_in(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
     told = with_pages(install, Pages(broken=["port-security-news", "border-patrol-letter"]))
     assert set(told) == {"port-security-news", "border-patrol-letter"}
-    assert WITHDRAWN not in told.values()
+    assert WITHDRAWN_REASON not in told.values()
 
 
 def test_a_page_that_is_back_is_in_the_next_draft_and_each_page_is_asked_once_a_draft(
     database: Database,
 ) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
     with_pages(install, Pages(gone=["port-security-news"]))
     pages = Pages()
-    assert WITHDRAWN not in with_pages(install, pages).values()
+    assert WITHDRAWN_REASON not in with_pages(install, pages).values()
     assert sorted(pages.asked) == [
         "https://a.example.org/border-patrol-letter",
         "https://a.example.org/port-security-news",
@@ -421,7 +447,7 @@ def test_a_page_that_is_back_is_in_the_next_draft_and_each_page_is_asked_once_a_
 def test_a_page_that_was_gone_at_one_edition_and_is_back_has_its_chance_in_the_next(
     database: Database,
 ) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
     with_pages(install, Pages(gone=["port-security-news"]))
     with database.read() as session:
@@ -434,24 +460,26 @@ def test_a_page_that_was_gone_at_one_edition_and_is_back_has_its_chance_in_the_n
 
 
 @pytest.fixture
-def approved(database: Database) -> tuple[Install, int]:
-    install = Install(WEEKLY, database)
+def approved(database: Database) -> tuple[Installation, int]:
+    install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     edition = drafted(install)
     approve_now(install, edition, NOW)
     return install, edition.id
 
 
-def test_what_was_approved_is_proved(approved: tuple[Install, int]) -> None:
+def test_what_was_approved_is_proved(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.read() as session:
         row = session.get_one(Edition, number)
-        assert verify(session, row, settings=install.settings, keys=KEYS)
+        assert verify_approval(session, row, settings=install.settings, keys=KEYS)
         assert row.approved_by == "eve"
-        assert session.scalars(select(Audit).where(Audit.act == "approve")).one().subject == row.name
+        assert (
+            session.scalars(select(AuditEntry).where(AuditEntry.act == "approve")).one().subject == row.name
+        )
 
 
-def test_any_change_voids_the_approval(approved: tuple[Install, int]) -> None:
+def test_any_change_voids_the_approval(approved: tuple[Installation, int]) -> None:
     install, number = approved
 
     def refused(change: Callable[[Edition, list[Fragment]], None]) -> None:
@@ -459,7 +487,7 @@ def test_any_change_voids_the_approval(approved: tuple[Install, int]) -> None:
             row = session.get_one(Edition, number)
             change(row, list(session.scalars(select(Fragment).order_by(Fragment.id))))
             with pytest.raises(ApprovalError, match="not what was approved"):
-                verify(session, row, settings=install.settings, keys=KEYS)
+                verify_approval(session, row, settings=install.settings, keys=KEYS)
 
     refused(lambda row, _: setattr(row, "subject", "Another subject"))
     refused(lambda row, _: setattr(row, "preheader", "Another line"))
@@ -467,7 +495,7 @@ def test_any_change_voids_the_approval(approved: tuple[Install, int]) -> None:
         refused(lambda _, fragments, place=place: setattr(fragments[place], "body", "other"))  # type: ignore[misc]
 
 
-def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Install, int]) -> None:
+def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Installation, int]) -> None:
     install, number = approved
     sender = install.settings.file.sender.model_copy(update={"address": "other@news.example.org"})
     file = install.settings.file.model_copy(update={"sender": sender})
@@ -476,28 +504,33 @@ def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Insta
         install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}),
     ):
         with install.database.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
-            verify(session, session.get_one(Edition, number), settings=settings, keys=KEYS)
+            verify_approval(session, session.get_one(Edition, number), settings=settings, keys=KEYS)
 
 
-def test_an_approval_written_into_the_database_by_hand_is_no_approval(approved: tuple[Install, int]) -> None:
+def test_an_approval_written_into_the_database_by_hand_is_no_approval(
+    approved: tuple[Installation, int],
+) -> None:
     install, number = approved
     with install.database.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
-        verify(
-            session, session.get_one(Edition, number), settings=install.settings, keys=Keys.fixed(b"others")
+        verify_approval(
+            session,
+            session.get_one(Edition, number),
+            settings=install.settings,
+            keys=KeyRing.from_seed(b"others"),
         )
 
 
 def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Database) -> None:
-    install = Install(WEEKLY, database)
+    install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     edition = drafted(install)
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
-        seen = current_mark(session, row, WEEKLY)
+        seen = current_content_hash(session, row, WEEKLY)
         row.subject = "Changed meanwhile"
     for mark in (seen, seen[:7], "", "abc"):
         with database.write() as session, pytest.raises(ApprovalError, match="has changed"):
-            approve(
+            sign_approval(
                 session,
                 session.get_one(Edition, edition.id),
                 mark,
@@ -508,21 +541,21 @@ def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Da
             )
 
 
-def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Install, int]) -> None:
+def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.write() as session:
-        void(session, session.get_one(Edition, number), actor="eve", now=NOW)
+        clear_approval(session, session.get_one(Edition, number), actor="eve", now=NOW)
     with install.database.write() as session:
         row = session.get_one(Edition, number)
         assert (row.state, row.approval) == (EditionState.DRAFT, None)
         row.state = EditionState.SENDING
         with pytest.raises(ApprovalError, match="no approval to take back"):
-            void(session, row, actor="eve", now=NOW)
+            clear_approval(session, row, actor="eve", now=NOW)
 
 
 def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, tmp_path: Path) -> None:
     settings = WEEKLY.model_copy(update={"home": tmp_path})
-    install = Install(settings, postgresql)
+    install = Installation(settings, postgresql)
     add(postgresql, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     edition = drafted(install)
     approve_now(install, edition, NOW)
@@ -530,8 +563,8 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
 
     def send() -> None:
         try:
-            sending.send(
-                postgresql, edition.name, Outbox(tmp_path / "out"), KEYS, settings, now_fn=lambda: NOW
+            sending.send_edition(
+                postgresql, edition.name, OutboxProvider(tmp_path / "out"), KEYS, settings, clock=lambda: NOW
             )
             outcomes.append("sent")
         except sending.SendError as exc:
@@ -539,7 +572,7 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
 
     sender = threading.Thread(target=send)
     with postgresql.write() as session:
-        void(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
+        clear_approval(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
         sender.start()
         sender.join(timeout=0.5)
         assert outcomes == [], "it waits for what is being decided"

@@ -10,21 +10,21 @@ from sqlalchemy import text
 from digest import fence
 from digest.db import Database
 from digest.deliver import holding, memos
-from digest.deliver.holding import Held
-from digest.install import opened
+from digest.deliver.holding import InstallationHold
+from digest.install import open_installation
 from digest.settings import Settings
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def open_at(home: Path, **said: str) -> Held | None:
-    with opened(Settings(home=home, **said)) as install, install.database.read() as session:  # type: ignore[arg-type]
-        return holding.held(session)
+def open_at(home: Path, **said: str) -> InstallationHold | None:
+    with open_installation(Settings(home=home, **said)) as install, install.database.read() as session:  # type: ignore[arg-type]
+        return holding.current_hold(session)
 
 
 def release(home: Path) -> None:
-    with opened(Settings(home=home)) as install, install.database.write() as session:
-        holding.release(session, actor="eve", now=NOW)
+    with open_installation(Settings(home=home)) as install, install.database.write() as session:
+        holding.release_installation(session, actor="eve", now=NOW)
 
 
 def test_an_installation_that_stays_where_it_is_is_never_held(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_copy_is_held_says_how_to_go_on_and_the_original_is_not(tmp_path: Path
     shutil.copytree(tmp_path / "home", tmp_path / "copy")
     held = open_at(tmp_path / "copy")
     assert held is not None
-    assert f"at another place ({tmp_path}/home/digest.db)" in held.because
+    assert f"at another place ({tmp_path}/home/digest.db)" in held.reason
     assert "'digest release' lets mail leave again" in str(held)
     assert open_at(tmp_path / "home") is None
     release(tmp_path / "copy")
@@ -72,7 +72,7 @@ def test_an_older_file_that_was_put_in_the_place_of_the_database_is_held(tmp_pat
     shutil.move(tmp_path / "yesterday.db", home / "digest.db")
     held = open_at(home)
     assert held is not None
-    assert "in another file, of which this is a copy" in held.because
+    assert "in another file, of which this is a copy" in held.reason
 
 
 def test_a_folder_that_was_moved_costs_one_command(tmp_path: Path) -> None:
@@ -89,15 +89,15 @@ def test_a_name_in_the_settings_takes_the_place_of_all_marks(tmp_path: Path) -> 
     assert open_at(tmp_path / "container", installation="hls") is None
     held = open_at(tmp_path / "container", installation="test")
     assert held is not None
-    assert "under another name (hls)" in held.because
+    assert "under another name (hls)" in held.reason
 
 
 def test_what_a_container_does_not_know_is_no_difference() -> None:
     here = {"machine": "", "path": "/data/digest.db", "file": "7"}
-    assert fence.differences(here | {"machine": "abc"}, here) == []
-    assert fence.differences(here, here | {"machine": "abc"}) == []
-    assert len(fence.differences(here | {"file": "8"}, here)) == 1
-    assert len(fence.differences({"name": "hls"}, here)) == 1
+    assert fence.describe_differences(here | {"machine": "abc"}, here) == []
+    assert fence.describe_differences(here, here | {"machine": "abc"}) == []
+    assert len(fence.describe_differences(here | {"file": "8"}, here)) == 1
+    assert len(fence.describe_differences({"name": "hls"}, here)) == 1
 
 
 @pytest.mark.parametrize("mark", ["server", "database", "file"])
@@ -105,17 +105,17 @@ def test_postgresql_knows_another_server_and_another_database(
     postgresql: Database, tmp_path: Path, mark: str
 ) -> None:
     settings = Settings(home=tmp_path)
-    here = fence.whereabouts(postgresql, settings)
+    here = fence.database_identity(postgresql, settings)
     assert all(here.values())
     for _ in range(2):
-        fence.look(postgresql, settings, now=NOW)
+        fence.hold_if_copied(postgresql, settings, now=NOW)
     with postgresql.write() as session:
-        assert holding.held(session) is None
-        memos.remember(session, fence.MEMO, here | {mark: "another"}, now=NOW)
-    fence.look(postgresql, settings, now=NOW)
+        assert holding.current_hold(session) is None
+        memos.write_installation_state(session, fence.IDENTITY_STATE_KEY, here | {mark: "another"}, now=NOW)
+    fence.hold_if_copied(postgresql, settings, now=NOW)
     with postgresql.read() as session:
-        held = holding.held(session)
+        held = holding.current_hold(session)
         acts = session.execute(text("SELECT act, actor FROM audit")).all()
     assert held is not None
-    assert "this may be a copy" in held.because
+    assert "this may be a copy" in held.reason
     assert [tuple(row) for row in acts] == [("held", "the copy fence")]

@@ -8,11 +8,11 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from digest.collect.fetch import Fetcher, FetchError, Reason, agent_name
-from digest.settings import Limits
+from digest.collect.fetch import FetchError, FetchErrorReason, HttpFetcher, build_user_agent
+from digest.settings import LimitSettings
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-LIMITS = Limits(allow_networks=["127.0.0.0/8"], fetch_timeout=10, fetch_redirects=3)
+LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=10, fetch_redirects=3)
 AGENT = "hls-digest/1 (+https://hls.example/)"
 
 
@@ -30,19 +30,19 @@ def httpserver(listening: HTTPServer) -> HTTPServer:
 
 
 @pytest.fixture
-def fetcher() -> Iterator[Fetcher]:
-    with Fetcher(LIMITS, AGENT, now=lambda: NOW) as made:
+def fetcher() -> Iterator[HttpFetcher]:
+    with HttpFetcher(LIMITS, AGENT, clock=lambda: NOW) as made:
         yield made
 
 
-def failing(fetcher: Fetcher, url: str) -> FetchError:
+def failing(fetcher: HttpFetcher, url: str) -> FetchError:
     with pytest.raises(FetchError) as caught:
         fetcher.get(url)
     assert caught.value.url == url
     return caught.value
 
 
-def test_a_body_comes_with_what_its_headers_say(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_a_body_comes_with_what_its_headers_say(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     headers = {
         "Content-Type": 'Application/RSS+xml; Charset="UTF-8"',
         "ETag": '"1"',
@@ -58,7 +58,7 @@ def test_a_body_comes_with_what_its_headers_say(httpserver: HTTPServer, fetcher:
     assert (got.max_age, got.moved_to, got.not_modified) == (600, None, False)
 
 
-def test_we_say_who_we_are_and_ask_for_gzip_only(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_we_say_who_we_are_and_ask_for_gzip_only(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"x")
     fetcher.get(httpserver.url_for("/feed"), accept="application/rss+xml")
     sent = httpserver.log[0][0].headers
@@ -68,7 +68,9 @@ def test_we_say_who_we_are_and_ask_for_gzip_only(httpserver: HTTPServer, fetcher
     assert "Cookie" not in sent
 
 
-def test_cookies_of_one_answer_are_not_sent_with_the_next(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_cookies_of_one_answer_are_not_sent_with_the_next(
+    httpserver: HTTPServer, fetcher: HttpFetcher
+) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"x", headers={"Set-Cookie": "who=us"})
     fetcher.get(httpserver.url_for("/feed"))
     fetcher.get(httpserver.url_for("/feed"))
@@ -76,7 +78,7 @@ def test_cookies_of_one_answer_are_not_sent_with_the_next(httpserver: HTTPServer
 
 
 def test_a_proxy_of_the_environment_is_not_used(
-    httpserver: HTTPServer, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+    httpserver: HTTPServer, fetcher: HttpFetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
@@ -84,7 +86,7 @@ def test_a_proxy_of_the_environment_is_not_used(
     assert fetcher.get(httpserver.url_for("/feed")).body == b"x"
 
 
-def test_an_unchanged_document_is_not_sent_again(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_an_unchanged_document_is_not_sent_again(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     def answer(request: Request) -> Response:
         known = request.headers.get("If-None-Match") == '"1"' and "If-Modified-Since" in request.headers
         return (
@@ -101,13 +103,13 @@ def test_an_unchanged_document_is_not_sent_again(httpserver: HTTPServer, fetcher
     assert (again.not_modified, again.status, again.body, again.etag) == (True, 304, b"", '"1"')
 
 
-def test_not_modified_without_a_condition_is_no_answer(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_not_modified_without_a_condition_is_no_answer(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"", status=304)
-    assert failing(fetcher, httpserver.url_for("/feed")).reason is Reason.BAD_ANSWER
+    assert failing(fetcher, httpserver.url_for("/feed")).reason is FetchErrorReason.BAD_ANSWER
 
 
 def test_a_stored_etag_that_could_inject_a_header_is_left_out(
-    httpserver: HTTPServer, fetcher: Fetcher
+    httpserver: HTTPServer, fetcher: HttpFetcher
 ) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"x")
     fetcher.get(httpserver.url_for("/feed"), etag='"1"\r\nX-Evil: 1', last_modified="é")
@@ -138,43 +140,43 @@ def redirects(server: HTTPServer, *statuses: int) -> str:
     ],
 )
 def test_only_permanent_redirects_move_a_source(
-    httpserver: HTTPServer, fetcher: Fetcher, statuses: list[int], moved_to: str | None
+    httpserver: HTTPServer, fetcher: HttpFetcher, statuses: list[int], moved_to: str | None
 ) -> None:
     got = fetcher.get(redirects(httpserver, *statuses))
     assert (got.body, got.url) == (b"here", httpserver.url_for(f"/{len(statuses)}"))
     assert got.moved_to == (httpserver.url_for(moved_to) if moved_to else None)
 
 
-def test_too_many_redirects_are_not_followed(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_too_many_redirects_are_not_followed(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     error = failing(fetcher, redirects(httpserver, 302, 302, 302, 302))
-    assert error.reason is Reason.TOO_MANY_REDIRECTS
+    assert error.reason is FetchErrorReason.TOO_MANY_REDIRECTS
     assert "more than 3 redirects" in error.message
     assert len(httpserver.log) == 4
 
 
-def test_a_redirect_in_a_circle_is_noticed(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_a_redirect_in_a_circle_is_noticed(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     httpserver.expect_request("/a").respond_with_data(b"", status=302, headers={"Location": "/b"})
     httpserver.expect_request("/b").respond_with_data(b"", status=302, headers={"Location": "/a#again"})
-    assert failing(fetcher, httpserver.url_for("/a")).reason is Reason.REDIRECT_LOOP
+    assert failing(fetcher, httpserver.url_for("/a")).reason is FetchErrorReason.REDIRECT_LOOP
     assert len(httpserver.log) == 2
 
 
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("http://169.254.169.254/latest/meta-data/", Reason.REFUSED_ADDRESS),
-        ("http://0xa9fea9fe/", Reason.REFUSED_ADDRESS),
-        ("http://[::1]:8080/", Reason.REFUSED_ADDRESS),
-        ("//10.0.0.1/", Reason.REFUSED_ADDRESS),
-        ("file:///etc/passwd", Reason.BAD_URL),
-        ("gopher://127.0.0.1:70/", Reason.BAD_URL),
-        ("http://user:secret@127.0.0.1/", Reason.BAD_URL),
-        ("http://127.0.0.1:25/", Reason.BAD_URL),
-        ("", Reason.BAD_ANSWER),
+        ("http://169.254.169.254/latest/meta-data/", FetchErrorReason.REFUSED_ADDRESS),
+        ("http://0xa9fea9fe/", FetchErrorReason.REFUSED_ADDRESS),
+        ("http://[::1]:8080/", FetchErrorReason.REFUSED_ADDRESS),
+        ("//10.0.0.1/", FetchErrorReason.REFUSED_ADDRESS),
+        ("file:///etc/passwd", FetchErrorReason.BAD_URL),
+        ("gopher://127.0.0.1:70/", FetchErrorReason.BAD_URL),
+        ("http://user:secret@127.0.0.1/", FetchErrorReason.BAD_URL),
+        ("http://127.0.0.1:25/", FetchErrorReason.BAD_URL),
+        ("", FetchErrorReason.BAD_ANSWER),
     ],
 )
 def test_a_redirect_to_a_forbidden_place_is_refused_without_a_connection(
-    httpserver: HTTPServer, fetcher: Fetcher, location: str, reason: Reason
+    httpserver: HTTPServer, fetcher: HttpFetcher, location: str, reason: FetchErrorReason
 ) -> None:
     # pytest-socket stops the run at a connection to any of these.
     httpserver.expect_request("/feed").respond_with_data(b"", status=302, headers={"Location": location})
@@ -186,20 +188,20 @@ def test_a_redirect_to_a_forbidden_place_is_refused_without_a_connection(
 @pytest.mark.parametrize(
     ("status", "reason", "permanent"),
     [
-        (400, Reason.BAD_ANSWER, False),
-        (401, Reason.REFUSING, True),
-        (403, Reason.REFUSING, True),
-        (404, Reason.MISSING, False),
-        (410, Reason.GONE, True),
-        (429, Reason.RATE_LIMITED, False),
-        (451, Reason.REFUSING, True),
-        (500, Reason.SERVER, False),
-        (503, Reason.SERVER, False),
-        (300, Reason.BAD_ANSWER, False),
+        (400, FetchErrorReason.BAD_ANSWER, False),
+        (401, FetchErrorReason.REFUSING, True),
+        (403, FetchErrorReason.REFUSING, True),
+        (404, FetchErrorReason.MISSING, False),
+        (410, FetchErrorReason.GONE, True),
+        (429, FetchErrorReason.RATE_LIMITED, False),
+        (451, FetchErrorReason.REFUSING, True),
+        (500, FetchErrorReason.SERVER, False),
+        (503, FetchErrorReason.SERVER, False),
+        (300, FetchErrorReason.BAD_ANSWER, False),
     ],
 )
 def test_each_status_has_its_reason(
-    httpserver: HTTPServer, fetcher: Fetcher, status: int, reason: Reason, *, permanent: bool
+    httpserver: HTTPServer, fetcher: HttpFetcher, status: int, reason: FetchErrorReason, *, permanent: bool
 ) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"no", status=status)
     error = failing(fetcher, httpserver.url_for("/feed"))
@@ -207,7 +209,7 @@ def test_each_status_has_its_reason(
     assert str(status) in error.message
 
 
-def test_a_refusal_says_what_the_operator_can_do(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_a_refusal_says_what_the_operator_can_do(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"no", status=403)
     message = failing(fetcher, httpserver.url_for("/feed")).message
     assert AGENT in message
@@ -226,25 +228,25 @@ def test_a_refusal_says_what_the_operator_can_do(httpserver: HTTPServer, fetcher
     ],
 )
 def test_the_wait_that_a_publisher_asks_for_is_read(
-    httpserver: HTTPServer, fetcher: Fetcher, status: int, header: str, seconds: float | None
+    httpserver: HTTPServer, fetcher: HttpFetcher, status: int, header: str, seconds: float | None
 ) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"", status=status, headers={"Retry-After": header})
     assert failing(fetcher, httpserver.url_for("/feed")).retry_after == seconds
 
 
 def test_a_name_that_leads_to_loopback_is_refused(httpserver: HTTPServer) -> None:
-    with Fetcher(Limits(), AGENT) as strict:
+    with HttpFetcher(LimitSettings(), AGENT) as strict:
         error = failing(strict, f"http://localhost:{httpserver.port}/feed")
-        assert error.reason is Reason.REFUSED_ADDRESS
+        assert error.reason is FetchErrorReason.REFUSED_ADDRESS
         assert "limits.allow_networks" in error.message
     assert not httpserver.log
 
 
 def test_localhost_is_reached_where_its_networks_are_open(httpserver: HTTPServer) -> None:
     # It often leads to ::1 first, where nobody listens: then the next address is tried.
-    limits = Limits(allow_networks=["127.0.0.0/8", "::1/128"])
+    limits = LimitSettings(allow_networks=["127.0.0.0/8", "::1/128"])
     httpserver.expect_request("/feed").respond_with_data(b"x")
-    with Fetcher(limits, AGENT) as open_fetcher:
+    with HttpFetcher(limits, AGENT) as open_fetcher:
         assert open_fetcher.get(f"http://localhost:{httpserver.port}/feed").body == b"x"
 
 
@@ -258,31 +260,33 @@ def test_the_connection_goes_to_the_address_that_was_checked_under_the_asked_nam
         return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
 
     httpserver.expect_request("/feed").respond_with_data(b"x")
-    with Fetcher(LIMITS, AGENT, look_up=rebinding) as made:
+    with HttpFetcher(LIMITS, AGENT, resolver=rebinding) as made:
         url = f"http://Feeds.Example.ORG:{httpserver.port}/feed"
         assert made.get(url).body == b"x"
-        assert failing(made, url).reason is Reason.REFUSED_ADDRESS
+        assert failing(made, url).reason is FetchErrorReason.REFUSED_ADDRESS
     assert asked == ["feeds.example.org", "feeds.example.org"]
     assert httpserver.log[0][0].headers["Host"] == f"feeds.example.org:{httpserver.port}"
 
 
 def test_an_international_host_is_asked_for_in_ascii(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/r%C3%A9sum%C3%A9".replace("%C3%A9", "é")).respond_with_data(b"x")
-    with Fetcher(LIMITS, AGENT, look_up=lambda *_: ["127.0.0.1"]) as made:
+    with HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as made:
         got = made.get(f"http://bücher.example:{httpserver.port}/résumé")
     assert got.url == f"http://xn--bcher-kva.example:{httpserver.port}/r%C3%A9sum%C3%A9"
     assert httpserver.log[0][0].headers["Host"].startswith("xn--bcher-kva.example")
 
 
 def test_an_unknown_host_and_a_closed_port_have_their_own_reasons() -> None:
-    with Fetcher(LIMITS, AGENT, look_up=lambda *_: []) as made:
-        assert failing(made, "http://nowhere.example/").reason is Reason.DNS
-        assert failing(made, "http://127.0.0.1:1025/").reason is Reason.CONNECT
+    with HttpFetcher(LIMITS, AGENT, resolver=lambda *_: []) as made:
+        assert failing(made, "http://nowhere.example/").reason is FetchErrorReason.DNS
+        assert failing(made, "http://127.0.0.1:1025/").reason is FetchErrorReason.CONNECT
 
 
-def test_plain_http_on_an_https_address_is_a_tls_failure(httpserver: HTTPServer, fetcher: Fetcher) -> None:
+def test_plain_http_on_an_https_address_is_a_tls_failure(
+    httpserver: HTTPServer, fetcher: HttpFetcher
+) -> None:
     error = failing(fetcher, f"https://127.0.0.1:{httpserver.port}/feed")
-    assert error.reason is Reason.TLS
+    assert error.reason is FetchErrorReason.TLS
     assert "certificate" in error.message
 
 
@@ -300,7 +304,7 @@ def test_one_host_is_asked_one_thing_at_a_time(httpserver: HTTPServer) -> None:
         return Response(b"x")
 
     httpserver.expect_request("/feed").respond_with_handler(answer)
-    with Fetcher(LIMITS, AGENT) as made:
+    with HttpFetcher(LIMITS, AGENT) as made:
         url = httpserver.url_for("/feed")
         threads = [threading.Thread(target=made.get, args=(url,)) for _ in range(6)]
         for thread in threads:
@@ -311,7 +315,7 @@ def test_one_host_is_asked_one_thing_at_a_time(httpserver: HTTPServer) -> None:
 
 
 def test_the_user_agent_names_product_version_and_contact() -> None:
-    assert agent_name("https://bücher.example/").startswith("hls-digest/")
-    assert agent_name("https://bücher.example/").endswith("(+https://xn--bcher-kva.example/)")
+    assert build_user_agent("https://bücher.example/").startswith("hls-digest/")
+    assert build_user_agent("https://bücher.example/").endswith("(+https://xn--bcher-kva.example/)")
     with pytest.raises(ValueError, match="printable ASCII"):
-        Fetcher(LIMITS, "evil\r\nX: 1")
+        HttpFetcher(LIMITS, "evil\r\nX: 1")

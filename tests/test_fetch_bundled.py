@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from digest.collect.bundled import BundledFetcher
-from digest.collect.fetch import Fetcher, FetchError, Getter, Reason
-from digest.settings import Limits
+from digest.collect.fetch import ContentFetcher, FetchError, FetchErrorReason, HttpFetcher
+from digest.settings import LimitSettings
 
 FEED = "https://agency.example.org/feed.xml"
 
@@ -41,7 +41,10 @@ def test_a_known_document_is_not_modified(folder: Path) -> None:
 
 def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:
     url = "https://nowhere.example.org/feed.xml"
-    getters: list[Getter] = [BundledFetcher(folder), Fetcher(Limits(), "hls-digest/1", look_up=lambda *_: [])]
+    getters: list[ContentFetcher] = [
+        BundledFetcher(folder),
+        HttpFetcher(LimitSettings(), "hls-digest/1", resolver=lambda *_: []),
+    ]
     errors = []
     for getter in getters:
         assert not getter.may_read(url)
@@ -49,7 +52,7 @@ def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:
             getter.get(url)
         errors.append((str(caught.value), caught.value.reason, caught.value.permanent))
     assert errors[0] == errors[1]
-    assert errors[0][1] is Reason.DNS
+    assert errors[0][1] is FetchErrorReason.DNS
 
 
 def test_an_address_that_is_none_and_a_body_that_is_too_big_are_refused(folder: Path) -> None:
@@ -57,4 +60,4 @@ def test_an_address_that_is_none_and_a_body_that_is_too_big_are_refused(folder: 
     assert not fetcher.may_read("file:///etc/passwd")
     with pytest.raises(FetchError) as caught:
         fetcher.get(FEED, max_bytes=3)
-    assert caught.value.reason is Reason.TOO_BIG
+    assert caught.value.reason is FetchErrorReason.TOO_BIG

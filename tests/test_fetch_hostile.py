@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from digest.collect.fetch import Fetcher, FetchError, Reason
-from digest.settings import Limits
+from digest.collect.fetch import FetchError, FetchErrorReason, HttpFetcher
+from digest.settings import LimitSettings
 
 Behaviour = Callable[[socket.socket], None]
 AGENT = "hls-digest/1 (+https://hls.example/)"
@@ -50,14 +50,14 @@ def says(answer: bytes) -> Behaviour:
 
 
 def failure(behave: Behaviour, **limits: float) -> FetchError:
-    bounds = Limits(allow_networks=["127.0.0.0/8"], **({"fetch_timeout": 20} | limits))  # type: ignore[arg-type]
-    with serving(behave) as url, Fetcher(bounds, AGENT) as fetcher, pytest.raises(FetchError) as caught:
+    bounds = LimitSettings(allow_networks=["127.0.0.0/8"], **({"fetch_timeout": 20} | limits))  # type: ignore[arg-type]
+    with serving(behave) as url, HttpFetcher(bounds, AGENT) as fetcher, pytest.raises(FetchError) as caught:
         fetcher.get(url)
     return caught.value
 
 
 def body_of(behave: Behaviour) -> bytes:
-    with serving(behave) as url, Fetcher(Limits(allow_networks=["127.0.0.0/8"]), AGENT) as fetcher:
+    with serving(behave) as url, HttpFetcher(LimitSettings(allow_networks=["127.0.0.0/8"]), AGENT) as fetcher:
         return fetcher.get(url).body
 
 
@@ -85,7 +85,7 @@ def body_of(behave: Behaviour) -> bytes:
 )
 def test_an_answer_that_is_broken_gives_a_reason(answer: bytes) -> None:
     error = failure(says(answer))
-    assert error.reason in {Reason.BAD_ANSWER, Reason.BAD_URL}
+    assert error.reason in {FetchErrorReason.BAD_ANSWER, FetchErrorReason.BAD_URL}
     assert error.message
 
 
@@ -107,7 +107,7 @@ def test_a_packed_body_is_unpacked() -> None:
 
 def test_a_body_that_declares_too_much_is_not_read() -> None:
     error = failure(says(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"))
-    assert error.reason is Reason.TOO_BIG
+    assert error.reason is FetchErrorReason.TOO_BIG
     assert "10,000,000 bytes" in error.message
 
 
@@ -122,7 +122,7 @@ def test_a_hundred_megabytes_are_cut_at_the_limit() -> None:
 
     tracemalloc.start()
     try:
-        assert failure(pour, fetch_bytes=1_000_000).reason is Reason.TOO_BIG
+        assert failure(pour, fetch_bytes=1_000_000).reason is FetchErrorReason.TOO_BIG
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -136,7 +136,7 @@ def test_a_gzip_bomb_is_cut_at_the_limit() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
     tracemalloc.start()
     try:
-        assert failure(says(answer), fetch_bytes=1_000_000).reason is Reason.TOO_BIG
+        assert failure(says(answer), fetch_bytes=1_000_000).reason is FetchErrorReason.TOO_BIG
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -161,14 +161,14 @@ def test_a_slow_drip_is_cut_when_the_time_is_up(start: bytes) -> None:
             connection.sendall(b"x")
             time.sleep(0.02)
 
-    assert failure(drip, fetch_timeout=0.3).reason is Reason.TIMEOUT
+    assert failure(drip, fetch_timeout=0.3).reason is FetchErrorReason.TIMEOUT
 
 
 def test_a_server_that_says_nothing_is_cut_when_the_time_is_up() -> None:
     def silent(connection: socket.socket) -> None:
         connection.recv(1)
 
-    assert failure(silent, fetch_timeout=0.2).reason is Reason.TIMEOUT
+    assert failure(silent, fetch_timeout=0.2).reason is FetchErrorReason.TIMEOUT
 
 
 def test_slow_redirects_share_one_time() -> None:
@@ -178,7 +178,7 @@ def test_slow_redirects_share_one_time() -> None:
         time.sleep(0.05)
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /%d\r\nContent-Length: 0\r\n\r\n" % next(turns))
 
-    assert failure(lead_on, fetch_timeout=0.3, fetch_redirects=20).reason is Reason.TIMEOUT
+    assert failure(lead_on, fetch_timeout=0.3, fetch_redirects=20).reason is FetchErrorReason.TIMEOUT
 
 
 def test_a_flood_of_interim_answers_is_cut_when_the_time_is_up() -> None:
@@ -186,12 +186,12 @@ def test_a_flood_of_interim_answers_is_cut_when_the_time_is_up() -> None:
         while True:
             connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
 
-    assert failure(hint, fetch_timeout=0.3).reason is Reason.TIMEOUT
+    assert failure(hint, fetch_timeout=0.3).reason is FetchErrorReason.TIMEOUT
 
 
 def test_a_handshake_that_hangs_is_cut_when_the_time_is_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        bounds = Limits(allow_networks=["127.0.0.0/8"], fetch_timeout=0.2)
-        with Fetcher(bounds, AGENT) as fetcher, pytest.raises(FetchError) as caught:
+        bounds = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=0.2)
+        with HttpFetcher(bounds, AGENT) as fetcher, pytest.raises(FetchError) as caught:
             fetcher.get(f"https://127.0.0.1:{listener.getsockname()[1]}/feed")
-    assert caught.value.reason is Reason.TIMEOUT
+    assert caught.value.reason is FetchErrorReason.TIMEOUT

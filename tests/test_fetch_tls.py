@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from digest.collect.fetch import Fetcher, FetchError, Reason
-from digest.settings import Limits
+from digest.collect.fetch import FetchError, FetchErrorReason, HttpFetcher
+from digest.settings import LimitSettings
 
-LIMITS = Limits(allow_networks=["127.0.0.0/8"])
+LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"])
 AGENT = "hls-digest/1 (+https://hls.example/)"
 NAME = "feeds.example.org"
 
@@ -75,7 +75,7 @@ def test_tls_keeps_the_name_while_the_connection_goes_to_the_checked_address(
     names: list[str | None] = []
     with (
         serving(certificate, names) as port,
-        Fetcher(LIMITS, AGENT, look_up=lambda *_: ["127.0.0.1"]) as fetcher,
+        HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as fetcher,
     ):
         assert fetcher.get(f"https://{NAME}:{port}/feed").body == b"<rss/>"
     assert names == [NAME]
@@ -87,18 +87,18 @@ def test_a_certificate_for_another_name_is_refused(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with (
         serving(certificate, []) as port,
-        Fetcher(LIMITS, AGENT, look_up=lambda *_: ["127.0.0.1"]) as fetcher,
+        HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as fetcher,
         pytest.raises(FetchError, match="certificate") as caught,
     ):
         fetcher.get(f"https://other.example.org:{port}/feed")
-    assert caught.value.reason is Reason.TLS
+    assert caught.value.reason is FetchErrorReason.TLS
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
     with (
         serving(certificate, []) as port,
-        Fetcher(LIMITS, AGENT, look_up=lambda *_: ["127.0.0.1"]) as fetcher,
+        HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as fetcher,
         pytest.raises(FetchError, match="certificate") as caught,
     ):
         fetcher.get(f"https://{NAME}:{port}/feed")
-    assert caught.value.reason is Reason.TLS
+    assert caught.value.reason is FetchErrorReason.TLS

@@ -5,10 +5,10 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from digest.cli.source_list import append_sources
-from digest.collect.sources import sync
+from digest.collect.sources import sync_sources
 from digest.db import Database, Source
-from digest.install import Install
-from digest.settings import SourceSettings, load
+from digest.install import Installation
+from digest.settings import SourceSettings, load_settings
 
 ONE = '[[sources]]\nurl = "https://one.example.org/feed"\nname = "One"\npublisher = "One"\n'
 TWO = SourceSettings(url="https://two.example.org/feed", name="Two", publisher="Two")
@@ -22,34 +22,34 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serving(file: Path, sqlite: Database) -> Install:
+def serving(file: Path, sqlite: Database) -> Installation:
     """Give the installation as a process that runs long has it."""
-    return Install(load(file, {"DIGEST_BASE_URL": "https://news.example.org"}), sqlite)
+    return Installation(load_settings(file, {"DIGEST_BASE_URL": "https://news.example.org"}), sqlite)
 
 
-def active(install: Install) -> list[str]:
+def active(install: Installation) -> list[str]:
     with install.database.write() as session:
-        sync(session, install.settings)
+        sync_sources(session, install.settings)
         return sorted(session.scalars(select(Source.name).where(Source.active)))
 
 
 def test_a_source_that_is_added_while_a_process_runs_is_not_taken_out_by_it(
-    serving: Install, file: Path
+    serving: Installation, file: Path
 ) -> None:
     assert active(serving) == ["One"]
-    append_sources(load(file, {}), [TWO])
+    append_sources(load_settings(file, {}), [TWO])
     assert active(serving) == ["One", "Two"]
 
 
 def test_what_came_from_the_environment_stays_and_other_tables_wait_for_a_restart(
-    serving: Install, file: Path
+    serving: Installation, file: Path
 ) -> None:
     with capture_logs() as logged:
         file.write_text(
             ONE + '[sender]\nname = "Another"\n[select]\npins = ["https://one.example.org/story"]\n'
         )
         settings = serving.settings
-    assert settings.base == "https://news.example.org"
+    assert settings.link_base == "https://news.example.org"
     assert settings.file.select.pins == ["https://one.example.org/story"]
     assert settings.file.sender.name == "HLS.Today"
     assert [line.get("followed") or line.get("tables") for line in logged] == [["select"], ["sender"]]
@@ -57,7 +57,7 @@ def test_what_came_from_the_environment_stays_and_other_tables_wait_for_a_restar
 
 @pytest.mark.parametrize("written", ["[[sources]\n", "[select]\nminimum = 0\n", "[weather]\n"])
 def test_a_file_with_a_mistake_changes_nothing_and_is_said_once(
-    serving: Install, file: Path, written: str
+    serving: Installation, file: Path, written: str
 ) -> None:
     with capture_logs() as logged:
         file.write_text(written)
@@ -68,10 +68,10 @@ def test_a_file_with_a_mistake_changes_nothing_and_is_said_once(
     assert [s.name for s in serving.settings.file.sources] == ["Uno"]
 
 
-def test_a_file_that_is_away_changes_nothing(serving: Install, file: Path) -> None:
+def test_a_file_that_is_away_changes_nothing(serving: Installation, file: Path) -> None:
     file.rename(file.with_suffix(".bak"))
     assert [s.name for s in serving.settings.file.sources] == ["One"]
 
 
 def test_settings_without_a_file_are_what_they_are(sqlite: Database) -> None:
-    assert Install(load(None, {}), sqlite).settings.file.sources == []
+    assert Installation(load_settings(None, {}), sqlite).settings.file.sources == []

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.guard import Guard, RefusedAddress, UnknownHost, closed, numeric, unwrapped
+from digest.collect.guard import (
+    AddressGuard,
+    AddressRefusedError,
+    UnknownHostError,
+    blocked_reason,
+    parse_ip_literal,
+    unmap_ipv4,
+)
 
 CLOSED_NETWORKS = [
     "0.0.0.0/8",
@@ -61,10 +68,10 @@ def written_oddly(address: ipaddress.IPv4Address) -> list[str]:
 
 @given(closed_v4())
 def test_a_closed_address_is_refused_in_every_way_of_writing_it(address: ipaddress.IPv4Address) -> None:
-    guard = Guard([], nobody)
+    guard = AddressGuard([], nobody)
     for host in written_oddly(address):
-        with pytest.raises(RefusedAddress):
-            guard.addresses(host, 80, within=1)
+        with pytest.raises(AddressRefusedError):
+            guard.resolve(host, 80, timeout=1)
 
 
 @given(st.ip_addresses(v=4))
@@ -72,10 +79,10 @@ def test_all_ways_of_writing_an_ipv4_address_are_judged_alike(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     for host in written_oddly(as_v4(address))[:12]:
-        literal = numeric(host)
+        literal = parse_ip_literal(host)
         assert literal is not None
-        assert unwrapped(literal) == address
-        assert closed(literal) == closed(address)
+        assert unmap_ipv4(literal) == address
+        assert blocked_reason(literal) == blocked_reason(address)
 
 
 @given(st.ip_addresses(v=6))
@@ -84,7 +91,7 @@ def test_an_ipv6_address_outside_the_global_range_is_refused(
 ) -> None:
     inside = address in ipaddress.ip_network("2000::/3")
     embeds = any(address in ipaddress.ip_network(n) for n in ("64:ff9b::/96", "::ffff:0:0/96"))
-    assert inside or embeds or closed(address)
+    assert inside or embeds or blocked_reason(address)
 
 
 @given(st.ip_addresses())
@@ -92,12 +99,12 @@ def test_whatever_python_calls_private_or_special_is_closed(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     if address.is_private or address.is_loopback or address.is_link_local or address.is_multicast:
-        assert closed(address)
+        assert blocked_reason(address)
 
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "[2606:4700::1111]", "[64:ff9b::8.8.8.8]", "[::ffff:8.8.8.8]"])
 def test_a_public_address_may_be_reached(host: str) -> None:
-    assert len(Guard([], nobody).addresses(host, 80, within=1)) == 1
+    assert len(AddressGuard([], nobody).resolve(host, 80, timeout=1)) == 1
 
 
 @pytest.mark.parametrize(
@@ -114,38 +121,38 @@ def test_a_public_address_may_be_reached(host: str) -> None:
     ],
 )
 def test_the_services_of_clouds_and_other_special_addresses_are_refused(host: str, why: str) -> None:
-    with pytest.raises(RefusedAddress, match=why):
-        Guard([], nobody).addresses(host, 80, within=1)
+    with pytest.raises(AddressRefusedError, match=why):
+        AddressGuard([], nobody).resolve(host, 80, timeout=1)
 
 
 @pytest.mark.parametrize("host", ["1.2.3.4.5", "feeds.example.7", "256.1.1.1", "0x1ffffffff", "1.2.3.300"])
 def test_numbers_that_are_no_address_are_not_looked_up(host: str) -> None:
-    with pytest.raises(UnknownHost):
-        Guard([], nobody).addresses(host, 80, within=1)
+    with pytest.raises(UnknownHostError):
+        AddressGuard([], nobody).resolve(host, 80, timeout=1)
 
 
 def test_localhost_is_refused_by_what_it_resolves_to() -> None:
-    with pytest.raises(RefusedAddress, match=r"localhost leads to .*loopback.*limits.allow_networks"):
-        Guard([]).addresses("localhost", 80, within=10)
+    with pytest.raises(AddressRefusedError, match=r"localhost leads to .*loopback.*limits.allow_networks"):
+        AddressGuard([]).resolve("localhost", 80, timeout=10)
 
 
 def test_one_closed_answer_among_good_ones_refuses_the_name() -> None:
-    guard = Guard([], lambda *_: ["93.184.216.34", "10.0.0.7"])
-    with pytest.raises(RefusedAddress, match=r"feeds.example.org leads to 10.0.0.7.*private"):
-        guard.addresses("feeds.example.org", 80, within=1)
+    guard = AddressGuard([], lambda *_: ["93.184.216.34", "10.0.0.7"])
+    with pytest.raises(AddressRefusedError, match=r"feeds.example.org leads to 10.0.0.7.*private"):
+        guard.resolve("feeds.example.org", 80, timeout=1)
 
 
 def test_a_network_opened_by_name_is_reached_also_in_its_mapped_form() -> None:
-    guard = Guard(["127.0.0.0/8"], nobody)
-    assert guard.addresses("127.0.0.1", 80, within=1) == [ipaddress.ip_address("127.0.0.1")]
-    assert guard.addresses("[::ffff:127.0.0.1]", 80, within=1) == [ipaddress.ip_address("127.0.0.1")]
-    with pytest.raises(RefusedAddress):
-        guard.addresses("10.0.0.1", 80, within=1)
+    guard = AddressGuard(["127.0.0.0/8"], nobody)
+    assert guard.resolve("127.0.0.1", 80, timeout=1) == [ipaddress.ip_address("127.0.0.1")]
+    assert guard.resolve("[::ffff:127.0.0.1]", 80, timeout=1) == [ipaddress.ip_address("127.0.0.1")]
+    with pytest.raises(AddressRefusedError):
+        guard.resolve("10.0.0.1", 80, timeout=1)
 
 
 def test_the_order_of_the_resolver_is_kept_and_repeats_go() -> None:
     answers = ["2606:4700::1111", "8.8.8.8", "8.8.8.8"]
-    found = Guard([], lambda *_: answers).addresses("a.example", 80, within=1)
+    found = AddressGuard([], lambda *_: answers).resolve("a.example", 80, timeout=1)
     assert [str(address) for address in found] == ["2606:4700::1111", "8.8.8.8"]
 
 
@@ -153,12 +160,12 @@ def test_a_name_without_an_address_says_what_to_check() -> None:
     def none(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    with pytest.raises(UnknownHost, match=r"nowhere.example has no address .*check the spelling"):
-        Guard([], none).addresses("nowhere.example", 80, within=1)
-    with pytest.raises(UnknownHost):
-        Guard([], lambda *_: []).addresses("nowhere.example", 80, within=1)
-    with pytest.raises(UnknownHost):
-        Guard([], lambda *_: ["rubbish"]).addresses("nowhere.example", 80, within=1)
+    with pytest.raises(UnknownHostError, match=r"nowhere.example has no address .*check the spelling"):
+        AddressGuard([], none).resolve("nowhere.example", 80, timeout=1)
+    with pytest.raises(UnknownHostError):
+        AddressGuard([], lambda *_: []).resolve("nowhere.example", 80, timeout=1)
+    with pytest.raises(UnknownHostError):
+        AddressGuard([], lambda *_: ["rubbish"]).resolve("nowhere.example", 80, timeout=1)
 
 
 def test_a_resolver_that_never_answers_is_given_up() -> None:
@@ -169,7 +176,7 @@ def test_a_resolver_that_never_answers_is_given_up() -> None:
         return []
 
     try:
-        with pytest.raises(UnknownHost, match="no DNS answer"):
-            Guard([], stuck).addresses("slow.example", 80, within=0.05)
+        with pytest.raises(UnknownHostError, match="no DNS answer"):
+            AddressGuard([], stuck).resolve("slow.example", 80, timeout=0.05)
     finally:
         release.set()

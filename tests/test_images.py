@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from digest.collect.fetch import Fetched, FetchError, Reason
+from digest.collect.fetch import FetchError, FetchErrorReason, FetchResult
 from digest.collect.images import (
-    Picture,
-    PictureError,
-    Shape,
-    cut,
-    fetch_picture,
-    find,
-    keep,
+    CropShape,
+    ImageError,
+    PreparedImage,
+    crop_image,
+    fetch_image,
+    find_image,
+    store_image,
 )
-from digest.collect.pixels import decode, encode
+from digest.collect.pixels import decode_image, encode_image
 from digest.db import Database
-from digest.settings import Limits
+from digest.settings import LimitSettings
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 URL = "https://press.example.org/photo.jpg"
@@ -44,12 +44,12 @@ class Site:
         last_modified: str | None = None,
         accept: str | None = None,
         max_bytes: int | None = None,
-    ) -> Fetched:
+    ) -> FetchResult:
         del etag, last_modified, accept
         self.asked.append((url, max_bytes))
         if not self.body:
-            raise FetchError(url, Reason.MISSING, "nothing is there", status=404)
-        return Fetched(url=url, status=200, body=self.body, content_type="image/jpeg")
+            raise FetchError(url, FetchErrorReason.MISSING, "nothing is there", status=404)
+        return FetchResult(url=url, status=200, body=self.body, content_type="image/jpeg")
 
     def may_read(self, url: str) -> bool:
         return bool(url)
@@ -84,11 +84,11 @@ def graphic(width: int, height: int) -> Image.Image:
     return image
 
 
-def picture_of(body: bytes, **limits: int) -> Picture:
-    return fetch_picture(Site(body), URL, Limits.model_validate(limits))
+def picture_of(body: bytes, **limits: int) -> PreparedImage:
+    return fetch_image(Site(body), URL, LimitSettings.model_validate(limits))
 
 
-def opened(picture: Picture) -> Image.Image:
+def opened(picture: PreparedImage) -> Image.Image:
     return Image.open(io.BytesIO(picture.body))
 
 
@@ -200,13 +200,13 @@ def test_grey_of_sixteen_bits_keeps_its_middle() -> None:
     ],
 )
 def test_svg_and_pages_are_refused(body: bytes) -> None:
-    with pytest.raises(PictureError, match="SVG"):
+    with pytest.raises(ImageError, match="SVG"):
         picture_of(body)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (119, 500), (500, 59), (6000, 100)])
 def test_tracking_pixels_icons_and_rules_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(PictureError, match="too small"):
+    with pytest.raises(ImageError, match="too small"):
         picture_of(written(Image.new("RGB", size, "red"), "PNG"))
 
 
@@ -214,21 +214,21 @@ def test_tracking_pixels_icons_and_rules_are_refused(size: tuple[int, int]) -> N
     ("width", "height"), [(7000, 7000), (12_000, 12_000), (30_000, 30_000), (2**31 - 1, 1)]
 )
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(width: int, height: int) -> None:
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageError):
         picture_of(bomb_png(width, height))
 
 
 def test_the_limit_on_pixels_is_the_one_of_the_settings() -> None:
     body = written(photo(300, 200))
     assert picture_of(body, image_pixels=60_000).width == 300
-    with pytest.raises(PictureError, match="more than 59,999"):
+    with pytest.raises(ImageError, match="more than 59,999"):
         picture_of(body, image_pixels=59_999)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
 def test_a_truncated_picture_is_refused(kind: str) -> None:
     body = written(photo(400, 300), kind)
-    with pytest.raises(PictureError, match="cannot be read"):
+    with pytest.raises(ImageError, match="cannot be read"):
         picture_of(body[: len(body) // 2])
 
 
@@ -242,8 +242,8 @@ def test_damaged_bytes_give_a_picture_or_its_own_error(seed: bytes, damage: list
     for place, value in damage:
         body[place % len(body)] = value
     try:
-        image = decode(bytes(body), most_pixels=1_000_000, at_most=(1200, 2400))
-    except PictureError:
+        image = decode_image(bytes(body), max_pixels=1_000_000, max_size=(1200, 2400))
+    except ImageError:
         return
     assert image.mode == "RGB"
 
@@ -251,8 +251,8 @@ def test_damaged_bytes_give_a_picture_or_its_own_error(seed: bytes, damage: list
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_give_a_picture_or_its_own_error(body: bytes) -> None:
-    with pytest.raises(PictureError):
-        decode(body, most_pixels=1_000_000, at_most=(1200, 2400))
+    with pytest.raises(ImageError):
+        decode_image(body, max_pixels=1_000_000, max_size=(1200, 2400))
 
 
 def test_the_same_bytes_give_the_same_picture() -> None:
@@ -262,10 +262,10 @@ def test_the_same_bytes_give_the_same_picture() -> None:
 
 def test_the_bounds_are_handed_to_the_fetch_and_its_errors_come_through() -> None:
     site = Site(written(photo(300, 200)))
-    fetch_picture(site, URL, Limits(image_bytes=123_456))
+    fetch_image(site, URL, LimitSettings(image_bytes=123_456))
     assert site.asked == [(URL, 123_456)]
     with pytest.raises(FetchError):
-        fetch_picture(Site(b""), URL, Limits())
+        fetch_image(Site(b""), URL, LimitSettings())
 
 
 @pytest.mark.parametrize("size", [(1200, 675), (1200, 2400), (2000, 400), (120, 60)])
@@ -273,7 +273,7 @@ def test_the_bounds_are_handed_to_the_fetch_and_its_errors_come_through() -> Non
 def test_the_cuts_have_their_size_and_weight(draw: object, size: tuple[int, int]) -> None:
     assert callable(draw)
     body = picture_of(written(draw(*size), "JPEG", quality=60)).body
-    lead, thumb = cut(URL, body, Shape.LEAD).body, cut(URL, body, Shape.THUMB).body
+    lead, thumb = crop_image(URL, body, CropShape.LEAD).body, crop_image(URL, body, CropShape.THUMB).body
     assert Image.open(io.BytesIO(lead)).size == (1120, 630)
     assert Image.open(io.BytesIO(thumb)).size == (240, 160)
     assert len(lead) <= 120_000
@@ -283,43 +283,43 @@ def test_the_cuts_have_their_size_and_weight(draw: object, size: tuple[int, int]
 def test_a_cut_covers_and_is_not_squeezed() -> None:
     image = Image.new("RGB", (600, 1200), "white")
     ImageDraw.Draw(image).ellipse((200, 420, 400, 620), fill="black")
-    made = Image.open(io.BytesIO(cut(URL, written(image), Shape.LEAD).body)).convert("L")
+    made = Image.open(io.BytesIO(crop_image(URL, written(image), CropShape.LEAD).body)).convert("L")
     box = made.point(lambda value: 255 - value).point(lambda value: 255 if value > 128 else 0).getbbox()
     assert box is not None
     assert abs((box[2] - box[0]) - (box[3] - box[1])) <= 6  # still a circle
 
 
 def test_a_cut_of_no_picture_is_a_picture_error() -> None:
-    with pytest.raises(PictureError):
-        cut(URL, b"no picture", Shape.LEAD)
+    with pytest.raises(ImageError):
+        crop_image(URL, b"no picture", CropShape.LEAD)
 
 
 def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> None:
     picture = picture_of(written(photo(300, 200)))
     with database.write() as session:
-        assert find(session, URL) is None
-        keep(session, picture, NOW)
-        for shape in Shape:
-            keep(session, cut(URL, picture.body, shape), NOW)
+        assert find_image(session, URL) is None
+        store_image(session, picture, NOW)
+        for shape in CropShape:
+            store_image(session, crop_image(URL, picture.body, shape), NOW)
     with database.read() as session:
-        whole, lead = find(session, URL), find(session, f"{URL}#lead")
+        whole, lead = find_image(session, URL), find_image(session, f"{URL}#lead")
         assert whole is not None
         assert lead is not None
         assert (whole.hash, whole.body, whole.size) == (picture.hash, picture.body, len(picture.body))
         assert (whole.width, whole.height, whole.content_type, whole.made_at) == (300, 200, "image/jpeg", NOW)
         assert (lead.width, lead.height) == (1120, 630)
-        assert find(session, f"{URL}#thumb") is not None
+        assert find_image(session, f"{URL}#thumb") is not None
 
 
 def test_the_same_bytes_are_kept_once(database: Database) -> None:
     body = written(photo(300, 200))
     first = picture_of(body)
-    other = fetch_picture(Site(body), "https://cdn.example.org/same.jpg", Limits())
+    other = fetch_image(Site(body), "https://cdn.example.org/same.jpg", LimitSettings())
     with database.write() as session:
-        assert keep(session, first, NOW) is keep(session, other, NOW)
+        assert store_image(session, first, NOW) is store_image(session, other, NOW)
 
 
 def test_lowering_the_quality_comes_before_shrinking() -> None:
     image = photo(1200, 800)
-    whole = encode(image, 10_000_000)
-    assert encode(image, len(whole.body) - 1).width == 1200
+    whole = encode_image(image, 10_000_000)
+    assert encode_image(image, len(whole.body) - 1).width == 1200

@@ -6,29 +6,37 @@ from pathlib import Path
 import pytest
 from lxml import html as lxml_html
 
-from digest.edition.content import Content, Piece
-from digest.edition.inlining import inline
-from digest.edition.rendering import RenderingError, environment_of, frame_of, page, render
+from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.inlining import inline_css
+from digest.edition.rendering import (
+    RenderingError,
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+)
 from digest.settings import Settings
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org"})
 
 
 @pytest.fixture(scope="module")
-def pieces(full_content: Content) -> tuple[Piece, ...]:
-    return render(full_content, frame_of(OURS), environment_of(OURS))
+def pieces(full_content: EditionContent) -> tuple[RenderedFragment, ...]:
+    return render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS))
 
 
-def head_of(pieces: tuple[Piece, ...]) -> str:
+def head_of(pieces: tuple[RenderedFragment, ...]) -> str:
     return next(p.body for p in pieces if (p.kind, p.name) == ("html", "head"))
 
 
-def test_the_mail_stays_far_below_what_gmail_clips(full_content: Content, pieces: tuple[Piece, ...]) -> None:
+def test_the_mail_stays_far_below_what_gmail_clips(
+    full_content: EditionContent, pieces: tuple[RenderedFragment, ...]
+) -> None:
     assert sum(len(s.entries) for s in full_content.sections) >= 25
-    assert len(page(pieces, "html").encode()) <= 80 * 1024
+    assert len(join_fragments(pieces, "html").encode()) <= 80 * 1024
 
 
-def test_the_kept_style_block_is_whole_and_wins(pieces: tuple[Piece, ...]) -> None:
+def test_the_kept_style_block_is_whole_and_wins(pieces: tuple[RenderedFragment, ...]) -> None:
     css = re.findall(r"<style>(.*?)</style>", head_of(pieces), flags=re.DOTALL)[-1]
     assert len(css.encode()) < 16 * 1024, "Gmail drops a longer block"
     assert "@media (prefers-color-scheme:dark)" in css
@@ -57,8 +65,8 @@ def test_every_colour_is_turned_in_the_dark_and_by_outlook_com() -> None:
             assert any(re.search(rf"\b{prop}\b", rule) for rule in rules), (name, prop)
 
 
-def test_the_page_fetches_nothing_but_our_pictures(pieces: tuple[Piece, ...]) -> None:
-    html = page(pieces, "html")
+def test_the_page_fetches_nothing_but_our_pictures(pieces: tuple[RenderedFragment, ...]) -> None:
+    html = join_fragments(pieces, "html")
     tree = lxml_html.document_fromstring(html)
     assert not re.search(r"<link|<script|\{\{|%7B%7B|url\(", html)
     assert all(src.startswith("https://news.example.org/media/") for src in tree.xpath("//@src"))
@@ -66,14 +74,14 @@ def test_the_page_fetches_nothing_but_our_pictures(pieces: tuple[Piece, ...]) ->
     assert all(i.get("alt") is not None for i in tree.iter("img"))
 
 
-def test_classes_that_no_client_rule_needs_are_gone(pieces: tuple[Piece, ...]) -> None:
-    html = page(pieces, "html")
+def test_classes_that_no_client_rule_needs_are_gone(pieces: tuple[RenderedFragment, ...]) -> None:
+    html = join_fragments(pieces, "html")
     css = "".join(re.findall(r"<style>(.*?)</style>", html, flags=re.DOTALL))
     used = set(" ".join(lxml_html.document_fromstring(html).xpath("//@class")).split())
     assert used
     assert all(f".{name}" in css for name in used)
 
 
-def test_a_page_is_never_inlined_twice(pieces: tuple[Piece, ...]) -> None:
+def test_a_page_is_never_inlined_twice(pieces: tuple[RenderedFragment, ...]) -> None:
     with pytest.raises(RenderingError, match="inlined before"):
-        inline(page(pieces, "html"))
+        inline_css(join_fragments(pieces, "html"))

@@ -9,33 +9,33 @@ from digest.db import Database
 from subscribers import chains, ledger, people
 from subscribers.addresses import read_address
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.vault import Keys
+from subscribers.vault import KeyRing
 
-KEYS = Keys.fixed(b"ledger tests")
+KEYS = KeyRing.from_seed(b"ledger tests")
 NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 def _chain(database: Database, name: str, kinds: list[ConsentKind]) -> int:
     with database.write() as session:
-        person = people.create(
+        person = people.create_person(
             session, KEYS, read_address(f"{name}@example.org"), asked_at=NOON, asked_where="hls.today"
         )
         for place, kind in enumerate(kinds):
-            ledger.append(
+            ledger.append_event(
                 session, person, kind, {"n": place, "text": "\u00e9 yes"}, NOON + timedelta(hours=place)
             )
         return person.number
 
 
-def _verify(database: Database) -> chains.Verified:
+def _verify(database: Database) -> chains.ChainVerification:
     with database.read() as session:
-        return chains.verify(session)
+        return chains.verify_chains(session)
 
 
 def test_a_chain_verifies_and_brings_the_state_along(database: Database) -> None:
     ada = _chain(database, "ada", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
     bo = _chain(database, "bo", [ConsentKind.ATTESTED, ConsentKind.CHOICES_CHANGED])
-    assert _verify(database) == chains.Verified(people=2, links=5, broken=None)
+    assert _verify(database) == chains.ChainVerification(people=2, links=5, broken=None)
     with database.read() as session:
         states = {p.number: p.state for p in session.scalars(select(Person))}
         events = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).all()
@@ -99,12 +99,12 @@ def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:
             person=ada,
             seq=3,
             kind=ConsentKind.UNDONE,
-            at=ledger.to_the_millisecond(NOON),
+            at=ledger.truncate_to_millisecond(NOON),
             body="{}",
             previous=last.hash,
             hash="",
         )
-        forged.hash = ledger.link_hash(forged)
+        forged.hash = ledger.hash_event(forged)
         session.add(forged)
     broken = _verify(sqlite).broken
     assert broken is not None
@@ -114,18 +114,18 @@ def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=5))
 def test_canonical_json_does_not_depend_on_the_order_of_its_keys(body: dict[str, object]) -> None:
     turned = dict(reversed(list(body.items())))
-    assert ledger.canonical(body) == ledger.canonical(turned)
+    assert ledger.canonical_json(body) == ledger.canonical_json(turned)
 
 
 @given(st.lists(st.sampled_from(list(ConsentKind)), max_size=12))
 def test_only_a_grant_after_everything_else_lets_a_person_be_mailed(kinds: list[ConsentKind]) -> None:
     state = PersonState.REQUESTED
     for kind in kinds:
-        state = ledger.standing(state, kind)
+        state = ledger.next_state(state, kind)
     # What decides for everybody, and a word that an abandoned import takes back.
     moving = [
         k
         for k in kinds
-        if k is ConsentKind.EXPIRED or len({ledger.standing(before, k) for before in PersonState}) == 1
+        if k is ConsentKind.EXPIRED or len({ledger.next_state(before, k) for before in PersonState}) == 1
     ]
-    assert (state is PersonState.SUBSCRIBED) == bool(moving and moving[-1] in ledger.GRANTS)
+    assert (state is PersonState.SUBSCRIBED) == bool(moving and moving[-1] in ledger.GRANT_KINDS)

@@ -14,50 +14,50 @@ from digest.db import Database
 from subscribers import chains, ledger, onetime, people, replay, signup, suppression
 from subscribers.addresses import read_address
 from subscribers.db import ConsentKind, Person, PersonState, Suppression
-from subscribers.erasing import erase
-from subscribers.heeding import Report, Word, heed
-from subscribers.journal import Journal
-from subscribers.leaving import leave, undo
-from subscribers.letting_go import KEPT, PAGE, let_go
-from subscribers.rotation import rotate
-from subscribers.signup import Evidence
-from subscribers.transfer.deciding import Options, Outcome
-from subscribers.transfer.importing import bring_in
-from subscribers.transfer.reading import survey
-from subscribers.transfer.stepping import Desk
-from subscribers.vault import Keys
-from tests.conftest import NOBODY_ELSE
+from subscribers.erasing import erase_person
+from subscribers.heeding import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.journal import DepartureLog
+from subscribers.leaving import undo_unsubscribe, unsubscribe_person
+from subscribers.letting_go import ADDRESS_RETENTION, BATCH_SIZE, delete_expired_addresses
+from subscribers.rotation import rotate_key
+from subscribers.signup import ConsentEvidence
+from subscribers.transfer.deciding import ImportOptions, RowOutcome
+from subscribers.transfer.importing import run_import
+from subscribers.transfer.reading import survey_file
+from subscribers.transfer.stepping import ImportContext
+from subscribers.vault import KeyRing
+from tests.conftest import forget_nowhere_else
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-LATER = NOW + KEPT
-YES = Evidence("Yes.", "1", "en", "hls.today", "form", "eve", NOW, kind=ConsentKind.CONFIRMED)
+LATER = NOW + ADDRESS_RETENTION
+YES = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "eve", NOW, kind=ConsentKind.CONFIRMED)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    Keys.create(tmp_path / "keys.json")
+    KeyRing.create(tmp_path / "keys.json")
     return tmp_path / "keys.json"
 
 
 @pytest.fixture
-def keys(path: Path) -> Keys:
-    return Keys.load(path)
+def keys(path: Path) -> KeyRing:
+    return KeyRing.load(path)
 
 
 @pytest.fixture
-def journal(tmp_path: Path, keys: Keys) -> Journal:
-    return Journal(tmp_path / "left.log", keys)
+def journal(tmp_path: Path, keys: KeyRing) -> DepartureLog:
+    return DepartureLog(tmp_path / "left.log", keys)
 
 
-def _add(database: Database, keys: Keys, name: str) -> int:
+def _add(database: Database, keys: KeyRing, name: str) -> int:
     with database.write() as session:
-        return signup.add(session, keys, f"{name}@example.org", evidence=YES, now=NOW).number
+        return signup.add_subscriber(session, keys, f"{name}@example.org", evidence=YES, now=NOW).number
 
 
-def _gone(database: Database, keys: Keys, journal: Journal, name: str, at: datetime = NOW) -> int:
+def _gone(database: Database, keys: KeyRing, journal: DepartureLog, name: str, at: datetime = NOW) -> int:
     number = _add(database, keys, name)
     with database.write() as session:
-        leave(session, journal, number, method="page", now=at)
+        unsubscribe_person(session, journal, number, method="page", now=at)
     return number
 
 
@@ -68,21 +68,25 @@ def _person(database: Database, number: int) -> Person:
 
 def _sound(database: Database) -> None:
     with database.read() as session:
-        assert chains.verify(session).broken is None
-        assert list(replay.differences(session)) == []
+        assert chains.verify_chains(session).broken is None
+        assert list(replay.find_ledger_differences(session)) == []
 
 
 def _suppress(
-    database: Database, keys: Keys, journal: Journal, name: str, reason: suppression.Reason
+    database: Database, keys: KeyRing, journal: DepartureLog, name: str, reason: suppression.SuppressionReason
 ) -> None:
     with database.write() as session:
         address = read_address(f"{name}@example.org")
-        suppression.suppress(session, keys, address, reason=reason, actor="hook", now=NOW, journal=journal)
+        suppression.suppress_address(
+            session, keys, address, reason=reason, actor="hook", now=NOW, departure_log=journal
+        )
 
 
-def _import(database: Database, keys: Keys, journal: Journal, file: Path, now: datetime) -> dict[str, int]:
-    desk = Desk(database, keys, journal, "eve")
-    report = bring_in(desk, survey(file), Options(), now=now, reject=lambda *_: None)
+def _import(
+    database: Database, keys: KeyRing, journal: DepartureLog, file: Path, now: datetime
+) -> dict[str, int]:
+    desk = ImportContext(database, keys, journal, "eve")
+    report = run_import(desk, survey_file(file), ImportOptions(), now=now, on_reject=lambda *_: None)
     return {name: count for name, count in report.counts.items() if count}
 
 
@@ -96,88 +100,92 @@ def _list(tmp_path: Path, *names: str, confirmed: bool = True) -> Path:
 
 
 def test_the_address_goes_after_30_days_and_the_look_up_stays(
-    database: Database, keys: Keys, journal: Journal
+    database: Database, keys: KeyRing, journal: DepartureLog
 ) -> None:
     ada, bo = _gone(database, keys, journal, "ada"), _add(database, keys, "bo")
     before = _person(database, ada)
-    assert let_go(database, now=LATER - timedelta(seconds=1)) == 0
+    assert delete_expired_addresses(database, now=LATER - timedelta(seconds=1)) == 0
     assert _person(database, ada).ciphertext == before.ciphertext
-    assert let_go(database, now=LATER) == 1
+    assert delete_expired_addresses(database, now=LATER) == 1
     after = _person(database, ada)
     assert (after.ciphertext, after.key_id, after.domain_tag) == (None, None, None)
     assert (after.lookup, after.state) == (before.lookup, PersonState.WITHDRAWN)
     assert _person(database, bo).ciphertext is not None
-    assert let_go(database, now=LATER) == 0
+    assert delete_expired_addresses(database, now=LATER) == 0
     _sound(database)
 
 
 def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
-    database: Database, keys: Keys, journal: Journal
+    database: Database, keys: KeyRing, journal: DepartureLog
 ) -> None:
     ada = _gone(database, keys, journal, "ada")
     with database.write() as session:
-        assert undo(session, keys, ada, now=NOW + timedelta(days=6)).new
-    assert let_go(database, now=LATER) == 0
+        assert undo_unsubscribe(session, keys, ada, now=NOW + timedelta(days=6)).changed
+    assert delete_expired_addresses(database, now=LATER) == 0
     again = NOW + timedelta(days=20)
     with database.write() as session:
-        leave(session, journal, ada, method="page", now=again)
-    assert let_go(database, now=LATER) == 0
-    assert let_go(database, now=again + KEPT) == 1
+        unsubscribe_person(session, journal, ada, method="page", now=again)
+    assert delete_expired_addresses(database, now=LATER) == 0
+    assert delete_expired_addresses(database, now=again + ADDRESS_RETENTION) == 1
 
 
 @pytest.mark.parametrize("reason", ["bounced", "complained", "by an admin"])
 def test_who_was_suppressed_goes_alike_and_stays_suppressed(
-    database: Database, keys: Keys, journal: Journal, tmp_path: Path, reason: suppression.Reason
+    database: Database,
+    keys: KeyRing,
+    journal: DepartureLog,
+    tmp_path: Path,
+    reason: suppression.SuppressionReason,
 ) -> None:
     ada = _add(database, keys, "ada")
     _suppress(database, keys, journal, "ada", reason)
-    assert let_go(database, now=LATER) == 1
+    assert delete_expired_addresses(database, now=LATER) == 1
     assert _person(database, ada).ciphertext is None
     with database.read() as session:
-        found = suppression.find(session, keys, read_address("ada@example.org"))
+        found = suppression.find_suppression(session, keys, read_address("ada@example.org"))
     assert found is not None
     assert found.reason == reason
     counts = _import(database, keys, journal, _list(tmp_path, "ada"), LATER)
-    assert counts == {Outcome.GONE: 1}
+    assert counts == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
     _sound(database)
 
 
 def test_a_complaint_that_follows_keeps_no_address_longer(
-    database: Database, keys: Keys, journal: Journal
+    database: Database, keys: KeyRing, journal: DepartureLog
 ) -> None:
     ada = _gone(database, keys, journal, "ada", at=NOW - timedelta(days=29))
     _suppress(database, keys, journal, "ada", "complained")
     assert _person(database, ada).state is PersonState.SUPPRESSED
-    assert let_go(database, now=NOW + timedelta(days=1)) == 1
+    assert delete_expired_addresses(database, now=NOW + timedelta(days=1)) == 1
 
 
 def test_of_people_whom_a_list_named_without_evidence_nothing_stays(
-    database: Database, keys: Keys, journal: Journal, tmp_path: Path
+    database: Database, keys: KeyRing, journal: DepartureLog, tmp_path: Path
 ) -> None:
     file = _list(tmp_path, "ada", confirmed=False)
-    assert _import(database, keys, journal, file, NOW) == {Outcome.UNVERIFIED: 1}
-    assert let_go(database, now=LATER - timedelta(hours=1)) == 0
-    assert let_go(database, now=LATER) == 1
+    assert _import(database, keys, journal, file, NOW) == {RowOutcome.UNVERIFIED: 1}
+    assert delete_expired_addresses(database, now=LATER - timedelta(hours=1)) == 0
+    assert delete_expired_addresses(database, now=LATER) == 1
     with database.read() as session:
         (row,) = session.scalars(select(Person))
         assert session.scalars(select(Suppression)).all() == []
     assert (row.ciphertext, row.lookup, row.state) == (None, None, PersonState.WITHDRAWN)
-    assert _import(database, keys, journal, _list(tmp_path, "ada"), LATER)[Outcome.SUBSCRIBED] == 1
+    assert _import(database, keys, journal, _list(tmp_path, "ada"), LATER)[RowOutcome.SUBSCRIBED] == 1
     _sound(database)
 
 
 def test_who_is_asked_again_keeps_the_address_while_they_can_answer(
-    database: Database, keys: Keys, journal: Journal
+    database: Database, keys: KeyRing, journal: DepartureLog
 ) -> None:
     ada = _gone(database, keys, journal, "ada")
     with database.write() as session:
-        person = ledger.hold(session, ada)
+        person = ledger.lock_person(session, ada)
         assert person is not None
-        event = ledger.append(session, person, ConsentKind.REQUESTED, {}, LATER)
+        event = ledger.append_event(session, person, ConsentKind.REQUESTED, {}, LATER)
         until = LATER + timedelta(days=7)
-        onetime.issue(session, "confirm", ada, now=LATER, expires_at=until, serial=str(event.seq))
-    assert let_go(database, now=LATER) == 0
-    assert let_go(database, now=until) == 1
+        onetime.issue_token(session, "confirm", ada, now=LATER, expires_at=until, serial=str(event.seq))
+    assert delete_expired_addresses(database, now=LATER) == 0
+    assert delete_expired_addresses(database, now=until) == 1
 
 
 @contextmanager
@@ -201,51 +209,53 @@ class _Failing:
 
 
 def test_a_run_that_is_cut_short_is_finished_by_the_next(
-    database: Database, keys: Keys, journal: Journal
+    database: Database, keys: KeyRing, journal: DepartureLog
 ) -> None:
     with database.write() as session:
-        for n in range(PAGE + 20):
-            number = signup.add(session, keys, f"r{n}@example.org", evidence=YES, now=NOW).number
-            person = ledger.hold(session, number)
+        for n in range(BATCH_SIZE + 20):
+            number = signup.add_subscriber(session, keys, f"r{n}@example.org", evidence=YES, now=NOW).number
+            person = ledger.lock_person(session, number)
             assert person is not None
-            ledger.append(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, NOW)
+            ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, NOW)
     del journal
     with pytest.raises(ConnectionError):
-        let_go(_Failing(database, 1), now=LATER)  # type: ignore[arg-type]
-    assert let_go(database, now=LATER) == 20
+        delete_expired_addresses(_Failing(database, 1), now=LATER)  # type: ignore[arg-type]
+    assert delete_expired_addresses(database, now=LATER) == 20
     with database.read() as session:
         assert session.scalars(select(Person).where(Person.ciphertext.is_not(None))).all() == []
     _sound(database)
 
 
 def test_new_keys_still_find_who_was_let_go(
-    database: Database, keys: Keys, journal: Journal, path: Path, tmp_path: Path
+    database: Database, keys: KeyRing, journal: DepartureLog, path: Path, tmp_path: Path
 ) -> None:
     ada = _gone(database, keys, journal, "ada")
-    let_go(database, now=LATER)
+    delete_expired_addresses(database, now=LATER)
     for kind in ("vault", "lookup"):
-        assert rotate(database, path, kind).stuck == ()
-    newer = Keys.load(path)
+        assert rotate_key(database, path, kind).unmoved_rows == ()
+    newer = KeyRing.load(path)
     with database.read() as session:
-        assert people.number_of(session, newer, read_address("ada@example.org")) == ada
-    assert _import(database, newer, journal, _list(tmp_path, "ada"), LATER) == {Outcome.GONE: 1}
+        assert people.find_person_number(session, newer, read_address("ada@example.org")) == ada
+    assert _import(database, newer, journal, _list(tmp_path, "ada"), LATER) == {
+        RowOutcome.LEFT_OR_SUPPRESSED: 1
+    }
     with pytest.raises(signup.SignupRefusedError, match="its owner left"):
         _add(database, newer, "ada")
 
 
 def test_a_complaint_about_who_was_let_go_bars_the_address_and_is_journalled(
-    database: Database, keys: Keys, journal: Journal
+    database: Database, keys: KeyRing, journal: DepartureLog
 ) -> None:
     ada = _gone(database, keys, journal, "ada")
-    let_go(database, now=LATER)
+    delete_expired_addresses(database, now=LATER)
     with database.write() as session:
-        report = Report(ada, Word.COMPLAINED, LATER, "mailbox", {})
-        changed, departed = heed(session, keys, report, now=LATER)
+        report = FeedbackReport(ada, FeedbackKind.COMPLAINED, LATER, "mailbox", {})
+        changed, departed = apply_feedback_report(session, keys, report, now=LATER)
         journal.append_all([departed] if departed else [], at=LATER)
     assert changed
     assert [d.kind for d in journal.read()] == ["left", "complained"]
     with database.read() as session:
-        found = suppression.find(session, keys, read_address("ada@example.org"))
+        found = suppression.find_suppression(session, keys, read_address("ada@example.org"))
     assert found is not None
     assert found.reason == "complained"
     _sound(database)
@@ -254,30 +264,32 @@ def test_a_complaint_about_who_was_let_go_bars_the_address_and_is_journalled(
 @pytest.mark.parametrize("known", [True, False])
 def test_who_was_let_go_can_still_be_erased_and_stays_away(
     database: Database,
-    keys: Keys,
-    journal: Journal,
+    keys: KeyRing,
+    journal: DepartureLog,
     tmp_path: Path,
     known: bool,  # noqa: FBT001
 ) -> None:
     ada = _gone(database, keys, journal, "ada")
-    let_go(database, now=LATER)
+    delete_expired_addresses(database, now=LATER)
     address = read_address("ada@example.org") if known else None
     with database.write() as session:
-        assert erase(
+        assert erase_person(
             session,
             keys,
             journal,
             ada,
             method="admin: by letter",
-            forget=NOBODY_ELSE,
+            forget_elsewhere=forget_nowhere_else,
             now=LATER,
             address=address,
-        ).new
+        ).changed
     row = _person(database, ada)
     assert row.state is PersonState.ERASED
     assert (
         row.lookup is None
     ) is known  # where the address is not known, the look-up is the only bar there is
-    assert _import(database, keys, journal, _list(tmp_path, "ada"), LATER) == {Outcome.GONE: 1}
+    assert _import(database, keys, journal, _list(tmp_path, "ada"), LATER) == {
+        RowOutcome.LEFT_OR_SUPPRESSED: 1
+    }
     assert [d.kind for d in journal.read()] == ["left", "erased"]
     _sound(database)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.logs import REDACTED, redacted, without_addresses
+from digest.logs import REDACTED, redact_addresses, redact_event
 
 LOCAL = st.text("abcdefghijklmnopqrstuvwxyz0123456789.+-_", min_size=1, max_size=30)
 
@@ -16,7 +16,7 @@ def test_no_address_gets_into_a_line(local: str, domain: str) -> None:
         "nested": {"to": [address, ("x", f"mailto:{address}")]},
         "exception": f"Traceback…\nValueError: '{address}'",
     }
-    written = repr(without_addresses(None, "info", event))
+    written = repr(redact_event(None, "info", event))
     assert address not in written
     assert f"@{domain}" not in written
     assert REDACTED in written
@@ -33,11 +33,11 @@ def test_no_address_gets_into_a_line(local: str, domain: str) -> None:
     ],
 )
 def test_odd_but_legal_addresses_are_taken_out_whole(written: str) -> None:
-    said = redacted(f"550 {written}: no such user")
+    said = redact_addresses(f"550 {written}: no such user")
     assert not [part for part in ("brien", "ada", "smith", "example.org", "a@b") if part in said]
     assert "no such user" in said
 
 
 def test_what_is_no_address_stays() -> None:
-    assert redacted("550 5.1.1 no such user") == "550 5.1.1 no such user"
-    assert redacted({"count": 3, "at": None}) == {"count": 3, "at": None}
+    assert redact_addresses("550 5.1.1 no such user") == "550 5.1.1 no such user"
+    assert redact_addresses({"count": 3, "at": None}) == {"count": 3, "at": None}

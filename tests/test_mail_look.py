@@ -13,8 +13,13 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from digest.edition.content import Content
-from digest.edition.rendering import environment_of, frame_of, page, render
+from digest.edition.content import EditionContent
+from digest.edition.rendering import (
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+)
 from digest.settings import Settings
 
 OURS = Settings.model_validate(
@@ -38,17 +43,21 @@ AXE = {"resultTypes": ["violations"], "rules": {"region": {"enabled": False}}}
 
 
 @pytest.fixture(scope="module")
-def mail(full_content: Content) -> str:
-    return page(render(full_content, frame_of(OURS), environment_of(OURS)), "html")
+def mail(full_content: EditionContent) -> str:
+    return join_fragments(
+        render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "html"
+    )
 
 
 @pytest.fixture(scope="module")
-def web_copy(full_content: Content) -> str:
-    return page(render(full_content, frame_of(OURS), environment_of(OURS)), "web")
+def web_copy(full_content: EditionContent) -> str:
+    return join_fragments(
+        render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "web"
+    )
 
 
 @pytest.fixture(scope="module")
-def odd_mail(full_content: Content) -> str:
+def odd_mail(full_content: EditionContent) -> str:
     """Give an edition of the titles that break layouts."""
     titles = (
         "W" * 300,
@@ -68,7 +77,9 @@ def odd_mail(full_content: Content) -> str:
         for section in full_content.sections
     )
     content = replace(full_content, sections=sections, intro="W" * 200)
-    return page(render(content, frame_of(OURS), environment_of(OURS)), "html")
+    return join_fragments(
+        render_edition(content, publication_frame(OURS), create_mail_environment(OURS)), "html"
+    )
 
 
 @pytest.fixture(scope="module")

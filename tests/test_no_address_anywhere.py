@@ -29,28 +29,34 @@ from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from digest import errands, nightly, weekly
-from digest.backups.taking import back_up
+from digest.backups.taking import create_backup
 from digest.cli import digest
-from digest.db import migrate, open_database
-from digest.deliver.forgetting import everywhere
+from digest.db import migrate_schema, open_database
+from digest.deliver.forgetting import make_erasure_callback
 from digest.deliver.inbound import payloads
 from digest.delivery_db import Delivery, DeliveryState
-from digest.install import Install
-from digest.settings import Alerts, Limits
+from digest.install import Installation
+from digest.settings import AlertSettings, LimitSettings
 from digest.web.app import create_app
 from subscribers import people, signup, suppression
 from subscribers.addresses import AddressError, read_address
 from subscribers.db import Person
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.transfer.deciding import Options
-from subscribers.transfer.importing import bring_in, rehearse
-from subscribers.transfer.reading import survey
-from subscribers.transfer.stepping import Desk
-from subscribers.vault import VaultError, open_
-from tests.deliver.account import KEY, LISTS, Asked, FakeAccount, Instead
-from tests.deliver.bounces import FORMS, about
-from tests.web.conftest import NOW, RELEASE, an_edition, build, evidence
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.transfer.deciding import ImportOptions
+from subscribers.transfer.importing import rehearse_import, run_import
+from subscribers.transfer.reading import survey_file
+from subscribers.transfer.stepping import ImportContext
+from subscribers.vault import DecryptionError, decrypt_address
+from tests.deliver.account import (
+    API_KEY,
+    SUPPRESSION_LISTS,
+    FakeSendGridAccount,
+    RecordedRequest,
+    ScriptedResponse,
+)
+from tests.deliver.bounces import MAIL_FORMS, sent_message
+from tests.web.conftest import NOW, RELEASE, build_web_setup, sample_evidence, store_edition
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NEEDLE = re.compile(
@@ -163,89 +169,106 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
                 f"sqlite:///{home / 'digest.db'}"
             )  # SQLAlchemy looks at its log level once
             stack.callback(database.close)
-            migrate(database)
-            world = build(database, home)
+            migrate_schema(database)
+            world = build_web_setup(database, home)
             changes = {
                 "mail_url": SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2"),
                 "file": world.install.settings.file.model_copy(
                     update={
-                        "limits": Limits(signups_per_network=1000),
-                        "alerts": Alerts(canary_minutes=0, hard_bounces=10_000, policy_refusals=10_000),
+                        "limits": LimitSettings(signups_per_network=1000),
+                        "alerts": AlertSettings(
+                            canary_minutes=0, hard_bounces=10_000, policy_refusals=10_000
+                        ),
                     }
                 ),
             }
-            install = Install(world.install.settings.model_copy(update=changes), database)
+            install = Installation(world.install.settings.model_copy(update=changes), database)
             _live(install, left)
         for name in ("digest.db", "digest.db-wal", "left.log"):
             left.keep(name, (home / name).read_bytes())
-        back_up(install, home / "backup.zip", actor="eve", now=RELEASE)
+        create_backup(install, home / "backup.zip", actor="eve", now=RELEASE)
         with zipfile.ZipFile(home / "backup.zip") as archive:
             for name in archive.namelist():
                 left.keep("backup", archive.read(name))
         yield left
 
 
-def _live(install: Install, left: Left) -> None:
+def _live(install: Installation, left: Left) -> None:
     typed, added, listed = ADDRESSES[:60], ADDRESSES[60:900], ADDRESSES[900:1000]
     with install.database.write() as session:
         for address in added:
-            signup.add(session, install.keys, address, evidence=evidence(), now=NOW)
+            signup.add_subscriber(session, install.keys, address, evidence=sample_evidence(), now=NOW)
     _type_into_forms(install, left, typed)
     _bring_in_lists(install, left, listed)
-    name = an_edition(install)
-    weekly.approve(
-        install, name, weekly.standing(install, name, now=NOW).mark, actor="eve@example.org", now=NOW
+    name = store_edition(install)
+    weekly.approve_edition(
+        install,
+        name,
+        weekly.edition_status(install, name, now=NOW).content_hash,
+        actor="eve@example.org",
+        now=NOW,
     )
-    weekly.send(install, name, clock=lambda: RELEASE)
+    weekly.send_edition(install, name, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:200])
     _hear_from_the_mailbox(install, name, added[400:500])
     _stumble(install, left, added)
     _ask_the_command_line(left, added, listed)
-    journal = Journal(install.settings.left_log, install.keys)
+    journal = DepartureLog(install.settings.left_log, install.keys)
     with install.database.write() as session:
         for address in added[300:320]:
-            number = people.number_of(session, install.keys, read_address(address))
+            number = people.find_person_number(session, install.keys, read_address(address))
             assert number is not None
             went_over = {"transport": "sendgrid", "handed_at": RELEASE}
             session.execute(update(Delivery).where(Delivery.person == number).values(**went_over))
-            forget = everywhere(install.keys, lambda: NOW)
-            erase(session, install.keys, journal, number, method="page", forget=forget, now=NOW)
+            forget = make_erasure_callback(install.keys, lambda: NOW)
+            erase_person(
+                session, install.keys, journal, number, method="page", forget_elsewhere=forget, now=NOW
+            )
         for address in added[320:340]:
             found = read_address(address)
-            suppression.suppress(
-                session, install.keys, found, reason="complained", actor="hook", now=NOW, journal=journal
+            suppression.suppress_address(
+                session,
+                install.keys,
+                found,
+                reason="complained",
+                actor="hook",
+                now=NOW,
+                departure_log=journal,
             )
     _ask_the_provider(install, left, [*added[340:380], *ADDRESSES[1000:]])
 
 
-def _ask_the_provider(install: Install, left: Left, listed: list[str]) -> None:
+def _ask_the_provider(install: Installation, left: Left, listed: list[str]) -> None:
     """Spend a night with SendGrid: its lists are read, and erasures passed on, once refused by name."""
     night = RELEASE + timedelta(hours=3)
 
-    def by_name(asked: Asked) -> Instead | None:
+    def by_name(asked: RecordedRequest) -> ScriptedResponse | None:
         if not asked.path.endswith("erasejob"):
             return None
         said = f"Email_address {asked.body['email_addresses'][0]} is not valid"
-        return Instead(400, json.dumps({"errors": [{"message": said}]}).encode())
+        return ScriptedResponse(400, json.dumps({"errors": [{"message": said}]}).encode())
 
-    with FakeAccount(by_name) as fake:
+    with FakeSendGridAccount(by_name) as fake:
         for place, address in enumerate(listed):
-            fake.put(
-                LISTS[place % len(LISTS)], address, int(RELEASE.timestamp()), reason=f"550 5.1.1 <{address}>"
+            fake.add_to_list(
+                SUPPRESSION_LISTS[place % len(SUPPRESSION_LISTS)],
+                address,
+                int(RELEASE.timestamp()),
+                reason=f"550 5.1.1 <{address}>",
             )
-        access = {"sendgrid_api_key": SecretStr(KEY), "sendgrid_host": fake.host}
-        install = Install(install.settings.model_copy(update=access), install.database)
-        pulled = nightly.pull_lists(install, night)
-        assert (pulled.entries, pulled.ours) == (60, 40)
+        access = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
+        install = Installation(install.settings.model_copy(update=access), install.database)
+        pulled = nightly.pull_suppression_lists(install, night)
+        assert (pulled.entries, pulled.matched_people) == (60, 40)
         left.keep("nightly", str(pulled))
-        left.keep("nightly", nightly.pass_on_erasures(install, night))
-        assert not fake.erased
-        fake.instead = lambda _: None
-        left.keep("nightly", nightly.run(install, night + timedelta(days=1)))
-        assert len(fake.erased) == 20
+        left.keep("nightly", nightly.request_provider_erasures(install, night))
+        assert not fake.erased_addresses
+        fake.override = lambda _: None
+        left.keep("nightly", nightly.run_nightly_steps(install, night + timedelta(days=1)))
+        assert len(fake.erased_addresses) == 20
 
 
-def _type_into_forms(install: Install, left: Left, typed: list[str]) -> None:
+def _type_into_forms(install: Installation, left: Left, typed: list[str]) -> None:
     app = create_app(install, clock=lambda: NOW)
     client = app.test_client()
     for place, address in enumerate([*typed, typed[0], ADDRESSES[60]]):
@@ -264,12 +287,12 @@ def _type_into_forms(install: Install, left: Left, typed: list[str]) -> None:
         answer = client.post("/subscribe", data={"email": typed[6], "agree": "yes", "wording": "1"})
         assert answer.status_code == 500
         left.keep("error pages", answer.data)
-    errands.answer_requests(install, clock=lambda: NOW)
-    errands.send_notices(install, clock=lambda: NOW)
+    errands.process_signup_requests(install, clock=lambda: NOW)
+    errands.send_due_notices(install, clock=lambda: NOW)
 
 
 @contextlib.contextmanager
-def _broken(install: Install) -> Iterator[None]:
+def _broken(install: Installation) -> Iterator[None]:
     """Have every write to the database fail, with all the words that SQLAlchemy has for that."""
 
     def fail(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
@@ -283,24 +306,26 @@ def _broken(install: Install) -> Iterator[None]:
         event.remove(install.database.engine, "before_cursor_execute", fail)
 
 
-def _bring_in_lists(install: Install, left: Left, listed: list[str]) -> None:
+def _bring_in_lists(install: Installation, left: Left, listed: list[str]) -> None:
     rows = [f"{a},2020-01-01 10:00:00,203.0.113.9" for a in listed[:50]]
     rows += [f"{a},2099-01-01 10:00:00,203.0.113.9" for a in listed[50:60]]  # confirmed in the future
     rows += [f"{a.replace('@', '@@')},," for a in listed[60:70]]
     rows += [f"{a} {a},," for a in listed[70:80]] + [f'"{a}' for a in listed[80:81]]
     path = left.home / "upload.csv"
     path.write_text("\n".join(["Email Address,CONFIRM_TIME,CONFIRM_IP", *rows]) + '"\n')
-    desk = Desk(install.database, install.keys, Journal(install.settings.left_log, install.keys), "eve")
+    desk = ImportContext(
+        install.database, install.keys, DepartureLog(install.settings.left_log, install.keys), "eve"
+    )
     reasons: list[str] = []
-    found = survey(path)
-    report = rehearse(desk, found, Options(), now=NOW)
+    found = survey_file(path)
+    report = rehearse_import(desk, found, ImportOptions(), now=NOW)
     left.keep("import report", repr((report.counts, report.problems)))
-    report = bring_in(
+    report = run_import(
         desk,
         found,
-        Options(),
+        ImportOptions(),
         now=NOW,
-        reject=lambda number, reason, _fields: reasons.append(f"{number} {reason}"),
+        on_reject=lambda number, reason, _fields: reasons.append(f"{number} {reason}"),
     )
     left.keep("import report", repr((report.counts, report.problems, reasons)))
     assert reasons, "nothing was rejected"
@@ -309,16 +334,16 @@ def _bring_in_lists(install: Install, left: Left, listed: list[str]) -> None:
         other.write_text("\n".join(listed[90:]) + "\n")
         left.caught(
             "import into a broken database",
-            lambda: bring_in(desk, survey(other), Options(), now=NOW, reject=lambda *_: None),
+            lambda: run_import(desk, survey_file(other), ImportOptions(), now=NOW, on_reject=lambda *_: None),
             Exception,
         )
 
 
-def _hear_from_a_provider(install: Install, several: list[str]) -> None:
+def _hear_from_a_provider(install: Installation, several: list[str]) -> None:
     events = []
     with install.database.read() as session:
         for place, address in enumerate(several):
-            number = people.number_of(session, install.keys, read_address(address))
+            number = people.find_person_number(session, install.keys, read_address(address))
             delivery = session.scalars(select(Delivery.id).where(Delivery.person == number)).first()
             kind = ("bounce", "spamreport", "deferred", "dropped", "delivered")[place % 5]
             events.append(
@@ -333,30 +358,32 @@ def _hear_from_a_provider(install: Install, several: list[str]) -> None:
                     "status": "5.1.1",
                 }
             )
-    payloads.store(install.database, install.keys, json.dumps(events).encode(), now=RELEASE)
-    payloads.store(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
-    counts = errands.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
+    payloads.store_payload(install.database, install.keys, json.dumps(events).encode(), now=RELEASE)
+    payloads.store_payload(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
+    counts = errands.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
     assert counts.total() >= 200
 
 
-def _hear_from_the_mailbox(install: Install, name: str, several: list[str]) -> None:
+def _hear_from_the_mailbox(install: Installation, name: str, several: list[str]) -> None:
     """Let bounces and complaints of every form come back, each about one of the readers."""
     with install.database.read() as session:
-        numbers = [people.number_of(session, install.keys, read_address(address)) for address in several]
+        numbers = [
+            people.find_person_number(session, install.keys, read_address(address)) for address in several
+        ]
     for place, (number, address) in enumerate(zip(numbers, several, strict=True)):
         assert number is not None
-        spoken = about(install.keys, number, f"edition:{name}", reader=address)
-        raw = spoken.mail(FORMS[place % len(FORMS)])
-        payloads.store(install.database, install.keys, raw, now=RELEASE, origin="mailbox")
-    counts = errands.apply_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
+        spoken = sent_message(install.keys, number, f"edition:{name}", reader_address=address)
+        raw = spoken.returned_mail(MAIL_FORMS[place % len(MAIL_FORMS)])
+        payloads.store_payload(install.database, install.keys, raw, now=RELEASE, origin="mailbox")
+    counts = errands.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
     assert {"bounced", "complained", "deferred", "person bounced", "person complained"} <= counts.keys()
 
 
-def _stumble(install: Install, left: Left, added: list[str]) -> None:
+def _stumble(install: Installation, left: Left, added: list[str]) -> None:
     """Raise what our own code raises about addresses, and what the database does."""
     local, domain = added[0].split("@")
     for odd in (f"{local}@", f"{local}@@{domain}", f"{local}é@{domain}", f"{local}@{domain.split('.')[0]}"):
-        left.caught("no address", lambda odd=odd: read_address(odd, where="row 3"), AddressError)  # type: ignore[misc]
+        left.caught("no address", lambda odd=odd: read_address(odd, label="row 3"), AddressError)  # type: ignore[misc]
 
     def twice() -> None:
         with install.database.write() as session:
@@ -368,7 +395,7 @@ def _stumble(install: Install, left: Left, added: list[str]) -> None:
     with install.database.read() as session:
         rows = list(session.scalars(select(Person).where(Person.ciphertext.is_not(None)).limit(2)))
         sealed = (rows[0].ciphertext or b"", rows[0].key_id or "")
-    left.caught("the vault", lambda: open_(install.keys, sealed, rows[1].number), VaultError)
+    left.caught("the vault", lambda: decrypt_address(install.keys, sealed, rows[1].number), DecryptionError)
     left.keep("repr", repr([read_address(a) for a in added[:20]]) + repr(install.keys) + repr(install))
 
 

@@ -8,20 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import vRecur
 
-from digest.collect.items import DateBasis, Kind, Reading
-from digest.collect.parsers import read
-from digest.collect.parsers.recurrence import AHEAD, MOST, next_days, read_rule
+from digest.collect.items import DateBasis, DocumentKind, ParsedDocument
+from digest.collect.parsers import parse_document
+from digest.collect.parsers.recurrence import (
+    LOOK_AHEAD,
+    MAX_OCCURRENCES,
+    next_occurrences,
+    parse_recurrence_rule,
+)
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def reading(*events: str, head: str = "") -> Reading:
+def reading(*events: str, head: str = "") -> ParsedDocument:
     body = "".join(
         f"BEGIN:VEVENT\nUID:{n}@example.org\nSUMMARY:Event {n}\n{e}\nEND:VEVENT\n"
         for n, e in enumerate(events)
     )
     document = f"BEGIN:VCALENDAR\nVERSION:2.0\nX-WR-CALNAME:Drills\n{head}{body}END:VCALENDAR\n"
-    return read(document.replace("\n", "\r\n").encode(), url="https://example.org/cal.ics", now=NOW)
+    return parse_document(document.replace("\n", "\r\n").encode(), url="https://example.org/cal.ics", now=NOW)
 
 
 def test_an_event_comes_in_with_its_zone_place_and_page() -> None:
@@ -31,7 +36,7 @@ def test_an_event_comes_in_with_its_zone_place_and_page() -> None:
         "CATEGORIES:Ports,Drills\nCREATED:20261101T080000Z"
     )
     event = got.items[0]
-    assert (got.kind, got.title, got.found) == (Kind.ICALENDAR, "Drills", 1)
+    assert (got.kind, got.title, got.item_count) == (DocumentKind.ICALENDAR, "Drills", 1)
     assert (event.starts_at, event.ends_at) == (
         datetime(2026, 12, 3, 18, tzinfo=UTC),
         datetime(2026, 12, 3, 21, tzinfo=UTC),
@@ -46,7 +51,7 @@ def test_an_event_comes_in_with_its_zone_place_and_page() -> None:
         ("Ports", "Drills"),
         False,
     )
-    assert (event.published, event.basis) == (datetime(2026, 11, 1, 8, tzinfo=UTC), DateBasis.PUBLISHED)
+    assert (event.published, event.date_basis) == (datetime(2026, 11, 1, 8, tzinfo=UTC), DateBasis.PUBLISHED)
 
 
 def test_day_long_events_are_kept_at_noon_and_end_on_their_last_day() -> None:
@@ -59,10 +64,16 @@ def test_day_long_events_are_kept_at_noon_and_end_on_their_last_day() -> None:
 
 def test_a_time_without_zone_is_the_calendars_own_or_utc_and_then_said() -> None:
     floating = reading("DTSTART:20261203T130000\nDURATION:PT90M").items[0]
-    assert (floating.starts_at, floating.basis) == (datetime(2026, 12, 3, 13, tzinfo=UTC), DateBasis.NO_ZONE)
+    assert (floating.starts_at, floating.date_basis) == (
+        datetime(2026, 12, 3, 13, tzinfo=UTC),
+        DateBasis.ZONE_ASSUMED,
+    )
     assert floating.ends_at == datetime(2026, 12, 3, 14, 30, tzinfo=UTC)
     zoned = reading("DTSTART:20261203T130000", head="X-WR-TIMEZONE:Europe/Paris\n").items[0]
-    assert (zoned.starts_at, zoned.basis) == (datetime(2026, 12, 3, 12, tzinfo=UTC), DateBasis.FOUND_MISSING)
+    assert (zoned.starts_at, zoned.date_basis) == (
+        datetime(2026, 12, 3, 12, tzinfo=UTC),
+        DateBasis.FIRST_SEEN_NO_DATE,
+    )
 
 
 def test_a_zone_that_the_calendar_defines_is_used() -> None:
@@ -110,7 +121,7 @@ def test_a_series_gives_its_next_occurrences_at_the_same_hour_by_the_clock() -> 
 def test_a_moved_occurrence_takes_the_place_of_the_series_own() -> None:
     series = "BEGIN:VEVENT\nUID:s\nSUMMARY:Weekly\nDTSTART:20261123T100000Z\nRRULE:FREQ=WEEKLY;COUNT=3\nEND:VEVENT\n"
     moved = "BEGIN:VEVENT\nUID:s\nSUMMARY:Moved\nRECURRENCE-ID:20261130T100000Z\nDTSTART:20261201T100000Z\nEND:VEVENT\n"
-    got = read(
+    got = parse_document(
         f"BEGIN:VCALENDAR\n{series}{moved}END:VCALENDAR\n".encode(), url="https://example.org/c", now=NOW
     )
     assert [(i.title, i.starts_at and i.starts_at.day) for i in got.items] == [
@@ -145,7 +156,7 @@ def test_a_series_that_is_over_is_named() -> None:
 def test_hostile_rules_end(rule: str) -> None:
     got = reading(f"DTSTART:19900101T000000Z\nRRULE:{rule}", "DTSTART:20261203T130000Z")
     assert any(i.title == "Event 1" for i in got.items)
-    assert len(got.items) <= 1 + MOST
+    assert len(got.items) <= 1 + MAX_OCCURRENCES
 
 
 def test_a_zone_with_a_hostile_rule_is_not_walked() -> None:
@@ -157,7 +168,7 @@ def test_a_zone_with_a_hostile_rule_is_not_walked() -> None:
 
 def test_a_truncated_calendar_keeps_its_whole_events() -> None:
     text = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nSUMMARY:Whole\nDTSTART:20261203T130000Z\nEND:VEVENT\nBEGIN:VEVENT\nUID:2\nSUMM"
-    got = read(text.encode(), url="https://example.org/c", now=NOW)
+    got = parse_document(text.encode(), url="https://example.org/c", now=NOW)
     assert [i.title for i in got.items] == ["Whole"]
     assert got.rejected[0].reason == "the document breaks off within this event"
 
@@ -166,7 +177,7 @@ def test_a_calendar_of_nothing_readable_names_each_event_and_an_empty_one_is_no_
     assert [r.reason for r in reading("DTSTART:nonsense").rejected] == [
         "the event can't be read: no readable start"
     ]
-    assert reading().found == 0
+    assert reading().item_count == 0
 
 
 _DAY = st.sampled_from(["MO", "TU", "WE", "TH", "FR", "SA", "SU"])
@@ -211,10 +222,13 @@ def test_the_days_of_a_rule_are_those_that_dateutil_walks_to(rule: str, tail: st
     today = NOW.date()
     walked = rrulestr(rule + tail, dtstart=datetime.combine(start, time()))
     first = datetime.combine(today, time())
-    wanted = [d.date() for d in walked.between(first, first + AHEAD, inc=True)]
-    assert next_days(read_rule(vRecur.from_ical(rule + tail), start), today) == wanted[:MOST]
+    wanted = [d.date() for d in walked.between(first, first + LOOK_AHEAD, inc=True)]
+    assert (
+        next_occurrences(parse_recurrence_rule(vRecur.from_ical(rule + tail), start), today)
+        == wanted[:MAX_OCCURRENCES]
+    )
 
 
 def test_the_bounds_are_what_the_docs_say() -> None:
-    assert timedelta(days=120) == AHEAD
-    assert MOST == 10
+    assert timedelta(days=120) == LOOK_AHEAD
+    assert MAX_OCCURRENCES == 10

@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from digest.collect.items import DateBasis, Item, Kind, ParseError, Reading
-from digest.collect.parsers import read
+from digest.collect.items import DateBasis, DocumentKind, ParsedDocument, ParsedItem, ParseError
+from digest.collect.parsers import parse_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 URL = "https://feeds.example.org/anything"
@@ -40,12 +40,12 @@ RDF = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns=
 <dc:date>2026-11-19T08:00:00Z</dc:date><dc:creator>Bo Lane</dc:creator></item></rdf:RDF>"""
 
 
-def reading(document: str | bytes, **more: str) -> Reading:
+def reading(document: str | bytes, **more: str) -> ParsedDocument:
     body = document.encode() if isinstance(document, str) else document
-    return read(body, url=URL, now=NOW, **more)
+    return parse_document(body, url=URL, now=NOW, **more)
 
 
-def items(document: str | bytes, **more: str) -> tuple[Item, ...]:
+def items(document: str | bytes, **more: str) -> tuple[ParsedItem, ...]:
     return reading(document, **more).items
 
 
@@ -59,7 +59,7 @@ def item(title: str, n: int = 1) -> str:
 
 def test_an_rss_item_comes_in_whole_and_clean() -> None:
     first = items(RSS)[0]
-    assert first == Item(
+    assert first == ParsedItem(
         guid="h-1",
         url="https://www.example.org/news/boats",
         link="https://www.example.org/news/boats?utm_source=rss",
@@ -72,14 +72,19 @@ def test_an_rss_item_comes_in_whole_and_clean() -> None:
         image_url="https://www.example.org/news/img/boat.jpg",
         image_alt="A boat & crew",
         published=datetime(2026, 11, 19, 17, tzinfo=UTC),
-        basis=DateBasis.PUBLISHED,
+        date_basis=DateBasis.PUBLISHED,
     )
 
 
 def test_every_item_is_taken_or_named_with_its_place() -> None:
     got = reading(RSS)
-    assert (got.kind, got.title, got.language, got.every) == (Kind.RSS, "Harbor & Coast", "en-US", 5400)
-    assert got.found == 6
+    assert (got.kind, got.title, got.language, got.refresh_seconds) == (
+        DocumentKind.RSS,
+        "Harbor & Coast",
+        "en-US",
+        5400,
+    )
+    assert got.item_count == 6
     assert [(r.place, r.reason.split(":")[0]) for r in got.rejected] == [
         (4, "no link, and its id is no address either"),
         (5, "its link can't be used"),
@@ -92,7 +97,7 @@ def test_events_pictures_and_deadlines_in_rss_are_read() -> None:
     assert event.starts_at == datetime(2027, 2, 3, 14, tzinfo=UTC)
     assert (event.place, event.image_url) == ("Port Ellery", "https://img.example.org/b.jpg")
     assert event.closes_on == date(2026, 12, 4)
-    assert event.basis is DateBasis.NO_ZONE
+    assert event.date_basis is DateBasis.ZONE_ASSUMED
 
 
 def test_an_id_that_is_an_address_stands_in_for_the_link_and_the_text_for_the_title() -> None:
@@ -103,7 +108,7 @@ def test_an_id_that_is_an_address_stands_in_for_the_link_and_the_text_for_the_ti
 def test_atom_gives_its_change_where_it_has_no_publication_date() -> None:
     got = reading(ATOM)
     assert (got.kind, got.title, got.next_url) == (
-        Kind.ATOM,
+        DocumentKind.ATOM,
         "Küste",
         "https://www.example.org/feed?page=2",
     )
@@ -113,7 +118,7 @@ def test_atom_gives_its_change_where_it_has_no_publication_date() -> None:
         "https://www.example.org/sturm/",
         "https://www.example.org/sturm/index.html",
     )
-    assert (entry.published, entry.updated, entry.basis) == (
+    assert (entry.published, entry.updated, entry.date_basis) == (
         None,
         datetime(2026, 11, 19, 9, tzinfo=UTC),
         DateBasis.UPDATED,
@@ -127,7 +132,7 @@ def test_atom_gives_its_change_where_it_has_no_publication_date() -> None:
 
 def test_rdf_says_how_often_it_changes() -> None:
     got = reading(RDF)
-    assert (got.kind, got.every, got.items[0].author) == (Kind.RDF, 900, "Bo Lane")
+    assert (got.kind, got.refresh_seconds, got.items[0].author) == (DocumentKind.RDF, 900, "Bo Lane")
     assert got.items[0].published == datetime(2026, 11, 19, 8, tzinfo=UTC)
 
 
@@ -136,7 +141,7 @@ def test_rdf_says_how_often_it_changes() -> None:
     [("<ttl>99999999</ttl>", 86_400), ("<ttl>0</ttl>", None), ("<ttl>soon</ttl>", None), ("", None)],
 )
 def test_a_publisher_cannot_keep_us_away_for_more_than_a_day(asked: str, seconds: int | None) -> None:
-    assert reading(rss(asked, item("x"))).every == seconds
+    assert reading(rss(asked, item("x"))).refresh_seconds == seconds
 
 
 @pytest.mark.parametrize(
@@ -153,7 +158,7 @@ def test_a_publisher_cannot_keep_us_away_for_more_than_a_day(asked: str, seconds
     ],
 )
 def test_the_text_is_right_whatever_is_declared(body: bytes, charset: str | None) -> None:
-    got = read(body, url=URL, now=NOW, charset=charset)
+    got = parse_document(body, url=URL, now=NOW, charset=charset)
     assert got.items[0].title == "Café — наводнение"
 
 
@@ -173,7 +178,7 @@ def test_latin_1_is_read_whether_declared_or_not(
 ) -> None:
     head = f"<?xml version='1.0' encoding='{declared}'?>" if declared else ""
     body = (head + rss(item("Inundación en São Paulo"))).encode("latin-1")
-    got = read(body, url=URL, now=NOW, charset=charset, content_type=content_type)
+    got = parse_document(body, url=URL, now=NOW, charset=charset, content_type=content_type)
     assert got.items[0].title == "Inundación en São Paulo"
 
 
@@ -254,7 +259,7 @@ def test_ten_thousand_items_come_in() -> None:
 
 
 def test_an_empty_feed_is_no_error() -> None:
-    assert reading(rss()).found == 0
+    assert reading(rss()).item_count == 0
 
 
 def test_dates_in_1970_and_2099_are_refused_and_said() -> None:
@@ -267,10 +272,10 @@ def test_dates_in_1970_and_2099_are_refused_and_said() -> None:
         )
     )
     assert [i.published for i in got] == [None, None, None]
-    assert [i.basis for i in got] == [
-        DateBasis.FOUND_ANCIENT,
-        DateBasis.FOUND_FUTURE,
-        DateBasis.FOUND_MISSING,
+    assert [i.date_basis for i in got] == [
+        DateBasis.FIRST_SEEN_ANCIENT,
+        DateBasis.FIRST_SEEN_FUTURE,
+        DateBasis.FIRST_SEEN_NO_DATE,
     ]
 
 
@@ -279,7 +284,7 @@ def test_opml_names_feeds_once_and_only_web_addresses() -> None:
         "<opml version='2.0'><head><title>Mine</title></head><body><outline text='Group'><outline text='Harbor &amp; Coast' xmlUrl='https://example.org/feed'/>"
         "<outline title='Again' xmlUrl='https://example.org/feed'/></outline><outline xmlUrl='file:///etc/passwd'/></body></opml>"
     )
-    assert (got.kind, got.title, got.items) == (Kind.OPML, "Mine", ())
+    assert (got.kind, got.title, got.items) == (DocumentKind.OPML, "Mine", ())
     assert [(f.url, f.title) for f in got.feeds] == [("https://example.org/feed", "Harbor & Coast")]
 
 
@@ -290,7 +295,7 @@ def test_a_news_sitemap_gives_articles_and_a_plain_one_reasons() -> None:
         "<news:publication_date>2026-11-19T10:00:00Z</news:publication_date><news:title>Flood</news:title></news:news></url>"
         "<url><loc>https://example.org/2</loc></url></urlset>"
     )
-    assert (got.kind, got.title, got.found) == (Kind.SITEMAP, "Harbor", 2)
+    assert (got.kind, got.title, got.item_count) == (DocumentKind.SITEMAP, "Harbor", 2)
     assert (got.items[0].title, got.items[0].language) == ("Flood", "en")
     assert "no title" in got.rejected[0].reason
 
@@ -319,6 +324,8 @@ def test_what_is_nothing_of_ours_is_an_error_that_says_what_to_do(body: bytes) -
 
 def test_the_kind_is_told_by_looking_not_by_the_declared_type() -> None:
     assert (
-        read(ATOM.encode(), url="https://example.org/a.json", now=NOW, content_type="text/html").kind
-        is Kind.ATOM
+        parse_document(
+            ATOM.encode(), url="https://example.org/a.json", now=NOW, content_type="text/html"
+        ).kind
+        is DocumentKind.ATOM
     )

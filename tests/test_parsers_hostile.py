@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from digest.collect.items import ParseError, Reading
-from digest.collect.parsers import MOST_BYTES, read
+from digest.collect.items import ParsedDocument, ParseError
+from digest.collect.parsers import MAX_DOCUMENT_BYTES, parse_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -101,11 +101,11 @@ def mutated(draw: st.DrawFn) -> bytes:
 def law(body: bytes) -> None:
     """Read a body: items are whole and clean, or the one error says what to do."""
     try:
-        got = read(body, url="https://www.example.org/a/feed", now=NOW)
+        got = parse_document(body, url="https://www.example.org/a/feed", now=NOW)
     except ParseError as exc:
         assert len(str(exc)) > 20  # noqa: PT017  the message is for the editors
         return
-    assert got.found == len(got.items) + len(got.rejected)
+    assert got.item_count == len(got.items) + len(got.rejected)
     for item in got.items:
         assert item.title
         assert item.url.startswith(("https://", "http://"))
@@ -135,7 +135,7 @@ def test_arbitrary_bytes_raise_only_parse_errors(body: bytes) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS, ids=range(len(SEEDS)))
 def test_each_seed_is_read_whole(seed: bytes) -> None:
-    got = read(seed, url="https://www.example.org/a/feed", now=NOW)
+    got = parse_document(seed, url="https://www.example.org/a/feed", now=NOW)
     assert got.items or got.feeds
     assert not got.rejected
 
@@ -146,8 +146,8 @@ def test_each_seed_may_break_off_anywhere(seed: bytes) -> None:
         law(seed[:end])
 
 
-def one(document: str) -> Reading:
-    return read(document.encode(), url="https://www.example.org/feed", now=NOW)
+def one(document: str) -> ParsedDocument:
+    return parse_document(document.encode(), url="https://www.example.org/feed", now=NOW)
 
 
 def rss(doctype: str, title: str) -> str:
@@ -201,4 +201,4 @@ def test_what_is_made_to_be_slow_ends(document: str) -> None:
 
 def test_a_body_of_100_megabytes_is_refused_at_once() -> None:
     with pytest.raises(ParseError, match="more than"):
-        read(b" " * (MOST_BYTES + 1), url="https://www.example.org/", now=NOW)
+        parse_document(b" " * (MAX_DOCUMENT_BYTES + 1), url="https://www.example.org/", now=NOW)

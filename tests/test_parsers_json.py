@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from digest.collect.items import DateBasis, Kind, ParseError, Reading
-from digest.collect.parsers import read
+from digest.collect.items import DateBasis, DocumentKind, ParsedDocument, ParseError
+from digest.collect.parsers import parse_document
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -58,15 +58,15 @@ POST: dict[str, Any] = {
 }
 
 
-def reading(value: object) -> Reading:
+def reading(value: object) -> ParsedDocument:
     body = value if isinstance(value, str) else json.dumps(value)
-    return read(body.encode(), url="https://www.example.org/feed", now=NOW)
+    return parse_document(body.encode(), url="https://www.example.org/feed", now=NOW)
 
 
 def test_a_json_feed_comes_in() -> None:
     got = reading(FEED)
     assert (got.kind, got.title, got.language, got.next_url) == (
-        Kind.JSON_FEED,
+        DocumentKind.JSON_FEED,
         "Field Radio",
         "en-US",
         "https://www.example.org/feed.json?page=2",
@@ -94,26 +94,26 @@ def test_a_json_feed_comes_in() -> None:
 def test_a_wordpress_post_comes_in_with_what_is_embedded() -> None:
     got = reading([POST])
     post = got.items[0]
-    assert (got.kind, got.found) == (Kind.WORDPRESS, 1)
+    assert (got.kind, got.item_count) == (DocumentKind.WORDPRESS, 1)
     assert post.title == "Flood plan \u2013 the county\u2019s own"
     assert post.summary == "The plan was adopted on Thursday."
     assert (post.author, post.credit, post.featured) == ("Ada Quill", "Example County", True)
     assert (post.image_url, post.image_alt) == ("https://www.example.org/plan.jpg", "A map")
     assert post.categories == ("Floods", "Plans & drills")
-    assert (post.published, post.basis) == (datetime(2026, 11, 19, 10, tzinfo=UTC), DateBasis.PUBLISHED)
+    assert (post.published, post.date_basis) == (datetime(2026, 11, 19, 10, tzinfo=UTC), DateBasis.PUBLISHED)
     assert post.updated == datetime(2026, 11, 19, 11, tzinfo=UTC)
 
 
 def test_one_post_alone_is_read_as_one() -> None:
-    assert reading(POST).found == 1
+    assert reading(POST).item_count == 1
 
 
 def test_posts_in_a_script_are_found() -> None:
-    assert reading(f"/**/show({json.dumps([POST])})").found == 1
+    assert reading(f"/**/show({json.dumps([POST])})").item_count == 1
     assert (
         reading(
             f"/* made */\nvar x = {{}};\nx.Posts = {json.dumps([POST], indent=1)};\nx.One = {json.dumps(POST)};"
-        ).found
+        ).item_count
         == 2
     )
 
@@ -125,7 +125,7 @@ def test_a_post_that_is_not_public_or_no_post_is_named() -> None:
 
 
 def test_a_site_without_posts_answers_an_empty_list() -> None:
-    assert reading([]).found == 0
+    assert reading([]).item_count == 0
 
 
 def test_whole_posts_of_a_truncated_answer_are_kept() -> None:
@@ -136,7 +136,10 @@ def test_whole_posts_of_a_truncated_answer_are_kept() -> None:
 
 def test_a_local_date_alone_is_taken_for_utc_and_said() -> None:
     post = reading([{k: v for k, v in POST.items() if k != "date_gmt"}]).items[0]
-    assert (post.published, post.basis) == (datetime(2026, 11, 19, 5, tzinfo=UTC), DateBasis.NO_ZONE)
+    assert (post.published, post.date_basis) == (
+        datetime(2026, 11, 19, 5, tzinfo=UTC),
+        DateBasis.ZONE_ASSUMED,
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_odd_types_in_every_field_are_survived() -> None:
     odd: list[object] = [None, 1, [], {}, [[]], [{}], {"rendered": 3}, "\ud800", True]
     for key in POST:
         for value in odd:
-            assert reading([{**POST, key: value}, POST]).found == 2
+            assert reading([{**POST, key: value}, POST]).item_count == 2
     for key in (
         "id",
         "url",
@@ -173,6 +176,8 @@ def test_odd_types_in_every_field_are_survived() -> None:
     ):
         for value in odd:
             assert (
-                reading({**FEED, "items": [{"url": "https://example.org/", "title": "x", key: value}]}).found
+                reading(
+                    {**FEED, "items": [{"url": "https://example.org/", "title": "x", key: value}]}
+                ).item_count
                 == 1
             )

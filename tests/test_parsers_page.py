@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from digest.collect.items import DateBasis, Kind, ParseError, Reading
-from digest.collect.parsers import read
-from digest.collect.parsers.lead import lead
+from digest.collect.items import DateBasis, DocumentKind, ParsedDocument, ParseError
+from digest.collect.parsers import parse_document
+from digest.collect.parsers.lead import extract_lead
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 URL = "https://www.example.org/news/shelters?utm_source=mail"
@@ -59,19 +59,22 @@ Example Wire tells the news of three valleys to the people who live there, and t
 """
 
 
-def reading(document: str, url: str = URL) -> Reading:
-    return read(document.encode(), url=url, now=NOW)
+def reading(document: str, url: str = URL) -> ParsedDocument:
+    return parse_document(document.encode(), url=url, now=NOW)
 
 
 def test_a_page_comes_in_with_what_it_says_of_itself() -> None:
     got = reading(PAGE.format(head=LINKED, body=BODY))
     article = got.items[0]
     assert (got.kind, article.title, article.author) == (
-        Kind.PAGE,
+        DocumentKind.PAGE,
         "Two shelters open in Lindmoor",
         "Ada Quill",
     )
-    assert (article.published, article.basis) == (datetime(2026, 11, 18, 12, 30, tzinfo=UTC), DateBasis.PAGE)
+    assert (article.published, article.date_basis) == (
+        datetime(2026, 11, 18, 12, 30, tzinfo=UTC),
+        DateBasis.PAGE,
+    )
     assert article.updated == datetime(2026, 11, 18, 14, tzinfo=UTC)
     assert (article.link, article.language) == ("https://example.org/news/shelters", "en-US")
     assert (article.image_url, article.image_alt) == (
@@ -124,7 +127,7 @@ def test_a_front_page_names_feeds_and_is_no_article() -> None:
     front = "<html><head><title>Example Wire</title><base href='https://cdn.example.org/x/'><link rel='alternate' type='application/atom+xml' href='atom'></head><body><p>News of the valleys, for all who live in them.</p></body></html>"
     for url in ("https://www.example.org/", "https://www.example.org/start"):
         got = reading(front, url)
-        assert (got.found, [f.url for f in got.feeds]) == (0, ["https://cdn.example.org/x/atom"])
+        assert (got.item_count, [f.url for f in got.feeds]) == (0, ["https://cdn.example.org/x/atom"])
 
 
 def test_an_event_page_gives_time_and_place() -> None:
@@ -149,9 +152,12 @@ def test_a_canonical_address_elsewhere_is_not_believed() -> None:
 def test_an_article_in_plain_text_comes_in_without_its_sites_frame() -> None:
     got = reading(TEXT)
     article = got.items[0]
-    assert (got.kind, article.title) == (Kind.PAGE, "LINDMOOR: County Opens Two Shelters as the River Rises")
+    assert (got.kind, article.title) == (
+        DocumentKind.PAGE,
+        "LINDMOOR: County Opens Two Shelters as the River Rises",
+    )
     assert article.published is not None
-    assert (article.published.date(), article.basis) == (date(2026, 11, 17), DateBasis.PAGE)
+    assert (article.published.date(), article.date_basis) == (date(2026, 11, 17), DateBasis.PAGE)
     assert article.credit == "Lindmoor County"
     assert article.summary == (
         "Two shelters opened in Lindmoor on Tuesday after the river rose above the second mark, the county said. "
@@ -193,9 +199,9 @@ def test_a_lead_prefers_the_titles_subject_near_the_start() -> None:
         "The dam at Wexley failed at noon, flooding two villages below it.",
         "They had been cleared at dawn.",
     ]
-    assert lead("Dam at Wexley fails, flooding two villages", said) == f"{said[1]} {said[2]}"
+    assert extract_lead("Dam at Wexley fails, flooding two villages", said) == f"{said[1]} {said[2]}"
 
 
 def test_a_lead_has_at_most_60_words() -> None:
-    assert len(lead("x", ["word " * 90 + "end."]).split()) <= 60
-    assert lead("x", []) == ""
+    assert len(extract_lead("x", ["word " * 90 + "end."]).split()) <= 60
+    assert extract_lead("x", []) == ""

@@ -11,34 +11,34 @@ from sqlalchemy import func, select
 from digest.db import Database
 from subscribers import chains, roll, signup, suppression
 from subscribers.addresses import read_address
-from subscribers.choices import Choices, ChoicesError, change_choices
+from subscribers.choices import Preferences, PreferencesError, change_preferences
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState, Suppression
-from subscribers.journal import Journal, JournalError
-from subscribers.leaving import leave
-from subscribers.signup import Evidence, SignupRefusedError
-from subscribers.vault import Keys
+from subscribers.journal import DepartureLog, DepartureLogError
+from subscribers.leaving import unsubscribe_person
+from subscribers.signup import ConsentEvidence, SignupRefusedError
+from subscribers.vault import KeyRing
 
-KEYS = Keys.fixed(b"people tests")
+KEYS = KeyRing.from_seed(b"people tests")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-PAPER = Evidence(
+PAPER = ConsentEvidence(
     wording="Please send me the weekly digest.",
     wording_version="1",
     language="en",
     page="hls.today",
     method="signed paper list",
     actor="eve@example.org",
-    at=NOW - timedelta(days=30),
+    agreed_at=NOW - timedelta(days=30),
 )
 
 
-def _add(database: Database, name: str, evidence: Evidence = PAPER) -> signup.Added:
+def _add(database: Database, name: str, evidence: ConsentEvidence = PAPER) -> signup.ManualSignup:
     with database.write() as session:
-        return signup.add(session, KEYS, f"{name}@example.org", evidence=evidence, now=NOW)
+        return signup.add_subscriber(session, KEYS, f"{name}@example.org", evidence=evidence, now=NOW)
 
 
-def _leave(database: Database, journal: Journal, number: int) -> bool:
+def _leave(database: Database, journal: DepartureLog, number: int) -> bool:
     with database.write() as session:
-        return leave(session, journal, number, method="one-click", now=NOW).new
+        return unsubscribe_person(session, journal, number, method="one-click", now=NOW).changed
 
 
 def _events(database: Database, number: int) -> list[ConsentEvent]:
@@ -48,13 +48,13 @@ def _events(database: Database, number: int) -> list[ConsentEvent]:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "left.log", KEYS)
+def journal(tmp_path: Path) -> DepartureLog:
+    return DepartureLog(tmp_path / "left.log", KEYS)
 
 
 def test_a_person_is_added_with_the_words_they_agreed_to(database: Database) -> None:
     added = _add(database, "ada")
-    assert not added.already
+    assert not added.already_subscribed
     (event,) = _events(database, added.number)
     said = json.loads(event.body)
     assert event.kind == ConsentKind.ATTESTED
@@ -62,11 +62,11 @@ def test_a_person_is_added_with_the_words_they_agreed_to(database: Database) -> 
     assert said["agreed_at"] == "2026-10-21T12:00:00.000+00:00"
     assert "ada" not in event.body
     with database.read() as session:
-        (reader,) = roll.stream(session)
-    assert (reader.address(KEYS), reader.asked_where, reader.asked_at) == (
+        (reader,) = roll.stream_audience(session)
+    assert (reader.decrypt_address(KEYS), reader.asked_where, reader.asked_at) == (
         "ada@example.org",
         "hls.today",
-        PAPER.at,
+        PAPER.agreed_at,
     )
 
 
@@ -77,11 +77,11 @@ def test_a_consent_confirmed_by_mail_is_recorded_as_that(sqlite: Database) -> No
 
 def test_adding_twice_says_so_and_changes_nothing(database: Database) -> None:
     first = _add(database, "ada")
-    assert _add(database, "ADA") == signup.Added(first.number, already=True)
+    assert _add(database, "ADA") == signup.ManualSignup(first.number, already_subscribed=True)
     assert len(_events(database, first.number)) == 1
 
 
-def test_nobody_who_left_is_added_again(database: Database, journal: Journal) -> None:
+def test_nobody_who_left_is_added_again(database: Database, journal: DepartureLog) -> None:
     ada = _add(database, "ada").number
     _leave(database, journal, ada)
     with pytest.raises(SignupRefusedError, match="withdrawn: its owner left"):
@@ -93,36 +93,36 @@ def test_nobody_who_left_is_added_again(database: Database, journal: Journal) ->
 @pytest.mark.parametrize("known", [True, False])
 def test_nobody_who_is_suppressed_is_added(
     database: Database,
-    journal: Journal,
+    journal: DepartureLog,
     known: bool,  # noqa: FBT001
 ) -> None:
     number = _add(database, "cy").number if known else 0
     with database.write() as session:
         for _ in range(2):
-            suppression.suppress(
+            suppression.suppress_address(
                 session,
                 KEYS,
                 read_address("Cy@example.org"),
                 reason="complained",
                 actor="webhook",
                 now=NOW,
-                journal=journal,
+                departure_log=journal,
             )
     with pytest.raises(SignupRefusedError, match=r"suppressed \(complained, 2026-11-20\)"):
         _add(database, "cy")
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 1
         assert not roll.may_mail(session, number)
-        assert chains.verify(session).broken is None
+        assert chains.verify_chains(session).broken is None
 
 
 def test_evidence_of_the_future_is_refused(sqlite: Database) -> None:
     with pytest.raises(SignupRefusedError, match="future"):
-        _add(sqlite, "ada", replace(PAPER, at=NOW + timedelta(days=1)))
+        _add(sqlite, "ada", replace(PAPER, agreed_at=NOW + timedelta(days=1)))
 
 
 def test_the_roll_gives_everybody_once_in_order_whatever_the_page(
-    database: Database, journal: Journal
+    database: Database, journal: DepartureLog
 ) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(25)]
     for gone in numbers[::5]:
@@ -130,21 +130,21 @@ def test_the_roll_gives_everybody_once_in_order_whatever_the_page(
     expected = [n for i, n in enumerate(numbers) if i % 5]
     for batch in (1, 3, 20, 21, 1000):
         with database.read() as session:
-            assert [r.number for r in roll.stream(session, batch=batch)] == expected
+            assert [r.number for r in roll.stream_audience(session, page_size=batch)] == expected
     with database.read() as session:
-        assert roll.count(session) == 20
-        assert roll.still(session, numbers[:6]) == frozenset(expected[:4])
-        assert list(roll.readers(session, numbers[:3])) == numbers[1:3]
-        assert roll.standings(session)[PersonState.WITHDRAWN] == 5
+        assert roll.count_audience(session) == 20
+        assert roll.filter_mailable(session, numbers[:6]) == frozenset(expected[:4])
+        assert list(roll.load_audience_members(session, numbers[:3])) == numbers[1:3]
+        assert roll.count_people_by_state(session)[PersonState.WITHDRAWN] == 5
 
 
 def test_somebody_who_leaves_while_the_roll_is_read_is_not_given(
-    database: Database, journal: Journal
+    database: Database, journal: DepartureLog
 ) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(6)]
     seen = []
     with database.read() as session:
-        for reader in roll.stream(session, batch=2):
+        for reader in roll.stream_audience(session, page_size=2):
             seen.append(reader.number)
             session.rollback()  # as a sender does, who holds no transaction between two pages
             if reader.number == numbers[0]:
@@ -152,7 +152,7 @@ def test_somebody_who_leaves_while_the_roll_is_read_is_not_given(
     assert seen == [*numbers[:4], numbers[5]]
 
 
-def test_leaving_twice_is_one_event_and_one_line(database: Database, journal: Journal) -> None:
+def test_leaving_twice_is_one_event_and_one_line(database: Database, journal: DepartureLog) -> None:
     ada = _add(database, "ada").number
     assert _leave(database, journal, ada)
     assert not _leave(database, journal, ada)
@@ -162,15 +162,15 @@ def test_leaving_twice_is_one_event_and_one_line(database: Database, journal: Jo
     with database.read() as session:
         person = session.get_one(Person, ada)
     assert person.lookup is not None
-    assert (line.who, line.kind, line.at) == (journal.who(person.lookup), "left", NOW)
+    assert (line.person_hash, line.kind, line.at) == (journal.hash_lookup(person.lookup), "left", NOW)
 
 
 def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(
-    sqlite: Database, journal: Journal
+    sqlite: Database, journal: DepartureLog
 ) -> None:
     ada = _add(sqlite, "ada").number
     with sqlite.write() as session:
-        leave(session, journal, ada, method="page", now=NOW)
+        unsubscribe_person(session, journal, ada, method="page", now=NOW)
         text = journal.path.read_text()
     assert text.count("\n") == 1
     assert "ada" not in text
@@ -181,28 +181,32 @@ def test_a_departure_that_cannot_be_journalled_is_no_departure(sqlite: Database,
     ada = _add(sqlite, "ada").number
     (tmp_path / "left.log").mkdir()
     with pytest.raises(OSError, match="directory"):
-        _leave(sqlite, Journal(tmp_path / "left.log", KEYS), ada)
+        _leave(sqlite, DepartureLog(tmp_path / "left.log", KEYS), ada)
     with sqlite.read() as session:
         assert roll.may_mail(session, ada)
 
 
-def test_journal_lines_from_many_threads_make_one_chain(journal: Journal) -> None:
+def test_journal_lines_from_many_threads_make_one_chain(journal: DepartureLog) -> None:
     def many(name: int) -> None:
         for n in range(20):
             journal.append(f"{name}-{n}", "1-key", kind="left", at=NOW)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(many, range(4)))
-    assert {d.who for d in journal.read()} == {journal.who(f"{a}-{b}") for a in range(4) for b in range(20)}
+    assert {d.person_hash for d in journal.read()} == {
+        journal.hash_lookup(f"{a}-{b}") for a in range(4) for b in range(20)
+    }
 
 
-def test_a_changed_or_missing_journal_line_is_found_and_a_torn_one_is_passed_over(journal: Journal) -> None:
+def test_a_changed_or_missing_journal_line_is_found_and_a_torn_one_is_passed_over(
+    journal: DepartureLog,
+) -> None:
     for name in "abc":
         journal.append(name, "1-key", kind="left", at=NOW)
     lines = journal.path.read_bytes().splitlines(keepends=True)
     for damaged in (lines[0].replace(b"left", b"kept"), b"", b"{}\n", b"nonsense\n"):
         journal.path.write_bytes(damaged + lines[1] + lines[2])
-        with pytest.raises(JournalError, match=r"line [12]"):
+        with pytest.raises(DepartureLogError, match=r"line [12]"):
             list(journal.read())
     journal.path.write_bytes(b"".join(lines) + lines[0][:50])
     assert len(list(journal.read())) == 3
@@ -213,22 +217,22 @@ def test_a_changed_or_missing_journal_line_is_found_and_a_torn_one_is_passed_ove
 
 def test_choices_are_kept_with_an_event_and_only_when_they_change(database: Database) -> None:
     ada = _add(database, "ada").number
-    wanted = Choices(frozenset({"products", "events"}), text_only=True, pause_until=date(2026, 12, 24))
+    wanted = Preferences(frozenset({"products", "events"}), text_only=True, pause_until=date(2026, 12, 24))
     for changed in (True, False):
         with database.write() as session:
-            assert change_choices(session, ada, wanted, NOW) is changed
+            assert change_preferences(session, ada, wanted, NOW) is changed
     event = _events(database, ada)[-1]
     assert event.kind == ConsentKind.CHOICES_CHANGED
     assert json.loads(event.body)["after"]["omit"] == ["events", "products"]
     with database.read() as session:
-        (reader,) = roll.stream(session)
-    assert reader.choices == wanted == Choices.from_json(wanted.as_json())
+        (reader,) = roll.stream_audience(session)
+    assert reader.preferences == wanted == Preferences.from_json(wanted.as_json())
 
 
 def test_a_pause_ends_on_its_day() -> None:
-    paused = Choices(pause_until=date(2026, 12, 24))
-    assert paused.paused(date(2026, 12, 23))
-    assert not paused.paused(date(2026, 12, 24))
+    paused = Preferences(pause_until=date(2026, 12, 24))
+    assert paused.is_paused(date(2026, 12, 23))
+    assert not paused.is_paused(date(2026, 12, 24))
 
 
 @pytest.mark.parametrize(
@@ -244,5 +248,5 @@ def test_a_pause_ends_on_its_day() -> None:
     ],
 )
 def test_choices_that_make_no_sense_name_their_field(said: dict[str, object]) -> None:
-    with pytest.raises(ChoicesError, match=next(iter(said))):
-        Choices.from_json(said)
+    with pytest.raises(PreferencesError, match=next(iter(said))):
+        Preferences.from_json(said)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from digest.db import Database
 from subscribers import roll
 from subscribers.db import Person, PersonState
-from subscribers.prepared import Prepared, changed
+from subscribers.prepared import CompiledStatement, convert_column
 
 NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
 PEOPLE = inspect(Person).local_table
@@ -51,11 +51,11 @@ def people(database: Database) -> Database:
 
 
 def test_rows_are_the_same_with_the_same_types(people: Database) -> None:
-    prepared = Prepared(NAMED)
+    prepared = CompiledStatement(NAMED)
     with people.read() as session:
         expected = [tuple(row) for row in session.execute(NAMED, BY)]
         for _ in range(2):
-            rows = prepared.rows(session, BY)
+            rows = prepared.fetch_rows(session, BY)
             assert [tuple(row) for row in rows] == expected
     assert rows[0].state is PersonState.SUBSCRIBED
     assert rows[0].asked_at.tzinfo is not None
@@ -70,18 +70,18 @@ def test_a_change_counts_the_rows_that_it_changed_and_belongs_to_the_transaction
     )
     rows = [{"of": n, "to": PersonState.SUBSCRIBED, "at": NOW} for n in range(1, 21)]
     with people.read() as session:  # which is rolled back
-        assert Prepared(statement).change(session, rows) == 7
+        assert CompiledStatement(statement).execute_many(session, rows) == 7
     with people.write() as session:
-        assert Prepared(statement).change(session, rows) == 7
-        assert Prepared(statement).change(session, rows) == 0
+        assert CompiledStatement(statement).execute_many(session, rows) == 7
+        assert CompiledStatement(statement).execute_many(session, rows) == 0
 
 
 def test_a_driver_error_comes_as_sqlalchemy_has_it_and_without_the_values(people: Database) -> None:
-    nowhere = Prepared(
+    nowhere = CompiledStatement(
         select(column("x")).select_from(table("nowhere")).where(column("x") == bindparam("secret"))
     )
     with people.read() as session, pytest.raises((OperationalError, ProgrammingError)) as caught:
-        nowhere.rows(session, {"secret": "ada@example.org"})
+        nowhere.fetch_rows(session, {"secret": "ada@example.org"})
     assert "ada@" not in str(caught.value)
 
 
@@ -91,10 +91,10 @@ def test_who_may_still_be_mailed_does_not_depend_on_how_many_are_asked_about(
     people: Database, asked: list[int]
 ) -> None:
     with people.read() as session:
-        assert roll.still(session, asked) == {n for n in asked if n % 3 == 0 and 1 <= n <= 20}
+        assert roll.filter_mailable(session, asked) == {n for n in asked if n % 3 == 0 and 1 <= n <= 20}
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", 1, 1.0, True, None, b"a"])))
 def test_values_are_changed_as_one_by_one(values: list[object]) -> None:
-    assert changed(values, repr) == [repr(value) for value in values]
-    assert changed(values, None) == values
+    assert convert_column(values, repr) == [repr(value) for value in values]
+    assert convert_column(values, None) == values

@@ -18,57 +18,59 @@ from digest.web.app import create_app
 from subscribers import chains, expiring, limits, people, replay, roll, suppression
 from subscribers.addresses import read_address
 from subscribers.db import ConsentEvent, Person, PersonState
-from subscribers.journal import Journal
+from subscribers.journal import DepartureLog
 from subscribers.signup_db import SignupMail
-from subscribers.transfer.deciding import Options
-from subscribers.transfer.importing import bring_in
-from subscribers.transfer.reading import survey
-from subscribers.transfer.stepping import Desk
-from subscribers.vault import left_hash
-from tests.web.conftest import World, build
+from subscribers.transfer.deciding import ImportOptions
+from subscribers.transfer.importing import run_import
+from subscribers.transfer.reading import survey_file
+from subscribers.transfer.stepping import ImportContext
+from subscribers.vault import departure_hash
+from tests.web.conftest import WebSetup, build_web_setup
 
 BO, CY = "bo@elsewhere.example", "cy@county.example"
 
 
 @pytest.fixture
-def both(database: Any, tmp_path: Path) -> World:
-    return build(database, tmp_path)
+def both(database: Any, tmp_path: Path) -> WebSetup:
+    return build_web_setup(database, tmp_path)
 
 
-def bring(world: World, *addresses: str, confirmed: str = "") -> dict[str, int]:
+def bring(world: WebSetup, *addresses: str, confirmed: str = "") -> dict[str, int]:
     folder = world.install.settings.home
     path = folder / f"{len(list(folder.glob('*.csv')))}.csv"
     path.write_text("\n".join(["email,confirmed_at", *(f"{a},{confirmed}" for a in addresses)]) + "\n")
-    desk = Desk(world.database, world.install.keys, journal(world), "eve")
-    report = bring_in(desk, survey(path), Options(), now=datetime.now(UTC), reject=lambda *_: None)
+    desk = ImportContext(world.database, world.install.keys, journal(world), "eve")
+    report = run_import(
+        desk, survey_file(path), ImportOptions(), now=datetime.now(UTC), on_reject=lambda *_: None
+    )
     return {name: count for name, count in report.counts.items() if count}
 
 
-def journal(world: World) -> Journal:
-    return Journal(world.install.settings.left_log, world.install.keys)
+def journal(world: WebSetup) -> DepartureLog:
+    return DepartureLog(world.install.settings.left_log, world.install.keys)
 
 
-def run(world: World, *words: str, typed: str = "") -> Result:
+def run(world: WebSetup, *words: str, typed: str = "") -> Result:
     url = world.database.engine.url.render_as_string(hide_password=False)
     home = str(world.install.settings.home)
     env = {
         "DIGEST_HOME": home,
         "DIGEST_DATABASE_URL": url,
-        "DIGEST_BASE_URL": world.install.settings.base,
+        "DIGEST_BASE_URL": world.install.settings.link_base,
     }
     return CliRunner(env=env).invoke(digest, ["subscribers", "ask", *words], input=typed)
 
 
-def asked(world: World) -> int:
+def asked(world: WebSetup) -> int:
     found: int = json.loads(run(world, "--yes", "--json").output)["asked"]
     return found
 
 
-def mails(world: World) -> dict[str, str]:
+def mails(world: WebSetup) -> dict[str, str]:
     """Hand over what is due; give the text of each mail by its receiver."""
-    errands.send_notices(world.install, clock=lambda: datetime.now(UTC))
+    errands.send_due_notices(world.install, clock=lambda: datetime.now(UTC))
     found = {}
-    for file in (world.install.settings.outbox / "notice").glob("*.eml"):
+    for file in (world.install.settings.outbox_folder / "notice").glob("*.eml"):
         message = message_from_bytes(file.read_bytes(), policy=policy.default)
         part = message.get_body(("plain",))
         assert part is not None
@@ -76,19 +78,19 @@ def mails(world: World) -> dict[str, str]:
     return found
 
 
-def person(world: World, address: str) -> Person | None:
+def person(world: WebSetup, address: str) -> Person | None:
     with world.database.read() as session:
-        number = people.number_of(session, world.install.keys, read_address(address))
+        number = people.find_person_number(session, world.install.keys, read_address(address))
         return session.get(Person, number) if number else None
 
 
-def sound(world: World) -> None:
+def sound(world: WebSetup) -> None:
     with world.database.read() as session:
-        assert chains.verify(session).broken is None
-        assert list(replay.differences(session)) == []
+        assert chains.verify_chains(session).broken is None
+        assert list(replay.find_ledger_differences(session)) == []
 
 
-def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: World) -> None:
+def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSetup) -> None:
     assert bring(both, BO, CY) == {"unverified": 2}
     no = run(both, typed="n\n")
     assert no.exit_code == 1
@@ -118,11 +120,11 @@ def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: World)
     sound(both)
 
 
-def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: World) -> None:
+def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: WebSetup) -> None:
     bring(both, BO)
     assert (asked(both), asked(both)) == (1, 0)
     later = datetime.now(UTC) + timedelta(days=8)
-    expiring.tidy(both.database, now=later)
+    expiring.expire_unconfirmed(both.database, now=later)
     gone = person(both, BO)
     assert gone is not None, "the keyed hash stays"
     assert (gone.ciphertext, gone.state) == (None, PersonState.WITHDRAWN)
@@ -134,15 +136,15 @@ def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: Worl
     sound(both)
 
 
-def form(world: World) -> None:
+def form(world: WebSetup) -> None:
     """Have the address typed into the form, and the form answered."""
     client = create_app(world.install, clock=lambda: datetime.now(UTC)).test_client()
     said = {"email": BO, "agree": "yes", "wording": "1"}
     assert client.post("/subscribe", data=said).status_code == 200
-    errands.answer_requests(world.install, clock=lambda: datetime.now(UTC))
+    errands.process_signup_requests(world.install, clock=lambda: datetime.now(UTC))
 
 
-def test_whoever_was_asked_and_uses_the_form_gets_a_confirmation_of_their_own(both: World) -> None:
+def test_whoever_was_asked_and_uses_the_form_gets_a_confirmation_of_their_own(both: WebSetup) -> None:
     bring(both, BO)
     assert asked(both) == 1
     assert set(mails(both)) == {BO}
@@ -153,58 +155,58 @@ def test_whoever_was_asked_and_uses_the_form_gets_a_confirmation_of_their_own(bo
     assert kinds[-3:] == ["listed", "re-asked", "requested"]
     assert sent == ["ask", "confirm"]
     later = datetime.now(UTC) + timedelta(days=8)
-    expiring.tidy(both.database, now=later)
+    expiring.expire_unconfirmed(both.database, now=later)
     gone = person(both, BO)
     assert gone is not None, "they were asked, and are not asked again"
     assert gone.ciphertext is None
     sound(both)
 
 
-Reason = Callable[[World], None]
+Reason = Callable[[WebSetup], None]
 
 
-def barred(world: World) -> None:
+def barred(world: WebSetup) -> None:
     """Their address is known to complain; the bar stands for the address alone, as after a restore."""
     with world.database.write() as session:
         key = world.install.keys.current("suppression")
         row = person(world, BO)
         assert row is not None
         assert row.lookup is not None
-        hashed = left_hash(key, row.lookup)
-        suppression.bar_hash(session, hashed, key.id, "complained", datetime.now(UTC))
+        hashed = departure_hash(key, row.lookup)
+        suppression.suppress_hash(session, hashed, key.id, "complained", datetime.now(UTC))
 
 
-def mailed_of_late(world: World) -> None:
+def mailed_of_late(world: WebSetup) -> None:
     with world.database.write() as session:
         tag = limits.address_tag(world.install.keys, read_address(BO))
-        limits.note_mail(session, tag, "confirm", datetime.now(UTC))
+        limits.record_signup_mail(session, tag, "confirm", datetime.now(UTC))
 
 
 @pytest.mark.parametrize("why", [barred, mailed_of_late])
-def test_who_is_barred_or_was_mailed_of_late_is_not_asked(both: World, why: Reason) -> None:
+def test_who_is_barred_or_was_mailed_of_late_is_not_asked(both: WebSetup, why: Reason) -> None:
     bring(both, BO, CY)
     why(both)
     assert asked(both) == 1
     assert set(mails(both)) == {CY}
 
 
-def test_as_many_as_wanted_are_asked_and_the_rest_the_next_time(both: World) -> None:
+def test_as_many_as_wanted_are_asked_and_the_rest_the_next_time(both: WebSetup) -> None:
     bring(both, *(f"r{n}@county.example" for n in range(70)))
     assert json.loads(run(both, "--yes", "--json", "--most", "60").output) == {"could": 70, "asked": 60}
     assert json.loads(run(both, "--yes", "--json", "--most", "60").output) == {"could": 10, "asked": 10}
 
 
-def test_a_complaint_between_question_and_mail_stops_it(both: World) -> None:
+def test_a_complaint_between_question_and_mail_stops_it(both: WebSetup) -> None:
     bring(both, BO)
     assert asked(both) == 1
     with both.database.write() as session:
-        suppression.suppress(
+        suppression.suppress_address(
             session,
             both.install.keys,
             read_address(BO),
             reason="complained",
             actor="hook",
             now=datetime.now(UTC),
-            journal=journal(both),
+            departure_log=journal(both),
         )
     assert mails(both) == {}

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from digest.collect.fetched import Fetched, FetchError, Reason
-from digest.collect.items import Rejected
+from digest.collect.fetched import FetchError, FetchErrorReason, FetchResult
+from digest.collect.items import RejectedEntry
 from digest.collect.readership import (
-    POPULAR,
-    Imported,
+    POPULAR_POSTS_PATH,
     ReadershipError,
-    apply,
-    from_wordpress,
+    ReadershipImport,
+    apply_views,
+    fetch_wordpress_views,
     import_readership,
-    read_csv,
+    parse_readership_csv,
 )
 from digest.db import Article, Database, Source
-from digest.settings import File, Publication, Readership, Settings
+from digest.settings import PublicationSettings, ReadershipSettings, Settings, SettingsFile
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 SITE = "https://news.example.org"
@@ -37,11 +37,11 @@ class Plugin:
         last_modified: str | None = None,
         accept: str | None = None,
         max_bytes: int | None = None,
-    ) -> Fetched:
+    ) -> FetchResult:
         del etag, last_modified, accept, max_bytes
-        if self.body is None or url != SITE + POPULAR:
-            raise FetchError(url, Reason.MISSING, "nothing is there (404)", status=404)
-        return Fetched(url=url, status=200, body=self.body)
+        if self.body is None or url != SITE + POPULAR_POSTS_PATH:
+            raise FetchError(url, FetchErrorReason.MISSING, "nothing is there (404)", status=404)
+        return FetchResult(url=url, status=200, body=self.body)
 
     def may_read(self, url: str) -> bool:
         return url.startswith(SITE)
@@ -71,7 +71,10 @@ def views(database: Database) -> dict[str, int | None]:
 
 
 def settings(folder: Path, *, csv: str = "", wordpress: str = "") -> Settings:
-    file = File(publication=Publication(site=SITE), readership=Readership(csv=csv, wordpress=wordpress))
+    file = SettingsFile(
+        publication=PublicationSettings(site=SITE),
+        readership=ReadershipSettings(csv=csv, wordpress=wordpress),
+    )
     return Settings(file=file, origin=folder / "digest.toml")
 
 
@@ -87,28 +90,28 @@ def settings(folder: Path, *, csv: str = "", wordpress: str = "") -> Settings:
     ],
 )
 def test_a_csv_is_read_as_spreadsheets_and_analytics_write_it(text: str) -> None:
-    counted = read_csv(text.encode(), SITE)
+    counted = parse_readership_csv(text.encode(), SITE)
     assert (dict(counted.views), counted.rejected) == ({f"{SITE}/a": 1200, f"{SITE}/b": 7}, ())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_a_csv_is_read_in_the_encodings_of_spreadsheets(encoding: str) -> None:
     text = "url,views\n/caf\u00e9,1\u00a0200\n"
-    assert dict(read_csv(text.encode(encoding), SITE).views) == {f"{SITE}/caf%C3%A9": 1200}
+    assert dict(parse_readership_csv(text.encode(encoding), SITE).views) == {f"{SITE}/caf%C3%A9": 1200}
 
 
 def test_bad_rows_are_named_by_their_line_and_the_others_count() -> None:
     text = "url,views\n/a,many\n/b\n\nmailto:x,4\n/c,-3\n/d,99999999999\n/e,5\n"
-    counted = read_csv(text.encode(), SITE)
+    counted = parse_readership_csv(text.encode(), SITE)
     assert dict(counted.views) == {f"{SITE}/e": 5}
     assert [row.place for row in counted.rejected] == [2, 3, 5, 6, 7]
-    assert counted.rejected[0] == Rejected(2, "'many' is no number of views")
+    assert counted.rejected[0] == RejectedEntry(2, "'many' is no number of views")
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\x00\x01\x00\x02"])
 def test_what_is_no_text_is_refused(content: bytes) -> None:
     with pytest.raises(ReadershipError, match="no text"):
-        read_csv(content, SITE)
+        parse_readership_csv(content, SITE)
 
 
 def test_popular_posts_of_wordpress_are_read() -> None:
@@ -117,22 +120,25 @@ def test_popular_posts_of_wordpress_are_read() -> None:
         {"link": f"{SITE}/b/?utm_medium=x", "pageviews": "7"},
         {"title": "no link"},
     ]
-    counted = from_wordpress(Plugin(json.dumps(posts).encode()), SITE + "/")
+    counted = fetch_wordpress_views(Plugin(json.dumps(posts).encode()), SITE + "/")
     assert dict(counted.views) == {f"{SITE}/a/": 1200, f"{SITE}/b/": 7}
-    assert counted.rejected == (Rejected(3, "no post with a link"),)
+    assert counted.rejected == (RejectedEntry(3, "no post with a link"),)
 
 
 @pytest.mark.parametrize("body", [None, b"<html>", b'{"code": "rest_no_route"}'])
 def test_a_site_without_the_plugin_says_what_to_do(body: bytes | None) -> None:
     with pytest.raises(ReadershipError, match=r"plugin|browser"):
-        from_wordpress(Plugin(body), SITE)
+        fetch_wordpress_views(Plugin(body), SITE)
 
 
 def test_views_stand_on_the_articles_and_what_is_no_longer_counted_has_none(database: Database) -> None:
     with_articles(database, "/a", "/b", "/c")
-    assert apply(database, {f"{SITE}/a": 5, f"{SITE}/b": 6, f"{SITE}/zz": 7}) == {f"{SITE}/a", f"{SITE}/b"}
+    assert apply_views(database, {f"{SITE}/a": 5, f"{SITE}/b": 6, f"{SITE}/zz": 7}) == {
+        f"{SITE}/a",
+        f"{SITE}/b",
+    }
     assert views(database) == {"/a": 5, "/b": 6, "/c": None}
-    apply(database, {f"{SITE}/b": 9, f"{SITE}/c": 1})
+    apply_views(database, {f"{SITE}/b": 9, f"{SITE}/c": 1})
     assert views(database) == {"/a": None, "/b": 9, "/c": 1}
 
 
@@ -152,7 +158,7 @@ def test_both_reports_are_one_week(database: Database, tmp_path: Path) -> None:
 
 def test_a_report_that_cannot_be_read_leaves_the_counts_of_before(database: Database, tmp_path: Path) -> None:
     with_articles(database, "/a", "/b")
-    apply(database, {f"{SITE}/a": 5})
+    apply_views(database, {f"{SITE}/a": 5})
     (tmp_path / "reads.csv").write_text("/b,10\n", "utf-8")
     csv, wordpress = import_readership(
         database, NOWHERE, settings(tmp_path, csv="reads.csv", wordpress=SITE), now=NOON
@@ -166,4 +172,4 @@ def test_a_missing_file_is_reported_and_nothing_is_raised(sqlite: Database, tmp_
     (one,) = import_readership(sqlite, NOWHERE, settings(tmp_path, csv="none.csv"), now=NOON)
     assert "none.csv: No such file" in (one.error or "")
     assert import_readership(sqlite, NOWHERE, settings(tmp_path), now=NOON) == []
-    assert isinstance(one, Imported)
+    assert isinstance(one, ReadershipImport)

@@ -11,55 +11,55 @@ from sqlalchemy import func, select
 
 from digest.cli import digest
 from digest.db import Database
-from digest.templating import environment
+from digest.templating import create_jinja_environment
 from subscribers import disclosures, records, signup
-from subscribers.choices import Choices, change_choices
+from subscribers.choices import Preferences, change_preferences
 from subscribers.db import Disclosure, DisclosureTotal, ListExport, ListExportPart
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.leaving import leave
-from subscribers.records import Readable
-from subscribers.signup import Evidence
-from subscribers.transfer.exporting import Controller, record
-from subscribers.vault import Keys
-from tests.conftest import NOBODY_ELSE
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
+from subscribers.records import ReadableRecord
+from subscribers.signup import ConsentEvidence
+from subscribers.transfer.exporting import DataController, build_person_record
+from subscribers.vault import KeyRing
+from tests.conftest import forget_nowhere_else
 
-KEYS = Keys.fixed(b"records")
+KEYS = KeyRing.from_seed(b"records")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-YES = Evidence(
+YES = ConsentEvidence(
     wording="Yes, send me <b>the digest</b> & nothing else.",
     wording_version="3",
     language="en",
     page="hls.today",
     method="signed list",
     actor="terminal:eve",
-    at=NOW - timedelta(days=9),
+    agreed_at=NOW - timedelta(days=9),
 )
-DESK = Controller("HLS.Today", "editors@news.example.org", "1 Main St, Springfield", "https://hls.today/")
+DESK = DataController("HLS.Today", "editors@news.example.org", "1 Main St, Springfield", "https://hls.today/")
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "left.log", KEYS)
+def journal(tmp_path: Path) -> DepartureLog:
+    return DepartureLog(tmp_path / "left.log", KEYS)
 
 
 @pytest.fixture
 def ada(database: Database) -> int:
     with database.write() as session:
-        number = signup.add(session, KEYS, "ada@example.org", evidence=YES, now=NOW).number
-        change_choices(session, number, Choices(omit=frozenset({"events"})), NOW)
+        number = signup.add_subscriber(session, KEYS, "ada@example.org", evidence=YES, now=NOW).number
+        change_preferences(session, number, Preferences(omit=frozenset({"events"})), NOW)
     return number
 
 
-def _record(database: Database, number: int) -> Readable:
+def _record(database: Database, number: int) -> ReadableRecord:
     with database.read() as session:
-        said = record(session, KEYS, number, controller=DESK, now=NOW)
+        said = build_person_record(session, KEYS, number, controller=DESK, now=NOW)
     assert said is not None
-    return records.readable(json.loads(json.dumps(said)))
+    return records.make_record_readable(json.loads(json.dumps(said)))
 
 
-def _page(found: Readable) -> str:
-    return environment().get_template("web/record.html").render(record=found)
+def _page(found: ReadableRecord) -> str:
+    return create_jinja_environment().get_template("web/record.html").render(record=found)
 
 
 class _Text(HTMLParser):
@@ -75,10 +75,14 @@ class _Text(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_says_all_that_an_auditor_asks_for(database: Database, ada: int, journal: Journal) -> None:
+def test_the_page_says_all_that_an_auditor_asks_for(
+    database: Database, ada: int, journal: DepartureLog
+) -> None:
     with database.write() as session:
-        disclosures.record(session, [ada], to_whom="our staff", why="a question", reference="r-7", now=NOW)
-        leave(session, journal, ada, method="one-click", now=NOW + timedelta(hours=1))
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a question", reference="r-7", now=NOW
+        )
+        unsubscribe_person(session, journal, ada, method="one-click", now=NOW + timedelta(hours=1))
     text = _Text()
     text.feed(_page(_record(database, ada)))
     said = "".join(text.said)
@@ -115,7 +119,7 @@ def test_processing_names_the_ground_and_the_language_of_the_last_consent(
     database: Database, ada: int
 ) -> None:
     with database.read() as session:
-        said = record(session, KEYS, ada, controller=DESK, now=NOW)
+        said = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
     assert said is not None
     use = said["pii_processing"]
     assert (use["language"], use["privacy_notice"]) == ("en", "hls.today")
@@ -124,10 +128,12 @@ def test_processing_names_the_ground_and_the_language_of_the_last_consent(
 
 
 def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
-    database: Database, ada: int, journal: Journal
+    database: Database, ada: int, journal: DepartureLog
 ) -> None:
     with database.write() as session:
-        erase(session, KEYS, journal, ada, method="page", forget=NOBODY_ELSE, now=NOW)
+        erase_person(
+            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+        )
     found = _record(database, ada)
     assert ("Address", "erased, or not kept any more") in found.facts
     assert [entry.what for entry in found.events][-1] == "erased"
@@ -138,8 +144,10 @@ def test_passages_are_listed_the_latest_first_with_the_exports_that_held_the_per
     database: Database, ada: int
 ) -> None:
     with database.write() as session:
-        bo = signup.add(session, KEYS, "bo@example.org", evidence=YES, now=NOW).number
-        disclosures.record(session, [ada, bo], to_whom="our staff", why="a question", reference="", now=NOW)
+        bo = signup.add_subscriber(session, KEYS, "bo@example.org", evidence=YES, now=NOW).number
+        disclosures.record_disclosures(
+            session, [ada, bo], to_whom="our staff", why="a question", reference="", now=NOW
+        )
         for days, holders in ((1, [ada]), (2, [bo])):
             export = ListExport(
                 at=NOW + timedelta(days=days), to_whom="an auditor", why="audit", reference=f"e{days}"
@@ -149,18 +157,18 @@ def test_passages_are_listed_the_latest_first_with_the_exports_that_held_the_per
             bits = sum(1 << holder for holder in holders).to_bytes(8, "little")
             session.add(ListExportPart(export=export.id, first=0, bits=bits))
     with database.read() as session:
-        assert [(p.to_whom, p.reference) for p in disclosures.of(session, ada)] == [
+        assert [(p.to_whom, p.reference) for p in disclosures.list_disclosures(session, ada)] == [
             ("an auditor", "e1"),
             ("our staff", ""),
         ]
-        assert [p.reference for p in disclosures.of(session, bo)] == ["e2", ""]
-        assert disclosures.of(session, 4711) == []
+        assert [p.reference for p in disclosures.list_disclosures(session, bo)] == ["e2", ""]
+        assert disclosures.list_disclosures(session, 4711) == []
 
 
 def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int) -> None:
     with database.write() as session:
         for days in (0, 1, 500):
-            disclosures.record(
+            disclosures.record_disclosures(
                 session,
                 [ada],
                 to_whom="our staff",
@@ -168,13 +176,15 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
                 reference="r",
                 now=NOW + timedelta(days=days),
             )
-        disclosures.record(session, [ada], to_whom="an auditor", why="audit", reference="r", now=NOW)
+        disclosures.record_disclosures(
+            session, [ada], to_whom="an auditor", why="audit", reference="r", now=NOW
+        )
     with database.write() as session:
-        assert disclosures.fold(session, NOW + timedelta(days=402)) == 3
+        assert disclosures.aggregate_disclosures(session, NOW + timedelta(days=402)) == 3
     with database.write() as session:
-        assert disclosures.fold(session, NOW + timedelta(days=402)) == 0
+        assert disclosures.aggregate_disclosures(session, NOW + timedelta(days=402)) == 0
     with database.read() as session:
-        found = disclosures.of(session, ada)
+        found = disclosures.list_disclosures(session, ada)
     assert [(p.at - NOW, p.to_whom, p.times) for p in found] == [
         (timedelta(days=500), "our staff", 1),
         (timedelta(days=1), "our staff", 2),
@@ -182,13 +192,21 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
     ]
 
 
-def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int, journal: Journal) -> None:
+def test_erasing_keeps_the_totals_and_names_nobody(
+    database: Database, ada: int, journal: DepartureLog
+) -> None:
     with database.write() as session:
-        disclosures.record(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
-        disclosures.fold(session, NOW + timedelta(days=401))
-        disclosures.record(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
-        erase(session, KEYS, journal, ada, method="page", forget=NOBODY_ELSE, now=NOW)
-        disclosures.fold(session, NOW + timedelta(days=401))
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW
+        )
+        disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW
+        )
+        erase_person(
+            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+        )
+        disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
     with database.read() as session:
         (total,) = session.scalars(select(DisclosureTotal))
         assert (total.person, total.times) == (None, 2)
@@ -198,7 +216,7 @@ def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int,
 def test_the_command_prints_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    Keys.create(tmp_path / "home" / "keys.json")
+    KeyRing.create(tmp_path / "home" / "keys.json")
     run = CliRunner()
     words = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
     assert run.invoke(digest, ["subscribers", "add", "ada@example.org", *words]).exit_code == 0

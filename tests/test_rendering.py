@@ -13,9 +13,16 @@ from jinja2 import Environment, UndefinedError
 from lxml import html as lxml_html
 
 from digest.edition import marks, rendering
-from digest.edition.content import Content, Piece, Section
-from digest.edition.inlining import inline
-from digest.edition.rendering import RenderingError, environment_of, frame_of, page, render, subject
+from digest.edition.content import EditionContent, EditionSection, RenderedFragment
+from digest.edition.inlining import inline_css
+from digest.edition.rendering import (
+    RenderingError,
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+    render_subject,
+)
 from digest.settings import Settings
 
 OURS = Settings.model_validate(
@@ -24,7 +31,7 @@ OURS = Settings.model_validate(
         "file": {"sender": {"postal_address": "1200 Example Avenue\nWashington, DC 20005\n"}},
     }
 )
-FRAME = frame_of(OURS)
+FRAME = publication_frame(OURS)
 KEYS = ("featured", "most-read", "topics", "products", "events", "opportunities")
 NAMES = [
     "head",
@@ -38,12 +45,12 @@ SHARE_ONLY = ("mailto:", "https://www.linkedin.com/", "https://news.example.org/
 
 @pytest.fixture(scope="module")
 def pages() -> Environment:
-    return environment_of(OURS)
+    return create_mail_environment(OURS)
 
 
 @pytest.fixture(scope="module")
-def pieces(full_content: Content, pages: Environment) -> tuple[Piece, ...]:
-    return render(full_content, FRAME, pages)
+def pieces(full_content: EditionContent, pages: Environment) -> tuple[RenderedFragment, ...]:
+    return render_edition(full_content, FRAME, pages)
 
 
 class Balance(HTMLParser):
@@ -83,47 +90,47 @@ def links_of_text(text: str) -> set[str]:
     return {line for line in text.splitlines() if re.match(r"https?://", line)}
 
 
-def of(pieces: tuple[Piece, ...], kind: str, name: str) -> str:
+def of(pieces: tuple[RenderedFragment, ...], kind: str, name: str) -> str:
     (body,) = (p.body for p in pieces if (p.kind, p.name) == (kind, name))
     return body
 
 
-def test_html_and_text_have_the_same_pieces_in_reading_order(pieces: tuple[Piece, ...]) -> None:
+def test_html_and_text_have_the_same_pieces_in_reading_order(pieces: tuple[RenderedFragment, ...]) -> None:
     assert [p.name for p in pieces if p.kind == "html"] == NAMES
     assert [p.name for p in pieces if p.kind == "text"] == NAMES
 
 
 def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
-    full_content: Content, pages: Environment, monkeypatch: pytest.MonkeyPatch
+    full_content: EditionContent, pages: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole: list[str] = []
 
     def spy(source: str) -> str:
-        whole.append(inline(source))
+        whole.append(inline_css(source))
         return whole[-1]
 
     monkeypatch.setattr(rendering, "inline", spy)
-    pieces = render(full_content, FRAME, pages)
+    pieces = render_edition(full_content, FRAME, pages)
     assert len(whole) == 1, "a page is inlined once"
     expected = re.sub(
         r"<!--cut [a-z0-9:-]+-->|<!--/?mail-->|<!--web-->.*?<!--/web-->", "", whole[0], flags=re.DOTALL
     )
-    assert page(pieces, "html") == expected
+    assert join_fragments(pieces, "html") == expected
 
 
 def test_the_same_content_gives_the_same_bytes(
-    full_content: Content, pages: Environment, pieces: tuple[Piece, ...]
+    full_content: EditionContent, pages: Environment, pieces: tuple[RenderedFragment, ...]
 ) -> None:
-    assert render(full_content, FRAME, pages) == pieces
-    assert render(full_content, FRAME, environment_of(OURS)) == pieces
+    assert render_edition(full_content, FRAME, pages) == pieces
+    assert render_edition(full_content, FRAME, create_mail_environment(OURS)) == pieces
 
 
 @settings(max_examples=40, deadline=None)
 @given(omit=st.sets(st.sampled_from([n for n in NAMES if n not in {"head", "foot"}])))
-def test_any_sections_can_be_left_out(pieces_of_all: tuple[Piece, ...], omit: set[str]) -> None:
+def test_any_sections_can_be_left_out(pieces_of_all: tuple[RenderedFragment, ...], omit: set[str]) -> None:
     for kind in ("html", "web"):
-        assert unbalanced(page(pieces_of_all, kind, omit)) == []
-    text = page(pieces_of_all, "text", omit)
+        assert unbalanced(join_fragments(pieces_of_all, kind, omit)) == []
+    text = join_fragments(pieces_of_all, "text", omit)
     assert "\n\n\n\n" not in text, "never more than two blank lines"
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
@@ -134,28 +141,28 @@ def test_any_sections_can_be_left_out(pieces_of_all: tuple[Piece, ...], omit: se
 
 
 @pytest.fixture(scope="module")
-def pieces_of_all(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+def pieces_of_all(pieces: tuple[RenderedFragment, ...]) -> tuple[RenderedFragment, ...]:
     return pieces
 
 
-def test_a_page_without_head_or_foot_is_refused(pieces: tuple[Piece, ...]) -> None:
+def test_a_page_without_head_or_foot_is_refused(pieces: tuple[RenderedFragment, ...]) -> None:
     with pytest.raises(ValueError, match="foot"):
-        page(pieces, "html", {"foot"})
+        join_fragments(pieces, "html", {"foot"})
 
 
-def test_marks_come_through_unchanged_where_they_belong(pieces: tuple[Piece, ...]) -> None:
+def test_marks_come_through_unchanged_where_they_belong(pieces: tuple[RenderedFragment, ...]) -> None:
     for kind in ("html", "text"):
         foot = of(pieces, kind, "foot")
-        rest = page(pieces, kind).replace(foot, "")
-        assert f"https://news.example.org/u/{marks.LEAVE}" in foot
-        assert f"https://news.example.org/preferences/{marks.PREFERENCES}" in foot
-        assert f"You asked for this weekly mail on {marks.ASKED}." in foot
-        assert not any(mark in rest for mark in marks.ALL)
+        rest = join_fragments(pieces, kind).replace(foot, "")
+        assert f"https://news.example.org/u/{marks.LEAVE_PLACEHOLDER}" in foot
+        assert f"https://news.example.org/preferences/{marks.PREFERENCES_PLACEHOLDER}" in foot
+        assert f"You asked for this weekly mail on {marks.SIGNUP_ORIGIN_PLACEHOLDER}." in foot
+        assert not any(mark in rest for mark in marks.ALL_PLACEHOLDERS)
 
 
-def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[Piece, ...]) -> None:
-    web, mail = page(pieces, "web"), page(pieces, "html")
-    assert not any(mark in web for mark in marks.ALL)
+def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[RenderedFragment, ...]) -> None:
+    web, mail = join_fragments(pieces, "web"), join_fragments(pieces, "html")
+    assert not any(mark in web for mark in marks.ALL_PLACEHOLDERS)
     assert "display:none" not in web, "no preheader"
     assert "https://news.example.org/subscribe" in web
     assert "Unsubscribe" not in web
@@ -167,28 +174,32 @@ def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[Piece, 
     }
 
 
-def test_html_and_text_say_the_same_links(pieces: tuple[Piece, ...]) -> None:
-    html = {u for u in links_of_html(page(pieces, "html")) if not u.startswith(SHARE_ONLY)}
-    assert links_of_text(page(pieces, "text")) == html
+def test_html_and_text_say_the_same_links(pieces: tuple[RenderedFragment, ...]) -> None:
+    html = {u for u in links_of_html(join_fragments(pieces, "html")) if not u.startswith(SHARE_ONLY)}
+    assert links_of_text(join_fragments(pieces, "text")) == html
 
 
-def test_lines_of_the_text_fit_72_columns_and_addresses_stay_whole(pieces: tuple[Piece, ...]) -> None:
-    for line in page(pieces, "text").splitlines():
+def test_lines_of_the_text_fit_72_columns_and_addresses_stay_whole(
+    pieces: tuple[RenderedFragment, ...],
+) -> None:
+    for line in join_fragments(pieces, "text").splitlines():
         assert len(line) <= 72 or " " not in line, line
         assert " http" not in line, "an address stands alone on its line"
         assert line == line.rstrip()
 
 
-def test_the_text_ends_with_leaving_and_the_postal_address(pieces: tuple[Piece, ...]) -> None:
-    assert page(pieces, "text").endswith(
+def test_the_text_ends_with_leaving_and_the_postal_address(pieces: tuple[RenderedFragment, ...]) -> None:
+    assert join_fragments(pieces, "text").endswith(
         "Unsubscribe:\nhttps://news.example.org/u/~leave-token~\n\n"
         "HLS.Today, 1200 Example Avenue, Washington, DC 20005\n"
     )
 
 
-def test_the_text_says_what_the_html_says(full_content: Content, pieces: tuple[Piece, ...]) -> None:
-    html = " ".join(lxml_html.document_fromstring(page(pieces, "html")).text_content().split())
-    text = " ".join(page(pieces, "text").split())
+def test_the_text_says_what_the_html_says(
+    full_content: EditionContent, pieces: tuple[RenderedFragment, ...]
+) -> None:
+    html = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html")).text_content().split())
+    text = " ".join(join_fragments(pieces, "text").split())
     for section in full_content.sections:
         for e in section.entries:
             for words in (e.headline, e.summary, e.why, e.credit, e.closes, *e.details):
@@ -196,30 +207,30 @@ def test_the_text_says_what_the_html_says(full_content: Content, pieces: tuple[P
                 assert words in text, words
 
 
-def test_the_paid_block_is_labelled_and_stands_after_featured(pieces: tuple[Piece, ...]) -> None:
+def test_the_paid_block_is_labelled_and_stands_after_featured(pieces: tuple[RenderedFragment, ...]) -> None:
     sponsor = lxml_html.fromstring(of(pieces, "html", "sponsor"))
     assert "Sponsor · paid for by Northline Radio" in sponsor.text_content()
     assert sponsor.xpath("//a/@rel") == ["sponsored"]
     assert "Georgia" not in of(pieces, "html", "sponsor"), "serif is what editors chose"
 
 
-def test_without_a_sponsor_there_is_no_block(full_content: Content, pages: Environment) -> None:
-    pieces = render(replace(full_content, sponsor=None), FRAME, pages)
+def test_without_a_sponsor_there_is_no_block(full_content: EditionContent, pages: Environment) -> None:
+    pieces = render_edition(replace(full_content, sponsor=None), FRAME, pages)
     assert "sponsor" not in {p.name for p in pieces}
 
 
-def test_a_credit_that_is_not_the_source_is_shown(pieces: tuple[Piece, ...]) -> None:
+def test_a_credit_that_is_not_the_source_is_shown(pieces: tuple[RenderedFragment, ...]) -> None:
     assert "Source: Interagency Police Office" in of(pieces, "html", "section:featured")
     assert "Source: County Fire Chiefs" in of(pieces, "text", "section:most-read")
 
 
-def test_more_publishers_lead_to_the_web_copy(pieces: tuple[Piece, ...]) -> None:
+def test_more_publishers_lead_to_the_web_copy(pieces: tuple[RenderedFragment, ...]) -> None:
     lead = lxml_html.fromstring(of(pieces, "html", "section:featured"))
     assert "Also reported by Coastal Wire, Dockside Daily and 4\xa0more" in lead.text_content()
     assert lead.xpath("//a[.='4\xa0more']/@href") == ["https://news.example.org/editions/2026-W47"]
 
 
-def test_nothing_is_set_for_what_is_not_there(full_content: Content, pages: Environment) -> None:
+def test_nothing_is_set_for_what_is_not_there(full_content: EditionContent, pages: Environment) -> None:
     bare = [
         replace(e, picture=None, kicker="", also=(), more=0, related=(), why="", summary="", date="", day="")
         for e in full_content.sections[0].entries[:1]
@@ -230,10 +241,10 @@ def test_nothing_is_set_for_what_is_not_there(full_content: Content, pages: Envi
         editor="",
         preheader="",
         sponsor=None,
-        sections=(Section("events", "events", "Events", "", tuple(bare)),),
+        sections=(EditionSection("events", "events", "Events", "", tuple(bare)),),
     )
     frame = replace(FRAME, postal_address="", tagline="", about="")
-    html = page(render(content, frame, pages), "html")
+    html = join_fragments(render_edition(content, frame, pages), "html")
     assert unbalanced(html) == []
     assert not re.findall(r"<(td|p|h[1-3]|tr)[^>]*>[ \n]*</\1>", html), "an empty cell or paragraph"
     assert "<img" not in html
@@ -241,50 +252,59 @@ def test_nothing_is_set_for_what_is_not_there(full_content: Content, pages: Envi
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_products_stand_in_pairs_whatever_their_number(
-    full_content: Content, pages: Environment, count: int
+    full_content: EditionContent, pages: Environment, count: int
 ) -> None:
     entries = (full_content.sections[3].entries * 2)[:count]
     content = replace(full_content, sections=(replace(full_content.sections[3], entries=entries),))
-    html = page(render(content, FRAME, pages), "html")
+    html = join_fragments(render_edition(content, FRAME, pages), "html")
     assert unbalanced(html) == []
     assert lxml_html.document_fromstring(html).xpath("count(//h3)") == count
 
 
-def test_a_section_of_the_operators_own_is_set_in_rows(full_content: Content, pages: Environment) -> None:
-    own = Section("local", "stories", "Local news", "", full_content.sections[0].entries[1:4])
-    html = page(render(replace(full_content, sections=(own,)), FRAME, pages), "html")
+def test_a_section_of_the_operators_own_is_set_in_rows(
+    full_content: EditionContent, pages: Environment
+) -> None:
+    own = EditionSection("local", "stories", "Local news", "", full_content.sections[0].entries[1:4])
+    html = join_fragments(render_edition(replace(full_content, sections=(own,)), FRAME, pages), "html")
     assert "Local news" in html
     assert html.count("/media/") == 3
 
 
-def test_headings_step_down_by_one_from_a_single_h1(pieces: tuple[Piece, ...]) -> None:
+def test_headings_step_down_by_one_from_a_single_h1(pieces: tuple[RenderedFragment, ...]) -> None:
     levels = [
-        int(e.tag[1]) for e in lxml_html.document_fromstring(page(pieces, "html")).iter("h1", "h2", "h3")
+        int(e.tag[1])
+        for e in lxml_html.document_fromstring(join_fragments(pieces, "html")).iter("h1", "h2", "h3")
     ]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
-def test_language_and_direction_stand_outside_and_inside(full_content: Content, pages: Environment) -> None:
+def test_language_and_direction_stand_outside_and_inside(
+    full_content: EditionContent, pages: Environment
+) -> None:
     frame = replace(FRAME, language="ar", direction="rtl")
-    html = page(render(full_content, frame, pages), "html")
+    html = join_fragments(render_edition(full_content, frame, pages), "html")
     assert html.count('lang="ar" dir="rtl"') == 2
     assert "padding-right:14px" in html, "sides are swapped"
 
 
-def test_the_subject_is_one_line(full_content: Content, pages: Environment) -> None:
+def test_the_subject_is_one_line(full_content: EditionContent, pages: Environment) -> None:
     odd = replace(full_content, subject="Ports get\r\nBcc: eve@example.org \u202eten days ")
-    assert subject(odd, FRAME, pages) == "Ports get Bcc: eve@example.org ten days"
-    assert subject(full_content, FRAME, pages) == full_content.subject
+    assert render_subject(odd, FRAME, pages) == "Ports get Bcc: eve@example.org ten days"
+    assert render_subject(full_content, FRAME, pages) == full_content.subject
 
 
-def test_an_operators_template_with_an_unknown_name_is_refused(full_content: Content, tmp_path: Path) -> None:
+def test_an_operators_template_with_an_unknown_name_is_refused(
+    full_content: EditionContent, tmp_path: Path
+) -> None:
     own = tmp_path / "mail" / "edition"
     own.mkdir(parents=True)
     (own / "body.txt").write_text("{{ no_such_name }}")
     with pytest.raises(UndefinedError, match="no_such_name"):
-        render(full_content, FRAME, environment_of(OURS.model_copy(update={"templates": tmp_path})))
+        render_edition(
+            full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path}))
+        )
 
 
 @pytest.mark.parametrize(
@@ -295,10 +315,12 @@ def test_an_operators_template_with_an_unknown_name_is_refused(full_content: Con
     ],
 )
 def test_an_operators_template_that_lost_its_cuts_is_refused(
-    full_content: Content, tmp_path: Path, name: str, text: str, says: str
+    full_content: EditionContent, tmp_path: Path, name: str, text: str, says: str
 ) -> None:
     own = tmp_path / "mail" / "edition"
     own.mkdir(parents=True)
     (own / name).write_text(text)
     with pytest.raises(RenderingError, match=says):
-        render(full_content, FRAME, environment_of(OURS.model_copy(update={"templates": tmp_path})))
+        render_edition(
+            full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path}))
+        )

@@ -10,13 +10,18 @@ from hypothesis import strategies as st
 from lxml import html as lxml_html
 
 from digest.edition import marks
-from digest.edition.content import Content, Entry, Link, Section
-from digest.edition.disarm import RenderingError, address, disarmed, plain
-from digest.edition.rendering import environment_of, frame_of, page, render
+from digest.edition.content import EditionContent, EditionLink, EditionSection, SectionEntry
+from digest.edition.disarm import RenderingError, sanitise_content, sanitise_text, sanitise_url
+from digest.edition.rendering import (
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+)
 from digest.settings import Settings
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org"})
-PAGES = environment_of(OURS)
+PAGES = create_mail_environment(OURS)
 NASTY = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -49,8 +54,8 @@ urls = st.builds(
 )
 
 
-def edition(kind: str, entry: Entry) -> Content:
-    return Content(
+def edition(kind: str, entry: SectionEntry) -> EditionContent:
+    return EditionContent(
         name="2026-W47",
         number=1,
         subject=entry.headline,
@@ -59,7 +64,7 @@ def edition(kind: str, entry: Entry) -> Content:
         minutes=1,
         intro=entry.summary,
         editor=entry.source,
-        sections=(Section("block", kind, entry.kicker, entry.credit, (entry, entry)),),
+        sections=(EditionSection("block", kind, entry.kicker, entry.credit, (entry, entry)),),
     )
 
 
@@ -71,7 +76,7 @@ KINDS = st.sampled_from(["featured", "stories", "most-read", "topics", "products
 def test_hostile_words_come_out_inert_and_every_link_is_kept(
     kind: str, title: str, other: str, url: str, also: str
 ) -> None:
-    entry = Entry(
+    entry = SectionEntry(
         headline=title,
         url=url,
         kicker=other,
@@ -80,43 +85,45 @@ def test_hostile_words_come_out_inert_and_every_link_is_kept(
         credit=title,
         why=other,
         day="3",
-        also=(Link(other, also),),
-        related=(Link(title, also, other),),
+        also=(EditionLink(other, also),),
+        related=(EditionLink(title, also, other),),
     )
-    pieces = render(edition(kind, entry), frame_of(OURS), PAGES)
+    pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
     for form in ("html", "web"):
-        tree = lxml_html.document_fromstring(page(pieces, form))
+        tree = lxml_html.document_fromstring(join_fragments(pieces, form))
         assert not list(tree.iter("script", "img", "iframe", "object"))
         assert not tree.xpath("//@*[starts-with(name(), 'on')]")
         hrefs = tree.xpath("//a/@href")
-        assert hrefs.count(address(url)) >= 2, "the link of each of the two entries"
+        assert hrefs.count(sanitise_url(url)) >= 2, "the link of each of the two entries"
         if kind in {"featured", "stories"}:
-            assert address(also) in hrefs
+            assert sanitise_url(also) in hrefs
         shown = "".join(tree.xpath("//body//text()")).replace("\xa0", " ")
-        assert " ".join(plain(title).replace("\xa0", " ").split()) in " ".join(shown.split())
-    assert address(url) in page(pieces, "text").splitlines()
+        assert " ".join(sanitise_text(title).replace("\xa0", " ").split()) in " ".join(shown.split())
+    assert sanitise_url(url) in join_fragments(pieces, "text").splitlines()
 
 
 @settings(max_examples=12, deadline=None)
 @given(kind=KINDS, title=words, url=urls)
 def test_no_feed_can_plant_a_mark(kind: str, title: str, url: str) -> None:
-    def count(entry: Entry) -> list[int]:
-        pieces = render(edition(kind, entry), frame_of(OURS), PAGES)
-        return [page(pieces, form).count(m) for form in ("html", "text") for m in marks.ALL]
+    def count(entry: SectionEntry) -> list[int]:
+        pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
+        return [
+            join_fragments(pieces, form).count(m) for form in ("html", "text") for m in marks.ALL_PLACEHOLDERS
+        ]
 
-    planted = "".join(marks.ALL) + title
-    hostile = Entry(
+    planted = "".join(marks.ALL_PLACEHOLDERS) + title
+    hostile = SectionEntry(
         headline=planted, url=f"{url}~leave-token~", kicker=planted, summary=planted, source=planted
     )
-    assert count(hostile) == count(Entry(headline="x", url="https://example.org/", kicker="y"))
+    assert count(hostile) == count(SectionEntry(headline="x", url="https://example.org/", kicker="y"))
 
 
-def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: Content) -> None:
+def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionContent) -> None:
     entries = tuple(
         replace(e, headline="<!--cut foot-->\x1efoot\x1e<!--web-->") for e in full_content.sections[0].entries
     )
     hostile = replace(full_content, sections=(replace(full_content.sections[0], entries=entries),))
-    names = [p.name for p in render(hostile, frame_of(OURS), PAGES) if p.kind == "text"]
+    names = [p.name for p in render_edition(hostile, publication_frame(OURS), PAGES) if p.kind == "text"]
     assert names == ["head", "section:featured", "sponsor", "foot"]
 
 
@@ -133,12 +140,12 @@ def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: Content)
     ],
 )
 def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(
-    full_content: Content, url: str
+    full_content: EditionContent, url: str
 ) -> None:
     section = full_content.sections[1]
     bad = replace(section, entries=(replace(section.entries[0], url=url),))
     with pytest.raises(RenderingError, match=re.escape(repr(url))):
-        render(replace(full_content, sections=(bad,)), frame_of(OURS), PAGES)
+        render_edition(replace(full_content, sections=(bad,)), publication_frame(OURS), PAGES)
 
 
 @pytest.mark.parametrize(
@@ -152,20 +159,20 @@ def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(
     ],
 )
 def test_addresses_are_written_in_ascii(given_url: str, expected: str) -> None:
-    assert address(given_url) == expected
+    assert sanitise_url(given_url) == expected
 
 
 @given(value=st.text())
 def test_plain_text_is_one_visible_line_and_stays_itself(value: str) -> None:
-    once = plain(value)
+    once = sanitise_text(value)
     assert "\n" not in once
     assert "\x1e" not in once
-    assert plain(once) == once
+    assert sanitise_text(once) == once
     once.encode("utf-8")
 
 
-def test_harmless_content_is_left_as_it_is(full_content: Content) -> None:
+def test_harmless_content_is_left_as_it_is(full_content: EditionContent) -> None:
     def unchanged(value: Any) -> Any:
         return value
 
-    assert disarmed(full_content) == unchanged(full_content)
+    assert sanitise_content(full_content) == unchanged(full_content)

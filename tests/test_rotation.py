@@ -13,28 +13,36 @@ from click.testing import CliRunner
 from sqlalchemy import select, update
 
 from digest.cli import digest
-from digest.db import Audit, Database, migrate, open_database
+from digest.db import AuditEntry, Database, migrate_schema, open_database
 from subscribers import chains, keyfile, people, roll, rotation, signup, suppression, tokens, traces
 from subscribers.addresses import read_address
 from subscribers.db import ConsentEvent, Person, PersonState, Suppression
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.rotation import rotate
-from subscribers.signup import Evidence
-from subscribers.signup_db import ConsentTrace
-from subscribers.vault import KINDS, Key, KeyFileError, KeyKind, Keys, lookup, open_
-from tests.conftest import NOBODY_ELSE
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.rotation import rotate_key
+from subscribers.signup import ConsentEvidence
+from subscribers.signup_db import RequestEvidence
+from subscribers.vault import (
+    KEY_KINDS,
+    KeyFileError,
+    KeyKind,
+    KeyRing,
+    SecretKey,
+    decrypt_address,
+    lookup_hash,
+)
+from tests.conftest import forget_nowhere_else
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-YES = Evidence(
+YES = ConsentEvidence(
     wording="Yes.",
     wording_version="1",
     language="en",
     page="hls.today",
     method="form",
     actor="test",
-    at=NOW - timedelta(days=9),
+    agreed_at=NOW - timedelta(days=9),
 )
 NAMES = [f"reader{n:03}" for n in range(12)]
 
@@ -42,7 +50,7 @@ NAMES = [f"reader{n:03}" for n in range(12)]
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Give a key file."""
-    Keys.create(tmp_path / "keys.json")
+    KeyRing.create(tmp_path / "keys.json")
     return tmp_path / "keys.json"
 
 
@@ -51,21 +59,22 @@ def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotation, "PAGE", 5)
 
 
-def _add(database: Database, keys: Keys, *names: str) -> list[int]:
+def _add(database: Database, keys: KeyRing, *names: str) -> list[int]:
     with database.write() as session:
         return [
-            signup.add(session, keys, f"{n}@{n}.example.org", evidence=YES, now=NOW).number for n in names
+            signup.add_subscriber(session, keys, f"{n}@{n}.example.org", evidence=YES, now=NOW).number
+            for n in names
         ]
 
 
-def _addresses(database: Database, keys: Keys) -> list[str]:
+def _addresses(database: Database, keys: KeyRing) -> list[str]:
     with database.read() as session:
-        return [reader.address(keys) for reader in roll.stream(session)]
+        return [reader.decrypt_address(keys) for reader in roll.stream_audience(session)]
 
 
-def _number(database: Database, keys: Keys, name: str) -> int | None:
+def _number(database: Database, keys: KeyRing, name: str) -> int | None:
     with database.read() as session:
-        return people.number_of(session, keys, read_address(f"{name}@{name}.example.org"))
+        return people.find_person_number(session, keys, read_address(f"{name}@{name}.example.org"))
 
 
 def _rows(database: Database) -> list[Person]:
@@ -75,13 +84,15 @@ def _rows(database: Database) -> list[Person]:
 
 @pytest.mark.parametrize("kind", ["vault", "lookup"])
 def test_everybody_is_brought_over_to_the_fresh_key(database: Database, path: Path, kind: KeyKind) -> None:
-    old = Keys.load(path)
+    old = KeyRing.load(path)
     numbers = _add(database, old, *NAMES)
     before = _rows(database)
     seen: list[tuple[int, int]] = []
-    done = rotate(database, path, kind, progress=lambda d, t: seen.append((d, t)))
-    keys = Keys.load(path)
-    assert done == rotation.Rotated(kind, keys.current(kind).id, made=True, moved=12, stuck=())
+    done = rotate_key(database, path, kind, progress=lambda d, t: seen.append((d, t)))
+    keys = KeyRing.load(path)
+    assert done == rotation.RotationResult(
+        kind, keys.current(kind).id, key_added=True, rows_moved=12, unmoved_rows=()
+    )
     assert seen == [(5, 12), (10, 12), (12, 12)]
     assert _addresses(database, keys) == [f"{n}@{n}.example.org" for n in NAMES]
     assert [_number(database, keys, n) for n in NAMES] == numbers
@@ -96,71 +107,77 @@ def test_everybody_is_brought_over_to_the_fresh_key(database: Database, path: Pa
 
 
 def test_each_rotation_makes_a_fresh_key_and_keeps_the_others(sqlite: Database, path: Path) -> None:
-    before = Keys.load(path)
-    for kind in KINDS:
-        assert rotate(sqlite, path, kind).made
-    after = Keys.load(path)
-    assert len(after.all) == 2 * len(KINDS)
+    before = KeyRing.load(path)
+    for kind in KEY_KINDS:
+        assert rotate_key(sqlite, path, kind).key_added
+    after = KeyRing.load(path)
+    assert len(after.all) == 2 * len(KEY_KINDS)
     assert set(before.all) < set(after.all)
-    assert all(after.current(kind).number == 2 for kind in KINDS)
+    assert all(after.current(kind).number == 2 for kind in KEY_KINDS)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in path.parent.glob("*keys*")] == ["keys.json"]
 
 
 def test_what_older_keys_made_still_verifies(sqlite: Database, path: Path) -> None:
-    old = Keys.load(path)
+    old = KeyRing.load(path)
     (ada,) = _add(sqlite, old, "ada")
-    token = tokens.make(old, ada, "leave")
-    cy, journal = read_address("cy@example.org"), Journal(path.parent / "left.log", old)
+    token = tokens.make_link_token(old, ada, "leave")
+    cy, journal = read_address("cy@example.org"), DepartureLog(path.parent / "left.log", old)
     with sqlite.write() as session:
-        suppression.suppress(session, old, cy, reason="complained", actor="test", now=NOW, journal=journal)
-    for kind in KINDS:
-        rotate(sqlite, path, kind)
-    keys = Keys.load(path)
-    assert tokens.read(keys, token, "leave") == ada
-    assert tokens.make(keys, ada, "leave") != token
+        suppression.suppress_address(
+            session, old, cy, reason="complained", actor="test", now=NOW, departure_log=journal
+        )
+    for kind in KEY_KINDS:
+        rotate_key(sqlite, path, kind)
+    keys = KeyRing.load(path)
+    assert tokens.read_link_token(keys, token, "leave") == ada
+    assert tokens.make_link_token(keys, ada, "leave") != token
     with sqlite.write() as session:
-        found = suppression.find(session, keys, cy)
+        found = suppression.find_suppression(session, keys, cy)
         assert found is not None
-        suppression.suppress(session, keys, cy, reason="complained", actor="test", now=NOW, journal=journal)
+        suppression.suppress_address(
+            session, keys, cy, reason="complained", actor="test", now=NOW, departure_log=journal
+        )
         assert len(session.scalars(select(Suppression)).all()) == 1
 
 
 def test_a_process_that_runs_on_finds_people_by_either_key(database: Database, path: Path) -> None:
-    running = Keys.load(path)
+    running = KeyRing.load(path)
     numbers = _add(database, running, *NAMES)
     old_id = running.current("lookup").id
     keys = rotation.add_key(path, "lookup")
     with database.write() as session:  # half of the people, as a rotation that is under way leaves them
         for person in session.scalars(select(Person).where(Person.number.in_(numbers[::2]))):
             address = read_address(_address_of(keys, person))
-            person.lookup, person.lookup_key = lookup(keys, address), keys.current("lookup").id
+            person.lookup, person.lookup_key = lookup_hash(keys, address), keys.current("lookup").id
     assert {p.lookup_key for p in _rows(database)} == {old_id, keys.current("lookup").id}
     assert [_number(database, running, n) for n in NAMES] == numbers
     with database.write() as session:
-        assert signup.add(session, running, "READER000@reader000.example.org", evidence=YES, now=NOW).already
+        assert signup.add_subscriber(
+            session, running, "READER000@reader000.example.org", evidence=YES, now=NOW
+        ).already_subscribed
     assert running.current("lookup") == keys.current("lookup")
-    done = rotate(database, path, "lookup")
-    assert (done.made, done.moved) == (False, 6)
+    done = rotate_key(database, path, "lookup")
+    assert (done.key_added, done.rows_moved) == (False, 6)
 
 
-def _address_of(keys: Keys, person: Person) -> str:
+def _address_of(keys: KeyRing, person: Person) -> str:
     assert person.ciphertext is not None
     assert person.key_id is not None
-    return open_(keys, (person.ciphertext, person.key_id), person.number)
+    return decrypt_address(keys, (person.ciphertext, person.key_id), person.number)
 
 
 def test_a_process_that_runs_on_opens_what_a_newer_key_sealed(sqlite: Database, path: Path) -> None:
-    running = Keys.load(path)
+    running = KeyRing.load(path)
     _add(sqlite, running, "ada")
-    rotate(sqlite, path, "vault")
+    rotate_key(sqlite, path, "vault")
     assert _addresses(sqlite, running) == ["ada@ada.example.org"]
 
 
 def test_a_key_file_that_is_gone_or_damaged_for_a_moment_stops_no_running_process(
     sqlite: Database, path: Path
 ) -> None:
-    running = Keys.load(path)
+    running = KeyRing.load(path)
     (ada,) = _add(sqlite, running, "ada")
     text = path.read_text()
     path.unlink()
@@ -168,7 +185,7 @@ def test_a_key_file_that_is_gone_or_damaged_for_a_moment_stops_no_running_proces
     path.write_text("half a fi")
     path.chmod(0o600)
     assert _number(sqlite, running, "ada") == ada
-    keyfile.replace(path, text)
+    keyfile.replace_file(path, text)
     assert _number(sqlite, running, "ada") == ada
 
 
@@ -176,7 +193,7 @@ def test_a_key_file_that_is_gone_or_damaged_for_a_moment_stops_no_running_proces
 def test_a_rotation_that_is_cut_short_is_finished_before_a_new_key_is_made(
     sqlite: Database, path: Path, kind: KeyKind
 ) -> None:
-    _add(sqlite, Keys.load(path), *NAMES)
+    _add(sqlite, KeyRing.load(path), *NAMES)
 
     class _CutShortError(Exception):
         pass
@@ -185,39 +202,39 @@ def test_a_rotation_that_is_cut_short_is_finished_before_a_new_key_is_made(
         raise _CutShortError
 
     with pytest.raises(_CutShortError):
-        rotate(sqlite, path, kind, progress=cut)
-    halfway = Keys.load(path)
-    second = rotate(sqlite, path, kind)
-    assert (second.made, second.moved, second.key_id) == (False, 7, halfway.current(kind).id)
-    third = rotate(sqlite, path, kind)
-    assert (third.made, third.moved) == (True, 12)
+        rotate_key(sqlite, path, kind, progress=cut)
+    halfway = KeyRing.load(path)
+    second = rotate_key(sqlite, path, kind)
+    assert (second.key_added, second.rows_moved, second.key_id) == (False, 7, halfway.current(kind).id)
+    third = rotate_key(sqlite, path, kind)
+    assert (third.key_added, third.rows_moved) == (True, 12)
 
 
 def test_the_network_address_behind_a_consent_is_encrypted_anew_too(database: Database, path: Path) -> None:
-    keys = Keys.load(path)
+    keys = KeyRing.load(path)
     (ada,) = _add(database, keys, "ada")
-    machine = traces.Machine("192.0.2.7", "a browser")
+    machine = traces.RequestOrigin("192.0.2.7", "a browser")
     with database.write() as session:
         event = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).one()
-        traces.keep(session, keys, event, machine, salt=traces.new_salt(), until=NOW)
-    done = rotate(database, path, "vault")
-    assert (done.moved, done.stuck) == (2, ())
+        traces.store_evidence(session, keys, event, machine, salt=traces.new_salt(), until=NOW)
+    done = rotate_key(database, path, "vault")
+    assert (done.rows_moved, done.unmoved_rows) == (2, ())
     with database.read() as session:
-        row = session.scalars(select(ConsentTrace)).one()
+        row = session.scalars(select(RequestEvidence)).one()
         assert row.key_id == done.key_id
-        assert traces.of_event(session, Keys.load(path), event.id) == machine
+        assert traces.open_evidence(session, KeyRing.load(path), event.id) == machine
 
 
 def test_fresh_makes_a_key_though_rows_of_two_older_ones_are_left(sqlite: Database, path: Path) -> None:
-    _add(sqlite, Keys.load(path), "ada")
+    _add(sqlite, KeyRing.load(path), "ada")
     rotation.add_key(path, "vault")
-    _add(sqlite, Keys.load(path), "bo")
-    done = rotate(sqlite, path, "vault", fresh=True)
-    assert (done.made, done.moved, done.key_id[0]) == (True, 2, "3")
+    _add(sqlite, KeyRing.load(path), "bo")
+    done = rotate_key(sqlite, path, "vault", force_new_key=True)
+    assert (done.key_added, done.rows_moved, done.key_id[0]) == (True, 2, "3")
 
 
 def test_who_has_no_sealed_address_keeps_the_old_look_up(sqlite: Database, path: Path) -> None:
-    keys = Keys.load(path)
+    keys = KeyRing.load(path)
     ada, bo, cy = _add(sqlite, keys, "ada", "bo", "cy")
     with sqlite.write() as session:  # Ada left, and the vault let her address go after 30 days
         session.execute(
@@ -225,62 +242,62 @@ def test_who_has_no_sealed_address_keeps_the_old_look_up(sqlite: Database, path:
             .where(Person.number == ada)
             .values(ciphertext=None, key_id=None, state=PersonState.WITHDRAWN)
         )
-        erase(
+        erase_person(
             session,
             keys,
-            Journal(path.parent / "left.log", keys),
+            DepartureLog(path.parent / "left.log", keys),
             bo,
             method="page",
-            forget=NOBODY_ELSE,
+            forget_elsewhere=forget_nowhere_else,
             now=NOW,
         )
-    done = rotate(sqlite, path, "lookup")
-    assert (done.moved, done.stuck) == (1, ())
+    done = rotate_key(sqlite, path, "lookup")
+    assert (done.rows_moved, done.unmoved_rows) == (1, ())
     assert [p.lookup_key and p.lookup_key[0] for p in _rows(sqlite)] == ["1", None, "2"]
-    assert _number(sqlite, Keys.load(path), "ada") == ada
-    assert _number(sqlite, Keys.load(path), "cy") == cy
+    assert _number(sqlite, KeyRing.load(path), "ada") == ada
+    assert _number(sqlite, KeyRing.load(path), "cy") == cy
 
 
 def test_a_row_that_does_not_open_is_named_and_the_others_are_moved(sqlite: Database, path: Path) -> None:
-    keys = Keys.load(path)
+    keys = KeyRing.load(path)
     ada, _ = _add(sqlite, keys, "ada", "bo")
     with sqlite.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(ciphertext=b"x" * 40))
-    done = rotate(sqlite, path, "vault")
-    assert done.moved == 1
-    (stuck,) = done.stuck
+    done = rotate_key(sqlite, path, "vault")
+    assert done.rows_moved == 1
+    (stuck,) = done.unmoved_rows
     assert stuck.row == f"person {ada}"
-    assert "does not open" in stuck.why
+    assert "does not open" in stuck.reason
     assert [p.key_id and p.key_id[0] for p in _rows(sqlite)] == ["1", "2"]
 
 
 def test_two_people_of_one_address_are_named_and_left(sqlite: Database, path: Path) -> None:
-    keys = Keys.load(path)
+    keys = KeyRing.load(path)
     (ada,) = _add(sqlite, keys, "ada")
     newer = rotation.add_key(path, "lookup")
-    stray = Keys([k for k in newer.all if k.kind != "lookup"] + [newer.current("lookup")])
+    stray = KeyRing([k for k in newer.all if k.kind != "lookup"] + [newer.current("lookup")])
     (twin,) = _add(sqlite, stray, "ada")  # by a process on another machine that knew only the new key
-    done = rotate(sqlite, path, "lookup")
-    assert done.stuck == (
-        rotation.Stuck(f"person {ada}", f"person {twin} has the same address: erase one of the two"),
+    done = rotate_key(sqlite, path, "lookup")
+    assert done.unmoved_rows == (
+        rotation.UnmovedRow(f"person {ada}", f"person {twin} has the same address: erase one of the two"),
     )
 
 
 def test_the_255th_key_is_the_last(tmp_path: Path) -> None:
-    keys = Keys.fixed(b"x")
-    full = Keys([*keys.all, replace(keys.current("token"), number=255, secret=b"y" * 32)])
+    keys = KeyRing.from_seed(b"x")
+    full = KeyRing([*keys.all, replace(keys.current("token"), number=255, secret=b"y" * 32)])
     with pytest.raises(KeyFileError, match="255 keys of kind token already"):
-        full.with_new("token")
-    assert full.with_new("vault").current("vault").number == 2
+        full.with_new_key("token")
+    assert full.with_new_key("vault").current("vault").number == 2
 
 
 def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path: Path) -> None:
-    keys = Keys.load(path)
+    keys = KeyRing.load(path)
     _add(sqlite, keys, "ada", "bo")
-    other = Keys([*keys.all, Key("vault", 7, b"z" * 32)])
+    other = KeyRing([*keys.all, SecretKey("vault", 7, b"z" * 32)])
     _add(sqlite, other, "cy")
     with sqlite.read() as session:
-        found = rotation.uses(session, keys)
+        found = rotation.list_key_usage(session, keys)
     assert [(u.kind, u.rows) for u in found if u.current] == [
         ("vault", 2),
         ("lookup", 3),
@@ -289,7 +306,7 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
         ("session", None),
         ("suppression", 0),
     ]
-    assert found[-1] == rotation.Use(
+    assert found[-1] == rotation.KeyUsage(
         "vault", 7, other.current("vault").id, current=False, rows=1, in_file=False
     )
 
@@ -298,9 +315,9 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
 def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(
     tmp_path: Path, kind: KeyKind
 ) -> None:
-    keys = Keys.create(tmp_path / "keys.json")
+    keys = KeyRing.create(tmp_path / "keys.json")
     database = open_database(f"sqlite:///{tmp_path / 'digest.db'}")
-    migrate(database)
+    migrate_schema(database)
     numbers = _add(database, keys, *NAMES[:7])
     with database.engine.connect() as connection:
         connection.exec_driver_sql("ROLLBACK")
@@ -328,20 +345,20 @@ def _works_and_finishes(home: Path, kind: KeyKind, numbers: list[int]) -> bool:
     path = home / "keys.json"
     database = open_database(f"sqlite:///{home / 'digest.db'}")
     names = NAMES[: len(numbers)]
-    keys = Keys.load(path)
+    keys = KeyRing.load(path)
     addresses = [f"{n}@{n}.example.org" for n in names]
     assert _addresses(database, keys) == addresses
     assert [_number(database, keys, n) for n in names] == numbers
     mixed = len({(p.key_id, p.lookup_key) for p in _rows(database)}) > 1
-    done = rotate(database, path, kind)
-    after = Keys.load(path)
+    done = rotate_key(database, path, kind)
+    after = KeyRing.load(path)
     assert done.key_id == after.current(kind).id
     assert {p.key_id if kind == "vault" else p.lookup_key for p in _rows(database)} == {done.key_id}
     assert _addresses(database, after) == addresses
     assert [_number(database, after, n) for n in names] == numbers
     assert sorted(p.name for p in home.glob("*keys*")) == ["keys.json"]
     with database.read() as session:
-        assert chains.verify(session).broken is None
+        assert chains.verify_chains(session).broken is None
     database.close()
     return mixed
 
@@ -351,9 +368,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the home of an installation with one person, for the command line."""
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    keys = Keys.create(tmp_path / "home" / "keys.json")
+    keys = KeyRing.create(tmp_path / "home" / "keys.json")
     database = open_database(f"sqlite:///{tmp_path / 'home' / 'digest.db'}")
-    migrate(database)
+    migrate_schema(database)
     _add(database, keys, "ada")
     database.close()
     return tmp_path / "home"
@@ -367,9 +384,9 @@ def test_the_command_rotates_prints_the_recovery_copy_and_writes_an_audit_line(h
     assert "1 rows were brought over" in result.output
     database = open_database(f"sqlite:///{home / 'digest.db'}")
     with database.read() as session:
-        line = session.scalars(select(Audit).where(Audit.act == "key rotated")).one()
+        line = session.scalars(select(AuditEntry).where(AuditEntry.act == "key rotated")).one()
     database.close()
-    assert line.subject == f"vault {Keys.load(home / 'keys.json').current('vault').id}"
+    assert line.subject == f"vault {KeyRing.load(home / 'keys.json').current('vault').id}"
     assert line.detail == {"made": True, "moved": 1, "stuck": 0}
 
 
@@ -377,7 +394,7 @@ def test_the_command_lists_keys_without_their_secrets(home: Path) -> None:
     CliRunner().invoke(digest, ["keys", "rotate", "token"])
     result = CliRunner().invoke(digest, ["keys", "list"])
     assert result.exit_code == 0
-    for key in Keys.load(home / "keys.json").all:
+    for key in KeyRing.load(home / "keys.json").all:
         assert key.id in result.output
     rows = json.loads((home / "keys.json").read_text())["keys"]
     assert not [row for row in rows if row["secret"] in result.output]

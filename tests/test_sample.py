@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 import digest
-from digest.collect.items import DateBasis, Item, Kind, Reading
-from digest.collect.parsers import read
-from digest.collect.urls import canonical
-from digest.settings import File, load
-from subscribers.choices import Choices
+from digest.collect.items import DateBasis, DocumentKind, ParsedDocument, ParsedItem
+from digest.collect.parsers import parse_document
+from digest.collect.urls import canonical_url
+from digest.settings import SettingsFile, load_settings
+from subscribers.choices import Preferences
 
 SAMPLE = Path(digest.__file__).parent / "sample"
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # when the demo drafts
@@ -38,25 +38,27 @@ REAL_AGENCIES = re.compile(
 )
 
 
-def _settings() -> File:
-    return load(SAMPLE / "digest.toml", {}).file
+def _settings() -> SettingsFile:
+    return load_settings(SAMPLE / "digest.toml", {}).file
 
 
-def _readings() -> dict[str, Reading]:
+def _readings() -> dict[str, ParsedDocument]:
     return {
-        url: read((SAMPLE / e["file"]).read_bytes(), url=url, now=NOW, content_type=e["content_type"])
+        url: parse_document(
+            (SAMPLE / e["file"]).read_bytes(), url=url, now=NOW, content_type=e["content_type"]
+        )
         for url, e in INDEX.items()
         if not e["content_type"].startswith("image/")
     }
 
 
 @pytest.fixture(scope="module")
-def readings() -> dict[str, Reading]:
+def readings() -> dict[str, ParsedDocument]:
     return _readings()
 
 
 @pytest.fixture(scope="module")
-def items(readings: dict[str, Reading]) -> list[Item]:
+def items(readings: dict[str, ParsedDocument]) -> list[ParsedItem]:
     return list(chain.from_iterable(r.items for r in readings.values()))
 
 
@@ -78,31 +80,39 @@ def test_every_source_of_the_settings_is_served() -> None:
 
 
 def test_the_sample_gives_sixty_items_of_eight_sources_and_each_feed_kind(
-    readings: dict[str, Reading],
+    readings: dict[str, ParsedDocument],
 ) -> None:
     feeds = {url: r for url, r in readings.items() if r.items}
     assert sum(len(r.items) for r in feeds.values()) >= 60
     assert len({urlsplit(url).hostname for url in feeds}) >= 8
-    wanted = {Kind.RSS, Kind.RDF, Kind.ATOM, Kind.JSON_FEED, Kind.WORDPRESS, Kind.ICALENDAR, Kind.PAGE}
+    wanted = {
+        DocumentKind.RSS,
+        DocumentKind.RDF,
+        DocumentKind.ATOM,
+        DocumentKind.JSON_FEED,
+        DocumentKind.WORDPRESS,
+        DocumentKind.ICALENDAR,
+        DocumentKind.PAGE,
+    }
     assert wanted <= {r.kind for r in feeds.values()}
     versions = [_text(SAMPLE / e["file"])[:400] for e in INDEX.values() if e["file"].endswith(".xml")]
     assert any('version="0.91"' in v for v in versions)
     assert any('version="2.0"' in v for v in versions)
 
 
-def test_only_a_cancelled_event_is_rejected(readings: dict[str, Reading]) -> None:
+def test_only_a_cancelled_event_is_rejected(readings: dict[str, ParsedDocument]) -> None:
     rejected = [r.reason for reading in readings.values() for r in reading.rejected]
     assert rejected == ["the event is cancelled"]
 
 
-def test_a_sites_page_names_its_feed_and_the_feed_is_served(readings: dict[str, Reading]) -> None:
+def test_a_sites_page_names_its_feed_and_the_feed_is_served(readings: dict[str, ParsedDocument]) -> None:
     page = readings["https://borderdigest.example.org/"]
     assert page.feeds[0].url in INDEX
 
 
-def test_the_sample_holds_the_traps_of_real_weeks(items: list[Item]) -> None:
-    assert {DateBasis.FOUND_FUTURE, DateBasis.FOUND_MISSING, DateBasis.UPDATED, DateBasis.PAGE} <= {
-        i.basis for i in items
+def test_the_sample_holds_the_traps_of_real_weeks(items: list[ParsedItem]) -> None:
+    assert {DateBasis.FIRST_SEEN_FUTURE, DateBasis.FIRST_SEEN_NO_DATE, DateBasis.UPDATED, DateBasis.PAGE} <= {
+        i.date_basis for i in items
     }
     assert any(i.featured for i in items)
     assert any(i.link != i.url and "utm_" in i.link for i in items)
@@ -115,11 +125,11 @@ def test_the_sample_holds_the_traps_of_real_weeks(items: list[Item]) -> None:
     assert any(i.closes_on and i.closes_on < NOW.date() for i in items)
 
 
-def test_no_mail_address_of_an_author_comes_through(items: list[Item]) -> None:
+def test_no_mail_address_of_an_author_comes_through(items: list[ParsedItem]) -> None:
     assert not [i for i in items if "@" in f"{i.author}{i.title}{i.summary}"]
 
 
-def test_headlines_and_summaries_have_the_length_of_good_news(items: list[Item]) -> None:
+def test_headlines_and_summaries_have_the_length_of_good_news(items: list[ParsedItem]) -> None:
     assert [i.title for i in items if not 5 <= len(i.title) <= 80] == []
     written = [i for i in items if i.starts_at is None]  # an event's note may be short
     assert [i.title for i in written if not 14 <= len(i.summary.split()) <= 45] == []
@@ -142,13 +152,15 @@ def test_no_real_agency_is_made_to_say_anything() -> None:
         assert REAL_AGENCIES.findall(_text(file)) == [], file.name
 
 
-def test_every_opportunity_has_a_closing_day(readings: dict[str, Reading]) -> None:
+def test_every_opportunity_has_a_closing_day(readings: dict[str, ParsedDocument]) -> None:
     found = readings["https://opencalls.example.org/rss"].items
     assert len(found) == 6
     assert [i.title for i in found if i.closes_on is None] == []
 
 
-def test_every_picture_that_may_be_mailed_is_served_and_described(readings: dict[str, Reading]) -> None:
+def test_every_picture_that_may_be_mailed_is_served_and_described(
+    readings: dict[str, ParsedDocument],
+) -> None:
     mailed = [
         item
         for source in _settings().sources
@@ -176,7 +188,7 @@ def test_readership_counts_pages_of_the_own_site() -> None:
     assert len(rows) >= 15
     own = next(s for s in _settings().sources if s.own)
     pages = {i.url for i in _readings()[own.url].items}
-    assert {canonical(r["url"]) for r in rows} <= pages
+    assert {canonical_url(r["url"]) for r in rows} <= pages
     assert all(int(r["views"]) > 0 for r in rows)
 
 
@@ -184,10 +196,10 @@ def test_twelve_invented_readers_with_choices_that_the_sections_know() -> None:
     with (SAMPLE / "readers.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert len({r["address"] for r in rows}) == 12
-    chosen = [Choices.from_json(json.loads(r["choices"])) for r in rows]
+    chosen = [Preferences.from_json(json.loads(r["choices"])) for r in rows]
     assert {s.key for s in _settings().sections} >= set(chain.from_iterable(c.omit for c in chosen))
     assert any(c.text_only for c in chosen)
-    assert any(c.paused(NOW.date()) for c in chosen)
+    assert any(c.is_paused(NOW.date()) for c in chosen)
     assert all(datetime.fromisoformat(r["asked_at"]) < NOW for r in rows)
     assert all(parseaddr(r["address"])[1] == r["address"] for r in rows)
 

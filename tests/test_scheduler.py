@@ -10,148 +10,154 @@ from structlog.testing import capture_logs
 
 import scheduler
 from digest import nightly, weekly
-from digest.db import Database, Edition, EditionState, Slot
-from digest.install import Install
-from digest.owner import Owner
-from digest.settings import File, Schedule, Settings
-from digest.timetable import Due
+from digest.db import Database, Edition, EditionState, TimetableSlot
+from digest.install import Installation
+from digest.owner import ProcessOwner
+from digest.settings import ScheduleSettings, Settings, SettingsFile
+from digest.timetable import DueJob
 
 NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)
-SLOT = Due("draft", NOON)
+SLOT = DueJob("draft", NOON)
 
 
 @pytest.fixture
-def install(database: Database) -> Install:
-    schedule = Schedule(collect=["every 1h"], draft="thu 17:30", release="fri 06:00")
-    return Install(Settings(file=File(schedule=schedule)), database)
+def install(database: Database) -> Installation:
+    schedule = ScheduleSettings(collect=["every 1h"], draft="thu 17:30", release="fri 06:00")
+    return Installation(Settings(file=SettingsFile(schedule=schedule)), database)
 
 
-def slots(database: Database, job: str) -> list[Slot]:
+def slots(database: Database, job: str) -> list[TimetableSlot]:
     with database.read() as session:
-        return list(session.scalars(select(Slot).where(Slot.job == job)))
+        return list(session.scalars(select(TimetableSlot).where(TimetableSlot.job == job)))
 
 
 def test_of_many_takers_one_gets_the_slot(database: Database) -> None:
-    taken = [scheduler.take(database, SLOT, Owner(f"machine{n}"), NOON) for n in range(5)]
+    taken = [scheduler.claim_slot(database, SLOT, ProcessOwner(f"machine{n}"), NOON) for n in range(5)]
     assert taken == [True, False, False, False, False]
     assert len(slots(database, "draft")) == 1
 
 
 def test_a_slot_that_is_done_is_never_taken_again(database: Database) -> None:
-    owner = Owner()
-    assert scheduler.take(database, SLOT, owner, NOON)
-    scheduler.finish(database, SLOT, "drafted", NOON)
+    owner = ProcessOwner()
+    assert scheduler.claim_slot(database, SLOT, owner, NOON)
+    scheduler.complete_slot(database, SLOT, "drafted", NOON)
     later = NOON + timedelta(days=9)
-    assert not scheduler.take(database, SLOT, Owner(nonce="another"), later)
+    assert not scheduler.claim_slot(database, SLOT, ProcessOwner(nonce="another"), later)
 
 
 def test_the_slot_of_a_process_that_died_here_is_taken_over_at_once(database: Database) -> None:
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
-    assert scheduler.take(database, SLOT, Owner(pid=int(gone.stdout)), NOON)
-    assert scheduler.take(database, SLOT, Owner(), NOON)
+    assert scheduler.claim_slot(database, SLOT, ProcessOwner(pid=int(gone.stdout)), NOON)
+    assert scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON)
 
 
 def test_the_slot_of_a_process_that_lives_is_left_to_it(database: Database) -> None:
-    assert scheduler.take(database, SLOT, Owner(pid=os.getppid()), NOON)
-    assert not scheduler.take(database, SLOT, Owner(), NOON + scheduler.LEASE - timedelta(seconds=1))
-    assert scheduler.take(database, SLOT, Owner(), NOON + scheduler.LEASE + timedelta(seconds=1))
+    assert scheduler.claim_slot(database, SLOT, ProcessOwner(pid=os.getppid()), NOON)
+    assert not scheduler.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE - timedelta(seconds=1)
+    )
+    assert scheduler.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE + timedelta(seconds=1)
+    )
 
 
 def test_a_restarted_container_knows_that_its_number_was_another_process(database: Database) -> None:
-    assert scheduler.take(database, SLOT, Owner(nonce="before"), NOON)
-    assert scheduler.take(database, SLOT, Owner(nonce="after"), NOON)
+    assert scheduler.claim_slot(database, SLOT, ProcessOwner(nonce="before"), NOON)
+    assert scheduler.claim_slot(database, SLOT, ProcessOwner(nonce="after"), NOON)
 
 
 def test_of_another_machine_nobody_knows_before_the_lease_is_over(database: Database) -> None:
-    assert scheduler.take(database, SLOT, Owner("elsewhere", 999_999_999), NOON)
-    assert not scheduler.take(database, SLOT, Owner(), NOON + timedelta(minutes=1))
-    assert scheduler.take(database, SLOT, Owner(), NOON + scheduler.LEASE + timedelta(seconds=1))
+    assert scheduler.claim_slot(database, SLOT, ProcessOwner("elsewhere", 999_999_999), NOON)
+    assert not scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + timedelta(minutes=1))
+    assert scheduler.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE + timedelta(seconds=1)
+    )
 
 
-def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Install) -> None:
-    assert scheduler.owed(install, "collect", NOON) == ()
+def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installation) -> None:
+    assert scheduler.find_due_slots(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
-    assert scheduler.owed(install, "collect", following) == (Due("collect", following),)
+    assert scheduler.find_due_slots(install, "collect", following) == (DueJob("collect", following),)
 
 
-def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Install) -> None:
-    scheduler.followed_since(install.database, NOON - timedelta(days=9))
+def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Installation) -> None:
+    scheduler.ensure_timetable_start(install.database, NOON - timedelta(days=9))
     with install.database.write() as session:
         for hours in range(200):
             at = NOON - timedelta(hours=hours)
-            session.add(Slot(job="collect", at=at, owner="-", lease_until=at, done_at=at))
-    assert scheduler.owed(install, "collect", NOON) == ()
+            session.add(TimetableSlot(job="collect", at=at, owner="-", lease_until=at, done_at=at))
+    assert scheduler.find_due_slots(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
-    assert scheduler.owed(install, "collect", following) == (Due("collect", following),)
+    assert scheduler.find_due_slots(install, "collect", following) == (DueJob("collect", following),)
 
 
-def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(install: Install) -> None:
+def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(install: Installation) -> None:
     long_ago = NOON - timedelta(days=200)
-    since = scheduler.followed_since(install.database, long_ago)
+    since = scheduler.ensure_timetable_start(install.database, long_ago)
     for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
         with install.database.write() as session:
-            session.add(Slot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
-    assert nightly.drop_slots(install, NOON) == "2 old slots dropped"
+            session.add(TimetableSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
+    assert nightly.delete_old_slots(install, NOON) == "2 old slots dropped"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
-    assert scheduler.followed_since(install.database, NOON) == since
+    assert scheduler.ensure_timetable_start(install.database, NOON) == since
 
 
-def test_what_a_job_stumbles_over_is_its_outcome(install: Install) -> None:
-    scheduler.followed_since(install.database, NOON - timedelta(minutes=1))
-    owner = Owner()
+def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:
+    scheduler.ensure_timetable_start(install.database, NOON - timedelta(minutes=1))
+    owner = ProcessOwner()
     # No key file, no sources: drafting finds nothing and holds the edition, collecting has nothing to visit.
-    outcomes = scheduler.run_job(install, "collect", owner, lambda: NOON)
+    outcomes = scheduler.run_due_slots(install, "collect", owner, lambda: NOON)
     assert outcomes == ["0 new from 0 sources, 0 failed"]
-    assert scheduler.run_job(install, "collect", owner, lambda: NOON) == []
+    assert scheduler.run_due_slots(install, "collect", owner, lambda: NOON) == []
     (slot,) = slots(install.database, "collect")
     assert (slot.done_at, slot.outcome) == (NOON, outcomes[0])
 
 
-def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: Install) -> None:
-    scheduler.followed_since(install.database, NOON - timedelta(days=8))
+def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: Installation) -> None:
+    scheduler.ensure_timetable_start(install.database, NOON - timedelta(days=8))
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE story")
-    outcomes = scheduler.run_job(install, "draft", Owner(), lambda: NOON)
+    outcomes = scheduler.run_due_slots(install, "draft", ProcessOwner(), lambda: NOON)
     assert len(outcomes) == 1
     assert outcomes[0].startswith("failed: ")
 
 
-def test_a_step_that_stumbled_is_tried_again_after_a_rest_until_it_succeeds(install: Install) -> None:
-    scheduler.followed_since(install.database, NOON - timedelta(days=8))
-    owner = Owner()
+def test_a_step_that_stumbled_is_tried_again_after_a_rest_until_it_succeeds(install: Installation) -> None:
+    scheduler.ensure_timetable_start(install.database, NOON - timedelta(days=8))
+    owner = ProcessOwner()
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE story RENAME TO story_away")
-    assert scheduler.run_job(install, "draft", owner, lambda: NOON)[0].startswith("failed: ")
+    assert scheduler.run_due_slots(install, "draft", owner, lambda: NOON)[0].startswith("failed: ")
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE story_away RENAME TO story")
-    soon, later = NOON + timedelta(minutes=1), NOON + scheduler.AGAIN + timedelta(seconds=1)
-    assert scheduler.run_job(install, "draft", owner, lambda: soon) == []
-    assert "2026-W47" in scheduler.run_job(install, "draft", owner, lambda: later)[0]
-    assert scheduler.run_job(install, "draft", owner, lambda: later + timedelta(hours=1)) == []
+    soon, later = NOON + timedelta(minutes=1), NOON + scheduler.SLOT_RETRY_DELAY + timedelta(seconds=1)
+    assert scheduler.run_due_slots(install, "draft", owner, lambda: soon) == []
+    assert "2026-W47" in scheduler.run_due_slots(install, "draft", owner, lambda: later)[0]
+    assert scheduler.run_due_slots(install, "draft", owner, lambda: later + timedelta(hours=1)) == []
 
 
 def test_after_trouble_an_edition_rests_longer_and_longer_and_after_success_not_at_all() -> None:
-    rests = [scheduler.next_look(NOON, troubles, None) - NOON for troubles in range(1, 9)]
-    assert rests[0] == scheduler.FIRST_REST
+    rests = [scheduler.next_attempt_at(NOON, troubles, None) - NOON for troubles in range(1, 9)]
+    assert rests[0] == scheduler.FIRST_BACKOFF
     assert rests == sorted(rests)
-    assert rests[-1] == scheduler.LONGEST_REST
-    assert scheduler.next_look(NOON, 0, None) == NOON
+    assert rests[-1] == scheduler.MAX_BACKOFF
+    assert scheduler.next_attempt_at(NOON, 0, None) == NOON
 
 
 def test_an_edition_that_waits_for_a_retry_is_looked_at_when_it_is_due() -> None:
     soon = NOON + timedelta(minutes=3)
-    assert scheduler.next_look(NOON, 0, soon) == soon
-    assert scheduler.next_look(NOON, 0, NOON + timedelta(hours=5)) == NOON + scheduler.LONGEST_REST
+    assert scheduler.next_attempt_at(NOON, 0, soon) == soon
+    assert scheduler.next_attempt_at(NOON, 0, NOON + timedelta(hours=5)) == NOON + scheduler.MAX_BACKOFF
 
 
-def test_an_edition_that_cannot_be_sent_is_not_tried_at_every_tick(install: Install) -> None:
-    pace = scheduler.Pace()
-    pace.after("2026-W47", None, NOON)
-    assert not pace.ready("2026-W47", NOON + timedelta(seconds=29))
-    assert pace.ready("2026-W47", NOON + timedelta(seconds=30))
-    assert pace.ready("2026-W48", NOON)
+def test_an_edition_that_cannot_be_sent_is_not_tried_at_every_tick(install: Installation) -> None:
+    pace = scheduler.ReleaseBackoff()
+    pace.record_attempt("2026-W47", None, NOON)
+    assert not pace.is_due("2026-W47", NOON + timedelta(seconds=29))
+    assert pace.is_due("2026-W47", NOON + timedelta(seconds=30))
+    assert pace.is_due("2026-W48", NOON)
 
 
 def an_approved_edition(database: Database, release_at: datetime) -> None:
@@ -164,13 +170,13 @@ def an_approved_edition(database: Database, release_at: datetime) -> None:
         )  # fmt: skip
 
 
-def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install: Install) -> None:
+def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install: Installation) -> None:
     an_approved_edition(install.database, NOON)
-    pace = scheduler.Pace()
+    pace = scheduler.ReleaseBackoff()
     late = NOON + timedelta(days=2)
     with capture_logs() as logged:
-        scheduler.release(install, lambda: late, pace, threading.Event())
-        scheduler.release(install, lambda: late + timedelta(seconds=1), pace, threading.Event())
+        scheduler.send_due_editions(install, lambda: late, pace, threading.Event())
+        scheduler.send_due_editions(install, lambda: late + timedelta(seconds=1), pace, threading.Event())
     (line,) = logged
     assert (line["event"], line["log_level"], line["edition"]) == ("release missed", "warning", "2026-W47")
     assert "digest send 2026-W47" in line["what"]
@@ -178,13 +184,13 @@ def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install
 
 
 def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_later(
-    install: Install,
+    install: Installation,
 ) -> None:
     an_approved_edition(install.database, NOON)
     edge = NOON + timedelta(hours=24)
-    assert weekly.releases(install, now=edge) == weekly.Releases(("2026-W47",), {})
-    after = weekly.releases(install, now=edge + timedelta(seconds=1))
-    assert (after.ready, list(after.missed)) == ((), ["2026-W47"])
+    assert weekly.find_pending_releases(install, now=edge) == weekly.PendingReleases(("2026-W47",), {})
+    after = weekly.find_pending_releases(install, now=edge + timedelta(seconds=1))
+    assert (after.ready_to_send, list(after.missed)) == ((), ["2026-W47"])
     with install.database.write() as session:
         session.scalars(select(Edition)).one().approved_at = edge
-    assert weekly.releases(install, now=edge + timedelta(hours=1)).ready == ("2026-W47",)
+    assert weekly.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)

@@ -12,46 +12,46 @@ from sqlalchemy.orm import Session
 
 import scheduler
 from digest import nightly
-from digest.db import Audit, Database
-from digest.install import Install
-from digest.owner import Owner
+from digest.db import AuditEntry, Database
+from digest.install import Installation
+from digest.owner import ProcessOwner
 from digest.settings import Settings
-from digest.timetable import Due
+from digest.timetable import DueJob
 from subscribers import chains, ledger, people, seals
 from subscribers.addresses import read_address
 from subscribers.db import ConsentEvent, ConsentKind, Person, Seal
-from subscribers.vault import Keys
+from subscribers.vault import KeyRing
 
-KEYS = Keys.fixed(b"seal tests")
+KEYS = KeyRing.from_seed(b"seal tests")
 NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 NIGHT = timedelta(days=1)
 
 
 def _person(database: Database, name: str, *kinds: ConsentKind) -> int:
     with database.write() as session:
-        person = people.create(
+        person = people.create_person(
             session, KEYS, read_address(f"{name}@example.org"), asked_at=NOON, asked_where="hls.today"
         )
         for kind in kinds:
-            ledger.append(session, person, kind, {"wording": "\u00e9 yes", "page": "hls.today"}, NOON)
+            ledger.append_event(session, person, kind, {"wording": "\u00e9 yes", "page": "hls.today"}, NOON)
         return person.number
 
 
 def _more(database: Database, number: int, kind: ConsentKind) -> None:
     with database.write() as session:
-        person = ledger.hold(session, number)
+        person = ledger.lock_person(session, number)
         assert person is not None
-        ledger.append(session, person, kind, {"method": "page"}, NOON + NIGHT)
+        ledger.append_event(session, person, kind, {"method": "page"}, NOON + NIGHT)
 
 
 def _seal(database: Database, now: datetime = NOON) -> str:
-    sealed, _ = nightly.seal_ledger(Install(Settings(), database), now, actor="test")
+    sealed, _ = nightly.prove_and_seal_ledger(Installation(Settings(), database), now, actor="test")
     return sealed.hash
 
 
-def _prove(database: Database, *kept: str) -> seals.Proof:
+def _prove(database: Database, *kept: str) -> seals.LedgerProof:
     with database.read() as session:
-        return seals.prove(session, kept=kept)
+        return seals.prove_ledger(session, kept_hashes=kept)
 
 
 def _forge(session: Session, number: int) -> None:
@@ -60,8 +60,8 @@ def _forge(session: Session, number: int) -> None:
     for event in session.scalars(
         select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
     ):
-        event.body, event.previous = ledger.canonical({"wording": "anything at all"}), head
-        head = event.hash = ledger.link_hash(event)
+        event.body, event.previous = ledger.canonical_json({"wording": "anything at all"}), head
+        head = event.hash = ledger.hash_event(event)
     session.execute(update(Person).where(Person.number == number).values(chain_head=head))
 
 
@@ -74,7 +74,7 @@ def test_seals_hold_while_the_ledger_grows(database: Database) -> None:
     third = _seal(database, NOON + 2 * NIGHT)
     _person(database, "cy", ConsentKind.CONFIRMED)
     proof = _prove(database, first, second[:12], third.upper())
-    assert proof == seals.Proof(people=3, links=5, seals=3, broken=None, fault="")
+    assert proof == seals.LedgerProof(people=3, links=5, seals=3, broken=None, fault="")
     with database.read() as session:
         kept = session.scalars(select(Seal).order_by(Seal.id)).all()
     assert [(s.people, s.links) for s in kept] == [(1, 2), (2, 4), (2, 4)]
@@ -191,7 +191,7 @@ def _found_with(session: Session, link: int, column: str, value: bytes | int) ->
                 text(f"UPDATE consent_event SET {column} = {set_to} WHERE id = :id"),
                 {"value": value, "id": link},
             )
-            return chains.verify(session).broken is not None
+            return chains.verify_chains(session).broken is not None
         except IntegrityError:  # two links in one place: the database itself refuses
             return True
         finally:
@@ -210,15 +210,15 @@ def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_fou
     assert "the person names" in _broken(sqlite).fault
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET chain_head = ''"))
-    assert _broken(sqlite) == chains.Broken(
+    assert _broken(sqlite) == chains.BrokenLink(
         ada, 0, "by the chain the person is requested, the row says subscribed"
     )
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET state = 'requested'"))
-    assert _broken(sqlite) == chains.Broken(0, 0, "1 link(s) are of no person's number")
+    assert _broken(sqlite) == chains.BrokenLink(0, 0, "1 link(s) are of no person's number")
 
 
-def _broken(database: Database) -> chains.Broken:
+def _broken(database: Database) -> chains.BrokenLink:
     found = _prove(database).broken
     assert found is not None
     return found
@@ -234,23 +234,23 @@ def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(sqlit
         assert _person(sqlite, name, ConsentKind.CONFIRMED) == number
     seen: list[tuple[int, int]] = []
     with sqlite.read() as session:
-        proof = seals.prove(session, progress=lambda done, total: seen.append((done, total)))
+        proof = seals.prove_ledger(session, progress=lambda done, total: seen.append((done, total)))
     assert (proof.people, proof.links, proof.sound) == (4, 4, True)
     assert seen == [(2, 4), (3, 4), (4, 4)]
 
 
 def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Database) -> None:
     _person(database, "ada", ConsentKind.CONFIRMED)
-    install = Install(Settings(), database)
+    install = Installation(Settings(), database)
     slot = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)  # 03:30 in New York
-    scheduler.followed_since(database, slot - NIGHT / 2)
-    assert scheduler.owed(install, "nightly", slot) == (Due("nightly", slot),)
-    (outcome,) = scheduler.run_job(install, "nightly", Owner(), lambda: slot)
+    scheduler.ensure_timetable_start(database, slot - NIGHT / 2)
+    assert scheduler.find_due_slots(install, "nightly", slot) == (DueJob("nightly", slot),)
+    (outcome,) = scheduler.run_due_slots(install, "nightly", ProcessOwner(), lambda: slot)
     assert outcome.startswith("sealed 1 links of 1 people as ")
-    assert scheduler.run_job(install, "nightly", Owner(), lambda: slot + NIGHT / 2) == []
+    assert scheduler.run_due_slots(install, "nightly", ProcessOwner(), lambda: slot + NIGHT / 2) == []
     with database.read() as session:
         (sealed,) = session.scalars(select(Seal))
-        (line,) = session.scalars(select(Audit))
+        (line,) = session.scalars(select(AuditEntry))
     assert (line.act, line.detail["seal"], line.detail["root"]) == ("ledger sealed", sealed.hash, sealed.root)
 
 
@@ -258,16 +258,16 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(sq
     ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
     with sqlite.write() as session:
         session.execute(update(ConsentEvent).values(body="{}"))
-    assert "the ledger is broken" in nightly.seal(Install(Settings(), sqlite), NOON)
+    assert "the ledger is broken" in nightly.seal_consent_ledger(Installation(Settings(), sqlite), NOON)
     with sqlite.read() as session:
-        broken = session.scalars(select(Audit).where(Audit.act == "ledger broken")).one()
+        broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
     assert broken.detail == {"person": ada, "link": 1, "fault": "its content is not what was hashed"}
 
 
 def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Database) -> None:
     with sqlite.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
-    said = nightly.run(Install(Settings(), sqlite), NOON)
+    said = nightly.run_nightly_steps(Installation(Settings(), sqlite), NOON)
     assert "seal failed: OperationalError" in said
     assert "0 old disclosures folded" in said
 
@@ -276,7 +276,7 @@ def test_the_letter_to_admins_says_the_seal_and_how_to_check_it(sqlite: Database
     _person(sqlite, "ada", ConsentKind.CONFIRMED)
     sealed = _seal(sqlite)
     with sqlite.read() as session:
-        written = seals.letter(session.scalars(select(Seal)).one())
+        written = seals.format_seal_message(session.scalars(select(Seal)).one())
     assert f"digest subscribers verify --seal {sealed}" in written
     assert "1 people, 1 links" in written
     assert max(map(len, written.splitlines())) <= 110

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.select.choosing import choose
-from digest.select.values import Candidate, Choice, Previous
-from digest.settings import DEFAULT_SECTIONS, SectionSettings, Select
+from digest.select.choosing import propose_edition
+from digest.select.values import CandidateArticle, PreviousEditions, Proposal
+from digest.settings import DEFAULT_SECTIONS, SectionSettings, SelectionSettings
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 TITLES = {
@@ -33,32 +33,39 @@ TITLES = {
 }
 
 
-def article(title: str, publisher: str = "", *, days: float = 1, **more: object) -> Candidate:
+def article(title: str, publisher: str = "", *, days: float = 1, **more: object) -> CandidateArticle:
     publisher = publisher or f"Press {title.split(maxsplit=1)[0]} {len(title)}"
     url = f"https://{publisher.lower().replace(' ', '-')}.example.org/{title.lower().replace(' ', '-')}"
-    made = Candidate(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
+    made = CandidateArticle(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
     return replace(made, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
-def week() -> list[Candidate]:
+def week() -> list[CandidateArticle]:
     return [article(t, days=1 + n / 10) for n, t in enumerate(TITLES)]
 
 
 def chosen(
-    found: list[Candidate], select: Select | None = None, previous: Previous | None = None, **more: object
-) -> Choice:
+    found: list[CandidateArticle],
+    select: SelectionSettings | None = None,
+    previous: PreviousEditions | None = None,
+    **more: object,
+) -> Proposal:
     sections = more.get("sections", DEFAULT_SECTIONS)
     assert isinstance(sections, (list, tuple))
-    return choose(
-        found, select=select or Select(), sections=sections, now=NOW, previous=previous or Previous()
+    return propose_edition(
+        found,
+        select=select or SelectionSettings(),
+        sections=sections,
+        now=NOW,
+        previous=previous or PreviousEditions(),
     )
 
 
-def leads(choice: Choice, key: str) -> list[str]:
+def leads(choice: Proposal, key: str) -> list[str]:
     return [p.scored.story.lead.title for p in choice.sections.get(key, ())]
 
 
-def reasons(choice: Choice) -> dict[str, str]:
+def reasons(choice: Proposal) -> dict[str, str]:
     return {out.scored.story.lead.url: out.reason for out in choice.left_out}
 
 
@@ -94,7 +101,7 @@ def test_pins_come_first_in_their_order_and_pass_the_caps() -> None:
     found = week()
     off = article("Singer dies at 76", days=6)
     pins = [off.url, found[3].url, found[2].url, found[1].url]
-    choice = chosen([*found, off], Select(pins=pins))
+    choice = chosen([*found, off], SelectionSettings(pins=pins))
     assert leads(choice, "featured")[:4] == [off.title, found[3].title, found[2].title, found[1].title]
 
 
@@ -107,14 +114,14 @@ def test_a_pinned_article_speaks_for_its_story() -> None:
         "Beta",
         summary="Two towns below the Harlow Creek dam were cleared, officials said.",
     )
-    choice = chosen([*week(), one, two], Select(pins=[two.url]))
+    choice = chosen([*week(), one, two], SelectionSettings(pins=[two.url]))
     story = choice.sections["featured"][0].scored.story
-    assert (story.lead.url, [a.url for a in story.also]) == (two.url, [one.url])
+    assert (story.lead.url, [a.url for a in story.also_reported]) == (two.url, [one.url])
 
 
 def test_a_banned_article_stays_out_even_when_pinned() -> None:
     found = week()
-    choice = chosen(found, Select(bans=[found[0].url], pins=[found[0].url]))
+    choice = chosen(found, SelectionSettings(bans=[found[0].url], pins=[found[0].url]))
     assert reasons(choice)[found[0].url] == "banned by an editor"
     assert any("both pinned and banned" in n for n in choice.notes)
 
@@ -122,7 +129,7 @@ def test_a_banned_article_stays_out_even_when_pinned() -> None:
 def test_a_pin_that_is_not_among_the_articles_is_said() -> None:
     assert any(
         "is pinned, but is not among" in n
-        for n in chosen(week(), Select(pins=["https://x.example.org/"])).notes
+        for n in chosen(week(), SelectionSettings(pins=["https://x.example.org/"])).notes
     )
 
 
@@ -133,7 +140,7 @@ def test_what_an_earlier_edition_had_is_left_out_by_url_and_by_title() -> None:
         ("2026-W45", found[0].url, found[0].title),
         ("2026-W46", "https://elsewhere.example.org/1", found[7].title),
     )
-    why = reasons(chosen([*found, other], previous=Previous(used)))
+    why = reasons(chosen([*found, other], previous=PreviousEditions(used)))
     assert why[found[0].url] == "was in 2026-W45"
     assert why[found[7].url] == why[other.url] == "was in 2026-W46 under much the same title"
 
@@ -154,7 +161,7 @@ def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
         dated_at=NOW,
         summary="CISA has added CVE-2026-2222 to its catalog.",
     )
-    previous = Previous((("2026-W46", old.url, title),), (old,))
+    previous = PreviousEditions((("2026-W46", old.url, title),), (old,))
     assert new.url not in reasons(chosen([*week()[4:], new], previous=previous))
     same = replace(new, summary=old.summary)
     assert "much the same title" in reasons(chosen([*week()[4:], same], previous=previous))[new.url]
@@ -165,7 +172,7 @@ def test_most_read_goes_by_reads_alone_and_repeats_nothing() -> None:
         article(f"{t} today", "HLS", own=True, views=v)
         for t, v in zip(("Alpha note", "Beta note", "Gamma note"), (10, 900, 0), strict=True)
     ]
-    choice = chosen([*week(), *own], Select(minimum=1))
+    choice = chosen([*week(), *own], SelectionSettings(minimum=1))
     featured = leads(choice, "featured")
     expected = [t for t in ("Beta note today", "Alpha note today") if t not in featured]
     assert leads(choice, "most-read") == expected
@@ -178,7 +185,7 @@ def test_without_views_most_read_vanishes_and_the_choice_says_why_scores_differ(
     assert any("readership" in n for n in choice.notes)
 
 
-def event(title: str, starts: timedelta, *, days: float = 1, all_day: bool = False) -> Candidate:
+def event(title: str, starts: timedelta, *, days: float = 1, all_day: bool = False) -> CandidateArticle:
     return article(title, days=days, section="events", starts_at=NOW + starts, all_day=all_day)
 
 
@@ -206,7 +213,7 @@ def test_one_event_of_two_sources_is_announced_once() -> None:
     )
     choice = chosen([*week(), one, two])
     (placed,) = choice.sections["events"]
-    assert [a.url for a in placed.scored.story.also] == [two.url]
+    assert [a.url for a in placed.scored.story.also_reported] == [two.url]
 
 
 def test_opportunities_are_open_ones_soonest_deadline_first_and_undated_last() -> None:
@@ -235,18 +242,20 @@ def test_further_pieces_of_one_matter_come_only_when_there_is_nothing_else() -> 
         article(f"Hurricane Nadia {what}", f"Wire {what}", summary=f"Hurricane Nadia, Bermuda: {what}")
         for what in ("shelters open", "ferries stop", "schools close")
     ]
-    choice = chosen([*week(), *saga], Select(same_story=0.6))
+    choice = chosen([*week(), *saga], SelectionSettings(same_story=0.6))
     placed = [t for k in ("featured", "topics") for t in leads(choice, k)]
     assert sum("Nadia" in t for t in placed) <= 2
-    thin = chosen(saga, Select(same_story=0.6, minimum=1))
+    thin = chosen(saga, SelectionSettings(same_story=0.6, minimum=1))
     assert sum("Nadia" in t for t in leads(thin, "featured")) == 2  # the cap of a topic still holds
 
 
 def test_too_few_news_stories_hold_the_edition() -> None:
     choice = chosen(week()[:3])
-    assert choice.held_because == "3 news stories are too few: an edition has at least 4 (select.minimum)"
-    assert chosen(week()[4:8]).held_because == ""
-    assert chosen([]).held_because.startswith("there is no news story")
+    assert (
+        choice.incomplete_reason == "3 news stories are too few: an edition has at least 4 (select.minimum)"
+    )
+    assert chosen(week()[4:8]).incomplete_reason == ""
+    assert chosen([]).incomplete_reason.startswith("there is no news story")
 
 
 def test_left_out_is_ordered_best_first_with_one_reason_each() -> None:
@@ -272,7 +281,9 @@ def test_related_are_earlier_articles_of_the_same_matter_newest_first() -> None:
     old = [
         article(t, f"Wire {n}", days=d) for n, (t, d) in enumerate(zip(titles, (12, 9, 15, 10), strict=True))
     ]
-    choice = chosen(week(), previous=Previous(articles=(*old, article("Choir sings in Lyon", days=9))))
+    choice = chosen(
+        week(), previous=PreviousEditions(earlier_articles=(*old, article("Choir sings in Lyon", days=9)))
+    )
     placed = next(
         p for k in ("featured", "topics") for p in choice.sections[k] if "Nadia" in p.scored.story.lead.title
     )
@@ -302,7 +313,7 @@ any_article = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(any_article, max_size=40), st.randoms(use_true_random=False))
 def test_every_article_ends_in_one_place_in_any_order_and_the_caps_hold(
-    found: list[Candidate], chance: random.Random
+    found: list[CandidateArticle], chance: random.Random
 ) -> None:
     found = list({(c.url, c.section): c for c in found}.values())
     choice = chosen(found)

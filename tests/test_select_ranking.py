@@ -8,28 +8,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.select.ranking import MOST_READ, Ranking, Week, independent
-from digest.select.topics import compile_rules
-from digest.select.values import Candidate, Scored, Story, Term, TermName
-from digest.settings import Weights
+from digest.select.ranking import MOST_READ_NOTE, StoryRanking, WeekStatistics, count_independent_publishers
+from digest.select.topics import compile_topic_rules
+from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, TermName
+from digest.settings import RankingWeights
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
-RULES = compile_rules()
+RULES = compile_topic_rules()
 
 
 def article(
     publisher: str = "Alpha", title: str = "Ransomware hits a port", *, days: float = 1, **more: object
-) -> Candidate:
+) -> CandidateArticle:
     url = f"https://{publisher.lower()}.example.org/{title.lower().replace(' ', '-')}"
-    made = Candidate(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
+    made = CandidateArticle(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
     return replace(made, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
-def ranking(*stories: Story, weights: Weights | None = None, pins: frozenset[str] = frozenset()) -> Ranking:
-    return Ranking(Week.of(stories, NOW), RULES, weights or Weights(), pins)
+def ranking(
+    *stories: Story, weights: RankingWeights | None = None, pins: frozenset[str] = frozenset()
+) -> StoryRanking:
+    return StoryRanking(WeekStatistics.from_stories(stories, NOW), RULES, weights or RankingWeights(), pins)
 
 
-def term(scored: Scored, name: TermName) -> Term:
+def term(scored: ScoredStory, name: TermName) -> ScoreTerm:
     return next(t for t in scored.terms if t.name is name)
 
 
@@ -41,7 +43,7 @@ def of_three() -> Story:
 def test_coverage_counts_publishers_against_those_of_the_week() -> None:
     alone = Story(article("Delta", "Data breach at a bank"))
     rank = ranking(of_three(), alone)
-    full, one = rank.score(of_three()), rank.score(alone)
+    full, one = rank.score_story(of_three()), rank.score_story(alone)
     assert term(full, TermName.COVERAGE).points > term(one, TermName.COVERAGE).points > 0
     assert term(full, TermName.COVERAGE).note == "3 publishers of 4 this week"
 
@@ -49,12 +51,14 @@ def test_coverage_counts_publishers_against_those_of_the_week() -> None:
 def test_a_copied_text_counts_once_and_the_note_says_so() -> None:
     wire = "Hackers shut the port of Harlow for two days, officials said on Monday"
     copied = Story(article("Alpha", "Port shut", summary=wire), (article("Beta", "Port shut", summary=wire),))
-    assert independent(copied) == 1
-    assert "1 of them with another's text" in term(ranking(copied).score(copied), TermName.COVERAGE).note
+    assert count_independent_publishers(copied) == 1
+    assert (
+        "1 of them with another's text" in term(ranking(copied).score_story(copied), TermName.COVERAGE).note
+    )
 
 
 def test_without_readership_its_weight_goes_to_the_others() -> None:
-    unread = ranking(of_three()).score(of_three())
+    unread = ranking(of_three()).score_story(of_three())
     assert TermName.READERSHIP not in {t.name for t in unread.terms}
     assert term(unread, TermName.COVERAGE).points == 40.0  # 30 of 75, all publishers
 
@@ -64,7 +68,7 @@ def test_reads_are_shrunk_so_that_a_fresh_story_is_not_punished_nor_a_spike_over
     fresh = Story(article("Ours", "Ransomware two", days=1, own=True, views=220))
     spike = Story(article("Ours", "Ransomware three", days=0.05, own=True, views=40))
     rank = ranking(old, fresh, spike)
-    reads = [rank.week.reads(s.lead) for s in (old, fresh, spike)]
+    reads = [rank.week.daily_reads(s.lead) for s in (old, fresh, spike)]
     assert all(r is not None and 170 < r < 230 for r in reads)
 
 
@@ -72,37 +76,39 @@ def test_the_most_read_story_has_all_of_that_term() -> None:
     most = Story(article("Ours", "Ransomware one", own=True, views=900))
     least = Story(article("Ours", "Ransomware two", own=True, views=10))
     rank = ranking(most, least, of_three())
-    assert term(rank.score(most), TermName.READERSHIP) == Term(TermName.READERSHIP, 25.0, MOST_READ)
-    assert 0 < term(rank.score(least), TermName.READERSHIP).points < 25
-    assert term(rank.score(of_three()), TermName.READERSHIP).points == 0
+    assert term(rank.score_story(most), TermName.READERSHIP) == ScoreTerm(
+        TermName.READERSHIP, 25.0, MOST_READ_NOTE
+    )
+    assert 0 < term(rank.score_story(least), TermName.READERSHIP).points < 25
+    assert term(rank.score_story(of_three()), TermName.READERSHIP).points == 0
 
 
 def test_an_editors_word_counts_all_and_an_official_source_half() -> None:
     official = Story(article(primary=True))
     featured = Story(article(own=True, featured=True))
-    weights = Weights(coverage=0, readership=0, editorial=1, topic=0, freshness=0)
-    assert ranking(official, weights=weights).score(official).score == 50.0
-    assert ranking(featured, weights=weights).score(featured).score == 100.0
+    weights = RankingWeights(coverage=0, readership=0, editorial=1, topic=0, freshness=0)
+    assert ranking(official, weights=weights).score_story(official).score == 50.0
+    assert ranking(featured, weights=weights).score_story(featured).score == 100.0
     pinned = ranking(official, weights=weights, pins=frozenset({official.lead.url}))
-    assert pinned.score(official).score == 100.0
+    assert pinned.score_story(official).score == 100.0
 
 
 def test_freshness_halves_in_four_days() -> None:
-    weights = Weights(coverage=0, readership=0, editorial=0, topic=0, freshness=1)
+    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=1)
     for days, points in ((0, 100.0), (4, 50.0), (8, 25.0)):
         story = Story(article(days=days))
-        assert ranking(story, weights=weights).score(story).score == points
+        assert ranking(story, weights=weights).score_story(story).score == points
 
 
 def test_a_story_without_a_topic_loses_half_unless_it_is_our_own() -> None:
     off, own = Story(article(title="Singer dies at 76")), Story(article(title="Singer dies at 76", own=True))
-    assert term(ranking(off).score(off), TermName.PENALTY).note == "no topic of ours (-50%)"
-    assert term(ranking(own).score(own), TermName.PENALTY).note == "none"
+    assert term(ranking(off).score_story(off), TermName.PENALTY).note == "no topic of ours (-50%)"
+    assert term(ranking(own).score_story(own), TermName.PENALTY).note == "none"
 
 
 def test_each_fault_is_named_and_takes_its_part_of_what_is_left() -> None:
     story = Story(article(title="Sponsored: ransomware defense", dated=False))
-    scored = ranking(story).score(story)
+    scored = ranking(story).score_story(story)
     penalty = term(scored, TermName.PENALTY)
     assert penalty.note == "sponsored or a deal (-50%); no date (-30%)"
     before = sum(t.points for t in scored.terms if t is not penalty)
@@ -111,21 +117,21 @@ def test_each_fault_is_named_and_takes_its_part_of_what_is_left() -> None:
 
 def test_a_sources_weight_is_a_term_of_its_own_and_stays_within_the_bounds() -> None:
     plain, heavy = Story(article()), Story(article(weight=3.0))
-    assert term(ranking(plain).score(plain), TermName.SOURCE).points == 0
-    assert term(ranking(heavy).score(heavy), TermName.SOURCE).points == 20.0
+    assert term(ranking(plain).score_story(plain), TermName.SOURCE).points == 0
+    assert term(ranking(heavy).score_story(heavy), TermName.SOURCE).points == 20.0
     top = Story(
         article(title="Ransomware malware botnet phishing", own=True, featured=True, days=0, weight=3.0)
     )
-    assert ranking(top).score(top).score == 100.0
+    assert ranking(top).score_story(top).score == 100.0
     low = Story(article(weight=0.0, title="Singer dies", days=60))
-    none = Weights(coverage=0, readership=0, editorial=0, topic=1, freshness=0)
-    assert ranking(low, weights=none).score(low).score == 0.0
+    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=1, freshness=0)
+    assert ranking(low, weights=none).score_story(low).score == 0.0
 
 
 def test_ties_go_to_the_earliest_and_then_to_the_url() -> None:
-    none = Weights(coverage=0, readership=0, editorial=0, topic=0, freshness=0)
+    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0)
     later, b, a = (Story(article(p, days=d)) for p, d in (("Alpha", 1), ("Beta", 2), ("Alef", 2)))
-    ranked = ranking(later, b, a, weights=none).rank([later, b, a])
+    ranked = ranking(later, b, a, weights=none).rank_stories([later, b, a])
     assert [s.story.lead.publisher for s in ranked] == ["Alef", "Beta", "Alpha"]
 
 
@@ -144,16 +150,18 @@ candidates = st.builds(
     weight=st.floats(0, 3),
     views=st.none() | st.integers(0, 10**7),
 )
-weights_ = st.builds(Weights, coverage=part, readership=part, editorial=part, topic=part, freshness=part)
+weights_ = st.builds(
+    RankingWeights, coverage=part, readership=part, editorial=part, topic=part, freshness=part
+)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(candidates, min_size=1, max_size=5), weights_)
 def test_the_score_is_exactly_the_sum_of_its_terms_and_within_0_and_100(
-    found: list[Candidate], weights: Weights
+    found: list[CandidateArticle], weights: RankingWeights
 ) -> None:
     story = Story(found[0], tuple(found[1:]))
-    scored = ranking(story, weights=weights).score(story)
+    scored = ranking(story, weights=weights).score_story(story)
     assert sum(Decimal(str(t.points)) for t in scored.terms) == Decimal(str(scored.score))
     assert all(Decimal(str(t.points)) == round(Decimal(str(t.points)), 2) for t in scored.terms)
     assert 0 <= scored.score <= 100

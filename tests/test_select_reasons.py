@@ -5,26 +5,30 @@ from datetime import UTC, datetime
 
 import pytest
 
-from digest.select.choosing import why_it_leads
-from digest.select.ranking import Ranking, Week
-from digest.select.reasons import spelled
-from digest.select.topics import compile_rules
-from digest.select.values import Candidate, Story
-from digest.settings import Weights
+from digest.select.choosing import explain_lead
+from digest.select.ranking import StoryRanking, WeekStatistics
+from digest.select.reasons import spell_number
+from digest.select.topics import compile_topic_rules
+from digest.select.values import CandidateArticle, Story
+from digest.settings import RankingWeights
 
 NOW = datetime(2026, 11, 19, tzinfo=UTC)
 
 
-def article(publisher: str, **more: object) -> Candidate:
+def article(publisher: str, **more: object) -> CandidateArticle:
     url = f"https://{publisher.lower()}.example.org/"
-    made = Candidate(url, url, "Ransomware hits a port", "", publisher, publisher, NOW)
+    made = CandidateArticle(url, url, "Ransomware hits a port", "", publisher, publisher, NOW)
     return replace(made, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
-def said(lead: Candidate, others: int = 0, pin: str = "") -> str:
+def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
     story = Story(lead, tuple(article(f"Press{n}") for n in range(others)))
     pins = frozenset({pin}) if pin else frozenset[str]()
-    return why_it_leads(Ranking(Week.of([story], NOW), compile_rules(), Weights(), pins).score(story))
+    return explain_lead(
+        StoryRanking(
+            WeekStatistics.from_stories([story], NOW), compile_topic_rules(), RankingWeights(), pins
+        ).score_story(story)
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ def said(lead: Candidate, others: int = 0, pin: str = "") -> str:
         ),
     ],
 )
-def test_the_sentence_names_what_the_score_holds(lead: Candidate, others: int, sentence: str) -> None:
+def test_the_sentence_names_what_the_score_holds(lead: CandidateArticle, others: int, sentence: str) -> None:
     assert said(lead, others) == sentence
 
 
@@ -62,4 +66,4 @@ def test_a_pin_is_said() -> None:
 
 
 def test_numbers_are_spelled_to_twelve() -> None:
-    assert [spelled(n) for n in (1, 12, 13, 1200)] == ["one", "twelve", "13", "1,200"]
+    assert [spell_number(n) for n in (1, 12, 13, 1200)] == ["one", "twelve", "13", "1,200"]

@@ -8,21 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.select.stories import SPAN, group, unique
-from digest.select.values import Candidate, Story
-from digest.select.words import counts, nearly_equal, singular, words
+from digest.select.stories import MAX_STORY_SPAN, group_into_stories, merge_same_url
+from digest.select.values import CandidateArticle, Story
+from digest.select.words import count_words, fold_plural, is_near_duplicate, significant_words
 
 MONDAY = datetime(2026, 11, 16, 12, tzinfo=UTC)
 THRESHOLD = 0.24
 
 
-def article(publisher: str, title: str, summary: str = "", *, hours: float = 0, name: str = "") -> Candidate:
+def article(
+    publisher: str, title: str, summary: str = "", *, hours: float = 0, name: str = ""
+) -> CandidateArticle:
     slug = name or "".join(ch if ch.isalnum() else "-" for ch in title.lower())
     url = f"https://{publisher.lower().replace(' ', '')}.example.org/{slug}"
-    return Candidate(url, url, title, summary, publisher, publisher, MONDAY + timedelta(hours=hours))
+    return CandidateArticle(url, url, title, summary, publisher, publisher, MONDAY + timedelta(hours=hours))
 
 
-def fillers() -> list[Candidate]:
+def fillers() -> list[CandidateArticle]:
     """Other news of the week, so that the words of the stories under test are rare."""
     subjects = (
         "Harbor pilots train for winter ice", "Rail operator tests new signals", "Museum reopens its east wing",
@@ -36,7 +38,7 @@ def fillers() -> list[Candidate]:
     ]
 
 
-def story_of(candidate: Candidate, stories: tuple[Story, ...]) -> Story:
+def story_of(candidate: CandidateArticle, stories: tuple[Story, ...]) -> Story:
     return next(s for s in stories if candidate.url in {m.url for m in s.members})
 
 
@@ -48,7 +50,7 @@ DAM = (
 
 
 def test_the_same_news_of_three_publishers_is_one_story() -> None:
-    stories = group([*DAM, *fillers()], THRESHOLD)
+    stories = group_into_stories([*DAM, *fillers()], THRESHOLD)
     found = story_of(DAM[0], stories)
     assert found.publishers == {"Alpha", "Beta", "Gamma"}
     assert len(stories) == 1 + len(fillers())
@@ -59,16 +61,16 @@ def test_one_canonical_url_from_several_sources_is_one_article_and_the_best_sour
         DAM[0], source="Aggregator", publisher="Aggregator", views=5, featured=True, image="p.jpg"
     )
     best = replace(DAM[0], own=True, source="Own site", publisher="Ours")
-    (kept,) = unique([plain, best])
+    (kept,) = merge_same_url([plain, best])
     assert (kept.source, kept.views, kept.featured, kept.image) == ("Own site", 5, True, "p.jpg")
-    (story,) = group([plain, best], THRESHOLD)
+    (story,) = group_into_stories([plain, best], THRESHOLD)
     assert len(story.members) == 1
 
 
 def test_an_official_source_wins_over_a_heavier_one() -> None:
     heavy = replace(DAM[0], source="Heavy", weight=3.0)
     official = replace(DAM[0], source="Official", primary=True)
-    assert [c.source for c in unique([heavy, official])] == ["Official"]
+    assert [c.source for c in merge_same_url([heavy, official])] == ["Official"]
 
 
 def test_two_articles_of_one_publisher_do_not_join_on_their_own_likeness() -> None:
@@ -78,7 +80,7 @@ def test_two_articles_of_one_publisher_do_not_join_on_their_own_likeness() -> No
         "Days of rain and an old gate: why the Harlow Creek dam gave way.",
         hours=9,
     )
-    assert len(group([DAM[0], again, *fillers()], THRESHOLD)) == 2 + len(fillers())
+    assert len(group_into_stories([DAM[0], again, *fillers()], THRESHOLD)) == 2 + len(fillers())
 
 
 def test_other_publishers_can_tie_two_articles_of_one_publisher_to_a_story() -> None:
@@ -88,19 +90,19 @@ def test_other_publishers_can_tie_two_articles_of_one_publisher_to_a_story() -> 
         "Officials said towns below the Harlow Creek dam stay cleared after days of rain.",
         hours=9,
     )
-    found = story_of(DAM[1], group([*DAM, again, *fillers()], THRESHOLD))
+    found = story_of(DAM[1], group_into_stories([*DAM, again, *fillers()], THRESHOLD))
     assert {m.url for m in found.members} == {a.url for a in (*DAM, again)}
-    assert len(found.also) == 2  # a publisher is named once
-    assert len(found.rest) == 1
+    assert len(found.also_reported) == 2  # a publisher is named once
+    assert len(found.further_articles) == 1
 
 
 def test_one_text_under_two_addresses_of_one_publisher_is_one_story() -> None:
     again = replace(
         DAM[0], url=DAM[0].url + "-2", link=DAM[0].url + "-2", dated_at=DAM[0].dated_at + timedelta(hours=2)
     )
-    found = story_of(DAM[0], group([DAM[0], again, *fillers()], THRESHOLD))
-    assert found.also == ()
-    assert [m.url for m in found.rest] == [again.url]
+    found = story_of(DAM[0], group_into_stories([DAM[0], again, *fillers()], THRESHOLD))
+    assert found.also_reported == ()
+    assert [m.url for m in found.further_articles] == [again.url]
 
 
 @pytest.mark.parametrize("with_text", [True, False])
@@ -112,7 +114,7 @@ def test_149_alerts_under_one_title_are_149_stories(*, with_text: bool) -> None:
         for n in range(149)
     ]
     report = article("Beta", "CISA adds one known exploited vulnerability", text.format(20007), hours=4)
-    stories = group([*alerts, report], THRESHOLD)
+    stories = group_into_stories([*alerts, report], THRESHOLD)
     assert all(sum(m.publisher == "CISA" for m in s.members) <= 1 for s in stories)
     assert sum(any(m.publisher == "CISA" for m in s.members) for s in stories) == 149
 
@@ -128,24 +130,27 @@ def test_149_alerts_under_one_title_are_149_stories(*, with_text: bool) -> None:
 )
 def test_a_round_up_stays_alone(title: str) -> None:
     glue = article("Delta", title, DAM[1].summary, hours=1)
-    stories = group([*DAM, glue, *fillers()], THRESHOLD)
+    stories = group_into_stories([*DAM, glue, *fillers()], THRESHOLD)
     assert story_of(glue, stories).members == (glue,)
     assert len(story_of(DAM[0], stories).members) == 3
 
 
 def test_articles_far_apart_in_time_do_not_join() -> None:
-    late = replace(DAM[1], dated_at=DAM[0].dated_at + SPAN + timedelta(minutes=1))
-    assert len(group([DAM[0], late, *fillers()], THRESHOLD)) == 2 + len(fillers())
-    in_time = replace(DAM[1], dated_at=DAM[0].dated_at + SPAN)
-    assert len(group([DAM[0], in_time, *fillers()], THRESHOLD)) == 1 + len(fillers())
+    late = replace(DAM[1], dated_at=DAM[0].dated_at + MAX_STORY_SPAN + timedelta(minutes=1))
+    assert len(group_into_stories([DAM[0], late, *fillers()], THRESHOLD)) == 2 + len(fillers())
+    in_time = replace(DAM[1], dated_at=DAM[0].dated_at + MAX_STORY_SPAN)
+    assert len(group_into_stories([DAM[0], in_time, *fillers()], THRESHOLD)) == 1 + len(fillers())
 
 
 def test_the_own_site_leads_before_an_official_source_and_that_before_all_others() -> None:
     official = replace(DAM[1], primary=True)
     own = replace(DAM[2], own=True)
-    assert story_of(own, group([DAM[0], official, own, *fillers()], THRESHOLD)).lead.url == own.url
     assert (
-        story_of(official, group([DAM[0], official, DAM[2], *fillers()], THRESHOLD)).lead.url == official.url
+        story_of(own, group_into_stories([DAM[0], official, own, *fillers()], THRESHOLD)).lead.url == own.url
+    )
+    assert (
+        story_of(official, group_into_stories([DAM[0], official, DAM[2], *fillers()], THRESHOLD)).lead.url
+        == official.url
     )
 
 
@@ -160,35 +165,35 @@ def test_the_most_central_article_leads_and_then_the_earliest() -> None:
         "The owner of the Harlow Creek dam was fined before days of rain.",
         hours=-1,
     )
-    found = story_of(aside, group([*twins, aside, *fillers()], THRESHOLD))
+    found = story_of(aside, group_into_stories([*twins, aside, *fillers()], THRESHOLD))
     assert found.lead.publisher == "b"
-    assert [a.publisher for a in found.also] == ["Gamma", "a"]  # by date
+    assert [a.publisher for a in found.also_reported] == ["Gamma", "a"]  # by date
 
 
 def test_threshold_decides_how_much_is_one_story() -> None:
-    assert len(group([*DAM, *fillers()], 0.99)) == 3 + len(fillers())
+    assert len(group_into_stories([*DAM, *fillers()], 0.99)) == 3 + len(fillers())
 
 
 def test_a_text_without_words_and_an_empty_week_are_no_trouble() -> None:
-    assert group([], THRESHOLD) == ()
+    assert group_into_stories([], THRESHOLD) == ()
     blank = [article("A", "", name="x"), article("B", "", name="x"), article("C", "— … !", name="x")]
-    assert len(group(blank, THRESHOLD)) == 3
+    assert len(group_into_stories(blank, THRESHOLD)) == 3
 
 
 def test_words_keep_numbers_and_fold_plurals() -> None:
-    assert list(words("The agencies' 1,200 breaches: CVE-2026-1234, U.S. viruses")) == [
+    assert list(significant_words("The agencies' 1,200 breaches: CVE-2026-1234, U.S. viruses")) == [
         "agency", "1,200", "breach", "cve-2026-1234", "viruse",
     ]  # fmt: skip
-    assert [singular(w) for w in ("crisis", "class", "virus", "ports", "boxes", "gas")] == [
+    assert [fold_plural(w) for w in ("crisis", "class", "virus", "ports", "boxes", "gas")] == [
         "crisis", "class", "virus", "port", "box", "gas",
     ]  # fmt: skip
-    assert counts("Dam fails", "dam")["dam"] == 3
+    assert count_words("Dam fails", "dam")["dam"] == 3
 
 
 def test_other_figures_make_other_news() -> None:
     text = "A quake of magnitude {} shook the coast near Harlow before dawn, and nobody was hurt"
-    assert nearly_equal(text.format(5), text.format(5) + "!")
-    assert not nearly_equal(text.format(5), text.format(6))
+    assert is_near_duplicate(text.format(5), text.format(5) + "!")
+    assert not is_near_duplicate(text.format(5), text.format(6))
 
 
 TOPICS = (
@@ -205,12 +210,14 @@ made = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(made, max_size=25), st.randoms(use_true_random=False))
 def test_stories_do_not_depend_on_the_order_of_arrival_and_lose_nothing(
-    found: list[Candidate], chance: random.Random
+    found: list[CandidateArticle], chance: random.Random
 ) -> None:
-    stories = group(found, THRESHOLD)
+    stories = group_into_stories(found, THRESHOLD)
     shuffled = list(found)
     chance.shuffle(shuffled)
-    assert group(shuffled, THRESHOLD) == stories
+    assert group_into_stories(shuffled, THRESHOLD) == stories
     urls = [m.url for s in stories for m in s.members]
     assert sorted(urls) == sorted({c.url for c in found})
-    assert all(len({a.publisher for a in (s.lead, *s.also)}) == 1 + len(s.also) for s in stories)
+    assert all(
+        len({a.publisher for a in (s.lead, *s.also_reported)}) == 1 + len(s.also_reported) for s in stories
+    )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 import digest
-from digest.settings import DEFAULT_SECTIONS, File, SourceSettings, Sponsor, load
+from digest.settings import DEFAULT_SECTIONS, SettingsFile, SourceSettings, SponsorSettings, load_settings
 
 SHIPPED = Path(digest.__file__).parent / "shipped.toml"
 TEXT = SHIPPED.read_text("utf-8")
@@ -23,11 +23,11 @@ def _uncommented() -> dict[str, Any]:
 
 
 def test_the_shipped_settings_load() -> None:
-    assert load(SHIPPED, {}).origin == SHIPPED
+    assert load_settings(SHIPPED, {}).origin == SHIPPED
 
 
 def test_they_name_twenty_four_sources_of_fourteen_publishers_in_three_sections() -> None:
-    sources = load(SHIPPED, {}).file.sources
+    sources = load_settings(SHIPPED, {}).file.sources
     assert len(sources) >= 24
     assert len({s.publisher for s in sources}) >= 14
     assert {"news", "products", "opportunities"} <= {s.section for s in sources}
@@ -35,12 +35,12 @@ def test_they_name_twenty_four_sources_of_fourteen_publishers_in_three_sections(
 
 
 def test_only_the_own_site_may_have_its_pictures_mailed() -> None:
-    sources = load(SHIPPED, {}).file.sources
+    sources = load_settings(SHIPPED, {}).file.sources
     assert [(s.publisher, s.images) for s in sources if s.own or s.images != "none"] == [("HLS.Today", "own")]
 
 
 def test_every_official_source_is_primary_and_the_press_is_not() -> None:
-    for source in load(SHIPPED, {}).file.sources:
+    for source in load_settings(SHIPPED, {}).file.sources:
         host = urlsplit(source.url).hostname or ""
         if host.endswith((".gov", ".gov.uk", ".europa.eu", ".int")) and host != "reliefweb.int":
             assert source.primary, source.name
@@ -48,14 +48,14 @@ def test_every_official_source_is_primary_and_the_press_is_not() -> None:
 
 def test_every_table_and_key_stands_in_the_file_with_its_default() -> None:
     shown = _uncommented()
-    for table, field in File.model_fields.items():
+    for table, field in SettingsFile.model_fields.items():
         if table in {"sources", "sections", "sponsor"}:
             continue
         assert isinstance(default := field.default, BaseModel)
         assert _flat(shown[table]) == _flat(default.model_dump(mode="json")), table
     kept = [s.model_dump(mode="json", exclude_defaults=True) for s in DEFAULT_SECTIONS]
     assert [{"most": 5} | s for s in shown["sections"]] == [{"most": 5} | s for s in kept]
-    assert shown["sponsor"].keys() == Sponsor.model_fields.keys()
+    assert shown["sponsor"].keys() == SponsorSettings.model_fields.keys()
 
 
 def _flat(table: dict[str, Any]) -> dict[str, Any]:
@@ -71,4 +71,4 @@ def test_with_all_comments_off_the_file_still_loads(tmp_path: Path) -> None:
     head = TEXT[: TEXT.index("# Sources ---")]
     file = tmp_path / "digest.toml"
     file.write_text(re.sub(r"^# (?=\[|[a-z_]+ = )", "", head, flags=re.MULTILINE), "utf-8")
-    assert load(file, {}).file.publication == File().publication
+    assert load_settings(file, {}).file.publication == SettingsFile().publication

@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscribers.asking import Answer, Known, decide
-from subscribers.limits import Bounds, Pace, began, network_of, pace
-from subscribers.traces import Machine, digests
-from subscribers.wordings import current, of_version
+from subscribers.asking import AddressStatus, SignupAnswer, decide_answer
+from subscribers.limits import SignupLimits, SignupThrottle, decide_throttle, network_prefix, window_start
+from subscribers.traces import RequestOrigin, digest_origin
+from subscribers.wordings import current_wording, find_wording
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
-BOUNDS = Bounds()
-NOBODY = Known(subscribed=False, pending=False, suppressed="", mails=(), asked_today=1)
+BOUNDS = SignupLimits()
+NOBODY = AddressStatus(
+    subscribed=False, pending=False, suppression_reason="", recent_mails=(), requests_today=1
+)
 
 
 def ago(kind: str, **by: float) -> tuple[str, datetime]:
@@ -27,47 +29,52 @@ MANY = tuple(ago("confirm", days=d) for d in (29, 22, 15, 8))
 @pytest.mark.parametrize(
     ("known", "answer"),
     [
-        (NOBODY, Answer.CONFIRM),
-        (replace(NOBODY, asked_today=6), Answer.NOTHING),
-        (replace(NOBODY, mails=MANY[1:]), Answer.CONFIRM),
-        (replace(NOBODY, mails=MANY), Answer.NOTHING),
-        (replace(NOBODY, pending=True, mails=(ago("confirm", hours=2),)), Answer.REMIND),
-        (replace(NOBODY, pending=True, mails=(ago("confirm", minutes=3),)), Answer.NOTHING),
+        (NOBODY, SignupAnswer.CONFIRM),
+        (replace(NOBODY, requests_today=6), SignupAnswer.NOTHING),
+        (replace(NOBODY, recent_mails=MANY[1:]), SignupAnswer.CONFIRM),
+        (replace(NOBODY, recent_mails=MANY), SignupAnswer.NOTHING),
+        (replace(NOBODY, pending=True, recent_mails=(ago("confirm", hours=2),)), SignupAnswer.REMIND),
+        (replace(NOBODY, pending=True, recent_mails=(ago("confirm", minutes=3),)), SignupAnswer.NOTHING),
         (
-            replace(NOBODY, pending=True, mails=(ago("confirm", hours=9), ago("remind", hours=2))),
-            Answer.NOTHING,
+            replace(NOBODY, pending=True, recent_mails=(ago("confirm", hours=9), ago("remind", hours=2))),
+            SignupAnswer.NOTHING,
         ),
         (
-            replace(NOBODY, pending=True, mails=(ago("known", days=20), ago("confirm", days=2))),
-            Answer.REMIND,
+            replace(NOBODY, pending=True, recent_mails=(ago("known", days=20), ago("confirm", days=2))),
+            SignupAnswer.REMIND,
         ),
-        (replace(NOBODY, subscribed=True), Answer.KNOWN),
-        (replace(NOBODY, subscribed=True, mails=(ago("known", days=6),)), Answer.NOTHING),
-        (replace(NOBODY, subscribed=True, mails=(ago("link", days=6),)), Answer.NOTHING),
-        (replace(NOBODY, subscribed=True, mails=(ago("known", days=8),)), Answer.KNOWN),
-        (replace(NOBODY, suppressed="complained"), Answer.NOTHING),
-        (replace(NOBODY, suppressed="by an admin"), Answer.NOTHING),
-        (replace(NOBODY, suppressed="bounced"), Answer.CONFIRM),
-        (replace(NOBODY, suppressed="erased"), Answer.CONFIRM),
-        (replace(NOBODY, suppressed="left elsewhere"), Answer.CONFIRM),
-        (replace(NOBODY, suppressed="bounced", mails=(ago("confirm", days=29),)), Answer.NOTHING),
+        (replace(NOBODY, subscribed=True), SignupAnswer.KNOWN),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("known", days=6),)), SignupAnswer.NOTHING),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("link", days=6),)), SignupAnswer.NOTHING),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("known", days=8),)), SignupAnswer.KNOWN),
+        (replace(NOBODY, suppression_reason="complained"), SignupAnswer.NOTHING),
+        (replace(NOBODY, suppression_reason="by an admin"), SignupAnswer.NOTHING),
+        (replace(NOBODY, suppression_reason="bounced"), SignupAnswer.CONFIRM),
+        (replace(NOBODY, suppression_reason="erased"), SignupAnswer.CONFIRM),
+        (replace(NOBODY, suppression_reason="left elsewhere"), SignupAnswer.CONFIRM),
         (
-            replace(NOBODY, suppressed="bounced", pending=True, mails=(ago("confirm", days=2),)),
-            Answer.NOTHING,
+            replace(NOBODY, suppression_reason="bounced", recent_mails=(ago("confirm", days=29),)),
+            SignupAnswer.NOTHING,
+        ),
+        (
+            replace(
+                NOBODY, suppression_reason="bounced", pending=True, recent_mails=(ago("confirm", days=2),)
+            ),
+            SignupAnswer.NOTHING,
         ),
     ],
 )
-def test_a_form_to_subscribe_is_answered_by_what_is_known(known: Known, answer: Answer) -> None:
-    assert decide("subscribe", known, BOUNDS, now=NOW) is answer
+def test_a_form_to_subscribe_is_answered_by_what_is_known(known: AddressStatus, answer: SignupAnswer) -> None:
+    assert decide_answer("subscribe", known, BOUNDS, now=NOW) is answer
 
 
 def test_a_lost_link_goes_to_subscribers_alone_and_once_a_week() -> None:
     subscribed = replace(NOBODY, subscribed=True)
-    assert decide("lost link", subscribed, BOUNDS, now=NOW) is Answer.LINK
-    again = replace(subscribed, mails=(ago("known", days=2),))
-    assert decide("lost link", again, BOUNDS, now=NOW) is Answer.NOTHING
-    for other in (NOBODY, replace(NOBODY, pending=True), replace(NOBODY, suppressed="bounced")):
-        assert decide("lost link", other, BOUNDS, now=NOW) is Answer.NOTHING
+    assert decide_answer("lost link", subscribed, BOUNDS, now=NOW) is SignupAnswer.LINK
+    again = replace(subscribed, recent_mails=(ago("known", days=2),))
+    assert decide_answer("lost link", again, BOUNDS, now=NOW) is SignupAnswer.NOTHING
+    for other in (NOBODY, replace(NOBODY, pending=True), replace(NOBODY, suppression_reason="bounced")):
+        assert decide_answer("lost link", other, BOUNDS, now=NOW) is SignupAnswer.NOTHING
 
 
 @given(
@@ -87,11 +94,11 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
         now += timedelta(minutes=later)
         lately = tuple(m for m in mails if m[1] > now - timedelta(days=30))
         pending = opened is not None and now < opened + timedelta(days=7)
-        known = Known(subscribed and not suppressed, pending, suppressed, lately, 1)
-        answer = decide("lost link" if kind == "lost link" else "subscribe", known, BOUNDS, now=now)
-        if answer is not Answer.NOTHING:
+        known = AddressStatus(subscribed and not suppressed, pending, suppressed, lately, 1)
+        answer = decide_answer("lost link" if kind == "lost link" else "subscribe", known, BOUNDS, now=now)
+        if answer is not SignupAnswer.NOTHING:
             mails.append((str(answer), now))
-        if answer is Answer.CONFIRM:
+        if answer is SignupAnswer.CONFIRM:
             opened = now
     for _, at in mails:
         month = [k for k, t in mails if at <= t < at + timedelta(days=30)]
@@ -107,14 +114,14 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
 @pytest.mark.parametrize(
     ("asked", "mailed", "expected"),
     [
-        (100, 0, Pace(200, alarm=False, brake=False)),
-        (101, 150, Pace(50, alarm=True, brake=False)),
-        (500, 250, Pace(0, alarm=True, brake=False)),
-        (501, 0, Pace(0, alarm=True, brake=True)),
+        (100, 0, SignupThrottle(200, alarm=False, brake=False)),
+        (101, 150, SignupThrottle(50, alarm=True, brake=False)),
+        (500, 250, SignupThrottle(0, alarm=True, brake=False)),
+        (501, 0, SignupThrottle(0, alarm=True, brake=True)),
     ],
 )
-def test_the_pace_slows_before_the_brake_closes(asked: int, mailed: int, expected: Pace) -> None:
-    assert pace(asked, mailed, BOUNDS) == expected
+def test_the_pace_slows_before_the_brake_closes(asked: int, mailed: int, expected: SignupThrottle) -> None:
+    assert decide_throttle(asked, mailed, BOUNDS) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,34 +138,34 @@ def test_the_pace_slows_before_the_brake_closes(asked: int, mailed: int, expecte
     ],
 )
 def test_a_network_is_a_24_or_a_48_and_only_a_public_one_counts(address: str, network: str | None) -> None:
-    assert network_of(address) == network
+    assert network_prefix(address) == network
 
 
 @given(st.datetimes(timezones=st.just(UTC), min_value=NOW.replace(tzinfo=None)))
 def test_a_window_holds_its_moment(moment: datetime) -> None:
     for window in (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1)):
-        assert began(moment, window) <= moment < began(moment, window) + window
+        assert window_start(moment, window) <= moment < window_start(moment, window) + window
 
 
 def test_the_words_are_those_of_the_version_that_was_shown() -> None:
-    now = current("HLS.Today")
+    now = current_wording("HLS.Today")
     assert "HLS.Today" in now.text
-    assert of_version(now.version, "HLS.Today") == now
-    assert of_version("99", "HLS.Today") is None
-    assert of_version("", "HLS.Today") is None
-    assert now.hash != current("Another").hash
+    assert find_wording(now.version, "HLS.Today") == now
+    assert find_wording("99", "HLS.Today") is None
+    assert find_wording("", "HLS.Today") is None
+    assert now.hash != current_wording("Another").hash
 
 
 def test_a_published_wording_never_changes() -> None:
-    wording = of_version("1", "HLS.Today")
+    wording = find_wording("1", "HLS.Today")
     assert wording is not None
     assert wording.hash == "74fa20a722537048d62fb5a1b221de20876e3cd01f2920a9dd73dd1d8ffd7cb0"
 
 
 def test_digests_need_their_salt_and_say_nothing_of_what_is_not_there() -> None:
-    machine = Machine("203.0.113.9", "Browser/1")
-    first, second = digests(machine, b"a"), digests(machine, b"b")
+    machine = RequestOrigin("203.0.113.9", "Browser/1")
+    first, second = digest_origin(machine, b"a"), digest_origin(machine, b"b")
     assert set(first) == {"network_digest", "agent_digest"}
     assert first["network_digest"] != second["network_digest"]
-    assert digests(Machine("", ""), b"a") == {}
+    assert digest_origin(RequestOrigin("", ""), b"a") == {}
     assert "203.0.113.9" not in repr(machine)

@@ -8,10 +8,10 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.cli import digest
-from digest.db import Audit, Edition, EditionState
-from digest.install import Install, opened
-from digest.settings import load
-from tests.web.conftest import an_edition
+from digest.db import AuditEntry, Edition, EditionState
+from digest.install import Installation, open_installation
+from digest.settings import load_settings
+from tests.web.conftest import store_edition
 
 NAME = "2026-W47"
 
@@ -21,19 +21,19 @@ def _run(*words: str, said: str = "") -> Result:
 
 
 @pytest.fixture
-def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """Give an installation with an edition that is going out."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     assert _run("init").exit_code == 0
-    with opened(load()) as install:
-        an_edition(install)
+    with open_installation(load_settings()) as install:
+        store_edition(install)
         with install.database.write() as session:
             session.scalars(select(Edition)).one().state = EditionState.SENDING
         return install
 
 
-def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approved: Install) -> None:
+def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approved: Installation) -> None:
     paused = _run("pause", NAME, "--because", "a wrong date")
     assert (paused.exit_code, paused.output) == (0, f"{NAME} is paused; 0 deliveries wait.\n")
     assert "was paused already" in _run("pause").output
@@ -45,11 +45,11 @@ def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approv
     assert _run("resume").output == f"{NAME} was not paused.\n"
     assert json.loads(_run("status", "--json").output)["hindrance"] == ""
     with approved.database.read() as session:
-        acts = [a.act for a in session.scalars(select(Audit)) if a.subject == NAME]
+        acts = [a.act for a in session.scalars(select(AuditEntry)) if a.subject == NAME]
     assert acts[-2:] == ["paused", "resumed"]
 
 
-def test_cancelling_asks_first_and_cannot_be_undone(approved: Install) -> None:
+def test_cancelling_asks_first_and_cannot_be_undone(approved: Installation) -> None:
     asked = _run("cancel", NAME, said="n\n")
     assert asked.exit_code == 1
     assert "can't be undone" in asked.output
@@ -60,7 +60,7 @@ def test_cancelling_asks_first_and_cannot_be_undone(approved: Install) -> None:
     assert (refused.exit_code, "only what goes out can be paused" in refused.output) == (2, True)
 
 
-def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: Install) -> None:
+def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     held = _run("hold", "--because", "moving house")
     assert held.exit_code == 0
@@ -71,20 +71,20 @@ def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: I
     assert _run("release").output == "Nothing held this installation.\n"
 
 
-def test_no_reader_is_named_in_a_reason(approved: Install) -> None:
+def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     refused = _run("pause", NAME, "--because", "ada@example.org complained")
     assert (refused.exit_code, "no address" in refused.output) == (2, True)
 
 
-def test_what_does_not_exist_is_said_with_what_does(approved: Install) -> None:
+def test_what_does_not_exist_is_said_with_what_does(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     for command in ("pause", "resume", "cancel"):
         refused = _run(command, "2020-W01")
         assert (refused.exit_code, NAME in refused.output) == (2, True)
 
 
-def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Install) -> None:
+def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Installation) -> None:
     refused = _run("approve", NAME)
     assert (refused.exit_code, refused.output) == (
         2,

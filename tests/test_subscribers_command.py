@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 from digest.cli import digest
 from digest.db import Database, open_database
 from subscribers.db import ConsentEvent
-from subscribers.vault import Keys
+from subscribers.vault import KeyRing
 
 EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
 
@@ -16,7 +16,7 @@ EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed li
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    Keys.create(tmp_path / "home" / "keys.json")
+    KeyRing.create(tmp_path / "home" / "keys.json")
     return tmp_path / "home"
 
 

@@ -7,8 +7,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.cli import digest
-from digest.db import Audit, open_database
-from subscribers.vault import Keys
+from digest.db import AuditEntry, open_database
+from subscribers.vault import KeyRing
 
 HEADINGS = "Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID\n"
 CONFIRMED = "2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,1"
@@ -18,7 +18,7 @@ CONFIRMED = "2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,1"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    Keys.create(tmp_path / "home" / "keys.json")
+    KeyRing.create(tmp_path / "home" / "keys.json")
     rows = [f"ada@okapi.example.org,{CONFIRMED}", "bo@okapi.example.org,,,,,", "zebra,,,,,"]
     (tmp_path / "list.csv").write_text(HEADINGS + "\n".join(rows))
     return tmp_path / "home"
@@ -32,7 +32,8 @@ def _acts(home: Path) -> list[tuple[str, str]]:
     database = open_database(f"sqlite:///{home / 'digest.db'}")
     with database.read() as session:
         found = [
-            (row.act, json.dumps(row.detail)) for row in session.scalars(select(Audit).order_by(Audit.id))
+            (row.act, json.dumps(row.detail))
+            for row in session.scalars(select(AuditEntry).order_by(AuditEntry.id))
         ]
     database.close()
     return found

@@ -11,63 +11,73 @@ from digest.db import Database
 from subscribers import chains, disclosures, people, roll, signup, suppression
 from subscribers.addresses import read_address
 from subscribers.db import ConsentKind, ListExport, ListExportPart, Person, PersonState
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.leaving import leave
-from subscribers.signup import Evidence
-from subscribers.transfer.exporting import COLUMNS, SCHEMA, Controller, Handed, export_list, record
-from subscribers.vault import Keys, seal
-from tests.conftest import NOBODY_ELSE
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
+from subscribers.signup import ConsentEvidence
+from subscribers.transfer.exporting import (
+    EXPORT_COLUMNS,
+    RECORD_SCHEMA,
+    DataController,
+    ExportRecipient,
+    build_person_record,
+    export_list,
+)
+from subscribers.vault import KeyRing, encrypt_address
+from tests.conftest import forget_nowhere_else
 
-KEYS = Keys.fixed(b"export tests")
+KEYS = KeyRing.from_seed(b"export tests")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-HERE = Controller("HLS.Today", "editors@example.org", "1 Main Street", "https://hls.today/")
-YES = Evidence(
+HERE = DataController("HLS.Today", "editors@example.org", "1 Main Street", "https://hls.today/")
+YES = ConsentEvidence(
     wording="Yes, send me the weekly digest.",
     wording_version="3",
     language="en",
     page="hls.today",
     method="double opt-in",
     actor="the person",
-    at=NOW - timedelta(days=30),
+    agreed_at=NOW - timedelta(days=30),
     kind=ConsentKind.CONFIRMED,
 )
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "left.log", KEYS)
+def journal(tmp_path: Path) -> DepartureLog:
+    return DepartureLog(tmp_path / "left.log", KEYS)
 
 
 def _add(database: Database, *names: str) -> list[int]:
     with database.write() as session:
         return [
-            signup.add(session, KEYS, f"{name}@example.org", evidence=YES, now=NOW).number for name in names
+            signup.add_subscriber(session, KEYS, f"{name}@example.org", evidence=YES, now=NOW).number
+            for name in names
         ]
 
 
 def _export(database: Database, **handed: str) -> list[list[str]]:
     text = io.StringIO()
-    number = export_list(database, KEYS, text, Handed("Example Mail Ltd", "moving house", **handed), now=NOW)
+    number = export_list(
+        database, KEYS, text, ExportRecipient("Example Mail Ltd", "moving house", **handed), now=NOW
+    )
     rows = list(csv.reader(io.StringIO(text.getvalue())))
-    assert rows[0] == list(COLUMNS)
+    assert rows[0] == list(EXPORT_COLUMNS)
     assert number == len(rows) - 1
     return rows[1:]
 
 
 def test_the_list_holds_those_on_the_roll_and_each_sees_that_it_went_out(
-    database: Database, journal: Journal
+    database: Database, journal: DepartureLog
 ) -> None:
     ada, bo, cy = _add(database, "ada", "bo", "cy")
     with database.write() as session:
-        leave(session, journal, bo, method="page", now=NOW)
+        unsubscribe_person(session, journal, bo, method="page", now=NOW)
     assert [row[0] for row in _export(database, reference="ticket 7")] == [
         "ada@example.org",
         "cy@example.org",
     ]
     with database.read() as session:
         for number, seen in ((ada, 1), (bo, 0), (cy, 1), (cy + 1, 0)):
-            found = disclosures.of(session, number)
+            found = disclosures.list_disclosures(session, number)
             assert [(p.to_whom, p.why, p.reference) for p in found] == [
                 ("Example Mail Ltd", "moving house", "ticket 7")
             ] * seen
@@ -95,14 +105,14 @@ def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database)
             )
             row.state = PersonState.WITHDRAWN
             session.flush()
-            ciphertext, key_id = seal(KEYS, address, new)
+            ciphertext, key_id = encrypt_address(KEYS, address, new)
             session.execute(
                 update(Person).where(Person.number == new).values(ciphertext=ciphertext, key_id=key_id)
             )
     assert len(_export(sqlite)) == 4
     with sqlite.read() as session:
         assert [part.first for part in session.scalars(select(ListExportPart))] == [0, 8192, 999_424]
-        assert [n for n in (*wanted, 1, 8194, 999_999) if disclosures.of(session, n)] == wanted
+        assert [n for n in (*wanted, 1, 8194, 999_999) if disclosures.list_disclosures(session, n)] == wanted
 
 
 def test_a_file_that_breaks_off_has_told_at_least_those_whose_addresses_it_holds(database: Database) -> None:
@@ -115,9 +125,9 @@ def test_a_file_that_breaks_off_has_told_at_least_those_whose_addresses_it_holds
             return super().write(text)
 
     with pytest.raises(OSError, match="space"):
-        export_list(database, KEYS, Full(), Handed("us", "a try"), now=NOW)
+        export_list(database, KEYS, Full(), ExportRecipient("us", "a try"), now=NOW)
     with database.read() as session:
-        assert len(disclosures.of(session, ada)) == 1
+        assert len(disclosures.list_disclosures(session, ada)) == 1
         assert session.scalars(select(ListExport)).one().done_at is None
 
 
@@ -129,7 +139,9 @@ def test_an_address_is_no_formula(sqlite: Database) -> None:
 def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(database: Database) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
-        disclosures.record(session, [ada], to_whom="our staff", why="a question", reference="", now=NOW)
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a question", reference="", now=NOW
+        )
     mail = {
         "disclosed_at": "2026-11-20",
         "recipient": "smtp",
@@ -137,9 +149,9 @@ def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(databa
         "reference": "<1>",
     }
     with database.read() as session:
-        said = record(session, KEYS, ada, controller=HERE, now=NOW, others=[mail])
+        said = build_person_record(session, KEYS, ada, controller=HERE, now=NOW, other_disclosures=[mail])
     assert said is not None
-    assert said["schema_version"] == SCHEMA
+    assert said["schema_version"] == RECORD_SCHEMA
     assert said["pii_information"]["email_address"] == "ada@example.org"
     assert (said["state"], said["may_be_mailed"]) == ("subscribed", True)
     (event,) = said["events"]
@@ -152,16 +164,25 @@ def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(databa
 
 def test_nobody_has_no_record(sqlite: Database) -> None:
     with sqlite.read() as session:
-        assert record(session, KEYS, 5, controller=HERE, now=NOW) is None
+        assert build_person_record(session, KEYS, 5, controller=HERE, now=NOW) is None
 
 
-def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(database: Database, journal: Journal) -> None:
+def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(
+    database: Database, journal: DepartureLog
+) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
-        disclosures.record(session, [ada], to_whom="our staff", why="a question", reference="", now=NOW)
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a question", reference="", now=NOW
+        )
     for new in (True, False):
         with database.write() as session:
-            assert erase(session, KEYS, journal, ada, method="page", forget=NOBODY_ELSE, now=NOW).new is new
+            assert (
+                erase_person(
+                    session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+                ).changed
+                is new
+            )
     with database.read() as session:
         row = session.get_one(Person, ada)
         assert (row.state, row.lookup, row.ciphertext, row.domain_tag, row.choices) == (
@@ -172,26 +193,28 @@ def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(database: Databas
             {},
         )
         assert not roll.may_mail(session, ada)
-        barred = suppression.find(session, KEYS, read_address("ada@example.org"))
+        barred = suppression.find_suppression(session, KEYS, read_address("ada@example.org"))
         assert barred is not None
         assert barred.reason == "erased"
-        said = record(session, KEYS, ada, controller=HERE, now=NOW)
+        said = build_person_record(session, KEYS, ada, controller=HERE, now=NOW)
         assert said is not None
         assert said["pii_information"]["email_address"] is None
         assert [event["event_type"] for event in said["events"]] == ["confirmed", "erased"]
     assert [line.kind for line in journal.read()] == ["erased"]
     with database.read() as session:
-        assert chains.verify(session).broken is None
+        assert chains.verify_chains(session).broken is None
 
 
 def test_somebody_whose_address_went_long_ago_stays_away_after_erasure(
-    database: Database, journal: Journal
+    database: Database, journal: DepartureLog
 ) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
-        leave(session, journal, ada, method="page", now=NOW)
+        unsubscribe_person(session, journal, ada, method="page", now=NOW)
         session.execute(update(Person).values(ciphertext=None, key_id=None))
     with database.write() as session:
-        assert erase(session, KEYS, journal, ada, method="page", forget=NOBODY_ELSE, now=NOW).new
+        assert erase_person(
+            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+        ).changed
     with database.read() as session:
-        assert people.number_of(session, KEYS, read_address("ada@example.org")) == ada
+        assert people.find_person_number(session, KEYS, read_address("ada@example.org")) == ada

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscribers.transfer.formats import PLAIN, Claim, Layout, recognise
-from subscribers.transfer.rows import Row, RowError, blank, judge, moment
+from subscribers.transfer.formats import PLAIN_LIST, ColumnLayout, RowStatus, recognise_layout
+from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row, parse_row_time
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MAILCHIMP = (
@@ -26,12 +26,12 @@ SUBSTACK = "email,active_subscription,expiry,plan,email_disabled,created_at,firs
 BUTTONDOWN = "email_address,notes,metadata,tags,type,source,creation_date"
 
 
-def _read(headings: str, *, name: str = "", **fields: str) -> Row:
+def _read(headings: str, *, name: str = "", **fields: str) -> ImportRow:
     names = headings.split(",")
-    layout = recognise(names, name=name)
+    layout = recognise_layout(names, file_name=name)
     assert layout is not None
     row = dict.fromkeys(names, "") | {key.replace("__", " "): value for key, value in fields.items()}
-    return judge(layout, [row[each] for each in names], 2, now=NOW)
+    return parse_row(layout, [row[each] for each in names], 2, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -44,22 +44,22 @@ def _read(headings: str, *, name: str = "", **fields: str) -> Row:
         (GHOST, "Ghost", "email"),
         (SUBSTACK, "Substack", "email"),
         (BUTTONDOWN, "Buttondown", "email_address"),
-        ("Name,E-Mail", PLAIN, "E-Mail"),
-        ("\ufeffEMAIL", PLAIN, "\ufeffEMAIL"),
-        ("address,city", PLAIN, "address"),
+        ("Name,E-Mail", PLAIN_LIST, "E-Mail"),
+        ("\ufeffEMAIL", PLAIN_LIST, "\ufeffEMAIL"),
+        ("address,city", PLAIN_LIST, "address"),
     ],
 )
 def test_each_service_is_known_by_its_columns(headings: str, origin: str, email: str) -> None:
-    layout = recognise(headings.split(","))
+    layout = recognise_layout(headings.split(","))
     assert layout is not None
     assert (layout.origin, headings.split(",")[layout.email]) == (origin, email)
 
 
 def test_a_bare_list_needs_no_heading_and_other_files_are_not_guessed_at() -> None:
-    assert recognise(["ada@example.org"]) == Layout(PLAIN, 0, 1, headed=False)
-    assert recognise(["ada@example.org", "Ada"]) is None
-    assert recognise(["name", "city"]) is None
-    assert recognise([]) is None
+    assert recognise_layout(["ada@example.org"]) == ColumnLayout(PLAIN_LIST, 0, 1, has_heading=False)
+    assert recognise_layout(["ada@example.org", "Ada"]) is None
+    assert recognise_layout(["name", "city"]) is None
+    assert recognise_layout([]) is None
 
 
 def test_evidence_of_mailchimp_is_read() -> None:
@@ -72,56 +72,60 @@ def test_evidence_of_mailchimp_is_read() -> None:
         CONFIRM_IP="2001:db8::1",
     )
     assert row.address.mailbox == "Ada@example.org"
-    assert (row.claim, row.requested_ip, row.confirmed_ip) == (Claim.PERSON, "192.0.2.1", "2001:db8::1")
+    assert (row.status, row.requested_ip, row.confirmed_ip) == (
+        RowStatus.SUBSCRIBED,
+        "192.0.2.1",
+        "2001:db8::1",
+    )
     assert row.confirmed_at == datetime(2019, 4, 5, 10, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("name", "claim"),
     [
-        ("subscribed_segment_export_1a.csv", Claim.PERSON),
-        ("unsubscribed_segment_export_1a.csv", Claim.LEFT),
-        ("cleaned_segment_export_1a.csv", Claim.BOUNCED),
-        ("nonsubscribed_segment_export_1a.csv", Claim.UNCONFIRMED),
+        ("subscribed_segment_export_1a.csv", RowStatus.SUBSCRIBED),
+        ("unsubscribed_segment_export_1a.csv", RowStatus.LEFT),
+        ("cleaned_segment_export_1a.csv", RowStatus.BOUNCED),
+        ("nonsubscribed_segment_export_1a.csv", RowStatus.UNCONFIRMED),
     ],
 )
-def test_a_mailchimp_file_says_in_its_name_what_it_holds(name: str, claim: Claim) -> None:
+def test_a_mailchimp_file_says_in_its_name_what_it_holds(name: str, claim: RowStatus) -> None:
     row = _read(MAILCHIMP, name=name, Email__Address="ada@example.org", CONFIRM_TIME="2019-04-05 10:01:00")
-    assert row.claim is claim
-    assert (row.confirmed_at is not None) == (claim is Claim.PERSON)
+    assert row.status is claim
+    assert (row.confirmed_at is not None) == (claim is RowStatus.SUBSCRIBED)
 
 
 @pytest.mark.parametrize(
     ("headings", "fields", "claim"),
     [
-        ("Email Address,UNSUB_TIME", {"UNSUB_TIME": "2020-01-01 00:00:00"}, Claim.LEFT),
-        ("Email Address,CLEAN_TIME", {"CLEAN_TIME": "2020-01-01 00:00:00"}, Claim.BOUNCED),
-        (MAILPOET, {"List__status": "subscribed", "Global__status": "subscribed"}, Claim.PERSON),
-        (MAILPOET, {"List__status": "subscribed", "Global__status": "unsubscribed"}, Claim.LEFT),
-        (MAILPOET, {"List__status": "unsubscribed", "Global__status": "bounced"}, Claim.BOUNCED),
-        (MAILPOET, {"Global__status": "unconfirmed"}, Claim.UNCONFIRMED),
-        (LISTMONK, {"status": "enabled"}, Claim.PERSON),
-        (LISTMONK, {"status": "disabled"}, Claim.LEFT),
-        (LISTMONK, {"status": "blocklisted"}, Claim.BLOCKED),
-        (GHOST, {"subscribed_to_emails": "true"}, Claim.PERSON),
-        (GHOST, {"subscribed_to_emails": "FALSE"}, Claim.LEFT),
-        (GHOST, {"subscribed_to_emails": "true", "deleted_at": "2024-01-01T00:00:00.000Z"}, Claim.LEFT),
-        (SUBSTACK, {"active_subscription": "false", "email_disabled": "false"}, Claim.PERSON),
-        (SUBSTACK, {"email_disabled": "true"}, Claim.LEFT),
-        (BUTTONDOWN, {"type": "regular"}, Claim.PERSON),
-        (BUTTONDOWN, {"type": "unactivated"}, Claim.UNCONFIRMED),
-        (BUTTONDOWN, {"type": "complained"}, Claim.COMPLAINED),
-        (BUTTONDOWN, {"type": "past_due"}, Claim.PERSON),
-        ("email,status", {"status": "spam complaint"}, Claim.COMPLAINED),
-        ("email,unsubscribed", {"unsubscribed": "2020-01-01"}, Claim.LEFT),
-        ("email,unsubscribed", {"unsubscribed": "no"}, Claim.PERSON),
+        ("Email Address,UNSUB_TIME", {"UNSUB_TIME": "2020-01-01 00:00:00"}, RowStatus.LEFT),
+        ("Email Address,CLEAN_TIME", {"CLEAN_TIME": "2020-01-01 00:00:00"}, RowStatus.BOUNCED),
+        (MAILPOET, {"List__status": "subscribed", "Global__status": "subscribed"}, RowStatus.SUBSCRIBED),
+        (MAILPOET, {"List__status": "subscribed", "Global__status": "unsubscribed"}, RowStatus.LEFT),
+        (MAILPOET, {"List__status": "unsubscribed", "Global__status": "bounced"}, RowStatus.BOUNCED),
+        (MAILPOET, {"Global__status": "unconfirmed"}, RowStatus.UNCONFIRMED),
+        (LISTMONK, {"status": "enabled"}, RowStatus.SUBSCRIBED),
+        (LISTMONK, {"status": "disabled"}, RowStatus.LEFT),
+        (LISTMONK, {"status": "blocklisted"}, RowStatus.BLOCKED),
+        (GHOST, {"subscribed_to_emails": "true"}, RowStatus.SUBSCRIBED),
+        (GHOST, {"subscribed_to_emails": "FALSE"}, RowStatus.LEFT),
+        (GHOST, {"subscribed_to_emails": "true", "deleted_at": "2024-01-01T00:00:00.000Z"}, RowStatus.LEFT),
+        (SUBSTACK, {"active_subscription": "false", "email_disabled": "false"}, RowStatus.SUBSCRIBED),
+        (SUBSTACK, {"email_disabled": "true"}, RowStatus.LEFT),
+        (BUTTONDOWN, {"type": "regular"}, RowStatus.SUBSCRIBED),
+        (BUTTONDOWN, {"type": "unactivated"}, RowStatus.UNCONFIRMED),
+        (BUTTONDOWN, {"type": "complained"}, RowStatus.COMPLAINED),
+        (BUTTONDOWN, {"type": "past_due"}, RowStatus.SUBSCRIBED),
+        ("email,status", {"status": "spam complaint"}, RowStatus.COMPLAINED),
+        ("email,unsubscribed", {"unsubscribed": "2020-01-01"}, RowStatus.LEFT),
+        ("email,unsubscribed", {"unsubscribed": "no"}, RowStatus.SUBSCRIBED),
     ],
 )
 def test_who_left_by_their_own_service_is_no_person_to_bring_in(
-    headings: str, fields: dict[str, str], claim: Claim
+    headings: str, fields: dict[str, str], claim: RowStatus
 ) -> None:
     email = next(n for n in headings.split(",") if n.lower().startswith("email"))
-    assert _read(headings, **{email.replace(" ", "__"): "ada@example.org"}, **fields).claim is claim
+    assert _read(headings, **{email.replace(" ", "__"): "ada@example.org"}, **fields).status is claim
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_who_left_by_their_own_service_is_no_person_to_bring_in(
     ],
 )
 def test_times_are_read_as_the_services_write_them(text: str, expected: datetime | None) -> None:
-    assert moment(text) == expected
+    assert parse_row_time(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -154,26 +158,26 @@ def test_times_are_read_as_the_services_write_them(text: str, expected: datetime
     ],
 )
 def test_a_row_in_doubt_is_rejected_with_a_reason_that_quotes_nothing(fields: list[str], reason: str) -> None:
-    layout = recognise(["email", "confirmed_at", "status"])
+    layout = recognise_layout(["email", "confirmed_at", "status"])
     assert layout is not None
     with pytest.raises(RowError, match=reason) as caught:
-        judge(layout, fields, 2, now=NOW)
+        parse_row(layout, fields, 2, now=NOW)
     assert "example.org" not in str(caught.value)
     assert "gesperrt" not in str(caught.value)
 
 
 def test_a_short_row_is_filled_up_unless_its_address_is_missing() -> None:
-    layout = recognise(["name", "email", "confirmed_at"])
+    layout = recognise_layout(["name", "email", "confirmed_at"])
     assert layout is not None
-    assert judge(layout, ["Ada", "ada@example.org"], 2, now=NOW).confirmed_at is None
+    assert parse_row(layout, ["Ada", "ada@example.org"], 2, now=NOW).confirmed_at is None
     with pytest.raises(RowError, match="ends before"):
-        judge(layout, ["Ada"], 2, now=NOW)
-    assert blank(["", " ", "\t"])
+        parse_row(layout, ["Ada"], 2, now=NOW)
+    assert is_blank_row(["", " ", "\t"])
 
 
 @given(st.lists(st.text(max_size=40), max_size=6), st.lists(st.text(max_size=60), max_size=8))
 def test_no_heading_and_no_row_is_anything_but_read_or_rejected(first: list[str], fields: list[str]) -> None:
-    layout = recognise(["email", "confirmed_at", "status", *first])
+    layout = recognise_layout(["email", "confirmed_at", "status", *first])
     assert layout is not None
     with contextlib.suppress(RowError):
-        judge(layout, fields, 2, now=NOW)
+        parse_row(layout, fields, 2, now=NOW)

@@ -2,8 +2,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from subscribers.addresses import Address, AddressError, read_address
-from subscribers.transfer.marks import disposable, role
-from subscribers.transfer.quickly import read_quickly
+from subscribers.transfer.marks import is_disposable_address, is_role_address
+from subscribers.transfer.quickly import read_address_fast
 
 ATEXT = "abcXYZ019.!#$%&'*+-/=?^_`{|}~"
 LOCAL = (
@@ -37,16 +37,16 @@ def test_the_quick_way_gives_what_the_slow_one_gives(local: str, domain: str, ar
         local,
         f"{local}@{domain}@{domain}",
     ):
-        assert _either(read_quickly, text) == _either(read_address, text)
+        assert _either(read_address_fast, text) == _either(read_address, text)
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_read_alike(text: str) -> None:
-    assert _either(read_quickly, text) == _either(read_address, text)
+    assert _either(read_address_fast, text) == _either(read_address, text)
 
 
 def test_roles_and_throw_away_domains_are_marked() -> None:
-    assert role(read_address("INFO+news@example.org"))
-    assert not role(read_address("ada@example.org"))
-    assert disposable(read_address("ada@Mailinator.com"))
-    assert not disposable(read_address("ada@example.org"))
+    assert is_role_address(read_address("INFO+news@example.org"))
+    assert not is_role_address(read_address("ada@example.org"))
+    assert is_disposable_address(read_address("ada@Mailinator.com"))
+    assert not is_disposable_address(read_address("ada@example.org"))

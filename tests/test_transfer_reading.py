@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from subscribers.transfer.formats import PLAIN
-from subscribers.transfer.reading import FileError, headings, records, survey
+from subscribers.transfer.formats import PLAIN_LIST
+from subscribers.transfer.reading import ListFileError, read_headings, read_rows, survey_file
 
 
 def _file(folder: Path, content: bytes | str, name: str = "list.csv") -> Path:
@@ -36,36 +36,36 @@ def test_files_of_any_make_give_the_same_rows(
     text = end.join(
         [f"email{separator}name", f"ada@example.org{separator}Zoë", f'bo@example.org{separator}"B{end}o"', ""]
     )
-    found = survey(_file(tmp_path, text.encode(encoding)))
+    found = survey_file(_file(tmp_path, text.encode(encoding)))
     assert (found.encoding, found.separator, found.rows) == (seen, separator, 2)
-    assert list(records(found)) == [(2, ["ada@example.org", "Zoë"]), (3, ["bo@example.org", f"B{end}o"])]
-    assert headings(found) == ["email", "name"]
+    assert list(read_rows(found)) == [(2, ["ada@example.org", "Zoë"]), (3, ["bo@example.org", f"B{end}o"])]
+    assert read_headings(found) == ["email", "name"]
     assert bool(found.warnings) == (encoding == "latin-1")
 
 
 def test_a_bare_list_has_no_heading_to_lose(tmp_path: Path) -> None:
-    found = survey(_file(tmp_path, "\nada@example.org\n\nbo@example.org"))
-    assert (found.layout.origin, found.rows) == (PLAIN, 4)
-    assert [number for number, fields in records(found) if any(fields)] == [2, 4]
-    assert headings(found) == []
+    found = survey_file(_file(tmp_path, "\nada@example.org\n\nbo@example.org"))
+    assert (found.layout.origin, found.rows) == (PLAIN_LIST, 4)
+    assert [number for number, fields in read_rows(found) if any(fields)] == [2, 4]
+    assert read_headings(found) == []
 
 
 def test_rows_are_numbered_as_a_spreadsheet_does(tmp_path: Path) -> None:
-    found = survey(_file(tmp_path, 'email,note\n\na@example.org,"x\ny"\nb@example.org,\n'))
-    assert list(records(found)) == [(2, []), (3, ["a@example.org", "x\ny"]), (4, ["b@example.org", ""])]
+    found = survey_file(_file(tmp_path, 'email,note\n\na@example.org,"x\ny"\nb@example.org,\n'))
+    assert list(read_rows(found)) == [(2, []), (3, ["a@example.org", "x\ny"]), (4, ["b@example.org", ""])]
 
 
 def test_mailpoets_backslashes_do_not_shift_columns(tmp_path: Path) -> None:
     text = '"Email","First name","Confirmation time"\n"a@example.org","say \\"hi, you\\"","2020-01-01"\n'
-    assert [f for _, f in records(survey(_file(tmp_path, text)))] == [
+    assert [f for _, f in read_rows(survey_file(_file(tmp_path, text)))] == [
         ["a@example.org", 'say "hi, you"', "2020-01-01"]
     ]
 
 
 def test_a_hundred_columns_and_null_bytes_are_no_trouble(tmp_path: Path) -> None:
     wide = ",".join(["email", *(f"c{n}" for n in range(99))])
-    found = survey(_file(tmp_path, f"{wide}\na@example.org,\x00{',' * 98}\n"))
-    ((_, fields),) = records(found)
+    found = survey_file(_file(tmp_path, f"{wide}\na@example.org,\x00{',' * 98}\n"))
+    ((_, fields),) = read_rows(found)
     assert (len(fields), fields[1]) == (100, "\x00")
 
 
@@ -87,22 +87,22 @@ def test_a_hundred_columns_and_null_bytes_are_no_trouble(tmp_path: Path) -> None
 def test_what_is_no_list_is_refused_before_anything_is_done(
     tmp_path: Path, content: bytes, says: str
 ) -> None:
-    with pytest.raises(FileError, match=says) as caught:
-        survey(_file(tmp_path, content))
+    with pytest.raises(ListFileError, match=says) as caught:
+        survey_file(_file(tmp_path, content))
     assert "example.org" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="No such file"):
-        survey(tmp_path / "gone.csv")
+    with pytest.raises(ListFileError, match="No such file"):
+        survey_file(tmp_path / "gone.csv")
 
 
 def test_a_file_that_changes_while_it_is_read_does_not_count(tmp_path: Path) -> None:
     path = _file(tmp_path, "email\na@example.org\n")
-    rows = records(survey(path))
+    rows = read_rows(survey_file(path))
     next(rows)
     path.write_text("email\na@example.org\nb@example.org\n")
-    with pytest.raises(FileError, match="changed"):
+    with pytest.raises(ListFileError, match="changed"):
         list(rows)
 
 
@@ -110,9 +110,9 @@ def test_a_file_that_changes_while_it_is_read_does_not_count(tmp_path: Path) -> 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_list_or_refused(tmp_path: Path, content: bytes) -> None:
     try:
-        found = survey(_file(tmp_path, b"email,x\n" + content))
-        assert sum(1 for _ in records(found)) == found.rows
-    except FileError:
+        found = survey_file(_file(tmp_path, b"email,x\n" + content))
+        assert sum(1 for _ in read_rows(found)) == found.rows
+    except ListFileError:
         pass
 
 
@@ -123,5 +123,5 @@ def test_any_bytes_are_a_list_or_refused(tmp_path: Path, content: bytes) -> None
 def test_rows_come_back_as_a_csv_writer_wrote_them(tmp_path: Path, rows: list[list[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([["email", "x"], *rows])
-    found = survey(_file(tmp_path, text.getvalue()))
-    assert [fields for _, fields in records(found)] == rows
+    found = survey_file(_file(tmp_path, text.getvalue()))
+    assert [fields for _, fields in read_rows(found)] == rows

@@ -16,17 +16,17 @@ from digest.db import open_database
 from subscribers import chains, people, roll, suppression
 from subscribers.addresses import read_address
 from subscribers.db import Base
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.leaving import leave
-from subscribers.transfer.deciding import Options
-from subscribers.transfer.importing import bring_in
-from subscribers.transfer.reading import FileError, survey
-from subscribers.transfer.stepping import Desk
-from subscribers.vault import Keys
-from tests.conftest import NOBODY_ELSE
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
+from subscribers.transfer.deciding import ImportOptions
+from subscribers.transfer.importing import run_import
+from subscribers.transfer.reading import ListFileError, survey_file
+from subscribers.transfer.stepping import ImportContext
+from subscribers.vault import KeyRing
+from tests.conftest import forget_nowhere_else
 
-KEYS = Keys.fixed(b"stateful imports")
+KEYS = KeyRing.from_seed(b"stateful imports")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NAMES = ("ada", "bo", "cy", "dee")
 CONFIRMED, BARE, LEFT, COMPLAINED = "subscribed,2020-01-01", "subscribed,", "unsubscribed,", "complained,"
@@ -68,10 +68,12 @@ class Imports(RuleBasedStateMachine):
         self.path = Path(self.folder.name)
         self.books = open_database(f"sqlite:///{self.path / 'digest.db'}")
         Base.metadata.create_all(self.books.engine)
-        self.desk = Desk(self.books, KEYS, Journal(self.path / "left.log", KEYS), "terminal:eve")
+        self.desk = ImportContext(
+            self.books, KEYS, DepartureLog(self.path / "left.log", KEYS), "terminal:eve"
+        )
         self.gone: set[str] = set()
         self.granted: set[str] = set()
-        self.begun: list[tuple[Path, Options, list[tuple[str, str]]]] = []
+        self.begun: list[tuple[Path, ImportOptions, list[tuple[str, str]]]] = []
         self.files = 0
 
     def teardown(self) -> None:
@@ -84,61 +86,79 @@ class Imports(RuleBasedStateMachine):
         path = self.path / f"{self.files}.csv"
         lines = [f"{name}@example.org,{said},{self.files}" for name, said in rows]
         path.write_text("\n".join(["email,status,confirmed_at,note", *lines]))
-        self._run(path, Options(attest="their word" if attest else None), rows, crash)
+        self._run(path, ImportOptions(attest_reason="their word" if attest else None), rows, crash)
 
     @rule(crash=st.integers(0, 4))
     def go_on(self, crash: int) -> None:
         if self.begun:
             self._run(*self.begun.pop(), crash)
 
-    def _run(self, path: Path, options: Options, rows: list[tuple[str, str]], crash: int) -> None:
+    def _run(self, path: Path, options: ImportOptions, rows: list[tuple[str, str]], crash: int) -> None:
         try:
             with _crash_at(crash):
-                bring_in(self.desk, survey(path), options, now=NOW, reject=lambda *_: None)
+                run_import(self.desk, survey_file(path), options, now=NOW, on_reject=lambda *_: None)
         except Crash:
             self.begun.append((path, options, rows))
             return
-        except FileError as exc:
+        except ListFileError as exc:
             raise AssertionError from exc
         self.gone |= {name for name, said in rows if said in {LEFT, COMPLAINED}}
-        self.granted |= {n for n, said in rows if said == CONFIRMED or (options.attest and said == BARE)}
+        self.granted |= {
+            n for n, said in rows if said == CONFIRMED or (options.attest_reason and said == BARE)
+        }
 
     @rule(name=st.sampled_from(NAMES))
     def leave(self, name: str) -> None:
         with self.books.write() as session:
-            number = people.number_of(session, KEYS, read_address(f"{name}@example.org"))
+            number = people.find_person_number(session, KEYS, read_address(f"{name}@example.org"))
             if number is not None:
-                leave(session, self.desk.journal, number, method="page", now=NOW)
+                unsubscribe_person(session, self.desk.departure_log, number, method="page", now=NOW)
                 self.gone.add(name)
 
     @rule(name=st.sampled_from(NAMES))
     def erase(self, name: str) -> None:
         with self.books.write() as session:
-            number = people.number_of(session, KEYS, read_address(f"{name}@example.org"))
+            number = people.find_person_number(session, KEYS, read_address(f"{name}@example.org"))
             if number is not None:
-                erase(session, KEYS, self.desk.journal, number, method="page", forget=NOBODY_ELSE, now=NOW)
+                erase_person(
+                    session,
+                    KEYS,
+                    self.desk.departure_log,
+                    number,
+                    method="page",
+                    forget_elsewhere=forget_nowhere_else,
+                    now=NOW,
+                )
                 self.gone.add(name)
 
     @rule(name=st.sampled_from(NAMES), reason=st.sampled_from(["bounced", "complained", "by an admin"]))
-    def suppress(self, name: str, reason: suppression.Reason) -> None:
+    def suppress(self, name: str, reason: suppression.SuppressionReason) -> None:
         with self.books.write() as session:
             address = read_address(f"{name}@example.org")
-            suppression.suppress(
-                session, KEYS, address, reason=reason, actor="hook", now=NOW, journal=self.desk.journal
+            suppression.suppress_address(
+                session,
+                KEYS,
+                address,
+                reason=reason,
+                actor="hook",
+                now=NOW,
+                departure_log=self.desk.departure_log,
             )
             self.gone.add(name)
 
     @invariant()
     def only_those_who_may_be_are_on_the_roll(self) -> None:
         with self.books.read() as session:
-            mailed = {reader.address(KEYS).partition("@")[0] for reader in roll.stream(session)}
+            mailed = {
+                reader.decrypt_address(KEYS).partition("@")[0] for reader in roll.stream_audience(session)
+            }
         assert not mailed & self.gone
         assert mailed <= self.granted
 
     @invariant()
     def every_chain_holds(self) -> None:
         with self.books.read() as session:
-            assert chains.verify(session).broken is None
+            assert chains.verify_chains(session).broken is None
 
 
 Imports.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)

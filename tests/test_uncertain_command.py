@@ -8,11 +8,11 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.cli import digest
-from digest.db import Audit, Edition, EditionState
+from digest.db import AuditEntry, Edition, EditionState
 from digest.delivery_db import Delivery, DeliveryState
-from digest.install import Install, opened
-from digest.settings import load
-from tests.web.conftest import RELEASE, an_edition
+from digest.install import Installation, open_installation
+from digest.settings import load_settings
+from tests.web.conftest import RELEASE, store_edition
 
 NAME = "2026-W47"
 IDS = ("a" * 26, "b" * 26, "c" * 26)
@@ -24,13 +24,13 @@ def run(*words: str, said: str = "") -> Result:
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """Give an installation whose edition is sent, and three of its messages are uncertain."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     assert run("init").exit_code == 0
-    with opened(load()) as install:
-        an_edition(install, state=EditionState.SENT)
+    with open_installation(load_settings()) as install:
+        store_edition(install, state=EditionState.SENT)
         with install.database.write() as session:
             session.scalars(select(Edition)).one().planned = len(IDS)
             for delivery in IDS:
@@ -48,12 +48,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         return install
 
 
-def states(install: Install) -> list[str]:
+def states(install: Installation) -> list[str]:
     with install.database.read() as session:
         return [str(row.state) for row in session.scalars(select(Delivery).order_by(Delivery.id))]
 
 
-def test_it_lists_them_and_status_says_that_they_are_there(install: Install) -> None:
+def test_it_lists_them_and_status_says_that_they_are_there(install: Installation) -> None:
     listed = run("uncertain", NAME)
     assert listed.exit_code == 0
     assert all(delivery in listed.output for delivery in IDS)
@@ -70,7 +70,7 @@ def test_it_lists_them_and_status_says_that_they_are_there(install: Install) -> 
     assert states(install) == ["uncertain"] * 3
 
 
-def test_it_says_what_may_come_of_it_and_does_nothing_on_a_no(install: Install) -> None:
+def test_it_says_what_may_come_of_it_and_does_nothing_on_a_no(install: Installation) -> None:
     accept = run("uncertain", "--accept", "all", *WHY, said="n\n")
     assert (accept.exit_code, "whoever did not get it, will not get it any more" in accept.output) == (
         1,
@@ -81,14 +81,16 @@ def test_it_says_what_may_come_of_it_and_does_nothing_on_a_no(install: Install) 
     assert states(install) == ["uncertain"] * 3
 
 
-def test_it_says_that_sendgrid_keeps_no_message_id(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_that_sendgrid_keeps_no_message_id(
+    install: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert install.settings.home.is_dir()
     monkeypatch.setenv("DIGEST_MAIL_URL", "sendgrid:")
     again = run("uncertain", "--again", IDS[0], *WHY, said="n\n")
     assert "SendGrid gives each its own Message-ID" in again.output
 
 
-def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: Install) -> None:
+def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: Installation) -> None:
     done = run("uncertain", NAME, "--accept", IDS[0], "--accept", IDS[1], *WHY, said="y\n")
     assert (done.exit_code, f"2 of {NAME} taken as accepted." in done.output) == (0, True)
     again = run("uncertain", NAME, "--again", "all", *WHY, "--yes", "--json")
@@ -100,7 +102,10 @@ def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: In
     }
     assert states(install) == ["accepted", "accepted", "waiting"]
     with install.database.read() as session:
-        acts = {a.act: a for a in session.scalars(select(Audit).where(Audit.act.startswith("uncertain")))}
+        acts = {
+            a.act: a
+            for a in session.scalars(select(AuditEntry).where(AuditEntry.act.startswith("uncertain")))
+        }
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
     first = acts["uncertain taken as accepted"]
     assert first.detail == {"because": "by the server's log", "deliveries": [IDS[0], IDS[1]]}
@@ -120,7 +125,7 @@ def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: In
     ],
 )
 def test_what_cannot_be_is_said_and_settles_nothing(
-    install: Install, words: tuple[str, ...], code: int, why: str
+    install: Installation, words: tuple[str, ...], code: int, why: str
 ) -> None:
     refused = run("uncertain", NAME, *words)
     assert (refused.exit_code, why in refused.output) == (code, True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.urls import absolute, canonical, untracked
+from digest.collect.urls import absolute_url, canonical_url, strip_tracking
 
 PIECES = st.lists(
     st.sampled_from(
@@ -114,18 +114,18 @@ ADDRESSES = st.builds(
 def test_a_page_has_one_address(given_url: str, one: str | None) -> None:
     if one is None:
         with pytest.raises(ValueError, match="host"):
-            canonical(given_url)
+            canonical_url(given_url)
     else:
-        assert canonical(given_url) == one
+        assert canonical_url(given_url) == one
 
 
 @given(ADDRESSES)
 def test_making_canonical_twice_changes_nothing(url: str) -> None:
     try:
-        once = canonical(url)
+        once = canonical_url(url)
     except ValueError:
         return
-    assert canonical(once) == once
+    assert canonical_url(once) == once
     assert once.isascii()
     assert "#" not in once
     assert "utm_" not in once or "%" in once or "/" in once
@@ -135,7 +135,7 @@ def test_making_canonical_twice_changes_nothing(url: str) -> None:
 def test_any_text_is_an_address_or_refused(text: str) -> None:
     for base in (None, "https://example.org/a/"):
         try:
-            assert canonical(text, base).startswith(("http://", "https://"))
+            assert canonical_url(text, base).startswith(("http://", "https://"))
         except ValueError as exc:
             assert str(exc)  # noqa: PT017  the message is for the editors
 
@@ -163,19 +163,21 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
 )
 def test_what_is_no_pages_address_is_refused(bad: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  urllib words some of them
-        canonical(bad)
+        canonical_url(bad)
 
 
 def test_a_refusal_never_repeats_credentials() -> None:
     with pytest.raises(ValueError, match="user name or password") as caught:
-        canonical("https://jane:secret@example.org/")
+        canonical_url("https://jane:secret@example.org/")
     assert "secret" not in str(caught.value)
 
 
 def test_a_link_stays_as_published_but_absolute() -> None:
-    assert absolute("../b?utm_source=x#f", "http://example.org/a/c") == "http://example.org/b?utm_source=x#f"
-    assert absolute(" //example.net/a\n", "https://example.org/") == "https://example.net/a"
-    assert absolute('https://example.org/"><x>') == "https://example.org/%22%3E%3Cx%3E"
+    assert (
+        absolute_url("../b?utm_source=x#f", "http://example.org/a/c") == "http://example.org/b?utm_source=x#f"
+    )
+    assert absolute_url(" //example.net/a\n", "https://example.org/") == "https://example.net/a"
+    assert absolute_url('https://example.org/"><x>') == "https://example.org/%22%3E%3Cx%3E"
 
 
 @pytest.mark.parametrize(
@@ -189,5 +191,5 @@ def test_a_link_stays_as_published_but_absolute() -> None:
     ],
 )
 def test_a_mailed_link_says_nothing_of_where_the_click_came_from(link: str, mailed: str) -> None:
-    assert untracked(link) == mailed
-    assert untracked(mailed) == mailed
+    assert strip_tracking(link) == mailed
+    assert strip_tracking(mailed) == mailed

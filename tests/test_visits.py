@@ -5,19 +5,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from digest.collect.fetched import Fetched, FetchError, Reason
-from digest.collect.items import Feed
-from digest.collect.recheck import recheck
-from digest.collect.visit import MOST_PAGES, best_first
-from digest.collect.visits import Report, UnknownSource, collect
-from digest.db import Article, ArticleChange, Database, Health, Source
-from digest.settings import File, Limits, Settings, SourceSettings
+from digest.collect.fetched import FetchError, FetchErrorReason, FetchResult
+from digest.collect.items import FeedLink
+from digest.collect.recheck import check_pages
+from digest.collect.visit import MAX_PAGES, rank_feeds
+from digest.collect.visits import SourceReport, UnknownSourceError, collect_sources
+from digest.db import Article, ArticleChange, Database, Source, SourceHealth
+from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 PORT, COAST = "https://port.example.org/feed", "https://coast.example.org/feed"
 PAGE = "https://site.example.org/"
 
-Answer = Fetched | Exception | Callable[[], Fetched]
+Answer = FetchResult | Exception | Callable[[], FetchResult]
 
 
 class Web:
@@ -36,13 +36,13 @@ class Web:
         last_modified: str | None = None,
         accept: str | None = None,
         max_bytes: int | None = None,
-    ) -> Fetched:
+    ) -> FetchResult:
         del last_modified, accept, max_bytes
         self.asked.append((url, etag))
-        answer = self.answers.get(url, FetchError(url, Reason.DNS, "no such host"))
+        answer = self.answers.get(url, FetchError(url, FetchErrorReason.DNS, "no such host"))
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, Fetched) else answer()
+        return answer if isinstance(answer, FetchResult) else answer()
 
     def may_read(self, url: str) -> bool:
         return url not in self.barred
@@ -58,23 +58,23 @@ def rss(*paths: str, site: str = "https://port.example.org", ttl: int | None = N
     return f'<rss version="2.0"><channel><title>Port</title>{wait}{items}</channel></rss>'.encode()
 
 
-def fetched(body: bytes, url: str = PORT, **more: object) -> Fetched:
-    return Fetched(**({"url": url, "status": 200, "body": body} | more))  # type: ignore[arg-type]
+def fetched(body: bytes, url: str = PORT, **more: object) -> FetchResult:
+    return FetchResult(**({"url": url, "status": 200, "body": body} | more))  # type: ignore[arg-type]
 
 
-def gone(url: str, status: int, reason: Reason) -> FetchError:
+def gone(url: str, status: int, reason: FetchErrorReason) -> FetchError:
     return FetchError(url, reason, f"it says {status}", status=status)
 
 
 def naming(*urls: str, **limits: int) -> Settings:
     sources = [SourceSettings(url=url, name=f"Source {n}", publisher=f"P{n}") for n, url in enumerate(urls)]
-    return Settings(file=File(sources=sources, limits=Limits.model_validate(limits)))
+    return Settings(file=SettingsFile(sources=sources, limits=LimitSettings.model_validate(limits)))
 
 
 def visited(
     database: Database, web: Web, *urls: str, now: datetime = NOON, force: bool = False
-) -> list[Report]:
-    return collect(database, web, naming(*urls), now=now, force=force, luck=lambda: 0.5)
+) -> list[SourceReport]:
+    return collect_sources(database, web, naming(*urls), now=now, force=force, jitter=lambda: 0.5)
 
 
 def titles(database: Database) -> list[str]:
@@ -92,18 +92,20 @@ def test_every_source_is_visited_and_its_articles_are_stored(database: Database)
         {PORT: fetched(rss("/a", "/b")), COAST: fetched(rss("/c", site="https://coast.example.org"), COAST)}
     )
     reports = visited(database, web, PORT, COAST)
-    assert [(r.name, r.kind, r.found, r.new, r.read) for r in reports] == [
+    assert [(r.name, r.kind, r.found, r.new, r.succeeded) for r in reports] == [
         ("Source 0", "rss", 2, 2, True),
         ("Source 1", "rss", 1, 1, True),
     ]
     assert titles(database) == ["News /a", "News /b", "News /c"]
-    assert row(database, PORT).health is Health.GOOD
+    assert row(database, PORT).health is SourceHealth.GOOD
 
 
 def test_one_bad_source_never_stops_the_others(database: Database) -> None:
     web = Web(
         {
-            "https://refusing.example.org/": gone("https://refusing.example.org/", 403, Reason.REFUSING),
+            "https://refusing.example.org/": gone(
+                "https://refusing.example.org/", 403, FetchErrorReason.REFUSING
+            ),
             "https://odd.example.org/": fetched(b"\x00\x01\x02 not a feed"),
             "https://broken.example.org/": RuntimeError("a fault of ours"),
             PORT: fetched(rss("/a")),
@@ -118,12 +120,12 @@ def test_one_bad_source_never_stops_the_others(database: Database) -> None:
         "https://broken.example.org/",
         PORT,
     )
-    assert [r.read for r in reports] == [False, False, False, False, True]
+    assert [r.succeeded for r in reports] == [False, False, False, False, True]
     assert [r.error for r in reports[:2]] == ["no such host", "it says 403"]
     assert "RuntimeError: a fault of ours" in (reports[3].error or "")
     assert titles(database) == ["News /a"]
-    assert row(database, "https://refusing.example.org/").health is Health.REFUSING
-    assert row(database, "https://broken.example.org/").health is Health.FAILING
+    assert row(database, "https://refusing.example.org/").health is SourceHealth.REFUSING
+    assert row(database, "https://broken.example.org/").health is SourceHealth.FAILING
 
 
 def test_a_source_that_has_not_changed_is_asked_with_its_validators_and_stays_good(
@@ -131,9 +133,9 @@ def test_a_source_that_has_not_changed_is_asked_with_its_validators_and_stays_go
 ) -> None:
     web = Web({PORT: fetched(rss("/a"), etag='"v1"', last_modified="Mon")})
     visited(database, web, PORT)
-    web.answers[PORT] = Fetched(url=PORT, status=304, not_modified=True)
+    web.answers[PORT] = FetchResult(url=PORT, status=304, not_modified=True)
     (report,) = visited(database, web, PORT)
-    assert (report.not_modified, report.read, report.found) == (True, True, 0)
+    assert (report.not_modified, report.succeeded, report.found) == (True, True, 0)
     visited(database, web, PORT)
     assert [etag for _, etag in web.asked] == [None, '"v1"', '"v1"']
 
@@ -155,14 +157,14 @@ def test_a_feed_that_asks_for_rare_visits_is_heeded(database: Database) -> None:
 
 
 def test_a_gone_source_is_left_in_peace_until_it_is_forced(database: Database) -> None:
-    web = Web({PORT: gone(PORT, 410, Reason.GONE)})
+    web = Web({PORT: gone(PORT, 410, FetchErrorReason.GONE)})
     visited(database, web, PORT)
     (report,) = visited(database, web, PORT, now=NOON + timedelta(days=300))
     assert (report.skipped or "").startswith("gone: it says 410")
     assert len(web.asked) == 1
     web.answers[PORT] = fetched(rss("/a"))
-    assert visited(database, web, PORT, force=True)[0].read
-    assert row(database, PORT).health is Health.GOOD
+    assert visited(database, web, PORT, force=True)[0].succeeded
+    assert row(database, PORT).health is SourceHealth.GOOD
 
 
 def test_a_permanent_redirect_is_remembered_and_forgotten_when_it_leads_nowhere(database: Database) -> None:
@@ -170,7 +172,7 @@ def test_a_permanent_redirect_is_remembered_and_forgotten_when_it_leads_nowhere(
     web = Web({PORT: fetched(rss("/a"), new, moved_to=new), new: fetched(rss("/a"), new)})
     visited(database, web, PORT)
     assert row(database, PORT).moved_to == new
-    web.answers[new] = gone(new, 404, Reason.MISSING)
+    web.answers[new] = gone(new, 404, FetchErrorReason.MISSING)
     visited(database, web, PORT)
     assert row(database, PORT).moved_to is None
     visited(database, web, PORT, force=True)
@@ -201,12 +203,12 @@ def test_a_site_whose_feeds_cannot_be_read_says_which(database: Database) -> Non
 def test_wordpress_is_preferred_and_comments_come_last() -> None:
     rest = "https://site.example.org/wp-json/wp/v2/posts?_embed"
     feeds = (
-        Feed("https://site.example.org/comments/feed/", "Comments"),
-        Feed("https://site.example.org/world/feed/", "World"),
-        Feed("https://site.example.org/feed/", "Site"),
-        Feed(rest, "WordPress"),
+        FeedLink("https://site.example.org/comments/feed/", "Comments"),
+        FeedLink("https://site.example.org/world/feed/", "World"),
+        FeedLink("https://site.example.org/feed/", "Site"),
+        FeedLink(rest, "WordPress"),
     )
-    assert [feed.url.removeprefix("https://site.example.org") for feed in best_first(feeds, PAGE)] == [
+    assert [feed.url.removeprefix("https://site.example.org") for feed in rank_feeds(feeds, PAGE)] == [
         "/wp-json/wp/v2/posts?_embed",
         "/feed/",
         "/world/feed/",
@@ -230,7 +232,7 @@ def test_a_page_without_feeds_is_one_article_and_its_end_is_kept_as_history(data
     web = Web({STORY: fetched(ARTICLE.encode(), STORY)})
     (report,) = visited(database, web, STORY)
     assert (report.kind, report.new) == ("page", 1)
-    web.answers[STORY] = gone(STORY, 410, Reason.GONE)
+    web.answers[STORY] = gone(STORY, 410, FetchErrorReason.GONE)
     visited(database, web, STORY, now=NOON + timedelta(hours=1))
     with database.read() as session:
         assert session.scalars(select(Article.withdrawn_at)).all() == [NOON + timedelta(hours=1)]
@@ -240,7 +242,7 @@ def test_a_page_without_feeds_is_one_article_and_its_end_is_kept_as_history(data
 def test_a_page_that_is_back_is_withdrawn_no_more(database: Database) -> None:
     web = Web({STORY: fetched(ARTICLE.encode(), STORY)})
     visited(database, web, STORY)
-    web.answers[STORY] = gone(STORY, 404, Reason.MISSING)
+    web.answers[STORY] = gone(STORY, 404, FetchErrorReason.MISSING)
     visited(database, web, STORY, now=NOON + timedelta(days=1))
     web.answers[STORY] = fetched(ARTICLE.encode(), STORY)
     visited(database, web, STORY, now=NOON + timedelta(days=3))
@@ -254,7 +256,7 @@ def test_a_page_that_robots_txt_bars_is_not_read(database: Database) -> None:
     web = Web({STORY: fetched(ARTICLE.encode(), STORY)}, barred=[STORY])
     (report,) = visited(database, web, STORY)
     assert "robots.txt" in (report.error or "")
-    assert row(database, STORY).health is Health.REFUSING
+    assert row(database, STORY).health is SourceHealth.REFUSING
     assert titles(database) == []
 
 
@@ -264,15 +266,15 @@ def test_pages_of_articles_are_checked_and_those_that_are_gone_are_marked(databa
     site = "https://port.example.org"
     web.answers |= {
         f"{site}/a": fetched(b"here"),
-        f"{site}/b": gone(f"{site}/b", 404, Reason.MISSING),
-        f"{site}/c": gone(f"{site}/c", 503, Reason.SERVER),
+        f"{site}/b": gone(f"{site}/b", 404, FetchErrorReason.MISSING),
+        f"{site}/c": gone(f"{site}/c", 503, FetchErrorReason.SERVER),
     }
     web.barred = {f"{site}/d"}
     pages = {f"{site}/{name}": f"{site}/{name}" for name in "abcd"}
-    assert recheck(database, web, pages, workers=4, now=NOON) == {f"{site}/a": True, f"{site}/b": False}
+    assert check_pages(database, web, pages, workers=4, now=NOON) == {f"{site}/a": True, f"{site}/b": False}
     assert withdrawn(database) == {f"{site}/b"}
     web.answers[f"{site}/b"] = fetched(b"here again")
-    assert recheck(database, web, {f"{site}/b": f"{site}/b"}, workers=4, now=NOON) == {f"{site}/b": True}
+    assert check_pages(database, web, {f"{site}/b": f"{site}/b"}, workers=4, now=NOON) == {f"{site}/b": True}
     assert withdrawn(database) == set()
 
 
@@ -280,8 +282,8 @@ def test_a_surprise_at_one_page_says_nothing_of_it_and_stops_no_other(database: 
     web = Web({PORT: fetched(rss("/a", "/b"))})
     visited(database, web, PORT)
     a, b = "https://port.example.org/a", "https://port.example.org/b"
-    web.answers |= {a: RuntimeError("a fault of ours"), b: gone(b, 410, Reason.GONE)}
-    assert recheck(database, web, {a: a, b: b}, workers=2, now=NOON) == {b: False}
+    web.answers |= {a: RuntimeError("a fault of ours"), b: gone(b, 410, FetchErrorReason.GONE)}
+    assert check_pages(database, web, {a: a, b: b}, workers=2, now=NOON) == {b: False}
 
 
 def withdrawn(database: Database) -> set[str]:
@@ -313,7 +315,7 @@ def test_wordpress_is_read_page_by_page_until_a_page_is_not_full(database: Datab
 
 
 def test_paging_ends_where_wordpress_says_that_there_is_no_such_page(database: Database) -> None:
-    web = Web({WP: fetched(posts(1, 2), WP), f"{WP}&page=2": gone(WP, 400, Reason.BAD_ANSWER)})
+    web = Web({WP: fetched(posts(1, 2), WP), f"{WP}&page=2": gone(WP, 400, FetchErrorReason.BAD_ANSWER)})
     (report,) = visited(database, web, WP)
     assert (report.new, report.note) == (2, "")
 
@@ -333,14 +335,14 @@ def test_paging_stops_at_posts_too_old_for_a_digest_and_at_ten_pages(database: D
     endless.answers |= {f"{WP}&page={n}": fetched(posts(n, 2), f"{WP}&page={n}") for n in range(2, 99)}
     (report,) = visited(database, endless, WP, force=True)
     assert (report.found, report.note) == (
-        2 * MOST_PAGES,
-        f"the first {MOST_PAGES} pages were read, there are more",
+        2 * MAX_PAGES,
+        f"the first {MAX_PAGES} pages were read, there are more",
     )
 
 
 def test_a_source_over_its_limit_brings_in_the_first_and_says_so(sqlite: Database) -> None:
     web = Web({PORT: fetched(rss("/a", "/b", "/c"))})
-    (report,) = collect(sqlite, web, naming(PORT, items_per_source=2), now=NOON)
+    (report,) = collect_sources(sqlite, web, naming(PORT, items_per_source=2), now=NOON)
     assert (report.found, report.new, len(report.rejected)) == (3, 2, 1)
     assert "limits.items_per_source" in report.rejected[0].reason
 
@@ -348,26 +350,26 @@ def test_a_source_over_its_limit_brings_in_the_first_and_says_so(sqlite: Databas
 def test_only_the_sources_that_are_named_are_visited(sqlite: Database) -> None:
     web = Web({PORT: fetched(rss("/a")), COAST: fetched(rss("/b"), COAST)})
     settings = naming(PORT, COAST)
-    assert [r.url for r in collect(sqlite, web, settings, now=NOON, only=["source 1"])] == [COAST]
-    assert [r.url for r in collect(sqlite, web, settings, now=NOON, only=[PORT])] == [PORT]
-    with pytest.raises(UnknownSource, match="'Source 0', 'Source 1'"):
-        collect(sqlite, web, settings, now=NOON, only=["Sorce 1"])
+    assert [r.url for r in collect_sources(sqlite, web, settings, now=NOON, only=["source 1"])] == [COAST]
+    assert [r.url for r in collect_sources(sqlite, web, settings, now=NOON, only=[PORT])] == [PORT]
+    with pytest.raises(UnknownSourceError, match="'Source 0', 'Source 1'"):
+        collect_sources(sqlite, web, settings, now=NOON, only=["Sorce 1"])
 
 
 def test_sources_are_fetched_side_by_side(sqlite: Database) -> None:
     together = threading.Barrier(2, timeout=20)
 
-    def wait_for_the_other() -> Fetched:
+    def wait_for_the_other() -> FetchResult:
         together.wait()  # breaks, and fails the source, if the other is not asked meanwhile
         return fetched(rss("/a"))
 
     reports = visited(sqlite, Web({PORT: wait_for_the_other, COAST: wait_for_the_other}), PORT, COAST)
-    assert all(report.read for report in reports)
+    assert all(report.succeeded for report in reports)
 
 
 def test_progress_is_told_from_nothing_to_all(sqlite: Database) -> None:
     told: list[tuple[int, int, str | None]] = []
-    collect(
+    collect_sources(
         sqlite,
         Web({PORT: fetched(rss("/a"))}),
         naming(PORT),

@@ -6,22 +6,22 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Request, Response
 
-from digest.collect.fetch import Fetcher, agent_name
-from digest.collect.visits import Report, collect
-from digest.db import Article, Database, Health, Source
-from digest.settings import File, Limits, Settings, SourceSettings
+from digest.collect.fetch import HttpFetcher, build_user_agent
+from digest.collect.visits import SourceReport, collect_sources
+from digest.db import Article, Database, Source, SourceHealth
+from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 FEED = """<rss version="2.0"><channel><title>Port</title><item><title>Port reopens</title>
 <link>https://port.example.org/reopens</link><pubDate>Sun, 15 Nov 2026 09:00:00 GMT</pubDate></item></channel></rss>"""
 
 
-def visited(database: Database, *urls: str) -> list[Report]:
+def visited(database: Database, *urls: str) -> list[SourceReport]:
     sources = [SourceSettings(url=url, name=url, publisher="P") for url in urls]
-    limits = Limits(allow_networks=["127.0.0.0/8"], fetch_timeout=20)
-    with Fetcher(limits, agent_name("https://news.example.org/")) as fetcher:
-        settings = Settings(file=File(sources=sources, limits=limits))
-        return collect(database, fetcher, settings, now=NOON, luck=lambda: 0.5)
+    limits = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=20)
+    with HttpFetcher(limits, build_user_agent("https://news.example.org/")) as fetcher:
+        settings = Settings(file=SettingsFile(sources=sources, limits=limits))
+        return collect_sources(database, fetcher, settings, now=NOON, jitter=lambda: 0.5)
 
 
 def row(database: Database, url: str) -> Source:
@@ -66,9 +66,14 @@ def test_refusals_closures_and_overload_are_told_apart(sqlite: Database, httpser
     httpserver.expect_request("/feed").respond_with_data(FEED)
     urls = [httpserver.url_for(path) for path in ("/403", "/410", "/503", "/feed")]
     reports = visited(sqlite, *urls)
-    assert [r.read for r in reports] == [False, False, False, True]
+    assert [r.succeeded for r in reports] == [False, False, False, True]
     rows = [row(sqlite, url) for url in urls]
-    assert [r.health for r in rows] == [Health.REFUSING, Health.GONE, Health.FAILING, Health.GOOD]
+    assert [r.health for r in rows] == [
+        SourceHealth.REFUSING,
+        SourceHealth.GONE,
+        SourceHealth.FAILING,
+        SourceHealth.GOOD,
+    ]
     assert "hls-digest/" in rows[0].message, "the name that the publisher should allow is said"
     assert rows[2].next_try_at
     assert (rows[2].next_try_at - NOON).total_seconds() == 7200
@@ -76,7 +81,7 @@ def test_refusals_closures_and_overload_are_told_apart(sqlite: Database, httpser
 
 def test_a_network_that_was_not_allowed_is_refused(sqlite: Database, httpserver: HTTPServer) -> None:
     source = SourceSettings(url=httpserver.url_for("/feed"), name="Inside", publisher="P")
-    with Fetcher(Limits(), agent_name("https://news.example.org/")) as fetcher:
-        (report,) = collect(sqlite, fetcher, Settings(file=File(sources=[source])), now=NOON)
+    with HttpFetcher(LimitSettings(), build_user_agent("https://news.example.org/")) as fetcher:
+        (report,) = collect_sources(sqlite, fetcher, Settings(file=SettingsFile(sources=[source])), now=NOON)
     assert "allow_networks" in (report.error or "")
     assert httpserver.log == []

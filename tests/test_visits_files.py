@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from digest.collect.fetched import Fetched
-from digest.collect.files import documents, own_address
-from digest.collect.visits import Report, collect
+from digest.collect.fetched import FetchResult
+from digest.collect.files import find_document_url, list_files
+from digest.collect.visits import SourceReport, collect_sources
 from digest.db import Article, Database, Source
-from digest.settings import File, Limits, Publication, Settings, SourceSettings
+from digest.settings import LimitSettings, PublicationSettings, Settings, SettingsFile, SourceSettings
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 
@@ -39,16 +39,18 @@ Share:
 class NoWorld:
     """Reading files must ask nobody."""
 
-    def get(self, url: str, **_: object) -> Fetched:
+    def get(self, url: str, **_: object) -> FetchResult:
         raise AssertionError(url)
 
     def may_read(self, url: str) -> bool:
         raise AssertionError(url)
 
 
-def read(database: Database, *paths: Path, settings: Settings | None = None) -> dict[str, Report]:
-    own = settings or Settings(file=File(publication=Publication(site="https://own.example.org/")))
-    reports = collect(database, NoWorld(), own, now=NOON, files=paths)
+def read(database: Database, *paths: Path, settings: Settings | None = None) -> dict[str, SourceReport]:
+    own = settings or Settings(
+        file=SettingsFile(publication=PublicationSettings(site="https://own.example.org/"))
+    )
+    reports = collect_sources(database, NoWorld(), own, now=NOON, files=paths)
     return {report.name: report for report in reports}
 
 
@@ -78,7 +80,7 @@ def test_a_folder_is_read_with_all_that_is_in_it_and_each_file_is_a_source(
     database: Database, folder: Path
 ) -> None:
     reports = read(database, folder)
-    assert {name: (r.kind, r.new) for name, r in reports.items() if r.read} == {
+    assert {name: (r.kind, r.new) for name, r in reports.items() if r.succeeded} == {
         "file:harbour.xml": ("rss", 1),
         "file:harbour-2.xml.gz": ("rss", 1),
         "file:bridge.html": ("page", 1),
@@ -138,16 +140,16 @@ def test_reading_a_file_again_changes_nothing_and_a_changed_one_is_updated(
 
 def test_files_alone_visit_no_source_and_are_not_visited_later(sqlite: Database, folder: Path) -> None:
     source = SourceSettings(url="https://port.example.org/feed", name="Port", publisher="Port")
-    assert list(read(sqlite, folder / "harbour.xml", settings=Settings(file=File(sources=[source])))) == [
-        "file:harbour.xml"
-    ]
+    assert list(
+        read(sqlite, folder / "harbour.xml", settings=Settings(file=SettingsFile(sources=[source])))
+    ) == ["file:harbour.xml"]
     assert read(sqlite) == {}
 
 
 def test_a_file_over_the_limit_is_not_read_also_when_it_is_packed(sqlite: Database, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.xml.gz"
     bomb.write_bytes(gzip.compress(b" " * 3_000_000))
-    small = Settings(file=File(limits=Limits(fetch_bytes=100_000)))
+    small = Settings(file=SettingsFile(limits=LimitSettings(fetch_bytes=100_000)))
     assert "over 100,000 bytes" in (read(sqlite, bomb, settings=small)["file:bomb.xml.gz"].error or "")
 
 
@@ -156,7 +158,7 @@ def test_a_file_that_cannot_be_opened_is_reported(sqlite: Database, tmp_path: Pa
 
 
 def test_documents_are_listed_once_and_in_a_settled_order(folder: Path) -> None:
-    names = [path.name for path in documents([folder / "pilots.txt", folder, folder / ".hidden"])]
+    names = [path.name for path in list_files([folder / "pilots.txt", folder, folder / ".hidden"])]
     assert names == [
         "pilots.txt", "broken.gz", "bridge.html", "harbour-2.xml.gz", "harbour.xml", "list.opml", "notes.json", ".hidden",
     ]  # fmt: skip
@@ -176,4 +178,4 @@ def test_documents_are_listed_once_and_in_a_settled_order(folder: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_saved_document_says_where_it_comes_from(document: str, address: str | None) -> None:
-    assert own_address(document.encode()) == address
+    assert find_document_url(document.encode()) == address

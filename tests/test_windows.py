@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.edition.windows import LATE, Window, edition_name, window
+from digest.edition.windows import LATE_ARRIVAL_LIMIT, EditionWindow, name_edition, next_window
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -47,32 +47,32 @@ def test_every_article_falls_into_exactly_one_window_of_a_chain(gaps: list[int],
                 articles.append(Told(i, dated_at, None))
     cut_offs.append(cut_offs[-1] + timedelta(hours=1))  # a last chance
     held = [0] * len(articles)
-    spanned: Window | None = None
+    spanned: EditionWindow | None = None
     for i, cut_off in enumerate(cut_offs):
-        spanned = window(cut_off, spanned.cut_off if spanned else None)
+        spanned = next_window(cut_off, spanned.cut_off if spanned else None)
         for number, article in enumerate(articles):
-            if article.found <= i and spanned.holds(article.at(i), looked_at=held[number] > 0):
+            if article.found <= i and spanned.includes(article.at(i), seen_before=held[number] > 0):
                 held[number] += 1
     assert held == [1] * len(articles), (articles, cut_offs)
 
 
 def test_the_first_edition_looks_back_a_week_and_knows_no_late_arrivals() -> None:
-    first = window(START, None)
-    assert first.holds(START - timedelta(days=7) + timedelta(seconds=1), looked_at=False)
-    assert not first.holds(START - timedelta(days=7), looked_at=False)
+    first = next_window(START, None)
+    assert first.includes(START - timedelta(days=7) + timedelta(seconds=1), seen_before=False)
+    assert not first.includes(START - timedelta(days=7), seen_before=False)
 
 
 def test_a_late_arrival_has_a_week() -> None:
-    spanned = window(START + timedelta(days=7), START)
-    assert spanned.holds(START - LATE + timedelta(seconds=1), looked_at=False)
-    assert not spanned.holds(START - LATE, looked_at=False)
-    assert not spanned.holds(START - timedelta(days=1), looked_at=True)
+    spanned = next_window(START + timedelta(days=7), START)
+    assert spanned.includes(START - LATE_ARRIVAL_LIMIT + timedelta(seconds=1), seen_before=False)
+    assert not spanned.includes(START - LATE_ARRIVAL_LIMIT, seen_before=False)
+    assert not spanned.includes(START - timedelta(days=1), seen_before=True)
 
 
 def test_editions_are_named_by_the_week_of_their_release_day_and_extra_ones_are_counted() -> None:
     friday = datetime(2026, 11, 20, 11, tzinfo=UTC)
-    assert edition_name(friday, NEW_YORK, ()) == "2026-W47"
-    assert edition_name(friday, NEW_YORK, {"2026-W47"}) == "2026-W47-2"
-    assert edition_name(friday, NEW_YORK, {"2026-W47", "2026-W47-2"}) == "2026-W47-3"
+    assert name_edition(friday, NEW_YORK, ()) == "2026-W47"
+    assert name_edition(friday, NEW_YORK, {"2026-W47"}) == "2026-W47-2"
+    assert name_edition(friday, NEW_YORK, {"2026-W47", "2026-W47-2"}) == "2026-W47-3"
     # 04:00Z on New Year's Day is still 2026 in New York: ISO week 53.
-    assert edition_name(datetime(2027, 1, 1, 4, tzinfo=UTC), NEW_YORK, ()) == "2026-W53"
+    assert name_edition(datetime(2027, 1, 1, 4, tzinfo=UTC), NEW_YORK, ()) == "2026-W53"

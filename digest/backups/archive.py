@@ -30,17 +30,17 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from digest.delivery_db import Inbound
+from digest.delivery_db import InboundPayload
 from subscribers.db import Base, UtcDateTime
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-Progress = Callable[[int, int], None]  # rows done, rows in all
-Form = Literal["plain", "bytes", "moment", "day", "json"]
+ARCHIVE_FORMAT = 1
+MANIFEST_NAME = "manifest.json"
+RowProgress = Callable[[int, int], None]  # rows done, rows in all
+ValueFormat = Literal["plain", "bytes", "moment", "day", "json"]
 
 
 # What Python's readers raise where bytes are not what they should be.
-_DAMAGE = (
+_DAMAGE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError),
     *(LookupError, ValueError, TypeError, AttributeError, OverflowError),
 )
@@ -51,16 +51,16 @@ class BackupError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ArchivedTable:
     """One table: its columns in order with the form of their values, how many rows, and the SHA-256 of its lines."""
 
-    columns: dict[str, Form]
+    columns: dict[str, ValueFormat]
     rows: int
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ArchiveManifest:
     """What an archive holds. `revision` is the schema's, `keys` the ids of the keys that its rows name, by kind."""
 
     format: int
@@ -69,7 +69,7 @@ class Manifest:
     made_at: str
     origin: str
     keys: dict[str, list[str]]
-    tables: dict[str, Part]
+    tables: dict[str, ArchivedTable]
 
     @property
     def people(self) -> int:
@@ -77,17 +77,17 @@ class Manifest:
         return self.tables["person"].rows
 
 
-def tables() -> list[Table]:
+def tables_by_dependency() -> list[Table]:
     """Give every table, each after those that it refers to."""
     return list(Base.metadata.sorted_tables)
 
 
-def left_out(table: Table) -> ColumnElement[bool] | None:
+def excluded_rows(table: Table) -> ColumnElement[bool] | None:
     """Say which rows of a table are not for an archive."""
-    return Inbound.applied_at.is_not(None) if table is Inbound.__table__ else None
+    return InboundPayload.applied_at.is_not(None) if table is InboundPayload.__table__ else None
 
 
-def form_of(column: Column[Any]) -> Form:
+def value_format(column: Column[Any]) -> ValueFormat:
     """Say how a column's values are written."""
     kind = column.type
     if isinstance(kind, LargeBinary):
@@ -99,23 +99,23 @@ def form_of(column: Column[Any]) -> Form:
     return "json" if isinstance(kind, JSON) else "plain"
 
 
-def expression(column: Column[Any]) -> ColumnElement[Any]:
+def select_expression(column: Column[Any]) -> ColumnElement[Any]:
     """Give what is selected for a column: JSON as the text that is stored, an enum as its value."""
-    if form_of(column) == "json":
+    if value_format(column) == "json":
         return cast(column, Text).label(column.name)
     if isinstance(column.type, Enum):
         return type_coerce(column, String).label(column.name)
     return column
 
 
-_WRITE: dict[Form, Callable[[Any], Any]] = {
+_ENCODERS: dict[ValueFormat, Callable[[Any], Any]] = {
     "plain": lambda value: value,
     "bytes": lambda value: base64.b64encode(value).decode(),
     "moment": lambda value: value.isoformat(),
     "day": lambda value: value.isoformat(),
     "json": lambda value: value,
 }
-_READ: dict[Form, Callable[[Any], Any]] = {
+_DECODERS: dict[ValueFormat, Callable[[Any], Any]] = {
     "plain": lambda value: value,
     "bytes": lambda value: base64.b64decode(value, validate=True),
     "moment": datetime.fromisoformat,
@@ -124,18 +124,18 @@ _READ: dict[Form, Callable[[Any], Any]] = {
 }
 
 
-class Writer:
+class ArchiveWriter:
     """Writes an archive into an open file; `close` writes the manifest."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
-        self.parts: dict[str, Part] = {}
+        self.archived_tables: dict[str, ArchivedTable] = {}
 
-    def table(self, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
+    def write_table(self, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
         """Write a table's rows, in the order of its columns; give how many were written, now and then."""
-        forms = [_WRITE[form_of(column)] for column in table.c]
+        forms = [_ENCODERS[value_format(column)] for column in table.c]
         digest, count = hashlib.sha256(), 0
-        with self._zip.open(_member(table.name), "w", force_zip64=True) as member:
+        with self._zip.open(_member_name(table.name), "w", force_zip64=True) as member:
             for row in rows:
                 said = [None if v is None else write(v) for write, v in zip(forms, row, strict=True)]
                 line = json.dumps(said, separators=(",", ":")).encode() + b"\n"
@@ -144,20 +144,20 @@ class Writer:
                 count += 1
                 if count % 1000 == 0:
                     yield count
-        columns = {column.name: form_of(column) for column in table.c}
-        self.parts[table.name] = Part(columns, count, digest.hexdigest())
+        columns = {column.name: value_format(column) for column in table.c}
+        self.archived_tables[table.name] = ArchivedTable(columns, count, digest.hexdigest())
 
-    def close(self, manifest: Manifest) -> None:
+    def close(self, manifest: ArchiveManifest) -> None:
         """Write the manifest and end the archive."""
-        self._zip.writestr(MANIFEST, json.dumps(asdict(manifest), indent=1))
+        self._zip.writestr(MANIFEST_NAME, json.dumps(asdict(manifest), indent=1))
         self._zip.close()
 
 
-def _member(table: str) -> str:
+def _member_name(table: str) -> str:
     return f"rows/{table}.jsonl"
 
 
-class Reader:
+class ArchiveReader:
     """Reads an archive; every row that it gives was proved by the end of its table."""
 
     def __init__(self, path: Path) -> None:
@@ -169,21 +169,23 @@ class Reader:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-            said = json.loads(self._zip.read(MANIFEST))
-            parts = {name: Part(**part) for name, part in said.pop("tables").items()}
-            self.manifest = Manifest(**said, tables=parts)
+            said = json.loads(self._zip.read(MANIFEST_NAME))
+            parts = {name: ArchivedTable(**part) for name, part in said.pop("tables").items()}
+            self.manifest = ArchiveManifest(**said, tables=parts)
         except OSError as exc:
             raise BackupError(f"{path}: cannot be read ({exc.strerror}).") from exc
-        except _DAMAGE as exc:
+        except _DAMAGE_ERRORS as exc:
             raise BackupError(f"{path}: no backup of ours, or a damaged one. Take another.") from exc
-        if self.manifest.format != FORMAT:
-            raise BackupError(f"{path}: of format {self.manifest.format}; this version reads {FORMAT}.")
+        if self.manifest.format != ARCHIVE_FORMAT:
+            raise BackupError(
+                f"{path}: of format {self.manifest.format}; this version reads {ARCHIVE_FORMAT}."
+            )
 
     def close(self) -> None:
         """Close the file."""
         self._zip.close()
 
-    def rows(self, name: str) -> Iterator[dict[str, Any]]:
+    def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Give a table's rows by column.
 
         Raises:
@@ -192,8 +194,8 @@ class Reader:
         part = self.manifest.tables[name]
         digest, count = hashlib.sha256(), 0
         try:
-            forms = {column: _READ[form] for column, form in part.columns.items()}
-            with self._zip.open(_member(name)) as member:
+            forms = {column: _DECODERS[form] for column, form in part.columns.items()}
+            with self._zip.open(_member_name(name)) as member:
                 for line in member:
                     digest.update(line)
                     count += 1
@@ -202,7 +204,7 @@ class Reader:
                         column: None if value is None else read(value)
                         for (column, read), value in zip(forms.items(), said, strict=True)
                     }
-        except (*_DAMAGE, OSError) as exc:
+        except (*_DAMAGE_ERRORS, OSError) as exc:
             raise BackupError(f"{self.path}: the rows of {name} are damaged. Take another.") from exc
         if (count, digest.hexdigest()) != (part.rows, part.sha256):
             raise BackupError(f"{self.path}: the rows of {name} are not those that were written.")
@@ -213,4 +215,4 @@ class Reader:
         Raises:
             BackupError: something is damaged, or missing.
         """
-        return {name: sum(1 for _ in self.rows(name)) for name in self.manifest.tables}
+        return {name: sum(1 for _ in self.read_rows(name)) for name in self.manifest.tables}

@@ -22,67 +22,74 @@ from sqlalchemy import (
     text,
 )
 
-from digest.backups.archive import BackupError, Manifest, Progress, Reader
-from digest.backups.loading import examine, load
-from digest.db import Audit, Edition, EditionState, open_database
+from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
+from digest.backups.loading import check_sqlite_integrity, load_archive
+from digest.db import AuditEntry, Edition, EditionState, open_database
 from digest.deliver import holding, memos
-from digest.deliver.forgetting import everywhere
-from digest.fence import MEMO
-from digest.install import make_home
+from digest.deliver.forgetting import make_erasure_callback
+from digest.fence import IDENTITY_STATE_KEY
+from digest.install import create_home_folder
 from digest.settings import Settings
 from subscribers import seals
-from subscribers.journal import Journal
+from subscribers.journal import DepartureLog
 from subscribers.keyfile import sync_folder
-from subscribers.restoring import Merged, merge_journal
-from subscribers.vault import Keys
+from subscribers.restoring import DepartureMergeResult, merge_departure_log
+from subscribers.vault import KeyRing
 
-_FULL = ("person", "edition", "delivery", "article")  # what makes a database one that holds something
+_CONTENT_TABLES = (
+    "person",
+    "edition",
+    "delivery",
+    "article",
+)  # what makes a database one that holds something
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """What came of it. `aside` names where the old rows are, `journal` tells whether there was a `left.log`.
+class RestoreResult:
+    """What came of it. `set_aside_as` names where the old rows are, `departure_log_found` tells whether there was a `left.log`.
 
-    `unfinished` are the editions that the copy takes for not sent yet: since then they may have been.
+    `unsent_editions` are the editions that the copy takes for not sent yet: since then they may have been.
     """
 
-    manifest: Manifest
-    proof: seals.Proof
-    merged: Merged
-    journal: bool
-    aside: str
-    unfinished: tuple[str, ...]
+    manifest: ArchiveManifest
+    proof: seals.LedgerProof
+    departures: DepartureMergeResult
+    departure_log_found: bool
+    set_aside_as: str
+    unsent_editions: tuple[str, ...]
 
 
-def rehearse(settings: Settings, file: Path, keys: Keys, *, progress: Progress | None = None) -> seals.Proof:
+def rehearse_restore(
+    settings: Settings, file: Path, keys: KeyRing, *, progress: RowProgress | None = None
+) -> seals.LedgerProof:
     """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
 
     Raises:
         BackupError: it cannot be restored.
     """
-    with _reader(file, keys) as reader:
-        make_home(settings.home)
+    with _open_checked_archive(file, keys) as reader:
+        create_home_folder(settings.home)
         with tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder:
             database = open_database(f"sqlite:///{folder}/digest.db")
             try:
                 with database.engine.execution_options(immediate=True).begin() as connection:
-                    session = load(connection, reader, keys, progress)
-                    examine(connection)
-                    return seals.prove(session)
+                    session = load_archive(connection, reader, keys, progress)
+                    check_sqlite_integrity(connection)
+                    return seals.prove_ledger(session)
             finally:
                 database.close()
 
 
-def restore(
+def restore_backup(
     settings: Settings,
     file: Path,
-    keys: Keys,
+    keys: KeyRing,
     *,
     replace: bool,
     actor: str,
     now: datetime,
-    progress: Progress | None = None,
-) -> Restored:
+    progress: RowProgress | None = None,
+) -> RestoreResult:
     """Put a backup in the place of the database that the settings name.
 
     Args:
@@ -99,39 +106,41 @@ def restore(
         JournalError: `left.log` is damaged; nothing has changed.
         OSError: a file cannot be written.
     """
-    make_home(settings.home)
-    journal = Journal(settings.left_log, keys)
+    create_home_folder(settings.home)
+    journal = DepartureLog(settings.left_log, keys)
 
-    def fill(connection: Connection, reader: Reader, aside: str) -> Restored:
-        session = load(connection, reader, keys, progress)
-        proof = seals.prove(session)
+    def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
+        session = load_archive(connection, reader, keys, progress)
+        proof = seals.prove_ledger(session)
         known = journal.path.exists()
-        merged = merge_journal(session, journal, keys, forget=everywhere(keys, lambda: now), now=now)
+        merged = merge_departure_log(
+            session, journal, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
+        )
         made = reader.manifest.made_at
-        memos.forget(session, MEMO)  # it is at home where it is opened next
-        held = holding.held(session)
+        memos.delete_installation_state(session, IDENTITY_STATE_KEY)  # it is at home where it is opened next
+        held = holding.current_hold(session)
         if held is None:
-            holding.hold(session, f"restored from a backup of {made}", actor=actor, now=now)
-        detail = {"made_at": made, "people": reader.manifest.people, "merged": dict(merged.people)}
-        session.add(Audit(at=now, actor=actor, act="restored", subject="installation", detail=detail))
+            holding.hold_installation(session, f"restored from a backup of {made}", actor=actor, now=now)
+        detail = {"made_at": made, "people": reader.manifest.people, "merged": dict(merged.departed)}
+        session.add(AuditEntry(at=now, actor=actor, act="restored", subject="installation", detail=detail))
         session.flush()
         open_ = select(Edition.name).where(Edition.state.in_((EditionState.APPROVED, EditionState.SENDING)))
         unfinished = tuple(session.scalars(open_.order_by(Edition.release_at)))
-        return Restored(reader.manifest, proof, merged, known, aside, unfinished)
+        return RestoreResult(reader.manifest, proof, merged, known, aside, unfinished)
 
-    with _reader(file, keys) as reader:
-        if make_url(settings.database).get_backend_name() == "sqlite":
-            return _into_sqlite(settings, reader, fill, replace=replace, now=now)
-        return _into_postgresql(settings, reader, fill, replace=replace, now=now)
+    with _open_checked_archive(file, keys) as reader:
+        if make_url(settings.effective_database_url).get_backend_name() == "sqlite":
+            return _restore_into_sqlite(settings, reader, fill, replace=replace, now=now)
+        return _restore_into_postgresql(settings, reader, fill, replace=replace, now=now)
 
 
-Fill = Callable[[Connection, Reader, str], Restored]
+FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]
 
 
 @contextmanager
-def _reader(file: Path, keys: Keys) -> Iterator[Reader]:
+def _open_checked_archive(file: Path, keys: KeyRing) -> Iterator[ArchiveReader]:
     """Lend an archive that is whole, and whose keys are at hand."""
-    reader = Reader(file)
+    reader = ArchiveReader(file)
     try:
         have = {(key.kind, key.id) for key in keys.all}
         missing = [f"{k} {i}" for k, ids in reader.manifest.keys.items() for i in ids if (k, i) not in have]
@@ -146,57 +155,59 @@ def _reader(file: Path, keys: Keys) -> Iterator[Reader]:
         reader.close()
 
 
-def _into_sqlite(settings: Settings, reader: Reader, fill: Fill, *, replace: bool, now: datetime) -> Restored:
-    named = make_url(settings.database).database
+def _restore_into_sqlite(
+    settings: Settings, reader: ArchiveReader, fill: FillDatabase, *, replace: bool, now: datetime
+) -> RestoreResult:
+    named = make_url(settings.effective_database_url).database
     if not named:
         raise BackupError("DIGEST_DATABASE_URL names no file to restore into.")
     final = Path(named)
     there = final.exists()
-    full = there and _holds_something(settings.database)
+    full = there and _has_content(settings.effective_database_url)
     if full and not replace:
-        raise BackupError(_NOT_EMPTY)
+        raise BackupError(_NOT_EMPTY_MESSAGE)
     if there:
-        _must_be_alone(final)
+        _require_exclusive_use(final)
     name = f"{final.name}.before-{now:%Y%m%dT%H%M%S}"
-    aside = final.with_name(_free(name, lambda one: final.with_name(one).exists())) if full else None
+    aside = final.with_name(_unused_name(name, lambda one: final.with_name(one).exists())) if full else None
     part = final.with_name(f".{final.name}.restoring")
-    _drop(part)
+    _delete_database_files(part)
     database = open_database(f"sqlite:///{part}")
     try:
         with database.engine.execution_options(immediate=True).begin() as connection:
             restored = fill(connection, reader, str(aside or ""))
-            examine(connection)
+            check_sqlite_integrity(connection)
         database.close()
-        _must_be_alone(part)  # and one file: what stood in its log is in it now
+        _require_exclusive_use(part)  # and one file: what stood in its log is in it now
         if there:
-            _must_be_alone(final)
+            _require_exclusive_use(final)
         if aside is not None:
             final.rename(aside)
         part.replace(final)
         sync_folder(final.parent)
     finally:
         database.close()
-        _drop(part)
+        _delete_database_files(part)
     return restored
 
 
-def _into_postgresql(
-    settings: Settings, reader: Reader, fill: Fill, *, replace: bool, now: datetime
-) -> Restored:
-    if _holds_something(settings.database) and not replace:
-        raise BackupError(_NOT_EMPTY)
-    database = open_database(settings.database)
+def _restore_into_postgresql(
+    settings: Settings, reader: ArchiveReader, fill: FillDatabase, *, replace: bool, now: datetime
+) -> RestoreResult:
+    if _has_content(settings.effective_database_url) and not replace:
+        raise BackupError(_NOT_EMPTY_MESSAGE)
+    database = open_database(settings.effective_database_url)
     try:
         with database.engine.begin() as connection:
             others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             if connection.scalar(text(others)):
-                raise BackupError(_IN_USE)
+                raise BackupError(_IN_USE_MESSAGE)
             schema = connection.scalar(text("SELECT current_schema()"))
             quote = connection.dialect.identifier_preparer.quote
             aside = ""
             if inspect(connection).get_table_names():
                 taken = inspect(connection).get_schema_names()
-                aside = _free(f"{schema}_before_{now:%Y%m%dt%H%M%S}", taken.__contains__)
+                aside = _unused_name(f"{schema}_before_{now:%Y%m%dt%H%M%S}", taken.__contains__)
                 connection.execute(text(f"ALTER SCHEMA {quote(str(schema))} RENAME TO {quote(aside)}"))
                 connection.execute(text(f"CREATE SCHEMA {quote(str(schema))}"))
             return fill(connection, reader, f"schema {aside}" if aside else "")
@@ -204,33 +215,33 @@ def _into_postgresql(
         database.close()
 
 
-def _free(name: str, taken: Callable[[str], bool]) -> str:
+def _unused_name(name: str, taken: Callable[[str], bool]) -> str:
     """Give a name that nothing has yet."""
     return next(one for n in count(1) if not taken(one := name if n == 1 else f"{name}_{n}"))
 
 
-_NOT_EMPTY = (
+_NOT_EMPTY_MESSAGE = (
     "the database holds something already. To put the backup in its place, say --replace: what is there is set "
     "aside, not removed."
 )
-_IN_USE = "the database is in use. Stop 'digest serve', 'hls-scheduler' and whoever else has it open, then try again."
+_IN_USE_MESSAGE = "the database is in use. Stop 'digest serve', 'hls-scheduler' and whoever else has it open, then try again."
 
 
-def _holds_something(url: str) -> bool:
+def _has_content(url: str) -> bool:
     database = open_database(url)
     try:
         with database.engine.connect() as connection:
             there = set(inspect(connection).get_table_names())
             return any(
                 connection.scalar(select(func.count()).select_from(text(name)))
-                for name in _FULL
+                for name in _CONTENT_TABLES
                 if name in there
             )
     finally:
         database.close()
 
 
-def _must_be_alone(file: Path) -> None:
+def _require_exclusive_use(file: Path) -> None:
     """Make sure that nobody else has a database open, and that all of it is in the one file (sqlite.org/wal.html)."""
     connection = sqlite3.connect(file, timeout=1, isolation_level=None)
     try:
@@ -242,9 +253,9 @@ def _must_be_alone(file: Path) -> None:
     finally:
         connection.close()
     if mode != "delete":
-        raise BackupError(_IN_USE)
+        raise BackupError(_IN_USE_MESSAGE)
 
 
-def _drop(part: Path) -> None:
+def _delete_database_files(part: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         part.with_name(f"{part.name}{suffix}").unlink(missing_ok=True)

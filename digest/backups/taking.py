@@ -11,27 +11,27 @@ from sqlalchemy.orm import Session
 
 from digest import __version__
 from digest.backups.archive import (
-    FORMAT,
+    ARCHIVE_FORMAT,
+    ArchiveManifest,
+    ArchiveReader,
+    ArchiveWriter,
     BackupError,
-    Manifest,
-    Progress,
-    Reader,
-    Writer,
-    expression,
-    left_out,
-    tables,
+    RowProgress,
+    excluded_rows,
+    select_expression,
+    tables_by_dependency,
 )
-from digest.db import Audit
-from digest.install import Install
+from digest.db import AuditEntry
+from digest.install import Installation
 from subscribers.keyfile import sync_folder
-from subscribers.rotation import uses
+from subscribers.rotation import list_key_usage
 
-AT_ONCE = 2000  # rows that are read at a time
+READ_BATCH_SIZE = 2000  # rows that are read at a time
 
 
-def back_up(
-    install: Install, file: Path, *, actor: str, now: datetime, progress: Progress | None = None
-) -> Manifest:
+def create_backup(
+    install: Installation, file: Path, *, actor: str, now: datetime, progress: RowProgress | None = None
+) -> ArchiveManifest:
     """Write a backup to a file that must not exist yet, and read it again to prove it.
 
     Raises:
@@ -41,8 +41,8 @@ def back_up(
         raise BackupError(f"{file}: is there already. Name a new file.")
     part = file.with_name(f".{file.name}.part")
     try:
-        _write(install, part, now, progress)
-        reader = Reader(part)
+        _write_archive(install, part, now, progress)
+        reader = ArchiveReader(part)
         try:
             reader.verify()
         finally:
@@ -54,53 +54,53 @@ def back_up(
     finally:
         part.unlink(missing_ok=True)
     with install.database.write() as session:
-        detail = {"people": reader.manifest.people, "format": FORMAT}
-        session.add(Audit(at=now, actor=actor, act="backed up", subject="installation", detail=detail))
+        detail = {"people": reader.manifest.people, "format": ARCHIVE_FORMAT}
+        session.add(AuditEntry(at=now, actor=actor, act="backed up", subject="installation", detail=detail))
     return reader.manifest
 
 
-def _write(install: Install, part: Path, now: datetime, progress: Progress | None) -> None:
+def _write_archive(install: Installation, part: Path, now: datetime, progress: RowProgress | None) -> None:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as out, install.database.snapshot() as session:
-        writer = Writer(out)
-        whole = sum(_count(session, table) for table in tables())
+        writer = ArchiveWriter(out)
+        whole = sum(_count_rows(session, table) for table in tables_by_dependency())
         done = 0
-        for table in tables():
-            for written in writer.table(table, _rows(session, table)):
+        for table in tables_by_dependency():
+            for written in writer.write_table(table, _select_rows(session, table)):
                 if progress is not None:
                     progress(done + written, whole)
-            done += writer.parts[table.name].rows
+            done += writer.archived_tables[table.name].rows
         writer.close(
-            Manifest(
-                format=FORMAT,
+            ArchiveManifest(
+                format=ARCHIVE_FORMAT,
                 version=__version__,
                 revision=str(session.scalar(text("SELECT version_num FROM alembic_version"))),
                 made_at=now.isoformat(timespec="seconds"),
                 origin=session.get_bind().dialect.name,
-                keys=_keys(session, install),
-                tables=writer.parts,
+                keys=_used_key_ids(session, install),
+                tables=writer.archived_tables,
             )
         )
         out.flush()
         os.fsync(out.fileno())
 
 
-def _rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
-    query = select(*(expression(column) for column in table.c)).order_by(*table.primary_key.columns)
-    out = left_out(table)
+def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
+    query = select(*(select_expression(column) for column in table.c)).order_by(*table.primary_key.columns)
+    out = excluded_rows(table)
     query = query if out is None else query.where(not_(out))
-    yield from session.execute(query, execution_options={"yield_per": AT_ONCE})
+    yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})
 
 
-def _count(session: Session, table: Table) -> int:
+def _count_rows(session: Session, table: Table) -> int:
     return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def _keys(session: Session, install: Install) -> dict[str, list[str]]:
+def _used_key_ids(session: Session, install: Installation) -> dict[str, list[str]]:
     """Name the keys that rows were made with: without them the copy cannot be read."""
     found: dict[str, list[str]] = {}
-    for use in uses(session, install.keys):
+    for use in list_key_usage(session, install.keys):
         if use.rows:
             found.setdefault(use.kind, []).append(use.id)
     return found

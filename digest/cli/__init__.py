@@ -8,7 +8,7 @@ import click
 from digest import __version__, logs
 from digest.cli.backups import backup, restore
 from digest.cli.collect import collect
-from digest.cli.context import desk_options
+from digest.cli.context import context_options
 from digest.cli.demo import demo
 from digest.cli.editions import approve, check, draft, send, show, status
 from digest.cli.inbound import inbound
@@ -19,44 +19,51 @@ from digest.cli.staff import staff
 from digest.cli.steering import cancel, hold, pause, release, resume
 from digest.cli.subscribers import subscribers
 from digest.cli.uncertain import uncertain
-from digest.deliver.personalising import LetterError
+from digest.deliver.personalising import ComposeError
 from digest.deliver.sending import SendError
-from digest.deliver.steering import SteeringError
-from digest.deliver.transports import TransportError
+from digest.deliver.steering import EditionControlError
+from digest.deliver.transports import ProviderSettingsError
 from digest.edition.approval import ApprovalError
 from digest.edition.drafting import DraftError
 from digest.edition.rendering import RenderingError
-from digest.install import InstallError
+from digest.install import InstallationError
 from digest.settings import SettingsError
-from digest.weekly import UnknownEdition
+from digest.weekly import UnknownEditionError
 from subscribers.vault import KeyFileError
 
 # What a person can mend: said in one line, with exit code 2. Anything else is a fault of ours and shows itself.
-TOLD = (
-    *(ApprovalError, DraftError, InstallError, KeyFileError, LetterError),
-    *(RenderingError, SendError, SettingsError, SteeringError, TransportError, UnknownEdition),
+CORRECTABLE_ERRORS = (
+    *(ApprovalError, DraftError, InstallationError, KeyFileError, ComposeError),
+    *(
+        RenderingError,
+        SendError,
+        SettingsError,
+        EditionControlError,
+        ProviderSettingsError,
+        UnknownEditionError,
+    ),
 )
 
 
-class Told(click.ClickException):
+class CorrectableError(click.ClickException):
     """An error that a person can mend."""
 
     exit_code = 2
 
 
-class Telling(click.Group):
+class ErrorReportingGroup(click.Group):
     """A group whose commands' expected errors are messages, not tracebacks."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an error that a person can mend into its message."""
         try:
             return super().invoke(ctx)
-        except TOLD as exc:
-            raise Told(str(exc.args[0] if exc.args else exc)) from exc
+        except CORRECTABLE_ERRORS as exc:
+            raise CorrectableError(str(exc.args[0] if exc.args else exc)) from exc
 
 
 @click.group(
-    cls=Telling,
+    cls=ErrorReportingGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 The week:
@@ -68,7 +75,7 @@ To see it all on made-up data first: digest demo
 Exit codes: 0 done, 1 the answer is no, 2 wrong use, or something that you can mend: each command says which.""",
 )
 @click.version_option(__version__, prog_name="digest")
-@desk_options
+@context_options
 def digest() -> None:
     """Make and send a weekly digest: collect articles, draft an edition, approve it, hand it over."""
 
@@ -83,5 +90,5 @@ for command in (
 
 def main() -> None:
     """Run the `digest` command."""
-    logs.configure(logging.WARNING)  # what a command does, it says by itself; 'serve' logs more
+    logs.configure_logging(logging.WARNING)  # what a command does, it says by itself; 'serve' logs more
     digest()

@@ -7,25 +7,25 @@ from typing import Any
 import click
 from sqlalchemy.orm import Session
 
-from digest.cli.context import Desk
-from digest.db import Audit
+from digest.cli.context import CommandContext
+from digest.db import AuditEntry
 from subscribers.addresses import Address, AddressError, read_address
 
 
-class Refused(click.ClickException):
+class CommandRefusedError(click.ClickException):
     """It cannot be done, and what stands in the way can be mended; the message never holds an address."""
 
     exit_code = 1
 
 
-def reason_in_words(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
     """Check a reason: it stands in chains, disclosures and the audit log, which hold no reader's address."""
     if text is not None and ("@" in text or not text.strip() or len(text) > 150):
         raise click.BadParameter("write a few words (at most 150 characters), with no address among them")
     return text
 
 
-def read(email: str) -> Address:
+def read_email_argument(email: str) -> Address:
     """Read the address that a command got; `-` takes it from standard input.
 
     Raises:
@@ -34,9 +34,13 @@ def read(email: str) -> Address:
     try:
         return read_address(sys.stdin.readline() if email == "-" else email)
     except AddressError as exc:
-        raise Refused(f"Not done: {exc}") from None
+        raise CommandRefusedError(f"Not done: {exc}") from None
 
 
-def audit(session: Session, desk: Desk, act: str, subject: str, detail: dict[str, Any]) -> None:
+def record_audit(
+    session: Session, context: CommandContext, act: str, subject: str, detail: dict[str, Any]
+) -> None:
     """Write down who did what."""
-    session.add(Audit(at=datetime.now(UTC), actor=desk.actor, act=act, subject=subject, detail=detail))
+    session.add(
+        AuditEntry(at=datetime.now(UTC), actor=context.actor, act=act, subject=subject, detail=detail)
+    )

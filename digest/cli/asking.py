@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import click
 
-from digest.cli.acting import audit
-from digest.cli.context import Desk, pass_desk
+from digest.cli.acting import record_audit
+from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver import notices
 from subscribers import re_asking, wordings
 
-AT_ONCE = 500
+DEFAULT_BATCH_SIZE = 500
 
 
 @click.command(
@@ -27,15 +27,15 @@ Exit codes:
 )
 @click.option(
     "--most",
-    default=AT_ONCE,
+    default=DEFAULT_BATCH_SIZE,
     show_default=True,
     type=click.IntRange(1),
     help="How many people at most: a new sender does well to begin with few.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before anybody is mailed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-@pass_desk
-def ask(desk: Desk, most: int, yes: bool, as_json: bool) -> None:
+@pass_command_context
+def ask(desk: CommandContext, most: int, yes: bool, as_json: bool) -> None:
     """Ask those whom a list named without evidence whether they want the mail: each of them once, for ever.
 
     They answer with the button on the confirmation page. Who does not within seven days is emptied, and is never
@@ -43,23 +43,23 @@ def ask(desk: Desk, most: int, yes: bool, as_json: bool) -> None:
     """
     install, now = desk.install, datetime.now(UTC)
     with install.database.read() as session:
-        could = re_asking.candidates(session)
+        could = re_asking.count_candidates(session)
     if could and not yes:
         click.confirm(f"{could:,} people could be asked. Mail up to {most:,} of them?", abort=True, err=True)
     asked = 0
     if could:
-        asked = re_asking.ask(
+        asked = re_asking.queue_permission_mails(
             install.database,
             install.keys,
-            notices.queue(install.keys, install.settings, lambda: now),
-            wording=wordings.current(install.settings.file.publication.name),
-            page=f"{install.settings.base}/confirm",
+            notices.make_notice_queue(install.keys, install.settings, lambda: now),
+            wording=wordings.current_wording(install.settings.file.publication.name),
+            page=f"{install.settings.link_base}/confirm",
             actor=desk.actor,
-            most=most,
+            limit=most,
             now=now,
         )
         with install.database.write() as session:
-            audit(session, desk, "people re-asked", "unverified people", {"asked": asked})
+            record_audit(session, desk, "people re-asked", "unverified people", {"asked": asked})
     if as_json:
         click.echo(json.dumps({"could": could, "asked": asked}))
     elif could:

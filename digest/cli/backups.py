@@ -8,18 +8,17 @@ from pathlib import Path
 import click
 
 from digest.backups.archive import BackupError
-from digest.backups.putting_back import Restored
-from digest.backups.putting_back import rehearse as rehearse_backup
-from digest.backups.putting_back import restore as restore_backup
-from digest.backups.taking import back_up
-from digest.cli.acting import Refused
-from digest.cli.context import Desk, pass_desk
-from digest.cli.progress import counting
-from subscribers.journal import JournalError
-from subscribers.seals import Proof
-from subscribers.vault import Keys
+from digest.backups.putting_back import RestoreResult, restore_backup
+from digest.backups.putting_back import rehearse_restore as rehearse_backup
+from digest.backups.taking import create_backup
+from digest.cli.acting import CommandRefusedError
+from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.progress import show_progress
+from subscribers.journal import DepartureLogError
+from subscribers.seals import LedgerProof
+from subscribers.vault import KeyRing
 
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -38,19 +37,21 @@ Exit codes:
   1  the file is there already, or cannot be written
   2  wrong use"""
 )
-@click.argument("file", type=FILE)
+@click.argument("file", type=FILE_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print what it holds as JSON.")
-@pass_desk
-def backup(desk: Desk, file: Path, as_json: bool) -> None:
+@pass_command_context
+def backup(desk: CommandContext, file: Path, as_json: bool) -> None:
     """Write every row of the database to one FILE that only you can read, while all goes on.
 
     Addresses are in it as in the database: encrypted with keys that it does not hold. It fits SQLite and PostgreSQL.
     """
-    with counting("Backing up", shown=not as_json) as bar:
+    with show_progress("Backing up", shown=not as_json) as bar:
         try:
-            manifest = back_up(desk.install, file, actor=desk.actor, now=datetime.now(UTC), progress=bar)
+            manifest = create_backup(
+                desk.install, file, actor=desk.actor, now=datetime.now(UTC), progress=bar
+            )
         except BackupError as exc:
-            raise Refused(str(exc)) from None
+            raise CommandRefusedError(str(exc)) from None
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
     if as_json:
@@ -79,21 +80,21 @@ Exit codes:
   1  it cannot be done, and nothing has changed; or its ledger is broken, which is said
   2  wrong use"""
 )
-@click.argument("file", type=FILE)
+@click.argument("file", type=FILE_PATH)
 @click.option("--check", is_flag=True, help="Load it into a database that is thrown away; change nothing.")
 @click.option(
     "--replace", is_flag=True, help="Do it though the database holds something, which is set aside."
 )
 @click.option("--yes", is_flag=True, help="Do not ask before something is replaced.")
 @click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
-@pass_desk
-def restore(desk: Desk, file: Path, check: bool, replace: bool, yes: bool, as_json: bool) -> None:
+@pass_command_context
+def restore(desk: CommandContext, file: Path, check: bool, replace: bool, yes: bool, as_json: bool) -> None:
     """Put a backup in the place of the database, tell it of all who left since, and hold it.
 
     `left.log` in DIGEST_HOME knows who left, bounced, complained or was erased after the backup was made.
     """
     settings = desk.settings
-    keys = Keys.load(settings.key_file)
+    keys = KeyRing.load(settings.key_file)
     if replace and not check and not yes:
         click.confirm(
             "The database that is there is set aside, and the backup takes its place. Go on?",
@@ -101,7 +102,7 @@ def restore(desk: Desk, file: Path, check: bool, replace: bool, yes: bool, as_js
             err=True,
         )
     try:
-        with counting("Checking" if check else "Restoring", shown=not as_json) as bar:
+        with show_progress("Checking" if check else "Restoring", shown=not as_json) as bar:
             if check:
                 proof, done = rehearse_backup(settings, file, keys, progress=bar), None
             else:
@@ -115,31 +116,33 @@ def restore(desk: Desk, file: Path, check: bool, replace: bool, yes: bool, as_js
                     progress=bar,
                 )
                 proof = done.proof
-    except (BackupError, JournalError) as exc:
-        raise Refused(f"Not restored: {exc}") from None
+    except (BackupError, DepartureLogError) as exc:
+        raise CommandRefusedError(f"Not restored: {exc}") from None
     if as_json:
-        click.echo(json.dumps(_as_json(proof, done)))
+        click.echo(json.dumps(_restore_as_json(proof, done)))
     else:
-        for line in (_finding(proof), *(_in_words(done, settings.left_log) if done else ())):
+        for line in (_describe_proof(proof), *(_describe_restore(done, settings.left_log) if done else ())):
             click.echo(line)
     if not proof.sound:
         click.get_current_context().exit(1)
 
 
-def _finding(proof: Proof) -> str:
+def _describe_proof(proof: LedgerProof) -> str:
     counted = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
     if proof.sound:
         return f"{counted}: every row is as it was written, every chain and every seal holds."
     return f"{counted}: the ledger in it is broken. 'digest subscribers verify' says where."
 
 
-def _in_words(done: Restored, left_log: Path) -> Iterator[str]:
-    yield f"Restored as of {done.manifest.made_at}."
-    if done.aside:
-        yield f"What was there is set aside as {done.aside}; remove it once all is well: it holds people's data."
-    merged = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.merged.people.items())) or "none"
-    if done.journal:
-        yield f"Departures since then, by {left_log}: {merged}; {done.merged.strangers:,} other addresses barred."
+def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
+    yield f"Restored as of {result.manifest.made_at}."
+    if result.set_aside_as:
+        yield f"What was there is set aside as {result.set_aside_as}; remove it once all is well: it holds people's data."
+    merged = (
+        ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.departures.departed.items())) or "none"
+    )
+    if result.departure_log_found:
+        yield f"Departures since then, by {left_log}: {merged}; {result.departures.unknown_hashes:,} other addresses barred."
     else:
         yield (
             f"{left_log} is not there: nobody knows who left after the backup was made. Find its newest copy, put it "
@@ -147,22 +150,22 @@ def _in_words(done: Restored, left_log: Path) -> Iterator[str]:
         )
     yield "The installation is held: nothing leaves. Next:"
     yield "  digest subscribers pull --all      where SendGrid delivers: what its lists know of departures"
-    for name in done.unfinished:
+    for name in result.unsent_editions:
         yield f"  {name} was not sent yet in this copy. If it was since, call it off: digest cancel {name}"
     yield "  digest doctor                      does everything stand where it should?"
     yield "  digest release                     when nothing else sends to the same list"
 
 
-def _as_json(proof: Proof, done: Restored | None) -> dict[str, object]:
+def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:
     said: dict[str, object] = {"sound": proof.sound, "people": proof.people, "links": proof.links}
-    if done is None:
+    if result is None:
         return said
     return said | {
-        "made_at": done.manifest.made_at,
-        "aside": done.aside,
-        "journal": done.journal,
-        "departed": dict(done.merged.people),
-        "strangers_barred": done.merged.strangers,
-        "unfinished": list(done.unfinished),
+        "made_at": result.manifest.made_at,
+        "aside": result.set_aside_as,
+        "journal": result.departure_log_found,
+        "departed": dict(result.departures.departed),
+        "strangers_barred": result.departures.unknown_hashes,
+        "unfinished": list(result.unsent_editions),
         "held": True,
     }

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from digest.cli.context import MOMENT, Desk, pass_desk
-from digest.cli.progress import counting
+from digest.cli.context import MOMENT, CommandContext, pass_command_context
+from digest.cli.progress import show_progress
 from digest.collect import readership, visits
-from digest.collect.fetch import open_getter
+from digest.collect.fetch import open_fetcher
 
-EXIT_NOTHING = 1  # something was tried, and nothing could be read
-_WIDTH = 160  # columns, where the output is no terminal and so has no width
+EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
+_PIPE_WIDTH = 160  # columns, where the output is no terminal and so has no width
 
 
 @click.command(
@@ -41,21 +41,23 @@ Exit codes:
     "--force", is_flag=True, help="Visit also sources that are not due, or gone, and fetch all anew."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what became of each source as JSON.")
-@pass_desk
-def collect(desk: Desk, wanted: tuple[str, ...], named: datetime | None, force: bool, as_json: bool) -> None:
+@pass_command_context
+def collect(
+    desk: CommandContext, wanted: tuple[str, ...], named: datetime | None, force: bool, as_json: bool
+) -> None:
     """Gather articles from the sources of the settings, or only from the SOURCES and FILES that are named.
 
     A source is named by its name or address. One that fails never stops the others. Files (feeds, calendars,
     pages; .gz is unpacked) count as sources of their own.
     """
-    files, only = _sorted_out(wanted)
-    install, now = desk.install, desk.moment(named)
+    files, only = _split_files_and_names(wanted)
+    install, now = desk.install, desk.moment_or_now(named)
     if not wanted and not install.settings.file.sources:
         raise click.UsageError("The settings name no source yet. Add one: digest sources add URL")
-    console = plain_console()
+    console = table_console()
     try:
-        with open_getter(install.settings) as getter, counting("Collecting", shown=not as_json) as bar:
-            reports = visits.collect(
+        with open_fetcher(install.settings) as getter, show_progress("Collecting", shown=not as_json) as bar:
+            reports = visits.collect_sources(
                 install.database,
                 getter,
                 install.settings,
@@ -70,37 +72,39 @@ def collect(desk: Desk, wanted: tuple[str, ...], named: datetime | None, force: 
                 if wanted
                 else readership.import_readership(install.database, getter, install.settings, now=now)
             )
-    except visits.UnknownSource as exc:
+    except visits.UnknownSourceError as exc:
         raise click.UsageError(str(exc.args[0])) from exc
     if as_json:
-        click.echo(_as_json(reports, counted))
+        click.echo(_reports_as_json(reports, counted))
     else:
-        console.print(_table(reports))
-        for line in _remarks(reports, counted):
+        console.print(_report_table(reports))
+        for line in _remark_lines(reports, counted):
             console.print(line, soft_wrap=True)
     tried = [report for report in reports if report.skipped is None]
-    if tried and not any(report.read for report in tried):
-        raise SystemExit(EXIT_NOTHING)
+    if tried and not any(report.succeeded for report in tried):
+        raise SystemExit(EXIT_NOTHING_READ)
 
 
-def plain_console() -> Console:
+def table_console() -> Console:
     """Give a console for tables: as wide as the terminal, and wide enough to read where there is none."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
-def _sorted_out(wanted: Sequence[str]) -> tuple[list[Path], list[str] | None]:
+def _split_files_and_names(wanted: Sequence[str]) -> tuple[list[Path], list[str] | None]:
     files = [Path(word) for word in wanted if Path(word).exists()]
     only = [word for word in wanted if not Path(word).exists()]
     return files, only or None
 
 
-def _as_json(reports: Sequence[visits.Report], counted: Sequence[readership.Imported]) -> str:
+def _reports_as_json(
+    reports: Sequence[visits.SourceReport], readership_imports: Sequence[readership.ReadershipImport]
+) -> str:
     return json.dumps(
         {
             "sources": [asdict(report) for report in reports],
-            "readership": [asdict(one) for one in counted],
-            "total": {key: sum(getattr(r, key) for r in reports) for key in _NUMBERS}
+            "readership": [asdict(one) for one in readership_imports],
+            "total": {key: sum(getattr(r, key) for r in reports) for key in _COUNT_FIELDS}
             | {"rejected": sum(len(r.rejected) for r in reports)},
         },
         indent=2,
@@ -108,29 +112,29 @@ def _as_json(reports: Sequence[visits.Report], counted: Sequence[readership.Impo
     )
 
 
-_NUMBERS = ("found", "new", "updated", "unchanged")
+_COUNT_FIELDS = ("found", "new", "updated", "unchanged")
 
 
-def _table(reports: Sequence[visits.Report]) -> Table:
+def _report_table(reports: Sequence[visits.SourceReport]) -> Table:
     table = Table(show_footer=True)
-    total = Counter({key: sum(getattr(r, key) for r in reports) for key in _NUMBERS})
+    total = Counter({key: sum(getattr(r, key) for r in reports) for key in _COUNT_FIELDS})
     table.add_column(
-        "Source", footer=f"{sum(r.read for r in reports)} of {len(reports)} read", overflow="fold"
+        "Source", footer=f"{sum(r.succeeded for r in reports)} of {len(reports)} read", overflow="fold"
     )
-    for key in _NUMBERS:
+    for key in _COUNT_FIELDS:
         table.add_column(key.capitalize(), footer=f"{total[key]:,}", justify="right")
     table.add_column("Rejected", footer=f"{sum(len(r.rejected) for r in reports):,}", justify="right")
     table.add_column("Seconds", justify="right")
     table.add_column("State", overflow="fold", ratio=1)
     for report in reports:
-        numbers = [f"{getattr(report, key):,}" for key in _NUMBERS] + [f"{len(report.rejected):,}"]
-        shown = numbers if report.read else [""] * len(numbers)
+        numbers = [f"{getattr(report, key):,}" for key in _COUNT_FIELDS] + [f"{len(report.rejected):,}"]
+        shown = numbers if report.succeeded else [""] * len(numbers)
         seconds = "" if report.skipped else f"{report.seconds:.1f}"
-        table.add_row(Text(report.name), *shown, seconds, _state(report))
+        table.add_row(Text(report.name), *shown, seconds, _report_state(report))
     return table
 
 
-def _state(report: visits.Report) -> Text:
+def _report_state(report: visits.SourceReport) -> Text:
     if report.error:
         return Text(report.error, style="red")
     if report.skipped:
@@ -139,7 +143,9 @@ def _state(report: visits.Report) -> Text:
     return Text(f"{state}; {report.note}" if report.note else state)
 
 
-def _remarks(reports: Sequence[visits.Report], counted: Sequence[readership.Imported]) -> Iterator[Text]:
+def _remark_lines(
+    reports: Sequence[visits.SourceReport], readership_imports: Sequence[readership.ReadershipImport]
+) -> Iterator[Text]:
     """Say why items were rejected, each reason once a source, and what the readership brought."""
     for report in reports:
         for reason, times in Counter(rejected.reason for rejected in report.rejected).items():
@@ -148,7 +154,7 @@ def _remarks(reports: Sequence[visits.Report], counted: Sequence[readership.Impo
                 f"item{'s' if times > 1 else ''} {', '.join(places)}{', …' if times > len(places) else ''}"
             )
             yield Text(f"{report.name}: {which} rejected: {reason}")
-    for one in counted:
+    for one in readership_imports:
         said = one.error or (
             f"{one.matched} pages counted, {one.unmatched} are no articles of ours, {len(one.rejected)} rows rejected"
         )

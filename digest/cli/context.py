@@ -15,11 +15,11 @@ from dateutil.parser import isoparse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest import staff
-from digest.install import Install, InstallError, opened
-from digest.settings import Settings, SettingsError, load
+from digest.install import Installation, InstallationError, open_installation
+from digest.settings import Settings, SettingsError, load_settings
 
 
-class CannotOpen(click.ClickException):
+class CommandSetupError(click.ClickException):
     """The installation cannot be opened as it is: wrong use, in the sense of the exit codes."""
 
     exit_code = 2
@@ -43,24 +43,24 @@ MOMENT = moment  # the type of an option: click shows the function's name
 
 
 @dataclass(frozen=True)
-class Desk:
+class CommandContext:
     """One run of the command line. Settings and database are opened when a command first asks for them.
 
-    `file` is the settings file that was named, `email` the address of the staff member who acts, if one was named.
+    `settings_file` is the settings file that was named, `acting_email` the address of the staff member who acts, if one was named.
     """
 
-    file: Path | None = None
-    email: str | None = None
+    settings_file: Path | None = None
+    acting_email: str | None = None
 
     @cached_property
     def settings(self) -> Settings:
         """The settings, checked."""
-        return self.read_settings(self.file)
+        return self.read_settings(self.settings_file)
 
     @cached_property
-    def install(self) -> Install:
+    def install(self) -> Installation:
         """The installation, its database at the newest schema; closed when the command ends."""
-        return click.get_current_context().find_root().with_resource(self.open(self.settings))
+        return click.get_current_context().find_root().with_resource(self.open_installation(self.settings))
 
     @cached_property
     def actor(self) -> str:
@@ -69,16 +69,16 @@ class Desk:
         Raises:
             CannotOpen: nobody on the staff has the address that was named.
         """
-        if self.email is None:
+        if self.acting_email is None:
             return f"terminal:{system_user()}"
         with self.install.database.read() as session:
-            member = staff.named(session, self.email)
+            member = staff.find_staff_member(session, self.acting_email)
         if member is None:
-            raise CannotOpen(
+            raise CommandSetupError(
                 "--as: nobody on the staff has this address. See 'digest staff list', or leave --as out: "
                 "then you act as the user of this terminal."
             )
-        return staff.actor_of(member)
+        return staff.staff_actor(member)
 
     def read_settings(self, file: Path | None) -> Settings:
         """Read a settings file and the environment.
@@ -87,12 +87,12 @@ class Desk:
             CannotOpen: with every problem in them.
         """
         try:
-            return load(file)
+            return load_settings(file)
         except SettingsError as exc:
-            raise CannotOpen(str(exc)) from exc
+            raise CommandSetupError(str(exc)) from exc
 
     @contextmanager
-    def open(self, settings: Settings) -> Iterator[Install]:
+    def open_installation(self, settings: Settings) -> Iterator[Installation]:
         """Open the installation that `settings` describe, for the length of the block.
 
         Raises:
@@ -100,30 +100,30 @@ class Desk:
         """
         with ExitStack() as stack:
             try:
-                install = stack.enter_context(opened(settings))
-            except InstallError as exc:
-                raise CannotOpen(str(exc)) from exc
+                install = stack.enter_context(open_installation(settings))
+            except InstallationError as exc:
+                raise CommandSetupError(str(exc)) from exc
             except SQLAlchemyError as exc:
                 # The URL may hold a password, so only what the driver said is shown.
                 said = str(exc.orig).strip() if isinstance(exc, DBAPIError) else type(exc).__name__
                 advice = "Look at DIGEST_DATABASE_URL and DIGEST_HOME."
-                raise CannotOpen(f"The database cannot be opened: {said}\n{advice}") from exc
+                raise CommandSetupError(f"The database cannot be opened: {said}\n{advice}") from exc
             yield install
 
-    def moment(self, named: datetime | None) -> datetime:
+    def moment_or_now(self, given: datetime | None) -> datetime:
         """Give the moment that was named, else now; in UTC."""
-        if named is None:
+        if given is None:
             return datetime.now(UTC)
-        if named.tzinfo is None:
-            named = named.replace(tzinfo=self.settings.file.publication.zone)
-        return named.astimezone(UTC)
+        if given.tzinfo is None:
+            given = given.replace(tzinfo=self.settings.file.publication.zone)
+        return given.astimezone(UTC)
 
 
-pass_desk = click.make_pass_decorator(Desk)
+pass_command_context = click.make_pass_decorator(CommandContext)
 
 
-def desk_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a group `--settings` and `--as`, and put the `Desk` they describe before its commands."""
+def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a group `--settings` and `--as`, and put the `CommandContext` they describe before its commands."""
 
     @click.option(
         "--settings",
@@ -141,7 +141,7 @@ def desk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def begin(context: click.Context, /, file: Path | None, email: str | None, **others: Any) -> Any:
         if email and "@" not in email:
             raise click.BadParameter("a staff member's e-mail address is meant", param_hint="--as")
-        context.obj = Desk(file, email)
+        context.obj = CommandContext(file, email)
         return context.invoke(command, **others)
 
     begin.__doc__ = command.__doc__

@@ -12,20 +12,20 @@ from rich.console import Console
 from rich.table import Table
 
 from digest import weekly
-from digest.attention import needed
-from digest.cli.context import MOMENT, Desk, pass_desk
-from digest.cli.explaining import explanation
-from digest.cli.progress import counting
-from digest.cli.signals import told_to_stop
-from digest.cli.testmail import send_test
+from digest.attention import attention_sentences
+from digest.cli.context import MOMENT, CommandContext, pass_command_context
+from digest.cli.explaining import explain_proposal
+from digest.cli.progress import show_progress
+from digest.cli.signals import stop_on_signal
+from digest.cli.testmail import send_test_and_report
 from digest.db import EditionState
-from digest.deliver.pulse import Pulse
-from digest.deliver.sending import Report
+from digest.deliver.pulse import SendProgress
+from digest.deliver.sending import SendReport
 from digest.delivery_db import DeliveryState
 from digest.edition.approval import ApprovalError
-from digest.edition.preflight import RULES, Level
+from digest.edition.preflight import PREFLIGHT_RULES, FindingLevel
 
-EXIT_RULE = 1  # a rule of preflight fails, or an edition is held
+EXIT_ANSWER_NO = 1  # a rule of preflight fails, or an edition is held
 
 
 @click.command(
@@ -42,11 +42,11 @@ Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
     "--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was drafted as JSON.")
-@pass_desk
-def draft(desk: Desk, now: datetime | None, explain: bool, as_json: bool) -> None:
+@pass_command_context
+def draft(desk: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
     """Group, rank and arrange an edition from the articles of its window."""
     install = desk.install
-    drafted = weekly.draft(install, now=desk.moment(now), actor=desk.actor)
+    drafted = weekly.draft_next_edition(install, now=desk.moment_or_now(now), actor=desk.actor)
     if as_json:
         click.echo(
             json.dumps(
@@ -54,32 +54,32 @@ def draft(desk: Desk, now: datetime | None, explain: bool, as_json: bool) -> Non
                     "edition": drafted.name,
                     "number": drafted.number,
                     "state": drafted.state,
-                    "held_because": drafted.held_because,
+                    "held_because": drafted.incomplete_reason,
                     "release_at": drafted.release_at.isoformat(),
-                    "articles": drafted.articles,
-                    "sections": {key: len(placed) for key, placed in drafted.choice.sections.items()},
+                    "articles": drafted.article_count,
+                    "sections": {key: len(placed) for key, placed in drafted.proposal.sections.items()},
                     "warnings": list(drafted.warnings),
                 }
             )
         )
     else:
         if explain:
-            click.echo(explanation(drafted.choice))
+            click.echo(explain_proposal(drafted.proposal))
         zone = install.settings.file.publication.zone
-        opens, closes = (m.astimezone(zone) for m in (drafted.window.opens, drafted.window.cut_off))
-        stories = sum(map(len, drafted.choice.sections.values()))
+        opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
+        stories = sum(map(len, drafted.proposal.sections.values()))
         click.echo(
-            f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.articles} articles, "
+            f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.article_count} articles, "
             f"{opens:%b %d %H:%M} to {closes:%b %d %H:%M %Z}."
         )
-        for note in (*drafted.choice.notes, *drafted.warnings):
+        for note in (*drafted.proposal.notes, *drafted.warnings):
             click.echo(f"  note: {note}")
-        if drafted.held_because:
-            click.echo(f"Held: {drafted.held_because}")
+        if drafted.incomplete_reason:
+            click.echo(f"Held: {drafted.incomplete_reason}")
         else:
             click.echo(f"Next: digest check {drafted.name}, then look at it at the desk ('digest serve').")
-    if drafted.held_because:
-        raise SystemExit(EXIT_RULE)
+    if drafted.incomplete_reason:
+        raise SystemExit(EXIT_ANSWER_NO)
 
 
 @click.command(
@@ -95,10 +95,10 @@ Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
     "--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
-@pass_desk
-def show(desk: Desk, edition: str, form: weekly.Form, output: Path | None) -> None:
+@pass_command_context
+def show(desk: CommandContext, edition: str, form: weekly.EditionFormat, output: Path | None) -> None:
     """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
-    body = weekly.shown(desk.install, edition, form)
+    body = weekly.edition_bytes(desk.install, edition, form)
     if output:
         output.write_bytes(body)
         click.echo(f"{output}: {len(body)} bytes")
@@ -106,11 +106,11 @@ def show(desk: Desk, edition: str, form: weekly.Form, output: Path | None) -> No
         sys.stdout.buffer.write(body)
 
 
-def list_rules(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+def print_rules(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     """Print every rule of preflight with its one line, and end."""
     if wanted and not context.resilient_parsing:
-        for rule in RULES.values():
-            click.echo(f"{rule.name:18} {rule.says}")
+        for rule in PREFLIGHT_RULES.values():
+            click.echo(f"{rule.name:18} {rule.description}")
         context.exit()
 
 
@@ -130,26 +130,26 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=list_rules,
+    callback=print_rules,
     help="List the rules and end.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@pass_desk
-def check(desk: Desk, edition: str, online: bool, as_json: bool) -> None:
+@pass_command_context
+def check(desk: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION."""
-    findings = weekly.preflight(desk.install, edition, online=online)
-    errors = [f for f in findings if f.level == Level.ERROR]
+    findings = weekly.run_preflight(desk.install, edition, online=online)
+    errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings]))
     else:
         for f in findings:
             click.echo(f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}")
-        passed = len(RULES) - len({f.rule for f in findings})
+        passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
         click.echo(
-            f"{passed} of {len(RULES)} rules pass; {len(errors)} error(s), {len(findings) - len(errors)} warning(s)."
+            f"{passed} of {len(PREFLIGHT_RULES)} rules pass; {len(errors)} error(s), {len(findings) - len(errors)} warning(s)."
         )
     if errors:
-        raise SystemExit(EXIT_RULE)
+        raise SystemExit(EXIT_ANSWER_NO)
 
 
 @click.command(
@@ -164,23 +164,25 @@ Exit codes: 0 approved (without MARK: shown), 2 it cannot be (it says why), or w
 @click.argument("edition")
 @click.argument("mark", default="")
 @click.option("--void", is_flag=True, help="Take the approval back, so that the edition can change.")
-@pass_desk
-def approve(desk: Desk, edition: str, mark: str, void: bool) -> None:
+@pass_command_context
+def approve(desk: CommandContext, edition: str, mark: str, void: bool) -> None:
     """Approve an EDITION by its content MARK, the first seven digits at least."""
     install = desk.install
     if void:
         click.echo(
-            f"{weekly.void(install, edition, actor=desk.actor, now=desk.moment(None))} is a draft again."
+            f"{weekly.void_approval(install, edition, actor=desk.actor, now=desk.moment_or_now(None))} is a draft again."
         )
     elif mark:
-        name = weekly.approve(install, edition, mark, actor=desk.actor, now=desk.moment(None))
+        name = weekly.approve_edition(install, edition, mark, actor=desk.actor, now=desk.moment_or_now(None))
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
-        standing = weekly.standing(install, edition, now=_now())
+        standing = weekly.edition_status(install, edition, now=_utc_now())
         if standing.state != EditionState.DRAFT:
             raise ApprovalError(f"{standing.name} is {standing.state}: only a draft can be approved.")
-        click.echo(f"{standing.sentence}\nIts content mark is {standing.mark[:7]}. To approve exactly this:")
-        click.echo(f"  digest approve {standing.name} {standing.mark[:7]}")
+        click.echo(
+            f"{standing.release_sentence}\nIts content mark is {standing.content_hash[:7]}. To approve exactly this:"
+        )
+        click.echo(f"  digest approve {standing.name} {standing.content_hash[:7]}")
 
 
 @click.command(
@@ -207,49 +209,55 @@ Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 somethi
     "--to", multiple=True, metavar="EMAIL", help="With --test: to this member of the staff. Repeatable."
 )
 @click.option("--yes", is_flag=True, help="Do not ask before mail leaves for the world.")
-@pass_desk
-def send(desk: Desk, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
+@pass_command_context
+def send(desk: CommandContext, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
     """Send an approved EDITION now, one message per person; with --test, to the staff."""
     if test:
-        send_test(desk, edition, to)
+        send_test_and_report(desk, edition, to)
         return
     if to:
         raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
     install = desk.install
-    standing = weekly.standing(install, edition, now=_now())
+    standing = weekly.edition_status(install, edition, now=_utc_now())
     if not yes and not install.settings.mail_url.get_secret_value().startswith("outbox:"):
-        click.confirm(f"{standing.sentence} Send now?", abort=True)
-    with told_to_stop() as told, counting(f"Sending {standing.name}") as progress:
+        click.confirm(f"{standing.release_sentence} Send now?", abort=True)
+    with stop_on_signal() as told, show_progress(f"Sending {standing.name}") as progress:
         while True:
-            report = weekly.send(
+            report = weekly.send_edition(
                 install,
                 standing.name,
-                clock=_now,
+                clock=_utc_now,
                 progress=progress,
                 sleep=told.wait,
                 stopping=told.is_set,
             )
-            if not wait or told.is_set() or report.stopped or not report.books.open or not report.next_at:
+            if (
+                not wait
+                or told.is_set()
+                or report.stop_reason
+                or not report.delivery_counts.open
+                or not report.next_due_at
+            ):
                 break
-            told.wait(max(1.0, min(60.0, (report.next_at - _now()).total_seconds())))
-    click.echo(weekly.in_words(report.books))
-    if report.stopped or report.waits:
-        click.echo(f"Stopped: {report.stopped or report.waits}", err=True)
-    if report.books.open:
-        _say_when(report, install.settings.file.publication.zone)
-        raise SystemExit(EXIT_RULE)
+            told.wait(max(1.0, min(60.0, (report.next_due_at - _utc_now()).total_seconds())))
+    click.echo(weekly.describe_delivery_counts(report.delivery_counts))
+    if report.stop_reason or report.wait_reason:
+        click.echo(f"Stopped: {report.stop_reason or report.wait_reason}", err=True)
+    if report.delivery_counts.open:
+        _print_resume_time(report, install.settings.file.publication.zone)
+        raise SystemExit(EXIT_ANSWER_NO)
 
 
-def _say_when(report: Report, zone: ZoneInfo) -> None:
-    if report.next_at and report.next_at > _now():
+def _print_resume_time(report: SendReport, zone: ZoneInfo) -> None:
+    if report.next_due_at and report.next_due_at > _utc_now():
         click.echo(
-            f"It goes on from {report.next_at.astimezone(zone):%A %H:%M %Z}, "
+            f"It goes on from {report.next_due_at.astimezone(zone):%A %H:%M %Z}, "
             f"where 'digest serve' runs by itself, else with 'digest send {report.edition}'.",
             err=True,
         )
 
 
-def _now() -> datetime:
+def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
@@ -263,38 +271,38 @@ Exit codes: 0 shown, 2 there is no such edition."""
 )
 @click.argument("edition", default="current")
 @click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
-@pass_desk
-def status(desk: Desk, edition: str, as_json: bool) -> None:
+@pass_command_context
+def status(desk: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
-    standing = weekly.standing(desk.install, edition, now=_now())
+    standing = weekly.edition_status(desk.install, edition, now=_utc_now())
     with desk.install.database.read() as session:
-        attention = needed(session, _now())
+        attention = attention_sentences(session, _utc_now())
     if as_json:
         click.echo(
             json.dumps(
                 {
                     "edition": standing.name,
                     "state": standing.state,
-                    "mark": standing.mark,
+                    "mark": standing.content_hash,
                     "attention": attention,
-                    "planned": standing.books.planned,
-                    "hindrance": standing.hindrance,
-                    "sending": _pulse(standing.pulse),
+                    "planned": standing.delivery_counts.planned,
+                    "hindrance": standing.blocked_reason,
+                    "sending": _progress_as_json(standing.progress),
                 }
-                | {str(state): count for state, count in standing.books.states.items()}
+                | {str(state): count for state, count in standing.delivery_counts.by_state.items()}
             )
         )
         return
     table = Table(show_header=False, box=None)
     table.add_row("edition", f"{standing.name} (No. {standing.number})")
     table.add_row("state", standing.state)
-    table.add_row("mark", standing.mark[:7])
-    table.add_row("release", standing.release)
-    table.add_row("deliveries", weekly.in_words(standing.books))
-    if standing.sending:
-        table.add_row("sending", standing.sending)
+    table.add_row("mark", standing.content_hash[:7])
+    table.add_row("release", standing.release_text)
+    table.add_row("deliveries", weekly.describe_delivery_counts(standing.delivery_counts))
+    if standing.progress_sentence:
+        table.add_row("sending", standing.progress_sentence)
     Console().print(table)
-    if doubts := standing.books[DeliveryState.UNCERTAIN]:
+    if doubts := standing.delivery_counts[DeliveryState.UNCERTAIN]:
         click.echo(
             f"{doubts:,} uncertain: 'digest uncertain {standing.name}' lists them, and settles them by your word."
         )
@@ -302,13 +310,13 @@ def status(desk: Desk, edition: str, as_json: bool) -> None:
         click.echo(sentence)
 
 
-def _pulse(last: Pulse | None) -> dict[str, object] | None:
-    if last is None:
+def _progress_as_json(progress: SendProgress | None) -> dict[str, object] | None:
+    if progress is None:
         return None
     return {
-        "running": last.alive(_now()),
-        "tried": last.tried,
-        "per_second": round(last.per_second, 2),
-        "waits": last.waits,
-        "until": last.until.isoformat() if last.until else None,
+        "running": progress.is_running(_utc_now()),
+        "tried": progress.attempted,
+        "per_second": round(progress.per_second, 2),
+        "waits": progress.wait_reason,
+        "until": progress.resumes_at.isoformat() if progress.resumes_at else None,
     }

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from digest import errands
-from digest.cli.context import Desk, pass_desk
+from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver.inbound.imap import MailboxError
-from digest.deliver.inbound.mailbox import Look
+from digest.deliver.inbound.mailbox import PollResult
 
-MOST = 100_000  # messages of the mailbox in one run
-EXIT_TROUBLE = 1
+MAX_MESSAGES = 100_000  # messages of the mailbox in one run
+EXIT_MAILBOX_TROUBLE = 1
 
 
 @click.command(
@@ -30,42 +30,47 @@ Exit codes:
   2  wrong use, or the settings cannot be used"""
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-@pass_desk
-def inbound(desk: Desk, as_json: bool) -> None:
+@pass_command_context
+def inbound(desk: CommandContext, as_json: bool) -> None:
     """Read the bounce mailbox now, and apply what it and providers say. 'digest serve' does so by itself.
 
     Bounces and complaints of our messages are stored encrypted, then put away; all other mail stays where it is.
     """
     look, trouble = None, ""
     try:
-        look = errands.read_mailbox(desk.install, clock=_now, most=MOST)
+        look = errands.read_bounce_mailbox(desk.install, clock=_utc_now, max_messages=MAX_MESSAGES)
     except MailboxError as exc:
         trouble = str(exc)
-    applied = errands.apply_events(desk.install, clock=_now)
+    applied = errands.apply_inbound_events(desk.install, clock=_utc_now)
     trouble = trouble or (look.stuck if look else "")
     if as_json:
-        found = look and {"stored": look.stored, "known": look.known, "left": look.left, "more": look.more}
+        found = look and {
+            "stored": look.stored,
+            "known": look.already_stored,
+            "left": look.ignored,
+            "more": look.more,
+        }
         click.echo(json.dumps({"mailbox": found, "applied": applied, "trouble": trouble}))
     else:
-        _tell(look, applied, trouble)
+        _print_result(look, applied, trouble)
     if trouble:
         click.echo(f"The mailbox: {trouble}", err=True)
-        raise SystemExit(EXIT_TROUBLE)
+        raise SystemExit(EXIT_MAILBOX_TROUBLE)
 
 
-def _now() -> datetime:
+def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _tell(look: Look | None, applied: Counter[str], trouble: str) -> None:
-    if look is not None:
+def _print_result(mailbox_result: PollResult | None, applied: Counter[str], trouble: str) -> None:
+    if mailbox_result is not None:
         click.echo(
-            f"The mailbox: {look.stored:,} stored, {look.known:,} known, {_listed(look.left)} left alone."
+            f"The mailbox: {mailbox_result.stored:,} stored, {mailbox_result.already_stored:,} known, {_describe_counts(mailbox_result.ignored)} left alone."
         )
     elif not trouble:
         click.echo("No mailbox is set: see [inbound] in digest.toml.")
-    click.echo(f"Applied: {_listed(applied)}.")
+    click.echo(f"Applied: {_describe_counts(applied)}.")
 
 
-def _listed(counts: Mapping[Any, int]) -> str:
+def _describe_counts(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "nothing"

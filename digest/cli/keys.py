@@ -8,15 +8,15 @@ from typing import get_args
 import click
 from rich.table import Table
 
-from digest.cli.collect import plain_console
-from digest.cli.context import Desk, pass_desk
-from digest.cli.progress import counting
-from digest.db import Audit
+from digest.cli.collect import table_console
+from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.progress import show_progress
+from digest.db import AuditEntry
 from subscribers import rotation
-from subscribers.rotation import Rotated, Use
-from subscribers.vault import KeyKind, Keys
+from subscribers.rotation import KeyUsage, RotationResult
+from subscribers.vault import KeyKind, KeyRing
 
-EXIT_STUCK = 1
+EXIT_ROWS_STUCK = 1
 
 
 @click.group(epilog="\b\nExample:\n  digest keys list")
@@ -29,12 +29,12 @@ def keys() -> None:
     epilog="\b\nExamples:\n  digest keys list\n  digest keys list --json\n\nExit codes: 0 shown, 2 there is no key file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-@pass_desk
-def list_(desk: Desk, as_json: bool) -> None:
+@pass_command_context
+def list_keys(desk: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that name each. No secret is shown."""
     install = desk.install
     with install.database.read() as session:
-        found = rotation.uses(session, install.keys)
+        found = rotation.list_key_usage(session, install.keys)
     if as_json:
         click.echo(json.dumps([asdict(use) for use in found], indent=2))
         return
@@ -42,11 +42,11 @@ def list_(desk: Desk, as_json: bool) -> None:
     for heading in ("Kind", "Id", "Rows", ""):
         table.add_column(heading, justify="right" if heading == "Rows" else "left")
     for use in found:
-        table.add_row(use.kind, use.id, "-" if use.rows is None else f"{use.rows:,}", _standing(use))
-    plain_console().print(table)
+        table.add_row(use.kind, use.id, "-" if use.rows is None else f"{use.rows:,}", _key_status(use))
+    table_console().print(table)
 
 
-def _standing(use: Use) -> str:
+def _key_status(use: KeyUsage) -> str:
     if not use.in_file:
         return "NOT IN THE KEY FILE: these rows cannot be read"
     if use.current:
@@ -74,8 +74,8 @@ Exit codes:
 )
 @click.argument("kind", type=click.Choice(get_args(KeyKind)))
 @click.option("--fresh", is_flag=True, help="Make a new key even though an earlier rotation is not finished.")
-@pass_desk
-def rotate(desk: Desk, kind: KeyKind, fresh: bool) -> None:
+@pass_command_context
+def rotate(desk: CommandContext, kind: KeyKind, fresh: bool) -> None:
     """Make a fresh key of a KIND. Older keys are kept: they open and verify what was made with them.
 
     For `vault` every address is encrypted anew, for `lookup` every hash is computed anew. For the others
@@ -84,28 +84,30 @@ def rotate(desk: Desk, kind: KeyKind, fresh: bool) -> None:
     install = desk.install
     path = install.settings.key_file
     _ = install.keys  # says where there is no key file
-    with counting(f"Rotating {kind}") as progress:
-        done = rotation.rotate(install.database, path, kind, fresh=fresh, progress=progress)
+    with show_progress(f"Rotating {kind}") as progress:
+        done = rotation.rotate_key(install.database, path, kind, force_new_key=fresh, progress=progress)
     with install.database.write() as session:
-        detail = {"made": done.made, "moved": done.moved, "stuck": len(done.stuck)}
+        detail = {"made": done.key_added, "moved": done.rows_moved, "stuck": len(done.unmoved_rows)}
         at = datetime.now(UTC)
         session.add(
-            Audit(at=at, actor=desk.actor, act="key rotated", subject=f"{kind} {done.key_id}", detail=detail)
+            AuditEntry(
+                at=at, actor=desk.actor, act="key rotated", subject=f"{kind} {done.key_id}", detail=detail
+            )
         )
-    _tell(done)
+    _print_rotation(done)
     click.echo("The keys' new recovery copy. Keep it apart from the backups, in place of the old one:")
-    click.echo(f"\n{Keys.load(path).to_json().strip()}\n")
-    if done.stuck:
-        raise SystemExit(EXIT_STUCK)
+    click.echo(f"\n{KeyRing.load(path).to_json().strip()}\n")
+    if done.unmoved_rows:
+        raise SystemExit(EXIT_ROWS_STUCK)
 
 
-def _tell(done: Rotated) -> None:
-    if done.made:
-        click.echo(f"A fresh {done.kind} key was made: {done.key_id}.")
+def _print_rotation(result: RotationResult) -> None:
+    if result.key_added:
+        click.echo(f"A fresh {result.kind} key was made: {result.key_id}.")
     else:
-        click.echo(f"An earlier rotation was finished; the {done.kind} key is {done.key_id}.")
-        click.echo(f"For a new key run: digest keys rotate {done.kind}")
-    if done.kind in rotation.REWRITTEN:
-        click.echo(f"{done.moved:,} rows were brought over.")
-    for stuck in done.stuck:
-        click.echo(f"{stuck.row.capitalize()} keeps the old key: {stuck.why}.", err=True)
+        click.echo(f"An earlier rotation was finished; the {result.kind} key is {result.key_id}.")
+        click.echo(f"For a new key run: digest keys rotate {result.kind}")
+    if result.kind in rotation.REWRITTEN_KINDS:
+        click.echo(f"{result.rows_moved:,} rows were brought over.")
+    for stuck in result.unmoved_rows:
+        click.echo(f"{stuck.row.capitalize()} keeps the old key: {stuck.reason}.", err=True)

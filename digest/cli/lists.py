@@ -11,19 +11,19 @@ from typing import IO, Any
 
 import click
 
-from digest.cli.acting import Refused, audit, reason_in_words
-from digest.cli.context import Desk, pass_desk
-from digest.cli.import_words import in_words
-from digest.cli.progress import counting
-from digest.cli.unfinished import abandon_import, list_unfinished
-from subscribers.journal import Journal
-from subscribers.transfer.deciding import Options, Outcome
-from subscribers.transfer.exporting import Handed, export_list
-from subscribers.transfer.formats import DEPARTURES, Claim
-from subscribers.transfer.importing import bring_in, rehearse, unfinished
-from subscribers.transfer.reading import FileError, Survey, headings, survey
-from subscribers.transfer.report import Reject, Report
-from subscribers.transfer.stepping import Desk as ImportDesk
+from digest.cli.acting import CommandRefusedError, check_reason, record_audit
+from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.import_words import describe_import
+from digest.cli.progress import show_progress
+from digest.cli.unfinished import abandon_import, print_unfinished_imports
+from subscribers.journal import DepartureLog
+from subscribers.transfer.deciding import ImportOptions, RowOutcome
+from subscribers.transfer.exporting import ExportRecipient, export_list
+from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
+from subscribers.transfer.importing import list_unfinished_imports, rehearse_import, run_import
+from subscribers.transfer.reading import FileSurvey, ListFileError, read_headings, survey_file
+from subscribers.transfer.report import ImportReport, RejectCallback
+from subscribers.transfer.stepping import ImportContext as ImportDesk
 
 
 @click.command(
@@ -48,13 +48,13 @@ Exit codes:
 @click.option(
     "--attest",
     metavar="REASON",
-    callback=reason_in_words,
+    callback=check_reason,
     help="Vouch for the rows without evidence, in your name; each of these readers sees both.",
 )
 @click.option(
     "--these-are",
     "whole",
-    type=click.Choice([str(claim) for claim in Claim if claim in DEPARTURES]),
+    type=click.Choice([str(claim) for claim in RowStatus if claim in DEPARTURE_STATUSES]),
     help="Every row of the file is a departure of this kind, whatever its columns say.",
 )
 @click.option(
@@ -66,9 +66,9 @@ Exit codes:
 @click.option("--abandon", type=int, metavar="IMPORT", help="Drop an import that was not finished.")
 @click.option("--yes", is_flag=True, help="Do not ask before an import is dropped.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts, or the list, as JSON.")
-@pass_desk
-def import_(
-    desk: Desk,
+@pass_command_context
+def import_list(
+    desk: CommandContext,
     file: Path | None,
     list_: bool,
     abandon: int | None,
@@ -87,101 +87,117 @@ def import_(
     if [file is not None, list_, abandon is not None].count(True) != 1:
         raise click.UsageError("give a FILE, or --list, or --abandon IMPORT.")
     if list_:
-        list_unfinished(desk, as_json=as_json)
+        print_unfinished_imports(desk, as_json=as_json)
         return
     if file is None:
         assert abandon is not None
-        abandon_import(desk, abandon, asked=yes)
+        abandon_import(desk, abandon, confirmed=yes)
         return
-    options = Options(attest, Claim(whole) if whole else None, need_network)
+    options = ImportOptions(attest, RowStatus(whole) if whole else None, need_network)
     now = datetime.now(UTC)
     try:
-        found = survey(file, whole=options.whole)
-        report = _commit(desk, found, options, now) if commit else _rehearse(desk, found, options, now)
-    except FileError as exc:
-        raise Refused(f"{file.name}: {exc}") from None
+        found = survey_file(file, file_status=options.file_status)
+        report = (
+            _commit_import(desk, found, options, now)
+            if commit
+            else _rehearse_import(desk, found, options, now)
+        )
+    except ListFileError as exc:
+        raise CommandRefusedError(f"{file.name}: {exc}") from None
     except KeyboardInterrupt:
-        raise Refused(
+        raise CommandRefusedError(
             "Interrupted: nobody of this file is mailed yet. Run the same command again to go on."
         ) from None
-    written = commit and report.counts[Outcome.REJECTED] and _rejected(file).exists()
-    rejected = _rejected(file) if written else None
+    written = commit and report.counts[RowOutcome.REJECTED] and _rejected_rows_path(file).exists()
+    rejected = _rejected_rows_path(file) if written else None
     with desk.install.database.read() as session:
-        others = [one for one in unfinished(session) if one.batch != report.batch]
+        others = [one for one in list_unfinished_imports(session) if one.batch != report.batch]
     if as_json:
-        click.echo(json.dumps(_as_json(report, rejected)))
+        click.echo(json.dumps(_import_as_json(report, rejected)))
         return
-    for line in in_words(report, committed=commit, rejected=rejected, others=others):
+    for line in describe_import(report, committed=commit, rejected_file=rejected, other_unfinished=others):
         click.echo(line)
 
 
-def _rehearse(desk: Desk, found: Survey, options: Options, now: datetime) -> Report:
-    with counting("Looking") as bar:
-        return rehearse(
-            _import_desk(desk), found, options, now=now, progress=lambda row: bar(row, found.rows + 1)
-        )
-
-
-def _commit(desk: Desk, found: Survey, options: Options, now: datetime) -> Report:
-    with counting("Importing") as bar, _rejects(found) as reject:
-        report = bring_in(
-            _import_desk(desk),
-            found,
+def _rehearse_import(
+    context: CommandContext, file_survey: FileSurvey, options: ImportOptions, now: datetime
+) -> ImportReport:
+    with show_progress("Looking") as bar:
+        return rehearse_import(
+            _import_context(context),
+            file_survey,
             options,
             now=now,
-            reject=reject,
-            progress=lambda row: bar(row, found.rows + 1),
+            progress=lambda row: bar(row, file_survey.rows + 1),
         )
-    if not report.repeated:
-        detail = {"origin": found.layout.origin, "options": options.as_json(), "counts": report.as_json()}
-        with desk.install.database.write() as session:
-            audit(session, desk, "list imported", f"import {report.batch}", detail)
+
+
+def _commit_import(
+    context: CommandContext, file_survey: FileSurvey, options: ImportOptions, now: datetime
+) -> ImportReport:
+    with show_progress("Importing") as bar, _open_reject_writer(file_survey) as reject:
+        report = run_import(
+            _import_context(context),
+            file_survey,
+            options,
+            now=now,
+            on_reject=reject,
+            progress=lambda row: bar(row, file_survey.rows + 1),
+        )
+    if not report.already_imported:
+        detail = {
+            "origin": file_survey.layout.origin,
+            "options": options.as_json(),
+            "counts": report.as_json(),
+        }
+        with context.install.database.write() as session:
+            record_audit(session, context, "list imported", f"import {report.batch}", detail)
     return report
 
 
-def _import_desk(desk: Desk) -> ImportDesk:
-    install = desk.install
-    journal = Journal(install.settings.left_log, install.keys)
-    return ImportDesk(install.database, install.keys, journal, desk.actor)
+def _import_context(context: CommandContext) -> ImportDesk:
+    install = context.install
+    journal = DepartureLog(install.settings.left_log, install.keys)
+    return ImportDesk(install.database, install.keys, journal, context.actor)
 
 
-def _rejected(file: Path) -> Path:
+def _rejected_rows_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.rejected.csv")
 
 
 @contextmanager
-def _rejects(found: Survey) -> Iterator[Reject]:
+def _open_reject_writer(file_survey: FileSurvey) -> Iterator[RejectCallback]:
     """Lend a function that writes a rejected row, whole, to a file beside the list, for its owner's eyes only."""
-    path = _rejected(found.path)
+    path = _rejected_rows_path(file_survey.path)
     with ExitStack() as stack:
         writers: list[Any] = []
 
         def reject(number: int, reason: str, fields: Sequence[str]) -> None:
             if not writers:
                 path.unlink(missing_ok=True)  # of an earlier run
-                writers.append(csv.writer(stack.enter_context(_private(path))))
-                writers[0].writerow(["row", "reason", *headings(found)])
+                writers.append(csv.writer(stack.enter_context(_create_private_file(path))))
+                writers[0].writerow(["row", "reason", *read_headings(file_survey)])
             writers[0].writerow([number, reason, *fields])
 
         yield reject
 
 
-def _private(path: Path) -> IO[str]:
+def _create_private_file(path: Path) -> IO[str]:
     """Make a new file that its owner alone can read, from its first moment on."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "w", newline="", encoding="utf-8")
 
 
-def _as_json(report: Report, rejected: Path | None) -> dict[str, Any]:
+def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[str, Any]:
     return {
         "origin": report.survey.layout.origin,
         "rows": report.survey.rows,
         "batch": report.batch,
-        "repeated": report.repeated,
+        "repeated": report.already_imported,
         "counts": report.as_json(),
         "problems": [{"row": number, "reason": reason} for number, reason in report.problems],
         "warnings": list(report.survey.warnings),
-        "rejected_file": str(rejected) if rejected else None,
+        "rejected_file": str(rejected_file) if rejected_file else None,
     }
 
 
@@ -200,7 +216,7 @@ Exit codes:
 @click.option(
     "--reason",
     required=True,
-    callback=reason_in_words,
+    callback=check_reason,
     help="Why; every reader in the file sees it. No addresses.",
 )
 @click.option(
@@ -208,21 +224,21 @@ Exit codes:
     "to_whom",
     default="the people who run this list",
     show_default=True,
-    callback=reason_in_words,
+    callback=check_reason,
     help="Who gets the file; every reader in it sees this, too.",
 )
-@pass_desk
-def export(desk: Desk, file: Path, reason: str, to_whom: str) -> None:
+@pass_command_context
+def export(desk: CommandContext, file: Path, reason: str, to_whom: str) -> None:
     """Write everyone who may be mailed to a CSV file that only you can read. Each of them sees that it happened."""
     install, now = desk.install, datetime.now(UTC)
     with install.database.write() as session:
-        audit(session, desk, "list exported", "the list", {"why": reason, "to": to_whom})
-    with _new_file(file) as out, counting("Exporting") as bar:
+        record_audit(session, desk, "list exported", "the list", {"why": reason, "to": to_whom})
+    with _create_export_file(file) as out, show_progress("Exporting") as bar:
         number = export_list(
             install.database,
             install.keys,
             out,
-            Handed(to_whom, reason),
+            ExportRecipient(to_whom, reason),
             now=now,
             progress=lambda done: bar(done, done),
         )
@@ -232,12 +248,12 @@ def export(desk: Desk, file: Path, reason: str, to_whom: str) -> None:
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[IO[str]]:
+def _create_export_file(path: Path) -> Iterator[IO[str]]:
     """Lend a file that did not exist; half of one is removed."""
     try:
-        file = _private(path)
+        file = _create_private_file(path)
     except OSError as exc:
-        raise Refused(
+        raise CommandRefusedError(
             f"{path}: cannot be written: {exc.strerror}. Name a file that does not exist yet."
         ) from None
     try:

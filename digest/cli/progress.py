@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 
-class Count(Protocol):
+class ProgressUpdate(Protocol):
     """What is called with how many are done, of how many, and what was the last, if that has a name."""
 
     def __call__(self, done: int, total: int, last: str = "") -> None:
@@ -23,17 +23,17 @@ class Count(Protocol):
 
 
 @contextmanager
-def counting(what: str, *, shown: bool = True) -> Iterator[Count]:
+def show_progress(label: str, *, shown: bool = True) -> Iterator[ProgressUpdate]:
     """Lend a function that is called with (done, total) or (done, total, last); the bar goes to standard error and vanishes at the end."""
     console = Console(stderr=True)
     columns = (
-        *(TextColumn(what), BarColumn(), MofNCompleteColumn()),
+        *(TextColumn(label), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[last]}")),
     )
     with Progress(
         *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
     ) as bar:
-        task = bar.add_task(what, total=None, last="")
+        task = bar.add_task(label, total=None, last="")
 
         def count(done: int, total: int, last: str = "") -> None:
             bar.update(task, completed=done, total=total, last=last)

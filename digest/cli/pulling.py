@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import click
 
 from digest import nightly
-from digest.cli.acting import Refused, audit
-from digest.cli.context import Desk, pass_desk
+from digest.cli.acting import CommandRefusedError, record_audit
+from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver.inbound import pulling
-from digest.deliver.transports import TransportError
+from digest.deliver.transports import ProviderSettingsError
 
 
 @click.command(
@@ -29,8 +29,8 @@ Exit codes:
     "--all", "whole", is_flag=True, help="Read the lists from their beginning, not since last time."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what it came to as JSON.")
-@pass_desk
-def pull(desk: Desk, whole: bool, as_json: bool) -> None:
+@pass_command_context
+def pull(desk: CommandContext, whole: bool, as_json: bool) -> None:
     """Take over whom SendGrid will not deliver to any more. The timetable does it every night.
 
     Bounces, invalid addresses, complaints and departures on its lists are applied to the people here; nobody
@@ -39,14 +39,14 @@ def pull(desk: Desk, whole: bool, as_json: bool) -> None:
     install, now = desk.install, datetime.now(UTC)
     if whole:
         with install.database.write() as session:
-            pulling.start_over(session)
+            pulling.reset_list_positions(session)
     try:
-        pulled = nightly.pull_lists(install, now)
-    except TransportError as exc:
-        raise Refused(f"Not read: {exc}") from None
-    said = {"entries": pulled.entries, "ours": pulled.ours, "people": dict(pulled.words)}
+        pulled = nightly.pull_suppression_lists(install, now)
+    except ProviderSettingsError as exc:
+        raise CommandRefusedError(f"Not read: {exc}") from None
+    said = {"entries": pulled.entries, "ours": pulled.matched_people, "people": dict(pulled.feedback_counts)}
     with install.database.write() as session:
-        audit(session, desk, "suppressions pulled", "SendGrid", said)
+        record_audit(session, desk, "suppressions pulled", "SendGrid", said)
     click.echo(json.dumps(said | {"troubles": pulled.troubles}) if as_json else f"{pulled}.")
     if pulled.troubles:
         click.get_current_context().exit(1)

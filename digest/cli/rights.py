@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 import click
 from sqlalchemy.orm import Session
 
-from digest.cli.acting import Refused, audit, read, reason_in_words
-from digest.cli.context import Desk, pass_desk
-from digest.deliver.forgetting import everywhere
-from digest.deliver.passages import deliveries_of
-from digest.templating import environment
+from digest.cli.acting import CommandRefusedError, check_reason, read_email_argument, record_audit
+from digest.cli.context import CommandContext, pass_command_context
+from digest.deliver.forgetting import make_erasure_callback
+from digest.deliver.passages import delivery_disclosures
+from digest.templating import create_jinja_environment
 from subscribers import disclosures, people, records, suppression
 from subscribers.addresses import Address
 from subscribers.db import Person
-from subscribers.erasing import erase as erase_person
-from subscribers.journal import Journal
-from subscribers.transfer.exporting import Controller, passage_as_json, record
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.transfer.exporting import DataController, build_person_record, disclosure_as_json
 
 
 @click.command(
@@ -36,39 +36,43 @@ Exit codes:
     "--reason",
     default="a look at the record",
     show_default=True,
-    callback=reason_in_words,
+    callback=check_reason,
     help="Why; the person sees it among the passages of their address.",
 )
 @click.option("--form", type=click.Choice(["json", "html"]), default="json", show_default=True)
-@pass_desk
-def show(desk: Desk, email: str, reason: str, form: str) -> None:
+@pass_command_context
+def show(desk: CommandContext, email: str, reason: str, form: str) -> None:
     """Show all that is held of one person (ISO/IEC TS 27560): consent with its words, and disclosures.
 
     The look is itself a passage of the address: the person can see that it happened.
     """
     install, now = desk.install, datetime.now(UTC)
     with install.database.write() as session:
-        number = _number(session, desk, read(email)).number
-        disclosures.record(session, [number], to_whom="our staff", why=reason, reference="", now=now)
-        audit(session, desk, "subscriber shown", f"person {number}", {"why": reason})
-        found = record(
+        number = _find_person(session, desk, read_email_argument(email)).number
+        disclosures.record_disclosures(
+            session, [number], to_whom="our staff", why=reason, reference="", now=now
+        )
+        record_audit(session, desk, "subscriber shown", f"person {number}", {"why": reason})
+        found = build_person_record(
             session,
             install.keys,
             number,
-            controller=_controller(desk),
+            controller=_data_controller(desk),
             now=now,
-            others=map(passage_as_json, deliveries_of(session, number, install.settings)),
+            other_disclosures=map(
+                disclosure_as_json, delivery_disclosures(session, number, install.settings)
+            ),
         )
     if form == "html" and found is not None:
-        page = environment(install.settings.templates).get_template("web/record.html")
-        click.echo(page.render(record=records.readable(found)))
+        page = create_jinja_environment(install.settings.templates).get_template("web/record.html")
+        click.echo(page.render(record=records.make_record_readable(found)))
     else:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
 
 
-def _controller(desk: Desk) -> Controller:
-    file = desk.settings.file
-    return Controller(
+def _data_controller(context: CommandContext) -> DataController:
+    file = context.settings.file
+    return DataController(
         file.publication.name, file.sender.reply_to, file.sender.postal_address, file.publication.site
     )
 
@@ -86,27 +90,27 @@ Exit codes:
 )
 @click.argument("email")
 @click.option(
-    "--reason", required=True, callback=reason_in_words, help="Why, for the ledger. No names or addresses."
+    "--reason", required=True, callback=check_reason, help="Why, for the ledger. No names or addresses."
 )
-@pass_desk
-def erase(desk: Desk, email: str, reason: str) -> None:
+@pass_command_context
+def erase(desk: CommandContext, email: str, reason: str) -> None:
     """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
     install, now = desk.install, datetime.now(UTC)
-    journal = Journal(install.settings.left_log, install.keys)
-    address = read(email)
+    journal = DepartureLog(install.settings.left_log, install.keys)
+    address = read_email_argument(email)
     with install.database.write() as session:
-        number = _number(session, desk, address).number
+        number = _find_person(session, desk, address).number
         erase_person(
             session,
             install.keys,
             journal,
             number,
             method=f"admin: {reason}",
-            forget=everywhere(install.keys, lambda: now),
+            forget_elsewhere=make_erasure_callback(install.keys, lambda: now),
             now=now,
             address=address,
         )
-        audit(session, desk, "subscriber erased", f"person {number}", {"why": reason})
+        record_audit(session, desk, "subscriber erased", f"person {number}", {"why": reason})
     click.echo(f"Erased: person {number}.")
 
 
@@ -123,27 +127,27 @@ Exit codes:
 )
 @click.argument("email")
 @click.option(
-    "--reason", required=True, callback=reason_in_words, help="Why, for the audit log. No names or addresses."
+    "--reason", required=True, callback=check_reason, help="Why, for the audit log. No names or addresses."
 )
-@pass_desk
-def suppress(desk: Desk, email: str, reason: str) -> None:
+@pass_command_context
+def suppress(desk: CommandContext, email: str, reason: str) -> None:
     """Bar one address, whether or not it is on the list: no import and no form brings it back."""
     install, now = desk.install, datetime.now(UTC)
-    address = read(email)
-    journal = Journal(install.settings.left_log, install.keys)
+    address = read_email_argument(email)
+    journal = DepartureLog(install.settings.left_log, install.keys)
     with install.database.write() as session:
-        number = people.number_of(session, install.keys, address)
-        suppression.suppress(
+        number = people.find_person_number(session, install.keys, address)
+        suppression.suppress_address(
             session,
             install.keys,
             address,
             reason="by an admin",
             actor=desk.actor,
             now=now,
-            journal=journal,
+            departure_log=journal,
         )
         subject = "an address" if number is None else f"person {number}"
-        audit(session, desk, "address suppressed", subject, {"why": reason})
+        record_audit(session, desk, "address suppressed", subject, {"why": reason})
     click.echo("Suppressed.")
 
 
@@ -160,26 +164,28 @@ Exit codes:
 )
 @click.argument("email")
 @click.option(
-    "--reason", required=True, callback=reason_in_words, help="Why, for the audit log. No names or addresses."
+    "--reason", required=True, callback=check_reason, help="Why, for the audit log. No names or addresses."
 )
-@pass_desk
-def allow(desk: Desk, email: str, reason: str) -> None:
+@pass_command_context
+def allow(desk: CommandContext, email: str, reason: str) -> None:
     """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
     install = desk.install
-    address = read(email)
+    address = read_email_argument(email)
     with install.database.write() as session:
-        if not suppression.allow(session, install.keys, address):
-            raise Refused("The address is not suppressed: nothing stands in the way of its owner.")
-        audit(session, desk, "sign-up allowed", "an address", {"why": reason})
+        if not suppression.allow_signup(session, install.keys, address):
+            raise CommandRefusedError(
+                "The address is not suppressed: nothing stands in the way of its owner."
+            )
+        record_audit(session, desk, "sign-up allowed", "an address", {"why": reason})
     click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")
 
 
-def _number(session: Session, desk: Desk, address: Address) -> Person:
+def _find_person(session: Session, context: CommandContext, address: Address) -> Person:
     """Find a person, or say what is known of the address without them."""
-    number = people.number_of(session, desk.install.keys, address)
+    number = people.find_person_number(session, context.install.keys, address)
     person = session.get(Person, number) if number else None
     if person is not None:
         return person
-    barred = suppression.find(session, desk.install.keys, address)
+    barred = suppression.find_suppression(session, context.install.keys, address)
     known = "" if barred is None else f" It is suppressed: {barred.reason}, {barred.at:%Y-%m-%d}."
-    raise Refused(f"Nobody of this address is on the list.{known}")
+    raise CommandRefusedError(f"Nobody of this address is on the list.{known}")

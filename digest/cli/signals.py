@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def told_to_stop() -> Iterator[threading.Event]:
+def stop_on_signal() -> Iterator[threading.Event]:
     """Lend an event that is set by Ctrl+C or by a service manager's SIGTERM; a second one interrupts."""
     told = threading.Event()
 
@@ -19,7 +19,7 @@ def told_to_stop() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         told.set()
 
-    before = {number: signal.signal(number, tell) for number in SIGNALS}
+    before = {number: signal.signal(number, tell) for number in STOP_SIGNALS}
     try:
         yield told
     finally:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from digest.settings import FILE_NAME, Settings, SettingsError, SourceSettings, load
+from digest.settings import SETTINGS_FILE_NAME, Settings, SettingsError, SourceSettings, load_settings
 
 
 def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Settings:
@@ -17,15 +17,19 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
     Raises:
         SettingsError: the file would not be right any more, or cannot be written.
     """
-    file = (settings.origin or Path(FILE_NAME)).resolve()  # through a link, the file itself is replaced
+    file = (
+        settings.origin or Path(SETTINGS_FILE_NAME)
+    ).resolve()  # through a link, the file itself is replaced
     try:
         before = file.read_text("utf-8") if file.exists() else ""
-        after = before.rstrip("\n") + ("\n\n" if before.strip() else "") + "\n".join(map(_block, sources))
-        draft = _write_beside(file, after)
+        after = (
+            before.rstrip("\n") + ("\n\n" if before.strip() else "") + "\n".join(map(_source_block, sources))
+        )
+        draft = _write_draft_file(file, after)
     except OSError as exc:
         raise SettingsError(f"{file}: cannot be written ({exc.strerror}). Nothing was changed.") from exc
     try:
-        checked = load(draft)
+        checked = load_settings(draft)
         draft.replace(file)
     except SettingsError as exc:
         advice = (
@@ -34,10 +38,10 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
         raise SettingsError(f"{file} was left as it is. {exc}\n{advice}") from exc
     finally:
         draft.unlink(missing_ok=True)
-    return checked.model_copy(update={"origin": settings.origin or Path(FILE_NAME)})
+    return checked.model_copy(update={"origin": settings.origin or Path(SETTINGS_FILE_NAME)})
 
 
-def _write_beside(file: Path, text: str) -> Path:
+def _write_draft_file(file: Path, text: str) -> Path:
     """Write into the same folder, so that taking the place of `file` is one step."""
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".toml", dir=file.parent)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -49,15 +53,15 @@ def _write_beside(file: Path, text: str) -> Path:
     return draft
 
 
-def _block(source: SourceSettings) -> str:
+def _source_block(source: SourceSettings) -> str:
     lines = ["[[sources]]"]
     for key in ("url", "name", "publisher", "section"):
         value = getattr(source, key)
         if key != "section" or value != SourceSettings.model_fields["section"].default:
-            lines.append(f"{key} = {_toml(value)}")
+            lines.append(f"{key} = {_toml_string(value)}")
     return "\n".join(lines) + "\n"
 
 
-def _toml(text: str) -> str:
+def _toml_string(text: str) -> str:
     # A JSON string is a TOML basic string but for DEL, which TOML wants escaped (toml.io, v1.0.0, String).
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -12,20 +12,20 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import select
 
-from digest.cli.collect import plain_console
-from digest.cli.context import Desk, pass_desk
+from digest.cli.collect import table_console
+from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.source_list import append_sources
 from digest.collect import parsers
-from digest.collect.fetch import open_getter
-from digest.collect.items import Kind, ParseError, Reading
-from digest.collect.sources import FILE, Bad, in_words, sync
-from digest.collect.urls import absolute
-from digest.collect.visit import Target, Visited, visit
-from digest.db import Audit, Source
+from digest.collect.fetch import open_fetcher
+from digest.collect.items import DocumentKind, ParsedDocument, ParseError
+from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
+from digest.collect.urls import absolute_url
+from digest.collect.visit import VisitResult, VisitTarget, visit_source
+from digest.db import AuditEntry, Source
 from digest.settings import SettingsError, SourceSettings
 
 SECTIONS = ("news", "products", "events", "opportunities")
-_SHOWN = 10  # items of a source under test
+_MAX_ITEMS_SHOWN = 10  # items of a source under test
 
 
 @click.group(epilog="\b\nExample:\n  digest sources add https://www.example.org/ && digest sources list")
@@ -44,18 +44,18 @@ Exit codes: 0 shown, 2 wrong use.""",
 )
 @click.option("--all", "everything", is_flag=True, help="Also those that the settings no longer name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the sources as JSON.")
-@pass_desk
-def list_sources(desk: Desk, everything: bool, as_json: bool) -> None:
+@pass_command_context
+def list_sources(desk: CommandContext, everything: bool, as_json: bool) -> None:
     """Show every source with its health: last good visit, next try, and what to do where it is not well."""
-    install, now = desk.install, desk.moment(None)
+    install, now = desk.install, desk.moment_or_now(None)
     with install.database.write() as session:
-        sync(session, install.settings)
+        sync_sources(session, install.settings)
         place = {source.url: number for number, source in enumerate(install.settings.file.sources)}
-        rows = [row for row in session.scalars(select(Source)) if not row.url.startswith(FILE)]
+        rows = [row for row in session.scalars(select(Source)) if not row.url.startswith(FILE_PREFIX)]
         rows = [row for row in rows if row.active or everything]
         rows.sort(key=lambda row: (place.get(row.url, len(place)), row.url))
     if as_json:
-        click.echo(json.dumps([_row(row, now) for row in rows], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([_source_as_json(row, now) for row in rows], indent=2, ensure_ascii=False))
         return
     if not rows:
         click.echo("No source yet. Add one: digest sources add URL")
@@ -69,9 +69,16 @@ def list_sources(desk: Desk, everything: bool, as_json: bool) -> None:
         moments = [
             f"{m.astimezone(zone):%Y-%m-%d %H:%M}" if m else "-" for m in (row.good_at, row.next_try_at)
         ]
-        cells = (row.name, row.publisher, row.section, row.kind or "-", *moments, in_words(row, now))
+        cells = (
+            row.name,
+            row.publisher,
+            row.section,
+            row.kind or "-",
+            *moments,
+            describe_source_health(row, now),
+        )
         table.add_row(*map(Text, cells))
-    plain_console().print(table)
+    table_console().print(table)
 
 
 @sources.command(
@@ -89,19 +96,21 @@ Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use."""
 @click.option("--publisher", help="Who publishes it; by default as the name.")
 @click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
 @click.option("--untried", is_flag=True, help="Add it although it cannot be read now.")
-@pass_desk
-def add(desk: Desk, url: str, name: str | None, publisher: str | None, section: str, untried: bool) -> None:
+@pass_command_context
+def add(
+    desk: CommandContext, url: str, name: str | None, publisher: str | None, section: str, untried: bool
+) -> None:
     """Try a source and add it to the settings file. Of a site's page the best feed that it names is taken."""
-    address = _web_address(url)
-    _refuse_known(desk, address)
-    tried = None if untried else _try(desk, address)
-    reading = tried.reading if tried else None
-    if tried and not isinstance(tried.seen, Bad):
-        address = tried.seen.moved_to or address
-    _refuse_known(desk, address)
+    address = _parse_web_address(url)
+    _refuse_known_source(desk, address)
+    tried = None if untried else _visit_source(desk, address)
+    reading = tried.document if tried else None
+    if tried and not isinstance(tried.outcome, VisitFailure):
+        address = tried.outcome.moved_to or address
+    _refuse_known_source(desk, address)
     title = (reading.title if reading else "") or (urlsplit(address).hostname or address).removeprefix("www.")
-    wanted = _source(address, name or title, publisher or name or title, section)
-    _append(desk, [wanted])
+    wanted = _source_settings(address, name or title, publisher or name or title, section)
+    _save_sources(desk, [wanted])
     items = f": {len(reading.items)} items, {reading.kind}" if reading else " (not tried)"
     click.echo(f"Added {wanted.name} <{wanted.url}>{items}. Next: digest collect")
 
@@ -117,27 +126,29 @@ Exit codes: 0 it could be read, 1 it could not."""
 )
 @click.argument("url")
 @click.option("--json", "as_json", is_flag=True, help="Print all that would come in as JSON.")
-@pass_desk
-def test(desk: Desk, url: str, as_json: bool) -> None:
+@pass_command_context
+def test(desk: CommandContext, url: str, as_json: bool) -> None:
     """Visit a source and show what would come in; nothing is stored."""
-    address = _web_address(url)
-    tried = _try(desk, address)
-    reading = tried.reading
+    address = _parse_web_address(url)
+    tried = _visit_source(desk, address)
+    reading = tried.document
     assert reading, "without a validator an answer is never 'not modified'"
-    found = getattr(tried.seen, "moved_to", None) or address
+    found = getattr(tried.outcome, "moved_to", None) or address
     if as_json:
         click.echo(json.dumps(asdict(reading) | {"url": found}, indent=2, ensure_ascii=False, default=str))
         return
     click.echo(f"{found}\n{reading.kind}: {reading.title or 'no title'}")
     click.echo(
-        f"{reading.found} items found, {len(reading.items)} fit, {len(reading.rejected)} rejected. {tried.note}"
+        f"{reading.item_count} items found, {len(reading.items)} fit, {len(reading.rejected)} rejected. {tried.note}"
     )
-    for item in reading.items[:_SHOWN]:
+    for item in reading.items[:_MAX_ITEMS_SHOWN]:
         moment = item.starts_at or item.published or item.updated
-        click.echo(f"  {f'{moment:%Y-%m-%d %H:%M}' if moment else item.basis}  {item.title}\n    {item.url}")
-    if len(reading.items) > _SHOWN:
-        click.echo(f"  … and {len(reading.items) - _SHOWN} more")
-    for rejected in reading.rejected[:_SHOWN]:
+        click.echo(
+            f"  {f'{moment:%Y-%m-%d %H:%M}' if moment else item.date_basis}  {item.title}\n    {item.url}"
+        )
+    if len(reading.items) > _MAX_ITEMS_SHOWN:
+        click.echo(f"  … and {len(reading.items) - _MAX_ITEMS_SHOWN} more")
+    for rejected in reading.rejected[:_MAX_ITEMS_SHOWN]:
         click.echo(f"  item {rejected.place} rejected: {rejected.reason}")
 
 
@@ -152,10 +163,10 @@ Exit codes: 0 done, 1 the file is no list of feeds, 2 wrong use.""",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
-@pass_desk
-def import_opml(desk: Desk, file: Path, section: str) -> None:
+@pass_command_context
+def import_opml(desk: CommandContext, file: Path, section: str) -> None:
     """Add the feeds of an OPML file, as feed readers export it. They are first visited by 'digest collect'."""
-    reading = _opml(file, desk)
+    reading = _read_opml_file(file, desk)
     known = {source.url for source in desk.settings.file.sources}
     fresh, refused = [], 0
     for feed in reading.feeds:
@@ -164,19 +175,19 @@ def import_opml(desk: Desk, file: Path, section: str) -> None:
         known.add(feed.url)
         name = feed.title or urlsplit(feed.url).hostname or feed.url
         try:
-            fresh.append(_source(feed.url, name, name, section))
+            fresh.append(_source_settings(feed.url, name, name, section))
         except click.ClickException as exc:
             refused += 1
             click.echo(f"left out: {exc.message}", err=True)
     if fresh:
-        _append(desk, fresh)
+        _save_sources(desk, fresh)
     there = len(reading.feeds) - len(fresh) - refused
     click.echo(
         f"Added {len(fresh)} sources; {there} were listed already, {refused} left out. Next: digest collect"
     )
 
 
-def _row(row: Source, now: datetime) -> dict[str, object]:
+def _source_as_json(row: Source, now: datetime) -> dict[str, object]:
     said = (
         "url",
         "name",
@@ -193,33 +204,33 @@ def _row(row: Source, now: datetime) -> dict[str, object]:
     return (
         {key: getattr(row, key) for key in said}
         | {key: m.isoformat() if (m := getattr(row, key)) else None for key in moments}
-        | {"state": in_words(row, now)}
+        | {"state": describe_source_health(row, now)}
     )
 
 
-def _web_address(url: str) -> str:
+def _parse_web_address(url: str) -> str:
     try:
-        return absolute(url if "://" in url else f"https://{url}")
+        return absolute_url(url if "://" in url else f"https://{url}")
     except ValueError as exc:
         raise click.BadParameter(f"{url!r} is no web address: {exc}", param_hint="URL") from exc
 
 
-def _refuse_known(desk: Desk, address: str) -> None:
-    for source in desk.settings.file.sources:
+def _refuse_known_source(context: CommandContext, address: str) -> None:
+    for source in context.settings.file.sources:
         if source.url == address:
             raise click.ClickException(f"{address} is listed already, as {source.name!r}.")
 
 
-def _try(desk: Desk, address: str) -> Visited:
+def _visit_source(context: CommandContext, address: str) -> VisitResult:
     """Visit an address as a source; what cannot be read ends the command."""
-    with open_getter(desk.settings) as getter:
-        tried = visit(getter, Target(0, "", address, address), desk.moment(None))
-    if isinstance(tried.seen, Bad):
-        raise click.ClickException(f"{address}: {tried.seen.message}")
+    with open_fetcher(context.settings) as getter:
+        tried = visit_source(getter, VisitTarget(0, "", address, address), context.moment_or_now(None))
+    if isinstance(tried.outcome, VisitFailure):
+        raise click.ClickException(f"{address}: {tried.outcome.message}")
     return tried
 
 
-def _source(url: str, name: str, publisher: str, section: str) -> SourceSettings:
+def _source_settings(url: str, name: str, publisher: str, section: str) -> SourceSettings:
     try:
         values = {"url": url, "name": name[:200], "publisher": publisher[:200], "section": section}
         return SourceSettings.model_validate(values)
@@ -227,29 +238,33 @@ def _source(url: str, name: str, publisher: str, section: str) -> SourceSettings
         raise click.ClickException(f"{url}: {exc.errors()[0]['msg']}") from exc
 
 
-def _append(desk: Desk, wanted: list[SourceSettings]) -> None:
-    database, now = desk.install.database, desk.moment(None)
+def _save_sources(context: CommandContext, new_sources: list[SourceSettings]) -> None:
+    database, now = context.install.database, context.moment_or_now(None)
     try:
-        settings = append_sources(desk.settings, wanted)
+        settings = append_sources(context.settings, new_sources)
     except SettingsError as exc:
         raise click.ClickException(str(exc)) from exc
     with database.write() as session:
-        sync(session, settings)
-        for source in wanted:
+        sync_sources(session, settings)
+        for source in new_sources:
             detail = {"name": source.name, "publisher": source.publisher, "section": source.section}
             session.add(
-                Audit(at=now, actor=desk.actor, act="source added", subject=source.url[:200], detail=detail)
+                AuditEntry(
+                    at=now, actor=context.actor, act="source added", subject=source.url[:200], detail=detail
+                )
             )
 
 
-def _opml(file: Path, desk: Desk) -> Reading:
+def _read_opml_file(file: Path, context: CommandContext) -> ParsedDocument:
     try:
-        reading = parsers.read(file.read_bytes(), url=file.resolve().as_uri(), now=desk.moment(None))
+        reading = parsers.parse_document(
+            file.read_bytes(), url=file.resolve().as_uri(), now=context.moment_or_now(None)
+        )
     except OSError as exc:
         raise click.ClickException(f"{file}: cannot be read ({exc.strerror}).") from exc
     except ParseError as exc:
         raise click.ClickException(f"{file}: {exc}") from exc
-    if reading.kind is not Kind.OPML:
+    if reading.kind is not DocumentKind.OPML:
         raise click.ClickException(
             f"{file} is no list of feeds (OPML) but {reading.kind}. Read it with 'digest collect {file}'."
         )

@@ -8,15 +8,15 @@ from rich.table import Table
 from sqlalchemy.orm import Session
 
 from digest import staff as members
-from digest.cli.acting import Refused, read
-from digest.cli.collect import plain_console
-from digest.cli.context import Desk, pass_desk
+from digest.cli.acting import CommandRefusedError, read_email_argument
+from digest.cli.collect import table_console
+from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver import notices
-from digest.delivery_db import Staff
-from digest.staff import LIFE, Role, StaffError
-from subscribers.notes import Queue
+from digest.delivery_db import StaffMember
+from digest.staff import PROOF_LINK_LIFETIME, StaffError, StaffRole
+from subscribers.notes import QueueMail
 
-EXIT_CODES = """\b
+EXIT_CODES_HELP = """\b
 Exit codes:
   0  done
   1  refused, and why
@@ -32,22 +32,26 @@ def staff() -> None:
     """
 
 
-@staff.command(epilog=f"\b\nExample:\n  digest staff add sam@news.example.org --role editor\n\n{EXIT_CODES}")
+@staff.command(
+    epilog=f"\b\nExample:\n  digest staff add sam@news.example.org --role editor\n\n{EXIT_CODES_HELP}"
+)
 @click.argument("email")
 @click.option(
     "--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do later on."
 )
-@pass_desk
-def add(desk: Desk, email: str, role: Role) -> None:
+@pass_command_context
+def add(desk: CommandContext, email: str, role: StaffRole) -> None:
     """Take EMAIL on to the staff, and mail it a link: its button proves the address."""
-    address, now = read(email), _now()
+    address, now = read_email_argument(email), _utc_now()
     try:
         with desk.install.database.write() as session:
-            member = members.add(session, address, role, _queue(desk), actor=desk.actor, now=now)
+            member = members.add_staff_member(
+                session, address, role, _notice_queue(desk), actor=desk.actor, now=now
+            )
             number = member.id
     except StaffError as exc:
-        raise Refused(f"Not added: {exc}") from None
-    click.echo(f"Added: staff {number}, {role}. {_LINK}")
+        raise CommandRefusedError(f"Not added: {exc}") from None
+    click.echo(f"Added: staff {number}, {role}. {_LINK_MESSAGE}")
 
 
 @staff.command(
@@ -56,13 +60,13 @@ def add(desk: Desk, email: str, role: Role) -> None:
 )
 @click.option("--all", "with_gone", is_flag=True, help="Also those who were on the staff.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-@pass_desk
-def list_(desk: Desk, with_gone: bool, as_json: bool) -> None:
+@pass_command_context
+def list_staff(desk: CommandContext, with_gone: bool, as_json: bool) -> None:
     """List the staff by number: the audit log names them so."""
     with desk.install.database.read() as session:
-        found = members.listed(session, with_gone=with_gone)
+        found = members.list_staff_members(session, include_removed=with_gone)
     if as_json:
-        click.echo(json.dumps([_facts(member) for member in found], indent=2))
+        click.echo(json.dumps([_member_as_json(member) for member in found], indent=2))
         return
     if not found:
         click.echo("Nobody is on the staff yet: digest staff add EMAIL --role admin")
@@ -71,60 +75,62 @@ def list_(desk: Desk, with_gone: bool, as_json: bool) -> None:
     for heading in ("No.", "Address", "Role", "Proven", "Added by"):
         table.add_column(heading)
     for member in found:
-        table.add_row(str(member.id), member.email, member.role, _standing(member), member.added_by)
-    plain_console().print(table)
+        table.add_row(str(member.id), member.email, member.role, _proof_status(member), member.added_by)
+    table_console().print(table)
 
 
-@staff.command(epilog=f"\b\nExample:\n  digest staff remove sam@news.example.org\n\n{EXIT_CODES}")
+@staff.command(epilog=f"\b\nExample:\n  digest staff remove sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @click.argument("email")
-@pass_desk
-def remove(desk: Desk, email: str) -> None:
+@pass_command_context
+def remove(desk: CommandContext, email: str) -> None:
     """Let EMAIL go. The number and the address stay on record, for the audit log speaks of them."""
     with desk.install.database.write() as session:
-        member = _member(session, email)
-        members.remove(session, member, actor=desk.actor, now=_now())
+        member = _find_member(session, email)
+        members.remove_staff_member(session, member, actor=desk.actor, now=_utc_now())
         number = member.id
     click.echo(f"Removed: staff {number}.")
 
 
-@staff.command(epilog=f"\b\nExample:\n  digest staff prove sam@news.example.org\n\n{EXIT_CODES}")
+@staff.command(epilog=f"\b\nExample:\n  digest staff prove sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @click.argument("email")
-@pass_desk
-def prove(desk: Desk, email: str) -> None:
+@pass_command_context
+def prove(desk: CommandContext, email: str) -> None:
     """Mail EMAIL the link again; an earlier link ends."""
     try:
         with desk.install.database.write() as session:
-            members.mail_link(session, _member(session, email), _queue(desk), actor=desk.actor, now=_now())
+            members.mail_proof_link(
+                session, _find_member(session, email), _notice_queue(desk), actor=desk.actor, now=_utc_now()
+            )
     except StaffError as exc:
-        raise Refused(f"Nothing was mailed: {exc}") from None
-    click.echo(_LINK)
+        raise CommandRefusedError(f"Nothing was mailed: {exc}") from None
+    click.echo(_LINK_MESSAGE)
 
 
-_LINK = f"A link is on its way ('digest serve' or hls-scheduler mails it); it works for {LIFE.days} days."
+_LINK_MESSAGE = f"A link is on its way ('digest serve' or hls-scheduler mails it); it works for {PROOF_LINK_LIFETIME.days} days."
 
 
-def _now() -> datetime:
+def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _queue(desk: Desk) -> Queue:
-    return notices.queue(desk.install.keys, desk.install.settings, _now)
+def _notice_queue(context: CommandContext) -> QueueMail:
+    return notices.make_notice_queue(context.install.keys, context.install.settings, _utc_now)
 
 
-def _member(session: Session, email: str) -> Staff:
-    member = members.named(session, read(email).mailbox)
+def _find_member(session: Session, email: str) -> StaffMember:
+    member = members.find_staff_member(session, read_email_argument(email).mailbox)
     if member is None:
-        raise Refused("Nobody on the staff has this address. See 'digest staff list'.")
+        raise CommandRefusedError("Nobody on the staff has this address. See 'digest staff list'.")
     return member
 
 
-def _standing(member: Staff) -> str:
+def _proof_status(member: StaffMember) -> str:
     if member.removed_at is not None:
         return f"gone since {member.removed_at:%Y-%m-%d}"
     return f"{member.proven_at:%Y-%m-%d}" if member.proven_at else "not yet"
 
 
-def _facts(member: Staff) -> dict[str, str | int | None]:
+def _member_as_json(member: StaffMember) -> dict[str, str | int | None]:
     moments = {"added_at": member.added_at, "proven_at": member.proven_at, "removed_at": member.removed_at}
     said = {name: at.isoformat() if at else None for name, at in moments.items()}
     return {

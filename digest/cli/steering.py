@@ -5,22 +5,22 @@ from datetime import UTC, datetime
 import click
 
 from digest import weekly
-from digest.cli.acting import reason_in_words
-from digest.cli.context import Desk, pass_desk
+from digest.cli.acting import check_reason
+from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver import holding, steering
-from digest.deliver.planning import HANDED_OVER, books, purpose_of
+from digest.deliver.planning import HANDED_OVER_STATES, count_deliveries, edition_purpose
 from digest.delivery_db import DeliveryState
 
-because = click.option(
+because_option = click.option(
     "--because",
-    callback=reason_in_words,
+    callback=check_reason,
     help="Why, in a few words: it is shown, and stands in the audit log.",
 )
 
 
-def _name(desk: Desk, edition: str) -> str:
-    with desk.install.database.read() as session:
-        return weekly.edition_named(session, edition).name
+def _edition_name(context: CommandContext, edition: str) -> str:
+    with context.install.database.read() as session:
+        return weekly.find_edition(session, edition).name
 
 
 @click.command(
@@ -33,14 +33,14 @@ What is being handed over at this moment still arrives; everybody else waits. Co
 'digest hold' stops those too. Exit codes: 0 paused, also if it was before; 2 it can't be."""
 )
 @click.argument("edition", default="current")
-@because
-@pass_desk
-def pause(desk: Desk, edition: str, because: str | None) -> None:
+@because_option
+@pass_command_context
+def pause(desk: CommandContext, edition: str, because: str | None) -> None:
     """Let the sending of an EDITION rest, from any terminal, until 'digest resume'."""
-    name = _name(desk, edition)
+    name = _edition_name(desk, edition)
     with desk.install.database.write() as session:
-        new = steering.pause(session, name, because or "", actor=desk.actor, now=datetime.now(UTC))
-        waiting = books(session, purpose_of(name))[DeliveryState.WAITING]
+        new = steering.pause_edition(session, name, because or "", actor=desk.actor, now=datetime.now(UTC))
+        waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
     click.echo(f"{name} {'is paused' if new else 'was paused already'}; {waiting:,} deliveries wait.")
 
 
@@ -53,12 +53,12 @@ Where an alarm had paused it, what was said until now no longer counts against i
 Exit codes: 0 it goes on, also if it did not rest; 2 it can't."""
 )
 @click.argument("edition", default="current")
-@pass_desk
-def resume(desk: Desk, edition: str) -> None:
+@pass_command_context
+def resume(desk: CommandContext, edition: str) -> None:
     """Let a paused EDITION go on: by itself where 'digest serve' runs, else with 'digest send'."""
-    name = _name(desk, edition)
+    name = _edition_name(desk, edition)
     with desk.install.database.write() as session:
-        rested = steering.resume(session, name, actor=desk.actor, now=datetime.now(UTC))
+        rested = steering.resume_edition(session, name, actor=desk.actor, now=datetime.now(UTC))
     click.echo(f"{name} goes on." if rested else f"{name} was not paused.")
 
 
@@ -72,20 +72,22 @@ Exit codes: 0 cancelled, 1 not confirmed, 2 it can't be: it is sent."""
 )
 @click.argument("edition")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@pass_desk
-def cancel(desk: Desk, edition: str, yes: bool) -> None:
+@pass_command_context
+def cancel(desk: CommandContext, edition: str, yes: bool) -> None:
     """Cancel an EDITION for good: who has it keeps it, nobody else gets it."""
-    name = _name(desk, edition)
+    name = _edition_name(desk, edition)
     with desk.install.database.read() as session:
-        found = books(session, purpose_of(name))
-    went = sum(found[state] for state in HANDED_OVER)
+        found = count_deliveries(session, edition_purpose(name))
+    went = sum(found[state] for state in HANDED_OVER_STATES)
     if not yes:
         click.confirm(
             f"{went:,} of {found.planned:,} readers were sent {name} already. Cancel it for all others? "
             "This can't be undone.",
             abort=True,
         )
-    done = steering.cancel(desk.install.database, name, actor=desk.actor, clock=lambda: datetime.now(UTC))
+    done = steering.cancel_edition(
+        desk.install.database, name, actor=desk.actor, clock=lambda: datetime.now(UTC)
+    )
     click.echo(f"{name} is cancelled; {done:,} deliveries that waited will not go out.")
 
 
@@ -97,19 +99,19 @@ Examples:
 
 Exit codes: 0 held, also if it was before."""
 )
-@because
-@pass_desk
-def hold(desk: Desk, because: str | None) -> None:
+@because_option
+@pass_command_context
+def hold(desk: CommandContext, because: str | None) -> None:
     """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
     with desk.install.database.write() as session:
-        standing = holding.hold(session, because or "", actor=desk.actor, now=datetime.now(UTC))
+        standing = holding.hold_installation(session, because or "", actor=desk.actor, now=datetime.now(UTC))
     click.echo(f"This installation is {standing}")
 
 
 @click.command(epilog="\b\nExample:\n  digest release\n\nExit codes: 0 released, also if nothing held it.")
-@pass_desk
-def release(desk: Desk) -> None:
+@pass_command_context
+def release(desk: CommandContext) -> None:
     """Let mail leave a held installation again."""
     with desk.install.database.write() as session:
-        held = holding.release(session, actor=desk.actor, now=datetime.now(UTC))
+        held = holding.release_installation(session, actor=desk.actor, now=datetime.now(UTC))
     click.echo("Mail leaves again." if held else "Nothing held this installation.")

@@ -8,20 +8,20 @@ from datetime import UTC, datetime
 import click
 from sqlalchemy.orm import Session
 
-from digest.cli.acting import Refused
+from digest.cli.acting import CommandRefusedError
 from digest.cli.asking import ask
-from digest.cli.context import MOMENT, Desk, pass_desk
-from digest.cli.lists import export, import_
-from digest.cli.progress import counting
+from digest.cli.context import MOMENT, CommandContext, pass_command_context
+from digest.cli.lists import export, import_list
+from digest.cli.progress import show_progress
 from digest.cli.pulling import pull
 from digest.cli.rights import allow, erase, show, suppress
-from digest.db import Audit
+from digest.db import AuditEntry
 from subscribers import people, roll, seals, signup
 from subscribers.addresses import AddressError, read_address
 from subscribers.db import ConsentKind
-from subscribers.journal import Journal
-from subscribers.leaving import leave
-from subscribers.signup import Evidence, SignupRefusedError
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
+from subscribers.signup import ConsentEvidence, SignupRefusedError
 
 
 @click.group(epilog="\b\nExample:\n  digest subscribers list")
@@ -61,26 +61,30 @@ Exit codes:
 )
 @click.option("--on", "agreed", type=MOMENT, required=True, help="When the person agreed.")
 @click.option("--confirmed", is_flag=True, help="The person confirmed by mail; otherwise you attest it.")
-@pass_desk
-def add(desk: Desk, /, email: str, confirmed: bool, agreed: datetime, **said: str) -> None:
+@pass_command_context
+def add(desk: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **said: str) -> None:
     """Add one person, with the evidence that they asked for it. Nobody is mailed by this."""
     now = datetime.now(UTC)
-    evidence = Evidence(
+    evidence = ConsentEvidence(
         **said,
         actor=desk.actor,
-        at=desk.moment(agreed),
+        agreed_at=desk.moment_or_now(agreed),
         kind=ConsentKind.CONFIRMED if confirmed else ConsentKind.ATTESTED,
     )
     install = desk.install
     try:
         with install.database.write() as session:
-            added = signup.add(session, install.keys, _read(email), evidence=evidence, now=now)
-            if not added.already:
-                _audit(session, desk, "subscriber added", added.number, evidence.method)
+            added = signup.add_subscriber(
+                session, install.keys, _read_email(email), evidence=evidence, now=now
+            )
+            if not added.already_subscribed:
+                _record_audit(session, desk, "subscriber added", added.number, evidence.method)
     except (AddressError, SignupRefusedError) as exc:
-        raise Refused(f"Not added: {exc}") from None
+        raise CommandRefusedError(f"Not added: {exc}") from None
     click.echo(
-        f"Subscribed already: person {added.number}." if added.already else f"Added: person {added.number}."
+        f"Subscribed already: person {added.number}."
+        if added.already_subscribed
+        else f"Added: person {added.number}."
     )
 
 
@@ -88,11 +92,11 @@ def add(desk: Desk, /, email: str, confirmed: bool, agreed: datetime, **said: st
     "list", epilog="\b\nExample:\n  digest subscribers list --json\n\nExit codes: 0 shown, 2 wrong use."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-@pass_desk
-def list_(desk: Desk, as_json: bool) -> None:
+@pass_command_context
+def list_person_states(desk: CommandContext, as_json: bool) -> None:
     """Count people by where they stand; addresses are never shown."""
     with desk.install.database.read() as session:
-        counts = {str(state): count for state, count in roll.standings(session).items()}
+        counts = {str(state): count for state, count in roll.count_people_by_state(session).items()}
     if as_json:
         click.echo(json.dumps(counts))
         return
@@ -113,22 +117,24 @@ Exit codes:
 )
 @click.argument("email")
 @click.option("--reason", required=True, help="Why, for the ledger: 'asked by phone'. No names or addresses.")
-@pass_desk
-def withdraw(desk: Desk, email: str, reason: str) -> None:
+@pass_command_context
+def withdraw(desk: CommandContext, email: str, reason: str) -> None:
     """Take one person off the list, as if they had left by themselves."""
     install = desk.install
-    journal = Journal(install.settings.left_log, install.keys)
+    journal = DepartureLog(install.settings.left_log, install.keys)
     try:
         with install.database.write() as session:
-            number = people.number_of(session, install.keys, read_address(_read(email)))
+            number = people.find_person_number(session, install.keys, read_address(_read_email(email)))
             if number is None:
-                raise Refused("Nobody of this address is on the list.")
-            left = leave(session, journal, number, method=f"admin: {reason}", now=datetime.now(UTC))
-            if left.new:
-                _audit(session, desk, "subscriber withdrawn", number, reason)
+                raise CommandRefusedError("Nobody of this address is on the list.")
+            left = unsubscribe_person(
+                session, journal, number, method=f"admin: {reason}", now=datetime.now(UTC)
+            )
+            if left.changed:
+                _record_audit(session, desk, "subscriber withdrawn", number, reason)
     except AddressError as exc:
-        raise Refused(f"Not withdrawn: {exc}") from None
-    click.echo(f"Withdrawn: person {number}." if left.new else f"Person {number} had left before.")
+        raise CommandRefusedError(f"Not withdrawn: {exc}") from None
+    click.echo(f"Withdrawn: person {number}." if left.changed else f"Person {number} had left before.")
 
 
 @subscribers.command(
@@ -159,8 +165,8 @@ Exit codes:
     help="A seal that was kept: it must be there. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
-@pass_desk
-def verify(desk: Desk, kept: tuple[str, ...], as_json: bool) -> None:
+@pass_command_context
+def verify(desk: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
     """Prove the consent ledger.
 
     Checks every link of every person's chain and where they stand by it, then every nightly seal against the
@@ -168,17 +174,17 @@ def verify(desk: Desk, kept: tuple[str, ...], as_json: bool) -> None:
     """
     if short := [one for one in kept if len(one) < 12]:
         raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
-    with desk.install.database.read() as session, counting("Verifying", shown=not as_json) as progress:
-        proof = seals.prove(session, kept=kept, progress=progress)
+    with desk.install.database.read() as session, show_progress("Verifying", shown=not as_json) as progress:
+        proof = seals.prove_ledger(session, kept_hashes=kept, progress=progress)
     if as_json:
         click.echo(json.dumps({key: value for key, value in asdict(proof).items() if key != "survey"}))
     else:
-        click.echo(_finding(proof))
+        click.echo(_describe_proof(proof))
     if not proof.sound:
         click.get_current_context().exit(1)
 
 
-def _finding(proof: seals.Proof) -> str:
+def _describe_proof(proof: seals.LedgerProof) -> str:
     if proof.broken is not None:
         return f"Broken: person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}."
     if proof.fault:
@@ -187,14 +193,20 @@ def _finding(proof: seals.Proof) -> str:
     return f"{counted}: every chain and every seal holds."
 
 
-def _read(email: str) -> str:
+def _read_email(email: str) -> str:
     return sys.stdin.readline().strip() if email == "-" else email
 
 
-def _audit(session: Session, desk: Desk, act: str, number: int, why: str) -> None:
+def _record_audit(
+    session: Session, context: CommandContext, act: str, person_number: int, reason: str
+) -> None:
     at = datetime.now(UTC)
-    session.add(Audit(at=at, actor=desk.actor, act=act, subject=f"person {number}", detail={"why": why}))
+    session.add(
+        AuditEntry(
+            at=at, actor=context.actor, act=act, subject=f"person {person_number}", detail={"why": reason}
+        )
+    )
 
 
-for command in (import_, ask, export, show, erase, suppress, allow, pull):
+for command in (import_list, ask, export, show, erase, suppress, allow, pull):
     subscribers.add_command(command)

@@ -6,18 +6,20 @@ from datetime import UTC, datetime
 import click
 
 from digest import weekly
-from digest.cli.context import Desk
+from digest.cli.context import CommandContext
 
-EXIT_NOT_ALL = 1
+EXIT_NOT_ALL_ACCEPTED = 1
 
 
-def send_test(desk: Desk, edition: str, to: Sequence[str]) -> None:
+def send_test_and_report(context: CommandContext, edition: str, to: Sequence[str]) -> None:
     """Send a test, and print a line for each member of the staff."""
-    report = weekly.send_test(desk.install, edition, to=to, actor=desk.actor, clock=lambda: datetime.now(UTC))
+    report = weekly.send_test_mail(
+        context.install, edition, to=to, actor=context.actor, clock=lambda: datetime.now(UTC)
+    )
     click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
     for one in report.tested:
         click.echo(f"  {one.email:40} {one.state}{f': {one.reply}' if one.reply else ''}")
     if report.stopped:
         click.echo(f"Stopped: {report.stopped}", err=True)
     if not report.arrived:
-        raise SystemExit(EXIT_NOT_ALL)
+        raise SystemExit(EXIT_NOT_ALL_ACCEPTED)

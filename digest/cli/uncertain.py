@@ -8,13 +8,13 @@ import click
 from rich.table import Table
 
 from digest import weekly
-from digest.cli.acting import Refused, reason_in_words
-from digest.cli.collect import plain_console
-from digest.cli.context import Desk, pass_desk
+from digest.cli.acting import CommandRefusedError, check_reason
+from digest.cli.collect import table_console
+from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver import settling
-from digest.deliver.settling import Doubt, Word
+from digest.deliver.settling import UncertainDelivery, UncertainResolution
 
-SHOWN = 50  # rows of the table; --json lists all
+MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
 ALL = "all"
 
 
@@ -37,14 +37,14 @@ Exit codes:
 @click.argument("edition", default="current")
 @click.option("--accept", multiple=True, metavar="ID|all", help="Take it as accepted. Repeatable.")
 @click.option("--again", multiple=True, metavar="ID|all", help="Send it again. Repeatable.")
-@click.option("--because", callback=reason_in_words, help="Why, for the audit log; needed to settle.")
+@click.option("--because", callback=check_reason, help="Why, for the audit log; needed to settle.")
 @click.option("--yes", is_flag=True, help="Do not ask before settling.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print what is uncertain, or what was settled, as JSON."
 )
-@pass_desk
+@pass_command_context
 def uncertain(
-    desk: Desk,
+    desk: CommandContext,
     edition: str,
     accept: tuple[str, ...],
     again: tuple[str, ...],
@@ -59,53 +59,70 @@ def uncertain(
         raise click.UsageError("Say why with --because: it stands in the audit log.")
     install = desk.install
     with install.database.read() as session:
-        name = weekly.edition_named(session, edition).name
-    found = settling.doubts(install.database, name, now=_now())
+        name = weekly.find_edition(session, edition).name
+    found = settling.list_uncertain_deliveries(install.database, name, now=_utc_now())
     if accept or again:
-        word = Word.ACCEPTED if accept else Word.AGAIN
-        chosen = _chosen(name, found, accept or again)
-        _settle(desk, name, chosen, word, because=because or "", yes=yes, as_json=as_json)
+        word = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
+        chosen = _select_deliveries(name, found, accept or again)
+        _resolve_deliveries(desk, name, chosen, word, because=because or "", yes=yes, as_json=as_json)
     elif as_json:
-        click.echo(json.dumps([_facts(doubt) for doubt in found], indent=2))
+        click.echo(json.dumps([_delivery_as_json(doubt) for doubt in found], indent=2))
     else:
-        _list(name, found)
+        _print_deliveries(name, found)
 
 
-def _now() -> datetime:
+def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _chosen(name: str, found: Sequence[Doubt], named: Sequence[str]) -> list[Doubt]:
-    if ALL in named:
-        return list(found)
-    by_id = {doubt.delivery: doubt for doubt in found}
-    for wanted in named:
+def _select_deliveries(
+    name: str, candidates: Sequence[UncertainDelivery], wanted_ids: Sequence[str]
+) -> list[UncertainDelivery]:
+    if ALL in wanted_ids:
+        return list(candidates)
+    by_id = {doubt.delivery_id: doubt for doubt in candidates}
+    for wanted in wanted_ids:
         if wanted not in by_id:
-            raise Refused(f"Nothing was settled: {wanted} is not among what is uncertain of {name}.")
-    return [by_id[wanted] for wanted in dict.fromkeys(named)]
+            raise CommandRefusedError(
+                f"Nothing was settled: {wanted} is not among what is uncertain of {name}."
+            )
+    return [by_id[wanted] for wanted in dict.fromkeys(wanted_ids)]
 
 
-def _settle(
-    desk: Desk, name: str, chosen: Sequence[Doubt], word: Word, *, because: str, yes: bool, as_json: bool
+def _resolve_deliveries(
+    context: CommandContext,
+    name: str,
+    deliveries: Sequence[UncertainDelivery],
+    resolution: UncertainResolution,
+    *,
+    because: str,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    if chosen and not yes:
-        by_sendgrid = desk.settings.mail_url.get_secret_value().startswith("sendgrid:")
-        click.confirm(f"{_risk(len(chosen), word, by_sendgrid=by_sendgrid)} Go on?", abort=True, err=True)
-    done = settling.settle(
-        desk.install.database,
+    if deliveries and not yes:
+        by_sendgrid = context.settings.mail_url.get_secret_value().startswith("sendgrid:")
+        click.confirm(
+            f"{_describe_risk(len(deliveries), resolution, by_sendgrid=by_sendgrid)} Go on?",
+            abort=True,
+            err=True,
+        )
+    done = settling.resolve_uncertain(
+        context.install.database,
         name,
-        [doubt.delivery for doubt in chosen],
-        word,
-        because=because,
-        actor=desk.actor,
-        clock=_now,
+        [doubt.delivery_id for doubt in deliveries],
+        resolution,
+        reason=because,
+        actor=context.actor,
+        clock=_utc_now,
     )
-    left = len(chosen) - done
+    left = len(deliveries) - done
     if as_json:
-        click.echo(json.dumps({"edition": name, "word": word, "settled": done, "settled_meanwhile": left}))
+        click.echo(
+            json.dumps({"edition": name, "word": resolution, "settled": done, "settled_meanwhile": left})
+        )
     else:
-        click.echo(f"{done:,} of {name} {word}.")
-        if done and word is Word.AGAIN:
+        click.echo(f"{done:,} of {name} {resolution}.")
+        if done and resolution is UncertainResolution.SEND_AGAIN:
             click.echo(
                 f"'digest serve' or hls-scheduler sends them with its next look, 'digest send {name}' now."
             )
@@ -115,10 +132,10 @@ def _settle(
         raise SystemExit(1)
 
 
-def _risk(count: int, word: Word, *, by_sendgrid: bool) -> str:
+def _describe_risk(count: int, resolution: UncertainResolution, *, by_sendgrid: bool) -> str:
     """Say in plain words what may come of it."""
     these = f"{count:,} message{'s' if count > 1 else ''}"
-    if word is Word.ACCEPTED:
+    if resolution is UncertainResolution.ACCEPTED:
         return f"{these} will count as accepted: whoever did not get it, will not get it any more."
     twice = f"{these} will be sent again: whoever got it already, gets it twice"
     if by_sendgrid:
@@ -126,28 +143,28 @@ def _risk(count: int, word: Word, *, by_sendgrid: bool) -> str:
     return f"{twice}, unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."
 
 
-def _list(name: str, found: Sequence[Doubt]) -> None:
-    if not found:
+def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> None:
+    if not candidates:
         click.echo(f"Nothing is uncertain of {name}.")
         return
     table = Table()
     for heading in ("Delivery", "Handed over (UTC)", "Over", "What was said"):
         table.add_column(heading, no_wrap=heading == "Delivery")
-    for doubt in found[:SHOWN]:
+    for doubt in candidates[:MAX_ROWS_SHOWN]:
         at = f"{doubt.handed_at:%Y-%m-%d %H:%M:%S}" if doubt.handed_at else ""
-        table.add_row(doubt.delivery, at, doubt.over, doubt.said)
-    plain_console().print(table)
-    if len(found) > SHOWN:
-        click.echo(f"… and {len(found) - SHOWN:,} more: --json lists them all.")
+        table.add_row(doubt.delivery_id, at, doubt.provider_name, doubt.reply)
+    table_console().print(table)
+    if len(candidates) > MAX_ROWS_SHOWN:
+        click.echo(f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more: --json lists them all.")
     click.echo(
-        f"{len(found):,} uncertain. Settle them with --accept or --again: see 'digest uncertain --help'."
+        f"{len(candidates):,} uncertain. Settle them with --accept or --again: see 'digest uncertain --help'."
     )
 
 
-def _facts(doubt: Doubt) -> dict[str, str | None]:
+def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, str | None]:
     return {
-        "delivery": doubt.delivery,
-        "handed_at": doubt.handed_at.isoformat() if doubt.handed_at else None,
-        "over": doubt.over,
-        "said": doubt.said,
+        "delivery": candidate.delivery_id,
+        "handed_at": candidate.handed_at.isoformat() if candidate.handed_at else None,
+        "over": candidate.provider_name,
+        "said": candidate.reply,
     }

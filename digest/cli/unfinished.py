@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 
 import click
 
-from digest.cli.acting import Refused, audit
-from digest.cli.context import Desk
-from subscribers.transfer.abandoning import abandon, people_of
-from subscribers.transfer.importing import unfinished
+from digest.cli.acting import CommandRefusedError, record_audit
+from digest.cli.context import CommandContext
+from subscribers.transfer.abandoning import abandon_batch, count_batch_people
+from subscribers.transfer.importing import list_unfinished_imports
 
 
-def list_unfinished(desk: Desk, *, as_json: bool) -> None:
+def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
     """Say which imports were not finished, with how many people each."""
-    with desk.install.database.read() as session:
-        found = [(one, people_of(session, one.batch)) for one in unfinished(session)]
+    with context.install.database.read() as session:
+        found = [(one, count_batch_people(session, one.batch)) for one in list_unfinished_imports(session)]
     if as_json:
         rows = [
             {
@@ -34,30 +34,30 @@ def list_unfinished(desk: Desk, *, as_json: bool) -> None:
         click.echo("Every import was finished.")
 
 
-def abandon_import(desk: Desk, batch: int, *, asked: bool) -> None:
+def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> None:
     """Drop an import that was not finished, once somebody has confirmed it.
 
     Raises:
         Refused: there is no such import, or it was finished.
     """
-    database, now = desk.install.database, datetime.now(UTC)
+    database, now = context.install.database, datetime.now(UTC)
     refused = f"There is no unfinished import {batch}. 'digest subscribers import --list' names them."
     with database.read() as session:
-        if batch not in {one.batch for one in unfinished(session)}:
-            raise Refused(refused)
-        people = people_of(session, batch)
-    if not asked:
+        if batch not in {one.batch for one in list_unfinished_imports(session)}:
+            raise CommandRefusedError(refused)
+        people = count_batch_people(session, batch)
+    if not confirmed:
         click.confirm(
             f"Import {batch} brought {people:,} people so far; nobody of them is mailed. Drop it?", abort=True
         )
-    done = abandon(database, batch, actor=desk.actor, now=now)
+    done = abandon_batch(database, batch, actor=context.actor, now=now)
     if done is None:
-        raise Refused(refused)
+        raise CommandRefusedError(refused)
     with database.write() as session:
-        detail = {"people": done.gone, "stay": done.stay}
-        audit(session, desk, "import abandoned", f"import {batch}", detail)
-    click.echo(f"Dropped: import {batch}, {done.gone:,} people.")
-    if done.stay:
+        detail = {"people": done.removed, "stay": done.kept}
+        record_audit(session, context, "import abandoned", f"import {batch}", detail)
+    click.echo(f"Dropped: import {batch}, {done.removed:,} people.")
+    if done.kept:
         click.echo(
-            f"{done.stay:,} were there before, or have acted since, and stand as if it had never been."
+            f"{done.kept:,} were there before, or have acted since, and stand as if it had never been."
         )

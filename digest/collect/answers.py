@@ -6,133 +6,133 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST_WAIT = 7 * 24 * 3600  # seconds; one answer must not silence a source for good
-_LONGEST_FRESH = 2**31  # seconds; RFC 9111 1.2.2
+MAX_RETRY_SECONDS = 7 * 24 * 3600  # seconds; one answer must not silence a source for good
+_MAX_FRESHNESS = 2**31  # seconds; RFC 9111 1.2.2
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", re.IGNORECASE)
 _MAX_AGE = re.compile(r"""(?:^|[\s,])max-age\s*=\s*"?([0-9]{1,10})\b""", re.IGNORECASE)
-_UNCACHED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:$|,)", re.IGNORECASE)
-_GZIP = 16 + zlib.MAX_WBITS
+_NO_CACHE = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:$|,)", re.IGNORECASE)
+_GZIP_WINDOW_BITS = 16 + zlib.MAX_WBITS
 
 
-class TooBig(Exception):  # noqa: N818 -- the name of a reason
+class BodyTooLargeError(Exception):
     """A body over its bound, packed or unpacked."""
 
 
-class BadPacking(Exception):  # noqa: N818 -- the name of a reason
+class ContentEncodingError(Exception):
     """A body that cannot be unpacked; the message says why."""
 
 
-def media_type(value: str) -> tuple[str, str | None]:
+def parse_content_type(value: str) -> tuple[str, str | None]:
     """Split a Content-Type into its type ("text/xml", "" when absent) and its charset, both in lower case."""
     charset = _CHARSET.search(value)
     return value.partition(";")[0].strip().lower(), charset[1].lower() if charset else None
 
 
-def validator(value: str | None) -> str | None:
+def usable_validator(value: str | None) -> str | None:
     """Give an ETag or Last-Modified that can be sent back as it came; None for one that cannot."""
     return value if value and len(value) <= 1000 and value.isascii() and value.isprintable() else None
 
 
-def wait(value: str | None, now: datetime) -> float | None:
-    """Read Retry-After (RFC 9110 10.2.3), seconds or a date, as seconds from `now`: 0 to `LONGEST_WAIT`.
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Read Retry-After (RFC 9110 10.2.3), seconds or a date, as seconds from `now`: 0 to `MAX_RETRY_SECONDS`.
 
     None when it is absent or means nothing.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
-        return float(min(int(text[:10]), LONGEST_WAIT))
+        return float(min(int(text[:10]), MAX_RETRY_SECONDS))
     try:
         until = parsedate_to_datetime(text)
         seconds = (until if until.tzinfo else until.replace(tzinfo=UTC)) - now
     except (ValueError, TypeError, IndexError, OverflowError):  # what the parser raises at odd dates
         return None
-    return min(max(seconds.total_seconds(), 0.0), float(LONGEST_WAIT))
+    return min(max(seconds.total_seconds(), 0.0), float(MAX_RETRY_SECONDS))
 
 
-def fresh_for(headers: Mapping[str, str]) -> int | None:
+def freshness_seconds(headers: Mapping[str, str]) -> int | None:
     """Say for how many seconds the answer stays fresh by its Cache-Control, less its Age; None if it is silent.
 
     `no-store` and `no-cache` give 0.
     """
     control = headers.get("cache-control", "")
-    if _UNCACHED.search(control):
+    if _NO_CACHE.search(control):
         return 0
     found = _MAX_AGE.search(control)
     if not found:
         return None
     age = headers.get("age", "")
     spent = int(age[:10]) if age.isascii() and age.isdigit() else 0
-    return max(min(int(found[1]), _LONGEST_FRESH) - spent, 0)
+    return max(min(int(found[1]), _MAX_FRESHNESS) - spent, 0)
 
 
-def unpack(chunks: Iterable[bytes], packing: str, most: int, *, cut: bool = False) -> bytes:
-    """Put a body together from its raw chunks, undoing the Content-Encoding `packing` ("gzip" or none).
+def decode_body(chunks: Iterable[bytes], encoding: str, max_bytes: int, *, truncate: bool = False) -> bytes:
+    """Put a body together from its raw chunks, undoing the Content-Encoding `encoding` ("gzip" or none).
 
-    Memory stays near `most` bytes, whatever a bomb would swell to: unpacking stops at the bound. With `cut`
-    the first `most` bytes are given instead of an error.
+    Memory stays near `max_bytes` bytes, whatever a bomb would swell to: unpacking stops at the bound. With `truncate`
+    the first `max_bytes` bytes are given instead of an error.
 
     Raises:
-        TooBig: there are more than `most` bytes.
+        TooBig: there are more than `max_bytes` bytes.
         BadPacking: the packing is one that we did not ask for, broken, or ends too early.
     """
-    unpacking = _unpacking(packing)
+    unpacking = _body_decoder(encoding)
     body = bytearray()
     packed = 0
     for chunk in chunks:
         packed += len(chunk)
-        body += unpacking.feed(chunk, most + 1 - len(body))
+        body += unpacking.decode(chunk, max_bytes + 1 - len(body))
         # Endless empty gzip members unpack to nothing, so what comes in has a bound too.
-        if len(body) > most or packed > 2 * most + 1000:
-            if cut:
-                return bytes(body[:most])
-            raise TooBig(f"more than {most:,} bytes")
+        if len(body) > max_bytes or packed > 2 * max_bytes + 1000:
+            if truncate:
+                return bytes(body[:max_bytes])
+            raise BodyTooLargeError(f"more than {max_bytes:,} bytes")
     if not unpacking.complete:
-        raise BadPacking("its gzip packing ends too early")
+        raise ContentEncodingError("its gzip packing ends too early")
     return bytes(body)
 
 
-def _unpacking(packing: str) -> "_Gzip | _Plain":
-    match packing.strip().lower():
+def _body_decoder(encoding: str) -> "_GzipDecoder | _IdentityDecoder":
+    match encoding.strip().lower():
         case "" | "identity":
-            return _Plain()
+            return _IdentityDecoder()
         case "gzip" | "x-gzip":
-            return _Gzip()
+            return _GzipDecoder()
         case other:
-            raise BadPacking(f"it is packed as {other[:40]!r}, and we asked for gzip")
+            raise ContentEncodingError(f"it is packed as {other[:40]!r}, and we asked for gzip")
 
 
-class _Plain:
+class _IdentityDecoder:
     complete = True
 
-    def feed(self, data: bytes, room: int) -> bytes:
-        return data[:room]
+    def decode(self, data: bytes, max_bytes: int) -> bytes:
+        return data[:max_bytes]
 
 
-class _Gzip:
+class _GzipDecoder:
     """One or more gzip members (RFC 1952 2.2)."""
 
     def __init__(self) -> None:
-        self._member = zlib.decompressobj(_GZIP)
-        self._begun = False
+        self._member = zlib.decompressobj(_GZIP_WINDOW_BITS)
+        self._started = False
 
     @property
     def complete(self) -> bool:
         """Whether the last member has ended; an empty body is complete too."""
-        return self._member.eof or not self._begun
+        return self._member.eof or not self._started
 
-    def feed(self, data: bytes, room: int) -> bytes:
-        """Unpack as much of `data` as gives `room` bytes (at least 1: zlib takes 0 for no bound)."""
+    def decode(self, data: bytes, max_bytes: int) -> bytes:
+        """Unpack as much of `data` as gives `max_bytes` bytes (at least 1: zlib takes 0 for no bound)."""
         out = bytearray()
-        while data and len(out) < room:
+        while data and len(out) < max_bytes:
             if self._member.eof:
                 data = data.lstrip(b"\0")  # padding, which gzip(1) ignores as well
                 if data:
-                    self._member = zlib.decompressobj(_GZIP)
+                    self._member = zlib.decompressobj(_GZIP_WINDOW_BITS)
                 continue
-            self._begun = True
+            self._started = True
             try:
-                out += self._member.decompress(data, room - len(out))
+                out += self._member.decompress(data, max_bytes - len(out))
             except zlib.error as exc:
-                raise BadPacking(f"its gzip packing is broken ({exc})") from exc
+                raise ContentEncodingError(f"its gzip packing is broken ({exc})") from exc
             data = self._member.unused_data or self._member.unconsumed_tail
         return bytes(out)

@@ -1,4 +1,4 @@
-"""A small web in a folder: serves what `index.json` lists, as `fetch.Fetcher` would fetch it, without a socket.
+"""A small web in a folder: serves what `index.json` lists, as `fetch.HttpFetcher` would fetch it, without a socket.
 
     {"https://agency.example.org/feed.xml": {"file": "agency.xml", "content_type": "application/rss+xml"}}
 
@@ -14,10 +14,10 @@ from typing import Any, Self
 import httpx
 
 from digest.collect import answers
-from digest.collect.fetched import Fetched, FetchError, Reason
-from digest.collect.verdicts import web_address
+from digest.collect.fetched import FetchError, FetchErrorReason, FetchResult
+from digest.collect.verdicts import parse_web_address
 
-INDEX = "index.json"
+INDEX_FILE = "index.json"
 
 
 class BundledFetcher:
@@ -30,8 +30,8 @@ class BundledFetcher:
             FileNotFoundError, ValueError: there is no index, or it is no JSON.
         """
         self._folder = folder
-        index: dict[str, dict[str, Any]] = json.loads((folder / INDEX).read_text("utf-8"))
-        self._index = {str(web_address(url)): entry for url, entry in index.items()}
+        index: dict[str, dict[str, Any]] = json.loads((folder / INDEX_FILE).read_text("utf-8"))
+        self._index = {str(parse_web_address(url)): entry for url, entry in index.items()}
 
     def __enter__(self) -> Self:
         return self
@@ -49,44 +49,50 @@ class BundledFetcher:
         last_modified: str | None = None,
         accept: str | None = None,
         max_bytes: int | None = None,
-    ) -> Fetched:
-        """Give what the index lists for `url`; for the arguments see `fetch.Fetcher.get`.
+    ) -> FetchResult:
+        """Give what the index lists for `url`; for the arguments see `fetch.HttpFetcher.get`.
 
         Raises:
             FetchError: `Reason.DNS` where the index lists nothing, as for a host that is not there.
         """
         del accept
-        found = web_address(url)
+        found = parse_web_address(url)
         entry = self._index.get(str(found))
         if entry is None:
-            raise FetchError(url, Reason.DNS, f"{found.host} has no address; check the spelling and the DNS")
+            raise FetchError(
+                url, FetchErrorReason.DNS, f"{found.host} has no address; check the spelling and the DNS"
+            )
         body = (self._folder / entry["file"]).read_bytes()
         if max_bytes is not None and len(body) > max_bytes:
-            raise FetchError(url, Reason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)
+            raise FetchError(url, FetchErrorReason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)
         headers = httpx.Headers(entry.get("headers", {}))
         known = (etag is not None and etag == headers.get("etag")) or (
             etag is None and last_modified is not None and last_modified == headers.get("last-modified")
         )
-        return _fetched(str(found), b"" if known else body, entry["content_type"], headers, known=known)
+        return _bundled_result(
+            str(found), b"" if known else body, entry["content_type"], headers, not_modified=known
+        )
 
     def may_read(self, url: str) -> bool:
         """Say whether the index lists `url`: a dead host allows nothing, and the folder forbids nothing."""
         try:
-            return str(web_address(url)) in self._index
+            return str(parse_web_address(url)) in self._index
         except FetchError:
             return False
 
 
-def _fetched(url: str, body: bytes, kind: str, headers: httpx.Headers, *, known: bool) -> Fetched:
-    content_type, charset = answers.media_type(kind)
-    return Fetched(
+def _bundled_result(
+    url: str, body: bytes, content_type_header: str, headers: httpx.Headers, *, not_modified: bool
+) -> FetchResult:
+    content_type, charset = answers.parse_content_type(content_type_header)
+    return FetchResult(
         url=url,
-        status=304 if known else 200,
+        status=304 if not_modified else 200,
         body=body,
         content_type=content_type,
         charset=charset,
         etag=headers.get("etag"),
         last_modified=headers.get("last-modified"),
-        not_modified=known,
-        max_age=answers.fresh_for(headers),
+        not_modified=not_modified,
+        max_age=answers.freshness_seconds(headers),
     )

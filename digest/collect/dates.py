@@ -14,8 +14,8 @@ from feedparser.datetimes import _parse_date
 from digest.collect.items import DateBasis
 
 OLDEST_YEAR = 1990
-AHEAD = timedelta(days=2)  # clocks and zones go wrong by that much; more is an error or an embargo
-_LONGEST = 100  # characters
+MAX_FUTURE = timedelta(days=2)  # clocks and zones go wrong by that much; more is an error or an embargo
+_MAX_LENGTH = 100  # characters
 
 _HOUR = 3600
 _US_ZONES = {  # RFC 822 section 5.1, with the names that US agencies use besides
@@ -53,8 +53,8 @@ _US_ZONES = {  # RFC 822 section 5.1, with the names that US agencies use beside
 _DATEUTIL_FIRST = re.compile(
     r"\b(?:BST|CES?T|EES?T|WES?T|AK[SD]T|HST|IST|JST|AE[SD]T|UTC)\b|\d[+-]\d{4}$|^\d{8}T\d{4}"
 )
-_TIME = re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m\b|T\d{4,6}", re.IGNORECASE)
-_ZONE = re.compile(
+_TIME_PATTERN = re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m\b|T\d{4,6}", re.IGNORECASE)
+_ZONE_PATTERN = re.compile(
     r"(?:Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|\b(?:" + "|".join([*_US_ZONES, "UTC"]) + r"))\)?\s*$", re.IGNORECASE
 )
 # A year, a month, a time or a bare number names no day.
@@ -63,7 +63,7 @@ _NO_DAY = re.compile(
 )
 
 
-def read_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBasis]:
+def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBasis]:
     """Read one date as a publisher wrote it.
 
     feedparser's reader comes first, then dateutil with the zones that US agencies name. A date without a
@@ -78,64 +78,66 @@ def read_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBas
     """
     text = " ".join((text or "").split())
     if not text:
-        return None, DateBasis.FOUND_MISSING
-    moment = _moment(text)
+        return None, DateBasis.FIRST_SEEN_NO_DATE
+    moment = _parse_datetime(text)
     if moment is None:
-        return None, DateBasis.FOUND_WRONG
-    refused = doubt(moment, now)
+        return None, DateBasis.FIRST_SEEN_UNREADABLE
+    refused = date_objection(moment, now)
     if refused:
         return None, refused
-    if not _TIME.search(text):
-        return datetime.combine(moment.date(), time(12), UTC), DateBasis.NO_ZONE
-    return moment, DateBasis.PUBLISHED if _ZONE.search(text) else DateBasis.NO_ZONE
+    if not _TIME_PATTERN.search(text):
+        return datetime.combine(moment.date(), time(12), UTC), DateBasis.ZONE_ASSUMED
+    return moment, DateBasis.PUBLISHED if _ZONE_PATTERN.search(text) else DateBasis.ZONE_ASSUMED
 
 
-def doubt(moment: datetime, now: datetime) -> DateBasis | None:
+def date_objection(moment: datetime, now: datetime) -> DateBasis | None:
     """Say why a date can't be an article's: before 1990, or more than two days ahead. None: it can."""
     if moment.year < OLDEST_YEAR:
-        return DateBasis.FOUND_ANCIENT
-    return DateBasis.FOUND_FUTURE if moment > now + AHEAD else None
+        return DateBasis.FIRST_SEEN_ANCIENT
+    return DateBasis.FIRST_SEEN_FUTURE if moment > now + MAX_FUTURE else None
 
 
-def settle(
+def parse_item_dates(
     published: str | None, updated: str | None, now: datetime
 ) -> tuple[datetime | None, datetime | None, DateBasis]:
     """Read both dates of an item and say which counts: the publication's, else the change's, else neither."""
-    first, basis = read_date(published, now)
-    changed, why_not = read_date(updated, now)
+    first, basis = parse_date(published, now)
+    changed, why_not = parse_date(updated, now)
     if first is None and changed is not None:
         return None, changed, DateBasis.UPDATED
-    if first is None and basis is DateBasis.FOUND_MISSING:
+    if first is None and basis is DateBasis.FIRST_SEEN_NO_DATE:
         basis = why_not
     return first, changed, basis
 
 
-def read_moment(text: str | None) -> tuple[datetime | None, bool]:
+def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
     """Read the time of an event, which may lie in any year ahead: the moment in UTC, and whether it is a bare day."""
     text = " ".join((text or "").split())
-    moment = _moment(text) if text else None
+    moment = _parse_datetime(text) if text else None
     if moment is None or not OLDEST_YEAR <= moment.year <= 2200:
         return None, False
-    if _TIME.search(text):
+    if _TIME_PATTERN.search(text):
         return moment, False
-    return noon(moment.date()), True
+    return noon_utc(moment.date()), True
 
 
-def noon(day: date) -> datetime:
+def noon_utc(day: date) -> datetime:
     """Give noon UTC of a day: how a date without a time is kept."""
     return datetime.combine(day, time(12), UTC)
 
 
-def _moment(text: str) -> datetime | None:
-    if len(text) > _LONGEST or not any(c.isdigit() for c in text) or _NO_DAY.fullmatch(text):
+def _parse_datetime(text: str) -> datetime | None:
+    if len(text) > _MAX_LENGTH or not any(c.isdigit() for c in text) or _NO_DAY.fullmatch(text):
         return None
     readers = (
-        (_by_dateutil, _by_feedparser) if _DATEUTIL_FIRST.search(text) else (_by_feedparser, _by_dateutil)
+        (_parse_with_dateutil, _parse_with_feedparser)
+        if _DATEUTIL_FIRST.search(text)
+        else (_parse_with_feedparser, _parse_with_dateutil)
     )
     return next((moment for reader in readers if (moment := reader(text))), None)
 
 
-def _by_feedparser(text: str) -> datetime | None:
+def _parse_with_feedparser(text: str) -> datetime | None:
     try:
         parts = _parse_date(text)
         return datetime.fromtimestamp(timegm(parts), UTC) if parts else None
@@ -143,7 +145,7 @@ def _by_feedparser(text: str) -> datetime | None:
         return None
 
 
-def _by_dateutil(text: str) -> datetime | None:
+def _parse_with_dateutil(text: str) -> datetime | None:
     """Read with dateutil, twice with other defaults: what the text doesn't say must not come from today."""
     try:
         found, other = (
@@ -158,23 +160,23 @@ def _by_dateutil(text: str) -> datetime | None:
 
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = (
+_MONTH_PATTERN = (
     r"(?P<month{n}>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
     r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
-_DAY = (
+_DAY_PATTERN = (
     rf"(?:(?P<iso>\d{{4}}-\d{{2}}-\d{{2}})"
-    rf"|{_MONTH.format(n=1)}\s+(?P<day1>\d{{1,2}})(?:st|nd|rd|th)?(?!\d|:)(?:,?\s+(?P<year1>(?:19|20)\d{{2}})\b)?"
-    rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH.format(n=2)}\b(?:,?\s+(?P<year2>(?:19|20)\d{{2}})\b)?"
+    rf"|{_MONTH_PATTERN.format(n=1)}\s+(?P<day1>\d{{1,2}})(?:st|nd|rd|th)?(?!\d|:)(?:,?\s+(?P<year1>(?:19|20)\d{{2}})\b)?"
+    rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH_PATTERN.format(n=2)}\b(?:,?\s+(?P<year2>(?:19|20)\d{{2}})\b)?"
     r"|(?P<us_month>\d{1,2})/(?P<us_day>\d{1,2})/(?P<us_year>\d{4}))"
 )
-_WHO_ANSWERS = (
+_RESPONSE_WORDS = (
     r"(?:apply|appl(?:ication|ying)s?|regist(?:er|ration|rations)|submit(?:ted)?|submissions?|respon(?:d|ses?)|"
     r"rsvp|proposals?|nominations?|bids?|comments?|entries|abstracts?|quotes?)"
 )
-_CUE = re.compile(
+_DEADLINE_CUE = re.compile(
     r"\b(?:clos(?:es|ing)|deadline(?: (?:for|to) [^.:;]{1,60}? (?:is|are)\b)?|due|open (?:until|till|through)|"
-    rf"{_WHO_ANSWERS}\b[^.:;]{{0,60}}? (?:by|before|until|till|through|no later than|on or before))\b",
+    rf"{_RESPONSE_WORDS}\b[^.:;]{{0,60}}? (?:by|before|until|till|through|no later than|on or before))\b",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
@@ -183,9 +185,11 @@ _FILLER = re.compile(
     r"[ecmp][sd]?t|eastern|central|mountain|pacific|utc|gmt|time)(?![a-z0-9]))*+",
     re.IGNORECASE,
 )
-_DATE = re.compile(_DAY, re.IGNORECASE)
-_REACH = 100  # characters between the words that announce a deadline and the end of its date
-_FAR = timedelta(days=300)  # an inferred year that puts the day farther ahead than this is a guess
+_DATE_PATTERN = re.compile(_DAY_PATTERN, re.IGNORECASE)
+_CUE_DISTANCE = 100  # characters between the words that announce a deadline and the end of its date
+_MAX_INFERRED_AHEAD = timedelta(
+    days=300
+)  # an inferred year that puts the day farther ahead than this is a guess
 
 
 def find_deadline(text: str, published: datetime | None) -> date | None:
@@ -194,35 +198,35 @@ def find_deadline(text: str, published: datetime | None) -> date | None:
     "closes Dec 4", "deadline: December 12, 2026", "apply by 4 December", "due on 2026-12-04". A day without a
     year is the first such day on or after the publication; without a publication date it is left alone.
     """
-    for cue in _CUE.finditer(text):
-        after = text[cue.end() : cue.end() + _REACH]
+    for cue in _DEADLINE_CUE.finditer(text):
+        after = text[cue.end() : cue.end() + _CUE_DISTANCE]
         filler = _FILLER.match(after)
-        found = _DATE.match(after, filler.end() if filler else 0)
-        day = _day(found.groupdict(), published) if found else None
+        found = _DATE_PATTERN.match(after, filler.end() if filler else 0)
+        day = _deadline_day(found.groupdict(), published) if found else None
         if day and (published is None or day >= published.date() - timedelta(days=1)):
             return day
     return None
 
 
-def _day(part: dict[str, str | None], published: datetime | None) -> date | None:
+def _deadline_day(groups: dict[str, str | None], published: datetime | None) -> date | None:
     try:
-        if part["iso"]:
-            return date.fromisoformat(part["iso"])
-        if part["us_year"]:
-            return date(int(part["us_year"]), int(part["us_month"] or 0), int(part["us_day"] or 0))
-        month = _MONTHS.index((part["month1"] or part["month2"] or "")[:3].lower()) + 1
-        day = int(part["day1"] or part["day2"] or 0)
-        if year := part["year1"] or part["year2"]:
+        if groups["iso"]:
+            return date.fromisoformat(groups["iso"])
+        if groups["us_year"]:
+            return date(int(groups["us_year"]), int(groups["us_month"] or 0), int(groups["us_day"] or 0))
+        month = _MONTHS.index((groups["month1"] or groups["month2"] or "")[:3].lower()) + 1
+        day = int(groups["day1"] or groups["day2"] or 0)
+        if year := groups["year1"] or groups["year2"]:
             return date(int(year), month, day)
-        return _next(month, day, published) if published else None
+        return _next_anniversary(month, day, published) if published else None
     except ValueError:
         return None
 
 
-def _next(month: int, day: int, published: datetime) -> date | None:
+def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
     years: Sequence[int] = (published.year, published.year + 1)
     for year in years:
         found = date(year, month, day)
         if found >= published.date():
-            return found if found - published.date() <= _FAR else None
+            return found if found - published.date() <= _MAX_INFERRED_AHEAD else None
     return None

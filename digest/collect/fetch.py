@@ -15,38 +15,53 @@ import httpx
 
 from digest import __version__
 from digest.collect import answers, wire
-from digest.collect.fetched import Fetched, FetchError, Getter, Reason
-from digest.collect.guard import Guard, LookUp
-from digest.collect.robots import MOST_BYTES as ROBOTS_BYTES
-from digest.collect.robots import Robots
-from digest.collect.turns import Turns
-from digest.collect.verdicts import EXPECTED, REDIRECTS, failure, meaning, next_hop, web_address
-from digest.settings import Limits, Settings
+from digest.collect.fetched import ContentFetcher, FetchError, FetchErrorReason, FetchResult
+from digest.collect.guard import AddressGuard, HostResolver
+from digest.collect.robots import MAX_ROBOTS_BYTES as ROBOTS_BYTES
+from digest.collect.robots import RobotsRules
+from digest.collect.turns import KeyedLocks
+from digest.collect.verdicts import (
+    FETCH_EXCEPTIONS,
+    REDIRECT_STATUSES,
+    classify_exception,
+    classify_status,
+    parse_web_address,
+    redirect_target,
+)
+from digest.settings import LimitSettings, Settings
 
-__all__ = ["FetchError", "Fetched", "Fetcher", "Getter", "Reason", "agent_name", "open_getter"]
+__all__ = [
+    "ContentFetcher",
+    "FetchError",
+    "FetchErrorReason",
+    "FetchResult",
+    "HttpFetcher",
+    "build_user_agent",
+    "open_fetcher",
+]
 
-PRODUCT = "hls-digest"
+PRODUCT_NAME = "hls-digest"
 _PERMANENT_REDIRECTS = frozenset({301, 308})
 
 
-def agent_name(contact: str) -> str:
+def build_user_agent(contact: str) -> str:
     """Make the honest user agent: who we are, which version, and a web address to reach the operator at."""
-    return f"{PRODUCT}/{__version__} (+{httpx.URL(contact)})"
+    return f"{PRODUCT_NAME}/{__version__} (+{httpx.URL(contact)})"
 
 
-def open_getter(settings: Settings) -> "Fetcher":
+def open_fetcher(settings: Settings) -> "HttpFetcher":
     """Open the door to the world for content, under the limits of the settings and an honest name."""
-    return Fetcher(settings.file.limits, agent_name(settings.file.publication.site))
+    return HttpFetcher(settings.file.limits, build_user_agent(settings.file.publication.site))
 
 
 @dataclass(frozen=True, slots=True)
-class _Ask:
-    """One wish, the same on every hop. `cut` gives the first `most` bytes of a longer body."""
+class _FetchRequest:
+    """One wish, the same on every hop. `truncate` gives the first `max_bytes` bytes of a longer body."""
 
     url: str
     headers: dict[str, str]
-    most: int
-    cut: bool = False
+    max_bytes: int
+    truncate: bool = False
 
     @property
     def conditional(self) -> bool:
@@ -55,13 +70,13 @@ class _Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _HopResponse:
     status: int
     headers: httpx.Headers
     body: bytes = b""
 
 
-class Fetcher:
+class HttpFetcher:
     """Gets pages, feeds and pictures from the public internet. Built once a run; any thread may use it.
 
     A host is asked one thing at a time. Proxies, netrc and cookies are not used. Nothing stays open between
@@ -70,26 +85,26 @@ class Fetcher:
 
     def __init__(
         self,
-        limits: Limits,
-        agent: str,
+        limits: LimitSettings,
+        user_agent: str,
         *,
-        look_up: LookUp | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        resolver: HostResolver | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Bound everything by `limits` and present ourselves as `agent` (see `agent_name`).
+        """Bound everything by `limits` and present ourselves as `user_agent` (see `build_user_agent`).
 
         Raises:
-            ValueError: `agent` cannot stand in a header.
+            ValueError: `user_agent` cannot stand in a header.
         """
-        if not agent.isascii() or not agent.isprintable():
-            raise ValueError(f"user agent {agent!r}: only printable ASCII can stand in a header")
+        if not user_agent.isascii() or not user_agent.isprintable():
+            raise ValueError(f"user agent {user_agent!r}: only printable ASCII can stand in a header")
         self._limits = limits
-        self._agent = agent
-        self._now = now
-        self._guard = Guard(limits.allow_networks, look_up)
+        self._user_agent = user_agent
+        self._clock = clock
+        self._guard = AddressGuard(limits.allow_networks, resolver)
         self._tls = httpx.create_ssl_context()  # SSL_CERT_FILE, for an authority of one's own, is honoured
-        self._turns = Turns()
-        self._robots = Robots(self._robots_text, agent.partition("/")[0])
+        self._host_locks = KeyedLocks()
+        self._robots = RobotsRules(self._fetch_robots_text, user_agent.partition("/")[0])
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +112,7 @@ class Fetcher:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._robots = Robots(self._robots_text, self._agent.partition("/")[0])
+        self._robots = RobotsRules(self._fetch_robots_text, self._user_agent.partition("/")[0])
 
     def get(
         self,
@@ -107,7 +122,7 @@ class Fetcher:
         last_modified: str | None = None,
         accept: str | None = None,
         max_bytes: int | None = None,
-    ) -> Fetched:
+    ) -> FetchResult:
         """Get `url`, following redirects, within the limits.
 
         Args:
@@ -121,38 +136,42 @@ class Fetcher:
             FetchError: for whatever reason there is no body (nor a "not modified").
         """
         headers = {"Accept": accept or "*/*"}
-        if known := answers.validator(etag):
+        if known := answers.usable_validator(etag):
             headers["If-None-Match"] = known
-        if known := answers.validator(last_modified):
+        if known := answers.usable_validator(last_modified):
             headers["If-Modified-Since"] = known
-        return self._follow(_Ask(url, headers, max_bytes or self._limits.fetch_bytes))
+        return self._follow_redirects(_FetchRequest(url, headers, max_bytes or self._limits.fetch_bytes))
 
     def may_read(self, url: str) -> bool:
         """Say whether robots.txt lets us read `url`; kept for an hour. An address we cannot fetch: no."""
         try:
-            return self._robots.allows(web_address(url))
+            return self._robots.allows(parse_web_address(url))
         except FetchError:
             return False
 
-    def _robots_text(self, url: str) -> bytes | None:
+    def _fetch_robots_text(self, url: str) -> bytes | None:
         try:
-            return self._follow(_Ask(url, {"Accept": "text/plain"}, ROBOTS_BYTES, cut=True)).body
+            return self._follow_redirects(
+                _FetchRequest(url, {"Accept": "text/plain"}, ROBOTS_BYTES, truncate=True)
+            ).body
         except FetchError as error:
             # RFC 9309 2.3.1.3: a 4xx means that there are no rules. 429 is no such answer: it says "not now".
             absent = error.status is not None and 400 <= error.status < 500
-            return b"" if absent and error.reason is not Reason.RATE_LIMITED else None
+            return b"" if absent and error.reason is not FetchErrorReason.RATE_LIMITED else None
 
-    def _follow(self, ask: _Ask) -> Fetched:
-        here, moved_to, permanent = web_address(ask.url), None, True
+    def _follow_redirects(self, request: _FetchRequest) -> FetchResult:
+        here, moved_to, permanent = parse_web_address(request.url), None, True
         seen = {str(here)}
-        allowance = wire.Allowance(self._limits.fetch_timeout)
+        allowance = wire.TimeBudget(self._limits.fetch_timeout)
         for _ in range(self._limits.fetch_redirects + 1):
-            answer = self._visit(here, ask, allowance)
-            if answer.status not in REDIRECTS:
-                return _fetched(here, answer, moved_to)
-            there = next_hop(here, answer.headers, ask.url)
+            answer = self._fetch_hop(here, request, allowance)
+            if answer.status not in REDIRECT_STATUSES:
+                return _fetch_result(here, answer, moved_to)
+            there = redirect_target(here, answer.headers, request.url)
             if str(there) in seen:
-                raise FetchError(ask.url, Reason.REDIRECT_LOOP, f"it redirects in a circle, back to {there}")
+                raise FetchError(
+                    request.url, FetchErrorReason.REDIRECT_LOOP, f"it redirects in a circle, back to {there}"
+                )
             seen.add(str(there))
             # A stored address follows permanent redirects only, and never loses its encryption by one answer.
             permanent &= answer.status in _PERMANENT_REDIRECTS and (here.scheme, there.scheme) != (
@@ -162,56 +181,66 @@ class Fetcher:
             moved_to = str(there) if permanent else moved_to
             here = there
         raise FetchError(
-            ask.url,
-            Reason.TOO_MANY_REDIRECTS,
+            request.url,
+            FetchErrorReason.TOO_MANY_REDIRECTS,
             f"more than {self._limits.fetch_redirects} redirects, the last to {here}; use the final address",
         )
 
-    def _visit(self, url: httpx.URL, ask: _Ask, allowance: wire.Allowance) -> _Answer:
+    def _fetch_hop(self, url: httpx.URL, request: _FetchRequest, budget: wire.TimeBudget) -> _HopResponse:
         """Make one hop, and turn whatever fails into a `FetchError`."""
-        headers = {"User-Agent": self._agent, "Accept-Encoding": "gzip", **ask.headers, "Connection": "close"}
+        headers = {
+            "User-Agent": self._user_agent,
+            "Accept-Encoding": "gzip",
+            **request.headers,
+            "Connection": "close",
+        }
         try:
             with (
-                self._turns.at(url.host.rstrip(".")),
-                allowance.spending(),
-                wire.request(url, headers, guard=self._guard, tls=self._tls, allowance=allowance) as response,
+                self._host_locks.lock_for(url.host.rstrip(".")),
+                budget.running(),
+                wire.open_response(url, headers, guard=self._guard, tls=self._tls, budget=budget) as response,
             ):
                 said = httpx.Headers(response.headers)
-                self._judge(response.status, said, ask)
-                body = _body(response, said, ask) if response.status < 300 else b""
-                return _Answer(response.status, said, body)
-        except EXPECTED as exc:
-            reason, message = meaning(exc, ask.most, self._limits.fetch_timeout)
-            raise FetchError(ask.url, reason, message) from exc
+                self._raise_for_status(response.status, said, request)
+                body = _read_body(response, said, request) if response.status < 300 else b""
+                return _HopResponse(response.status, said, body)
+        except FETCH_EXCEPTIONS as exc:
+            reason, message = classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
+            raise FetchError(request.url, reason, message) from exc
 
-    def _judge(self, status: int, headers: httpx.Headers, ask: _Ask) -> None:
-        if found := failure(status, headers, agent=self._agent, now=self._now()):
+    def _raise_for_status(self, status: int, headers: httpx.Headers, request: _FetchRequest) -> None:
+        if found := classify_status(status, headers, agent=self._user_agent, now=self._clock()):
             reason, message, pause = found
-            raise FetchError(ask.url, reason, message, retry_after=pause, status=status)
-        if status == 304 and not ask.conditional:
+            raise FetchError(request.url, reason, message, retry_after=pause, status=status)
+        if status == 304 and not request.conditional:
             message = "it says 'not modified' (304), yet we asked for all of it; tell the publisher"
-            raise FetchError(ask.url, Reason.BAD_ANSWER, message, status=status)
+            raise FetchError(request.url, FetchErrorReason.BAD_ANSWER, message, status=status)
 
 
-def _body(response: httpcore.Response, headers: httpx.Headers, ask: _Ask) -> bytes:
+def _read_body(response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> bytes:
     declared = headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > ask.most and not ask.cut:
-        raise answers.TooBig(f"{declared[:20]} bytes declared")
+    if (
+        declared.isascii()
+        and declared.isdigit()
+        and int(declared[:20]) > request.max_bytes
+        and not request.truncate
+    ):
+        raise answers.BodyTooLargeError(f"{declared[:20]} bytes declared")
     packing = headers.get("content-encoding", "")
-    return answers.unpack(response.iter_stream(), packing, ask.most, cut=ask.cut)
+    return answers.decode_body(response.iter_stream(), packing, request.max_bytes, truncate=request.truncate)
 
 
-def _fetched(url: httpx.URL, answer: _Answer, moved_to: str | None) -> Fetched:
-    content_type, charset = answers.media_type(answer.headers.get("content-type", ""))
-    return Fetched(
+def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None) -> FetchResult:
+    content_type, charset = answers.parse_content_type(response.headers.get("content-type", ""))
+    return FetchResult(
         url=str(url),
-        status=answer.status,
-        body=answer.body,
+        status=response.status,
+        body=response.body,
         content_type=content_type,
         charset=charset,
-        etag=answers.validator(answer.headers.get("etag")),
-        last_modified=answers.validator(answer.headers.get("last-modified")),
-        not_modified=answer.status == 304,
-        max_age=answers.fresh_for(answer.headers),
+        etag=answers.usable_validator(response.headers.get("etag")),
+        last_modified=answers.usable_validator(response.headers.get("last-modified")),
+        not_modified=response.status == 304,
+        max_age=answers.freshness_seconds(response.headers),
         moved_to=moved_to,
     )

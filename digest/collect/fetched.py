@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class Reason(StrEnum):
+class FetchErrorReason(StrEnum):
     """Why a fetch gave nothing."""
 
     BAD_URL = "bad-url"
@@ -25,7 +25,14 @@ class Reason(StrEnum):
     BAD_ANSWER = "bad-answer"  # no HTTP, a broken body, a status that makes no sense here
 
 
-_PERMANENT = frozenset({Reason.BAD_URL, Reason.REFUSED_ADDRESS, Reason.REFUSING, Reason.GONE})
+_PERMANENT = frozenset(
+    {
+        FetchErrorReason.BAD_URL,
+        FetchErrorReason.REFUSED_ADDRESS,
+        FetchErrorReason.REFUSING,
+        FetchErrorReason.GONE,
+    }
+)
 
 
 class FetchError(Exception):
@@ -37,7 +44,7 @@ class FetchError(Exception):
     def __init__(
         self,
         url: str,
-        reason: Reason,
+        reason: FetchErrorReason,
         message: str,
         *,
         retry_after: float | None = None,
@@ -57,7 +64,7 @@ class FetchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """What came back. `url` is where it was found in the end; `moved_to` the address to ask in future.
 
     `body` is unpacked, and empty when `not_modified`. `content_type` is bare and lower case ("" when not
@@ -77,7 +84,7 @@ class Fetched:
     moved_to: str | None = None
 
 
-class Getter(Protocol):
+class ContentFetcher(Protocol):
     """What collecting needs of the world; `Fetcher` and `bundled.BundledFetcher` are two."""
 
     def get(
@@ -88,7 +95,7 @@ class Getter(Protocol):
         last_modified: str | None = None,
         accept: str | None = None,
         max_bytes: int | None = None,
-    ) -> Fetched:
+    ) -> FetchResult:
         """Give what is at `url`, or raise `FetchError`."""
 
     def may_read(self, url: str) -> bool:

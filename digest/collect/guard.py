@@ -18,13 +18,13 @@ from ipaddress import (
     ip_network,
 )
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-LookUp = Callable[
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+HostResolver = Callable[
     [str, int], Iterable[str]
 ]  # a host's name and a port → its addresses; OSError when there are none
 
-_CLOSED: tuple[tuple[Network, str], ...] = tuple(
+_BLOCKED_NETWORKS: tuple[tuple[IPNetwork, str], ...] = tuple(
     (ip_network(network), why)
     for network, why in (
         ("0.0.0.0/8", "unspecified"),
@@ -59,23 +59,23 @@ _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the las
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it is no name
 
 
-class RefusedAddress(Exception):  # noqa: N818 -- it names what was decided, as the pages do
+class AddressRefusedError(Exception):
     """An address that must not be reached; the message says which, why and how to allow it."""
 
 
-class UnknownHost(Exception):  # noqa: N818 -- as above
+class UnknownHostError(Exception):
     """A name that has no address, or whose look-up failed."""
 
 
-class Guard:
+class AddressGuard:
     """Decides which addresses may be connected to. Holds no state: any thread may use it."""
 
-    def __init__(self, allow_networks: Iterable[str], look_up: LookUp | None = None) -> None:
-        """Open `allow_networks` beside the public internet; `look_up` is the system's resolver by default."""
-        self._allowed = tuple(ip_network(network) for network in allow_networks)
-        self._look_up = look_up or system_look_up
+    def __init__(self, allow_networks: Iterable[str], resolver: HostResolver | None = None) -> None:
+        """Open `allow_networks` beside the public internet; `resolver` is the system's resolver by default."""
+        self._allowed_networks = tuple(ip_network(network) for network in allow_networks)
+        self._resolver = resolver or resolve_host
 
-    def addresses(self, host: str, port: int, *, within: float) -> list[Address]:
+    def resolve(self, host: str, port: int, *, timeout: float) -> list[IPAddress]:
         """Resolve `host` once, within so many seconds, and give the addresses to connect to, best first.
 
         One bad answer refuses the whole host: a name that points both outside and inside is an attack or a
@@ -85,46 +85,48 @@ class Guard:
             RefusedAddress: the literal or one of the answers is closed.
             UnknownHost: no such name, no answer in time, or an answer that is no address.
         """
-        literal = numeric(host)
-        answers = [literal] if literal else self._resolve(host, port, within)
+        literal = parse_ip_literal(host)
+        answers = [literal] if literal else self._look_up_host(host, port, timeout)
         for answer in answers:
-            if why := closed(answer, self._allowed):
-                raise RefusedAddress(_refusal(host, answer, why))
-        return list(dict.fromkeys(unwrapped(answer) for answer in answers))
+            if why := blocked_reason(answer, self._allowed_networks):
+                raise AddressRefusedError(_refusal_message(host, answer, why))
+        return list(dict.fromkeys(unmap_ipv4(answer) for answer in answers))
 
-    def _resolve(self, host: str, port: int, within: float) -> list[Address]:
+    def _look_up_host(self, host: str, port: int, timeout: float) -> list[IPAddress]:
         try:
-            answers = [ip_address(text) for text in _in_time(lambda: self._look_up(host, port), within)]
+            answers = [
+                ip_address(text) for text in _run_with_timeout(lambda: self._resolver(host, port), timeout)
+            ]
         except (OSError, ValueError) as exc:
-            raise UnknownHost(f"{host} has no address ({exc}); check the spelling and the DNS") from exc
+            raise UnknownHostError(f"{host} has no address ({exc}); check the spelling and the DNS") from exc
         if not answers:
-            raise UnknownHost(f"{host} has no address; check the spelling and the DNS")
+            raise UnknownHostError(f"{host} has no address; check the spelling and the DNS")
         return answers
 
 
-def closed(address: Address, allowed: Iterable[Network] = ()) -> str | None:
+def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = ()) -> str | None:
     """Say why `address` may not be reached ("private", "loopback"…), or None when it may."""
-    inner = unwrapped(address)
-    if any(candidate in network for network in allowed for candidate in (address, inner)):
+    inner = unmap_ipv4(address)
+    if any(candidate in network for network in allowed_networks for candidate in (address, inner)):
         return None
-    for network, why in _CLOSED:
+    for network, why in _BLOCKED_NETWORKS:
         if inner in network:
             return why
     if isinstance(inner, IPv6Address):
         if inner in _NAT64:
-            return closed(IPv4Address(inner.packed[-4:]))
+            return blocked_reason(IPv4Address(inner.packed[-4:]))
         if inner not in _GLOBAL_V6:
             return "reserved"
     return None
 
 
-def unwrapped(address: Address) -> Address:
+def unmap_ipv4(address: IPAddress) -> IPAddress:
     """Give the IPv4 address that `::ffff:a.b.c.d` stands for, which is where the packets would go."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
 
-def numeric(host: str) -> Address | None:
+def parse_ip_literal(host: str) -> IPAddress | None:
     """Read a host that is an address already, in all the forms that resolvers take; None for a name.
 
     The C library reads 127.1, 2130706433 and 0x7f000001 as 127.0.0.1 (inet_aton); so does this, that the
@@ -143,39 +145,39 @@ def numeric(host: str) -> Address | None:
     try:
         return IPv4Address(socket.inet_aton(bare))
     except OSError as exc:
-        raise UnknownHost(f"{host} is neither a name nor an address; check the spelling") from exc
+        raise UnknownHostError(f"{host} is neither a name nor an address; check the spelling") from exc
 
 
-def system_look_up(host: str, port: int) -> list[str]:
+def resolve_host(host: str, port: int) -> list[str]:
     """Ask the system's resolver, once for all families."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for *_, sockaddr in answers]
 
 
-def _in_time(ask: Callable[[], Iterable[str]], seconds: float) -> list[str]:
+def _run_with_timeout(look_up: Callable[[], Iterable[str]], timeout: float) -> list[str]:
     """Run a look-up in a thread of its own: `getaddrinfo` knows no time limit, and may take a minute."""
     answers: queue.SimpleQueue[list[str] | OSError | ValueError] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            answers.put(list(ask()))
+            answers.put(list(look_up()))
         except (OSError, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
             answers.put(exc)
 
     threading.Thread(target=run, name="look-up", daemon=True).start()
     try:
-        answer = answers.get(timeout=seconds)
+        answer = answers.get(timeout=timeout)
     except queue.Empty:
-        raise TimeoutError(f"no DNS answer within {seconds:.0f} s") from None
+        raise TimeoutError(f"no DNS answer within {timeout:.0f} s") from None
     if isinstance(answer, Exception):
         raise answer
     return answer
 
 
-def _refusal(host: str, address: Address, why: str) -> str:
+def _refusal_message(host: str, address: IPAddress, reason: str) -> str:
     text = str(address)
     where = f"{host} is" if text in {host, host.strip("[]")} else f"{host} leads to {text}, which is"
     return (
-        f"{where} not on the public internet ({why}). If this source is meant, name its network in "
+        f"{where} not on the public internet ({reason}). If this source is meant, name its network in "
         f"limits.allow_networks of digest.toml."
     )

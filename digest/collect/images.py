@@ -19,42 +19,42 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from digest.collect.fetched import Getter
-from digest.collect.pixels import Encoded, PictureError, decode, encode
-from digest.db import Media
-from digest.settings import Limits
+from digest.collect.fetched import ContentFetcher
+from digest.collect.pixels import EncodedImage, ImageError, decode_image, encode_image
+from digest.db import MediaFile
+from digest.settings import LimitSettings
 
 __all__ = [
-    "Picture",
-    "PictureError",
-    "Shape",
-    "cut",
-    "fetch_picture",
-    "find",
-    "keep",
+    "CropShape",
+    "ImageError",
+    "PreparedImage",
+    "crop_image",
+    "fetch_image",
+    "find_image",
+    "store_image",
 ]
 
-ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
-WIDEST = 1200  # pixels: twice the mail's column
-TALLEST = 2400  # pixels
-HEAVIEST = 200_000  # bytes
-NARROWEST = 120  # pixels; below are icons and tracking pixels
-LOWEST = 60  # pixels; below are rules and spacers
+IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
+MAX_WIDTH = 1200  # pixels: twice the mail's column
+MAX_HEIGHT = 2400  # pixels
+MAX_IMAGE_BYTES = 200_000  # bytes
+MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
+MIN_HEIGHT = 60  # pixels; below are rules and spacers
 
 
-class Shape(StrEnum):
+class CropShape(StrEnum):
     """The crops that the mail shows; a mail client cannot crop."""
 
     LEAD = "lead"
     THUMB = "thumb"
 
 
-_CUTS = {Shape.LEAD: ((1120, 630), 120_000), Shape.THUMB: ((240, 160), 30_000)}  # pixels, bytes
-_CENTRE = (0.5, 0.4)  # faces are in the upper half more often than not
+_CROP_SIZES = {CropShape.LEAD: ((1120, 630), 120_000), CropShape.THUMB: ((240, 160), 30_000)}  # pixels, bytes
+_CROP_CENTRE = (0.5, 0.4)  # faces are in the upper half more often than not
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PreparedImage:
     """A picture ready to be kept. `hash` is the SHA-256 of `body`, in hex; width and height are pixels."""
 
     source_url: str
@@ -65,23 +65,23 @@ class Picture:
     hash: str
 
 
-def fetch_picture(fetcher: Getter, url: str, limits: Limits) -> Picture:
+def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> PreparedImage:
     """Fetch `url` and make it fit for the mail: at most 1200 pixels wide and 200 KB.
 
     Raises:
         FetchError: it could not be fetched.
         PictureError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
-    got = fetcher.get(url, accept=ACCEPT, max_bytes=limits.image_bytes)
-    image = decode(got.body, most_pixels=limits.image_pixels, at_most=(WIDEST, TALLEST))
-    if image.width < NARROWEST or image.height < LOWEST:
-        raise PictureError(
-            f"{image.width} x {image.height} pixels: too small to show ({NARROWEST} x {LOWEST} are needed)"
+    got = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
+    image = decode_image(got.body, max_pixels=limits.image_pixels, max_size=(MAX_WIDTH, MAX_HEIGHT))
+    if image.width < MIN_WIDTH or image.height < MIN_HEIGHT:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels: too small to show ({MIN_WIDTH} x {MIN_HEIGHT} are needed)"
         )
-    return _picture(url, encode(image, HEAVIEST))
+    return _prepared_image(url, encode_image(image, MAX_IMAGE_BYTES))
 
 
-def cut(source_url: str, body: bytes, shape: Shape) -> Picture:
+def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     """Cut a kept picture to a shape of the mail, covering all of it; a small one is enlarged.
 
     Its `source_url` is the picture's with `#lead` or `#thumb`.
@@ -89,50 +89,54 @@ def cut(source_url: str, body: bytes, shape: Shape) -> Picture:
     Raises:
         PictureError: `body` is no picture.
     """
-    size, heaviest = _CUTS[shape]
-    image = decode(body, most_pixels=WIDEST * TALLEST, at_most=(WIDEST, TALLEST))
-    made = encode(ImageOps.fit(image, size, centering=_CENTRE), heaviest, fixed_size=True)
-    return _picture(f"{source_url}#{shape}", made)
+    size, heaviest = _CROP_SIZES[shape]
+    image = decode_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, MAX_HEIGHT))
+    made = encode_image(ImageOps.fit(image, size, centering=_CROP_CENTRE), heaviest, fixed_size=True)
+    return _prepared_image(f"{source_url}#{shape}", made)
 
 
-def find(session: Session, source_url: str) -> Media | None:
+def find_image(session: Session, source_url: str) -> MediaFile | None:
     """Give the picture that was kept for an address (with `#lead` or `#thumb` its cut), so as not to fetch it again."""
-    wanted = select(Media).where(Media.source_url == source_url).order_by(Media.made_at.desc(), Media.hash)
+    wanted = (
+        select(MediaFile)
+        .where(MediaFile.source_url == source_url)
+        .order_by(MediaFile.made_at.desc(), MediaFile.hash)
+    )
     return session.scalars(wanted.limit(1)).first()
 
 
-def keep(session: Session, picture: Picture, now: datetime) -> Media:
+def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaFile:
     """Keep a picture, and give its row; the same bytes from another address give the row that is there.
 
     So use the row, not a look-up by address: of two addresses with the same bytes only the first is stored,
     and the second is fetched again next time.
     """
-    if row := session.get(Media, picture.hash):
+    if row := session.get(MediaFile, image.hash):
         return row
-    row = Media(
-        hash=picture.hash,
-        source_url=picture.source_url,
-        content_type=picture.content_type,
-        width=picture.width,
-        height=picture.height,
-        size=len(picture.body),
-        body=picture.body,
+    row = MediaFile(
+        hash=image.hash,
+        source_url=image.source_url,
+        content_type=image.content_type,
+        width=image.width,
+        height=image.height,
+        size=len(image.body),
+        body=image.body,
         made_at=now,
     )
     try:
         with session.begin_nested():
             session.add(row)
     except IntegrityError:  # another process kept the same bytes just now
-        return session.get_one(Media, picture.hash)
+        return session.get_one(MediaFile, image.hash)
     return row
 
 
-def _picture(source_url: str, made: Encoded) -> Picture:
-    return Picture(
+def _prepared_image(source_url: str, encoded: EncodedImage) -> PreparedImage:
+    return PreparedImage(
         source_url=source_url,
-        content_type=made.content_type,
-        width=made.width,
-        height=made.height,
-        body=made.body,
-        hash=hashlib.sha256(made.body).hexdigest(),
+        content_type=encoded.content_type,
+        width=encoded.width,
+        height=encoded.height,
+        body=encoded.body,
+        hash=hashlib.sha256(encoded.body).hexdigest(),
     )

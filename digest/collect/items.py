@@ -5,7 +5,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class DocumentKind(StrEnum):
     """What came back from a source, told by looking at it."""
 
     RSS = "rss"
@@ -24,12 +24,12 @@ class DateBasis(StrEnum):
 
     PUBLISHED = "published"
     UPDATED = "updated"  # no publication date, but a date of change
-    NO_ZONE = "published, zone assumed UTC"
+    ZONE_ASSUMED = "published, zone assumed UTC"
     PAGE = "date found on the page"
-    FOUND_MISSING = "first seen: no date given"
-    FOUND_WRONG = "first seen: date unreadable"
-    FOUND_FUTURE = "first seen: date in the future"
-    FOUND_ANCIENT = "first seen: date before 1990"
+    FIRST_SEEN_NO_DATE = "first seen: no date given"
+    FIRST_SEEN_UNREADABLE = "first seen: date unreadable"
+    FIRST_SEEN_FUTURE = "first seen: date in the future"
+    FIRST_SEEN_ANCIENT = "first seen: date before 1990"
 
 
 class ParseError(Exception):
@@ -37,11 +37,11 @@ class ParseError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ParsedItem:
     """One item as a source published it; texts are plain, clean and without mark-up.
 
     `guid` is the publisher's own id, if it gave one. `link` is absolute as published, `url` canonical.
-    `published` and `updated` are UTC, None where missing or refused; `basis` then says why.
+    `published` and `updated` are UTC, None where missing or refused; `date_basis` then says why.
     """
 
     guid: str | None
@@ -57,7 +57,7 @@ class Item:
     image_alt: str | None = None
     published: datetime | None = None
     updated: datetime | None = None
-    basis: DateBasis = DateBasis.FOUND_MISSING
+    date_basis: DateBasis = DateBasis.FIRST_SEEN_NO_DATE
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     all_day: bool = False
@@ -67,7 +67,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedEntry:
     """One item that could not be taken in, by its place in the document (from 1) and the reason."""
 
     place: int
@@ -75,30 +75,30 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """All that one document held. `found` counts the items seen, taken or not.
+class ParsedDocument:
+    """All that one document held. `item_count` counts the items seen, taken or not.
 
     `next_url` is the next page of a paged answer; `feeds` are other feeds that a page or OPML names.
-    `every` is the least time between visits that the publisher asks for, in seconds.
+    `refresh_seconds` is the least time between visits that the publisher asks for, in seconds.
     """
 
-    kind: Kind
-    items: tuple[Item, ...]
-    rejected: tuple[Rejected, ...] = ()
+    kind: DocumentKind
+    items: tuple[ParsedItem, ...]
+    rejected: tuple[RejectedEntry, ...] = ()
     title: str = ""
     language: str | None = None
-    every: int | None = None
+    refresh_seconds: int | None = None
     next_url: str | None = None
-    feeds: tuple["Feed", ...] = ()
+    feeds: tuple["FeedLink", ...] = ()
 
     @property
-    def found(self) -> int:
+    def item_count(self) -> int:
         """How many items the document held."""
         return len(self.items) + len(self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class FeedLink:
     """A feed that a page, or an OPML list, points to."""
 
     url: str

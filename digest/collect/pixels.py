@@ -11,19 +11,25 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
-_QUALITIES = (84, 76, 68, 60)
-_LOWER_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
-_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
-_TEXT = (b"<svg", b"<?xml", b"<!doctype", b"<html")
+READABLE_FORMATS = (
+    "JPEG",
+    "PNG",
+    "GIF",
+    "WEBP",
+    "AVIF",
+)  # Pillow's other readers are older, rarer and less tested
+_JPEG_QUALITIES = (84, 76, 68, 60)
+_LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
+_MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
+_MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
-class PictureError(Exception):
+class ImageError(Exception):
     """Bytes that are no picture we can use; the message says why. Fetching them again changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedImage:
     """A finished picture."""
 
     body: bytes
@@ -32,42 +38,40 @@ class Encoded:
     height: int
 
 
-def decode(body: bytes, *, most_pixels: int, at_most: tuple[int, int]) -> Image.Image:
-    """Read the first frame as upright RGB on white, shrunk to fit in `at_most` (width, height).
+def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
+    """Read the first frame as upright RGB on white, shrunk to fit in `max_size` (width, height).
 
     Raises:
         PictureError: no picture, a kind that is not read (SVG), too many pixels, or broken.
     """
-    if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_TEXT):
-        raise PictureError(
-            "it is SVG or a page, not a photograph; SVG can carry scripts and no mail shows it"
-        )
+    if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
+        raise ImageError("it is SVG or a page, not a photograph; SVG can carry scripts and no mail shows it")
     try:
         # Pillow only warns between one and two times its own bound; no warning of a bomb is to be ignored.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
-            _check_pixels(image, most_pixels)
-            image.draft("RGB", (2 * max(at_most), 2 * max(at_most)))  # JPEG: decode no finer than is needed
-            return _upright_on_white(image, at_most)
-    except PictureError:
+        with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
+            _check_pixels(image, max_pixels)
+            image.draft("RGB", (2 * max(max_size), 2 * max(max_size)))  # JPEG: decode no finer than is needed
+            return _orient_and_flatten(image, max_size)
+    except ImageError:
         raise
     except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
-        raise PictureError(f"it cannot be read as a picture ({type(exc).__name__}: {exc})"[:300]) from exc
+        raise ImageError(f"it cannot be read as a picture ({type(exc).__name__}: {exc})"[:300]) from exc
 
 
-def _check_pixels(image: Image.Image, most: int) -> None:
-    if image.width * image.height > most:
-        raise PictureError(f"{image.width} x {image.height} pixels, more than {most:,}")
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise ImageError(f"{image.width} x {image.height} pixels, more than {max_pixels:,}")
 
 
-def _upright_on_white(image: Image.Image, at_most: tuple[int, int]) -> Image.Image:
+def _orient_and_flatten(image: Image.Image, max_size: tuple[int, int]) -> Image.Image:
     ImageOps.exif_transpose(image, in_place=True)
     clear = image.has_transparency_data
     mode = "RGBA" if clear else "RGB"
     if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
         image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
     colours = image if image.mode == mode else image.convert(mode)  # convert() copies even where it need not
-    colours.thumbnail(at_most, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    colours.thumbnail(max_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     if not clear:
         return colours
     white = Image.new("RGB", colours.size, "white")
@@ -75,47 +79,49 @@ def _upright_on_white(image: Image.Image, at_most: tuple[int, int]) -> Image.Ima
     return white
 
 
-def encode(image: Image.Image, most_bytes: int, *, fixed_size: bool = False) -> Encoded:
-    """Write RGB as JPEG, or as PNG where few colours make that smaller, within `most_bytes`.
+def encode_image(image: Image.Image, max_bytes: int, *, fixed_size: bool = False) -> EncodedImage:
+    """Write RGB as JPEG, or as PNG where few colours make that smaller, within `max_bytes`.
 
     First the quality is lowered, then the size; with `fixed_size` only the quality, further down.
     """
     while True:
-        best = _smallest(image, most_bytes, _QUALITIES + (_LOWER_QUALITIES if fixed_size else ()))
-        if len(best.body) <= most_bytes or fixed_size or min(image.size) < 2:
+        best = _best_encoding(
+            image, max_bytes, _JPEG_QUALITIES + (_LOWER_JPEG_QUALITIES if fixed_size else ())
+        )
+        if len(best.body) <= max_bytes or fixed_size or min(image.size) < 2:
             return best
         image = image.resize(
             (max(1, image.width * 4 // 5), max(1, image.height * 4 // 5)), Image.Resampling.LANCZOS
         )
 
 
-def _smallest(image: Image.Image, most_bytes: int, qualities: tuple[int, ...]) -> Encoded:
+def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...]) -> EncodedImage:
     """Give the best JPEG that fits, or the smallest there is; or the lossless PNG if that is smaller still."""
     jpeg = b""
     for quality in qualities:
-        jpeg = _written(image, "JPEG", quality=quality, optimize=True, progressive=True)
-        if len(jpeg) <= most_bytes:
+        jpeg = _encoded_bytes(image, "JPEG", quality=quality, optimize=True, progressive=True)
+        if len(jpeg) <= max_bytes:
             break
-    png = _few_coloured_png(image)
+    png = _lossless_png(image)
     if png is not None and len(png) < len(jpeg):
-        return Encoded(png, "image/png", *image.size)
-    return Encoded(jpeg, "image/jpeg", *image.size)
+        return EncodedImage(png, "image/png", *image.size)
+    return EncodedImage(jpeg, "image/jpeg", *image.size)
 
 
-def _few_coloured_png(image: Image.Image) -> bytes | None:
+def _lossless_png(image: Image.Image) -> bytes | None:
     """Write a drawing without loss; None for a photograph, whose PNG would be slow to make and never smaller."""
-    colours = image.getcolors(_DRAWING_COLOURS)
+    colours = image.getcolors(_MAX_DRAWING_COLOURS)
     if colours is None:
         return None
     if len(colours) <= 256:
         palette = image.quantize(256, dither=Image.Dither.NONE)
         if palette.convert("RGB").tobytes() == image.tobytes():
             image = palette
-    return _written(image, "PNG", optimize=True)
+    return _encoded_bytes(image, "PNG", optimize=True)
 
 
-def _written(image: Image.Image, kind: str, **options: int) -> bytes:
+def _encoded_bytes(image: Image.Image, image_format: str, **options: int) -> bytes:
     out = io.BytesIO()
     image.info = {}  # what came with the picture stays behind
-    image.save(out, kind, **options)
+    image.save(out, image_format, **options)
     return out.getvalue()

@@ -17,19 +17,19 @@ from typing import Any
 import structlog
 from sqlalchemy import bindparam, select, update
 
-from digest.collect.fetched import FetchError, Getter
-from digest.collect.items import Rejected
-from digest.collect.urls import canonical
+from digest.collect.fetched import ContentFetcher, FetchError
+from digest.collect.items import RejectedEntry
+from digest.collect.urls import canonical_url
 from digest.db import Article, Database
 from digest.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-POPULAR = "/wp-json/wordpress-popular-posts/v1/popular-posts?range=last7days&limit=100"
-_MOST_VIEWS = 2**31 - 1  # what the column holds on PostgreSQL
-_CHUNK = 500
-_NUMBER = re.compile(r"\d{1,3}(?:[ ,.'\u2019\u00a0\u2009\u202f]\d{3})+|\d+(?:\.0{1,2})?")
-_ADDRESS_NAMES = frozenset(
+POPULAR_POSTS_PATH = "/wp-json/wordpress-popular-posts/v1/popular-posts?range=last7days&limit=100"
+_MAX_VIEWS = 2**31 - 1  # what the column holds on PostgreSQL
+_CHUNK_SIZE = 500
+_COUNT_PATTERN = re.compile(r"\d{1,3}(?:[ ,.'\u2019\u00a0\u2009\u202f]\d{3})+|\d+(?:\.0{1,2})?")
+_URL_HEADINGS = frozenset(
     {
         "url",
         "page",
@@ -43,21 +43,21 @@ _ADDRESS_NAMES = frozenset(
         "page path and screen class",
     }
 )
-_VIEWS_NAMES = frozenset(
+_VIEWS_HEADINGS = frozenset(
     {"views", "pageviews", "page views", "screen page views", "screenpageviews", "hits", "visits", "reads"}
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class ReadershipReport:
     """What a report of readership said: views by canonical URL, and the rows that say nothing usable."""
 
     views: Mapping[str, int] = field(default_factory=dict)
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ReadershipImport:
     """What became of one report: pages that are an article of ours, pages that are none, and bad rows.
 
     `error` says why it could not be read at all; then the counts of the import before stay.
@@ -66,7 +66,7 @@ class Imported:
     origin: str
     matched: int = 0
     unmatched: int = 0
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedEntry, ...] = ()
     error: str | None = None
 
 
@@ -75,22 +75,24 @@ class ReadershipError(Exception):
 
 
 def import_readership(
-    database: Database, getter: Getter, settings: Settings, *, now: datetime
-) -> list[Imported]:
+    database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime
+) -> list[ReadershipImport]:
     """Bring in what the settings name (`readership.csv`, `readership.wordpress`); both together are one week."""
     wanted, site = settings.file.readership, settings.file.publication.site
-    reports: dict[str, Counted | ReadershipError] = {}
+    reports: dict[str, ReadershipReport | ReadershipError] = {}
     if wanted.csv:
-        reports[wanted.csv] = _or_error(lambda: read_csv(_bytes(_beside(settings, wanted.csv)), site))
+        reports[wanted.csv] = _report_or_error(
+            lambda: parse_readership_csv(_read_file(_settings_file_path(settings, wanted.csv)), site)
+        )
     if wanted.wordpress:
-        reports[wanted.wordpress] = _or_error(lambda: from_wordpress(getter, wanted.wordpress))
+        reports[wanted.wordpress] = _report_or_error(lambda: fetch_wordpress_views(fetcher, wanted.wordpress))
     total: Counter[str] = Counter()
     for report in reports.values():
-        if isinstance(report, Counted):
+        if isinstance(report, ReadershipReport):
             total.update(report.views)
     whole = not any(isinstance(report, ReadershipError) for report in reports.values())
-    known = apply(database, total, whole=whole) if reports else frozenset()
-    imported = [_imported(origin, report, known) for origin, report in reports.items()]
+    known = apply_views(database, total, complete=whole) if reports else frozenset()
+    imported = [_import_result(origin, report, known) for origin, report in reports.items()]
     for one in imported:
         log.info(
             "readership.imported", origin=one.origin, matched=one.matched, error=one.error, at=now.isoformat()
@@ -98,33 +100,33 @@ def import_readership(
     return imported
 
 
-def apply(database: Database, views: Mapping[str, int], *, whole: bool = True) -> frozenset[str]:
+def apply_views(database: Database, views: Mapping[str, int], *, complete: bool = True) -> frozenset[str]:
     """Write views onto the articles with those canonical URLs, and give the URLs that are an article's.
 
-    With `whole`, articles that are not counted lose the count of an earlier import.
+    With `complete`, articles that are not counted lose the count of an earlier import.
     """
     known: set[str] = set()
     urls = sorted(views)
-    for start in range(0, len(urls), _CHUNK):
+    for start in range(0, len(urls), _CHUNK_SIZE):
         with database.write() as session:
             there = session.execute(
                 select(Article.id, Article.url, Article.views).where(
-                    Article.url.in_(urls[start : start + _CHUNK])
+                    Article.url.in_(urls[start : start + _CHUNK_SIZE])
                 )
             ).all()
             known |= {row.url for row in there}
-            _set(session, {row.id: views[row.url] for row in there if row.views != views[row.url]})
-    if whole:
+            _set_views(session, {row.id: views[row.url] for row in there if row.views != views[row.url]})
+    if complete:
         with database.read() as session:
             before = session.execute(select(Article.id, Article.url).where(Article.views.is_not(None))).all()
         stale = [row.id for row in before if row.url not in views]
-        for start in range(0, len(stale), _CHUNK):
+        for start in range(0, len(stale), _CHUNK_SIZE):
             with database.write() as session:
-                _set(session, dict.fromkeys(stale[start : start + _CHUNK]))
+                _set_views(session, dict.fromkeys(stale[start : start + _CHUNK_SIZE]))
     return frozenset(known)
 
 
-def read_csv(content: bytes, site: str) -> Counted:
+def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
     """Read a CSV of pages and their views, with or without a header, as spreadsheets and analytics write it.
 
     A page's several addresses are added up. A path without host is meant on `site`.
@@ -136,30 +138,30 @@ def read_csv(content: bytes, site: str) -> Counted:
     rejected = []
     columns = (0, 1)
     first = True
-    for number, row in _rows(_text(content)):
-        header = _header(row) if first else None
+    for number, row in _csv_rows(_decode_csv(content)):
+        header = _header_columns(row) if first else None
         first = False
         if header:
             columns = header
             continue
         try:
-            url, count = _page(row, columns, site)
+            url, count = _parse_row(row, columns, site)
         except ValueError as exc:
-            rejected.append(Rejected(number, str(exc)))
+            rejected.append(RejectedEntry(number, str(exc)))
         else:
             views[url] += count
-    return Counted(views, tuple(rejected))
+    return ReadershipReport(views, tuple(rejected))
 
 
-def from_wordpress(getter: Getter, site: str) -> Counted:
+def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipReport:
     """Ask a WordPress site with the plugin WordPress Popular Posts for the most viewed posts of seven days.
 
     Raises:
         ReadershipError: the site does not answer, or not as the plugin does.
     """
-    address = site.rstrip("/") + POPULAR
+    address = site.rstrip("/") + POPULAR_POSTS_PATH
     try:
-        body = getter.get(address, accept="application/json").body
+        body = fetcher.get(address, accept="application/json").body
         posts = json.loads(body)
     except FetchError as exc:
         advice = "Is the plugin WordPress Popular Posts active, and its REST API public?"
@@ -172,50 +174,52 @@ def from_wordpress(getter: Getter, site: str) -> Counted:
     rejected = []
     for place, post in enumerate(posts, 1):
         try:
-            url, count = _post(post)
+            url, count = _parse_post(post)
         except ValueError as exc:
-            rejected.append(Rejected(place, str(exc)))
+            rejected.append(RejectedEntry(place, str(exc)))
         else:
             views[url] += count
-    return Counted(views, tuple(rejected))
+    return ReadershipReport(views, tuple(rejected))
 
 
-def _imported(origin: str, report: Counted | ReadershipError, known: frozenset[str]) -> Imported:
+def _import_result(
+    origin: str, report: ReadershipReport | ReadershipError, article_urls: frozenset[str]
+) -> ReadershipImport:
     if isinstance(report, ReadershipError):
-        return Imported(origin, error=str(report))
-    matched = len(known & report.views.keys())
-    return Imported(origin, matched, len(report.views) - matched, report.rejected)
+        return ReadershipImport(origin, error=str(report))
+    matched = len(article_urls & report.views.keys())
+    return ReadershipImport(origin, matched, len(report.views) - matched, report.rejected)
 
 
-def _or_error(read: Any) -> Counted | ReadershipError:
+def _report_or_error(load_report: Any) -> ReadershipReport | ReadershipError:
     try:
-        found: Counted = read()
+        found: ReadershipReport = load_report()
     except ReadershipError as exc:
         return exc
     return found
 
 
-def _beside(settings: Settings, name: str) -> Path:
+def _settings_file_path(settings: Settings, name: str) -> Path:
     """Find a file that the settings name: from the settings' own folder, as they were written there."""
     folder = settings.origin.parent if settings.origin else Path()
     return folder / Path(name).expanduser()
 
 
-def _bytes(file: Path) -> bytes:
+def _read_file(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as exc:
         raise ReadershipError(f"{file}: {exc.strerror}. Correct readership.csv in digest.toml.") from exc
 
 
-def _set(session: Any, values: Mapping[int, int | None]) -> None:
+def _set_views(session: Any, values: Mapping[int, int | None]) -> None:
     if values:
         statement = update(Article).where(Article.id == bindparam("which")).values(views=bindparam("count"))
         rows: Sequence[dict[str, Any]] = [{"which": k, "count": v} for k, v in sorted(values.items())]
         session.connection().execute(statement, rows)
 
 
-def _text(content: bytes) -> str:
+def _decode_csv(content: bytes) -> str:
     """Decode what a spreadsheet wrote: UTF-8 with or without mark, UTF-16 with one, else Windows-1252."""
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     encodings = ["utf-16"] if marked else ["utf-8-sig", "cp1252"]
@@ -229,7 +233,7 @@ def _text(content: bytes) -> str:
     raise ReadershipError("It is empty or no text. Write a CSV file with the columns url and views.")
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """Give the rows that are not empty and no comment (Google Analytics starts with some), with their lines."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     head = lines[0] if lines else ""
@@ -247,30 +251,30 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, cells
 
 
-def _header(row: Sequence[str]) -> tuple[int, int] | None:
+def _header_columns(row: Sequence[str]) -> tuple[int, int] | None:
     names = [" ".join(re.split(r"[\s_-]+", cell.lower())) for cell in row]
-    address = next((i for i, name in enumerate(names) if name in _ADDRESS_NAMES), None)
-    count = next((i for i, name in enumerate(names) if name in _VIEWS_NAMES), None)
+    address = next((i for i, name in enumerate(names) if name in _URL_HEADINGS), None)
+    count = next((i for i, name in enumerate(names) if name in _VIEWS_HEADINGS), None)
     return None if address is None or count is None else (address, count)
 
 
-def _page(row: Sequence[str], columns: tuple[int, int], site: str) -> tuple[str, int]:
+def _parse_row(row: Sequence[str], columns: tuple[int, int], site: str) -> tuple[str, int]:
     if len(row) <= max(columns):
         raise ValueError(f"{len(row)} column(s), where an address and a number were expected")
-    return canonical(row[columns[0]], site), _count(row[columns[1]])
+    return canonical_url(row[columns[0]], site), _parse_count(row[columns[1]])
 
 
-def _post(post: object) -> tuple[str, int]:
+def _parse_post(post: object) -> tuple[str, int]:
     if not isinstance(post, dict) or not isinstance(post.get("link"), str):
         raise ValueError("no post with a link")  # noqa: TRY004  (bad data, as the other reasons are)
-    return canonical(post["link"]), _count(str(post.get("pageviews", "")))
+    return canonical_url(post["link"]), _parse_count(str(post.get("pageviews", "")))
 
 
-def _count(text: str) -> int:
-    if not _NUMBER.fullmatch(text):
+def _parse_count(text: str) -> int:
+    if not _COUNT_PATTERN.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is no number of views")
     whole = re.sub(r"\.0{1,2}$", "", text)  # some analytics write 12.0
     count = int(re.sub(r"\D", "", whole))
-    if count > _MOST_VIEWS:
-        raise ValueError(f"{text[:40]!r} is more than {_MOST_VIEWS:,} views")
+    if count > _MAX_VIEWS:
+        raise ValueError(f"{text[:40]!r} is more than {_MAX_VIEWS:,} views")
     return count

@@ -1,7 +1,7 @@
 """The sources as rows: they follow `digest.toml`, and each visit leaves its health.
 
-What a visit means is decided by `next_try` and `judge`, which know only what they are given; `note_good`
-and `note_bad` write it down.
+What a visit means is decided by `next_try_time` and `classify_fetch_error`, which know only what they are given; `record_visit_success`
+and `record_visit_failure` write it down.
 """
 
 from dataclasses import dataclass, replace
@@ -10,23 +10,23 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.fetched import FetchError, Reason
-from digest.collect.items import Kind
-from digest.db import Health, Source
+from digest.collect.fetched import FetchError, FetchErrorReason
+from digest.collect.items import DocumentKind
+from digest.db import Source, SourceHealth
 from digest.settings import Settings, SourceSettings
 
-FILE = "file:"  # how the address of a source begins that is a file of this machine
-PATIENCE = timedelta(days=7)  # a source that fails for longer is shown to the editors
-LONGEST = timedelta(
+FILE_PREFIX = "file:"  # how the address of a source begins that is a file of this machine
+FAILURE_GRACE = timedelta(days=7)  # a source that fails for longer is shown to the editors
+MAX_RETRY_INTERVAL = timedelta(
     hours=24
 )  # between two tries of a source that fails, and of one that asks for rare visits
-LONGEST_ASKED = timedelta(days=7)  # a Retry-After beyond it is a mistake of the publisher's
-FIRST_WAIT = timedelta(minutes=15)
-_FOLLOWED = ("name", "publisher", "section", "weight", "primary", "own", "images", "topics")
+MAX_RETRY_AFTER = timedelta(days=7)  # a Retry-After beyond it is a mistake of the publisher's
+FIRST_RETRY_INTERVAL = timedelta(minutes=15)
+_SYNCED_FIELDS = ("name", "publisher", "section", "weight", "primary", "own", "images", "topics")
 
 
 @dataclass(frozen=True, slots=True)
-class Synced:
+class SyncResult:
     """What following the settings changed: sources added, changed, and no longer named."""
 
     added: int
@@ -35,45 +35,45 @@ class Synced:
 
 
 @dataclass(frozen=True, slots=True)
-class Good:
-    """A visit that worked. `every` is the least time to the next in seconds, by max-age or the feed's ttl."""
+class VisitSuccess:
+    """A visit that worked. `refresh_seconds` is the least time to the next in seconds, by max-age or the feed's ttl."""
 
-    kind: Kind | None = None  # None: not modified, so still what it was
+    kind: DocumentKind | None = None  # None: not modified, so still what it was
     etag: str | None = None
     last_modified: str | None = None
     moved_to: str | None = None
-    every: int = 0
+    refresh_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class VisitFailure:
     """A visit that did not work: what that makes of the source, why, and the wait asked for in seconds."""
 
-    health: Health
+    health: SourceHealth
     message: str
     retry_after: float = 0
     status: int | None = None  # of the answer, if there was one
 
     @property
-    def absent(self) -> bool:
+    def is_missing(self) -> bool:
         """Whether the site says that nothing is at the address."""
         return self.status in {404, 410}
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class SourceProblem:
     """A source that the editors should know of, in words."""
 
     name: str
     url: str
-    health: Health
+    health: SourceHealth
     since: datetime
     message: str
 
 
-def sync(session: Session, settings: Settings) -> Synced:
+def sync_sources(session: Session, settings: Settings) -> SyncResult:
     """Make the rows follow the settings. A source that is no longer named keeps its row and its articles."""
-    rows = {row.url: row for row in session.scalars(select(Source)) if not row.url.startswith(FILE)}
+    rows = {row.url: row for row in session.scalars(select(Source)) if not row.url.startswith(FILE_PREFIX)}
     named = {wanted.url for wanted in settings.file.sources}
     moved = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in named}
     added = changed = 0
@@ -83,29 +83,31 @@ def sync(session: Session, settings: Settings) -> Synced:
             row.url, row.moved_to = wanted.url, None  # the operator wrote down where it moved to
             rows[wanted.url] = row
         if row is None:
-            session.add(_new(wanted))
+            session.add(_new_source(wanted))
             added += 1
         else:
-            changed += _follow(row, wanted)
+            changed += _update_source(row, wanted)
     dropped = [row for row in rows.values() if row.active and row.url not in named]
     for row in dropped:
         row.active = False
     session.flush()
-    return Synced(added, changed, len(dropped))
+    return SyncResult(added, changed, len(dropped))
 
 
-def judge(error: FetchError) -> Bad:
+def classify_fetch_error(error: FetchError) -> VisitFailure:
     """Decide what a failed fetch says about its source."""
-    if error.reason is Reason.GONE:
-        health = Health.GONE
-    elif error.reason is Reason.REFUSING:
-        health = Health.REFUSING
+    if error.reason is FetchErrorReason.GONE:
+        health = SourceHealth.GONE
+    elif error.reason is FetchErrorReason.REFUSING:
+        health = SourceHealth.REFUSING
     else:
-        health = Health.FAILING
-    return Bad(health, error.message, error.retry_after or 0, error.status)
+        health = SourceHealth.FAILING
+    return VisitFailure(health, error.message, error.retry_after or 0, error.status)
 
 
-def next_try(seen: Good | Bad, failures: int, now: datetime, luck: float) -> datetime | None:
+def next_try_time(
+    outcome: VisitSuccess | VisitFailure, failures: int, now: datetime, jitter: float
+) -> datetime | None:
     """Decide when a source is visited next; None is never, until somebody adds it again.
 
     A good one: when what it gave is no longer fresh. A failing one: after a random part of a time that
@@ -113,83 +115,87 @@ def next_try(seen: Good | Bad, failures: int, now: datetime, luck: float) -> dat
     a refusing one once or twice a day; neither before the publisher's Retry-After.
 
     Args:
-        seen: what the visit gave.
+        outcome: what the visit gave.
         failures: the visits that failed in a row, with this one.
         now: when it was made.
-        luck: a random number, 0 ≤ luck < 1.
+        jitter: a random number, 0 ≤ luck < 1.
     """
-    if isinstance(seen, Good):
-        return now + min(timedelta(seconds=seen.every), LONGEST)
-    if seen.health is Health.GONE:
+    if isinstance(outcome, VisitSuccess):
+        return now + min(timedelta(seconds=outcome.refresh_seconds), MAX_RETRY_INTERVAL)
+    if outcome.health is SourceHealth.GONE:
         return None
-    asked = min(timedelta(seconds=seen.retry_after), LONGEST_ASKED)
-    if seen.health is Health.REFUSING:
-        return now + max(LONGEST * (1 + luck) / 2, asked)
-    ceiling: timedelta = min(FIRST_WAIT * (1 << min(failures - 1, 20)), LONGEST)
-    return now + max(ceiling * luck, asked)
+    asked = min(timedelta(seconds=outcome.retry_after), MAX_RETRY_AFTER)
+    if outcome.health is SourceHealth.REFUSING:
+        return now + max(MAX_RETRY_INTERVAL * (1 + jitter) / 2, asked)
+    ceiling: timedelta = min(FIRST_RETRY_INTERVAL * (1 << min(failures - 1, 20)), MAX_RETRY_INTERVAL)
+    return now + max(ceiling * jitter, asked)
 
 
-def is_due(source: Source, now: datetime) -> bool:
+def is_source_due(source: Source, now: datetime) -> bool:
     """Say whether a source may be visited at `now`."""
-    return source.health is not Health.GONE and (source.next_try_at is None or source.next_try_at <= now)
+    return source.health is not SourceHealth.GONE and (
+        source.next_try_at is None or source.next_try_at <= now
+    )
 
 
-def note_good(source: Source, seen: Good, now: datetime, luck: float) -> None:
+def record_visit_success(source: Source, success: VisitSuccess, now: datetime, jitter: float) -> None:
     """Write down a visit that worked."""
-    source.health, source.message = Health.GOOD, ""
+    source.health, source.message = SourceHealth.GOOD, ""
     source.failures, source.failing_since = 0, None
     source.good_at = source.tried_at = now
-    source.next_try_at = next_try(seen, 0, now, luck)
-    source.etag, source.last_modified = seen.etag, seen.last_modified
-    source.kind = seen.kind.value if seen.kind else source.kind
-    if seen.moved_to:
-        source.moved_to = seen.moved_to if seen.moved_to != source.url else None
+    source.next_try_at = next_try_time(success, 0, now, jitter)
+    source.etag, source.last_modified = success.etag, success.last_modified
+    source.kind = success.kind.value if success.kind else source.kind
+    if success.moved_to:
+        source.moved_to = success.moved_to if success.moved_to != source.url else None
 
 
-def note_bad(source: Source, seen: Bad, now: datetime, luck: float) -> None:
+def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, jitter: float) -> None:
     """Write down a visit that did not work. What was learnt about the address is forgotten with a 404 or 410."""
-    if seen.absent and source.moved_to:
+    if failure.is_missing and source.moved_to:
         source.moved_to = source.etag = source.last_modified = None
-        seen = replace(seen, health=Health.FAILING)  # the address of the settings may still answer
-    source.health, source.message = seen.health, seen.message
+        failure = replace(
+            failure, health=SourceHealth.FAILING
+        )  # the address of the settings may still answer
+    source.health, source.message = failure.health, failure.message
     source.failures += 1
     source.failing_since = source.failing_since or now
     source.tried_at = now
-    source.next_try_at = next_try(seen, source.failures, now, luck)
+    source.next_try_at = next_try_time(failure, source.failures, now, jitter)
 
 
-def troubled(session: Session, now: datetime) -> list[Trouble]:
+def list_source_problems(session: Session, now: datetime) -> list[SourceProblem]:
     """List the sources that an editor should know of: failing for a week, refusing, or gone. Longest first."""
     query = select(Source).where(
-        Source.active, Source.health.in_([Health.FAILING, Health.REFUSING, Health.GONE])
+        Source.active, Source.health.in_([SourceHealth.FAILING, SourceHealth.REFUSING, SourceHealth.GONE])
     )
     found = [
-        Trouble(row.name, row.url, row.health, row.failing_since or now, row.message)
+        SourceProblem(row.name, row.url, row.health, row.failing_since or now, row.message)
         for row in session.scalars(query)
-        if row.health is not Health.FAILING or (row.failing_since or now) <= now - PATIENCE
+        if row.health is not SourceHealth.FAILING or (row.failing_since or now) <= now - FAILURE_GRACE
     ]
     return sorted(found, key=lambda trouble: (trouble.since, trouble.url))
 
 
-def in_words(source: Source, now: datetime) -> str:
+def describe_source_health(source: Source, now: datetime) -> str:
     """Say how a source is, for people; the message of a bad one says what to do."""
     since = source.failing_since or now
     match source.health:
-        case Health.NEW:
+        case SourceHealth.NEW:
             text = "not visited yet"
-        case Health.GOOD:
+        case SourceHealth.GOOD:
             text = f"good; moved to {source.moved_to}" if source.moved_to else "good"
-        case Health.FAILING:
+        case SourceHealth.FAILING:
             times = "once" if source.failures == 1 else f"{source.failures} times"
             text = f"failed {times} since {since:%Y-%m-%d}: {source.message}"
-        case Health.REFUSING:
+        case SourceHealth.REFUSING:
             text = f"refusing since {since:%Y-%m-%d}: {source.message}"
-        case Health.GONE:
+        case SourceHealth.GONE:
             text = f"gone since {since:%Y-%m-%d}: {source.message}"
     return text if source.active else f"no longer in the settings; {text}"
 
 
-def file_source(session: Session, address: str, *, name: str, publisher: str) -> Source:
+def ensure_file_source(session: Session, address: str, *, name: str, publisher: str) -> Source:
     """Give the row of a file that is read as a source; it is made when the file is new."""
     row = session.scalar(select(Source).where(Source.url == address))
     if row is None:
@@ -199,21 +205,23 @@ def file_source(session: Session, address: str, *, name: str, publisher: str) ->
     return row
 
 
-def _new(wanted: SourceSettings) -> Source:
-    return Source(url=wanted.url, health=Health.NEW, active=True, **_values(wanted))
+def _new_source(configured: SourceSettings) -> Source:
+    return Source(url=configured.url, health=SourceHealth.NEW, active=True, **_synced_values(configured))
 
 
-def _values(wanted: SourceSettings) -> dict[str, object]:
-    return {name: getattr(wanted, name) for name in _FOLLOWED}
+def _synced_values(configured: SourceSettings) -> dict[str, object]:
+    return {name: getattr(configured, name) for name in _SYNCED_FIELDS}
 
 
-def _follow(row: Source, wanted: SourceSettings) -> bool:
-    different = {name: value for name, value in _values(wanted).items() if getattr(row, name) != value}
+def _update_source(row: Source, configured: SourceSettings) -> bool:
+    different = {
+        name: value for name, value in _synced_values(configured).items() if getattr(row, name) != value
+    }
     for name, value in different.items():
         setattr(row, name, value)
     if row.active:
         return bool(different)
     row.active = True  # added again: it starts anew, also when it was gone
-    row.health, row.message, row.failures = Health.NEW, "", 0
+    row.health, row.message, row.failures = SourceHealth.NEW, "", 0
     row.failing_since = row.next_try_at = None
     return True

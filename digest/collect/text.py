@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import nh3
 
-TITLE_CHARACTERS = 300
-SUMMARY_CHARACTERS = 1_000
-NAME_CHARACTERS = 200  # the width of the columns for names and places
-HTML_CHARACTERS = 60_000  # a summary comes from the start of a text: more is not looked at
+MAX_TITLE_CHARACTERS = 300
+MAX_SUMMARY_CHARACTERS = 1_000
+MAX_NAME_CHARACTERS = 200  # the width of the columns for names and places
+MAX_HTML_CHARACTERS = 60_000  # a summary comes from the start of a text: more is not looked at
 
-_WITH_CONTENT = {"script", "style", "template", "iframe", "object", "noscript", "svg", "math", "select"}
+_DROPPED_TAGS = {"script", "style", "template", "iframe", "object", "noscript", "svg", "math", "select"}
 _KNOWN_TAGS = (
     "a abbr acronym address applet area article aside audio b base bdi bdo big blink blockquote body br button "
     "canvas caption center cite code col colgroup data datalist dd del details dfn dialog dir div dl dt em embed "
@@ -23,90 +23,94 @@ _KNOWN_TAGS = (
     "time title tr track tt u ul var video wbr xml"
 )
 # "x < y" and "<jane@example.org>" are text; a name with - or : is a custom or an Office element.
-_NO_TAG = re.compile(
+_NON_TAG = re.compile(
     rf"<(?!/?(?:(?:{'|'.join(_KNOWN_TAGS.split())})(?=[\s/>])|[a-z][a-z0-9]*[:-][a-z])|!--|!\[|\?xml)",
     re.IGNORECASE,
 )
-_BLOCK = re.compile(
+_BLOCK_TAG = re.compile(
     r"<(?=/?(?:address|article|aside|blockquote|br|caption|dd|div|dl|dt|fig\w+|footer|form|h[1-6]|header|hr|li|"
     r"main|nav|ol|option|p|pre|section|table|t[dhr]|tbody|thead|ul)[\s/>])",
     re.IGNORECASE,
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can spell halves of characters, UTF-8 cannot
 _BROKEN_CDATA = re.compile(r"^\s*<?!?\[CDATA\[|\]\]>?\s*$")  # a generator that lost a bracket
-_LEFT_MARKUP = re.compile(
+_REMAINING_MARKUP = re.compile(
     r"</(?:p|a|div|span|strong|em|b|i|ul|li|script|style|h\d)>|<br ?/?>|<img\s", re.IGNORECASE
 )
 
 
-def plain(markup: str) -> str:
+def html_to_text(markup: str) -> str:
     """Give the words of an HTML text as one clean line; scripts and styles go with their content.
 
     Entities are decoded, escaped twice or not. Only the first 60,000 characters are looked at.
     """
-    text = _SURROGATES.sub("", markup[:HTML_CHARACTERS])
+    text = _SURROGATES.sub("", markup[:MAX_HTML_CHARACTERS])
     for _ in range(3):  # a feed may escape its HTML once more than it should
         if "<" in text:
             text = nh3.clean(
-                _BLOCK.sub(" <", _NO_TAG.sub("&lt;", text)), tags=set(), clean_content_tags=_WITH_CONTENT
+                _BLOCK_TAG.sub(" <", _NON_TAG.sub("&lt;", text)), tags=set(), clean_content_tags=_DROPPED_TAGS
             )
         text = html.unescape(text)
-        if not _LEFT_MARKUP.search(text):
+        if not _REMAINING_MARKUP.search(text):
             break
     if "&" in text:
         text = html.unescape(text)
     if "CDATA[" in text:
         text = _BROKEN_CDATA.sub("", text)
-    return tidy(text)
+    return normalise_text(text)
 
 
-_BAD = re.compile(
+_UNSAFE_CHARACTERS = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffc\ufffe\uffff\U000e0000\U000e0001]"
 )
 # Joiners mean something between letters of Arabic, Persian and Indic scripts, and in emoji sequences.
-_JOINING = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe"
+_JOINING_SCRIPTS = (
+    "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe"
+)
 _EMOJI = "\u00a9\u00ae\u203c-\u3299\ufe0f\U0001f000-\U0001faff"
 _STRAY_JOINER = re.compile(
-    f"(?<![{_JOINING}])\u200c|\u200c(?![{_JOINING}])"
-    f"|(?<![{_JOINING}{_EMOJI}])\u200d|\u200d(?![{_JOINING}{_EMOJI}])"
+    f"(?<![{_JOINING_SCRIPTS}])\u200c|\u200c(?![{_JOINING_SCRIPTS}])"
+    f"|(?<![{_JOINING_SCRIPTS}{_EMOJI}])\u200d|\u200d(?![{_JOINING_SCRIPTS}{_EMOJI}])"
 )
 # Tag characters spell the flags of Scotland or Texas after a black flag; elsewhere they hide text.
-_TAGS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0020-\U000e007f]")
-_MARKS = re.compile("([\u0300-\u036f]{4})[\u0300-\u036f]+")  # stacked accents that run over other lines
+_TAG_CHARACTERS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0020-\U000e007f]")
+_STACKED_ACCENTS = re.compile(
+    "([\u0300-\u036f]{4})[\u0300-\u036f]+"
+)  # stacked accents that run over other lines
 
 
-def tidy(text: str) -> str:
+def normalise_text(text: str) -> str:
     """Normalise a text without mark-up: NFC, single spaces, no control, zero-width or bidi characters.
 
     ZWJ stays inside emoji sequences, both joiners stay between letters of scripts that join.
     """
     if text.isascii():
-        return " ".join(_BAD.sub("", text).split())
-    text = _BAD.sub("", text)
-    text = _TAGS.sub(lambda found: found[1] or "", text)
+        return " ".join(_UNSAFE_CHARACTERS.sub("", text).split())
+    text = _UNSAFE_CHARACTERS.sub("", text)
+    text = _TAG_CHARACTERS.sub(lambda found: found[1] or "", text)
     text = _STRAY_JOINER.sub("", text)
-    return " ".join(unicodedata.normalize("NFC", _MARKS.sub(r"\1", text)).split())
+    return " ".join(unicodedata.normalize("NFC", _STACKED_ACCENTS.sub(r"\1", text)).split())
 
 
-_APPEARED_FIRST = re.compile(
+_SYNDICATION_FOOTER = re.compile(
     r"\s*(?:The post|L’article|Der Beitrag|La entrada|O post)\s.{1,400}?\s"  # noqa: RUF001  the quotation marks and dashes that publishers use
     r"(?:appeared first on|est apparu en premier sur|erschien zuerst auf|se publicó primero en|apareceu primeiro em)"
     r"\b.{0,120}$|\s*This is a post from\s.{1,80}?\sRead the original post:.{0,400}$"
 )
-_MORE_WORDS = (
+_READ_MORE_WORDS = (
     r"(?:continue|keep)\s+reading|read\s+(?:more|the\s+(?:full|whole|rest|entire)\s+\w+|full\s+\w+|on)|"
     r"(?:click|tap)\s+here\s+(?:to\s+read|for)\s+more|view\s+article|full\s+story"
 )
-_MORE_LINK = re.compile(
-    rf"(?:^|(?<=[.!?…\])”\"]))\s*(?:\[\s*)?(?:{_MORE_WORDS})\b[^.!?]{{0,120}}?[.…→»›>\])\s]*$"  # noqa: RUF001  the arrows publishers use
-    rf"|\s+(?:{_MORE_WORDS})\s*(?:\.\.\.|[…→»›>\])]+)\s*$",  # noqa: RUF001  as above
+_READ_MORE_LINK = re.compile(
+    rf"(?:^|(?<=[.!?…\])”\"]))\s*(?:\[\s*)?(?:{_READ_MORE_WORDS})\b[^.!?]{{0,120}}?[.…→»›>\])\s]*$"  # noqa: RUF001  the arrows publishers use
+    rf"|\s+(?:{_READ_MORE_WORDS})\s*(?:\.\.\.|[…→»›>\])]+)\s*$",  # noqa: RUF001  as above
     re.IGNORECASE,
 )
-_BRACKETED_DOTS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*(?:…|\.\.\.)\s*\))\s*$")
+_BRACKETED_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*(?:…|\.\.\.)\s*\))\s*$")
 
 
-def without_boilerplate(text: str) -> str:
+def strip_boilerplate(text: str) -> str:
     """Take from the end of a summary what is not about the news.
 
     That is "The post X appeared first on Y.", "Continue reading", "Read more" and "[...]", which becomes "…"
@@ -115,57 +119,57 @@ def without_boilerplate(text: str) -> str:
     before = ""
     while before != text:
         before = text
-        text = _MORE_LINK.sub("", _APPEARED_FIRST.sub("", text)).rstrip()
-        if found := _BRACKETED_DOTS.search(text):
+        text = _READ_MORE_LINK.sub("", _SYNDICATION_FOOTER.sub("", text)).rstrip()
+        if found := _BRACKETED_ELLIPSIS.search(text):
             head = text[: found.start()].rstrip(" .…")
             text = f"{head}…" if head and text[len(head) : len(head) + 1] != "." else text[: found.start()]
     return text
 
 
-def title(markup: str) -> str:
+def clean_title(markup: str) -> str:
     """Give a clean title of at most 300 characters, cut between words and then marked with "…"."""
-    return _cut(plain(markup), TITLE_CHARACTERS)
+    return _truncate(html_to_text(markup), MAX_TITLE_CHARACTERS)
 
 
-def summary(markup: str) -> str:
+def clean_summary(markup: str) -> str:
     """Give a clean summary of at most 1,000 characters, without boilerplate, cut where a sentence ends."""
-    text = without_boilerplate(plain(markup))
-    if len(text) <= SUMMARY_CHARACTERS:
+    text = strip_boilerplate(html_to_text(markup))
+    if len(text) <= MAX_SUMMARY_CHARACTERS:
         return text
     whole = ""
-    for sentence in sentences(text[: SUMMARY_CHARACTERS + 1]):
+    for sentence in split_sentences(text[: MAX_SUMMARY_CHARACTERS + 1]):
         longer = f"{whole} {sentence}".lstrip()
-        if len(longer) >= SUMMARY_CHARACTERS:
+        if len(longer) >= MAX_SUMMARY_CHARACTERS:
             break
         whole = longer
-    return whole if len(whole) > SUMMARY_CHARACTERS // 3 else _cut(text, SUMMARY_CHARACTERS)
+    return whole if len(whole) > MAX_SUMMARY_CHARACTERS // 3 else _truncate(text, MAX_SUMMARY_CHARACTERS)
 
 
-def name(markup: str) -> str:
+def clean_name(markup: str) -> str:
     """Give a clean name, place or category of at most 200 characters."""
-    return _cut(plain(markup), NAME_CHARACTERS)
+    return _truncate(html_to_text(markup), MAX_NAME_CHARACTERS)
 
 
-def shorten(text: str, words: int) -> str:
+def shorten_text(text: str, max_words: int) -> str:
     """Give the first whole sentences of a text that fit into so many words.
 
     Where not even the first fits it is cut between words and marked with "…".
     """
-    if len(text.split()) <= words:
+    if len(text.split()) <= max_words:
         return text
     taken: list[str] = []
-    left = words
-    for sentence in sentences(text):
+    left = max_words
+    for sentence in split_sentences(text):
         left -= len(sentence.split())
         if left < 0:
             break
         taken.append(sentence)
     if taken:
         return " ".join(taken)
-    return " ".join(text.split()[:words]).rstrip(",;:–—-.") + "…"  # noqa: RUF001  dashes of every width
+    return " ".join(text.split()[:max_words]).rstrip(",;:–—-.") + "…"  # noqa: RUF001  dashes of every width
 
 
-_END = re.compile(r"[.!?…。！？؟۔।]+[\"”’»')\]]*(?=\s|(?<=[。！？]))")  # noqa: RUF001  full stops of many scripts
+_SENTENCE_END = re.compile(r"[.!?…。！？؟۔।]+[\"”’»')\]]*(?=\s|(?<=[。！？]))")  # noqa: RUF001  full stops of many scripts
 _ABBREVIATION = re.compile(
     r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|Sen|Rep|Gov|Gen|Lt|Col|Sgt|Capt|Cmdr|Adm|Maj|Det|Rev|Hon|St|Mt|Ft|Jr|Sr|vs|"
     r"No|Nos|Inc|Ltd|Corp|Co|Bros|Dept|Est|approx|ca|cf|Fig|Art|Sec|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|"
@@ -173,10 +177,10 @@ _ABBREVIATION = re.compile(
 )
 
 
-def sentences(text: str) -> Iterator[str]:
+def split_sentences(text: str) -> Iterator[str]:
     """Cut a clean text into its sentences, with a list of the usual English abbreviations in mind."""
     start = 0
-    for found in _END.finditer(text):
+    for found in _SENTENCE_END.finditer(text):
         follows = text[found.end() :].lstrip("\"“‘«'([ ")[:1]  # noqa: RUF001  the quotation marks and dashes that publishers use
         if follows.islower() or _ABBREVIATION.search(text, max(start, found.start() - 12), found.start() + 1):
             continue
@@ -187,11 +191,11 @@ def sentences(text: str) -> Iterator[str]:
         yield rest
 
 
-_ADDRESS = re.compile(
+_MAIL_ADDRESS = re.compile(
     r"(?:mailto:)?[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.IGNORECASE
 )
-_BY = re.compile(r"^(?:by|von|par|por|di)\s+(?=\w)", re.IGNORECASE)
-_NOBODY = {
+_BYLINE_PREFIX = re.compile(r"^(?:by|von|par|por|di)\s+(?=\w)", re.IGNORECASE)
+_GENERIC_AUTHORS = {
     "admin",
     "administrator",
     "unknown",
@@ -205,45 +209,45 @@ _NOBODY = {
 }
 
 
-def person(text: str) -> str | None:
+def clean_author(text: str) -> str | None:
     """Give the name in an author field, None where there is none; mail addresses are dropped.
 
     "jane@example.org (Jane Roe)" and "Jane Roe <jane@example.org>" both give "Jane Roe".
     """
-    found = _ADDRESS.sub(" ", html.unescape(text).replace("<", " <")[:2_000])
-    found = name(re.sub(r"<\s*>|\(\s*\)|\[\s*\]", " ", found))
+    found = _MAIL_ADDRESS.sub(" ", html.unescape(text).replace("<", " <")[:2_000])
+    found = clean_name(re.sub(r"<\s*>|\(\s*\)|\[\s*\]", " ", found))
     found = found.strip(" ,;:|<>-")
     if found.startswith("(") and found.endswith(")"):
         found = found[1:-1].strip()
-    found = _BY.sub("", found)
-    usable = any(c.isalpha() for c in found) and "://" not in found and found.lower() not in _NOBODY
+    found = _BYLINE_PREFIX.sub("", found)
+    usable = any(c.isalpha() for c in found) and "://" not in found and found.lower() not in _GENERIC_AUTHORS
     return found if usable else None
 
 
-_CREDIT = re.compile(
+_CREDIT_LINE = re.compile(
     r"(?:^|(?<=[.!?”\"…)\]])\s*)(?:Sources?|Via|Originally (?:published|posted) (?:by|on|at))\s*[:–—]\s*"  # noqa: RUF001  en dash
     r"(?P<who>[^\s.:;!?][^:;!?]{0,98}?)\.?$",
     re.IGNORECASE,
 )
 
 
-_NO_SOURCE = re.compile(
+_NON_CREDIT = re.compile(
     r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|unsplash|pixabay)\b", re.IGNORECASE
 )
 
 
-def credit(text: str) -> str | None:
+def find_credit(text: str) -> str | None:
     """Give who a text's last line credits: "Source: INTERPOL" gives "INTERPOL"."""
-    found = _CREDIT.search(text.strip()[-160:])
-    if not found or len(found["who"].split()) > 10 or _NO_SOURCE.search(found["who"]):
+    found = _CREDIT_LINE.search(text.strip()[-160:])
+    if not found or len(found["who"].split()) > 10 or _NON_CREDIT.search(found["who"]):
         return None
     return found["who"].strip(" .,–—-") or None  # noqa: RUF001  dashes of every width
 
 
-def _cut(text: str, most: int) -> str:
-    if len(text) <= most:
+def _truncate(text: str, max_characters: int) -> str:
+    if len(text) <= max_characters:
         return text
-    head = text[: most - 1]
-    if " " in head[most // 2 :]:
+    head = text[: max_characters - 1]
+    if " " in head[max_characters // 2 :]:
         head = head[: head.rindex(" ")]
     return head.rstrip(" ,;:–—-\u200d\u200c") + "…"  # noqa: RUF001  dashes of every width

@@ -3,14 +3,14 @@
 import threading
 
 
-class Turns:
+class KeyedLocks:
     """A lock for each key, made when it is first asked for. Lives as long as its owner, as do the locks."""
 
     def __init__(self) -> None:
-        self._making = threading.Lock()
+        self._creation_lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
-    def at(self, key: str) -> threading.Lock:
+    def lock_for(self, key: str) -> threading.Lock:
         """Give the lock of `key`, to be held with `with`."""
-        with self._making:
+        with self._creation_lock:
             return self._locks.setdefault(key, threading.Lock())

@@ -5,9 +5,9 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import idna
 
-MOST_CHARACTERS = 2_000
+MAX_URL_CHARACTERS = 2_000
 
-_NAMES = """
+_TRACKING_NAMES = """
 fbclid gclid gclsrc dclid gbraid wbraid msclkid yclid ysclid twclid ttclid igshid igsh li_fat_id mkt_tok
 _hsenc _hsmi __hssc __hstc __hsfp hsctatracking oly_enc_id oly_anon_id vero_id vero_conv wickedid rb_clickid
 s_cid s_kwcid cmpid cmp cmp_id ncid ito ico icid ocid xtor smid smtyp ref ref_src ref_url referrer referer
@@ -16,26 +16,26 @@ traffic_source guccounter guce_referrer guce_referrer_sig soc_src soc_trk nr_ema
 feed_id fromrss ftag wt_mc wt_zmc ml_subscriber ml_subscriber_hash emci emdi ceid mibextid epik
 campaign_id rss_id taid sref srnd dicbo __s sms_ss awesm intcmp cvid ei_tracking usqp amp_js_v amp_gsa
 """
-_TRACKING = frozenset(_NAMES.split())
-_TRACKING_STARTS = ("utm_", "mc_", "hsa_", "pk_", "mtm_", "piwik_", "matomo_", "ns_", "at_", "guce_")
+_TRACKING_PARAMETERS = frozenset(_TRACKING_NAMES.split())
+_TRACKING_PREFIXES = ("utm_", "mc_", "hsa_", "pk_", "mtm_", "piwik_", "matomo_", "ns_", "at_", "guce_")
 # Parameters that elsewhere select the page: dropped only with a value that names where the click came from.
-_ORIGIN = {"source", "src", "from", "partner", "emc", "mod", "via", "output", "outputtype"}
+_ORIGIN_PARAMETERS = {"source", "src", "from", "partner", "emc", "mod", "via", "output", "outputtype"}
 _ORIGIN_VALUE = re.compile(
     r"(?:rss|feed|atom|amp|twitter|facebook|newsletter|email|social|share)(?:[_:./-].*)?", re.IGNORECASE
 )
-_FLAGS = {"amp", "_amp", "isamp", "rss"}
+_FLAG_PARAMETERS = {"amp", "_amp", "isamp", "rss"}
 
-_HOST = re.compile(
+_HOST_PATTERN = re.compile(
     r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]"
 )
-_INDEX = re.compile(r"/(?:index|default)\.(?:html?|php|aspx?|jsp)$", re.IGNORECASE)
-_PERCENT = re.compile(r"%([0-9a-fA-F]{2})")
+_INDEX_PAGE = re.compile(r"/(?:index|default)\.(?:html?|php|aspx?|jsp)$", re.IGNORECASE)
+_PERCENT_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SPACES = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ufeff]+")
-_ILLEGAL = re.compile(r"[\"<>^`{|}\\\x00-\x20\x7f\ud800-\udfff]")
+_ILLEGAL_CHARACTERS = re.compile(r"[\"<>^`{|}\\\x00-\x20\x7f\ud800-\udfff]")
 
 
-def absolute(link: str, base: str | None = None) -> str:
+def absolute_url(link: str, base: str | None = None) -> str:
     """Give a link as published, but absolute and without characters that a link can't hold.
 
     Args:
@@ -48,15 +48,15 @@ def absolute(link: str, base: str | None = None) -> str:
     wanted = re.sub(r"[\t\r\n]+", "", _SPACES.sub(" ", link).strip() if _SPACES.search(link) else link)
     if not wanted:
         raise ValueError("no address: the link is empty")
-    if len(wanted) > MOST_CHARACTERS:
-        raise ValueError(f"the address has {len(wanted):,} characters, more than {MOST_CHARACTERS:,}")
+    if len(wanted) > MAX_URL_CHARACTERS:
+        raise ValueError(f"the address has {len(wanted):,} characters, more than {MAX_URL_CHARACTERS:,}")
     joined = urljoin(base, wanted) if base else wanted
-    joined = _ILLEGAL.sub(lambda c: quote(c[0], safe="", errors="replace"), joined)
-    _parts(joined)
+    joined = _ILLEGAL_CHARACTERS.sub(lambda c: quote(c[0], safe="", errors="replace"), joined)
+    _split_url(joined)
     return joined
 
 
-def canonical(url: str, base: str | None = None) -> str:
+def canonical_url(url: str, base: str | None = None) -> str:
     """Give the one address of a page, whatever way it was linked to; doing it twice changes nothing.
 
     https for http, host in lower case and as A-labels, no default port, no fragment, no tracking parameters,
@@ -64,15 +64,15 @@ def canonical(url: str, base: str | None = None) -> str:
     (RFC 3986 section 6.2.2). An address with a port of its own keeps its scheme.
 
     Raises:
-        ValueError: the address can't be a page's; see `absolute`. The message says why.
+        ValueError: the address can't be a page's; see `absolute_url`. The message says why.
     """
-    settled = absolute(url, base)
-    while (again := _settle(settled)) != settled:  # "/a/amp/index.html" takes two turns
+    settled = absolute_url(url, base)
+    while (again := _canonicalise_once(settled)) != settled:  # "/a/amp/index.html" takes two turns
         settled = again
     return settled
 
 
-def untracked(link: str) -> str:
+def strip_tracking(link: str) -> str:
     """Give a link as published, without the parameters that only tell a publisher where the click came from.
 
     Nothing else changes, neither scheme nor order, so the link leads where the publisher meant it to.
@@ -83,46 +83,46 @@ def untracked(link: str) -> str:
     kept = "&".join(
         name + equals + value
         for name, equals, value in pairs
-        if not _tracks(unquote(name).strip().lower(), unquote(value))
+        if not _is_tracking_parameter(unquote(name).strip().lower(), unquote(value))
     )
     return f"{address}{mark if kept else ''}{kept}{hash_}{fragment}" if mark else link
 
 
-def _settle(url: str) -> str:
-    scheme, host, port, path, query = _parts(url)
-    inner = _inside_google(host, path, query)
+def _canonicalise_once(url: str) -> str:
+    scheme, host, port, path, query = _split_url(url)
+    inner = _unwrap_google_url(host, path, query)
     if inner:
-        return absolute(inner)
+        return absolute_url(inner)
     if host.startswith("amp.") and host.count(".") > 1:
         host = host.removeprefix("amp.")
-    path = _without_amp(_encoded(_without_dots(path)))
-    path = _INDEX.sub("/", path) or "/"
-    query = _query(query)
+    path = _strip_amp(_normalise_encoding(_resolve_dot_segments(path)))
+    path = _INDEX_PAGE.sub("/", path) or "/"
+    query = _canonical_query(query)
     own_port = port not in {None, 80, 443}
     result = f"{scheme if own_port else 'https'}://{host}{f':{port}' if own_port else ''}{path}"
     result += f"?{query}" if query else ""
-    if len(result) > MOST_CHARACTERS:
-        raise ValueError(f"the address has {len(result):,} characters, more than {MOST_CHARACTERS:,}")
+    if len(result) > MAX_URL_CHARACTERS:
+        raise ValueError(f"the address has {len(result):,} characters, more than {MAX_URL_CHARACTERS:,}")
     return result
 
 
-def _parts(url: str) -> tuple[str, str, int | None, str, str]:
+def _split_url(url: str) -> tuple[str, str, int | None, str, str]:
     """Split an absolute address into scheme, host, port, path and query; ValueError says what is wrong."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
-        raise ValueError(f"not an http or https address: {_shown(url)}")
+        raise ValueError(f"not an http or https address: {_printable(url)}")
     if "@" in parts.netloc:
         raise ValueError("the address carries a user name or password")
-    host = _host(parts.hostname or "", parts.netloc)
+    host = _normalise_host(parts.hostname or "", parts.netloc)
     return parts.scheme, host, parts.port, parts.path, parts.query
 
 
-def _host(name: str, netloc: str) -> str:
+def _normalise_host(name: str, netloc: str) -> str:
     name = f"[{name}]" if netloc.startswith("[") else name.removesuffix(".")
     if not name.isascii():
         name = ascii_host(name)
-    if len(name) > 253 or not _HOST.fullmatch(name):
-        raise ValueError(f"no valid host: {_shown(name)}")
+    if len(name) > 253 or not _HOST_PATTERN.fullmatch(name):
+        raise ValueError(f"no valid host: {_printable(name)}")
     return name
 
 
@@ -135,20 +135,20 @@ def ascii_host(name: str) -> str:
     try:
         return idna.encode(name[:253], uts46=True).decode("ascii")
     except (idna.IDNAError, UnicodeError) as exc:
-        raise ValueError(f"no valid host: {_shown(name)}") from exc
+        raise ValueError(f"no valid host: {_printable(name)}") from exc
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     return ascii(text[:60])
 
 
-def _inside_google(host: str, path: str, query: str) -> str | None:
+def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
     """Give the address inside Google's: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
     if host.endswith(".cdn.ampproject.org") or host == "cdn.ampproject.org":
         found = re.fullmatch(r"/[a-z]+/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
     elif re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host):
         if path == "/url":
-            return _redirected_to(query)
+            return _google_redirect_target(query)
         found = re.fullmatch(r"/amp/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
     else:
         return None
@@ -157,14 +157,14 @@ def _inside_google(host: str, path: str, query: str) -> str | None:
     return f"http{'s' if found[1] else ''}://{found[2]}" + (f"?{query}" if query else "")
 
 
-def _redirected_to(query: str) -> str | None:
+def _google_redirect_target(query: str) -> str | None:
     """Give where Google's redirects lead (Google Alerts link through them)."""
     has = dict(pair.partition("=")[::2] for pair in query.split("&"))
     target = unquote(has.get("url") or has.get("q") or "")
     return target if re.match(r"https?://", target) else None
 
 
-def _without_dots(path: str) -> str:
+def _resolve_dot_segments(path: str) -> str:
     kept: list[str] = []
     segments = path.split("/")
     for segment in segments:
@@ -179,7 +179,7 @@ def _without_dots(path: str) -> str:
     return joined if joined.startswith("/") else f"/{joined}"
 
 
-def _without_amp(path: str) -> str:
+def _strip_amp(path: str) -> str:
     """Drop an AMP mark from a path; a path that is nothing else keeps it."""
     if path.lower() in {"/amp", "/amp/"}:
         return path
@@ -188,31 +188,35 @@ def _without_amp(path: str) -> str:
     return re.sub(r"\.amp(\.html?)?$", lambda m: m[1] or "", path, flags=re.IGNORECASE) or "/"
 
 
-def _encoded(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
+def _normalise_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
     """Normalise percent-encoding: unreserved characters bare, hexadecimal digits in upper case, others encoded."""
 
     def settle(found: re.Match[str]) -> str:
         character = chr(int(found[1], 16))
         return character if character in _UNRESERVED else found[0].upper()
 
-    settled = _PERCENT.sub(settle, text)
+    settled = _PERCENT_ESCAPE.sub(settle, text)
     settled = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", settled)
     return quote(settled, safe=f"{safe}%~", errors="replace")
 
 
-def _query(query: str) -> str:
+def _canonical_query(query: str) -> str:
     kept = set()
     for pair in query.replace("+", "%20").split("&"):
         name, equals, value = pair.partition("=")
-        if pair and not _tracks(unquote(name).strip().lower(), unquote(value)):
-            kept.add(_encoded(name, "/:@!$'()*,;") + equals + _encoded(value, "/:@!$'()*,;=?"))
+        if pair and not _is_tracking_parameter(unquote(name).strip().lower(), unquote(value)):
+            kept.add(
+                _normalise_encoding(name, "/:@!$'()*,;")
+                + equals
+                + _normalise_encoding(value, "/:@!$'()*,;=?")
+            )
     return "&".join(sorted(kept))
 
 
-def _tracks(name: str, value: str) -> bool:
+def _is_tracking_parameter(name: str, value: str) -> bool:
     return (
-        name in _TRACKING
-        or name.startswith(_TRACKING_STARTS)
-        or (name in _ORIGIN and _ORIGIN_VALUE.fullmatch(value) is not None)
-        or (name in _FLAGS and value.lower() in {"", "1", "true", "yes"})
+        name in _TRACKING_PARAMETERS
+        or name.startswith(_TRACKING_PREFIXES)
+        or (name in _ORIGIN_PARAMETERS and _ORIGIN_VALUE.fullmatch(value) is not None)
+        or (name in _FLAG_PARAMETERS and value.lower() in {"", "1", "true", "yes"})
     )

@@ -18,24 +18,32 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.articles import Counts, mark_back, mark_withdrawn, sift, store_part
-from digest.collect.fetched import Getter
-from digest.collect.files import documents, read_file
-from digest.collect.items import Kind, Reading, Rejected
-from digest.collect.sources import FILE, Bad, file_source, is_due, note_bad, note_good, sync
-from digest.collect.visit import Target, Visited, visit
-from digest.db import Article, Database, Health, Source
+from digest.collect.articles import ItemCounts, clear_withdrawn, mark_withdrawn, prepare_batches, store_batch
+from digest.collect.fetched import ContentFetcher
+from digest.collect.files import list_files, read_file_source
+from digest.collect.items import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.sources import (
+    FILE_PREFIX,
+    VisitFailure,
+    ensure_file_source,
+    is_source_due,
+    record_visit_failure,
+    record_visit_success,
+    sync_sources,
+)
+from digest.collect.visit import VisitResult, VisitTarget, visit_source
+from digest.db import Article, Database, Source, SourceHealth
 from digest.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 
-class UnknownSource(LookupError):  # noqa: N818  (it reads as what it is: the source is unknown)
+class UnknownSourceError(LookupError):
     """No source has that name or address; the message lists those that exist."""
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SourceReport:
     """What became of one source or file: found = new + updated + unchanged + rejected.
 
     `error` says why nothing could be read, `skipped` why it was not tried, `note` what was left out.
@@ -48,7 +56,7 @@ class Report:
     new: int = 0
     updated: int = 0
     unchanged: int = 0
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedEntry, ...] = ()
     error: str | None = None
     seconds: float = 0.0
     not_modified: bool = False
@@ -56,91 +64,96 @@ class Report:
     note: str = ""
 
     @property
-    def read(self) -> bool:
+    def succeeded(self) -> bool:
         """Whether the source answered with something that could be read, or with "not modified"."""
         return self.error is None and self.skipped is None
 
 
-Progress = Callable[[int, int, Report | None], None]  # how many are done, of how many, and the last one
+CollectionProgress = Callable[
+    [int, int, SourceReport | None], None
+]  # how many are done, of how many, and the last one
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _CollectionRun:
     """What all visits of one run share."""
 
     database: Database
-    getter: Getter
+    fetcher: ContentFetcher
     settings: Settings
     now: datetime
-    luck: Callable[[], float]
+    jitter: Callable[[], float]
 
 
-def collect(
+def collect_sources(
     database: Database,
-    getter: Getter,
+    fetcher: ContentFetcher,
     settings: Settings,
     *,
     now: datetime,
     only: Collection[str] | None = None,
     files: Sequence[Path] = (),
     force: bool = False,
-    progress: Progress | None = None,
-    luck: Callable[[], float] = random.random,
-) -> list[Report]:
+    progress: CollectionProgress | None = None,
+    jitter: Callable[[], float] = random.random,
+) -> list[SourceReport]:
     """Visit the sources of the settings that are due, and read the files; the reports are in their order.
 
     Args:
         database: where the articles go.
-        getter: the door to the world; several threads use it at once.
+        fetcher: the door to the world; several threads use it at once.
         settings: the sources and the limits.
         now: the moment of the run.
         only: names or addresses of sources; None means all, or none where `files` are given.
         files: files and folders to read, folders with all that is in them.
         force: visit also what is not due, and what is gone.
         progress: called from this thread at the start and after each source.
-        luck: gives random numbers for the next tries.
+        jitter: gives random numbers for the next tries.
 
     Raises:
         UnknownSource: `only` names a source that the settings do not have.
     """
-    run = _Run(database, getter, settings, now, luck)
+    run = _CollectionRun(database, fetcher, settings, now, jitter)
     wanted = () if files and only is None else only
     with database.write() as session:
-        sync(session, settings)
-        targets, skipped = _targets(session, settings, _chosen(settings, wanted), now=now, force=force)
-    jobs = [_Job(partial(visit, getter, t, now), target=t) for t in targets]
+        sync_sources(session, settings)
+        targets, skipped = _due_targets(
+            session, settings, _selected_urls(settings, wanted), now=now, force=force
+        )
+    jobs = [_CollectionJob(partial(visit_source, fetcher, t, now), target=t) for t in targets]
     most, site = settings.file.limits.fetch_bytes, settings.file.publication.site
     jobs += [
-        _Job(partial(read_file, path, most=most, site=site, now=now), path=path) for path in documents(files)
+        _CollectionJob(partial(read_file_source, path, max_bytes=most, site=site, now=now), path=path)
+        for path in list_files(files)
     ]
-    done = _all(run, jobs, progress)
+    done = _run_jobs(run, jobs, progress)
     place = {source.url: number for number, source in enumerate(settings.file.sources)}
     return sorted([*skipped, *done], key=lambda report: place.get(report.url, len(place)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _CollectionJob:
     """One thing to read: a source or a file."""
 
-    read: Callable[[], Visited]
-    target: Target | None = None
+    load: Callable[[], VisitResult]
+    target: VisitTarget | None = None
     path: Path | None = None
-    began: list[float] = field(default_factory=list)
+    start_times: list[float] = field(default_factory=list)
 
     @property
-    def report(self) -> Report:
+    def empty_report(self) -> SourceReport:
         """A report without any result yet."""
         if self.target:
-            return Report(self.target.name, self.target.url, self.target.kind)
+            return SourceReport(self.target.name, self.target.url, self.target.kind)
         assert self.path, "a job is a source or a file"
-        return Report(FILE + self.path.name, self.path.as_uri())
+        return SourceReport(FILE_PREFIX + self.path.name, self.path.as_uri())
 
-    def __call__(self) -> Visited:
-        self.began.append(time.monotonic())
-        return self.read()
+    def __call__(self) -> VisitResult:
+        self.start_times.append(time.monotonic())
+        return self.load()
 
 
-def _chosen(settings: Settings, only: Collection[str] | None) -> list[str]:
+def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str]:
     """Give the addresses of the sources that are meant by name or address."""
     listed = settings.file.sources
     if only is None:
@@ -150,124 +163,130 @@ def _chosen(settings: Settings, only: Collection[str] | None) -> list[str]:
         found = [s.url for s in listed if wanted == s.url or wanted.casefold() == s.name.casefold()]
         if not found:
             names = ", ".join(repr(source.name) for source in listed) or "none yet"
-            raise UnknownSource(f"{wanted!r} is no source and no file. The sources are: {names}.")
+            raise UnknownSourceError(f"{wanted!r} is no source and no file. The sources are: {names}.")
         chosen += found
     return chosen
 
 
-def _targets(
-    session: Session, settings: Settings, chosen: list[str], *, now: datetime, force: bool
-) -> tuple[list[Target], list[Report]]:
+def _due_targets(
+    session: Session, settings: Settings, urls: list[str], *, now: datetime, force: bool
+) -> tuple[list[VisitTarget], list[SourceReport]]:
     targets, skipped = [], []
-    rows = {row.url: row for row in session.scalars(select(Source).where(Source.url.in_(chosen)))}
+    rows = {row.url: row for row in session.scalars(select(Source).where(Source.url.in_(urls)))}
     zone = settings.file.publication.zone
-    for url in dict.fromkeys(chosen):
+    for url in dict.fromkeys(urls):
         row = rows[url]
-        if force or is_due(row, now):
+        if force or is_source_due(row, now):
             address = row.moved_to or row.url
             fresh = (None, None) if force else (row.etag, row.last_modified)
-            targets.append(Target(row.id, row.name, row.url, address, row.kind, *fresh))
+            targets.append(VisitTarget(row.id, row.name, row.url, address, row.kind, *fresh))
         elif row.next_try_at is None:
             reason = f"gone: {row.message}; visited only with --force, or when it is added again"
-            skipped.append(Report(row.name, row.url, row.kind, skipped=reason))
+            skipped.append(SourceReport(row.name, row.url, row.kind, skipped=reason))
         else:
             when = f"{row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}"
             reason = f"not due before {when}" + (f" ({row.message})" if row.message else "")
-            skipped.append(Report(row.name, row.url, row.kind, skipped=reason))
+            skipped.append(SourceReport(row.name, row.url, row.kind, skipped=reason))
     return targets, skipped
 
 
-def _all(run: _Run, jobs: list[_Job], progress: Progress | None) -> list[Report]:
+def _run_jobs(
+    run: _CollectionRun, jobs: list[_CollectionJob], progress: CollectionProgress | None
+) -> list[SourceReport]:
     tell = progress or (lambda _done, _total, _report: None)
-    reports: dict[int, Report] = {}
+    reports: dict[int, SourceReport] = {}
     tell(0, len(jobs), None)
     pool = ThreadPoolExecutor(run.settings.file.limits.fetch_workers, "visit")
     try:
         futures = {pool.submit(job): number for number, job in enumerate(jobs)}
         for future in as_completed(list(futures)):
             number = futures.pop(future)  # the future, and the document in it, may go once it is stored
-            reports[number] = _finish(run, jobs[number], future)
+            reports[number] = _finish_job(run, jobs[number], future)
             tell(len(reports), len(jobs), reports[number])
     finally:
         pool.shutdown(cancel_futures=True)
     return [reports[number] for number in sorted(reports)]
 
 
-def _finish(run: _Run, job: _Job, future: Future[Visited]) -> Report:
+def _finish_job(run: _CollectionRun, job: _CollectionJob, future: Future[VisitResult]) -> SourceReport:
     """Store what a visit gave. Whatever goes wrong here is this source's matter only."""
     try:
-        report = _store(run, job, future.result())
+        report = _store_result(run, job, future.result())
     except Exception as surprise:
-        log.exception("collect.surprise", source=job.report.url)
+        log.exception("collect.surprise", source=job.empty_report.url)
         message = f"an error of this program, please report it: {type(surprise).__name__}: {surprise}"[:500]
-        report = replace(job.report, error=message)
-        _try_to_note(run, job, message)
-    return replace(report, seconds=round(time.monotonic() - job.began[0], 3))
+        report = replace(job.empty_report, error=message)
+        _try_record_failure(run, job, message)
+    return replace(report, seconds=round(time.monotonic() - job.start_times[0], 3))
 
 
-def _try_to_note(run: _Run, job: _Job, message: str) -> None:
+def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) -> None:
     if job.target is None:
         return
     try:
         with run.database.write() as session:
             source = session.get_one(Source, job.target.id)
-            note_bad(source, Bad(Health.FAILING, message), run.now, run.luck())
+            record_visit_failure(source, VisitFailure(SourceHealth.FAILING, message), run.now, run.jitter())
     except Exception:  # the database itself may be the surprise; the report still says what happened
         log.exception("collect.unnoted", source=job.target.url)
 
 
-def _store(run: _Run, job: _Job, visited: Visited) -> Report:
-    if isinstance(visited.seen, Bad):
+def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult) -> SourceReport:
+    if isinstance(result.outcome, VisitFailure):
         if job.target:
             with run.database.write() as session:
-                _note_failure(run, session, job.target, visited.seen)
-        return replace(job.report, error=visited.seen.message)
+                _record_failure(run, session, job.target, result.outcome)
+        return replace(job.empty_report, error=result.outcome.message)
     most = run.settings.file.limits.items_per_source
-    counts, parts = sift(visited.reading, most) if visited.reading else (Counts(), ())
+    counts, parts = prepare_batches(result.document, most) if result.document else (ItemCounts(), ())
     for part in parts[:-1]:  # short transactions: a web page of the desk may want to write in between
         with run.database.write() as session:
-            counts += store_part(session, _source(session, job, visited.reading).id, part, run.now)
+            counts += store_batch(session, _job_source(session, job, result.document).id, part, run.now)
     with run.database.write() as session:
-        source = _source(session, job, visited.reading)
+        source = _job_source(session, job, result.document)
         for part in parts[-1:]:
-            counts += store_part(session, source.id, part, run.now)
+            counts += store_batch(session, source.id, part, run.now)
         # Last, and with the last articles: a validator that is remembered says that all of them are stored.
-        note_good(source, visited.seen, run.now, run.luck())
-        if source.kind == Kind.PAGE:
+        record_visit_success(source, result.outcome, run.now, run.jitter())
+        if source.kind == DocumentKind.PAGE:
             for article in session.scalars(select(Article).where(Article.source_id == source.id)):
-                mark_back(session, article, run.now)
+                clear_withdrawn(session, article, run.now)
     return replace(
-        job.report,
-        kind=visited.seen.kind.value if visited.seen.kind else job.report.kind,
+        job.empty_report,
+        kind=result.outcome.kind.value if result.outcome.kind else job.empty_report.kind,
         found=counts.found,
         new=counts.new,
         updated=counts.updated,
         unchanged=counts.unchanged,
         rejected=counts.rejected,
-        not_modified=visited.not_modified,
-        note=visited.note,
+        not_modified=result.not_modified,
+        note=result.note,
     )
 
 
-def _source(session: Session, job: _Job, reading: Reading | None) -> Source:
+def _job_source(session: Session, job: _CollectionJob, document: ParsedDocument | None) -> Source:
     if job.target:
         return session.get_one(Source, job.target.id)
     assert job.path, "a job is a source or a file"
-    publisher = _publisher(reading) if reading else ""
-    name = (FILE + job.path.name)[:200]
-    return file_source(session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200])
+    publisher = _document_publisher(document) if document else ""
+    name = (FILE_PREFIX + job.path.name)[:200]
+    return ensure_file_source(
+        session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200]
+    )
 
 
-def _publisher(reading: Reading) -> str:
+def _document_publisher(document: ParsedDocument) -> str:
     """Name who published a file, by the document's own title, or by the site that its page comes from."""
-    if reading.kind is Kind.PAGE and reading.items:
-        return (urlsplit(reading.items[0].url).hostname or "").removeprefix("www.")
-    return reading.title[:200]
+    if document.kind is DocumentKind.PAGE and document.items:
+        return (urlsplit(document.items[0].url).hostname or "").removeprefix("www.")
+    return document.title[:200]
 
 
-def _note_failure(run: _Run, session: Session, target: Target, seen: Bad) -> None:
+def _record_failure(
+    run: _CollectionRun, session: Session, target: VisitTarget, failure: VisitFailure
+) -> None:
     source = session.get_one(Source, target.id)
-    if source.kind == Kind.PAGE and seen.absent:
+    if source.kind == DocumentKind.PAGE and failure.is_missing:
         for article in session.scalars(select(Article).where(Article.source_id == source.id)):
-            mark_withdrawn(session, article, run.now, str(seen.status))
-    note_bad(source, seen, run.now, run.luck())
+            mark_withdrawn(session, article, run.now, str(failure.status))
+    record_visit_failure(source, failure, run.now, run.jitter())

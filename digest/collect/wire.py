@@ -14,16 +14,16 @@ from typing import Any
 import httpcore
 import httpx
 
-from digest.collect.guard import Guard
+from digest.collect.guard import AddressGuard
 
-_ADDRESSES_TRIED = 4
+_MAX_ADDRESSES = 4
 
 
-class NoSafeConnection(Exception):  # noqa: N818 -- the name of a reason
+class TlsHandshakeError(Exception):
     """The TLS handshake failed: a wrong certificate, an old protocol, or no TLS at all."""
 
 
-class Allowance:
+class TimeBudget:
     """The seconds that one fetch may spend on the network. Waiting for a turn at a host costs none.
 
     Every connect, read and write gets what is left, not a time-out of its own: a server that drips one byte
@@ -31,33 +31,38 @@ class Allowance:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._left = seconds
-        self._ends = 0.0
+        self._remaining = seconds
+        self._deadline = 0.0
 
     @contextmanager
-    def spending(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """Let the time run inside the block."""
-        self._ends = time.monotonic() + self._left
+        self._deadline = time.monotonic() + self._remaining
         try:
             yield
         finally:
-            self._left = self._ends - time.monotonic()
+            self._remaining = self._deadline - time.monotonic()
 
-    def left(self) -> float:
-        """Give the seconds that are left, inside `spending`.
+    def remaining(self) -> float:
+        """Give the seconds that are left, inside `running`.
 
         Raises:
             httpcore.ReadTimeout: none are.
         """
-        seconds = self._ends - time.monotonic()
+        seconds = self._deadline - time.monotonic()
         if seconds <= 0:
             raise httpcore.ReadTimeout("the time for this fetch is used up")
         return seconds
 
 
 @contextmanager
-def request(
-    url: httpx.URL, headers: Mapping[str, str], *, guard: Guard, tls: ssl.SSLContext, allowance: Allowance
+def open_response(
+    url: httpx.URL,
+    headers: Mapping[str, str],
+    *,
+    guard: AddressGuard,
+    tls: ssl.SSLContext,
+    budget: TimeBudget,
 ) -> Iterator[httpcore.Response]:
     """Send one GET and lend the answer; its body is read, still packed, with `iter_stream`.
 
@@ -70,27 +75,27 @@ def request(
         NoSafeConnection: no TLS with the name that was asked for.
         httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network's own.
     """
-    backend = _GuardedBackend(guard, allowance)
+    backend = _GuardedBackend(guard, budget)
     with (
         httpcore.ConnectionPool(
             ssl_context=tls, network_backend=backend, max_connections=1, max_keepalive_connections=0
         ) as pool,
-        pool.stream("GET", _core(url), headers=list(headers.items())) as response,
+        pool.stream("GET", _httpcore_url(url), headers=list(headers.items())) as response,
     ):
         yield response
 
 
-def _core(url: httpx.URL) -> httpcore.URL:
+def _httpcore_url(url: httpx.URL) -> httpcore.URL:
     return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
 class _GuardedBackend(httpcore.NetworkBackend):
     """Connects to the very addresses that the guard has passed."""
 
-    def __init__(self, guard: Guard, allowance: Allowance) -> None:
+    def __init__(self, guard: AddressGuard, budget: TimeBudget) -> None:
         self._guard = guard
-        self._allowance = allowance
-        self._plain = httpcore.SyncBackend()
+        self._budget = budget
+        self._backend = httpcore.SyncBackend()
 
     def connect_tcp(
         self,
@@ -102,35 +107,35 @@ class _GuardedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Try the checked addresses in turn, each with its share of the time."""
         del timeout  # the allowance is the time-out
-        addresses = self._guard.addresses(host, port, within=self._allowance.left())[:_ADDRESSES_TRIED]
+        addresses = self._guard.resolve(host, port, timeout=self._budget.remaining())[:_MAX_ADDRESSES]
         for still_to_try, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            share = self._allowance.left() / still_to_try
+            share = self._budget.remaining() / still_to_try
             try:
-                stream = self._plain.connect_tcp(str(address), port, share, local_address, socket_options)
+                stream = self._backend.connect_tcp(str(address), port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if still_to_try == 1:
                     raise
             else:
-                return _BoundedStream(stream, self._allowance)
+                return _TimedStream(stream, self._budget)
         raise AssertionError("the guard never gives an empty list")
 
 
-class _BoundedStream(httpcore.NetworkStream):
+class _TimedStream(httpcore.NetworkStream):
     """A connection whose every step is bounded by what is left of the fetch's time."""
 
-    def __init__(self, stream: httpcore.NetworkStream, allowance: Allowance) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, budget: TimeBudget) -> None:
         self._stream = stream
-        self._allowance = allowance
+        self._budget = budget
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read what is there, at most `max_bytes`."""
         del timeout
-        return self._stream.read(max_bytes, self._allowance.left())
+        return self._stream.read(max_bytes, self._budget.remaining())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write all of `buffer`."""
         del timeout
-        self._stream.write(buffer, self._allowance.left())
+        self._stream.write(buffer, self._budget.remaining())
 
     def close(self) -> None:
         """Close the connection."""
@@ -142,10 +147,10 @@ class _BoundedStream(httpcore.NetworkStream):
         """Shake hands with the name, not the address, as `server_hostname`."""
         del timeout
         try:
-            stream = self._stream.start_tls(ssl_context, server_hostname, self._allowance.left())
+            stream = self._stream.start_tls(ssl_context, server_hostname, self._budget.remaining())
         except httpcore.ConnectError as exc:
-            raise NoSafeConnection(str(exc)) from exc
-        return _BoundedStream(stream, self._allowance)
+            raise TlsHandshakeError(str(exc)) from exc
+        return _TimedStream(stream, self._budget)
 
     def get_extra_info(self, info: str) -> Any:
         """Pass questions on to the stream below."""

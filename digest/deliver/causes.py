@@ -7,7 +7,7 @@ import re
 from enum import StrEnum
 
 
-class Cause(StrEnum):
+class FailureCause(StrEnum):
     """What a failure says about the address."""
 
     NONE = ""  # nothing: the network, a pause, the provider's own affairs
@@ -15,54 +15,61 @@ class Cause(StrEnum):
     HARD = "hard"  # probably gone: the second in a row counts
     SOFT = "soft"  # full, or nobody says why: three in a row over more than 14 days count
     POLICY = "policy"  # our standing, content or authentication: never the reader's fault
-    OURS = "ours"  # our message or our setting is wrong: never the reader's fault
+    OUR_FAULT = "ours"  # our message or our setting is wrong: never the reader's fault
     COMPLAINED = "complained"  # the provider holds a complaint of this reader
     LEFT = "left"  # the provider holds a wish to leave of this reader
 
 
-MILDEST_FIRST = (Cause.POLICY, Cause.OURS, Cause.NONE, Cause.SOFT, Cause.HARD, Cause.NO_MAILBOX)
-_NO_MAILBOX = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10"})
-_HARD = frozenset({"5.1.2", "5.4.4", "5.2.1"})
-_OURS = frozenset({"5.1.7", "5.1.8", "5.3.4", "5.4.6"})
-_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
-_LEADING = re.compile(r"\s*(?P<code>[245]\d\d)?[ -]?(?P<status>[245]\.\d{1,3}\.\d{1,3})?(?![\d.])")
+MILDEST_FIRST = (
+    FailureCause.POLICY,
+    FailureCause.OUR_FAULT,
+    FailureCause.NONE,
+    FailureCause.SOFT,
+    FailureCause.HARD,
+    FailureCause.NO_MAILBOX,
+)
+_NO_MAILBOX_CODES = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10"})
+_HARD_CODES = frozenset({"5.1.2", "5.4.4", "5.2.1"})
+_OUR_FAULT_CODES = frozenset({"5.1.7", "5.1.8", "5.3.4", "5.4.6"})
+_ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_LEADING_CODES = re.compile(r"\s*(?P<code>[245]\d\d)?[ -]?(?P<status>[245]\.\d{1,3}\.\d{1,3})?(?![\d.])")
 
 
-def codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
+def parse_reply_codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
     """Find the reply code (three digits, may be empty) and the enhanced codes that a failure was given.
 
     Only what stands at the very beginning of a reply is a code. The class x.0.0 says nothing and is left out.
     """
-    found = _LEADING.match(reply)
+    found = _LEADING_CODES.match(reply)
     code = (found["code"] or "") if found else ""
     named = {status.strip(), (found["status"] or "") if found else ""}
     if not code and re.fullmatch(r"[245]\d\d", status.strip()):
         code = status.strip()
-    return code, frozenset(s for s in named if _STATUS.fullmatch(s) and not s.endswith(".0.0"))
+    return code, frozenset(s for s in named if _ENHANCED_CODE.fullmatch(s) and not s.endswith(".0.0"))
 
 
-def cause_of(code: str, statuses: frozenset[str]) -> Cause | None:
+def failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> FailureCause | None:
     """Decide by codes; None where there is none to decide by. Where two codes disagree, the reader is not to blame."""
-    told = {_of_status(s) for s in statuses}
+    told = {_cause_of_enhanced_code(s) for s in enhanced_codes}
     for cause in MILDEST_FIRST:
         if cause in told:
             return cause
-    if code in {"550", "551", "553"}:
-        return Cause.HARD
-    if code == "554":
-        return Cause.SOFT
-    return Cause.OURS if code in {"530", "535", "538"} else None
+    if reply_code in {"550", "551", "553"}:
+        return FailureCause.HARD
+    if reply_code == "554":
+        return FailureCause.SOFT
+    return FailureCause.OUR_FAULT if reply_code in {"530", "535", "538"} else None
 
 
-def _of_status(status: str) -> Cause:
-    if status in _NO_MAILBOX:
-        return Cause.NO_MAILBOX
-    if status in _HARD:
-        return Cause.HARD
-    if status.endswith(".2.2") and status[0] in "45":
-        return Cause.SOFT
-    if status.startswith("5.7."):
-        return Cause.POLICY
-    if status in _OURS or status.startswith(("5.5.", "5.6.")):
-        return Cause.OURS
-    return Cause.SOFT if status.startswith(("5.1.", "5.2.")) else Cause.NONE
+def _cause_of_enhanced_code(enhanced_code: str) -> FailureCause:
+    if enhanced_code in _NO_MAILBOX_CODES:
+        return FailureCause.NO_MAILBOX
+    if enhanced_code in _HARD_CODES:
+        return FailureCause.HARD
+    if enhanced_code.endswith(".2.2") and enhanced_code[0] in "45":
+        return FailureCause.SOFT
+    if enhanced_code.startswith("5.7."):
+        return FailureCause.POLICY
+    if enhanced_code in _OUR_FAULT_CODES or enhanced_code.startswith(("5.5.", "5.6.")):
+        return FailureCause.OUR_FAULT
+    return FailureCause.SOFT if enhanced_code.startswith(("5.1.", "5.2.")) else FailureCause.NONE

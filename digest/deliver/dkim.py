@@ -25,13 +25,15 @@ OVERSIGNED = (
     *(b"from", b"to", b"subject", b"date", b"reply-to", b"message-id"),
     *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post"),  # RFC 8058, 4 demands the last two
 )
-_ALSO = re.compile(rb"mime-version|content-type|content-transfer-encoding|feedback-id|(?:list|cfbl)-.*")
-_PEM = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
-_PLAIN = re.compile(rb"[!-~]+(?: [!-~]+)*")  # what relaxed canonicalisation leaves as it is
+_ALSO_SIGNED = re.compile(
+    rb"mime-version|content-type|content-transfer-encoding|feedback-id|(?:list|cfbl)-.*"
+)
+_PEM_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
+_CANONICAL_VALUE = re.compile(rb"[!-~]+(?: [!-~]+)*")  # what relaxed canonicalisation leaves as it is
 _SLOT = re.compile(rb"\0(\d)\0")
-_LINE = 76  # characters of a line of the field
+_LINE_LENGTH = 76  # characters of a line of the field
 
-Slots = Sequence[tuple[int, int]]  # (place among the parts, slot whose value stands there)
+SlotPlaces = Sequence[tuple[int, int]]  # (place among the parts, slot whose value stands there)
 
 
 class DkimError(Exception):
@@ -39,40 +41,42 @@ class DkimError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Canonical:
+class CanonicalMessage:
     """A message in canonical form, but for the values of its slots.
 
-    `head` and `body` alternate between constant bytes and slots. `hashed` is the hash over the constant
-    beginning of the body, which `body` lacks.
+    `head_pieces` and `body_pieces` alternate between constant bytes and slots. `body_hash` is the hash over the constant
+    beginning of the body, which `body_pieces` lacks.
     """
 
-    names: bytes  # of the signed fields, as h= has them, folded
-    head: tuple[bytes | int, ...]
-    body: tuple[bytes | int, ...]
-    hashed: "hashlib._Hash"
+    signed_names: bytes  # of the signed fields, as h= has them, folded
+    head_pieces: tuple[bytes | int, ...]
+    body_pieces: tuple[bytes | int, ...]
+    body_hash: "hashlib._Hash"
 
 
-def canonical(parts: Sequence[bytes], slots: Slots = ()) -> Canonical:
+def canonicalise_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> CanonicalMessage:
     """Canonicalise a message (CRLF, see RFC 6376, 3.4), given in parts; at the slots a value will stand.
 
-    Values must be `plain`: then what stands around them does not depend on them.
+    Values must be `are_canonical_values`: then what stands around them does not depend on them.
     """
     filled = list(parts)
     for place, slot in slots:
         filled[place] = b"\0%d\0" % slot
     head, _, body = b"".join(filled).partition(b"\r\n\r\n")
-    names, signed = _signed(_fields(head))
-    first, *rest = _alternate(relaxed_body(body), bool(slots))
+    names, signed = _fields_to_sign(_canonical_fields(head))
+    first, *rest = _split_at_slots(canonicalise_body(body), bool(slots))
     assert isinstance(first, bytes), "constant bytes come first, be they none"
-    return Canonical(_folded(names), _alternate(signed, bool(slots)), tuple(rest), hashlib.sha256(first))
+    return CanonicalMessage(
+        _fold_names(names), _split_at_slots(signed, bool(slots)), tuple(rest), hashlib.sha256(first)
+    )
 
 
-def plain(values: Iterable[bytes]) -> bool:
+def are_canonical_values(values: Iterable[bytes]) -> bool:
     """Say whether values keep their form when they are canonicalised: printable, no blanks but single ones inside."""
-    return all(map(_PLAIN.fullmatch, values))
+    return all(map(_CANONICAL_VALUE.fullmatch, values))
 
 
-def relaxed_body(body: bytes) -> bytes:
+def canonicalise_body(body: bytes) -> bytes:
     """Canonicalise a body (RFC 6376, 3.4.4)."""
     body = re.sub(rb"[ \t]+", b" ", body)
     body = re.sub(rb" (?=\r\n|\Z)", b"", body)
@@ -85,54 +89,54 @@ class SigningKey:
     """One key, and the selector under which the DNS gives its public half."""
 
     selector: str
-    secret: RSAPrivateKey | Ed25519PrivateKey = field(repr=False)
+    private_key: RSAPrivateKey | Ed25519PrivateKey = field(repr=False)
 
     @property
-    def kind(self) -> str:
+    def key_type(self) -> str:
         """`rsa` or `ed25519`, as a= and the DNS record name it."""
-        return "rsa" if isinstance(self.secret, RSAPrivateKey) else "ed25519"
+        return "rsa" if isinstance(self.private_key, RSAPrivateKey) else "ed25519"
 
-    def record(self) -> str:
+    def dns_record(self) -> str:
         """Give the TXT record that stands at `<selector>._domainkey.<domain>` (RFC 6376, 3.6.1)."""
         raw, der = serialization.Encoding.Raw, serialization.Encoding.DER
-        if self.kind == "rsa":
-            public = self.secret.public_key().public_bytes(
+        if self.key_type == "rsa":
+            public = self.private_key.public_key().public_bytes(
                 der, serialization.PublicFormat.SubjectPublicKeyInfo
             )
         else:
-            public = self.secret.public_key().public_bytes(raw, serialization.PublicFormat.Raw)
-        return f"v=DKIM1; k={self.kind}; p={b64encode(public).decode()}"
+            public = self.private_key.public_key().public_bytes(raw, serialization.PublicFormat.Raw)
+        return f"v=DKIM1; k={self.key_type}; p={b64encode(public).decode()}"
 
-    def sign(self, data: bytes) -> bytes:
+    def sign_bytes(self, data: bytes) -> bytes:
         """Sign canonical bytes."""
-        if isinstance(self.secret, RSAPrivateKey):
-            return self.secret.sign(data, PKCS1v15(), hashes.SHA256())
-        return self.secret.sign(hashlib.sha256(data).digest())  # RFC 8463, 3
+        if isinstance(self.private_key, RSAPrivateKey):
+            return self.private_key.sign(data, PKCS1v15(), hashes.SHA256())
+        return self.private_key.sign(hashlib.sha256(data).digest())  # RFC 8463, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class DkimSigner:
     """Signs in the name of a domain, once with each key. It may serve many threads."""
 
     domain: str
     keys: tuple[SigningKey, ...]
     clock: Callable[[], float] = time.time  # seconds since 1970, for t=
 
-    def fields(self, message: Canonical, values: Sequence[bytes] = ()) -> bytes:
-        """Give the DKIM-Signature fields to put before a message with these (`plain`) values."""
-        body = message.hashed.copy()
-        body.update(_joined(message.body, values))
+    def signature_fields(self, message: CanonicalMessage, values: Sequence[bytes] = ()) -> bytes:
+        """Give the DKIM-Signature fields to put before a message with these (`are_canonical_values`) values."""
+        body = message.body_hash.copy()
+        body.update(_join_pieces(message.body_pieces, values))
         bh = b64encode(body.digest())
-        head = _joined(message.head, values)
-        return b"".join(self._field(key, message.names, head, bh) for key in self.keys)
+        head = _join_pieces(message.head_pieces, values)
+        return b"".join(self._signature_field(key, message.signed_names, head, bh) for key in self.keys)
 
-    def sign(self, message: bytes) -> bytes:
+    def sign_message(self, message: bytes) -> bytes:
         """Give the DKIM-Signature fields to put before any finished message."""
-        return self.fields(canonical((message,)))
+        return self.signature_fields(canonicalise_message((message,)))
 
-    def _field(self, key: SigningKey, names: bytes, head: bytes, bh: bytes) -> bytes:
+    def _signature_field(self, key: SigningKey, names: bytes, head: bytes, bh: bytes) -> bytes:
         field_ = b"v=1; a=%s-sha256; c=relaxed/relaxed; d=%s;\r\n s=%s; t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (
-            key.kind.encode(),
+            key.key_type.encode(),
             self.domain.encode(),
             key.selector.encode(),
             int(self.clock()),
@@ -140,12 +144,12 @@ class Signer:
             bh,
         )
         # Written so that unfolding is all that canonicalising does to it.
-        b = b64encode(key.sign(head + b"dkim-signature:" + field_.replace(b"\r\n", b"")))
-        lines = [b[start : start + _LINE - 2] for start in range(0, len(b), _LINE - 2)]
+        b = b64encode(key.sign_bytes(head + b"dkim-signature:" + field_.replace(b"\r\n", b"")))
+        lines = [b[start : start + _LINE_LENGTH - 2] for start in range(0, len(b), _LINE_LENGTH - 2)]
         return b"DKIM-Signature: " + field_ + b"\r\n ".join(lines) + b"\r\n"
 
 
-def signer_of(settings: Settings) -> Signer | None:
+def load_signer(settings: Settings) -> DkimSigner | None:
     """Read the keys that the settings name; None where mail is not to be signed.
 
     Raises:
@@ -155,46 +159,50 @@ def signer_of(settings: Settings) -> Signer | None:
     if settings.dkim_key_file is None:
         return None
     file, selectors = settings.dkim_key_file, settings.dkim_selectors
-    secrets = [_secret(file, pem) for pem in _PEM.findall(_read(file))]
+    secrets = [_load_private_key(file, pem) for pem in _PEM_KEY.findall(_read_key_file(file))]
     if not 0 < len(secrets) == len(selectors):
-        raise _fault(file, f"it holds {len(secrets)} key(s), and DIGEST_DKIM_SELECTOR names {len(selectors)}")
+        raise _key_file_error(
+            file, f"it holds {len(secrets)} key(s), and DIGEST_DKIM_SELECTOR names {len(selectors)}"
+        )
     rsa, *more = secrets
     # RFC 8463, 3: few can check Ed25519 yet, so it is no more than a second signature beside RSA.
     if not isinstance(rsa, RSAPrivateKey) or [type(m) for m in more if not isinstance(m, Ed25519PrivateKey)]:
-        raise _fault(file, "an RSA key must stand first, and nothing but Ed25519 keys may follow")
+        raise _key_file_error(file, "an RSA key must stand first, and nothing but Ed25519 keys may follow")
     if not 2048 <= rsa.key_size <= 4096:
-        raise _fault(file, f"an RSA key of {rsa.key_size} bits; RFC 8301 wants 2048 to 4096")
+        raise _key_file_error(file, f"an RSA key of {rsa.key_size} bits; RFC 8301 wants 2048 to 4096")
     keys = tuple(SigningKey(name, secret) for name, secret in zip(selectors, secrets, strict=True))
-    return Signer(settings.dkim_domain, keys)
+    return DkimSigner(settings.dkim_domain, keys)
 
 
-def _read(file: Path) -> bytes:
+def _read_key_file(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
-                raise _fault(file, f"others than you can read it; run: chmod 600 {file}")
+                raise _key_file_error(file, f"others than you can read it; run: chmod 600 {file}")
             return opened.read(1_000_000)
     except OSError as exc:
-        raise _fault(file, f"cannot be read ({exc.strerror})") from None
+        raise _key_file_error(file, f"cannot be read ({exc.strerror})") from None
 
 
-def _secret(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateKey:
+def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateKey:
     try:
         secret = serialization.load_pem_private_key(pem, password=None)
     except TypeError:
-        raise _fault(file, "its key wants a password; store it without one, readable by you alone") from None
+        raise _key_file_error(
+            file, "its key wants a password; store it without one, readable by you alone"
+        ) from None
     except ValueError:
-        raise _fault(file, "a key in it cannot be read") from None
+        raise _key_file_error(file, "a key in it cannot be read") from None
     if not isinstance(secret, (RSAPrivateKey, Ed25519PrivateKey)):
-        raise _fault(file, "only RSA and Ed25519 keys sign mail")
+        raise _key_file_error(file, "only RSA and Ed25519 keys sign mail")
     return secret
 
 
-def _fault(file: Path, why: str) -> DkimError:
-    return DkimError(f"DIGEST_DKIM_KEY_FILE: {file}: {why}.")
+def _key_file_error(file: Path, reason: str) -> DkimError:
+    return DkimError(f"DIGEST_DKIM_KEY_FILE: {file}: {reason}.")
 
 
-def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
+def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:
     """Give the fields of a head as (name in small letters, canonical line), see RFC 6376, 3.4.2."""
     found = []
     for raw in re.split(rb"\r\n(?![ \t])", head):
@@ -205,13 +213,15 @@ def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def _signed(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], bytes]:
+def _fields_to_sign(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], bytes]:
     """Choose the fields to sign; give their names in order, and the canonical lines that are hashed.
 
     Fields of one name are taken from the last to the first, and after the first the name stands for none
     (RFC 6376, 5.4.2).
     """
-    others = dict.fromkeys(name for name, _ in fields if _ALSO.fullmatch(name) and name not in OVERSIGNED)
+    others = dict.fromkeys(
+        name for name, _ in fields if _ALSO_SIGNED.fullmatch(name) and name not in OVERSIGNED
+    )
     names: list[bytes] = []
     lines: list[bytes] = []
     for name in (*OVERSIGNED, *others):
@@ -221,22 +231,22 @@ def _signed(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], bytes]:
     return names, b"".join(lines)
 
 
-def _folded(names: list[bytes]) -> bytes:
+def _fold_names(names: list[bytes]) -> bytes:
     lines = [names[0]]
     for name in names[1:]:
-        if len(lines[-1]) + len(name) + 6 > _LINE:  # " h=" before it, ":" between, ";" after
+        if len(lines[-1]) + len(name) + 6 > _LINE_LENGTH:  # " h=" before it, ":" between, ";" after
             lines.append(name)
         else:
             lines[-1] += b":" + name
     return b":\r\n ".join(lines)
 
 
-def _alternate(text: bytes, slotted: bool) -> tuple[bytes | int, ...]:  # noqa: FBT001 - whether slots can be in it
-    if not slotted:
+def _split_at_slots(text: bytes, has_slots: bool) -> tuple[bytes | int, ...]:  # noqa: FBT001 - whether slots can be in it
+    if not has_slots:
         return (text,)
     pieces = _SLOT.split(text)
     return tuple(int(piece) if at % 2 else piece for at, piece in enumerate(pieces))
 
 
-def _joined(pieces: tuple[bytes | int, ...], values: Sequence[bytes]) -> bytes:
+def _join_pieces(pieces: tuple[bytes | int, ...], values: Sequence[bytes]) -> bytes:
     return b"".join([values[p] if isinstance(p, int) else p for p in pieces])

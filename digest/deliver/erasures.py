@@ -15,56 +15,58 @@ import structlog
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from digest.db import Audit, Database
+from digest.db import AuditEntry, Database
 from digest.deliver import holding
-from digest.deliver.passages import SENDGRID
-from digest.deliver.replies import scrub
-from digest.deliver.transports.sendgrid_api import Answer, Api, trouble
+from digest.deliver.passages import SENDGRID_NAME
+from digest.deliver.replies import scrub_addresses
+from digest.deliver.transports.sendgrid_api import SendGridApi, SendGridResponse, describe_api_failure
 from digest.delivery_db import Delivery, ProviderErasure
 from subscribers import disclosures
 from subscribers.addresses import Address
 from subscribers.db import DisclosureTotal
-from subscribers.sealed import open_json, seal_json
-from subscribers.vault import Keys, VaultError
+from subscribers.sealed import decrypt_json, encrypt_json
+from subscribers.vault import DecryptionError, KeyRing
 
 PROVIDER = "sendgrid"
-KEPT = timedelta(days=30)  # an address that nobody takes is not kept for longer
-LONGEST_PAUSE = 4  # days between two tries
-AN_HOUR = timedelta(hours=1)  # nights are not exactly a day apart
-MOST = 500  # erasures a night, each with four requests
-NEEDS = "Suppressions, and recipients.erasejob.create, which Twilio's support gives to accounts from before July 2023"
+ERASURE_KEPT_FOR = timedelta(days=30)  # an address that nobody takes is not kept for longer
+MAX_RETRY_DAYS = 4  # days between two tries
+NIGHT_SLACK = timedelta(hours=1)  # nights are not exactly a day apart
+MAX_ERASURES_PER_RUN = 500  # erasures a night, each with four requests
+NEEDED_PERMISSION = "Suppressions, and recipients.erasejob.create, which Twilio's support gives to accounts from before July 2023"
 # On these an address serves nobody once it is erased here. Complaints and departures are the person's own word to
 # SendGrid, which keeps others who mail through the account from writing: they stay.
-LISTS = ("bounces", "blocks", "invalid_emails")
+SUPPRESSION_LISTS = ("bounces", "blocks", "invalid_emails")
 
 log = structlog.get_logger("erasures")
 
 
 @dataclass(slots=True)
-class Passed:
+class ErasureReport:
     """What a night came to: erasures that SendGrid took, that wait on, and that were given up after 30 days."""
 
-    taken: int = 0
+    accepted: int = 0
     waiting: int = 0
     given_up: int = 0
     trouble: str = ""
 
     def __str__(self) -> str:
         """Say it in one line."""
-        given_up = f", {self.given_up:,} given up after {KEPT.days} days" if self.given_up else ""
-        said = f"erasures for SendGrid: {self.taken:,} passed on, {self.waiting:,} waiting{given_up}"
+        given_up = f", {self.given_up:,} given up after {ERASURE_KEPT_FOR.days} days" if self.given_up else ""
+        said = f"erasures for SendGrid: {self.accepted:,} passed on, {self.waiting:,} waiting{given_up}"
         return f"{said}; {self.trouble}" if self.trouble else said
 
 
-def queue(session: Session, keys: Keys, number: int, address: Address, *, now: datetime) -> bool:
+def queue_provider_erasure(
+    session: Session, keys: KeyRing, number: int, address: Address, *, now: datetime
+) -> bool:
     """Queue the address of a person who is being erased, if SendGrid got it from us; say whether it did.
 
     Call it while the person's deliveries still lead to them.
     """
-    if not _knows(session, number):
+    if not _provider_knows_person(session, number):
         return False
     mark = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
-    ciphertext, key_id = seal_json(keys, {"address": address.mailbox}, bound_to=_bound(mark))
+    ciphertext, key_id = encrypt_json(keys, {"address": address.mailbox}, bound_to=_encryption_context(mark))
     session.add(
         ProviderErasure(
             provider=PROVIDER, mark=mark, ciphertext=ciphertext, key_id=key_id, asked_at=now, next_try_at=now
@@ -74,43 +76,57 @@ def queue(session: Session, keys: Keys, number: int, address: Address, *, now: d
     return True
 
 
-def _knows(session: Session, number: int) -> bool:
+def _provider_knows_person(session: Session, number: int) -> bool:
     handed = (Delivery.transport == PROVIDER) & Delivery.handed_at.is_not(None)
     mailed = exists().where(Delivery.person == number, handed)
-    long_ago = exists().where(DisclosureTotal.person == number, DisclosureTotal.to_whom.startswith(SENDGRID))
+    long_ago = exists().where(
+        DisclosureTotal.person == number, DisclosureTotal.to_whom.startswith(SENDGRID_NAME)
+    )
     return bool(session.scalar(select(mailed | long_ago)))
 
 
-def _bound(mark: str) -> str:
+def _encryption_context(mark: str) -> str:
     return f"erasure {mark}"
 
 
-def pass_on(
-    database: Database, keys: Keys, api: Api | None, *, to_whom: str, now: datetime, most: int = MOST
-) -> Passed:
+def forward_erasures(
+    database: Database,
+    keys: KeyRing,
+    api: SendGridApi | None,
+    *,
+    recipient: str,
+    now: datetime,
+    limit: int = MAX_ERASURES_PER_RUN,
+) -> ErasureReport:
     """Pass on what is due, one address at a time; nothing while the installation is held, or without a key.
 
     Args:
         database: the database.
         keys: the keys of the installation.
         api: SendGrid's API; None where there is no key for it, and what is queued waits.
-        to_whom: SendGrid as readers see it named.
+        recipient: SendGrid as readers see it named.
         now: the moment.
-        most: how many are tried at most.
+        limit: how many are tried at most.
     """
-    passed = Passed(given_up=_give_up(database, now))
+    passed = ErasureReport(given_up=_give_up_old_erasures(database, now))
     tried = 0
-    while api is not None and tried < most and (due := _claim(database, to_whom, now)) is not None:
+    while (
+        api is not None
+        and tried < limit
+        and (due := _claim_next_erasure(database, recipient, now)) is not None
+    ):
         tried += 1
-        address = _open(keys, due)
+        address = _decrypt_address(keys, due)
         if address is None:
             continue
-        answer = _tell(api, address)
+        answer = _request_erasure(api, address)
         if answer.status == 202:
-            _done(database, due, _job(answer), now)
-            passed.taken += 1
+            _finish_erasure(database, due, _job_id(answer), now)
+            passed.accepted += 1
             continue
-        passed.trouble = trouble(replace(answer, said=scrub(answer.said, address)), needs=NEEDS)
+        passed.trouble = describe_api_failure(
+            replace(answer, text=scrub_addresses(answer.text, address)), needed_permission=NEEDED_PERMISSION
+        )
         if answer.status != 400:  # what is not about this one address, is about all
             break
     with database.read() as session:
@@ -118,7 +134,7 @@ def pass_on(
     return passed
 
 
-def stuck(session: Session) -> str:
+def stuck_erasures_warning(session: Session) -> str:
     """Say in a sentence which erasures SendGrid did not take in two nights; empty where there are none."""
     query = select(func.count(), func.min(ProviderErasure.asked_at)).where(ProviderErasure.tries >= 2)
     count, first = session.execute(query).one()
@@ -126,15 +142,15 @@ def stuck(session: Session) -> str:
         return ""
     return (
         f"SendGrid has not taken {count:,} of the erasures it was asked for, and the first is given up on "
-        f"{first + KEPT:%Y-%m-%d}: the log of the night says why. The key needs {NEEDS}."
+        f"{first + ERASURE_KEPT_FOR:%Y-%m-%d}: the log of the night says why. The key needs {NEEDED_PERMISSION}."
     )
 
 
-def _claim(database: Database, to_whom: str, now: datetime) -> ProviderErasure | None:
+def _claim_next_erasure(database: Database, recipient: str, now: datetime) -> ProviderErasure | None:
     """Take the next that is due, with its next try written down before this one begins."""
     query = select(ProviderErasure).where(ProviderErasure.next_try_at <= now)
     with database.write() as session:
-        if holding.held(session) is not None:
+        if holding.current_hold(session) is not None:
             return None
         due = session.scalars(
             query.order_by(ProviderErasure.next_try_at, ProviderErasure.id)
@@ -144,63 +160,71 @@ def _claim(database: Database, to_whom: str, now: datetime) -> ProviderErasure |
         if due is None:
             return None
         due.tries += 1
-        due.next_try_at = now + pause(due.tries)
+        due.next_try_at = now + erasure_retry_delay(due.tries)
         why, reference = "To have an erased address erased there too", due.mark
-        disclosures.record(session, [None], to_whom=to_whom, why=why, reference=reference, now=now)
+        disclosures.record_disclosures(
+            session, [None], to_whom=recipient, why=why, reference=reference, now=now
+        )
         return due
 
 
-def pause(tries: int) -> timedelta:
+def erasure_retry_delay(tries: int) -> timedelta:
     """Say how long to rest after so many tries: one night, two, then four."""
-    return timedelta(days=min(1 << min(tries - 1, 10), LONGEST_PAUSE)) - AN_HOUR
+    return timedelta(days=min(1 << min(tries - 1, 10), MAX_RETRY_DAYS)) - NIGHT_SLACK
 
 
-def _open(keys: Keys, due: ProviderErasure) -> str | None:
+def _decrypt_address(keys: KeyRing, erasure: ProviderErasure) -> str | None:
     try:
-        said = open_json(keys, (due.ciphertext, due.key_id), bound_to=_bound(due.mark))
-    except VaultError:  # a damaged row must not hold up those behind it
-        log.error("an erasure does not open", erasure=due.mark)  # noqa: TRY400 - no trace needed
+        said = decrypt_json(
+            keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark)
+        )
+    except DecryptionError:  # a damaged row must not hold up those behind it
+        log.error("an erasure does not open", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
         return None
     return str(said["address"])
 
 
-def _tell(api: Api, address: str) -> Answer:
+def _request_erasure(api: SendGridApi, address: str) -> SendGridResponse:
     """Take an address off SendGrid's lists, then have all else erased: 202 says that both is done."""
-    for name in LISTS:
+    for name in SUPPRESSION_LISTS:
         answer = api.call("delete", f"suppression/{name}", body={"emails": [address]})
         if not 200 <= answer.status < 300 and answer.status != 404:  # 404: it does not stand there
             return answer
     return api.call("post", "recipients/erasejob", body={"email_addresses": [address]})
 
 
-def _job(answer: Answer) -> str:
+def _job_id(response: SendGridResponse) -> str:
     try:
-        said = json.loads(answer.body)
+        said = json.loads(response.body)
     except (ValueError, RecursionError):
         return ""
     job = said.get("job_id") if isinstance(said, dict) else None
-    return scrub(job)[:80] if isinstance(job, str) else ""
+    return scrub_addresses(job)[:80] if isinstance(job, str) else ""
 
 
-def _done(database: Database, due: ProviderErasure, job: str, now: datetime) -> None:
+def _finish_erasure(database: Database, erasure: ProviderErasure, job: str, now: datetime) -> None:
     with database.write() as session:
-        session.execute(delete(ProviderErasure).where(ProviderErasure.id == due.id))
-        detail = {"provider": PROVIDER, "job": job, "tries": due.tries}
-        session.add(_note("erasure passed on", due.mark, detail, now))
+        session.execute(delete(ProviderErasure).where(ProviderErasure.id == erasure.id))
+        detail = {"provider": PROVIDER, "job": job, "tries": erasure.tries}
+        session.add(_audit_entry("erasure passed on", erasure.mark, detail, now))
 
 
-def _give_up(database: Database, now: datetime) -> int:
+def _give_up_old_erasures(database: Database, now: datetime) -> int:
     """Let go of addresses that nobody took in 30 days; the audit log says so."""
     with database.write() as session:
         old = list(
-            session.scalars(select(ProviderErasure).where(ProviderErasure.asked_at <= now - KEPT).limit(MOST))
+            session.scalars(
+                select(ProviderErasure)
+                .where(ProviderErasure.asked_at <= now - ERASURE_KEPT_FOR)
+                .limit(MAX_ERASURES_PER_RUN)
+            )
         )
         for row in old:
             detail = {"provider": row.provider, "tries": row.tries}
-            session.add(_note("erasure not passed on", row.mark, detail, now))
+            session.add(_audit_entry("erasure not passed on", row.mark, detail, now))
             session.delete(row)
     return len(old)
 
 
-def _note(act: str, mark: str, detail: dict[str, Any], now: datetime) -> Audit:
-    return Audit(at=now, actor="scheduler", act=act, subject=f"erasure {mark}", detail=detail)
+def _audit_entry(act: str, mark: str, detail: dict[str, Any], now: datetime) -> AuditEntry:
+    return AuditEntry(at=now, actor="scheduler", act=act, subject=f"erasure {mark}", detail=detail)

@@ -9,26 +9,26 @@ from sqlalchemy.orm import Session
 from digest.deliver import erasures
 from digest.delivery_db import Delivery, DeliveryState, Event, Notice
 from subscribers.addresses import Address
-from subscribers.erasing import Forget
-from subscribers.vault import Keys
+from subscribers.erasing import ForgetElsewhere
+from subscribers.vault import KeyRing
 
 
-def everywhere(keys: Keys, clock: Callable[[], datetime]) -> Forget:
+def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ForgetElsewhere:
     """Give the callable that lets go of somebody here, and queues that a provider who knows them does so too."""
 
     def let_go(session: Session, number: int, address: Address | None) -> None:
         if address is not None:
-            erasures.queue(session, keys, number, address, now=clock())
-        forget(session, number, address)
+            erasures.queue_provider_erasure(session, keys, number, address, now=clock())
+        erase_from_deliveries(session, number, address)
 
     return let_go
 
 
-def forget(session: Session, number: int, address: Address | None) -> None:
+def erase_from_deliveries(session: Session, number: int, address: Address | None) -> None:
     """Take a person out of the deliveries that were theirs: what waited is withdrawn, what was said of them goes.
 
     A mail that is being handed over at this moment ends as it ends: its owner still writes down the result. The
-    address is not needed here; see `subscribers.erasing.Forget`.
+    address is not needed here; see `subscribers.erasing.ForgetElsewhere`.
     """
     del address
     mine = Delivery.person == number

@@ -5,72 +5,76 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from digest.deliver.dkim import Signer
-from digest.deliver.letters import Filled, Letter, signed, splice
+from digest.deliver.dkim import DkimSigner
+from digest.deliver.letters import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
 
 
-class Result(StrEnum):
+class HandoverResult(StrEnum):
     """What came of handing one message over."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"  # for good: this message is not offered again
-    LATER = "later"  # not accepted now; another try may be
+    TRY_LATER = "later"  # not accepted now; another try may be
     UNCERTAIN = "uncertain"  # it left, and no answer came: nobody may repeat it without a word
-    UNTOUCHED = "untouched"  # it never left: it waits as if nothing had been tried
+    NOT_TRIED = "untouched"  # it never left: it waits as if nothing had been tried
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result for one message; `reply` is scrubbed of addresses (`replies.scrub`)."""
+class MessageOutcome:
+    """The result for one message; `reply` is scrubbed of addresses (`replies.scrub_addresses`)."""
 
-    result: Result
+    result: HandoverResult
     reply: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class BatchOutcome:
     """The outcomes of a batch, in its order, and what they mean for the whole run.
 
-    `stop` is empty, or says why nothing more should be handed over, and what to do; with `here_alone` that
-    holds for this connection, and others may go on. `wait` asks to hand nothing over for so many seconds.
+    `stop_reason` is empty, or says why nothing more should be handed over, and what to do; with `this_connection_only` that
+    holds for this connection, and others may go on. `wait_seconds` asks to hand nothing over for so many seconds.
     """
 
-    outcomes: tuple[Outcome, ...]
-    stop: str = ""
-    here_alone: bool = False
-    wait: float = 0.0
+    outcomes: tuple[MessageOutcome, ...]
+    stop_reason: str = ""
+    this_connection_only: bool = False
+    wait_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingMessage:
     """One message for one person, ready to be handed over."""
 
-    delivery: str  # the opaque id
-    box: Literal["edition", "notice", "test"]
-    letter: Letter
-    filled: Filled
-    bounces_to: str = ""  # see `return_path.make`; empty: the sender's address
+    delivery_id: str  # the opaque id
+    outbox_folder: Literal["edition", "notice", "test"]
+    template: MessageTemplate
+    placeholders: PlaceholderValues
+    bounce_address: str = ""  # see `return_path.make_return_path`; empty: the sender's address
 
     @property
     def address(self) -> str:
         """The one recipient."""
-        return self.filled.to
+        return self.placeholders.to
 
     @property
     def return_path(self) -> str:
         """Where bounces go (RFC 5321, 4.4)."""
-        return self.bounces_to or self.letter.sender_address
+        return self.bounce_address or self.template.sender_address
 
-    def message(self, signer: Signer | None = None) -> bytes:
+    def to_bytes(self, signer: DkimSigner | None = None) -> bytes:
         """Give the finished bytes (RFC 5322), the same at every call but for the signature's time."""
-        return signed(self.letter, self.filled, signer) if signer else splice(self.letter, self.filled)
+        return (
+            splice_signed_message(self.template, self.placeholders, signer)
+            if signer
+            else splice_message(self.template, self.placeholders)
+        )
 
 
-class Transport(Protocol):
+class Provider(Protocol):
     """A way out. One transport serves one thread.
 
-    `batch` is how many messages it likes to be given at once: all of them are in doubt when it dies.
-    `patience` is the longest, in seconds, that handing over one batch may take.
+    `batch_size` is how many messages it likes to be given at once: all of them are in doubt when it dies.
+    `batch_timeout` is the longest, in seconds, that handing over one batch may take.
     """
 
     @property
@@ -79,16 +83,16 @@ class Transport(Protocol):
         ...
 
     @property
-    def batch(self) -> int:
+    def batch_size(self) -> int:
         """How many messages it likes to be given at once."""
         ...
 
     @property
-    def patience(self) -> float:
+    def batch_timeout(self) -> float:
         """The longest that handing over one batch may take, in seconds."""
         ...
 
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         """Hand messages over, each to its one recipient. Failures are outcomes, not exceptions."""
         ...
 

@@ -9,9 +9,9 @@ from base64 import b64encode
 from datetime import datetime
 from email.utils import format_datetime
 
-LINE = 78  # characters a line should have at most (RFC 5322, 2.1.1)
-WORD = 75  # characters an encoded word may have (RFC 2047, 2)
-_OPEN, _CLOSE = "=?utf-8?b?", "?="
+HEADER_LINE_LENGTH = 78  # characters a line should have at most (RFC 5322, 2.1.1)
+ENCODED_WORD_LENGTH = 75  # characters an encoded word may have (RFC 2047, 2)
+_WORD_START, _WORD_END = "=?utf-8?b?", "?="
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
@@ -19,7 +19,7 @@ class HeaderError(Exception):
     """A value cannot stand in a header field; the message names the field."""
 
 
-def field(name: str, value: str) -> bytes:
+def header_field(name: str, value: str) -> bytes:
     """Write one field whose value is ASCII and stays on one line.
 
     Raises:
@@ -33,76 +33,84 @@ def field(name: str, value: str) -> bytes:
     return line.encode("ascii")
 
 
-def unstructured(name: str, text: str) -> bytes:
+def unstructured_field(name: str, text: str) -> bytes:
     """Write a field of free text, such as Subject: folded at blanks, or as encoded words (RFC 2047)."""
     words = " ".join(text.split()).split(" ")
-    plain = all(w.isascii() and w.isprintable() and "=?" not in w and len(w) <= LINE - 2 for w in words)
+    plain = all(
+        w.isascii() and w.isprintable() and "=?" not in w and len(w) <= HEADER_LINE_LENGTH - 2 for w in words
+    )
     if not plain:
-        words = _encoded_words(" ".join(words), first=WORD - len(name) - 2)
-    return "\r\n ".join(_fill(words, LINE - len(name) - 2)).join([f"{name}: ", "\r\n"]).encode("ascii")
+        words = _encode_words(" ".join(words), first_width=ENCODED_WORD_LENGTH - len(name) - 2)
+    return (
+        "\r\n ".join(_fold_words(words, HEADER_LINE_LENGTH - len(name) - 2))
+        .join([f"{name}: ", "\r\n"])
+        .encode("ascii")
+    )
 
 
-def mailbox(name: str, display: str, address: str) -> bytes:
+def mailbox_field(name: str, display_name: str, address: str) -> bytes:
     """Write a field of one address with its display name: From, or List-Id with its angle brackets."""
-    return "\r\n ".join(_mailbox(name, display, address)).join([f"{name}: ", "\r\n"]).encode("ascii")
+    return (
+        "\r\n ".join(_mailbox_lines(name, display_name, address)).join([f"{name}: ", "\r\n"]).encode("ascii")
+    )
 
 
-def mailbox_value(name: str, display: str, address: str) -> str:
+def mailbox_value(name: str, display_name: str, address: str) -> str:
     """Give the value of such a field on one line, for a provider that writes the field by itself."""
-    return " ".join(_mailbox(name, display, address))
+    return " ".join(_mailbox_lines(name, display_name, address))
 
 
-def _mailbox(name: str, display: str, address: str) -> list[str]:
+def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
     if not address.isascii() or not address.isprintable() or re.search(r"[<>\s]", address):
         raise HeaderError(f"{name}: the address in it has characters that an address cannot have")
-    phrase = _phrase(" ".join(display.split()), first=WORD - len(name) - 2)
-    return _fill([*phrase, f"<{address}>"], LINE - len(name) - 2)
+    phrase = _display_phrase(" ".join(display_name.split()), first_width=ENCODED_WORD_LENGTH - len(name) - 2)
+    return _fold_words([*phrase, f"<{address}>"], HEADER_LINE_LENGTH - len(name) - 2)
 
 
-def moment(at: datetime) -> str:
+def date_value(at: datetime) -> str:
     """Write a time as Date has it, with the offset of its zone."""
     return format_datetime(at)
 
 
-def _phrase(display: str, *, first: int) -> list[str]:
-    if not display:
+def _display_phrase(display_name: str, *, first_width: int) -> list[str]:
+    if not display_name:
         return []
-    if not display.isascii() or not display.isprintable() or "=?" in display:
-        return _encoded_words(display, first=first)
-    if _ATOMS.fullmatch(display):
-        return display.split(" ")
-    return ['"' + re.sub(r'(["\\])', r"\\\1", display) + '"']
+    if not display_name.isascii() or not display_name.isprintable() or "=?" in display_name:
+        return _encode_words(display_name, first_width=first_width)
+    if _ATOMS.fullmatch(display_name):
+        return display_name.split(" ")
+    return ['"' + re.sub(r'(["\\])', r"\\\1", display_name) + '"']
 
 
-def _encoded_words(text: str, *, first: int) -> list[str]:
+def _encode_words(text: str, *, first_width: int) -> list[str]:
     """Cut text into encoded words of at most 75 characters, never inside a letter (RFC 2047, 5).
 
     All of the text goes into encoded words: blanks between two of them are dropped by the reader's program.
     The first is kept short enough to stand on the line of the field's name.
     """
     words = []
-    room = _octets(first)
+    room = _encoded_word_capacity(first_width)
     chunk = b""
     for letter in "".join(c if c.isprintable() else " " for c in text):
         octets = letter.encode("utf-8", "replace")
         if len(chunk) + len(octets) > room:
             words.append(chunk)
-            room, chunk = _octets(WORD), b""
+            room, chunk = _encoded_word_capacity(ENCODED_WORD_LENGTH), b""
         chunk += octets
     words.append(chunk)
-    return [f"{_OPEN}{b64encode(w).decode()}{_CLOSE}" for w in words]
+    return [f"{_WORD_START}{b64encode(w).decode()}{_WORD_END}" for w in words]
 
 
-def _octets(width: int) -> int:
+def _encoded_word_capacity(width: int) -> int:
     """How many octets an encoded word of `width` characters holds in base64."""
-    return (width - len(_OPEN) - len(_CLOSE)) // 4 * 3
+    return (width - len(_WORD_START) - len(_WORD_END)) // 4 * 3
 
 
-def _fill(words: list[str], first: int) -> list[str]:
-    """Put words on lines: `first` characters beside the field's name, `LINE` - 1 after a folding blank."""
+def _fold_words(words: list[str], first_width: int) -> list[str]:
+    """Put words on lines: `first_width` characters beside the field's name, `HEADER_LINE_LENGTH` - 1 after a folding blank."""
     lines = [words[0]]
     for word in words[1:]:
-        room = first if len(lines) == 1 else LINE - 1
+        room = first_width if len(lines) == 1 else HEADER_LINE_LENGTH - 1
         if len(lines[-1]) + 1 + len(word) <= room:
             lines[-1] += f" {word}"
         else:

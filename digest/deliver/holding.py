@@ -10,56 +10,60 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from digest.db import Audit
+from digest.db import AuditEntry
 from digest.deliver import memos
 
-MEMO = "held"
+HOLD_STATE_KEY = "held"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class InstallationHold:
     """Why nothing leaves, who said so, and since when."""
 
-    because: str
+    reason: str
     actor: str
     since: datetime
 
     def __str__(self) -> str:
         """Say it as one sentence, with what to do."""
-        why = f": {self.because}" if self.because else ""
+        why = f": {self.reason}" if self.reason else ""
         return f"held by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC{why}. 'digest release' lets mail leave again."
 
 
-def held(session: Session) -> Held | None:
+def current_hold(session: Session) -> InstallationHold | None:
     """Say whether the installation is held."""
-    found = memos.recall(session, MEMO)
-    return None if found is None else read(found)
+    found = memos.read_installation_state(session, HOLD_STATE_KEY)
+    return None if found is None else parse_hold(found)
 
 
-def read(memo: Mapping[str, str]) -> Held:
+def parse_hold(stored: Mapping[str, str]) -> InstallationHold:
     """Read what holds the installation out of its memo."""
-    return Held(memo["because"], memo["actor"], datetime.fromisoformat(memo["since"]))
+    return InstallationHold(stored["because"], stored["actor"], datetime.fromisoformat(stored["since"]))
 
 
-def hold(session: Session, because: str, *, actor: str, now: datetime) -> Held:
+def hold_installation(session: Session, reason: str, *, actor: str, now: datetime) -> InstallationHold:
     """Hold the installation; one that is held already stays held as it was."""
-    standing = held(session)
+    standing = current_hold(session)
     if standing is not None:
         return standing
-    memos.remember(session, MEMO, {"because": because, "actor": actor, "since": now.isoformat()}, now=now)
-    _note(session, "held", {"because": because} if because else {}, actor=actor, now=now)
-    return Held(because, actor, now)
+    memos.write_installation_state(
+        session, HOLD_STATE_KEY, {"because": reason, "actor": actor, "since": now.isoformat()}, now=now
+    )
+    _add_audit_entry(session, "held", {"because": reason} if reason else {}, actor=actor, now=now)
+    return InstallationHold(reason, actor, now)
 
 
-def release(session: Session, *, actor: str, now: datetime) -> Held | None:
+def release_installation(session: Session, *, actor: str, now: datetime) -> InstallationHold | None:
     """Let mail leave again; give what held it, or None where nothing did."""
-    standing = held(session)
+    standing = current_hold(session)
     if standing is not None:
-        memos.forget(session, MEMO)
-        _note(session, "released", {}, actor=actor, now=now)
+        memos.delete_installation_state(session, HOLD_STATE_KEY)
+        _add_audit_entry(session, "released", {}, actor=actor, now=now)
     return standing
 
 
-def _note(session: Session, act: str, detail: dict[str, str], *, actor: str, now: datetime) -> None:
-    session.add(Audit(at=now, actor=actor, act=act, subject="installation", detail=detail))
+def _add_audit_entry(
+    session: Session, act: str, detail: dict[str, str], *, actor: str, now: datetime
+) -> None:
+    session.add(AuditEntry(at=now, actor=actor, act=act, subject="installation", detail=detail))
     session.flush()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from digest.deliver.causes import Cause
+from digest.deliver.causes import FailureCause
 from digest.delivery_db import DeliveryState
-from subscribers.heeding import Word
+from subscribers.heeding import FeedbackKind
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What an event says happened."""
 
     ACCEPTED = "accepted"  # the provider took it and will deliver it
@@ -27,12 +27,20 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"  # kept, and of no effect
 
 
-_PROOF = frozenset({Kind.ACCEPTED, Kind.DELIVERED, Kind.DEFERRED, Kind.COMPLAINED, Kind.UNSUBSCRIBED})
-_REFUSAL = frozenset({Kind.BOUNCED, Kind.DROPPED})
-_MOVABLE = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)
+_ACCEPTANCE_KINDS = frozenset(
+    {
+        EventKind.ACCEPTED,
+        EventKind.DELIVERED,
+        EventKind.DEFERRED,
+        EventKind.COMPLAINED,
+        EventKind.UNSUBSCRIBED,
+    }
+)
+_REFUSAL_KINDS = frozenset({EventKind.BOUNCED, EventKind.DROPPED})
+_CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)
 
 
-def settle(state: DeliveryState, kinds: Iterable[Kind]) -> DeliveryState:
+def state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
     """Decide where a delivery stands once all of this was said of it.
 
     uncertain, waiting < accepted < refused. Uncertain becomes accepted by any proof that the provider has it, and
@@ -40,46 +48,48 @@ def settle(state: DeliveryState, kinds: Iterable[Kind]) -> DeliveryState:
     sent again and turns out to have been taken is not sent again. Every other state is final; one that is being
     handed over is for its owner to settle, and is looked at again afterwards.
     """
-    if state not in _MOVABLE:
+    if state not in _CHANGEABLE_STATES:
         return state
     said = frozenset(kinds)
-    if said & _REFUSAL:
+    if said & _REFUSAL_KINDS:
         return DeliveryState.REFUSED
-    return DeliveryState.ACCEPTED if said & _PROOF else state
+    return DeliveryState.ACCEPTED if said & _ACCEPTANCE_KINDS else state
 
 
-def word_of(kind: Kind, cause: Cause) -> Word | None:
+def feedback_of_event(kind: EventKind, cause: FailureCause) -> FeedbackKind | None:
     """Say what an event means for the person at once; None where it means nothing, or not by itself."""
-    if kind is Kind.COMPLAINED or cause is Cause.COMPLAINED:
-        return Word.COMPLAINED
-    if kind is Kind.UNSUBSCRIBED or cause is Cause.LEFT:
-        return Word.LEFT
-    if kind in _REFUSAL and cause is Cause.NO_MAILBOX:
-        return Word.BOUNCED
+    if kind is EventKind.COMPLAINED or cause is FailureCause.COMPLAINED:
+        return FeedbackKind.COMPLAINED
+    if kind is EventKind.UNSUBSCRIBED or cause is FailureCause.LEFT:
+        return FeedbackKind.UNSUBSCRIBED
+    if kind in _REFUSAL_KINDS and cause is FailureCause.NO_MAILBOX:
+        return FeedbackKind.BOUNCED
     return None
 
 
-HARD_IN_A_ROW = 2
-STRIKES_IN_A_ROW = 3
-SPAN = timedelta(days=14)  # a mailbox that is full over a holiday is not gone
+HARD_BOUNCE_LIMIT = 2
+BOUNCE_LIMIT = 3
+BOUNCE_SPAN = timedelta(days=14)  # a mailbox that is full over a holiday is not gone
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Attempt:
+class DeliveryAttempt:
     """What became of one message to one person: `cause` is HARD or SOFT, or NONE where it arrived."""
 
-    at: datetime
-    delivery: str
-    cause: Cause
+    handed_at: datetime
+    delivery_id: str
+    cause: FailureCause
 
 
-def struck_out(attempts: Iterable[Attempt]) -> bool:
+def has_failed_too_often(attempts: Iterable[DeliveryAttempt]) -> bool:
     """Say whether an address has failed too often without a message that arrived in between.
 
     Two hard strikes in a row, or three strikes of either kind over more than 14 days. A delivery wipes them out.
     """
-    run: list[Attempt] = []
+    run: list[DeliveryAttempt] = []
     for attempt in sorted(attempts):
-        run = [*run, attempt] if attempt.cause in {Cause.HARD, Cause.SOFT} else []
-    hard = sum(attempt.cause is Cause.HARD for attempt in run)
-    return hard >= HARD_IN_A_ROW or (len(run) >= STRIKES_IN_A_ROW and run[-1].at - run[0].at > SPAN)
+        run = [*run, attempt] if attempt.cause in {FailureCause.HARD, FailureCause.SOFT} else []
+    hard = sum(attempt.cause is FailureCause.HARD for attempt in run)
+    return hard >= HARD_BOUNCE_LIMIT or (
+        len(run) >= BOUNCE_LIMIT and run[-1].handed_at - run[0].handed_at > BOUNCE_SPAN
+    )

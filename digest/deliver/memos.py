@@ -8,22 +8,25 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from digest.delivery_db import Memo
+from digest.delivery_db import InstallationState
 
 
-def recall(session: Session, name: str) -> Mapping[str, Any] | None:
+def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
     """Give what is remembered under a name, or None."""
-    return session.scalar(select(Memo.value).where(Memo.name == name))
+    return session.scalar(select(InstallationState.value).where(InstallationState.name == key))
 
 
-def remember(session: Session, name: str, value: Mapping[str, Any], *, now: datetime) -> None:
+def write_installation_state(session: Session, key: str, value: Mapping[str, Any], *, now: datetime) -> None:
     """Remember something under a name, instead of what was there."""
     dialect: Any = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     said = {"value": dict(value), "at": now}
-    put = dialect.insert(Memo).values(name=name, **said)
+    put = dialect.insert(InstallationState).values(name=key, **said)
     session.execute(put.on_conflict_do_update(index_elements=["name"], set_=said))
 
 
-def forget(session: Session, name: str) -> bool:
+def delete_installation_state(session: Session, key: str) -> bool:
     """Forget what is under a name; say whether there was something."""
-    return session.connection().execute(delete(Memo).where(Memo.name == name)).rowcount == 1
+    return (
+        session.connection().execute(delete(InstallationState).where(InstallationState.name == key)).rowcount
+        == 1
+    )

@@ -9,43 +9,52 @@ from sqlalchemy.orm import Session
 
 from digest.db import Edition, EditionState
 from digest.deliver import canary, holding
-from digest.deliver.canary import Phase
-from digest.delivery_db import Memo
-from subscribers.prepared import Prepared
+from digest.deliver.canary import CanaryPhase
+from digest.delivery_db import InstallationState
+from subscribers.prepared import CompiledStatement
 
-_edition, _memo = inspect(Edition).local_table.c, inspect(Memo).local_table.c
-_STANDING = Prepared(
+_edition_columns, _state_columns = inspect(Edition).local_table.c, inspect(InstallationState).local_table.c
+_GATE_QUERY = CompiledStatement(
     select(
-        _edition.state,
-        _edition.paused_at,
-        _edition.paused_because,
-        _edition.canary,
-        _edition.canary_until,
-        _memo.value,
+        _edition_columns.state,
+        _edition_columns.paused_at,
+        _edition_columns.paused_because,
+        _edition_columns.canary,
+        _edition_columns.canary_until,
+        _state_columns.value,
     )
-    .select_from(outerjoin(_edition.id.table, _memo.name.table, _memo.name == holding.MEMO))
-    .where(_edition.name == bindparam("edition"))
+    .select_from(
+        outerjoin(
+            _edition_columns.id.table,
+            _state_columns.name.table,
+            _state_columns.name == holding.HOLD_STATE_KEY,
+        )
+    )
+    .where(_edition_columns.name == bindparam("edition"))
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """How far a run may look. With `stop` it hands nothing over any more, and `stop` says why and what to do."""
+class GateDecision:
+    """How far a run may look. With `stop_reason` it hands nothing over any more, and `stop_reason` says why and what to do."""
 
-    phase: Phase
-    stop: str = ""
+    phase: CanaryPhase
+    stop_reason: str = ""
 
 
-def orders(session: Session, edition: str, now: datetime) -> Orders:
+def check_send_gate(session: Session, edition: str, now: datetime) -> GateDecision:
     """Ask what a run of an edition may do now."""
-    (row,) = _STANDING.rows(session, {"edition": edition})
-    return Orders(canary.phase(row.canary, row.canary_until, now), hindrance(edition, row, row.value))
+    (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
+    return GateDecision(
+        canary.current_canary_phase(row.canary, row.canary_until, now),
+        send_blocked_reason(edition, row, row.value),
+    )
 
 
-def hindrance(name: str, edition: Any, held: Any) -> str:
-    """Say why an edition must not go out now; empty where it may. `held` is what holds the installation, or None."""
-    if held is not None:
-        return f"the installation is {holding.read(held)}"
+def send_blocked_reason(name: str, edition: Any, stored_hold: Any) -> str:
+    """Say why an edition must not go out now; empty where it may. `stored_hold` is what holds the installation, or None."""
+    if stored_hold is not None:
+        return f"the installation is {holding.parse_hold(stored_hold)}"
     if edition.state == EditionState.CANCELLED:
         return f"{name} is cancelled."
     if edition.paused_at is not None:

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 from digest.db import Edition
 from digest.delivery_db import Delivery
 from digest.settings import Settings
-from subscribers.disclosures import Passage
+from subscribers.disclosures import AddressDisclosure
 
-SENDGRID = "Twilio SendGrid"  # how its name begins wherever a reader sees it
-_WHY = {
+SENDGRID_NAME = "Twilio SendGrid"  # how its name begins wherever a reader sees it
+_PURPOSE_TEXTS = {
     "edition": "To deliver an edition",
     "confirm": "To ask whether you want our mail",
     "remind": "To remind you of that question",
@@ -26,43 +26,50 @@ _WHY = {
 }
 
 
-def deliveries_of(session: Session, number: int, settings: Settings) -> tuple[Passage, ...]:
+def delivery_disclosures(
+    session: Session, person_number: int, settings: Settings
+) -> tuple[AddressDisclosure, ...]:
     """List the mails to one person that were handed over: that is when the address left the house.
 
     The old ones are among the totals that `subscribers.disclosures` gives (`digest.deliver.folding`).
     """
-    mine = select(Delivery).where(Delivery.person == number, Delivery.handed_at.is_not(None))
+    mine = select(Delivery).where(Delivery.person == person_number, Delivery.handed_at.is_not(None))
     rows = list(session.scalars(mine.order_by(Delivery.handed_at.desc())))
     names = {row.purpose.partition(":")[2] for row in rows}
     found = session.execute(select(Edition.name, Edition.number).where(Edition.name.in_(names)))
     numbers = {name: issue for name, issue in found}  # noqa: C416 - a Result is no mapping of pairs to mypy
     return tuple(
-        Passage(row.handed_at, recipient(row.transport, settings), _why(row.purpose, numbers), row.message_id)
+        AddressDisclosure(
+            row.handed_at,
+            describe_recipient(row.transport, settings),
+            _describe_delivery(row.purpose, numbers),
+            row.message_id,
+        )
         for row in rows
         if row.handed_at is not None
     )
 
 
-def _why(purpose: str, numbers: Mapping[str, int]) -> str:
+def _describe_delivery(purpose: str, numbers: Mapping[str, int]) -> str:
     kind, _, name = purpose.partition(":")
     if kind == "edition":
         return f"To deliver No. {numbers[name]}" if name in numbers else f"To deliver {name}"
-    return why(purpose)
+    return describe_purpose(purpose)
 
 
-def why(purpose: str) -> str:
+def describe_purpose(purpose: str) -> str:
     """Say what mails of a kind were for, without telling one from the other: as their total says it."""
     kind = purpose.partition(":")[0]
-    return _WHY.get(kind, f"To send you a mail ({kind})")
+    return _PURPOSE_TEXTS.get(kind, f"To send you a mail ({kind})")
 
 
-def recipient(transport: str, settings: Settings) -> str:
+def describe_recipient(provider_name: str, settings: Settings) -> str:
     """Say in words who got a message, by the name of the transport that took it."""
     mail = urlsplit(settings.mail_url.get_secret_value())
-    if transport == "outbox":
+    if provider_name == "outbox":
         return "Nobody outside: a file on our own machine"
-    if transport == "sendgrid":
-        return f"{SENDGRID} ({urlsplit(settings.sendgrid_host).hostname}), who delivers for us"
+    if provider_name == "sendgrid":
+        return f"{SENDGRID_NAME} ({urlsplit(settings.sendgrid_host).hostname}), who delivers for us"
     if mail.scheme in {"smtp", "smtps"} and mail.hostname:
         return f"Our mail server {mail.hostname}, on the way to your own"
     return "Our mail server, on the way to your own"

@@ -8,50 +8,54 @@ from sqlalchemy.orm import Session
 
 from digest.deliver import memos
 
-EVERY = timedelta(seconds=5)
-SILENT = timedelta(minutes=2)  # a run that said nothing for so long is not running
+WRITE_INTERVAL = timedelta(seconds=5)
+STALE_AFTER = timedelta(minutes=2)  # a run that said nothing for so long is not running
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
-    """One run as it last said of itself. `waits` says what it waits for, and `until` until when."""
+class SendProgress:
+    """One run as it last said of itself. `wait_reason` says what it waits for, and `resumes_at` until when."""
 
-    since: datetime
-    at: datetime
-    tried: int
+    started_at: datetime
+    reported_at: datetime
+    attempted: int
     running: bool
-    waits: str = ""
-    until: datetime | None = None
+    wait_reason: str = ""
+    resumes_at: datetime | None = None
 
     @property
     def per_second(self) -> float:
         """How many messages it dealt with in a second, on average."""
-        seconds = (self.at - self.since).total_seconds()
-        return self.tried / seconds if seconds > 0 else 0.0
+        seconds = (self.reported_at - self.started_at).total_seconds()
+        return self.attempted / seconds if seconds > 0 else 0.0
 
-    def alive(self, now: datetime) -> bool:
+    def is_running(self, now: datetime) -> bool:
         """Say whether it is still running, as far as anybody can tell."""
-        return self.running and now - self.at <= SILENT
+        return self.running and now - self.reported_at <= STALE_AFTER
 
-    def left(self, waiting: int) -> timedelta | None:
+    def time_left(self, waiting: int) -> timedelta | None:
         """Say how long so many messages take at this rate; None where nobody knows."""
         return timedelta(seconds=waiting / self.per_second) if self.per_second else None
 
 
-def in_words(last: Pulse | None, waiting: int, now: datetime, zone: ZoneInfo) -> str:
+def describe_progress(progress: SendProgress | None, waiting: int, now: datetime, zone: ZoneInfo) -> str:
     """Say in a sentence how a send with so many waiting deliveries is getting on; empty where nothing waits."""
-    if last is None or not waiting:
+    if progress is None or not waiting:
         return ""
-    if last.alive(now):
-        left = last.left(waiting)
-        rest = f", about {_lasts(left)} left" if left is not None else ""
-        return f"{last.tried:,} handed over, {last.per_second:,.1f} a second{rest}"
-    said = last.waits or ("it broke off without a word" if last.running else "")
-    when = f"goes on {last.until.astimezone(zone):%a %H:%M %Z}" if last.until and last.until > now else ""
+    if progress.is_running(now):
+        left = progress.time_left(waiting)
+        rest = f", about {_format_duration(left)} left" if left is not None else ""
+        return f"{progress.attempted:,} handed over, {progress.per_second:,.1f} a second{rest}"
+    said = progress.wait_reason or ("it broke off without a word" if progress.running else "")
+    when = (
+        f"goes on {progress.resumes_at.astimezone(zone):%a %H:%M %Z}"
+        if progress.resumes_at and progress.resumes_at > now
+        else ""
+    )
     return "; ".join(filter(None, (said, when)))
 
 
-def _lasts(span: timedelta) -> str:
+def _format_duration(span: timedelta) -> str:
     minutes = round(span.total_seconds() / 60)
     if minutes < 1:
         return "a minute"
@@ -59,54 +63,57 @@ def _lasts(span: timedelta) -> str:
 
 
 @dataclass(slots=True)
-class Heart:
+class ProgressWriter:
     """Beats for one run."""
 
     edition: str
-    since: datetime
-    last: datetime | None = field(default=None)
+    started_at: datetime
+    last_written_at: datetime | None = field(default=None)
 
-    def due(self, now: datetime) -> bool:
+    def is_due(self, now: datetime) -> bool:
         """Say whether it is time for a beat; a clock that was set back does not silence it."""
-        return self.last is None or not self.last <= now < self.last + EVERY
+        return (
+            self.last_written_at is None
+            or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
+        )
 
-    def beat(
+    def write_progress(
         self,
         session: Session,
-        tried: int,
+        attempted: int,
         now: datetime,
         *,
         running: bool = True,
-        waits: str = "",
-        until: datetime | None = None,
+        wait_reason: str = "",
+        resumes_at: datetime | None = None,
     ) -> None:
         """Say how the run is getting on."""
-        self.last = now
+        self.last_written_at = now
         said = {
-            "since": self.since.isoformat(),
+            "since": self.started_at.isoformat(),
             "at": now.isoformat(),
-            "tried": tried,
+            "tried": attempted,
             "running": running,
-            "waits": waits,
-            "until": until.isoformat() if until else "",
+            "waits": wait_reason,
+            "until": resumes_at.isoformat() if resumes_at else "",
         }
-        memos.remember(session, _name(self.edition), said, now=now)
+        memos.write_installation_state(session, _progress_key(self.edition), said, now=now)
 
 
-def pulse(session: Session, edition: str) -> Pulse | None:
+def read_progress(session: Session, edition: str) -> SendProgress | None:
     """Ask how the last run of an edition was getting on."""
-    found = memos.recall(session, _name(edition))
+    found = memos.read_installation_state(session, _progress_key(edition))
     if found is None:
         return None
-    return Pulse(
-        since=datetime.fromisoformat(found["since"]),
-        at=datetime.fromisoformat(found["at"]),
-        tried=found["tried"],
+    return SendProgress(
+        started_at=datetime.fromisoformat(found["since"]),
+        reported_at=datetime.fromisoformat(found["at"]),
+        attempted=found["tried"],
         running=found["running"],
-        waits=found["waits"],
-        until=datetime.fromisoformat(found["until"]) if found["until"] else None,
+        wait_reason=found["waits"],
+        resumes_at=datetime.fromisoformat(found["until"]) if found["until"] else None,
     )
 
 
-def _name(edition: str) -> str:
+def _progress_key(edition: str) -> str:
     return f"sending {edition}"

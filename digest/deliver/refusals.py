@@ -3,38 +3,42 @@
 import hashlib
 from datetime import datetime
 
-from digest.deliver.causes import Cause, cause_of, codes
-from digest.deliver.events import Said
-from digest.deliver.judging import Kind
-from digest.deliver.moves import Move
+from digest.deliver.causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events import DeliveryEvent
+from digest.deliver.judging import EventKind
+from digest.deliver.moves import StateChange
 from digest.delivery_db import DeliveryState
 
-BY = "smtp"
-_FINAL = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED})
+REPORTED_BY = "smtp"
+_FINAL_STATES = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED})
 
 
-def said_by_server(delivery: str, tries: int, move: Move, now: datetime) -> Said | None:
+def refusal_event(delivery_id: str, tries: int, change: StateChange, now: datetime) -> DeliveryEvent | None:
     """Give the event that a final refusal is; None where it says nothing about address, message or standing.
 
     A message that was put off until it expired counts once, by the last reply: a mailbox that stays full is a strike.
     `tries` is how often it had been tried before.
     """
-    if move.state not in _FINAL:
+    if change.state not in _FINAL_STATES:
         return None
-    code, statuses = codes("", move.reply)
-    cause = cause_of(code, statuses)
-    if cause in {None, Cause.NONE}:
+    code, statuses = parse_reply_codes("", change.reply)
+    cause = failure_cause(code, statuses)
+    if cause in {None, FailureCause.NONE}:
         return None
     assert cause is not None
-    mark = f"{BY}\0{delivery}\0{tries}"
-    return Said(
-        by=BY,
-        delivery=delivery,
-        kind=Kind.BOUNCED,
+    mark = f"{REPORTED_BY}\0{delivery_id}\0{tries}"
+    return DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=delivery_id,
+        kind=EventKind.BOUNCED,
         cause=cause,
-        at=now,
+        occurred_at=now,
         received_at=now,
         fingerprint=hashlib.sha256(mark.encode()).hexdigest(),
         provider_mark=None,
-        detail={"by": BY, "status": " ".join(filter(None, (code, *sorted(statuses)))), "reason": move.reply},
+        detail={
+            "by": REPORTED_BY,
+            "status": " ".join(filter(None, (code, *sorted(statuses)))),
+            "reason": change.reply,
+        },
     )

@@ -2,11 +2,11 @@
 
 import re
 
-MOST = 200  # characters of a reply that are kept
+MAX_REPLY_LENGTH = 200  # characters of a reply that are kept
 _ADDRESS = re.compile(r"<?[^\s<>()\"',;:@]+@[A-Za-z0-9\[\].-]+>?")
 
 
-def scrub(reply: str | bytes, address: str = "") -> str:
+def scrub_addresses(reply: str | bytes, address: str = "") -> str:
     """Take every address out of a reply, and the parts of the reader's own wherever else they stand.
 
     Servers love to quote: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org".
@@ -18,13 +18,13 @@ def scrub(reply: str | bytes, address: str = "") -> str:
     text = _ADDRESS.sub("<address>", text)
     local, _, domain = address.partition("@")
     if domain:
-        text = _without(text, domain, re.escape(domain), "<domain>")
-        text = _without(text, local, rf"(?<!\w){re.escape(local)}(?!\w)", "<reader>")
-    return text[:MOST]
+        text = _replace_word(text, domain, re.escape(domain), "<domain>")
+        text = _replace_word(text, local, rf"(?<!\w){re.escape(local)}(?!\w)", "<reader>")
+    return text[:MAX_REPLY_LENGTH]
 
 
-def _without(text: str, word: str, pattern: str, instead: str) -> str:
+def _replace_word(text: str, word: str, pattern: str, replacement: str) -> str:
     """Replace a word in any case; a pattern is compiled only for a text that holds the word."""
     if word.casefold() not in text.casefold():
         return text
-    return re.sub(pattern, instead, text, flags=re.IGNORECASE)
+    return re.sub(pattern, replacement, text, flags=re.IGNORECASE)

@@ -12,24 +12,30 @@ from sqlalchemy.orm import Session
 
 from digest.db import Database, Edition, EditionState
 from digest.deliver import alarms, canary, claims, holding, memos, steering
-from digest.deliver.claims import Lane
-from digest.deliver.handing import Result, Transport
-from digest.deliver.orders import hindrance
-from digest.deliver.pace import Pace
-from digest.deliver.patience import Patient
-from digest.deliver.personalising import require_one_click
-from digest.deliver.planning import HANDED_OVER, Books, books, plan, purpose_of
-from digest.deliver.pulse import Heart
-from digest.deliver.rounds import hand_over
-from digest.deliver.run import Run
-from digest.deliver.variants import Variants, variants_of
+from digest.deliver.claims import LeaseTerms
+from digest.deliver.handing import HandoverResult, Provider
+from digest.deliver.orders import send_blocked_reason
+from digest.deliver.pace import RateLimiter
+from digest.deliver.patience import DatabaseRetry
+from digest.deliver.personalising import check_unsubscribe_length
+from digest.deliver.planning import (
+    HANDED_OVER_STATES,
+    DeliveryCounts,
+    count_deliveries,
+    edition_purpose,
+    plan_deliveries,
+)
+from digest.deliver.pulse import ProgressWriter
+from digest.deliver.rounds import run_send_loop
+from digest.deliver.run import SendRun
+from digest.deliver.variants import EditionVariants, build_variants
 from digest.edition import approval
-from digest.owner import this_process
+from digest.owner import this_process_owner
 from digest.settings import Settings
-from subscribers.journal import Journal
-from subscribers.vault import Keys
+from subscribers.journal import DepartureLog
+from subscribers.vault import KeyRing
 
-LEASE_BEYOND_PATIENCE = timedelta(minutes=1)  # for splicing and a slow disk
+LEASE_MARGIN = timedelta(minutes=1)  # for splicing and a slow disk
 
 log = structlog.get_logger("sending")
 
@@ -39,40 +45,40 @@ class SendError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SendReport:
     """What one run did.
 
-    `stopped` is empty or says what went wrong or who stopped it; `waits` says what the rest waits for where nothing
-    is wrong; `next_at` is when something is due next.
+    `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where nothing
+    is wrong; `next_due_at` is when something is due next.
     """
 
     edition: str
     state: EditionState
-    results: Counter[Result]
-    books: Books
-    stopped: str = ""
-    waits: str = ""
-    next_at: datetime | None = None
+    results: Counter[HandoverResult]
+    delivery_counts: DeliveryCounts
+    stop_reason: str = ""
+    wait_reason: str = ""
+    next_due_at: datetime | None = None
 
     @property
     def handed_over(self) -> int:
         """How many messages left the house in this run."""
-        return self.results[Result.ACCEPTED] + self.results[Result.UNCERTAIN]
+        return self.results[HandoverResult.ACCEPTED] + self.results[HandoverResult.UNCERTAIN]
 
 
-def send(
+def send_edition(
     database: Database,
     name: str,
-    transport: Transport,
-    keys: Keys,
+    provider: Provider,
+    keys: KeyRing,
     settings: Settings,
     *,
-    now_fn: Callable[[], datetime],
-    progress: Callable[[int, int], None] | None = None,
+    clock: Callable[[], datetime],
+    report_progress: Callable[[int, int], None] | None = None,
     limit: int | None = None,
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
-) -> Report:
+) -> SendReport:
     """Send an approved edition, or go on with one that is being sent.
 
     1. Prove that the fragments are what was approved, and mark the edition as being sent.
@@ -84,11 +90,11 @@ def send(
     Args:
         database: where the books are.
         name: the edition.
-        transport: the way out; it is not closed here.
+        provider: the way out; it is not closed here.
         keys: the installation's keys.
         settings: the settings.
-        now_fn: the clock, UTC.
-        progress: called with (messages dealt with, planned) after every batch.
+        clock: the clock, UTC.
+        report_progress: called with (messages dealt with, planned) after every batch.
         limit: hand over at most so many messages in this run.
         sleep: waits for so many seconds; it may come back early once `stopping` is true.
         stopping: whether the process is about to end: then nothing more is handed over.
@@ -98,73 +104,87 @@ def send(
         ApprovalError: it is not what was approved.
         LetterError: the base URL is too long for List-Unsubscribe.
     """
-    require_one_click(settings.base)
-    now, watched = now_fn(), transport.name != "outbox"
-    patient = Patient(sleep, stopping)
-    variants = patient(lambda: _begin(database, name, keys, settings))
-    planned = patient(lambda: plan(database, name, keys, settings, now=now))
-    begun = patient(lambda: _fix(database, name, keys, settings, now=now, watched=watched))
-    lease = timedelta(seconds=transport.patience) + LEASE_BEYOND_PATIENCE
-    run = Run(
+    check_unsubscribe_length(settings.link_base)
+    now, watched = clock(), provider.name != "outbox"
+    patient = DatabaseRetry(sleep, stopping)
+    variants = patient(lambda: _begin_sending(database, name, keys, settings))
+    planned = patient(lambda: plan_deliveries(database, name, keys, settings, now=now))
+    begun = patient(
+        lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=watched)
+    )
+    lease = timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN
+    run = SendRun(
         database=database,
         edition=name,
-        transport=transport,
+        provider=provider,
         keys=keys,
         variants=variants,
         settings=settings,
-        journal=Journal(settings.left_log, keys),
-        now=now_fn,
-        patient=patient,
-        progress=progress or (lambda _done, _planned: None),
+        departure_log=DepartureLog(settings.left_log, keys),
+        clock=clock,
+        database_retry=patient,
+        report_progress=report_progress or (lambda _done, _planned: None),
         limit=limit,
-        lane=Lane(purpose_of(name), str(this_process()), transport.name, lease),
-        pace=Pace.of(settings.file.limits, keys),
-        heart=Heart(name, now),
-        counts_since=begun,
-        total=planned.planned,
-        before=sum(planned[state] for state in HANDED_OVER),
+        lease=LeaseTerms(edition_purpose(name), str(this_process_owner()), provider.name, lease),
+        rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+        progress_writer=ProgressWriter(name, now),
+        failures_counted_since=begun,
+        planned_total=planned.planned,
+        handed_over_before=sum(planned[state] for state in HANDED_OVER_STATES),
     )
-    hand_over(run)
-    return _finish(run)
+    run_send_loop(run)
+    return _finish_run(run)
 
 
-def _begin(database: Database, name: str, keys: Keys, settings: Settings) -> Variants:
+def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Settings) -> EditionVariants:
     with database.write() as session:
         edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
         if edition is None:
             raise SendError(f"No edition is called {name}. See 'digest status'.")
-        if why := hindrance(name, edition, memos.recall(session, holding.MEMO)):
+        if why := send_blocked_reason(
+            name, edition, memos.read_installation_state(session, holding.HOLD_STATE_KEY)
+        ):
             raise SendError(f"Nothing is sent: {why}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
-        fragments = approval.verify(session, edition, settings=settings, keys=keys)
+        fragments = approval.verify_approval(session, edition, settings=settings, keys=keys)
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING
-        return variants_of(edition, fragments, settings)
+        return build_variants(edition, fragments, settings)
 
 
-def _fix(
-    database: Database, name: str, keys: Keys, settings: Settings, *, now: datetime, watched: bool
+def _prepare_first_send(
+    database: Database,
+    name: str,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    now: datetime,
+    feedback_expected: bool,
 ) -> datetime:
     """Before anything leaves: name earlier doubts, choose who goes ahead, and see whether the list is sound.
 
-    Gives the moment since which what is said counts against the edition. `watched` is whether there is anybody
+    Gives the moment since which what is said counts against the edition. `feedback_expected` is whether there is anybody
     out there to say something.
     """
     alerts = settings.file.alerts
     with database.write() as session:
-        claims.release_the_dead(session, purpose_of(name), this_process(), now=now)
+        claims.mark_purpose_orphans_uncertain(session, edition_purpose(name), this_process_owner(), now=now)
         edition = session.scalars(select(Edition).where(Edition.name == name).with_for_update()).one()
         if edition.canary is None:
-            canary.choose(session, keys, edition, now=now, watched=watched and bool(alerts.canary_minutes))
-            odd = alarms.drift(_planned_before(session, edition), edition.planned or 0, alerts)
-            if odd and watched:
-                steering.pause(session, name, odd, actor="digest", now=now)
+            canary.choose_canary(
+                session, keys, edition, now=now, enabled=feedback_expected and bool(alerts.canary_minutes)
+            )
+            odd = alarms.list_change_warning(
+                _previous_planned_count(session, edition), edition.planned or 0, alerts
+            )
+            if odd and feedback_expected:
+                steering.pause_edition(session, name, odd, actor="digest", now=now)
                 log.error("sending paused", edition=name, why=odd)
         return edition.resumed_at or edition.planned_at or now
 
 
-def _planned_before(session: Session, edition: Edition) -> int | None:
+def _previous_planned_count(session: Session, edition: Edition) -> int | None:
     query = (
         select(Edition.planned)
         .where(Edition.state == EditionState.SENT, Edition.release_at < edition.release_at)
@@ -174,45 +194,47 @@ def _planned_before(session: Session, edition: Edition) -> int | None:
     return session.scalar(query)
 
 
-def _finish(run: Run) -> Report:
-    report = run.patient(lambda: _close(run))
+def _finish_run(run: SendRun) -> SendReport:
+    report = run.database_retry(lambda: _close_run(run))
     if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
-        steering.cancel_the_waiting(run.database, run.edition)
+        steering.cancel_waiting_deliveries(run.database, run.edition)
     log.info(
         "send ended",
         edition=run.edition,
         state=str(report.state),
-        stopped=run.stopped,
-        waits=run.waits,
+        stopped=run.stop_reason,
+        waits=run.wait_reason,
         **{str(k): v for k, v in run.results.items()},
     )
     return report
 
 
-def _close(run: Run) -> Report:
+def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
-        claims.release_the_dead(session, run.lane.purpose, this_process(), now=run.now())
+        claims.mark_purpose_orphans_uncertain(
+            session, run.lease.purpose, this_process_owner(), now=run.clock()
+        )
         # Held, so that whoever puts deliveries back to wait at this moment (`settling`) comes before or after.
         edition = session.scalars(select(Edition).where(Edition.name == run.edition).with_for_update()).one()
-        found = books(session, run.lane.purpose)
+        found = count_deliveries(session, run.lease.purpose)
         if not found.open and edition.state is EditionState.SENDING:
-            edition.state, edition.sent_at = EditionState.SENT, run.now()
-        due = claims.next_due(session, run.lane.purpose)
-        next_at = max(due, run.not_before) if due and run.not_before else due
-        run.heart.beat(
+            edition.state, edition.sent_at = EditionState.SENT, run.clock()
+        due = claims.next_due_time(session, run.lease.purpose)
+        next_at = max(due, run.resumes_at) if due and run.resumes_at else due
+        run.progress_writer.write_progress(
             session,
-            run.tried,
-            run.now(),
+            run.attempted,
+            run.clock(),
             running=False,
-            waits=run.stopped or run.waits,
-            until=next_at if found.open else None,
+            wait_reason=run.stop_reason or run.wait_reason,
+            resumes_at=next_at if found.open else None,
         )
-        return Report(
+        return SendReport(
             edition=run.edition,
             state=edition.state,
             results=run.results,
-            books=found,
-            stopped=run.stopped,
-            waits=run.waits,
-            next_at=next_at,
+            delivery_counts=found,
+            stop_reason=run.stop_reason,
+            wait_reason=run.wait_reason,
+            next_due_at=next_at,
         )

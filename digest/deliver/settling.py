@@ -13,65 +13,65 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.db import Audit, Database, Edition, EditionState
+from digest.db import AuditEntry, Database, Edition, EditionState
 from digest.deliver import claims
-from digest.deliver.planning import purpose_of
-from digest.deliver.steering import SteeringError
+from digest.deliver.planning import edition_purpose
+from digest.deliver.steering import EditionControlError
 from digest.delivery_db import Delivery, DeliveryState
-from digest.owner import this_process
+from digest.owner import this_process_owner
 
-PAGE = 1000  # rows of one write transaction
+ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
 
 
-class Word(StrEnum):
+class UncertainResolution(StrEnum):
     """What an admin says of an uncertain message; so it stands in the audit log."""
 
     ACCEPTED = "taken as accepted"
-    AGAIN = "sent again"
+    SEND_AGAIN = "sent again"
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class UncertainDelivery:
     """An uncertain message: when it was handed over, over what, and what was said. It names nobody."""
 
-    delivery: str
+    delivery_id: str
     handed_at: datetime | None
-    over: str
-    said: str
+    provider_name: str
+    reply: str
 
 
-def doubts(database: Database, edition: str, *, now: datetime) -> list[Doubt]:
+def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
     """List what is uncertain of an edition, the earliest first; what a dead process left in the air is, too."""
-    purpose = purpose_of(edition)
+    purpose = edition_purpose(edition)
     with database.write() as session:
-        claims.release_the_dead(session, purpose, this_process(), now=now)
+        claims.mark_purpose_orphans_uncertain(session, purpose, this_process_owner(), now=now)
         query = (
             select(Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply)
             .where(Delivery.purpose == purpose, Delivery.state == DeliveryState.UNCERTAIN)
             .order_by(Delivery.handed_at, Delivery.id)
         )
-        return [Doubt(*row) for row in session.execute(query)]
+        return [UncertainDelivery(*row) for row in session.execute(query)]
 
 
-def settled(word: Word, now: datetime) -> dict[str, Any]:
+def resolution_values(resolution: UncertainResolution, now: datetime) -> dict[str, Any]:
     """Decide what becomes of an uncertain delivery by an admin's word. Pure.
 
     One that is sent again is owed from now on: counted from when it was first due, a server that asks for patience
     days later would end it at once.
     """
     free = {"owner": None, "lease_until": None}
-    if word is Word.ACCEPTED:
+    if resolution is UncertainResolution.ACCEPTED:
         return {"state": DeliveryState.ACCEPTED, "reply": "taken as accepted, by an admin's word", **free}
     return {"state": DeliveryState.WAITING, "due_at": now, "next_try_at": now, **free}
 
 
-def settle(
+def resolve_uncertain(
     database: Database,
     edition: str,
-    deliveries: Sequence[str],
-    word: Word,
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
     *,
-    because: str,
+    reason: str,
     actor: str,
     clock: Callable[[], datetime],
 ) -> int:
@@ -83,33 +83,39 @@ def settle(
         SteeringError: there is no such edition, or it is cancelled and nothing of it may be sent again.
     """
     done = 0
-    for start in range(0, len(deliveries), PAGE):
+    for start in range(0, len(delivery_ids), ROWS_PER_TRANSACTION):
         with database.write() as session:
-            held = _hold(session, edition, word)
-            ids = _still(session, edition, deliveries[start : start + PAGE])
+            held = _lock_edition(session, edition, resolution)
+            ids = _lock_uncertain(session, edition, delivery_ids[start : start + ROWS_PER_TRANSACTION])
             if ids:
-                session.execute(update(Delivery), [{"id": id_, **settled(word, clock())} for id_ in ids])
-                if word is Word.AGAIN and held.state is EditionState.SENT:
+                session.execute(
+                    update(Delivery), [{"id": id_, **resolution_values(resolution, clock())} for id_ in ids]
+                )
+                if resolution is UncertainResolution.SEND_AGAIN and held.state is EditionState.SENT:
                     held.state, held.sent_at = EditionState.SENDING, None
-                said = {"because": because, "deliveries": ids}
+                said = {"because": reason, "deliveries": ids}
                 session.add(
-                    Audit(at=clock(), actor=actor, act=f"uncertain {word}", subject=edition, detail=said)
+                    AuditEntry(
+                        at=clock(), actor=actor, act=f"uncertain {resolution}", subject=edition, detail=said
+                    )
                 )
         done += len(ids)
     return done
 
 
-def _hold(session: Session, name: str, word: Word) -> Edition:
+def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:
     edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
     if edition is None:
-        raise SteeringError(f"No edition is called {name}. See 'digest status'.")
-    if word is Word.AGAIN and edition.state is EditionState.CANCELLED:
-        raise SteeringError(f"{name} is cancelled: nothing of it is sent again. You can take it as accepted.")
+        raise EditionControlError(f"No edition is called {name}. See 'digest status'.")
+    if resolution is UncertainResolution.SEND_AGAIN and edition.state is EditionState.CANCELLED:
+        raise EditionControlError(
+            f"{name} is cancelled: nothing of it is sent again. You can take it as accepted."
+        )
     return edition
 
 
-def _still(session: Session, edition: str, deliveries: Sequence[str]) -> list[str]:
+def _lock_uncertain(session: Session, edition: str, delivery_ids: Sequence[str]) -> list[str]:
     """Hold those that are uncertain at this moment. Somebody else who has a row in hand knows better."""
-    uncertain = (Delivery.purpose == purpose_of(edition), Delivery.state == DeliveryState.UNCERTAIN)
-    query = select(Delivery.id).where(Delivery.id.in_(deliveries), *uncertain).order_by(Delivery.id)
+    uncertain = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.UNCERTAIN)
+    query = select(Delivery.id).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
     return list(session.scalars(query.with_for_update(skip_locked=True)))

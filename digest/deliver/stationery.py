@@ -12,73 +12,75 @@ from datetime import datetime
 from jinja2 import Environment
 from markupsafe import escape
 
-from digest.deliver.letters import Letter
+from digest.deliver.letters import MessageTemplate
 from digest.edition import marks
-from digest.edition.disarm import plain
-from digest.edition.inlining import inline
-from digest.edition.rendering import Frame, environment_of, frame_of
+from digest.edition.disarm import sanitise_text
+from digest.edition.inlining import inline_css
+from digest.edition.rendering import PublicationFrame, create_mail_environment, publication_frame
 from digest.settings import Settings
 
 TO_SUBSCRIBERS = frozenset({"known", "link", "welcome"})  # who gets these can leave by one click
-_PLACE = re.compile(r"~fact-([a-z_]+)~")
+_FACT_PLACEHOLDER = re.compile(r"~fact-([a-z_]+)~")
 
 
 @dataclass(frozen=True)
-class Stationery:
+class NoticeComposer:
     """What notices are written on. It lives as long as one run of sending."""
 
     settings: Settings
-    frame: Frame
-    pages: Environment
-    _html: dict[tuple[str, frozenset[str]], str] = field(default_factory=dict)
+    frame: PublicationFrame
+    environment: Environment
+    _html_cache: dict[tuple[str, frozenset[str]], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Stationery":
+    def from_settings(cls, settings: Settings) -> "NoticeComposer":
         """Take the templates and the publication's words from the settings."""
-        return cls(settings, frame_of(settings), environment_of(settings))
+        return cls(settings, publication_frame(settings), create_mail_environment(settings))
 
-    def letter(self, kind: str, facts: Mapping[str, str], *, date: datetime) -> Letter:
+    def compose_notice(self, kind: str, facts: Mapping[str, str], *, date: datetime) -> MessageTemplate:
         """Write the letter of one notice; `facts` are its reader's own, an empty one is left out of the text.
 
         Raises:
             jinja2.TemplateError: a template of the operator's own is broken.
         """
-        sender, base = self.settings.file.sender, self.settings.base
+        sender, base = self.settings.file.sender, self.settings.link_base
         subscriber = kind in TO_SUBSCRIBERS
-        return Letter(
-            subject=plain(self._render(kind, "subject.txt", facts)),
+        return MessageTemplate(
+            subject=sanitise_text(self._render_part(kind, "subject.txt", facts)),
             sender_name=sender.name,
             sender_address=sender.address,
             reply_to=sender.reply_to,
             date=date.astimezone(self.settings.file.publication.zone),
-            text=_spaced(self._render(kind, "body.txt", facts)),
-            html=self._filled(kind, facts),
+            text=_collapse_blank_lines(self._render_part(kind, "body.txt", facts)),
+            html=self._html_with_facts(kind, facts),
             list_id=(self.settings.file.publication.name, sender.list_id) if subscriber else None,
-            one_click=f"{base}/u/" if subscriber else "",
-            extra={
+            unsubscribe_url_prefix=f"{base}/u/" if subscriber else "",
+            extra_headers={
                 "Auto-Submitted": "auto-generated",  # RFC 3834, 5
                 "X-Auto-Response-Suppress": "OOF, AutoReply",
             },
         )
 
-    def _filled(self, kind: str, facts: Mapping[str, str]) -> str:
+    def _html_with_facts(self, kind: str, facts: Mapping[str, str]) -> str:
         there = frozenset(name for name, value in facts.items() if value)
-        if (kind, there) not in self._html:
+        if (kind, there) not in self._html_cache:
             places = {name: f"~fact-{name}~" if value else "" for name, value in facts.items()}
-            self._html[kind, there] = inline(self._render(kind, "body.html", places))
-        return _PLACE.sub(lambda place: str(escape(facts[place[1]])), self._html[kind, there])
+            self._html_cache[kind, there] = inline_css(self._render_part(kind, "body.html", places))
+        return _FACT_PLACEHOLDER.sub(
+            lambda place: str(escape(facts[place[1]])), self._html_cache[kind, there]
+        )
 
-    def _render(self, kind: str, part: str, facts: Mapping[str, str]) -> str:
+    def _render_part(self, kind: str, part: str, facts: Mapping[str, str]) -> str:
         base = self.frame.base
-        return self.pages.get_template(f"mail/{kind}/{part}").render(
+        return self.environment.get_template(f"mail/{kind}/{part}").render(
             frame=self.frame,
             facts=facts,
-            leave=f"{base}/u/{marks.LEAVE}",
-            preferences=f"{base}/preferences/{marks.PREFERENCES}",
+            leave=f"{base}/u/{marks.LEAVE_PLACEHOLDER}",
+            preferences=f"{base}/preferences/{marks.PREFERENCES_PLACEHOLDER}",
         )
 
 
-def _spaced(text: str) -> str:
+def _collapse_blank_lines(text: str) -> str:
     """Leave at most one blank line between paragraphs, and none at the ends."""
     lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
     return re.sub(r"\n{3,}", "\n\n", lines) + "\n"

@@ -6,90 +6,97 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.db import Audit, Database, Edition, EditionState
-from digest.deliver.planning import purpose_of
+from digest.db import AuditEntry, Database, Edition, EditionState
+from digest.deliver.planning import edition_purpose
 from digest.delivery_db import Delivery, DeliveryState
 
-PAGE = 1000  # rows of one write transaction
-UNDER_WAY = frozenset({EditionState.APPROVED, EditionState.SENDING})
+ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
+PAUSABLE_STATES = frozenset({EditionState.APPROVED, EditionState.SENDING})
 
 
-class SteeringError(Exception):
+class EditionControlError(Exception):
     """The edition can't be steered so; the message says why and what to do."""
 
 
-def pause(session: Session, name: str, because: str, *, actor: str, now: datetime) -> bool:
+def pause_edition(session: Session, name: str, reason: str, *, actor: str, now: datetime) -> bool:
     """Let an edition rest; False where it rested already. What is being handed over at this moment still arrives.
 
     Raises:
         SteeringError: there is no such edition, or it is neither approved nor being sent.
     """
-    edition = _hold(session, name)
-    if edition.state not in UNDER_WAY:
-        raise SteeringError(f"{name} is {edition.state}: only what goes out can be paused.")
+    edition = _lock_edition(session, name)
+    if edition.state not in PAUSABLE_STATES:
+        raise EditionControlError(f"{name} is {edition.state}: only what goes out can be paused.")
     if edition.paused_at is not None:
         return False
-    edition.paused_at, edition.paused_because = now, because
-    _note(session, "paused", name, {"because": because} if because else {}, actor=actor, now=now)
+    edition.paused_at, edition.paused_because = now, reason
+    _add_audit_entry(session, "paused", name, {"because": reason} if reason else {}, actor=actor, now=now)
     return True
 
 
-def resume(session: Session, name: str, *, actor: str, now: datetime) -> bool:
+def resume_edition(session: Session, name: str, *, actor: str, now: datetime) -> bool:
     """Let a paused edition go on; False where it did not rest. What had gone wrong until now no longer counts.
 
     Raises:
         SteeringError: there is no such edition.
     """
-    edition = _hold(session, name)
+    edition = _lock_edition(session, name)
     if edition.paused_at is None:
         return False
     edition.paused_at, edition.paused_because, edition.resumed_at = None, "", now
-    _note(session, "resumed", name, {}, actor=actor, now=now)
+    _add_audit_entry(session, "resumed", name, {}, actor=actor, now=now)
     return True
 
 
-def cancel(database: Database, name: str, *, actor: str, clock: Callable[[], datetime]) -> int:
+def cancel_edition(database: Database, name: str, *, actor: str, clock: Callable[[], datetime]) -> int:
     """Cancel an edition for good: whoever has it keeps it, nobody else gets it. Gives how many were cancelled.
 
     Raises:
         SteeringError: there is no such edition, or it went out already.
     """
     with database.write() as session:
-        edition = _hold(session, name)
+        edition = _lock_edition(session, name)
         if edition.state is EditionState.SENT:
-            raise SteeringError(f"{name} is sent: there is nothing left to cancel.")
+            raise EditionControlError(f"{name} is sent: there is nothing left to cancel.")
         if edition.state is not EditionState.CANCELLED:
-            _note(session, "cancelled", name, {"was": str(edition.state)}, actor=actor, now=clock())
+            _add_audit_entry(
+                session, "cancelled", name, {"was": str(edition.state)}, actor=actor, now=clock()
+            )
         edition.state = EditionState.CANCELLED
         edition.paused_at, edition.paused_because = None, ""
-    return cancel_the_waiting(database, name)
+    return cancel_waiting_deliveries(database, name)
 
 
-def cancel_the_waiting(database: Database, name: str) -> int:
+def cancel_waiting_deliveries(database: Database, name: str) -> int:
     """Cancel all deliveries of a cancelled edition that wait, in pages; give how many."""
-    waiting = (Delivery.purpose == purpose_of(name), Delivery.state == DeliveryState.WAITING)
+    waiting = (Delivery.purpose == edition_purpose(name), Delivery.state == DeliveryState.WAITING)
     done = 0
     while True:
         with database.write() as session:
-            some = select(Delivery.id).where(*waiting).limit(PAGE).with_for_update(skip_locked=True)
+            some = (
+                select(Delivery.id)
+                .where(*waiting)
+                .limit(ROWS_PER_TRANSACTION)
+                .with_for_update(skip_locked=True)
+            )
             ids = list(session.scalars(some))
             if ids:
                 rows = [{"id": delivery, "state": DeliveryState.CANCELLED} for delivery in ids]
                 session.execute(update(Delivery), rows)
         done += len(ids)
-        if len(ids) < PAGE:
+        if len(ids) < ROWS_PER_TRANSACTION:
             return done
 
 
-def _hold(session: Session, name: str) -> Edition:
+def _lock_edition(session: Session, name: str) -> Edition:
     edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
     if edition is None:
-        raise SteeringError(f"No edition is called {name}. See 'digest status'.")
+        raise EditionControlError(f"No edition is called {name}. See 'digest status'.")
     return edition
 
 
-def _note(
+def _add_audit_entry(
     session: Session, act: str, name: str, detail: dict[str, str], *, actor: str, now: datetime
 ) -> None:
-    session.add(Audit(at=now, actor=actor, act=act, subject=name, detail=detail))
+    session.add(AuditEntry(at=now, actor=actor, act=act, subject=name, detail=detail))
     session.flush()

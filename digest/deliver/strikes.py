@@ -13,49 +13,51 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from digest.db import Database
-from digest.deliver.causes import Cause
-from digest.deliver.events import TO_ANOTHER, heed_all
-from digest.deliver.inbound.signature import OLDEST
-from digest.deliver.judging import Attempt, Kind, struck_out
+from digest.deliver.causes import FailureCause
+from digest.deliver.events import NEW_ADDRESS_PURPOSE, apply_feedback
+from digest.deliver.inbound.signature import MAX_AGE
+from digest.deliver.judging import DeliveryAttempt, EventKind, has_failed_too_often
 from digest.delivery_db import Delivery, DeliveryState, Event
 from subscribers.db import Person, PersonState
-from subscribers.heeding import Report, Word, last_word
-from subscribers.journal import Journal
-from subscribers.vault import Keys
+from subscribers.heeding import FeedbackKind, FeedbackReport, find_feedback_cutoff
+from subscribers.journal import DepartureLog
+from subscribers.vault import KeyRing
 
-PAGE = 200  # people a transaction
+PEOPLE_PER_TRANSACTION = 200  # people a transaction
 
 
-def judge(database: Database, keys: Keys, journal: Journal, *, now: datetime, looked_back: timedelta) -> int:
+def suppress_repeated_bounces(
+    database: Database, keys: KeyRing, departure_log: DepartureLog, *, now: datetime, lookback: timedelta
+) -> int:
     """Suppress everybody whose address has struck out; give how many.
 
     Args:
         database: the database.
         keys: the keys of the installation.
-        journal: the journal of departures.
+        departure_log: the journal of departures.
         now: the moment.
-        looked_back: what was handed over longer ago counts no more. It is how long deliveries are kept, so that the
+        lookback: what was handed over longer ago counts no more. It is how long deliveries are kept, so that the
             verdict does not depend on whether they were folded already.
 
     Raises:
         OSError: the journal could not be written.
     """
     suppressed = after = 0
-    since = now - looked_back
+    since = now - lookback
     while True:
         with database.read() as session:
-            people = _candidates(session, after, since)
-            reports = list(_reports(session, people, since, now - OLDEST))
+            people = _people_with_bounces(session, after, since)
+            reports = list(_feedback_reports(session, people, since, now - MAX_AGE))
         if reports:
             with database.write() as session:
-                counts = heed_all(session, reports, keys=keys, journal=journal, now=now)
-                suppressed += counts[f"person {Word.BOUNCED}"]
-        if len(people) < PAGE:
+                counts = apply_feedback(session, reports, keys=keys, departure_log=departure_log, now=now)
+                suppressed += counts[f"person {FeedbackKind.BOUNCED}"]
+        if len(people) < PEOPLE_PER_TRANSACTION:
             return suppressed
         after = people[-1]
 
 
-def _candidates(session: Session, after: int, since: datetime) -> Sequence[int]:
+def _people_with_bounces(session: Session, after: int, since: datetime) -> Sequence[int]:
     """Name the next people on the list with strikes in two messages or more."""
     query = (
         select(Delivery.person)
@@ -63,51 +65,53 @@ def _candidates(session: Session, after: int, since: datetime) -> Sequence[int]:
         .join(Person, Person.number == Delivery.person)
         .where(text("event.cause IN ('hard', 'soft')"), Event.at >= since)
         .where(Person.state == PersonState.SUBSCRIBED, Delivery.person > after)
-        .where(~Delivery.purpose.startswith(TO_ANOTHER))
+        .where(~Delivery.purpose.startswith(NEW_ADDRESS_PURPOSE))
         .group_by(Delivery.person)
         .having(func.count(Delivery.id.distinct()) > 1)
         .order_by(Delivery.person)
-        .limit(PAGE)
+        .limit(PEOPLE_PER_TRANSACTION)
     )
     return [number for number in session.scalars(query) if number is not None]
 
 
-def _reports(session: Session, people: Sequence[int], since: datetime, until: datetime) -> Iterator[Report]:
+def _feedback_reports(
+    session: Session, people: Sequence[int], since: datetime, until: datetime
+) -> Iterator[FeedbackReport]:
     columns = (Delivery.person, Delivery.id, Delivery.state, Delivery.transport, Delivery.handed_at)
     query = (
         select(*columns, Event.kind, Event.cause, Event.at)
         .outerjoin(Event, Event.delivery == Delivery.id)
-        .where(Delivery.person.in_(people), ~Delivery.purpose.startswith(TO_ANOTHER))
+        .where(Delivery.person.in_(people), ~Delivery.purpose.startswith(NEW_ADDRESS_PURPOSE))
         .order_by(Delivery.person, Delivery.id)
     )
     for person, rows in groupby(session.execute(query), key=lambda row: row.person):
-        spoke = last_word(session, person, Word.BOUNCED)
+        spoke = find_feedback_cutoff(session, person, FeedbackKind.BOUNCED)
         first = since if spoke is None else max(since, spoke)
-        attempts = [a for a in _attempts(rows) if first <= a.at <= until]
-        if struck_out(attempts):
+        attempts = [a for a in _delivery_attempts(rows) if first <= a.handed_at <= until]
+        if has_failed_too_often(attempts):
             last = max(attempts)
-            detail = {"delivery": last.delivery, "said": "kept failing", "cause": str(last.cause)}
-            yield Report(person, Word.BOUNCED, last.at, "events", detail)
+            detail = {"delivery": last.delivery_id, "said": "kept failing", "cause": str(last.cause)}
+            yield FeedbackReport(person, FeedbackKind.BOUNCED, last.handed_at, "events", detail)
 
 
-def _attempts(rows: Iterable[Any]) -> Iterator[Attempt]:
+def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:
     for delivery, told in groupby(rows, key=lambda row: row.id):
-        attempt = _attempt(delivery, list(told))
+        attempt = _delivery_attempt(delivery, list(told))
         if attempt is not None:
             yield attempt
 
 
-def _attempt(delivery: str, told: Sequence[Any]) -> Attempt | None:
+def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt | None:
     """Say what became of one message; None where nobody knows, or where it was not the address's doing.
 
     Over SendGrid a message arrived when it says so. A mail server that took a message has nothing more to say.
     """
-    first, causes = told[0], {row.cause for row in told}
-    at = first.handed_at or min((row.at for row in told if row.at), default=None)
+    first, causes = rows[0], {row.cause for row in rows}
+    at = first.handed_at or min((row.at for row in rows if row.at), default=None)
     if at is None:
         return None
-    if strikes := [cause for cause in (Cause.HARD, Cause.SOFT) if cause in causes]:
-        return Attempt(at, delivery, strikes[0])
+    if strikes := [cause for cause in (FailureCause.HARD, FailureCause.SOFT) if cause in causes]:
+        return DeliveryAttempt(at, delivery_id, strikes[0])
     by_server = first.state is DeliveryState.ACCEPTED and first.transport == "smtp"
-    arrived = by_server or any(row.kind == Kind.DELIVERED for row in told)
-    return Attempt(at, delivery, Cause.NONE) if arrived else None
+    arrived = by_server or any(row.kind == EventKind.DELIVERED for row in rows)
+    return DeliveryAttempt(at, delivery_id, FailureCause.NONE) if arrived else None

@@ -17,31 +17,31 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest import staff
-from digest.db import Audit, Database, Edition
+from digest.db import AuditEntry, Database, Edition
 from digest.deliver import claims, holding, return_path
-from digest.deliver.handing import Handed, Outgoing, Transport
-from digest.deliver.identity import delivery_id, message_id
-from digest.deliver.letters import Filled, Letter
-from digest.deliver.moves import Move, move
-from digest.deliver.personalising import asked_text, require_one_click
+from digest.deliver.handing import BatchOutcome, OutgoingMessage, Provider
+from digest.deliver.identity import make_delivery_id, make_message_id
+from digest.deliver.letters import MessageTemplate, PlaceholderValues
+from digest.deliver.moves import StateChange, decide_state_change
+from digest.deliver.personalising import check_unsubscribe_length, signup_text
 from digest.deliver.sending import SendError
-from digest.deliver.variants import variants_of
-from digest.delivery_db import Delivery, DeliveryState, Staff
+from digest.deliver.variants import build_variants
+from digest.delivery_db import Delivery, DeliveryState, StaffMember
 from digest.edition import approval
-from digest.owner import this_process
+from digest.owner import this_process_owner
 from digest.settings import Settings
 from subscribers import tokens
-from subscribers.choices import Choices
-from subscribers.vault import Keys
+from subscribers.choices import Preferences
+from subscribers.vault import KeyRing
 
-PURPOSE = "test:"
-LEASE_BEYOND_PATIENCE = timedelta(minutes=1)
+TEST_PURPOSE_PREFIX = "test:"
+LEASE_MARGIN = timedelta(minutes=1)
 
 log = structlog.get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class StaffTestResult:
     """What came of the test mail to one member of the staff; `reply` is what was said."""
 
     email: str
@@ -50,11 +50,11 @@ class Tested:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StaffTestReport:
     """What came of a test, by member. `stopped` is empty or says why not all of them were tried."""
 
     edition: str
-    tested: tuple[Tested, ...]
+    tested: tuple[StaffTestResult, ...]
     stopped: str = ""
 
     @property
@@ -64,35 +64,35 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mail:
+class _StaffTestMail:
     """One test mail, written, and not handed over yet."""
 
-    member: Staff
-    message: Outgoing
+    member: StaffMember
+    message: OutgoingMessage
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _StaffTestRun:
     """One test over one transport."""
 
     database: Database
-    transport: Transport
+    provider: Provider
     purpose: str
     owner: str
-    now: Callable[[], datetime]
+    clock: Callable[[], datetime]
 
 
-def send(
+def send_test_mail(
     database: Database,
     name: str,
-    transport: Transport,
-    keys: Keys,
+    provider: Provider,
+    keys: KeyRing,
     settings: Settings,
     *,
     to: Sequence[str] = (),
     actor: str,
-    now_fn: Callable[[], datetime],
-) -> Report:
+    clock: Callable[[], datetime],
+) -> StaffTestReport:
     """Send an edition as it stands to the staff whose address is proven: all of them, or those of `to`.
 
     Raises:
@@ -100,116 +100,130 @@ def send(
         ApprovalError: it is approved, and not what was approved.
         LetterError: the base URL is too long for List-Unsubscribe.
     """
-    require_one_click(settings.base)
-    purpose = f"{PURPOSE}{name}:{secrets.token_hex(4)}"
+    check_unsubscribe_length(settings.link_base)
+    purpose = f"{TEST_PURPOSE_PREFIX}{name}:{secrets.token_hex(4)}"
     with database.read() as session:
-        letter = _letter(session, name, keys, settings)
-        mails = [_mail(member, letter, purpose, keys, settings) for member in _chosen(session, to)]
+        letter = _compose_template(session, name, keys, settings)
+        mails = [
+            _compose_mail(member, letter, purpose, keys, settings) for member in _choose_members(session, to)
+        ]
     with database.write() as session:
-        claims.settle_the_dead(session, Delivery.purpose.startswith(PURPOSE), this_process(), now=now_fn())
-        detail = {"to": [staff.actor_of(mail.member) for mail in mails]}
-        session.add(Audit(at=now_fn(), actor=actor, act="test", subject=name, detail=detail))
-    run = _Run(database, transport, purpose, str(this_process()), now_fn)
-    tested: list[Tested] = []
+        claims.mark_orphans_uncertain(
+            session, Delivery.purpose.startswith(TEST_PURPOSE_PREFIX), this_process_owner(), now=clock()
+        )
+        detail = {"to": [staff.staff_actor(mail.member) for mail in mails]}
+        session.add(AuditEntry(at=clock(), actor=actor, act="test", subject=name, detail=detail))
+    run = _StaffTestRun(database, provider, purpose, str(this_process_owner()), clock)
+    tested: list[StaffTestResult] = []
     stopped = ""
-    for batch in _batches(mails, transport.batch):
+    for batch in _split_into_batches(mails, provider.batch_size):
         if stopped:
-            tested += [Tested(mail.member.email, DeliveryState.CANCELLED) for mail in batch]
+            tested += [StaffTestResult(mail.member.email, DeliveryState.CANCELLED) for mail in batch]
         else:
-            some, stopped = _hand_over(run, batch)
+            some, stopped = _hand_over_batch(run, batch)
             tested += some
     log.info("test sent", edition=name, mails=len(tested), stopped=stopped)
-    return Report(name, tuple(tested), stopped)
+    return StaffTestReport(name, tuple(tested), stopped)
 
 
-def _letter(session: Session, name: str, keys: Keys, settings: Settings) -> Letter:
+def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:
     """Write the letter of every section. What is approved has to be what was approved, as with readers."""
     edition = session.scalar(select(Edition).where(Edition.name == name))
     if edition is None:
         raise SendError(f"No edition is called {name}. See 'digest status'.")
     if edition.approval:
-        fragments = approval.verify(session, edition, settings=settings, keys=keys)
+        fragments = approval.verify_approval(session, edition, settings=settings, keys=keys)
     else:
-        fragments = approval.fragments_of(session, edition)
-    variants = variants_of(edition, fragments, settings)
-    letter = variants.letter(Choices())
+        fragments = approval.load_fragments(session, edition)
+    variants = build_variants(edition, fragments, settings)
+    letter = variants.template_for(Preferences())
     if letter is None or not variants.sections:
         raise SendError(f"{name} has no sections: draft it again.")
     return letter
 
 
-def _chosen(session: Session, to: Sequence[str]) -> list[Staff]:
+def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
     """Find whom a test goes to; the messages say which of `to` by its place, and never an address."""
     if not to:
-        found = staff.proven(session)
+        found = staff.list_proven_staff(session)
         if not found:
             raise SendError(
                 "Nobody on the staff has proven an address yet. 'digest staff add EMAIL --role editor' mails a "
                 "link, and the button behind it proves the address."
             )
         return found
-    chosen: dict[int, Staff] = {}
+    chosen: dict[int, StaffMember] = {}
     for place, email in enumerate(to, start=1):
-        member = staff.named(session, email)
+        member = staff.find_staff_member(session, email)
         if member is None:
             raise SendError(
                 f"Address {place} of those to test with is not on the staff. See 'digest staff list'."
             )
         if member.proven_at is None:
             raise SendError(
-                f"{staff.actor_of(member)} has not proven the address yet. 'digest staff prove' mails the link again."
+                f"{staff.staff_actor(member)} has not proven the address yet. 'digest staff prove' mails the link again."
             )
         chosen[member.id] = member
     return list(chosen.values())
 
 
-def _mail(member: Staff, letter: Letter, purpose: str, keys: Keys, settings: Settings) -> _Mail:
-    named = delivery_id(keys, purpose, member.id)
+def _compose_mail(
+    member: StaffMember, template: MessageTemplate, purpose: str, keys: KeyRing, settings: Settings
+) -> _StaffTestMail:
+    named = make_delivery_id(keys, purpose, member.id)
     sender = settings.file.sender
     since = member.proven_at or member.added_at
-    filled = Filled(
+    filled = PlaceholderValues(
         to=member.email,
-        message_id=message_id(purpose, named, sender.list_id),
-        leave=tokens.make(keys, member.id, "test leave"),
-        preferences=tokens.make(keys, member.id, "test preferences"),
-        asked=asked_text(since, "the desk", settings.file.publication.zone),
+        message_id=make_message_id(purpose, named, sender.list_id),
+        leave_token=tokens.make_link_token(keys, member.id, "test leave"),
+        preferences_token=tokens.make_link_token(keys, member.id, "test preferences"),
+        signup_text=signup_text(since, "the desk", settings.file.publication.zone),
     )
-    bounces_to = return_path.make(keys, named, sender.bounce_domain) if sender.bounce_domain else ""
-    return _Mail(member, Outgoing(named, "test", letter, filled, bounces_to))
+    bounces_to = (
+        return_path.make_return_path(keys, named, sender.bounce_domain) if sender.bounce_domain else ""
+    )
+    return _StaffTestMail(member, OutgoingMessage(named, "test", template, filled, bounces_to))
 
 
-def _batches(mails: Sequence[_Mail], size: int) -> Iterator[Sequence[_Mail]]:
+def _split_into_batches(mails: Sequence[_StaffTestMail], size: int) -> Iterator[Sequence[_StaffTestMail]]:
     for start in range(0, len(mails), size):
         yield mails[start : start + size]
 
 
-def _hand_over(run: _Run, batch: Sequence[_Mail]) -> tuple[list[Tested], str]:
+def _hand_over_batch(
+    run: _StaffTestRun, batch: Sequence[_StaffTestMail]
+) -> tuple[list[StaffTestResult], str]:
     """Claim, hand over and record one batch; give what came of it, and why nothing more should be tried."""
     with run.database.write() as session:
-        held = holding.held(session)
+        held = holding.current_hold(session)
         if held is not None:
             return [
-                Tested(mail.member.email, DeliveryState.CANCELLED) for mail in batch
+                StaffTestResult(mail.member.email, DeliveryState.CANCELLED) for mail in batch
             ], f"the installation is {held}"
-        still = _claim(session, run, batch)
-    handed = run.transport.hand_all([mail.message for mail in still]) if still else Handed(())
-    moves = _moves(run, still, handed)
+        still = _claim_mails(session, run, batch)
+    handed = run.provider.send_batch([mail.message for mail in still]) if still else BatchOutcome(())
+    moves = _decide_state_changes(run, still, handed)
     with run.database.write() as session:
-        claims.record(session, run.owner, moves.items())
-    tested = [_tested(mail, moves.get(mail.message.delivery)) for mail in batch]
-    stop = handed.stop or (f"the provider asks to wait for {handed.wait:.0f} seconds" if handed.wait else "")
+        claims.record_results(session, run.owner, moves.items())
+    tested = [_test_result(mail, moves.get(mail.message.delivery_id)) for mail in batch]
+    stop = handed.stop_reason or (
+        f"the provider asks to wait for {handed.wait_seconds:.0f} seconds" if handed.wait_seconds else ""
+    )
     return tested, stop
 
 
-def _claim(session: Session, run: _Run, batch: Sequence[_Mail]) -> list[_Mail]:
+def _claim_mails(
+    session: Session, run: _StaffTestRun, batch: Sequence[_StaffTestMail]
+) -> list[_StaffTestMail]:
     """Write the rows of those who are still to get it, at this moment; give their mails."""
-    proven = {member.id for member in staff.listed(session) if member.proven_at}
+    proven = {member.id for member in staff.list_staff_members(session) if member.proven_at}
     still = [mail for mail in batch if mail.member.id in proven]
-    now = run.now()
-    lease = timedelta(seconds=run.transport.patience) + LEASE_BEYOND_PATIENCE
+    now = run.clock()
+    lease = timedelta(seconds=run.provider.batch_timeout) + LEASE_MARGIN
     for mail in still:
         row = Delivery(
-            id=mail.message.delivery,
+            id=mail.message.delivery_id,
             purpose=run.purpose,
             state=DeliveryState.HANDING_OVER,
             due_at=now,
@@ -217,27 +231,29 @@ def _claim(session: Session, run: _Run, batch: Sequence[_Mail]) -> list[_Mail]:
             owner=run.owner,
             lease_until=now + lease,
             handed_at=now,
-            message_id=mail.message.filled.message_id,
-            transport=run.transport.name,
+            message_id=mail.message.placeholders.message_id,
+            transport=run.provider.name,
         )
         session.add(row)
     return still
 
 
-def _moves(run: _Run, still: Sequence[_Mail], handed: Handed) -> dict[str, Move]:
-    now = run.now()
+def _decide_state_changes(
+    run: _StaffTestRun, mails: Sequence[_StaffTestMail], batch_outcome: BatchOutcome
+) -> dict[str, StateChange]:
+    now = run.clock()
     moves = {}
-    for mail, outcome in zip(still, handed.outcomes, strict=True):
-        named = mail.message.delivery
-        moved = move(outcome, delivery=named, tries=0, due_at=now, now=now)
+    for mail, outcome in zip(mails, batch_outcome.outcomes, strict=True):
+        named = mail.message.delivery_id
+        moved = decide_state_change(outcome, delivery_id=named, tries=0, due_at=now, now=now)
         if moved.state is DeliveryState.WAITING:  # one try is all that a test gets
-            over = DeliveryState.EXPIRED if moved.tried else DeliveryState.CANCELLED
+            over = DeliveryState.EXPIRED if moved.attempted else DeliveryState.CANCELLED
             moved = replace(moved, state=over, next_try_at=None)
         moves[named] = moved
     return moves
 
 
-def _tested(mail: _Mail, moved: Move | None) -> Tested:
-    if moved is None:
-        return Tested(mail.member.email, DeliveryState.WITHDRAWN)
-    return Tested(mail.member.email, moved.state, moved.reply)
+def _test_result(mail: _StaffTestMail, change: StateChange | None) -> StaffTestResult:
+    if change is None:
+        return StaffTestResult(mail.member.email, DeliveryState.WITHDRAWN)
+    return StaffTestResult(mail.member.email, change.state, change.reply)

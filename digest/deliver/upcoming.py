@@ -7,28 +7,30 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.db import Edition, EditionState
-from digest.edition.editions import coming, next_number
+from digest.edition.editions import find_next_release, next_edition_number
 from digest.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Upcoming:
+class UpcomingEdition:
     """The next edition by the timetable: its number and its release, UTC."""
 
     number: int
     release_at: datetime
 
 
-def upcoming(session: Session, settings: Settings, now: datetime) -> Upcoming:
+def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -> UpcomingEdition:
     """Say which edition a reader who subscribes now gets first, if it is approved in time."""
     publication = settings.file.publication
-    release_at, here = coming(session, settings.file.schedule.release_rule, publication.zone, now)
+    release_at, here = find_next_release(session, settings.file.schedule.release_rule, publication.zone, now)
     if here is None:
-        return Upcoming(next_number(session, publication.first_number), release_at)
-    return Upcoming(here.number, here.release_at if here.state == EditionState.APPROVED else release_at)
+        return UpcomingEdition(next_edition_number(session, publication.first_number), release_at)
+    return UpcomingEdition(
+        here.number, here.release_at if here.state == EditionState.APPROVED else release_at
+    )
 
 
-def latest(session: Session, now: datetime) -> Edition | None:
+def find_latest_edition(session: Session, now: datetime) -> Edition | None:
     """Give the newest edition that anybody may read at `now`, None before the first."""
     public = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.release_at <= now)
     return session.scalar(select(Edition).where(*public).order_by(Edition.release_at.desc()).limit(1))

@@ -2,7 +2,7 @@
 
 A mark is a SHA-256 over the canonical JSON of everything a reader will get: subject, preheader, sender and
 list headers, and the hash of every fragment in order. Approval stores that list, the mark and an HMAC of
-the mark by a key that is not in the database. Any change afterwards makes `verify` fail.
+the mark by a key that is not in the database. Any change afterwards makes `verify_approval` fail.
 """
 
 import hashlib
@@ -14,23 +14,23 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.db import Audit, Edition, EditionState, Fragment
-from digest.edition.editions import closed_before
-from digest.edition.windows import window
+from digest.db import AuditEntry, Edition, EditionState, Fragment
+from digest.edition.editions import last_cut_off_before
+from digest.edition.windows import next_window
 from digest.settings import Settings
-from subscribers.vault import Key, Keys
+from subscribers.vault import KeyRing, SecretKey
 
 
 class ApprovalError(Exception):
     """The edition cannot be approved, or is not what was approved; the message says why and what to do."""
 
 
-def fingerprint(text: str) -> str:
+def hash_fragment_body(text: str) -> str:
     """Give the hash of a fragment's body."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fragments_of(session: Session, edition: Edition) -> tuple[Fragment, ...]:
+def load_fragments(session: Session, edition: Edition) -> tuple[Fragment, ...]:
     """Read an edition's fragments, in order of kind and position."""
     query = (
         select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.kind, Fragment.position)
@@ -38,7 +38,9 @@ def fragments_of(session: Session, edition: Edition) -> tuple[Fragment, ...]:
     return tuple(session.scalars(query))
 
 
-def statement(edition: Edition, fragments: tuple[Fragment, ...], settings: Settings) -> dict[str, Any]:
+def approval_statement(
+    edition: Edition, fragments: tuple[Fragment, ...], settings: Settings
+) -> dict[str, Any]:
     """List all that approval vouches for, as plain JSON values."""
     sender = settings.file.sender
     return {
@@ -48,40 +50,40 @@ def statement(edition: Edition, fragments: tuple[Fragment, ...], settings: Setti
         "preheader": edition.preheader,
         "from": [sender.name, sender.address],
         "reply_to": sender.reply_to,
-        "list": [settings.file.publication.name, sender.list_id, settings.base],
-        "fragments": [[f.kind, f.name, fingerprint(f.body)] for f in fragments],
+        "list": [settings.file.publication.name, sender.list_id, settings.link_base],
+        "fragments": [[f.kind, f.name, hash_fragment_body(f.body)] for f in fragments],
     }
 
 
-def mark_of(stated: dict[str, Any]) -> str:
+def content_hash_of(statement: dict[str, Any]) -> str:
     """Give the content mark of a statement: 64 hex digits, of which pages show the first seven."""
-    return hashlib.sha256(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def current_mark(session: Session, edition: Edition, settings: Settings) -> str:
+def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
     """Give the content mark of what stands now."""
-    return mark_of(statement(edition, fragments_of(session, edition), settings))
+    return content_hash_of(approval_statement(edition, load_fragments(session, edition), settings))
 
 
-def _signature(key: Key, mark: str) -> str:
-    return hmac.new(key.secret, b"approval:" + mark.encode(), hashlib.sha256).hexdigest()
+def _sign_content_hash(key: SecretKey, content_hash: str) -> str:
+    return hmac.new(key.secret, b"approval:" + content_hash.encode(), hashlib.sha256).hexdigest()
 
 
-def approve(
+def sign_approval(
     session: Session,
     edition: Edition,
-    mark: str,
+    content_hash: str,
     *,
     settings: Settings,
-    keys: Keys,
+    keys: KeyRing,
     actor: str,
     now: datetime,
 ) -> None:
-    """Approve what `mark` names (at least its first seven digits), or say why not.
+    """Approve what `content_hash` names (at least its first seven digits), or say why not.
 
     Raises:
         ApprovalError: it is no draft, another edition covers its week or leaves a gap before it, or it has
-            changed since `mark` was shown.
+            changed since `content_hash` was shown.
     """
     session.refresh(edition, with_for_update=True)  # nobody else decides about it until this commits
     if edition.state != EditionState.DRAFT:
@@ -91,31 +93,31 @@ def approve(
         raise ApprovalError(
             f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one."
         )
-    spanned = window(edition.cut_off, closed_before(session, edition.release_at))
-    if edition.opens_at != spanned.opens:
+    spanned = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
+    if edition.opens_at != spanned.opens_at:
         raise ApprovalError(
             f"What goes out before {edition.name} is not what it was when {edition.name} was drafted, so a story "
             "could be lost or come twice. Draft it again ('digest draft'), and approve that."
         )
-    stated = statement(edition, fragments_of(session, edition), settings)
-    stands = mark_of(stated)
-    if len(mark) < 7 or not stands.startswith(mark.lower()):
+    stated = approval_statement(edition, load_fragments(session, edition), settings)
+    stands = content_hash_of(stated)
+    if len(content_hash) < 7 or not stands.startswith(content_hash.lower()):
         raise ApprovalError(
-            f"{edition.name} has changed: you looked at {mark[:7] or 'nothing'}, now it is {stands[:7]}. "
+            f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {stands[:7]}. "
             "Look at it again and approve what you see."
         )
     edition.approval = {
         "mark": stands,
-        "signature": _signature(keys.current("session"), stands),
+        "signature": _sign_content_hash(keys.current("session"), stands),
         "stated": stated,
     }
     edition.approved_by = actor
     edition.approved_at = now
     edition.state = EditionState.APPROVED
-    session.add(Audit(at=now, actor=actor, act="approve", subject=edition.name, detail={"mark": stands}))
+    session.add(AuditEntry(at=now, actor=actor, act="approve", subject=edition.name, detail={"mark": stands}))
 
 
-def void(session: Session, edition: Edition, *, actor: str, now: datetime) -> None:
+def clear_approval(session: Session, edition: Edition, *, actor: str, now: datetime) -> None:
     """Take an approval back, so that the edition can be changed again.
 
     Raises:
@@ -127,10 +129,12 @@ def void(session: Session, edition: Edition, *, actor: str, now: datetime) -> No
     edition.approval = None
     edition.approved_by = edition.approved_at = None
     edition.state = EditionState.DRAFT
-    session.add(Audit(at=now, actor=actor, act="void approval", subject=edition.name, detail={}))
+    session.add(AuditEntry(at=now, actor=actor, act="void approval", subject=edition.name, detail={}))
 
 
-def verify(session: Session, edition: Edition, *, settings: Settings, keys: Keys) -> tuple[Fragment, ...]:
+def verify_approval(
+    session: Session, edition: Edition, *, settings: Settings, keys: KeyRing
+) -> tuple[Fragment, ...]:
     """Give the approved fragments, after proving that they are what was approved.
 
     Raises:
@@ -141,11 +145,13 @@ def verify(session: Session, edition: Edition, *, settings: Settings, keys: Keys
         raise ApprovalError(
             f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'."
         )
-    fragments = fragments_of(session, edition)
-    stands = mark_of(statement(edition, fragments, settings))
+    fragments = load_fragments(session, edition)
+    stands = content_hash_of(approval_statement(edition, fragments, settings))
     # By any key: one that was rotated between approval and sending must not stop an edition.
     signature = str(approval["signature"])
-    signed = any(hmac.compare_digest(_signature(key, stands), signature) for key in keys.of("session"))
+    signed = any(
+        hmac.compare_digest(_sign_content_hash(key, stands), signature) for key in keys.of_kind("session")
+    )
     if stands != approval["mark"] or not signed:
         raise ApprovalError(
             f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {stands[:7]}): "

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EditionPicture:
     """A picture of ours: `hash` names it under `/media/`; width and height in CSS pixels as shown at most."""
 
     hash: str
@@ -19,7 +19,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class EditionLink:
     """A named link, with the quiet words after it (a date, "CISA, Nov 17")."""
 
     text: str
@@ -28,7 +28,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SectionEntry:
     """One entry of a section. Which fields are used depends on the section's kind; none is HTML."""
 
     headline: str
@@ -39,10 +39,10 @@ class Entry:
     credit: str = ""  # whose news it is, when not the source's own ("INTERPOL")
     date: str = ""  # "Nov 18"
     why: str = ""  # "seven sources carried it…"
-    also: tuple[Link, ...] = ()  # the first two publishers
+    also: tuple[EditionLink, ...] = ()  # the first two publishers
     more: int = 0  # how many further publishers, behind the web copy
-    related: tuple[Link, ...] = ()
-    picture: Picture | None = None
+    related: tuple[EditionLink, ...] = ()
+    picture: EditionPicture | None = None
     month: str = ""  # events: "Dec"
     day: str = ""  # events: "3"
     details: tuple[str, ...] = ()  # events: place, price; products: maker
@@ -50,14 +50,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class EditionSection:
     """One block of the edition; a section without entries is not made."""
 
     key: str
     kind: str  # settings.SectionKind
     title: str
     note: str
-    entries: tuple[Entry, ...]
+    entries: tuple[SectionEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class SponsorBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class EditionContent:
     """A whole edition."""
 
     name: str  # 2026-W47
@@ -82,7 +82,7 @@ class Content:
     minutes: int  # reading time
     intro: str
     editor: str
-    sections: tuple[Section, ...]
+    sections: tuple[EditionSection, ...]
     sponsor: SponsorBlock | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -90,37 +90,37 @@ class Content:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Content":
+    def from_json(cls, data: dict[str, Any]) -> "EditionContent":
         """Read the plain form back; the inverse of `as_json`, also after a trip through JSON."""
         sponsor = data["sponsor"]
         return cls(
             **{k: v for k, v in data.items() if k not in {"sections", "sponsor"}},
-            sections=tuple(_section(s) for s in data["sections"]),
+            sections=tuple(_section_from_json(s) for s in data["sections"]),
             sponsor=SponsorBlock(**sponsor) if sponsor else None,
         )
 
 
-def _section(data: dict[str, Any]) -> Section:
-    return Section(**(data | {"entries": tuple(_entry(e) for e in data["entries"])}))
+def _section_from_json(data: dict[str, Any]) -> EditionSection:
+    return EditionSection(**(data | {"entries": tuple(_entry_from_json(e) for e in data["entries"])}))
 
 
-def _entry(data: dict[str, Any]) -> Entry:
+def _entry_from_json(data: dict[str, Any]) -> SectionEntry:
     picture = data["picture"]
-    return Entry(
+    return SectionEntry(
         **(
             data
             | {
-                "also": tuple(Link(**x) for x in data["also"]),
-                "related": tuple(Link(**x) for x in data["related"]),
+                "also": tuple(EditionLink(**x) for x in data["also"]),
+                "related": tuple(EditionLink(**x) for x in data["related"]),
                 "details": tuple(data["details"]),
-                "picture": Picture(**picture) if picture else None,
+                "picture": EditionPicture(**picture) if picture else None,
             }
         )
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class RenderedFragment:
     """One rendered fragment before it is stored: `kind` is html, text or web."""
 
     kind: str

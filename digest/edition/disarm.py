@@ -12,57 +12,59 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from digest.collect.urls import ascii_host
 from digest.edition import marks
-from digest.edition.content import Content
+from digest.edition.content import EditionContent
 
 # Left as they are in an address: RFC 3986's unreserved and reserved characters and the percent sign, without
 # those that libxml2, other than browsers, has been known to encode itself.
-_IN_ADDRESSES = "-._~/?:@!&'()*+,;=#%"
-_REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidi controls; dir attributes do their honest work
+_URL_SAFE_CHARACTERS = "-._~/?:@!&'()*+,;=#%"
+_BIDI_CONTROLS = re.compile(
+    "[\u202a-\u202e\u2066-\u2069]"
+)  # bidi controls; dir attributes do their honest work
 
 
 class RenderingError(Exception):
     """An edition cannot be rendered as it is; the message says what to change."""
 
 
-def disarmed(content: Content) -> Content:
+def sanitise_content(content: EditionContent) -> EditionContent:
     """Give the same edition with every text and address made harmless.
 
     Raises:
         RenderingError: an address is not one of the web.
     """
-    clean: dict[str, Any] = _clean(content.as_json())
-    return Content.from_json(clean)
+    clean: dict[str, Any] = _sanitise_value(content.as_json())
+    return EditionContent.from_json(clean)
 
 
-def _clean(value: Any) -> Any:
+def _sanitise_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: address(v) if k == "url" else _clean(v) for k, v in value.items()}
+        return {k: sanitise_url(v) if k == "url" else _sanitise_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_clean(v) for v in value]
-    return plain(value) if isinstance(value, str) else value
+        return [_sanitise_value(v) for v in value]
+    return sanitise_text(value) if isinstance(value, str) else value
 
 
-def plain(text: str) -> str:
+def sanitise_text(text: str) -> str:
     """Give a text on one line, without control or reordering characters and without a mark of ours."""
-    text = _REORDERING.sub("", text)
-    text = "".join(_visible(letter) for letter in text)
-    return _unmarked(re.sub(r" {2,}", " ", text).strip(" "), "-")
+    text = _BIDI_CONTROLS.sub("", text)
+    text = "".join(_replace_invisible(letter) for letter in text)
+    return _defuse_placeholders(re.sub(r" {2,}", " ", text).strip(" "), "-")
 
 
-def _visible(letter: str) -> str:
+def _replace_invisible(letter: str) -> str:
     kind = unicodedata.category(letter)
     if kind in {"Cc", "Zl", "Zp"}:
         return " "
     return "\N{REPLACEMENT CHARACTER}" if kind == "Cs" or ord(letter) & 0xFFFE == 0xFFFE else letter
 
 
-def _unmarked(text: str, tilde: str) -> str:
-    for mark in marks.ALL:
-        text = text.replace(mark, mark.replace("~", tilde))
+def _defuse_placeholders(text: str, tilde_substitute: str) -> str:
+    for mark in marks.ALL_PLACEHOLDERS:
+        text = text.replace(mark, mark.replace("~", tilde_substitute))
     return text
 
 
-def address(url: str) -> str:
+def sanitise_url(url: str) -> str:
     """Give a web address in ASCII (RFC 3986), its host as an A-label, without a mark of ours.
 
     Raises:
@@ -80,5 +82,5 @@ def address(url: str) -> str:
         raise RenderingError(
             f"{url!r} is no http or https address. Correct the entry's link, or drop the entry."
         )
-    whole = quote(urlunsplit(parts), safe=_IN_ADDRESSES, errors="replace")
-    return _unmarked(whole, "%7E")
+    whole = quote(urlunsplit(parts), safe=_URL_SAFE_CHARACTERS, errors="replace")
+    return _defuse_placeholders(whole, "%7E")

@@ -12,24 +12,37 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.collect.fetched import Getter
-from digest.collect.recheck import recheck
-from digest.collect.urls import untracked
-from digest.db import Audit, Database, Edition, EditionState, Fragment, Story
+from digest.collect.fetched import ContentFetcher
+from digest.collect.recheck import check_pages
+from digest.collect.urls import strip_tracking
+from digest.db import AuditEntry, Database, Edition, EditionState, EditionStory, Fragment
 from digest.edition import gathering
-from digest.edition.approval import fingerprint
-from digest.edition.arranging import Issue, arrange
-from digest.edition.content import Content
-from digest.edition.disarm import disarmed
-from digest.edition.editions import OPEN, closed_before, coming, next_number, slot_of
-from digest.edition.pictures import cut_pictures
-from digest.edition.rendering import environment_of, frame_of, render, subject
-from digest.edition.windows import Window, edition_name, window
-from digest.select.choosing import choose
-from digest.select.values import Candidate, Choice, Previous, Scored
+from digest.edition.approval import hash_fragment_body
+from digest.edition.arranging import EditionIdentity, build_content
+from digest.edition.content import EditionContent
+from digest.edition.disarm import sanitise_content
+from digest.edition.editions import (
+    UNAPPROVED_STATES,
+    find_next_release,
+    last_cut_off_before,
+    next_edition_number,
+    release_slot,
+)
+from digest.edition.pictures import prepare_pictures
+from digest.edition.rendering import (
+    create_mail_environment,
+    publication_frame,
+    render_edition,
+    render_subject,
+)
+from digest.edition.windows import EditionWindow, name_edition, next_window
+from digest.select.choosing import propose_edition
+from digest.select.values import CandidateArticle, PreviousEditions, Proposal, ScoredStory
 from digest.settings import Settings
 
-LOOKS = 3  # at the pages of leads, in one draft: of the first choice, and of those who took the places
+MAX_RECHECK_ROUNDS = (
+    3  # at the pages of leads, in one draft: of the first choice, and of those who took the places
+)
 
 
 class DraftError(Exception):
@@ -37,51 +50,55 @@ class DraftError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Drafted:
+class DraftResult:
     """A draft as it was stored, and the choice behind it."""
 
     name: str
     number: int
     state: EditionState
-    held_because: str
+    incomplete_reason: str
     release_at: datetime
-    window: Window
-    choice: Choice
-    articles: int  # how many were considered
+    window: EditionWindow
+    proposal: Proposal
+    article_count: int  # how many were considered
     warnings: tuple[str, ...] = ()  # pictures that could not be had
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is decided before anything is chosen. `replaces` is the id of the draft that it is drafted over."""
+class _DraftPlan:
+    """What is decided before anything is chosen. `replaced_id` is the id of the draft that it is drafted over."""
 
-    replaces: int | None
-    issue: Issue
-    window: Window
-    candidates: tuple[Candidate, ...]
-    previous: Previous
+    replaced_id: int | None
+    identity: EditionIdentity
+    window: EditionWindow
+    candidates: tuple[CandidateArticle, ...]
+    previous: PreviousEditions
 
 
-def draft(database: Database, getter: Getter, settings: Settings, *, now: datetime, actor: str) -> Drafted:
+def draft_edition(
+    database: Database, getter: ContentFetcher, settings: Settings, *, now: datetime, actor: str
+) -> DraftResult:
     """Draft the edition of the next release slot after `now`, replacing an unapproved draft of that slot.
 
     Raises:
         DraftError: the slot's edition is approved or further.
     """
     with database.read() as session:
-        plan = _plan(session, settings, now)
-    choice = _choose(database, getter, settings, plan, now)
-    pictures, warnings = cut_pictures(database, getter, settings, choice, now=now)
-    frame, templates = frame_of(settings), environment_of(settings)
-    content = disarmed(arrange(choice, plan.issue, settings.file, pictures))  # stored as it will be read
-    content = replace(content, subject=subject(content, frame, templates))
-    pieces = render(content, frame, templates)
+        plan = _plan_draft(session, settings, now)
+    choice = _propose_with_rechecks(database, getter, settings, plan, now)
+    pictures, warnings = prepare_pictures(database, getter, settings, choice, now=now)
+    frame, templates = publication_frame(settings), create_mail_environment(settings)
+    content = sanitise_content(
+        build_content(choice, plan.identity, settings.file, pictures)
+    )  # stored as it will be read
+    content = replace(content, subject=render_subject(content, frame, templates))
+    pieces = render_edition(content, frame, templates)
     with database.write() as session:
-        edition = _store(session, plan, choice, content, now)
+        edition = _store_draft(session, plan, choice, content, now)
         _replace_stories(session, edition, choice)
         replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
         session.add(
-            Audit(
+            AuditEntry(
                 at=now,
                 actor=actor,
                 act="draft",
@@ -89,106 +106,118 @@ def draft(database: Database, getter: Getter, settings: Settings, *, now: dateti
                 detail={"articles": len(plan.candidates)},
             )
         )
-        return Drafted(
+        return DraftResult(
             name=edition.name,
             number=edition.number,
             state=edition.state,
-            held_because=edition.held_because,
+            incomplete_reason=edition.held_because,
             release_at=edition.release_at,
             window=plan.window,
-            choice=choice,
-            articles=len(plan.candidates),
+            proposal=choice,
+            article_count=len(plan.candidates),
             warnings=warnings,
         )
 
 
-def _choose(database: Database, getter: Getter, settings: Settings, plan: _Plan, now: datetime) -> Choice:
+def _propose_with_rechecks(
+    database: Database, getter: ContentFetcher, settings: Settings, plan: _DraftPlan, now: datetime
+) -> Proposal:
     """Choose, look whether the pages of what leads still stand, and choose again without those that are gone.
 
     Pages that an earlier draft found gone are asked first: they may be back.
     """
 
-    def asked(candidates: tuple[Candidate, ...], pages: Iterable[Candidate]) -> tuple[Candidate, ...]:
-        links = {c.url: untracked(c.link) for c in pages}
-        stands = recheck(database, getter, links, workers=settings.file.limits.fetch_workers, now=now)
+    def asked(
+        candidates: tuple[CandidateArticle, ...], pages: Iterable[CandidateArticle]
+    ) -> tuple[CandidateArticle, ...]:
+        links = {c.url: strip_tracking(c.link) for c in pages}
+        stands = check_pages(database, getter, links, workers=settings.file.limits.fetch_workers, now=now)
         return tuple(replace(c, withdrawn=not stands.get(c.url, not c.withdrawn)) for c in candidates)
 
     gone = [c for c in plan.candidates if c.withdrawn]
     candidates = asked(plan.candidates, gone)
-    choice = _chosen(candidates, settings, plan, now)
+    choice = _propose_edition(candidates, settings, plan, now)
     seen = {c.url for c in gone}
-    for _ in range(LOOKS):
-        fresh = [c for c in choice.leads if c.url not in seen]
+    for _ in range(MAX_RECHECK_ROUNDS):
+        fresh = [c for c in choice.lead_articles if c.url not in seen]
         seen |= {c.url for c in fresh}
         before, candidates = candidates, asked(candidates, fresh)
         if candidates == before:
             break
-        choice = _chosen(candidates, settings, plan, now)
+        choice = _propose_edition(candidates, settings, plan, now)
     return choice
 
 
-def _chosen(candidates: tuple[Candidate, ...], settings: Settings, plan: _Plan, now: datetime) -> Choice:
-    return choose(
+def _propose_edition(
+    candidates: tuple[CandidateArticle, ...], settings: Settings, plan: _DraftPlan, now: datetime
+) -> Proposal:
+    return propose_edition(
         candidates,
         select=settings.file.select,
         sections=settings.file.sections,
         # "Closed" and "past" are meant on the day when readers get it, by their calendar.
-        now=max(now, plan.issue.release_at).astimezone(settings.file.publication.zone),
+        now=max(now, plan.identity.release_at).astimezone(settings.file.publication.zone),
         previous=plan.previous,
     )
 
 
-def _plan(session: Session, settings: Settings, now: datetime) -> _Plan:
+def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPlan:
     publication = settings.file.publication
-    release_at, here = coming(session, settings.file.schedule.release_rule, publication.zone, now)
-    if here is not None and here.state not in OPEN:
-        raise DraftError(_why_not(here, publication.zone))
-    spanned = window(now, closed_before(session, release_at))
-    return _Plan(
-        replaces=here.id if here else None,
-        issue=Issue(
-            _name(session, here, release_at, publication.zone),
-            here.number if here else next_number(session, publication.first_number),
+    release_at, here = find_next_release(session, settings.file.schedule.release_rule, publication.zone, now)
+    if here is not None and here.state not in UNAPPROVED_STATES:
+        raise DraftError(_explain_refusal(here, publication.zone))
+    spanned = next_window(now, last_cut_off_before(session, release_at))
+    return _DraftPlan(
+        replaced_id=here.id if here else None,
+        identity=EditionIdentity(
+            _name_for_release(session, here, release_at, publication.zone),
+            here.number if here else next_edition_number(session, publication.first_number),
             release_at,
         ),
         window=spanned,
-        candidates=gathering.candidates(session, spanned, release_at),
-        previous=gathering.previous(session, spanned, release_at, settings.file.select.repeat_editions),
+        candidates=gathering.load_candidates(session, spanned, release_at),
+        previous=gathering.load_previous_editions(
+            session, spanned, release_at, settings.file.select.repeat_editions
+        ),
     )
 
 
-def _why_not(here: Edition, zone: ZoneInfo) -> str:
-    due = f"{here.release_at.astimezone(zone):%A, %B %d, %H:%M %Z}"
-    if here.state == EditionState.APPROVED:
+def _explain_refusal(existing: Edition, zone: ZoneInfo) -> str:
+    due = f"{existing.release_at.astimezone(zone):%A, %B %d, %H:%M %Z}"
+    if existing.state == EditionState.APPROVED:
         return (
-            f"{here.name} is approved already, for {due}. To change it, take its approval back first "
-            f"('digest approve {here.name} --void'), then draft again."
+            f"{existing.name} is approved already, for {due}. To change it, take its approval back first "
+            f"('digest approve {existing.name} --void'), then draft again."
         )
-    return f"{here.name} is {here.state}, and its release is {due}: the next edition is drafted after that."
+    return f"{existing.name} is {existing.state}, and its release is {due}: the next edition is drafted after that."
 
 
-def _name(session: Session, here: Edition | None, release_at: datetime, zone: ZoneInfo) -> str:
+def _name_for_release(
+    session: Session, existing: Edition | None, release_at: datetime, zone: ZoneInfo
+) -> str:
     """Name the edition of a release; one that is drafted again keeps its name, unless it moves to another week."""
-    if here is not None and here.release_at == release_at:
-        return here.name
-    others = select(Edition.name).where(Edition.id != here.id) if here else select(Edition.name)
-    return edition_name(release_at, zone, set(session.scalars(others)))
+    if existing is not None and existing.release_at == release_at:
+        return existing.name
+    others = select(Edition.name).where(Edition.id != existing.id) if existing else select(Edition.name)
+    return name_edition(release_at, zone, set(session.scalars(others)))
 
 
-def _store(session: Session, plan: _Plan, choice: Choice, content: Content, now: datetime) -> Edition:
-    slot = slot_of(plan.issue.release_at)
-    here = select(Edition).where((Edition.slot == slot) | (Edition.id == plan.replaces)).with_for_update()
+def _store_draft(
+    session: Session, plan: _DraftPlan, proposal: Proposal, content: EditionContent, now: datetime
+) -> Edition:
+    slot = release_slot(plan.identity.release_at)
+    here = select(Edition).where((Edition.slot == slot) | (Edition.id == plan.replaced_id)).with_for_update()
     edition = session.scalar(here.order_by(Edition.slot != slot).limit(1))
     if edition is None:
-        edition = Edition(number=plan.issue.number)
+        edition = Edition(number=plan.identity.number)
         session.add(edition)
-    elif edition.state not in OPEN:  # approved while we were choosing: the editor's word stands
+    elif edition.state not in UNAPPROVED_STATES:  # approved while we were choosing: the editor's word stands
         raise DraftError(f"{edition.name} was approved while this draft was made: nothing was changed.")
-    edition.slot, edition.name = slot, plan.issue.name
-    edition.state = EditionState.HELD if choice.held_because else EditionState.DRAFT
-    edition.held_because = choice.held_because
-    edition.opens_at, edition.cut_off = plan.window.opens, plan.window.cut_off
-    edition.release_at = plan.issue.release_at
+    edition.slot, edition.name = slot, plan.identity.name
+    edition.state = EditionState.INCOMPLETE if proposal.incomplete_reason else EditionState.DRAFT
+    edition.held_because = proposal.incomplete_reason
+    edition.opens_at, edition.cut_off = plan.window.opens_at, plan.window.cut_off
+    edition.release_at = plan.identity.release_at
     edition.subject, edition.preheader = content.subject, content.preheader
     edition.content = content.as_json()
     edition.drafted_at = now
@@ -196,19 +225,19 @@ def _store(session: Session, plan: _Plan, choice: Choice, content: Content, now:
     return edition
 
 
-def _replace_stories(session: Session, edition: Edition, choice: Choice) -> None:
-    session.execute(delete(Story).where(Story.edition_id == edition.id))
-    for section, placed in choice.sections.items():
+def _replace_stories(session: Session, edition: Edition, proposal: Proposal) -> None:
+    session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
+    for section, placed in proposal.sections.items():
         for position, p in enumerate(placed):
-            session.add(_story(edition, p.scored, section=section, position=position))
-    for position, out in enumerate(choice.left_out):
-        session.add(_story(edition, out.scored, section=None, position=position, reason=out.reason))
+            session.add(_story_row(edition, p.scored, section=section, position=position))
+    for position, out in enumerate(proposal.left_out):
+        session.add(_story_row(edition, out.scored, section=None, position=position, reason=out.reason))
 
 
-def _story(
-    edition: Edition, scored: Scored, *, section: str | None, position: int, reason: str = ""
-) -> Story:
-    return Story(
+def _story_row(
+    edition: Edition, scored: ScoredStory, *, section: str | None, position: int, reason: str = ""
+) -> EditionStory:
+    return EditionStory(
         edition_id=edition.id,
         section=section,
         position=position,
@@ -221,10 +250,10 @@ def _story(
     )
 
 
-def replace_fragments(session: Session, edition: Edition, pieces: Iterable[tuple[str, str, str]]) -> None:
+def replace_fragments(session: Session, edition: Edition, fragments: Iterable[tuple[str, str, str]]) -> None:
     """Store an edition's rendered pieces, given as (kind, name, body) in order, in place of those it had."""
     session.execute(delete(Fragment).where(Fragment.edition_id == edition.id))
-    for position, (kind, name, body) in enumerate(pieces):
+    for position, (kind, name, body) in enumerate(fragments):
         session.add(
             Fragment(
                 edition_id=edition.id,
@@ -232,6 +261,6 @@ def replace_fragments(session: Session, edition: Edition, pieces: Iterable[tuple
                 name=name,
                 position=position,
                 body=body,
-                hash=fingerprint(body),
+                hash=hash_fragment_body(body),
             )
         )

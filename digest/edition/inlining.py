@@ -13,15 +13,15 @@ from premailer import Premailer
 
 from digest.edition.disarm import RenderingError
 
-KEPT = 'data-premailer="ignore"'
+KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
-_BLOCKS = frozenset(
+_SPACE_INSENSITIVE_TAGS = frozenset(
     {"table", "tbody", "tr", "head", "html"}
 )  # here white space between children says nothing
-_SPACE = re.compile(r"[ \t\r\n]+")
+_WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 
 
-def inline(html: str) -> str:
+def inline_css(html: str) -> str:
     """Give a whole page with its style sheet in style attributes; the block marked as kept stays one.
 
     Classes that no kept rule names are dropped, and white space that a browser would not show.
@@ -29,9 +29,9 @@ def inline(html: str) -> str:
     Raises:
         RenderingError: the page has no kept style block, as one that was inlined before.
     """
-    if KEPT not in html:
+    if KEPT_STYLE_ATTRIBUTE not in html:
         raise RenderingError(
-            f"the page has no <style {KEPT}>: it was inlined before, or mail/edition/body.html lost it"
+            f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was inlined before, or mail/edition/body.html lost it"
         )
     root = etree.fromstring(html.strip(), etree.HTMLParser())
     Premailer(
@@ -44,13 +44,13 @@ def inline(html: str) -> str:
         # Our templates write these two for Outlook; from CSS they would become "auto" and "100%".
         disable_basic_attributes=["width", "height"],
     ).transform(pretty_print=False)
-    _drop_idle_classes(root)
-    _tighten(root)
+    _drop_unused_classes(root)
+    _minify_page(root)
     out: bytes = etree.tostring(root.getroottree(), method="html", encoding="utf-8")
     return out.decode("utf-8")
 
 
-def _drop_idle_classes(root: etree._Element) -> None:
+def _drop_unused_classes(root: etree._Element) -> None:
     """Drop the classes that neither the kept style block nor the one for Outlook names."""
     css = "".join(style.text or "" for style in root.iter("style"))
     css += "".join(comment.text or "" for comment in root.iter(etree.Comment))
@@ -61,24 +61,24 @@ def _drop_idle_classes(root: etree._Element) -> None:
             element.attrib["class"] = " ".join(dict.fromkeys(names))
 
 
-def _tighten(root: etree._Element) -> None:
+def _minify_page(root: etree._Element) -> None:
     """Collapse white space as a browser does, and write style attributes without blanks or double quotes."""
     for element in root.iter():
         if isinstance(element.tag, str):
             if "style" in element.attrib:
-                element.attrib["style"] = _tight(element.attrib["style"])
+                element.attrib["style"] = _minify_style(element.attrib["style"])
             if element.tag != "style":
-                element.text = _collapsed(element.text, element.tag)
+                element.text = _collapse_white_space(element.text, element.tag)
         parent = element.getparent()
         if parent is not None:
-            element.tail = _collapsed(element.tail, parent.tag)
+            element.tail = _collapse_white_space(element.tail, parent.tag)
 
 
-def _tight(style: str) -> str:
+def _minify_style(style: str) -> str:
     return style.replace("; ", ";").replace(", ", ",").replace('"', "'")
 
 
-def _collapsed(text: str | None, within: str) -> str | None:
-    if text is None or (within in _BLOCKS and not text.strip(" \t\r\n")):
+def _collapse_white_space(text: str | None, parent_tag: str) -> str | None:
+    if text is None or (parent_tag in _SPACE_INSENSITIVE_TAGS and not text.strip(" \t\r\n")):
         return None
-    return _SPACE.sub(lambda run: "\n" if "\n" in run[0] else " ", text)
+    return _WHITE_SPACE.sub(lambda run: "\n" if "\n" in run[0] else " ", text)

@@ -4,8 +4,10 @@ A mark is made of characters that need no escaping in HTML, in a URL or in quote
 comes through rendering and inlining unchanged. SendGrid gets the same marks as `substitutions`.
 """
 
-LEAVE = "~leave-token~"  # the reader's one-click token, 22 characters, after `/u/`
-PREFERENCES = "~preferences-token~"  # the reader's token after `/preferences/`
-ASKED = "~asked-for-it~"  # "March 4, 2026, at hls.today": when and where the reader asked for the mail
+LEAVE_PLACEHOLDER = "~leave-token~"  # the reader's one-click token, 22 characters, after `/u/`
+PREFERENCES_PLACEHOLDER = "~preferences-token~"  # the reader's token after `/preferences/`
+SIGNUP_ORIGIN_PLACEHOLDER = (
+    "~asked-for-it~"  # "March 4, 2026, at hls.today": when and where the reader asked for the mail
+)
 
-ALL = (LEAVE, PREFERENCES, ASKED)
+ALL_PLACEHOLDERS = (LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER, SIGNUP_ORIGIN_PLACEHOLDER)

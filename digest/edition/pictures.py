@@ -3,62 +3,67 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from digest.collect.fetched import FetchError, Getter
-from digest.collect.images import Picture as Kept
-from digest.collect.images import PictureError, Shape, cut, fetch_picture, find, keep
+from digest.collect.fetched import ContentFetcher, FetchError
+from digest.collect.images import CropShape, ImageError, crop_image, fetch_image, find_image, store_image
+from digest.collect.images import PreparedImage as Kept
 from digest.db import Database
-from digest.edition.arranging import Pictures
-from digest.edition.content import Picture
-from digest.select.values import Candidate, Choice
+from digest.edition.arranging import PictureCuts
+from digest.edition.content import EditionPicture
+from digest.select.values import CandidateArticle, Proposal
 from digest.settings import Settings
 
-LEAD = (560, 315)  # CSS pixels, as the template shows them; the files have twice as many
-THUMB = (120, 80)
+LEAD_SIZE = (560, 315)  # CSS pixels, as the template shows them; the files have twice as many
+THUMB_SIZE = (120, 80)
 
 
-def cut_pictures(
-    database: Database, getter: Getter, settings: Settings, choice: Choice, *, now: datetime
-) -> tuple[dict[str, Pictures], tuple[str, ...]]:
+def prepare_pictures(
+    database: Database, getter: ContentFetcher, settings: Settings, proposal: Proposal, *, now: datetime
+) -> tuple[dict[str, PictureCuts], tuple[str, ...]]:
     """Get the pictures of the stories that show one, and say which could not be had.
 
     A picture that fails costs the story its picture and nothing else.
     """
-    found: dict[str, Pictures] = {}
+    found: dict[str, PictureCuts] = {}
     warnings: list[str] = []
-    for candidate in _pictured(settings, choice):
+    for candidate in _pictured_articles(settings, proposal):
         if not candidate.image or candidate.image in found:
             continue
         try:
-            found[candidate.image] = _cuts(database, getter, settings, candidate, now)
-        except (FetchError, PictureError) as exc:
+            found[candidate.image] = _load_picture_cuts(database, getter, settings, candidate, now)
+        except (FetchError, ImageError) as exc:
             warnings.append(f"no picture for “{candidate.title}”: {exc}")
     return found, tuple(warnings)
 
 
-def _pictured(settings: Settings, choice: Choice) -> Iterator[Candidate]:
+def _pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
     for section in settings.file.sections:
         if section.kind in {"featured", "stories"}:
-            yield from (placed.scored.story.lead for placed in choice.sections.get(section.key, ()))
+            yield from (placed.scored.story.lead for placed in proposal.sections.get(section.key, ()))
 
 
-def _cuts(
-    database: Database, getter: Getter, settings: Settings, candidate: Candidate, now: datetime
-) -> Pictures:
+def _load_picture_cuts(
+    database: Database, getter: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
+) -> PictureCuts:
     url = candidate.image or ""
     with database.read() as session:
-        row = find(session, url)
+        row = find_image(session, url)
         body = row.body if row else b""
-    whole = None if body else fetch_picture(getter, url, settings.file.limits)
-    cuts = [cut(url, body or (whole.body if whole else b""), shape) for shape in (Shape.LEAD, Shape.THUMB)]
+    whole = None if body else fetch_image(getter, url, settings.file.limits)
+    cuts = [
+        crop_image(url, body or (whole.body if whole else b""), shape)
+        for shape in (CropShape.LEAD, CropShape.THUMB)
+    ]
     with database.write() as session:
         for picture in [*([whole] if whole else []), *cuts]:
-            keep(session, picture, now)
+            store_image(session, picture, now)
     lead, thumb = cuts
-    return Pictures(_shown(lead, LEAD, candidate), _shown(thumb, THUMB, candidate))
+    return PictureCuts(
+        _edition_picture(lead, LEAD_SIZE, candidate), _edition_picture(thumb, THUMB_SIZE, candidate)
+    )
 
 
-def _shown(kept: Kept, size: tuple[int, int], candidate: Candidate) -> Picture:
+def _edition_picture(stored: Kept, size: tuple[int, int], candidate: CandidateArticle) -> EditionPicture:
     credit = candidate.publisher
-    return Picture(
-        kept.hash, *size, alt=candidate.image_alt or "", credit=f"Picture: {credit}" if credit else ""
+    return EditionPicture(
+        stored.hash, *size, alt=candidate.image_alt or "", credit=f"Picture: {credit}" if credit else ""
     )

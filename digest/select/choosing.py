@@ -11,30 +11,38 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.select.leaving import WITHDRAWN, Earlier, why_out
-from digest.select.nearness import Nearness, related
-from digest.select.page import NEWS_KINDS, Page
-from digest.select.ranking import Ranking, Week, order
-from digest.select.reasons import why_it_leads
-from digest.select.stories import group, led_by, unique
-from digest.select.topics import compile_rules
-from digest.select.values import Candidate, Choice, LeftOut, Placed, Previous, Scored, Story
+from digest.select.leaving import WITHDRAWN_REASON, EarlierStories, explain_exclusion
+from digest.select.nearness import StorySimilarity, find_related_articles
+from digest.select.page import NEWS_SECTION_KINDS, SectionFiller
+from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
+from digest.select.reasons import explain_lead
+from digest.select.stories import build_story_led_by, group_into_stories, merge_same_url
+from digest.select.topics import compile_topic_rules
+from digest.select.values import (
+    CandidateArticle,
+    LeftOutStory,
+    PlacedStory,
+    PreviousEditions,
+    Proposal,
+    ScoredStory,
+    Story,
+)
 from digest.select.words import title_words
-from digest.settings import SectionSettings, Select
+from digest.settings import SectionSettings, SelectionSettings
 
-__all__ = ["choose", "why_it_leads"]
+__all__ = ["explain_lead", "propose_edition"]
 
-_UNREAD = "nothing is known of readership: its weight went to the other terms"
+_NO_READERSHIP_NOTE = "nothing is known of readership: its weight went to the other terms"
 
 
-def choose(
-    candidates: Iterable[Candidate],
+def propose_edition(
+    candidates: Iterable[CandidateArticle],
     *,
-    select: Select,
+    select: SelectionSettings,
     sections: Sequence[SectionSettings],
     now: datetime,
-    previous: Previous,
-) -> Choice:
+    previous: PreviousEditions,
+) -> Proposal:
     """Choose what an edition holds. Pure: the same values give the same choice in any order of the candidates.
 
     Args:
@@ -47,65 +55,77 @@ def choose(
     Returns:
         Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
     """
-    articles = unique(candidates)
-    admitted, refused = _admit(articles, select, previous)
-    stories = [_pin_leads(story, select.pins) for story in _stories(admitted, select.same_story)]
-    ranking = Ranking(Week.of(stories, now), compile_rules(select.topics), select.weights, _pinned(select))
-    ranked = ranking.rank(stories)
-    page = Page(select, ranking, Nearness(articles, select.same_story), now)
-    for section in sorted(sections, key=_turn):
-        page.fill(section, [s for s in ranked if s.story.lead.section == _feeds(section)])
-    return _choice(_Outcome(ranked, refused, page), sections, previous, _notes(articles, ranking, select))
+    articles = merge_same_url(candidates)
+    admitted, refused = _admit_articles(articles, select, previous)
+    stories = [_lead_with_pinned(story, select.pins) for story in _group_stories(admitted, select.same_story)]
+    ranking = StoryRanking(
+        WeekStatistics.from_stories(stories, now),
+        compile_topic_rules(select.topics),
+        select.weights,
+        _effective_pins(select),
+    )
+    ranked = ranking.rank_stories(stories)
+    page = SectionFiller(select, ranking, StorySimilarity(articles, select.same_story), now)
+    for section in sorted(sections, key=_pick_order):
+        page.fill_section(section, [s for s in ranked if s.story.lead.section == _source_section(section)])
+    return _build_proposal(
+        _SelectionOutcome(ranked, refused, page),
+        sections,
+        previous,
+        _proposal_notes(articles, ranking, select),
+    )
 
 
-def _pinned(select: Select) -> frozenset[str]:
+def _effective_pins(select: SelectionSettings) -> frozenset[str]:
     return frozenset(select.pins) - frozenset(select.bans)
 
 
-def _admit(
-    articles: Iterable[Candidate], select: Select, previous: Previous
-) -> tuple[list[Candidate], list[tuple[Candidate, str]]]:
+def _admit_articles(
+    articles: Iterable[CandidateArticle], select: SelectionSettings, previous: PreviousEditions
+) -> tuple[list[CandidateArticle], list[tuple[CandidateArticle, str]]]:
     """Part the articles into those that may come and those that must not, with the reason."""
-    bans, pins, earlier = frozenset(select.bans), _pinned(select), Earlier(previous)
+    bans, pins, earlier = frozenset(select.bans), _effective_pins(select), EarlierStories(previous)
     admitted, refused = [], []
     for article in articles:
         names = {article.url, article.link}
         if names & bans:
             refused.append((article, "banned by an editor"))
         elif article.withdrawn:
-            refused.append((article, WITHDRAWN))
-        elif not names & pins and (reason := earlier.reason(article)):
+            refused.append((article, WITHDRAWN_REASON))
+        elif not names & pins and (reason := earlier.find_repeat(article)):
             refused.append((article, reason))
         else:
             admitted.append(article)
     return admitted, refused
 
 
-def _stories(articles: Sequence[Candidate], threshold: float) -> list[Story]:
+def _group_stories(articles: Sequence[CandidateArticle], threshold: float) -> list[Story]:
     """Group each section's articles after its kind: news by its text, what has a date by title and date."""
     by_text = [
         s
         for kind in ("news", "products")
-        for s in group((a for a in articles if a.section == kind), threshold)
+        for s in group_into_stories((a for a in articles if a.section == kind), threshold)
     ]
-    dated: dict[tuple[object, ...], list[Candidate]] = {}
+    dated: dict[tuple[object, ...], list[CandidateArticle]] = {}
     for article in articles:
         if article.section not in {"news", "products"}:
-            dated.setdefault(_same_date(article), []).append(article)
-    return by_text + [led_by(found[0], found[1:]) for found in map(_best_first, dated.values())]
+            dated.setdefault(_same_date_key(article), []).append(article)
+    return by_text + [
+        build_story_led_by(found[0], found[1:]) for found in map(_sort_best_first, dated.values())
+    ]
 
 
-def _same_date(article: Candidate) -> tuple[object, ...]:
+def _same_date_key(article: CandidateArticle) -> tuple[object, ...]:
     words = title_words(article.title)
     day = article.starts_at.date() if article.starts_at else article.closes_on
     return (article.section, words, day) if words and day else (article.section, article.url)
 
 
-def _best_first(articles: list[Candidate]) -> list[Candidate]:
+def _sort_best_first(articles: list[CandidateArticle]) -> list[CandidateArticle]:
     return sorted(articles, key=lambda a: (not a.own, not a.primary, -a.weight, a.dated_at, a.url))
 
 
-def _pin_leads(story: Story, pins: Sequence[str]) -> Story:
+def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
     """Let the article that an editor pinned speak for its story."""
     for pin in pins:
         for article in story.members:
@@ -113,62 +133,75 @@ def _pin_leads(story: Story, pins: Sequence[str]) -> Story:
                 return (
                     story
                     if article is story.lead
-                    else led_by(article, [a for a in story.members if a is not article])
+                    else build_story_led_by(article, [a for a in story.members if a is not article])
                 )
     return story
 
 
-def _feeds(section: SectionSettings) -> str:
-    return "news" if section.kind in NEWS_KINDS else section.kind
+def _source_section(section: SectionSettings) -> str:
+    return "news" if section.kind in NEWS_SECTION_KINDS else section.kind
 
 
-def _turn(section: SectionSettings) -> int:
-    return NEWS_KINDS.index(section.kind) if section.kind in NEWS_KINDS else len(NEWS_KINDS)
+def _pick_order(section: SectionSettings) -> int:
+    return (
+        NEWS_SECTION_KINDS.index(section.kind)
+        if section.kind in NEWS_SECTION_KINDS
+        else len(NEWS_SECTION_KINDS)
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
-    ranked: tuple[Scored, ...]
-    refused: list[tuple[Candidate, str]]
-    page: Page
+class _SelectionOutcome:
+    ranked: tuple[ScoredStory, ...]
+    refused: list[tuple[CandidateArticle, str]]
+    filler: SectionFiller
 
 
-def _choice(
-    outcome: _Outcome, sections: Sequence[SectionSettings], previous: Previous, notes: tuple[str, ...]
-) -> Choice:
-    page = outcome.page
+def _build_proposal(
+    outcome: _SelectionOutcome,
+    sections: Sequence[SectionSettings],
+    previous: PreviousEditions,
+    notes: tuple[str, ...],
+) -> Proposal:
+    page = outcome.filler
     in_edition = {s.story.lead.url for placed in page.sections.values() for s in placed}
     left = [
-        LeftOut(s, why_out(s, page, sections)) for s in outcome.ranked if s.story.lead.url not in in_edition
+        LeftOutStory(s, explain_exclusion(s, page, sections))
+        for s in outcome.ranked
+        if s.story.lead.url not in in_edition
     ]
-    left += [LeftOut(page.ranking.score(Story(article)), reason) for article, reason in outcome.refused]
-    beside = related(page.news, _earlier(left, previous, page.select.bans, in_edition), page.nearness)
-    return Choice(
+    left += [
+        LeftOutStory(page.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused
+    ]
+    beside = find_related_articles(
+        page.news_stories, _related_candidates(left, previous, page.select.bans, in_edition), page.similarity
+    )
+    return Proposal(
         sections={
-            s.key: tuple(Placed(p, beside.get(p.story.lead.url, ())) for p in page.sections[s.key])
+            s.key: tuple(PlacedStory(p, beside.get(p.story.lead.url, ())) for p in page.sections[s.key])
             for s in sections
             if page.sections[s.key]
         },
-        left_out=tuple(sorted(left, key=lambda out: order(out.scored))),
-        held_because=_held(page),
+        left_out=tuple(sorted(left, key=lambda out: ranking_order(out.scored))),
+        incomplete_reason=_incomplete_reason(page),
         notes=notes,
     )
 
 
-def _earlier(
-    left: Iterable[LeftOut], previous: Previous, bans: Sequence[str], in_edition: set[str]
-) -> list[Candidate]:
+def _related_candidates(
+    left: Iterable[LeftOutStory], previous: PreviousEditions, bans: Sequence[str], in_edition: set[str]
+) -> list[CandidateArticle]:
     """Gather what may be offered as related: earlier articles, and the news that was left out this time."""
     barred = set(bans)
     found = [
-        *previous.articles,
+        *previous.earlier_articles,
         *(a for out in left if out.scored.story.lead.section == "news" for a in out.scored.story.members),
     ]
     return [a for a in found if a.url not in in_edition and not {a.url, a.link} & barred]
 
 
-def _held(page: Page) -> str:
-    found, least = len(page.news), page.select.minimum
+def _incomplete_reason(filler: SectionFiller) -> str:
+    found, least = len(filler.news_stories), filler.select.minimum
     if found >= least:
         return ""
     have = {0: "there is no news story", 1: "one news story is too little"}.get(
@@ -177,10 +210,12 @@ def _held(page: Page) -> str:
     return f"{have}: an edition has at least {least} (select.minimum)"
 
 
-def _notes(articles: Sequence[Candidate], ranking: Ranking, select: Select) -> tuple[str, ...]:
+def _proposal_notes(
+    articles: Sequence[CandidateArticle], ranking: StoryRanking, select: SelectionSettings
+) -> tuple[str, ...]:
     known = {name for a in articles for name in (a.url, a.link)}
     bans = set(select.bans)
-    notes = [] if ranking.week.daily_median is not None else [_UNREAD]
+    notes = [] if ranking.week.median_daily_reads is not None else [_NO_READERSHIP_NOTE]
     for pin in select.pins:
         if pin in bans:
             notes.append(f"{pin} is both pinned and banned: it stays out")

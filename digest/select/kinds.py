@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from re import Pattern
 
-from digest.select.values import Candidate
+from digest.select.values import CandidateArticle
 
 
-def _any(*patterns: str) -> Pattern[str]:
+def _compile_title_patterns(*patterns: str) -> Pattern[str]:
     return re.compile("|".join(f"(?:{p})" for p in patterns), re.IGNORECASE)
 
 
 # Titles that glue unrelated stories together.
-ROUND_UP = _any(
+ROUND_UP_TITLE = _compile_title_patterns(
     r"^in other news\b",
     r"\b(?:morning|evening|daily|weekly|weekend) (?:report|briefing|mail|edition|digest|recap|wrap|round-?up)\b",
     r"\bbriefing:|^(?:your|the) \w+ briefing\b",
@@ -28,7 +28,7 @@ ROUND_UP = _any(
     r"\bnews (?:quiz|in brief|at a glance)\b|^what we (?:learned|read) this week\b|^the papers\b",
 )
 
-_PAID = _any(
+_PAID_TITLE = _compile_title_patterns(
     r"\bsponsored\b|\bpaid post\b|\badvertorial\b|\bpartner content\b|\bpromoted\b",
     r"\b(?:black friday|cyber monday|prime day|labor day)\b.*\b(?:deals?|sales?|discounts?|off)\b",
     r"\b(?:deal|save|discount|coupon|promo code|for just|only) \$\d+|\$\d+ off\b|\b\d+ ?% (?:off|discount)\b",
@@ -36,71 +36,73 @@ _PAID = _any(
     r"\bproduct walkthrough\b|\bfree (?:ebook|e-book|white ?paper)\b|\bgiveaway\b",
 )
 
-_LIST = _any(
+_LIST_TITLE = _compile_title_patterns(
     r"^(?:the )?(?:top|best) \d+\b|^\d+ (?:best|top|ways|reasons|tips|tools|things|steps|benefits)\b",
     r"\b(?:ultimate|complete|beginner'?s|buyer'?s) guide\b|^how to (?:choose|pick|get|buy|use|make|watch|save)\b",
     r"^what is \w+\?|\bbenefits of\b|^why you should\b",
 )
 
-_OPINION = _any(
+_OPINION_TITLE = _compile_title_patterns(
     r"^(?:opinion|analysis|editorial|op-?ed|commentary|column|letters?|review|perspective)\b ?[:|]",
     r"\| (?:opinion|editorial|letters?|letters to the editor)$",
 )
 
-_TALK = _any(
+_TALK_TITLE = _compile_title_patterns(
     r"^(?:watch|listen|video|photos?|pictures|in pictures|gallery|audio|podcast|webinar|quiz|puzzle)\b ?[:|-]",
     r"\b(?:podcast|webinar|crossword|horoscope|quiz|obituary)\b|\bin pictures\b|\bcartoon\b",
 )
 
-_SPORT = _any(
+_SPORT_TITLE = _compile_title_patterns(
     r"\b(?:nfl|nba|mlb|nhl|ufc|wnba|premier league|champions league|la liga|super bowl|world cup|us open)\b",
     r"\b(?:quarterback|touchdown|box office|red carpet|reality star|fantasy football|playoffs?|grand prix)\b",
 )
 
 
-def _url(*patterns: str) -> Pattern[str]:
+def _compile_url_patterns(*patterns: str) -> Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-_URL_OPINION = _url(r"/(?:opinions?|commentisfree|editorials?|comment|columnists?)/")
-_URL_PAID = _url(r"/(?:sponsored|partner-content|advertorial|deals?)/")
-_URL_SPORT = _url(
+_OPINION_URL = _compile_url_patterns(r"/(?:opinions?|commentisfree|editorials?|comment|columnists?)/")
+_PAID_URL = _compile_url_patterns(r"/(?:sponsored|partner-content|advertorial|deals?)/")
+_SPORT_URL = _compile_url_patterns(
     r"/(?:sports?|football|cricket|tennis|lifestyle|entertainment|culture|food|travel|celebrity)/"
 )
-_URL_TALK = _url(r"/(?:videos?|podcasts?|gallery|live-?blog|quiz(?:zes)?|newsletters?)/")
+_TALK_URL = _compile_url_patterns(r"/(?:videos?|podcasts?|gallery|live-?blog|quiz(?:zes)?|newsletters?)/")
 
 
-def is_round_up(title: str) -> bool:
+def is_round_up_title(title: str) -> bool:
     """Say whether a title announces several unrelated stories, so that its text must not tie others together."""
-    return bool(ROUND_UP.search(title))
+    return bool(ROUND_UP_TITLE.search(title))
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ScorePenalty:
     """What takes a part (0 to 1) of a story's points, and the words for an editor."""
 
-    part: float
+    share: float
     reason: str
 
 
-def _said(pattern: Pattern[str], where: Pattern[str] | None = None) -> Callable[[Candidate], bool]:
-    def found(c: Candidate) -> bool:
-        return bool(pattern.search(c.title) or (where and where.search(c.url)))
+def _title_or_url_test(
+    title_pattern: Pattern[str], url_pattern: Pattern[str] | None = None
+) -> Callable[[CandidateArticle], bool]:
+    def found(c: CandidateArticle) -> bool:
+        return bool(title_pattern.search(c.title) or (url_pattern and url_pattern.search(c.url)))
 
     return found
 
 
-_FAULTS: tuple[tuple[Fault, Callable[[Candidate], bool]], ...] = (
-    (Fault(0.5, "sponsored or a deal"), _said(_PAID, _URL_PAID)),
-    (Fault(0.5, "a round-up"), lambda c: is_round_up(c.title)),
-    (Fault(0.3, "no date"), lambda c: not c.dated),
-    (Fault(0.4, "no news: a list or a guide"), _said(_LIST)),
-    (Fault(0.4, "no news: an opinion"), _said(_OPINION, _URL_OPINION)),
-    (Fault(0.4, "no news: a talk, a video or a game"), _said(_TALK, _URL_TALK)),
-    (Fault(0.5, "no news: sport or entertainment"), _said(_SPORT, _URL_SPORT)),
+_PENALTY_TESTS: tuple[tuple[ScorePenalty, Callable[[CandidateArticle], bool]], ...] = (
+    (ScorePenalty(0.5, "sponsored or a deal"), _title_or_url_test(_PAID_TITLE, _PAID_URL)),
+    (ScorePenalty(0.5, "a round-up"), lambda c: is_round_up_title(c.title)),
+    (ScorePenalty(0.3, "no date"), lambda c: not c.has_date),
+    (ScorePenalty(0.4, "no news: a list or a guide"), _title_or_url_test(_LIST_TITLE)),
+    (ScorePenalty(0.4, "no news: an opinion"), _title_or_url_test(_OPINION_TITLE, _OPINION_URL)),
+    (ScorePenalty(0.4, "no news: a talk, a video or a game"), _title_or_url_test(_TALK_TITLE, _TALK_URL)),
+    (ScorePenalty(0.5, "no news: sport or entertainment"), _title_or_url_test(_SPORT_TITLE, _SPORT_URL)),
 )
 
 
-def faults(candidate: Candidate) -> tuple[Fault, ...]:
+def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
     """List what speaks against an article, whatever it is about."""
-    return tuple(fault for fault, found in _FAULTS if found(candidate))
+    return tuple(fault for fault, found in _PENALTY_TESTS if found(candidate))

@@ -5,41 +5,48 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from digest.select.nearness import Nearness
-from digest.select.ranking import Ranking
-from digest.select.values import Scored
-from digest.settings import SectionSettings, Select
+from digest.select.nearness import StorySimilarity
+from digest.select.ranking import StoryRanking
+from digest.select.values import ScoredStory
+from digest.settings import SectionSettings, SelectionSettings
 
-NEWS_KINDS = ("featured", "most-read", "stories", "topics")  # in the order in which they take their pick
-CAPPED_KINDS = (
+NEWS_SECTION_KINDS = (
+    "featured",
+    "most-read",
+    "stories",
+    "topics",
+)  # in the order in which they take their pick
+CAPPED_SECTION_KINDS = (
     "featured",
     "stories",
     "topics",
 )  # Most read shows what readers chose: no cap for one publisher
-PER_TOPIC = 2  # stories of one topic in Featured, and again in Topics
-EVENTS_AHEAD = timedelta(days=90)
+MAX_STORIES_PER_TOPIC = 2  # stories of one topic in Featured, and again in Topics
+EVENT_LOOKAHEAD = timedelta(days=90)
 
 
 @dataclass(slots=True)
-class Page:
+class SectionFiller:
     """The sections filled so far. A story that was taken is gone from the pools of those that come after."""
 
-    select: Select
-    ranking: Ranking
-    nearness: Nearness
+    select: SelectionSettings
+    ranking: StoryRanking
+    similarity: StorySimilarity
     now: datetime  # in the publication's zone where days matter
-    sections: dict[str, list[Scored]] = field(default_factory=dict)
-    led: Counter[str] = field(default_factory=Counter)  # stories by the lead's publisher, where the cap holds
-    news: list[Scored] = field(default_factory=list)
-    _taken: set[str] = field(default_factory=set)
+    sections: dict[str, list[ScoredStory]] = field(default_factory=dict)
+    lead_counts: Counter[str] = field(
+        default_factory=Counter
+    )  # stories by the lead's publisher, where the cap holds
+    news_stories: list[ScoredStory] = field(default_factory=list)
+    _taken_urls: set[str] = field(default_factory=set)
 
-    def fill(self, section: SectionSettings, pool: Sequence[Scored]) -> None:
+    def fill_section(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Fill one section from its pool, best first."""
-        free = [s for s in pool if s.story.lead.url not in self._taken]
+        free = [s for s in pool if s.story.lead.url not in self._taken_urls]
         fill = {
             "featured": self._fill_featured,
             "most-read": self._fill_most_read,
-            "stories": self._fill_own,
+            "stories": self._fill_stories,
             "topics": self._fill_topics,
             "products": self._fill_in_order,
             "events": self._fill_events,
@@ -48,26 +55,26 @@ class Page:
         self.sections[section.key] = []
         fill(section, free)
 
-    def _take(self, section: SectionSettings, scored: Scored) -> None:
+    def _take_story(self, section: SectionSettings, scored: ScoredStory) -> None:
         self.sections[section.key].append(scored)
-        self._taken.add(scored.story.lead.url)
-        if section.kind in NEWS_KINDS:
-            self.news.append(scored)
-        if section.kind in CAPPED_KINDS:
-            self.led[scored.story.lead.publisher] += 1
+        self._taken_urls.add(scored.story.lead.url)
+        if section.kind in NEWS_SECTION_KINDS:
+            self.news_stories.append(scored)
+        if section.kind in CAPPED_SECTION_KINDS:
+            self.lead_counts[scored.story.lead.publisher] += 1
 
-    def _is_full(self, section: SectionSettings) -> bool:
+    def _is_section_full(self, section: SectionSettings) -> bool:
         return len(self.sections[section.key]) >= section.most
 
-    def publisher_is_full(self, scored: Scored) -> bool:
+    def is_publisher_full(self, scored: ScoredStory) -> bool:
         """Say whether the publisher of a story's lead has as many stories as one may have."""
-        return self.led[scored.story.lead.publisher] >= self.select.per_publisher
+        return self.lead_counts[scored.story.lead.publisher] >= self.select.per_publisher
 
-    def topic_is_full(self, section: SectionSettings, scored: Scored) -> bool:
+    def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Say whether a section has enough of a story's topic."""
-        return sum(s.topic == scored.topic for s in self.sections[section.key]) >= PER_TOPIC
+        return sum(s.topic == scored.topic for s in self.sections[section.key]) >= MAX_STORIES_PER_TOPIC
 
-    def _pins(self, pool: Iterable[Scored]) -> list[Scored]:
+    def _pinned_stories(self, pool: Iterable[ScoredStory]) -> list[ScoredStory]:
         """Give the pinned stories of a pool in the order of the pins; they pass every cap."""
         place = {url: n for n, url in reversed(list(enumerate(self.select.pins)))}
         found = []
@@ -77,110 +84,112 @@ class Page:
                 found.append((min(places), scored))
         return [scored for _, scored in sorted(found, key=lambda pair: (pair[0], pair[1].story.lead.url))]
 
-    def _pinned_and_others(self, section: SectionSettings, pool: Sequence[Scored]) -> list[Scored]:
-        pins = self._pins(pool)
+    def _take_pinned(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
+        pins = self._pinned_stories(pool)
         for scored in pins:
-            self._take(section, scored)
+            self._take_story(section, scored)
         chosen = {s.story.lead.url for s in pins}
         return [s for s in pool if s.story.lead.url not in chosen]
 
-    def _fill_featured(self, section: SectionSettings, pool: Sequence[Scored]) -> None:
+    def _fill_featured(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins, then one after the other what adds most: score less likeness (maximal marginal relevance)."""
-        others = self._pinned_and_others(section, pool)
-        while not self._is_full(section):
+        others = self._take_pinned(section, pool)
+        while not self._is_section_full(section):
             open_ = [s for s in others if self._may_feature(section, s)]
-            best = self._adds_most(section, open_)
+            best = self._best_addition(section, open_)
             if best is None:
                 return
-            self._take(section, best)
+            self._take_story(section, best)
             others.remove(best)
 
-    def _may_feature(self, section: SectionSettings, scored: Scored) -> bool:
-        return not self.publisher_is_full(scored) and not (
-            scored.topic and self.topic_is_full(section, scored)
+    def _may_feature(self, section: SectionSettings, scored: ScoredStory) -> bool:
+        return not self.is_publisher_full(scored) and not (
+            scored.topic and self.is_topic_full(section, scored)
         )
 
-    def _adds_most(self, section: SectionSettings, pool: Sequence[Scored]) -> Scored | None:
+    def _best_addition(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> ScoredStory | None:
         """Find the best by score and variety; a further piece of a matter that is in only when there is no other."""
         weight, chosen = self.select.variety, self.sections[section.key]
-        best: tuple[float, Scored] | None = None
+        best: tuple[float, ScoredStory] | None = None
         for scored in pool:
             if best and weight * scored.score <= best[0]:
                 break  # the pool is in order of score, and likeness can only take away
-            if self.nearness.same_matter(scored, chosen):
+            if self.similarity.find_same_matter(scored, chosen):
                 continue
-            alike = max((self.nearness.alike(scored, other) for other in chosen), default=0.0)
+            alike = max((self.similarity.compare_stories(scored, other) for other in chosen), default=0.0)
             value = weight * scored.score - (1 - weight) * 100 * alike
             if best is None or value > best[0]:
                 best = (value, scored)
         return best[1] if best else next(iter(pool), None)
 
-    def _fill_most_read(self, section: SectionSettings, pool: Sequence[Scored]) -> None:
+    def _fill_most_read(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take what readers of our own site opened most, by reads a day alone."""
-        read = [(reads, s) for s in pool if s.story.lead.own and (reads := self._reads(s)) > 0]
+        read = [(reads, s) for s in pool if s.story.lead.own and (reads := self._daily_reads(s)) > 0]
         ordered = sorted(
             read, key=lambda pair: (-pair[0], pair[1].story.lead.dated_at, pair[1].story.lead.url)
         )
         for _, scored in ordered[: section.most]:
-            self._take(section, scored)
+            self._take_story(section, scored)
 
-    def _reads(self, scored: Scored) -> float:
+    def _daily_reads(self, scored: ScoredStory) -> float:
         own = [a for a in scored.story.members if a.own and a.views]
-        return max((self.ranking.week.reads(a) or 0.0 for a in own), default=0.0)
+        return max((self.ranking.week.daily_reads(a) or 0.0 for a in own), default=0.0)
 
-    def _fill_own(self, section: SectionSettings, pool: Sequence[Scored]) -> None:
+    def _fill_stories(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the best of the topics that the operator gave the section; of all where none is given."""
         wanted = {t.casefold() for t in section.topics}
         fit = [s for s in pool if not wanted or (s.topic or "").casefold() in wanted]
-        for scored in self._new_matter_first(section, self._pinned_and_others(section, fit)):
-            if not self.publisher_is_full(scored):
-                self._take(section, scored)
+        for scored in self._new_matter_first(section, self._take_pinned(section, fit)):
+            if not self.is_publisher_full(scored):
+                self._take_story(section, scored)
 
-    def _fill_topics(self, section: SectionSettings, pool: Sequence[Scored]) -> None:
+    def _fill_topics(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the next best, at most two a topic, and order them by topic, the best topic first."""
-        fit = [s for s in self._pinned_and_others(section, pool) if s.topic]
+        fit = [s for s in self._take_pinned(section, pool) if s.topic]
         for scored in self._new_matter_first(section, fit):
-            if not self.publisher_is_full(scored) and not self.topic_is_full(section, scored):
-                self._take(section, scored)
+            if not self.is_publisher_full(scored) and not self.is_topic_full(section, scored):
+                self._take_story(section, scored)
         chosen = self.sections[section.key]
         first = {s.topic: n for n, s in reversed(list(enumerate(chosen)))}
         chosen.sort(key=lambda s: first[s.topic])
 
-    def _new_matter_first(self, section: SectionSettings, pool: Iterable[Scored]) -> Iterator[Scored]:
+    def _new_matter_first(
+        self, section: SectionSettings, pool: Iterable[ScoredStory]
+    ) -> Iterator[ScoredStory]:
         """Give the stories in order until the section is full, further pieces of a matter that is in only at the end.
 
         Each is held against all that was taken before it.
         """
         later = []
         for scored in pool:
-            if self._is_full(section):
+            if self._is_section_full(section):
                 return
-            if self.nearness.same_matter(scored, self.news):
+            if self.similarity.find_same_matter(scored, self.news_stories):
                 later.append(scored)
             else:
                 yield scored
         for scored in later:
-            if self._is_full(section):
+            if self._is_section_full(section):
                 return
             yield scored
 
-    def _fill_in_order(self, section: SectionSettings, pool: Sequence[Scored]) -> None:
-        others = self._pinned_and_others(section, pool)
+    def _fill_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
+        others = self._take_pinned(section, pool)
         for scored in others[: max(section.most - len(self.sections[section.key]), 0)]:
-            self._take(section, scored)
+            self._take_story(section, scored)
 
-    def _fill_events(self, section: SectionSettings, pool: Sequence[Scored]) -> None:
-        coming = [s for s in pool if not event_fault(s, self.now)]
-        self._fill_in_order(section, sorted(coming, key=_by_start))
-        self.sections[section.key].sort(key=_by_start)
+    def _fill_events(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
+        coming = [s for s in pool if not explain_unfit_event(s, self.now)]
+        self._fill_in_order(section, sorted(coming, key=_event_order))
+        self.sections[section.key].sort(key=_event_order)
 
-    def _fill_opportunities(self, section: SectionSettings, pool: Sequence[Scored]) -> None:
-        still = [s for s in pool if not opportunity_fault(s, self.now)]
-        self._fill_in_order(section, sorted(still, key=_by_deadline))
-        self.sections[section.key].sort(key=_by_deadline)
+    def _fill_opportunities(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
+        still = [s for s in pool if not explain_unfit_opportunity(s, self.now)]
+        self._fill_in_order(section, sorted(still, key=_opportunity_order))
+        self.sections[section.key].sort(key=_opportunity_order)
 
 
-def event_fault(scored: Scored, now: datetime) -> str:
+def explain_unfit_event(scored: ScoredStory, now: datetime) -> str:
     """Say why an event is none to announce; empty when it may be."""
     lead = scored.story.lead
     if lead.starts_at is None:
@@ -188,13 +197,13 @@ def event_fault(scored: Scored, now: datetime) -> str:
     # An all-day event is a date, kept as midnight UTC.
     past = lead.starts_at.date() < now.date() if lead.all_day else lead.starts_at < now
     if past:
-        return f"an event of the past ({_day(lead.starts_at)})"
-    if lead.starts_at > now + EVENTS_AHEAD:
-        return f"an event more than {EVENTS_AHEAD.days} days away ({_day(lead.starts_at)})"
+        return f"an event of the past ({_month_and_day(lead.starts_at)})"
+    if lead.starts_at > now + EVENT_LOOKAHEAD:
+        return f"an event more than {EVENT_LOOKAHEAD.days} days away ({_month_and_day(lead.starts_at)})"
     return ""
 
 
-def opportunity_fault(scored: Scored, now: datetime) -> str:
+def explain_unfit_opportunity(scored: ScoredStory, now: datetime) -> str:
     """Say why an opportunity is none to announce; empty when it may be."""
     closes_on = scored.story.lead.closes_on
     if closes_on and closes_on < now.date():
@@ -202,16 +211,16 @@ def opportunity_fault(scored: Scored, now: datetime) -> str:
     return ""
 
 
-def _day(moment: datetime) -> str:
+def _month_and_day(moment: datetime) -> str:
     return f"{moment:%B} {moment.day}"
 
 
-def _by_start(scored: Scored) -> tuple[datetime, str]:
+def _event_order(scored: ScoredStory) -> tuple[datetime, str]:
     lead = scored.story.lead
     return (lead.starts_at or lead.dated_at, lead.url)
 
 
-def _by_deadline(scored: Scored) -> tuple[bool, str, datetime, str]:
+def _opportunity_order(scored: ScoredStory) -> tuple[bool, str, datetime, str]:
     lead = scored.story.lead
     return (
         lead.closes_on is None,

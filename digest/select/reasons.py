@@ -1,9 +1,9 @@
 """Why a story leads, as one would say it."""
 
-from digest.select.ranking import MOST_READ
-from digest.select.values import Scored, TermName
+from digest.select.ranking import MOST_READ_NOTE
+from digest.select.values import ScoredStory, TermName
 
-_NUMBERS = (
+_NUMBER_WORDS = (
     "no",
     "one",
     "two",
@@ -20,39 +20,41 @@ _NUMBERS = (
 )
 
 
-def spelled(number: int) -> str:
+def spell_number(number: int) -> str:
     """Write a number out to twelve, in figures above."""
-    return _NUMBERS[number] if 0 <= number < len(_NUMBERS) else f"{number:,}"
+    return _NUMBER_WORDS[number] if 0 <= number < len(_NUMBER_WORDS) else f"{number:,}"
 
 
-def why_it_leads(scored: Scored) -> str:
+def explain_lead(scored: ScoredStory) -> str:
     """Say honestly in one sentence, without capital and full stop, what put a story where it is.
 
     It names only what the score's terms hold: an editor's word, who reported it, how it was read, what it is about.
     """
-    parts = [p for p in (_editors(scored), _reported(scored), _read(scored)) if p]
+    parts = [
+        p for p in (_editorial_clause(scored), _coverage_clause(scored), _readership_clause(scored)) if p
+    ]
     if len(parts) > 1 or len(scored.story.publishers) > 1:
-        return _joined(parts)
-    return _joined([*parts, *_about(scored)])
+        return _join_clauses(parts)
+    return _join_clauses([*parts, *_topic_clause(scored)])
 
 
-def _joined(parts: list[str]) -> str:
+def _join_clauses(parts: list[str]) -> str:
     head, last = parts[:-1], parts[-1]
     return f"{', '.join(head)}, and {last}" if head else last
 
 
-def _note(scored: Scored, name: TermName) -> str:
+def _term_note(scored: ScoredStory, name: TermName) -> str:
     return next((t.note for t in scored.terms if t.name is name and t.points > 0), "")
 
 
-def _editors(scored: Scored) -> str:
-    note = _note(scored, TermName.EDITORIAL)
+def _editorial_clause(scored: ScoredStory) -> str:
+    note = _term_note(scored, TermName.EDITORIAL)
     if note.startswith("pinned"):
         return "our editors chose it"
     return "our editors featured it" if note.startswith("featured") else ""
 
 
-def _reported(scored: Scored) -> str:
+def _coverage_clause(scored: ScoredStory) -> str:
     story = scored.story
     others = len(story.publishers) - 1
     official = any(a.primary for a in story.members)
@@ -63,13 +65,17 @@ def _reported(scored: Scored) -> str:
             else f"{story.lead.publisher} reported it"
         )
     if official:
-        return f"an official source and {spelled(others)} other{'s' if others > 1 else ''} reported it"
-    return f"{spelled(others + 1)} publishers carried it"
+        return f"an official source and {spell_number(others)} other{'s' if others > 1 else ''} reported it"
+    return f"{spell_number(others + 1)} publishers carried it"
 
 
-def _read(scored: Scored) -> str:
-    return "readers opened it more than any other" if _note(scored, TermName.READERSHIP) == MOST_READ else ""
+def _readership_clause(scored: ScoredStory) -> str:
+    return (
+        "readers opened it more than any other"
+        if _term_note(scored, TermName.READERSHIP) == MOST_READ_NOTE
+        else ""
+    )
 
 
-def _about(scored: Scored) -> list[str]:
+def _topic_clause(scored: ScoredStory) -> list[str]:
     return [f"it is about {scored.topic[0].lower()}{scored.topic[1:]}"] if scored.topic else []

@@ -16,7 +16,7 @@ class TopicWords:
     weak: str = ""
 
 
-BUILT_IN: tuple[TopicWords, ...] = (
+BUILT_IN_TOPICS: tuple[TopicWords, ...] = (
     TopicWords(
         "Cybersecurity",
         strong="""cybersecurity; cyber security; cyberattack; cyber attack; cybercrime; cyber crime; cyberespionage;

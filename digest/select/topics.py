@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from digest.select.topic_words import BUILT_IN, TopicWords
-from digest.select.values import Candidate, Story
-from digest.select.words import WORD_PATTERN, normal, singular
+from digest.select.topic_words import BUILT_IN_TOPICS, TopicWords
+from digest.select.values import CandidateArticle, Story
+from digest.select.words import WORD_PATTERN, fold_plural, fold_text
 
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 
 # What a matched word counts, by where it stands and how telling it is; each word once, where it counts most.
-_POINTS = {
+_PHRASE_POINTS = {
     ("category", True): 1.5,
     ("title", True): 1.0,
     ("summary", True): 0.5,
@@ -21,15 +21,15 @@ _POINTS = {
     ("title", False): 0.3,
     ("summary", False): 0.15,
 }
-_WEAK_MOST = 0.5  # weak words, however many, say no more than one strong word of the summary
-_LEAST = (
+_MAX_WEAK_POINTS = 0.5  # weak words, however many, say no more than one strong word of the summary
+_MIN_POINTS = (
     0.5  # points below which nothing is said: one strong word in the summary, or two weak ones in the title
 )
-_DOUBT = 0.4  # strength is 1 - 0.4^points: .37 at half a point, .60 at one, .84 at two
+_DOUBT_PER_POINT = 0.4  # strength is 1 - 0.4^points: .37 at half a point, .60 at one, .84 at two
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class TopicMatch:
     """A topic, how surely (0 to 1), and the words that say so."""
 
     topic: str
@@ -38,122 +38,126 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class _Phrase:
+class _TopicPhrase:
     text: str  # as listed
     tokens: tuple[str, ...]
-    capitals: bool
+    capitals_only: bool
     strong: bool
-    topic: int
+    topic_index: int
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRules:
     """The keyword rules, ready for use: names in order, and phrases by their first word."""
 
-    names: tuple[str, ...]
-    phrases: Mapping[str, tuple[_Phrase, ...]] = field(repr=False)
+    topic_names: tuple[str, ...]
+    phrases_by_first_word: Mapping[str, tuple[_TopicPhrase, ...]] = field(repr=False)
 
-    def match(self, candidate: Candidate) -> Match | None:
+    def match_topic(self, candidate: CandidateArticle) -> TopicMatch | None:
         """Find the one topic of an article, or None.
 
         The source's map of categories to topics comes first; then the words of the categories, the title and the
         summary are weighed together.
         """
-        if mapped := _mapped(candidate):
+        if mapped := _match_source_category(candidate):
             return mapped
-        points, found = self._weigh(candidate)
+        points, found = self._weigh_topics(candidate)
         if not points:
             return None
         best = min(points, key=lambda t: (-round(points[t], 6), t))
-        if points[best] < _LEAST - 1e-9:
+        if points[best] < _MIN_POINTS - 1e-9:
             return None
-        return Match(self.names[best], round(1 - _DOUBT ** points[best], 4), tuple(found[best]))
+        return TopicMatch(
+            self.topic_names[best], round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(found[best])
+        )
 
-    def _weigh(self, candidate: Candidate) -> tuple[dict[int, float], dict[int, list[str]]]:
+    def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[int, float], dict[int, list[str]]]:
         strong: dict[int, float] = defaultdict(float)
         weak: dict[int, float] = defaultdict(float)
         found: dict[int, list[str]] = defaultdict(list)
         texts = [("title", candidate.title), ("summary", candidate.summary)]
         for place, text in [*(("category", c) for c in candidate.categories), *texts]:
-            for phrase in self._phrases_in(text):
-                if phrase.text not in found[phrase.topic]:
-                    found[phrase.topic].append(phrase.text)
-                    (strong if phrase.strong else weak)[phrase.topic] += _POINTS[place, phrase.strong]
-        return {t: strong.get(t, 0.0) + min(weak.get(t, 0.0), _WEAK_MOST) for t in found}, found
+            for phrase in self._find_phrases(text):
+                if phrase.text not in found[phrase.topic_index]:
+                    found[phrase.topic_index].append(phrase.text)
+                    (strong if phrase.strong else weak)[phrase.topic_index] += _PHRASE_POINTS[
+                        place, phrase.strong
+                    ]
+        return {t: strong.get(t, 0.0) + min(weak.get(t, 0.0), _MAX_WEAK_POINTS) for t in found}, found
 
-    def _phrases_in(self, text: str) -> list[_Phrase]:
-        tokens = _tokens(text)
+    def _find_phrases(self, text: str) -> list[_TopicPhrase]:
+        tokens = _split_tokens(text)
         folded = [t for t, _ in tokens]
         return [
             phrase
             for start, (first, _) in enumerate(tokens)
-            for phrase in self.phrases.get(first, ())
+            for phrase in self.phrases_by_first_word.get(first, ())
             if tuple(folded[start : start + len(phrase.tokens)]) == phrase.tokens
-            and (not phrase.capitals or all(c for _, c in tokens[start : start + len(phrase.tokens)]))
+            and (not phrase.capitals_only or all(c for _, c in tokens[start : start + len(phrase.tokens)]))
         ]
 
 
-def _tokens(text: str) -> list[tuple[str, bool]]:
+def _split_tokens(text: str) -> list[tuple[str, bool]]:
     """Give a text's words folded, and whether each stood in capitals."""
     return [
         (
-            singular(normal(m).removesuffix("'s")),
+            fold_plural(fold_text(m).removesuffix("'s")),
             m.removesuffix("'s").removesuffix("\u2019s").rstrip("s").isupper(),
         )
         for m in _TOKEN.findall(text)
     ]
 
 
-def _mapped(candidate: Candidate) -> Match | None:
+def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
     table = {category.casefold(): topic for category, topic in reversed(candidate.topics)}
     for category in candidate.categories:
         if topic := table.get(category.casefold()):
-            return Match(topic, 1.0, (f"the publisher's category {category!r}",))
+            return TopicMatch(topic, 1.0, (f"the publisher's category {category!r}",))
     return None
 
 
-def compile_rules(topics: Mapping[str, Sequence[str]] | None = None) -> TopicRules:
+def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> TopicRules:
     """Make rules of the operator's list (topic → words and phrases, all strong), or of the built-in one if empty."""
     if topics:
-        return _compile([TopicWords(name, "; ".join(listed)) for name, listed in topics.items()])
-    return _compile(BUILT_IN)
+        return _compile_topic_words([TopicWords(name, "; ".join(listed)) for name, listed in topics.items()])
+    return _compile_topic_words(BUILT_IN_TOPICS)
 
 
-def _compile(listed: Iterable[TopicWords]) -> TopicRules:
+def _compile_topic_words(listed: Iterable[TopicWords]) -> TopicRules:
     names = []
-    by_first: dict[str, dict[tuple[int, str], _Phrase]] = defaultdict(dict)
+    by_first: dict[str, dict[tuple[int, str], _TopicPhrase]] = defaultdict(dict)
     for number, topic in enumerate(listed):
         names.append(topic.name)
         for strong, text in ((True, topic.strong), (False, topic.weak)):
-            for phrase in _split(text, strong=strong, topic=number):
+            for phrase in _split_phrases(text, strong=strong, topic_index=number):
                 by_first[phrase.tokens[0]].setdefault((number, phrase.text), phrase)
     return TopicRules(tuple(names), {first: tuple(phrases.values()) for first, phrases in by_first.items()})
 
 
-def _split(text: str, *, strong: bool, topic: int) -> Iterable[_Phrase]:
+def _split_phrases(text: str, *, strong: bool, topic_index: int) -> Iterable[_TopicPhrase]:
     for part in text.split(";"):
         phrase = " ".join(part.split())
-        tokens = tuple(t for t, _ in _tokens(phrase))
+        tokens = tuple(t for t, _ in _split_tokens(phrase))
         if tokens:
-            yield _Phrase(phrase, tokens, phrase.isupper(), strong, topic)
+            yield _TopicPhrase(phrase, tokens, phrase.isupper(), strong, topic_index)
 
 
-def story_topic(story: Story, rules: TopicRules) -> Match | None:
+def find_story_topic(story: Story, rules: TopicRules) -> TopicMatch | None:
     """Find a story's topic: what most of its articles say, the lead counting as two.
 
     The strength is the mean over the articles, those that speak of no topic counting 0: one article's stray word makes
     no topic of a large story, and where fewer than a third speak of any, the story has none.
     """
-    matches = [(article, rules.match(article)) for article in story.members]
-    said: dict[str, list[Match]] = defaultdict(list)
+    matches = [(article, rules.match_topic(article)) for article in story.members]
+    said: dict[str, list[TopicMatch]] = defaultdict(list)
     for article, match in matches:
         if match:
             said[match.topic].extend([match] * (2 if article is story.lead else 1))
     voices = len(matches) + 1
     if 3 * sum(map(len, said.values())) < voices:
         return None
-    place = {name: n for n, name in enumerate(rules.names)}
+    place = {name: n for n, name in enumerate(rules.topic_names)}
     sums = {topic: round(math.fsum(m.strength for m in found), 6) for topic, found in said.items()}
     best = min(said, key=lambda t: (-sums[t], place.get(t, len(place)), t))
     words = dict.fromkeys(w for m in said[best] for w in m.words)
-    return Match(best, round(math.fsum(sums.values()) / voices, 4), tuple(words))
+    return TopicMatch(best, round(math.fsum(sums.values()) / voices, 4), tuple(words))

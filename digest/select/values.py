@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidateArticle:
     """One article of the window as selection sees it; `url` is its identity and its last tie-break."""
 
     url: str  # canonical
@@ -16,7 +16,7 @@ class Candidate:
     source: str
     publisher: str
     dated_at: datetime  # UTC
-    dated: bool = True  # False when the date is only the moment of finding
+    has_date: bool = True  # False when the date is only the moment of finding
     section: str = "news"  # the source's: news | products | events | opportunities
     weight: float = 1.0
     primary: bool = False
@@ -50,7 +50,7 @@ class TermName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class ScoreTerm:
     """One part of a score, in points, and the words that explain it to an editor."""
 
     name: TermName
@@ -60,16 +60,16 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """The articles that tell the same news. `lead` speaks for it; `also` has one article a publisher."""
+    """The articles that tell the same news. `lead` speaks for it; `also_reported` has one article a publisher."""
 
-    lead: Candidate
-    also: tuple[Candidate, ...] = ()
-    rest: tuple[Candidate, ...] = ()  # further articles of publishers already named
+    lead: CandidateArticle
+    also_reported: tuple[CandidateArticle, ...] = ()
+    further_articles: tuple[CandidateArticle, ...] = ()  # further articles of publishers already named
 
     @property
-    def members(self) -> tuple[Candidate, ...]:
+    def members(self) -> tuple[CandidateArticle, ...]:
         """All articles of the story, the lead first."""
-        return (self.lead, *self.also, *self.rest)
+        return (self.lead, *self.also_reported, *self.further_articles)
 
     @property
     def publishers(self) -> frozenset[str]:
@@ -78,56 +78,56 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredStory:
     """A story with its score in points (0 to 100): the sum of its terms, to the last digit shown."""
 
     story: Story
     score: float
-    terms: tuple[Term, ...]
+    terms: tuple[ScoreTerm, ...]
     topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedStory:
     """A story in a section of the edition. `related` are earlier articles on the same matter."""
 
-    scored: Scored
-    related: tuple[Candidate, ...] = ()
+    scored: ScoredStory
+    related: tuple[CandidateArticle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOutStory:
     """A story that did not make it, and why."""
 
-    scored: Scored
+    scored: ScoredStory
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Proposal:
     """What an edition holds: section key → stories in order; and what it does not, best first.
 
-    `held_because` is empty, or says why there is too little to send.
+    `incomplete_reason` is empty, or says why there is too little to send.
     """
 
-    sections: dict[str, tuple[Placed, ...]] = field(default_factory=dict)
-    left_out: tuple[LeftOut, ...] = ()
-    held_because: str = ""
+    sections: dict[str, tuple[PlacedStory, ...]] = field(default_factory=dict)
+    left_out: tuple[LeftOutStory, ...] = ()
+    incomplete_reason: str = ""
     notes: tuple[str, ...] = ()  # e.g. "no readership: its weight went to the other terms"
 
     @property
-    def leads(self) -> tuple[Candidate, ...]:
+    def lead_articles(self) -> tuple[CandidateArticle, ...]:
         """The articles that readers are led to, section by section."""
         return tuple(p.scored.story.lead for placed in self.sections.values() for p in placed)
 
 
 @dataclass(frozen=True, slots=True)
-class Previous:
+class PreviousEditions:
     """What earlier editions held, and what may be offered as "related".
 
-    `used` has one (edition's name, URL, title of the story) for every article of every story in the last editions;
-    `articles` are earlier articles, in any order.
+    `used_stories` has one (edition's name, URL, title of the story) for every article of every story in the last editions;
+    `earlier_articles` are earlier articles, in any order.
     """
 
-    used: tuple[tuple[str, str, str], ...] = ()
-    articles: tuple[Candidate, ...] = ()
+    used_stories: tuple[tuple[str, str, str], ...] = ()
+    earlier_articles: tuple[CandidateArticle, ...] = ()

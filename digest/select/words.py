@@ -6,10 +6,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-TITLE_COUNTS = 2  # a title's word counts as so many of the summary's
-SUMMARY_WORDS = 120  # a source that puts the whole text into the summary gets no more say than the others
+TITLE_WORD_WEIGHT = 2  # a title's word counts as so many of the summary's
+MAX_SUMMARY_WORDS = 120  # a source that puts the whole text into the summary gets no more say than the others
 
-Vector = Mapping[str, float]  # word → weight; empty for a text without words that count
+WordVector = Mapping[str, float]  # word → weight; empty for a text without words that count
 
 WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
 _WORD = re.compile(WORD_PATTERN)
@@ -33,21 +33,21 @@ STOP_WORDS = frozenset(
 )
 
 
-def normal(text: str) -> str:
+def fold_text(text: str) -> str:
     """Give a text in one form: compatibility characters folded, lower case, straight apostrophes."""
     return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
 
 
-def words(text: str) -> Iterator[str]:
+def significant_words(text: str) -> Iterator[str]:
     """Give the words that count, in order: no stop words, plurals folded, numbers and CVE names kept."""
-    for match in _WORD.finditer(normal(text)):
+    for match in _WORD.finditer(fold_text(text)):
         word = match.group()
         if word in STOP_WORDS or (len(word) < 2 and not word.isdigit()):
             continue
-        yield singular(word.removesuffix("'s"))
+        yield fold_plural(word.removesuffix("'s"))
 
 
-def singular(word: str) -> str:
+def fold_plural(word: str) -> str:
     """Fold an English plural lightly: `agencies` and `agency`, `breaches` and `breach` become one word."""
     if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word
@@ -58,39 +58,40 @@ def singular(word: str) -> str:
     return word[:-1]
 
 
-def counts(title: str, summary: str) -> dict[str, float]:
+def count_words(title: str, summary: str) -> dict[str, float]:
     """Count the words of a title (more) and of the head of a summary (less)."""
     found: Counter[str] = Counter()
-    for word in words(title):
-        found[word] += TITLE_COUNTS
-    for _, word in zip(range(SUMMARY_WORDS), words(summary), strict=False):
+    for word in significant_words(title):
+        found[word] += TITLE_WORD_WEIGHT
+    for _, word in zip(range(MAX_SUMMARY_WORDS), significant_words(summary), strict=False):
         found[word] += 1
     return dict(found)
 
 
-class Lexicon:
+class TfidfModel:
     """How rare each word is among the given texts; turns word counts into vectors. Lives for one choice."""
 
-    def __init__(self, texts: Iterable[Mapping[str, float]]) -> None:
+    def __init__(self, word_counts: Iterable[Mapping[str, float]]) -> None:
         """Count in how many of the texts each word stands."""
         in_texts: Counter[str] = Counter()
         number = 0
-        for text in texts:
+        for text in word_counts:
             in_texts.update(text.keys())
             number += 1
-        self._rarity = {word: math.log((1 + number) / (1 + n)) + 1 for word, n in in_texts.items()}
-        self._rarest = math.log(1 + number) + 1  # a word that none of the texts has
+        self._idf_by_word = {word: math.log((1 + number) / (1 + n)) + 1 for word, n in in_texts.items()}
+        self._unseen_idf = math.log(1 + number) + 1  # a word that none of the texts has
 
-    def vector(self, text: Mapping[str, float]) -> Vector:
+    def vector_for(self, word_counts: Mapping[str, float]) -> WordVector:
         """Weigh a text's words, sublinear in their count, by rarity (smoothed), and scale to length 1."""
         weights = {
-            word: (1 + math.log(n)) * self._rarity.get(word, self._rarest) for word, n in sorted(text.items())
+            word: (1 + math.log(n)) * self._idf_by_word.get(word, self._unseen_idf)
+            for word, n in sorted(word_counts.items())
         }
         length = math.sqrt(math.fsum(w * w for w in weights.values()))
         return {word: w / length for word, w in weights.items()}
 
 
-def likeness(one: Vector, other: Vector) -> float:
+def cosine_similarity(one: WordVector, other: WordVector) -> float:
     """Give the cosine of two vectors of length 1; of sums of vectors, the sum of the cosines of all pairs.
 
     `fsum` rounds once, so the result depends neither on the order of the words nor on which text came first.
@@ -99,7 +100,7 @@ def likeness(one: Vector, other: Vector) -> float:
     return math.fsum(w * large[word] for word, w in small.items() if word in large)
 
 
-def add(vectors: Iterable[Vector]) -> Vector:
+def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
     """Give the sum of vectors, added in the order given."""
     total: dict[str, float] = {}
     for vector in vectors:
@@ -110,20 +111,22 @@ def add(vectors: Iterable[Vector]) -> Vector:
 
 def title_words(title: str) -> frozenset[str]:
     """Give the words of a title that count, for comparing titles."""
-    return frozenset(words(title))
+    return frozenset(significant_words(title))
 
 
-def overlap(one: frozenset[str], other: frozenset[str]) -> float:
+def jaccard_overlap(one: frozenset[str], other: frozenset[str]) -> float:
     """Give the part of the words that two texts share (Jaccard), 0 to 1; texts without words share nothing."""
     either = len(one | other)
     return len(one & other) / either if either else 0.0
 
 
-def nearly_equal(one: str, other: str, least: float = 0.85) -> bool:
+def is_near_duplicate(one: str, other: str, min_overlap: float = 0.85) -> bool:
     """Say whether two texts are one text but for touches: other figures or CVE names make other news."""
-    mine, theirs = frozenset(words(one)), frozenset(words(other))
-    return overlap(mine, theirs) >= least and _figures(mine) == _figures(theirs)
+    mine, theirs = frozenset(significant_words(one)), frozenset(significant_words(other))
+    return jaccard_overlap(mine, theirs) >= min_overlap and _words_with_digits(mine) == _words_with_digits(
+        theirs
+    )
 
 
-def _figures(found: frozenset[str]) -> frozenset[str]:
+def _words_with_digits(found: frozenset[str]) -> frozenset[str]:
     return frozenset(word for word in found if any(ch.isdigit() for ch in word))

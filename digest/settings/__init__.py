@@ -6,43 +6,43 @@ reads and reports. All that others need is taken from here.
 
 from digest.settings.edition import (
     DEFAULT_SECTIONS,
-    Publication,
-    Readership,
-    Schedule,
+    PublicationSettings,
+    RankingWeights,
+    ReadershipSettings,
+    ScheduleSettings,
     SectionKind,
     SectionSettings,
-    Select,
-    Sender,
+    SelectionSettings,
+    SenderSettings,
     SourceSettings,
-    Sponsor,
-    Weights,
+    SponsorSettings,
 )
-from digest.settings.loading import FILE_NAME, SettingsError, load, reread
-from digest.settings.running import Alerts, BounceMailbox, Limits, Retention
+from digest.settings.loading import SETTINGS_FILE_NAME, SettingsError, load_settings, reload_settings
+from digest.settings.running import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
 from digest.settings.values import is_loopback
-from digest.settings.whole import File, Settings
+from digest.settings.whole import Settings, SettingsFile
 
 __all__ = [
     "DEFAULT_SECTIONS",
-    "FILE_NAME",
-    "Alerts",
-    "BounceMailbox",
-    "File",
-    "Limits",
-    "Publication",
-    "Readership",
-    "Retention",
-    "Schedule",
+    "SETTINGS_FILE_NAME",
+    "AlertSettings",
+    "BounceMailboxSettings",
+    "LimitSettings",
+    "PublicationSettings",
+    "RankingWeights",
+    "ReadershipSettings",
+    "RetentionSettings",
+    "ScheduleSettings",
     "SectionKind",
     "SectionSettings",
-    "Select",
-    "Sender",
+    "SelectionSettings",
+    "SenderSettings",
     "Settings",
     "SettingsError",
+    "SettingsFile",
     "SourceSettings",
-    "Sponsor",
-    "Weights",
+    "SponsorSettings",
     "is_loopback",
-    "load",
-    "reread",
+    "load_settings",
+    "reload_settings",
 ]

@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from digest.settings import values
-from digest.timetable import Rule, parse_rule
+from digest.timetable import ScheduleRule, parse_schedule_rule
 
 
-class Publication(values.Table):
+class PublicationSettings(values.SettingsTable):
     """What the newsletter is and who makes it."""
 
     name: str = "HLS.Today"
@@ -21,7 +21,7 @@ class Publication(values.Table):
     )
     editor: str = ""
     language: str = "en"
-    timezone: Annotated[str, AfterValidator(values.zone)] = "America/New_York"
+    timezone: Annotated[str, AfterValidator(values.check_time_zone)] = "America/New_York"
     intro: str = ""
     first_number: int = Field(default=1, ge=1)
 
@@ -37,7 +37,7 @@ class Publication(values.Table):
         return "rtl" if self.language.split("-")[0] in rtl else "ltr"
 
 
-class Sender(values.Table):
+class SenderSettings(values.SettingsTable):
     """Who the mail comes from. Sending to the world demands `address` and `postal_address`."""
 
     name: str = "HLS.Today"
@@ -45,12 +45,12 @@ class Sender(values.Table):
     reply_to: str = "editors@news.example.org"
     postal_address: str = ""
     list_id: str = "weekly.news.example.org"  # RFC 2919: constant for the list's life
-    bounce_domain: Annotated[str, AfterValidator(values.domain)] = (
+    bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = (
         ""  # bounces come back here; empty: to `address`
     )
 
 
-class Schedule(values.Table):
+class ScheduleSettings(values.SettingsTable):
     """When things happen, in the publication's zone; see `digest.timetable` for the form."""
 
     collect: list[values.RuleText] = ["daily 05:00", "daily 17:00"]
@@ -58,25 +58,25 @@ class Schedule(values.Table):
     release: values.RuleText = "fri 06:00"
 
     @property
-    def collect_rules(self) -> tuple[Rule, ...]:
+    def collect_rules(self) -> tuple[ScheduleRule, ...]:
         """The times at which the sources are visited."""
-        return tuple(parse_rule(text) for text in self.collect)
+        return tuple(parse_schedule_rule(text) for text in self.collect)
 
     @property
-    def draft_rule(self) -> Rule:
+    def draft_rule(self) -> ScheduleRule:
         """The times at which an edition is drafted."""
-        return parse_rule(self.draft)
+        return parse_schedule_rule(self.draft)
 
     @property
-    def release_rule(self) -> Rule:
+    def release_rule(self) -> ScheduleRule:
         """The times at which an approved edition is released."""
-        return parse_rule(self.release)
+        return parse_schedule_rule(self.release)
 
 
 SectionKind = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
 
 
-class SectionSettings(values.Table):
+class SectionSettings(values.SettingsTable):
     """One block of the edition. `kind = "stories"` is the operator's own, filled from `topics`."""
 
     key: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")
@@ -105,16 +105,16 @@ DEFAULT_SECTIONS = (
 )
 
 
-class Sponsor(values.Table):
+class SponsorSettings(values.SettingsTable):
     """One labelled, paid block; `name` is who pays."""
 
     name: str
     headline: str
     text: str
-    url: Annotated[str, AfterValidator(values.web_address)]
+    url: Annotated[str, AfterValidator(values.check_web_address)]
 
 
-class SourceSettings(values.Table):
+class SourceSettings(values.SettingsTable):
     """One place that articles come from.
 
     `own` marks the publication's own site (its stories may lead the Most read list), `primary` an official
@@ -122,7 +122,7 @@ class SourceSettings(values.Table):
     `topics` maps the publisher's own category words to topics.
     """
 
-    url: Annotated[str, AfterValidator(values.web_address)]
+    url: Annotated[str, AfterValidator(values.check_web_address)]
     name: str
     publisher: str
     section: Literal["news", "products", "events", "opportunities"] = "news"
@@ -133,7 +133,7 @@ class SourceSettings(values.Table):
     topics: dict[str, str] = {}
 
 
-class Weights(values.Table):
+class RankingWeights(values.SettingsTable):
     """How much each term of a story's score counts; they are renormalised where a term is unknown."""
 
     coverage: float = Field(default=0.30, ge=0)
@@ -143,10 +143,10 @@ class Weights(values.Table):
     freshness: float = Field(default=0.10, ge=0)
 
 
-class Select(values.Table):
+class SelectionSettings(values.SettingsTable):
     """How stories are grouped, ranked and chosen."""
 
-    weights: Weights = Weights()
+    weights: RankingWeights = RankingWeights()
     same_story: float = Field(default=0.24, gt=0, lt=1)  # average-linkage similarity that joins two articles
     per_publisher: int = Field(default=3, ge=1)  # stories led by one publisher in one edition
     minimum: int = Field(default=4, ge=1)  # fewer stories than this: the edition is held
@@ -157,7 +157,7 @@ class Select(values.Table):
     bans: list[str] = []  # URLs that must stay out
 
 
-class Readership(values.Table):
+class ReadershipSettings(values.SettingsTable):
     """Where reads of the own site's pages come from: a CSV file (`url,views`) or WordPress Popular Posts."""
 
     csv: str = ""

@@ -10,14 +10,14 @@ from pydantic import ValidationError
 
 from digest.settings.whole import Settings
 
-FILE_NAME = "digest.toml"
+SETTINGS_FILE_NAME = "digest.toml"
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the message lists every problem, one a line."""
 
 
-_FROM_ENVIRONMENT = {
+_ENVIRONMENT_FIELDS = {
     "DIGEST_HOME": "home",
     "DIGEST_DATABASE_URL": "database_url",
     "DIGEST_MAIL_URL": "mail_url",
@@ -34,7 +34,7 @@ _FROM_ENVIRONMENT = {
 }
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read `digest.toml` and the environment.
 
     Args:
@@ -45,7 +45,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         SettingsError: a key is unknown or has a wrong value; all problems are in the one message.
     """
     wanted = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
-    file = wanted or Path(FILE_NAME)
+    file = wanted or Path(SETTINGS_FILE_NAME)
     values: dict[str, Any] = {}
     if file.exists():
         values = {"file": _read_toml(file), "origin": file}
@@ -54,34 +54,36 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
             f"{file}: no such settings file. Write one with 'digest init' or leave the option out."
         )
     unknown = sorted(
-        k for k in environ if k.startswith("DIGEST_") and k not in _FROM_ENVIRONMENT and k not in _OURS
+        k
+        for k in environ
+        if k.startswith("DIGEST_") and k not in _ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
     )
-    values |= {field: environ[key] for key, field in _FROM_ENVIRONMENT.items() if environ.get(key)}
-    return _checked(values, file, [f"{key}: no such setting" for key in unknown])
+    values |= {field: environ[key] for key, field in _ENVIRONMENT_FIELDS.items() if environ.get(key)}
+    return _validate_settings(values, file, [f"{key}: no such setting" for key in unknown])
 
 
-def reread(settings: Settings) -> Settings:
+def reload_settings(settings: Settings) -> Settings:
     """Read the file that settings came from again; what came from the environment stays.
 
     Raises:
         SettingsError: it cannot be read, or a key is unknown or has a wrong value; all problems are in the message.
     """
-    file = settings.origin or Path(FILE_NAME)
-    return _checked(dict(settings) | {"file": _read_toml(file)}, file, [])
+    file = settings.origin or Path(SETTINGS_FILE_NAME)
+    return _validate_settings(dict(settings) | {"file": _read_toml(file)}, file, [])
 
 
-def _checked(values: dict[str, Any], file: Path, problems: list[str]) -> Settings:
+def _validate_settings(values: dict[str, Any], file: Path, problems: list[str]) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as exc:
-        problems += [_problem(dict(e)) for e in exc.errors(include_url=False, include_input=False)]
-        raise SettingsError(_report(file, problems)) from None  # the cause would print secrets
+        problems += [_describe_problem(dict(e)) for e in exc.errors(include_url=False, include_input=False)]
+        raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
     if problems:
-        raise SettingsError(_report(file, problems))
+        raise SettingsError(_problem_report(file, problems))
     return settings
 
 
-_OURS = frozenset({"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE"})  # read elsewhere than in Settings
+_OTHER_VARIABLES = frozenset({"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE"})  # read elsewhere than in Settings
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -93,9 +95,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file}: can't be read: {exc.strerror}") from exc
 
 
-def _problem(error: dict[str, Any]) -> str:
+def _describe_problem(error: dict[str, Any]) -> str:
     steps = list(error["loc"])
-    names = {field: key for key, field in _FROM_ENVIRONMENT.items()}
+    names = {field: key for key, field in _ENVIRONMENT_FIELDS.items()}
     if steps and steps[0] in names:
         steps[0] = names[str(steps[0])]
     elif steps and steps[0] == "file":
@@ -107,6 +109,6 @@ def _problem(error: dict[str, Any]) -> str:
     return f"{where}: {text}" if where else text
 
 
-def _report(file: Path, problems: list[str]) -> str:
+def _problem_report(file: Path, problems: list[str]) -> str:
     lines = "\n".join(f"  {p}" for p in problems)
     return f"{len(problems)} problem(s) in the settings ({file} and the environment):\n{lines}"

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from digest.settings import values
 
 
-class Limits(values.Table):
+class LimitSettings(values.SettingsTable):
     """Bounds on what the world can make us do."""
 
     fetch_timeout: float = Field(default=20.0, gt=0, le=300)  # seconds for one whole fetch
@@ -18,7 +18,7 @@ class Limits(values.Table):
     image_bytes: int = Field(default=8_000_000, ge=1000)
     image_pixels: int = Field(default=40_000_000, ge=1000)
     allow_networks: list[
-        Annotated[str, AfterValidator(values.network)]
+        Annotated[str, AfterValidator(values.check_network)]
     ] = []  # private networks that sources may be in
     proxies: int = Field(
         default=0, ge=0, le=5
@@ -40,10 +40,12 @@ class Limits(values.Table):
     warm_up: list[
         Annotated[int, Field(ge=1)]
     ] = []  # a new sender: most messages on its first day, its second …
-    domains_per_hour: dict[Annotated[str, AfterValidator(values.domain)], Annotated[int, Field(ge=60)]] = {}
+    domains_per_hour: dict[
+        Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=60)]
+    ] = {}
 
 
-class Alerts(values.Table):
+class AlertSettings(values.SettingsTable):
     """What lets a send rest until somebody has looked. A share counts once the number is reached.
 
     `canary_minutes` is how long the first few hundred are watched before the rest follows; 0 sends all at once.
@@ -60,7 +62,7 @@ class Alerts(values.Table):
     canary_minutes: int = Field(default=15, ge=0, le=24 * 60)
 
 
-class Retention(values.Table):
+class RetentionSettings(values.SettingsTable):
     """How long things are kept."""
 
     evidence_days: int = Field(default=90, ge=1)  # network address and user agent behind a consent, encrypted
@@ -69,7 +71,7 @@ class Retention(values.Table):
     )  # a line for each mail; then totals. Fewer would hide strikes
 
 
-class BounceMailbox(values.Table):
+class BounceMailboxSettings(values.SettingsTable):
     """The mailbox that bounces and complaints come to, read over IMAP. With an empty `host` none is read.
 
     `done` is the folder that a message goes to once it is stored; empty: it is deleted. What is not ours stays.
@@ -80,16 +82,18 @@ class BounceMailbox(values.Table):
     tls: Literal["implicit", "starttls", "off"] = "implicit"  # off: to loopback alone
     user: str = ""  # its password is DIGEST_INBOUND_PASSWORD
     authorities: str = ""  # a PEM file of further authorities whose certificates are trusted
-    folder: str = Field(default="INBOX", pattern=values.FOLDER)
-    done: str = Field(default="Digest/Done", pattern=rf"{values.FOLDER}|^$")  # a slash stands between folders
+    folder: str = Field(default="INBOX", pattern=values.FOLDER_PATTERN)
+    done: str = Field(
+        default="Digest/Done", pattern=rf"{values.FOLDER_PATTERN}|^$"
+    )  # a slash stands between folders
 
     @property
-    def where(self) -> str:
+    def host_and_port(self) -> str:
         """The server's name and port."""
         return f"{self.host}:{self.port or (993 if self.tls == 'implicit' else 143)}"
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_consistent(self) -> Self:
         if self.host and not self.user:
             raise ValueError("user is missing; host names a server to sign in to")
         if self.host and self.tls == "off" and not values.is_loopback(self.host):

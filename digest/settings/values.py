@@ -8,22 +8,22 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from digest.timetable import parse_rule
+from digest.timetable import parse_schedule_rule
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
-SELECTOR = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+DOMAIN_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
+SELECTOR_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 # Printable ASCII without what IMAP gives a meaning (RFC 3501, 5.1): no quote, backslash, wildcard or ampersand
-FOLDER = r"^[ !#$'()+-\[\]-~]{1,100}$"
+FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 
 
-class Table(BaseModel):
+class SettingsTable(BaseModel):
     """A table of the settings: no key but its own, and nobody changes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def zone(name: str) -> str:
+def check_time_zone(name: str) -> str:
     """Check a time zone of the IANA database.
 
     Raises:
@@ -36,17 +36,17 @@ def zone(name: str) -> str:
     return name
 
 
-def rule(text: str) -> str:
+def check_timetable_rule(text: str) -> str:
     """Check a rule of the timetable.
 
     Raises:
         ValueError: it is none.
     """
-    parse_rule(text)
+    parse_schedule_rule(text)
     return text
 
 
-def network(text: str) -> str:
+def check_network(text: str) -> str:
     """Check an IP network, such as 10.0.0.0/8.
 
     Raises:
@@ -56,18 +56,18 @@ def network(text: str) -> str:
     return text
 
 
-def domain(name: str) -> str:
+def check_domain(name: str) -> str:
     """Check a domain; empty is none.
 
     Raises:
         ValueError: it is none.
     """
-    if name and not DOMAIN.fullmatch(name):
+    if name and not DOMAIN_PATTERN.fullmatch(name):
         raise ValueError(f"{name!r} is no domain; write one such as news.example.org")
     return name
 
 
-def web_address(text: str) -> str:
+def check_web_address(text: str) -> str:
     """Check an http or https address.
 
     Raises:
@@ -90,4 +90,4 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-RuleText = Annotated[str, AfterValidator(rule)]
+RuleText = Annotated[str, AfterValidator(check_timetable_rule)]

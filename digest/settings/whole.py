@@ -13,36 +13,36 @@ from pydantic import SecretStr, model_validator
 from digest.settings import values
 from digest.settings.edition import (
     DEFAULT_SECTIONS,
-    Publication,
-    Readership,
-    Schedule,
+    PublicationSettings,
+    ReadershipSettings,
+    ScheduleSettings,
     SectionSettings,
-    Select,
-    Sender,
+    SelectionSettings,
+    SenderSettings,
     SourceSettings,
-    Sponsor,
+    SponsorSettings,
 )
-from digest.settings.running import Alerts, BounceMailbox, Limits, Retention
+from digest.settings.running import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
 
 
-class File(values.Table):
+class SettingsFile(values.SettingsTable):
     """All of `digest.toml`."""
 
-    publication: Publication = Publication()
-    sender: Sender = Sender()
-    schedule: Schedule = Schedule()
+    publication: PublicationSettings = PublicationSettings()
+    sender: SenderSettings = SenderSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     sections: list[SectionSettings] = list(DEFAULT_SECTIONS)
-    sponsor: Sponsor | None = None
+    sponsor: SponsorSettings | None = None
     sources: list[SourceSettings] = []
-    select: Select = Select()
-    limits: Limits = Limits()
-    retention: Retention = Retention()
-    alerts: Alerts = Alerts()
-    readership: Readership = Readership()
-    inbound: BounceMailbox = BounceMailbox()
+    select: SelectionSettings = SelectionSettings()
+    limits: LimitSettings = LimitSettings()
+    retention: RetentionSettings = RetentionSettings()
+    alerts: AlertSettings = AlertSettings()
+    readership: ReadershipSettings = ReadershipSettings()
+    inbound: BounceMailboxSettings = BounceMailboxSettings()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_unique_keys(self) -> Self:
         for what, names in (
             ("section key", [s.key for s in self.sections]),
             ("source url", [s.url for s in self.sources]),
@@ -53,10 +53,10 @@ class File(values.Table):
         return self
 
 
-class Settings(values.Table):
+class Settings(values.SettingsTable):
     """Everything a process needs to know, checked. Built once, by `load`."""
 
-    file: File = File()
+    file: SettingsFile = SettingsFile()
     home: Path = Path("digest-data")
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
@@ -75,7 +75,7 @@ class Settings(values.Table):
     origin: Path | None = None  # the digest.toml that was read
 
     @model_validator(mode="after")
-    def _places(self) -> Self:
+    def _check_base_url(self) -> Self:
         parts = urlsplit(self.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(
@@ -84,7 +84,7 @@ class Settings(values.Table):
         return self
 
     @model_validator(mode="after")
-    def _signing(self) -> Self:
+    def _check_dkim(self) -> Self:
         given = {
             "DIGEST_DKIM_DOMAIN": self.dkim_domain,
             "DIGEST_DKIM_SELECTOR": self.dkim_selector,
@@ -93,22 +93,22 @@ class Settings(values.Table):
         missing = [name for name, value in given.items() if not value]
         if 0 < len(missing) < len(given):
             raise ValueError(f"{' and '.join(missing)} missing: mail is signed with all three or with none")
-        if self.dkim_domain and not values.DOMAIN.fullmatch(self.dkim_domain):
+        if self.dkim_domain and not values.DOMAIN_PATTERN.fullmatch(self.dkim_domain):
             raise ValueError(
                 f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} is no domain such as news.example.org"
             )
-        if wrong := [s for s in self.dkim_selectors if not values.SELECTOR.fullmatch(s)]:
+        if wrong := [s for s in self.dkim_selectors if not values.SELECTOR_PATTERN.fullmatch(s)]:
             raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} is no selector such as digest-2026")
         return self
 
     @model_validator(mode="after")
-    def _mailbox(self) -> Self:
+    def _check_mailbox_password(self) -> Self:
         if self.file.inbound.host and self.inbound_password is None:
             raise ValueError("DIGEST_INBOUND_PASSWORD: missing; inbound.host names a server to sign in to")
         return self
 
     @model_validator(mode="after")
-    def _webhook(self) -> Self:
+    def _check_webhook_keys(self) -> Self:
         wrong = (
             "DIGEST_SENDGRID_WEBHOOK_KEY: write the verification key of the signed Event Webhook as SendGrid shows it "
             "(base64), or two with a comma between while the key changes"
@@ -138,12 +138,12 @@ class Settings(values.Table):
         return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()
 
     @property
-    def database(self) -> str:
+    def effective_database_url(self) -> str:
         """The database's URL; by default one SQLite file in the home folder."""
         return self.database_url or f"sqlite:///{(self.home / 'digest.db').absolute()}"
 
     @property
-    def outbox(self) -> Path:
+    def outbox_folder(self) -> Path:
         """Where `.eml` files go: `edition/` and `notice/` below it."""
         return self.home / "outbox"
 
@@ -158,6 +158,6 @@ class Settings(values.Table):
         return self.home / "left.log"
 
     @property
-    def base(self) -> str:
+    def link_base(self) -> str:
         """The base URL without a slash at its end."""
         return self.base_url.rstrip("/")

@@ -11,24 +11,24 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 
-from digest.edition.rendering import frame_of
-from digest.install import Install
+from digest.edition.rendering import publication_frame
+from digest.install import Installation
 from digest.settings import Settings
-from digest.templating import environment
+from digest.templating import create_jinja_environment
 from digest.web import reading, signing_up, testmail_pages, words  # noqa: F401 - testmail_pages adds its routes
-from digest.web.archive import archive
-from digest.web.desk import desk
-from digest.web.ground import Ground, Styles
-from digest.web.health import health
-from digest.web.hooks import hooks
+from digest.web.archive import archive_pages
+from digest.web.desk import desk_pages
+from digest.web.ground import StyleSheets, WebContext
+from digest.web.health import health_pages
+from digest.web.hooks import webhook_pages
 from digest.web.outline import state_words
-from digest.web.safety import Pages, add_headers, log_answer, outside_because
-from digest.web.staff_pages import staff_pages
-from subscribers.pages import Site, readers
-from subscribers.signup_pages import signup
+from digest.web.safety import RedactingFlask, add_default_headers, log_response, remote_request_reason
+from digest.web.staff_pages import staff_link_pages
+from subscribers.pages import SiteDetails, reader_pages
+from subscribers.signup_pages import signup_pages
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
-LARGEST_FORM = 64 * 1024
+MAX_FORM_BYTES = 64 * 1024
 
 
 def now_utc() -> datetime:
@@ -36,41 +36,49 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(install: Install, *, clock: Callable[[], datetime] = now_utc) -> Flask:
+def create_app(install: Installation, *, clock: Callable[[], datetime] = now_utc) -> Flask:
     """Put the pages together.
 
     Raises:
         InstallError: the installation has no keys.
     """
     settings = install.settings
-    site = site_of(settings)
-    app = Pages("digest.web", static_folder=None)
-    _configure(app, install)
-    loader = environment(settings.templates).loader
+    site = site_from_settings(settings)
+    app = RedactingFlask("digest.web", static_folder=None)
+    _configure_app(app, install)
+    loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "environment() always sets one"
-    styles = Styles.read(loader)
-    app.extensions["digest"] = Ground(install, clock, styles)
-    app.extensions["readers"] = reading.reception_of(install, site, clock)
-    app.extensions["signup"] = signing_up.reception_of(install, clock)
+    styles = StyleSheets.load(loader)
+    app.extensions["digest"] = WebContext(install, clock, styles)
+    app.extensions["readers"] = reading.build_page_context(install, site, clock)
+    app.extensions["signup"] = signing_up.build_signup_context(install, clock)
     _set_up_templates(app, settings, site, styles)
     csrf = CSRFProtect(app)
-    csrf.exempt(readers)  # no cookie, so nothing to forge with: see subscribers.pages
-    csrf.exempt(hooks)  # a signature guards it
-    csrf.exempt(signup)  # as above: see subscribers.signup_pages
-    csrf.exempt(staff_pages)  # as above
-    for blueprint in (archive, readers, signup, staff_pages, desk, health, hooks):
+    csrf.exempt(reader_pages)  # no cookie, so nothing to forge with: see subscribers.pages
+    csrf.exempt(webhook_pages)  # a signature guards it
+    csrf.exempt(signup_pages)  # as above: see subscribers.signup_pages
+    csrf.exempt(staff_link_pages)  # as above
+    for blueprint in (
+        archive_pages,
+        reader_pages,
+        signup_pages,
+        staff_link_pages,
+        desk_pages,
+        health_pages,
+        webhook_pages,
+    ):
         app.register_blueprint(blueprint)
-    app.register_error_handler(HTTPException, _trouble)
-    app.after_request(add_headers)
-    app.after_request(log_answer)
-    prefix = urlsplit(settings.base).path.rstrip("/")
+    app.register_error_handler(HTTPException, _error_page)
+    app.after_request(add_default_headers)
+    app.after_request(log_response)
+    prefix = urlsplit(settings.link_base).path.rstrip("/")
     if prefix:
-        app.wsgi_app = _Under(app.wsgi_app, prefix)  # type: ignore[method-assign]  # as Flask's docs wrap it
+        app.wsgi_app = _PathPrefixMiddleware(app.wsgi_app, prefix)  # type: ignore[method-assign]  # as Flask's docs wrap it
     return app
 
 
-def _configure(app: Flask, install: Install) -> None:
-    prefix = urlsplit(install.settings.base).path.rstrip("/")
+def _configure_app(app: Flask, install: Installation) -> None:
+    prefix = urlsplit(install.settings.link_base).path.rstrip("/")
     app.config.update(
         SECRET_KEY=install.keys.current("session").secret,
         SESSION_COOKIE_NAME="desk",
@@ -79,40 +87,49 @@ def _configure(app: Flask, install: Install) -> None:
         SESSION_COOKIE_SAMESITE="Strict",
         SESSION_COOKIE_SECURE=False,  # the desk is reached over loopback only, without TLS
         WTF_CSRF_TIME_LIMIT=CSRF_SECONDS,
-        MAX_CONTENT_LENGTH=LARGEST_FORM,
+        MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         TRAP_HTTP_EXCEPTIONS=False,
     )
 
 
-def _set_up_templates(app: Flask, settings: Settings, site: Site, styles: Styles) -> None:
+def _set_up_templates(app: Flask, settings: Settings, site: SiteDetails, styles: StyleSheets) -> None:
     """Have Flask read our templates, as strictly as everywhere else."""
     zone = settings.file.publication.zone
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    app.jinja_loader = environment(settings.templates).loader
+    app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
     for written in (
         words.long_day,
         words.date_of,
         words.short_day,
-        words.hour,
+        words.hour_with_zone,
         words.day_and_hour,
         words.short_moment,
     ):
-        env.filters[written.__name__] = _in_zone(written, zone)
-    for plain in (words.many, words.kilobytes, words.bare, words.host, words.mark, state_words):
+        env.filters[written.__name__] = _bind_zone(written, zone)
+    for plain in (
+        words.count_with_noun,
+        words.kilobytes,
+        words.url_without_scheme,
+        words.site_of_url,
+        words.word_mark,
+        state_words,
+    ):
         env.filters[plain.__name__] = plain
     env.globals["site"] = site
-    env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.names[sheet]}"
+    env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
 
 
-def _in_zone(write: Callable[[datetime, ZoneInfo], str], zone: ZoneInfo) -> Callable[[datetime], str]:
-    return lambda moment: write(moment, zone)
+def _bind_zone(
+    format_moment: Callable[[datetime, ZoneInfo], str], zone: ZoneInfo
+) -> Callable[[datetime], str]:
+    return lambda moment: format_moment(moment, zone)
 
 
-def site_of(settings: Settings) -> Site:
+def site_from_settings(settings: Settings) -> SiteDetails:
     """Take from the settings what readers' pages say."""
     publication, sender = settings.file.publication, settings.file.sender
-    return Site(
+    return SiteDetails(
         name=publication.name,
         tagline=publication.tagline,
         about=publication.about,
@@ -121,13 +138,13 @@ def site_of(settings: Settings) -> Site:
         direction=publication.direction,
         zone=publication.zone,
         reply_to=sender.reply_to,
-        postal_address=frame_of(settings).postal_line,
+        postal_address=publication_frame(settings).postal_line,
         sections=tuple((s.key, s.title) for s in settings.file.sections),
-        recipients=recipients(settings),
+        recipients=describe_address_recipients(settings),
     )
 
 
-def recipients(settings: Settings) -> tuple[str, ...]:
+def describe_address_recipients(settings: Settings) -> tuple[str, ...]:
     """Say who gets to know a reader's address, by the transport of the settings."""
     scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
     if scheme == "sendgrid":
@@ -148,7 +165,7 @@ def recipients(settings: Settings) -> tuple[str, ...]:
     return ("At present nobody: this installation writes its mail into files and sends none.",)
 
 
-_TROUBLE = {
+_ERROR_TEXTS = {
     400: ("This request cannot be read", "Go back, and try it again from the page it came from."),
     404: ("There is no such page", "The address may be cut off or mistyped, or the edition is not out yet."),
     405: (
@@ -161,7 +178,7 @@ _TROUBLE = {
         "Try again in a few minutes. A note of the fault, without your name, is kept.",
     ),
 }
-_STALE = (
+_EXPIRED_FORM_TEXT = (
     "This page stood open too long",
     (
         "It was opened in another browser, or more than twelve hours ago, so nothing was done. "
@@ -170,13 +187,13 @@ _STALE = (
 )
 
 
-def _trouble(error: HTTPException) -> Response:
+def _error_page(error: HTTPException) -> Response:
     """Show what went wrong and what to do, to readers and at the desk each in their own dress."""
     status = error.code or 500
-    title, what = _TROUBLE.get(status, (error.name, "Start again from the list of editions."))
-    at_desk = request.blueprint == "desk" and not outside_because(request)
+    title, what = _ERROR_TEXTS.get(status, (error.name, "Start again from the list of editions."))
+    at_desk = request.blueprint == "desk" and not remote_request_reason(request)
     if isinstance(error, CSRFError):
-        title, what = _STALE
+        title, what = _EXPIRED_FORM_TEXT
     elif at_desk and status == 404 and error.description:
         what = error.description
     page = render_template("web/desk/error.html" if at_desk else "web/error.html", title=title, what=what)
@@ -187,7 +204,7 @@ def _trouble(error: HTTPException) -> Response:
     return response
 
 
-class _Under:
+class _PathPrefixMiddleware:
     """Serve below a path, for a base URL such as https://example.org/news, stripped by the proxy or not."""
 
     def __init__(self, app: WSGIApplication, prefix: str) -> None:

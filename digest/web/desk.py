@@ -13,58 +13,71 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest import weekly
-from digest.attention import needed
-from digest.db import Edition, EditionState, Source, Story
+from digest.attention import attention_sentences
+from digest.db import Edition, EditionState, EditionStory, Source
 from digest.deliver import pulse, steering
-from digest.deliver.personalising import LetterError
-from digest.deliver.planning import books, purpose_of
-from digest.deliver.steering import SteeringError
+from digest.deliver.personalising import ComposeError
+from digest.deliver.planning import count_deliveries, edition_purpose
+from digest.deliver.steering import EditionControlError
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
-from digest.edition.editions import current, missed
-from digest.edition.preflight import Finding, Level, check
-from digest.web.ground import Ground, ground
-from digest.web.outline import Checks, Outline, Tale, checks, outline, tale
-from digest.web.previews import VIEWS, body_of, octets_of, preview, view_of
-from digest.web.safety import DESK, keep_private, outside_because
-from digest.web.standing import sent_row, source_rows
+from digest.edition.editions import explain_missed_release, find_current_edition
+from digest.edition.preflight import FindingLevel, PreflightFinding, run_preflight_rules
+from digest.web.ground import WebContext, web_context
+from digest.web.outline import (
+    ChecksSummary,
+    EditionOutline,
+    ListedStory,
+    build_edition_outline,
+    build_listed_story,
+    summarise_checks,
+)
+from digest.web.previews import (
+    PREVIEW_VIEWS,
+    edition_body,
+    edition_html_size,
+    find_preview_view,
+    preview_response,
+)
+from digest.web.safety import DESK_POLICY, mark_response_private, remote_request_reason
+from digest.web.standing import build_sent_row, build_source_rows
 from subscribers import roll
 
-desk = Blueprint("desk", __name__, url_prefix="/desk")
+desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
 
-ACTOR = "desk on this machine"  # stands in the audit log until there are accounts
-SHOWN = 100  # stories in the list
-FILTERS = (("all", "All"), ("used", "Used"), ("left-out", "Left out"))
-TABS = ("stories", "edition", "preview")
+DESK_ACTOR = "desk on this machine"  # stands in the audit log until there are accounts
+MAX_LISTED_STORIES = 100  # stories in the list
+STORY_FILTERS = (("all", "All"), ("used", "Used"), ("left-out", "Left out"))
+PAGE_TABS = ("stories", "edition", "preview")
 
 
-@desk.before_request
-def only_from_here() -> ResponseReturnValue | None:
+@desk_pages.before_request
+def refuse_remote_requests() -> ResponseReturnValue | None:
     """Refuse whoever does not sit at this machine, and say why."""
-    why = outside_because(request)
+    why = remote_request_reason(request)
     return (render_template("web/desk/refused.html", why=why), 403) if why else None
 
 
-@desk.after_request
-def private(response: Response) -> Response:
+@desk_pages.after_request
+def keep_desk_private(response: Response) -> Response:
     """Keep the desk out of caches and searches, and let it frame its own previews."""
-    response.headers.setdefault("Content-Security-Policy", DESK)
-    return keep_private(response)
+    response.headers.setdefault("Content-Security-Policy", DESK_POLICY)
+    return mark_response_private(response)
 
 
-@desk.context_processor
-def attention() -> dict[str, Callable[[], list[str]]]:
+@desk_pages.context_processor
+def provide_attention_sentences() -> dict[str, Callable[[], list[str]]]:
     """Lend the layout the sentences that stand above every page of the desk."""
 
     def sentences() -> list[str]:
-        with ground().database.read() as session:
-            return needed(session, ground().clock())
+        with web_context().database.read() as session:
+            return attention_sentences(session, web_context().clock())
 
     return {"attention": sentences}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EditionPageQuery:
     """What the address asks to see; every link on the page keeps the rest of it."""
 
     tab: str
@@ -79,40 +92,40 @@ class Asked:
         return {key: value for key, value in now.items() if value != plain[key]}
 
 
-def asked() -> Asked:
+def read_page_query() -> EditionPageQuery:
     """Read the query; anything unknown is the default."""
     args = request.args
-    return Asked(
-        tab=_one_of(args.get("tab"), TABS, "edition"),
-        view=view_of(args.get("view")).key,
-        filter=_one_of(args.get("filter"), [key for key, _ in FILTERS], "all"),
+    return EditionPageQuery(
+        tab=_known_or_default(args.get("tab"), PAGE_TABS, "edition"),
+        view=find_preview_view(args.get("view")).key,
+        filter=_known_or_default(args.get("filter"), [key for key, _ in STORY_FILTERS], "all"),
         q=" ".join(args.get("q", "").split())[:100],
     )
 
 
-def _one_of(value: str | None, known: object, otherwise: str) -> str:
-    return value if value and isinstance(known, (list, tuple)) and value in known else otherwise
+def _known_or_default(value: str | None, allowed: object, default: str) -> str:
+    return value if value and isinstance(allowed, (list, tuple)) and value in allowed else default
 
 
-@desk.get("/")
+@desk_pages.get("/")
 def index() -> ResponseReturnValue:
     """Show the edition that goes out next, else the last one, else what to do first."""
-    with ground().database.read() as session:
-        found = current(session)
+    with web_context().database.read() as session:
+        found = find_current_edition(session)
         if found is None:
             sources = session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
             return render_template("web/desk/empty.html", sources=sources)
         return _edition_page(session, found)
 
 
-@desk.get("/editions/<name>")
+@desk_pages.get("/editions/<name>")
 def edition(name: str) -> ResponseReturnValue:
     """Show one edition by its name."""
-    with ground().database.read() as session:
-        return _edition_page(session, named(session, name))
+    with web_context().database.read() as session:
+        return _edition_page(session, edition_or_404(session, name))
 
 
-def named(session: Session, name: str) -> Edition:
+def edition_or_404(session: Session, name: str) -> Edition:
     """Find an edition by its name, or answer 404."""
     found = session.scalar(select(Edition).where(Edition.name == name))
     if found is None:
@@ -120,164 +133,183 @@ def named(session: Session, name: str) -> Edition:
     return found
 
 
-def _edition_page(session: Session, found: Edition) -> str:
-    here, look = ground(), asked()
-    shown, found_checks = _examined(here, session, found)
-    tales, count = _tales(session, found, look, shown)
+def _edition_page(session: Session, edition: Edition) -> str:
+    here, look = web_context(), read_page_query()
+    shown, found_checks = _outline_and_checks(here, session, edition)
+    tales, count = _find_listed_stories(session, edition, look, shown)
     return render_template(
         "web/desk/edition.html",
-        edition=found,
+        edition=edition,
         outline=shown,
         checks=found_checks,
-        readers=roll.count(session),
+        readers=roll.count_audience(session),
         tales=tales,
         tales_count=count,
         asked=look,
-        filters=FILTERS,
-        views=VIEWS,
-        view=view_of(look.view),
-        octets=octets_of(session, found),
-        sent=sent_row(session, found),
-        missed=missed(found, here.clock()),
-        over=found.release_at <= here.clock(),
-        sending=_sending(here, session, found),
+        filters=STORY_FILTERS,
+        views=PREVIEW_VIEWS,
+        view=find_preview_view(look.view),
+        octets=edition_html_size(session, edition),
+        sent=build_sent_row(session, edition),
+        missed=explain_missed_release(edition, here.clock()),
+        over=edition.release_at <= here.clock(),
+        sending=_sending_progress(here, session, edition),
     )
 
 
-def _sending(here: Ground, session: Session, found: Edition) -> str:
+def _sending_progress(context: WebContext, session: Session, edition: Edition) -> str:
     """Say how the sending of an edition gets on; empty where nothing of it waits, or where it is paused."""
-    if found.paused_at is not None:
+    if edition.paused_at is not None:
         return ""
-    waiting = books(session, purpose_of(found.name)).open
-    return pulse.in_words(pulse.pulse(session, found.name), waiting, here.clock(), here.zone)
+    waiting = count_deliveries(session, edition_purpose(edition.name)).open
+    return pulse.describe_progress(
+        pulse.read_progress(session, edition.name), waiting, context.clock(), context.zone
+    )
 
 
-def _examined(here: Ground, session: Session, found: Edition) -> tuple[Outline, Checks]:
-    placed = session.scalars(select(Story).where(Story.edition_id == found.id, Story.section.is_not(None)))
-    shown = outline(found, placed, here.settings.file.sections)
+def _outline_and_checks(
+    context: WebContext, session: Session, edition: Edition
+) -> tuple[EditionOutline, ChecksSummary]:
+    placed = session.scalars(
+        select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
+    )
+    shown = build_edition_outline(edition, placed, context.settings.file.sections)
     try:
-        findings = check(weekly.examined(here.install, session, found))
-    except LetterError as exc:  # too little is there to make a message of, so no rule could look
-        findings = (Finding("message", Level.ERROR, str(exc)),)
-    return shown, checks(findings, shown)
+        findings = run_preflight_rules(weekly.gather_preflight_facts(context.install, session, edition))
+    except ComposeError as exc:  # too little is there to make a message of, so no rule could look
+        findings = (PreflightFinding("message", FindingLevel.ERROR, str(exc)),)
+    return shown, summarise_checks(findings, shown)
 
 
-def _tales(session: Session, found: Edition, look: Asked, shown: Outline) -> tuple[list[Tale], int]:
-    query = select(Story).where(Story.edition_id == found.id)
-    if look.filter != "all":
-        query = query.where(Story.section.is_not(None) if look.filter == "used" else Story.section.is_(None))
-    if look.q:
-        words = (Story.title.icontains(look.q, autoescape=True), Story.url.icontains(look.q, autoescape=True))
+def _find_listed_stories(
+    session: Session, edition: Edition, page_query: EditionPageQuery, outline: EditionOutline
+) -> tuple[list[ListedStory], int]:
+    query = select(EditionStory).where(EditionStory.edition_id == edition.id)
+    if page_query.filter != "all":
+        query = query.where(
+            EditionStory.section.is_not(None)
+            if page_query.filter == "used"
+            else EditionStory.section.is_(None)
+        )
+    if page_query.q:
+        words = (
+            EditionStory.title.icontains(page_query.q, autoescape=True),
+            EditionStory.url.icontains(page_query.q, autoescape=True),
+        )
         query = query.where(words[0] | words[1])
     count = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    rows = session.scalars(query.order_by(Story.score.desc(), Story.id).limit(SHOWN))
-    titles = {b.section.key: b.section.title for b in shown.blocks}
-    return [tale(story, titles) for story in rows], count
+    rows = session.scalars(
+        query.order_by(EditionStory.score.desc(), EditionStory.id).limit(MAX_LISTED_STORIES)
+    )
+    titles = {b.section.key: b.section.title for b in outline.blocks}
+    return [build_listed_story(story, titles) for story in rows], count
 
 
-@desk.get("/preview/<name>/<view>")
+@desk_pages.get("/preview/<name>/<view>")
 def frame(name: str, view: str) -> ResponseReturnValue:
     """Give the bytes of an edition for one of the views."""
-    if view not in {v.key for v in VIEWS}:
+    if view not in {v.key for v in PREVIEW_VIEWS}:
         abort(404, f"There is no view called {view}.")
-    with ground().database.read() as session:
-        found = named(session, name)
+    with web_context().database.read() as session:
+        found = edition_or_404(session, name)
         if view != "inbox":
-            return preview(session, found, view)
+            return preview_response(session, found, view)
         response = Response(
-            render_template("web/desk/inbox.html", edition=found, sender=ground().settings.file.sender.name)
+            render_template(
+                "web/desk/inbox.html", edition=found, sender=web_context().settings.file.sender.name
+            )
         )
-        response.headers["Content-Security-Policy"] = DESK.replace(
+        response.headers["Content-Security-Policy"] = DESK_POLICY.replace(
             "frame-ancestors 'none'", "frame-ancestors 'self'"
         )
         response.headers["X-Frame-Options"] = "SAMEORIGIN"
         return response
 
 
-@desk.get("/editions/<name>/approve")
+@desk_pages.get("/editions/<name>/approve")
 def review(name: str) -> ResponseReturnValue:
     """Show all that approval vouches for, with the mark that stands for it."""
-    here = ground()
+    here = web_context()
     with here.database.read() as session:
-        found = named(session, name)
-        _, found_checks = _examined(here, session, found)
+        found = edition_or_404(session, name)
+        _, found_checks = _outline_and_checks(here, session, found)
         return render_template(
             "web/desk/approve.html",
             edition=found,
             checks=found_checks,
-            readers=roll.count(session),
-            mark=approval.current_mark(session, found, here.settings),
-            octets=octets_of(session, found),
+            readers=roll.count_audience(session),
+            mark=approval.current_content_hash(session, found, here.settings),
+            octets=edition_html_size(session, found),
             over=found.release_at <= here.clock(),
-            text_lines=body_of(session, found, "text").count("\n"),
+            text_lines=edition_body(session, found, "text").count("\n"),
         )
 
 
-@desk.post("/editions/<name>/approve")
-def approve(name: str) -> ResponseReturnValue:
+@desk_pages.post("/editions/<name>/approve")
+def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
-    here, mark = ground(), request.form.get("mark", "")
+    here, mark = web_context(), request.form.get("mark", "")
     with here.database.read() as session:
-        found = named(session, name)
-        stands = approval.current_mark(session, found, here.settings)
+        found = edition_or_404(session, name)
+        stands = approval.current_content_hash(session, found, here.settings)
     try:
-        weekly.approve(here.install, name, mark, actor=ACTOR, now=here.clock())
-    except (ApprovalError, LetterError) as exc:
+        weekly.approve_edition(here.install, name, mark, actor=DESK_ACTOR, now=here.clock())
+    except (ApprovalError, ComposeError) as exc:
         return render_template(
             "web/desk/conflict.html", edition=found, why=str(exc), mark=mark, stands=stands
         ), 409
     return redirect(url_for("desk.edition", name=name), 303)
 
 
-@desk.post("/editions/<name>/void")
+@desk_pages.post("/editions/<name>/void")
 def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
-    here = ground()
+    here = web_context()
     try:
         with here.database.write() as session:
-            found = named(session, name)
-            approval.void(session, found, actor=ACTOR, now=here.clock())
+            found = edition_or_404(session, name)
+            approval.clear_approval(session, found, actor=DESK_ACTOR, now=here.clock())
     except ApprovalError as exc:
         return render_template("web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""), 409
     return redirect(url_for("desk.edition", name=name), 303)
 
 
-@desk.post("/editions/<name>/<any(pause, resume):act>")
+@desk_pages.post("/editions/<name>/<any(pause, resume):act>")
 def steer(name: str, act: str) -> ResponseReturnValue:
     """Let the sending of an edition rest, or go on."""
-    here = ground()
-    by: Any = {"actor": ACTOR, "now": here.clock()}
+    here = web_context()
+    by: Any = {"actor": DESK_ACTOR, "now": here.clock()}
     with here.database.write() as session:
-        found = named(session, name)
+        found = edition_or_404(session, name)
         try:
             if act == "pause":
-                steering.pause(session, name, "", **by)
+                steering.pause_edition(session, name, "", **by)
             else:
-                steering.resume(session, name, **by)
-        except SteeringError as exc:  # it went out, or was cancelled, meanwhile
+                steering.resume_edition(session, name, **by)
+        except EditionControlError as exc:  # it went out, or was cancelled, meanwhile
             return render_template(
                 "web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""
             ), 409
     return redirect(url_for("desk.edition", name=name), 303)
 
 
-@desk.get("/sources")
+@desk_pages.get("/sources")
 def sources() -> ResponseReturnValue:
     """Show how every source has behaved, those that need somebody first."""
-    here = ground()
+    here = web_context()
     with here.database.read() as session:
-        rows = source_rows(session.scalars(select(Source)), here.clock(), here.zone)
+        rows = build_source_rows(session.scalars(select(Source)), here.clock(), here.zone)
     return render_template("web/desk/sources.html", rows=rows)
 
 
-@desk.get("/sent")
+@desk_pages.get("/sent")
 def sent() -> ResponseReturnValue:
     """List the editions that went out, or were stopped, with their books."""
     over = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
-    here = ground()
+    here = web_context()
     with here.database.read() as session:
         found = session.scalars(
             select(Edition).where(Edition.state.in_(over)).order_by(Edition.release_at.desc())
         )
-        rows = [(sent_row(session, e), _sending(here, session, e)) for e in found]
+        rows = [(build_sent_row(session, e), _sending_progress(here, session, e)) for e in found]
         return render_template("web/desk/sent.html", rows=rows)

@@ -10,26 +10,26 @@ from flask import current_app
 from jinja2 import BaseLoader, Environment
 
 from digest.db import Database
-from digest.install import Install
+from digest.install import Installation
 from digest.settings import Settings
 
-SHEETS = {name: ("base.css", f"{name}.css") for name in ("reader", "desk", "inbox")}
+STYLE_SHEET_FILES = {name: ("base.css", f"{name}.css") for name in ("reader", "desk", "inbox")}
 
 
 @dataclass(frozen=True, slots=True)
-class Styles:
+class StyleSheets:
     """The style sheets by their public names, which hold the hash of the text: `reader-1f2e3d4c.css`."""
 
-    names: Mapping[str, str]
-    texts: Mapping[str, str]
+    public_names: Mapping[str, str]
+    text_by_name: Mapping[str, str]
 
     @classmethod
-    def read(cls, loader: BaseLoader) -> "Styles":
+    def load(cls, loader: BaseLoader) -> "StyleSheets":
         """Put the sheets together from the templates, the operator's own first."""
         names: dict[str, str] = {}
         texts: dict[str, str] = {}
         nothing = Environment(autoescape=True)  # a loader asks for one, and does not use it
-        for sheet, files in SHEETS.items():
+        for sheet, files in STYLE_SHEET_FILES.items():
             text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files)
             names[sheet] = f"{sheet}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.css"
             texts[names[sheet]] = text
@@ -37,16 +37,16 @@ class Styles:
 
     def text(self, name: str) -> str | None:
         """Give a sheet's text by its public name, None for an unknown one."""
-        return self.texts.get(name)
+        return self.text_by_name.get(name)
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class WebContext:
     """One process's pages. It lives as long as the application."""
 
-    install: Install
+    install: Installation
     clock: Callable[[], datetime]
-    styles: Styles
+    styles: StyleSheets
 
     @property
     def settings(self) -> Settings:
@@ -64,7 +64,7 @@ class Ground:
         return self.settings.file.publication.zone
 
 
-def ground() -> Ground:
+def web_context() -> WebContext:
     """Give what the running application stands on."""
-    found: Ground = current_app.extensions["digest"]
+    found: WebContext = current_app.extensions["digest"]
     return found

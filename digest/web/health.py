@@ -8,43 +8,44 @@ from flask import Blueprint, Response
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from digest.web.ground import ground
+from digest.web.ground import web_context
 
-health = Blueprint("health", __name__)
+health_pages = Blueprint("health", __name__)
 
 
-@health.get("/healthz")
-def alive() -> Response:
+@health_pages.get("/healthz")
+def report_liveness() -> Response:
     """Say that the process answers; it looks at nothing else, so that a slow disk causes no restart."""
-    return _line("alive")
+    return _plain_response("alive")
 
 
-@health.get("/readyz")
-def ready() -> Response:
+@health_pages.get("/readyz")
+def report_readiness() -> Response:
     """Say whether the database answers and its schema is the one that this version knows."""
     try:
-        with ground().database.engine.connect() as connection:
+        with web_context().database.engine.connect() as connection:
             stands = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     except DBAPIError:
-        return _line(
+        return _plain_response(
             "not ready: the database does not answer, or was never migrated; run 'digest doctor'", 503
         )
-    if stands != newest():
-        return _line(
-            f"not ready: the schema is {stands}, this version needs {newest()}; run 'digest migrate'", 503
+    if stands != newest_migration():
+        return _plain_response(
+            f"not ready: the schema is {stands}, this version needs {newest_migration()}; run 'digest migrate'",
+            503,
         )
-    return _line("ready")
+    return _plain_response("ready")
 
 
 @cache
-def newest() -> str | None:
+def newest_migration() -> str | None:
     """Name the newest migration that this version ships."""
     config = Config()
     config.set_main_option("script_location", "digest:migrations")
     return ScriptDirectory.from_config(config).get_current_head()
 
 
-def _line(words: str, status: int = 200) -> Response:
-    response = Response(f"{words}\n", status, mimetype="text/plain")
+def _plain_response(text: str, status: int = 200) -> Response:
+    response = Response(f"{text}\n", status, mimetype="text/plain")
     response.headers["Cache-Control"] = "no-store"
     return response

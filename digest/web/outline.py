@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from digest.db import Edition, EditionState, Story
-from digest.edition.content import Content, Entry, Section
-from digest.edition.preflight import RULES, Finding, Level
+from digest.db import Edition, EditionState, EditionStory
+from digest.edition.content import EditionContent, EditionSection, SectionEntry
+from digest.edition.preflight import PREFLIGHT_RULES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
-from digest.web.words import host, many
+from digest.web.words import count_with_noun, site_of_url
 
 # Limits that inboxes set; the counters beside the lines show them.
-SUBJECT, PREHEADER, INTRO = 60, 90, 60
+MAX_SUBJECT_CHARACTERS, MAX_PREHEADER_CHARACTERS, MAX_INTRO_WORDS = 60, 90, 60
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ScoreBarPart:
     """One term of a score: its words, and its place and width in a bar of 100."""
 
     name: str
@@ -25,13 +25,13 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OutlineRow:
     """One entry of a section with the score that put it there (None where no story row is left)."""
 
     anchor: str
-    entry: Entry
+    entry: SectionEntry
     score: float | None
-    parts: tuple[Part, ...]
+    parts: tuple[ScoreBarPart, ...]
 
     @property
     def meta(self) -> str:
@@ -48,16 +48,16 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class OutlineSection:
     """One section of the outline; `count` is "5 of at most 6"."""
 
-    section: Section
+    section: EditionSection
     count: str
-    rows: tuple[Row, ...]
+    rows: tuple[OutlineRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Tale:
+class ListedStory:
     """One story of the week: where it stands, or why it was left out. `share` is its score in per cent."""
 
     title: str
@@ -66,43 +66,43 @@ class Tale:
     articles: str
     score: float
     share: float
-    parts: tuple[Part, ...]
+    parts: tuple[ScoreBarPart, ...]
     place: str
     anchor: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
+class LengthCounter:
     """How long a line is, against what fits."""
 
-    has: int
-    most: int
+    length: int
+    limit: int
     unit: str = ""
 
     @property
     def over(self) -> bool:
         """Whether it is too long."""
-        return self.has > self.most
+        return self.length > self.limit
 
     def __str__(self) -> str:
-        return f"{self.has} of {self.most}{f' {self.unit}' if self.unit else ''}"
+        return f"{self.length} of {self.limit}{f' {self.unit}' if self.unit else ''}"
 
 
 @dataclass(frozen=True, slots=True)
-class Fix:
+class LocatedFinding:
     """A finding with the place in the outline that it speaks of."""
 
-    finding: Finding
+    finding: PreflightFinding
     anchor: str
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
+class ChecksSummary:
     """What preflight says, errors first."""
 
-    errors: tuple[Fix, ...]
-    warnings: tuple[Fix, ...]
+    errors: tuple[LocatedFinding, ...]
+    warnings: tuple[LocatedFinding, ...]
     passed: int
     total: int
 
@@ -110,9 +110,9 @@ class Checks:
     def headline(self) -> str:
         """The line above the columns."""
         if self.errors:
-            return f"{many(len(self.errors), 'thing')} to fix"
+            return f"{count_with_noun(len(self.errors), 'thing')} to fix"
         if self.warnings:
-            return f"{many(len(self.warnings), 'thing')} to look at"
+            return f"{count_with_noun(len(self.warnings), 'thing')} to look at"
         return "Nothing to fix"
 
     @property
@@ -122,108 +122,116 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class EditionOutline:
     """A whole edition."""
 
-    content: Content
-    subject: Counter
-    preheader: Counter
-    intro: Counter
-    blocks: tuple[Block, ...]
+    content: EditionContent
+    subject: LengthCounter
+    preheader: LengthCounter
+    intro: LengthCounter
+    blocks: tuple[OutlineSection, ...]
 
 
-def outline(edition: Edition, stories: Iterable[Story], sections: Iterable[SectionSettings]) -> Outline:
+def build_edition_outline(
+    edition: Edition, stories: Iterable[EditionStory], sections: Iterable[SectionSettings]
+) -> EditionOutline:
     """Show an edition's arrangement; `stories` are its rows that have a section."""
-    content = Content.from_json(edition.content)
+    content = EditionContent.from_json(edition.content)
     placed = {(s.section, s.position): s for s in stories if s.section}
     most = {s.key: s.most for s in sections}
-    return Outline(
+    return EditionOutline(
         content=content,
-        subject=Counter(len(content.subject), SUBJECT),
-        preheader=Counter(len(content.preheader), PREHEADER),
-        intro=Counter(len(content.intro.split()), INTRO, "words"),
-        blocks=tuple(_block(section, placed, most) for section in content.sections),
+        subject=LengthCounter(len(content.subject), MAX_SUBJECT_CHARACTERS),
+        preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_CHARACTERS),
+        intro=LengthCounter(len(content.intro.split()), MAX_INTRO_WORDS, "words"),
+        blocks=tuple(_build_outline_section(section, placed, most) for section in content.sections),
     )
 
 
-def _block(section: Section, placed: Mapping[tuple[str, int], Story], most: Mapping[str, int]) -> Block:
+def _build_outline_section(
+    section: EditionSection, placed: Mapping[tuple[str, int], EditionStory], limits: Mapping[str, int]
+) -> OutlineSection:
     rows = []
     for position, entry in enumerate(section.entries):
         story = placed.get((section.key, position))
         rows.append(
-            Row(
-                anchor=anchor(section.key, position),
+            OutlineRow(
+                anchor=entry_anchor(section.key, position),
                 entry=entry,
                 score=story.score if story else None,
-                parts=parts(story) if story else (),
+                parts=score_bar_parts(story) if story else (),
             )
         )
-    limit = f" of at most {most[section.key]}" if section.key in most else ""
-    return Block(section, f"{len(rows)}{limit}", tuple(rows))
+    limit = f" of at most {limits[section.key]}" if section.key in limits else ""
+    return OutlineSection(section, f"{len(rows)}{limit}", tuple(rows))
 
 
-def anchor(section: str, position: int) -> str:
+def entry_anchor(section: str, position: int) -> str:
     """Name an entry's place on the page."""
     return f"{section}-{position + 1}"
 
 
-def parts(story: Story) -> tuple[Part, ...]:
+def score_bar_parts(story: EditionStory) -> tuple[ScoreBarPart, ...]:
     """Lay the terms of a score out as a bar; terms that take away are only said."""
     added = sum(max(0.0, t["points"]) for t in story.terms) or 1.0
     start = 0.0
     laid = []
     for term in story.terms:
         width = 100 * max(0.0, term["points"]) / added
-        laid.append(Part(str(term["name"]), term["points"], term["note"], round(start, 2), round(width, 2)))
+        laid.append(
+            ScoreBarPart(str(term["name"]), term["points"], term["note"], round(start, 2), round(width, 2))
+        )
         start += width
     return tuple(laid)
 
 
-def tale(story: Story, titles: Mapping[str, str]) -> Tale:
-    """Show one story of the week; `titles` are the sections' names by key."""
-    place = f"{titles.get(story.section, story.section)} {story.position + 1}" if story.section else ""
-    return Tale(
+def build_listed_story(story: EditionStory, section_titles: Mapping[str, str]) -> ListedStory:
+    """Show one story of the week; `section_titles` are the sections' names by key."""
+    place = (
+        f"{section_titles.get(story.section, story.section)} {story.position + 1}" if story.section else ""
+    )
+    return ListedStory(
         title=story.title,
         url=story.url,
-        site=host(story.url),
-        articles=many(len(story.members), "article"),
+        site=site_of_url(story.url),
+        articles=count_with_noun(len(story.members), "article"),
         score=story.score,
         share=max(0.0, min(100.0, story.score)),
-        parts=parts(story),
+        parts=score_bar_parts(story),
         place=place,
-        anchor=anchor(story.section, story.position) if story.section else "",
+        anchor=entry_anchor(story.section, story.position) if story.section else "",
         reason=story.reason,
     )
 
 
-def checks(findings: Iterable[Finding], shown: Outline) -> Checks:
+def summarise_checks(findings: Iterable[PreflightFinding], outline: EditionOutline) -> ChecksSummary:
     """Sort what preflight found, and say where on the page it stands."""
-    fixes = [Fix(f, _anchor_of(f, shown)) for f in findings]
+    fixes = [LocatedFinding(f, _finding_anchor(f, outline)) for f in findings]
     failed = {f.finding.rule for f in fixes}
-    return Checks(
-        errors=tuple(f for f in fixes if f.finding.level == Level.ERROR),
-        warnings=tuple(f for f in fixes if f.finding.level != Level.ERROR),
-        passed=len(RULES) - len(failed),
-        total=len(RULES),
+    return ChecksSummary(
+        errors=tuple(f for f in fixes if f.finding.level == FindingLevel.ERROR),
+        warnings=tuple(f for f in fixes if f.finding.level != FindingLevel.ERROR),
+        passed=len(PREFLIGHT_RULES) - len(failed),
+        total=len(PREFLIGHT_RULES),
     )
 
 
-def _anchor_of(finding: Finding, shown: Outline) -> str:
+def _finding_anchor(finding: PreflightFinding, outline: EditionOutline) -> str:
     """Find the entry that a finding quotes, else its section; else the two lines at the top."""
-    for block in shown.blocks:
+    for block in outline.blocks:
         for row in block.rows:
             headline, url = row.entry.headline, row.entry.url
             if headline and (headline[:60] in finding.message or (url and url in finding.message)):
                 return row.anchor
-    for block in shown.blocks:
+    for block in outline.blocks:
         if block.section.title == finding.where:
             return f"section-{block.section.key}"
     return "edition"
 
 
-_WORDS = {
+_STATE_LABELS = {
     EditionState.DRAFT: "Draft",
-    EditionState.HELD: "Held",
+    EditionState.INCOMPLETE: "Held",
     EditionState.APPROVED: "Approved",
     EditionState.SENDING: "Sending",
     EditionState.SENT: "Sent",
@@ -233,4 +241,4 @@ _WORDS = {
 
 def state_words(state: EditionState) -> str:
     """Name a state on its pill."""
-    return _WORDS[state]
+    return _STATE_LABELS[state]

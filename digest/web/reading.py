@@ -6,18 +6,20 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from digest.deliver import notices
-from digest.deliver.forgetting import everywhere
-from digest.deliver.passages import deliveries_of
-from digest.errands import bounds_of
-from digest.install import Install
+from digest.deliver.forgetting import make_erasure_callback
+from digest.deliver.passages import delivery_disclosures
+from digest.errands import signup_limits
+from digest.install import Installation
 from digest.settings import Settings
-from subscribers.disclosures import Passage
-from subscribers.journal import Journal
-from subscribers.reception import Reception, Site
-from subscribers.transfer.exporting import Controller
+from subscribers.disclosures import AddressDisclosure
+from subscribers.journal import DepartureLog
+from subscribers.reception import PageContext, SiteDetails
+from subscribers.transfer.exporting import DataController
 
 
-def reception_of(install: Install, site: Site, clock: Callable[[], datetime]) -> Reception:
+def build_page_context(
+    install: Installation, site: SiteDetails, clock: Callable[[], datetime]
+) -> PageContext:
     """Put together what `subscribers.pages` asks for.
 
     Raises:
@@ -25,26 +27,26 @@ def reception_of(install: Install, site: Site, clock: Callable[[], datetime]) ->
     """
     settings = install.settings
 
-    def deliveries(session: Session, number: int) -> tuple[Passage, ...]:
-        return deliveries_of(session, number, settings)
+    def deliveries(session: Session, number: int) -> tuple[AddressDisclosure, ...]:
+        return delivery_disclosures(session, number, settings)
 
-    return Reception(
+    return PageContext(
         site=site,
-        books=install.database,
+        database=install.database,
         keys=install.keys,
-        journal=Journal(settings.left_log, install.keys),
+        departure_log=DepartureLog(settings.left_log, install.keys),
         clock=clock,
-        queue=notices.queue(install.keys, settings, clock),
-        deliveries_of=deliveries,
-        mails_for=timedelta(days=settings.file.retention.delivery_days),
-        forget=everywhere(install.keys, clock),
-        controller=controller_of(settings),
-        bounds=bounds_of(settings),
-        proxies=settings.file.limits.proxies,
+        queue=notices.make_notice_queue(install.keys, settings, clock),
+        list_deliveries=deliveries,
+        delivery_retention=timedelta(days=settings.file.retention.delivery_days),
+        forget_deliveries=make_erasure_callback(install.keys, clock),
+        controller=data_controller(settings),
+        bounds=signup_limits(settings),
+        trusted_proxies=settings.file.limits.proxies,
     )
 
 
-def controller_of(settings: Settings) -> Controller:
+def data_controller(settings: Settings) -> DataController:
     """Say who answers for the list."""
     publication, sender = settings.file.publication, settings.file.sender
-    return Controller(publication.name, sender.reply_to, sender.postal_address, publication.site)
+    return DataController(publication.name, sender.reply_to, sender.postal_address, publication.site)

@@ -11,18 +11,18 @@ from flask import Flask, Request, Response, request
 log = structlog.get_logger("digest.web")
 
 # Nothing but our own style sheet, pictures and forms; no script at all, from anywhere.
-STRICT = (
+STRICT_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
 # The desk frames its own previews.
-DESK = STRICT + "; frame-src 'self'"
+DESK_POLICY = STRICT_POLICY + "; frame-src 'self'"
 
 # A proxy in front of us makes every client look like loopback. Its headers give it away.
 _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 
 
-class Pages(Flask):
+class RedactingFlask(Flask):
     """A Flask application whose error log holds neither addresses nor tokens."""
 
     def log_exception(
@@ -36,54 +36,56 @@ class Pages(Flask):
         """
         kind, _, frames = exc_info
         where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(frames)]
-        log.error("page failed", route=route(), error=kind.__name__ if kind else "", frames=where[-12:])
+        log.error(
+            "page failed", route=route_pattern(), error=kind.__name__ if kind else "", frames=where[-12:]
+        )
 
 
-def route() -> str:
+def route_pattern() -> str:
     """Name the page that was asked for, without what a reader's own link holds."""
     return str(request.url_rule) if request.url_rule else "no such page"
 
 
-def log_answer(response: Response) -> Response:
+def log_response(response: Response) -> Response:
     """Write one line an answer: no path, no network address, no user agent."""
-    log.info("page", method=request.method, route=route(), status=response.status_code)
+    log.info("page", method=request.method, route=route_pattern(), status=response.status_code)
     return response
 
 
-def add_headers(response: Response) -> Response:
+def add_default_headers(response: Response) -> Response:
     """Give an answer the headers that no view has set for itself."""
     headers = response.headers
-    headers.setdefault("Content-Security-Policy", STRICT)
+    headers.setdefault("Content-Security-Policy", STRICT_POLICY)
     headers.setdefault("X-Frame-Options", "DENY")
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
     if response.status_code >= 400:
-        keep_private(response)
+        mark_response_private(response)
     headers.setdefault("Cache-Control", "no-cache")
     return response
 
 
-def keep_private(response: Response) -> Response:
+def mark_response_private(response: Response) -> Response:
     """Mark an answer as one reader's, or the desk's: stored by nobody, found by no search."""
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response
 
 
-def outside_because(asked: Request) -> str:
+def remote_request_reason(incoming: Request) -> str:
     """Say why a request does not come straight from this machine; empty when it does.
 
     The `Host` is looked at too, for a page elsewhere may have its own name point to 127.0.0.1 (DNS
     rebinding) and would then read the desk in an editor's browser.
     """
-    if not _is_loopback(asked.remote_addr or ""):
+    if not _is_loopback(incoming.remote_addr or ""):
         return "it came from another machine"
-    name = urlsplit(f"//{asked.host}").hostname or ""
+    name = urlsplit(f"//{incoming.host}").hostname or ""
     if name != "localhost" and not _is_loopback(name):
         return f"it asked for the host {name}"
-    if any(header in asked.headers for header in _PROXY_HEADERS):
+    if any(header in incoming.headers for header in _PROXY_HEADERS):
         return "it came through a proxy"
     return ""
 

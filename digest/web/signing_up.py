@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from digest.deliver import notices
-from digest.deliver.upcoming import upcoming
-from digest.errands import bounds_of
-from digest.install import Install
-from digest.timetable import Rule
+from digest.deliver.upcoming import find_upcoming_edition
+from digest.errands import signup_limits
+from digest.install import Installation
+from digest.timetable import ScheduleRule
 from digest.web.words import long_day
-from subscribers.signup_pages import Reception
+from subscribers.signup_pages import SignupContext
 
-_DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+_DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
 
-def reception_of(install: Install, clock: Callable[[], datetime]) -> Reception:
+def build_signup_context(install: Installation, clock: Callable[[], datetime]) -> SignupContext:
     """Put together what `subscribers.signup_pages` asks for.
 
     Raises:
@@ -26,28 +26,28 @@ def reception_of(install: Install, clock: Callable[[], datetime]) -> Reception:
     publication = settings.file.publication
 
     def first_edition(session: Session, now: datetime) -> str:
-        following = upcoming(session, settings, now)
+        following = find_upcoming_edition(session, settings, now)
         return f"No. {following.number} comes {long_day(following.release_at, publication.zone)}."
 
-    return Reception(
-        name=publication.name,
-        home=publication.site,
-        base=settings.base,
-        rhythm=rhythm(settings.file.schedule.release_rule),
-        books=install.database,
+    return SignupContext(
+        publication_name=publication.name,
+        home_url=publication.site,
+        base_url=settings.link_base,
+        schedule=describe_release_days(settings.file.schedule.release_rule),
+        database=install.database,
         keys=install.keys,
-        bounds=bounds_of(settings),
-        evidence_for=timedelta(days=settings.file.retention.evidence_days),
-        proxies=settings.file.limits.proxies,
-        queue=notices.queue(install.keys, settings, clock),
-        first_edition=first_edition,
+        bounds=signup_limits(settings),
+        evidence_retention=timedelta(days=settings.file.retention.evidence_days),
+        trusted_proxies=settings.file.limits.proxies,
+        queue=notices.make_notice_queue(install.keys, settings, clock),
+        describe_first_edition=first_edition,
         clock=clock,
     )
 
 
-def rhythm(release: Rule) -> str:
+def describe_release_days(rule: ScheduleRule) -> str:
     """Say when the mail comes: "Fridays", "Mondays and Thursdays", "every day"."""
-    days = [_DAYS[day] for day in sorted(release.days)]
-    if not days or len(days) == len(_DAYS):
+    days = [_DAY_NAMES[day] for day in sorted(rule.days)]
+    if not days or len(days) == len(_DAY_NAMES):
         return "every day" if days else "as it comes"
     return " and ".join(part for part in (", ".join(days[:-1]), days[-1]) if part)

@@ -6,35 +6,35 @@ The token in the path is all that it asks for, as with readers' pages: no cookie
 from flask import Blueprint, Response, render_template
 
 from digest import staff
-from digest.staff import Link, Stage
-from digest.web.ground import ground
-from subscribers.addresses import mask
-from subscribers.reception import private, unknown_link
+from digest.staff import ProofLink, ProofLinkStage
+from digest.web.ground import web_context
+from subscribers.addresses import mask_address
+from subscribers.reception import private_response, unknown_link_page
 
-staff_pages = Blueprint("staff", __name__)
+staff_link_pages = Blueprint("staff", __name__)
 
 
-@staff_pages.get("/staff/<token>")
-def ask(token: str) -> Response:
+@staff_link_pages.get("/staff/<token>")
+def show_proof_link(token: str) -> Response:
     """Show whose address would be proven, and the button."""
-    here = ground()
+    here = web_context()
     with here.database.read() as session:
-        return _page(staff.look(session, token, now=here.clock()))
+        return _proof_link_page(staff.look_up_proof_link(session, token, now=here.clock()))
 
 
-@staff_pages.post("/staff/<token>")
-def prove(token: str) -> Response:
+@staff_link_pages.post("/staff/<token>")
+def submit_proof(token: str) -> Response:
     """Take the press of the button."""
-    here = ground()
+    here = web_context()
     with here.database.write() as session:
-        link = staff.prove(session, token, now=here.clock())
-    return _page(link)
+        link = staff.prove_staff_address(session, token, now=here.clock())
+    return _proof_link_page(link)
 
 
-def _page(link: Link) -> Response:
+def _proof_link_page(link: ProofLink) -> Response:
     if link.member is None:
-        return unknown_link()
+        return unknown_link_page()
     page = render_template(
-        "web/staff_link.html", link=link, member=link.member, masked=mask(link.member.email)
+        "web/staff_link.html", link=link, member=link.member, masked=mask_address(link.member.email)
     )
-    return private(page, 410 if link.stage is Stage.OVER else 200)
+    return private_response(page, 410 if link.stage is ProofLinkStage.ENDED else 200)

@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from digest.collect.sources import PATIENCE
-from digest.db import Edition, Health, Source
-from digest.deliver.planning import Books, books, purpose_of
+from digest.collect.sources import FAILURE_GRACE
+from digest.db import Edition, Source, SourceHealth
+from digest.deliver.planning import DeliveryCounts, count_deliveries, edition_purpose
 from digest.delivery_db import DeliveryState
-from digest.web.words import many, short_moment
+from digest.web.words import count_with_noun, short_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class SentRow:
     """One edition with its books."""
 
     edition: Edition
-    books: Books
+    books: DeliveryCounts
 
     @property
     def accepted(self) -> int:
@@ -58,30 +58,30 @@ class SentRow:
             DeliveryState.EXPIRED,
         )
         said = [f"{self.books[state]:,} {state}" for state in shown if self.books[state]]
-        if not self.books.balanced:
+        if not self.books.is_balanced:
             said.append("the books do not balance")
         return ", ".join(said)
 
 
-def sent_row(session: Session, edition: Edition) -> SentRow:
+def build_sent_row(session: Session, edition: Edition) -> SentRow:
     """Read an edition's books."""
-    return SentRow(edition, books(session, purpose_of(edition.name)))
+    return SentRow(edition, count_deliveries(session, edition_purpose(edition.name)))
 
 
-_LOOK = (
+_FAILING_ADVICE = (
     "Open it in a browser: if it has moved, put the new address in digest.toml; if it is gone, take it out."
 )
-_ORDER = {"bad": 0, "warn": 1, "ok": 2, "quiet": 3}
+_TONE_ORDER = {"bad": 0, "warn": 1, "ok": 2, "quiet": 3}
 
 
-def source_rows(sources: Iterable[Source], now: datetime, zone: ZoneInfo) -> list[SourceRow]:
+def build_source_rows(sources: Iterable[Source], now: datetime, zone: ZoneInfo) -> list[SourceRow]:
     """Show every source, those that need somebody first."""
-    rows = [_source_row(source, now, zone) for source in sources]
-    return sorted(rows, key=lambda r: (_ORDER[r.tone], r.source.name.casefold(), r.source.url))
+    rows = [_build_source_row(source, now, zone) for source in sources]
+    return sorted(rows, key=lambda r: (_TONE_ORDER[r.tone], r.source.name.casefold(), r.source.url))
 
 
-def _source_row(source: Source, now: datetime, zone: ZoneInfo) -> SourceRow:
-    state, tone, words = _behaviour(source, now, zone)
+def _build_source_row(source: Source, now: datetime, zone: ZoneInfo) -> SourceRow:
+    state, tone, words = _source_status(source, now, zone)
     return SourceRow(
         source=source,
         state=state,
@@ -92,46 +92,46 @@ def _source_row(source: Source, now: datetime, zone: ZoneInfo) -> SourceRow:
     )
 
 
-def _behaviour(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, str, str]:
+def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, str, str]:
     """Give state, tone and words. The stored message of a bad visit says already what to do about it."""
     begun = short_moment(source.failing_since or now, zone)
     since = f" Since {begun.removesuffix('.')}."  # an hour ends with a full stop of its own: "7:00 p.m."
-    said = _sentence(source.message)
+    said = _as_sentence(source.message)
     if not source.active:
         return "Off", "quiet", "It stands in the settings no more. Its articles are kept."
     match source.health:
-        case Health.GOOD:
+        case SourceHealth.GOOD:
             moved = (
                 f"It has moved to {source.moved_to}: put that address in digest.toml."
                 if source.moved_to
                 else ""
             )
             return "Good", "ok", moved
-        case Health.NEW:
+        case SourceHealth.NEW:
             return "New", "quiet", "Not visited yet. The next collection does, or 'digest collect' now."
-        case Health.REFUSING:
+        case SourceHealth.REFUSING:
             return (
                 "Refusing",
                 "bad",
                 (said or "The publisher turns us away: write and ask to be let in.") + since,
             )
-        case Health.GONE:
+        case SourceHealth.GONE:
             return "Gone", "bad", (said or "It is gone for good: look for its new address.") + since
-        case Health.FAILING:
-            return _failing(source, f"{said or 'It does not answer.'} Since {begun}", now)
+        case SourceHealth.FAILING:
+            return _failing_status(source, f"{said or 'It does not answer.'} Since {begun}", now)
 
 
-def _failing(source: Source, said: str, now: datetime) -> tuple[str, str, str]:
-    tried = f"{said}, {many(source.failures, 'try', 'tries')}."
-    if now - (source.failing_since or now) < PATIENCE:
+def _failing_status(source: Source, trouble: str, now: datetime) -> tuple[str, str, str]:
+    tried = f"{trouble}, {count_with_noun(source.failures, 'try', 'tries')}."
+    if now - (source.failing_since or now) < FAILURE_GRACE:
         return "Failing", "warn", f"{tried} We try again by ourselves."
     return (
         "Failing for a week",
         "bad",
-        f"{tried} Nothing of it reaches the edition. {_LOOK}",
+        f"{tried} Nothing of it reaches the edition. {_FAILING_ADVICE}",
     )
 
 
-def _sentence(text: str) -> str:
+def _as_sentence(text: str) -> str:
     text = text.strip()
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""

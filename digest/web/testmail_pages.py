@@ -4,37 +4,41 @@ from flask import render_template
 from flask.typing import ResponseReturnValue
 
 from digest import staff, weekly
-from digest.deliver.personalising import LetterError
+from digest.deliver.personalising import ComposeError
 from digest.deliver.sending import SendError
-from digest.deliver.testmail import Report
-from digest.deliver.transports import TransportError
+from digest.deliver.testmail import StaffTestReport
+from digest.deliver.transports import ProviderSettingsError
 from digest.edition.approval import ApprovalError
-from digest.web.desk import ACTOR, desk, named
-from digest.web.ground import ground
+from digest.web.desk import DESK_ACTOR, desk_pages, edition_or_404
+from digest.web.ground import web_context
 
 
-@desk.get("/editions/<name>/test")
+@desk_pages.get("/editions/<name>/test")
 def before_test(name: str) -> ResponseReturnValue:
     """Say to whom a test would go, with the button that sends it."""
-    return _page(name)
+    return _test_mail_page(name)
 
 
-@desk.post("/editions/<name>/test")
-def send_test(name: str) -> ResponseReturnValue:
+@desk_pages.post("/editions/<name>/test")
+def submit_test_mail(name: str) -> ResponseReturnValue:
     """Send the edition as it stands to the staff, and show what came of it."""
-    here = ground()
+    here = web_context()
     with here.database.read() as session:
-        named(session, name)
+        edition_or_404(session, name)
     try:
-        report = weekly.send_test(here.install, name, actor=ACTOR, clock=here.clock)
-    except (ApprovalError, LetterError, SendError, TransportError) as exc:
-        return _page(name, why=str(exc)), 409
-    return _page(name, report=report)
+        report = weekly.send_test_mail(here.install, name, actor=DESK_ACTOR, clock=here.clock)
+    except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
+        return _test_mail_page(name, error=str(exc)), 409
+    return _test_mail_page(name, report=report)
 
 
-def _page(name: str, *, report: Report | None = None, why: str = "") -> str:
-    with ground().database.read() as session:
-        members = [member for member in staff.listed(session) if member.proven_at]
+def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: str = "") -> str:
+    with web_context().database.read() as session:
+        members = [member for member in staff.list_staff_members(session) if member.proven_at]
         return render_template(
-            "web/desk/test.html", edition=named(session, name), members=members, report=report, why=why
+            "web/desk/test.html",
+            edition=edition_or_404(session, name),
+            members=members,
+            report=report,
+            why=error,
         )

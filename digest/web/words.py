@@ -25,7 +25,7 @@ def short_day(moment: datetime, zone: ZoneInfo) -> str:
     return f"{local:%b} {local.day}, {local.year}"
 
 
-def hour(moment: datetime, zone: ZoneInfo) -> str:
+def hour_with_zone(moment: datetime, zone: ZoneInfo) -> str:
     """Write "6:00 a.m. EST"."""
     local = moment.astimezone(zone)
     clock = f"{local:%I:%M}".lstrip("0")
@@ -35,18 +35,18 @@ def hour(moment: datetime, zone: ZoneInfo) -> str:
 def day_and_hour(moment: datetime, zone: ZoneInfo) -> str:
     """Write "Friday, November 20, 6:00 a.m. EST"."""
     local = moment.astimezone(zone)
-    return f"{local:%A, %B} {local.day}, {hour(moment, zone)}"
+    return f"{local:%A, %B} {local.day}, {hour_with_zone(moment, zone)}"
 
 
 def short_moment(moment: datetime, zone: ZoneInfo) -> str:
     """Write "Nov 20, 6:00 a.m." for tables that name their zone once."""
     local = moment.astimezone(zone)
-    return f"{local:%b} {local.day}, {hour(moment, zone).rpartition(' ')[0]}"
+    return f"{local:%b} {local.day}, {hour_with_zone(moment, zone).rpartition(' ')[0]}"
 
 
-def many(count: int, one: str, more: str = "") -> str:
+def count_with_noun(count: int, singular: str, plural: str = "") -> str:
     """Write "1 reader" or "12,408 readers"."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def kilobytes(octets: int) -> str:
@@ -54,18 +54,18 @@ def kilobytes(octets: int) -> str:
     return f"{-(-octets // 1024)} KB"
 
 
-def bare(url: str) -> str:
+def url_without_scheme(url: str) -> str:
     """Write an address as people say it: host and path, no scheme, no slash at the end."""
     parts = urlsplit(url)
     return f"{(parts.hostname or '').removeprefix('www.')}{parts.path}".rstrip("/")
 
 
-def host(url: str) -> str:
+def site_of_url(url: str) -> str:
     """Name the site that an address leads to."""
     return (urlsplit(url).hostname or "").removeprefix("www.")
 
 
-def mark(name: str) -> Markup:
+def word_mark(name: str) -> Markup:
     """Set the name as a word mark: its first dot, if it has one, in the signal colour."""
     before, dot, after = name.partition(".")
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)

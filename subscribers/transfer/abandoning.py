@@ -13,102 +13,112 @@ from sqlalchemy.orm import Session
 
 from subscribers import ledger
 from subscribers.db import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
-from subscribers.transfer.books import Books, links
+from subscribers.transfer.books import TransferDatabase, load_event_chains
 
-PAGE = 500  # people a transaction
-_NEVER_COUNTED = frozenset({PersonState.SUBSCRIBED, PersonState.UNVERIFIED})
+PAGE_SIZE = 500  # people a transaction
+_IMPORTED_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.UNVERIFIED})
 
 
 @dataclass(slots=True)
-class Abandoned:
+class AbandonmentResult:
     """How many people went, and how many who were there before stand as they did."""
 
-    gone: int = 0
-    stay: int = 0
+    removed: int = 0
+    kept: int = 0
 
 
-def abandon(books: Books, batch: int, *, actor: str, now: datetime) -> Abandoned | None:
+def abandon_batch(
+    database: TransferDatabase, batch: int, *, actor: str, now: datetime
+) -> AbandonmentResult | None:
     """Drop an import; None where there is no such one, or it was finished. Cut short, it is finished by the next run.
 
     Departures that the file told of stay: they were ours to heed. The file can be imported again afterwards.
     """
-    with books.read() as session:
+    with database.read() as session:
         row = session.get(ImportBatch, batch)
         if row is None or row.done_at is not None:
             return None
-    done, after = Abandoned(), 0
+    done, after = AbandonmentResult(), 0
     while True:
-        with books.write() as session:
-            _hold(session, batch)
-            people = _page(session, batch, after)
+        with database.write() as session:
+            _lock_batch(session, batch)
+            people = _next_people(session, batch, after)
             if not people and not after:
-                _close(session, batch, now)
+                _close_batch(session, batch, now)
                 return done
-            _drop(session, batch, people, done, actor=actor, now=now)
+            _remove_people(session, batch, people, done, actor=actor, now=now)
             after = (
                 people[-1].number if people else 0
             )  # once more from the start: an import may run on beside us
 
 
-def _hold(session: Session, batch: int) -> None:
+def _lock_batch(session: Session, batch: int) -> None:
     """Let no import go on with this batch while we look: it takes the same row at every step."""
     session.execute(select(ImportBatch.id).where(ImportBatch.id == batch).with_for_update())
 
 
-def _page(session: Session, batch: int, after: int) -> Sequence[Any]:
+def _next_people(session: Session, batch: int, after: int) -> Sequence[Any]:
     query = (
         select(Person.number, Person.state, Person.chain_head)
         .where(Person.batch == batch, Person.number > after)
         .order_by(Person.number)
-        .limit(PAGE)
+        .limit(PAGE_SIZE)
         .with_for_update()
     )
     return session.execute(query).all()
 
 
-def _close(session: Session, batch: int, now: datetime) -> None:
+def _close_batch(session: Session, batch: int, now: datetime) -> None:
     """Mark the batch as over, so that its file is not taken for one that came in before."""
     row = session.get_one(ImportBatch, batch)
     row.done_at, row.counts, row.salt = now, {}, None
     row.options = {**row.options, "abandoned": True}
 
 
-def _drop(
-    session: Session, batch: int, people: Sequence[Any], done: Abandoned, *, actor: str, now: datetime
+def _remove_people(
+    session: Session,
+    batch: int,
+    people: Sequence[Any],
+    result: AbandonmentResult,
+    *,
+    actor: str,
+    now: datetime,
 ) -> None:
     """Empty those whom this import alone brought; take its word back from the others."""
-    chains = links(session, [person.number for person in people])
+    chains = load_event_chains(session, [person.number for person in people])
     events: list[dict[str, Any]] = []
     gone: list[int] = []
     heads: list[dict[str, Any]] = []
     for person in people:
         chain, kind = chains[person.number], None
-        if len(chain) == 1 and person.state in _NEVER_COUNTED:
+        if len(chain) == 1 and person.state in _IMPORTED_STATES:
             kind = ConsentKind.ERASED
             gone.append(person.number)
         elif person.state is PersonState.SUBSCRIBED:
             kind = ConsentKind.EXPIRED
         if kind is not None:
-            event = _event(person, chain[-1].seq + 1, kind, batch, actor, now)
+            event = _closing_event(person, chain[-1].seq + 1, kind, batch, actor, now)
             events.append(event)
-            state = ledger.standing(person.state, kind)
+            state = ledger.next_state(person.state, kind)
             heads.append({"of": person.number, "to": state, "head": event["hash"]})
     if events:
-        session.execute(insert(_table(ConsentEvent)), events)
-        of = update(_table(Person)).where(Person.number == bindparam("of"))
+        session.execute(insert(_table_of(ConsentEvent)), events)
+        of = update(_table_of(Person)).where(Person.number == bindparam("of"))
         session.connection().execute(of.values(state=bindparam("to"), chain_head=bindparam("head")), heads)
     numbers = [person.number for person in people]
     session.execute(update(Person).where(Person.number.in_(numbers)).values(batch=None))
     emptied = ("lookup", "lookup_key", "domain_tag", "ciphertext", "key_id")
     session.execute(update(Person).where(Person.number.in_(gone)).values(dict.fromkeys(emptied)))
-    done.gone += len(gone)
-    done.stay += len(people) - len(gone)
+    result.removed += len(gone)
+    result.kept += len(people) - len(gone)
 
 
-def _event(person: Any, seq: int, kind: ConsentKind, batch: int, actor: str, now: datetime) -> dict[str, Any]:
-    at = ledger.to_the_millisecond(now)
-    body = ledger.canonical({"actor": actor, "batch": batch, "method": "import abandoned"})
-    hashed = ledger.hash_of(person.number, seq, kind, at, body=body, previous=person.chain_head)
+def _closing_event(
+    person: Any, seq: int, kind: ConsentKind, batch: int, actor: str, now: datetime
+) -> dict[str, Any]:
+    at = ledger.truncate_to_millisecond(now)
+    body = ledger.canonical_json({"actor": actor, "batch": batch, "method": "import abandoned"})
+    hashed = ledger.hash_link(person.number, seq, kind, at, body=body, previous=person.chain_head)
     return {
         "person": person.number,
         "seq": seq,
@@ -120,12 +130,12 @@ def _event(person: Any, seq: int, kind: ConsentKind, batch: int, actor: str, now
     }
 
 
-def _table(of: type[Person] | type[ConsentEvent]) -> Table:
-    table = of.__table__
+def _table_of(model: type[Person] | type[ConsentEvent]) -> Table:
+    table = model.__table__
     assert isinstance(table, Table)
     return table
 
 
-def people_of(session: Session, batch: int) -> int:
+def count_batch_people(session: Session, batch: int) -> int:
     """Count the people who stand in an import."""
     return session.scalar(select(func.count()).select_from(Person).where(Person.batch == batch)) or 0

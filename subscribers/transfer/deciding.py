@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 from subscribers import ledger
 from subscribers.db import ConsentKind, PersonState
-from subscribers.suppression import Reason, gravity
-from subscribers.transfer.formats import DEPARTURES, Claim
-from subscribers.transfer.rows import Row
+from subscribers.suppression import SuppressionReason, reason_gravity
+from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
+from subscribers.transfer.rows import ImportRow
 
 
-class Outcome(StrEnum):
+class RowOutcome(StrEnum):
     """What becomes of a row: each row of a file is counted under one of these."""
 
     SUBSCRIBED = "subscribed"
     UNVERIFIED = "unverified"
     KNOWN = "known"
-    GONE = "left or suppressed"
+    LEFT_OR_SUPPRESSED = "left or suppressed"
     DEPARTED = "departures"
     DUPLICATE = "duplicates"
     REJECTED = "rejected"
@@ -27,31 +27,31 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ImportOptions:
     """How the operator wants a file to be read.
 
-    `attest` is the reason for which an admin vouches for rows without evidence (None: nobody does), `whole`
+    `attest_reason` is the reason for which an admin vouches for rows without evidence (None: nobody does), `file_status`
     what every row is said to be, `need_network` asks that a confirmation names the network address it came from.
     """
 
-    attest: str | None = None
-    whole: Claim | None = None
+    attest_reason: str | None = None
+    file_status: RowStatus | None = None
     need_network: bool = False
 
     def as_json(self) -> dict[str, str | bool]:
         """Give what the batch keeps: a second run goes on only with the same options."""
         said: dict[str, str | bool] = {}
-        if self.attest is not None:
-            said["attest"] = self.attest
-        if self.whole is not None:
-            said["whole"] = str(self.whole)
+        if self.attest_reason is not None:
+            said["attest"] = self.attest_reason
+        if self.file_status is not None:
+            said["whole"] = str(self.file_status)
         if self.need_network:
             said["need_network"] = True
         return said
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ConsentEventSummary:
     """One link of a person's chain, as far as a decision needs it."""
 
     seq: int
@@ -60,127 +60,140 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A person who is there already. `pending`: they came with an import that was not finished."""
+class ExistingPerson:
+    """A person who is there already. `import_unfinished`: they came with an import that was not finished."""
 
     number: int
     state: PersonState
     batch: int | None
-    pending: bool
+    import_unfinished: bool
     asked_at: datetime
     chain_head: str
     lookup: str
     lookup_key: str
-    links: Sequence[Link] = ()
+    events: Sequence[ConsentEventSummary] = ()
 
 
-class Decision(NamedTuple):
+class RowDecision(NamedTuple):
     """What a row does to a person.
 
-    `kind` is the consent event to write, `adopt` takes a person who is there into this import, `suppress` is the
+    `event_kind` is the consent event to write, `adopt` takes a person who is there into this import, `suppression_reason` is the
     reason under which the address is barred.
     """
 
-    outcome: Outcome
-    kind: ConsentKind | None = None
+    outcome: RowOutcome
+    event_kind: ConsentKind | None = None
     adopt: bool = False
-    suppress: Reason | None = None
+    suppression_reason: SuppressionReason | None = None
 
 
-_KNOWN = Decision(Outcome.KNOWN)
-_GONE = Decision(Outcome.GONE)
-_REASONS: dict[Claim, Reason] = {
-    Claim.LEFT: "left elsewhere",
-    Claim.BOUNCED: "bounced",
-    Claim.COMPLAINED: "complained",
-    Claim.BLOCKED: "by an admin",
+_KNOWN_DECISION = RowDecision(RowOutcome.KNOWN)
+_NO_RETURN_DECISION = RowDecision(RowOutcome.LEFT_OR_SUPPRESSED)
+_SUPPRESSION_REASONS: dict[RowStatus, SuppressionReason] = {
+    RowStatus.LEFT: "left elsewhere",
+    RowStatus.BOUNCED: "bounced",
+    RowStatus.COMPLAINED: "complained",
+    RowStatus.BLOCKED: "by an admin",
 }
-_OVER = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+_ENDED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 
 
-def decide(
-    row: Row, known: Known | None, *, suppressed: str, batch: int | None, options: Options
-) -> Decision:
+def decide_row(
+    row: ImportRow,
+    existing: ExistingPerson | None,
+    *,
+    suppressed: str,
+    batch: int | None,
+    options: ImportOptions,
+) -> RowDecision:
     """Say what a row does.
 
     Args:
         row: the row.
-        known: the person behind its address, if there is one.
+        existing: the person behind its address, if there is one.
         suppressed: the gravest reason for which the address is barred; empty where it is not.
         batch: this import; None in a dry run.
         options: how the operator wants the file to be read.
     """
-    if row.claim in DEPARTURES:
-        return _depart(row, known, suppressed=suppressed)
-    kind = _grant(row, options)
-    outcome = Outcome.UNVERIFIED if kind is ConsentKind.LISTED else Outcome.SUBSCRIBED
-    if known is not None and known.state in _OVER:
-        return _GONE
-    if known is not None and known.state is PersonState.SUBSCRIBED:
-        return _again(known, outcome, batch)
+    if row.status in DEPARTURE_STATUSES:
+        return _decide_departure(row, existing, suppressed=suppressed)
+    kind = _consent_kind(row, options)
+    outcome = RowOutcome.UNVERIFIED if kind is ConsentKind.LISTED else RowOutcome.SUBSCRIBED
+    if existing is not None and existing.state in _ENDED_STATES:
+        return _NO_RETURN_DECISION
+    if existing is not None and existing.state is PersonState.SUBSCRIBED:
+        return _decide_subscribed(existing, outcome, batch)
     if suppressed:
-        return _GONE
-    if known is None or outcome is Outcome.SUBSCRIBED:
-        return Decision(outcome, kind, adopt=known is not None)
-    return Decision(outcome) if known.batch == batch and batch is not None else _KNOWN
+        return _NO_RETURN_DECISION
+    if existing is None or outcome is RowOutcome.SUBSCRIBED:
+        return RowDecision(outcome, kind, adopt=existing is not None)
+    return RowDecision(outcome) if existing.batch == batch and batch is not None else _KNOWN_DECISION
 
 
-def _grant(row: Row, options: Options) -> ConsentKind:
+def _consent_kind(row: ImportRow, options: ImportOptions) -> ConsentKind:
     """Say on which ground a row may be mailed; `listed` is none.
 
     Whom their own service calls unconfirmed no admin can vouch for: they were asked and did not answer.
     """
-    if row.claim is Claim.PERSON:
+    if row.status is RowStatus.SUBSCRIBED:
         if row.confirmed_at is not None and (row.confirmed_ip or not options.need_network):
             return ConsentKind.IMPORTED
-        if options.attest is not None:
+        if options.attest_reason is not None:
             return ConsentKind.ATTESTED
     return ConsentKind.LISTED
 
 
-def _again(known: Known, outcome: Outcome, batch: int | None) -> Decision:
+def _decide_subscribed(existing: ExistingPerson, outcome: RowOutcome, batch: int | None) -> RowDecision:
     """Settle somebody who is subscribed: for good, by this import's first run, or by one that was not finished."""
-    if not known.pending:
-        return _KNOWN
-    if known.batch == batch:
-        return Decision(Outcome.SUBSCRIBED)
-    return Decision(outcome, adopt=True) if outcome is Outcome.SUBSCRIBED else _KNOWN
+    if not existing.import_unfinished:
+        return _KNOWN_DECISION
+    if existing.batch == batch:
+        return RowDecision(RowOutcome.SUBSCRIBED)
+    return RowDecision(outcome, adopt=True) if outcome is RowOutcome.SUBSCRIBED else _KNOWN_DECISION
 
 
-def _depart(row: Row, known: Known | None, *, suppressed: str) -> Decision:
-    reason = _REASONS[row.claim]
-    graver = not suppressed or gravity(reason) < gravity(suppressed)
-    if known is None:
-        return Decision(Outcome.DEPARTED, suppress=reason) if graver else _GONE
-    barred = row.claim is not Claim.LEFT
-    if known.state is PersonState.ERASED:
-        return _GONE
-    if known.state is PersonState.SUPPRESSED:
-        kind = ConsentKind.COMPLAINED if row.claim is Claim.COMPLAINED else None
-        return Decision(Outcome.DEPARTED, kind, suppress=reason) if barred and graver else _GONE
-    if known.state is PersonState.WITHDRAWN and not barred:
-        return _GONE
-    if row.claim is not Claim.COMPLAINED and _own_word_since(known, row.left_at):
-        return _KNOWN
-    return Decision(Outcome.DEPARTED, _DEPARTING[row.claim], suppress=reason if barred and graver else None)
+def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppressed: str) -> RowDecision:
+    reason = _SUPPRESSION_REASONS[row.status]
+    graver = not suppressed or reason_gravity(reason) < reason_gravity(suppressed)
+    if existing is None:
+        return RowDecision(RowOutcome.DEPARTED, suppression_reason=reason) if graver else _NO_RETURN_DECISION
+    barred = row.status is not RowStatus.LEFT
+    if existing.state is PersonState.ERASED:
+        return _NO_RETURN_DECISION
+    if existing.state is PersonState.SUPPRESSED:
+        kind = ConsentKind.COMPLAINED if row.status is RowStatus.COMPLAINED else None
+        return (
+            RowDecision(RowOutcome.DEPARTED, kind, suppression_reason=reason)
+            if barred and graver
+            else _NO_RETURN_DECISION
+        )
+    if existing.state is PersonState.WITHDRAWN and not barred:
+        return _NO_RETURN_DECISION
+    if row.status is not RowStatus.COMPLAINED and _consented_here_since(existing, row.left_at):
+        return _KNOWN_DECISION
+    return RowDecision(
+        RowOutcome.DEPARTED,
+        _DEPARTURE_KINDS[row.status],
+        suppression_reason=reason if barred and graver else None,
+    )
 
 
-_DEPARTING = {
-    Claim.LEFT: ConsentKind.WITHDRAWN,
-    Claim.BOUNCED: ConsentKind.SUPPRESSED,
-    Claim.COMPLAINED: ConsentKind.COMPLAINED,
-    Claim.BLOCKED: ConsentKind.SUPPRESSED,
+_DEPARTURE_KINDS = {
+    RowStatus.LEFT: ConsentKind.WITHDRAWN,
+    RowStatus.BOUNCED: ConsentKind.SUPPRESSED,
+    RowStatus.COMPLAINED: ConsentKind.COMPLAINED,
+    RowStatus.BLOCKED: ConsentKind.SUPPRESSED,
 }
 
 
-def _own_word_since(known: Known, left_at: datetime | None) -> bool:
+def _consented_here_since(existing: ExistingPerson, left_at: datetime | None) -> bool:
     """Say whether the person asked here, or confirmed here, after they had left elsewhere.
 
     A departure without a time counts against whoever has confirmed nothing here themselves, and against them too
     when it may have come later: it is the safe side. A request that waits for its confirmation is left alone.
     """
-    if known.state is PersonState.REQUESTED:
-        return left_at is None or known.asked_at > left_at
-    own = [link for link in known.links if link.kind in ledger.GRANTS]
+    if existing.state is PersonState.REQUESTED:
+        return left_at is None or existing.asked_at > left_at
+    own = [link for link in existing.events if link.kind in ledger.GRANT_KINDS]
     confirmed = bool(own) and own[-1].kind in {ConsentKind.CONFIRMED, ConsentKind.UNDONE}
     return confirmed and left_at is not None and own[-1].at > left_at

@@ -16,19 +16,19 @@ from sqlalchemy.orm import Session
 
 from subscribers import disclosures, records, roll
 from subscribers.db import ConsentEvent, ListExport, ListExportPart, Person
-from subscribers.disclosures import Passage
-from subscribers.transfer.books import Books
-from subscribers.vault import Keys, open_
+from subscribers.disclosures import AddressDisclosure
+from subscribers.transfer.books import TransferDatabase
+from subscribers.vault import KeyRing, decrypt_address
 
-SCHEMA = "ISO/IEC TS 27560:2023"
-COLUMNS = ("email", "asked_at", "asked_where")
-_PART = 8192  # people's numbers in one row of an export's parts: 1 kB
+RECORD_SCHEMA = "ISO/IEC TS 27560:2023"
+EXPORT_COLUMNS = ("email", "asked_at", "asked_where")
+_PART_SIZE = 8192  # people's numbers in one row of an export's parts: 1 kB
 
-Progress = Callable[[int], None]
+ExportProgress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Controller:
+class DataController:
     """Who answers for the list, as a record names them."""
 
     name: str
@@ -38,7 +38,7 @@ class Controller:
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class ExportRecipient:
     """To whom a list goes and why: both stand in the disclosures that its people see."""
 
     to_whom: str
@@ -46,14 +46,14 @@ class Handed:
     reference: str = ""
 
 
-def record(
+def build_person_record(
     session: Session,
-    keys: Keys,
+    keys: KeyRing,
     number: int,
     *,
-    controller: Controller,
+    controller: DataController,
     now: datetime,
-    others: Iterable[dict[str, Any]] = (),
+    other_disclosures: Iterable[dict[str, Any]] = (),
 ) -> dict[str, Any] | None:
     """Give all that is held of one person, as JSON values; None where there is no such person.
 
@@ -63,7 +63,7 @@ def record(
         number: the person's number.
         controller: who answers for the list.
         now: the moment of the export.
-        others: further passages of the address in the form of `passage_as_json`, such as the mails that were
+        other_disclosures: further passages of the address in the form of `disclosure_as_json`, such as the mails that were
             handed over: those are not kept here.
 
     Raises:
@@ -76,44 +76,47 @@ def record(
     chain = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
     events = session.scalars(chain).all()
     return {
-        "schema_version": SCHEMA,
+        "schema_version": RECORD_SCHEMA,
         "record_id": f"person-{number}",
         "pii_principal_id": str(number),
-        "exported_at": _time(now),
+        "exported_at": _format_time(now),
         "pii_information": {
-            "email_address": None if sealed is None else open_(keys, sealed, number),
+            "email_address": None if sealed is None else decrypt_address(keys, sealed, number),
             "choices": person.choices,
         },
         "state": str(person.state),
         "may_be_mailed": roll.may_mail(session, number),
-        "asked_at": _time(person.asked_at),
+        "asked_at": _format_time(person.asked_at),
         "asked_where": person.asked_where,
-        "pii_processing": records.processing(events),
-        "parties": [_party(controller)],
-        "events": [_event(event) for event in events],
-        "recipient_third_parties": [*map(passage_as_json, disclosures.of(session, number)), *others],
+        "pii_processing": records.describe_processing(events),
+        "parties": [_controller_as_json(controller)],
+        "events": [_event_as_json(event) for event in events],
+        "recipient_third_parties": [
+            *map(disclosure_as_json, disclosures.list_disclosures(session, number)),
+            *other_disclosures,
+        ],
     }
 
 
-def passage_as_json(passage: Passage) -> dict[str, Any]:
+def disclosure_as_json(disclosure: AddressDisclosure) -> dict[str, Any]:
     """Name one passage of the address to somebody; `times` counts old ones that were folded into one."""
     return {
-        "disclosed_at": _time(passage.at),
-        "recipient": passage.to_whom,
-        "purpose": passage.why,
-        "reference": passage.reference,
-        "times": passage.times,
+        "disclosed_at": _format_time(disclosure.at),
+        "recipient": disclosure.to_whom,
+        "purpose": disclosure.why,
+        "reference": disclosure.reference,
+        "times": disclosure.times,
     }
 
 
 def export_list(
-    books: Books,
-    keys: Keys,
+    database: TransferDatabase,
+    keys: KeyRing,
     file: IO[str],
-    handed: Handed,
+    recipient: ExportRecipient,
     *,
     now: datetime,
-    progress: Progress | None = None,
+    progress: ExportProgress | None = None,
 ) -> int:
     """Write everyone who may be mailed now to `file`, as CSV, in constant memory.
 
@@ -127,41 +130,45 @@ def export_list(
         VaultError: an address does not open.
     """
     writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    with books.write() as session:
+    writer.writerow(EXPORT_COLUMNS)
+    with database.write() as session:
         export = ListExport(
-            at=now, to_whom=handed.to_whom, why=handed.why, reference=handed.reference, people=0
+            at=now, to_whom=recipient.to_whom, why=recipient.why, reference=recipient.reference, people=0
         )
         session.add(export)
         session.flush()
         name = export.id
     people = 0
-    for readers in _parts(books):
-        with books.write() as session:
-            bits = _bits(reader.number for reader in readers)
-            session.add(ListExportPart(export=name, first=_first(readers[0].number), bits=bits))
+    for readers in _read_audience_parts(database):
+        with database.write() as session:
+            bits = _number_bitmap(reader.number for reader in readers)
+            session.add(ListExportPart(export=name, first=_part_start(readers[0].number), bits=bits))
         for reader in readers:
             writer.writerow(
-                (_plain(reader.address(keys)), _time(reader.asked_at), _plain(reader.asked_where))
+                (
+                    _escape_formula(reader.decrypt_address(keys)),
+                    _format_time(reader.asked_at),
+                    _escape_formula(reader.asked_where),
+                )
             )
         people += len(readers)
         if progress is not None:
             progress(people)
-    with books.write() as session:
+    with database.write() as session:
         row = session.get_one(ListExport, name)
         row.people, row.done_at = people, now
     return people
 
 
-def _parts(books: Books) -> Iterator[list[roll.Reader]]:
+def _read_audience_parts(database: TransferDatabase) -> Iterator[list[roll.AudienceMember]]:
     """Give everyone on the roll, those of one part of numbers at a time; no session stays open between two."""
     after = 0
-    part: list[roll.Reader] = []
+    part: list[roll.AudienceMember] = []
     while True:
-        with books.read() as session:
-            page = roll.page(session, after=after)
+        with database.read() as session:
+            page = roll.load_audience_page(session, after_number=after)
         for reader in page:
-            if part and _first(reader.number) != _first(part[0].number):
+            if part and _part_start(reader.number) != _part_start(part[0].number):
                 yield part
                 part = []
             part.append(reader)
@@ -172,24 +179,24 @@ def _parts(books: Books) -> Iterator[list[roll.Reader]]:
         yield part
 
 
-def _first(number: int) -> int:
-    return number - number % _PART
+def _part_start(number: int) -> int:
+    return number - number % _PART_SIZE
 
 
-def _bits(numbers: Iterable[int]) -> bytes:
-    bits = bytearray(_PART // 8)
+def _number_bitmap(numbers: Iterable[int]) -> bytes:
+    bits = bytearray(_PART_SIZE // 8)
     for number in numbers:
-        place = number % _PART
+        place = number % _PART_SIZE
         bits[place // 8] |= 1 << place % 8
     return bytes(bits)
 
 
-def _plain(text: str) -> str:
+def _escape_formula(text: str) -> str:
     """Keep a spreadsheet from taking a value for a formula (an address may begin with = or +)."""
     return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
-def _party(controller: Controller) -> dict[str, str]:
+def _controller_as_json(controller: DataController) -> dict[str, str]:
     return {
         "role": "controller",
         "name": controller.name,
@@ -199,10 +206,10 @@ def _party(controller: Controller) -> dict[str, str]:
     }
 
 
-def _event(event: ConsentEvent) -> dict[str, Any]:
+def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
     """Name a link of the chain as the standard does; `details` is the link's content as it was hashed."""
     return {
-        "event_time": _time(event.at),
+        "event_time": _format_time(event.at),
         "event_type": str(event.kind),
         "entity_id": json.loads(event.body).get("actor", "the person"),
         "details": json.loads(event.body),
@@ -212,5 +219,5 @@ def _event(event: ConsentEvent) -> dict[str, Any]:
     }
 
 
-def _time(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds")

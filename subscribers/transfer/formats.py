@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Claim(StrEnum):
+class RowStatus(StrEnum):
     """What a row, or a whole file, says of an address."""
 
-    PERSON = "person"
+    SUBSCRIBED = "person"
     UNCONFIRMED = "unconfirmed"  # the service itself says that they never confirmed
     LEFT = "left"
     BOUNCED = "bounced"
@@ -22,14 +22,14 @@ class Claim(StrEnum):
     BLOCKED = "blocked"
 
 
-DEPARTURES = frozenset({Claim.LEFT, Claim.BOUNCED, Claim.COMPLAINED, Claim.BLOCKED})
+DEPARTURE_STATUSES = frozenset({RowStatus.LEFT, RowStatus.BOUNCED, RowStatus.COMPLAINED, RowStatus.BLOCKED})
 
 # A word in a status column, whatever the service. A word that stands nowhere here is no guess of ours: the
 # row is rejected.
-STATUSES: dict[str, Claim] = {
+STATUS_WORDS: dict[str, RowStatus] = {
     **dict.fromkeys(
         ("subscribed", "active", "enabled", "confirmed", "regular", "premium", "gifted", "free", "paid"),
-        Claim.PERSON,
+        RowStatus.SUBSCRIBED,
     ),
     **dict.fromkeys(
         (
@@ -45,11 +45,11 @@ STATUSES: dict[str, Claim] = {
             "1",
             "",
         ),
-        Claim.PERSON,
+        RowStatus.SUBSCRIBED,
     ),
     **dict.fromkeys(
         ("unconfirmed", "unactivated", "pending", "nonsubscribed", "non subscribed", "transactional"),
-        Claim.UNCONFIRMED,
+        RowStatus.UNCONFIRMED,
     ),
     **dict.fromkeys(
         (
@@ -63,172 +63,200 @@ STATUSES: dict[str, Claim] = {
             "false",
             "0",
         ),
-        Claim.LEFT,
+        RowStatus.LEFT,
     ),
-    **dict.fromkeys(("bounced", "cleaned", "hard bounce", "undeliverable"), Claim.BOUNCED),
-    **dict.fromkeys(("complained", "spam", "spam complaint", "abuse"), Claim.COMPLAINED),
-    **dict.fromkeys(("blocklisted", "blacklisted", "blocked", "suppressed", "spammy"), Claim.BLOCKED),
+    **dict.fromkeys(("bounced", "cleaned", "hard bounce", "undeliverable"), RowStatus.BOUNCED),
+    **dict.fromkeys(("complained", "spam", "spam complaint", "abuse"), RowStatus.COMPLAINED),
+    **dict.fromkeys(("blocklisted", "blacklisted", "blocked", "suppressed", "spammy"), RowStatus.BLOCKED),
 }
 
-_BARE = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
-_EMAIL = ("email address", "email", "e mail", "e mail address", "mail", "address")
-_REQUESTED_AT = (
+_BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
+_EMAIL_HEADINGS = ("email address", "email", "e mail", "e mail address", "mail", "address")
+_REQUESTED_AT_HEADINGS = (
     *("optin time", "subscription time", "created at", "creation date", "subscribed at", "requested at"),
     *("signup date", "signed up at"),
 )
-_REQUESTED_IP = ("optin ip", "subscription ip", "subscribed ip", "signup ip", "ip address")
-_CONFIRMED_AT = ("confirm time", "confirmation time", "confirmed at", "confirmed on", "confirmation date")
-_CONFIRMED_IP = ("confirm ip", "confirmation ip", "confirmed ip")
-_STATUS = ("status", "global status", "list status", "subscriber type", "subscription status")
-_SET_WHEN_LEFT = ("email disabled", "unsubscribed", "opted out")
-_UNSET_WHEN_LEFT = ("subscribed to emails", "subscribed")
-_LEFT_AT = ("unsub time", "unsubscribed at", "unsubscription date", "deleted at", "opt out date")
-_BOUNCED_AT = ("clean time", "bounced at")
+_REQUESTED_IP_HEADINGS = ("optin ip", "subscription ip", "subscribed ip", "signup ip", "ip address")
+_CONFIRMED_AT_HEADINGS = (
+    "confirm time",
+    "confirmation time",
+    "confirmed at",
+    "confirmed on",
+    "confirmation date",
+)
+_CONFIRMED_IP_HEADINGS = ("confirm ip", "confirmation ip", "confirmed ip")
+_STATUS_HEADINGS = ("status", "global status", "list status", "subscriber type", "subscription status")
+_SET_WHEN_LEFT_HEADINGS = ("email disabled", "unsubscribed", "opted out")
+_UNSET_WHEN_LEFT_HEADINGS = ("subscribed to emails", "subscribed")
+_LEFT_AT_HEADINGS = ("unsub time", "unsubscribed at", "unsubscription date", "deleted at", "opt out date")
+_BOUNCED_AT_HEADINGS = ("clean time", "bounced at")
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """One service's export: it has all headings of `every` and one of `some` (where there are any)."""
+class ExportFormat:
+    """One service's export: it has all headings of `required_headings` and one of `optional_headings` (where there are any)."""
 
     origin: str
-    every: frozenset[str]
-    some: frozenset[str] = frozenset()
-    status: tuple[str, ...] = ()
-    backslash: bool = False
+    required_headings: frozenset[str]
+    optional_headings: frozenset[str] = frozenset()
+    status_headings: tuple[str, ...] = ()
+    backslash_quotes: bool = False
 
-    def fits(self, headings: frozenset[str]) -> bool:
+    def matches(self, headings: frozenset[str]) -> bool:
         """Say whether a file with these headings, normalised, is such an export."""
-        return self.every <= headings and (not self.some or bool(self.some & headings))
+        return self.required_headings <= headings and (
+            not self.optional_headings or bool(self.optional_headings & headings)
+        )
 
 
-PLAIN = "a plain list"
-FORMATS = (
-    Format(
+PLAIN_LIST = "a plain list"
+EXPORT_FORMATS = (
+    ExportFormat(
         "Mailchimp",
         frozenset({"email address"}),
         frozenset(
             {"optin time", "confirm time", "unsub time", "clean time", "member rating", "leid", "euid"}
         ),
     ),
-    Format(
+    ExportFormat(
         "MailPoet",
         frozenset({"email"}),
         frozenset(
             {"subscription ip", "subscription time", "confirmation time", "global status", "list status"}
         ),
-        backslash=True,  # MailPoet writes \" for a quotation mark inside quotes, not ""
+        backslash_quotes=True,  # MailPoet writes \" for a quotation mark inside quotes, not ""
     ),
-    Format("listmonk", frozenset({"uuid", "email", "attributes", "status"})),
-    Format("Ghost", frozenset({"email", "subscribed to emails"})),
-    Format("Substack", frozenset({"email", "active subscription"})),
+    ExportFormat("listmonk", frozenset({"uuid", "email", "attributes", "status"})),
+    ExportFormat("Ghost", frozenset({"email", "subscribed to emails"})),
+    ExportFormat("Substack", frozenset({"email", "active subscription"})),
     *(
-        Format(
+        ExportFormat(
             "Buttondown",
             frozenset({email, "creation date"}),
             frozenset({"metadata", "tags", "notes", "subscriber type", "type"}),
-            status=("type",),
+            status_headings=("type",),
         )
         for email in ("email", "email address")
     ),
 )
 
 # Mailchimp puts what a file holds into its name: unsubscribed_segment_export_0123abcdef.csv
-_MAILCHIMP_FILES = (
-    ("unsubscribed", Claim.LEFT),
-    ("cleaned", Claim.BOUNCED),
-    ("nonsubscribed", Claim.UNCONFIRMED),
-    ("non-subscribed", Claim.UNCONFIRMED),
+_MAILCHIMP_FILE_PREFIXES = (
+    ("unsubscribed", RowStatus.LEFT),
+    ("cleaned", RowStatus.BOUNCED),
+    ("nonsubscribed", RowStatus.UNCONFIRMED),
+    ("non-subscribed", RowStatus.UNCONFIRMED),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Which column (from 0) means what. `whole` is what every row says before its own columns are read.
+class ColumnLayout:
+    """Which column (from 0) means what. `file_status` is what every row says before its own columns are read.
 
-    `headed` is False for a bare list of addresses; `width` is the number of columns; `backslash` tells that
+    `has_heading` is False for a bare list of addresses; `width` is the number of columns; `backslash_quotes` tells that
     quotation marks inside quotes are written with a backslash.
     """
 
     origin: str
     email: int
     width: int
-    headed: bool = True
-    whole: Claim = Claim.PERSON
+    has_heading: bool = True
+    file_status: RowStatus = RowStatus.SUBSCRIBED
     requested_at: int | None = None
     requested_ip: int | None = None
     confirmed_at: int | None = None
     confirmed_ip: int | None = None
-    statuses: tuple[int, ...] = ()
+    status_columns: tuple[int, ...] = ()
     set_when_left: tuple[int, ...] = ()
     unset_when_left: tuple[int, ...] = ()
     left_at: tuple[int, ...] = ()
     bounced_at: tuple[int, ...] = ()
-    backslash: bool = False
+    backslash_quotes: bool = False
 
     @property
-    def telling(self) -> bool:
+    def has_status_columns(self) -> bool:
         """Whether a row's own columns say where its person stands."""
-        columns = (self.statuses, self.set_when_left, self.unset_when_left, self.left_at, self.bounced_at)
+        columns = (
+            self.status_columns,
+            self.set_when_left,
+            self.unset_when_left,
+            self.left_at,
+            self.bounced_at,
+        )
         return any(columns)
 
 
-def recognise(first: Sequence[str], *, name: str = "", whole: Claim | None = None) -> Layout | None:
+def recognise_layout(
+    first_row: Sequence[str], *, file_name: str = "", file_status: RowStatus | None = None
+) -> ColumnLayout | None:
     """Tell from a file's first row whose export it is.
 
     Args:
-        first: the fields of the first row.
-        name: the file's name: Mailchimp says in it what the file holds.
-        whole: what the operator says that every row is; it wins over the name.
+        first_row: the fields of the first row.
+        file_name: the file's name: Mailchimp says in it what the file holds.
+        file_status: what the operator says that every row is; it wins over the name.
 
     Returns:
         The layout, or None where no column holds addresses.
     """
-    headings = [heading(text) for text in first]
+    headings = [normalise_heading(text) for text in first_row]
     known = frozenset(headings)
-    form = next((form for form in FORMATS if form.fits(known)), None)
-    email = _first(headings, _EMAIL)
+    form = next((form for form in EXPORT_FORMATS if form.matches(known)), None)
+    email = _find_column(headings, _EMAIL_HEADINGS)
     if email is None:
-        bare = len(first) == 1 and _BARE.fullmatch(first[0].lstrip("\ufeff"))
-        return Layout(PLAIN, 0, 1, headed=False, whole=whole or Claim.PERSON) if bare else None
+        bare = len(first_row) == 1 and _BARE_ADDRESS.fullmatch(first_row[0].lstrip("\ufeff"))
+        return (
+            ColumnLayout(PLAIN_LIST, 0, 1, has_heading=False, file_status=file_status or RowStatus.SUBSCRIBED)
+            if bare
+            else None
+        )
     if form is not None:
-        return _layout(form, headings, email, whole or _by_name(form.origin, name))
-    return _layout(Format(PLAIN, frozenset()), headings, email, whole or Claim.PERSON)
-
-
-def _layout(form: Format, headings: list[str], email: int, whole: Claim) -> Layout:
-    return Layout(
-        form.origin,
-        email,
-        len(headings),
-        whole=whole,
-        requested_at=_first(headings, _REQUESTED_AT),
-        requested_ip=_first(headings, _REQUESTED_IP),
-        confirmed_at=_first(headings, _CONFIRMED_AT),
-        confirmed_ip=_first(headings, _CONFIRMED_IP),
-        statuses=_all(headings, (*_STATUS, *form.status)),
-        set_when_left=_all(headings, _SET_WHEN_LEFT),
-        unset_when_left=_all(headings, _UNSET_WHEN_LEFT),
-        left_at=_all(headings, _LEFT_AT),
-        bounced_at=_all(headings, _BOUNCED_AT),
-        backslash=form.backslash,
+        return _build_layout(
+            form, headings, email, file_status or _status_from_file_name(form.origin, file_name)
+        )
+    return _build_layout(
+        ExportFormat(PLAIN_LIST, frozenset()), headings, email, file_status or RowStatus.SUBSCRIBED
     )
 
 
-def heading(text: str) -> str:
+def _build_layout(
+    export_format: ExportFormat, headings: list[str], email: int, file_status: RowStatus
+) -> ColumnLayout:
+    return ColumnLayout(
+        export_format.origin,
+        email,
+        len(headings),
+        file_status=file_status,
+        requested_at=_find_column(headings, _REQUESTED_AT_HEADINGS),
+        requested_ip=_find_column(headings, _REQUESTED_IP_HEADINGS),
+        confirmed_at=_find_column(headings, _CONFIRMED_AT_HEADINGS),
+        confirmed_ip=_find_column(headings, _CONFIRMED_IP_HEADINGS),
+        status_columns=_find_columns(headings, (*_STATUS_HEADINGS, *export_format.status_headings)),
+        set_when_left=_find_columns(headings, _SET_WHEN_LEFT_HEADINGS),
+        unset_when_left=_find_columns(headings, _UNSET_WHEN_LEFT_HEADINGS),
+        left_at=_find_columns(headings, _LEFT_AT_HEADINGS),
+        bounced_at=_find_columns(headings, _BOUNCED_AT_HEADINGS),
+        backslash_quotes=export_format.backslash_quotes,
+    )
+
+
+def normalise_heading(text: str) -> str:
     """Bring a heading to one spelling: `OPTIN_TIME`, `Optin-Time` and ` optin time` are the same."""
     return re.sub(r"[\s_-]+", " ", text.lstrip("\ufeff").strip().lower())
 
 
-def _first(headings: list[str], wanted: Sequence[str]) -> int | None:
+def _find_column(headings: list[str], wanted: Sequence[str]) -> int | None:
     return next((headings.index(name) for name in wanted if name in headings), None)
 
 
-def _all(headings: list[str], wanted: Sequence[str]) -> tuple[int, ...]:
+def _find_columns(headings: list[str], wanted: Sequence[str]) -> tuple[int, ...]:
     return tuple(place for place, name in enumerate(headings) if name in wanted)
 
 
-def _by_name(origin: str, name: str) -> Claim:
+def _status_from_file_name(origin: str, file_name: str) -> RowStatus:
     if origin != "Mailchimp":
-        return Claim.PERSON
-    low = name.lower()
-    return next((claim for start, claim in _MAILCHIMP_FILES if low.startswith(start)), Claim.PERSON)
+        return RowStatus.SUBSCRIBED
+    low = file_name.lower()
+    return next(
+        (claim for start, claim in _MAILCHIMP_FILE_PREFIXES if low.startswith(start)), RowStatus.SUBSCRIBED
+    )

@@ -14,19 +14,19 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from subscribers.db import ImportBatch
-from subscribers.transfer.books import still_open
-from subscribers.transfer.deciding import Options, Outcome
-from subscribers.transfer.formats import DEPARTURES
-from subscribers.transfer.reading import FileError, Survey, records
-from subscribers.transfer.report import Progress, Reject, Report, count
-from subscribers.transfer.rows import Row, RowError, blank, judge
-from subscribers.transfer.sealing import Batch, hashes_of
-from subscribers.transfer.seen import Seen
-from subscribers.transfer.stepping import AT_ONCE, Desk, Hashed, Run, settle
+from subscribers.transfer.books import lock_unfinished_batch
+from subscribers.transfer.deciding import ImportOptions, RowOutcome
+from subscribers.transfer.formats import DEPARTURE_STATUSES
+from subscribers.transfer.reading import FileSurvey, ListFileError, read_rows
+from subscribers.transfer.report import ImportProgress, ImportReport, RejectCallback, count_row
+from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row
+from subscribers.transfer.sealing import BatchDetails, hash_addresses
+from subscribers.transfer.seen import SeenAddresses
+from subscribers.transfer.stepping import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class UnfinishedImport:
     """An import that a crash, or an interruption, left behind: nobody of it is mailed until it is run again."""
 
     batch: int
@@ -44,75 +44,84 @@ class Unfinished:
         )
 
 
-def rehearse(
-    desk: Desk, survey: Survey, options: Options, *, now: datetime, progress: Progress | None = None
-) -> Report:
+def rehearse_import(
+    context: ImportContext,
+    survey: FileSurvey,
+    options: ImportOptions,
+    *,
+    now: datetime,
+    progress: ImportProgress | None = None,
+) -> ImportReport:
     """Go through a file and count what an import would do. Nothing is written.
 
     Raises:
         FileError: the file changed meanwhile.
     """
-    report = Report(survey)
-    with Seen() as seen:
-        for rows, through in _chunks(report, now, _nowhere, lambda: AT_ONCE):
-            for one in settle(desk, _first_seen(report, seen, _hashed(desk, rows)), options, batch=None):
-                count(report.counts, one.row, one.decision.outcome)
+    report = ImportReport(survey)
+    with SeenAddresses() as seen:
+        for rows, through in _read_chunks(report, now, _ignore_reject, lambda: MAX_STEP_ROWS):
+            for one in decide_rows(
+                context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
+            ):
+                count_row(report.counts, one.row, one.decision.outcome)
             if progress is not None:
                 progress(through)
     return report
 
 
-def bring_in(
-    desk: Desk,
-    survey: Survey,
-    options: Options,
+def run_import(
+    context: ImportContext,
+    survey: FileSurvey,
+    options: ImportOptions,
     *,
     now: datetime,
-    reject: Reject,
-    progress: Progress | None = None,
-) -> Report:
+    on_reject: RejectCallback,
+    progress: ImportProgress | None = None,
+) -> ImportReport:
     """Import a file, or go on with an import of it that was not finished.
 
     Args:
-        desk: what it stands on.
+        context: what it stands on.
         survey: the file.
         options: how the file is to be read.
         now: the moment that events and people get.
-        reject: called with number, reason and fields of each row that is not taken; on a second run again.
+        on_reject: called with number, reason and fields of each row that is not taken; on a second run again.
         progress: called with the number of the last settled row.
 
     Raises:
         FileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
         OSError: the journal could not be written.
     """
-    report, batch, reached = _begin(desk, survey, options, now)
-    if report.repeated:
+    report, batch, reached = _open_batch(context, survey, options, now)
+    if report.already_imported:
         return report
-    with Seen() as seen, Run(desk, report, batch) as run:
-        for rows, through in _chunks(report, now, reject, lambda: run.size, reached=reached):
-            hashed = _hashed(desk, rows)
+    with SeenAddresses() as seen, ImportRun(context, report, batch) as run:
+        for rows, through in _read_chunks(report, now, on_reject, lambda: run.step_size, reached=reached):
+            hashed = _hash_rows(context, rows)
             if rows[-1].number <= reached:
-                seen.mark([(hashes.lookup, row.claim in DEPARTURES) for row, hashes in hashed])
+                seen.remember([(hashes.lookup, row.status in DEPARTURE_STATUSES) for row, hashes in hashed])
             else:
-                run.settle(_first_seen(report, seen, hashed), through)
+                run.process_rows(_drop_duplicates(report, seen, hashed), through)
             if progress is not None:
                 progress(through)
-        run.land()
-    with desk.books.write() as session:
-        if not still_open(session, batch.id):
-            raise FileError("this import was dropped meanwhile: nobody of it is mailed.")
+        run.finish_pending_write()
+    with context.database.write() as session:
+        if not lock_unfinished_batch(session, batch.id):
+            raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
         row = session.get_one(ImportBatch, batch.id)
         row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count
     return report
 
 
-def unfinished(session: Session) -> list[Unfinished]:
+def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
     """List the imports that were begun and not finished."""
     query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
-    return [Unfinished(row.id, row.origin, row.started_at, row.file_hash) for row in session.scalars(query)]
+    return [
+        UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in session.scalars(query)
+    ]
 
 
-def drop_salts(session: Session, *, before: datetime) -> int:
+def drop_import_salts(session: Session, *, before: datetime) -> int:
     """Drop the salts of imports done before a moment: nobody can then guess network addresses from their digests.
 
     Returns:
@@ -123,34 +132,36 @@ def drop_salts(session: Session, *, before: datetime) -> int:
     return len(list(dropped))
 
 
-def _begin(desk: Desk, survey: Survey, options: Options, now: datetime) -> tuple[Report, Batch, int]:
+def _open_batch(
+    context: ImportContext, survey: FileSurvey, options: ImportOptions, now: datetime
+) -> tuple[ImportReport, BatchDetails, int]:
     """Open the batch of a file, or take up the one that was left behind; give the last row that it reached."""
-    with desk.books.write() as session:
-        row = _earlier(session, survey, options)
+    with context.database.write() as session:
+        row = _find_earlier_batch(session, survey, options)
         if row is None:
             row = ImportBatch(
                 origin=survey.layout.origin,
                 file_hash=survey.file_hash,
                 options=options.as_json(),
                 salt=secrets.token_bytes(16),
-                actor=desk.actor,
+                actor=context.actor,
                 started_at=now,
                 counts={},
                 reached=0,
             )
             session.add(row)
             session.flush()
-        report = Report(
+        report = ImportReport(
             survey,
             Counter(row.counts),
             batch=row.id,
             started_at=row.started_at,
-            repeated=row.done_at is not None,
+            already_imported=row.done_at is not None,
         )
-        return report, Batch(row.id, row.origin, row.actor, row.salt or b"", options, now), row.reached
+        return report, BatchDetails(row.id, row.origin, row.actor, row.salt or b"", options, now), row.reached
 
 
-def _earlier(session: Session, survey: Survey, options: Options) -> ImportBatch | None:
+def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOptions) -> ImportBatch | None:
     """Find the batch of this file with these options.
 
     Raises:
@@ -162,32 +173,37 @@ def _earlier(session: Session, survey: Survey, options: Options) -> ImportBatch 
     several = list(session.scalars(query))
     same = next((row for row in several if row.options == options.as_json()), None)
     if same is None and any(row.done_at is None for row in several):
-        raise FileError(
+        raise ListFileError(
             "an import of this file was begun with other options and not finished: run it again with those, "
             "so that its people count, and then with the new ones."
         )
     return same
 
 
-def _chunks(
-    report: Report, now: datetime, reject: Reject, size: Callable[[], int], *, reached: int = 0
-) -> Iterator[tuple[list[Row], int]]:
+def _read_chunks(
+    report: ImportReport,
+    now: datetime,
+    on_reject: RejectCallback,
+    size: Callable[[], int],
+    *,
+    reached: int = 0,
+) -> Iterator[tuple[list[ImportRow], int]]:
     """Read and judge the rows of a file; give those that can be taken, some at a time, in order.
 
     With them comes the number of the last row that was looked at, also one that is blank or rejected. Rows up to `reached` were settled by an earlier run: they come in chunks of their own, and are not counted.
     """
     layout = report.survey.layout
-    rows: list[Row] = []
+    rows: list[ImportRow] = []
     number = 0
-    for number, fields in records(report.survey):
-        if blank(fields):
-            report.counts[Outcome.BLANK] += number > reached
+    for number, fields in read_rows(report.survey):
+        if is_blank_row(fields):
+            report.counts[RowOutcome.BLANK] += number > reached
             continue
         try:
-            row = judge(layout, fields, number, now=now)
+            row = parse_row(layout, fields, number, now=now)
         except RowError as exc:
-            reject(number, str(exc), fields)
-            report.reject(number, str(exc), counted=number > reached)
+            on_reject(number, str(exc), fields)
+            report.add_reject(number, str(exc), counted=number > reached)
             continue
         if rows and (len(rows) >= size() or rows[-1].number <= reached < number):
             yield rows, number - 1
@@ -197,22 +213,26 @@ def _chunks(
         yield rows, number
 
 
-def _hashed(desk: Desk, rows: Sequence[Row]) -> list[Hashed]:
-    return list(zip(rows, hashes_of(desk.keys, (row.address for row in rows)), strict=True))
+def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[HashedRow]:
+    return list(zip(rows, hash_addresses(context.keys, (row.address for row in rows)), strict=True))
 
 
-def _first_seen(report: Report, seen: Seen, rows: Sequence[Hashed]) -> list[Hashed]:
+def _drop_duplicates(report: ImportReport, seen: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
     """Leave out rows whose address came by before: the first row counts, and the first that says they left."""
-    earlier = seen.mark([(hashes.lookup, row.claim in DEPARTURES) for row, hashes in rows])
+    earlier = seen.remember([(hashes.lookup, row.status in DEPARTURE_STATUSES) for row, hashes in rows])
     kept = []
     for (row, hashes), before in zip(rows, earlier, strict=True):
-        departs = row.claim in DEPARTURES
+        departs = row.status in DEPARTURE_STATUSES
         if before is None or (departs and not before):
             kept.append((row, hashes))
         else:
-            count(report.counts, row, Outcome.GONE if before and not departs else Outcome.DUPLICATE)
+            count_row(
+                report.counts,
+                row,
+                RowOutcome.LEFT_OR_SUPPRESSED if before and not departs else RowOutcome.DUPLICATE,
+            )
     return kept
 
 
-def _nowhere(_number: int, _reason: str, _fields: Sequence[str]) -> None:
+def _ignore_reject(_number: int, _reason: str, _fields: Sequence[str]) -> None:
     """Drop a rejected row: a rehearsal writes no file."""

@@ -6,7 +6,7 @@ Both are counted and let through: many a reader of a trade newsletter sits behin
 from subscribers.addresses import Address
 
 # RFC 2142, and what else is usually read by several people or by a program.
-ROLES = frozenset(
+ROLE_NAMES = frozenset(
     [
         "abuse",
         "ftp",
@@ -69,7 +69,7 @@ ROLES = frozenset(
 
 # Services that hand out mailboxes for minutes, under the names on their own front pages; gathered by hand in
 # November 2026. The list is short on purpose: such services take new names each week, and a mark is no verdict.
-DISPOSABLE = frozenset(
+DISPOSABLE_DOMAINS = frozenset(
     [
         "10minutemail.com",
         "burnermail.io",
@@ -102,11 +102,11 @@ DISPOSABLE = frozenset(
 )
 
 
-def role(address: Address) -> bool:
+def is_role_address(address: Address) -> bool:
     """Say whether the local part names a role; what follows a plus sign does not count."""
-    return address.local.partition("+")[0].lower() in ROLES
+    return address.local.partition("+")[0].lower() in ROLE_NAMES
 
 
-def disposable(address: Address) -> bool:
+def is_disposable_address(address: Address) -> bool:
     """Say whether the domain is one of the short list of throw-away mail services."""
-    return address.domain in DISPOSABLE
+    return address.domain in DISPOSABLE_DOMAINS

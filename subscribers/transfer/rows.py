@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from subscribers.addresses import Address, AddressError
-from subscribers.transfer.formats import STATUSES, Claim, Layout
-from subscribers.transfer.quickly import read_quickly
+from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, RowStatus
+from subscribers.transfer.quickly import read_address_fast
 
 
-class Row(NamedTuple):
+class ImportRow(NamedTuple):
     """What a row says. A tuple, not a dataclass: there are a million of them, and it is made four times faster.
 
     `number` is the row's as a spreadsheet counts, the heading being row 1. Times are UTC; a network address
@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
     number: int
     address: Address
-    claim: Claim
+    status: RowStatus
     requested_at: datetime | None
     requested_ip: str
     confirmed_at: datetime | None
@@ -31,19 +31,28 @@ class RowError(Exception):
     """The row cannot be taken; the message says why, and holds nothing of the row."""
 
 
-_NOTHING = frozenset({"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00-00 00:00:00", "0000-00-00", "0"})
-_FALSE = frozenset({"false", "no", "0", "f", "n"})
-_NETWORK = re.compile(r"[0-9A-Fa-f.:]{2,45}")
+_EMPTY_WORDS = frozenset(
+    {"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00-00 00:00:00", "0000-00-00", "0"}
+)
+_FALSE_WORDS = frozenset({"false", "no", "0", "f", "n"})
+_IP_PATTERN = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 _GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmonk: Go's Time.String()
-_RANK = {
+_STATUS_RANK = {
     claim: place
     for place, claim in enumerate(
-        (Claim.PERSON, Claim.UNCONFIRMED, Claim.LEFT, Claim.BOUNCED, Claim.BLOCKED, Claim.COMPLAINED)
+        (
+            RowStatus.SUBSCRIBED,
+            RowStatus.UNCONFIRMED,
+            RowStatus.LEFT,
+            RowStatus.BOUNCED,
+            RowStatus.BLOCKED,
+            RowStatus.COMPLAINED,
+        )
     )
 }
 
 
-def judge(layout: Layout, fields: Sequence[str], number: int, *, now: datetime) -> Row:
+def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: datetime) -> ImportRow:
     """Read one row.
 
     Raises:
@@ -51,42 +60,42 @@ def judge(layout: Layout, fields: Sequence[str], number: int, *, now: datetime) 
     """
     width = layout.width
     if len(fields) != width:
-        fields = _fitted(fields, layout)
-    claim = _claim(layout, fields)
+        fields = _fit_to_width(fields, layout)
+    claim = _strongest_status(layout, fields)
     try:
-        address = read_quickly(fields[layout.email])
+        address = read_address_fast(fields[layout.email])
     except AddressError as exc:
         raise RowError(str(exc)) from None
     confirmed_at = None
-    if layout.confirmed_at is not None and claim is Claim.PERSON:
-        confirmed_at = _confirmed(fields[layout.confirmed_at], now)
-    return Row(
+    if layout.confirmed_at is not None and claim is RowStatus.SUBSCRIBED:
+        confirmed_at = _confirmation_time(fields[layout.confirmed_at], now)
+    return ImportRow(
         number,
         address,
         claim,
-        _time_or_none(fields, layout.requested_at, now),
-        _network(fields, layout.requested_ip),
+        _optional_time(fields, layout.requested_at, now),
+        _ip_address(fields, layout.requested_ip),
         confirmed_at,
-        _network(fields, layout.confirmed_ip),
-        _first_time(fields, (*layout.left_at, *layout.bounced_at), now)
+        _ip_address(fields, layout.confirmed_ip),
+        _first_known_time(fields, (*layout.left_at, *layout.bounced_at), now)
         if layout.left_at or layout.bounced_at
         else None,
     )
 
 
-def blank(fields: Sequence[str]) -> bool:
+def is_blank_row(fields: Sequence[str]) -> bool:
     """Say whether a row holds nothing: such rows are passed over."""
     return not any(fields) or not any(field.strip() for field in fields)
 
 
-def moment(text: str) -> datetime | None:
+def parse_row_time(text: str) -> datetime | None:
     """Read a time; None where the field is empty or a database's word for that. Without a zone UTC is meant.
 
     Raises:
         ValueError: something stands there, and it is no time that can be read in one way only.
     """
     said = text.strip()
-    if said.lower() in _NOTHING:
+    if said.lower() in _EMPTY_WORDS:
         return None
     try:
         found = datetime.fromisoformat(said)
@@ -99,7 +108,7 @@ def moment(text: str) -> datetime | None:
     return found if found.year > 1970 else None  # 1970-01-01 is a computer's zero, nobody's consent
 
 
-def _fitted(fields: Sequence[str], layout: Layout) -> Sequence[str]:
+def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
     """Fill up a row whose last fields are missing, as some programs write it; refuse one with fields too many."""
     if len(fields) < layout.width:
         if len(fields) <= layout.email:
@@ -112,33 +121,35 @@ def _fitted(fields: Sequence[str], layout: Layout) -> Sequence[str]:
     return fields[: layout.width]
 
 
-def _claim(layout: Layout, fields: Sequence[str]) -> Claim:
+def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> RowStatus:
     """Give the strongest of all that the row's columns say; leaving beats staying."""
-    if not layout.telling:
-        return layout.whole
-    claims = [layout.whole]
-    for place in layout.statuses:
+    if not layout.has_status_columns:
+        return layout.file_status
+    claims = [layout.file_status]
+    for place in layout.status_columns:
         word = fields[place].strip().lower()
-        claim = STATUSES.get(word) or STATUSES.get(word.replace("_", " ").replace("-", " "))
+        claim = STATUS_WORDS.get(word) or STATUS_WORDS.get(word.replace("_", " ").replace("-", " "))
         if claim is None:
             raise RowError(
                 "its status is a word that we do not know: see the table of statuses in the manual"
             )
         claims.append(claim)
-    if any(fields[place].strip().lower() not in _NOTHING | _FALSE for place in layout.set_when_left):
-        claims.append(Claim.LEFT)
-    if any(fields[place].strip().lower() in _FALSE for place in layout.unset_when_left):
-        claims.append(Claim.LEFT)
-    if any(fields[place].strip().lower() not in _NOTHING for place in layout.left_at):
-        claims.append(Claim.LEFT)
-    if any(fields[place].strip().lower() not in _NOTHING for place in layout.bounced_at):
-        claims.append(Claim.BOUNCED)
-    return max(claims, key=_RANK.__getitem__) if len(claims) > 1 else claims[0]
+    if any(
+        fields[place].strip().lower() not in _EMPTY_WORDS | _FALSE_WORDS for place in layout.set_when_left
+    ):
+        claims.append(RowStatus.LEFT)
+    if any(fields[place].strip().lower() in _FALSE_WORDS for place in layout.unset_when_left):
+        claims.append(RowStatus.LEFT)
+    if any(fields[place].strip().lower() not in _EMPTY_WORDS for place in layout.left_at):
+        claims.append(RowStatus.LEFT)
+    if any(fields[place].strip().lower() not in _EMPTY_WORDS for place in layout.bounced_at):
+        claims.append(RowStatus.BOUNCED)
+    return max(claims, key=_STATUS_RANK.__getitem__) if len(claims) > 1 else claims[0]
 
 
-def _confirmed(text: str, now: datetime) -> datetime | None:
+def _confirmation_time(text: str, now: datetime) -> datetime | None:
     try:
-        found = moment(text)
+        found = parse_row_time(text)
     except (ValueError, OverflowError):
         raise RowError(
             "its confirmation time cannot be read; write it like 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
@@ -148,23 +159,23 @@ def _confirmed(text: str, now: datetime) -> datetime | None:
     return found
 
 
-def _time_or_none(fields: Sequence[str], place: int | None, now: datetime) -> datetime | None:
+def _optional_time(fields: Sequence[str], column: int | None, now: datetime) -> datetime | None:
     """Read a time that proves nothing by itself: one that cannot be read, or of the future, is left out."""
-    if place is None or not fields[place]:
+    if column is None or not fields[column]:
         return None
     try:
-        found = moment(fields[place])
+        found = parse_row_time(fields[column])
     except (ValueError, OverflowError):
         return None
     return found if found is not None and found <= now else None
 
 
-def _first_time(fields: Sequence[str], places: tuple[int, ...], now: datetime) -> datetime | None:
-    return next((found for place in places if (found := _time_or_none(fields, place, now))), None)
+def _first_known_time(fields: Sequence[str], columns: tuple[int, ...], now: datetime) -> datetime | None:
+    return next((found for place in columns if (found := _optional_time(fields, place, now))), None)
 
 
-def _network(fields: Sequence[str], place: int | None) -> str:
-    if place is None:
+def _ip_address(fields: Sequence[str], column: int | None) -> str:
+    if column is None:
         return ""
-    text = fields[place].strip()
-    return text if _NETWORK.fullmatch(text) else ""
+    text = fields[column].strip()
+    return text if _IP_PATTERN.fullmatch(text) else ""

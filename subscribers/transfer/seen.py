@@ -4,44 +4,44 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Self
 
-_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
+_HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
 
 
-class Seen:
+class SeenAddresses:
     """Keyed hashes in a file of their own that has no name and vanishes when it is closed. Use it in one thread.
 
     Among a million addresses two share 60 bits with a chance of one in two million.
     """
 
     def __init__(self) -> None:
-        self._store = sqlite3.connect("", isolation_level=None)  # "" is SQLite's word for a private file
+        self._connection = sqlite3.connect("", isolation_level=None)  # "" is SQLite's word for a private file
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4000"):
-            self._store.execute(f"PRAGMA {pragma}")
-        self._store.execute("CREATE TABLE seen (hash INTEGER PRIMARY KEY, departed INTEGER NOT NULL)")
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.execute("CREATE TABLE seen (hash INTEGER PRIMARY KEY, departed INTEGER NOT NULL)")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._store.close()
+        self._connection.close()
 
-    def mark(self, several: Sequence[tuple[str, bool]]) -> list[bool | None]:
+    def remember(self, addresses: Sequence[tuple[str, bool]]) -> list[bool | None]:
         """Remember addresses, each a keyed hash in hex and whether its row says that they left.
 
         Returns:
             For each, in order: None the first time, else whether an earlier row said that they left.
         """
-        hashes = [int(lookup[:_DIGITS], 16) for lookup, _ in several]
+        hashes = [int(lookup[:_HASH_DIGITS], 16) for lookup, _ in addresses]
         places = ",".join("?" * len(hashes))
-        rows = self._store.execute(f"SELECT hash, departed FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
+        rows = self._connection.execute(f"SELECT hash, departed FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
         known: dict[int, bool] = {number: bool(departed) for number, departed in rows}
         earlier, changed = [], {}
-        for number, (_, departed) in zip(hashes, several, strict=True):
+        for number, (_, departed) in zip(hashes, addresses, strict=True):
             before = known.get(number)
             earlier.append(before)
             if before is None or (departed and not before):
                 known[number] = changed[number] = departed
-        self._store.execute("BEGIN")
-        self._store.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", changed.items())
-        self._store.execute("COMMIT")
+        self._connection.execute("BEGIN")
+        self._connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", changed.items())
+        self._connection.execute("COMMIT")
         return earlier

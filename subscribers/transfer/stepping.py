@@ -12,73 +12,75 @@ from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from subscribers.db import ConsentKind, ImportBatch
-from subscribers.journal import Departed, Journal, Kind
-from subscribers.suppression import KINDS
+from subscribers.journal import DepartureKind, DepartureLog, PendingDeparture
+from subscribers.suppression import DEPARTURE_KINDS
 from subscribers.transfer import books as accounts
-from subscribers.transfer.books import Books, Step
-from subscribers.transfer.deciding import Known, Options, Outcome, decide
-from subscribers.transfer.reading import FileError
-from subscribers.transfer.report import Report, count
-from subscribers.transfer.rows import Row
-from subscribers.transfer.sealing import Batch, Hashes, Sealer, Settled
-from subscribers.vault import Keys
+from subscribers.transfer.books import ImportStep, TransferDatabase
+from subscribers.transfer.deciding import ExistingPerson, ImportOptions, RowOutcome, decide_row
+from subscribers.transfer.reading import ListFileError
+from subscribers.transfer.report import ImportReport, count_row
+from subscribers.transfer.rows import ImportRow
+from subscribers.transfer.sealing import AddressHashes, BatchDetails, DecidedRow, ImportRowBuilder
+from subscribers.vault import KeyRing
 
-AT_ONCE = 1000  # rows a step: the most that one transaction may hold
-_LEAST = 100
-_SECONDS = (
+MAX_STEP_ROWS = 1000  # rows a step: the most that one transaction may hold
+_MIN_STEP_ROWS = 100
+_SQLITE_STEP_SECONDS = (
     0.05  # what a step's transaction may take, as it stops SQLite's other writers; then steps get smaller
 )
-_SERVED = 0.08  # PostgreSQL's go on
-_NUMBERS = 20_000  # people's numbers taken at a time
-_CHECKPOINT = 8  # steps: of SQLite's log some 40 MB
-_TRIES = 40
-_PASSING = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: lock not available, deadlock, serialization
+_POSTGRESQL_STEP_SECONDS = 0.08  # PostgreSQL's go on
+_NUMBERS_RESERVED = 20_000  # people's numbers taken at a time
+_CHECKPOINT_STEPS = 8  # steps: of SQLite's log some 40 MB
+_MAX_TRIES = 40
+_TRANSIENT_SQLSTATES = frozenset(
+    {"55P03", "40P01", "40001"}
+)  # PostgreSQL: lock not available, deadlock, serialization
 
-Hashed = tuple[Row, Hashes]
+HashedRow = tuple[ImportRow, AddressHashes]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ImportContext:
     """What an import stands on. `actor` is who does it, and stands in every person's chain."""
 
-    books: Books
-    keys: Keys
-    journal: Journal
+    database: TransferDatabase
+    keys: KeyRing
+    departure_log: DepartureLog
     actor: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Flight:
+class _PendingWrite:
     """A step that is being written: what it settles, the counts that go with it, the row that is then reached."""
 
-    future: Future[list[Settled]]
-    settled: list[Settled]
+    future: Future[list[DecidedRow]]
+    rows: list[DecidedRow]
     counts: Counter[str]
-    through: int | None
+    last_row: int | None
 
 
-class Run:
+class ImportRun:
     """One import under way, to be used in one thread as a context.
 
     While a step is written, the next one is read, judged and sealed. What a step in flight changes is seen when the
-    next one is written: `books.write` then gives back what no longer holds. For the same reason nobody is looked
-    up beforehand while a list brings strangers only. `size` is the pace that the database bears, in rows.
+    next one is written: `books.write_step` then gives back what no longer holds. For the same reason nobody is looked
+    up beforehand while a list brings strangers only. `step_size` is the pace that the database bears, in rows.
     """
 
-    def __init__(self, desk: Desk, report: Report, batch: Batch) -> None:
-        self.size = AT_ONCE
-        self._desk = desk
+    def __init__(self, context: ImportContext, report: ImportReport, batch: BatchDetails) -> None:
+        self.step_size = MAX_STEP_ROWS
+        self._context = context
         self._report = report
         self._batch = batch
-        self._sealer = Sealer(desk.keys, batch)
+        self._row_builder = ImportRowBuilder(context.keys, batch)
         self._numbers: Iterator[int] = iter(())
-        self._left = 0
-        self._steps = 0
-        self._look = True
-        with desk.books.read() as session:
-            self._served = session.get_bind().dialect.name == "postgresql"
+        self._numbers_left = 0
+        self._steps_written = 0
+        self._needs_lookup = True
+        with context.database.read() as session:
+            self._is_postgresql = session.get_bind().dialect.name == "postgresql"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="import")
-        self._flight: _Flight | None = None
+        self._pending: _PendingWrite | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -86,191 +88,213 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self._writer.shutdown()
 
-    def settle(self, rows: Sequence[Hashed], through: int) -> None:
-        """Settle a chunk of rows, and remember that the file is settled through row `through`.
+    def process_rows(self, rows: Sequence[HashedRow], last_row: int) -> None:
+        """Settle a chunk of rows, and remember that the file is settled through row `last_row`.
 
         Two rows of one address never share a step: the second is judged by what the first has done.
         """
-        first, later = _one_each(rows)
-        settled = self._judged(first)
-        step = self._sealed(settled)
-        self.land()
-        _count_all(self._report.counts, settled)
-        self._start(settled, step, Counter(self._report.counts), None if later else through)
+        first, later = _split_repeated(rows)
+        settled = self._decide_rows(first)
+        step = self._build_step(settled)
+        self.finish_pending_write()
+        _count_rows(self._report.counts, settled)
+        self._start_write(settled, step, Counter(self._report.counts), None if later else last_row)
         if later:
-            self.land()
-            self.settle(later, through)
+            self.finish_pending_write()
+            self.process_rows(later, last_row)
 
-    def land(self) -> None:
+    def finish_pending_write(self) -> None:
         """Wait for the step in flight. What others have overtaken is judged again until it is written."""
-        for tried in range(_TRIES):
-            if self._flight is None:
+        for tried in range(_MAX_TRIES):
+            if self._pending is None:
                 return
-            flight, self._flight = self._flight, None
-            again = _again(flight)
+            flight, self._pending = self._pending, None
+            again = _rows_to_retry(flight)
             if not again:
                 continue
             time.sleep(0.01 * tried)
-            self._look = True
-            anew = self._judged([(one.row, one.hashes) for one in again])
+            self._needs_lookup = True
+            anew = self._decide_rows([(one.row, one.hashes) for one in again])
             for counts in (self._report.counts, flight.counts):
-                _count_all(counts, again, by=-1)
-                _count_all(counts, anew)
-            self._start(anew, self._sealed(anew), flight.counts, flight.through)
-        raise FileError("others keep changing the same people: run the command again in a while.")
+                _count_rows(counts, again, by=-1)
+                _count_rows(counts, anew)
+            self._start_write(anew, self._build_step(anew), flight.counts, flight.last_row)
+        raise ListFileError("others keep changing the same people: run the command again in a while.")
 
-    def _judged(self, rows: Sequence[Hashed]) -> list[Settled]:
-        settled = settle(self._desk, rows, self._batch.options, batch=self._batch.id, look=self._look)
-        if self._look:
-            self._look = any(one.known is not None or one.decision.outcome is Outcome.GONE for one in settled)
+    def _decide_rows(self, rows: Sequence[HashedRow]) -> list[DecidedRow]:
+        settled = decide_rows(
+            self._context, rows, self._batch.options, batch=self._batch.id, needs_lookup=self._needs_lookup
+        )
+        if self._needs_lookup:
+            self._needs_lookup = any(
+                one.existing is not None or one.decision.outcome is RowOutcome.LEFT_OR_SUPPRESSED
+                for one in settled
+            )
         return settled
 
-    def _start(self, settled: list[Settled], step: Step, counts: Counter[str], through: int | None) -> None:
-        self._flight = _Flight(self._begun(step, dict(counts), through), settled, counts, through)
+    def _start_write(
+        self, rows: list[DecidedRow], step: ImportStep, counts: Counter[str], last_row: int | None
+    ) -> None:
+        self._pending = _PendingWrite(
+            self._submit_write(step, dict(counts), last_row), rows, counts, last_row
+        )
 
-    def _begun(self, *step: Any) -> Future[list[Settled]]:
+    def _submit_write(self, *step: Any) -> Future[list[DecidedRow]]:
         """Begin to write a step.
 
         PostgreSQL's server works aside. SQLite works in our process, where a second thread would wait for Python's
         lock at each row, its transaction open; only its commit, which waits for the disk, is left to one.
         """
-        if self._served:
-            return self._writer.submit(lambda: self._committed(*self._filled(*step)))
+        if self._is_postgresql:
+            return self._writer.submit(lambda: self._commit_step(*self._write_step(*step)))
         try:
-            return self._writer.submit(self._committed, *self._filled(*step))
+            return self._writer.submit(self._commit_step, *self._write_step(*step))
         except (IntegrityError, OperationalError) as exc:
-            failed: Future[list[Settled]] = Future()
+            failed: Future[list[DecidedRow]] = Future()
             failed.set_exception(exc)
             return failed
 
-    def _filled(
-        self, step: Step, counts: dict[str, int], through: int | None
-    ) -> tuple[ExitStack, float, list[Settled]]:
+    def _write_step(
+        self, step: ImportStep, counts: dict[str, int], last_row: int | None
+    ) -> tuple[ExitStack, float, list[DecidedRow]]:
         """Write one step with its counts into a transaction that stays open; give back what is to be judged again."""
-        self._journal(step)
+        self._log_departures(step)
         with ExitStack() as stack:
-            session = stack.enter_context(self._desk.books.write())
+            session = stack.enter_context(self._context.database.write())
             began = time.monotonic()
-            if not accounts.still_open(session, self._batch.id):
-                raise FileError("this import was dropped meanwhile: nobody of it is mailed.")
-            again = accounts.write(session, step, now=self._batch.now)
-            if not again and through is not None:
+            if not accounts.lock_unfinished_batch(session, self._batch.id):
+                raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
+            again = accounts.write_step(session, step, now=self._batch.now)
+            if not again and last_row is not None:
                 mine = update(ImportBatch).where(ImportBatch.id == self._batch.id)
-                session.execute(mine.values(counts=counts, reached=through))
+                session.execute(mine.values(counts=counts, reached=last_row))
             return stack.pop_all(), began, again
 
-    def _committed(self, transaction: ExitStack, began: float, again: list[Settled]) -> list[Settled]:
+    def _commit_step(
+        self, transaction: ExitStack, began: float, rows_to_retry: list[DecidedRow]
+    ) -> list[DecidedRow]:
         transaction.close()
-        self._pace(time.monotonic() - began)
-        self._steps += 1
-        if self._steps % _CHECKPOINT == 0:
-            accounts.checkpoint(self._desk.books)
-        return again
+        self._adjust_step_size(time.monotonic() - began)
+        self._steps_written += 1
+        if self._steps_written % _CHECKPOINT_STEPS == 0:
+            accounts.checkpoint_sqlite(self._context.database)
+        return rows_to_retry
 
-    def _sealed(self, settled: list[Settled]) -> Step:
-        new = [one for one in settled if one.known is None and one.decision.kind is not None]
+    def _build_step(self, rows: list[DecidedRow]) -> ImportStep:
+        new = [one for one in rows if one.existing is None and one.decision.event_kind is not None]
         changing = [
-            one for one in settled if one.known is not None and (one.decision.kind or one.decision.adopt)
+            one
+            for one in rows
+            if one.existing is not None and (one.decision.event_kind or one.decision.adopt)
         ]
-        barring = [one for one in settled if one.decision.suppress is not None]
-        self._reserve(len(new))
-        people, events = self._sealer.people(new, self._numbers)
-        return Step(new, people, events, changing, [self._sealer.change(one) for one in changing], barring)
+        barring = [one for one in rows if one.decision.suppression_reason is not None]
+        self._reserve_numbers(len(new))
+        people, events = self._row_builder.build_people(new, self._numbers)
+        return ImportStep(
+            new, people, events, changing, [self._row_builder.build_change(one) for one in changing], barring
+        )
 
-    def _reserve(self, several: int) -> None:
+    def _reserve_numbers(self, count: int) -> None:
         """See to it that so many numbers are at hand; a few that are left over are given up."""
-        if several > self._left:
-            take = max(several, min(_NUMBERS, self._report.survey.rows))
-            with self._desk.books.write() as session:
-                self._numbers = iter(accounts.reserve(session, take))
-            self._left = take
-        self._left -= several
+        if count > self._numbers_left:
+            take = max(count, min(_NUMBERS_RESERVED, self._report.survey.rows))
+            with self._context.database.write() as session:
+                self._numbers = iter(accounts.reserve_person_numbers(session, take))
+            self._numbers_left = take
+        self._numbers_left -= count
 
-    def _journal(self, step: Step) -> None:
+    def _log_departures(self, step: ImportStep) -> None:
         """Write departures down before they are committed (see `leaving`): our own people's, and every complaint.
 
         A list of those who left somewhere else may be long, and can be brought in again after a restore.
         """
         departed = {}
-        for one in (*step.changing, *step.barring):
-            kind = _journalled(one)
+        for one in (*step.changed_rows, *step.suppressed_rows):
+            kind = _departure_kind(one)
             if kind is not None:
-                known, hashes = one.known, one.hashes
+                known, hashes = one.existing, one.hashes
                 named = (known.lookup, known.lookup_key) if known else (hashes.lookup, hashes.lookup_key)
-                departed[hashes.lookup] = Departed(*named, kind)
-        self._desk.journal.append_all(list(departed.values()), at=self._batch.now)
+                departed[hashes.lookup] = PendingDeparture(*named, kind)
+        self._context.departure_log.append_all(list(departed.values()), at=self._batch.now)
 
-    def _pace(self, seconds: float) -> None:
-        self._report.longest = max(self._report.longest, seconds)
-        bearable = _SERVED if self._served else _SECONDS
+    def _adjust_step_size(self, seconds: float) -> None:
+        self._report.longest_write = max(self._report.longest_write, seconds)
+        bearable = _POSTGRESQL_STEP_SECONDS if self._is_postgresql else _SQLITE_STEP_SECONDS
         if seconds > bearable:
-            self.size = max(_LEAST, self.size // 2)
+            self.step_size = max(_MIN_STEP_ROWS, self.step_size // 2)
         elif seconds < bearable / 2:
-            self.size = min(AT_ONCE, self.size + 50)
+            self.step_size = min(MAX_STEP_ROWS, self.step_size + 50)
 
 
-def _journalled(one: Settled) -> Kind | None:
+def _departure_kind(row: DecidedRow) -> DepartureKind | None:
     """Say how the journal calls what a row does; None where it does not belong there."""
-    decision = one.decision
-    if decision.kind is ConsentKind.WITHDRAWN:
+    decision = row.decision
+    if decision.event_kind is ConsentKind.WITHDRAWN:
         return "left"
-    if decision.kind is ConsentKind.COMPLAINED or decision.suppress == "complained":
+    if decision.event_kind is ConsentKind.COMPLAINED or decision.suppression_reason == "complained":
         return "complained"
-    return KINDS[decision.suppress] if one.known and decision.suppress else None
+    return (
+        DEPARTURE_KINDS[decision.suppression_reason] if row.existing and decision.suppression_reason else None
+    )
 
 
-def settle(
-    desk: Desk, rows: Sequence[Hashed], options: Options, *, batch: int | None, look: bool = True
-) -> list[Settled]:
+def decide_rows(
+    context: ImportContext,
+    rows: Sequence[HashedRow],
+    options: ImportOptions,
+    *,
+    batch: int | None,
+    needs_lookup: bool = True,
+) -> list[DecidedRow]:
     """Decide what each row does, by what is known of its address. `batch` is None in a dry run.
 
-    Without a `look` nothing is taken for known: the transaction that writes finds out.
+    Without a `needs_lookup` nothing is taken for known: the transaction that writes finds out.
     """
-    known: dict[str, Known] = {}
+    known: dict[str, ExistingPerson] = {}
     barred: dict[str, str] = {}
-    if rows and look:
+    if rows and needs_lookup:
         hashes = [one for _, one in rows]
-        with desk.books.read() as session:
-            accounts.plan_anew(session)
-            known = accounts.find(session, hashes)
-            barred = accounts.barred(session, hashes)
-            chains = accounts.links(session, [person.number for person in known.values()])
-        known = {lookup: replace(person, links=chains[person.number]) for lookup, person in known.items()}
+        with context.database.read() as session:
+            accounts.force_custom_plans(session)
+            known = accounts.find_existing_people(session, hashes)
+            barred = accounts.find_suppressed(session, hashes)
+            chains = accounts.load_event_chains(session, [person.number for person in known.values()])
+        known = {lookup: replace(person, events=chains[person.number]) for lookup, person in known.items()}
     return [
-        Settled(
+        DecidedRow(
             row,
             one,
             person := known.get(one.lookup),
-            decide(row, person, suppressed=barred.get(one.lookup, ""), batch=batch, options=options),
+            decide_row(row, person, suppressed=barred.get(one.lookup, ""), batch=batch, options=options),
         )
         for row, one in rows
     ]
 
 
-def _count_all(counts: Counter[str], settled: Sequence[Settled], *, by: int = 1) -> None:
-    for one in settled:
-        count(counts, one.row, one.decision.outcome, by=by)
+def _count_rows(counts: Counter[str], rows: Sequence[DecidedRow], *, by: int = 1) -> None:
+    for one in rows:
+        count_row(counts, one.row, one.decision.outcome, by=by)
 
 
-def _again(flight: _Flight) -> list[Settled]:
+def _rows_to_retry(pending: _PendingWrite) -> list[DecidedRow]:
     """Give what a step did not write: some of it, or all where somebody held what it needed."""
     try:
-        return flight.future.result()
+        return pending.future.result()
     except (IntegrityError, OperationalError) as exc:
-        if not _passing(exc):
+        if not _is_transient(exc):
             raise
-        return flight.settled
+        return pending.rows
 
 
-def _one_each(rows: Sequence[Hashed]) -> tuple[list[Hashed], list[Hashed]]:
+def _split_repeated(rows: Sequence[HashedRow]) -> tuple[list[HashedRow], list[HashedRow]]:
     """Part the first row of each address from those that follow it."""
-    first: dict[str, Hashed] = {}
+    first: dict[str, HashedRow] = {}
     later = [one for one in rows if first.setdefault(one[1].lookup, one) is not one]
     return list(first.values()), later
 
 
-def _passing(exc: DBAPIError) -> bool:
+def _is_transient(exc: DBAPIError) -> bool:
     """Say whether trying again helps: somebody else was there first, or holds what we need."""
     if isinstance(exc, IntegrityError):
         return True
-    return getattr(exc.orig, "sqlstate", None) in _PASSING or "locked" in str(exc.orig)
+    return getattr(exc.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES or "locked" in str(exc.orig)

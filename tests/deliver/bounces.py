@@ -4,53 +4,55 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from digest.deliver import return_path
-from digest.deliver.identity import delivery_id, message_id
+from digest.deliver.identity import make_delivery_id, make_message_id
 from subscribers import tokens
-from subscribers.vault import Keys
+from subscribers.vault import KeyRing
 
-FOLDER = Path(__file__).parent.parent / "fixtures" / "mailbox"
-FORMS = sorted(file.stem for file in FOLDER.glob("*.eml"))
-READER = "ada.lovelace@analytical.example"
+MAIL_FOLDER = Path(__file__).parent.parent / "fixtures" / "mailbox"
+MAIL_FORMS = sorted(file.stem for file in MAIL_FOLDER.glob("*.eml"))
+READER_ADDRESS = "ada.lovelace@analytical.example"
 
 
 @dataclass(frozen=True)
-class About:
+class SentMessage:
     """The message that comes back."""
 
-    path: str
+    return_path: str
     delivery: str
     message_id: str
-    token: str
-    reader: str = READER
+    leave_token: str
+    reader_address: str = READER_ADDRESS
 
-    def mail(self, form: str) -> bytes:
-        """Write a mail in one of the `FORMS`."""
-        text = (FOLDER / f"{form}.eml").read_text("utf-8")
+    def returned_mail(self, form: str) -> bytes:
+        """Write a mail in one of the `MAIL_FORMS`."""
+        text = (MAIL_FOLDER / f"{form}.eml").read_text("utf-8")
         marks = {
-            "%PATH%": self.path,
+            "%PATH%": self.return_path,
             "%ENVELOPE%": self.delivery,
             "%MESSAGE%": self.message_id,
-            "%TOKEN%": self.token,
-            "%READER%": self.reader,
+            "%TOKEN%": self.leave_token,
+            "%READER%": self.reader_address,
         }
         for mark, value in marks.items():
             text = text.replace(mark, value)
         return text.replace("\n", "\r\n").encode()
 
-    def forged(self) -> "About":
+    def forged_copy(self) -> "SentMessage":
         """Give the same with a MAC that is not ours, and a token that is not."""
-        local, _, domain = self.path.partition("@")
+        local, _, domain = self.return_path.partition("@")
         changed = local[:-1] + ("a" if local[-1] != "a" else "b")
-        token = self.token[:-2] + ("AA" if self.token[-2:] != "AA" else "BA")
-        return replace(self, path=f"{changed}@{domain}", token=token)
+        token = self.leave_token[:-2] + ("AA" if self.leave_token[-2:] != "AA" else "BA")
+        return replace(self, return_path=f"{changed}@{domain}", leave_token=token)
 
 
-def about(keys: Keys, person: int, purpose: str = "edition:2026-W47", reader: str = READER) -> About:
-    delivery = delivery_id(keys, purpose, person)
-    return About(
-        path=return_path.make(keys, delivery, "bounce.example.net"),
+def sent_message(
+    keys: KeyRing, person: int, purpose: str = "edition:2026-W47", reader_address: str = READER_ADDRESS
+) -> SentMessage:
+    delivery = make_delivery_id(keys, purpose, person)
+    return SentMessage(
+        return_path=return_path.make_return_path(keys, delivery, "bounce.example.net"),
         delivery=delivery,
-        message_id=message_id(purpose, delivery, "weekly.news.example.org"),
-        token=tokens.make(keys, person, "leave"),
-        reader=reader,
+        message_id=make_message_id(purpose, delivery, "weekly.news.example.org"),
+        leave_token=tokens.make_link_token(keys, person, "leave"),
+        reader_address=reader_address,
     )

@@ -19,66 +19,72 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, event
 
-TIMES = (
+TIMES_PER_BOUNDARY = (
     2  # each boundary is a place to die when it is met first, and when it is met again by the same process
 )
-_WRITES = re.compile(r"\s*(INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)\s*(.*)", re.DOTALL | re.IGNORECASE)
-_COLUMN = re.compile(r"(\w+)\s*=")
+_WRITE_STATEMENT = re.compile(
+    r"\s*(INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)\s*(.*)", re.DOTALL | re.IGNORECASE
+)
+_ASSIGNED_COLUMN = re.compile(r"(\w+)\s*=")
 
 
-def kind_of(statements: Iterable[str]) -> str:
+def transaction_kind(statements: Iterable[str]) -> str:
     """Name what a transaction writes, or give "" where it writes nothing."""
     found = set()
     for statement in statements:
-        if match := _WRITES.match(statement):
+        if match := _WRITE_STATEMENT.match(statement):
             verb, table, rest = match.groups()
-            columns = sorted(_COLUMN.findall(rest.partition("WHERE")[0])) if verb.upper() == "UPDATE" else []
+            columns = (
+                sorted(_ASSIGNED_COLUMN.findall(rest.partition("WHERE")[0]))
+                if verb.upper() == "UPDATE"
+                else []
+            )
             found.add(f"{verb.split()[0].lower()} {table}" + (f"({', '.join(columns)})" if columns else ""))
     return " + ".join(sorted(found))
 
 
 @dataclass
-class Watch:
+class CommitWatcher:
     """Sees the commits of this process come and go."""
 
-    written: list[str] = field(default_factory=list)  # the statements of the transaction that is open
+    statements: list[str] = field(default_factory=list)  # the statements of the transaction that is open
 
     @contextmanager
-    def commit(self) -> Iterator[None]:
+    def around_commit(self) -> Iterator[None]:
         """Wrap a commit of the driver."""
-        kind = kind_of(self.written)
-        self.written.clear()
+        kind = transaction_kind(self.statements)
+        self.statements.clear()
         if kind:
-            self.before(kind)
+            self.before_commit(kind)
         yield
         if kind:
-            self.after(kind)
+            self.after_commit(kind)
 
-    def before(self, kind: str) -> None:
+    def before_commit(self, kind: str) -> None:
         """Act when everything is written and nothing is durable."""
 
-    def after(self, kind: str) -> None:
+    def after_commit(self, kind: str) -> None:
         """Act when it is durable, and the process does not know yet."""
 
 
 @dataclass
-class _Each(Watch):
-    """Acts once at each boundary that is not in `ledger` yet, having written it there."""
+class _OncePerBoundary(CommitWatcher):
+    """Acts once at each boundary that is not in `boundary_file` yet, having written it there."""
 
-    ledger: Path = Path("boundaries")
-    met: Counter[str] = field(default_factory=Counter)
+    boundary_file: Path = Path("boundaries")
+    times_met: Counter[str] = field(default_factory=Counter)
 
-    def before(self, kind: str) -> None:
-        self.met[kind] += 1
-        self._perhaps(kind, "before")
+    def before_commit(self, kind: str) -> None:
+        self.times_met[kind] += 1
+        self._act_once(kind, "before")
 
-    def after(self, kind: str) -> None:
-        self._perhaps(kind, "after")
+    def after_commit(self, kind: str) -> None:
+        self._act_once(kind, "after")
 
-    def _perhaps(self, kind: str, when: str) -> None:
-        boundary = f"{kind}; {min(self.met[kind], TIMES)}; {when}"
-        if boundary not in told(self.ledger):
-            with self.ledger.open("a") as file:
+    def _act_once(self, kind: str, when: str) -> None:
+        boundary = f"{kind}; {min(self.times_met[kind], TIMES_PER_BOUNDARY)}; {when}"
+        if boundary not in read_boundaries(self.boundary_file):
+            with self.boundary_file.open("a") as file:
                 file.write(boundary + "\n")
             self.act()
 
@@ -86,50 +92,54 @@ class _Each(Watch):
         """Do it."""
 
 
-class Dying(_Each):
+class ProcessKiller(_OncePerBoundary):
     """Kills this process."""
 
     def act(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Failing(_Each):
+class ConnectionBreaker(_OncePerBoundary):
     """Fails as a database does whose connection breaks."""
 
     def act(self) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
 
-def told(ledger: Path) -> list[str]:
+def read_boundaries(boundary_file: Path) -> list[str]:
     """Give the boundaries at which something was done."""
-    return ledger.read_text().splitlines() if ledger.exists() else []
+    return boundary_file.read_text().splitlines() if boundary_file.exists() else []
 
 
 @dataclass
-class Dawdling(Watch):
+class ClaimDelayer(CommitWatcher):
     """Rests for so many seconds after every claim: whoever leaves meanwhile must be noticed."""
 
     seconds: float = 0.0
 
-    def after(self, kind: str) -> None:
+    def after_commit(self, kind: str) -> None:
         if "handed_at" in kind:
             time.sleep(self.seconds)
 
 
-def watch(engine: Engine, by: Watch) -> None:
+def watch_commits(engine: Engine, watcher: CommitWatcher) -> None:
     """Have the commits of an engine watched whose connections are yet to be made."""
-    connect = _postgresql(by) if engine.dialect.name == "postgresql" else _sqlite(by)
+    connect = (
+        _watched_postgresql_connect(watcher)
+        if engine.dialect.name == "postgresql"
+        else _watched_sqlite_connect(watcher)
+    )
     event.listen(engine, "do_connect", lambda _dialect, _record, given, named: connect(*given, **named))
 
 
-def _sqlite(by: Watch) -> Any:
+def _watched_sqlite_connect(watcher: CommitWatcher) -> Any:
     class Cursor(sqlite3.Cursor):
         def execute(self, sql: str, *given: Any) -> Any:
-            by.written.append(sql)
+            watcher.statements.append(sql)
             return super().execute(sql, *given)
 
         def executemany(self, sql: str, *given: Any) -> Any:
-            by.written.append(sql)
+            watcher.statements.append(sql)
             return super().executemany(sql, *given)
 
     class Connection(sqlite3.Connection):
@@ -137,7 +147,7 @@ def _sqlite(by: Watch) -> Any:
             return super().cursor(Cursor)
 
         def commit(self) -> None:
-            with by.commit():
+            with watcher.around_commit():
                 super().commit()
 
     def connect(*given: Any, **named: Any) -> sqlite3.Connection:
@@ -146,20 +156,20 @@ def _sqlite(by: Watch) -> Any:
     return connect
 
 
-def _postgresql(by: Watch) -> Any:
+def _watched_postgresql_connect(watcher: CommitWatcher) -> Any:
     class Cursor(psycopg.Cursor[Any]):
         def execute(self, query: Any, *given: Any, **named: Any) -> Any:
-            by.written.append(str(query))
+            watcher.statements.append(str(query))
             return super().execute(query, *given, **named)
 
         def executemany(self, query: Any, *given: Any, **named: Any) -> None:
-            by.written.append(str(query))
+            watcher.statements.append(str(query))
             super().executemany(query, *given, **named)
 
     class Connection(psycopg.Connection[Any]):
         def commit(self) -> None:
             try:
-                with by.commit():
+                with watcher.around_commit():
                     super().commit()
             except sqlite3.OperationalError:
                 self.close()

@@ -18,21 +18,21 @@ from pydantic import SecretStr
 
 from digest.db import Database, Edition, EditionState, Fragment
 from digest.edition import approval, marks
-from digest.settings import Alerts, File, Publication, Sender, Settings
+from digest.settings import AlertSettings, PublicationSettings, SenderSettings, Settings, SettingsFile
 from subscribers import signup
-from subscribers.choices import Choices, change_choices
-from subscribers.signup import Evidence
-from subscribers.vault import Keys
-from tests.deliver.lint import faults
+from subscribers.choices import Preferences, change_preferences
+from subscribers.signup import ConsentEvidence
+from subscribers.vault import KeyRing
+from tests.deliver.lint import message_faults
 
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
-NAME = "2026-W47"
+EDITION_NAME = "2026-W47"
 SECTIONS = ("featured", "events")
-KEYS = Keys.fixed(b"deliver tests")
+KEYS = KeyRing.from_seed(b"deliver tests")
 
 
 @dataclass
-class Clock:
+class FakeClock:
     """A clock that moves only when somebody sleeps."""
 
     now: datetime = RELEASE
@@ -45,50 +45,50 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class World:
+class DeliverySetup:
     """One installation with an approved edition and nobody on its list."""
 
     database: Database
     settings: Settings
-    keys: Keys
-    clock: Clock
+    keys: KeyRing
+    clock: FakeClock
 
-    def readers(self, *addresses: str, choices: Choices | None = None) -> list[int]:
+    def add_readers(self, *addresses: str, choices: Preferences | None = None) -> list[int]:
         """Add readers; give their numbers."""
         numbers = []
-        evidence = Evidence(
+        evidence = ConsentEvidence(
             wording="Yes.",
             wording_version="1",
             language="en",
             page="hls.today",
             method="form",
             actor="test",
-            at=RELEASE - timedelta(days=100),
+            agreed_at=RELEASE - timedelta(days=100),
         )
         with self.database.write() as session:
             for address in addresses:
-                added = signup.add(session, self.keys, address, evidence=evidence, now=RELEASE)
+                added = signup.add_subscriber(session, self.keys, address, evidence=evidence, now=RELEASE)
                 numbers.append(added.number)
                 if choices:
-                    change_choices(session, added.number, choices, RELEASE)
+                    change_preferences(session, added.number, choices, RELEASE)
         return numbers
 
 
-def _piece(kind: str, name: str) -> str:
+def _fragment_body(kind: str, name: str) -> str:
     text = (
         f"{name}: caf\u00e9, a line that is long enough to need a soft break somewhere before its end = 76.\n"
     )
     if name == "foot":
-        text += f"You asked for it on {marks.ASKED}.\n"
-        text += f"Leave: https://news.example.org/u/{marks.LEAVE} or choose: "
-        text += f"https://news.example.org/preferences/{marks.PREFERENCES}\n"
+        text += f"You asked for it on {marks.SIGNUP_ORIGIN_PLACEHOLDER}.\n"
+        text += f"Leave: https://news.example.org/u/{marks.LEAVE_PLACEHOLDER} or choose: "
+        text += f"https://news.example.org/preferences/{marks.PREFERENCES_PLACEHOLDER}\n"
     return text if kind == "text" else f'<p id="{name}">{text.strip()}</p>'
 
 
-def _edition() -> Edition:
+def _draft_edition() -> Edition:
     return Edition(
         slot=RELEASE.isoformat(),
-        name=NAME,
+        name=EDITION_NAME,
         number=12,
         state=EditionState.DRAFT,
         opens_at=RELEASE - timedelta(days=7),
@@ -101,16 +101,16 @@ def _edition() -> Edition:
     )
 
 
-def settings_of(home: Path, mail_url: str = "outbox:") -> Settings:
+def delivery_settings(home: Path, mail_url: str = "outbox:") -> Settings:
     """Give the settings of the tests' installation, where nobody goes ahead of a large edition."""
     return Settings(
         home=home,
         base_url="https://news.example.org",
         mail_url=SecretStr(mail_url),
-        file=File(
-            publication=Publication(name="HLS.Today"),
-            sender=Sender(postal_address="1 Main St, Springfield"),
-            alerts=Alerts(canary_minutes=0),
+        file=SettingsFile(
+            publication=PublicationSettings(name="HLS.Today"),
+            sender=SenderSettings(postal_address="1 Main St, Springfield"),
+            alerts=AlertSettings(canary_minutes=0),
         ),
     )
 
@@ -142,45 +142,45 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return settings_of(tmp_path)
+    return delivery_settings(tmp_path)
 
 
-def _world(database: Database, settings: Settings) -> World:
+def _build_delivery_setup(database: Database, settings: Settings) -> DeliverySetup:
     with database.write() as session:
-        edition = _edition()
+        edition = _draft_edition()
         session.add(edition)
         session.flush()
         for kind in ("html", "text"):
             for place, name in enumerate(["head", *(f"section:{s}" for s in SECTIONS), "foot"]):
-                body = _piece(kind, name)
+                body = _fragment_body(kind, name)
                 said = {"kind": kind, "name": name, "position": place, "body": body}
-                session.add(Fragment(edition_id=edition.id, hash=approval.fingerprint(body), **said))
+                session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(body), **said))
         session.flush()
-        mark = approval.current_mark(session, edition, settings)
-        approval.approve(session, edition, mark, settings=settings, keys=KEYS, actor="eve", now=RELEASE)
-    return World(database, settings, KEYS, Clock())
+        mark = approval.current_content_hash(session, edition, settings)
+        approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="eve", now=RELEASE)
+    return DeliverySetup(database, settings, KEYS, FakeClock())
 
 
 @pytest.fixture
-def world(database: Database, settings: Settings) -> World:
+def world(database: Database, settings: Settings) -> DeliverySetup:
     """Give a world on SQLite, and one on PostgreSQL."""
-    return _world(database, settings)
+    return _build_delivery_setup(database, settings)
 
 
 @pytest.fixture
-def sqlite_world(sqlite: Database, settings: Settings) -> World:
+def sqlite_world(sqlite: Database, settings: Settings) -> DeliverySetup:
     """Give a world on SQLite alone, for what does not touch the database."""
-    return _world(sqlite, settings)
+    return _build_delivery_setup(sqlite, settings)
 
 
 @pytest.fixture
-def postgresql_world(postgresql: Database, settings: Settings) -> World:
+def postgresql_world(postgresql: Database, settings: Settings) -> DeliverySetup:
     """Give a world on PostgreSQL alone, for two who write at once: SQLite has one writer."""
-    return _world(postgresql, settings)
+    return _build_delivery_setup(postgresql, settings)
 
 
 @pytest.fixture
-def keyed(sqlite_world: World, tmp_path: Path) -> Settings:
+def keyed(sqlite_world: DeliverySetup, tmp_path: Path) -> Settings:
     """Give settings that sign, with both kinds of key, and have bounces come back to a domain of their own."""
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     keys = (rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate())
@@ -199,7 +199,7 @@ def keyed(sqlite_world: World, tmp_path: Path) -> Settings:
     )
 
 
-def _unfolded(raw: bytes, name: str) -> str:
+def _only_header(raw: bytes, name: str) -> str:
     head = re.sub(rb"\r\n[ \t]+", b" ", raw.partition(b"\r\n\r\n")[0]).decode("ascii")
     found = re.findall(rf"(?mi)^{name}: (.*?)\r?$", head)
     assert len(found) == 1, f"{name} stands {len(found)} times"
@@ -211,8 +211,8 @@ def arrived() -> Callable[[bytes], EmailMessage]:
     """Parse a message as a mail program does, after checking its bytes as a strict server would."""
 
     def check(raw: bytes) -> EmailMessage:
-        assert faults(raw) == []
-        assert _unfolded(raw, "List-Id") == '"HLS.Today" <weekly.news.example.org>'
+        assert message_faults(raw) == []
+        assert _only_header(raw, "List-Id") == '"HLS.Today" <weekly.news.example.org>'
         message = message_from_bytes(raw, policy=policy.default)
         assert isinstance(message, EmailMessage)
         return message

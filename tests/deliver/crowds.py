@@ -6,44 +6,44 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from benchmarks.people import prepare, settings_in
-from tests.conftest import run_on_server, url_of_database
+from benchmarks.people import benchmark_settings, create_ready_database
+from tests.conftest import run_on_server, sibling_database_url
 
-_serial = count()
+_database_numbers = count()
 
 
 @dataclass(frozen=True)
-class Crowd:
-    """An installation's database that is copied, not used: `copy` gives the URL of a copy in a folder."""
+class PreparedDatabase:
+    """An installation's database that is copied, not used: `copy_into` gives the URL of a copy in a folder."""
 
     readers: int
-    copy: Callable[[Path], str]
+    copy_into: Callable[[Path], str]
 
 
-def sqlite_crowd(folder: Path, readers: int, kilobytes: int) -> Crowd:
+def prepare_sqlite(folder: Path, readers: int, kilobytes: int) -> PreparedDatabase:
     """Make one in a file."""
-    settings = settings_in(folder)
-    prepare(settings, readers, kilobytes=kilobytes).close()
+    settings = benchmark_settings(folder)
+    create_ready_database(settings, readers, kilobytes=kilobytes).close()
 
     def copy(home: Path) -> str:
         shutil.copyfile(folder / "digest.db", home / "digest.db")
-        return settings_in(home).database
+        return benchmark_settings(home).effective_database_url
 
-    return Crowd(readers, copy)
+    return PreparedDatabase(readers, copy)
 
 
-def postgresql_crowd(folder: Path, url: str, readers: int, kilobytes: int) -> Crowd:
+def prepare_postgresql(folder: Path, server_url: str, readers: int, kilobytes: int) -> PreparedDatabase:
     """Make one in a server that is running."""
-    template = f"crowd_{next(_serial)}"
-    run_on_server(url, f"CREATE DATABASE {template} TEMPLATE template0")
-    prepared = url_of_database(url, template)
-    prepare(
-        settings_in(folder).model_copy(update={"database_url": prepared}), readers, kilobytes=kilobytes
+    template = f"crowd_{next(_database_numbers)}"
+    run_on_server(server_url, f"CREATE DATABASE {template} TEMPLATE template0")
+    prepared = sibling_database_url(server_url, template)
+    create_ready_database(
+        benchmark_settings(folder).model_copy(update={"database_url": prepared}), readers, kilobytes=kilobytes
     ).close()
 
     def copy(_home: Path) -> str:
-        name = f"copy_{next(_serial)}"
-        run_on_server(url, f"CREATE DATABASE {name} TEMPLATE {template}")
-        return url_of_database(url, name)
+        name = f"copy_{next(_database_numbers)}"
+        run_on_server(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+        return sibling_database_url(server_url, name)
 
-    return Crowd(readers, copy)
+    return PreparedDatabase(readers, copy)

@@ -9,32 +9,43 @@ from typing import Any, Self
 
 from email_validator import EmailNotValidError, validate_email
 
-KEY = "SG.a-key-that-must-not-show"
-RESERVED = {"x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"}
-RESERVED |= {"to", "from", "subject", "reply-to", "cc", "bcc"}
-KNOWN = {"personalizations", "from", "reply_to", "subject", "content", "headers", "tracking_settings"}
+API_KEY = "SG.a-key-that-must-not-show"
+RESERVED_HEADERS = {
+    "x-sg-id",
+    "x-sg-eid",
+    "received",
+    "dkim-signature",
+    "content-type",
+    "content-transfer-encoding",
+}
+RESERVED_HEADERS |= {"to", "from", "subject", "reply-to", "cc", "bcc"}
+KNOWN_KEYS = {"personalizations", "from", "reply_to", "subject", "content", "headers", "tracking_settings"}
 
 
 @dataclass
-class Answer:
-    """What the fake answers instead of looking at the request. `hang` is seconds of silence, None to hang up."""
+class PlannedAnswer:
+    """What the fake answers instead of looking at the request. `hang_seconds` is seconds of silence, None to hang up."""
 
     status: int = 0
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    hang: float | None = 0.0
+    hang_seconds: float | None = 0.0
 
 
-def fault(body: dict[str, Any], authorization: str) -> tuple[int, str | None, str] | None:
+def find_request_fault(body: dict[str, Any], authorization: str) -> tuple[int, str | None, str] | None:
     """Find what SendGrid would refuse: (status, field, message)."""
     kinds = [c["type"] for c in body["content"]]
     people = body["personalizations"]
     seen: set[str] = set()
-    wrong = [f"personalizations.{n}.{w}" for n, one in enumerate(people) if (w := _fault_of_one(one, seen))]
+    wrong = [
+        f"personalizations.{n}.{w}"
+        for n, one in enumerate(people)
+        if (w := _personalization_fault(one, seen))
+    ]
     named = {name.lower() for one in [body, *people] for name in one.get("headers", {})}
     table = (
-        (authorization != f"Bearer {KEY}", 401, None, "The provided authorization grant is invalid"),
-        (bool(body.keys() - KNOWN), 400, "unknown", "an unknown key"),
+        (authorization != f"Bearer {API_KEY}", 401, None, "The provided authorization grant is invalid"),
+        (bool(body.keys() - KNOWN_KEYS), 400, "unknown", "an unknown key"),
         (not body.get("subject"), 400, "subject", "The subject is required"),
         (not body["from"].get("email"), 400, "from", "The from address is required"),
         (
@@ -46,47 +57,47 @@ def fault(body: dict[str, Any], authorization: str) -> tuple[int, str | None, st
         (not all(c["value"] for c in body["content"]), 400, "content", "must not be empty"),
         (not 1 <= len(people) <= 1000, 400, "personalizations", "from 1 to 1000 personalizations"),
         (bool(wrong), 400, wrong[0] if wrong else None, "Does not contain a valid address or value"),
-        (bool(named & RESERVED), 400, "headers", "a reserved header"),
+        (bool(named & RESERVED_HEADERS), 400, "headers", "a reserved header"),
     )
     return next(((status, where, said) for holds, status, where, said in table if holds), None)
 
 
-def _fault_of_one(one: dict[str, Any], seen: set[str]) -> str | None:
-    if one.keys() - {"to", "substitutions", "headers", "custom_args"}:
+def _personalization_fault(personalization: dict[str, Any], seen_addresses: set[str]) -> str | None:
+    if personalization.keys() - {"to", "substitutions", "headers", "custom_args"}:
         return "unknown"
-    if len(one["to"]) != 1 or one["to"][0].keys() - {"email"}:
+    if len(personalization["to"]) != 1 or personalization["to"][0].keys() - {"email"}:
         return "to"
-    address = one["to"][0]["email"]
+    address = personalization["to"][0]["email"]
     try:
         validate_email(address, check_deliverability=False)
     except EmailNotValidError:
         return "to.0.email"
-    if address.lower() in seen or address.startswith("bad"):
+    if address.lower() in seen_addresses or address.startswith("bad"):
         return "to.0.email"
-    seen.add(address.lower())
-    groups = [one["substitutions"], one["custom_args"], one["headers"]]
+    seen_addresses.add(address.lower())
+    groups = [personalization["substitutions"], personalization["custom_args"], personalization["headers"]]
     if not all(isinstance(v, str) for g in groups for v in g.values()):
         return "substitutions"
-    return None if len(json.dumps(one["substitutions"])) <= 10_000 else "substitutions"
+    return None if len(json.dumps(personalization["substitutions"])) <= 10_000 else "substitutions"
 
 
 class FakeSendGrid(ThreadingHTTPServer):
-    """Remembers what it accepted; `answers` are given first, one a request."""
+    """Remembers what it accepted; `planned_answers` are given first, one a request."""
 
     daemon_threads = True
 
-    def __init__(self, *answers: Answer) -> None:
-        super().__init__(("127.0.0.1", 0), _Desk)
-        self.answers = list(answers)
-        self.accepted: list[dict[str, Any]] = []
+    def __init__(self, *planned_answers: PlannedAnswer) -> None:
+        super().__init__(("127.0.0.1", 0), _MailSendHandler)
+        self.planned_answers = list(planned_answers)
+        self.accepted_bodies: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, str]] = []
-        self.most = 30_000_000
+        self.max_body_bytes = 30_000_000
         self.host = f"http://127.0.0.1:{self.server_address[1]}"
 
     @property
     def recipients(self) -> list[str]:
         """Everybody who got a message, in order."""
-        return [p["to"][0]["email"] for body in self.accepted for p in body["personalizations"]]
+        return [p["to"][0]["email"] for body in self.accepted_bodies for p in body["personalizations"]]
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -97,38 +108,38 @@ class FakeSendGrid(ThreadingHTTPServer):
         self.server_close()
 
 
-class _Desk(BaseHTTPRequestHandler):
+class _MailSendHandler(BaseHTTPRequestHandler):
     server: FakeSendGrid
 
     def do_GET(self) -> None:
         self.server.requests.append(("GET", self.path, self.headers.get("Authorization", "")))
-        self._answer(200, b"welcome")
+        self._respond(200, b"welcome")
 
     def do_POST(self) -> None:
         authorization = self.headers.get("Authorization", "")
         self.server.requests.append(("POST", self.path, authorization))
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         body = json.loads(raw)
-        if self.server.answers:
-            planned = self.server.answers.pop(0)
+        if self.server.planned_answers:
+            planned = self.server.planned_answers.pop(0)
             if planned.status == 202:
-                self.server.accepted.append(body)
-            time.sleep(planned.hang or 0.0)
+                self.server.accepted_bodies.append(body)
+            time.sleep(planned.hang_seconds or 0.0)
             self.close_connection = True
-            if planned.hang is not None:
-                self._answer(planned.status, planned.body, planned.headers)
+            if planned.hang_seconds is not None:
+                self._respond(planned.status, planned.body, planned.headers)
             return
-        if len(raw) > self.server.most:
-            self._answer(413, b'{"errors":[{"message":"too large","field":null}]}')
+        if len(raw) > self.server.max_body_bytes:
+            self._respond(413, b'{"errors":[{"message":"too large","field":null}]}')
             return
-        if wrong := fault(body, authorization):
+        if wrong := find_request_fault(body, authorization):
             status, named, message = wrong
-            self._answer(status, json.dumps({"errors": [{"message": message, "field": named}]}).encode())
+            self._respond(status, json.dumps({"errors": [{"message": message, "field": named}]}).encode())
             return
-        self.server.accepted.append(body)
-        self._answer(202, b"", {"X-Message-Id": f"id-{len(self.server.accepted)}"})
+        self.server.accepted_bodies.append(body)
+        self._respond(202, b"", {"X-Message-Id": f"id-{len(self.server.accepted_bodies)}"})
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def _respond(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

@@ -11,32 +11,32 @@ from dataclasses import dataclass, field
 from typing import Self
 
 USER, PASSWORD = "bounces", 'pässwörd "quoted"'
-_ATOMS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\([^)]*\)|[^\s]+)')
+_COMMAND_WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\([^)]*\)|[^\s]+)')
 
 
 @dataclass
-class Kept:
+class ImapFolder:
     """One folder: UID → bytes and flags."""
 
-    validity: int = 1
-    next: int = 1
+    uid_validity: int = 1
+    uid_next: int = 1
     messages: dict[int, bytes] = field(default_factory=dict)
     flags: dict[int, set[str]] = field(default_factory=dict)
 
-    def add(self, raw: bytes) -> int:
-        self.messages[self.next], self.flags[self.next] = raw, set()
-        self.next += 1
-        return self.next - 1
+    def add_message(self, raw: bytes) -> int:
+        self.messages[self.uid_next], self.flags[self.uid_next] = raw, set()
+        self.uid_next += 1
+        return self.uid_next - 1
 
-    def take(self, uid: int) -> bytes:
+    def remove_message(self, uid: int) -> bytes:
         del self.flags[uid]
         return self.messages.pop(uid)
 
 
-class Imap(socketserver.ThreadingTCPServer):
-    """Serves the folders in `folders`. It offers `offers`, and after the sign-in `offers_inside` too; `breaks` names commands at which it hangs up.
+class FakeImapServer(socketserver.ThreadingTCPServer):
+    """Serves the folders in `folders`. It offers `capabilities`, and after the sign-in `capabilities_after_login` too; `hang_up_at` names commands at which it hangs up.
 
-    `meets` is called when a command comes, before it is obeyed. `refuses` says NO to commands, `says` puts other words into its answers. `lines` is what was said to it, `fetched` the UIDs that were asked for.
+    `command_hooks` is called when a command comes, before it is obeyed. `refusals` says NO to commands, `answer_overrides` puts other words into its answers. `received_lines` is what was said to it, `fetched_uids` the UIDs that were asked for.
     """
 
     daemon_threads = True
@@ -45,32 +45,32 @@ class Imap(socketserver.ThreadingTCPServer):
         self,
         tls: ssl.SSLContext | None = None,
         *,
-        implicit: bool = True,
-        offers: str = "MOVE UIDPLUS AUTH=PLAIN",
+        implicit_tls: bool = True,
+        capabilities: str = "MOVE UIDPLUS AUTH=PLAIN",
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Conversation)
-        self.tls, self.implicit, self.offers = tls, implicit, offers
-        self.offers_inside = ""
-        self.folders = {"INBOX": Kept()}
-        self.breaks: list[str] = []
-        self.refuses: dict[str, str] = {}
-        self.says: dict[str, str] = {}
-        self.meets: dict[str, Callable[[], None]] = {}
+        super().__init__(("127.0.0.1", 0), _ImapSession)
+        self.tls, self.implicit_tls, self.capabilities = tls, implicit_tls, capabilities
+        self.capabilities_after_login = ""
+        self.folders = {"INBOX": ImapFolder()}
+        self.hang_up_at: list[str] = []
+        self.refusals: dict[str, str] = {}
+        self.answer_overrides: dict[str, str] = {}
+        self.command_hooks: dict[str, Callable[[], None]] = {}
         self.namespace = '(("" "/")) NIL NIL'
         self.greeting = "* OK ready"
-        self.says_next = True
-        self.lines: list[str] = []
-        self.fetched: list[int] = []
+        self.announces_uid_next = True
+        self.received_lines: list[str] = []
+        self.fetched_uids: list[int] = []
         self.port = int(self.server_address[1])
         self.separator = "/"
 
     @property
-    def inbox(self) -> Kept:
+    def inbox(self) -> ImapFolder:
         return self.folders["INBOX"]
 
     def get_request(self) -> tuple[socket.socket, object]:
         connection, peer = super().get_request()
-        if self.tls is not None and self.implicit:
+        if self.tls is not None and self.implicit_tls:
             connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, peer
 
@@ -86,43 +86,43 @@ class Imap(socketserver.ThreadingTCPServer):
         self.server_close()
 
 
-class _Conversation(socketserver.StreamRequestHandler):
-    server: Imap
-    folder: Kept
-    inside = False
+class _ImapSession(socketserver.StreamRequestHandler):
+    server: FakeImapServer
+    folder: ImapFolder
+    signed_in = False
     disable_nagle_algorithm = True  # an answer is several small writes
 
     def handle(self) -> None:
-        self._say(self.server.greeting)
+        self._send_line(self.server.greeting)
         while line := self.rfile.readline().decode("utf-8").rstrip("\r\n"):
-            self.server.lines.append(line)
+            self.server.received_lines.append(line)
             tag, _, rest = line.partition(" ")
-            words = [quoted or plain for quoted, plain in _ATOMS.findall(rest)]
+            words = [quoted or plain for quoted, plain in _COMMAND_WORDS.findall(rest)]
             verb = words[0].upper()
             if verb == "UID":
                 verb, words = f"UID {words[1].upper()}", words[1:]
-            if act_first := self.server.meets.pop(verb, None):
+            if act_first := self.server.command_hooks.pop(verb, None):
                 act_first()
-            if verb in self.server.breaks:
-                self.server.breaks.remove(verb)
+            if verb in self.server.hang_up_at:
+                self.server.hang_up_at.remove(verb)
                 return
-            if verb in self.server.refuses:
-                self._say(f"{tag} {self.server.refuses[verb]}")
+            if verb in self.server.refusals:
+                self._send_line(f"{tag} {self.server.refusals[verb]}")
                 continue
-            if verb in self.server.says:
-                self._say(self.server.says[verb] + f"\r\n{tag} OK done")
+            if verb in self.server.answer_overrides:
+                self._send_line(self.server.answer_overrides[verb] + f"\r\n{tag} OK done")
                 continue
             act = getattr(self, "_" + verb.lower().replace(" ", "_"))
-            self._say(f"{tag} {act(words[1:]) or 'OK done'}")
+            self._send_line(f"{tag} {act(words[1:]) or 'OK done'}")
             if verb == "STARTTLS":
-                self._secure()
+                self._start_tls_session()
             if verb == "LOGOUT":
                 return
 
-    def _say(self, line: str, literal: bytes | None = None) -> None:
+    def _send_line(self, line: str, literal: bytes | None = None) -> None:
         self.wfile.write(line.encode() + (b"\r\n" if literal is None else b"\r\n" + literal + b")\r\n"))
 
-    def _secure(self) -> None:
+    def _start_tls_session(self) -> None:
         assert self.server.tls is not None
         self.request = self.server.tls.wrap_socket(self.connection, server_side=True)
         self.setup()
@@ -132,7 +132,9 @@ class _Conversation(socketserver.StreamRequestHandler):
         self.connection.close()
 
     def _capability(self, _: list[str]) -> None:
-        self._say(f"* CAPABILITY IMAP4rev1 {self.server.offers} {self.server.offers_inside * self.inside}")
+        self._send_line(
+            f"* CAPABILITY IMAP4rev1 {self.server.capabilities} {self.server.capabilities_after_login * self.signed_in}"
+        )
 
     def _starttls(self, _: list[str]) -> None:
         pass
@@ -144,25 +146,25 @@ class _Conversation(socketserver.StreamRequestHandler):
         )
 
     def _authenticate(self, _: list[str]) -> str:
-        self._say("+ ")
+        self._send_line("+ ")
         user, password = b64decode(self.rfile.readline()).decode().split("\0")[1:]
-        self.inside = (user, password) == (USER, PASSWORD)
-        return "OK in" if self.inside else f"NO not {user} with {password}"
+        self.signed_in = (user, password) == (USER, PASSWORD)
+        return "OK in" if self.signed_in else f"NO not {user} with {password}"
 
     def _namespace(self, _: list[str]) -> None:
-        self._say(f"* NAMESPACE {self.server.namespace}")
+        self._send_line(f"* NAMESPACE {self.server.namespace}")
 
     def _list(self, _: list[str]) -> None:
-        self._say(f'* LIST (\\Noselect) "{self.server.separator}" ""')
+        self._send_line(f'* LIST (\\Noselect) "{self.server.separator}" ""')
 
     def _select(self, words: list[str]) -> str:
         if words[0] not in self.server.folders:
             return "NO no such folder"
         self.folder = self.server.folders[words[0]]
-        self._say(f"* {len(self.folder.messages)} EXISTS")
-        self._say(f"* OK [UIDVALIDITY {self.folder.validity}] valid")
-        if self.server.says_next:
-            self._say(f"* OK [UIDNEXT {self.folder.next}] next")
+        self._send_line(f"* {len(self.folder.messages)} EXISTS")
+        self._send_line(f"* OK [UIDVALIDITY {self.folder.uid_validity}] valid")
+        if self.server.announces_uid_next:
+            self._send_line(f"* OK [UIDNEXT {self.folder.uid_next}] next")
         return "OK [READ-WRITE] open"
 
     def _uid_search(self, words: list[str]) -> None:
@@ -170,16 +172,16 @@ class _Conversation(socketserver.StreamRequestHandler):
         there = sorted(self.folder.messages)
         most = max(there, default=0) if last == "*" else int(last)
         low, high = sorted((int(first), most))  # RFC 3501, 9: either end may come first
-        self._say("* SEARCH " + " ".join(str(uid) for uid in there if low <= uid <= high))
+        self._send_line("* SEARCH " + " ".join(str(uid) for uid in there if low <= uid <= high))
 
     def _uid_fetch(self, words: list[str]) -> None:
         uid = int(words[0])
-        self.server.fetched.append(uid)
+        self.server.fetched_uids.append(uid)
         asked = re.fullmatch(r"\(BODY\.PEEK\[\]<0\.(\d+)>\)", words[1])
         assert asked, words
         if uid in self.folder.messages:
             part = self.folder.messages[uid][: int(asked[1])]
-            self._say(f"* 1 FETCH (UID {uid} BODY[]<0> {{{len(part)}}}", part)
+            self._send_line(f"* 1 FETCH (UID {uid} BODY[]<0> {{{len(part)}}}", part)
 
     def _uid_store(self, words: list[str]) -> None:
         self.folder.flags[int(words[0])] |= set(words[2].strip("()").split())
@@ -187,21 +189,21 @@ class _Conversation(socketserver.StreamRequestHandler):
     def _uid_copy(self, words: list[str]) -> str:
         if words[1] not in self.server.folders:
             return "NO [TRYCREATE] no such folder"
-        self.server.folders[words[1]].add(self.folder.messages[int(words[0])])
+        self.server.folders[words[1]].add_message(self.folder.messages[int(words[0])])
         return "OK copied"
 
     def _uid_move(self, words: list[str]) -> str:
         if (said := self._uid_copy(words)).startswith("OK"):
-            self.folder.take(int(words[0]))
+            self.folder.remove_message(int(words[0]))
         return said
 
     def _uid_expunge(self, words: list[str]) -> None:
         if r"\Deleted" in self.folder.flags[int(words[0])]:
-            self.folder.take(int(words[0]))
+            self.folder.remove_message(int(words[0]))
 
     def _create(self, words: list[str]) -> str:
-        self.server.folders.setdefault(words[0], Kept())
+        self.server.folders.setdefault(words[0], ImapFolder())
         return "OK made"
 
     def _logout(self, _: list[str]) -> None:
-        self._say("* BYE")
+        self._send_line("* BYE")

@@ -8,38 +8,49 @@ from email.message import EmailMessage
 
 from digest.edition import marks
 
-ONCE = (
+REQUIRED_HEADERS = (
     "from", "to", "date", "message-id", "subject", "mime-version", "reply-to", "list-id", "list-unsubscribe",
     "list-unsubscribe-post",
 )  # fmt: skip
-AT_MOST_ONCE = ("sender", "feedback-id", "cc", "bcc", "precedence", "list-post", "list-help", "list-archive")
-CLIPPED = 102 * 1024  # octets of HTML: Gmail shows no more
-LINKS = re.compile(r"""(?:href|src)="([^"]*)\"""")
+OPTIONAL_HEADERS = (
+    "sender",
+    "feedback-id",
+    "cc",
+    "bcc",
+    "precedence",
+    "list-post",
+    "list-help",
+    "list-archive",
+)
+GMAIL_CLIP_BYTES = 102 * 1024  # octets of HTML: Gmail shows no more
+LINK_PATTERN = re.compile(r"""(?:href|src)="([^"]*)\"""")
 
 
-def faults(raw: bytes) -> list[str]:
+def message_faults(raw: bytes) -> list[str]:
     """Say what is wrong with a message of the edition, each with the rule that it breaks."""
     message = message_from_bytes(raw, policy=policy.default)
     assert isinstance(message, EmailMessage)
-    return [*_bytes(raw), *_headers(raw, message), *_parts(message)]
+    return [*_byte_faults(raw), *_header_faults(raw, message), *_part_faults(message)]
 
 
-def _bytes(raw: bytes) -> Iterator[str]:
+def _byte_faults(raw: bytes) -> Iterator[str]:
     if re.search(rb"(?<!\r)\n|\r(?!\n)", raw):
         yield "RFC 5321, 2.3.8: a bare CR or LF"
     if not raw.isascii():
         yield "RFC 5322, 2.2: a byte that is not ASCII"
     if max(map(len, raw.split(b"\r\n"))) > 78:
         yield "RFC 5322, 2.1.1: a line of more than 78 octets"
-    if any(mark.encode() in raw for mark in marks.ALL):
+    if any(mark.encode() in raw for mark in marks.ALL_PLACEHOLDERS):
         yield "a mark that nobody filled in"
 
 
-def _headers(raw: bytes, message: EmailMessage) -> Iterator[str]:
+def _header_faults(raw: bytes, message: EmailMessage) -> Iterator[str]:
     counts = Counter(name.lower() for name in message)
-    yield from (f"RFC 5322, 3.6: {name} stands {counts[name]} times" for name in ONCE if counts[name] != 1)
-    yield from (f"RFC 5322, 3.6: {name} stands twice" for name in AT_MOST_ONCE if counts[name] > 1)
-    fields = dict(_unfolded(raw))
+    yield from (
+        f"RFC 5322, 3.6: {name} stands {counts[name]} times" for name in REQUIRED_HEADERS if counts[name] != 1
+    )
+    yield from (f"RFC 5322, 3.6: {name} stands twice" for name in OPTIONAL_HEADERS if counts[name] > 1)
+    fields = dict(_unfolded_headers(raw))
     for name, value in fields.items():
         words = re.findall(r"=\?\S*", value)
         if any(len(word) > 75 for word in words):
@@ -62,14 +73,14 @@ def _headers(raw: bytes, message: EmailMessage) -> Iterator[str]:
         yield "RFC 2369, 3.4: List-Post"
 
 
-def _unfolded(raw: bytes) -> Iterator[tuple[str, str]]:
+def _unfolded_headers(raw: bytes) -> Iterator[tuple[str, str]]:
     head = re.sub(rb"\r\n[ \t]+", b" ", raw.partition(b"\r\n\r\n")[0]).decode("ascii", "replace")
     for line in head.split("\r\n"):
         name, _, value = line.partition(":")
         yield name.lower(), value.strip()
 
 
-def _parts(message: EmailMessage) -> Iterator[str]:
+def _part_faults(message: EmailMessage) -> Iterator[str]:
     yield from (f"a part that is malformed: {type(defect).__name__}" for defect in message.defects)
     parts = [part for part in message.walk() if not part.is_multipart()]
     kinds = [part.get_content_type() for part in parts]
@@ -82,15 +93,15 @@ def _parts(message: EmailMessage) -> Iterator[str]:
             yield "RFC 2045, 6.7: not quoted-printable"
         if max(len(line) for line in str(part.get_payload()).splitlines()) > 76:
             yield "RFC 2045, 6.7: a line of more than 76 characters"
-    for text in contents(message, "text/html"):
-        if len(text.encode()) > CLIPPED:
+    for text in decoded_parts(message, "text/html"):
+        if len(text.encode()) > GMAIL_CLIP_BYTES:
             yield "HTML that Gmail clips"
-        links = LINKS.findall(text)
+        links = LINK_PATTERN.findall(text)
         yield from ("a link that is not https" for link in links if not re.match(r"https://|mailto:|#", link))
 
 
-def contents(message: EmailMessage, kind: str = "") -> list[str]:
+def decoded_parts(message: EmailMessage, content_type: str = "") -> list[str]:
     """Give the decoded text of every part, or of those of a kind."""
     parts = [part for part in message.walk() if not part.is_multipart()]
-    found = [part for part in parts if not kind or part.get_content_type() == kind]
+    found = [part for part in parts if not content_type or part.get_content_type() == content_type]
     return [str(part.get_content()) for part in found]

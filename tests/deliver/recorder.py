@@ -20,7 +20,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP
 
 
-class Recorder:
+class MessageRecorder:
     """Accepts every message, after a while."""
 
     def __init__(self, folder: Path, delay: float) -> None:
@@ -28,17 +28,17 @@ class Recorder:
         self._file = (folder / "accepted").open("ab", buffering=0)
         self._delay = delay
 
-    async def take(self, recipients: Sequence[str], sender: str, whole: bytes) -> None:
+    async def record_message(self, recipients: Sequence[str], sender: str, raw: bytes) -> None:
         """Write one line for each recipient, all at once."""
         came = time.time()
-        await self._held("before")
+        await self._hold_if_wanted("before")
         await asyncio.sleep(self._delay)
-        rest = f"{sender}\t{came:.6f}\t{hashlib.sha256(whole).hexdigest()}"
+        rest = f"{sender}\t{came:.6f}\t{hashlib.sha256(raw).hexdigest()}"
         self._file.write("".join(f"{recipient}\t{rest}\n" for recipient in recipients).encode())
-        await self._held("after")
+        await self._hold_if_wanted("after")
         await asyncio.sleep(self._delay)
 
-    async def _held(self, when: str) -> None:
+    async def _hold_if_wanted(self, when: str) -> None:
         wanted, held = self._folder / f"hold-{when}", self._folder / "held"
         if not wanted.exists():
             return
@@ -48,10 +48,12 @@ class Recorder:
 
     async def handle_DATA(self, _server: SMTP, _session: Any, envelope: Any) -> str:  # noqa: N802 - its name
         """Take a message that came by SMTP."""
-        await self.take([" ".join(envelope.rcpt_tos)], envelope.mail_from, envelope.original_content)
+        await self.record_message(
+            [" ".join(envelope.rcpt_tos)], envelope.mail_from, envelope.original_content
+        )
         return "250 2.0.0 written down"
 
-    async def post(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle_post(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a batch that came by HTTP, one request a connection; the client may be gone before the answer."""
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -62,20 +64,20 @@ class Recorder:
             return
         people = json.loads(body)["personalizations"]
         assert all(len(one["to"]) == 1 for one in people)
-        await self.take([one["to"][0]["email"] for one in people], "", body)
+        await self.record_message([one["to"][0]["email"] for one in people], "", body)
         writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         writer.close()
 
 
 async def main(kind: str, port: int, folder: Path, delay: float) -> None:
     """Serve until killed; `FOLDER/ready` is there once it listens."""
-    recorder = Recorder(folder, delay)
+    recorder = MessageRecorder(folder, delay)
     server: asyncio.Server
     if kind == "smtp":
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: SMTP(recorder, hostname="recorder"), "127.0.0.1", port)
     else:
-        server = await asyncio.start_server(recorder.post, "127.0.0.1", port, limit=2**26)
+        server = await asyncio.start_server(recorder.handle_post, "127.0.0.1", port, limit=2**26)
     (folder / "ready").touch()
     await server.serve_forever()
 

@@ -2,28 +2,33 @@
 
 from collections.abc import Callable, Sequence
 
-from digest.deliver.handing import Handed, Outcome, Outgoing, Result
+from digest.deliver.handing import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 
 
-class Scripted:
+class ScriptedProvider:
     """A transport that answers by a script and remembers what it was given; it keeps the one promise."""
 
-    patience = 60.0
+    batch_timeout = 60.0
 
     def __init__(
-        self, answer: Callable[[Sequence[Outgoing]], Handed], batch: int = 10, name: str = "scripted"
+        self,
+        answer: Callable[[Sequence[OutgoingMessage]], BatchOutcome],
+        batch_size: int = 10,
+        name: str = "scripted",
     ) -> None:
-        self.answer, self.batch, self.name = answer, batch, name
-        self.given: list[Outgoing] = []
+        self.answer, self.batch_size, self.name = answer, batch_size, name
+        self.received_messages: list[OutgoingMessage] = []
 
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
-        self.given += messages
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        self.received_messages += messages
         return self.answer(messages)
 
     def close(self) -> None: ...
 
 
-def every(
-    result: Result, *, reply: str = "said", stop: str = "", wait: float = 0.0
-) -> Callable[[Sequence[Outgoing]], Handed]:
-    return lambda messages: Handed(tuple(Outcome(result, reply) for _ in messages), stop=stop, wait=wait)
+def same_outcome_for_all(
+    result: HandoverResult, *, reply: str = "said", stop: str = "", wait: float = 0.0
+) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
+    return lambda messages: BatchOutcome(
+        tuple(MessageOutcome(result, reply) for _ in messages), stop_reason=stop, wait_seconds=wait
+    )

@@ -10,52 +10,52 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from benchmarks.people import KEYS, NAME, settings_in
-from digest.connections import PATIENCE
+from benchmarks.people import EDITION_NAME, KEYS, benchmark_settings
+from digest.connections import WRITER_TIMEOUT
 from digest.db import open_database
-from digest.deliver.sending import send
-from digest.deliver.transports import open_transport
+from digest.deliver.sending import send_edition
+from digest.deliver.transports import open_provider
 from digest.settings import Settings
-from tests.deliver.boundaries import Dawdling, Dying, Failing, watch
+from tests.deliver.boundaries import ClaimDelayer, ConnectionBreaker, ProcessKiller, watch_commits
 
-FIRST_READERS_FOR = 15  # minutes that the rest of a large list waits for those who go ahead
-SENDGRID_KEY = "SG.kept.secret"
+CANARY_MINUTES = 15  # minutes that the rest of a large list waits for those who go ahead
+SENDGRID_API_KEY = "SG.kept.secret"
 
 
 @dataclass(frozen=True)
-class Sending:
+class SendOptions:
     """What a process needs to know.
 
-    With a `ledger` it dies at the first write boundary that is not in there; with `failing` the database fails there,
-    and nobody sleeps. It rests for `dawdle` seconds between claiming and asking for consent again. It waits for
-    SQLite's lock for `busy` seconds.
+    With a `kill_boundary_file` it dies at the first write boundary that is not in there; with `failure_boundary_file` the database fails there,
+    and nobody sleeps. It rests for `delay_after_claim` seconds between claiming and asking for consent again. It waits for
+    SQLite's lock for `lock_timeout` seconds.
     """
 
     home: Path
-    database: str
-    mail: str
+    database_url: str
+    mail_url: str
     sendgrid_host: str = ""
-    ledger: Path | None = None
-    failing: Path | None = None
-    dawdle: float = 0.0
-    busy: float = 0.0
+    kill_boundary_file: Path | None = None
+    failure_boundary_file: Path | None = None
+    delay_after_claim: float = 0.0
+    lock_timeout: float = 0.0
 
     @property
     def settings(self) -> Settings:
         """The settings of this installation."""
-        told = settings_in(self.home)
-        alerts = told.file.alerts.model_copy(update={"canary_minutes": FIRST_READERS_FOR})
+        told = benchmark_settings(self.home)
+        alerts = told.file.alerts.model_copy(update={"canary_minutes": CANARY_MINUTES})
         how = {
             "file": told.file.model_copy(update={"alerts": alerts}),
-            "database_url": self.database,
-            "mail_url": SecretStr(self.mail),
-            "sendgrid_api_key": SecretStr(SENDGRID_KEY),
+            "database_url": self.database_url,
+            "mail_url": SecretStr(self.mail_url),
+            "sendgrid_api_key": SecretStr(SENDGRID_API_KEY),
             "sendgrid_host": self.sendgrid_host,
         }
         return told.model_copy(update=how)
 
 
-class Clock:
+class SkippingClock:
     """The time, but for what was skipped: nobody waits for fifteen minutes here."""
 
     def __init__(self) -> None:
@@ -69,24 +69,26 @@ class Clock:
         self._skipped = moment - datetime.now(UTC)
 
 
-def main(sending: Sending) -> None:
+def run_send(options: SendOptions) -> None:
     """Send until nothing is due; the exit code is 0 when nothing waits any more."""
-    with (sending.home / "said").open("a") as said:
+    with (options.home / "said").open("a") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
-    settings = sending.settings
-    database = open_database(settings.database, patience=sending.busy or PATIENCE)
-    if sending.ledger:
-        watch(database.engine, Dying(ledger=sending.ledger))
-    elif sending.failing:
-        watch(database.engine, Failing(ledger=sending.failing))
-    elif sending.dawdle:
-        watch(database.engine, Dawdling(seconds=sending.dawdle))
-    clock, sleep = Clock(), (lambda _: None) if sending.failing else time.sleep
+    settings = options.settings
+    database = open_database(
+        settings.effective_database_url, writer_timeout=options.lock_timeout or WRITER_TIMEOUT
+    )
+    if options.kill_boundary_file:
+        watch_commits(database.engine, ProcessKiller(boundary_file=options.kill_boundary_file))
+    elif options.failure_boundary_file:
+        watch_commits(database.engine, ConnectionBreaker(boundary_file=options.failure_boundary_file))
+    elif options.delay_after_claim:
+        watch_commits(database.engine, ClaimDelayer(seconds=options.delay_after_claim))
+    clock, sleep = SkippingClock(), (lambda _: None) if options.failure_boundary_file else time.sleep
     while True:
-        with closing(open_transport(settings)) as transport:
-            report = send(database, NAME, transport, KEYS, settings, now_fn=clock, sleep=sleep)
-        if not (report.waits and report.next_at):
+        with closing(open_provider(settings)) as transport:
+            report = send_edition(database, EDITION_NAME, transport, KEYS, settings, clock=clock, sleep=sleep)
+        if not (report.wait_reason and report.next_due_at):
             break
-        clock.skip_to(report.next_at)
-    sys.exit(int(report.books.open > 0))
+        clock.skip_to(report.next_due_at)
+    sys.exit(int(report.delivery_counts.open > 0))

@@ -4,36 +4,46 @@ from collections import Counter
 
 import pytest
 
-from digest.deliver.handing import Handed, Result
-from digest.deliver.transports.crew import Crew, crews
-from digest.deliver.transports.smtp import Server, Smtp
-from tests.deliver.servers import ACCEPTED, LATER, REFUSED, UNCERTAIN, UNTOUCHED, Scripted, message
+from digest.deliver.handing import BatchOutcome, HandoverResult
+from digest.deliver.transports.crew import SmtpConnectionPool, split_into_pools
+from digest.deliver.transports.smtp import SmtpProvider, SmtpServer
+from tests.deliver.servers import (
+    ACCEPTED,
+    LATER,
+    REFUSED,
+    UNCERTAIN,
+    UNTOUCHED,
+    ScriptedSmtpServer,
+    outgoing_message,
+)
 
 ADDRESSES = tuple(f"reader{n}@example.org" for n in range(9))
 
 
-def _crew(server: Scripted, connections: int = 3) -> Crew:
-    return Crew([Smtp(Server("127.0.0.1", server.port, "off")) for _ in range(connections)])
+def _crew(server: ScriptedSmtpServer, connections: int = 3) -> SmtpConnectionPool:
+    return SmtpConnectionPool(
+        [SmtpProvider(SmtpServer("127.0.0.1", server.port, "off")) for _ in range(connections)]
+    )
 
 
-def _hand(server: Scripted, connections: int = 3, messages: int = 9) -> Handed:
+def _hand(server: ScriptedSmtpServer, connections: int = 3, messages: int = 9) -> BatchOutcome:
     crew = _crew(server, connections)
     try:
-        return crew.hand_all([message(a) for a in ADDRESSES[:messages]])
+        return crew.send_batch([outgoing_message(a) for a in ADDRESSES[:messages]])
     finally:
         crew.close()
 
 
-def _count(handed: Handed) -> Counter[Result]:
+def _count(handed: BatchOutcome) -> Counter[HandoverResult]:
     return Counter(o.result for o in handed.outcomes)
 
 
 @pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
 def test_every_connection_carries_one_message_at_a_time(offers: bytes) -> None:
-    with Scripted({}, offers) as server:
+    with ScriptedSmtpServer({}, offers) as server:
         handed = _hand(server)
     assert _count(handed) == {ACCEPTED: 9}
-    assert (server.connections, server.taken, server.quits) == (3, 9, 3)
+    assert (server.connection_count, server.accepted_count, server.quit_count) == (3, 9, 3)
 
 
 @pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
@@ -42,57 +52,61 @@ def test_each_message_has_a_fate_of_its_own(offers: bytes) -> None:
         "RCPT": [b"550 5.1.1 unknown", b"450 4.2.0 later"],
         "DOT": [*([b"250 taken"] * 4), None],
     }
-    with Scripted(script, offers) as server:
+    with ScriptedSmtpServer(script, offers) as server:
         handed = _hand(server)
     assert _count(handed) == {ACCEPTED: 6, REFUSED: 1, LATER: 1, UNCERTAIN: 1}
-    assert server.taken == 6
+    assert server.accepted_count == 6
 
 
 def test_outcomes_stand_in_the_order_of_the_messages() -> None:
-    with Scripted({}, b"PIPELINING") as server:
+    with ScriptedSmtpServer({}, b"PIPELINING") as server:
         crew = _crew(server)
-        handed = crew.hand_all([message(a) for a in ("a@example.org", "no address", "c@example.org")])
+        handed = crew.send_batch(
+            [outgoing_message(a) for a in ("a@example.org", "no address", "c@example.org")]
+        )
         crew.close()
     assert [o.result for o in handed.outcomes] == [ACCEPTED, REFUSED, ACCEPTED]
 
 
 def test_a_connection_too_many_is_given_up_and_its_message_waits() -> None:
     script: dict[str, list[bytes | None]] = {"GREETING": [b"220 ready", b"421 too many connections"]}
-    with Scripted(script) as server:
+    with ScriptedSmtpServer(script) as server:
         crew = _crew(server)
-        handed = crew.hand_all([message(a) for a in ADDRESSES])
-        assert (crew.batch, handed.stop) == (2, "")
+        handed = crew.send_batch([outgoing_message(a) for a in ADDRESSES])
+        assert (crew.batch_size, handed.stop_reason) == (2, "")
         crew.close()
     assert _count(handed) == {ACCEPTED: 8, UNTOUCHED: 1}
-    assert server.taken == 8
+    assert server.accepted_count == 8
 
 
 def test_a_server_that_takes_no_connection_at_all_stops_the_crew() -> None:
-    with Scripted({"GREETING": [b"421 not now"] * 3}) as server:
+    with ScriptedSmtpServer({"GREETING": [b"421 not now"] * 3}) as server:
         handed = _hand(server)
     assert _count(handed) == {UNTOUCHED: 9}
-    assert handed.here_alone
-    assert "no connection" in handed.stop
+    assert handed.this_connection_only
+    assert "no connection" in handed.stop_reason
 
 
 def test_what_is_about_us_stops_the_crew_and_repeats_nobody() -> None:
-    with Scripted({"MAIL": [b"250 ok", b"550 5.1.8 who are you"]}) as server:
+    with ScriptedSmtpServer({"MAIL": [b"250 ok", b"550 5.1.8 who are you"]}) as server:
         handed = _hand(server)
-    assert "refuses the sender" in handed.stop
-    assert not handed.here_alone
+    assert "refuses the sender" in handed.stop_reason
+    assert not handed.this_connection_only
     assert _count(handed) == {ACCEPTED: 2, UNTOUCHED: 7}
-    assert server.taken == 2
+    assert server.accepted_count == 2
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
     script: dict[str, list[bytes | None]] = {"MAIL": [b"250 ok", b"250 ok", b"250 ok", None]}
-    with Scripted(script, b"PIPELINING") as server:
+    with ScriptedSmtpServer(script, b"PIPELINING") as server:
         handed = _hand(server)
     assert _count(handed) == {ACCEPTED: 9}
-    assert (server.connections, server.taken) == (4, 9)
+    assert (server.connection_count, server.accepted_count) == (4, 9)
 
 
 @pytest.mark.parametrize(("connections", "shares"), [(1, [1]), (2, [1, 1]), (5, [3, 2]), (50, [25, 25])])
 def test_connections_are_shared_out_over_two_crews(connections: int, shares: list[int]) -> None:
-    server = Server("127.0.0.1", 25, "off")
-    assert [crew.batch for crew in crews([Smtp(server) for _ in range(connections)])] == shares
+    server = SmtpServer("127.0.0.1", 25, "off")
+    assert [
+        crew.batch_size for crew in split_into_pools([SmtpProvider(server) for _ in range(connections)])
+    ] == shares

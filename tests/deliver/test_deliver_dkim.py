@@ -13,29 +13,31 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from digest.deliver.dkim import OVERSIGNED, DkimError, Signer, SigningKey, relaxed_body, signer_of
-from digest.deliver.letters import Filled, Letter, signed, splice
+from digest.deliver.dkim import OVERSIGNED, DkimError, DkimSigner, SigningKey, canonicalise_body, load_signer
+from digest.deliver.letters import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
 from digest.edition import marks
-from digest.settings import Settings, SettingsError, load
+from digest.settings import Settings, SettingsError, load_settings
 
 NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
 
 
 @cache
-def _signer() -> Signer:
+def _signer() -> DkimSigner:
     keys = (
         SigningKey("first", rsa.generate_private_key(65537, 2048)),
         SigningKey("second", ed25519.Ed25519PrivateKey.generate()),
     )
-    return Signer("news.example.org", keys, clock=NOW.timestamp)
+    return DkimSigner("news.example.org", keys, clock=NOW.timestamp)
 
 
-def _dns(signer: Signer) -> Callable[..., bytes | None]:
-    known = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.record().encode() for k in signer.keys}
+def _dns(signer: DkimSigner) -> Callable[..., bytes | None]:
+    known = {
+        f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys
+    }
     return lambda name, timeout: known.get(name) if timeout else None
 
 
-def _verdicts(message: bytes, signer: Signer) -> list[bool]:
+def _verdicts(message: bytes, signer: DkimSigner) -> list[bool]:
     """Let dkimpy judge each signature, the RSA first."""
     found = []
     for at in range(len(signer.keys)):
@@ -46,20 +48,22 @@ def _verdicts(message: bytes, signer: Signer) -> list[bool]:
     return found
 
 
-LETTER = Letter(
+LETTER = MessageTemplate(
     subject="Ports reopen \u2014 and six more stories",
     sender_name="HLS.Today",
     sender_address="digest@news.example.org",
     reply_to="editors@news.example.org",
     date=NOW,
-    text=f"Caf\u00e9.  Two  blanks. \n\n.dot\n{marks.ASKED}\nLeave: https://x/u/{marks.LEAVE}\n\n\n",
-    html=f"<p>A   story</p>\n<p>{marks.PREFERENCES} {marks.LEAVE}</p>\n\n",
+    text=f"Caf\u00e9.  Two  blanks. \n\n.dot\n{marks.SIGNUP_ORIGIN_PLACEHOLDER}\nLeave: https://x/u/{marks.LEAVE_PLACEHOLDER}\n\n\n",
+    html=f"<p>A   story</p>\n<p>{marks.PREFERENCES_PLACEHOLDER} {marks.LEAVE_PLACEHOLDER}</p>\n\n",
     list_id=("HLS.Today", "weekly.news.example.org"),
-    one_click="https://news.example.org/u/",
-    extra={"List-Archive": "<https://news.example.org/>", "Precedence": "bulk"},
+    unsubscribe_url_prefix="https://news.example.org/u/",
+    extra_headers={"List-Archive": "<https://news.example.org/>", "Precedence": "bulk"},
 )
-FILLED = Filled("ada@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026, at hls.today")
-SIGNED = signed(LETTER, FILLED, _signer())
+FILLED = PlaceholderValues(
+    "ada@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026, at hls.today"
+)
+SIGNED = splice_signed_message(LETTER, FILLED, _signer())
 
 
 def _tag(message: bytes, name: str) -> str:
@@ -85,7 +89,7 @@ def test_the_signature_says_what_it_must() -> None:
 
 
 def test_what_is_put_before_the_message_leaves_it_as_it_was() -> None:
-    assert SIGNED.endswith(splice(LETTER, FILLED))
+    assert SIGNED.endswith(splice_message(LETTER, FILLED))
 
 
 TAMPERED = {
@@ -122,22 +126,22 @@ def test_what_relays_do_to_a_message_does_no_harm(harmless: bytes) -> None:
 
 
 WORDS = st.text("ab \t.=<>\u00e9\u2014", max_size=120)
-TEXTS = st.lists(st.one_of(WORDS, st.sampled_from(marks.ALL)), max_size=8).map("\n".join)
+TEXTS = st.lists(st.one_of(WORDS, st.sampled_from(marks.ALL_PLACEHOLDERS)), max_size=8).map("\n".join)
 VALUES = st.one_of(st.just(""), st.text("ab ", max_size=9), st.just("l" * 22))
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=TEXTS, html=st.one_of(st.none(), TEXTS), asked=VALUES, leave=VALUES)
-@example(text=marks.ASKED, html=None, asked="", leave="")
+@example(text=marks.SIGNUP_ORIGIN_PLACEHOLDER, html=None, asked="", leave="")
 @example(text="", html=None, asked="", leave="")
 def test_every_letter_is_signed_as_the_same_message_in_one_piece(
     text: str, html: str | None, asked: str, leave: str
 ) -> None:
-    letter = Letter("S", "D", "d@example.org", "", NOW, text=text, html=html)
-    filled = Filled("ada@example.org", "<1@x.example.org>", leave=leave, asked=asked)
-    message = signed(letter, filled, _signer())
-    plain = splice(letter, filled)
-    assert message == _signer().sign(plain) + plain
+    letter = MessageTemplate("S", "D", "d@example.org", "", NOW, text=text, html=html)
+    filled = PlaceholderValues("ada@example.org", "<1@x.example.org>", leave_token=leave, signup_text=asked)
+    message = splice_signed_message(letter, filled, _signer())
+    plain = splice_message(letter, filled)
+    assert message == _signer().sign_message(plain) + plain
     assert _verdicts(message, _signer()) == [True, True]
 
 
@@ -158,15 +162,15 @@ def test_odd_headers_long_lines_and_empty_bodies_are_signed_right(
 ) -> None:
     head = "From: Desk <d@example.org>\r\n" + "".join(f"{n}{c}{v.rstrip()}\r\n" for n, c, v in fields)
     message = (head + "\r\n" + "".join(f"{line}\r\n" for line in body)).encode()
-    fields_ = _signer().sign(message)
+    fields_ = _signer().sign_message(message)
     assert max(map(len, fields_.split(b"\r\n"))) <= 78
     assert _verdicts(fields_ + message, _signer()) == [True, True]
 
 
 @given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"."]), max_size=30).map(b"".join))
 def test_a_canonical_body_stays_what_it_is(body: bytes) -> None:
-    once = relaxed_body(body)
-    assert relaxed_body(once) == once
+    once = canonicalise_body(body)
+    assert canonicalise_body(once) == once
     assert once == b"" or (once.endswith(b"\r\n") and not once.endswith(b"\r\n\r\n"))
 
 
@@ -183,19 +187,19 @@ def _settings(folder: Path, pem: bytes, selector: str = "first", mode: int = 0o6
 
 
 def test_keys_are_read_from_one_file_with_a_selector_each(tmp_path: Path) -> None:
-    one, two = (k.secret for k in _signer().keys)
-    signer = signer_of(_settings(tmp_path, _pem(one, two), "first, second"))
+    one, two = (k.private_key for k in _signer().keys)
+    signer = load_signer(_settings(tmp_path, _pem(one, two), "first, second"))
     assert signer is not None
-    assert [(k.selector, k.kind) for k in signer.keys] == [("first", "rsa"), ("second", "ed25519")]
-    message = splice(LETTER, FILLED)
-    assert _verdicts(signer.sign(message) + message, _signer()) == [True, True]
+    assert [(k.selector, k.key_type) for k in signer.keys] == [("first", "rsa"), ("second", "ed25519")]
+    message = splice_message(LETTER, FILLED)
+    assert _verdicts(signer.sign_message(message) + message, _signer()) == [True, True]
 
 
 def test_without_settings_nothing_is_signed() -> None:
-    assert signer_of(Settings()) is None
+    assert load_signer(Settings()) is None
 
 
-_RSA, _ED = (k.secret for k in _signer().keys)
+_RSA, _ED = (k.private_key for k in _signer().keys)
 assert isinstance(_RSA, rsa.RSAPrivateKey)
 _LOCKED = _RSA.private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
@@ -220,14 +224,14 @@ def test_a_key_file_that_cannot_be_used_is_refused_with_the_reason(
     tmp_path: Path, pem: bytes, selector: str, mode: int, says: str
 ) -> None:
     with pytest.raises(DkimError, match=says) as caught:
-        signer_of(_settings(tmp_path, pem, selector, mode))
+        load_signer(_settings(tmp_path, pem, selector, mode))
     assert "DIGEST_DKIM_KEY_FILE" in str(caught.value)
 
 
 def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
     gone = Settings(dkim_domain="x.example.org", dkim_selector="s", dkim_key_file=tmp_path / "gone.pem")
     with pytest.raises(DkimError, match="No such file"):
-        signer_of(gone)
+        load_signer(gone)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +250,4 @@ def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
 )
 def test_the_settings_for_signing_are_given_all_or_none(environ: dict[str, str], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
-        load(environ=environ)
+        load_settings(environ=environ)

@@ -10,85 +10,91 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
 from digest import nightly
-from digest.attention import needed
+from digest.attention import attention_sentences
 from digest.cli import digest
-from digest.db import Audit, open_database
+from digest.db import AuditEntry, open_database
 from digest.deliver import holding
-from digest.deliver.erasures import AN_HOUR, KEPT, Passed, pass_on, pause
-from digest.deliver.forgetting import everywhere
-from digest.deliver.passages import recipient
-from digest.deliver.planning import plan
-from digest.deliver.transports.sendgrid_api import Api
+from digest.deliver.erasures import (
+    ERASURE_KEPT_FOR,
+    NIGHT_SLACK,
+    ErasureReport,
+    erasure_retry_delay,
+    forward_erasures,
+)
+from digest.deliver.forgetting import make_erasure_callback
+from digest.deliver.passages import describe_recipient
+from digest.deliver.planning import plan_deliveries
+from digest.deliver.transports.sendgrid_api import SendGridApi
 from digest.delivery_db import Delivery, DeliveryState, ProviderErasure
-from digest.install import Install
+from digest.install import Installation
 from subscribers.db import Disclosure, DisclosureTotal, Person
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from tests.deliver.account import KEY, Asked, FakeAccount, Instead
-from tests.deliver.conftest import NAME, RELEASE, World
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from tests.deliver.account import API_KEY, FakeSendGridAccount, RecordedRequest, ScriptedResponse
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 
 NOW = RELEASE + timedelta(days=1)
 TO_WHOM = "Twilio SendGrid (api.sendgrid.com), who delivers for us"
 ADA = "Ada@example.org"
 
 
-def _mailed(world: World, *addresses: str, transport: str = "sendgrid") -> list[int]:
+def _mailed(world: DeliverySetup, *addresses: str, transport: str = "sendgrid") -> list[int]:
     """Add readers to whom an edition went."""
-    people = world.readers(*addresses)
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+    people = world.add_readers(*addresses)
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     sent = {"state": DeliveryState.ACCEPTED, "transport": transport, "handed_at": RELEASE}
     with world.database.write() as session:
         session.execute(update(Delivery).where(Delivery.person.in_(people)).values(**sent))
     return people
 
 
-def _erase(world: World, number: int, *, now: datetime = NOW) -> None:
-    journal = Journal(world.settings.left_log, world.keys)
+def _erase(world: DeliverySetup, number: int, *, now: datetime = NOW) -> None:
+    journal = DepartureLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
-        forget = everywhere(world.keys, lambda: now)
-        erase(session, world.keys, journal, number, method="page", forget=forget, now=now)
+        forget = make_erasure_callback(world.keys, lambda: now)
+        erase_person(session, world.keys, journal, number, method="page", forget_elsewhere=forget, now=now)
 
 
-def _pass_on(world: World, fake: FakeAccount, *, now: datetime = NOW) -> Passed:
-    api = Api(KEY, fake.host, timeout=5.0)
-    return pass_on(world.database, world.keys, api, to_whom=TO_WHOM, now=now)
+def _pass_on(world: DeliverySetup, fake: FakeSendGridAccount, *, now: datetime = NOW) -> ErasureReport:
+    api = SendGridApi(API_KEY, fake.host, timeout=5.0)
+    return forward_erasures(world.database, world.keys, api, recipient=TO_WHOM, now=now)
 
 
-def _queued(world: World) -> list[ProviderErasure]:
+def _queued(world: DeliverySetup) -> list[ProviderErasure]:
     with world.database.read() as session:
         return list(session.scalars(select(ProviderErasure).order_by(ProviderErasure.id)))
 
 
-def _acts(world: World) -> list[str]:
+def _acts(world: DeliverySetup) -> list[str]:
     with world.database.read() as session:
-        return list(session.scalars(select(Audit.act).where(Audit.act.startswith("erasure"))))
+        return list(session.scalars(select(AuditEntry.act).where(AuditEntry.act.startswith("erasure"))))
 
 
-def test_an_erased_reader_is_erased_at_sendgrid_too(world: World) -> None:
+def test_an_erased_reader_is_erased_at_sendgrid_too(world: DeliverySetup) -> None:
     (ada,) = _mailed(world, ADA)
-    with FakeAccount() as fake:
+    with FakeSendGridAccount() as fake:
         for name in ("bounces", "blocks", "invalid_emails", "spam_reports", "unsubscribes"):
-            fake.put(name, "ada@example.org", 1)
-            fake.put(name, "bo@example.org", 1)
+            fake.add_to_list(name, "ada@example.org", 1)
+            fake.add_to_list(name, "bo@example.org", 1)
         _erase(world, ada)
         passed = _pass_on(world, fake)
-        assert (passed.taken, passed.waiting, passed.trouble) == (1, 0, "")
-        assert fake.erased == [[ADA]]
+        assert (passed.accepted, passed.waiting, passed.trouble) == (1, 0, "")
+        assert fake.erased_addresses == [[ADA]]
         left = {name: [one["email"] for one in rows] for name, rows in fake.lists.items()}
     assert left["bounces"] == left["blocks"] == left["invalid_emails"] == ["bo@example.org"]
     # Their own word to SendGrid stays: it keeps others who mail through the account from writing.
     assert left["spam_reports"] == left["unsubscribes"] == ["ada@example.org", "bo@example.org"]
     assert _queued(world) == []
     assert _acts(world) == ["erasure passed on"]
-    assert not [asked.path for asked in fake.asked if "@" in asked.path or "ada" in asked.path.lower()]
+    assert not [asked.path for asked in fake.requests if "@" in asked.path or "ada" in asked.path.lower()]
 
 
-def test_each_try_is_a_disclosure_of_nobody(world: World) -> None:
+def test_each_try_is_a_disclosure_of_nobody(world: DeliverySetup) -> None:
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)
-    with FakeAccount(lambda _: Instead(500)) as fake:
+    with FakeSendGridAccount(lambda _: ScriptedResponse(500)) as fake:
         _pass_on(world, fake)
-        fake.instead = lambda _: None
+        fake.override = lambda _: None
         _pass_on(world, fake, now=NOW + timedelta(days=1))
     with world.database.read() as session:
         rows = list(session.scalars(select(Disclosure)))
@@ -96,7 +102,7 @@ def test_each_try_is_a_disclosure_of_nobody(world: World) -> None:
     assert {row.why for row in rows} == {"To have an erased address erased there too"}
 
 
-def test_whom_sendgrid_never_knew_it_is_not_told_of(world: World) -> None:
+def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> None:
     ada, bo = _mailed(world, ADA, "bo@example.org", transport="smtp")
     with world.database.write() as session:  # planned for SendGrid, and never handed over
         never = {"transport": "sendgrid", "handed_at": None, "state": DeliveryState.WITHDRAWN}
@@ -106,25 +112,29 @@ def test_whom_sendgrid_never_knew_it_is_not_told_of(world: World) -> None:
     assert _queued(world) == []
 
 
-def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: World) -> None:
-    (ada,) = world.readers(ADA)
-    said = {"to_whom": recipient("sendgrid", world.settings), "why": "To deliver an edition", "times": 3}
+def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup) -> None:
+    (ada,) = world.add_readers(ADA)
+    said = {
+        "to_whom": describe_recipient("sendgrid", world.settings),
+        "why": "To deliver an edition",
+        "times": 3,
+    }
     with world.database.write() as session:
         session.add(DisclosureTotal(person=ada, first_at=RELEASE, last_at=RELEASE, **said))
     _erase(world, ada)
     assert len(_queued(world)) == 1
 
 
-def _erase_and_fail(world: World, number: int) -> None:
-    journal = Journal(world.settings.left_log, world.keys)
+def _erase_and_fail(world: DeliverySetup, number: int) -> None:
+    journal = DepartureLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
-        forget = everywhere(world.keys, lambda: NOW)
-        erase(session, world.keys, journal, number, method="page", forget=forget, now=NOW)
+        forget = make_erasure_callback(world.keys, lambda: NOW)
+        erase_person(session, world.keys, journal, number, method="page", forget_elsewhere=forget, now=NOW)
         assert len(list(session.scalars(select(ProviderErasure)))) == 1
         raise RuntimeError("the power goes")
 
 
-def test_the_address_is_queued_in_the_transaction_that_erases_it(world: World) -> None:
+def test_the_address_is_queued_in_the_transaction_that_erases_it(world: DeliverySetup) -> None:
     (ada,) = _mailed(world, ADA)
     with pytest.raises(RuntimeError):
         _erase_and_fail(world, ada)
@@ -136,129 +146,134 @@ def test_the_address_is_queued_in_the_transaction_that_erases_it(world: World) -
     assert len(row.ciphertext) == 12 + 512 + 16  # its length says nothing of the address
 
 
-def test_nothing_is_said_while_the_installation_is_held(world: World) -> None:
+def test_nothing_is_said_while_the_installation_is_held(world: DeliverySetup) -> None:
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)
     with world.database.write() as session:
-        holding.hold(session, "a copy", actor="eve", now=NOW)
-    with FakeAccount() as fake:
+        holding.hold_installation(session, "a copy", actor="eve", now=NOW)
+    with FakeSendGridAccount() as fake:
         assert _pass_on(world, fake).waiting == 1
-        assert fake.asked == []
+        assert fake.requests == []
         with world.database.write() as session:
-            holding.release(session, actor="eve", now=NOW)
-        assert _pass_on(world, fake).taken == 1
+            holding.release_installation(session, actor="eve", now=NOW)
+        assert _pass_on(world, fake).accepted == 1
 
 
 @pytest.mark.parametrize(
     ("instead", "said"),
     [
-        (Instead(401, b"{}"), "refuses the key"),
+        (ScriptedResponse(401, b"{}"), "refuses the key"),
         (
-            Instead(403, b'{"errors":[{"message":"access forbidden","field":null}]}'),
+            ScriptedResponse(403, b'{"errors":[{"message":"access forbidden","field":null}]}'),
             "recipients.erasejob.create",
         ),
-        (Instead(400, b'{"errors":[{"message":"Email_address Ada@example.org is not valid"}]}'), "not valid"),
-        (Instead(429, headers={"Retry-After": "9"}), "patience"),
-        (Instead(502, b"<html>Ada@example.org"), "502"),
-        (Instead(200, b"{}"), "no answer of its API"),
-        (Instead(302, headers={"Location": "http://127.0.0.1:1/"}), "no answer of its API"),
-        (Instead(hang=None), "no answer that counts"),
+        (
+            ScriptedResponse(400, b'{"errors":[{"message":"Email_address Ada@example.org is not valid"}]}'),
+            "not valid",
+        ),
+        (ScriptedResponse(429, headers={"Retry-After": "9"}), "patience"),
+        (ScriptedResponse(502, b"<html>Ada@example.org"), "502"),
+        (ScriptedResponse(200, b"{}"), "no answer of its API"),
+        (ScriptedResponse(302, headers={"Location": "http://127.0.0.1:1/"}), "no answer of its API"),
+        (ScriptedResponse(hang_seconds=None), "no answer that counts"),
     ],
 )
 def test_a_failed_try_rests_and_is_made_again(
-    sqlite_world: World, instead: Instead, said: str, caplog: pytest.LogCaptureFixture
+    sqlite_world: DeliverySetup, instead: ScriptedResponse, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     world = sqlite_world
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)
 
-    def only_the_job(asked: Asked) -> Instead | None:
+    def only_the_job(asked: RecordedRequest) -> ScriptedResponse | None:
         return instead if asked.path.endswith("erasejob") else None
 
-    with FakeAccount(only_the_job) as fake:
+    with FakeSendGridAccount(only_the_job) as fake:
         passed = _pass_on(world, fake)
-        assert (passed.taken, passed.waiting) == (0, 1)
+        assert (passed.accepted, passed.waiting) == (0, 1)
         assert said in passed.trouble
-        asked = len(fake.asked)
+        asked = len(fake.requests)
         assert _pass_on(world, fake, now=NOW + timedelta(hours=12)).trouble == ""
-        assert len(fake.asked) == asked, "it rests"
-        fake.instead = lambda _: None
-        assert _pass_on(world, fake, now=NOW + timedelta(days=1)).taken == 1
-        assert fake.erased == [[ADA]]
+        assert len(fake.requests) == asked, "it rests"
+        fake.override = lambda _: None
+        assert _pass_on(world, fake, now=NOW + timedelta(days=1)).accepted == 1
+        assert fake.erased_addresses == [[ADA]]
     assert "example.org" not in passed.trouble
     assert "ada" not in f"{passed} {caplog.text}".lower()
 
 
 def test_lists_that_cannot_be_cleared_are_tried_again_and_one_bad_address_holds_up_nobody(
-    world: World,
+    world: DeliverySetup,
 ) -> None:
     people = _mailed(world, "ada@example.org", "bo@example.org", "cy@example.org")
     for number in people:
         _erase(world, number)
 
-    def turned_away(asked: Asked) -> Instead | None:
+    def turned_away(asked: RecordedRequest) -> ScriptedResponse | None:
         named = asked.body.get("emails") or asked.body["email_addresses"]
-        return Instead(400, b"{}") if named == ["ada@example.org"] else None
+        return ScriptedResponse(400, b"{}") if named == ["ada@example.org"] else None
 
-    with FakeAccount(turned_away) as fake:
+    with FakeSendGridAccount(turned_away) as fake:
         passed = _pass_on(world, fake)
-        assert (passed.taken, passed.waiting) == (2, 1)
-        assert fake.erased == [["bo@example.org"], ["cy@example.org"]]
+        assert (passed.accepted, passed.waiting) == (2, 1)
+        assert fake.erased_addresses == [["bo@example.org"], ["cy@example.org"]]
 
 
-def test_trouble_with_the_account_ends_the_night_after_one_try(world: World) -> None:
+def test_trouble_with_the_account_ends_the_night_after_one_try(world: DeliverySetup) -> None:
     for number in _mailed(world, "ada@example.org", "bo@example.org"):
         _erase(world, number)
-    with FakeAccount(lambda _: Instead(401, b"{}")) as fake:
+    with FakeSendGridAccount(lambda _: ScriptedResponse(401, b"{}")) as fake:
         _pass_on(world, fake)
-        assert len(fake.asked) == 1
+        assert len(fake.requests) == 1
     assert sorted(row.tries for row in _queued(world)) == [0, 1]
 
 
-def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: World) -> None:
+def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: DeliverySetup) -> None:
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)
     tried = []
-    with FakeAccount(lambda _: Instead(403, b"{}")) as fake:
+    with FakeSendGridAccount(lambda _: ScriptedResponse(403, b"{}")) as fake:
         for night in range(32):
-            before = len(fake.asked)
+            before = len(fake.requests)
             passed = _pass_on(world, fake, now=NOW + timedelta(days=night, seconds=night % 7))
-            tried += [night] if len(fake.asked) > before else []
-            assert passed.given_up == (night == KEPT.days)
+            tried += [night] if len(fake.requests) > before else []
+            assert passed.given_up == (night == ERASURE_KEPT_FOR.days)
             with world.database.read() as session:
-                said = " ".join(needed(session, RELEASE))
-            assert ("has not taken 1 of the erasures" in said) == (1 <= night < KEPT.days)
+                said = " ".join(attention_sentences(session, RELEASE))
+            assert ("has not taken 1 of the erasures" in said) == (1 <= night < ERASURE_KEPT_FOR.days)
     assert tried == [0, 1, 3, 7, 11, 15, 19, 23, 27]
     assert _queued(world) == []
     assert _acts(world) == ["erasure not passed on"]
-    assert pause(1) == timedelta(days=1) - AN_HOUR
+    assert erasure_retry_delay(1) == timedelta(days=1) - NIGHT_SLACK
 
 
-def test_a_damaged_row_is_passed_over(world: World) -> None:
+def test_a_damaged_row_is_passed_over(world: DeliverySetup) -> None:
     for number in _mailed(world, "ada@example.org", "bo@example.org"):
         _erase(world, number)
     with world.database.write() as session:
         first = session.scalars(select(ProviderErasure).order_by(ProviderErasure.id)).first()
         assert first is not None
         first.ciphertext = first.ciphertext[:-1] + b"?"
-    with FakeAccount() as fake:
-        assert _pass_on(world, fake).taken == 1
-        assert fake.erased == [["bo@example.org"]]
+    with FakeSendGridAccount() as fake:
+        assert _pass_on(world, fake).accepted == 1
+        assert fake.erased_addresses == [["bo@example.org"]]
 
 
-def test_the_night_passes_erasures_on_where_there_is_a_key(sqlite_world: World, tmp_path: Path) -> None:
+def test_the_night_passes_erasures_on_where_there_is_a_key(
+    sqlite_world: DeliverySetup, tmp_path: Path
+) -> None:
     world = sqlite_world
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)
     (tmp_path / "keys.json").write_text(world.keys.to_json())
     (tmp_path / "keys.json").chmod(0o600)
-    without = Install(world.settings, world.database)
-    assert "1 waiting" in nightly.pass_on_erasures(without, NOW)
-    with FakeAccount() as fake:
-        said = {"sendgrid_api_key": SecretStr(KEY), "sendgrid_host": fake.host}
-        install = Install(world.settings.model_copy(update=said), world.database)
-        assert "erasures for SendGrid: 1 passed on, 0 waiting" in nightly.run(install, NOW)
+    without = Installation(world.settings, world.database)
+    assert "1 waiting" in nightly.request_provider_erasures(without, NOW)
+    with FakeSendGridAccount() as fake:
+        said = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
+        install = Installation(world.settings.model_copy(update=said), world.database)
+        assert "erasures for SendGrid: 1 passed on, 0 waiting" in nightly.run_nightly_steps(install, NOW)
     with world.database.read() as session:
         counted = select(func.count()).select_from(Disclosure).where(Disclosure.to_whom.startswith("Twilio"))
         assert session.scalar(counted) == 1

@@ -15,19 +15,19 @@ from sqlalchemy import func, select, text, update
 
 from digest.db import Database
 from digest.deliver import strikes
-from digest.deliver.causes import Cause, cause_of, codes
-from digest.deliver.forgetting import forget
+from digest.deliver.causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.forgetting import erase_from_deliveries
 from digest.deliver.inbound import payloads, sendgrid
-from digest.deliver.inbound.applying import apply_all
-from digest.deliver.judging import Attempt, Kind, settle, struck_out
-from digest.deliver.planning import books, plan, purpose_of
-from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
+from digest.deliver.inbound.applying import apply_stored_payloads
+from digest.deliver.judging import DeliveryAttempt, EventKind, has_failed_too_often, state_after_events
+from digest.deliver.planning import count_deliveries, edition_purpose, plan_deliveries
+from digest.delivery_db import Delivery, DeliveryState, Event, InboundPayload
 from subscribers import ledger, suppression
 from subscribers.addresses import read_address
 from subscribers.db import Base, ConsentEvent, ConsentKind, Person, PersonState, Suppression
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from tests.deliver.conftest import NAME, RELEASE, World
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 
 ADA = "ada.lovelace@analytical.example"
 LATER = RELEASE + timedelta(hours=1)
@@ -38,7 +38,7 @@ LOOKED_BACK = timedelta(days=400)
 class Post:
     """Makes SendGrid's events about one reader's message."""
 
-    world: World
+    world: DeliverySetup
     address: str = ADA
     person: int = 0
     delivery: str = ""
@@ -58,13 +58,13 @@ class Post:
 
     def arrives(self, *events: dict[str, Any], at: datetime = LATER) -> dict[str, int]:
         """Post and apply."""
-        payloads.store(self.world.database, self.world.keys, json.dumps(events).encode(), now=at)
+        payloads.store_payload(self.world.database, self.world.keys, json.dumps(events).encode(), now=at)
         journal = self.journal
-        return dict(apply_all(self.world.database, self.world.keys, journal, clock=lambda: at))
+        return dict(apply_stored_payloads(self.world.database, self.world.keys, journal, clock=lambda: at))
 
     @property
-    def journal(self) -> Journal:
-        return Journal(self.world.settings.left_log, self.world.keys)
+    def journal(self) -> DepartureLog:
+        return DepartureLog(self.world.settings.left_log, self.world.keys)
 
     @property
     def state(self) -> PersonState:
@@ -79,7 +79,7 @@ class Post:
     @property
     def suppressed(self) -> str | None:
         with self.world.database.read() as session:
-            found = suppression.find(session, self.world.keys, read_address(self.address))
+            found = suppression.find_suppression(session, self.world.keys, read_address(self.address))
             return found.reason if found else None
 
     def chain(self) -> list[ConsentKind]:
@@ -111,9 +111,9 @@ class Post:
         return Post(self.world, self.address, self.person, named, self.made)
 
 
-def _post(world: World, state: DeliveryState = DeliveryState.ACCEPTED) -> Post:
-    (number,) = world.readers(ADA)
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+def _post(world: DeliverySetup, state: DeliveryState = DeliveryState.ACCEPTED) -> Post:
+    (number,) = world.add_readers(ADA)
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.read() as session:
         delivery = session.scalars(select(Delivery.id)).one()
     post = Post(world, person=number, delivery=delivery)
@@ -122,13 +122,13 @@ def _post(world: World, state: DeliveryState = DeliveryState.ACCEPTED) -> Post:
 
 
 @pytest.fixture
-def post(world: World) -> Post:
+def post(world: DeliverySetup) -> Post:
     """Give Ada's message, accepted by SendGrid, on each database."""
     return _post(world)
 
 
 @pytest.fixture
-def quick(sqlite_world: World) -> Post:
+def quick(sqlite_world: DeliverySetup) -> Post:
     """Give the same on SQLite alone."""
     return _post(sqlite_world)
 
@@ -222,9 +222,9 @@ def test_a_doubt_is_settled_by_what_the_provider_says(post: Post, name: str, set
     post.stands(DeliveryState.UNCERTAIN)
     post.arrives(post.event(name))
     with post.world.database.read() as session:
-        found = books(session, purpose_of(NAME))
+        found = count_deliveries(session, edition_purpose(EDITION_NAME))
     assert post.delivered == settled
-    assert found.balanced
+    assert found.is_balanced
     assert found.planned == 1
 
 
@@ -269,9 +269,11 @@ def test_46_posts_of_the_same_events_count_once_whatever_their_ids(post: Post) -
 
 def test_the_same_body_is_kept_once(post: Post) -> None:
     body = json.dumps([post.event("processed")]).encode()
-    stored = [payloads.store(post.world.database, post.world.keys, body, now=LATER) for _ in range(46)]
+    stored = [
+        payloads.store_payload(post.world.database, post.world.keys, body, now=LATER) for _ in range(46)
+    ]
     assert stored == [True] + [False] * 45
-    assert _count(post.world.database, Inbound) == 1
+    assert _count(post.world.database, InboundPayload) == 1
 
 
 def test_opens_and_clicks_are_not_stored_and_unknown_words_are(quick: Post) -> None:
@@ -289,7 +291,15 @@ def test_opens_and_clicks_are_not_stored_and_unknown_words_are(quick: Post) -> N
 
 def test_of_somebody_erased_an_event_is_counted_and_no_more(post: Post) -> None:
     with post.world.database.write() as session:
-        erase(session, post.world.keys, post.journal, post.person, method="page", forget=forget, now=LATER)
+        erase_person(
+            session,
+            post.world.keys,
+            post.journal,
+            post.person,
+            method="page",
+            forget_elsewhere=erase_from_deliveries,
+            now=LATER,
+        )
     before = post.chain()
     counts = post.arrives(post.event("spamreport"), post.event("bounce", **GONE), post.event("unsubscribe"))
     assert counts == {"complained": 1, "bounced": 1, "unsubscribed": 1}
@@ -299,10 +309,10 @@ def test_of_somebody_erased_an_event_is_counted_and_no_more(post: Post) -> None:
 
 def test_a_word_from_before_the_readers_own_last_word_does_not_count(quick: Post) -> None:
     with quick.world.database.write() as session:
-        person = ledger.hold(session, quick.person)
+        person = ledger.lock_person(session, quick.person)
         assert person is not None
-        ledger.append(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, LATER)
-        ledger.append(session, person, ConsentKind.CONFIRMED, {}, LATER + timedelta(hours=2))
+        ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, LATER)
+        ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, LATER + timedelta(hours=2))
     now = LATER + timedelta(hours=5)
     quick.arrives(
         quick.event("unsubscribe"), quick.event("spamreport"), quick.event("bounce", **GONE), at=now
@@ -314,9 +324,9 @@ def test_a_word_from_before_the_readers_own_last_word_does_not_count(quick: Post
 
 def test_a_bounce_of_an_address_that_was_left_does_not_hit_the_new_one(quick: Post) -> None:
     with quick.world.database.write() as session:
-        person = ledger.hold(session, quick.person)
+        person = ledger.lock_person(session, quick.person)
         assert person is not None
-        ledger.append(session, person, ConsentKind.ADDRESS_CHANGED, {}, RELEASE + timedelta(minutes=5))
+        ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, {}, RELEASE + timedelta(minutes=5))
     quick.arrives(quick.event("bounce", **GONE))
     assert (quick.state, quick.suppressed) == ("subscribed", None)
 
@@ -337,20 +347,20 @@ def test_no_address_is_left_of_a_post_in_the_clear(quick: Post) -> None:
 
 def test_a_payload_that_is_no_json_or_does_not_open_holds_up_nobody(quick: Post) -> None:
     database, keys = quick.world.database, quick.world.keys
-    payloads.store(database, keys, b"[{", now=LATER)
-    payloads.store(database, keys, b"[1]", now=LATER)
+    payloads.store_payload(database, keys, b"[{", now=LATER)
+    payloads.store_payload(database, keys, b"[1]", now=LATER)
     with database.write() as session:
-        session.execute(update(Inbound).where(Inbound.id == 2).values(ciphertext=b"x" * 40))
+        session.execute(update(InboundPayload).where(InboundPayload.id == 2).values(ciphertext=b"x" * 40))
     assert quick.arrives(quick.event("delivered")) == {"delivered": 1}
-    assert list(payloads.unapplied(database, keys)) == []
+    assert list(payloads.unapplied_payloads(database, keys)) == []
 
 
 def test_payloads_are_dropped_after_30_days(post: Post) -> None:
     post.arrives(post.event("delivered"))
-    drop = payloads.drop_old
+    drop = payloads.drop_old_payloads
     assert drop(post.world.database, now=LATER + timedelta(days=30)) == 0
     assert drop(post.world.database, now=LATER + timedelta(days=30, seconds=1)) == 1
-    assert (_count(post.world.database, Inbound), _count(post.world.database, Event)) == (0, 1)
+    assert (_count(post.world.database, InboundPayload), _count(post.world.database, Event)) == (0, 1)
 
 
 def test_more_events_than_fit_a_transaction_are_all_applied(quick: Post) -> None:
@@ -364,8 +374,8 @@ NIGHT = RELEASE + timedelta(days=3)
 
 
 def _night(post: Post) -> int:
-    return strikes.judge(
-        post.world.database, post.world.keys, post.journal, now=NIGHT, looked_back=LOOKED_BACK
+    return strikes.suppress_repeated_bounces(
+        post.world.database, post.world.keys, post.journal, now=NIGHT, lookback=LOOKED_BACK
     )
 
 
@@ -411,8 +421,8 @@ def test_strikes_wait_until_the_provider_has_nothing_more_to_say(quick: Post) ->
     _weeks(quick, [(1, "bounce", HARD), (0, "bounce", HARD)])
     soon = RELEASE + timedelta(hours=20)
     assert (
-        strikes.judge(
-            quick.world.database, quick.world.keys, quick.journal, now=soon, looked_back=LOOKED_BACK
+        strikes.suppress_repeated_bounces(
+            quick.world.database, quick.world.keys, quick.journal, now=soon, lookback=LOOKED_BACK
         )
         == 0
     )
@@ -439,34 +449,43 @@ def test_strikes_wait_until_the_provider_has_nothing_more_to_say(quick: Post) ->
 def test_codes_alone_decide_and_the_reader_is_given_the_benefit(
     status: str, reply: str, cause: str | None
 ) -> None:
-    assert cause_of(*codes(status, reply)) == cause
+    assert failure_cause(*parse_reply_codes(status, reply)) == cause
 
 
 STATES = st.sampled_from(DeliveryState)
-KINDS = st.lists(st.sampled_from(Kind))
+KINDS = st.lists(st.sampled_from(EventKind))
 
 
 @given(STATES, KINDS, st.randoms(use_true_random=False))
 def test_any_order_repetition_and_cut_of_events_ends_in_one_state(
-    state: DeliveryState, kinds: list[Kind], chance: random.Random
+    state: DeliveryState, kinds: list[EventKind], chance: random.Random
 ) -> None:
-    at_once = settle(state, kinds)
+    at_once = state_after_events(state, kinds)
     again = kinds + kinds[: chance.randrange(len(kinds) + 1)]
     chance.shuffle(again)
     one_by_one = state
     for kind in again:
-        one_by_one = settle(one_by_one, [kind])
+        one_by_one = state_after_events(one_by_one, [kind])
     assert one_by_one is at_once
     assert at_once in {state, DeliveryState.ACCEPTED, DeliveryState.REFUSED}
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 60), st.sampled_from([Cause.HARD, Cause.SOFT, Cause.NONE])), max_size=8)
+    st.lists(
+        st.tuples(
+            st.integers(0, 60), st.sampled_from([FailureCause.HARD, FailureCause.SOFT, FailureCause.NONE])
+        ),
+        max_size=8,
+    )
 )
-def test_striking_out_knows_no_order(told: list[tuple[int, Cause]]) -> None:
-    attempts = [Attempt(RELEASE + timedelta(days=day), f"{n}", cause) for n, (day, cause) in enumerate(told)]
-    assert struck_out(attempts) == struck_out(reversed(attempts))
-    assert not struck_out([*attempts, Attempt(RELEASE + timedelta(days=99), "z", Cause.NONE)])
+def test_striking_out_knows_no_order(told: list[tuple[int, FailureCause]]) -> None:
+    attempts = [
+        DeliveryAttempt(RELEASE + timedelta(days=day), f"{n}", cause) for n, (day, cause) in enumerate(told)
+    ]
+    assert has_failed_too_often(attempts) == has_failed_too_often(reversed(attempts))
+    assert not has_failed_too_often(
+        [*attempts, DeliveryAttempt(RELEASE + timedelta(days=99), "z", FailureCause.NONE)]
+    )
 
 
 JSON = st.recursive(
@@ -480,15 +499,15 @@ VALUES = JSON | st.sampled_from(["bounce", "dropped", "bounce", "5.1.1", "Invali
 
 @given(JSON | st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES), max_size=3))
 def test_reading_never_raises_and_keeps_no_address(told: Any) -> None:
-    for said in sendgrid.read(json.dumps(told).encode(), received_at=LATER) or []:
-        assert said.at <= LATER
+    for said in sendgrid.parse_webhook_body(json.dumps(told).encode(), received_at=LATER) or []:
+        assert said.occurred_at <= LATER
         assert "@" not in json.dumps(dict(said.detail)) or ADA not in json.dumps(dict(said.detail))
         json.dumps(dict(said.detail)).encode()
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[" * 100_000, b"\xff\xfe", b"1" * 6000])
 def test_what_is_no_array_of_events_is_said_to_be_none(body: bytes) -> None:
-    assert sendgrid.read(body, received_at=LATER) is None
+    assert sendgrid.parse_webhook_body(body, received_at=LATER) is None
 
 
 def _everything(post: Post) -> list[dict[str, Any]]:
@@ -504,10 +523,10 @@ def _everything(post: Post) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, sqlite_world: World) -> Iterator[Callable[[], Post]]:
+def fresh(tmp_path: Path, sqlite_world: DeliverySetup) -> Iterator[Callable[[], Post]]:
     """Give a function that makes Ada's message anew, in doubt, with nothing said of it."""
     first = _post(sqlite_world, DeliveryState.UNCERTAIN)
-    tables = [Event, Inbound, Suppression]
+    tables = [Event, InboundPayload, Suppression]
 
     def again() -> Post:
         with sqlite_world.database.write() as session:
@@ -540,6 +559,6 @@ def test_a_time_that_is_none_or_to_come_is_the_time_of_arrival() -> None:
     odd: list[Any] = ["soon", None, 1e400, 99999999999, [], True]
     for value in odd:
         body = json.dumps([{"event": "delivered", "timestamp": value}]).encode()
-        said = sendgrid.read(body, received_at=LATER)
+        said = sendgrid.parse_webhook_body(body, received_at=LATER)
         assert said
-        assert said[0].at in {LATER, datetime.fromtimestamp(1, UTC)}
+        assert said[0].occurred_at in {LATER, datetime.fromtimestamp(1, UTC)}

@@ -16,23 +16,23 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select, text, update
 
 from digest import nightly
-from digest.db import Database, Edition, EditionState, migrate, open_database
+from digest.db import Database, Edition, EditionState, migrate_schema, open_database
 from digest.deliver import folding
-from digest.deliver.erasures import queue
-from digest.deliver.folding import fold
-from digest.deliver.forgetting import everywhere
-from digest.deliver.passages import deliveries_of
-from digest.deliver.planning import Books, books, plan, purpose_of
+from digest.deliver.erasures import queue_provider_erasure
+from digest.deliver.folding import aggregate_deliveries
+from digest.deliver.forgetting import make_erasure_callback
+from digest.deliver.passages import delivery_disclosures
+from digest.deliver.planning import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.delivery_db import Delivery, DeliveryState, DeliveryTotal, Event, Notice
-from digest.install import Install
-from digest.settings import Retention, Settings
+from digest.install import Installation
+from digest.settings import RetentionSettings, Settings
 from subscribers import disclosures
 from subscribers.addresses import read_address
 from subscribers.db import DisclosureTotal, Person, PersonState
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.vault import Keys
-from tests.deliver.conftest import KEYS, NAME, RELEASE, World, settings_of
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.vault import KeyRing
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup, delivery_settings
 
 KEPT = timedelta(days=400)
 LATE = RELEASE + KEPT + timedelta(days=1)
@@ -40,10 +40,10 @@ HANDED = {DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN
 OPEN = {DeliveryState.WAITING, DeliveryState.HANDING_OVER}
 
 
-def _sent(world: World, states: Sequence[DeliveryState], *, over: str = "smtp") -> list[int]:
+def _sent(world: DeliverySetup, states: Sequence[DeliveryState], *, over: str = "smtp") -> list[int]:
     """Send an edition to as many readers, with what came of each."""
-    people = world.readers(*(f"r{n}@example.org" for n in range(len(states))))
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+    people = world.add_readers(*(f"r{n}@example.org" for n in range(len(states))))
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         for number, state in zip(people, states, strict=True):
             handed = RELEASE if state in HANDED else None
@@ -53,9 +53,9 @@ def _sent(world: World, states: Sequence[DeliveryState], *, over: str = "smtp") 
     return people
 
 
-def _books(database: Database) -> Books:
+def _books(database: Database) -> DeliveryCounts:
     with database.read() as session:
-        return books(session, purpose_of(NAME))
+        return count_deliveries(session, edition_purpose(EDITION_NAME))
 
 
 def _count(database: Database, table: Any) -> int:
@@ -63,10 +63,13 @@ def _count(database: Database, table: Any) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def _passages(world: World, number: int) -> int:
+def _passages(world: DeliverySetup, number: int) -> int:
     """Count what a reader sees, in sum."""
     with world.database.read() as session:
-        found = [*deliveries_of(session, number, world.settings), *disclosures.of(session, number)]
+        found = [
+            *delivery_disclosures(session, number, world.settings),
+            *disclosures.list_disclosures(session, number),
+        ]
     return sum(passage.times for passage in found)
 
 
@@ -80,22 +83,24 @@ def _notice(session: Any, number: int | None, serial: int, kind: str = "confirm"
     return named
 
 
-def test_the_books_of_an_old_edition_balance_as_before(world: World) -> None:
+def test_the_books_of_an_old_edition_balance_as_before(world: DeliverySetup) -> None:
     states = [*DeliveryState] * 3
     _sent(world, states)
     before = _books(world.database)
-    assert before.balanced
-    assert fold(world.database, world.settings, now=LATE) == len([s for s in states if s not in OPEN])
+    assert before.is_balanced
+    assert aggregate_deliveries(world.database, world.settings, now=LATE) == len(
+        [s for s in states if s not in OPEN]
+    )
     after = _books(world.database)
-    assert after.states == before.states
+    assert after.by_state == before.by_state
     assert after.planned == before.planned == len(states)
-    assert after.balanced
+    assert after.is_balanced
     assert _count(world.database, Delivery) == len([s for s in states if s in OPEN])
-    assert fold(world.database, world.settings, now=LATE) == 0
+    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 0
     assert _books(world.database) == after
 
 
-def test_a_reader_sees_as_many_passages_as_before(world: World) -> None:
+def test_a_reader_sees_as_many_passages_as_before(world: DeliverySetup) -> None:
     ada, bo = _sent(world, [DeliveryState.ACCEPTED, DeliveryState.SKIPPED], over="sendgrid")
     with world.database.write() as session:
         for serial in range(3):
@@ -103,23 +108,23 @@ def test_a_reader_sees_as_many_passages_as_before(world: World) -> None:
         _notice(session, bo, 7, "welcome")
     before = [_passages(world, number) for number in (ada, bo)]
     assert before == [4, 1]
-    assert fold(world.database, world.settings, now=LATE) == 6
+    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 6
     assert [_passages(world, number) for number in (ada, bo)] == before
     with world.database.read() as session:
-        assert deliveries_of(session, ada, world.settings) == ()
-        found = {p.why: p for p in disclosures.of(session, ada)}
+        assert delivery_disclosures(session, ada, world.settings) == ()
+        found = {p.why: p for p in disclosures.list_disclosures(session, ada)}
         first = session.scalars(select(DisclosureTotal).where(DisclosureTotal.times == 3)).one().first_at
     asked = found["To ask whether you want our mail"]
     assert (asked.times, first, asked.at) == (3, RELEASE, RELEASE + timedelta(hours=2))
     assert found["To deliver an edition"].to_whom.startswith("Twilio SendGrid")
 
 
-def test_totals_grow_from_night_to_night(world: World) -> None:
-    (ada,) = world.readers("ada@example.org")
+def test_totals_grow_from_night_to_night(world: DeliverySetup) -> None:
+    (ada,) = world.add_readers("ada@example.org")
     for night in range(3):
         with world.database.write() as session:
             _notice(session, ada, night, handed_at=RELEASE + timedelta(days=night))
-        fold(world.database, world.settings, now=LATE + timedelta(days=night))
+        aggregate_deliveries(world.database, world.settings, now=LATE + timedelta(days=night))
     with world.database.read() as session:
         total = session.scalars(select(DisclosureTotal)).one()
         kept = session.scalars(select(DeliveryTotal)).one()
@@ -127,7 +132,7 @@ def test_totals_grow_from_night_to_night(world: World) -> None:
     assert (kept.purpose, kept.state, kept.count) == ("confirm", DeliveryState.ACCEPTED, 3)
 
 
-def test_what_was_said_goes_with_its_delivery_and_what_is_young_stays(world: World) -> None:
+def test_what_was_said_goes_with_its_delivery_and_what_is_young_stays(world: DeliverySetup) -> None:
     _sent(world, [DeliveryState.ACCEPTED, DeliveryState.REFUSED])
     with world.database.write() as session:
         old = list(session.scalars(select(Delivery.id)))
@@ -136,51 +141,53 @@ def test_what_was_said_goes_with_its_delivery_and_what_is_young_stays(world: Wor
             at = LATE if of == young or place == 4 else RELEASE
             said = {"kind": "delivered", "detail": {}, "fingerprint": f"{place}"}
             session.add(Event(delivery=of, at=at, received_at=at, **said))
-    assert fold(world.database, world.settings, now=LATE) == 2
+    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 2
     with world.database.read() as session:
         assert set(session.scalars(select(Delivery.id))) == {young}
         assert set(session.scalars(select(Event.fingerprint))) == {"2", "4"}
 
 
 @pytest.mark.parametrize("state", [EditionState.APPROVED, EditionState.SENDING])
-def test_an_edition_that_goes_on_keeps_its_deliveries_however_old(world: World, state: EditionState) -> None:
+def test_an_edition_that_goes_on_keeps_its_deliveries_however_old(
+    world: DeliverySetup, state: EditionState
+) -> None:
     _sent(world, [DeliveryState.ACCEPTED])
     with world.database.write() as session:
         session.execute(update(Edition).values(state=state))
-    assert fold(world.database, world.settings, now=LATE) == 0
+    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 0
     assert _count(world.database, Delivery) == 1
 
 
-def test_a_day_more_or_less_decides_and_the_settings_say_which(world: World) -> None:
+def test_a_day_more_or_less_decides_and_the_settings_say_which(world: DeliverySetup) -> None:
     _sent(world, [DeliveryState.ACCEPTED])
-    assert fold(world.database, world.settings, now=RELEASE + KEPT) == 0
-    short = world.settings.file.model_copy(update={"retention": Retention(delivery_days=90)})
+    assert aggregate_deliveries(world.database, world.settings, now=RELEASE + KEPT) == 0
+    short = world.settings.file.model_copy(update={"retention": RetentionSettings(delivery_days=90)})
     sooner = world.settings.model_copy(update={"file": short})
-    assert fold(world.database, sooner, now=RELEASE + timedelta(days=89)) == 0
-    assert fold(world.database, sooner, now=RELEASE + timedelta(days=91)) == 1
+    assert aggregate_deliveries(world.database, sooner, now=RELEASE + timedelta(days=89)) == 0
+    assert aggregate_deliveries(world.database, sooner, now=RELEASE + timedelta(days=91)) == 1
 
 
-def test_a_notice_that_was_left_behind_goes_too(world: World) -> None:
+def test_a_notice_that_was_left_behind_goes_too(world: DeliverySetup) -> None:
     with world.database.write() as session:
         named = _notice(session, None, 1, "contact", state=DeliveryState.WITHDRAWN)
         session.add(Notice(delivery=named, kind="contact", ciphertext=b"x", key_id="1"))
-    assert fold(world.database, world.settings, now=LATE) == 1
+    assert aggregate_deliveries(world.database, world.settings, now=LATE) == 1
     assert _count(world.database, Notice) == 0
 
 
-def test_erasure_keeps_the_counts_before_and_after_folding(world: World) -> None:
+def test_erasure_keeps_the_counts_before_and_after_folding(world: DeliverySetup) -> None:
     ada, bo = _sent(world, [DeliveryState.ACCEPTED, DeliveryState.ACCEPTED], over="sendgrid")
-    journal = Journal(world.settings.left_log, world.keys)
-    forget = everywhere(world.keys, lambda: LATE)
+    journal = DepartureLog(world.settings.left_log, world.keys)
+    forget = make_erasure_callback(world.keys, lambda: LATE)
     with world.database.write() as session:
-        erase(session, world.keys, journal, ada, method="page", forget=forget, now=LATE)
-    fold(world.database, world.settings, now=LATE)
+        erase_person(session, world.keys, journal, ada, method="page", forget_elsewhere=forget, now=LATE)
+    aggregate_deliveries(world.database, world.settings, now=LATE)
     assert _books(world.database)[DeliveryState.ACCEPTED] == 2
     with world.database.write() as session:
-        assert queue(session, world.keys, bo, read_address("r1@example.org"), now=LATE)
-        erase(session, world.keys, journal, bo, method="page", forget=forget, now=LATE)
+        assert queue_provider_erasure(session, world.keys, bo, read_address("r1@example.org"), now=LATE)
+        erase_person(session, world.keys, journal, bo, method="page", forget_elsewhere=forget, now=LATE)
         assert list(session.scalars(select(DisclosureTotal.person))) == [None]
-    assert _books(world.database).balanced
+    assert _books(world.database).is_balanced
 
 
 def test_a_row_that_somebody_holds_is_left_to_the_next_night(postgresql: Database, tmp_path: Path) -> None:
@@ -188,11 +195,11 @@ def test_a_row_that_somebody_holds_is_left_to_the_next_night(postgresql: Databas
         held, free = (_notice(session, None, n, "contact") for n in range(2))
     with postgresql.write() as session:
         session.execute(select(Delivery.id).where(Delivery.id == held).with_for_update())
-        assert fold(postgresql, settings_of(tmp_path), now=LATE) == 1
+        assert aggregate_deliveries(postgresql, delivery_settings(tmp_path), now=LATE) == 1
     with postgresql.read() as session:
         assert list(session.scalars(select(Delivery.id))) == [held]
         assert free != held
-    assert fold(postgresql, settings_of(tmp_path), now=LATE) == 1
+    assert aggregate_deliveries(postgresql, delivery_settings(tmp_path), now=LATE) == 1
 
 
 def _somebody_waits(database: Database) -> bool:
@@ -204,8 +211,8 @@ def _somebody_waits(database: Database) -> bool:
 def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total(
     postgresql: Database, tmp_path: Path
 ) -> None:
-    ours = settings_of(tmp_path)
-    journal = Journal(ours.left_log, KEYS)
+    ours = delivery_settings(tmp_path)
+    journal = DepartureLog(ours.left_log, KEYS)
     with postgresql.write() as session:
         person = Person(state=PersonState.SUBSCRIBED, choices={}, asked_at=RELEASE, asked_where="")
         session.add(person)
@@ -213,9 +220,11 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
         _notice(session, person.number, 1)
     with ThreadPoolExecutor(1) as pool:
         with postgresql.write() as session:
-            forget = everywhere(KEYS, lambda: LATE)
-            erase(session, KEYS, journal, person.number, method="page", forget=forget, now=LATE)
-            folded = pool.submit(fold, postgresql, ours, now=LATE)
+            forget = make_erasure_callback(KEYS, lambda: LATE)
+            erase_person(
+                session, KEYS, journal, person.number, method="page", forget_elsewhere=forget, now=LATE
+            )
+            folded = pool.submit(aggregate_deliveries, postgresql, ours, now=LATE)
             while not (folded.done() or _somebody_waits(postgresql)):
                 time.sleep(0.02)
         assert folded.result(60) == 1
@@ -224,7 +233,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
 
 
 def test_a_large_table_is_folded_in_pages_of_few_rows(database: Database, tmp_path: Path) -> None:
-    many = 2 * folding.PAGE + 3
+    many = 2 * folding.ROWS_PER_TRANSACTION + 3
     with database.write() as session:
         for n in range(many):
             _notice(session, None, n, "contact")
@@ -235,10 +244,10 @@ def test_a_large_table_is_folded_in_pages_of_few_rows(database: Database, tmp_pa
         if statement.startswith("DELETE FROM delivery"):
             deleted.append(cursor.rowcount)
 
-    assert fold(database, settings_of(tmp_path), now=LATE) == many
+    assert aggregate_deliveries(database, delivery_settings(tmp_path), now=LATE) == many
     event.remove(database.engine, "after_cursor_execute", _watch)
-    assert deleted == [folding.PAGE, folding.PAGE, 3]
-    assert folding.PAGE <= 1000
+    assert deleted == [folding.ROWS_PER_TRANSACTION, folding.ROWS_PER_TRANSACTION, 3]
+    assert folding.ROWS_PER_TRANSACTION <= 1000
     with database.read() as session:
         assert session.scalar(select(DeliveryTotal.count)) == many
 
@@ -262,12 +271,12 @@ def test_no_count_changes_whatever_is_folded_when(rows: list[Any], nights: list[
 
 def _law(folder: Path, rows: list[Any], nights: list[int]) -> None:
     database = open_database(f"sqlite:///{folder / 'digest.db'}")
-    migrate(database)
-    ours = settings_of(folder)
+    migrate_schema(database)
+    ours = delivery_settings(folder)
     _write(database, rows)
     before = _counted(database, ours)
     for night in sorted(nights):
-        fold(database, ours, now=RELEASE + timedelta(days=night))
+        aggregate_deliveries(database, ours, now=RELEASE + timedelta(days=night))
         assert _counted(database, ours) == before
     old = [r for r in rows if r[3] < max(nights) and r[1] not in OPEN and r[0] != "edition:2026-W03"]
     assert _count(database, Delivery) == len(rows) - len(old)
@@ -311,21 +320,24 @@ def _write(database: Database, rows: list[Any]) -> None:
 def _counted(database: Database, ours: Settings) -> tuple[Any, ...]:
     """All that anybody can count: books, mails of a kind, what each reader sees by recipient."""
     with database.read() as session:
-        kept = [books(session, f"edition:2026-W0{n}") for n in range(1, 4)]
-        assert all(one.balanced for one in kept)
+        kept = [count_deliveries(session, f"edition:2026-W0{n}") for n in range(1, 4)]
+        assert all(one.is_balanced for one in kept)
         kinds: Counter[tuple[str, DeliveryState]] = Counter()
         for purpose, state in session.execute(select(Delivery.purpose, Delivery.state)):
-            kinds[folding.total_of(purpose), state] += 1
+            kinds[folding.total_purpose(purpose), state] += 1
         for total in session.scalars(select(DeliveryTotal)):
             kinds[total.purpose, total.state] += total.count
         seen: Counter[tuple[int, str, str]] = Counter()
         for number in session.scalars(select(Person.number)):
-            for passage in (*deliveries_of(session, number, ours), *disclosures.of(session, number)):
+            for passage in (
+                *delivery_disclosures(session, number, ours),
+                *disclosures.list_disclosures(session, number),
+            ):
                 seen[number, passage.to_whom, passage.why] += passage.times
     return [replace(one) for one in kept], kinds, seen
 
 
-def _strike(world: World, number: int, serial: int, at: datetime) -> None:
+def _strike(world: DeliverySetup, number: int, serial: int, at: datetime) -> None:
     with world.database.write() as session:
         named = _notice(session, number, serial, "welcome", handed_at=at)
         said = {"kind": "bounced", "cause": "hard", "detail": {}, "fingerprint": f"{serial}"}
@@ -334,20 +346,20 @@ def _strike(world: World, number: int, serial: int, at: datetime) -> None:
 
 @pytest.mark.parametrize("folded_first", [True, False])
 def test_strikes_are_judged_alike_before_and_after_folding(
-    sqlite_world: World,
+    sqlite_world: DeliverySetup,
     *,
     folded_first: bool,
 ) -> None:
     world = sqlite_world
-    ada, bo = world.readers("ada@example.org", "bo@example.org")
+    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
     _strike(world, ada, 1, RELEASE)
     _strike(world, ada, 2, RELEASE + timedelta(days=300))
     for serial, days in ((3, 200), (4, 300)):
         _strike(world, bo, serial, RELEASE + timedelta(days=days))
-    world.settings.key_file.write_text(Keys.to_json(KEYS))
+    world.settings.key_file.write_text(KeyRing.to_json(KEYS))
     world.settings.key_file.chmod(0o600)
-    steps = [nightly.fold_deliveries, nightly.judge_strikes]
-    install = Install(world.settings, world.database)
+    steps = [nightly.aggregate_old_deliveries, nightly.suppress_bouncing_addresses]
+    install = Installation(world.settings, world.database)
     for step in steps if folded_first else reversed(steps):
         step(install, LATE)
     with world.database.read() as session:

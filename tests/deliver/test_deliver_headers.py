@@ -21,12 +21,12 @@ def _lines(field: bytes) -> list[bytes]:
 
 def _sound(field: bytes) -> None:
     lines = _lines(field)
-    assert all(len(line) <= headers.LINE for line in lines)
+    assert all(len(line) <= headers.HEADER_LINE_LENGTH for line in lines)
     assert all(line.startswith(b" ") and line.strip() for line in lines[1:])
     assert field.isascii()
     assert not re.search(rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", field)
     for word in re.findall(rb"=\?utf-8\?b\?[A-Za-z0-9+/=]*\?=", field):
-        assert len(word) <= headers.WORD
+        assert len(word) <= headers.ENCODED_WORD_LENGTH
 
 
 def _meant(text: str) -> str:
@@ -35,7 +35,7 @@ def _meant(text: str) -> str:
 
 @given(TEXT)
 def test_a_subject_comes_back_as_it_was(text: str) -> None:
-    field = headers.unstructured("Subject", text)
+    field = headers.unstructured_field("Subject", text)
     _sound(field)
     value = b" ".join(line.strip() for line in _lines(field[len("Subject: ") :]))
     assert str(make_header(decode_header(value.decode()))).split() == _meant(text).split()
@@ -43,7 +43,7 @@ def test_a_subject_comes_back_as_it_was(text: str) -> None:
 
 @given(TEXT)
 def test_a_display_name_comes_back_as_it_was(display: str) -> None:
-    field = headers.mailbox("From", display, "digest@news.example.org")
+    field = headers.mailbox_field("From", display, "digest@news.example.org")
     if "=?" not in display and display.isascii() and len(display) < 40:
         _sound(field)
     value = message_from_bytes(field + b"\r\n", policy=policy.compat32)["From"]
@@ -54,15 +54,18 @@ def test_a_display_name_comes_back_as_it_was(display: str) -> None:
 
 
 def test_a_name_with_a_dot_is_quoted_and_plain_words_are_not() -> None:
-    assert headers.mailbox("From", "HLS.Today", "d@x.org") == b'From: "HLS.Today" <d@x.org>\r\n'
-    assert headers.mailbox("From", "The Desk", "d@x.org") == b"From: The Desk <d@x.org>\r\n"
-    assert headers.mailbox("Reply-To", "", "d@x.org") == b"Reply-To: <d@x.org>\r\n"
-    assert headers.mailbox("List-Id", 'A "b" \\c.', "w.x.org") == b'List-Id: "A \\"b\\" \\\\c." <w.x.org>\r\n'
+    assert headers.mailbox_field("From", "HLS.Today", "d@x.org") == b'From: "HLS.Today" <d@x.org>\r\n'
+    assert headers.mailbox_field("From", "The Desk", "d@x.org") == b"From: The Desk <d@x.org>\r\n"
+    assert headers.mailbox_field("Reply-To", "", "d@x.org") == b"Reply-To: <d@x.org>\r\n"
+    assert (
+        headers.mailbox_field("List-Id", 'A "b" \\c.', "w.x.org")
+        == b'List-Id: "A \\"b\\" \\\\c." <w.x.org>\r\n'
+    )
 
 
 def test_a_long_ascii_subject_is_folded_at_its_blanks() -> None:
     words = " ".join(f"word{n}" for n in range(40))
-    field = headers.unstructured("Subject", words)
+    field = headers.unstructured_field("Subject", words)
     assert len(_lines(field)) > 1
     assert message_from_bytes(field + b"\r\n", policy=policy.default)["Subject"] == words
 
@@ -70,7 +73,7 @@ def test_a_long_ascii_subject_is_folded_at_its_blanks() -> None:
 @pytest.mark.parametrize("value", ["a\r\nBcc: x", "a\nb", "a\rb", "a\x00b", "\u00e9", "x" * 999])
 def test_a_value_that_would_break_out_of_its_field_is_refused(value: str) -> None:
     with pytest.raises(HeaderError, match="X-Test"):
-        headers.field("X-Test", value)
+        headers.header_field("X-Test", value)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +81,8 @@ def test_a_value_that_would_break_out_of_its_field_is_refused(value: str) -> Non
 )
 def test_an_address_that_would_break_out_of_its_field_is_refused(address: str) -> None:
     with pytest.raises(HeaderError, match="From"):
-        headers.mailbox("From", "Desk", address)
+        headers.mailbox_field("From", "Desk", address)
 
 
 def test_a_moment_is_written_with_its_zone() -> None:
-    assert headers.moment(datetime(2026, 11, 20, 11, tzinfo=UTC)) == "Fri, 20 Nov 2026 11:00:00 +0000"
+    assert headers.date_value(datetime(2026, 11, 20, 11, tzinfo=UTC)) == "Fri, 20 Nov 2026 11:00:00 +0000"

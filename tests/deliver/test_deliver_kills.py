@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from digest.delivery_db import DeliveryState
-from tests.deliver.crowds import Crowd, postgresql_crowd, sqlite_crowd
+from tests.deliver.crowds import PreparedDatabase, prepare_postgresql, prepare_sqlite
 from tests.deliver.killing import (
-    Ground,
-    Way,
-    ground,
+    KillableSend,
+    SendRoute,
     kill_at_boundaries,
     kill_at_random,
-    kill_between_hand_and_word,
-    sendgrid,
-    smtp,
+    kill_before_answer,
+    open_killable_send,
+    sendgrid_route,
+    smtp_route,
 )
 
 READERS = 3000
@@ -42,41 +42,45 @@ PHASES = {  # and what only their transactions write
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Crowd:
+def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
     """Give people and an edition on SQLite, and on PostgreSQL."""
     folder = tmp_path_factory.mktemp("crowd")
     if request.param == "sqlite":
-        return sqlite_crowd(folder, READERS, kilobytes=4)
-    return postgresql_crowd(folder, request.getfixturevalue("postgresql_url"), READERS, kilobytes=4)
+        return prepare_sqlite(folder, READERS, kilobytes=4)
+    return prepare_postgresql(folder, request.getfixturevalue("postgresql_url"), READERS, kilobytes=4)
 
 
-@pytest.fixture(params=[smtp(8), sendgrid(50)], ids=lambda way: way.name)
-def at(request: pytest.FixtureRequest, crowd: Crowd, tmp_path: Path) -> Iterator[Ground]:
+@pytest.fixture(params=[smtp_route(8), sendgrid_route(50)], ids=lambda way: way.name)
+def at(request: pytest.FixtureRequest, crowd: PreparedDatabase, tmp_path: Path) -> Iterator[KillableSend]:
     """Give an installation over each way out."""
-    way: Way = request.param
-    with ground(way, tmp_path, crowd.copy(tmp_path), crowd.readers, SLOW[way.kind]) as laid:
+    way: SendRoute = request.param
+    with open_killable_send(way, tmp_path, crowd.copy_into(tmp_path), crowd.readers, SLOW[way.kind]) as laid:
         yield laid
 
 
-def test_killed_at_every_write_boundary_it_loses_nobody_and_repeats_nothing(at: Ground) -> None:
+def test_killed_at_every_write_boundary_it_loses_nobody_and_repeats_nothing(at: KillableSend) -> None:
     """At each kind of transaction that a send writes: before its commit and after it, the first time and again."""
     boundaries = kill_at_boundaries(at)
     met = {kind for kind, _, _ in (boundary.rsplit("; ", 2) for boundary in boundaries)}
     for phase, written in PHASES.items():
         assert any(all(word in kind for word in written) for kind in met), f"{phase} was not met"
-    at.finish()
+    at.finish_send()
 
 
-def test_killed_between_handing_over_and_the_answer_it_leaves_a_doubt_and_repeats_nothing(at: Ground) -> None:
+def test_killed_between_handing_over_and_the_answer_it_leaves_a_doubt_and_repeats_nothing(
+    at: KillableSend,
+) -> None:
     for when in ("before", "after", "before", "after"):
-        kill_between_hand_and_word(at, when)
-    at.finish()
+        kill_before_answer(at, when)
+    at.finish_send()
 
 
-@pytest.mark.parametrize("at", [smtp(1), smtp(8), sendgrid(50)], indirect=True, ids=lambda way: way.name)
-def test_killed_at_random_moments_it_loses_nobody_and_repeats_nothing(at: Ground) -> None:
+@pytest.mark.parametrize(
+    "at", [smtp_route(1), smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda way: way.name
+)
+def test_killed_at_random_moments_it_loses_nobody_and_repeats_nothing(at: KillableSend) -> None:
     seed = 47
     left = kill_at_random(at, KILLS, random.Random(seed))
-    at.finish()
-    doubts = list(at.states().values()).count(DeliveryState.UNCERTAIN)
+    at.finish_send()
+    doubts = list(at.delivery_states().values()).count(DeliveryState.UNCERTAIN)
     assert doubts == sum(left), "a doubt that no kill explains"

@@ -16,16 +16,23 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from benchmarks.people import KEYS, RELEASE, prepare
+from benchmarks.people import KEYS, RELEASE, create_ready_database
 from digest.db import Database
 from digest.delivery_db import Delivery, DeliveryState
-from digest.install import Install
+from digest.install import Installation
 from digest.settings import Settings
 from digest.web.app import create_app
-from digest.web.serving import serve
+from digest.web.serving import open_page_server
 from subscribers import signup, tokens
-from subscribers.signup import Evidence
-from tests.deliver.killing import PATIENCE, Ground, ground, number_of, smtp, until
+from subscribers.signup import ConsentEvidence
+from tests.deliver.killing import (
+    WAIT_TIMEOUT,
+    KillableSend,
+    open_killable_send,
+    reader_number,
+    smtp_route,
+    wait_until,
+)
 
 READERS = 80
 LEAVING = 30
@@ -34,44 +41,47 @@ SLOW = 0.005  # seconds that the receiver takes before it has a message, and aga
 
 
 @pytest.fixture(params=[1, 4])
-def at(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> Iterator[Ground]:
+def at(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> Iterator[KillableSend]:
     """Give an installation whose readers have consented, on either database, over one connection and four."""
     url = database.engine.url.render_as_string(hide_password=False)
-    with ground(smtp(request.param), tmp_path, url, READERS, SLOW) as laid:
-        prepare(laid.sending.settings, 0, kilobytes=4).close()
+    with open_killable_send(smtp_route(request.param), tmp_path, url, READERS, SLOW) as laid:
+        create_ready_database(laid.options.settings, 0, kilobytes=4).close()
         with laid.database.write() as session:
             for number in range(1, READERS + 1):
                 address = f"reader{number}@example.org"
-                assert signup.add(session, KEYS, address, evidence=_evidence(), now=RELEASE).number == number
+                assert (
+                    signup.add_subscriber(session, KEYS, address, evidence=_evidence(), now=RELEASE).number
+                    == number
+                )
         yield laid
 
 
-def _evidence() -> Evidence:
+def _evidence() -> ConsentEvidence:
     at = RELEASE - timedelta(days=100)
-    return Evidence(
+    return ConsentEvidence(
         wording="Yes.",
         wording_version="1",
         language="en",
         page="hls.today",
         method="form",
         actor="test",
-        at=at,
+        agreed_at=at,
     )
 
 
 def _pages(settings: Settings, database: Database) -> Flask:
     settings.key_file.touch(mode=0o600)
     settings.key_file.write_text(KEYS.to_json())
-    return create_app(Install(settings, database))
+    return create_app(Installation(settings, database))
 
 
 def _leave(port: int, number: int) -> float:
     """Click; give the moment at which the answer was there."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_TIMEOUT)
     try:
         connection.request(
             "POST",
-            f"/u/{tokens.make(KEYS, number, 'leave')}",
+            f"/u/{tokens.make_link_token(KEYS, number, 'leave')}",
             "List-Unsubscribe=One-Click",
             {"Content-Type": "application/x-www-form-urlencoded"},
         )
@@ -83,24 +93,26 @@ def _leave(port: int, number: int) -> float:
         connection.close()
 
 
-def _claimed(at: Ground) -> list[int]:
+def _claimed(at: KillableSend) -> list[int]:
     with at.database.read() as session:
         query = select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER)
         return [number for number in session.scalars(query) if number is not None]
 
 
-def _handed(at: Ground) -> dict[int, datetime]:
+def _handed(at: KillableSend) -> dict[int, datetime]:
     with at.database.read() as session:
         rows = session.execute(select(Delivery.person, Delivery.handed_at)).all()
     return {row[0]: row[1] for row in rows if row[0] is not None and row[1] is not None}
 
 
-def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: Ground) -> None:
+def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: KillableSend) -> None:
     chance = random.Random(8058)
     left: dict[int, float] = {}
-    with serve(_pages(at.sending.settings, at.database), "127.0.0.1", 0) as serving:
-        process = at.start(dawdle=RESTS)
-        until(lambda: at.receiver.count() > 0, process.is_alive)  # from here on everybody is owed one
+    with open_page_server(_pages(at.options.settings, at.database), "127.0.0.1", 0) as serving:
+        process = at.start_process(dawdle=RESTS)
+        wait_until(
+            lambda: at.receiver.count_accepted() > 0, process.is_alive
+        )  # from here on everybody is owed one
         while process.is_alive() and len(left) < LEAVING:
             staying = set(range(1, READERS + 1)) - left.keys()
             # Every second one is somebody who has been claimed at this moment, where there is one.
@@ -108,11 +120,11 @@ def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: G
             number = chance.choice(claimed or sorted(staying))
             left[number] = _leave(serving.port, number)
             time.sleep(chance.uniform(0, 0.01))
-        process.join(PATIENCE)
+        process.join(WAIT_TIMEOUT)
     assert process.exitcode == 0
-    found = at.hold_to_account()
-    states, handed = at.states(), _handed(at)
-    got = {number_of(taken.recipient) for taken in at.receiver.taken()}
+    found = at.check_against_receiver()
+    states, handed = at.delivery_states(), _handed(at)
+    got = {reader_number(taken.recipient) for taken in at.receiver.accepted_messages()}
     for number, answered in left.items():
         if number in got:
             asked_after = handed[number] + timedelta(seconds=RESTS)

@@ -3,7 +3,7 @@
 import pytest
 
 from digest.edition import marks
-from tests.deliver.lint import faults
+from tests.deliver.lint import message_faults
 
 LINK = b"https://news.example.org/u/" + b"l" * 22
 GOOD = (
@@ -26,7 +26,7 @@ GOOD = (
 
 
 def test_a_message_that_keeps_to_everything_has_no_fault() -> None:
-    assert faults(GOOD) == []
+    assert message_faults(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_message_that_keeps_to_everything_has_no_fault() -> None:
         (b"text\r\n", "caf\u00e9\r\n".encode(), "not ASCII"),
         (b"text\r\n", b"t" * 79 + b"\r\n", "more than 78"),
         (b"text\r\n", b"t" * 77 + b"\r\n", "more than 76"),
-        (b"text\r\n", marks.LEAVE.encode() + b"\r\n", "nobody filled in"),
+        (b"text\r\n", marks.LEAVE_PLACEHOLDER.encode() + b"\r\n", "nobody filled in"),
         (b"To: ada", b"To: bo@example.org\r\nTo: ada", "to stands 2 times"),
         (b"Reply-To: editors@news.example.org\r\n", b"", "reply-to stands 0 times"),
         (b"Ports_reopen", b"P" * 64, "encoded word of more than 75"),
@@ -56,4 +56,4 @@ def test_a_message_that_keeps_to_everything_has_no_fault() -> None:
 )  # fmt: skip
 def test_every_fault_is_seen(sound: bytes, broken: bytes, says: str) -> None:
     assert GOOD.count(sound) >= 1
-    assert any(says in fault for fault in faults(GOOD.replace(sound, broken, 1)))
+    assert any(says in fault for fault in message_faults(GOOD.replace(sound, broken, 1)))

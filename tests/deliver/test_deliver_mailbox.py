@@ -14,25 +14,25 @@ from sqlalchemy import func, select, text, update
 
 from digest.db import Database
 from digest.deliver import memos, strikes
-from digest.deliver.causes import Cause
+from digest.deliver.causes import FailureCause
 from digest.deliver.inbound import mailbox, payloads
-from digest.deliver.inbound.applying import apply_all
-from digest.deliver.inbound.imap import MOST_BYTES, MailboxError
-from digest.deliver.inbound.mail import Why
-from digest.deliver.inbound.mailbox import Look, Reader
-from digest.deliver.planning import plan
-from digest.deliver.sending import send
-from digest.deliver.transports import open_transport
-from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
-from digest.settings import BounceMailbox
+from digest.deliver.inbound.applying import apply_stored_payloads
+from digest.deliver.inbound.imap import MAX_MESSAGE_BYTES, MailboxError
+from digest.deliver.inbound.mail import IgnoreReason
+from digest.deliver.inbound.mailbox import MailboxPoller, PollResult
+from digest.deliver.planning import plan_deliveries
+from digest.deliver.sending import send_edition
+from digest.deliver.transports import open_provider
+from digest.delivery_db import Delivery, DeliveryState, Event, InboundPayload
+from digest.settings import BounceMailboxSettings
 from subscribers import suppression
 from subscribers.addresses import read_address
 from subscribers.db import Base, Person, PersonState
-from subscribers.journal import Journal
-from tests.deliver.bounces import READER, About, about
-from tests.deliver.conftest import NAME, RELEASE, World
-from tests.deliver.imap_server import PASSWORD, USER, Imap, Kept
-from tests.deliver.servers import Box, serving, tls_of
+from subscribers.journal import DepartureLog
+from tests.deliver.bounces import READER_ADDRESS, SentMessage, sent_message
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.imap_server import PASSWORD, USER, FakeImapServer, ImapFolder
+from tests.deliver.servers import RecordingHandler, run_smtp_server, server_tls_context
 
 LATER = RELEASE + timedelta(hours=5)
 
@@ -41,33 +41,37 @@ LATER = RELEASE + timedelta(hours=5)
 class Desk:
     """One reader's message, a mailbox, and what is read from it."""
 
-    world: World
-    server: Imap
-    place: BounceMailbox
-    about: About
+    world: DeliverySetup
+    server: FakeImapServer
+    place: BounceMailboxSettings
+    about: SentMessage
     person: int
 
-    def look(self, *, most: int = mailbox.MOST, **place: Any) -> Look:
-        reader = Reader(
+    def look(self, *, most: int = mailbox.MAX_MESSAGES, **place: Any) -> PollResult:
+        reader = MailboxPoller(
             self.world.database, self.world.keys, self.place.model_copy(update=place), PASSWORD, lambda: LATER
         )
-        return mailbox.look(reader, most=most)
+        return mailbox.poll_mailbox(reader, limit=most)
 
     @property
-    def journal(self) -> Journal:
-        return Journal(self.world.settings.left_log, self.world.keys)
+    def journal(self) -> DepartureLog:
+        return DepartureLog(self.world.settings.left_log, self.world.keys)
 
     def apply(self) -> dict[str, int]:
-        return dict(apply_all(self.world.database, self.world.keys, self.journal, clock=lambda: LATER))
+        return dict(
+            apply_stored_payloads(self.world.database, self.world.keys, self.journal, clock=lambda: LATER)
+        )
 
     def night(self) -> int:
         """Judge strikes, when all has been said."""
         database, keys, kept = self.world.database, self.world.keys, timedelta(days=400)
-        return strikes.judge(database, keys, self.journal, now=LATER + timedelta(days=3), looked_back=kept)
+        return strikes.suppress_repeated_bounces(
+            database, keys, self.journal, now=LATER + timedelta(days=3), lookback=kept
+        )
 
-    def arrives(self, *forms: str, about: About | None = None) -> None:
+    def arrives(self, *forms: str, about: SentMessage | None = None) -> None:
         for form in forms:
-            self.server.inbox.add((about or self.about).mail(form))
+            self.server.inbox.add_message((about or self.about).returned_mail(form))
 
     @property
     def state(self) -> PersonState:
@@ -84,48 +88,48 @@ class Desk:
             return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def _trusting(server: Imap, certificate: Path, **more: Any) -> BounceMailbox:
+def _trusting(server: FakeImapServer, certificate: Path, **more: Any) -> BounceMailboxSettings:
     said = {"host": "127.0.0.1", "port": server.port, "user": USER, "authorities": str(certificate)}
-    return BounceMailbox.model_validate(said | more)
+    return BounceMailboxSettings.model_validate(said | more)
 
 
 @pytest.fixture
-def server(certificate: Path) -> Iterator[Imap]:
+def server(certificate: Path) -> Iterator[FakeImapServer]:
     """Run an IMAP server with implicit TLS."""
-    with Imap(tls_of(certificate)) as server:
+    with FakeImapServer(server_tls_context(certificate)) as server:
         yield server
 
 
-def _desk(world: World, server: Imap, certificate: Path) -> Desk:
-    (person,) = world.readers(READER)
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+def _desk(world: DeliverySetup, server: FakeImapServer, certificate: Path) -> Desk:
+    (person,) = world.add_readers(READER_ADDRESS)
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         values = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
         session.execute(update(Delivery).values(**values))
-    return Desk(world, server, _trusting(server, certificate), about(world.keys, person), person)
+    return Desk(world, server, _trusting(server, certificate), sent_message(world.keys, person), person)
 
 
 @pytest.fixture
-def desk(world: World, server: Imap, certificate: Path) -> Desk:
+def desk(world: DeliverySetup, server: FakeImapServer, certificate: Path) -> Desk:
     """Give the desk on each database."""
     return _desk(world, server, certificate)
 
 
 @pytest.fixture
-def quick(sqlite_world: World, server: Imap, certificate: Path) -> Desk:
+def quick(sqlite_world: DeliverySetup, server: FakeImapServer, certificate: Path) -> Desk:
     """Give the desk on SQLite alone."""
     return _desk(sqlite_world, server, certificate)
 
 
 def test_a_bounce_of_ours_suppresses_and_is_put_away(desk: Desk) -> None:
     desk.arrives("postfix")
-    assert desk.look() == Look(stored=1)
+    assert desk.look() == PollResult(stored=1)
     assert desk.apply() == {"bounced": 1, "person bounced": 1}
     assert (desk.state, desk.delivered) == ("suppressed", "refused")
     assert not desk.server.inbox.messages
     assert len(desk.server.folders["Digest/Done"].messages) == 1
     with desk.world.database.read() as session:
-        found = suppression.find(session, desk.world.keys, read_address(READER))
+        found = suppression.find_suppression(session, desk.world.keys, read_address(READER_ADDRESS))
         assert found is not None
         assert found.reason == "bounced"
     assert len(list(desk.journal.read())) == 1
@@ -140,8 +144,8 @@ def test_a_complaint_suppresses_for_good_by_either_proof(desk: Desk, form: str) 
 
 
 def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_complaint(desk: Desk) -> None:
-    raw = desk.about.mail("comcast").replace(b"Message-ID: <", b"Message-ID: <x")
-    desk.server.inbox.add(raw)
+    raw = desk.about.returned_mail("comcast").replace(b"Message-ID: <", b"Message-ID: <x")
+    desk.server.inbox.add_message(raw)
     desk.look()
     assert desk.apply() == {"unsubscribed": 1, "person left": 1}
     assert desk.state == PersonState.WITHDRAWN
@@ -149,29 +153,34 @@ def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_compl
 
 def test_what_is_not_ours_stays_unseen_and_is_not_fetched_again(quick: Desk) -> None:
     quick.arrives("vacation", "challenge", "letter", "spam")
-    quick.arrives("postfix", "qmail", "comcast", about=quick.about.forged())
+    quick.arrives("postfix", "qmail", "comcast", about=quick.about.forged_copy())
     look = quick.look()
-    assert look.left == {Why.AUTOMATIC: 2, Why.LETTER: 1, Why.FOREIGN: 2, Why.UNPROVEN: 2}
+    assert look.ignored == {
+        IgnoreReason.AUTOMATIC: 2,
+        IgnoreReason.PERSONAL_REPLY: 1,
+        IgnoreReason.FOREIGN: 2,
+        IgnoreReason.UNPROVEN: 2,
+    }
     assert len(quick.server.inbox.messages) == 7
     assert not any(quick.server.inbox.flags.values())
-    assert quick.server.fetched == [1, 2, 3, 4, 5, 6, 7]
-    assert quick.look() == Look()
+    assert quick.server.fetched_uids == [1, 2, 3, 4, 5, 6, 7]
+    assert quick.look() == PollResult()
     quick.arrives("spam")
-    assert quick.look().left == {Why.FOREIGN: 1}
-    assert quick.server.fetched == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert quick.count(Inbound) == 0, "nothing of others' mail is kept"
+    assert quick.look().ignored == {IgnoreReason.FOREIGN: 1}
+    assert quick.server.fetched_uids == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert quick.count(InboundPayload) == 0, "nothing of others' mail is kept"
     assert quick.apply() == {}
     assert quick.state == PersonState.SUBSCRIBED
 
 
 def test_46_mails_of_one_bounce_count_once(desk: Desk) -> None:
     for n in range(46):
-        desk.server.inbox.add(desk.about.mail("exchange").replace(b"_000_", b"_%03d_" % n))
-        desk.server.inbox.add(desk.about.mail("exchange"))
+        desk.server.inbox.add_message(desk.about.returned_mail("exchange").replace(b"_000_", b"_%03d_" % n))
+        desk.server.inbox.add_message(desk.about.returned_mail("exchange"))
     look = desk.look()
-    assert (look.stored, look.known) == (46, 46)
+    assert (look.stored, look.already_stored) == (46, 46)
     assert desk.apply() == {"bounced": 1, "known": 45}
-    assert (desk.count(Event), desk.count(Inbound), desk.state) == (1, 46, "subscribed")
+    assert (desk.count(Event), desk.count(InboundPayload), desk.state) == (1, 46, "subscribed")
 
 
 @pytest.mark.parametrize("form", ["exchange", "qmail", "delayed", "exim"])
@@ -184,17 +193,17 @@ def test_a_soft_or_unclear_bounce_suppresses_nobody_by_itself(quick: Desk, form:
 
 
 def test_a_policy_refusal_never_suppresses_and_is_counted_as_one(quick: Desk) -> None:
-    raw = quick.about.mail("postfix").replace(b"Status: 5.1.1", b"Status: 5.7.1")
-    quick.server.inbox.add(raw.replace(b"smtp; 550 5.1.1", b"smtp; 550 5.7.26"))
+    raw = quick.about.returned_mail("postfix").replace(b"Status: 5.1.1", b"Status: 5.7.1")
+    quick.server.inbox.add_message(raw.replace(b"smtp; 550 5.1.1", b"smtp; 550 5.7.26"))
     quick.look()
     assert quick.apply() == {"bounced": 1}
     with quick.world.database.read() as session:
-        assert session.scalars(select(Event.cause)).one() == Cause.POLICY
+        assert session.scalars(select(Event.cause)).one() == FailureCause.POLICY
     assert (quick.state, quick.delivered) == ("subscribed", "refused")
 
 
 def test_two_hard_bounces_in_a_row_suppress_at_night(quick: Desk) -> None:
-    earlier = about(quick.world.keys, quick.person, "edition:2026-W46")
+    earlier = sent_message(quick.world.keys, quick.person, "edition:2026-W46")
     with quick.world.database.write() as session:
         values = {"purpose": "edition:2026-W46", "person": quick.person, "state": DeliveryState.ACCEPTED}
         at = RELEASE - timedelta(weeks=1)
@@ -235,7 +244,7 @@ def test_no_address_of_a_report_is_left_in_the_clear(quick: Desk) -> None:
 )
 def test_a_connection_cut_at_any_step_loses_and_repeats_nothing(quick: Desk, step: str) -> None:
     quick.arrives("spam", "postfix", "delayed")
-    quick.server.breaks.append(step)
+    quick.server.hang_up_at.append(step)
     if step == "LOGOUT":
         assert quick.look().stored == 2
     else:
@@ -243,17 +252,17 @@ def test_a_connection_cut_at_any_step_loses_and_repeats_nothing(quick: Desk, ste
             quick.look()
     quick.look()
     assert quick.apply() == {"bounced": 1, "deferred": 1, "person bounced": 1}
-    assert quick.count(Inbound) == 2
+    assert quick.count(InboundPayload) == 2
     assert list(quick.server.inbox.messages) == [1]
 
 
 def test_a_crash_after_storing_and_before_moving_changes_nothing(quick: Desk) -> None:
     quick.arrives("postfix")
-    quick.server.breaks.append("UID MOVE")
+    quick.server.hang_up_at.append("UID MOVE")
     with pytest.raises(MailboxError):
         quick.look()
-    assert (quick.count(Inbound), len(quick.server.inbox.messages)) == (1, 1)
-    assert quick.look() == Look(known=1)
+    assert (quick.count(InboundPayload), len(quick.server.inbox.messages)) == (1, 1)
+    assert quick.look() == PollResult(already_stored=1)
     assert not quick.server.inbox.messages
     assert quick.apply() == {"bounced": 1, "person bounced": 1}
 
@@ -262,46 +271,50 @@ def test_messages_that_were_numbered_anew_are_read_again_and_counted_once(quick:
     quick.arrives("spam", "postfix")
     quick.look()
     quick.apply()
-    again = Kept(validity=2)
-    for raw in (quick.about.mail("spam"), quick.about.mail("postfix"), quick.about.mail("delayed")):
-        again.add(raw)
+    again = ImapFolder(uid_validity=2)
+    for raw in (
+        quick.about.returned_mail("spam"),
+        quick.about.returned_mail("postfix"),
+        quick.about.returned_mail("delayed"),
+    ):
+        again.add_message(raw)
     quick.server.folders["INBOX"] = again
-    assert quick.look() == Look(stored=1, known=1, left=Counter({Why.FOREIGN: 1}))
+    assert quick.look() == PollResult(stored=1, already_stored=1, ignored=Counter({IgnoreReason.FOREIGN: 1}))
     assert quick.apply() == {"deferred": 1}
 
 
 def test_another_folder_is_read_from_its_beginning(quick: Desk) -> None:
     quick.arrives("spam", "spam")
     quick.look()
-    quick.server.folders["Bounces"] = Kept()
-    quick.server.folders["Bounces"].add(quick.about.mail("postfix"))
+    quick.server.folders["Bounces"] = ImapFolder()
+    quick.server.folders["Bounces"].add_message(quick.about.returned_mail("postfix"))
     assert quick.look(folder="Bounces").stored == 1
 
 
 def test_of_many_messages_so_many_are_taken_at_a_time_until_all_are(quick: Desk) -> None:
     for n in range(7):
-        quick.server.inbox.add(quick.about.mail("spam") + b"%d" % n)
+        quick.server.inbox.add_message(quick.about.returned_mail("spam") + b"%d" % n)
     looks = [quick.look(most=3) for _ in range(3)]
-    assert [(sum(look.left.values()), look.more) for look in looks] == [(3, True), (3, True), (1, False)]
+    assert [(sum(look.ignored.values()), look.more) for look in looks] == [(3, True), (3, True), (1, False)]
 
 
 def test_numbers_far_apart_are_found_and_a_server_that_tells_no_next_one_too(quick: Desk) -> None:
     inbox = quick.server.inbox
     for number in (5, 120_000, 260_000):
-        inbox.next = number
+        inbox.uid_next = number
         quick.arrives("spam")
-    assert sum(quick.look().left.values()) == 3
-    quick.server.says_next = False
-    assert quick.look() == Look()
+    assert sum(quick.look().ignored.values()) == 3
+    quick.server.announces_uid_next = False
+    assert quick.look() == PollResult()
     quick.arrives("delayed")
     assert quick.look().stored == 1
 
 
 def test_a_huge_message_is_read_by_its_beginning(quick: Desk) -> None:
-    raw = quick.about.mail("postfix") + b"x" * (3 * MOST_BYTES)
-    quick.server.inbox.add(raw)
-    quick.server.inbox.add(b"Subject: x\r\n\r\n" + b"x" * (3 * MOST_BYTES))
-    assert quick.look() == Look(stored=1, left=Counter({Why.FOREIGN: 1}))
+    raw = quick.about.returned_mail("postfix") + b"x" * (3 * MAX_MESSAGE_BYTES)
+    quick.server.inbox.add_message(raw)
+    quick.server.inbox.add_message(b"Subject: x\r\n\r\n" + b"x" * (3 * MAX_MESSAGE_BYTES))
+    assert quick.look() == PollResult(stored=1, ignored=Counter({IgnoreReason.FOREIGN: 1}))
     assert quick.apply()["person bounced"] == 1
 
 
@@ -318,14 +331,14 @@ def test_a_huge_message_is_read_by_its_beginning(quick: Desk) -> None:
 def test_ours_is_put_away_by_what_the_server_can_and_others_mail_never(
     quick: Desk, offers: str, done: str, left: set[int]
 ) -> None:
-    quick.server.offers = f"AUTH=PLAIN {offers}"
+    quick.server.capabilities = f"AUTH=PLAIN {offers}"
     quick.arrives("spam", "postfix")
     quick.server.inbox.flags[1].add(r"\Deleted")  # somebody marked it, and may think again
     assert quick.look(done=done).stuck == ""
     assert set(quick.server.inbox.messages) == {1} | left
     assert all(r"\Deleted" in quick.server.inbox.flags[uid] for uid in left)
     assert ("Digest/Done" in quick.server.folders) is bool(done)
-    assert "EXPUNGE" not in {line.split()[1] for line in quick.server.lines}
+    assert "EXPUNGE" not in {line.split()[1] for line in quick.server.received_lines}
 
 
 @pytest.mark.parametrize(
@@ -335,7 +348,10 @@ def test_ours_is_put_away_by_what_the_server_can_and_others_mail_never(
 def test_the_folders_name_is_written_as_the_server_writes_it(
     quick: Desk, offers: str, namespace: str, name: str
 ) -> None:
-    quick.server.offers, quick.server.offers_inside = "AUTH=PLAIN", f"MOVE {offers}"  # as Dovecot does
+    quick.server.capabilities, quick.server.capabilities_after_login = (
+        "AUTH=PLAIN",
+        f"MOVE {offers}",
+    )  # as Dovecot does
     quick.server.namespace, quick.server.separator = namespace, "."
     quick.arrives("postfix")
     quick.look()
@@ -343,12 +359,12 @@ def test_the_folders_name_is_written_as_the_server_writes_it(
 
 
 def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: Desk) -> None:
-    quick.server.refuses = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
+    quick.server.refusals = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
     quick.arrives("postfix", "delayed")
     look = quick.look()
     assert (look.stored, look.stuck) == (2, "cannot move to Digest/Done: quota. Put inbound.done right.")
     assert quick.apply()["person bounced"] == 1
-    assert quick.look() == Look()
+    assert quick.look() == PollResult()
 
 
 @pytest.mark.parametrize(
@@ -374,36 +390,36 @@ def test_what_is_wrong_is_said_without_a_password(quick: Desk, place: dict[str, 
     assert error in str(caught.value)
     assert PASSWORD not in str(caught.value)
     with quick.world.database.read() as session:
-        last = mailbox.last_look(session)
+        last = mailbox.last_mailbox_poll(session)
     assert last is not None
     assert (last.troubles, last.trouble) == (1, str(caught.value))
 
 
 @pytest.mark.parametrize("offers", ["AUTH=PLAIN STARTTLS", "STARTTLS"])
 def test_starttls_comes_before_the_sign_in(quick: Desk, certificate: Path, offers: str) -> None:
-    with Imap(tls_of(certificate), implicit=False, offers=offers) as server:
-        server.inbox.add(quick.about.mail("postfix"))
+    with FakeImapServer(server_tls_context(certificate), implicit_tls=False, capabilities=offers) as server:
+        server.inbox.add_message(quick.about.returned_mail("postfix"))
         if "PLAIN" in offers:
             assert quick.look(port=server.port, tls="starttls").stored == 1
         else:
             with pytest.raises(MailboxError, match="only plain letters"):
                 quick.look(port=server.port, tls="starttls")
-        verbs = [line.split()[1] for line in server.lines]
+        verbs = [line.split()[1] for line in server.received_lines]
         assert verbs[:3] == ["CAPABILITY", "STARTTLS", "CAPABILITY"]
 
 
 def test_nothing_is_said_in_the_clear_where_starttls_is_stripped(quick: Desk) -> None:
-    with Imap(offers="AUTH=PLAIN", implicit=False) as server:
+    with FakeImapServer(capabilities="AUTH=PLAIN", implicit_tls=False) as server:
         with pytest.raises(MailboxError, match="TLS not supported"):
             quick.look(port=server.port, tls="starttls")
-        assert [line.split()[1] for line in server.lines] == ["CAPABILITY"]
-        assert quick.look(port=server.port, tls="off") == Look()
+        assert [line.split()[1] for line in server.received_lines] == ["CAPABILITY"]
+        assert quick.look(port=server.port, tls="off") == PollResult()
 
 
 @pytest.mark.parametrize("greeting", ["* BYE too busy", "HTTP/1.1 200 OK", "* OK [UIDVALIDITY x]", ""])
 def test_a_server_that_speaks_no_imap_is_an_error_in_words(quick: Desk, greeting: str) -> None:
     quick.server.greeting = greeting
-    quick.server.refuses = {"SELECT": "BAD \x00 what"}
+    quick.server.refusals = {"SELECT": "BAD \x00 what"}
     with pytest.raises(MailboxError):
         quick.look()
 
@@ -421,20 +437,20 @@ def test_whatever_a_server_says_is_read_or_is_an_error_in_words(quick: Desk) -> 
     errors = 0
     for verb in ("CAPABILITY", "NAMESPACE", "LIST", "SELECT", "UID SEARCH", "UID FETCH", "UID MOVE"):
         for said in ODD_ANSWERS:
-            quick.server.inbox.validity += 1  # so that it is read from its beginning
-            quick.server.offers = "AUTH=PLAIN MOVE" + " NAMESPACE" * (verb == "NAMESPACE")
-            quick.server.says = {verb: said}
+            quick.server.inbox.uid_validity += 1  # so that it is read from its beginning
+            quick.server.capabilities = "AUTH=PLAIN MOVE" + " NAMESPACE" * (verb == "NAMESPACE")
+            quick.server.answer_overrides = {verb: said}
             try:
                 quick.look()
             except MailboxError:
                 errors += 1
     assert 0 < errors < 7 * len(ODD_ANSWERS)
-    assert quick.count(Inbound) == 1
+    assert quick.count(InboundPayload) == 1
 
 
-def test_looks_rest_for_a_minute_and_after_trouble_ever_longer(world: World) -> None:
+def test_looks_rest_for_a_minute_and_after_trouble_ever_longer(world: DeliverySetup) -> None:
     database, start = world.database, RELEASE
-    turn = mailbox.its_turn
+    turn = mailbox.claim_poll_turn
     assert [turn(database, now=start), turn(database, now=start)] == [True, False]
     assert not turn(database, now=start + timedelta(seconds=59))
     assert turn(database, now=start + timedelta(seconds=60))
@@ -450,29 +466,31 @@ def test_looks_rest_for_a_minute_and_after_trouble_ever_longer(world: World) -> 
 
 def _went(database: Database, **how: Any) -> None:
     with database.write() as session:
-        memos.remember(session, mailbox.LOOKS, how, now=RELEASE)
+        memos.write_installation_state(session, mailbox.LAST_POLL_STATE_KEY, how, now=RELEASE)
 
 
-def test_from_a_send_over_smtp_to_a_suppressed_reader(world: World, server: Imap, certificate: Path) -> None:
-    ada, bo = world.readers(READER, "bo@example.net")
+def test_from_a_send_over_smtp_to_a_suppressed_reader(
+    world: DeliverySetup, server: FakeImapServer, certificate: Path
+) -> None:
+    ada, bo = world.add_readers(READER_ADDRESS, "bo@example.net")
     sender = world.settings.file.sender.model_copy(update={"bounce_domain": "bounce.example.net"})
     settings = world.settings.model_copy(
         update={"file": world.settings.file.model_copy(update={"sender": sender})}
     )
-    box = Box()
-    with serving(box) as port:
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
-        transport = open_transport(settings.model_copy(update={"mail_url": url}))
-        send(world.database, NAME, transport, world.keys, settings, now_fn=world.clock)
+        transport = open_provider(settings.model_copy(update={"mail_url": url}))
+        send_edition(world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock)
         transport.close()
-    paths = {to: path for path, (to,), _ in box.taken}
-    spoken = about(world.keys, ada)
-    assert paths[READER] == spoken.path
+    paths = {to: path for path, (to,), _ in box.messages}
+    spoken = sent_message(world.keys, ada)
+    assert paths[READER_ADDRESS] == spoken.return_path
     desk = Desk(world, server, _trusting(server, certificate), spoken, ada)
-    forged = about(world.keys, bo, reader="bo@example.net").forged()
+    forged = sent_message(world.keys, bo, reader_address="bo@example.net").forged_copy()
     desk.arrives("postfix", about=forged)
     desk.arrives("postfix")
-    assert desk.look() == Look(stored=1, left=Counter({Why.UNPROVEN: 1}))
+    assert desk.look() == PollResult(stored=1, ignored=Counter({IgnoreReason.UNPROVEN: 1}))
     assert desk.apply()["person bounced"] == 1
     with world.database.read() as session:
         states = {p.number: p.state for p in session.scalars(select(Person))}
@@ -481,7 +499,7 @@ def test_from_a_send_over_smtp_to_a_suppressed_reader(world: World, server: Imap
 
 def test_bodies_of_both_origins_are_applied_by_who_can_read_them(quick: Desk) -> None:
     event = {"event": "delivered", "delivery_id": quick.about.delivery, "timestamp": 1}
-    payloads.store(quick.world.database, quick.world.keys, json.dumps([event]).encode(), now=LATER)
+    payloads.store_payload(quick.world.database, quick.world.keys, json.dumps([event]).encode(), now=LATER)
     quick.arrives("delayed")
     quick.look()
     assert quick.apply() == {"delivered": 1, "deferred": 1}

@@ -18,15 +18,15 @@ from structlog.testing import capture_logs
 import scheduler
 from digest.cli import digest
 from digest.deliver import holding
-from digest.deliver.planning import plan
+from digest.deliver.planning import plan_deliveries
 from digest.delivery_db import Delivery, DeliveryState
-from digest.doctor import examine
-from digest.install import Install
-from digest.settings import BounceMailbox, SettingsError, load
-from tests.deliver.bounces import READER, about
-from tests.deliver.conftest import KEYS, NAME, RELEASE, Clock, World
-from tests.deliver.imap_server import PASSWORD, USER, Imap
-from tests.deliver.servers import tls_of
+from digest.doctor import examine_installation
+from digest.install import Installation
+from digest.settings import BounceMailboxSettings, SettingsError, load_settings
+from tests.deliver.bounces import READER_ADDRESS, sent_message
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup, FakeClock
+from tests.deliver.imap_server import PASSWORD, USER, FakeImapServer
+from tests.deliver.servers import server_tls_context
 
 GOING_ON = threading.Event()  # never set: nobody stops
 
@@ -35,37 +35,37 @@ GOING_ON = threading.Event()  # never set: nobody stops
 class Operator:
     """An installation in a folder, with a mailbox set."""
 
-    install: Install
-    server: Imap
+    install: Installation
+    server: FakeImapServer
     file: Path
     run: Callable[..., Result]
 
     def doctor(self) -> str:
-        return "\n".join(f"{d.level} {d.what}" for d in examine(self.install))
+        return "\n".join(f"{d.level} {d.message}" for d in examine_installation(self.install))
 
 
 @pytest.fixture
 def operator(
-    sqlite_world: World, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_world: DeliverySetup, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Operator]:
     """Give it with one reader's message accepted and its bounce in the mailbox."""
     world = sqlite_world
-    (person,) = world.readers(READER)
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+    (person,) = world.add_readers(READER_ADDRESS)
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         values = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
         session.execute(update(Delivery).values(**values))
     world.settings.key_file.touch(mode=0o600)
     world.settings.key_file.write_text(KEYS.to_json())
     file = tmp_path / "digest.toml"
-    with Imap(tls_of(certificate)) as server:
-        server.inbox.add(about(KEYS, person).mail("postfix"))
-        server.inbox.add(about(KEYS, person).mail("spam"))
+    with FakeImapServer(server_tls_context(certificate)) as server:
+        server.inbox.add_message(sent_message(KEYS, person).returned_mail("postfix"))
+        server.inbox.add_message(sent_message(KEYS, person).returned_mail("spam"))
         file.write_text(
             f'[inbound]\nhost = "127.0.0.1"\nport = {server.port}\nuser = "{USER}"\nauthorities = "{certificate}"\n'
         )
         environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_INBOUND_PASSWORD": PASSWORD}
-        install = Install(load(file, environment), world.database)
+        install = Installation(load_settings(file, environment), world.database)
         monkeypatch.setenv("DIGEST_SETTINGS", str(file))
         for key, value in environment.items():
             monkeypatch.setenv(key, value)
@@ -90,7 +90,7 @@ def test_the_command_reads_and_applies_and_says_what_came_of_it(operator: Operat
 def test_the_command_says_what_is_wrong_and_applies_what_waits(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operator.server.breaks.append("UID MOVE")
+    operator.server.hang_up_at.append("UID MOVE")
     done = operator.run()
     assert done.exit_code == 1
     assert done.stdout.endswith("Applied: 1 bounced, 1 person bounced.\n")
@@ -110,9 +110,9 @@ def test_the_command_says_what_is_wrong_and_applies_what_waits(
 @pytest.mark.parametrize("verb", ["UID FETCH", "UID MOVE", "LOGOUT"])
 def test_a_process_killed_at_any_step_loses_and_repeats_nothing(operator: Operator, verb: str) -> None:
     operator.install.database.close()  # another process has it now
-    operator.server.breaks.append(verb)
+    operator.server.hang_up_at.append(verb)
     with subprocess.Popen([sys.executable, "-m", "digest", "inbound"], stdout=subprocess.PIPE) as process:
-        operator.server.meets[verb] = process.kill
+        operator.server.command_hooks[verb] = process.kill
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     done = operator.run("--json")
@@ -123,73 +123,77 @@ def test_a_process_killed_at_any_step_loses_and_repeats_nothing(operator: Operat
 
 
 def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operator) -> None:
-    clock = Clock()
-    operator.server.refuses = {"SELECT": "NO gone"}
+    clock = FakeClock()
+    operator.server.refusals = {"SELECT": "NO gone"}
     with capture_logs() as logs:
         for _ in range(8 * 60):
-            scheduler.read_mailbox(operator.install, clock, GOING_ON)
+            scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
             clock.sleep(1)
     assert [line["log_level"] for line in logs] == ["error"]
-    tries = sum("SELECT" in line for line in operator.server.lines)
+    tries = sum("SELECT" in line for line in operator.server.received_lines)
     assert tries == 3, "after 0, 2 and 6 minutes"
     assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
     assert "gave trouble 3 times in a row, last Nov 20 06:06 EST: no folder INBOX: gone." in operator.doctor()
-    operator.server.refuses = {}
+    operator.server.refusals = {}
     clock.sleep(30 * 60)
     with capture_logs() as logs:
-        scheduler.read_mailbox(operator.install, clock, GOING_ON)
-        scheduler.apply_events(operator.install, clock)
+        scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
+        scheduler.apply_and_log_events(operator.install, clock)
     assert [line["event"] for line in logs] == ["the bounce mailbox is well again", "events applied"]
     assert "was read last Nov 20 06:38 EST" in operator.doctor()
 
 
 def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -> None:
-    clock, server = Clock(), operator.server
-    server.refuses = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
+    clock, server = FakeClock(), operator.server
+    server.refusals = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
     with capture_logs() as logs:
         for _ in range(3):
-            scheduler.read_mailbox(operator.install, clock, GOING_ON)
+            scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
             clock.sleep(60)
         assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
         assert "and cannot move to Digest/Done: quota. Put inbound.done right." in operator.doctor()
-        server.refuses = {}
-        server.inbox.add(server.inbox.messages[1] + b"again")
-        scheduler.read_mailbox(operator.install, clock, GOING_ON)
+        server.refusals = {}
+        server.inbox.add_message(server.inbox.messages[1] + b"again")
+        scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
     assert [line["log_level"] for line in logs] == ["error", "info"]
     assert "cannot move" not in operator.doctor()
-    assert sum("SELECT" in line for line in server.lines) == 4, "reading itself went on, every minute"
+    assert sum("SELECT" in line for line in server.received_lines) == 4, (
+        "reading itself went on, every minute"
+    )
 
 
 def test_a_process_that_is_about_to_end_stops_between_two_messages(operator: Operator) -> None:
     ending = threading.Event()
     ending.set()
-    scheduler.read_mailbox(operator.install, Clock(), ending)
-    assert not operator.server.fetched
-    scheduler.read_mailbox(operator.install, Clock(), GOING_ON)
-    assert operator.server.fetched == [1, 2], "whoever is next goes on at once"
+    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), ending)
+    assert not operator.server.fetched_uids
+    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
+    assert operator.server.fetched_uids == [1, 2], "whoever is next goes on at once"
 
 
 def test_of_several_schedulers_one_looks(operator: Operator) -> None:
     for _ in range(3):
-        scheduler.read_mailbox(operator.install, Clock(), GOING_ON)
-    assert sum("SELECT" in line for line in operator.server.lines) == 1
+        scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
+    assert sum("SELECT" in line for line in operator.server.received_lines) == 1
 
 
 def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) -> None:
     with operator.install.database.write() as session:
-        holding.hold(session, "a copy", actor="eve", now=RELEASE)
-    scheduler.read_mailbox(operator.install, Clock(), GOING_ON)
+        holding.hold_installation(session, "a copy", actor="eve", now=RELEASE)
+    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
     done = operator.run()
     assert done.exit_code == 1
     assert "The mailbox: not read: the installation is held by eve" in done.stderr
-    assert not operator.server.lines
+    assert not operator.server.received_lines
     assert len(operator.server.inbox.messages) == 2
 
 
-def test_the_clockwork_looks_only_where_a_mailbox_is_set(operator: Operator, sqlite_world: World) -> None:
+def test_the_clockwork_looks_only_where_a_mailbox_is_set(
+    operator: Operator, sqlite_world: DeliverySetup
+) -> None:
     jobs = [
-        {job.id for job in scheduler.Clockwork(install)._scheduler.get_jobs()}
-        for install in (operator.install, Install(sqlite_world.settings, sqlite_world.database))
+        {job.id for job in scheduler.JobScheduler(install)._scheduler.get_jobs()}
+        for install in (operator.install, Installation(sqlite_world.settings, sqlite_world.database))
     ]
     assert ["mailbox" in names for names in jobs] == [True, False]
 
@@ -203,8 +207,8 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
         }
     )
     changed = {"mail_url": SecretStr(url), "file": file, "sendgrid_webhook_key": webhook}
-    found = examine(Install(settings.model_copy(update=changed), operator.install.database))
-    return [f"{d.level} {d.what}" for d in found if "ounce" in d.what or "events" in d.what]
+    found = examine_installation(Installation(settings.model_copy(update=changed), operator.install.database))
+    return [f"{d.level} {d.message}" for d in found if "ounce" in d.message or "events" in d.message]
 
 
 @pytest.mark.parametrize(
@@ -253,12 +257,12 @@ def test_settings_that_cannot_work_are_named(tmp_path: Path, table: str, problem
     file = tmp_path / "digest.toml"
     file.write_text(f"[inbound]\n{table}\n")
     with pytest.raises(SettingsError) as caught:
-        load(file, {})
+        load_settings(file, {})
     assert problem in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_the_port_follows_the_kind_of_tls() -> None:
-    place = BounceMailbox(host="mx", user="u")
-    assert place.where == "mx:993"
-    assert place.model_copy(update={"tls": "starttls"}).where == "mx:143"
+    place = BounceMailboxSettings(host="mx", user="u")
+    assert place.host_and_port == "mx:993"
+    assert place.model_copy(update={"tls": "starttls"}).host_and_port == "mx:143"

@@ -21,9 +21,9 @@ import pytest
 from sqlalchemy import make_url
 
 from digest.delivery_db import DeliveryState
-from tests.deliver.boundaries import told
-from tests.deliver.crowds import Crowd, postgresql_crowd, sqlite_crowd
-from tests.deliver.killing import PATIENCE, Ground, ground, smtp, until
+from tests.deliver.boundaries import read_boundaries
+from tests.deliver.crowds import PreparedDatabase, prepare_postgresql, prepare_sqlite
+from tests.deliver.killing import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route, wait_until
 
 READERS = 300
 MANY = 1100  # some go ahead, and the rest waits for what they bring about
@@ -94,8 +94,8 @@ def _carry(here: socket.socket, there: socket.socket) -> None:
 
 
 @pytest.fixture(scope="module")
-def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Crowd:
-    return sqlite_crowd(tmp_path_factory.mktemp("crowd"), READERS, kilobytes=4)
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
+    return prepare_sqlite(tmp_path_factory.mktemp("crowd"), READERS, kilobytes=4)
 
 
 @pytest.fixture
@@ -115,16 +115,16 @@ def _url_of(server: Any) -> str:
 
 
 @contextmanager
-def _in_the_middle(at: Ground, **told: float) -> Iterator[BaseProcess]:
+def _in_the_middle(at: KillableSend, **told: float) -> Iterator[BaseProcess]:
     """Send; the block is what happens in the middle. Then the same process has to come to a good end."""
-    process = at.start(**told)
-    until(lambda: at.receiver.count() >= READERS // 4, process.is_alive)
+    process = at.start_process(**told)
+    wait_until(lambda: at.receiver.count_accepted() >= READERS // 4, process.is_alive)
     yield process
-    process.join(PATIENCE)
-    assert process.exitcode == 0, at.said()
-    found = at.hold_to_account()
-    assert found[DeliveryState.ACCEPTED] == READERS == at.receiver.count()
-    assert "out of reach" in at.said()
+    process.join(WAIT_TIMEOUT)
+    assert process.exitcode == 0, at.log_tail()
+    found = at.check_against_receiver()
+    assert found[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
+    assert "out of reach" in at.log_tail()
 
 
 def _away(process: BaseProcess, *, back: Callable[[], Any] = lambda: None) -> None:
@@ -137,32 +137,32 @@ def _away(process: BaseProcess, *, back: Callable[[], Any] = lambda: None) -> No
 def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(
     postgresql_url: str, tmp_path: Path
 ) -> None:
-    crowd = postgresql_crowd(tmp_path, postgresql_url, READERS, kilobytes=4)
+    crowd = prepare_postgresql(tmp_path, postgresql_url, READERS, kilobytes=4)
     with (
-        Line(crowd.copy(tmp_path)) as line,
-        ground(smtp(4), tmp_path, line.url, READERS, SLOW) as at,
+        Line(crowd.copy_into(tmp_path)) as line,
+        open_killable_send(smtp_route(4), tmp_path, line.url, READERS, SLOW) as at,
         _in_the_middle(at) as process,
     ):
         for _ in range(2):
             line.fall()
             _away(process)
             line.cut = False
-            here = at.receiver.count()
-            until(lambda here=here: at.receiver.count() > here, process.is_alive)  # type: ignore[misc]
+            here = at.receiver.count_accepted()
+            wait_until(lambda here=here: at.receiver.count_accepted() > here, process.is_alive)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("how", ["in good order", "at once, and it has to recover"])
 def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(
     server: Any, tmp_path: Path, how: str
 ) -> None:
-    url = postgresql_crowd(tmp_path, _url_of(server), READERS, kilobytes=4).copy(tmp_path)
-    with ground(smtp(4), tmp_path, url, READERS, SLOW) as at, _in_the_middle(at) as process:
+    url = prepare_postgresql(tmp_path, _url_of(server), READERS, kilobytes=4).copy_into(tmp_path)
+    with open_killable_send(smtp_route(4), tmp_path, url, READERS, SLOW) as at, _in_the_middle(at) as process:
         if how == "in good order":
             server.stop()
         else:
             postmaster = server.get_pid()
             os.kill(postmaster, signal.SIGQUIT)
-            until(lambda: not _runs(postmaster))
+            wait_until(lambda: not _runs(postmaster))
         _away(process, back=server.start)
 
 
@@ -174,8 +174,10 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: Crowd, tmp_path: Path) -> None:
-    with ground(smtp(4), tmp_path, on_sqlite.copy(tmp_path), READERS, SLOW) as at:
+def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(
+    on_sqlite: PreparedDatabase, tmp_path: Path
+) -> None:
+    with open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at:
         other = sqlite3.connect(tmp_path / "digest.db", timeout=30, isolation_level=None)
         with closing(other), _in_the_middle(at, busy=BUSY) as process:
             other.execute("BEGIN IMMEDIATE")
@@ -183,9 +185,9 @@ def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: Crowd, tmp
             other.execute("ROLLBACK")
 
 
-def test_a_full_disk_pauses_the_send(on_sqlite: Crowd, tmp_path: Path) -> None:
+def test_a_full_disk_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
     with (
-        ground(smtp(4), tmp_path, on_sqlite.copy(tmp_path), READERS, SLOW) as at,
+        open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at,
         _in_the_middle(at) as process,
     ):
         assert process.pid is not None
@@ -201,15 +203,15 @@ def test_every_commit_may_fail_or_seem_to_fail_and_nobody_is_in_doubt(
 ) -> None:
     """Each kind of transaction fails once before its commit, and once after it, when it is durable all the same."""
     if database == "sqlite":
-        crowd = sqlite_crowd(tmp_path / "crowd", MANY, kilobytes=4)
+        crowd = prepare_sqlite(tmp_path / "crowd", MANY, kilobytes=4)
     else:
-        crowd = postgresql_crowd(tmp_path, request.getfixturevalue("postgresql_url"), MANY, kilobytes=4)
-    with ground(smtp(4), tmp_path, crowd.copy(tmp_path), MANY) as at:
-        process = at.start(failing=at.ledger)
-        process.join(PATIENCE)
-        assert process.exitcode == 0, at.said()
-        found = at.hold_to_account()
-        assert found[DeliveryState.ACCEPTED] == MANY == at.receiver.count()
+        crowd = prepare_postgresql(tmp_path, request.getfixturevalue("postgresql_url"), MANY, kilobytes=4)
+    with open_killable_send(smtp_route(4), tmp_path, crowd.copy_into(tmp_path), MANY) as at:
+        process = at.start_process(failing=at.boundary_file)
+        process.join(WAIT_TIMEOUT)
+        assert process.exitcode == 0, at.log_tail()
+        found = at.check_against_receiver()
+        assert found[DeliveryState.ACCEPTED] == MANY == at.receiver.count_accepted()
         for written in (
             "insert delivery",
             "planned_at",
@@ -219,4 +221,7 @@ def test_every_commit_may_fail_or_seem_to_fail_and_nobody_is_in_doubt(
             "memo",
             "sent_at",
         ):
-            assert {b.rsplit("; ", 1)[1] for b in told(at.ledger) if written in b} == {"before", "after"}
+            assert {b.rsplit("; ", 1)[1] for b in read_boundaries(at.boundary_file) if written in b} == {
+                "before",
+                "after",
+            }

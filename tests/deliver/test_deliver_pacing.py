@@ -7,10 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.deliver.alarms import Trouble, drift, verdict
-from digest.deliver.canary import FIRST, phase, size
-from digest.deliver.pacing import DAY, HOUR, MINUTE, QUIET, Bound, Bucket, Lines, bounds_of, room, slows
-from digest.settings import Alerts, Limits
+from digest.deliver.alarms import FailureCounts, list_change_warning, pause_reason
+from digest.deliver.canary import CANARY_DUE_AT, canary_size, current_canary_phase
+from digest.deliver.pacing import (
+    DAY,
+    HOUR,
+    MINUTE,
+    RECOVERY_INTERVAL,
+    DomainLimits,
+    RateLimit,
+    TokenBucket,
+    allowance_under_limits,
+    asks_to_slow_down,
+    current_rate_limits,
+)
+from digest.settings import AlertSettings, LimitSettings
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -21,47 +32,50 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
     st.sampled_from([MINUTE, HOUR, timedelta(hours=3)]),
 )
 def test_no_bound_is_ever_passed_in_any_window(minutes: list[int], most: int, span: timedelta) -> None:
-    bound = Bound(most, span, "so many")
+    bound = RateLimit(most, span, "so many")
     handed: Counter[datetime] = Counter()
     moments = []
     for minute in sorted(minutes):
         now = NOON + timedelta(minutes=minute, seconds=minute * 7 % 60)
-        free = room([bound], handed.items(), now)
+        free = allowance_under_limits([bound], handed.items(), now)
         if free.messages:
             handed[now.replace(second=0)] += free.messages
             moments += [now] * free.messages
         else:
-            assert free.free_at is not None
-            assert free.free_at > now
-            assert room([bound], handed.items(), free.free_at).messages > 0
+            assert free.available_at is not None
+            assert free.available_at > now
+            assert allowance_under_limits([bound], handed.items(), free.available_at).messages > 0
     for last in moments:
         assert sum(last - span < m <= last for m in moments) <= most
 
 
 def test_of_several_bounds_the_tightest_counts_and_the_latest_says_when() -> None:
-    hour, day = Bound(10, HOUR, "hour"), Bound(12, DAY, "day")
+    hour, day = RateLimit(10, HOUR, "hour"), RateLimit(12, DAY, "day")
     handed = [(NOON - HOUR * 2, 5), (NOON - MINUTE * 10, 6)]
-    assert room([hour, day], handed, NOON).messages == 1
-    full = room([hour, day], [*handed, (NOON - MINUTE, 4)], NOON)
-    assert (full.messages, full.why) == (0, "the bound of day is reached")
-    assert full.free_at == NOON - HOUR * 2 + DAY + MINUTE
+    assert allowance_under_limits([hour, day], handed, NOON).messages == 1
+    full = allowance_under_limits([hour, day], [*handed, (NOON - MINUTE, 4)], NOON)
+    assert (full.messages, full.reason) == (0, "the bound of day is reached")
+    assert full.available_at == NOON - HOUR * 2 + DAY + MINUTE
 
 
 def test_warming_up_counts_the_days_since_the_first_message() -> None:
-    limits = Limits(warm_up=[50, 100])
-    days = [[b.most for b in bounds_of(limits, NOON, NOON + DAY * n)] for n in (-1, 0, 0.99, 1, 1.99, 2, 900)]
+    limits = LimitSettings(warm_up=[50, 100])
+    days = [
+        [b.max_messages for b in current_rate_limits(limits, NOON, NOON + DAY * n)]
+        for n in (-1, 0, 0.99, 1, 1.99, 2, 900)
+    ]
     assert days == [[50], [50], [50], [100], [100], [], []]
-    assert [b.most for b in bounds_of(limits, None, NOON)] == [50]
+    assert [b.max_messages for b in current_rate_limits(limits, None, NOON)] == [50]
 
 
 def test_a_bucket_gives_a_seconds_worth_at_most_and_forgets_a_clock_that_goes_back() -> None:
-    bucket = Bucket(5.0)
-    assert bucket.room(NOON).messages == 1
-    assert bucket.room(NOON + timedelta(hours=1)).messages == 5
+    bucket = TokenBucket(5.0)
+    assert bucket.current_allowance(NOON).messages == 1
+    assert bucket.current_allowance(NOON + timedelta(hours=1)).messages == 5
     bucket.take(5)
-    empty = bucket.room(NOON + timedelta(minutes=30))
+    empty = bucket.current_allowance(NOON + timedelta(minutes=30))
     assert empty.messages == 0
-    assert empty.free_at == NOON + timedelta(minutes=30, milliseconds=200)
+    assert empty.available_at == NOON + timedelta(minutes=30, milliseconds=200)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +93,10 @@ def test_a_bucket_gives_a_seconds_worth_at_most_and_forgets_a_clock_that_goes_ba
     ],
 )
 def test_what_asks_for_patience_with_a_whole_domain(reply: str, *, expected: bool) -> None:
-    assert slows(reply) is expected
+    assert asks_to_slow_down(reply) is expected
 
 
-def _run(lines: Lines, waiting: dict[str, int], minutes: int, every: int = 20) -> list[Counter[str]]:
+def _run(lines: DomainLimits, waiting: dict[str, int], minutes: int, every: int = 20) -> list[Counter[str]]:
     """Offer messages as claims do: whoever is postponed comes back at the given moment."""
     queue = [(NOON, tag, True) for tag, count in waiting.items() for _ in range(count)]
     sent = [Counter[str]() for _ in range(minutes)]
@@ -91,7 +105,7 @@ def _run(lines: Lines, waiting: dict[str, int], minutes: int, every: int = 20) -
             now = NOON + timedelta(minutes=minute, seconds=second)
             rest = []
             for due, tag, fresh in sorted(queue):
-                again = lines.postponed(tag, now, fresh=fresh) if due <= now else due
+                again = lines.postponed_until(tag, now, fresh=fresh) if due <= now else due
                 if again is None:
                     sent[minute][tag] += 1
                 else:
@@ -102,43 +116,43 @@ def _run(lines: Lines, waiting: dict[str, int], minutes: int, every: int = 20) -
 
 
 def test_a_capped_domain_gets_its_share_every_minute_and_loses_nobody() -> None:
-    sent = _run(Lines({"big": 600}), {"big": 95, "small": 50}, 12, every=6)
+    sent = _run(DomainLimits({"big": 600}), {"big": 95, "small": 50}, 12, every=6)
     assert [c["big"] for c in sent] == [10, 10, 10, 10, 10, 10, 10, 10, 10, 5, 0, 0]
     assert sent[0]["small"] == 50
 
 
 @given(st.integers(60, 2000), st.integers(0, 400))
 def test_no_minute_holds_more_than_its_share(cap: int, waiting: int) -> None:
-    sent = _run(Lines({"big": cap}), {"big": waiting}, 20)
+    sent = _run(DomainLimits({"big": cap}), {"big": waiting}, 20)
     assert max(c["big"] for c in sent) <= max(1, cap // 60)
     # Who is looked at only three times a minute comes a little late.
     assert sum(c["big"] for c in sent) >= min(waiting, 16 * (cap // 60))
 
 
 def test_a_domain_that_asks_for_less_gets_half_and_after_quiet_minutes_twice_as_much_again() -> None:
-    lines = Lines()
+    lines = DomainLimits()
     for _ in range(64):
-        assert lines.postponed("big", NOON, fresh=True) is None
-    assert lines.slow("big", NOON)
-    assert not lines.slow("big", NOON + timedelta(seconds=59))
+        assert lines.postponed_until("big", NOON, fresh=True) is None
+    assert lines.slow_down_domain("big", NOON)
+    assert not lines.slow_down_domain("big", NOON + timedelta(seconds=59))
 
     def passing(now: datetime) -> int:
-        return sum(lines.postponed("big", now, fresh=False) is None for _ in range(500))
+        return sum(lines.postponed_until("big", now, fresh=False) is None for _ in range(500))
 
     assert passing(NOON + MINUTE) == 32
-    assert lines.slow("big", NOON + MINUTE)
+    assert lines.slow_down_domain("big", NOON + MINUTE)
     assert passing(NOON + MINUTE * 2) == 16
-    assert passing(NOON + MINUTE + QUIET) == 32
-    assert passing(NOON + MINUTE + QUIET * 3) == 128
-    assert passing(NOON + MINUTE + QUIET * 9) == 500
+    assert passing(NOON + MINUTE + RECOVERY_INTERVAL) == 32
+    assert passing(NOON + MINUTE + RECOVERY_INTERVAL * 3) == 128
+    assert passing(NOON + MINUTE + RECOVERY_INTERVAL * 9) == 500
 
 
 def test_a_domain_with_a_cap_recovers_to_its_cap() -> None:
-    lines = Lines({"big": 600})
-    assert lines.slow("big", NOON)
-    lines.slow("big", NOON + MINUTE * 2)
+    lines = DomainLimits({"big": 600})
+    assert lines.slow_down_domain("big", NOON)
+    lines.slow_down_domain("big", NOON + MINUTE * 2)
     counts = [
-        sum(lines.postponed("big", NOON + MINUTE * m, fresh=False) is None for _ in range(50))
+        sum(lines.postponed_until("big", NOON + MINUTE * m, fresh=False) is None for _ in range(50))
         for m in (3, 8, 13, 60)
     ]
     assert counts == [2, 4, 8, 10]
@@ -148,39 +162,47 @@ def test_a_domain_with_a_cap_recovers_to_its_cap() -> None:
 
 
 def test_how_many_go_ahead() -> None:
-    assert [size(n) for n in (0, 999, 1000, 2500, 10_000, 49_999, 50_000, 1_000_000)] == [
+    assert [canary_size(n) for n in (0, 999, 1000, 2500, 10_000, 49_999, 50_000, 1_000_000)] == [
         *(0, 0, 20, 25, 100, 499, 500, 500)
     ]
 
 
 def test_how_far_a_run_looks() -> None:
     later = NOON + timedelta(minutes=15)
-    assert phase(None, None, NOON).horizon == phase(0, None, NOON).horizon == NOON
-    assert (phase(20, None, NOON).horizon, phase(20, None, NOON).first) == (FIRST, True)
-    assert phase(20, later, NOON).until == later
-    assert (phase(20, later, later).horizon, phase(20, later, later).until) == (later, None)
+    assert (
+        current_canary_phase(None, None, NOON).horizon == current_canary_phase(0, None, NOON).horizon == NOON
+    )
+    assert (
+        current_canary_phase(20, None, NOON).horizon,
+        current_canary_phase(20, None, NOON).canary_only,
+    ) == (CANARY_DUE_AT, True)
+    assert current_canary_phase(20, later, NOON).wait_until == later
+    assert (
+        current_canary_phase(20, later, later).horizon,
+        current_canary_phase(20, later, later).wait_until,
+    ) == (later, None)
 
 
 @pytest.mark.parametrize(
     ("found", "handed", "word"),
     [
-        (Trouble(2), 20, ""),
-        (Trouble(3), 20, "unwanted"),
-        (Trouble(3), 3000, "unwanted"),
-        (Trouble(3), 3001, ""),
-        (Trouble(dead=9), 20, ""),
-        (Trouble(dead=10), 200, "do not exist"),
-        (Trouble(dead=10), 201, ""),
-        (Trouble(policy=4), 5, ""),
-        (Trouble(policy=5), 500, "for what we are"),
-        (Trouble(9, 99, 99), 100, "for what we are"),
-        (Trouble(), 0, ""),
+        (FailureCounts(2), 20, ""),
+        (FailureCounts(3), 20, "unwanted"),
+        (FailureCounts(3), 3000, "unwanted"),
+        (FailureCounts(3), 3001, ""),
+        (FailureCounts(dead_addresses=9), 20, ""),
+        (FailureCounts(dead_addresses=10), 200, "do not exist"),
+        (FailureCounts(dead_addresses=10), 201, ""),
+        (FailureCounts(policy_refusals=4), 5, ""),
+        (FailureCounts(policy_refusals=5), 500, "for what we are"),
+        (FailureCounts(9, 99, 99), 100, "for what we are"),
+        (FailureCounts(), 0, ""),
     ],
 )
 def test_counts_decide_on_small_lists_and_shares_on_large_ones(
-    found: Trouble, handed: int, word: str
+    found: FailureCounts, handed: int, word: str
 ) -> None:
-    said = verdict(found, handed, Alerts())
+    said = pause_reason(found, handed, AlertSettings())
     assert word in said if word else not said
 
 
@@ -196,5 +218,5 @@ def test_counts_decide_on_small_lists_and_shares_on_large_ones(
     ],
 )
 def test_which_lists_are_odd(before: int | None, planned: int, *, odd: bool) -> None:
-    assert bool(drift(before, planned, Alerts())) is odd
-    assert not drift(before, planned, Alerts(list_drift=0))
+    assert bool(list_change_warning(before, planned, AlertSettings())) is odd
+    assert not list_change_warning(before, planned, AlertSettings(list_drift=0))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from digest.deliver.transports.wire import Envelope, Wire
-from tests.deliver.servers import ACCEPTED, REFUSED, Scripted, hand, results
+from digest.deliver.transports.wire import SmtpConnection, SmtpEnvelope
+from tests.deliver.servers import ACCEPTED, REFUSED, ScriptedSmtpServer, results_of, send_through
 
 
 @pytest.mark.parametrize(
@@ -15,33 +15,35 @@ def test_a_refused_recipient_in_a_pipeline_disturbs_nobody_after(data: bytes) ->
         "DATA": [data],
         "DOT": [b"554 nobody"] if data[:1] == b"3" else [],
     }
-    with Scripted({verb: list[bytes | None](said) for verb, said in script.items()}, b"PIPELINING") as server:
-        handed = hand(server, "ada@example.org", "bo@example.org")
+    with ScriptedSmtpServer(
+        {verb: list[bytes | None](said) for verb, said in script.items()}, b"PIPELINING"
+    ) as server:
+        handed = send_through(server, "ada@example.org", "bo@example.org")
     assert [(o.result, o.reply[:9]) for o in handed.outcomes] == [
         (REFUSED, "550 5.1.1"),
         (ACCEPTED, "250 taken"),
     ]
-    assert (server.connections, server.taken, server.quits) == (1, 1, 1)
+    assert (server.connection_count, server.accepted_count, server.quit_count) == (1, 1, 1)
 
 
 def test_a_server_that_hangs_up_on_a_refused_recipient_has_still_refused() -> None:
-    with Scripted({"RCPT": [b"550 5.1.1 unknown"], "DATA": [None]}, b"PIPELINING") as server:
-        handed = hand(server, "ada@example.org", "bo@example.org")
-    assert results(handed) == [REFUSED, ACCEPTED]
-    assert (server.connections, server.taken) == (2, 1)
+    with ScriptedSmtpServer({"RCPT": [b"550 5.1.1 unknown"], "DATA": [None]}, b"PIPELINING") as server:
+        handed = send_through(server, "ada@example.org", "bo@example.org")
+    assert results_of(handed) == [REFUSED, ACCEPTED]
+    assert (server.connection_count, server.accepted_count) == (2, 1)
 
 
 def test_an_envelope_goes_out_in_one_write_where_it_may() -> None:
     for offers, writes in ((b"PIPELINING", 1), (b"SIZE 0", 3)):
         wire = Recording()
         wire.offered = {offers.decode().split()[0].lower(): ""}
-        wire.offer(Envelope("d@example.org", "a@example.org", "x"))
-        assert wire.answer().good
+        wire.offer_envelope(SmtpEnvelope("d@example.org", "a@example.org", "x"))
+        assert wire.read_envelope_reply().is_expected
         assert len(wire.written) == writes
         assert b"".join(wire.written) == b"MAIL FROM:<d@example.org>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n"
 
 
-class Recording(Wire):
+class Recording(SmtpConnection):
     """A connection without a server: it remembers what is written and hears what is usual."""
 
     def __init__(self) -> None:
@@ -62,17 +64,21 @@ class Recording(Wire):
 
 
 def test_delivery_reports_are_asked_for_by_id_where_the_server_can_give_them() -> None:
-    with Scripted({}, b"DSN") as server:
-        hand(server)
-    assert b"MAIL FROM:<digest@news.example.org> RET=HDRS ENVID=" + b"d" * 26 + b"\r\n" in server.lines
-    assert b"RCPT TO:<ada@example.org> NOTIFY=FAILURE\r\n" in server.lines
+    with ScriptedSmtpServer({}, b"DSN") as server:
+        send_through(server)
+    assert (
+        b"MAIL FROM:<digest@news.example.org> RET=HDRS ENVID=" + b"d" * 26 + b"\r\n" in server.received_lines
+    )
+    assert b"RCPT TO:<ada@example.org> NOTIFY=FAILURE\r\n" in server.received_lines
 
 
 @pytest.mark.parametrize(
     "address", ["a@x>\r\nRCPT TO:<b@x", "a b@example.org", "a@example.org>", "nobody", "a\u00e9@x"]
 )
 def test_an_address_that_would_be_another_command_is_never_said(address: str) -> None:
-    with Scripted({}) as server:
-        handed = hand(server, address, "bo@example.org")
-    assert results(handed) == [REFUSED, ACCEPTED]
-    assert [line for line in server.lines if line.startswith(b"RCPT")] == [b"RCPT TO:<bo@example.org>\r\n"]
+    with ScriptedSmtpServer({}) as server:
+        handed = send_through(server, address, "bo@example.org")
+    assert results_of(handed) == [REFUSED, ACCEPTED]
+    assert [line for line in server.received_lines if line.startswith(b"RCPT")] == [
+        b"RCPT TO:<bo@example.org>\r\n"
+    ]

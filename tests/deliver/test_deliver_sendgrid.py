@@ -11,47 +11,53 @@ import pytest
 from pydantic import SecretStr
 
 from digest.db import EditionState
-from digest.deliver.handing import Handed, Outgoing, Result
-from digest.deliver.letters import Filled, Letter
-from digest.deliver.sending import Report, send
-from digest.deliver.transports import TransportError, open_transport
-from digest.deliver.transports.sendgrid import SendGrid
+from digest.deliver.handing import BatchOutcome, HandoverResult, OutgoingMessage
+from digest.deliver.letters import MessageTemplate, PlaceholderValues
+from digest.deliver.sending import SendReport, send_edition
+from digest.deliver.transports import ProviderSettingsError, open_provider
+from digest.deliver.transports.sendgrid import SendGridProvider
 from digest.delivery_db import DeliveryState
 from digest.edition import marks
 from subscribers import tokens
-from subscribers.choices import Choices
-from tests.deliver.conftest import NAME, RELEASE, World
-from tests.deliver.fake_sendgrid import KEY, Answer, FakeSendGrid
+from subscribers.choices import Preferences
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 
-LETTER = Letter(
+LETTER = MessageTemplate(
     subject="Hello \u2014 there",
     sender_name="Desk",
     sender_address="digest@news.example.org",
     reply_to="editors@news.example.org",
     date=RELEASE,
-    text=f"text {marks.LEAVE}\n",
-    html=f"<p>{marks.LEAVE}</p>",
-    extra={"Precedence": "bulk"},
+    text=f"text {marks.LEAVE_PLACEHOLDER}\n",
+    html=f"<p>{marks.LEAVE_PLACEHOLDER}</p>",
+    extra_headers={"Precedence": "bulk"},
     list_id=("HLS.Today", "weekly.news.example.org"),
-    one_click="https://news.example.org/u/",
+    unsubscribe_url_prefix="https://news.example.org/u/",
 )
 
 
-def _message(name: str) -> Outgoing:
-    filled = Filled(f"{name}@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026")
-    return Outgoing(f"id-of-{len(name)}-{sum(map(ord, name)):x}".ljust(26, "x"), "edition", LETTER, filled)
+def _message(name: str) -> OutgoingMessage:
+    filled = PlaceholderValues(
+        f"{name}@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026"
+    )
+    return OutgoingMessage(
+        f"id-of-{len(name)}-{sum(map(ord, name)):x}".ljust(26, "x"), "edition", LETTER, filled
+    )
 
 
-def _hand(fake: FakeSendGrid, *names: str, key: str = KEY, clock: Callable[[], float] = time.time) -> Handed:
-    return SendGrid(key, fake.host, clock=clock).hand_all([_message(n) for n in names])
+def _hand(
+    fake: FakeSendGrid, *names: str, key: str = API_KEY, clock: Callable[[], float] = time.time
+) -> BatchOutcome:
+    return SendGridProvider(key, fake.host, clock=clock).send_batch([_message(n) for n in names])
 
 
-def _results(handed: Handed) -> list[Result]:
+def _results(handed: BatchOutcome) -> list[HandoverResult]:
     return [o.result for o in handed.outcomes]
 
 
-ACCEPTED, REFUSED = Result.ACCEPTED, Result.REFUSED
-UNCERTAIN, UNTOUCHED = Result.UNCERTAIN, Result.UNTOUCHED
+ACCEPTED, REFUSED = HandoverResult.ACCEPTED, HandoverResult.REFUSED
+UNCERTAIN, UNTOUCHED = HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED
 NAMES = ("ada", "bo", "cy", "dee")
 
 
@@ -60,7 +66,7 @@ def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them(
         handed = _hand(fake, *NAMES)
     assert _results(handed) == [ACCEPTED] * 4
     assert handed.outcomes[0].reply == "202 id-1"
-    (body,) = fake.accepted
+    (body,) = fake.accepted_bodies
     assert fake.recipients == [f"{n}@example.org" for n in NAMES]
     assert not any(t["enable"] for t in body["tracking_settings"].values())
     assert set(body["tracking_settings"]) == {
@@ -70,7 +76,7 @@ def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them(
     assert body["headers"]["List-Id"] == '"HLS.Today" <weekly.news.example.org>'
     one = body["personalizations"][0]
     assert one["headers"] == {"List-Unsubscribe": f"<https://news.example.org/u/{'l' * 22}>"}
-    assert one["substitutions"][marks.LEAVE] == "l" * 22
+    assert one["substitutions"][marks.LEAVE_PLACEHOLDER] == "l" * 22
     assert list(one["custom_args"]) == ["delivery_id"]
     assert "asm" not in body
 
@@ -78,30 +84,36 @@ def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them(
 @pytest.mark.parametrize(
     ("answer", "result", "stop"),
     [
-        (Answer(200, b"{}"), UNCERTAIN, "200 instead of 202"),
-        (Answer(302, headers={"Location": "/elsewhere"}), UNCERTAIN, "302 instead of 202"),
-        (Answer(500, b"{}"), UNCERTAIN, ""),
-        (Answer(502, b"<html><h1>Bad Gateway for ada@example.org</h1>"), UNCERTAIN, ""),
-        (Answer(503), UNCERTAIN, ""),
-        (Answer(202, hang=None), UNCERTAIN, ""),
-        (Answer(401, b'{"errors":[{"message":"no ada@example.org"}]}'), UNTOUCHED, "refuses the key"),
-        (Answer(403, b'{"errors":[{"message":"not verified","field":"from"}]}'), UNTOUCHED, "not verified"),
-        (Answer(404), UNTOUCHED, "refuses the message"),
-        (Answer(400, b'{"errors":[{"message":"empty","field":"subject"}]}'), UNTOUCHED, "400 empty"),
+        (PlannedAnswer(200, b"{}"), UNCERTAIN, "200 instead of 202"),
+        (PlannedAnswer(302, headers={"Location": "/elsewhere"}), UNCERTAIN, "302 instead of 202"),
+        (PlannedAnswer(500, b"{}"), UNCERTAIN, ""),
+        (PlannedAnswer(502, b"<html><h1>Bad Gateway for ada@example.org</h1>"), UNCERTAIN, ""),
+        (PlannedAnswer(503), UNCERTAIN, ""),
+        (PlannedAnswer(202, hang_seconds=None), UNCERTAIN, ""),
+        (PlannedAnswer(401, b'{"errors":[{"message":"no ada@example.org"}]}'), UNTOUCHED, "refuses the key"),
+        (
+            PlannedAnswer(403, b'{"errors":[{"message":"not verified","field":"from"}]}'),
+            UNTOUCHED,
+            "not verified",
+        ),
+        (PlannedAnswer(404), UNTOUCHED, "refuses the message"),
+        (PlannedAnswer(400, b'{"errors":[{"message":"empty","field":"subject"}]}'), UNTOUCHED, "400 empty"),
     ],
 )
-def test_only_202_is_success_and_a_doubt_is_a_doubt(answer: Answer, result: Result, stop: str) -> None:
+def test_only_202_is_success_and_a_doubt_is_a_doubt(
+    answer: PlannedAnswer, result: HandoverResult, stop: str
+) -> None:
     with FakeSendGrid(answer) as fake:
         handed = _hand(fake, *NAMES)
     assert _results(handed) == [result] * 4
-    assert stop in handed.stop
-    assert bool(stop) == bool(handed.stop)
-    assert "@" not in handed.stop + "".join(o.reply for o in handed.outcomes)
-    assert KEY not in handed.stop
+    assert stop in handed.stop_reason
+    assert bool(stop) == bool(handed.stop_reason)
+    assert "@" not in handed.stop_reason + "".join(o.reply for o in handed.outcomes)
+    assert API_KEY not in handed.stop_reason
 
 
 def test_a_redirect_is_not_followed_with_the_key() -> None:
-    with FakeSendGrid() as thief, FakeSendGrid(Answer(302, headers={"Location": thief.host})) as fake:
+    with FakeSendGrid() as thief, FakeSendGrid(PlannedAnswer(302, headers={"Location": thief.host})) as fake:
         _hand(fake, "ada")
     assert thief.requests == []
     assert len(fake.requests) == 1
@@ -114,10 +126,10 @@ def test_a_429_waits_until_its_reset_and_touches_nobody() -> None:
         ({}, 60.0),
         ({"X-RateLimit-Reset": "5"}, 1.0),
     ):
-        with FakeSendGrid(Answer(429, headers=headers)) as fake:
+        with FakeSendGrid(PlannedAnswer(429, headers=headers)) as fake:
             handed = _hand(fake, *NAMES, clock=lambda: 1000.0)
         assert _results(handed) == [UNTOUCHED] * 4
-        assert (handed.wait, handed.stop) == (wait, "")
+        assert (handed.wait_seconds, handed.stop_reason) == (wait, "")
 
 
 @pytest.mark.parametrize("bad", range(11))
@@ -133,13 +145,18 @@ def test_one_bad_entry_is_found_by_halves_and_the_others_go_out(bad: int) -> Non
 
 
 def test_one_bad_entry_in_a_thousand_is_found_and_999_go_out_once() -> None:
-    messages = [replace(_message("ada"), delivery=f"{n:026}") for n in range(1000)]
+    messages = [replace(_message("ada"), delivery_id=f"{n:026}") for n in range(1000)]
     messages = [
-        replace(m, filled=replace(m.filled, to=f"bad@d{n}.example.org" if n == 700 else f"r{n}@example.org"))
+        replace(
+            m,
+            placeholders=replace(
+                m.placeholders, to=f"bad@d{n}.example.org" if n == 700 else f"r{n}@example.org"
+            ),
+        )
         for n, m in enumerate(messages)
     ]
     with FakeSendGrid() as fake:
-        handed = SendGrid(KEY, fake.host, batch=1000).hand_all(messages)
+        handed = SendGridProvider(API_KEY, fake.host, batch_size=1000).send_batch(messages)
     assert [n for n, result in enumerate(_results(handed)) if result is not ACCEPTED] == [700]
     assert _results(handed)[700] is REFUSED
     assert (len(fake.recipients), len(set(fake.recipients))) == (999, 999)
@@ -150,17 +167,17 @@ def test_a_fault_that_every_entry_has_stops_the_run() -> None:
     with FakeSendGrid() as fake:
         handed = _hand(fake, *(f"bad{n}" for n in range(64)))
     assert _results(handed) == [UNTOUCHED] * 64
-    assert "refuses every message" in handed.stop
-    assert fake.accepted == []
+    assert "refuses every message" in handed.stop_reason
+    assert fake.accepted_bodies == []
 
 
 def test_a_batch_that_is_too_large_is_halved() -> None:
     with FakeSendGrid() as fake:
-        fake.most = 1800
+        fake.max_body_bytes = 1800
         handed = _hand(fake, *NAMES)
     assert _results(handed) == [ACCEPTED] * 4
     assert sorted(fake.recipients) == sorted(f"{n}@example.org" for n in NAMES)
-    assert len(fake.accepted) >= 2
+    assert len(fake.accepted_bodies) >= 2
 
 
 def test_nobody_there_touches_nobody() -> None:
@@ -168,96 +185,112 @@ def test_nobody_there_touches_nobody() -> None:
         pass
     handed = _hand(fake, *NAMES)
     assert _results(handed) == [UNTOUCHED] * 4
-    assert "no connection to SendGrid" in handed.stop
+    assert "no connection to SendGrid" in handed.stop_reason
 
 
 def test_silence_ends_in_doubt() -> None:
-    with FakeSendGrid(Answer(202, hang=1.0)) as fake:
-        handed = SendGrid(KEY, fake.host, timeout=0.3).hand_all([_message("ada")])
+    with FakeSendGrid(PlannedAnswer(202, hang_seconds=1.0)) as fake:
+        handed = SendGridProvider(API_KEY, fake.host, timeout=0.3).send_batch([_message("ada")])
     assert _results(handed) == [UNCERTAIN]
     assert handed.outcomes[0].reply == "0 TimeoutError"
 
 
 def test_neither_key_nor_payload_is_logged_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
-    with FakeSendGrid(Answer(400, b'{"errors":[{"message":"x","field":"subject"}]}')) as fake:
-        transport = SendGrid(KEY, fake.host)
+    with FakeSendGrid(PlannedAnswer(400, b'{"errors":[{"message":"x","field":"subject"}]}')) as fake:
+        transport = SendGridProvider(API_KEY, fake.host)
         with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "python_http_client.client"):
-            transport.hand_all([_message("ada")])
-            transport.hand_all([_message("bo")])
+            transport.send_batch([_message("ada")])
+            transport.send_batch([_message("bo")])
     assert "python_http_client" not in {r.name.partition(".")[0] for r in caplog.records}
-    assert KEY not in caplog.text
-    assert KEY not in repr(transport)
+    assert API_KEY not in caplog.text
+    assert API_KEY not in repr(transport)
 
 
-def _send(world: World, fake: FakeSendGrid, batch: int) -> Report:
+def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int) -> SendReport:
     settings = world.settings.model_copy(
         update={
             "mail_url": SecretStr(f"sendgrid:?batch={batch}"),
-            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_api_key": SecretStr(API_KEY),
             "sendgrid_host": fake.host,
         }
     )
-    transport = open_transport(settings)
-    return send(
-        world.database, NAME, transport, world.keys, settings, now_fn=world.clock, sleep=world.clock.sleep
+    transport = open_provider(settings)
+    return send_edition(
+        world.database,
+        EDITION_NAME,
+        transport,
+        world.keys,
+        settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
     )
 
 
-def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: World) -> None:
-    numbers = world.readers(*(f"reader{n}@example.org" for n in range(30)))
-    text_only = world.readers("plain@example.org", choices=Choices(text_only=True))
+def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: DeliverySetup) -> None:
+    numbers = world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
+    text_only = world.add_readers("plain@example.org", choices=Preferences(text_only=True))
     with FakeSendGrid() as fake:
         report = _send(world, fake, batch=10)
-    assert (report.state, report.books[DeliveryState.ACCEPTED]) == (EditionState.SENT, 31)
+    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, 31)
     assert len(fake.recipients) == len(set(fake.recipients)) == 31
-    people = {p["to"][0]["email"]: p for body in fake.accepted for p in body["personalizations"]}
+    people = {p["to"][0]["email"]: p for body in fake.accepted_bodies for p in body["personalizations"]}
     for number, address in zip(
         [*numbers, *text_only],
         [*(f"reader{n}@example.org" for n in range(30)), "plain@example.org"],
         strict=True,
     ):
         one = people[address]
-        assert tokens.read(world.keys, one["substitutions"][marks.LEAVE], "leave") == number
-        assert tokens.read(world.keys, one["substitutions"][marks.PREFERENCES], "preferences") == number
+        assert (
+            tokens.read_link_token(world.keys, one["substitutions"][marks.LEAVE_PLACEHOLDER], "leave")
+            == number
+        )
+        assert (
+            tokens.read_link_token(
+                world.keys, one["substitutions"][marks.PREFERENCES_PLACEHOLDER], "preferences"
+            )
+            == number
+        )
         link = one["headers"]["List-Unsubscribe"]
-        assert re.fullmatch(rf"<https://news\.example\.org/u/{one['substitutions'][marks.LEAVE]}>", link)
+        assert re.fullmatch(
+            rf"<https://news\.example\.org/u/{one['substitutions'][marks.LEAVE_PLACEHOLDER]}>", link
+        )
         assert len(link) <= 77
         assert json.dumps(one).count("@example.org") == 1
-    for body in fake.accepted:
+    for body in fake.accepted_bodies:
         kinds = [c["type"] for c in body["content"]]
         lone = [p["to"][0]["email"] for p in body["personalizations"]] == ["plain@example.org"]
         assert kinds == (["text/plain"] if lone else ["text/plain", "text/html"])
 
 
-def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(sqlite_world: World) -> None:
+def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(sqlite_world: DeliverySetup) -> None:
     world = sqlite_world
-    world.readers(*(f"reader{n}@example.org" for n in range(30)))
-    with FakeSendGrid(Answer(202), Answer(202, hang=None), Answer(429)) as fake:
+    world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
+    with FakeSendGrid(PlannedAnswer(202), PlannedAnswer(202, hang_seconds=None), PlannedAnswer(429)) as fake:
         report = _send(world, fake, batch=10)
-    assert report.books[DeliveryState.UNCERTAIN] == 10
-    assert report.books[DeliveryState.ACCEPTED] == 20
-    assert (report.state, report.books.balanced) == (EditionState.SENT, True)
+    assert report.delivery_counts[DeliveryState.UNCERTAIN] == 10
+    assert report.delivery_counts[DeliveryState.ACCEPTED] == 20
+    assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
     assert len(fake.recipients) == len(set(fake.recipients))
 
 
-def test_a_wrong_key_stops_the_run_and_keeps_everybody_waiting(sqlite_world: World) -> None:
+def test_a_wrong_key_stops_the_run_and_keeps_everybody_waiting(sqlite_world: DeliverySetup) -> None:
     world = sqlite_world
-    world.readers(*(f"reader{n}@example.org" for n in range(30)))
-    with FakeSendGrid(Answer(401)) as fake:
+    world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
+    with FakeSendGrid(PlannedAnswer(401)) as fake:
         report = _send(world, fake, batch=10)
         assert len(fake.requests) == 1
-        assert (report.books[DeliveryState.WAITING], report.state) == (30, EditionState.SENDING)
-        assert "DIGEST_SENDGRID_API_KEY" in report.stopped
+        assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (30, EditionState.SENDING)
+        assert "DIGEST_SENDGRID_API_KEY" in report.stop_reason
         assert _send(world, fake, batch=10).state is EditionState.SENT
 
 
-def test_a_key_goes_to_loopback_or_over_https_only(sqlite_world: World) -> None:
+def test_a_key_goes_to_loopback_or_over_https_only(sqlite_world: DeliverySetup) -> None:
     settings = sqlite_world.settings.model_copy(
         update={
             "mail_url": SecretStr("sendgrid:"),
-            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_api_key": SecretStr(API_KEY),
             "sendgrid_host": "http://sendgrid.example.com",
         }
     )
-    with pytest.raises(TransportError):
-        open_transport(settings)
+    with pytest.raises(ProviderSettingsError):
+        open_provider(settings)

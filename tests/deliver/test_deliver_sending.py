@@ -13,59 +13,59 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.db import Database, Edition, EditionState, Fragment
-from digest.deliver.handing import Handed, Outcome, Outgoing, Result
-from digest.deliver.personalising import LetterError, specimen
-from digest.deliver.planning import books, plan, purpose_of
-from digest.deliver.sending import Report, SendError, send
-from digest.deliver.transports import open_transport
-from digest.deliver.transports.outbox import Outbox
+from digest.deliver.handing import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.personalising import ComposeError, compose_specimen
+from digest.deliver.planning import count_deliveries, edition_purpose, plan_deliveries
+from digest.deliver.sending import SendError, SendReport, send_edition
+from digest.deliver.transports import open_provider
+from digest.deliver.transports.outbox import OutboxProvider
 from digest.delivery_db import Delivery, DeliveryState
 from digest.edition.approval import ApprovalError
 from subscribers import tokens
-from subscribers.choices import Choices, change_choices
+from subscribers.choices import Preferences, change_preferences
 from subscribers.db import Person
-from subscribers.journal import Journal
-from subscribers.leaving import leave
-from tests.deliver.conftest import KEYS, NAME, RELEASE, World
-from tests.deliver.scripted import Scripted, every
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.scripted import ScriptedProvider, same_outcome_for_all
 
 Arrived = Callable[[bytes], EmailMessage]
 
 
-def _send(world: World, transport: object = None, limit: int | None = None) -> Report:
-    return send(
+def _send(world: DeliverySetup, transport: object = None, limit: int | None = None) -> SendReport:
+    return send_edition(
         world.database,
-        NAME,
-        transport or open_transport(world.settings),  # type: ignore[arg-type]  # Scripted is a Transport
+        EDITION_NAME,
+        transport or open_provider(world.settings),  # type: ignore[arg-type]  # Scripted is a Transport
         world.keys,
         world.settings,
-        now_fn=world.clock,
+        clock=world.clock,
         sleep=world.clock.sleep,
         limit=limit,
     )
 
 
-def _files(world: World) -> list[Path]:
-    return sorted((world.settings.outbox / "edition").glob("*.eml"))
+def _files(world: DeliverySetup) -> list[Path]:
+    return sorted((world.settings.outbox_folder / "edition").glob("*.eml"))
 
 
-def _states(world: World) -> dict[int | None, DeliveryState]:
+def _states(world: DeliverySetup) -> dict[int | None, DeliveryState]:
     with world.database.read() as session:
         return {d.person: d.state for d in session.scalars(select(Delivery))}
 
 
-def _state(world: World) -> EditionState:
+def _state(world: DeliverySetup) -> EditionState:
     with world.database.read() as session:
         return session.scalars(select(Edition.state)).one()
 
 
 def test_each_of_two_hundred_readers_gets_one_message_and_no_trace_of_another(
-    world: World, arrived: Arrived
+    world: DeliverySetup, arrived: Arrived
 ) -> None:
     addresses = {f"reader{n:03}.x{n * 7919 % 1000:03}@d{n:03}.example.org" for n in range(200)}
-    numbers = world.readers(*sorted(addresses))
+    numbers = world.add_readers(*sorted(addresses))
     report = _send(world)
-    assert (report.state, report.books.planned, report.books[DeliveryState.ACCEPTED]) == (
+    assert (report.state, report.delivery_counts.planned, report.delivery_counts[DeliveryState.ACCEPTED]) == (
         EditionState.SENT,
         200,
         200,
@@ -80,8 +80,8 @@ def test_each_of_two_hundred_readers_gets_one_message_and_no_trace_of_another(
         ids.add(message["Message-ID"])
         assert not [a for a in addresses - {to} if a.encode() in raw]
         token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
-        assert tokens.read(world.keys, token, "leave") == by_address[to]
-        assert tokens.read(world.keys, token, "preferences") is None
+        assert tokens.read_link_token(world.keys, token, "leave") == by_address[to]
+        assert tokens.read_link_token(world.keys, token, "preferences") is None
         for part in ("plain", "html"):
             body = message.get_body((part,))
             assert body is not None
@@ -91,8 +91,8 @@ def test_each_of_two_hundred_readers_gets_one_message_and_no_trace_of_another(
     assert len(ids) == len(_files(world)) == 200
 
 
-def test_the_message_says_what_its_headers_must(world: World, arrived: Arrived) -> None:
-    world.readers("ada@example.org")
+def test_the_message_says_what_its_headers_must(world: DeliverySetup, arrived: Arrived) -> None:
+    world.add_readers("ada@example.org")
     _send(world)
     message = arrived(_files(world)[0].read_bytes())
     assert message["Subject"] == "Ports reopen \u2014 and six more stories"
@@ -100,16 +100,16 @@ def test_the_message_says_what_its_headers_must(world: World, arrived: Arrived) 
     assert str(message["From"]) == '"HLS.Today" <digest@news.example.org>'
     assert message["Precedence"] == "bulk"
     assert message["List-Post"] == "NO"
-    assert str(message["Message-ID"]).startswith(f"<{NAME}.")
+    assert str(message["Message-ID"]).startswith(f"<{EDITION_NAME}.")
     assert "Auto-Submitted" not in message
     html = message.get_body(("html",))
     assert html is not None
     assert html.get_content().count("caf\u00e9") == 4
 
 
-def test_no_address_stands_in_the_database_after_a_send(sqlite_world: World) -> None:
+def test_no_address_stands_in_the_database_after_a_send(sqlite_world: DeliverySetup) -> None:
     names = [(f"zq{n:04x}xvk", f"wj{n:04x}qz.example.org") for n in range(0, 65536, 1311)]
-    sqlite_world.readers(*(f"{local}@{domain}" for local, domain in names))
+    sqlite_world.add_readers(*(f"{local}@{domain}" for local, domain in names))
     _send(sqlite_world)
     home = sqlite_world.settings.home
     stored = b"".join(f.read_bytes() for f in home.glob("digest.db*")).lower()
@@ -117,8 +117,8 @@ def test_no_address_stands_in_the_database_after_a_send(sqlite_world: World) -> 
     assert not [n for n in names for part in n if part.encode() in stored]
 
 
-def test_outbox_files_are_private(world: World) -> None:
-    world.readers("ada@example.org")
+def test_outbox_files_are_private(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
     _send(world)
     (file,) = _files(world)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -126,8 +126,8 @@ def test_outbox_files_are_private(world: World) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_second_send_hands_nothing_over(world: World) -> None:
-    world.readers("ada@example.org", "bo@example.org")
+def test_a_second_send_hands_nothing_over(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
     _send(world)
     before = [(f.name, f.stat().st_mtime_ns) for f in _files(world)]
     report = _send(world)
@@ -135,26 +135,28 @@ def test_a_second_send_hands_nothing_over(world: World) -> None:
     assert [(f.name, f.stat().st_mtime_ns) for f in _files(world)] == before
 
 
-def test_the_same_edition_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
-    world.readers("ada@example.org", "bo@example.org")
-    transport = Scripted(every(Result.UNTOUCHED, stop="later"))
+def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: Path) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="later"))
     _send(world, transport)
-    _send(world, Outbox(tmp_path / "again"))
-    for message in transport.given:
-        assert (tmp_path / "again" / "edition" / f"{message.delivery}.eml").read_bytes() == message.message()
+    _send(world, OutboxProvider(tmp_path / "again"))
+    for message in transport.received_messages:
+        assert (
+            tmp_path / "again" / "edition" / f"{message.delivery_id}.eml"
+        ).read_bytes() == message.to_bytes()
 
 
-def test_choices_decide_what_a_reader_gets(world: World, arrived: Arrived) -> None:
-    world.readers("plain@example.org")
-    world.readers("short@example.org", choices=Choices(frozenset({"events", "not-here"})))
-    world.readers("text@example.org", choices=Choices(text_only=True))
-    world.readers("none@example.org", choices=Choices(frozenset({"featured", "events"})))
-    world.readers("pause@example.org", choices=Choices(pause_until=date(2026, 12, 1)))
-    world.readers("back@example.org", choices=Choices(pause_until=date(2026, 11, 20)))
+def test_choices_decide_what_a_reader_gets(world: DeliverySetup, arrived: Arrived) -> None:
+    world.add_readers("plain@example.org")
+    world.add_readers("short@example.org", choices=Preferences(frozenset({"events", "not-here"})))
+    world.add_readers("text@example.org", choices=Preferences(text_only=True))
+    world.add_readers("none@example.org", choices=Preferences(frozenset({"featured", "events"})))
+    world.add_readers("pause@example.org", choices=Preferences(pause_until=date(2026, 12, 1)))
+    world.add_readers("back@example.org", choices=Preferences(pause_until=date(2026, 11, 20)))
     report = _send(world)
     got = {str(m["To"]).partition("@")[0]: m for m in (arrived(f.read_bytes()) for f in _files(world))}
     assert set(got) == {"plain", "short", "text", "back"}
-    assert (report.books[DeliveryState.SKIPPED], report.books.planned) == (2, 6)
+    assert (report.delivery_counts[DeliveryState.SKIPPED], report.delivery_counts.planned) == (2, 6)
     assert got["text"].get_content_type() == "text/plain"
     short = got["short"].get_body(("html",))
     assert short is not None
@@ -163,42 +165,44 @@ def test_choices_decide_what_a_reader_gets(world: World, arrived: Arrived) -> No
     assert 'id="foot"' in short.get_content()
 
 
-def test_choices_and_departures_after_planning_count_too(world: World, tmp_path: Path) -> None:
-    ada, bo, cy = world.readers("ada@example.org", "bo@example.org", "cy@example.org")
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+def test_choices_and_departures_after_planning_count_too(world: DeliverySetup, tmp_path: Path) -> None:
+    ada, bo, cy = world.add_readers("ada@example.org", "bo@example.org", "cy@example.org")
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
-        leave(session, Journal(tmp_path / "left.log", world.keys), ada, method="page", now=RELEASE)
-        change_choices(session, bo, Choices(pause_until=date(2027, 1, 1)), RELEASE)
+        unsubscribe_person(
+            session, DepartureLog(tmp_path / "left.log", world.keys), ada, method="page", now=RELEASE
+        )
+        change_preferences(session, bo, Preferences(pause_until=date(2027, 1, 1)), RELEASE)
     report = _send(world)
     assert _states(world) == {
         ada: DeliveryState.WITHDRAWN,
         bo: DeliveryState.SKIPPED,
         cy: DeliveryState.ACCEPTED,
     }
-    assert (report.state, report.books.balanced) == (EditionState.SENT, True)
+    assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_who_leaves_while_a_send_runs_gets_nothing_after_that_moment(
-    world: World, tmp_path: Path, batch: int
+    world: DeliverySetup, tmp_path: Path, batch: int
 ) -> None:
-    numbers = world.readers(*(f"r{n}@example.org" for n in range(12)))
+    numbers = world.add_readers(*(f"r{n}@example.org" for n in range(12)))
     gone: set[int] = set()
 
-    def answer(messages: Sequence[Outgoing]) -> Handed:
-        handed = {tokens.read(world.keys, m.filled.leave, "leave") for m in messages}
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        handed = {tokens.read_link_token(world.keys, m.placeholders.leave_token, "leave") for m in messages}
         assert not handed & gone
         with world.database.write() as session:
             for number in [n for n in numbers if n not in handed and n not in gone][:1]:
-                journal = Journal(tmp_path / "left.log", world.keys)
-                leave(session, journal, number, method="one-click", now=world.clock())
+                journal = DepartureLog(tmp_path / "left.log", world.keys)
+                unsubscribe_person(session, journal, number, method="one-click", now=world.clock())
                 gone.add(number)
-        return every(Result.ACCEPTED)(messages)
+        return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
 
-    report = _send(world, Scripted(answer, batch))
+    report = _send(world, ScriptedProvider(answer, batch))
     accepted = {n for n, s in _states(world).items() if s is DeliveryState.ACCEPTED}
-    assert report.books.balanced
-    assert len(accepted) + report.books[DeliveryState.WITHDRAWN] == 12
+    assert report.delivery_counts.is_balanced
+    assert len(accepted) + report.delivery_counts[DeliveryState.WITHDRAWN] == 12
     assert report.state is EditionState.SENT
 
 
@@ -214,58 +218,58 @@ class Meddling(Database):
                 select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER)
             )
         if claimed is not None:
-            journal = Journal(Path(str(self.engine.url.database)).with_name("left.log"), KEYS)
+            journal = DepartureLog(Path(str(self.engine.url.database)).with_name("left.log"), KEYS)
             with self.write() as session:
-                leave(session, journal, claimed, method="page", now=RELEASE)
+                unsubscribe_person(session, journal, claimed, method="page", now=RELEASE)
         with super().read() as session:
             yield session
 
 
-def test_who_leaves_between_claim_and_handing_over_gets_nothing(sqlite_world: World) -> None:
-    sqlite_world.readers("ada@example.org")
+def test_who_leaves_between_claim_and_handing_over_gets_nothing(sqlite_world: DeliverySetup) -> None:
+    sqlite_world.add_readers("ada@example.org")
     meddled = replace(sqlite_world, database=Meddling(sqlite_world.database.engine))
-    transport = Scripted(every(Result.ACCEPTED))
-    assert _send(meddled, transport).books[DeliveryState.WITHDRAWN] == 1
-    assert not transport.given
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert _send(meddled, transport).delivery_counts[DeliveryState.WITHDRAWN] == 1
+    assert not transport.received_messages
     with sqlite_world.database.read() as session:
         assert session.scalars(select(Delivery.handed_at)).one() is None
 
 
-def test_planning_twice_owes_once_and_a_later_subscriber_gets_the_next_edition(world: World) -> None:
-    world.readers("ada@example.org", "bo@example.org")
-    first = plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
-    world.readers("late@example.org")
-    second = plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+def test_planning_twice_owes_once_and_a_later_subscriber_gets_the_next_edition(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    first = plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    world.add_readers("late@example.org")
+    second = plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     assert first.planned == second.planned == 2
-    assert first.balanced
-    assert _send(world).books[DeliveryState.ACCEPTED] == 2
+    assert first.is_balanced
+    assert _send(world).delivery_counts[DeliveryState.ACCEPTED] == 2
 
 
-def test_planning_that_was_cut_short_goes_on_where_rows_are_missing(world: World) -> None:
-    ada, bo = world.readers("ada@example.org", "bo@example.org")
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+def test_planning_that_was_cut_short_goes_on_where_rows_are_missing(world: DeliverySetup) -> None:
+    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         kept = {d.person: d.id for d in session.scalars(select(Delivery))}
         session.delete(session.get_one(Delivery, kept[bo]))
         session.execute(update(Edition).values(planned_at=None, planned=None))
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.read() as session:
         assert {d.person: d.id for d in session.scalars(select(Delivery))} == kept
     assert ada in kept
 
 
-def test_a_missing_row_unbalances_the_books(world: World) -> None:
-    world.readers("ada@example.org", "bo@example.org")
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+def test_a_missing_row_unbalances_the_books(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         session.delete(session.scalars(select(Delivery)).first())
     with world.database.read() as session:
-        assert not books(session, purpose_of(NAME)).balanced
+        assert not count_deliveries(session, edition_purpose(EDITION_NAME)).is_balanced
 
 
 @pytest.mark.parametrize("what", ["body", "subject", "sender"])
-def test_nothing_is_sent_but_what_was_approved(world: World, what: str) -> None:
-    world.readers("ada@example.org")
+def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) -> None:
+    world.add_readers("ada@example.org")
     settings = world.settings
     with world.database.write() as session:
         if what == "body":
@@ -276,75 +280,101 @@ def test_nothing_is_sent_but_what_was_approved(world: World, what: str) -> None:
             file = settings.file
             sender = file.sender.model_copy(update={"address": "other@news.example.org"})
             settings = settings.model_copy(update={"file": file.model_copy(update={"sender": sender})})
-    transport = Scripted(every(Result.ACCEPTED))
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     with pytest.raises(ApprovalError):
-        send(world.database, NAME, transport, world.keys, settings, now_fn=world.clock)
-    assert not transport.given
+        send_edition(world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock)
+    assert not transport.received_messages
     assert _state(world) is EditionState.APPROVED
 
 
-@pytest.mark.parametrize("state", [EditionState.DRAFT, EditionState.HELD, EditionState.CANCELLED])
-def test_only_an_approved_edition_is_sent(world: World, state: EditionState) -> None:
+@pytest.mark.parametrize("state", [EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.CANCELLED])
+def test_only_an_approved_edition_is_sent(world: DeliverySetup, state: EditionState) -> None:
     with world.database.write() as session:
         session.execute(update(Edition).values(state=state))
     with pytest.raises(SendError, match=state):
         _send(world)
 
 
-def test_an_unknown_edition_is_an_error(sqlite: Database, world: World) -> None:
+def test_an_unknown_edition_is_an_error(sqlite: Database, world: DeliverySetup) -> None:
     with pytest.raises(SendError, match="2020-W01"):
-        send(
+        send_edition(
             sqlite,
             "2020-W01",
-            Scripted(every(Result.ACCEPTED)),
+            ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)),
             world.keys,
             world.settings,
-            now_fn=world.clock,
+            clock=world.clock,
         )
 
 
 def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anything_moves(
-    world: World,
+    world: DeliverySetup,
 ) -> None:
     settings = world.settings.model_copy(update={"base_url": f"https://{'a' * 43}"})
-    with pytest.raises(LetterError, match="DIGEST_BASE_URL"):
-        send(world.database, NAME, Scripted(every(Result.ACCEPTED)), world.keys, settings, now_fn=world.clock)
+    with pytest.raises(ComposeError, match="DIGEST_BASE_URL"):
+        send_edition(
+            world.database,
+            EDITION_NAME,
+            ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)),
+            world.keys,
+            settings,
+            clock=world.clock,
+        )
     assert _state(world) is EditionState.APPROVED
 
 
-def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: World) -> None:
-    world.readers(*(f"r{n}@example.org" for n in range(10)))
-    report = _send(world, Scripted(every(Result.ACCEPTED), batch=3), limit=4)
-    assert (report.state, report.books[DeliveryState.WAITING]) == (EditionState.SENDING, 6)
-    assert _send(world, Scripted(every(Result.ACCEPTED), batch=3)).state is EditionState.SENT
+def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(10)))
+    report = _send(
+        world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=3), limit=4
+    )
+    assert (report.state, report.delivery_counts[DeliveryState.WAITING]) == (EditionState.SENDING, 6)
+    assert (
+        _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=3)).state
+        is EditionState.SENT
+    )
 
 
-def test_a_run_that_must_stop_keeps_everybody_waiting(world: World) -> None:
-    world.readers(*(f"r{n}@example.org" for n in range(5)))
-    report = _send(world, Scripted(every(Result.UNTOUCHED, stop="the key is wrong"), batch=2))
-    assert report.stopped == "the key is wrong"
-    assert (report.books[DeliveryState.WAITING], report.state) == (5, EditionState.SENDING)
+def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
+    report = _send(
+        world,
+        ScriptedProvider(
+            same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the key is wrong"), batch_size=2
+        ),
+    )
+    assert report.stop_reason == "the key is wrong"
+    assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (5, EditionState.SENDING)
     with world.database.read() as session:
         assert {d.tries for d in session.scalars(select(Delivery))} == {0}
 
 
-def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(world: World) -> None:
-    world.readers("ada@example.org")
+def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
     tries = 0
-    while (report := _send(world, Scripted(every(Result.LATER)))).next_at is not None:
+    while (
+        report := _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER)))
+    ).next_due_at is not None:
         tries += 1
-        assert report.next_at - world.clock() >= timedelta(minutes=15)
+        assert report.next_due_at - world.clock() >= timedelta(minutes=15)
         assert report.state is EditionState.SENDING
-        assert _send(world, Scripted(every(Result.ACCEPTED))).results.total() == 0
-        world.clock.now = report.next_at
-    assert (report.books[DeliveryState.EXPIRED], report.state) == (1, EditionState.SENT)
+        assert (
+            _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))).results.total() == 0
+        )
+        world.clock.now = report.next_due_at
+    assert (report.delivery_counts[DeliveryState.EXPIRED], report.state) == (1, EditionState.SENT)
     assert 15 < tries < 30
     assert world.clock() <= RELEASE + timedelta(hours=72)
 
 
-def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: World) -> None:
-    world.readers("ada@example.org")
-    assert _send(world, Scripted(every(Result.REFUSED))).books[DeliveryState.REFUSED] == 1
+def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    assert (
+        _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.REFUSED))).delivery_counts[
+            DeliveryState.REFUSED
+        ]
+        == 1
+    )
     with world.database.read() as session:
         delivery = session.scalars(select(Delivery)).one()
     assert (delivery.reply, delivery.tries, delivery.transport) == ("said", 1, "scripted")
@@ -352,73 +382,82 @@ def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: World) -> None:
     assert delivery.lease_until is None
 
 
-def test_a_doubt_is_never_resolved_by_sending_again(world: World) -> None:
-    world.readers("ada@example.org")
-    _send(world, Scripted(every(Result.UNCERTAIN)))
-    transport = Scripted(every(Result.ACCEPTED))
+def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN)))
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     for _ in range(3):
         world.clock.now += timedelta(days=1)
-        assert _send(world, transport).books[DeliveryState.UNCERTAIN] == 1
-    assert not transport.given
+        assert _send(world, transport).delivery_counts[DeliveryState.UNCERTAIN] == 1
+    assert not transport.received_messages
 
 
-def test_two_batches_without_an_answer_end_the_run(world: World) -> None:
-    world.readers(*(f"r{n}@example.org" for n in range(10)))
-    report = _send(world, Scripted(every(Result.UNCERTAIN), batch=2))
-    assert (report.books[DeliveryState.UNCERTAIN], report.books[DeliveryState.WAITING]) == (4, 6)
-    assert "no answer" in report.stopped
+def test_two_batches_without_an_answer_end_the_run(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(10)))
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=2))
+    assert (
+        report.delivery_counts[DeliveryState.UNCERTAIN],
+        report.delivery_counts[DeliveryState.WAITING],
+    ) == (4, 6)
+    assert "no answer" in report.stop_reason
 
 
-def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: World) -> None:
-    world.readers("ada@example.org")
+def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
     answers = [
-        Handed((Outcome(Result.UNTOUCHED),), wait=20.0),
-        Handed((Outcome(Result.UNTOUCHED),), wait=600.0),
+        BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=20.0),
+        BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=600.0),
     ]
-    report = _send(world, Scripted(lambda _: answers.pop(0)))
+    report = _send(world, ScriptedProvider(lambda _: answers.pop(0)))
     assert world.clock() == RELEASE + timedelta(seconds=20)
-    assert (report.stopped, report.waits) == ("", "the provider asks for patience")
-    assert report.next_at == world.clock() + timedelta(seconds=600)
-    assert report.books[DeliveryState.WAITING] == 1
+    assert (report.stop_reason, report.wait_reason) == ("", "the provider asks for patience")
+    assert report.next_due_at == world.clock() + timedelta(seconds=600)
+    assert report.delivery_counts[DeliveryState.WAITING] == 1
 
 
-def test_what_a_dead_process_left_in_the_air_is_uncertain_and_the_rest_goes_out(world: World) -> None:
-    world.readers(*(f"r{n}@example.org" for n in range(5)))
+def test_what_a_dead_process_left_in_the_air_is_uncertain_and_the_rest_goes_out(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
 
-    def crash(_: Sequence[Outgoing]) -> Handed:
+    def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        _send(world, Scripted(crash, batch=2))
-    report = _send(world, Scripted(every(Result.ACCEPTED)))
-    assert (report.books[DeliveryState.ACCEPTED], report.books[DeliveryState.HANDING_OVER]) == (3, 2)
+        _send(world, ScriptedProvider(crash, batch_size=2))
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert (
+        report.delivery_counts[DeliveryState.ACCEPTED],
+        report.delivery_counts[DeliveryState.HANDING_OVER],
+    ) == (3, 2)
     assert report.state is EditionState.SENDING
     world.clock.now += timedelta(minutes=10)
-    report = _send(world, Scripted(every(Result.ACCEPTED)))
-    assert (report.books[DeliveryState.UNCERTAIN], report.state) == (2, EditionState.SENT)
-    assert report.books.balanced
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.state) == (2, EditionState.SENT)
+    assert report.delivery_counts.is_balanced
 
 
-def test_a_process_of_this_machine_that_is_gone_is_known_dead_at_once(world: World) -> None:
-    world.readers("ada@example.org", "bo@example.org")
+def test_a_process_of_this_machine_that_is_gone_is_known_dead_at_once(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
 
-    def crash(_: Sequence[Outgoing]) -> Handed:
+    def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        _send(world, Scripted(crash, batch=1))
+        _send(world, ScriptedProvider(crash, batch_size=1))
     with world.database.write() as session:
         mine = session.scalars(select(Delivery.owner).where(Delivery.owner.is_not(None))).one()
         assert mine is not None
         session.execute(
             update(Delivery).values(owner=mine.rpartition("/")[0] + "/0000").where(Delivery.owner == mine)
         )
-    report = _send(world, Scripted(every(Result.ACCEPTED)))
-    assert (report.books[DeliveryState.UNCERTAIN], report.books[DeliveryState.ACCEPTED]) == (1, 1)
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert (
+        report.delivery_counts[DeliveryState.UNCERTAIN],
+        report.delivery_counts[DeliveryState.ACCEPTED],
+    ) == (1, 1)
 
 
-def test_an_address_that_does_not_open_holds_up_nobody(world: World) -> None:
-    ada, bo = world.readers("ada@example.org", "bo@example.org")
+def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> None:
+    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
     with world.database.write() as session:
         sealed = session.get_one(Person, bo).ciphertext
         session.execute(update(Person).where(Person.number == ada).values(ciphertext=sealed))
@@ -427,8 +466,8 @@ def test_an_address_that_does_not_open_holds_up_nobody(world: World) -> None:
     assert [f.read_bytes().count(b"To: bo@example.org") for f in _files(world)] == [1]
 
 
-def test_a_missing_key_puts_every_claim_back(world: World) -> None:
-    world.readers("ada@example.org")
+def test_a_missing_key_puts_every_claim_back(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
     with world.database.write() as session:
         session.execute(update(Person).values(key_id="9-lost"))
     with pytest.raises(Exception, match="other keys"):
@@ -436,35 +475,35 @@ def test_a_missing_key_puts_every_claim_back(world: World) -> None:
     assert set(_states(world).values()) == {DeliveryState.WAITING}
 
 
-def test_a_full_disk_stops_the_run_and_loses_nobody(world: World) -> None:
-    world.readers("ada@example.org", "bo@example.org")
+def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
     (world.settings.home / "outbox").write_text("in the way")
     report = _send(world)
-    assert "cannot be written" in report.stopped
-    assert report.books[DeliveryState.WAITING] == 2
+    assert "cannot be written" in report.stop_reason
+    assert report.delivery_counts[DeliveryState.WAITING] == 2
     (world.settings.home / "outbox").unlink()
     assert _send(world).state is EditionState.SENT
 
 
-def test_progress_is_told_after_every_batch(world: World) -> None:
-    world.readers(*(f"r{n}@example.org" for n in range(5)))
+def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
     told: list[tuple[int, int]] = []
-    send(
+    send_edition(
         world.database,
-        NAME,
-        Scripted(every(Result.ACCEPTED), batch=2),
+        EDITION_NAME,
+        ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=2),
         world.keys,
         world.settings,
-        now_fn=world.clock,
-        progress=lambda done, planned: told.append((done, planned)),
+        clock=world.clock,
+        report_progress=lambda done, planned: told.append((done, planned)),
     )
     assert told == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_the_specimen_is_the_message_of_an_invented_reader(world: World, arrived: Arrived) -> None:
+def test_the_specimen_is_the_message_of_an_invented_reader(world: DeliverySetup, arrived: Arrived) -> None:
     with world.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        message = arrived(specimen(session, edition, world.settings))
+        message = arrived(compose_specimen(session, edition, world.settings))
     assert message["To"] == "reader@example.org"
     token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
-    assert tokens.read(world.keys, token, "leave") is None
+    assert tokens.read_link_token(world.keys, token, "leave") is None

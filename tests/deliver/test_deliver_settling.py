@@ -13,198 +13,239 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from digest import weekly
-from digest.db import Audit, Edition, EditionState
+from digest.db import AuditEntry, Edition, EditionState
 from digest.deliver import steering
-from digest.deliver.causes import Cause
-from digest.deliver.events import Said, apply
-from digest.deliver.handing import Handed, Outcome, Outgoing, Result
-from digest.deliver.judging import Kind
-from digest.deliver.moves import GIVE_UP_AFTER, move
-from digest.deliver.planning import Books, books, purpose_of
-from digest.deliver.sending import send
-from digest.deliver.settling import Doubt, Word, doubts, settle, settled
-from digest.deliver.steering import SteeringError
+from digest.deliver.causes import FailureCause
+from digest.deliver.events import DeliveryEvent, process_events
+from digest.deliver.handing import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.judging import EventKind
+from digest.deliver.moves import GIVE_UP_AFTER, decide_state_change
+from digest.deliver.planning import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.sending import send_edition
+from digest.deliver.settling import (
+    UncertainDelivery,
+    UncertainResolution,
+    list_uncertain_deliveries,
+    resolution_values,
+    resolve_uncertain,
+)
+from digest.deliver.steering import EditionControlError
 from digest.delivery_db import Delivery, DeliveryState
-from digest.install import Install
-from digest.owner import this_process
-from subscribers.journal import Journal
-from subscribers.leaving import leave
-from tests.deliver.conftest import KEYS, NAME, RELEASE, World
-from tests.deliver.scripted import Scripted, every
+from digest.install import Installation
+from digest.owner import this_process_owner
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.scripted import ScriptedProvider, same_outcome_for_all
 
 READERS = ("ada@reader.example", "bo@reader.example", "cy@reader.example")
 WAITING, ACCEPTED = DeliveryState.WAITING, DeliveryState.ACCEPTED
 UNCERTAIN = DeliveryState.UNCERTAIN
 
 
-def sent(world: World, result: Result = Result.ACCEPTED) -> Scripted:
+def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED) -> ScriptedProvider:
     """Send the edition; every message comes to the same."""
-    transport = Scripted(every(result, reply="no answer after the final dot"))
-    send(world.database, NAME, transport, KEYS, world.settings, now_fn=world.clock, sleep=world.clock.sleep)
+    transport = ScriptedProvider(same_outcome_for_all(result, reply="no answer after the final dot"))
+    send_edition(
+        world.database,
+        EDITION_NAME,
+        transport,
+        KEYS,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+    )
     return transport
 
 
-def word(world: World, word: Word, ids: Sequence[str] | None = None) -> int:
-    chosen = [d.delivery for d in listed(world)] if ids is None else ids
-    return settle(
-        world.database, NAME, chosen, word, because="by the log", actor="terminal:eve", clock=world.clock
+def word(world: DeliverySetup, word: UncertainResolution, ids: Sequence[str] | None = None) -> int:
+    chosen = [d.delivery_id for d in listed(world)] if ids is None else ids
+    return resolve_uncertain(
+        world.database,
+        EDITION_NAME,
+        chosen,
+        word,
+        reason="by the log",
+        actor="terminal:eve",
+        clock=world.clock,
     )
 
 
-def listed(world: World) -> list[Doubt]:
-    return doubts(world.database, NAME, now=world.clock())
+def listed(world: DeliverySetup) -> list[UncertainDelivery]:
+    return list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())
 
 
-def states(world: World) -> Books:
+def states(world: DeliverySetup) -> DeliveryCounts:
     with world.database.read() as session:
-        found = books(session, purpose_of(NAME))
-    assert found.balanced
+        found = count_deliveries(session, edition_purpose(EDITION_NAME))
+    assert found.is_balanced
     return found
 
 
-def edition(world: World) -> Edition:
+def edition(world: DeliverySetup) -> Edition:
     with world.database.read() as session:
         return session.scalars(select(Edition)).one()
 
 
-def said(world: World, delivery: str, kind: Kind) -> None:
-    event = Said("sendgrid", delivery, kind, Cause.NONE, RELEASE, RELEASE, f"{delivery}{kind}", None, {})
-    journal = Journal(world.settings.left_log, KEYS)
+def said(world: DeliverySetup, delivery: str, kind: EventKind) -> None:
+    event = DeliveryEvent(
+        "sendgrid", delivery, kind, FailureCause.NONE, RELEASE, RELEASE, f"{delivery}{kind}", None, {}
+    )
+    journal = DepartureLog(world.settings.left_log, KEYS)
     with world.database.write() as session:
-        apply(session, [event], keys=KEYS, journal=journal, now=world.clock())
+        process_events(session, [event], keys=KEYS, departure_log=journal, now=world.clock())
 
 
 @pytest.fixture
-def doubtful(world: World) -> World:
+def doubtful(world: DeliverySetup) -> DeliverySetup:
     """Give a world whose edition is out, and nobody knows who of three has it."""
-    world.readers(*READERS)
-    sent(world, Result.UNCERTAIN)
+    world.add_readers(*READERS)
+    sent(world, HandoverResult.UNCERTAIN)
     assert (edition(world).state, states(world)[UNCERTAIN]) == (EditionState.SENT, 3)
     return world
 
 
-def test_they_are_listed_with_what_is_known_and_with_nobodys_address(doubtful: World) -> None:
+def test_they_are_listed_with_what_is_known_and_with_nobodys_address(doubtful: DeliverySetup) -> None:
     found = listed(doubtful)
     assert len(found) == 3
-    assert {d.over for d in found} == {"scripted"}
-    assert {d.said for d in found} == {"no answer after the final dot"}
+    assert {d.provider_name for d in found} == {"scripted"}
+    assert {d.reply for d in found} == {"no answer after the final dot"}
     assert all(d.handed_at is not None for d in found)
     assert "@" not in repr(found)
 
 
-def test_what_a_dead_process_left_in_the_air_is_listed_too(world: World) -> None:
-    world.readers(*READERS)
+def test_what_a_dead_process_left_in_the_air_is_listed_too(world: DeliverySetup) -> None:
+    world.add_readers(*READERS)
     sent(world)
-    dead = str(replace(this_process(), nonce="another"))
+    dead = str(replace(this_process_owner(), nonce="another"))
     with world.database.write() as session:
         one = session.scalars(select(Delivery)).first()
         assert one
         one.state, one.owner, one.lease_until = DeliveryState.HANDING_OVER, dead, RELEASE + timedelta(days=1)
         named = one.id
-    assert [d.delivery for d in listed(world)] == [named]
+    assert [d.delivery_id for d in listed(world)] == [named]
 
 
-def test_taken_as_accepted_is_accepted_and_nothing_is_sent(doubtful: World) -> None:
-    assert word(doubtful, Word.ACCEPTED) == 3
+def test_taken_as_accepted_is_accepted_and_nothing_is_sent(doubtful: DeliverySetup) -> None:
+    assert word(doubtful, UncertainResolution.ACCEPTED) == 3
     assert (states(doubtful)[ACCEPTED], edition(doubtful).state) == (3, EditionState.SENT)
-    assert sent(doubtful).given == []
+    assert sent(doubtful).received_messages == []
     with doubtful.database.read() as session:
         audit = session.scalars(
-            select(Audit).where(Audit.subject == NAME, Audit.act.startswith("uncertain"))
+            select(AuditEntry).where(
+                AuditEntry.subject == EDITION_NAME, AuditEntry.act.startswith("uncertain")
+            )
         ).one()
     assert (audit.actor, audit.act) == ("terminal:eve", "uncertain taken as accepted")
     assert audit.detail["because"] == "by the log"
     assert len(audit.detail["deliveries"]) == 3
 
 
-def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: World) -> None:
+def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: DeliverySetup) -> None:
     with doubtful.database.read() as session:
         ids = {row.id: row.message_id for row in session.scalars(select(Delivery))}
     first, second, third = sorted(ids)
-    word(doubtful, Word.ACCEPTED, [third])
-    assert word(doubtful, Word.AGAIN, [first, second]) == 2
+    word(doubtful, UncertainResolution.ACCEPTED, [third])
+    assert word(doubtful, UncertainResolution.SEND_AGAIN, [first, second]) == 2
     assert edition(doubtful).state is EditionState.SENDING
-    install = Install(doubtful.settings, doubtful.database)
-    assert weekly.releases(install, now=doubtful.clock()).ready == (NAME,), "the scheduler picks it up"
+    install = Installation(doubtful.settings, doubtful.database)
+    assert weekly.find_pending_releases(install, now=doubtful.clock()).ready_to_send == (EDITION_NAME,), (
+        "the scheduler picks it up"
+    )
     transport = sent(doubtful)
-    assert {m.delivery: m.filled.message_id for m in transport.given} == {k: ids[k] for k in (first, second)}
+    assert {m.delivery_id: m.placeholders.message_id for m in transport.received_messages} == {
+        k: ids[k] for k in (first, second)
+    }
     assert (states(doubtful)[ACCEPTED], edition(doubtful).state) == (3, EditionState.SENT)
-    assert sent(doubtful).given == []
+    assert sent(doubtful).received_messages == []
 
 
-def test_who_left_meanwhile_is_not_sent_it_again(doubtful: World) -> None:
+def test_who_left_meanwhile_is_not_sent_it_again(doubtful: DeliverySetup) -> None:
     with doubtful.database.write() as session:
         number = session.scalars(select(Delivery.person)).first()
         assert number
-        leave(session, Journal(doubtful.settings.left_log, KEYS), number, method="page", now=RELEASE)
-    word(doubtful, Word.AGAIN)
-    assert len(sent(doubtful).given) == 2
+        unsubscribe_person(
+            session, DepartureLog(doubtful.settings.left_log, KEYS), number, method="page", now=RELEASE
+        )
+    word(doubtful, UncertainResolution.SEND_AGAIN)
+    assert len(sent(doubtful).received_messages) == 2
     assert states(doubtful)[DeliveryState.WITHDRAWN] == 1
 
 
-def test_sent_again_after_days_it_does_not_expire_at_the_first_not_now(doubtful: World) -> None:
+def test_sent_again_after_days_it_does_not_expire_at_the_first_not_now(doubtful: DeliverySetup) -> None:
     doubtful.clock.now += GIVE_UP_AFTER + timedelta(hours=8)
-    word(doubtful, Word.AGAIN)
-    sent(doubtful, Result.LATER)
+    word(doubtful, UncertainResolution.SEND_AGAIN)
+    sent(doubtful, HandoverResult.TRY_LATER)
     assert states(doubtful)[WAITING] == 3
     doubtful.clock.now += GIVE_UP_AFTER
-    sent(doubtful, Result.LATER)
+    sent(doubtful, HandoverResult.TRY_LATER)
     assert states(doubtful)[DeliveryState.EXPIRED] == 3, "and not for ever either"
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=3650)), st.integers(0, 20))
 def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tries: int) -> None:
     now = RELEASE + since
-    values = settled(Word.AGAIN, now)
-    later = move(Outcome(Result.LATER), delivery="d", tries=tries, due_at=values["due_at"], now=now)
+    values = resolution_values(UncertainResolution.SEND_AGAIN, now)
+    later = decide_state_change(
+        MessageOutcome(HandoverResult.TRY_LATER),
+        delivery_id="d",
+        tries=tries,
+        due_at=values["due_at"],
+        now=now,
+    )
     assert later.state is WAITING
 
 
 @pytest.mark.parametrize(
-    ("kind", "ends"), [(Kind.DELIVERED, ACCEPTED), (Kind.BOUNCED, DeliveryState.REFUSED)]
+    ("kind", "ends"), [(EventKind.DELIVERED, ACCEPTED), (EventKind.BOUNCED, DeliveryState.REFUSED)]
 )
-@pytest.mark.parametrize("by", list(Word))
+@pytest.mark.parametrize("by", list(UncertainResolution))
 def test_what_an_event_has_settled_by_then_is_left_as_it_is(
-    doubtful: World, kind: Kind, ends: DeliveryState, by: Word
+    doubtful: DeliverySetup, kind: EventKind, ends: DeliveryState, by: UncertainResolution
 ) -> None:
-    ids = [d.delivery for d in listed(doubtful)]
+    ids = [d.delivery_id for d in listed(doubtful)]
     said(doubtful, ids[0], kind)
     assert word(doubtful, by, ids) == 2
     with doubtful.database.read() as session:
         assert session.get_one(Delivery, ids[0]).state is ends
 
 
-def test_an_event_that_comes_after_the_word_still_keeps_it_from_being_sent_again(doubtful: World) -> None:
-    ids = [d.delivery for d in listed(doubtful)]
-    word(doubtful, Word.AGAIN)
-    said(doubtful, ids[0], Kind.DELIVERED)
-    assert {m.delivery for m in sent(doubtful).given} == set(ids[1:])
+def test_an_event_that_comes_after_the_word_still_keeps_it_from_being_sent_again(
+    doubtful: DeliverySetup,
+) -> None:
+    ids = [d.delivery_id for d in listed(doubtful)]
+    word(doubtful, UncertainResolution.SEND_AGAIN)
+    said(doubtful, ids[0], EventKind.DELIVERED)
+    assert {m.delivery_id for m in sent(doubtful).received_messages} == set(ids[1:])
 
 
-def test_the_same_word_twice_settles_once(doubtful: World) -> None:
-    ids = [d.delivery for d in listed(doubtful)]
-    assert [word(doubtful, Word.AGAIN, ids), word(doubtful, Word.AGAIN, ids)] == [3, 0]
+def test_the_same_word_twice_settles_once(doubtful: DeliverySetup) -> None:
+    ids = [d.delivery_id for d in listed(doubtful)]
+    assert [
+        word(doubtful, UncertainResolution.SEND_AGAIN, ids),
+        word(doubtful, UncertainResolution.SEND_AGAIN, ids),
+    ] == [3, 0]
     sent(doubtful)
-    assert word(doubtful, Word.AGAIN, ids) == 0
+    assert word(doubtful, UncertainResolution.SEND_AGAIN, ids) == 0
     assert states(doubtful)[ACCEPTED] == 3
 
 
-def test_a_row_that_somebody_else_has_in_hand_is_left_to_them(postgresql_world: World) -> None:
+def test_a_row_that_somebody_else_has_in_hand_is_left_to_them(postgresql_world: DeliverySetup) -> None:
     world = postgresql_world
-    world.readers(*READERS)
-    sent(world, Result.UNCERTAIN)
-    ids = [d.delivery for d in listed(world)]
+    world.add_readers(*READERS)
+    sent(world, HandoverResult.UNCERTAIN)
+    ids = [d.delivery_id for d in listed(world)]
     with world.database.write() as session:
         session.execute(update(Delivery).where(Delivery.id == ids[0]).values(state=ACCEPTED))
-        assert word(world, Word.AGAIN, ids) == 2
+        assert word(world, UncertainResolution.SEND_AGAIN, ids) == 2
     assert (states(world)[ACCEPTED], states(world)[WAITING]) == (1, 2)
 
 
 def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_over_it(
-    postgresql_world: World,
+    postgresql_world: DeliverySetup,
 ) -> None:
     world = postgresql_world
-    world.readers(*READERS[:2])
+    world.add_readers(*READERS[:2])
     words = Session(world.database.engine)
 
     def commit() -> None:
@@ -213,30 +254,38 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
 
     committing = Thread(target=commit)
 
-    def answer(messages: Sequence[Outgoing]) -> Handed:
-        if len(transport.given) == 1:
-            return every(Result.UNCERTAIN)(messages)
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        if len(transport.received_messages) == 1:
+            return same_outcome_for_all(HandoverResult.UNCERTAIN)(messages)
         words.scalars(select(Edition).with_for_update()).one()
         words.execute(
-            update(Delivery).where(Delivery.state == UNCERTAIN).values(settled(Word.AGAIN, world.clock()))
+            update(Delivery)
+            .where(Delivery.state == UNCERTAIN)
+            .values(resolution_values(UncertainResolution.SEND_AGAIN, world.clock()))
         )
         committing.start()
-        return every(Result.ACCEPTED)(messages)
+        return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
 
-    transport = Scripted(answer, batch=1)
-    report = send(
-        world.database, NAME, transport, KEYS, world.settings, now_fn=world.clock, sleep=world.clock.sleep
+    transport = ScriptedProvider(answer, batch_size=1)
+    report = send_edition(
+        world.database,
+        EDITION_NAME,
+        transport,
+        KEYS,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
     )
     committing.join()
     words.close()
-    assert (report.state, report.books[WAITING], edition(world).state) == (
+    assert (report.state, report.delivery_counts[WAITING], edition(world).state) == (
         EditionState.SENDING,
         1,
         EditionState.SENDING,
     )
 
 
-def _somebody_waits(world: World) -> None:
+def _somebody_waits(world: DeliverySetup) -> None:
     """Come back once another transaction waits for a lock."""
     waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     deadline = monotonic() + 60
@@ -247,31 +296,33 @@ def _somebody_waits(world: World) -> None:
         sleep(0.01)
 
 
-def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(world: World) -> None:
-    world.readers(*READERS)
-    transport = Scripted(every(Result.UNCERTAIN), batch=1)
-    send(
+def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers(*READERS)
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=1)
+    send_edition(
         world.database,
-        NAME,
+        EDITION_NAME,
         transport,
         KEYS,
         world.settings,
-        now_fn=world.clock,
+        clock=world.clock,
         sleep=world.clock.sleep,
         limit=1,
     )
-    steering.cancel(world.database, NAME, actor="eve", clock=world.clock)
-    with pytest.raises(SteeringError, match="is cancelled: nothing of it is sent again"):
-        word(world, Word.AGAIN)
-    assert word(world, Word.ACCEPTED) == 1
+    steering.cancel_edition(world.database, EDITION_NAME, actor="eve", clock=world.clock)
+    with pytest.raises(EditionControlError, match="is cancelled: nothing of it is sent again"):
+        word(world, UncertainResolution.SEND_AGAIN)
+    assert word(world, UncertainResolution.ACCEPTED) == 1
     assert edition(world).state is EditionState.CANCELLED
 
 
-def test_another_editions_deliveries_are_not_touched(doubtful: World) -> None:
+def test_another_editions_deliveries_are_not_touched(doubtful: DeliverySetup) -> None:
     with doubtful.database.write() as session:
         row = session.scalars(select(Delivery)).first()
         assert row
         row.purpose, other = "edition:2026-W46", row.id
-    assert word(doubtful, Word.ACCEPTED, [other]) == 0
+    assert word(doubtful, UncertainResolution.ACCEPTED, [other]) == 0
     with doubtful.database.read() as session:
         assert session.get_one(Delivery, other).state is UNCERTAIN

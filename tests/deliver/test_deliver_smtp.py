@@ -12,28 +12,28 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from digest.db import EditionState
-from digest.deliver.handing import Result
-from digest.deliver.sending import Report, send
-from digest.deliver.transports import open_transport
-from digest.deliver.transports.smtp import Server, Smtp
-from digest.deliver.transports.wire import Limits
+from digest.deliver.handing import HandoverResult
+from digest.deliver.sending import SendReport, send_edition
+from digest.deliver.transports import open_provider
+from digest.deliver.transports.smtp import SmtpProvider, SmtpServer
+from digest.deliver.transports.wire import SmtpTimeouts
 from digest.delivery_db import Delivery, DeliveryState
-from tests.deliver.conftest import NAME, World
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.servers import (
     ACCEPTED,
     LATER,
-    LETTER,
     REFUSED,
+    SAMPLE_TEMPLATE,
     UNCERTAIN,
     UNTOUCHED,
-    Box,
-    Dripping,
-    Scripted,
-    hand,
-    message,
-    results,
-    serving,
-    tls_of,
+    DrippingReply,
+    RecordingHandler,
+    ScriptedSmtpServer,
+    outgoing_message,
+    results_of,
+    run_smtp_server,
+    send_through,
+    server_tls_context,
 )
 
 
@@ -61,17 +61,17 @@ from tests.deliver.servers import (
 )
 @pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
 def test_every_reply_has_its_meaning(
-    script: dict[str, list[bytes | None]], result: Result, reply: str, offers: bytes
+    script: dict[str, list[bytes | None]], result: HandoverResult, reply: str, offers: bytes
 ) -> None:
-    with Scripted({verb: list(replies) for verb, replies in script.items()}, offers) as server:
-        handed = hand(server)
-    assert results(handed) == [result]
+    with ScriptedSmtpServer({verb: list(replies) for verb, replies in script.items()}, offers) as server:
+        handed = send_through(server)
+    assert results_of(handed) == [result]
     assert reply in handed.outcomes[0].reply
-    assert not handed.stop
-    assert server.taken == (result is ACCEPTED)
+    assert not handed.stop_reason
+    assert server.accepted_count == (result is ACCEPTED)
 
 
-QUICKLY = Limits(connect=0.5, command=0.5, final=0.5)
+QUICKLY = SmtpTimeouts(connect=0.5, command=0.5, final=0.5)
 
 
 @pytest.mark.parametrize(
@@ -87,28 +87,28 @@ QUICKLY = Limits(connect=0.5, command=0.5, final=0.5)
     ],
 )
 def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
-    verb: str, reply: bytes, offers: bytes, result: Result
+    verb: str, reply: bytes, offers: bytes, result: HandoverResult
 ) -> None:
-    with Scripted({verb: [Dripping(reply)]}, offers) as server:
-        handed = hand(server, limits=QUICKLY)
-    assert results(handed) == [result]
-    assert bool(handed.stop) == (result is UNTOUCHED)
-    assert server.taken == (result is UNCERTAIN), "who has the whole message may have taken it"
+    with ScriptedSmtpServer({verb: [DrippingReply(reply)]}, offers) as server:
+        handed = send_through(server, limits=QUICKLY)
+    assert results_of(handed) == [result]
+    assert bool(handed.stop_reason) == (result is UNTOUCHED)
+    assert server.accepted_count == (result is UNCERTAIN), "who has the whole message may have taken it"
 
 
 @pytest.mark.parametrize("how", ["cut", "sips"])
 def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str) -> None:
     """More than fits into what is under way: else nobody knows which part arrived, and it is in doubt."""
-    letter = replace(LETTER, text="word word word word word word word word word word\n" * 200_000)
-    large = replace(message(), letter=letter)
-    with Scripted({}).narrow() as server:
+    letter = replace(SAMPLE_TEMPLATE, text="word word word word word word word word word word\n" * 200_000)
+    large = replace(outgoing_message(), template=letter)
+    with ScriptedSmtpServer({}).shrink_receive_buffer() as server:
         setattr(server, how, True)
-        transport = Smtp(Server("127.0.0.1", server.port, "off", limits=QUICKLY))
-        assert results(transport.hand_all([large])) == [LATER]
+        transport = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off", timeouts=QUICKLY))
+        assert results_of(transport.send_batch([large])) == [LATER]
         setattr(server, how, False)
-        assert results(transport.hand_all([message()])) == [ACCEPTED]
+        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
         transport.close()
-    assert server.taken == 1
+    assert server.accepted_count == 1
 
 
 @pytest.mark.parametrize(
@@ -125,81 +125,81 @@ def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str)
 def test_what_is_about_us_stops_the_run_and_touches_nobody(
     script: dict[str, list[bytes | None]], says: str, offers: bytes
 ) -> None:
-    with Scripted({verb: list(replies) for verb, replies in script.items()}, offers) as server:
-        handed = hand(server, "ada@example.org", "bo@example.org")
-    assert results(handed) == [UNTOUCHED, UNTOUCHED]
-    assert says in handed.stop
-    assert "@" not in handed.stop
-    assert server.taken == 0
+    with ScriptedSmtpServer({verb: list(replies) for verb, replies in script.items()}, offers) as server:
+        handed = send_through(server, "ada@example.org", "bo@example.org")
+    assert results_of(handed) == [UNTOUCHED, UNTOUCHED]
+    assert says in handed.stop_reason
+    assert "@" not in handed.stop_reason
+    assert server.accepted_count == 0
 
 
 def test_one_connection_serves_many_messages_and_says_goodbye() -> None:
-    with Scripted({"RCPT": [b"250 ok", b"550 5.1.1 unknown"]}) as server:
-        handed = hand(server, "ada@example.org", "bo@example.org", "cy@example.org")
-    assert results(handed) == [ACCEPTED, REFUSED, ACCEPTED]
-    assert (server.connections, server.quits, server.taken) == (1, 1, 2)
+    with ScriptedSmtpServer({"RCPT": [b"250 ok", b"550 5.1.1 unknown"]}) as server:
+        handed = send_through(server, "ada@example.org", "bo@example.org", "cy@example.org")
+    assert results_of(handed) == [ACCEPTED, REFUSED, ACCEPTED]
+    assert (server.connection_count, server.quit_count, server.accepted_count) == (1, 1, 2)
 
 
 def test_a_connection_is_changed_after_as_many_messages_as_set() -> None:
-    with Scripted({}) as server:
-        handed = hand(server, *(f"r{n}@example.org" for n in range(5)), messages=2)
-    assert results(handed) == [ACCEPTED] * 5
-    assert (server.connections, server.quits) == (3, 3)
+    with ScriptedSmtpServer({}) as server:
+        handed = send_through(server, *(f"r{n}@example.org" for n in range(5)), messages=2)
+    assert results_of(handed) == [ACCEPTED] * 5
+    assert (server.connection_count, server.quit_count) == (3, 3)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
-    with Scripted({"MAIL": [b"250 ok", None]}) as server:
-        handed = hand(server, "ada@example.org", "bo@example.org")
-    assert results(handed) == [ACCEPTED, ACCEPTED]
-    assert (server.connections, server.taken) == (2, 2)
+    with ScriptedSmtpServer({"MAIL": [b"250 ok", None]}) as server:
+        handed = send_through(server, "ada@example.org", "bo@example.org")
+    assert results_of(handed) == [ACCEPTED, ACCEPTED]
+    assert (server.connection_count, server.accepted_count) == (2, 2)
 
 
 def test_nobody_there_stops_the_run() -> None:
-    with Scripted({}) as server:
+    with ScriptedSmtpServer({}) as server:
         port = server.port
-    handed = Smtp(Server("127.0.0.1", port, "off")).hand_all([message()])
-    assert results(handed) == [UNTOUCHED]
-    assert "Connection refused" in handed.stop
+    handed = SmtpProvider(SmtpServer("127.0.0.1", port, "off")).send_batch([outgoing_message()])
+    assert results_of(handed) == [UNTOUCHED]
+    assert "Connection refused" in handed.stop_reason
 
 
 def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
-    box = Box()
-    with serving(box) as port:
-        transport = Smtp(Server("127.0.0.1", port, "off"))
-        assert results(transport.hand_all([message()])) == [ACCEPTED]
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
+        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "off"))
+        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
         transport.close()
-    ((sender, to, content),) = box.taken
+    ((sender, to, content),) = box.messages
     assert (sender, to) == ("digest@news.example.org", ["ada@example.org"])
-    assert content == message().message()
+    assert content == outgoing_message().to_bytes()
 
 
 def test_mail_goes_through_starttls_with_a_server_that_we_trust(certificate: Path) -> None:
-    box = Box()
-    with serving(box, tls_context=tls_of(certificate), require_starttls=True) as port:
-        transport = Smtp(Server("127.0.0.1", port, "starttls", authorities=certificate))
-        assert results(transport.hand_all([message()])) == [ACCEPTED]
+    box = RecordingHandler()
+    with run_smtp_server(box, tls_context=server_tls_context(certificate), require_starttls=True) as port:
+        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls", ca_file=certificate))
+        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
         transport.close()
-    assert box.secure == [True]
+    assert box.tls_flags == [True]
 
 
 def test_mail_goes_through_implicit_tls(certificate: Path) -> None:
-    box = Box()
-    with serving(box, ssl_context=tls_of(certificate)) as port:
-        transport = Smtp(Server("127.0.0.1", port, "implicit", authorities=certificate))
-        assert results(transport.hand_all([message()])) == [ACCEPTED]
+    box = RecordingHandler()
+    with run_smtp_server(box, ssl_context=server_tls_context(certificate)) as port:
+        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "implicit", ca_file=certificate))
+        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
         transport.close()
-    assert len(box.taken) == 1
+    assert len(box.messages) == 1
 
 
 def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certificate: Path) -> None:
-    box = Box()
-    with serving(box, tls_context=tls_of(certificate)) as port:
-        handed = Smtp(Server("127.0.0.1", port, "starttls")).hand_all([message()])
-    assert "no trusted TLS with 127.0.0.1: self-signed certificate" in handed.stop
-    with serving(box) as port:
-        handed = Smtp(Server("127.0.0.1", port, "starttls")).hand_all([message()])
-    assert "Nothing is sent in the clear" in handed.stop
-    assert not box.taken
+    box = RecordingHandler()
+    with run_smtp_server(box, tls_context=server_tls_context(certificate)) as port:
+        handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch([outgoing_message()])
+    assert "no trusted TLS with 127.0.0.1: self-signed certificate" in handed.stop_reason
+    with run_smtp_server(box) as port:
+        handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch([outgoing_message()])
+    assert "Nothing is sent in the clear" in handed.stop_reason
+    assert not box.messages
 
 
 def _authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str, said: Any) -> AuthResult:
@@ -209,30 +209,34 @@ def _authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str,
 
 @pytest.mark.parametrize(("password", "accepted"), [("right", True), ("wrong", False)])
 def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accepted: bool) -> None:  # noqa: FBT001
-    box = Box()
-    options = {"tls_context": tls_of(certificate), "authenticator": _authenticator, "auth_required": True}
-    with serving(box, **options) as port:
-        server = Server("127.0.0.1", port, "starttls", "desk", password, authorities=certificate)
-        transport = Smtp(server)
-        handed = transport.hand_all([message()])
+    box = RecordingHandler()
+    options = {
+        "tls_context": server_tls_context(certificate),
+        "authenticator": _authenticator,
+        "auth_required": True,
+    }
+    with run_smtp_server(box, **options) as port:
+        server = SmtpServer("127.0.0.1", port, "starttls", "desk", password, ca_file=certificate)
+        transport = SmtpProvider(server)
+        handed = transport.send_batch([outgoing_message()])
         transport.close()
-    assert results(handed) == [ACCEPTED if accepted else UNTOUCHED]
+    assert results_of(handed) == [ACCEPTED if accepted else UNTOUCHED]
     if not accepted:
-        assert "refuses the sign-in: 535" in handed.stop
-    assert password not in handed.stop + repr(server)
+        assert "refuses the sign-in: 535" in handed.stop_reason
+    assert password not in handed.stop_reason + repr(server)
 
 
-def _send(world: World, port: int, options: str = "") -> Report:
+def _send(world: DeliverySetup, port: int, options: str = "") -> SendReport:
     url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off{options}")
-    transport = open_transport(world.settings.model_copy(update={"mail_url": url}))
+    transport = open_provider(world.settings.model_copy(update={"mail_url": url}))
     try:
-        return send(
+        return send_edition(
             world.database,
-            NAME,
+            EDITION_NAME,
             transport,
             world.keys,
             world.settings,
-            now_fn=world.clock,
+            clock=world.clock,
             sleep=world.clock.sleep,
         )
     finally:
@@ -241,39 +245,42 @@ def _send(world: World, port: int, options: str = "") -> Report:
 
 @pytest.mark.parametrize("connections", [1, 4])
 def test_an_edition_goes_out_with_one_recipient_amessage(
-    world: World, arrived: Callable[[bytes], EmailMessage], connections: int
+    world: DeliverySetup, arrived: Callable[[bytes], EmailMessage], connections: int
 ) -> None:
     addresses = {f"reader{n}@example.org" for n in range(40)}
-    world.readers(*sorted(addresses))
-    box = Box()
-    with serving(box) as port:
+    world.add_readers(*sorted(addresses))
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
         report = _send(world, port, f"&connections={connections}")
-    assert (report.state, report.books[DeliveryState.ACCEPTED]) == (EditionState.SENT, 40)
-    assert {to for _, (to,), _ in box.taken} == addresses
-    assert len(box.taken) == 40
+    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, 40)
+    assert {to for _, (to,), _ in box.messages} == addresses
+    assert len(box.messages) == 40
     assert len(box.peers) <= connections
-    for sender, (to,), content in box.taken:
+    for sender, (to,), content in box.messages:
         assert sender == "digest@news.example.org"
         assert str(arrived(content)["To"]) == to
         assert content.count(b"@example.org") == 1
 
 
-def test_faults_in_mid_send_keep_the_books_and_repeat_nothing(sqlite_world: World) -> None:
+def test_faults_in_mid_send_keep_the_books_and_repeat_nothing(sqlite_world: DeliverySetup) -> None:
     world = sqlite_world
-    world.readers(*(f"reader{n}@example.org" for n in range(12)))
+    world.add_readers(*(f"reader{n}@example.org" for n in range(12)))
     script: dict[str, list[bytes | None]] = {
         "RCPT": [b"250 ok", b"550 5.1.1 reader at example.org unknown", b"450 4.2.0 later", b"250 ok"],
         "DOT": [b"250 taken", None, b"250 taken", b"552 5.2.2 full"],
     }
-    with Scripted(script) as server:
+    with ScriptedSmtpServer(script) as server:
         report = _send(world, server.port)
-        assert (report.books[DeliveryState.UNCERTAIN], report.books[DeliveryState.REFUSED]) == (1, 2)
-        assert (report.books[DeliveryState.WAITING], report.state) == (1, EditionState.SENDING)
-        assert report.next_at is not None
-        world.clock.now = report.next_at
+        assert (
+            report.delivery_counts[DeliveryState.UNCERTAIN],
+            report.delivery_counts[DeliveryState.REFUSED],
+        ) == (1, 2)
+        assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (1, EditionState.SENDING)
+        assert report.next_due_at is not None
+        world.clock.now = report.next_due_at
         report = _send(world, server.port)
-    assert (report.state, report.books.balanced) == (EditionState.SENT, True)
-    assert server.taken == report.books[DeliveryState.ACCEPTED] == 9
+    assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
+    assert server.accepted_count == report.delivery_counts[DeliveryState.ACCEPTED] == 9
     with world.database.read() as session:
         replies = session.scalars(select(Delivery.reply)).all()
     assert not [r for r in replies if "@" in r or "example.org" in r]

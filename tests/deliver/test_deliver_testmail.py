@@ -12,24 +12,24 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from digest import staff
-from digest.db import Audit, Edition, EditionState, Fragment
+from digest.db import AuditEntry, Edition, EditionState, Fragment
 from digest.deliver import holding, return_path, sending, testmail
-from digest.deliver.handing import Handed, Outcome, Outgoing, Result
-from digest.deliver.identity import message_id
-from digest.deliver.personalising import asked_text
-from digest.deliver.planning import books, purpose_of
+from digest.deliver.handing import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.identity import make_message_id
+from digest.deliver.personalising import signup_text
+from digest.deliver.planning import count_deliveries, edition_purpose
 from digest.deliver.sending import SendError
-from digest.deliver.testmail import Report
-from digest.deliver.transports import open_transport
-from digest.delivery_db import Delivery, DeliveryState, Staff
+from digest.deliver.testmail import StaffTestReport
+from digest.deliver.transports import open_provider
+from digest.delivery_db import Delivery, DeliveryState, StaffMember
 from digest.edition import approval
 from digest.edition.approval import ApprovalError
-from digest.owner import this_process
+from digest.owner import this_process_owner
 from digest.settings import Settings
 from subscribers import tokens
-from tests.deliver.conftest import KEYS, NAME, RELEASE, World
-from tests.deliver.fake_sendgrid import KEY, FakeSendGrid
-from tests.deliver.servers import Box, serving
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
+from tests.deliver.servers import RecordingHandler, run_smtp_server
 
 ADA, SAM, EVE = "ada@reader.example", "sam@newsroom.example", "eve@newsroom.example"
 SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
@@ -40,10 +40,10 @@ class Scripted:
 
     name, patience, batch = "scripted", 60.0, 1
 
-    def __init__(self, *answers: Handed | BaseException) -> None:
-        self.answers, self.given = list(answers), []  # type: tuple[list[Handed | BaseException], list[Outgoing]]
+    def __init__(self, *answers: BatchOutcome | BaseException) -> None:
+        self.answers, self.given = list(answers), []  # type: tuple[list[BatchOutcome | BaseException], list[OutgoingMessage]]
 
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         self.given += messages
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):
@@ -53,10 +53,10 @@ class Scripted:
     def close(self) -> None: ...
 
 
-def hire(world: World, *emails: str, proven: bool = True) -> list[int]:
+def hire(world: DeliverySetup, *emails: str, proven: bool = True) -> list[int]:
     with world.database.write() as session:
         members = [
-            Staff(
+            StaffMember(
                 email=email,
                 role="editor",
                 added_at=RELEASE,
@@ -70,40 +70,42 @@ def hire(world: World, *emails: str, proven: bool = True) -> list[int]:
         return [member.id for member in members]
 
 
-def sent(world: World, transport: Any, settings: Settings | None = None, *, to: Sequence[str] = ()) -> Report:
-    return testmail.send(
+def sent(
+    world: DeliverySetup, transport: Any, settings: Settings | None = None, *, to: Sequence[str] = ()
+) -> StaffTestReport:
+    return testmail.send_test_mail(
         world.database,
-        NAME,
+        EDITION_NAME,
         transport,
         KEYS,
         settings or world.settings,
         to=to,
         actor="eve",
-        now_fn=world.clock,
+        clock=world.clock,
     )
 
 
-def real(world: World, transport: Any, settings: Settings) -> None:
-    sending.send(world.database, NAME, transport, KEYS, settings, now_fn=world.clock)
+def real(world: DeliverySetup, transport: Any, settings: Settings) -> None:
+    sending.send_edition(world.database, EDITION_NAME, transport, KEYS, settings, clock=world.clock)
 
 
-def staff_rows(world: World) -> list[Delivery]:
+def staff_rows(world: DeliverySetup) -> list[Delivery]:
     with world.database.read() as session:
         return list(session.scalars(select(Delivery).where(Delivery.purpose.startswith("test:"))))
 
 
-def masked(world: World, raw: bytes, to: str, delivery: Delivery, number: int, kind: str) -> bytes:
+def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number: int, kind: str) -> bytes:
     """Put a mark where each value that is one person's stands, and take the signatures off."""
     zone = world.settings.file.publication.zone
     where = "the desk" if kind else "hls.today"
-    asked = asked_text(RELEASE if kind else RELEASE.replace(month=8, day=12), where, zone)
-    leave: tokens.Purpose = "test leave" if kind else "leave"
-    preferences: tokens.Purpose = "test preferences" if kind else "preferences"
+    asked = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), where, zone)
+    leave: tokens.LinkPurpose = "test leave" if kind else "leave"
+    preferences: tokens.LinkPurpose = "test preferences" if kind else "preferences"
     values = {
         b"to": to,
-        b"message id": message_id(delivery.purpose, delivery.id, world.settings.file.sender.list_id),
-        b"leave": tokens.make(KEYS, number, leave),
-        b"preferences": tokens.make(KEYS, number, preferences),
+        b"message id": make_message_id(delivery.purpose, delivery.id, world.settings.file.sender.list_id),
+        b"leave": tokens.make_link_token(KEYS, number, leave),
+        b"preferences": tokens.make_link_token(KEYS, number, preferences),
         b"asked": asked,
     }
     raw = SIGNATURE.sub(b"", raw)
@@ -114,18 +116,18 @@ def masked(world: World, raw: bytes, to: str, delivery: Delivery, number: int, k
 
 
 def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_persons(
-    sqlite_world: World, keyed: Settings, arrived: Callable[[bytes], EmailMessage]
+    sqlite_world: DeliverySetup, keyed: Settings, arrived: Callable[[bytes], EmailMessage]
 ) -> None:
     world = sqlite_world
-    (ada,), (sam,) = world.readers(ADA), hire(world, SAM)
-    box = Box()
-    with serving(box) as port:
+    (ada,), (sam,) = world.add_readers(ADA), hire(world, SAM)
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2")
-        with closing(open_transport(keyed.model_copy(update={"mail_url": url}))) as transport:
+        with closing(open_provider(keyed.model_copy(update={"mail_url": url}))) as transport:
             report = sent(world, transport, keyed)
             real(world, transport, keyed)
-    assert report.tested == (testmail.Tested(SAM, DeliveryState.ACCEPTED, report.tested[0].reply),)
-    (test_path, to_staff, test), (real_path, to_reader, edition) = box.taken
+    assert report.tested == (testmail.StaffTestResult(SAM, DeliveryState.ACCEPTED, report.tested[0].reply),)
+    (test_path, to_staff, test), (real_path, to_reader, edition) = box.messages
     assert (to_staff, to_reader) == ([SAM], [ADA])
     with world.database.read() as session:
         rows = {row.person: row for row in session.scalars(select(Delivery))}
@@ -134,26 +136,26 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
     )
     assert len(SIGNATURE.findall(test)) == len(SIGNATURE.findall(edition)) == 2
     assert str(arrived(test)["Date"]) == str(arrived(edition)["Date"])
-    assert return_path.read(KEYS, test_path or "") == rows[None].id
-    assert return_path.read(KEYS, real_path or "") == rows[ada].id
-    assert rows[None].purpose.startswith(f"test:{NAME}:")
+    assert return_path.read_return_path(KEYS, test_path or "") == rows[None].id
+    assert return_path.read_return_path(KEYS, real_path or "") == rows[ada].id
+    assert rows[None].purpose.startswith(f"test:{EDITION_NAME}:")
     assert rows[None].message_id != rows[ada].message_id
 
 
-def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(sqlite_world: World) -> None:
+def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(sqlite_world: DeliverySetup) -> None:
     world = sqlite_world
-    world.readers(ADA)
+    world.add_readers(ADA)
     hire(world, SAM)
     with FakeSendGrid() as fake:
         changed = {
             "mail_url": SecretStr("sendgrid:"),
-            "sendgrid_api_key": SecretStr(KEY),
+            "sendgrid_api_key": SecretStr(API_KEY),
             "sendgrid_host": fake.host,
         }
-        with closing(open_transport(world.settings.model_copy(update=changed))) as transport:
+        with closing(open_provider(world.settings.model_copy(update=changed))) as transport:
             assert sent(world, transport).arrived
             real(world, transport, world.settings)
-    test, edition = fake.accepted
+    test, edition = fake.accepted_bodies
     (mine,), (theirs,) = test.pop("personalizations"), edition.pop("personalizations")
     assert test == edition
     assert mine.keys() == theirs.keys()
@@ -163,55 +165,61 @@ def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(sqlite_world: World)
     assert staff_rows(world)[0].id == mine["custom_args"]["delivery_id"]
 
 
-def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody(world: World) -> None:
-    world.readers(ADA)
+def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers(ADA)
     hire(world, SAM)
     with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
-        approval.void(session, edition, actor="eve", now=RELEASE)
+        approval.clear_approval(session, edition, actor="eve", now=RELEASE)
         session.execute(
             update(Fragment)
             .where(Fragment.name == "section:events", Fragment.kind == "text")
             .values(body="Anew.\n")
         )
-    report = sent(world, open_transport(world.settings))
+    report = sent(world, open_provider(world.settings))
     assert report.arrived
-    (file,) = (world.settings.outbox / "test").glob("*.eml")
+    (file,) = (world.settings.outbox_folder / "test").glob("*.eml")
     assert b"Anew." in file.read_bytes()
     with world.database.read() as session:
         found = session.scalars(select(Edition)).one()
-        counted = books(session, purpose_of(NAME))
-        said = session.scalars(select(Audit).where(Audit.act == "test")).one()
+        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+        said = session.scalars(select(AuditEntry).where(AuditEntry.act == "test")).one()
     assert (found.state, found.planned, found.planned_at, found.approval) == (
         EditionState.DRAFT,
         None,
         None,
         None,
     )
-    assert (counted.planned, sum(counted.states.values())) == (0, 0)
-    assert (said.actor, said.subject, said.detail) == ("eve", NAME, {"to": ["staff 1"]})
+    assert (counted.planned, sum(counted.by_state.values())) == (0, 0)
+    assert (said.actor, said.subject, said.detail) == ("eve", EDITION_NAME, {"to": ["staff 1"]})
 
 
-def test_a_test_before_during_or_after_changes_nothing_in_the_books_of_the_edition(world: World) -> None:
-    world.readers(ADA, "bo@reader.example")
+def test_a_test_before_during_or_after_changes_nothing_in_the_books_of_the_edition(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers(ADA, "bo@reader.example")
     hire(world, SAM, EVE)
-    transport = open_transport(world.settings)
+    transport = open_provider(world.settings)
     sent(world, transport)
-    sending.send(world.database, NAME, transport, KEYS, world.settings, now_fn=world.clock, limit=1)
+    sending.send_edition(
+        world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, limit=1
+    )
     sent(world, transport)
     real(world, transport, world.settings)
     sent(world, transport)
     with world.database.read() as session:
-        counted = books(session, purpose_of(NAME))
+        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
         assert session.scalars(select(Edition.state)).one() is EditionState.SENT
-    assert (counted.planned, counted[DeliveryState.ACCEPTED], counted.balanced) == (2, 2, True)
+    assert (counted.planned, counted[DeliveryState.ACCEPTED], counted.is_balanced) == (2, 2, True)
     assert [row.person for row in staff_rows(world)] == [None] * 6
     assert (
         len({row.id for row in staff_rows(world)}) == len({row.message_id for row in staff_rows(world)}) == 6
     )
 
 
-def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: World) -> None:
+def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: DeliverySetup) -> None:
     hire(world, SAM)
     with world.database.write() as session:
         session.execute(update(Fragment).values(body="tampered with"))
@@ -220,8 +228,10 @@ def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: Wo
     assert staff_rows(world) == []
 
 
-def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(world: World) -> None:
-    world.readers(ADA)
+def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers(ADA)
     with pytest.raises(SendError, match="Nobody on the staff has proven an address yet"):
         sent(world, Scripted())
     hire(world, EVE, proven=False)
@@ -234,22 +244,24 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
         with pytest.raises(SendError, match=why) as caught:
             sent(world, Scripted(), to=to)
         assert "@" not in str(caught.value)
-    transport = Scripted(*[Handed((Outcome(Result.ACCEPTED),))] * 3)
+    transport = Scripted(*[BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))] * 3)
     assert [one.email for one in sent(world, transport, to=[SAM.upper(), SAM]).tested] == [SAM]
     assert [one.email for one in sent(world, transport).tested] == [SAM, "kim@newsroom.example"]
     assert [message.address for message in transport.given] == [SAM, SAM, "kim@newsroom.example"]
 
 
-def test_who_is_removed_while_a_test_runs_gets_none(world: World) -> None:
+def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> None:
     _, eve = hire(world, SAM, EVE)
 
     class Removing(Scripted):
-        def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+        def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
             with world.database.write() as session:
-                staff.remove(session, session.get_one(Staff, eve), actor="test", now=RELEASE)
-            return super().hand_all(messages)
+                staff.remove_staff_member(
+                    session, session.get_one(StaffMember, eve), actor="test", now=RELEASE
+                )
+            return super().send_batch(messages)
 
-    report = sent(world, Removing(Handed((Outcome(Result.ACCEPTED),))))
+    report = sent(world, Removing(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
     assert [(one.email, one.state) for one in report.tested] == [
         (SAM, DeliveryState.ACCEPTED),
         (EVE, DeliveryState.WITHDRAWN),
@@ -258,52 +270,55 @@ def test_who_is_removed_while_a_test_runs_gets_none(world: World) -> None:
 
 
 STATES = {
-    Result.ACCEPTED: DeliveryState.ACCEPTED,
-    Result.REFUSED: DeliveryState.REFUSED,
-    Result.UNCERTAIN: DeliveryState.UNCERTAIN,
-    Result.LATER: DeliveryState.EXPIRED,
-    Result.UNTOUCHED: DeliveryState.CANCELLED,
+    HandoverResult.ACCEPTED: DeliveryState.ACCEPTED,
+    HandoverResult.REFUSED: DeliveryState.REFUSED,
+    HandoverResult.UNCERTAIN: DeliveryState.UNCERTAIN,
+    HandoverResult.TRY_LATER: DeliveryState.EXPIRED,
+    HandoverResult.NOT_TRIED: DeliveryState.CANCELLED,
 }
 
 
-@pytest.mark.parametrize("result", list(Result))
+@pytest.mark.parametrize("result", list(HandoverResult))
 def test_what_came_of_it_is_said_and_written_down_and_nothing_is_tried_again(
-    world: World, result: Result
+    world: DeliverySetup, result: HandoverResult
 ) -> None:
     hire(world, SAM)
-    report = sent(world, Scripted(Handed((Outcome(result, "421 4.7.0 said"),))))
-    assert report.tested == (testmail.Tested(SAM, STATES[result], "421 4.7.0 said"),)
-    assert report.arrived is (result is Result.ACCEPTED)
+    report = sent(world, Scripted(BatchOutcome((MessageOutcome(result, "421 4.7.0 said"),))))
+    assert report.tested == (testmail.StaffTestResult(SAM, STATES[result], "421 4.7.0 said"),)
+    assert report.arrived is (result is HandoverResult.ACCEPTED)
     (row,) = staff_rows(world)
     assert (row.state, row.reply, row.owner) == (STATES[result], "421 4.7.0 said", None)
 
 
-def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world: World) -> None:
+def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world: DeliverySetup) -> None:
     hire(world, SAM, EVE)
-    stop = Handed((Outcome(Result.UNTOUCHED, "no"),), stop="AUTH refused. Look at DIGEST_MAIL_URL.")
+    stop = BatchOutcome(
+        (MessageOutcome(HandoverResult.NOT_TRIED, "no"),),
+        stop_reason="AUTH refused. Look at DIGEST_MAIL_URL.",
+    )
     report = sent(world, Scripted(stop))
     assert report.stopped == "AUTH refused. Look at DIGEST_MAIL_URL."
     assert [one.state for one in report.tested] == [DeliveryState.CANCELLED] * 2
     assert len(staff_rows(world)) == 1
 
 
-def test_while_the_installation_is_held_no_test_leaves(world: World) -> None:
+def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> None:
     hire(world, SAM)
     with world.database.write() as session:
-        holding.hold(session, "a restored copy", actor="eve", now=RELEASE)
+        holding.hold_installation(session, "a restored copy", actor="eve", now=RELEASE)
     report = sent(world, Scripted())
     assert "the installation is held by eve" in report.stopped
     assert staff_rows(world) == []
 
 
-def test_what_a_crash_leaves_in_the_air_is_uncertain_at_the_next_test(world: World) -> None:
+def test_what_a_crash_leaves_in_the_air_is_uncertain_at_the_next_test(world: DeliverySetup) -> None:
     hire(world, SAM)
     with pytest.raises(KeyboardInterrupt):
         sent(world, Scripted(KeyboardInterrupt()))
     (row,) = staff_rows(world)
     assert row.state is DeliveryState.HANDING_OVER
-    dead = replace(this_process(), nonce="another")
+    dead = replace(this_process_owner(), nonce="another")
     with world.database.write() as session:
         session.execute(update(Delivery).values(owner=str(dead)))
-    sent(world, Scripted(Handed((Outcome(Result.ACCEPTED),))))
+    sent(world, Scripted(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
     assert sorted(str(row.state) for row in staff_rows(world)) == ["accepted", "uncertain"]

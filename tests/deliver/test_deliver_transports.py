@@ -3,13 +3,13 @@
 import pytest
 from pydantic import SecretStr
 
-from digest.deliver.replies import MOST, scrub
-from digest.deliver.transports import TransportError, leaves_home, open_transport
-from digest.deliver.transports.outbox import Outbox
-from digest.deliver.transports.sendgrid import SendGrid
-from digest.deliver.transports.several import Several
-from digest.deliver.transports.smtp import Smtp
-from digest.settings import File, Sender, Settings
+from digest.deliver.replies import MAX_REPLY_LENGTH, scrub_addresses
+from digest.deliver.transports import ProviderSettingsError, leaves_this_machine, open_provider
+from digest.deliver.transports.outbox import OutboxProvider
+from digest.deliver.transports.sendgrid import SendGridProvider
+from digest.deliver.transports.several import ParallelProvider
+from digest.deliver.transports.smtp import SmtpProvider
+from digest.settings import SenderSettings, Settings, SettingsFile
 
 
 def _settings(url: str, **more: object) -> Settings:
@@ -19,8 +19,8 @@ def _settings(url: str, **more: object) -> Settings:
 READY = {
     "base_url": "https://news.hls.test",
     "sendgrid_api_key": SecretStr("SG.key"),
-    "file": File(
-        sender=Sender(
+    "file": SettingsFile(
+        sender=SenderSettings(
             address="digest@news.hls.test",
             reply_to="editors@hls.test",
             list_id="weekly.hls.test",
@@ -33,28 +33,28 @@ READY = {
 @pytest.mark.parametrize(
     ("url", "kind", "away"),
     [
-        ("outbox:", Outbox, False),
-        ("smtp://127.0.0.1:2525?starttls=off", Smtp, False),
-        ("smtp://localhost:2525?starttls=off&connections=4", Several, False),
-        ("smtp://[::1]:2525", Smtp, False),
-        ("smtp://mail.hls.test", Smtp, True),
-        ("smtps://user:p%40ss@mail.hls.test?messages=10", Smtp, True),
-        ("sendgrid:", SendGrid, True),
-        ("sendgrid:?batch=1000", SendGrid, True),
+        ("outbox:", OutboxProvider, False),
+        ("smtp://127.0.0.1:2525?starttls=off", SmtpProvider, False),
+        ("smtp://localhost:2525?starttls=off&connections=4", ParallelProvider, False),
+        ("smtp://[::1]:2525", SmtpProvider, False),
+        ("smtp://mail.hls.test", SmtpProvider, True),
+        ("smtps://user:p%40ss@mail.hls.test?messages=10", SmtpProvider, True),
+        ("sendgrid:", SendGridProvider, True),
+        ("sendgrid:?batch=1000", SendGridProvider, True),
     ],
 )
 def test_the_url_names_the_transport(url: str, kind: type, away: bool) -> None:  # noqa: FBT001
     settings = _settings(url, **READY)
-    transport = open_transport(settings)
+    transport = open_provider(settings)
     assert isinstance(transport, kind)
-    assert leaves_home(settings) is away
+    assert leaves_this_machine(settings) is away
     transport.close()
 
 
 @pytest.mark.parametrize("url", ["smtp://mail.hls.test", "smtps://mail.hls.test", "sendgrid:"])
 def test_nothing_leaves_home_before_the_settings_say_who_sends(url: str) -> None:
-    with pytest.raises(TransportError) as caught:
-        open_transport(_settings(url, sendgrid_api_key=SecretStr("SG.key")))
+    with pytest.raises(ProviderSettingsError) as caught:
+        open_provider(_settings(url, sendgrid_api_key=SecretStr("SG.key")))
     for key in (
         "sender.postal_address",
         "sender.address",
@@ -81,14 +81,14 @@ def test_nothing_leaves_home_before_the_settings_say_who_sends(url: str) -> None
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused_without_being_repeated(url: str, says: str) -> None:
-    with pytest.raises(TransportError, match=says) as caught:
-        open_transport(_settings(url, **READY))
+    with pytest.raises(ProviderSettingsError, match=says) as caught:
+        open_provider(_settings(url, **READY))
     assert "user" not in str(caught.value).replace("user:password", "")
 
 
 def test_sendgrid_needs_its_key() -> None:
-    with pytest.raises(TransportError, match="DIGEST_SENDGRID_API_KEY"):
-        open_transport(_settings("sendgrid:", **(READY | {"sendgrid_api_key": None})))
+    with pytest.raises(ProviderSettingsError, match="DIGEST_SENDGRID_API_KEY"):
+        open_provider(_settings("sendgrid:", **(READY | {"sendgrid_api_key": None})))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_sendgrid_needs_its_key() -> None:
     ],
 )
 def test_a_reply_is_kept_without_any_part_of_an_address(reply: str) -> None:
-    kept = scrub(reply.encode(), "Ada.L@mail.example.org")
+    kept = scrub_addresses(reply.encode(), "Ada.L@mail.example.org")
     assert "ada.l" not in kept.lower()
     assert "example.org" not in kept.lower()
     assert kept.isprintable()
 
 
 def test_a_reply_is_kept_short() -> None:
-    assert len(scrub("x" * 5000)) == MOST
+    assert len(scrub_addresses("x" * 5000)) == MAX_REPLY_LENGTH

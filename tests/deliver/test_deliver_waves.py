@@ -11,23 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.db import Edition, EditionState
-from digest.deliver.planning import plan
-from digest.deliver.sending import send
-from digest.deliver.transports.outbox import Outbox
-from digest.deliver.waves import Issue, due_at, released, wanted
+from digest.deliver.planning import plan_deliveries
+from digest.deliver.sending import send_edition
+from digest.deliver.transports.outbox import OutboxProvider
+from digest.deliver.waves import EditionRelease, effective_release_time, first_due_time, is_wanted_by_reader
 from digest.delivery_db import Delivery, DeliveryState
 from subscribers import zones
-from subscribers.choices import Choices, ChoicesError, Frequency
-from tests.deliver.conftest import NAME, RELEASE, World
+from subscribers.choices import Frequency, Preferences, PreferencesError
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 
 NEW_YORK = ZoneInfo("America/New_York")
-ZONES = sorted(zones.known() - {"localtime", "Factory"})
+ZONES = sorted(zones.known_zones() - {"localtime", "Factory"})
 QUARTER = timedelta(minutes=15)
 starts = st.datetimes(datetime(2015, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants the bounds bare
 
 
-def at(hour: int | None, zone: str) -> Choices:
-    return Choices(hour=hour, zone=zone)
+def at(hour: int | None, zone: str) -> Preferences:
+    return Preferences(hour=hour, zone=zone)
 
 
 def oracle(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
@@ -57,7 +57,7 @@ def oracle(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
 def test_a_reader_gets_it_at_the_first_such_hour_of_their_clock(
     zone: str, hour: int, start: datetime
 ) -> None:
-    assert due_at(at(hour, zone), start) == oracle(hour, ZoneInfo(zone), start)
+    assert first_due_time(at(hour, zone), start) == oracle(hour, ZoneInfo(zone), start)
 
 
 CHANGES = [
@@ -79,7 +79,7 @@ def test_it_holds_around_every_change_of_the_clock(
 ) -> None:
     zone, moment = change
     start = moment + timedelta(minutes=minutes)
-    due = due_at(at(hour, zone), start)
+    due = first_due_time(at(hour, zone), start)
     assert due == oracle(hour, ZoneInfo(zone), start)
     assert timedelta() <= due - start <= timedelta(hours=25)
 
@@ -100,7 +100,7 @@ def test_it_holds_around_every_change_of_the_clock(
     ],
 )
 def test_hours_that_are_skipped_or_come_twice(hour: int | None, zone: str, start: str, due: str) -> None:
-    assert due_at(at(hour, zone), datetime.fromisoformat(start)) == datetime.fromisoformat(due)
+    assert first_due_time(at(hour, zone), datetime.fromisoformat(start)) == datetime.fromisoformat(due)
 
 
 @pytest.mark.parametrize(
@@ -108,25 +108,25 @@ def test_hours_that_are_skipped_or_come_twice(hour: int | None, zone: str, start
 )
 def test_seconds_after_the_slot_are_the_slot(minutes: float, *, counts_from_the_slot: bool) -> None:
     now = RELEASE + timedelta(minutes=minutes)
-    assert (released(RELEASE, now) == RELEASE) == counts_from_the_slot
-    assert released(RELEASE, now) in {RELEASE, now}
+    assert (effective_release_time(RELEASE, now) == RELEASE) == counts_from_the_slot
+    assert effective_release_time(RELEASE, now) in {RELEASE, now}
 
 
-def fridays(first: date, count: int) -> list[Issue]:
+def fridays(first: date, count: int) -> list[EditionRelease]:
     """Give the issues of a weekly publication, at 6 in New York."""
     moments = [
         datetime(day.year, day.month, day.day, 6, tzinfo=NEW_YORK).astimezone(UTC)
         for day in (first + timedelta(weeks=n) for n in range(count))
     ]
-    return [Issue(m, p, NEW_YORK) for m, p in zip(moments, [None, *moments[:-1]], strict=True)]
+    return [EditionRelease(m, p, NEW_YORK) for m, p in zip(moments, [None, *moments[:-1]], strict=True)]
 
 
-def days_of(choices: Choices, issues: list[Issue]) -> list[date]:
-    return [i.released.astimezone(NEW_YORK).date() for i in issues if wanted(choices, i)]
+def days_of(choices: Preferences, issues: list[EditionRelease]) -> list[date]:
+    return [i.released_at.astimezone(NEW_YORK).date() for i in issues if is_wanted_by_reader(choices, i)]
 
 
-def fortnightly(start: date) -> Choices:
-    return Choices(frequency="fortnightly", start=start)
+def fortnightly(start: date) -> Preferences:
+    return Preferences(frequency="fortnightly", start=start)
 
 
 @given(st.dates(date(2020, 1, 1), date(2036, 1, 1)), st.integers(0, 400))
@@ -142,19 +142,21 @@ def test_every_second_week_is_every_second_week_also_over_week_53(start: date, a
 def test_once_a_month_is_once_in_every_month(start: date) -> None:
     first = start + timedelta(days=(4 - start.weekday()) % 7)
     issues = fridays(first, 60)
-    got = days_of(Choices(frequency="monthly"), issues)
+    got = days_of(Preferences(frequency="monthly"), issues)
     months = [(d.year, d.month) for d in got]
-    every = [(d.year, d.month) for d in days_of(Choices(), issues)]
+    every = [(d.year, d.month) for d in days_of(Preferences(), issues)]
     assert months == sorted(set(every))
     assert all(d.day <= 7 for d in got[1:])
 
 
 def test_an_extra_edition_of_the_week_is_for_those_who_want_every_one() -> None:
     friday = fridays(date(2026, 11, 6), 1)[0]
-    extra = Issue(friday.released + timedelta(hours=5), friday.released, NEW_YORK)
-    got = [wanted(Choices(frequency=often, start=start), extra) for often, start in OFTEN]
+    extra = EditionRelease(friday.released_at + timedelta(hours=5), friday.released_at, NEW_YORK)
+    got = [is_wanted_by_reader(Preferences(frequency=often, start=start), extra) for often, start in OFTEN]
     assert got == [True, False, False]
-    assert [wanted(Choices(frequency=often, start=start), friday) for often, start in OFTEN] == [True] * 3
+    assert [
+        is_wanted_by_reader(Preferences(frequency=often, start=start), friday) for often, start in OFTEN
+    ] == [True] * 3
 
 
 OFTEN: list[tuple[Frequency, date | None]] = [
@@ -173,24 +175,26 @@ OFTEN: list[tuple[Frequency, date | None]] = [
 def test_choices_come_back_as_they_were_stored(
     often: Frequency, start: date, hour: int | None, zone: str
 ) -> None:
-    chosen = Choices(
+    chosen = Preferences(
         frequency=often,
         start=start if often == "fortnightly" else None,
         hour=hour,
         zone=zone if hour is not None else "",
     )
-    assert Choices.from_json(chosen.as_json()) == chosen
+    assert Preferences.from_json(chosen.as_json()) == chosen
 
 
 def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
-    world: World, tmp_path: Any
+    world: DeliverySetup, tmp_path: Any
 ) -> None:
-    now = world.readers("now@example.org")
-    later = world.readers("later@example.org", choices=at(9, "America/New_York"))
-    tomorrow = world.readers("tomorrow@example.org", choices=at(9, "Asia/Kathmandu"))
-    this_week = world.readers("this@example.org", choices=fortnightly(date(2026, 11, 2)))
-    next_week = world.readers("next@example.org", choices=fortnightly(date(2026, 11, 9)))
-    found = plan(world.database, NAME, world.keys, world.settings, now=RELEASE + timedelta(seconds=20))
+    now = world.add_readers("now@example.org")
+    later = world.add_readers("later@example.org", choices=at(9, "America/New_York"))
+    tomorrow = world.add_readers("tomorrow@example.org", choices=at(9, "Asia/Kathmandu"))
+    this_week = world.add_readers("this@example.org", choices=fortnightly(date(2026, 11, 2)))
+    next_week = world.add_readers("next@example.org", choices=fortnightly(date(2026, 11, 9)))
+    found = plan_deliveries(
+        world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE + timedelta(seconds=20)
+    )
     assert (found.planned, found[DeliveryState.SKIPPED]) == (5, 1)
     with world.database.read() as session:
         rows = {d.person: (d.state, d.due_at, d.next_try_at) for d in session.query(Delivery)}
@@ -203,13 +207,13 @@ def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
     arrived = []
     for hours in (0.01, 2.99, 3.01, 16, 16.5):
         world.clock.now = RELEASE + timedelta(hours=hours)
-        report = send(
+        report = send_edition(
             world.database,
-            NAME,
-            Outbox(tmp_path / "out"),
+            EDITION_NAME,
+            OutboxProvider(tmp_path / "out"),
             world.keys,
             world.settings,
-            now_fn=world.clock,
+            clock=world.clock,
             sleep=world.clock.sleep,
         )
         arrived.append((report.handed_over, report.state))
@@ -217,8 +221,8 @@ def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
     assert arrived == [(2, sending), (0, sending), (1, sending), (0, sending), (1, sent)]
 
 
-def test_the_first_edition_of_a_month_is_told_by_those_that_went_out(world: World) -> None:
-    monthly = world.readers("monthly@example.org", choices=Choices(frequency="monthly"))
+def test_the_first_edition_of_a_month_is_told_by_those_that_went_out(world: DeliverySetup) -> None:
+    monthly = world.add_readers("monthly@example.org", choices=Preferences(frequency="monthly"))
     with world.database.write() as session:
         this = session.query(Edition).one()
         values = {c.name: getattr(this, c.name) for c in Edition.__table__.columns if c.name != "id"}
@@ -226,7 +230,7 @@ def test_the_first_edition_of_a_month_is_told_by_those_that_went_out(world: Worl
             then = RELEASE - timedelta(days=days)
             said = values | {"name": f"W-{days}", "slot": str(days), "release_at": then, "state": state}
             session.add(Edition(**said))
-    plan(world.database, NAME, world.keys, world.settings, now=RELEASE)
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.read() as session:
         states = {d.person: d.state for d in session.query(Delivery)}
     # The one of November 6 was cancelled, the last that went out was of October 30: this is November's first.
@@ -244,6 +248,6 @@ def test_choices_that_make_no_sense_are_named() -> None:
         ({"zone": "UTC"}, "hour"),
         ({"hour": 6, "zone": "../etc/passwd"}, "zone"),
     ):
-        with pytest.raises(ChoicesError, match=f"^{field}: "):
-            Choices.from_json(said)
+        with pytest.raises(PreferencesError, match=f"^{field}: "):
+            Preferences.from_json(said)
     assert replace(at(6, "UTC"), hour=None, zone="").as_json() == {}

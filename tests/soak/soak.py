@@ -25,77 +25,93 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from benchmarks.people import KEYS, NAME, prepare, settings_in
+from benchmarks.people import EDITION_NAME, KEYS, benchmark_settings, create_ready_database
 from digest.db import Database
-from digest.deliver.dkim import signer_of
-from digest.deliver.sending import send
-from digest.deliver.transports import open_transport
+from digest.deliver.dkim import load_signer
+from digest.deliver.sending import send_edition
+from digest.deliver.transports import open_provider
 from digest.delivery_db import Delivery, DeliveryState
-from digest.install import Install
+from digest.install import Installation
 from digest.settings import Settings
-from tests.deliver.crowds import Crowd, postgresql_crowd, sqlite_crowd
-from tests.deliver.killing import Way, ground, kill_at_random, number_of, sendgrid, smtp
-from tests.deliver.looking import Look, click
-from tests.deliver.servers import Box, serving
+from tests.deliver.crowds import PreparedDatabase, prepare_postgresql, prepare_sqlite
+from tests.deliver.killing import (
+    SendRoute,
+    kill_at_random,
+    open_killable_send,
+    reader_number,
+    sendgrid_route,
+    smtp_route,
+)
+from tests.deliver.looking import SentMessageChecker, unsubscribe_and_check
+from tests.deliver.servers import RecordingHandler, run_smtp_server
 
 ROOT = Path(__file__).parent.parent.parent
-TABLE = ROOT / "docs" / "soak.md"
-WAYS = (smtp(8), sendgrid(100), smtp(1))
-SLOW = {"smtp": 0.0, "sendgrid": 0.005}  # seconds that the receiver takes, else it is all over too soon
-CLICKS = 50
+RESULT_PAGE = ROOT / "docs" / "soak.md"
+ROUTES = (smtp_route(8), sendgrid_route(100), smtp_route(1))
+RECEIVER_DELAYS = {
+    "smtp": 0.0,
+    "sendgrid": 0.005,
+}  # seconds that the receiver takes, else it is all over too soon
+UNSUBSCRIBE_CLICKS = 50
 
 
 @dataclass(frozen=True)
-class Survived:
+class KilledSendResult:
     """What came of one send that was killed again and again: it was held to account after every kill."""
 
-    way: str
+    route_name: str
     database: str
     readers: int
     seed: int
-    left: tuple[int, ...]  # how many each kill left in doubt
-    most: int  # and how many it may
+    in_doubt_per_kill: tuple[int, ...]  # how many each kill left in doubt
+    max_in_doubt: int  # and how many it may
     seconds: float
 
     @property
-    def row(self) -> str:
+    def table_row(self) -> str:
         """A line of the table."""
         cells = (
-            self.way,
+            self.route_name,
             self.database,
             f"{self.readers:,}",
-            str(len(self.left)),
+            str(len(self.in_doubt_per_kill)),
             str(self.seed),
             "0",  # anything else would have ended the run
             "0",
-            f"{sum(self.left):,}",
-            f"{max(self.left)} of {self.most}",
+            f"{sum(self.in_doubt_per_kill):,}",
+            f"{max(self.in_doubt_per_kill)} of {self.max_in_doubt}",
             f"{self.seconds:.0f}",
         )
         return f"| {' | '.join(cells)} |"
 
 
-HEAD = """\
+TABLE_HEAD = """\
 | way out | database | readers | kills | seed | lost | repeated | in doubt | in doubt after one kill, of at most | seconds |
 |---|---|---|---|---|---|---|---|---|---|"""
 
 
-def survive(way: Way, database: str, crowd: Crowd, kills: int, seed: int) -> Survived:
+def run_killed_send(
+    route: SendRoute, database: str, prepared: PreparedDatabase, kills: int, seed: int
+) -> KilledSendResult:
     """Kill one send so often, and see that nobody is lost and nobody got it twice."""
     began = time.monotonic()
     with TemporaryDirectory(prefix="digest-soak-") as folder:
         home = Path(folder)
-        with ground(way, home, crowd.copy(home), crowd.readers, SLOW[way.kind]) as at:
+        with open_killable_send(
+            route, home, prepared.copy_into(home), prepared.readers, RECEIVER_DELAYS[route.kind]
+        ) as at:
             left = kill_at_random(at, kills, random.Random(seed))
-            at.finish()
-            doubts = list(at.states().values()).count(DeliveryState.UNCERTAIN)
+            at.finish_send()
+            doubts = list(at.delivery_states().values()).count(DeliveryState.UNCERTAIN)
             assert doubts == sum(left), "a doubt that no kill explains"
     spent = time.monotonic() - began
-    return Survived(way.name, database, crowd.readers, seed, tuple(left), way.open_at_once, spent)
+    return KilledSendResult(
+        route.name, database, prepared.readers, seed, tuple(left), route.max_in_doubt, spent
+    )
 
 
 @contextmanager
-def crowds(readers: int) -> Iterator[dict[str, Crowd]]:
+def prepare_databases(readers: int) -> Iterator[dict[str, PreparedDatabase]]:
     """Make the people once on each database."""
     with TemporaryDirectory(prefix="digest-soak-", dir="/tmp") as folder:
         os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the server's wheel warns without one
@@ -107,55 +123,61 @@ def crowds(readers: int) -> Iterator[dict[str, Crowd]]:
         try:
             url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
             yield {
-                "SQLite": sqlite_crowd(files, readers, kilobytes=4),
-                "PostgreSQL": postgresql_crowd(Path(folder), url, readers, kilobytes=4),
+                "SQLite": prepare_sqlite(files, readers, kilobytes=4),
+                "PostgreSQL": prepare_postgresql(Path(folder), url, readers, kilobytes=4),
             }
         finally:
             server.cleanup()
 
 
-def look_at(messages: int) -> float:
+def check_messages(message_count: int) -> float:
     """Send so many signed messages and look at each of them; give the seconds that it took."""
     began = time.monotonic()
     with TemporaryDirectory(prefix="digest-soak-") as folder:
-        settings = _signing(Path(folder))
-        with closing(prepare(settings, messages, kilobytes=8)) as database:
-            box = Box()
-            with serving(box) as port:
-                _send(database, settings, f"smtp://127.0.0.1:{port}?starttls=off&connections=8")
-            assert len(box.taken) == messages
-            look = _look(database, settings, [to for _, (to,), _ in box.taken])
-            assert {look.at(*taken) for taken in box.taken} == set(range(1, messages + 1))
-            click(Install(settings, database), KEYS, range(1, messages + 1, max(1, messages // CLICKS)))
+        settings = _signing_settings(Path(folder))
+        with closing(create_ready_database(settings, message_count, kilobytes=8)) as database:
+            box = RecordingHandler()
+            with run_smtp_server(box) as port:
+                _send_edition(database, settings, f"smtp://127.0.0.1:{port}?starttls=off&connections=8")
+            assert len(box.messages) == message_count
+            look = _message_checker(database, settings, [to for _, (to,), _ in box.messages])
+            assert {look.check_message(*taken) for taken in box.messages} == set(range(1, message_count + 1))
+            unsubscribe_and_check(
+                Installation(settings, database),
+                KEYS,
+                range(1, message_count + 1, max(1, message_count // UNSUBSCRIBE_CLICKS)),
+            )
     return time.monotonic() - began
 
 
-def _signing(home: Path) -> Settings:
+def _signing_settings(home: Path) -> Settings:
     key = rsa.generate_private_key(65537, 2048)
     file = home / "dkim.pem"
     file.touch(mode=0o600)
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file.write_bytes(key.private_bytes(*form))
     signed = {"dkim_domain": "news.example.org", "dkim_selector": "one", "dkim_key_file": file}
-    return settings_in(home).model_copy(update=signed)
+    return benchmark_settings(home).model_copy(update=signed)
 
 
-def _send(database: Database, settings: Settings, url: str) -> None:
-    with closing(open_transport(settings.model_copy(update={"mail_url": SecretStr(url)}))) as transport:
-        report = send(database, NAME, transport, KEYS, settings, now_fn=lambda: datetime.now(UTC))
-    assert report.books.open == 0
+def _send_edition(database: Database, settings: Settings, url: str) -> None:
+    with closing(open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))) as transport:
+        report = send_edition(
+            database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC)
+        )
+    assert report.delivery_counts.open == 0
 
 
-def _look(database: Database, settings: Settings, addresses: list[str]) -> Look:
-    signer = signer_of(settings)
+def _message_checker(database: Database, settings: Settings, addresses: list[str]) -> SentMessageChecker:
+    signer = load_signer(settings)
     assert signer is not None
     with database.read() as session:
         rows = session.execute(select(Delivery.id, Delivery.person)).all()
-    numbers = {address: number_of(address) for address in addresses}
-    return Look(KEYS, signer, numbers, {row[0]: row[1] for row in rows})
+    numbers = {address: reader_number(address) for address in addresses}
+    return SentMessageChecker(KEYS, signer, numbers, {row[0]: row[1] for row in rows})
 
 
-def commit() -> str:
+def commit_name() -> str:
     """Name the commit that this runs on."""
 
     def git(*words: str) -> str:
@@ -165,14 +187,14 @@ def commit() -> str:
     return git("rev-parse", "--short=12", "HEAD").strip() + (", with changes" if changed.strip() else "")
 
 
-def page(on: str, survived: list[Survived], looked_at: str) -> str:
+def result_page_text(commit_label: str, results: list[KilledSendResult], messages_section: str) -> str:
     """Give the page's text."""
     where = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    rows = "\n".join(one.row for one in survived)
+    rows = "\n".join(one.table_row for one in results)
     return f"""\
 # Long runs
 
-Written by `make soak`, on {datetime.now(UTC):%Y-%m-%d} at commit {on} ({where}).
+Written by `make soak`, on {datetime.now(UTC):%Y-%m-%d} at commit {commit_label} ({where}).
 
 ## Kills
 
@@ -181,7 +203,7 @@ process of its own that writes down what it accepts before it answers. After **e
 balance, nobody was accepted twice, nobody who is said to have it has not, nobody who has it is said to wait. At the end everybody
 was accepted or is in doubt by name. Seeds give the same moments again, as far as machines allow.
 
-{HEAD}
+{TABLE_HEAD}
 {rows}
 
 "In doubt" are messages that were under way when a process died: nobody can know, so none is sent again by itself. A kill leaves at
@@ -189,10 +211,10 @@ most one a connection (SMTP) or one batch (SendGrid).
 
 ## Messages
 
-{looked_at}"""
+{messages_section}"""
 
 
-LOOKED_AT = """\
+MESSAGES_SECTION = """\
 {messages:,} signed messages of one send over 8 connections, each looked at, in {seconds:.0f} seconds: one recipient; the limits of RFC
 5321, 5322, 2045 and 2047; each header field once; the List-* fields; DKIM, verified by dkimpy, covering List-Unsubscribe and
 List-Unsubscribe-Post; a token and a return path that are this person's; and no address but the recipient's own in any byte, the
@@ -210,20 +232,20 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     asked = parser.parse_args()
-    on, survived = commit(), list[Survived]()
-    _say(f"{asked.messages:,} messages …")
-    seconds = look_at(asked.messages)
-    looked_at = LOOKED_AT.format(messages=asked.messages, seconds=seconds, clicks=CLICKS)
-    with crowds(asked.readers) as made:
-        ways = [(way, *crowd) for way in WAYS for crowd in made.items()]
+    on, survived = commit_name(), list[KilledSendResult]()
+    _print_progress(f"{asked.messages:,} messages …")
+    seconds = check_messages(asked.messages)
+    looked_at = MESSAGES_SECTION.format(messages=asked.messages, seconds=seconds, clicks=UNSUBSCRIBE_CLICKS)
+    with prepare_databases(asked.readers) as made:
+        ways = [(way, *crowd) for way in ROUTES for crowd in made.items()]
         for seed, (way, database, crowd) in enumerate(ways, asked.seed):
-            _say(f"{way.name}, {database}, seed {seed} …")
-            survived.append(survive(way, database, crowd, asked.kills, seed))
-            _say(survived[-1].row)
-            TABLE.write_text(page(on, survived, looked_at), "utf-8")
+            _print_progress(f"{way.name}, {database}, seed {seed} …")
+            survived.append(run_killed_send(way, database, crowd, asked.kills, seed))
+            _print_progress(survived[-1].table_row)
+            RESULT_PAGE.write_text(result_page_text(on, survived, looked_at), "utf-8")
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

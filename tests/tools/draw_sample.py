@@ -14,10 +14,10 @@ from playwright.sync_api import Page, sync_playwright
 from tests.tools import scenes_hills, scenes_roads, scenes_rooms, scenes_town, scenes_water
 from tests.tools.ink import HEIGHT, WIDTH
 
-FOLDER = Path(__file__).resolve().parents[2] / "digest" / "sample"
-PLACES = (scenes_hills, scenes_roads, scenes_rooms, scenes_town, scenes_water)
-SCENES = {name: scene for place in PLACES for name, scene in place.SCENES.items()}
-MOST_BYTES = 120_000
+SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "digest" / "sample"
+SCENE_MODULES = (scenes_hills, scenes_roads, scenes_rooms, scenes_town, scenes_water)
+SCENES = {name: scene for place in SCENE_MODULES for name, scene in place.SCENES.items()}
+MAX_BYTES = 120_000
 
 
 def main(names: list[str]) -> None:
@@ -26,19 +26,19 @@ def main(names: list[str]) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=2)
         for name in names or sorted(SCENES):
-            weight = draw(page, SCENES[name](), FOLDER / f"{name}.jpg")
+            weight = draw_scene(page, SCENES[name](), SAMPLE_FOLDER / f"{name}.jpg")
             print(f"{name}.jpg {weight // 1000} KB")
         browser.close()
 
 
-def draw(page: Page, svg: str, file: Path) -> int:
+def draw_scene(page: Page, svg: str, file: Path) -> int:
     """Render one scene into a file and give its weight in bytes."""
     page.set_content(f'<body style="margin:0">{svg}</body>')
     with Image.open(io.BytesIO(page.screenshot())) as big:
         small = big.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     for quality in (90, 86, 82, 76, 70):
         small.save(file, "JPEG", quality=quality, optimize=True, progressive=True)
-        if (weight := file.stat().st_size) <= MOST_BYTES:
+        if (weight := file.stat().st_size) <= MAX_BYTES:
             return weight
     raise SystemExit(f"{file.name}: {weight} bytes even at quality 70; make the scene plainer")
 

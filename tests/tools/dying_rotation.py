@@ -20,38 +20,38 @@ from digest.db import open_database
 from subscribers import rotation
 from subscribers.vault import KeyKind
 
-WATCHED = frozenset({"open", "os.rename", "os.remove", "os.link"})
+WATCHED_EVENTS = frozenset({"open", "os.rename", "os.remove", "os.link"})
 
 
-class Fuse:
+class StepFuse:
     """Burns down by one at each step, and kills the process at the end."""
 
     def __init__(self, steps: int, home: Path) -> None:
         self.steps, self.home = steps, str(home)
 
-    def burn(self, *_: Any, **__: Any) -> None:
+    def count_step(self, *_: Any, **__: Any) -> None:
         self.steps -= 1
         if self.steps < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def audit(self, what: str, said: tuple[Any, ...]) -> None:
-        if what in WATCHED and str(said[0]).startswith(self.home):
-            self.burn()
+    def audit_hook(self, event_name: str, arguments: tuple[Any, ...]) -> None:
+        if event_name in WATCHED_EVENTS and str(arguments[0]).startswith(self.home):
+            self.count_step()
 
 
-def run(home: Path, kind: KeyKind, steps: int) -> None:
+def rotate_with_fuse(home: Path, kind: KeyKind, steps: int) -> None:
     """Rotate with a fuse of so many steps."""
     database = open_database(f"sqlite:///{home / 'digest.db'}")
-    fuse = Fuse(steps, home)
+    fuse = StepFuse(steps, home)
     for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
-        event.listen(database.engine, name, fuse.burn)
-    sys.addaudithook(fuse.audit)
-    rotation.PAGE = 3  # so that a few people are several transactions
-    rotation.rotate(database, home / "keys.json", kind)
+        event.listen(database.engine, name, fuse.count_step)
+    sys.addaudithook(fuse.audit_hook)
+    rotation.BATCH_SIZE = 3  # so that a few people are several transactions
+    rotation.rotate_key(database, home / "keys.json", kind)
     database.close()
 
 
-def main(home: Path, kind: KeyKind) -> int:
+def rotate_killed_copies(home: Path, kind: KeyKind) -> int:
     """Kill one copy after another until one survives; give how many there are."""
     for steps in range(500):
         copy = home / f"died-{steps:03}"
@@ -61,7 +61,7 @@ def main(home: Path, kind: KeyKind) -> int:
         child = os.fork()
         if child == 0:
             try:
-                run(copy, kind, steps)
+                rotate_with_fuse(copy, kind, steps)
             except BaseException:  # noqa: BLE001 - whatever it is, the parent is to see a failure and not a second parent
                 os._exit(1)
             os._exit(0)
@@ -76,4 +76,4 @@ def main(home: Path, kind: KeyKind) -> int:
 if __name__ == "__main__":
     kind = sys.argv[2]
     assert kind in get_args(KeyKind)
-    print(main(Path(sys.argv[1]), kind))  # type: ignore[arg-type]  # checked the line before
+    print(rotate_killed_copies(Path(sys.argv[1]), kind))  # type: ignore[arg-type]  # checked the line before

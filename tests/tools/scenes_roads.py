@@ -10,32 +10,32 @@ from tests.tools.ink import (
     RUST,
     WIDTH,
     circle,
-    glow,
-    ground,
-    line,
-    panes,
+    gradient_band,
+    hill_ridge,
     path,
-    person,
-    picture,
+    person_figure,
+    polygon,
+    radial_glow,
     rect,
-    ridge,
-    shape,
-    streaks,
-    tag,
+    scatter_streaks,
+    stroke_line,
+    svg_document,
+    svg_element,
+    window_grid,
 )
 
 
 def crossing() -> str:
     """Trucks seen from behind wait in lanes under a long canopy with green and red signs."""
     rng = random.Random(21)
-    return picture(
-        ground("sky", "#4F7C99", "#9FC0C4", "#F3DDB6", bottom=400),
+    return svg_document(
+        gradient_band("sky", "#4F7C99", "#9FC0C4", "#F3DDB6", bottom=400),
         circle(940, 218, 56, "#FBEBC8"),
-        streaks(rng, (0, 50, WIDTH, 150), [PAPER], 12),
-        ridge(rng, 330, 120, "#7B97A5", 150),
-        ridge(rng, 372, 70, "#5D7C86", 110),
-        ground("road", "#6B7278", "#474E57", top=388),
-        *(shape([(600 + k * 70 - 3, 388), (600 + k * 70 + 3, 388), (600 + k * 268 + 9, 675), (600 + k * 268 - 9, 675)],
+        scatter_streaks(rng, (0, 50, WIDTH, 150), [PAPER], 12),
+        hill_ridge(rng, 330, 120, "#7B97A5", 150),
+        hill_ridge(rng, 372, 70, "#5D7C86", 110),
+        gradient_band("road", "#6B7278", "#474E57", top=388),
+        *(polygon([(600 + k * 70 - 3, 388), (600 + k * 70 + 3, 388), (600 + k * 268 + 9, 675), (600 + k * 268 - 9, 675)],
                 PAPER, opacity=0.75) for k in (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)),
         _canopy(),
         *(_truck(x, y, s, colour) for x, y, s, colour in (
@@ -48,7 +48,10 @@ def crossing() -> str:
 
 def _canopy() -> str:
     booths = [(-2, "g"), (-1, "g"), (0, "g"), (1, "r"), (2, "g")]
-    out = [shape([(70, 262), (1130, 262), (1160, 300), (40, 300)], "#24364A"), rect(40, 300, 1120, 16, RUST)]
+    out = [
+        polygon([(70, 262), (1130, 262), (1160, 300), (40, 300)], "#24364A"),
+        rect(40, 300, 1120, 16, RUST),
+    ]
     for k, light in booths:
         x = 600 + k * 200
         out += [
@@ -65,10 +68,10 @@ def _canopy() -> str:
 
 def _sign(x: float, y: float, light: str) -> str:
     if light == "r":
-        return line((x - 9, y - 9), (x + 9, y + 9), "#F26A4B", 5) + line(
+        return stroke_line((x - 9, y - 9), (x + 9, y + 9), "#F26A4B", 5) + stroke_line(
             (x + 9, y - 9), (x - 9, y + 9), "#F26A4B", 5
         )
-    return line((x, y - 11), (x, y + 10), "#7FE0A0", 5) + path(
+    return stroke_line((x, y - 11), (x, y + 10), "#7FE0A0", 5) + path(
         f"M{x - 9},{y + 2} L{x},{y + 11} L{x + 9},{y + 2}",
         stroke="#7FE0A0",
         stroke_width=5,
@@ -79,14 +82,14 @@ def _sign(x: float, y: float, light: str) -> str:
 def _truck(x: float, y: float, scale: float, colour: str) -> str:
     body = "".join(
         [
-            tag("ellipse", cx=0, cy=96, rx=100, ry=12, fill=NIGHT, opacity=0.35),
+            svg_element("ellipse", cx=0, cy=96, rx=100, ry=12, fill=NIGHT, opacity=0.35),
             rect(-80, 60, 34, 38, INK, rx=6),
             rect(46, 60, 34, 38, INK, rx=6),
             rect(-86, -120, 172, 186, colour, rx=4),
             rect(-86, -120, 172, 12, "#FFFFFF", opacity=0.2),
             rect(58, -108, 28, 174, NIGHT, opacity=0.16),
-            line((0, -104), (0, 58), NIGHT, 3, opacity=0.45),
-            *(line((side * 30, -100), (side * 30, 54), NIGHT, 2, opacity=0.3) for side in (-1, 1)),
+            stroke_line((0, -104), (0, 58), NIGHT, 3, opacity=0.45),
+            *(stroke_line((side * 30, -100), (side * 30, 54), NIGHT, 2, opacity=0.3) for side in (-1, 1)),
             *(rect(side * 34 - 6, -30, 12, 26, NIGHT, opacity=0.4) for side in (-1, 1)),
             rect(-86, 60, 172, 12, "#222C38"),
             rect(-82, 62, 24, 8, "#F2593A", rx=2),
@@ -94,29 +97,29 @@ def _truck(x: float, y: float, scale: float, colour: str) -> str:
             rect(-18, 74, 36, 14, PAPER, rx=2),
         ]
     )
-    return tag("g", body, transform=f"translate({x} {y}) scale({scale})")
+    return svg_element("g", body, transform=f"translate({x} {y}) scale({scale})")
 
 
 def open_gate() -> str:
     """People walk out through an open gate in a high fence to a waiting bus at sunrise."""
     rng = random.Random(29)
-    return picture(
-        ground("sky", "#394B68", "#A47D84", "#F0B37F", "#FBDFAE", bottom=520),
-        glow("sun", (860, 452), 380, "#FFE9BB", 0.95),
+    return svg_document(
+        gradient_band("sky", "#394B68", "#A47D84", "#F0B37F", "#FBDFAE", bottom=520),
+        radial_glow("sun", (860, 452), 380, "#FFE9BB", 0.95),
         circle(860, 446, 70, "#FFF2D2"),
-        ridge(rng, 470, 46, "#8D7482", 150),
+        hill_ridge(rng, 470, 46, "#8D7482", 150),
         _block(rng),
-        ground("earth", "#6B5A5C", "#332E3B", top=506),
-        shape([(520, 506), (760, 506), (1240, 675), (300, 675)], "#A98672", opacity=0.55),
+        gradient_band("earth", "#6B5A5C", "#332E3B", top=506),
+        polygon([(520, 506), (760, 506), (1240, 675), (300, 675)], "#A98672", opacity=0.55),
         _fence(-20, 500),
         _fence(1010, 1220),
-        shape([(500, 300), (560, 330), (560, 560), (500, 530)], "#222C3B", opacity=0.92),
-        *(line((506 + k * 9, 312 + k * 4.6), (506 + k * 9, 526 + k * 4.6), "#4B5A6C", 2) for k in range(6)),
-        tag("g", _bus(), transform="translate(850 372)"),
-        *(person(x, foot, h, c) for x, foot, h, c in (
+        polygon([(500, 300), (560, 330), (560, 560), (500, 530)], "#222C3B", opacity=0.92),
+        *(stroke_line((506 + k * 9, 312 + k * 4.6), (506 + k * 9, 526 + k * 4.6), "#4B5A6C", 2) for k in range(6)),
+        svg_element("g", _bus(), transform="translate(850 372)"),
+        *(person_figure(x, foot, h, c) for x, foot, h, c in (
             (590, 556, 104, "#2B3343"), (636, 562, 112, "#3A3442"), (676, 552, 84, "#2B3343"),
             (726, 572, 122, "#45343A"), (776, 574, 116, "#2A3648"), (812, 566, 78, "#3A3442"))),
-        *(tag("ellipse", cx=x - 60, cy=y, rx=60, ry=5, fill=NIGHT, opacity=0.3)
+        *(svg_element("ellipse", cx=x - 60, cy=y, rx=60, ry=5, fill=NIGHT, opacity=0.3)
           for x, y in ((590, 556), (636, 562), (726, 572), (776, 574))),
     )  # fmt: skip
 
@@ -127,11 +130,11 @@ def _block(rng: random.Random) -> str:
         [
             rect(60, 190, 330, 330, "#4A5265"),
             rect(60, 190, 330, 14, "#323A4C"),
-            panes((86, 226), 6, 5, size=(32, 36), gap=(18, 20), colours=glass, rng=rng),
-            *(line((86 + c * 50 + k * 8, 226 + r * 56), (86 + c * 50 + k * 8, 262 + r * 56), "#232B39", 2)
+            window_grid((86, 226), 6, 5, size=(32, 36), gap=(18, 20), colours=glass, rng=rng),
+            *(stroke_line((86 + c * 50 + k * 8, 226 + r * 56), (86 + c * 50 + k * 8, 262 + r * 56), "#232B39", 2)
               for c in range(6) for r in range(5) for k in (1, 2, 3)),
             rect(330, 290, 150, 230, "#3B4356"),
-            panes((350, 320), 3, 3, size=(26, 34), gap=(16, 24), colours=glass, rng=rng),
+            window_grid((350, 320), 3, 3, size=(26, 34), gap=(16, 24), colours=glass, rng=rng),
         ]
     )  # fmt: skip
 
@@ -139,9 +142,9 @@ def _block(rng: random.Random) -> str:
 def _fence(left: float, right: float) -> str:
     out = []
     for x in range(int(left), int(right) + 1, 44):
-        out.append(line((x, 316), (x, 548), "#1D2532", 5))
-        out.append(line((x, 316), (x + 14, 292), "#1D2532", 4))
-    out += [line((left, y), (right, y), "#1D2532", 2) for y in (330, 392, 454, 516, 544)]
+        out.append(stroke_line((x, 316), (x, 548), "#1D2532", 5))
+        out.append(stroke_line((x, 316), (x + 14, 292), "#1D2532", 4))
+    out += [stroke_line((left, y), (right, y), "#1D2532", 2) for y in (330, 392, 454, 516, 544)]
     coils = "".join(f"M{x},300 a10,10 0 1 1 16,2 " for x in range(int(left), int(right), 16))
     out.append(path(coils, stroke="#1D2532", stroke_width=2))
     return "".join(out)
@@ -150,12 +153,12 @@ def _fence(left: float, right: float) -> str:
 def _bus() -> str:
     return "".join(
         [
-            tag("ellipse", cx=140, cy=214, rx=190, ry=12, fill=NIGHT, opacity=0.35),
+            svg_element("ellipse", cx=140, cy=214, rx=190, ry=12, fill=NIGHT, opacity=0.35),
             path("M-20,196 L-20,40 Q-18,16 8,16 L290,16 Q316,16 318,44 L322,196 Z", "#E9E0CE"),
             rect(-20, 128, 342, 20, "#2F6C7A"),
             *(rect(44 + k * 66, 40, 56, 58, "#33475A", rx=4) for k in range(4)),
             rect(-8, 40, 40, 150, "#22303F", rx=4),
-            line((12, 40), (12, 190), "#E9E0CE", 3),
+            stroke_line((12, 40), (12, 190), "#E9E0CE", 3),
             *(circle(x, 200, 28, "#171E29") + circle(x, 200, 12, "#8F9AA3") for x in (84, 250)),
             rect(-24, 158, 12, 18, "#FBE7B4", rx=3),
         ]

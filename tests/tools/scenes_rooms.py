@@ -11,25 +11,25 @@ from tests.tools.ink import (
     SEA,
     WIDTH,
     circle,
-    fade,
-    glow,
-    ground,
-    line,
+    gradient_band,
+    linear_gradient,
     path,
-    person,
-    picture,
+    person_figure,
+    polygon,
+    radial_glow,
     rect,
-    shape,
-    tag,
+    stroke_line,
+    svg_document,
+    svg_element,
 )
 
 
 def control_room() -> str:
     """Two operators before a wall of screens that shows a water plant; one screen warns in red."""
     rng = random.Random(37)
-    return picture(
-        ground("wall", "#15202E", "#1D2C3D", "#22344A", bottom=480),
-        glow("screens", (600, 250), 620, "#3C86A0", 0.35),
+    return svg_document(
+        gradient_band("wall", "#15202E", "#1D2C3D", "#22344A", bottom=480),
+        radial_glow("screens", (600, 250), 620, "#3C86A0", 0.35),
         rect(120, 70, 620, 300, "#0B1420", rx=8),
         rect(132, 82, 596, 276, "#10293A", rx=4),
         _plant(),
@@ -37,15 +37,15 @@ def control_room() -> str:
         rect(774, 80, 230, 118, "#10293A", rx=4),
         _curve(rng, 774, 80, 230, 118),
         rect(774, 242, 230, 118, "#46161A", rx=4),
-        shape([(889, 262), (932, 334), (846, 334)], "none", stroke="#F58A6A", stroke_width=7, stroke_linejoin="round"),
-        line((889, 286), (889, 310), "#F58A6A", 7),
+        polygon([(889, 262), (932, 334), (846, 334)], "none", stroke="#F58A6A", stroke_width=7, stroke_linejoin="round"),
+        stroke_line((889, 286), (889, 310), "#F58A6A", 7),
         circle(889, 323, 4, "#F58A6A"),
-        glow("alarm", (889, 300), 200, "#D8452A", 0.35),
+        radial_glow("alarm", (889, 300), 200, "#D8452A", 0.35),
         rect(1036, 70, 130, 300, "#0B1420", rx=8),
         *(rect(1050, 88 + k * 27, 40 + rng.uniform(0, 62), 10, c, rx=5)
           for k, c in enumerate([SEA, SEA, "#C9A24A", SEA, SEA, "#D8452A", SEA, SEA, "#C9A24A", SEA])),
-        ground("floor", "#1B2633", "#0D141E", top=470),
-        shape([(60, 470), (1140, 470), (1200, 520), (0, 520)], "#3A4C5F"),
+        gradient_band("floor", "#1B2633", "#0D141E", top=470),
+        polygon([(60, 470), (1140, 470), (1200, 520), (0, 520)], "#3A4C5F"),
         rect(0, 520, WIDTH, 26, "#283747"),
         *(_desk_screen(x) for x in (250, 470, 690, 910)),
         _operator(370, 0.98, "#2A4157"),
@@ -74,7 +74,7 @@ def _plant() -> str:
         circle(152, 300, 14, "#10293A", stroke=pipe, stroke_width=5),
         circle(680, 300, 14, "#10293A", stroke=pipe, stroke_width=5),
         circle(460, 300, 16, "#D8452A"),
-        line((460, 292), (460, 302), PAPER, 4),
+        stroke_line((460, 292), (460, 302), PAPER, 4),
         circle(460, 309, 2.5, PAPER),
         circle(300, 300, 9, "#7FE0A0"),
         circle(620, 300, 9, "#7FE0A0"),
@@ -84,7 +84,7 @@ def _plant() -> str:
 
 def _curve(rng: random.Random, x: float, y: float, w: float, h: float) -> str:
     grid = "".join(
-        line((x + 12, y + h * k / 4), (x + w - 12, y + h * k / 4), "#2B5568", 1.5) for k in (1, 2, 3)
+        stroke_line((x + 12, y + h * k / 4), (x + w - 12, y + h * k / 4), "#2B5568", 1.5) for k in (1, 2, 3)
     )
     points = [
         (x + 14 + k * (w - 28) / 11, y + h * (0.62 - 0.02 * k) - rng.uniform(-14, 14)) for k in range(12)
@@ -110,7 +110,7 @@ def _operator(x: float, scale: float, colour: str) -> str:
         [
             path("M-120,260 Q-116,96 -64,74 Q-34,62 0,62 Q34,62 64,74 Q116,96 120,260 Z", colour),
             rect(-20, 30, 40, 44, "#C99570"),
-            tag("ellipse", cx=0, cy=0, rx=44, ry=50, fill="#2A2026"),
+            svg_element("ellipse", cx=0, cy=0, rx=44, ry=50, fill="#2A2026"),
             path("M-48,4 Q-50,-58 0,-58 Q50,-58 48,4", stroke="#0E151F", stroke_width=9),
             rect(-56, -8, 16, 34, "#0E151F", rx=7),
             rect(40, -8, 16, 34, "#0E151F", rx=7),
@@ -118,23 +118,23 @@ def _operator(x: float, scale: float, colour: str) -> str:
             path("M-84,300 Q-86,164 -52,156 L52,156 Q86,164 84,300 Z", "#18222F"),
         ]
     )
-    return tag("g", body, transform=f"translate({x} 452) scale({scale})")
+    return svg_element("g", body, transform=f"translate({x} 452) scale({scale})")
 
 
 def cargo_scan() -> str:
     """Parcels ride into a scanner at an airport; the screen shows what is inside, an aircraft waits outside."""
     rng = random.Random(19)
-    return picture(
-        ground("hall", "#DCE3E6", "#C3CED4", bottom=470),
+    return svg_document(
+        gradient_band("hall", "#DCE3E6", "#C3CED4", bottom=470),
         rect(40, 50, 760, 290, "#7FA9C4"),
-        fade("out", (0, "#4F86AE", 1), (1, "#E9D9BE", 1)),
+        linear_gradient("out", (0, "#4F86AE", 1), (1, "#E9D9BE", 1)),
         rect(40, 50, 760, 290, "url(#out)"),
         rect(40, 290, 760, 50, "#8A949B"),
-        tag("g", _aircraft(), transform="translate(150 140)"),
+        svg_element("g", _aircraft(), transform="translate(150 140)"),
         *(rect(x, 50, 10, 290, "#F2F4F5") for x in (36, 290, 545, 798)),
         rect(30, 40, 784, 12, "#F2F4F5"),
         rect(30, 338, 784, 14, "#F2F4F5"),
-        ground("floor", "#8E9BA4", "#65727C", top=470),
+        gradient_band("floor", "#8E9BA4", "#65727C", top=470),
         rect(0, 484, WIDTH, 22, "#2B3743"),
         rect(0, 506, WIDTH, 60, "#3E4C59"),
         *(circle(x, 536, 15, "#2B3743") + circle(x, 536, 6, "#8695A1") for x in range(30, WIDTH, 70)),
@@ -185,7 +185,7 @@ def _scanner() -> str:
             rect(540, 400, 440, 106, "#16202C"),
             *(rect(544 + k * 31, 400, 27, 92 + (k % 3) * 6, "#2E3E4D", rx=3) for k in range(14)),
             rect(560, 286, 400, 20, "#E8B24A"),
-            *(shape([(566 + k * 40, 306), (586 + k * 40, 286), (602 + k * 40, 286), (582 + k * 40, 306)], INK)
+            *(polygon([(566 + k * 40, 306), (586 + k * 40, 286), (602 + k * 40, 286), (582 + k * 40, 306)], INK)
               for k in range(10)),
             rect(0, 484, WIDTH, 22, "#2B3743"),
             rect(520, 506, 480, 60, "#4C6070"),
@@ -220,21 +220,21 @@ def _screen(rng: random.Random) -> str:
 def counting_room() -> str:
     """Tables with ballot papers and sealed boxes under a camera; observers stand behind a rail."""
     rng = random.Random(53)
-    return picture(
-        ground("wall", "#E8DDC9", "#D9CBB3", bottom=440),
+    return svg_document(
+        gradient_band("wall", "#E8DDC9", "#D9CBB3", bottom=440),
         *(rect(x, 40, 150, 210, "#9CC0CF") + rect(x, 40, 150, 210, "none", stroke="#F6F1E6", stroke_width=10)
-          + line((x + 75, 40), (x + 75, 250), "#F6F1E6", 6) for x in (70, 300, 750, 980)),
+          + stroke_line((x + 75, 40), (x + 75, 250), "#F6F1E6", 6) for x in (70, 300, 750, 980)),
         rect(0, 356, WIDTH, 84, "#B49F80"),
-        *(person(x, 440, h, c) for x, h, c in (
+        *(person_figure(x, 440, h, c) for x, h, c in (
             (110, 176, "#4B5F74"), (200, 168, "#7A4A3A"), (310, 182, "#3E5A56"), (868, 176, "#7A5A3A"),
             (972, 184, "#45566B"), (1084, 170, "#6B4350"))),
         rect(0, 372, 440, 12, "#7C5B3B"),
         rect(780, 372, 420, 12, "#7C5B3B"),
         *(rect(x, 372, 10, 90, "#7C5B3B") for x in (0, 140, 280, 430, 780, 910, 1050, 1190)),
-        ground("floor", "#8D7A62", "#6E5D49", top=440),
+        gradient_band("floor", "#8D7A62", "#6E5D49", top=440),
         _camera(600, 70),
         *(_counter(x, c) for x, c in ((470, "#2F5D6B"), (730, "#8A3D2A"))),
-        shape([(120, 470), (1080, 470), (1180, 560), (20, 560)], "#F2E9D8"),
+        polygon([(120, 470), (1080, 470), (1180, 560), (20, 560)], "#F2E9D8"),
         rect(20, 560, 1160, 24, "#CDBEA2"),
         *(rect(x, 584, 22, 91, "#5A4A38") for x in (70, 1110)),
         *(_stack(x, 524, n, rng) for x, n in ((250, 9), (376, 5), (520, 12), (664, 7), (806, 10), (930, 4))),
@@ -245,8 +245,8 @@ def counting_room() -> str:
 
 def _camera(x: float, y: float) -> str:
     return (
-        fade("view", (0, "#FFFFFF", 0.4), (1, "#FFFFFF", 0.0))
-        + shape([(x - 10, y + 26), (x + 10, y + 26), (x + 330, 470), (x - 330, 470)], "url(#view)")
+        linear_gradient("view", (0, "#FFFFFF", 0.4), (1, "#FFFFFF", 0.0))
+        + polygon([(x - 10, y + 26), (x + 10, y + 26), (x + 330, 470), (x - 330, 470)], "url(#view)")
         + rect(x - 5, 0, 10, y - 20, "#3A434D")
         + rect(x - 40, y - 22, 80, 20, "#3A434D", rx=6)
         + path(
@@ -266,8 +266,8 @@ def _counter(x: float, colour: str) -> str:
         + circle(x, 328, 32, skin)
         + path(f"M{x - 35},330 Q{x - 38},288 {x},288 Q{x + 38},288 {x + 35},330 Q{x + 22},306 {x},308 "
                f"Q{x - 22},306 {x - 35},330 Z", "#3A2A24")
-        + line((x - 54, 414), (x - 30, 500), colour, 24)
-        + line((x + 54, 414), (x + 30, 500), colour, 24)
+        + stroke_line((x - 54, 414), (x - 30, 500), colour, 24)
+        + stroke_line((x + 54, 414), (x + 30, 500), colour, 24)
         + circle(x - 28, 506, 12, skin)
         + circle(x + 28, 506, 12, skin)
         + rect(x - 8, 396, 16, 24, PAPER, rx=2)
@@ -281,15 +281,17 @@ def _stack(x: float, foot: float, papers: int, rng: random.Random) -> str:
         out.append(rect(x + shift, foot - k * 5, 84, 6, "#FFFDF6" if k % 2 else "#DDD2BC"))
     top = foot - papers * 5
     out.append(
-        shape([(x + 4, top + 5), (x + 82, top + 5), (x + 74, top - 16), (x + 12, top - 16)], "#FFFDF6")
+        polygon([(x + 4, top + 5), (x + 82, top + 5), (x + 74, top - 16), (x + 12, top - 16)], "#FFFDF6")
     )
-    out += [line((x + 24, top - 10 + k * 6), (x + 62, top - 10 + k * 6), "#8695A1", 2) for k in range(2)]
+    out += [
+        stroke_line((x + 24, top - 10 + k * 6), (x + 62, top - 10 + k * 6), "#8695A1", 2) for k in range(2)
+    ]
     return "".join(out)
 
 
 def _box(x: float, foot: float, w: float) -> str:
     return (
-        tag("ellipse", cx=x + w / 2, cy=foot + 4, rx=w * 0.6, ry=9, fill=NIGHT, opacity=0.3)
+        svg_element("ellipse", cx=x + w / 2, cy=foot + 4, rx=w * 0.6, ry=9, fill=NIGHT, opacity=0.3)
         + rect(x, foot - 128, w, 128, "#34566E", rx=6)
         + rect(x - 8, foot - 146, w + 16, 26, "#28455A", rx=5)
         + rect(x + w * 0.28, foot - 138, w * 0.44, 8, INK, rx=4)

@@ -11,36 +11,36 @@ from tests.tools.ink import (
     RUST,
     WIDTH,
     circle,
-    fade,
-    glow,
-    ground,
-    line,
-    panes,
+    gradient_band,
+    hill_ridge,
+    linear_gradient,
     path,
-    person,
-    picture,
+    person_figure,
+    polygon,
+    radial_glow,
     rect,
-    ridge,
-    shape,
-    streaks,
-    tag,
+    scatter_streaks,
+    stroke_line,
+    svg_document,
+    svg_element,
+    window_grid,
 )
 
 
 def fire_engine() -> str:
     """A fire engine stands before an open station bay at dusk; beside it a car under a fire blanket."""
     rng = random.Random(17)
-    return picture(
-        ground("sky", "#22344E", "#6C6F86", "#DB9A73", bottom=530),
-        streaks(rng, (0, 40, WIDTH, 160), [CREAM], 12),
+    return svg_document(
+        gradient_band("sky", "#22344E", "#6C6F86", "#DB9A73", bottom=530),
+        scatter_streaks(rng, (0, 40, WIDTH, 160), [CREAM], 12),
         _station(rng),
-        ground("yard", "#5A5F69", "#343B46", top=520),
+        gradient_band("yard", "#5A5F69", "#343B46", top=520),
         *(rect(x, 560, 90, 7, PAPER, opacity=0.35, rx=3) for x in range(20, WIDTH, 150)),
-        tag("ellipse", cx=470, cy=600, rx=380, ry=18, fill=NIGHT, opacity=0.4),
-        tag("g", _engine(), transform="translate(120 310)"),
-        tag("ellipse", cx=1010, cy=606, rx=160, ry=12, fill=NIGHT, opacity=0.4),
-        tag("g", _covered_car(), transform="translate(1010 606)"),
-        person(842, 606, 150, "#C9A24A"),
+        svg_element("ellipse", cx=470, cy=600, rx=380, ry=18, fill=NIGHT, opacity=0.4),
+        svg_element("g", _engine(), transform="translate(120 310)"),
+        svg_element("ellipse", cx=1010, cy=606, rx=160, ry=12, fill=NIGHT, opacity=0.4),
+        svg_element("g", _covered_car(), transform="translate(1010 606)"),
+        person_figure(842, 606, 150, "#C9A24A"),
         rect(821, 530, 42, 6, PAPER, opacity=0.9),
         rect(829, 576, 13, 5, PAPER, opacity=0.9),
         rect(844, 576, 13, 5, PAPER, opacity=0.9),
@@ -57,20 +57,22 @@ def _station(rng: random.Random) -> str:
             rect(x, 240, 270, 290, "url(#bay)"),
             rect(x, 240, 270, 34, "#C6BBA8"),
         ]
-        bays += [line((x, 240 + k * 11), (x + 270, 240 + k * 11), "#8D8578", 1.5) for k in range(1, 4)]
+        bays += [stroke_line((x, 240 + k * 11), (x + 270, 240 + k * 11), "#8D8578", 1.5) for k in range(1, 4)]
     return "".join(
         [
-            fade("bay", (0, "#FBE0A4", 0.85), (1, "#E3A55E", 0.45)),
+            linear_gradient("bay", (0, "#FBE0A4", 0.85), (1, "#E3A55E", 0.45)),
             rect(60, 176, 800, 354, "#84473A"),
-            *(line((60, y), (860, y), NIGHT, 1, opacity=0.14) for y in range(190, 530, 14)),
+            *(stroke_line((60, y), (860, y), NIGHT, 1, opacity=0.14) for y in range(190, 530, 14)),
             rect(40, 150, 840, 30, "#C9BDA9"),
             *bays,
             rect(880, 60, 120, 470, "#76402F"),
             rect(868, 44, 144, 22, "#C9BDA9"),
-            panes((908, 104), 2, 3, size=(26, 54), gap=(14, 40), colours=["#F3CE8E", "#2D3B4B"], rng=rng),
+            window_grid(
+                (908, 104), 2, 3, size=(26, 54), gap=(14, 40), colours=["#F3CE8E", "#2D3B4B"], rng=rng
+            ),
             circle(815, 214, 20, PAPER),
-            line((815, 214), (815, 202), INK, 3),
-            line((815, 214), (824, 218), INK, 3),
+            stroke_line((815, 214), (815, 202), INK, 3),
+            stroke_line((815, 214), (824, 218), INK, 3),
             rect(1000, 400, 220, 130, "#5E3A33"),
             rect(1000, 390, 220, 14, "#C9BDA9"),
         ]
@@ -89,18 +91,18 @@ def _engine() -> str:
             path("M560,76 L606,76 Q618,76 623,90 L642,150 L560,150 Z", "#2E4A60"),
             path("M566,82 L590,82 L572,144 L566,144 Z", "#FFFFFF", opacity=0.25),
             rect(486, 76, 58, 74, "#2E4A60", rx=4),
-            line((552, 70), (552, 250), deep, 3),
-            line((474, 70), (474, 250), deep, 3),
+            stroke_line((552, 70), (552, 250), deep, 3),
+            stroke_line((474, 70), (474, 250), deep, 3),
             *(rect(18 + k * 112, 100, 98, 66, "#B9C2C8", rx=3) for k in range(4)),
-            *(line((18 + k * 112, 100 + j * 9), (116 + k * 112, 100 + j * 9), "#7E8A94", 1.5)
+            *(stroke_line((18 + k * 112, 100 + j * 9), (116 + k * 112, 100 + j * 9), "#7E8A94", 1.5)
               for k in range(4) for j in range(1, 7)),
             rect(18, 52, 520, 10, "#D5DADD"),
             rect(18, 30, 520, 8, "#D5DADD"),
-            *(line((34 + k * 28, 32), (34 + k * 28, 58), "#AAB4BB", 4) for k in range(18)),
+            *(stroke_line((34 + k * 28, 32), (34 + k * 28, 58), "#AAB4BB", 4) for k in range(18)),
             rect(30, 62, 12, 24, INK),
             rect(420, 62, 12, 24, INK),
             rect(566, 36, 60, 20, "#3E8FD0", rx=8),
-            glow("blue", (596, 44), 120, "#79BFF2", 0.8),
+            radial_glow("blue", (596, 44), 120, "#79BFF2", 0.8),
             *(circle(x, 262, 46, "#161D27") + circle(x, 262, 24, "#9AA5AE") + circle(x, 262, 9, "#39434E")
               for x in (104, 208, 566)),
             rect(652, 196, 20, 26, "#FBE7B4", rx=4),
@@ -132,39 +134,39 @@ def hospital() -> str:
     """A hospital at night with half of its windows dark and an ambulance at the lit entrance."""
     rng = random.Random(13)
     lit, dark = "#F5D08C", "#22344A"
-    return picture(
-        ground("sky", "#0C1729", "#1C3350", "#3D5876", bottom=560),
+    return svg_document(
+        gradient_band("sky", "#0C1729", "#1C3350", "#3D5876", bottom=560),
         *(circle(rng.uniform(0, WIDTH), rng.uniform(0, 260), rng.uniform(0.8, 2.2), PAPER, opacity=0.8)
           for _ in range(70)),
-        glow("moonlight", (180, 130), 170, "#DDE7F0", 0.35),
+        radial_glow("moonlight", (180, 130), 170, "#DDE7F0", 0.35),
         path("M190,84 A48,48 0 1 0 228,150 A42,42 0 0 1 190,84 Z", "#E9EEF2"),
-        ridge(rng, 500, 70, "#16263B", 130),
+        hill_ridge(rng, 500, 70, "#16263B", 130),
         rect(300, 190, 330, 370, "#35506A"),
         rect(300, 180, 330, 14, "#4C6884"),
-        panes((326, 218), 7, 6, size=(28, 34), gap=(14, 18), colours=[lit, dark, dark], rng=rng),
+        window_grid((326, 218), 7, 6, size=(28, 34), gap=(14, 18), colours=[lit, dark, dark], rng=rng),
         rect(600, 96, 330, 464, "#40607D"),
         rect(590, 84, 350, 16, "#5A7A97"),
-        panes((628, 130), 7, 7, size=(28, 34), gap=(12, 16), colours=[lit, dark, lit, dark, dark], rng=rng),
+        window_grid((628, 130), 7, 7, size=(28, 34), gap=(12, 16), colours=[lit, dark, lit, dark, dark], rng=rng),
         rect(900, 280, 240, 280, "#35506A"),
         rect(900, 270, 250, 14, "#4C6884"),
-        panes((926, 310), 5, 3, size=(28, 34), gap=(14, 18), colours=[lit, dark], rng=rng),
+        window_grid((926, 310), 5, 3, size=(28, 34), gap=(14, 18), colours=[lit, dark], rng=rng),
         _rooftop_sign(765, 52),
-        glow("entry", (765, 520), 260, "#FBDF9F", 0.75),
+        radial_glow("entry", (765, 520), 260, "#FBDF9F", 0.75),
         rect(650, 452, 230, 16, RUST),
         rect(668, 468, 194, 92, "#FBE3AE"),
-        *(line((668 + k * 48.5, 468), (668 + k * 48.5, 560), "#7B6A4A", 4) for k in range(5)),
-        ground("street", "#27323F", "#141C27", top=556),
-        shape([(668, 558), (862, 558), (980, 675), (560, 675)], "#FBE3AE", opacity=0.16),
-        tag("g", _ambulance(), transform="translate(330 440)"),
-        person(710, 580, 110, "#1F2C3D"),
-        person(800, 586, 114, "#24405A"),
+        *(stroke_line((668 + k * 48.5, 468), (668 + k * 48.5, 560), "#7B6A4A", 4) for k in range(5)),
+        gradient_band("street", "#27323F", "#141C27", top=556),
+        polygon([(668, 558), (862, 558), (980, 675), (560, 675)], "#FBE3AE", opacity=0.16),
+        svg_element("g", _ambulance(), transform="translate(330 440)"),
+        person_figure(710, 580, 110, "#1F2C3D"),
+        person_figure(800, 586, 114, "#24405A"),
         *(_tree(x, y, s) for x, y, s in ((90, 575, 1.15), (210, 570, 0.8), (1060, 572, 1.0), (1160, 578, 1.25))),
     )  # fmt: skip
 
 
 def _rooftop_sign(x: float, y: float) -> str:
     return (
-        glow("sign", (x, y), 120, "#7FB8EA", 0.8)
+        radial_glow("sign", (x, y), 120, "#7FB8EA", 0.8)
         + rect(x - 34, y - 34, 68, 68, "#2B6DA8", rx=8)
         + rect(x - 19, y - 22, 10, 44, PAPER)
         + rect(x + 9, y - 22, 10, 44, PAPER)
@@ -175,16 +177,16 @@ def _rooftop_sign(x: float, y: float) -> str:
 def _ambulance() -> str:
     return "".join(
         [
-            tag("ellipse", cx=130, cy=152, rx=170, ry=12, fill=NIGHT, opacity=0.5),
+            svg_element("ellipse", cx=130, cy=152, rx=170, ry=12, fill=NIGHT, opacity=0.5),
             path("M0,140 L0,24 Q0,16 8,16 L186,16 L186,140 Z", "#EEF1F2"),
             path("M186,140 L186,44 L228,44 Q240,44 246,58 L262,94 Q282,98 282,112 L282,140 Z", "#EEF1F2"),
             rect(0, 88, 282, 16, RUST),
-            shape([(198, 56), (226, 56), (242, 90), (198, 90)], "#2E4A60"),
+            polygon([(198, 56), (226, 56), (242, 90), (198, 90)], "#2E4A60"),
             rect(96, 32, 56, 40, "#2E4A60", rx=4),
             rect(40, 30, 12, 46, "#2B6DA8"),
             rect(23, 47, 46, 12, "#2B6DA8"),
             rect(150, 4, 46, 14, "#3E8FD0", rx=6),
-            glow("blue", (173, 10), 90, "#79BFF2", 0.85),
+            radial_glow("blue", (173, 10), 90, "#79BFF2", 0.85),
             *(circle(x, 142, 27, "#161D27") + circle(x, 142, 12, "#9AA5AE") for x in (58, 226)),
             rect(272, 112, 12, 14, "#FBE7B4", rx=3),
         ]

@@ -11,12 +11,12 @@ from playwright.sync_api import Browser, sync_playwright
 
 from digest.cli import digest
 
-TARGET = Path(__file__).parent.parent.parent / "docs" / "pictures" / "mail.png"
+TARGET_FILE = Path(__file__).parent.parent.parent / "docs" / "pictures" / "mail.png"
 HEIGHT = 1180
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
-def shot(browser: Browser, page: Path, width: int, scheme: str) -> Image.Image:
+def take_screenshot(browser: Browser, page: Path, width: int, scheme: str) -> Image.Image:
     """Take the upper part of a page at a width, in a colour scheme."""
     context = browser.new_context(
         viewport={"width": width, "height": HEIGHT},
@@ -39,14 +39,17 @@ def main() -> None:
         (copy,) = (home / "web").glob("*.html")
         with sync_playwright() as playwright:
             chromium = shutil.which("chromium")
-            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-            light, dark = shot(browser, copy, 640, "light"), shot(browser, copy, 390, "dark")
+            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+            light, dark = (
+                take_screenshot(browser, copy, 640, "light"),
+                take_screenshot(browser, copy, 390, "dark"),
+            )
             browser.close()
     both = Image.new("RGB", (light.width + dark.width + 48, HEIGHT + 32), "#E6E9ED")
     both.paste(light, (16, 16))
     both.paste(dark, (light.width + 32, 16))
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    both.quantize(200).save(TARGET, optimize=True)
+    TARGET_FILE.parent.mkdir(parents=True, exist_ok=True)
+    both.quantize(200).save(TARGET_FILE, optimize=True)
 
 
 if __name__ == "__main__":

@@ -14,24 +14,24 @@ from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
 
-from digest.db import Database, Edition, EditionState, Media, Story
-from digest.edition.content import Content, Entry, Link, Picture, Section
+from digest.db import Database, Edition, EditionState, EditionStory, MediaFile
+from digest.edition.content import EditionContent, EditionLink, EditionPicture, EditionSection, SectionEntry
 from digest.edition.drafting import replace_fragments
-from digest.edition.editions import slot_of
-from digest.edition.rendering import environment_of, frame_of, render
-from digest.install import Install
-from digest.settings import File, Publication, Sender, Settings
+from digest.edition.editions import release_slot
+from digest.edition.rendering import create_mail_environment, publication_frame, render_edition
+from digest.install import Installation
+from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFile
 from digest.web.app import create_app
 from subscribers import tokens
 from subscribers.db import Base
-from subscribers.signup import Evidence, add
-from subscribers.vault import Keys
+from subscribers.signup import ConsentEvidence, add_subscriber
+from subscribers.vault import KeyRing
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
-BASE = "https://news.example.org"
-ADA = "ada.lovelace@analytical.example"
-TERMS = [
+BASE_URL = "https://news.example.org"
+ADA_ADDRESS = "ada.lovelace@analytical.example"
+SCORE_TERMS = [
     {"name": "coverage", "points": 31.4, "note": "seven sources carried it"},
     {"name": "readership", "points": 18.2, "note": "2,310 reads"},
     {"name": "freshness", "points": 8.5, "note": "a day old"},
@@ -40,10 +40,10 @@ TERMS = [
 
 
 @dataclass(frozen=True)
-class World:
+class WebSetup:
     """One installation, its application, and Ada, who is subscribed."""
 
-    install: Install
+    install: Installation
     app: Flask
     ada: int
 
@@ -55,11 +55,11 @@ class World:
     def client(self) -> FlaskClient:
         return self.app.test_client()
 
-    def token(self, purpose: tokens.Purpose, number: int | None = None) -> str:
-        return tokens.make(self.install.keys, number or self.ada, purpose)
+    def token(self, purpose: tokens.LinkPurpose, number: int | None = None) -> str:
+        return tokens.make_link_token(self.install.keys, number or self.ada, purpose)
 
     def edition(self, **wanted: Any) -> str:
-        return an_edition(self.install, **wanted)
+        return store_edition(self.install, **wanted)
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Give every row of every table."""
@@ -72,77 +72,81 @@ class World:
             }
 
 
-def settings_at(home: Path) -> Settings:
+def web_settings(home: Path) -> Settings:
     return Settings(
-        file=File(
-            publication=Publication(
+        file=SettingsFile(
+            publication=PublicationSettings(
                 intro="Two notices this week ask for the same plain thing: know what is plugged in."
             ),
-            sender=Sender(postal_address="200 Example Street, Washington, DC 20001"),
+            sender=SenderSettings(postal_address="200 Example Street, Washington, DC 20001"),
         ),
         home=home,
-        base_url=BASE,
+        base_url=BASE_URL,
     )
 
 
 @pytest.fixture
-def both(database: Database, tmp_path: Path) -> World:
+def both(database: Database, tmp_path: Path) -> WebSetup:
     """Give an installation, once on SQLite and once on PostgreSQL."""
-    return build(database, tmp_path)
+    return build_web_setup(database, tmp_path)
 
 
 @pytest.fixture
-def world(sqlite: Database, tmp_path: Path) -> World:
+def world(sqlite: Database, tmp_path: Path) -> WebSetup:
     """Give an installation on SQLite alone: for what a database has no say in."""
-    return build(sqlite, tmp_path)
+    return build_web_setup(sqlite, tmp_path)
 
 
 @pytest.fixture(scope="session")
-def build_world() -> Callable[[Database, Path], World]:
+def build_world() -> Callable[[Database, Path], WebSetup]:
     """Give the function that builds an installation, for tests that share one."""
-    return build
+    return build_web_setup
 
 
-def build(database: Database, home: Path) -> World:
-    settings = settings_at(home)
-    Keys.create(settings.key_file)
-    install = Install(settings, database)
+def build_web_setup(database: Database, home: Path) -> WebSetup:
+    settings = web_settings(home)
+    KeyRing.create(settings.key_file)
+    install = Installation(settings, database)
     with database.write() as session:
-        ada = add(session, install.keys, ADA, evidence=evidence(), now=NOW - timedelta(days=200)).number
+        ada = add_subscriber(
+            session, install.keys, ADA_ADDRESS, evidence=sample_evidence(), now=NOW - timedelta(days=200)
+        ).number
     app = create_app(install, clock=lambda: NOW)
     app.testing = True
-    return World(install, app, ada)
+    return WebSetup(install, app, ada)
 
 
-def evidence() -> Evidence:
-    return Evidence(
+def sample_evidence() -> ConsentEvidence:
+    return ConsentEvidence(
         wording="Send me the weekly mail.",
         wording_version="1",
         language="en",
         page="hls.today",
         method="signed list",
         actor="Eve",
-        at=NOW - timedelta(days=201),
+        agreed_at=NOW - timedelta(days=201),
     )
 
 
-def an_edition(
-    install: Install,
+def store_edition(
+    install: Installation,
     *,
     name: str = "2026-W47",
     number: int = 147,
     state: EditionState = EditionState.DRAFT,
     release_at: datetime = RELEASE,
     subject: str = "Ports get ten days to check their crane links",
-    empty: bool = False,
+    without_sections: bool = False,
 ) -> str:
     """Store an edition as drafting does, and give its name."""
-    content = content_of(a_picture(install.database), name, number, subject)
-    content = replace(content, sections=()) if empty else content
-    pieces = render(content, frame_of(install.settings), environment_of(install.settings))
+    content = sample_content(store_picture(install.database), name, number, subject)
+    content = replace(content, sections=()) if without_sections else content
+    pieces = render_edition(
+        content, publication_frame(install.settings), create_mail_environment(install.settings)
+    )
     with install.database.write() as session:
         edition = Edition(
-            slot=slot_of(release_at),
+            slot=release_slot(release_at),
             name=name,
             number=number,
             state=state,
@@ -157,42 +161,42 @@ def an_edition(
         )
         session.add(edition)
         session.flush()
-        session.add_all(stories_of(edition, content))
+        session.add_all(sample_stories(edition, content))
         replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
     return name
 
 
-def stories_of(edition: Edition, content: Content) -> list[Story]:
+def sample_stories(edition: Edition, content: EditionContent) -> list[EditionStory]:
     placed = [
-        Story(
+        EditionStory(
             edition_id=edition.id,
             section=section.key,
             position=position,
             title=entry.headline,
             url=entry.url,
             score=56.1 - position,
-            terms=TERMS,
+            terms=SCORE_TERMS,
             reason="",
             members=[entry.url, f"{entry.url}/again"],
         )
         for section in content.sections
         for position, entry in enumerate(section.entries)
     ]
-    out = Story(
+    out = EditionStory(
         edition_id=edition.id,
         section=None,
         position=0,
         title="A rerun of last week's rail bulletin",
         url="https://rail.example/bulletin",
         score=51.0,
-        terms=TERMS,
+        terms=SCORE_TERMS,
         reason="It was in 2026-W46.",
         members=["https://rail.example/bulletin"],
     )
     return [*placed, out]
 
 
-def a_picture(database: Database) -> Picture:
+def store_picture(database: Database) -> EditionPicture:
     """Keep a small picture of ours, once."""
     buffer = io.BytesIO()
     image = Image.linear_gradient("L").resize((1120, 630)).convert("RGB")
@@ -200,9 +204,9 @@ def a_picture(database: Database) -> Picture:
     body = buffer.getvalue()
     name = hashlib.sha256(body).hexdigest()
     with database.write() as session:
-        if session.get(Media, name) is None:
+        if session.get(MediaFile, name) is None:
             session.add(
-                Media(
+                MediaFile(
                     hash=name,
                     source_url="https://hls.example/cranes.jpg",
                     content_type="image/jpeg",
@@ -213,12 +217,12 @@ def a_picture(database: Database) -> Picture:
                     made_at=NOW,
                 )
             )
-    return Picture(name, 560, 315, "Cranes over a container ship at dusk", "Illustration: HLS.Today")
+    return EditionPicture(name, 560, 315, "Cranes over a container ship at dusk", "Illustration: HLS.Today")
 
 
-def content_of(picture: Picture, name: str, number: int, subject: str) -> Content:
+def sample_content(picture: EditionPicture, name: str, number: int, subject: str) -> EditionContent:
     """Write an edition; its links carry the edition's name, so that no two editions repeat each other."""
-    lead = Entry(
+    lead = SectionEntry(
         headline="Ports get ten days to check the remote links on their cranes",
         url=f"https://cisa.example/{name}/cranes",
         kicker="Maritime",
@@ -226,12 +230,12 @@ def content_of(picture: Picture, name: str, number: int, subject: str) -> Conten
         source="CISA",
         date="Nov 18",
         why="seven sources carried it in two days, and its deadline is close.",
-        also=(Link("Reuters", f"https://reuters.example/{name}/cranes"),),
+        also=(EditionLink("Reuters", f"https://reuters.example/{name}/cranes"),),
         more=4,
         picture=picture,
     )
     rows = [
-        Entry(
+        SectionEntry(
             headline=headline,
             url=f"https://{host}/{name}",
             kicker=kicker,
@@ -255,7 +259,7 @@ def content_of(picture: Picture, name: str, number: int, subject: str) -> Conten
             ),
         )
     ]
-    event = Entry(
+    event = SectionEntry(
         headline="Port resilience exercise, open to observers",
         url=f"https://events.example/{name}",
         source="Port authority",
@@ -264,14 +268,14 @@ def content_of(picture: Picture, name: str, number: int, subject: str) -> Conten
         day="3",
         details=("Long Beach, 9 a.m. PST",),
     )
-    chance = Entry(
+    chance = SectionEntry(
         headline="Request for information: counter-drone sensors",
         url=f"https://sam.example/{name}",
         summary="For makers of passive sensors, of any size.",
         source="SAM.gov",
         closes="Dec 4",
     )
-    return Content(
+    return EditionContent(
         name=name,
         number=number,
         subject=subject,
@@ -281,8 +285,10 @@ def content_of(picture: Picture, name: str, number: int, subject: str) -> Conten
         intro="Two notices this week ask for the same plain thing: know what is plugged in.",
         editor="Dana Reyes",
         sections=(
-            Section("featured", "featured", "Featured", "", (lead, *rows)),
-            Section("events", "events", "Events", "", (event,)),
-            Section("opportunities", "opportunities", "Opportunities", "Soonest deadline first", (chance,)),
+            EditionSection("featured", "featured", "Featured", "", (lead, *rows)),
+            EditionSection("events", "events", "Events", "", (event,)),
+            EditionSection(
+                "opportunities", "opportunities", "Opportunities", "Soonest deadline first", (chance,)
+            ),
         ),
     )

@@ -5,7 +5,7 @@ import feedparser
 import pytest
 from sqlalchemy import select
 
-from digest.db import EditionState, Media
+from digest.db import EditionState, MediaFile
 
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 
@@ -54,7 +54,7 @@ def test_the_web_copy_is_the_stored_page_without_a_readers_links(world: Any, sta
 
 
 @pytest.mark.parametrize(
-    "state", [EditionState.DRAFT, EditionState.HELD, EditionState.APPROVED, EditionState.CANCELLED]
+    "state", [EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.APPROVED, EditionState.CANCELLED]
 )
 def test_an_edition_that_did_not_go_out_is_no_page(world: Any, state: EditionState) -> None:
     answer = world.client.get(f"/editions/{world.edition(state=state)}")
@@ -86,7 +86,7 @@ def test_an_empty_feed_is_a_feed(world: Any) -> None:
 def test_a_picture_is_served_for_good_under_the_hash_of_its_bytes(both: Any) -> None:
     both.edition()
     with both.database.read() as session:
-        name = session.scalar(select(Media.hash))
+        name = session.scalar(select(MediaFile.hash))
     answer = both.client.get(f"/media/{name}")
     assert answer.mimetype == "image/jpeg"
     assert answer.data.startswith(b"\xff\xd8")

@@ -13,15 +13,15 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sqlalchemy import delete, select
 
 from digest import staff
-from digest.db import Edition, EditionState, Health, Source, migrate, open_database
-from digest.delivery_db import Delivery, DeliveryState, Staff
-from digest.web.previews import VIEWS
-from digest.web.serving import serve
+from digest.db import Edition, EditionState, Source, SourceHealth, migrate_schema, open_database
+from digest.delivery_db import Delivery, DeliveryState, StaffMember
+from digest.web.previews import PREVIEW_VIEWS
+from digest.web.serving import open_page_server
 from subscribers import moving, mydata, onetime
 from subscribers.addresses import read_address
 from subscribers.db import Person, PersonState
-from subscribers.notes import Note
-from subscribers.signup_db import OneTime
+from subscribers.notes import MailRequest
+from subscribers.signup_db import OneTimeToken
 
 pytestmark = pytest.mark.chromium
 
@@ -54,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterat
     """Serve an installation with a draft, editions that went out, sources of every health."""
     home = tmp_path_factory.mktemp("served")
     database = open_database(f"sqlite:///{home / 'digest.db'}")
-    migrate(database)
+    migrate_schema(database)
     world = build_world(database, home)
     world.edition(name="2026-W45", number=145, state=EditionState.SENT, release_at=RELEASE - timedelta(14))
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
@@ -71,7 +71,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterat
                 next_try_at=RELEASE,
             )
         )
-    with serve(world.app, "127.0.0.1", 0) as serving:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
         yield world, f"http://127.0.0.1:{serving.port}"
     database.close()
 
@@ -89,12 +89,12 @@ def sources() -> list[Source]:
             message="the publisher refuses us (403); ask them to allow the user agent",
             good_at=RELEASE - timedelta(10),
         )
-        for health in Health
+        for health in SourceHealth
     ]
 
 
 def paths(world: Any) -> list[str]:
-    desk = [f"/desk/?view={v.key}" for v in VIEWS] + [
+    desk = [f"/desk/?view={v.key}" for v in PREVIEW_VIEWS] + [
         "/desk/?tab=stories",
         "/desk/?tab=preview",
         "/desk/?q=nothing",
@@ -125,19 +125,19 @@ def mailed_links(world: Any) -> list[str]:
     """Give the pages behind the links that are mailed to an owner alone, open and run out."""
     kept: list[str] = []
 
-    def queue(_session: Any, note: Note) -> None:
-        kept.extend([note.facts["token"]] if "token" in note.facts else [])
+    def queue(_session: Any, note: MailRequest) -> None:
+        kept.extend([note.context["token"]] if "token" in note.context else [])
 
     with world.database.write() as session:
-        session.execute(delete(OneTime))
-        mydata.ask(session, world.ada, queue, now=NOW)
+        session.execute(delete(OneTimeToken))
+        mydata.request_data_link(session, world.ada, queue, now=NOW)
         address = read_address("new@elsewhere.example")
-        moving.ask(session, world.install.keys, world.ada, address, queue, now=NOW)
-        purposes: tuple[onetime.Purpose, ...] = ("my data", "change address")
-        kept += [onetime.issue(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes]
-        session.execute(delete(Staff))
+        moving.request_address_change(session, world.install.keys, world.ada, address, queue, now=NOW)
+        purposes: tuple[onetime.OneTimePurpose, ...] = ("my data", "change address")
+        kept += [onetime.issue_token(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes]
+        session.execute(delete(StaffMember))
         session.add(
-            Staff(
+            StaffMember(
                 email="kim@newsroom.example",
                 role="editor",
                 added_at=NOW,
@@ -145,8 +145,14 @@ def mailed_links(world: Any) -> list[str]:
                 proven_at=NOW,
             )
         )
-        sam = staff.add(session, read_address("sam@news.example.org"), "admin", queue, actor="test", now=NOW)
-        kept += [onetime.issue(session, staff.PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id))]
+        sam = staff.add_staff_member(
+            session, read_address("sam@news.example.org"), "admin", queue, actor="test", now=NOW
+        )
+        kept += [
+            onetime.issue_token(
+                session, staff.PROOF_PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id)
+            )
+        ]
     data, move, old_data, old_move, proving, old_proving = kept
     return [
         f"/my-data/{data}",
@@ -294,7 +300,7 @@ def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
     without_scripts: BrowserContext, sqlite: Any, tmp_path: Path, build_world: Any
 ) -> None:
     world = build_world(sqlite, tmp_path)
-    with serve(world.app, "127.0.0.1", 0) as serving:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
         page = without_scripts.new_page()
         page.goto(f"http://127.0.0.1:{serving.port}/preferences/{world.token('preferences')}")
         page.get_by_label("Events").uncheck()
@@ -317,7 +323,7 @@ def test_a_reader_has_their_record_shown_and_prints_it(
 ) -> None:
     world = build_world(sqlite, tmp_path)
     said: list[str] = []
-    with serve(world.app, "127.0.0.1", 0) as serving:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
         page = without_scripts.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.goto(f"http://127.0.0.1:{serving.port}{mailed_links(world)[0]}")
@@ -342,7 +348,7 @@ def test_an_editor_looks_at_a_draft_and_approves_it_without_scripts(
 ) -> None:
     world = build_world(sqlite, tmp_path)
     world.edition()
-    with serve(world.app, "127.0.0.1", 0) as serving:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
         page = without_scripts.new_page()
         page.goto(f"http://127.0.0.1:{serving.port}/desk/")
         page.get_by_role("link", name="Stories").click()

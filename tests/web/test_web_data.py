@@ -19,10 +19,10 @@ from digest.web.app import create_app
 from subscribers import disclosures, suppression
 from subscribers.addresses import Address, read_address
 from subscribers.db import ConsentEvent, Person, PersonState
-from subscribers.expiring import tidy
-from subscribers.journal import Journal
-from subscribers.signup import Evidence, add
-from subscribers.signup_db import AddressMove, OneTime
+from subscribers.expiring import expire_unconfirmed
+from subscribers.journal import DepartureLog
+from subscribers.signup import ConsentEvidence, add_subscriber
+from subscribers.signup_db import OneTimeToken, PendingAddressChange
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADA = "ada.lovelace@analytical.example"
@@ -39,7 +39,7 @@ class Inbox:
 
     def new(self, at: datetime = NOW) -> list[EmailMessage]:
         """Send what is due, and give what arrived since the last look."""
-        errands.send_notices(self.world.install, clock=lambda: at)
+        errands.send_due_notices(self.world.install, clock=lambda: at)
         files = sorted((self.world.install.settings.outbox / "notice").glob("*.eml"))
         fresh = [file for file in files if file.name not in self.seen]
         self.seen |= {file.name for file in fresh}
@@ -78,8 +78,10 @@ def opened(world: Any) -> tuple[Any, str]:
 
 def complained(world: Any, session: Session, address: Address) -> None:
     keys = world.install.keys
-    journal = Journal(world.install.settings.left_log, keys)
-    suppression.suppress(session, keys, address, reason="complained", actor="p", now=NOW, journal=journal)
+    journal = DepartureLog(world.install.settings.left_log, keys)
+    suppression.suppress_address(
+        session, keys, address, reason="complained", actor="p", now=NOW, departure_log=journal
+    )
 
 
 def person(world: Any) -> Person:
@@ -105,7 +107,7 @@ def test_the_button_mails_one_link_an_hour_to_the_owner_and_says_the_same_always
     assert not any("Set-Cookie" in a.headers for a in answers)
     assert inbox.new(NOW + timedelta(minutes=62)) == []
     with both.database.read() as session:
-        assert all(secret_of(mail) != row.hash for row in session.scalars(select(OneTime)))
+        assert all(secret_of(mail) != row.hash for row in session.scalars(select(OneTimeToken)))
         assert session.scalars(select(Notice)).all() == []
 
 
@@ -126,7 +128,7 @@ def test_the_page_shows_consent_with_its_words_and_every_passage(both: Any) -> N
                     transport="sendgrid" if state is DeliveryState.ACCEPTED else "",
                 )
             )
-        disclosures.record(
+        disclosures.record_disclosures(
             session, [both.ada], to_whom="our staff", why="a question", reference="t-1", now=NOW
         )
     ask(both)
@@ -210,8 +212,10 @@ def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: An
     assert (gone.state, gone.ciphertext, gone.lookup, gone.choices) == (PersonState.ERASED, None, None, {})
     with both.database.read() as session:
         assert session.scalars(select(Delivery).where(Delivery.person == both.ada)).all() == []
-        assert session.scalars(select(AddressMove)).all() == []
-    assert [d.kind for d in Journal(both.install.settings.left_log, both.install.keys).read()] == ["erased"]
+        assert session.scalars(select(PendingAddressChange)).all() == []
+    assert [d.kind for d in DepartureLog(both.install.settings.left_log, both.install.keys).read()] == [
+        "erased"
+    ]
     assert inbox.new() == []  # what still waited for them goes nowhere
     before = both.dump()
     for path, status in {
@@ -307,10 +311,10 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(
     with world.database.read() as session:
         kinds = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.seq))]
         assert kinds == ["attested", "address changed"]
-        assert session.scalars(select(AddressMove)).all() == []
+        assert session.scalars(select(PendingAddressChange)).all() == []
         bodies = "".join(session.scalars(select(ConsentEvent.body)))
     assert "elsewhere" not in bodies
-    journal = Journal(world.install.settings.left_log, world.install.keys)
+    journal = DepartureLog(world.install.settings.left_log, world.install.keys)
     assert [d.kind for d in journal.read()] == ["left", "undone"]  # the old address, and the new one
 
 
@@ -326,17 +330,17 @@ def test_an_address_that_cannot_be_moved_to_gets_no_mail_and_the_answer_is_the_s
 
 
 def subscribe(world: Any) -> None:
-    evidence = Evidence(
+    evidence = ConsentEvidence(
         wording="Yes.",
         wording_version="1",
         language="en",
         page="hls.today",
         method="form",
         actor="test",
-        at=NOW - timedelta(days=1),
+        agreed_at=NOW - timedelta(days=1),
     )
     with world.database.write() as session:
-        add(session, world.install.keys, BO, evidence=evidence, now=NOW)
+        add_subscriber(session, world.install.keys, BO, evidence=evidence, now=NOW)
 
 
 def leave(world: Any) -> None:
@@ -345,7 +349,9 @@ def leave(world: Any) -> None:
 
 def ask_again(world: Any) -> None:
     with world.database.write() as session:
-        session.execute(update(OneTime).where(OneTime.purpose == "change address").values(ended_at=NOW))
+        session.execute(
+            update(OneTimeToken).where(OneTimeToken.purpose == "change address").values(ended_at=NOW)
+        )
 
 
 @pytest.mark.parametrize(
@@ -385,9 +391,9 @@ def test_a_fourth_move_in_a_day_mails_nobody_and_the_newest_link_alone_works(ope
 def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -> None:
     world, secret = opened
     moved(world, secret)
-    tidy(world.database, now=NOW + timedelta(days=8))
+    expire_unconfirmed(world.database, now=NOW + timedelta(days=8))
     with world.database.read() as session:
-        assert session.scalars(select(AddressMove)).all() == []
+        assert session.scalars(select(PendingAddressChange)).all() == []
 
 
 @pytest.mark.parametrize("typed", ["", "no at", "x" * 300 + "@example.org", "\u00e9@example.org"])
@@ -406,7 +412,7 @@ def test_tokens_that_are_not_ours_or_for_another_page_get_one_and_the_same_404(
     world, secret = opened
     (move,) = [secret_of(m) for m in moved(world, secret) if m["To"] == BO]
     with world.database.read() as session:
-        assert session.query(OneTime).count() == 2
+        assert session.query(OneTimeToken).count() == 2
     bad = [secret[:-1], secret + "A", secret.swapcase(), "A" * 22, "x", "\u20ac" * 22, world.token("leave")]
     paths = {
         "/my-data/{}": ("GET",),

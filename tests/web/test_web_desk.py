@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import select, update
 
 from digest import weekly
-from digest.attention import needed
-from digest.db import Audit, Edition, EditionState, Fragment, Health, Source
+from digest.attention import attention_sentences
+from digest.db import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
 from digest.deliver import holding
 from digest.delivery_db import Delivery, DeliveryState
 from digest.edition import approval
-from digest.web.previews import VIEWS, to_look_at
-from subscribers.limits import SURGE
-from subscribers.signup_db import Alarm
+from digest.web.previews import PREVIEW_VIEWS, prepare_preview_html
+from subscribers.limits import SURGE_ALARM_KIND
+from subscribers.signup_db import SignupAlarm
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
@@ -66,15 +66,15 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
     world.edition()
     assert 'class="attention"' not in world.client.get("/desk/").text
     with world.database.write() as session:
-        session.add(Alarm(kind=SURGE, at=NOW, detail={"most": 640, "brake": True}))
-        holding.hold(session, "a restored copy", actor="eve@news.example.org", now=NOW)
+        session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 640, "brake": True}))
+        holding.hold_installation(session, "a restored copy", actor="eve@news.example.org", now=NOW)
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.client.get(path).text
         assert "up to 640 forms in an hour: forms wait and nobody is mailed" in page
         assert "Nothing leaves: held by eve@news.example.org" in page
     with world.database.write() as session:
-        session.execute(update(Alarm).values(ended_at=NOW))
-        holding.release(session, actor="eve@news.example.org", now=NOW)
+        session.execute(update(SignupAlarm).values(ended_at=NOW))
+        holding.release_installation(session, actor="eve@news.example.org", now=NOW)
     assert 'class="attention"' not in world.client.get("/desk/").text
 
 
@@ -106,7 +106,7 @@ def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_termina
     both.edition(name="2026-W48")
     assert "<b>Missed.</b>" in both.client.get(f"/desk/editions/{name}").text
     with both.database.read() as session:
-        (sentence,) = needed(session, NOW)
+        (sentence,) = attention_sentences(session, NOW)
     for text in (html.unescape(both.client.get("/desk/").text), sentence):
         assert "missed by more than a day" in text
         assert f"digest send {name}" in text
@@ -117,7 +117,7 @@ def test_a_draft_whose_release_is_over_goes_as_soon_as_it_is_approved(both: Any)
     name = both.edition(release_at=NOW - timedelta(hours=2))
     for page in ("/desk/", f"/desk/editions/{name}/approve"):
         assert "as soon as it is approved" in both.client.get(page).text
-    assert "at once" in weekly.standing(both.install, name, now=NOW).sentence
+    assert "at once" in weekly.edition_status(both.install, name, now=NOW).release_sentence
 
 
 def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None:
@@ -149,7 +149,7 @@ def test_a_finding_leads_to_the_place_it_speaks_of(world: Any) -> None:
 
 def test_each_view_can_be_framed_by_the_desk_alone_and_runs_nothing(world: Any) -> None:
     name = world.edition()
-    for view in (v.key for v in VIEWS):
+    for view in (v.key for v in PREVIEW_VIEWS):
         answer = world.client.get(f"/desk/preview/{name}/{view}")
         assert answer.status_code == 200
         policy = answer.headers["Content-Security-Policy"]
@@ -163,7 +163,7 @@ def test_each_view_can_be_framed_by_the_desk_alone_and_runs_nothing(world: Any) 
 
 
 def test_an_edition_without_sections_shows_why_nothing_can_be_sent(world: Any) -> None:
-    name = world.edition(state=EditionState.HELD, empty=True)
+    name = world.edition(state=EditionState.INCOMPLETE, empty=True)
     page = world.client.get(f"/desk/editions/{name}")
     assert page.status_code == 200
     assert "to fix" in page.text
@@ -191,8 +191,8 @@ def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
     html = (
         '<head><meta name="color-scheme" content="light dark"></head>@media (prefers-color-scheme: dark){a}'
     )
-    dark = to_look_at(html, dark=True)
-    light = to_look_at(html, dark=False)
+    dark = prepare_preview_html(html, dark=True)
+    light = prepare_preview_html(html, dark=False)
     assert "@media (min-width:0){a}" in dark
     assert 'content="dark"' in dark
     assert "@media (max-width:0){a}" in light
@@ -210,8 +210,10 @@ def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
     assert edition.state == EditionState.APPROVED
     assert edition.approved_at == NOW
     with both.database.read() as session:
-        assert session.scalar(select(Audit.act).where(Audit.act == "approve"))
-        approval.verify(session, edition_of(both), settings=both.install.settings, keys=both.install.keys)
+        assert session.scalar(select(AuditEntry.act).where(AuditEntry.act == "approve"))
+        approval.verify_approval(
+            session, edition_of(both), settings=both.install.settings, keys=both.install.keys
+        )
     page = client.get(answer.headers["Location"]).text
     assert "Approved Thursday, November 19, 5:30 p.m. EST" in page
     assert "Take the approval back" in page
@@ -246,7 +248,7 @@ def test_an_edition_with_errors_is_not_approved_even_by_its_mark(world: Any) -> 
 
 
 def test_a_held_edition_says_why_and_cannot_be_approved(world: Any) -> None:
-    name = world.edition(state=EditionState.HELD)
+    name = world.edition(state=EditionState.INCOMPLETE)
     with world.database.write() as session:
         session.scalar(select(Edition)).held_because = "Two stories are too few."
     assert "Two stories are too few." in world.client.get("/desk/").text
@@ -287,23 +289,25 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
     with both.database.write() as session:
         session.add_all(
             [
-                source("alpha", health=Health.GOOD, good_at=NOW - timedelta(hours=3)),
-                source("beta", health=Health.REFUSING, message="the publisher refuses us (403); ask them"),
+                source("alpha", health=SourceHealth.GOOD, good_at=NOW - timedelta(hours=3)),
+                source(
+                    "beta", health=SourceHealth.REFUSING, message="the publisher refuses us (403); ask them"
+                ),
                 source(
                     "gamma",
-                    health=Health.FAILING,
+                    health=SourceHealth.FAILING,
                     failures=14,
                     message="the publisher's server failed (503); it is tried again later",
                     failing_since=NOW - timedelta(days=8),
                 ),
                 source(
                     "delta",
-                    health=Health.FAILING,
+                    health=SourceHealth.FAILING,
                     failures=1,
                     message="no answer",
                     failing_since=NOW - timedelta(hours=1),
                 ),
-                source("epsilon", health=Health.NEW),
+                source("epsilon", health=SourceHealth.NEW),
             ]
         )
     page = both.client.get("/desk/sources").text

@@ -14,20 +14,20 @@ from digest import errands
 from digest.cli import digest
 from digest.db import Database, EditionState
 from digest.deliver import notices
-from digest.deliver.forgetting import everywhere
+from digest.deliver.forgetting import make_erasure_callback
 from digest.delivery_db import Delivery, DeliveryState, Event, Notice
 from subscribers import disclosures, ledger, moving, mydata, onetime, requests
 from subscribers.addresses import read_address
 from subscribers.db import Base, ConsentEvent, Disclosure, DisclosureTotal, Person, PersonState
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.limits import Bounds
-from subscribers.notes import Note
-from subscribers.requests import Asked
-from subscribers.signup_db import AddressMove, ConsentTrace, OneTime, SignupRequest
-from subscribers.traces import Machine, keep, new_salt
-from subscribers.wordings import current
-from tests.web.conftest import ADA, NOW, build
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.limits import SignupLimits
+from subscribers.notes import MailRequest
+from subscribers.requests import FormSubmission
+from subscribers.signup_db import OneTimeToken, PendingAddressChange, RequestEvidence, SignupRequest
+from subscribers.traces import RequestOrigin, new_salt, store_evidence
+from subscribers.wordings import current_wording
+from tests.web.conftest import ADA_ADDRESS, NOW, build_web_setup
 
 BO = "bo@elsewhere.example"
 # What may still name the number of an emptied row: its chain, and hashes of spent links, so that their pages can say it.
@@ -38,7 +38,7 @@ def _live(world: Any) -> dict[str, Any]:
     """Have everything happen to Ada that leaves a row; give what must be found nowhere afterwards."""
     keys, settings = world.install.keys, world.install.settings
     world.edition(state=EditionState.SENT)
-    put = notices.queue(keys, settings, lambda: NOW)
+    put = notices.make_notice_queue(keys, settings, lambda: NOW)
     with world.database.write() as session:
         person = session.get_one(Person, world.ada)
         for name, state in (("2026-W47", DeliveryState.REFUSED), ("2026-W48", DeliveryState.WAITING)):
@@ -60,29 +60,33 @@ def _live(world: Any) -> dict[str, Any]:
         session.add(
             Event(delivery="d2026-W47", kind="bounced", at=NOW, received_at=NOW, fingerprint="f", detail=said)
         )
-        disclosures.record(session, [world.ada], to_whom="our staff", why="a look", reference="", now=NOW)
+        disclosures.record_disclosures(
+            session, [world.ada], to_whom="our staff", why="a look", reference="", now=NOW
+        )
         old = {"to_whom": "our staff", "why": "a look", "times": 3, "first_at": NOW, "last_at": NOW}
         session.add(DisclosureTotal(person=world.ada, **old))
         first = session.scalars(select(ConsentEvent).order_by(ConsentEvent.id)).first()
         assert first is not None
-        keep(session, keys, first, Machine("203.0.113.77", "Desk/7"), salt=new_salt(), until=NOW)
-        mydata.ask(session, world.ada, put, now=NOW)
-        moving.ask(session, keys, world.ada, read_address(BO), put, now=NOW)
-        put(session, Note("known", world.ada, "today"))
-        asked = Asked(
+        store_evidence(
+            session, keys, first, RequestOrigin("203.0.113.77", "Desk/7"), salt=new_salt(), until=NOW
+        )
+        mydata.request_data_link(session, world.ada, put, now=NOW)
+        moving.request_address_change(session, keys, world.ada, read_address(BO), put, now=NOW)
+        put(session, MailRequest("known", world.ada, "today"))
+        asked = FormSubmission(
             "subscribe",
-            read_address(ADA),
+            read_address(ADA_ADDRESS),
             NOW,
             "/subscribe",
             "hls.today",
-            current("HLS"),
-            Machine("203.0.113.77", "Desk/7"),
+            current_wording("HLS"),
+            RequestOrigin("203.0.113.77", "Desk/7"),
         )
-        requests.append(session, requests.ready(keys, asked), Bounds())
+        requests.enqueue_request(session, requests.prepare_request(keys, asked), SignupLimits())
         session.flush()
-        moves = list(session.scalars(select(AddressMove.ciphertext)))
+        moves = list(session.scalars(select(PendingAddressChange.ciphertext)))
         return {
-            "address": ADA,
+            "address": ADA_ADDRESS,
             "local part": "lovelace",
             "domain": "analytical",
             "new address": "elsewhere",
@@ -97,7 +101,9 @@ def _live(world: Any) -> dict[str, Any]:
 
 def _by_page(world: Any) -> None:
     with world.database.write() as session:
-        token = onetime.issue(session, "my data", world.ada, now=NOW, expires_at=NOW + timedelta(days=1))
+        token = onetime.issue_token(
+            session, "my data", world.ada, now=NOW, expires_at=NOW + timedelta(days=1)
+        )
     assert "Your data is erased" in world.client.post(f"/my-data/{token}/erase").text
 
 
@@ -105,7 +111,9 @@ def _by_command(world: Any) -> None:
     url = world.database.engine.url.render_as_string(hide_password=False)
     home = str(world.install.settings.home)
     run = CliRunner(env={"DIGEST_HOME": home, "DIGEST_DATABASE_URL": url})
-    done = run.invoke(digest, ["subscribers", "erase", "-", "--reason", "by letter"], input=ADA + "\n")
+    done = run.invoke(
+        digest, ["subscribers", "erase", "-", "--reason", "by letter"], input=ADA_ADDRESS + "\n"
+    )
     assert done.exit_code == 0, done.output
 
 
@@ -124,9 +132,9 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
                 )
                 if named and table.name not in STAYS:
                     assert session.execute(select(table).where(column == both.ada)).all() == [], table.name
-        open_ = select(OneTime).where(OneTime.person == both.ada, OneTime.ended_at.is_(None))
+        open_ = select(OneTimeToken).where(OneTimeToken.person == both.ada, OneTimeToken.ended_at.is_(None))
         assert session.scalars(open_).all() == []
-        for model in (Notice, AddressMove, ConsentTrace, SignupRequest):
+        for model in (Notice, PendingAddressChange, RequestEvidence, SignupRequest):
             assert session.scalars(select(model)).all() == [], model.__tablename__
         states = {row.id: row.state for row in session.scalars(select(Delivery))}
         person = session.get_one(Person, both.ada)
@@ -140,33 +148,33 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
         sought = repr(mark)[1:-1].lstrip("'") if isinstance(mark, bytes) else str(mark)
         assert [name for name, rows in left.items() if sought in rows] == [], what
     assert [d.kind for d in _journal(both).read()] == ["erased"]
-    errands.answer_requests(both.install, clock=lambda: NOW)
-    errands.send_notices(both.install, clock=lambda: NOW)
+    errands.process_signup_requests(both.install, clock=lambda: NOW)
+    errands.send_due_notices(both.install, clock=lambda: NOW)
     assert list((both.install.settings.outbox / "notice").glob("*.eml")) == []
 
 
-def _journal(world: Any) -> Journal:
-    return Journal(world.install.settings.left_log, world.install.keys)
+def _journal(world: Any) -> DepartureLog:
+    return DepartureLog(world.install.settings.left_log, world.install.keys)
 
 
 def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
     postgresql: Database, tmp_path: Path
 ) -> None:
-    world = build(postgresql, tmp_path)
+    world = build_web_setup(postgresql, tmp_path)
     _live(world)
     keys, journal = world.install.keys, _journal(world)
 
     def erase_now() -> bool:
         with postgresql.write() as session:
-            return erase(
+            return erase_person(
                 session,
                 keys,
                 journal,
                 world.ada,
                 method="page",
-                forget=everywhere(keys, lambda: NOW),
+                forget_elsewhere=make_erasure_callback(keys, lambda: NOW),
                 now=NOW,
-            ).new
+            ).changed
 
     blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     with ThreadPoolExecutor(1) as threads:
@@ -179,5 +187,5 @@ def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
                 with postgresql.read() as other:
                     if other.scalar(blocked):
                         break
-            assert ledger.hold(session, world.ada) is not None
+            assert ledger.lock_person(session, world.ada) is not None
         assert erasing.result()

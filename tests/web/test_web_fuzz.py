@@ -14,8 +14,8 @@ from digest import staff
 from digest.db import EditionState
 from subscribers import moving, mydata, onetime
 from subscribers.addresses import read_address
-from subscribers.notes import Note
-from subscribers.signup import Evidence, add
+from subscribers.notes import MailRequest
+from subscribers.signup import ConsentEvidence, add_subscriber
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 PEOPLE = 12
@@ -39,18 +39,20 @@ values = texts | st.sampled_from(
 
 
 def readers(world: Any) -> list[int]:
-    evidence = Evidence(
+    evidence = ConsentEvidence(
         wording="Yes.",
         wording_version="1",
         language="en",
         page="hls.today",
         method="form",
         actor="test",
-        at=NOW - timedelta(days=1),
+        agreed_at=NOW - timedelta(days=1),
     )
     with world.database.write() as session:
         return [
-            add(session, world.install.keys, f"r{n}@example.org", evidence=evidence, now=NOW).number
+            add_subscriber(
+                session, world.install.keys, f"r{n}@example.org", evidence=evidence, now=NOW
+            ).number
             for n in range(PEOPLE)
         ]
 
@@ -60,19 +62,21 @@ def secrets_of(world: Any) -> list[str]:
     kept: list[str] = []
     numbers = readers(world)
 
-    def queue(_session: Any, note: Note) -> None:
-        kept.extend([note.facts["token"]] if "token" in note.facts else [])
+    def queue(_session: Any, note: MailRequest) -> None:
+        kept.extend([note.context["token"]] if "token" in note.context else [])
 
     with world.database.write() as session:
         for n in range(PEOPLE):
-            staff.add(session, read_address(f"s{n}@example.org"), "editor", queue, actor="test", now=NOW)
+            staff.add_staff_member(
+                session, read_address(f"s{n}@example.org"), "editor", queue, actor="test", now=NOW
+            )
         for number in numbers:
-            mydata.ask(session, number, queue, now=NOW)
+            mydata.request_data_link(session, number, queue, now=NOW)
             address = read_address(f"new{number}@example.org")
-            moving.ask(session, world.install.keys, number, address, queue, now=NOW)
+            moving.request_address_change(session, world.install.keys, number, address, queue, now=NOW)
         over = NOW - timedelta(hours=1)
         kept += [
-            onetime.issue(session, purpose, numbers[0], now=over, expires_at=over)
+            onetime.issue_token(session, purpose, numbers[0], now=over, expires_at=over)
             for purpose in ("my data", "change address", "erase")
         ]
     purposes = ("leave", "preferences", "test leave", "test preferences")
@@ -154,7 +158,9 @@ def test_every_form_of_a_reader_posts_to_a_route_of_ours(
     adapter = world.app.url_map.bind("news.example.org")
     preferences, leave = world.token("preferences"), world.token("leave")
     with world.database.write() as session:
-        secret = onetime.issue(session, "my data", world.ada, now=NOW, expires_at=NOW + timedelta(hours=1))
+        secret = onetime.issue_token(
+            session, "my data", world.ada, now=NOW, expires_at=NOW + timedelta(hours=1)
+        )
     paths = [f"/preferences/{preferences}", f"/u/{leave}", f"/u/{leave}/pause", "/contact", "/subscribe"]
     paths += ["/preferences", f"/my-data/{secret}", f"/my-data/{secret}/erase"]
     seen = set()

@@ -15,14 +15,14 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from digest import errands
-from digest.deliver.inbound.signature import AHEAD, OLDEST
-from digest.delivery_db import Delivery, DeliveryState, Event, Inbound
-from digest.install import Install
-from digest.settings import Settings, SettingsError, load
+from digest.deliver.inbound.signature import MAX_AGE, MAX_CLOCK_SKEW
+from digest.delivery_db import Delivery, DeliveryState, Event, InboundPayload
+from digest.install import Installation
+from digest.settings import Settings, SettingsError, load_settings
 from digest.web.app import create_app
-from digest.web.hooks import LARGEST, SIGNATURE, TIMESTAMP
-from digest.web.serving import LARGEST_BODY, serve
-from tests.web.conftest import ADA, NOW
+from digest.web.hooks import MAX_POST_BYTES, SIGNATURE_HEADER, TIMESTAMP_HEADER
+from digest.web.serving import MAX_BODY_BYTES, open_page_server
+from tests.web.conftest import ADA_ADDRESS, NOW
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 OTHER = ec.generate_private_key(ec.SECP256R1())
@@ -38,7 +38,7 @@ def shown(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
 class Hook:
     """The application with a webhook key, and SendGrid's side of it."""
 
-    install: Install
+    install: Installation
 
     @property
     def client(self) -> FlaskClient:
@@ -49,7 +49,7 @@ class Hook:
     ) -> TestResponse:
         stamp = headers.get("timestamp", str(int(at.timestamp()))) or ""
         made = b64encode(key.sign(stamp.encode() + body, ec.ECDSA(SHA256()))).decode()
-        sent = {TIMESTAMP: stamp, SIGNATURE: headers.get("signature", made)}
+        sent = {TIMESTAMP_HEADER: stamp, SIGNATURE_HEADER: headers.get("signature", made)}
         return self.client.post(
             "/hooks/sendgrid",
             data=body,
@@ -60,12 +60,12 @@ class Hook:
     @property
     def kept(self) -> int:
         with self.install.database.read() as session:
-            return session.scalar(select(func.count()).select_from(Inbound)) or 0
+            return session.scalar(select(func.count()).select_from(InboundPayload)) or 0
 
 
 def hook_of(world: Any, keys: str) -> Hook:
     settings = world.install.settings.model_copy(update={"sendgrid_webhook_key": keys})
-    return Hook(Install(settings, world.database))
+    return Hook(Installation(settings, world.database))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_signed_post_is_kept_encrypted_before_it_is_answered(both: Any) -> Non
     answer = hook.post()
     assert (answer.status_code, answer.text) == (200, "taken\n")
     with both.database.read() as session:
-        row = session.scalars(select(Inbound)).one()
+        row = session.scalars(select(InboundPayload)).one()
     assert (row.at, row.applied_at) == (NOW, None)
     assert b"lovelace" not in row.ciphertext
 
@@ -100,8 +100,8 @@ FORGED: dict[str, dict[str, Any]] = {
     "a timestamp that is a word": {"timestamp": "soon"},
     "a timestamp with a sign": {"timestamp": f"+{int(NOW.timestamp())}"},
     "a timestamp in other digits": {"timestamp": "\u0661\u0667\u0669\u0665\u0661\u0662\u0667\u0660"},
-    "too old": {"at": NOW - OLDEST - timedelta(seconds=1)},
-    "from the future": {"at": NOW + AHEAD + timedelta(seconds=2)},
+    "too old": {"at": NOW - MAX_AGE - timedelta(seconds=1)},
+    "from the future": {"at": NOW + MAX_CLOCK_SKEW + timedelta(seconds=2)},
 }
 
 
@@ -119,7 +119,9 @@ def test_whatever_is_wrong_gets_one_and_the_same_answer(hook: Hook, wrong: dict[
 def test_the_raw_bytes_are_what_was_signed(hook: Hook, body: bytes) -> None:
     stamp = str(int(NOW.timestamp()))
     made = b64encode(KEY.sign(stamp.encode() + BODY, ec.ECDSA(SHA256()))).decode()
-    answer = hook.client.post("/hooks/sendgrid", data=body, headers={TIMESTAMP: stamp, SIGNATURE: made})
+    answer = hook.client.post(
+        "/hooks/sendgrid", data=body, headers={TIMESTAMP_HEADER: stamp, SIGNATURE_HEADER: made}
+    )
     assert answer.status_code == 403
 
 
@@ -129,8 +131,8 @@ def test_without_a_key_nothing_is_taken(world: Any) -> None:
 
 
 def test_the_edges_of_the_window_are_inside(hook: Hook) -> None:
-    assert hook.post(at=NOW - OLDEST).status_code == 200
-    assert hook.post(b"[]", at=NOW + AHEAD).status_code == 200
+    assert hook.post(at=NOW - MAX_AGE).status_code == 200
+    assert hook.post(b"[]", at=NOW + MAX_CLOCK_SKEW).status_code == 200
 
 
 def test_a_post_that_is_repeated_or_replayed_adds_nothing(hook: Hook) -> None:
@@ -140,9 +142,9 @@ def test_a_post_that_is_repeated_or_replayed_adds_nothing(hook: Hook) -> None:
 
 
 def test_a_post_that_is_too_large_is_not_read(hook: Hook) -> None:
-    assert hook.post(b" " * (LARGEST + 1)).status_code == 413
-    assert hook.post(b" " * LARGEST).status_code == 200
-    assert LARGEST_BODY >= LARGEST
+    assert hook.post(b" " * (MAX_POST_BYTES + 1)).status_code == 413
+    assert hook.post(b" " * MAX_POST_BYTES).status_code == 200
+    assert MAX_BODY_BYTES >= MAX_POST_BYTES
 
 
 def test_only_posts_are_taken(hook: Hook) -> None:
@@ -158,7 +160,7 @@ def test_only_posts_are_taken(hook: Hook) -> None:
 )
 def test_what_is_signed_is_never_turned_away(hook: Hook, body: bytes) -> None:
     assert hook.post(body).status_code == 200
-    errands.apply_events(hook.install, clock=lambda: NOW)
+    errands.apply_inbound_events(hook.install, clock=lambda: NOW)
     assert hook.kept == 1
 
 
@@ -178,20 +180,26 @@ def test_a_bounce_goes_all_the_way_to_the_reader_over_the_real_server(world: Any
                 handed_at=NOW - timedelta(hours=1),
             )
         )
-    told = {"event": "bounce", "type": "bounce", "status": "5.1.1", "delivery_id": named, "email": ADA}
+    told = {
+        "event": "bounce",
+        "type": "bounce",
+        "status": "5.1.1",
+        "delivery_id": named,
+        "email": ADA_ADDRESS,
+    }
     body = json.dumps([told] * 2000).encode()
     stamp = str(int(NOW.timestamp()))
     signed = b64encode(KEY.sign(stamp.encode() + body, ec.ECDSA(SHA256()))).decode()
     hook = hook_of(world, shown(KEY))
-    with serve(create_app(hook.install, clock=lambda: NOW), "127.0.0.1", 0) as server:
+    with open_page_server(create_app(hook.install, clock=lambda: NOW), "127.0.0.1", 0) as server:
         asked = urllib.request.Request(
             f"http://127.0.0.1:{server.port}/hooks/sendgrid",
             data=body,
-            headers={TIMESTAMP: stamp, SIGNATURE: signed},
+            headers={TIMESTAMP_HEADER: stamp, SIGNATURE_HEADER: signed},
         )
         with urllib.request.urlopen(asked, timeout=20) as answer:
             assert answer.status == 200
-    assert errands.apply_events(hook.install, clock=lambda: NOW) == {
+    assert errands.apply_inbound_events(hook.install, clock=lambda: NOW) == {
         "bounced": 1,
         "known": 1999,
         "person bounced": 1,
@@ -215,9 +223,11 @@ def test_a_bounce_goes_all_the_way_to_the_reader_over_the_real_server(world: Any
 )
 def test_a_key_that_is_none_is_said_when_the_settings_are_read(keys: str) -> None:
     with pytest.raises(SettingsError, match="DIGEST_SENDGRID_WEBHOOK_KEY"):
-        load(environ={"DIGEST_SENDGRID_WEBHOOK_KEY": keys})
+        load_settings(environ={"DIGEST_SENDGRID_WEBHOOK_KEY": keys})
 
 
 def test_good_keys_are_read() -> None:
-    settings: Settings = load(environ={"DIGEST_SENDGRID_WEBHOOK_KEY": f"{shown(KEY)}, {shown(OTHER)}"})
+    settings: Settings = load_settings(
+        environ={"DIGEST_SENDGRID_WEBHOOK_KEY": f"{shown(KEY)}, {shown(OTHER)}"}
+    )
     assert len(settings.sendgrid_webhook_keys) == 2

@@ -131,7 +131,7 @@ def test_a_slash_after_the_token_is_no_redirect(world: Any) -> None:
 
 @pytest.mark.parametrize(("purpose", "path"), [("test leave", "/u"), ("test preferences", "/preferences")])
 def test_the_links_of_a_test_mail_say_so_and_change_nothing(
-    world: Any, purpose: tokens.Purpose, path: str
+    world: Any, purpose: tokens.LinkPurpose, path: str
 ) -> None:
     before = world.dump()
     for method in ("GET", "POST"):

@@ -25,18 +25,18 @@ from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import select, text
 
 from digest import errands, weekly
-from digest.cli.demo import NOW
+from digest.cli.demo import SAMPLE_NOW
 from digest.collect import visits
 from digest.collect.bundled import BundledFetcher
-from digest.deliver.planning import plan, purpose_of
+from digest.deliver.planning import edition_purpose, plan_deliveries
 from digest.delivery_db import Delivery, DeliveryState
-from digest.install import Install, opened
-from digest.settings import load
+from digest.install import Installation, open_installation
+from digest.settings import load_settings
 from digest.web.app import create_app
-from digest.web.serving import serve
+from digest.web.serving import open_page_server
 from subscribers.db import Base, ConsentEvent, Person, PersonState
-from subscribers.journal import Journal
-from subscribers.vault import Keys
+from subscribers.journal import DepartureLog
+from subscribers.vault import KeyRing
 
 BASE = "https://news.example.org"
 ADA = "ada.lovelace@analytical.example"
@@ -48,10 +48,10 @@ COUNTS = frozenset({"limit_count"})  # what looking may write
 class House:
     """An installation with its pages and its mail, at a time that only the test moves."""
 
-    install: Install
+    install: Installation
     app: Flask
     address: str
-    now: datetime = NOW
+    now: datetime = SAMPLE_NOW
     seen: set[Path] = field(default_factory=set)
 
     def clock(self) -> datetime:
@@ -63,30 +63,30 @@ class House:
 
     def mails(self) -> list[EmailMessage]:
         """Answer forms, hand over what is due, and open the mail files that are new."""
-        errands.answer_requests(self.install, clock=self.clock)
-        errands.send_notices(self.install, clock=self.clock)
-        fresh = sorted(set(self.install.settings.outbox.rglob("*.eml")) - self.seen)
+        errands.process_signup_requests(self.install, clock=self.clock)
+        errands.send_due_notices(self.install, clock=self.clock)
+        fresh = sorted(set(self.install.settings.outbox_folder.rglob("*.eml")) - self.seen)
         self.seen |= set(fresh)
         return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
 
     def draft(self) -> str:
         with BundledFetcher(resources.files("digest").joinpath("sample")) as getter:
-            visits.collect(self.install.database, getter, self.install.settings, now=self.now)
-            return weekly.draft(self.install, now=self.now, actor="eve", getter=getter).name
+            visits.collect_sources(self.install.database, getter, self.install.settings, now=self.now)
+            return weekly.draft_next_edition(self.install, now=self.now, actor="eve", getter=getter).name
 
     def publish(self) -> str:
         """Draft from the bundled sample, approve, wait for the release, send."""
         name = self.draft()
-        weekly.approve(
+        weekly.approve_edition(
             self.install,
             name,
-            weekly.standing(self.install, name, now=self.now).mark,
+            weekly.edition_status(self.install, name, now=self.now).content_hash,
             actor="eve",
             now=self.now,
         )
         with self.install.database.read() as session:
-            self.now = weekly.edition_named(session, name).release_at
-        weekly.send(self.install, name, clock=self.clock)
+            self.now = weekly.find_edition(session, name).release_at
+        weekly.send_edition(self.install, name, clock=self.clock)
         return name
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
@@ -105,12 +105,12 @@ class House:
 def house(home: Path) -> Iterator[House]:
     """Open and serve an installation. Its mail names the public address; what the browser opens is this machine's."""
     with resources.as_file(resources.files("digest").joinpath("sample", "digest.toml")) as file:
-        settings = load(file, {}).model_copy(update={"home": home, "base_url": BASE})
-    Keys.create(settings.key_file)
-    with opened(settings) as install:
+        settings = load_settings(file, {}).model_copy(update={"home": home, "base_url": BASE})
+    KeyRing.create(settings.key_file)
+    with open_installation(settings) as install:
         found = House(install, Flask("unused"), "")
         found.app = create_app(install, clock=found.clock)
-        with serve(found.app, "127.0.0.1", 0) as serving:
+        with open_page_server(found.app, "127.0.0.1", 0) as serving:
             found.address = f"http://127.0.0.1:{serving.port}"
             yield found
 
@@ -236,15 +236,20 @@ def test_the_whole_life_of_a_reader(page: Page, tmp_path: Path) -> None:
         home.pass_time(days=6)
         second = home.draft()
         assert second != first
-        books = plan(home.install.database, second, home.install.keys, home.install.settings, now=home.now)
+        books = plan_deliveries(
+            home.install.database, second, home.install.keys, home.install.settings, now=home.now
+        )
         assert books.planned == 0
         with home.install.database.read() as session:
-            assert session.scalars(select(Delivery).where(Delivery.purpose == purpose_of(second))).all() == []
-            sent = session.scalars(select(Delivery).where(Delivery.purpose == purpose_of(first))).one()
+            assert (
+                session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(second))).all()
+                == []
+            )
+            sent = session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(first))).one()
             assert (sent.person, sent.state) == (None, DeliveryState.ACCEPTED)  # the count stays, without her
             chain = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.seq))]
         assert chain[-3:] == ["withdrawn", "undone", "erased"]
-        journal = Journal(home.install.settings.left_log, home.install.keys)
+        journal = DepartureLog(home.install.settings.left_log, home.install.keys)
         assert [d.kind for d in journal.read()] == ["left", "undone", "erased"]
         stored = b"".join(f.read_bytes() for f in tmp_path.glob("digest.db*")).lower()
         assert b"lovelace" not in stored

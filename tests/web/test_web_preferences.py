@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
-from subscribers.choices import Choices
+from subscribers.choices import Preferences
 from subscribers.db import Person, PersonState
-from subscribers.pages import Site, in_words, mask, read_choices
+from subscribers.pages import SiteDetails, describe_preferences, mask_address, read_preferences_form
 
 SECTIONS = ["featured", "most-read", "topics", "products", "events", "opportunities"]
 
 
-def chosen(world: Any) -> Choices:
+def chosen(world: Any) -> Preferences:
     with world.database.read() as session:
         person = session.get(Person, world.ada)
         assert person is not None
-        return Choices.from_json(person.choices)
+        return Preferences.from_json(person.choices)
 
 
 def path_of(world: Any) -> str:
@@ -44,7 +44,7 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
         "You get nothing until December 24, 2026. From then on: Featured and Events, as text only."
         in answer.text
     )
-    assert chosen(both) == Choices(
+    assert chosen(both) == Preferences(
         frozenset({"most-read", "topics", "products", "opportunities"}),
         text_only=True,
         pause_until=date(2026, 12, 24),
@@ -52,7 +52,7 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     assert both.client.get(path_of(both)).text.count(" checked") == 4
     again = both.client.post(path_of(both), data={"section": SECTIONS})
     assert "Your next mail has every section." in again.text
-    assert chosen(both) == Choices()
+    assert chosen(both) == Preferences()
 
 
 def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
@@ -62,7 +62,7 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
         "Your next mail has every section. It comes every second week, counted from the week of "
         "November 16, 2026. It is sent at 6:00 a.m. in Berlin, or soon after." in answer.text
     )
-    assert chosen(both) == Choices(
+    assert chosen(both) == Preferences(
         frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin"
     )
     page = both.client.get(path_of(both)).text
@@ -70,11 +70,11 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
         assert selected in page
     monthly = both.client.post(path_of(both), data={"section": SECTIONS, "frequency": "monthly"})
     assert "It comes once a month: the first edition of the month." in monthly.text
-    assert chosen(both) == Choices(frequency="monthly")
+    assert chosen(both) == Preferences(frequency="monthly")
 
 
 def test_saving_again_does_not_move_the_weeks_of_a_fortnightly_reader(world: Any) -> None:
-    before = Choices(frequency="fortnightly", start=date(2026, 11, 2))
+    before = Preferences(frequency="fortnightly", start=date(2026, 11, 2))
     with world.database.write() as session:
         session.get(Person, world.ada).choices = before.as_json()
     world.client.post(path_of(world), data={"section": SECTIONS, "frequency": "fortnightly"})
@@ -133,10 +133,10 @@ def test_the_unsubscribe_link_of_the_page_is_the_readers_own(world: Any) -> None
     [("d@county.example", "d•••@county.example"), ("dana.reyes@county.example", "d•••@county.example")],
 )
 def test_a_mask_hides_how_long_the_address_is(address: str, masked: str) -> None:
-    assert mask(address) == masked
+    assert mask_address(address) == masked
 
 
-SITE = Site(
+SITE = SiteDetails(
     name="HLS.Today",
     tagline="",
     about="",
@@ -161,10 +161,10 @@ SITE = Site(
     st.dates(date(2020, 1, 1), date(2100, 1, 1)),
 )
 def test_any_form_is_either_kept_or_explained(form: list[tuple[str, str]], today: date) -> None:
-    read = read_choices(MultiDict(form), SITE, today)
+    read = read_preferences_form(MultiDict(form), SITE, today)
     if isinstance(read, str):
         assert read.endswith(".")
     else:
-        assert Choices.from_json(read.as_json()) == read
-        assert in_words(read, SITE)
+        assert Preferences.from_json(read.as_json()) == read
+        assert describe_preferences(read, SITE)
         assert read.pause_until is None or read.pause_until > today

@@ -9,11 +9,11 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from digest.db import Database, EditionState, open_database
-from digest.install import Install
+from digest.install import Installation
 from digest.settings import Settings
-from digest.web.app import create_app, recipients
-from digest.web.serving import serve
-from subscribers.vault import Keys
+from digest.web.app import create_app, describe_address_recipients
+from digest.web.serving import open_page_server
+from subscribers.vault import KeyRing
 
 
 def test_a_process_is_alive_and_ready_when_its_schema_is_the_newest(both: Any) -> None:
@@ -32,16 +32,16 @@ def test_an_old_schema_is_not_ready_but_alive(both: Any) -> None:
 
 def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    Keys.create(settings.key_file)
-    database = open_database(settings.database)
-    answer = create_app(Install(settings, database)).test_client().get("/readyz")
+    KeyRing.create(settings.key_file)
+    database = open_database(settings.effective_database_url)
+    answer = create_app(Installation(settings, database)).test_client().get("/readyz")
     assert answer.status_code == 503
     assert "does not answer" in answer.text
     database.close()
 
 
 def test_a_server_serves_stops_and_gives_its_port_back(world: Any, sqlite: Database) -> None:
-    with serve(world.app, "127.0.0.1", 0) as serving:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
         connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
         connection.request("GET", "/healthz")
         answer = connection.getresponse()
@@ -49,14 +49,14 @@ def test_a_server_serves_stops_and_gives_its_port_back(world: Any, sqlite: Datab
         assert "Server" not in answer.headers
         connection.close()
         with pytest.raises(OSError, match="in use"):
-            serve(world.app, "127.0.0.1", serving.port)
+            open_page_server(world.app, "127.0.0.1", serving.port)
     serving.stop()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", serving.port), timeout=5)
 
 
 def test_the_desk_refuses_a_proxied_request_through_the_real_server_too(world: Any) -> None:
-    with serve(world.app, "127.0.0.1", 0) as serving:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
         connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
         for headers, status in (
             ({}, 200),
@@ -71,7 +71,7 @@ def test_the_desk_refuses_a_proxied_request_through_the_real_server_too(world: A
 
 
 def test_waitress_writes_no_path_of_a_page(world: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with serve(world.app, "127.0.0.1", 0):
+    with open_page_server(world.app, "127.0.0.1", 0):
         logging.getLogger("waitress").warning(f"Client disconnected while serving {'/u/secret-token'}")  # noqa: G004 - as waitress writes it
     assert "Client disconnected while serving a page" in caplog.text
     assert "secret-token" not in caplog.text
@@ -80,7 +80,7 @@ def test_waitress_writes_no_path_of_a_page(world: Any, caplog: pytest.LogCapture
 def test_pages_below_a_path_link_within_it_stripped_or_not(world: Any) -> None:
     world.edition(state=EditionState.SENT)
     settings = world.install.settings.model_copy(update={"base_url": "https://example.org/weekly/"})
-    client = create_app(Install(settings, world.database)).test_client()
+    client = create_app(Installation(settings, world.database)).test_client()
     for path in ("/weekly/", "/"):
         page = client.get(path)
         assert page.status_code == 200
@@ -97,6 +97,6 @@ def test_pages_below_a_path_link_within_it_stripped_or_not(world: Any) -> None:
     ],
 )
 def test_the_privacy_page_follows_the_transport_and_tells_no_secret(url: str, words: str) -> None:
-    said = " ".join(recipients(Settings(mail_url=SecretStr(url))))
+    said = " ".join(describe_address_recipients(Settings(mail_url=SecretStr(url))))
     assert words in said
     assert "secret" not in said

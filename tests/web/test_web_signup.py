@@ -13,19 +13,19 @@ from sqlalchemy import event, func, select
 
 from digest.db import EditionState
 from digest.delivery_db import Delivery, DeliveryState, Notice
-from digest.errands import answer_requests, send_notices
-from digest.install import Install
-from digest.settings import Limits
-from digest.timetable import parse_rule
+from digest.errands import process_signup_requests, send_due_notices
+from digest.install import Installation
+from digest.settings import LimitSettings
+from digest.timetable import parse_schedule_rule
 from digest.web.app import create_app
-from digest.web.signing_up import rhythm
+from digest.web.signing_up import describe_release_days
 from subscribers import people, suppression, wordings
 from subscribers.addresses import read_address
-from subscribers.asking import Answer
+from subscribers.asking import SignupAnswer
 from subscribers.db import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.journal import Journal
-from subscribers.leaving import leave
-from subscribers.signup_db import LimitCount, SignupRequest
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
+from subscribers.signup_db import RateLimitCount, SignupRequest
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
@@ -46,12 +46,12 @@ def count(world: Any, table: type) -> int:
 
 def person(world: Any, address: str = BO) -> Person | None:
     with world.database.read() as session:
-        number = people.number_of(session, world.install.keys, read_address(address))
+        number = people.find_person_number(session, world.install.keys, read_address(address))
         return session.get(Person, number) if number else None
 
 
-def answered(world: Any, now: datetime = NOW) -> dict[Answer, int]:
-    given = answer_requests(world.install, clock=lambda: now)
+def answered(world: Any, now: datetime = NOW) -> dict[SignupAnswer, int]:
+    given = process_signup_requests(world.install, clock=lambda: now)
     return {answer: n for answer, n in given.items() if n}
 
 
@@ -59,7 +59,7 @@ def mailed(world: Any, now: datetime = NOW) -> list[str]:
     """Hand over what is queued; give the new messages as text, soft line breaks undone."""
     folder = world.install.settings.outbox / "notice"
     before = set(folder.glob("*.eml")) if folder.exists() else set()
-    send_notices(world.install, clock=lambda: now)
+    send_due_notices(world.install, clock=lambda: now)
     new = sorted(set(folder.glob("*.eml")) - before) if folder.exists() else []
     return [f.read_text("ascii").replace("=\n", "").replace("=3D", "=") for f in new]
 
@@ -85,7 +85,7 @@ def at(world: Any, now: datetime) -> Any:
 def test_the_form_shows_the_exact_words_beside_an_unticked_box(world: Any) -> None:
     page = world.client.get("/subscribe").text
     assert "One mail, Fridays." in page
-    assert wordings.current("HLS.Today").text in page
+    assert wordings.current_wording("HLS.Today").text in page
     assert 'name="wording" value="1"' in page
     assert "checked" not in page
     assert "<script" not in page
@@ -99,7 +99,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert "We sent a link that works for 7 days" in answer.text
     assert BO not in answer.text
     assert person(world) is None
-    assert answered(world) == {Answer.CONFIRM: 1}
+    assert answered(world) == {SignupAnswer.CONFIRM: 1}
     (mail,) = mailed(world)
     link = link_in(mail)
     page = world.client.get(link)
@@ -194,9 +194,9 @@ def test_a_network_that_sends_too_many_is_turned_away_with_words(world: Any) -> 
 
 
 def with_limits(world: Any, **limits: Any) -> Any:
-    file = world.install.settings.file.model_copy(update={"limits": Limits(**limits)})
+    file = world.install.settings.file.model_copy(update={"limits": LimitSettings(**limits)})
     settings = world.install.settings.model_copy(update={"file": file})
-    install = Install(settings, world.database)
+    install = Installation(settings, world.database)
     return create_app(install, clock=lambda: NOW).test_client()
 
 
@@ -223,7 +223,7 @@ def test_of_forwarded_addresses_only_those_of_our_own_proxies_count(
     for header in forwarded:
         client.post("/subscribe", data=FORM, environ_base=OUT, headers={"X-Forwarded-For": header})
     with world.database.read() as session:
-        query = select(func.count()).select_from(LimitCount).where(LimitCount.scope == "network")
+        query = select(func.count()).select_from(RateLimitCount).where(RateLimitCount.scope == "network")
         assert session.scalar(query) == networks
 
 
@@ -243,20 +243,20 @@ def everybody(world: Any) -> dict[str, str]:
     client = world.client
     for standing in ("pending", "withdrawn", "bounced", "complained"):
         client.post("/subscribe", data=form_for(known[standing]))
-    assert answered(world) == {Answer.CONFIRM: 4}
+    assert answered(world) == {SignupAnswer.CONFIRM: 4}
     for mail in mailed(world):
         if BO not in mail:
             client.post(link_in(mail))
     keys = world.install.keys
     with world.database.write() as session:
-        number = people.number_of(session, keys, read_address(known["withdrawn"]))
+        number = people.find_person_number(session, keys, read_address(known["withdrawn"]))
         assert number is not None
-        journal = Journal(world.install.settings.left_log, keys)
-        leave(session, journal, number, method="page", now=NOW)
+        journal = DepartureLog(world.install.settings.left_log, keys)
+        unsubscribe_person(session, journal, number, method="page", now=NOW)
         for reason in ("bounced", "complained"):
             address = read_address(known[reason])
-            suppression.suppress(
-                session, keys, address, reason=reason, actor="webhook", now=NOW, journal=journal
+            suppression.suppress_address(
+                session, keys, address, reason=reason, actor="webhook", now=NOW, departure_log=journal
             )
     assert {(person(world, a) or Person()).state for a in known.values()} >= {
         PersonState.REQUESTED,
@@ -383,7 +383,7 @@ def test_a_lost_link_is_mailed_to_its_owner_alone(world: Any) -> None:
     for address in (ADA, BO):
         answer = world.client.post("/preferences", data={"email": address})
         assert "If your address is on the list" in answer.text
-    assert answered(world) == {Answer.LINK: 1, Answer.NOTHING: 1}
+    assert answered(world) == {SignupAnswer.LINK: 1, SignupAnswer.NOTHING: 1}
     (mail,) = mailed(world)
     assert f"To: {ADA}" in mail
     assert f"/preferences/{world.token('preferences')}" in mail
@@ -391,7 +391,7 @@ def test_a_lost_link_is_mailed_to_its_owner_alone(world: Any) -> None:
 
 def test_a_mail_that_waits_is_withdrawn_when_its_reader_leaves_first(world: Any) -> None:
     world.client.post("/subscribe", data=form_for(ADA))
-    assert answered(world) == {Answer.KNOWN: 1}
+    assert answered(world) == {SignupAnswer.KNOWN: 1}
     world.client.post(f"/u/{world.token('leave')}")
     assert mailed(world) == []
     with world.database.read() as session:
@@ -419,17 +419,17 @@ def test_a_log_of_a_sign_up_holds_no_address(world: Any, capsys: pytest.CaptureF
     ],
 )
 def test_the_heading_says_when_the_mail_comes(rule: str, words: str) -> None:
-    assert rhythm(parse_rule(rule)) == words
+    assert describe_release_days(parse_schedule_rule(rule)) == words
 
 
 def test_the_embedding_guide_shows_a_form_that_works(world: Any) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text("utf-8")
     form = guide[guide.index("<form") : guide.index("</form>")]
-    assert wordings.current("HLS.Today").text in " ".join(form.split())
+    assert wordings.current_wording("HLS.Today").text in " ".join(form.split())
     hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
     boxes = dict(re.findall(r'type="checkbox" name="(\w+)" value="([^"]*)"', form))
     (field,) = re.findall(r'type="email" name="(\w+)"', form)
     assert "checked" not in form
     answer = world.client.post("/subscribe", data={**hidden, **boxes, field: BO})
     assert answer.status_code == 200
-    assert answered(world) == {Answer.CONFIRM: 1}
+    assert answered(world) == {SignupAnswer.CONFIRM: 1}

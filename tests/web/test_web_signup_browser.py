@@ -13,10 +13,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from digest.db import EditionState, migrate, open_database
-from digest.errands import answer_requests, send_notices
+from digest.db import EditionState, migrate_schema, open_database
+from digest.errands import process_signup_requests, send_due_notices
 from digest.web.app import create_app
-from digest.web.serving import serve
+from digest.web.serving import open_page_server
 from subscribers import people
 from subscribers.addresses import read_address
 from subscribers.db import Person, PersonState
@@ -59,8 +59,8 @@ class Town:
 
     def work(self, after: timedelta = timedelta(0)) -> EmailMessage:
         """Answer what waits, hand it over, and give the one new mail."""
-        answer_requests(self.world.install, clock=lambda: NOW + after)
-        send_notices(self.world.install, clock=lambda: NOW + after)
+        process_signup_requests(self.world.install, clock=lambda: NOW + after)
+        send_due_notices(self.world.install, clock=lambda: NOW + after)
         files = set((self.world.install.settings.outbox / "notice").glob("*.eml"))
         (new,) = files - self._seen
         self._seen |= files
@@ -90,11 +90,14 @@ def html_of(message: EmailMessage) -> str:
 def town(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator[Town]:
     home = tmp_path_factory.mktemp("town")
     database = open_database(f"sqlite:///{home / 'digest.db'}")
-    migrate(database)
+    migrate_schema(database)
     world = build_world(database, home)
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
     afterwards = create_app(world.install, clock=lambda: NOW + timedelta(days=8))
-    with serve(world.app, "127.0.0.1", 0) as here, serve(afterwards, "127.0.0.1", 0) as then:
+    with (
+        open_page_server(world.app, "127.0.0.1", 0) as here,
+        open_page_server(afterwards, "127.0.0.1", 0) as then,
+    ):
         town = Town(world, f"http://127.0.0.1:{here.port}", f"http://127.0.0.1:{then.port}")
         town.mails["confirm"] = town.ask("open@county.example")
         town.mails["remind"] = town.ask("open@county.example", after=timedelta(hours=1))
@@ -191,7 +194,7 @@ def test_the_whole_way_without_scripts_at_320_pixels_and_by_keyboard(browser: Br
     context.close()
     install = town.world.install
     with install.database.read() as session:
-        number = people.number_of(session, install.keys, read_address("key.board@county.example"))
+        number = people.find_person_number(session, install.keys, read_address("key.board@county.example"))
         person = session.get(Person, number)
         assert person is not None
         assert person.state is PersonState.SUBSCRIBED

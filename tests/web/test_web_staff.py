@@ -14,9 +14,9 @@ from sqlalchemy import select
 
 from digest import errands, staff, weekly
 from digest.cli import digest
-from digest.db import Audit, Edition, EditionState
+from digest.db import AuditEntry, Edition, EditionState
 from digest.deliver import notices
-from digest.delivery_db import Delivery, DeliveryState, Notice, Staff
+from digest.delivery_db import Delivery, DeliveryState, Notice, StaffMember
 from digest.staff import StaffError
 from digest.web.app import create_app
 from subscribers.addresses import read_address
@@ -27,36 +27,38 @@ SAM = "sam.okafor@newsroom.example"
 LINK = re.compile(r"https://news\.example\.org(/staff/[A-Za-z0-9_-]{22})\b")
 
 
-def add(world: Any, email: str = SAM, role: staff.Role = "editor", now: datetime = NOW) -> int:
-    queue = notices.queue(world.install.keys, world.install.settings, lambda: now)
+def add(world: Any, email: str = SAM, role: staff.StaffRole = "editor", now: datetime = NOW) -> int:
+    queue = notices.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
     with world.database.write() as session:
-        return staff.add(session, read_address(email), role, queue, actor="terminal:eve", now=now).id
+        return staff.add_staff_member(
+            session, read_address(email), role, queue, actor="terminal:eve", now=now
+        ).id
 
 
 def mail_again(world: Any, now: datetime = NOW) -> None:
-    queue = notices.queue(world.install.keys, world.install.settings, lambda: now)
+    queue = notices.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
     with world.database.write() as session:
-        member = staff.named(session, SAM)
+        member = staff.find_staff_member(session, SAM)
         assert member
-        staff.mail_link(session, member, queue, actor="terminal:eve", now=now)
+        staff.mail_proof_link(session, member, queue, actor="terminal:eve", now=now)
 
 
 def remove(world: Any) -> None:
     with world.database.write() as session:
-        member = staff.named(session, SAM)
+        member = staff.find_staff_member(session, SAM)
         assert member
-        staff.remove(session, member, actor="terminal:eve", now=NOW)
+        staff.remove_staff_member(session, member, actor="terminal:eve", now=NOW)
 
 
-def member(world: Any) -> Staff:
+def member(world: Any) -> StaffMember:
     with world.database.read() as session:
-        found: Staff = session.scalars(select(Staff)).one()
+        found: StaffMember = session.scalars(select(StaffMember)).one()
         return found
 
 
 def mails(world: Any, now: datetime = NOW) -> list[EmailMessage]:
     """Hand over what is due, and give all that lies in the outbox, oldest first."""
-    errands.send_notices(world.install, clock=lambda: now)
+    errands.send_due_notices(world.install, clock=lambda: now)
     with world.database.read() as session:
         sent = select(Delivery.id).where(Delivery.handed_at.is_not(None)).order_by(Delivery.handed_at)
         files = [world.install.settings.outbox / "notice" / f"{name}.eml" for name in session.scalars(sent)]
@@ -80,7 +82,9 @@ def fields_of(page: str) -> dict[str, str]:
 
 def audits(world: Any) -> list[tuple[str, str, str]]:
     with world.database.read() as session:
-        return [(a.actor, a.act, a.subject) for a in session.scalars(select(Audit).order_by(Audit.id))]
+        return [
+            (a.actor, a.act, a.subject) for a in session.scalars(select(AuditEntry).order_by(AuditEntry.id))
+        ]
 
 
 def test_the_button_behind_the_mailed_link_proves_the_address_and_looking_does_not(both: Any) -> None:
@@ -117,7 +121,7 @@ def test_a_link_that_ran_out_was_replaced_or_is_a_former_members_proves_nothing(
     (_, second) = mails(both)
     replaced = both.client.post(link_of(first))
     assert (replaced.status_code, "does not work any more" in replaced.text) == (410, True)
-    late = at(both, NOW + staff.LIFE)
+    late = at(both, NOW + staff.PROOF_LINK_LIFETIME)
     assert late.get(link_of(second)).status_code == 410
     assert late.post(link_of(second)).status_code == 410
     remove(both)
@@ -272,7 +276,7 @@ def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: A
 
 
 def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any) -> None:
-    weekly.send_test(proven.install, "2026-W47", actor="eve", clock=lambda: NOW)
+    weekly.send_test_mail(proven.install, "2026-W47", actor="eve", clock=lambda: NOW)
     (mail,) = in_outbox(proven)
     leave = urlsplit(str(mail["List-Unsubscribe"]).strip("<>")).path
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"

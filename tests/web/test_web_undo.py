@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.deliver.forgetting import forget
+from digest.deliver.forgetting import erase_from_deliveries
 from digest.web.app import create_app
 from subscribers import leaving, suppression
 from subscribers.addresses import read_address
-from subscribers.choices import Choices
+from subscribers.choices import Preferences
 from subscribers.db import ConsentEvent, Person, PersonState
-from subscribers.erasing import erase
-from subscribers.journal import Journal
-from subscribers.leaving import leave
+from subscribers.erasing import erase_person
+from subscribers.journal import DepartureLog
+from subscribers.leaving import unsubscribe_person
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADA = "ada.lovelace@analytical.example"
@@ -40,7 +40,7 @@ def later(world: Any, by: timedelta) -> Any:
 
 
 def kinds(world: Any) -> list[str]:
-    journal = Journal(world.install.settings.left_log, world.install.keys)
+    journal = DepartureLog(world.install.settings.left_log, world.install.keys)
     return [departure.kind for departure in journal.read()]
 
 
@@ -88,20 +88,28 @@ def test_it_can_be_taken_back_for_seven_days(world: Any, days: float, status: in
 @pytest.mark.parametrize("what", ["erased", "complained", "suppressed", "by an admin"])
 def test_what_happened_to_a_reader_otherwise_is_not_taken_back(both: Any, what: str) -> None:
     token, keys = both.token("leave"), both.install.keys
-    journal = Journal(both.install.settings.left_log, keys)
+    journal = DepartureLog(both.install.settings.left_log, keys)
     if what == "by an admin":
         with both.database.write() as session:
-            leave(session, journal, both.ada, method="admin: asked by letter", now=NOW)
+            unsubscribe_person(session, journal, both.ada, method="admin: asked by letter", now=NOW)
     else:
         both.client.post(f"/u/{token}")
     with both.database.write() as session:
         if what == "erased":
-            erase(session, keys, journal, both.ada, method="page", forget=forget, now=NOW)
+            erase_person(
+                session,
+                keys,
+                journal,
+                both.ada,
+                method="page",
+                forget_elsewhere=erase_from_deliveries,
+                now=NOW,
+            )
         elif what in {"complained", "suppressed"}:
             reason: Any = "complained" if what == "complained" else "bounced"
             address = read_address(ADA)
-            suppression.suppress(
-                session, keys, address, reason=reason, actor="provider", now=NOW, journal=journal
+            suppression.suppress_address(
+                session, keys, address, reason=reason, actor="provider", now=NOW, departure_log=journal
             )
     before = both.dump()
     for method in ("GET", "POST"):
@@ -143,7 +151,7 @@ def test_the_one_question_takes_our_reasons_only_and_only_from_the_page(
     world: Any, form: dict[str, str], body: dict[str, str]
 ) -> None:
     page = world.client.get(f"/u/{world.token('leave')}").text
-    assert all(f'value="{reason}"' in page for reason in leaving.REASONS)
+    assert all(f'value="{reason}"' in page for reason in leaving.UNSUBSCRIBE_REASONS)
     assert world.client.post(f"/u/{world.token('leave')}", data=form).status_code == 200
     assert links(world) == [("withdrawn", body)]
 
@@ -157,7 +165,7 @@ def test_a_break_can_be_had_instead_and_keeps_the_other_choices(both: Any) -> No
     answer = both.client.post(f"{path}/pause", data={"length": "4w"})
     assert "You get nothing until December 17, 2026." in answer.text
     with both.database.read() as session:
-        chosen = Choices.from_json(session.get_one(Person, both.ada).choices)
+        chosen = Preferences.from_json(session.get_one(Person, both.ada).choices)
     assert (str(chosen.pause_until), chosen.omit) == ("2026-12-17", frozenset({"events"}))
     assert state_of(both) == PersonState.SUBSCRIBED
 

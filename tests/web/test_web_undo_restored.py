@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import select
 
-from digest.deliver.forgetting import forget
+from digest.deliver.forgetting import erase_from_deliveries
 from digest.web.app import create_app
 from subscribers.db import ConsentEvent, Person, PersonState
-from subscribers.journal import Journal
-from subscribers.restoring import merge_journal
+from subscribers.journal import DepartureLog
+from subscribers.restoring import merge_departure_log
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
@@ -23,17 +23,27 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
     token, keys = both.token("leave"), both.install.keys
     both.client.post(f"/u/{token}")
     both.client.post(f"/u/{token}/undo")
-    journal = Journal(both.install.settings.left_log, keys)
+    journal = DepartureLog(both.install.settings.left_log, keys)
     with both.database.write() as session:  # the copy of the day before knows of neither
         session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
         first = session.scalars(select(ConsentEvent)).one()
         session.get_one(Person, both.ada).chain_head = first.hash
-        assert merge_journal(session, journal, keys, forget=forget, now=NOW).people["left"] == 0
+        assert (
+            merge_departure_log(
+                session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW
+            ).departed["left"]
+            == 0
+        )
     assert state_of(both) == PersonState.SUBSCRIBED
     create_app(both.install, clock=lambda: NOW + timedelta(hours=1)).test_client().post(f"/u/{token}")
     with both.database.write() as session:
         session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
         person = session.get_one(Person, both.ada)
         person.chain_head, person.state = first.hash, PersonState.SUBSCRIBED
-        assert merge_journal(session, journal, keys, forget=forget, now=NOW).people["left"] == 1
+        assert (
+            merge_departure_log(
+                session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW
+            ).departed["left"]
+            == 1
+        )
     assert state_of(both) == PersonState.WITHDRAWN

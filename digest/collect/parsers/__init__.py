@@ -2,31 +2,31 @@
 
 from datetime import datetime
 
-from digest.collect.items import Kind, ParseError, Reading
-from digest.collect.parsers.calendar import read_calendar
-from digest.collect.parsers.decoding import decode
-from digest.collect.parsers.feed import read_feed
-from digest.collect.parsers.found import Place
-from digest.collect.parsers.json import read_json
-from digest.collect.parsers.opml import read_opml
-from digest.collect.parsers.page import read_page
-from digest.collect.parsers.sitemap import read_sitemap
-from digest.collect.parsers.sniff import sniff
+from digest.collect.items import DocumentKind, ParsedDocument, ParseError
+from digest.collect.parsers.calendar import parse_calendar
+from digest.collect.parsers.decoding import decode_document
+from digest.collect.parsers.feed import parse_feed
+from digest.collect.parsers.found import ParseContext
+from digest.collect.parsers.json import parse_json
+from digest.collect.parsers.opml import parse_opml
+from digest.collect.parsers.page import parse_page
+from digest.collect.parsers.sitemap import parse_sitemap
+from digest.collect.parsers.sniff import detect_kind
 
-MOST_BYTES = 40_000_000  # the fetcher's own limit is lower; this one holds for files too
+MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one holds for files too
 
-_READERS = {
-    Kind.ICALENDAR: read_calendar,
-    Kind.OPML: read_opml,
-    Kind.SITEMAP: read_sitemap,
-    Kind.PAGE: read_page,
-    None: read_json,
+_PARSERS = {
+    DocumentKind.ICALENDAR: parse_calendar,
+    DocumentKind.OPML: parse_opml,
+    DocumentKind.SITEMAP: parse_sitemap,
+    DocumentKind.PAGE: parse_page,
+    None: parse_json,
 }
 
 
-def read(
+def parse_document(
     body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
-) -> Reading:
+) -> ParsedDocument:
     """Read one document: RSS, RDF, Atom, JSON Feed, WordPress posts, iCalendar, OPML, a news sitemap or a page.
 
     The kind is told by the bytes, never by the address or the declared type. An item that can't be taken in
@@ -42,13 +42,13 @@ def read(
     Raises:
         ParseError: the document can't be read at all; nothing else is raised.
     """
-    if len(body) > MOST_BYTES:
+    if len(body) > MAX_DOCUMENT_BYTES:
         raise ParseError(
-            f"The answer has {len(body):,} bytes, more than {MOST_BYTES:,}. Give a shorter feed."
+            f"The answer has {len(body):,} bytes, more than {MAX_DOCUMENT_BYTES:,}. Give a shorter feed."
         )
-    text = decode(body, charset, content_type)
-    kind = sniff(text)
-    where = Place(url, now)
-    if kind in {Kind.RSS, Kind.RDF, Kind.ATOM}:
-        return read_feed(text, kind, where)
-    return _READERS[kind](text, where)
+    text = decode_document(body, charset, content_type)
+    kind = detect_kind(text)
+    where = ParseContext(url, now)
+    if kind in {DocumentKind.RSS, DocumentKind.RDF, DocumentKind.ATOM}:
+        return parse_feed(text, kind, where)
+    return _PARSERS[kind](text, where)

@@ -10,13 +10,13 @@ _BOMS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_DECLARED = re.compile(
+_DECLARED_CHARSET = re.compile(
     rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})|<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})",
     re.IGNORECASE,
 )
-_IN_HEADER = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 # Codecs that are no document's, or that another program reads differently from us.
-_REFUSED = {
+_REFUSED_CODECS = {
     "utf-7",
     "utf7",
     "idna",
@@ -29,7 +29,7 @@ _REFUSED = {
 }
 
 
-def decode(body: bytes, charset: str | None = None, content_type: str | None = None) -> str:
+def decode_document(body: bytes, charset: str | None = None, content_type: str | None = None) -> str:
     """Give a document's text, without byte-order mark.
 
     A byte-order mark wins. Then valid UTF-8 is UTF-8, whatever is declared: text in another encoding is
@@ -44,27 +44,27 @@ def decode(body: bytes, charset: str | None = None, content_type: str | None = N
     for mark, name in _BOMS:
         if body.startswith(mark):
             return body[len(mark) :].decode(name, "replace")
-    if wide := _wide(body):
+    if wide := _detect_utf16(body):
         return body.decode(wide, "replace")
-    declared = _declared(body)
+    declared = _declared_codec(body)
     if not (declared and declared.startswith("iso2022")):  # 7-bit, so it would pass for UTF-8
         try:
-            return _as_utf8(body)
+            return _decode_utf8(body)
         except UnicodeDecodeError:
             pass
-    header = _IN_HEADER.search(content_type or "")
-    for said in (declared, _known(charset or ""), _known(header[1] if header else "")):
+    header = _HEADER_CHARSET.search(content_type or "")
+    for said in (declared, _codec_name(charset or ""), _codec_name(header[1] if header else "")):
         if said and said not in {"utf-8", "ascii"}:
-            return _decoded(body, said)
-    return body.decode("utf-8", _BAD_BYTES)
+            return _decode_as(body, said)
+    return body.decode("utf-8", _FALLBACK_HANDLER)
 
 
-def _as_utf8(body: bytes) -> str:
+def _decode_utf8(body: bytes) -> str:
     """Decode UTF-8 strictly, but for a character that the end of a truncated document cuts through."""
     return codecs.getincrementaldecoder("utf-8")("strict").decode(body, final=False)
 
 
-def _wide(body: bytes) -> str | None:
+def _detect_utf16(body: bytes) -> str | None:
     """Tell UTF-16 without a mark by the zero bytes beside its first character, which is ASCII in all our kinds."""
     head = body[:4]
     if len(head) == 4 and head[0] and not head[1] and head[2] and not head[3]:
@@ -74,38 +74,38 @@ def _wide(body: bytes) -> str | None:
     return None
 
 
-def _declared(body: bytes) -> str | None:
-    found = _DECLARED.search(body[:4096])
-    return _known((found[1] or found[2]).decode("ascii")) if found else None
+def _declared_codec(body: bytes) -> str | None:
+    found = _DECLARED_CHARSET.search(body[:4096])
+    return _codec_name((found[1] or found[2]).decode("ascii")) if found else None
 
 
-def _known(name: str) -> str | None:
+def _codec_name(name: str) -> str | None:
     """Give the codec's settled name; Latin-1 is read as windows-1252, as browsers do (WHATWG Encoding)."""
     try:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
         return None
-    if not found._is_text_encoding or found.name in _REFUSED:  # noqa: SLF001  the only way to tell "zlib" from text
+    if not found._is_text_encoding or found.name in _REFUSED_CODECS:  # noqa: SLF001  the only way to tell "zlib" from text
         return None
     wide = found.name.startswith(("utf-16", "utf-32"))  # without zero bytes it is declared, but not true
     return None if wide else "cp1252" if found.name == "iso8859-1" else found.name
 
 
-def _decoded(body: bytes, name: str) -> str:
+def _decode_as(body: bytes, name: str) -> str:
     try:
         return body.decode(name, "replace")
     except (UnicodeError, ValueError):
-        return body.decode("utf-8", _BAD_BYTES)
+        return body.decode("utf-8", _FALLBACK_HANDLER)
 
 
-_BAD_BYTES = "digest.windows-1252"
+_FALLBACK_HANDLER = "digest.windows-1252"
 
 
-def _read_bad_bytes(error: UnicodeError) -> tuple[str, int]:
+def _decode_bad_bytes(error: UnicodeError) -> tuple[str, int]:
     """Read each byte that isn't UTF-8 as windows-1252: documents are pasted together from both."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
 
 
-codecs.register_error(_BAD_BYTES, _read_bad_bytes)
+codecs.register_error(_FALLBACK_HANDLER, _decode_bad_bytes)

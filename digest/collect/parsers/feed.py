@@ -8,48 +8,48 @@ from typing import Any
 import feedparser
 
 from digest.collect import text
-from digest.collect.items import Kind, ParseError, Reading, Rejected
-from digest.collect.parsers.found import Found, Place, language, take
-from digest.collect.parsers.sniff import feed_start
-from digest.collect.parsers.xml import well_formed
-from digest.collect.urls import absolute
+from digest.collect.items import DocumentKind, ParsedDocument, ParseError, RejectedEntry
+from digest.collect.parsers.found import ParseContext, RawItem, clean_items, normalise_language
+from digest.collect.parsers.sniff import strip_feed_preamble
+from digest.collect.parsers.xml import repair_xml
+from digest.collect.urls import absolute_url
 
 _DAY = 86_400
 # feedparser takes every <guid> for an address, resolves it, and links to it.
-_NO_ADDRESS = re.compile(
+_NON_URL_GUID = re.compile(
     r"<guid(?:\s+isPermaLink\s*=\s*[\"']true[\"'])?\s*>(?!\s*(?:<!\[CDATA\[\s*)?https?:)", re.IGNORECASE
 )
 _PERIODS = {"hourly": 3600, "daily": _DAY, "weekly": 7 * _DAY, "monthly": 30 * _DAY, "yearly": 365 * _DAY}
 
 
-def read_feed(document: str, kind: Kind, where: Place) -> Reading:
+def parse_feed(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read a feed's items.
 
     Raises:
         ParseError: the XML can't be recovered, or feedparser fails on it.
     """
-    document = _NO_ADDRESS.sub('<guid isPermaLink="false">', feed_start(document))
-    body, broken = well_formed(document, item="item|entry")
-    parsed = _parse(body, where.url)
+    document = _NON_URL_GUID.sub('<guid isPermaLink="false">', strip_feed_preamble(document))
+    body, broken = repair_xml(document, item_pattern="item|entry")
+    parsed = _run_feedparser(body, context.url)
     head = parsed["feed"]
-    spoken = language(head.get("language")) or where.language
-    title = text.title(str(head.get("title") or ""))
-    found: list[Found | Rejected] = [*_all_found(parsed["entries"], kind, title)]
+    spoken = normalise_language(head.get("language")) or context.language
+    title = text.clean_title(str(head.get("title") or ""))
+    found: list[RawItem | RejectedEntry] = [*_raw_items(parsed["entries"], kind, title)]
     if broken:
-        found.append(Rejected(0, "the document breaks off within this item"))
-    items, rejected = take(found, Place(where.url, where.now, spoken))
-    return Reading(
+        found.append(RejectedEntry(0, "the document breaks off within this item"))
+    items, rejected = clean_items(found, ParseContext(context.url, context.now, spoken))
+    return ParsedDocument(
         kind=kind,
         items=items,
         rejected=rejected,
         title=title,
         language=spoken,
-        every=_every(head),
-        next_url=_next_page(head, where.url),
+        refresh_seconds=_refresh_seconds(head),
+        next_url=_next_page_url(head, context.url),
     )
 
 
-def _parse(body: bytes, url: str) -> Any:
+def _run_feedparser(body: bytes, url: str) -> Any:
     headers = {"content-type": "application/xml; charset=utf-8", "content-location": url}
     try:
         parsed = feedparser.parse(
@@ -66,63 +66,66 @@ def _parse(body: bytes, url: str) -> Any:
     return parsed
 
 
-def _all_found(entries: list[Any], kind: Kind, feed: str) -> Iterator[Found | Rejected]:
+def _raw_items(entries: list[Any], kind: DocumentKind, feed_title: str) -> Iterator[RawItem | RejectedEntry]:
     for entry in entries:
         try:
-            yield _found(entry, kind, feed)
+            yield _raw_item(entry, kind, feed_title)
         except (
             AttributeError,
             KeyError,
             TypeError,
             ValueError,
         ) as exc:  # elements where feedparser expects none
-            yield Rejected(0, f"the item is malformed: {type(exc).__name__}: {str(exc)[:100]}")
+            yield RejectedEntry(0, f"the item is malformed: {type(exc).__name__}: {str(exc)[:100]}")
 
 
-def _found(entry: Any, kind: Kind, feed: str) -> Found:
+def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
     content = max((str(part.get("value") or "") for part in entry.get("content") or ()), key=len, default="")
     detail = entry.get("summary_detail") or entry.get("title_detail") or {}
-    image, alt = _image(entry)
-    published, updated = _said(entry, "published", "created", "issued"), _said(entry, "updated", "modified")
+    image, alt = _choose_image(entry)
+    published, updated = (
+        _first_value(entry, "published", "created", "issued"),
+        _first_value(entry, "updated", "modified"),
+    )
     if (
-        kind is not Kind.ATOM and not published
+        kind is not DocumentKind.ATOM and not published
     ):  # feedparser calls dc:date a change; in RSS and RDF it is the date
         published, updated = updated, None
-    return Found(
+    return RawItem(
         guid=str(entry.get("id") or ""),
-        link=_link(entry),
+        link=_item_link(entry),
         title=str(entry.get("title") or ""),
-        summary=_described(entry, content),
+        summary=_distinct_summary(entry, content),
         content=content,
         base=detail.get("base") or None,
-        authors=_authors(entry),
+        authors=_author_names(entry),
         categories=[str(tag.get("label") or tag.get("term") or "") for tag in entry.get("tags") or ()],
         language=(entry.get("title_detail") or {}).get("language") or entry.get("dc_language"),
         image=image,
         image_alt=alt,
         published=published,
         updated=updated,
-        starts=_said(entry, "ev_startdate", "xcal_dtstart", "dtstart"),
-        ends=_said(entry, "ev_enddate", "xcal_dtend", "dtend"),
-        place=_said(entry, "ev_location", "xcal_location", "location") or "",
-        credit=_credit(entry, feed),
+        starts=_first_value(entry, "ev_startdate", "xcal_dtstart", "dtstart"),
+        ends=_first_value(entry, "ev_enddate", "xcal_dtend", "dtend"),
+        place=_first_value(entry, "ev_location", "xcal_location", "location") or "",
+        credit=_source_credit(entry, feed_title),
     )
 
 
-def _said(entry: Any, *names: str) -> str | None:
+def _first_value(entry: Any, *names: str) -> str | None:
     """Give the first of some elements that holds words. `dict.get`: feedparser's own maps `updated` to `published`."""
     values = (dict.get(entry, name) for name in names)
     return next((value for value in values if isinstance(value, str) and value.strip()), None)
 
 
-def _described(entry: Any, content: str) -> str:
+def _distinct_summary(entry: Any, content: str) -> str:
     """Give the description. Where feedparser made it from the content it is the same text, and not told twice."""
     summary = dict.get(entry, "summary")
     said = summary if isinstance(summary, str) else ""
     return "" if said == content else said
 
 
-def _link(entry: Any) -> str:
+def _item_link(entry: Any) -> str:
     if link := dict.get(entry, "link"):
         return str(link)
     links = [link for link in entry.get("links") or () if link.get("href")]
@@ -130,21 +133,21 @@ def _link(entry: Any) -> str:
     return str(chosen["href"]) if chosen else ""
 
 
-def _authors(entry: Any) -> list[str]:
+def _author_names(entry: Any) -> list[str]:
     names = [str(author.get("name") or "") for author in entry.get("authors") or ()]
     return [name for name in names if name] or [str(dict.get(entry, "author") or "")]
 
 
-def _credit(entry: Any, feed: str) -> str | None:
+def _source_credit(entry: Any, feed_title: str) -> str | None:
     """Take `<source url>` of RSS and `<source><title>` of Atom for a credit, unless the source is the feed itself."""
     source = dict.get(entry, "source")
     title = source.get("title") if isinstance(source, dict) else None
-    name = text.name(str(title or ""))
-    return name if name and name.lower() not in feed.lower() else None
+    name = text.clean_name(str(title or ""))
+    return name if name and name.lower() not in feed_title.lower() else None
 
 
-def _image(entry: Any) -> tuple[str | None, str]:
-    offered = [m for m in entry.get("media_content") or () if _is_picture(m)]
+def _choose_image(entry: Any) -> tuple[str | None, str]:
+    offered = [m for m in entry.get("media_content") or () if _is_image(m)]
     chosen = max(offered, key=_width, default=None)
     enclosed = [e for e in entry.get("enclosures") or () if str(e.get("type") or "").startswith("image/")]
     for url in (
@@ -157,7 +160,7 @@ def _image(entry: Any) -> tuple[str | None, str]:
     return None, ""
 
 
-def _is_picture(media: Any) -> bool:
+def _is_image(media: Any) -> bool:
     kind = f"{media.get('medium') or ''} {media.get('type') or ''}".strip().lower()
     if kind:
         return kind.startswith("image") or " image/" in f" {kind}"
@@ -169,7 +172,7 @@ def _width(media: Any) -> int:
     return int(digits[0]) if digits else 0
 
 
-def _every(head: Any) -> int | None:
+def _refresh_seconds(head: Any) -> int | None:
     """Give the seconds between visits that the publisher asks for, at most a day: we mustn't miss an edition."""
     ttl = re.match(r"\d{1,9}", str(head.get("ttl") or "").strip())
     if ttl and int(ttl[0]):
@@ -179,12 +182,12 @@ def _every(head: Any) -> int | None:
     return min(max(period // max(int(often[0]), 1), 60), _DAY) if period and often else None
 
 
-def _next_page(head: Any, url: str) -> str | None:
+def _next_page_url(head: Any, url: str) -> str | None:
     """Give the next page of a paged feed (RFC 5005 section 3)."""
     for link in head.get("links") or ():
         if link.get("rel") == "next" and link.get("href"):
             try:
-                return absolute(str(link["href"]), url)
+                return absolute_url(str(link["href"]), url)
             except ValueError:
                 return None
     return None

@@ -6,13 +6,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from digest.collect import text
-from digest.collect.dates import read_date
-from digest.collect.parsers.found import Place
-from digest.collect.parsers.lead import MOST_WORDS
-from digest.collect.parsers.linkeddata import Linked
-from digest.collect.urls import absolute
+from digest.collect.dates import parse_date
+from digest.collect.parsers.found import ParseContext
+from digest.collect.parsers.lead import MAX_LEAD_WORDS
+from digest.collect.parsers.linkeddata import LinkedData
+from digest.collect.urls import absolute_url
 
-_DATE_NAMES = (
+_DATE_META_NAMES = (
     "article:published_time",
     "og:article:published_time",
     "datepublished",
@@ -27,12 +27,12 @@ _DATE_NAMES = (
 )
 
 
-def first_text(root: Any, path: str) -> str:
+def first_xpath_text(root: Any, path: str) -> str:
     """Give the first text that an XPath finds, "" where there is none."""
     return next((str(value).strip() for value in root.xpath(path) if str(value).strip()), "")
 
 
-def meta_elements(root: Any) -> dict[str, str]:
+def read_meta_elements(root: Any) -> dict[str, str]:
     """Give the page's meta elements by name, property or itemprop; the first of each counts."""
     metas: dict[str, str] = {}
     for element in root.iter("meta"):
@@ -42,7 +42,7 @@ def meta_elements(root: Any) -> dict[str, str]:
     return metas
 
 
-def page_title(root: Any, meta: dict[str, str], linked: Linked) -> str:
+def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
     """Choose the title: the one heading that readers see, if the head agrees; else what the head says."""
     site = meta.get("og:site_name", "")
     said = [
@@ -51,12 +51,12 @@ def page_title(root: Any, meta: dict[str, str], linked: Linked) -> str:
             meta.get("og:title"),
             linked.title,
             meta.get("twitter:title"),
-            first_text(root, "//head/title/text()"),
+            first_xpath_text(root, "//head/title/text()"),
         )
         if t
     ]
-    head = _without_site(text.title(escape(said[0], quote=False)), site) if said else ""
-    headings = [h for e in root.iter("h1") if (h := text.title(escape(e.text_content(), quote=False)))]
+    head = _strip_site_name(text.clean_title(escape(said[0], quote=False)), site) if said else ""
+    headings = [h for e in root.iter("h1") if (h := text.clean_title(escape(e.text_content(), quote=False)))]
     words = set(head.lower().split())
     agreeing = [h for h in headings if len(words & set(h.lower().split())) * 2 >= len(words)]
     if len(agreeing) == 1 and len(agreeing[0].split()) >= 3:
@@ -64,18 +64,18 @@ def page_title(root: Any, meta: dict[str, str], linked: Linked) -> str:
     return head or (headings[0] if headings else "")
 
 
-def _without_site(title: str, site: str) -> str:
+def _strip_site_name(title: str, site: str) -> str:
     """Drop the site's name from the end of a title: after a bar always, after other signs when it is named."""
     head, bar, tail = title.rpartition(" | ")
     if bar and len(tail.split()) <= 5 and len(head.split()) >= 3:
-        return _without_site(head.strip(), site)
+        return _strip_site_name(head.strip(), site)
     matched = re.search(r"\s+[-–—·•:»]\s+([^-–—·•:»]{2,40})$", title)  # noqa: RUF001  dashes of every width
     if matched and site and (matched[1].lower() in site.lower() or site.lower() in matched[1].lower()):
         return title[: matched.start()]
     return title
 
 
-def own_description(meta: dict[str, str], linked: Linked, title: str) -> str:
+def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
     """Give the publisher's own description if it reads well: whole sentences, and not the title again."""
     for given in (
         meta.get("og:description"),
@@ -83,47 +83,47 @@ def own_description(meta: dict[str, str], linked: Linked, title: str) -> str:
         linked.description,
         meta.get("twitter:description"),
     ):
-        said = text.summary(escape(text.plain(given or ""), quote=False))
+        said = text.clean_summary(escape(text.html_to_text(given or ""), quote=False))
         if said.endswith(("…", "...")):
-            whole = list(text.sentences(said))[:-1]
+            whole = list(text.split_sentences(said))[:-1]
             said = " ".join(whole)
         if len(said.split()) >= 7 and said.rstrip(".") != title.rstrip("."):
-            return text.shorten(said, MOST_WORDS)
+            return text.shorten_text(said, MAX_LEAD_WORDS)
     return ""
 
 
-def published_on(
-    root: Any, meta: dict[str, str], linked: Linked, guessed: str | None, where: Place
+def publication_date(
+    root: Any, meta: dict[str, str], linked: LinkedData, fallback: str | None, context: ParseContext
 ) -> str | None:
     """Give the publication date as written: the first of those that the page gives which can be one."""
     given = [
         linked.published,
-        *(meta.get(name, "") for name in _DATE_NAMES),
-        first_text(
+        *(meta.get(name, "") for name in _DATE_META_NAMES),
+        first_xpath_text(
             root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"
         ),
-        guessed or "",
+        fallback or "",
     ]
     said = [value for value in given if value]
-    return next((value for value in said if read_date(value, where.now)[0]), said[0] if said else None)
+    return next((value for value in said if parse_date(value, context.now)[0]), said[0] if said else None)
 
 
-def own_address(root: Any, base: str, url: str) -> str:
+def canonical_page_url(root: Any, base: str, url: str) -> str:
     """Give the address that a page calls its own, if that is on its host and not the front page; else where it was."""
     try:
-        own = absolute(first_text(root, "//link[@rel='canonical']/@href"), base)
+        own = absolute_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base)
     except ValueError:
         return url
     mine, its = (urlsplit(a) for a in (url, own))
-    same_host = _bare(mine.hostname) == _bare(its.hostname)
+    same_host = _bare_host(mine.hostname) == _bare_host(its.hostname)
     return own if same_host and (its.path not in {"", "/"} or its.query) else url
 
 
-def _bare(host: str | None) -> str:
+def _bare_host(host: str | None) -> str:
     return re.sub(r"^(?:www|amp|m|mobile)\.", "", host or "")
 
 
-def picture_text(root: Any, image: str | None) -> str:
+def image_alt_text(root: Any, image: str | None) -> str:
     """Give the text of the page's own picture element for an address, "" where it has none."""
     name = (image or "").partition("?")[0].rpartition("/")[2]
     if not name:

@@ -4,16 +4,16 @@ import json
 import re
 from typing import Any
 
-from digest.collect.items import ParseError, Reading
-from digest.collect.parsers.found import Place
-from digest.collect.parsers.jsonfeed import is_json_feed, read_json_feed
-from digest.collect.parsers.wordpress import is_post, read_posts
+from digest.collect.items import ParsedDocument, ParseError
+from digest.collect.parsers.found import ParseContext
+from digest.collect.parsers.jsonfeed import is_json_feed, parse_json_feed
+from digest.collect.parsers.wordpress import is_wordpress_post, parse_wordpress_posts
 
-_VALUE = re.compile(r"[=(]\s*(?=[\[{])")
-_MOST_VALUES = 500
+_VALUE_START = re.compile(r"[=(]\s*(?=[\[{])")
+_MAX_VALUES = 500
 
 
-def read_json(document: str, where: Place) -> Reading:
+def parse_json(document: str, context: ParseContext) -> ParsedDocument:
     """Read a JSON Feed, or an array (or a single one) of WordPress posts.
 
     A script is looked through for WordPress posts: JSONP (`?_jsonp=`), and `name = [...]`.
@@ -22,13 +22,13 @@ def read_json(document: str, where: Place) -> Reading:
         ParseError: the answer is no JSON, an error message, or JSON of another kind.
     """
     document = document.strip("\ufeff \t\r\n\0")
-    value: Any = _loaded(document) if document[:1] in {"[", "{"} else _posts_in_script(document)
+    value: Any = _load_json(document) if document[:1] in {"[", "{"} else _find_script_posts(document)
     if is_json_feed(value):
-        return read_json_feed(value, where)
-    if is_post(value):
-        return read_posts([value], where)
-    if isinstance(value, list) and (not value or any(is_post(one) for one in value)):
-        return read_posts(value, where)
+        return parse_json_feed(value, context)
+    if is_wordpress_post(value):
+        return parse_wordpress_posts([value], context)
+    if isinstance(value, list) and (not value or any(is_wordpress_post(one) for one in value)):
+        return parse_wordpress_posts(value, context)
     if isinstance(value, dict) and "code" in value and "message" in value:
         told = f"{value['code']}: {value['message']}"[:200]
         raise ParseError(
@@ -39,19 +39,19 @@ def read_json(document: str, where: Place) -> Reading:
     )
 
 
-def _loaded(document: str) -> Any:
+def _load_json(document: str) -> Any:
     try:
         return json.loads(document)
     except (ValueError, RecursionError) as exc:
-        return _whole_posts(document, exc)
+        return _complete_posts(document, exc)
 
 
-def _whole_posts(document: str, cause: Exception) -> Any:
+def _complete_posts(document: str, cause: Exception) -> Any:
     """Take the whole posts of an array that breaks off, as a truncated feed's whole items are taken."""
     found: list[Any] = []
     decoder, at = json.JSONDecoder(), 1
     try:
-        while document.startswith("[") and (start := _next_object(document, at)) >= 0:
+        while document.startswith("[") and (start := _next_object_offset(document, at)) >= 0:
             value, at = decoder.raw_decode(document, start)
             found.append(value)
     except (ValueError, RecursionError):
@@ -60,16 +60,16 @@ def _whole_posts(document: str, cause: Exception) -> Any:
     raise ParseError(f"The answer is no valid JSON: {str(cause)[:200]}. Tell the publisher.") from cause
 
 
-def _next_object(document: str, at: int) -> int:
-    found = re.compile(r"[\s,]*(?=\{)").match(document, at)
+def _next_object_offset(document: str, offset: int) -> int:
+    found = re.compile(r"[\s,]*(?=\{)").match(document, offset)
     return found.end() if found else -1
 
 
-def _posts_in_script(document: str) -> list[Any]:
+def _find_script_posts(document: str) -> list[Any]:
     posts: list[Any] = []
     decoder, at = json.JSONDecoder(), 0
-    for _ in range(_MOST_VALUES):
-        found = _VALUE.search(document, at)
+    for _ in range(_MAX_VALUES):
+        found = _VALUE_START.search(document, at)
         if not found:
             break
         at = found.end()
@@ -77,7 +77,7 @@ def _posts_in_script(document: str) -> list[Any]:
             value, at = decoder.raw_decode(document, at)
         except (ValueError, RecursionError):
             continue
-        posts += [one for one in (value if isinstance(value, list) else [value]) if is_post(one)]
+        posts += [one for one in (value if isinstance(value, list) else [value]) if is_wordpress_post(one)]
     if not posts:
         raise ParseError(
             "The answer is a script without WordPress posts. Look for the address of the site's feed."

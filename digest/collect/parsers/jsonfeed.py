@@ -5,9 +5,9 @@ from html import escape
 from typing import Any, TypeGuard
 
 from digest.collect import text
-from digest.collect.items import Kind, Reading, Rejected
-from digest.collect.parsers.found import Found, Place, language, take
-from digest.collect.urls import absolute
+from digest.collect.items import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.parsers.found import ParseContext, RawItem, clean_items, normalise_language
+from digest.collect.urls import absolute_url
 
 
 def is_json_feed(value: object) -> TypeGuard[dict[str, Any]]:
@@ -19,72 +19,75 @@ def is_json_feed(value: object) -> TypeGuard[dict[str, Any]]:
     )
 
 
-def read_json_feed(value: dict[str, Any], where: Place) -> Reading:
+def parse_json_feed(value: dict[str, Any], context: ParseContext) -> ParsedDocument:
     """Read a JSON Feed's items; the value is one that `is_json_feed` accepts."""
     given = value.get("items")
-    spoken = language(_words(value, "language")) or where.language
-    items, rejected = take(
-        _all_found(given if isinstance(given, list) else [], value), Place(where.url, where.now, spoken)
+    spoken = normalise_language(_text_value(value, "language")) or context.language
+    items, rejected = clean_items(
+        _raw_items(given if isinstance(given, list) else [], value),
+        ParseContext(context.url, context.now, spoken),
     )
-    return Reading(
-        kind=Kind.JSON_FEED,
+    return ParsedDocument(
+        kind=DocumentKind.JSON_FEED,
         items=items,
         rejected=rejected,
-        title=text.title(_words(value, "title")),
+        title=text.clean_title(_text_value(value, "title")),
         language=spoken,
-        next_url=_next_page(value, where.url),
+        next_url=_next_page_url(value, context.url),
     )
 
 
-def _all_found(given: list[Any], feed: dict[str, Any]) -> Iterator[Found | Rejected]:
-    for one in given:
-        yield _found(one, feed) if isinstance(one, dict) else Rejected(0, "the item is no JSON object")
+def _raw_items(entries: list[Any], feed: dict[str, Any]) -> Iterator[RawItem | RejectedEntry]:
+    for one in entries:
+        yield (
+            _raw_item(one, feed) if isinstance(one, dict) else RejectedEntry(0, "the item is no JSON object")
+        )
 
 
-def _found(one: dict[str, Any], feed: dict[str, Any]) -> Found:
-    content = _words(one, "content_html") or escape(_words(one, "content_text"), quote=False)
-    return Found(
-        guid=_words(one, "id"),
-        link=_words(one, "url") or _words(one, "external_url"),
-        title=_words(one, "title"),
-        summary=escape(_words(one, "summary"), quote=False),  # the standard says: plain text
+def _raw_item(entry: dict[str, Any], feed: dict[str, Any]) -> RawItem:
+    content = _text_value(entry, "content_html") or escape(_text_value(entry, "content_text"), quote=False)
+    return RawItem(
+        guid=_text_value(entry, "id"),
+        link=_text_value(entry, "url") or _text_value(entry, "external_url"),
+        title=_text_value(entry, "title"),
+        summary=escape(_text_value(entry, "summary"), quote=False),  # the standard says: plain text
         content=content,
-        authors=_authors(one) or _authors(feed),
-        categories=[str(tag) for tag in _list(one, "tags")],
-        language=_words(one, "language"),
-        image=_words(one, "image") or _words(one, "banner_image") or _attached(one),
-        published=_words(one, "date_published"),
-        updated=_words(one, "date_modified"),
+        authors=_author_names(entry) or _author_names(feed),
+        categories=[str(tag) for tag in _list_value(entry, "tags")],
+        language=_text_value(entry, "language"),
+        image=_text_value(entry, "image") or _text_value(entry, "banner_image") or _attached_image(entry),
+        published=_text_value(entry, "date_published"),
+        updated=_text_value(entry, "date_modified"),
     )
 
 
-def _words(value: dict[str, Any], key: str) -> str:
+def _text_value(value: dict[str, Any], key: str) -> str:
     """Give a text; ids may be numbers."""
     found = value.get(key)
     return str(found) if isinstance(found, str | int | float) and not isinstance(found, bool) else ""
 
 
-def _list(value: dict[str, Any], key: str) -> list[Any]:
+def _list_value(value: dict[str, Any], key: str) -> list[Any]:
     found = value.get(key)
     return found if isinstance(found, list) else []
 
 
-def _authors(value: dict[str, Any]) -> list[str]:
-    given = [*_list(value, "authors"), value.get("author")]
-    return [name for author in given if isinstance(author, dict) and (name := _words(author, "name"))]
+def _author_names(value: dict[str, Any]) -> list[str]:
+    given = [*_list_value(value, "authors"), value.get("author")]
+    return [name for author in given if isinstance(author, dict) and (name := _text_value(author, "name"))]
 
 
-def _attached(one: dict[str, Any]) -> str:
+def _attached_image(entry: dict[str, Any]) -> str:
     pictures = (
-        _words(file, "url")
-        for file in _list(one, "attachments")
-        if isinstance(file, dict) and _words(file, "mime_type").startswith("image/")
+        _text_value(file, "url")
+        for file in _list_value(entry, "attachments")
+        if isinstance(file, dict) and _text_value(file, "mime_type").startswith("image/")
     )
     return next(pictures, "")
 
 
-def _next_page(value: dict[str, Any], base: str) -> str | None:
+def _next_page_url(value: dict[str, Any], base: str) -> str | None:
     try:
-        return absolute(_words(value, "next_url"), base)
+        return absolute_url(_text_value(value, "next_url"), base)
     except ValueError:
         return None

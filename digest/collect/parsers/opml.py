@@ -1,31 +1,31 @@
 """OPML lists of feeds (http://opml.org/spec2.opml): what readers export, read to add sources."""
 
 from digest.collect import text
-from digest.collect.items import Feed, Kind, Reading
-from digest.collect.parsers.found import Place
-from digest.collect.parsers.sniff import feed_start
-from digest.collect.parsers.xml import tree
-from digest.collect.urls import absolute
+from digest.collect.items import DocumentKind, FeedLink, ParsedDocument
+from digest.collect.parsers.found import ParseContext
+from digest.collect.parsers.sniff import strip_feed_preamble
+from digest.collect.parsers.xml import parse_xml_tree
+from digest.collect.urls import absolute_url
 
 
-def read_opml(document: str, where: Place) -> Reading:
+def parse_opml(document: str, context: ParseContext) -> ParsedDocument:
     """Read the feeds that a list names, each once, in its order; addresses that aren't http are passed over.
 
     Raises:
         ParseError: the XML can't be recovered.
     """
-    root = tree(feed_start(document), item="outline")
-    feeds: dict[str, Feed] = {}
+    root = parse_xml_tree(strip_feed_preamble(document), item_pattern="outline")
+    feeds: dict[str, FeedLink] = {}
     for outline in root.iter("outline"):
         has = {name.lower(): value for name, value in outline.attrib.items()}
         try:
-            url = absolute(has.get("xmlurl", ""), where.url)
+            url = absolute_url(has.get("xmlurl", ""), context.url)
         except ValueError:
             continue
-        feeds.setdefault(url, Feed(url, text.title(has.get("title") or has.get("text") or "")))
-    return Reading(
-        kind=Kind.OPML,
+        feeds.setdefault(url, FeedLink(url, text.clean_title(has.get("title") or has.get("text") or "")))
+    return ParsedDocument(
+        kind=DocumentKind.OPML,
         items=(),
-        title=text.title(root.findtext("head/title") or ""),
+        title=text.clean_title(root.findtext("head/title") or ""),
         feeds=tuple(feeds.values()),
     )

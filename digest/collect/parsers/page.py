@@ -13,77 +13,79 @@ import trafilatura
 from lxml import etree
 
 from digest.collect import text
-from digest.collect.items import DateBasis, Feed, Item, Kind, ParseError, Reading
-from digest.collect.parsers.found import Found, Place, language, take
+from digest.collect.items import DateBasis, DocumentKind, FeedLink, ParsedDocument, ParsedItem, ParseError
+from digest.collect.parsers.found import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.parsers.head import (
-    first_text,
-    meta_elements,
-    own_address,
-    own_description,
+    canonical_page_url,
+    first_xpath_text,
+    image_alt_text,
     page_title,
-    picture_text,
-    published_on,
+    publication_date,
+    publisher_description,
+    read_meta_elements,
 )
-from digest.collect.parsers.lead import lead
-from digest.collect.parsers.linkeddata import Linked, linked_data
-from digest.collect.parsers.plaintext import Article, find_article
-from digest.collect.urls import absolute
+from digest.collect.parsers.lead import extract_lead
+from digest.collect.parsers.linkeddata import LinkedData, parse_linked_data
+from digest.collect.parsers.plaintext import PlainTextArticle, extract_article
+from digest.collect.urls import absolute_url
 
 # What they can't read is our finding, not a line on stderr.
 for _name in ("trafilatura", "htmldate", "courlan"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 _FEED_TYPES = {"application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml"}
-_MARKUP = re.compile(
+_HTML_TAG = re.compile(
     r"<(?:!doctype|html|head|body|meta|article|main|div|p|h1|section|a|title)\b", re.IGNORECASE
 )
-_MOST_FEEDS = 50
-_MOST_CHARACTERS = 4_000_000  # twice the largest page that we have seen
-_MOST_ELEMENTS = 60_000  # a page with more has no article; trafilatura would take minutes
-_CREDIT_CHARACTERS = 140  # of a line that is only a credit
+_MAX_FEEDS = 50
+_MAX_CHARACTERS = 4_000_000  # twice the largest page that we have seen
+_MAX_ELEMENTS = 60_000  # a page with more has no article; trafilatura would take minutes
+_MAX_CREDIT_CHARACTERS = 140  # of a line that is only a credit
 
 
-def read_page(document: str, where: Place) -> Reading:
+def parse_page(document: str, context: ParseContext) -> ParsedDocument:
     """Read a page with an article, as HTML or as plain text; a site's front page only names its feeds.
 
     Raises:
         ParseError: there is neither an article nor a feed.
     """
-    if not _MARKUP.search(document[:20_000]):
-        return _read_text(document, where)
-    root = _tree(document[:_MOST_CHARACTERS])
-    base = _base(root, where.url)
-    feeds = tuple(_feeds(root, base))
-    found = _article(root, base, where, names_feeds=bool(feeds))
+    if not _HTML_TAG.search(document[:20_000]):
+        return _parse_plain_text(document, context)
+    root = _html_tree(document[:_MAX_CHARACTERS])
+    base = _base_url(root, context.url)
+    feeds = tuple(_feed_links(root, base))
+    found = _page_item(root, base, context, names_feeds=bool(feeds))
     if not found and not feeds:
         raise ParseError(
             "The page holds no article that can be made out, and names no feed. Give the feed's address."
         )
-    items, rejected = take([found] if found else [], where)
-    items = tuple(_as_page_date(one) for one in items)
-    return Reading(
-        kind=Kind.PAGE,
+    items, rejected = clean_items([found] if found else [], context)
+    items = tuple(_with_page_date_basis(one) for one in items)
+    return ParsedDocument(
+        kind=DocumentKind.PAGE,
         items=items,
         rejected=rejected,
-        title=text.title(first_text(root, "//title/text()")),
-        language=language(root.get("lang") or root.get("xml:lang")),
+        title=text.clean_title(first_xpath_text(root, "//title/text()")),
+        language=normalise_language(root.get("lang") or root.get("xml:lang")),
         feeds=feeds,
     )
 
 
-def _read_text(document: str, where: Place) -> Reading:
-    article = find_article(document)
+def _parse_plain_text(document: str, context: ParseContext) -> ParsedDocument:
+    article = extract_article(document)
     if article is None:
         raise ParseError("The answer is plain text without an article. Give the address of a feed or a page.")
-    items, rejected = take([_found_in_text(article, where)], where)
-    return Reading(Kind.PAGE, tuple(_as_page_date(one) for one in items), rejected, title=article.title)
+    items, rejected = clean_items([_plain_text_item(article, context)], context)
+    return ParsedDocument(
+        DocumentKind.PAGE, tuple(_with_page_date_basis(one) for one in items), rejected, title=article.title
+    )
 
 
-def _found_in_text(article: Article, where: Place) -> Found:
-    return Found(
-        link=where.url,
+def _plain_text_item(article: PlainTextArticle, context: ParseContext) -> RawItem:
+    return RawItem(
+        link=context.url,
         title=escape(article.title, quote=False),
-        summary=escape(lead(article.title, article.paragraphs), quote=False),
+        summary=escape(extract_lead(article.title, article.paragraphs), quote=False),
         content=escape(" ".join(article.paragraphs), quote=False),
         authors=[article.author] if article.author else (),
         published=article.date,
@@ -91,11 +93,11 @@ def _found_in_text(article: Article, where: Place) -> Found:
     )
 
 
-def _as_page_date(item: Item) -> Item:
-    return replace(item, basis=DateBasis.PAGE) if item.published else item
+def _with_page_date_basis(item: ParsedItem) -> ParsedItem:
+    return replace(item, date_basis=DateBasis.PAGE) if item.published else item
 
 
-def _tree(document: str) -> Any:
+def _html_tree(document: str) -> Any:
     parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
     try:
         root = lxml.html.document_fromstring(document.encode("utf-8", "replace"), parser=parser)
@@ -104,14 +106,14 @@ def _tree(document: str) -> Any:
     return root
 
 
-def _base(root: Any, url: str) -> str:
+def _base_url(root: Any, url: str) -> str:
     try:
-        return absolute(first_text(root, "//base/@href"), url)
+        return absolute_url(first_xpath_text(root, "//base/@href"), url)
     except ValueError:
         return url
 
 
-def _feeds(root: Any, base: str) -> Iterator[Feed]:
+def _feed_links(root: Any, base: str) -> Iterator[FeedLink]:
     """Give the feeds that a page names, WordPress's REST posts among them, each once."""
     seen: set[str] = set()
     for element in root.iter("link"):
@@ -121,35 +123,37 @@ def _feeds(root: Any, base: str) -> Iterator[Feed]:
         if "https://api.w.org/" in relations and href:
             href, title = f"{href.rstrip('/')}/wp/v2/posts?_embed", "WordPress"
         elif "alternate" in relations and kind in _FEED_TYPES:
-            title = text.title(element.get("title") or "")
+            title = text.clean_title(element.get("title") or "")
         else:
             continue
         try:
-            url = absolute(href, base)
+            url = absolute_url(href, base)
         except ValueError:
             continue
-        if url not in seen and len(seen) < _MOST_FEEDS:
+        if url not in seen and len(seen) < _MAX_FEEDS:
             seen.add(url)
-            yield Feed(url, title)
+            yield FeedLink(url, title)
 
 
-def _article(root: Any, base: str, where: Place, *, names_feeds: bool) -> Found | None:
+def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool) -> RawItem | None:
     """Find the article of a page.
 
     None on a front page: it stands at the root of its site and doesn't call itself an article, or names feeds
     and has no date.
     """
-    meta = meta_elements(root)
-    linked = linked_data([str(s) for s in root.xpath("//script[contains(@type, 'ld+json')]/text()")])
+    meta = read_meta_elements(root)
+    linked = parse_linked_data([str(s) for s in root.xpath("//script[contains(@type, 'ld+json')]/text()")])
     named = linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
-    if not named and "article:published_time" not in meta and urlsplit(where.url).path in {"", "/"}:
+    if not named and "article:published_time" not in meta and urlsplit(context.url).path in {"", "/"}:
         return None
-    credit, title = _credit(root), page_title(root, meta, linked)
-    head = _head(root, base, where, (meta, linked))
-    main = _main(root, where)
-    paragraphs = [line for raw in (main.text or "").splitlines() if (line := text.tidy(raw).lstrip("-# "))]
-    description = own_description(meta, linked, title) or lead(title, paragraphs)
-    published = published_on(root, meta, linked, main.date, where)
+    credit, title = _find_page_credit(root), page_title(root, meta, linked)
+    head = _head_item(root, base, context, (meta, linked))
+    main = _extract_main_text(root, context)
+    paragraphs = [
+        line for raw in (main.text or "").splitlines() if (line := text.normalise_text(raw).lstrip("-# "))
+    ]
+    description = publisher_description(meta, linked, title) or extract_lead(title, paragraphs)
+    published = publication_date(root, meta, linked, main.date, context)
     front = names_feeds and not named and not published
     if front or not title or not (description or paragraphs):
         return None
@@ -160,21 +164,24 @@ def _article(root: Any, base: str, where: Place, *, names_feeds: bool) -> Found 
         content=escape("\n".join(paragraphs), quote=False),
         authors=linked.authors or (main.author or "").split(";"),
         published=published,
-        credit=credit or next((c for line in reversed(paragraphs[-4:]) if (c := text.credit(line))), None),
+        credit=credit
+        or next((c for line in reversed(paragraphs[-4:]) if (c := text.find_credit(line))), None),
     )
 
 
-def _head(root: Any, base: str, where: Place, said: tuple[dict[str, str], Linked]) -> Found:
+def _head_item(
+    root: Any, base: str, context: ParseContext, metadata: tuple[dict[str, str], LinkedData]
+) -> RawItem:
     """Give what a page's head says beside title, text and date."""
-    meta, linked = said
+    meta, linked = metadata
     image = meta.get("og:image") or meta.get("og:image:url") or linked.image or meta.get("twitter:image")
-    return Found(
-        link=own_address(root, base, where.url),
+    return RawItem(
+        link=canonical_page_url(root, base, context.url),
         base=base,
         categories=[section] if (section := meta.get("article:section")) else (),
         language=root.get("lang") or root.get("xml:lang") or meta.get("og:locale"),
         image=image,
-        image_alt=meta.get("og:image:alt") or meta.get("twitter:image:alt") or picture_text(root, image),
+        image_alt=meta.get("og:image:alt") or meta.get("twitter:image:alt") or image_alt_text(root, image),
         updated=linked.updated or meta.get("article:modified_time"),
         starts=linked.starts,
         ends=linked.ends,
@@ -182,15 +189,15 @@ def _head(root: Any, base: str, where: Place, said: tuple[dict[str, str], Linked
     )
 
 
-def _main(root: Any, where: Place) -> Any:
+def _extract_main_text(root: Any, context: ParseContext) -> Any:
     """Find the main text, the author and the day with trafilatura, whose result may have None for each."""
-    if sum(1 for _ in root.iter()) > _MOST_ELEMENTS:
+    if sum(1 for _ in root.iter()) > _MAX_ELEMENTS:
         return trafilatura.settings.Document()
-    dates = {"original_date": True, "extensive_search": False, "max_date": where.now.date().isoformat()}
+    dates = {"original_date": True, "extensive_search": False, "max_date": context.now.date().isoformat()}
     try:
         found = trafilatura.bare_extraction(
             root,
-            url=where.url,
+            url=context.url,
             fast=True,
             with_metadata=True,
             include_comments=False,
@@ -201,15 +208,15 @@ def _main(root: Any, where: Place) -> Any:
     return found or trafilatura.settings.Document()
 
 
-def _credit(root: Any) -> str | None:
+def _find_page_credit(root: Any) -> str | None:
     """Find the last paragraph such as "Source: INTERPOL"; captions of pictures are not meant."""
     found = None
     for element in root.iter("p", "em", "div", "span"):
         own = element.text or "" if element.tag in {"div", "span"} else "".join(element.itertext())
-        if len(own) > _CREDIT_CHARACTERS or "ource" not in own:
+        if len(own) > _MAX_CREDIT_CHARACTERS or "ource" not in own:
             continue
         captions = element.iterancestors("figure", "figcaption", "aside", "nav", "footer")
-        if (credit := text.credit(text.tidy("".join(element.itertext())[:300]))) and next(
+        if (credit := text.find_credit(text.normalise_text("".join(element.itertext())[:300]))) and next(
             captions, None
         ) is None:
             found = credit

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 
 from digest.collect import text
-from digest.collect.dates import read_moment
+from digest.collect.dates import parse_event_time
 
-_PARAGRAPH_WORDS = 18
-_TITLE_WORDS = (3, 30)
+_MIN_PARAGRAPH_WORDS = 18
+_TITLE_WORD_RANGE = (3, 30)
 
 _DATE_LINE = re.compile(
     r"^(?:(?:published|posted|updated|date)(?:\s+on)?:?\s*)?"
@@ -16,7 +16,7 @@ _DATE_LINE = re.compile(
     re.IGNORECASE,
 )
 _BYLINE = re.compile(r"^by[:\s]+(?P<name>[^\d@]{3,80})$", re.IGNORECASE)
-_FOOT = re.compile(
+_FOOTER_LINE = re.compile(
     r"^(?:share(?:\s+(?:this|on|via)\b.*)?|related(?:\s+\w+){0,3}|featured(?:\s+\w+){0,2}|(?:our\s+)?(?:weekly\s+)?top\s+\w+|"
     r"most\s+(?:read|popular)|you\s+may\s+also\s+like|more\s+(?:from|stories|news)\b.*|about\s+.{1,40}|comments?(?:\s*\(\d+\))?|"
     r"leave\s+a\s+(?:reply|comment)|a\s+comment\s+or\s+question.*|tags?:.*|filed\s+under.*|categories:.*|follow\s+us.*|"
@@ -24,13 +24,13 @@ _FOOT = re.compile(
     r"skip\s+to\s+content|back\s+to\s+top|print|email|previous\s+(?:post|article).*|next\s+(?:post|article).*)[:\s]*$",
     re.IGNORECASE,
 )
-_PICTURE = re.compile(
+_IMAGE_CAPTION = re.compile(
     r"\b(?:image|photo|logo|picture|banner|thumbnail|screenshot)\b(?:\s*\(?\d*\)?|\s\w)?$", re.IGNORECASE
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Article:
+class PlainTextArticle:
     """What a plain text holds of an article; `date` is as written."""
 
     title: str
@@ -40,48 +40,48 @@ class Article:
     credit: str | None = None
 
 
-def find_article(document: str) -> Article | None:
+def extract_article(document: str) -> PlainTextArticle | None:
     """Find the article in a plain text: its title, date, author, paragraphs and credit. None: there is none.
 
     1. The body begins with the first line of 18 words or more that ends like a sentence.
     2. It ends before the first line of a site's foot ("Share", "Related articles", "About …"), or at a credit.
     3. The title is the line before the body that shares most words with it, near the date line.
     """
-    lines = [line for raw in document.splitlines() if (line := text.tidy(raw).lstrip("# ").strip())]
+    lines = [line for raw in document.splitlines() if (line := text.normalise_text(raw).lstrip("# ").strip())]
     begins = next((at for at, line in enumerate(lines) if _is_paragraph(line)), None)
     if begins is None:
         return None
-    ends, credit = _end(lines, begins)
+    ends, credit = _body_end(lines, begins)
     head, body = lines[:begins], lines[begins:ends]
-    title = _title(head, body)
+    title = _choose_title(head, body)
     if not title:
         return None
     dates = (found["date"] for line in head if (found := _DATE_LINE.match(line)))
-    names = (text.person(found["name"]) for line in head if (found := _BYLINE.match(line)))
-    return Article(
-        title=text.title(title.replace("<", "&lt;")),
+    names = (text.clean_author(found["name"]) for line in head if (found := _BYLINE.match(line)))
+    return PlainTextArticle(
+        title=text.clean_title(title.replace("<", "&lt;")),
         paragraphs=tuple(body),
-        date=next((date for date in dates if read_moment(date)[0]), None),
+        date=next((date for date in dates if parse_event_time(date)[0]), None),
         author=next((name for name in names if name), None),
         credit=credit,
     )
 
 
 def _is_paragraph(line: str) -> bool:
-    return len(line.split()) >= _PARAGRAPH_WORDS and bool(re.search(r"[.!?…:;。؟۔][\"”’»)\]]*$", line))  # noqa: RUF001
+    return len(line.split()) >= _MIN_PARAGRAPH_WORDS and bool(re.search(r"[.!?…:;。؟۔][\"”’»)\]]*$", line))  # noqa: RUF001
 
 
-def _end(lines: list[str], begins: int) -> tuple[int, str | None]:
+def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
     """Give the line after the body's last, and whom the body's end credits."""
-    for at, line in enumerate(lines[begins + 1 :], start=begins + 1):
-        if len(line) < 140 and (credit := text.credit(line)):
+    for at, line in enumerate(lines[body_start + 1 :], start=body_start + 1):
+        if len(line) < 140 and (credit := text.find_credit(line)):
             return at, credit
-        if len(line) < 80 and _FOOT.match(line):
+        if len(line) < 80 and _FOOTER_LINE.match(line):
             return at, None
     return len(lines), None
 
 
-def _title(head: list[str], body: list[str]) -> str:
+def _choose_title(head: list[str], body: list[str]) -> str:
     said = set(re.findall(r"\w{4,}", " ".join(body).lower()))
     dated = next((at for at, line in enumerate(head) if _DATE_LINE.match(line)), None)
 
@@ -96,6 +96,11 @@ def _title(head: list[str], body: list[str]) -> str:
 
 
 def _may_be_title(line: str) -> bool:
-    fewest, most = _TITLE_WORDS
-    frame = _DATE_LINE.match(line) or _BYLINE.match(line) or _FOOT.match(line) or _PICTURE.search(line)
+    fewest, most = _TITLE_WORD_RANGE
+    frame = (
+        _DATE_LINE.match(line)
+        or _BYLINE.match(line)
+        or _FOOTER_LINE.match(line)
+        or _IMAGE_CAPTION.search(line)
+    )
     return fewest <= len(line.split()) <= most and not frame

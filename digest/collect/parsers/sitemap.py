@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from lxml import etree
 
 from digest.collect import text
-from digest.collect.items import Feed, Kind, Reading, Rejected
-from digest.collect.parsers.found import Found, Place, take
-from digest.collect.parsers.sniff import feed_start
-from digest.collect.parsers.xml import tree
-from digest.collect.urls import absolute
+from digest.collect.items import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
+from digest.collect.parsers.found import ParseContext, RawItem, clean_items
+from digest.collect.parsers.sniff import strip_feed_preamble
+from digest.collect.parsers.xml import parse_xml_tree
+from digest.collect.urls import absolute_url
 
-_MOST_CHILDREN = 1_000
+_MAX_CHILDREN = 1_000
 
 
-def read_sitemap(document: str, where: Place) -> Reading:
+def parse_sitemap(document: str, context: ParseContext) -> ParsedDocument:
     """Read the articles of a news sitemap. A sitemap of sitemaps names them as feeds.
 
     An entry without a title (plain sitemaps have none) is rejected: its page must be read instead.
@@ -22,24 +22,26 @@ def read_sitemap(document: str, where: Place) -> Reading:
     Raises:
         ParseError: the XML can't be recovered.
     """
-    root = tree(feed_start(document), item="url")
+    root = parse_xml_tree(strip_feed_preamble(document), item_pattern="url")
     if etree.QName(root).localname == "sitemapindex":
-        return Reading(kind=Kind.SITEMAP, items=(), feeds=tuple(_children(root, where.url)))
-    items, rejected = take(map(_found, root.iterfind("{*}url")), where)
-    name = text.title(root.findtext(".//{*}publication/{*}name") or "")
-    return Reading(kind=Kind.SITEMAP, items=items, rejected=rejected, title=name)
+        return ParsedDocument(
+            kind=DocumentKind.SITEMAP, items=(), feeds=tuple(_child_sitemaps(root, context.url))
+        )
+    items, rejected = clean_items(map(_raw_item, root.iterfind("{*}url")), context)
+    name = text.clean_title(root.findtext(".//{*}publication/{*}name") or "")
+    return ParsedDocument(kind=DocumentKind.SITEMAP, items=items, rejected=rejected, title=name)
 
 
-def _found(entry: etree._Element) -> Found | Rejected:
+def _raw_item(entry: etree._Element) -> RawItem | RejectedEntry:
     def said(path: str) -> str:
         return (entry.findtext(path) or "").strip()
 
     title = said("{*}news/{*}title") or said("{*}video/{*}title")
     if not title:
-        return Rejected(
+        return RejectedEntry(
             0, "no title: the sitemap isn't a news sitemap; give the address of the feed or the page"
         )
-    return Found(
+    return RawItem(
         link=said("{*}loc"),
         title=title,
         summary=said("{*}video/{*}description"),
@@ -52,9 +54,9 @@ def _found(entry: etree._Element) -> Found | Rejected:
     )
 
 
-def _children(root: etree._Element, base: str) -> Iterator[Feed]:
-    for loc in root.findall("{*}sitemap/{*}loc")[:_MOST_CHILDREN]:
+def _child_sitemaps(root: etree._Element, base: str) -> Iterator[FeedLink]:
+    for loc in root.findall("{*}sitemap/{*}loc")[:_MAX_CHILDREN]:
         try:
-            yield Feed(absolute(loc.text or "", base))
+            yield FeedLink(absolute_url(loc.text or "", base))
         except ValueError:
             continue

@@ -2,29 +2,29 @@
 
 import re
 
-from digest.collect.items import Kind, ParseError
-from digest.collect.parsers.xml import root_at
+from digest.collect.items import DocumentKind, ParseError
+from digest.collect.parsers.xml import root_offset
 
-_ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]{0,40}:)?([A-Za-z_][\w.-]{0,40})(?=[\s/>])")
-_ROOTS = {
-    "rss": Kind.RSS,
-    "rdf": Kind.RDF,
-    "feed": Kind.ATOM,
-    "opml": Kind.OPML,
-    "urlset": Kind.SITEMAP,
-    "sitemapindex": Kind.SITEMAP,
-    "html": Kind.PAGE,
+_ROOT_ELEMENT = re.compile(r"<(?:[A-Za-z_][\w.-]{0,40}:)?([A-Za-z_][\w.-]{0,40})(?=[\s/>])")
+_ROOT_KINDS = {
+    "rss": DocumentKind.RSS,
+    "rdf": DocumentKind.RDF,
+    "feed": DocumentKind.ATOM,
+    "opml": DocumentKind.OPML,
+    "urlset": DocumentKind.SITEMAP,
+    "sitemapindex": DocumentKind.SITEMAP,
+    "html": DocumentKind.PAGE,
 }
 _LATE_ROOT = re.compile(
     r"<(rss|(?:\w+:)?RDF|feed|opml|urlset|sitemapindex)\s[^<>]*(?:version|xmlns)[^<>]*>", re.IGNORECASE
 )
-_HTML = re.compile(
+_HTML_TAG = re.compile(
     r"<(?:!doctype\s+html|html|head|body|meta|title|article|main|div|p|h1|section|a)\b", re.IGNORECASE
 )
-_HEAD = 8_000  # characters; a root element comes earlier, a feed after a server's warnings too
+_HEAD_CHARACTERS = 8_000  # characters; a root element comes earlier, a feed after a server's warnings too
 
 
-def sniff(text: str) -> Kind | None:
+def detect_kind(text: str) -> DocumentKind | None:
     """Tell a document's kind; None means JSON or a script around it, which `jsonfeed` and `wordpress` look into.
 
     Raises:
@@ -36,44 +36,46 @@ def sniff(text: str) -> Kind | None:
             "The answer is empty. Open the address in a browser, and check that it is the feed's."
         )
     if start[:15].upper() == "BEGIN:VCALENDAR":
-        return Kind.ICALENDAR
+        return DocumentKind.ICALENDAR
     if start[0] in "{[" or _is_script(start):
         return None
     if start.startswith("<"):
-        return _by_markup(start)
-    if found := _LATE_ROOT.search(start[:_HEAD]):  # a server's warning printed before the feed
-        return _kind_of(found[1])
-    if _HTML.search(start[:_HEAD]):
-        return Kind.PAGE
+        return _kind_from_markup(start)
+    if found := _LATE_ROOT.search(start[:_HEAD_CHARACTERS]):  # a server's warning printed before the feed
+        return _kind_from_root(found[1])
+    if _HTML_TAG.search(start[:_HEAD_CHARACTERS]):
+        return DocumentKind.PAGE
     _refuse_binary(start)
-    return Kind.PAGE
+    return DocumentKind.PAGE
 
 
-def feed_start(text: str) -> str:
+def strip_feed_preamble(text: str) -> str:
     """Drop what stands before a feed's XML: blank lines, and what a server printed in front of it."""
     text = text.lstrip("\ufeff \t\r\n\0")
-    if text.startswith("<?xml") or (not text.startswith("<") and (at := text.find("<?xml", 0, _HEAD)) >= 0):
+    if text.startswith("<?xml") or (
+        not text.startswith("<") and (at := text.find("<?xml", 0, _HEAD_CHARACTERS)) >= 0
+    ):
         return text if text.startswith("<?xml") else text[at:]
-    root = _LATE_ROOT.search(text[:_HEAD])
+    root = _LATE_ROOT.search(text[:_HEAD_CHARACTERS])
     return text[root.start() :] if root and not text.startswith("<") else text
 
 
-def _by_markup(text: str) -> Kind:
-    root = _ROOT.match(text, root_at(text))
-    if root and (kind := _ROOTS.get(root[1].lower())):
+def _kind_from_markup(text: str) -> DocumentKind:
+    root = _ROOT_ELEMENT.match(text, root_offset(text))
+    if root and (kind := _ROOT_KINDS.get(root[1].lower())):
         return kind
-    if found := _LATE_ROOT.search(text[:_HEAD]):
-        return _kind_of(found[1])
-    if _HTML.search(text[:_HEAD]):
-        return Kind.PAGE
+    if found := _LATE_ROOT.search(text[:_HEAD_CHARACTERS]):
+        return _kind_from_root(found[1])
+    if _HTML_TAG.search(text[:_HEAD_CHARACTERS]):
+        return DocumentKind.PAGE
     named = f"<{root[1]}>" if root else "no element that closes"
     raise ParseError(
         f"The answer is XML or HTML of an unknown kind ({named}), no feed, calendar or page. Look for the feed's address."
     )
 
 
-def _kind_of(root: str) -> Kind:
-    return _ROOTS[root.lower().rpartition(":")[2]]
+def _kind_from_root(root: str) -> DocumentKind:
+    return _ROOT_KINDS[root.lower().rpartition(":")[2]]
 
 
 def _is_script(text: str) -> bool:
@@ -81,14 +83,14 @@ def _is_script(text: str) -> bool:
     return bool(
         re.match(
             r"(?:/\*.*?\*/\s*)?(?:(?:var|let|const|window\.)\s*)?[\w.$]{1,80}\s*(?:=|\()\s*[\[{]",
-            text[:_HEAD],
+            text[:_HEAD_CHARACTERS],
             re.DOTALL,
         )
     )
 
 
 def _refuse_binary(text: str) -> None:
-    head = text[:_HEAD]
+    head = text[:_HEAD_CHARACTERS]
     odd = sum(1 for c in head if (c < " " and c not in "\t\n\r\f") or c == "\ufffd" or "\x7f" <= c <= "\x9f")
     if odd * 50 > len(head) or head.startswith(("%PDF", "PK\x03\x04")):
         raise ParseError(

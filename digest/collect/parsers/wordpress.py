@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from digest.collect.items import Kind, Reading, Rejected
-from digest.collect.parsers.found import Found, Place, take
+from digest.collect.items import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.parsers.found import ParseContext, RawItem, clean_items
 
 
-def is_post(value: object) -> bool:
+def is_wordpress_post(value: object) -> bool:
     """Say whether a JSON value is a post: it has a link and a title, which WordPress gives as rendered."""
     return (
         isinstance(value, dict)
@@ -17,71 +17,75 @@ def is_post(value: object) -> bool:
     )
 
 
-def read_posts(posts: list[Any], where: Place) -> Reading:
+def parse_wordpress_posts(posts: list[Any], context: ParseContext) -> ParsedDocument:
     """Read posts; what isn't one, or isn't public, is rejected by its place."""
-    items, rejected = take(_all_found(posts), where)
-    return Reading(kind=Kind.WORDPRESS, items=items, rejected=rejected, language=where.language)
+    items, rejected = clean_items(_raw_items(posts), context)
+    return ParsedDocument(
+        kind=DocumentKind.WORDPRESS, items=items, rejected=rejected, language=context.language
+    )
 
 
-def _all_found(posts: list[Any]) -> Iterator[Found | Rejected]:
+def _raw_items(posts: list[Any]) -> Iterator[RawItem | RejectedEntry]:
     for post in posts:
         if isinstance(post, str):  # the reason, where the document broke off
-            yield Rejected(0, post)
-        elif not is_post(post):
-            yield Rejected(0, "not a WordPress post: no title or no link")
+            yield RejectedEntry(0, post)
+        elif not is_wordpress_post(post):
+            yield RejectedEntry(0, "not a WordPress post: no title or no link")
         elif (status := post.get("status", "publish")) != "publish":
-            yield Rejected(0, f"the post isn't public: its status is {str(status)[:40]!r}")
+            yield RejectedEntry(0, f"the post isn't public: its status is {str(status)[:40]!r}")
         else:
-            yield _found(post)
+            yield _raw_item(post)
 
 
-def _found(post: dict[str, Any]) -> Found:
+def _raw_item(post: dict[str, Any]) -> RawItem:
     embedded = post["_embedded"] if isinstance(post.get("_embedded"), dict) else {}
-    image, alt = _picture(post, embedded)
-    return Found(
-        guid=_rendered(post, "guid"),
-        link=_words(post.get("link")),
-        title=_rendered(post, "title"),
-        summary=_rendered(post, "excerpt"),
-        content=_rendered(post, "content"),
-        authors=[_words(author.get("name")) for author in _objects(embedded.get("author"))],
+    image, alt = _featured_image(post, embedded)
+    return RawItem(
+        guid=_rendered_text(post, "guid"),
+        link=_text_value(post.get("link")),
+        title=_rendered_text(post, "title"),
+        summary=_rendered_text(post, "excerpt"),
+        content=_rendered_text(post, "content"),
+        authors=[_text_value(author.get("name")) for author in _as_objects(embedded.get("author"))],
         categories=[
-            _words(term.get("name")) for terms in _lists(embedded.get("wp:term")) for term in _objects(terms)
+            _text_value(term.get("name"))
+            for terms in _as_list(embedded.get("wp:term"))
+            for term in _as_objects(terms)
         ],
-        language=_words(post.get("lang")),
+        language=_text_value(post.get("lang")),
         image=image,
         image_alt=alt,
-        published=_gmt(post, "date"),
-        updated=_gmt(post, "modified"),
+        published=_date_with_zone(post, "date"),
+        updated=_date_with_zone(post, "modified"),
         featured=post.get("sticky") is True,
     )
 
 
-def _gmt(post: dict[str, Any], name: str) -> str:
+def _date_with_zone(post: dict[str, Any], name: str) -> str:
     """Give a date with its zone: `date_gmt` is UTC by definition and says so nowhere; `date` is the site's own time."""
-    gmt = _words(post.get(f"{name}_gmt"))
-    return f"{gmt}Z" if gmt and not gmt.endswith("Z") else gmt or _words(post.get(name))
+    gmt = _text_value(post.get(f"{name}_gmt"))
+    return f"{gmt}Z" if gmt and not gmt.endswith("Z") else gmt or _text_value(post.get(name))
 
 
-def _picture(post: dict[str, Any], embedded: dict[str, Any]) -> tuple[str | None, str]:
-    for media in _objects(embedded.get("wp:featuredmedia")):
-        if address := _words(media.get("source_url")):
-            return address, _words(media.get("alt_text"))
-    return _words(post.get("jetpack_featured_media_url")) or None, ""
+def _featured_image(post: dict[str, Any], embedded: dict[str, Any]) -> tuple[str | None, str]:
+    for media in _as_objects(embedded.get("wp:featuredmedia")):
+        if address := _text_value(media.get("source_url")):
+            return address, _text_value(media.get("alt_text"))
+    return _text_value(post.get("jetpack_featured_media_url")) or None, ""
 
 
-def _rendered(post: dict[str, Any], name: str) -> str:
+def _rendered_text(post: dict[str, Any], name: str) -> str:
     value = post.get(name)
-    return _words(value.get("rendered")) if isinstance(value, dict) else _words(value)
+    return _text_value(value.get("rendered")) if isinstance(value, dict) else _text_value(value)
 
 
-def _words(value: object) -> str:
+def _text_value(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _lists(value: object) -> list[Any]:
+def _as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [one for one in _lists(value) if isinstance(one, dict)]
+def _as_objects(value: object) -> list[dict[str, Any]]:
+    return [one for one in _as_list(value) if isinstance(one, dict)]

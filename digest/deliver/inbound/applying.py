@@ -10,30 +10,30 @@ from sqlalchemy import select
 
 from digest.db import Database
 from digest.deliver import events
-from digest.deliver.events import MOST_A_TRANSACTION, Said
+from digest.deliver.events import MAX_EVENTS_PER_TRANSACTION, DeliveryEvent
 from digest.deliver.inbound import mail, payloads, sendgrid
-from digest.deliver.inbound.mail import Heard
-from digest.deliver.inbound.payloads import Payload
-from digest.deliver.judging import Kind
+from digest.deliver.inbound.mail import MailboxEvent
+from digest.deliver.inbound.payloads import StoredPayload
+from digest.deliver.judging import EventKind
 from digest.delivery_db import Delivery
-from subscribers.journal import Journal
-from subscribers.vault import Keys
+from subscribers.journal import DepartureLog
+from subscribers.vault import KeyRing
 
 log = structlog.get_logger("inbound")
 
 
 @dataclass(slots=True)
-class _Batch:
+class _EventBatch:
     """Events that are read and not applied yet, and the payloads that they come from."""
 
-    said: list[Said] = field(default_factory=list)
-    payloads: list[int] = field(default_factory=list)
+    events: list[DeliveryEvent] = field(default_factory=list)
+    payload_ids: list[int] = field(default_factory=list)
 
 
-def apply_all(
-    database: Database, keys: Keys, journal: Journal, *, clock: Callable[[], datetime]
+def apply_stored_payloads(
+    database: Database, keys: KeyRing, journal: DepartureLog, *, clock: Callable[[], datetime]
 ) -> Counter[str]:
-    """Apply every payload that waits; count what came of it (see `events.apply`).
+    """Apply every payload that waits; count what came of it (see `events.process_events`).
 
     A payload is marked in the transaction that applies the last of it: cut short, it is applied again, and events
     that are there already change nothing.
@@ -42,73 +42,77 @@ def apply_all(
         OSError: the journal could not be written.
         KeyFileError: a payload was sealed with a key that is not in the key file.
     """
-    _settle_left_over(database, clock)
+    _resolve_left_over(database, clock)
     counts: Counter[str] = Counter()
-    batch = _Batch()
-    for payload in payloads.unapplied(database, keys):
-        batch.said += _read(database, keys, payload)
-        batch.payloads.append(payload.id)
-        if len(batch.said) >= MOST_A_TRANSACTION:
-            counts += _apply(database, batch, keys, journal, clock)
-            batch = _Batch()
-    if batch.payloads:
-        counts += _apply(database, batch, keys, journal, clock)
+    batch = _EventBatch()
+    for payload in payloads.unapplied_payloads(database, keys):
+        batch.events += _read_payload_events(database, keys, payload)
+        batch.payload_ids.append(payload.id)
+        if len(batch.events) >= MAX_EVENTS_PER_TRANSACTION:
+            counts += _apply_batch(database, batch, keys, journal, clock)
+            batch = _EventBatch()
+    if batch.payload_ids:
+        counts += _apply_batch(database, batch, keys, journal, clock)
     return counts
 
 
-def _read(database: Database, keys: Keys, payload: Payload) -> list[Said]:
+def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPayload) -> list[DeliveryEvent]:
     said = None
     if payload.body is not None and payload.origin == "mailbox":
-        heard = mail.read(payload.body, keys=keys, received_at=payload.at)
-        said = [_whole(database, heard)] if isinstance(heard, Heard) else None
+        heard = mail.read_incoming_mail(payload.body, keys=keys, received_at=payload.at)
+        said = [_attribute_to_delivery(database, heard)] if isinstance(heard, MailboxEvent) else None
     elif payload.body is not None:
-        said = sendgrid.read(payload.body, received_at=payload.at)
+        said = sendgrid.parse_webhook_body(payload.body, received_at=payload.at)
     if said is None:
         log.error("a payload cannot be read", inbound=payload.id)
     return said or []
 
 
-def _whole(database: Database, heard: Heard) -> Said:
+def _attribute_to_delivery(database: Database, mailbox_event: MailboxEvent) -> DeliveryEvent:
     """Find the delivery of what names a reader: a complaint, if it quotes the Message-ID of a message to that reader.
 
     The token alone may be had of a forwarded mail. It is worth what it grants to its holder, and no more: a departure,
     noted at the last message that was handed over.
     """
-    if heard.reader is None:
-        return heard.said
+    if mailbox_event.reader is None:
+        return mailbox_event.event
     handed = (
         select(Delivery.id)
-        .where(Delivery.person == heard.reader.person, Delivery.handed_at.is_not(None))
+        .where(Delivery.person == mailbox_event.reader.person, Delivery.handed_at.is_not(None))
         .order_by(Delivery.handed_at.desc())
         .limit(1)
     )
     with database.read() as session:
-        quoted = session.scalar(handed.where(Delivery.message_id == heard.reader.message_id))
+        quoted = session.scalar(handed.where(Delivery.message_id == mailbox_event.reader.message_id))
         if quoted is not None:
-            return replace(heard.said, delivery=quoted)
-        return replace(heard.said, delivery=session.scalar(handed), kind=Kind.UNSUBSCRIBED)
+            return replace(mailbox_event.event, delivery_id=quoted)
+        return replace(mailbox_event.event, delivery_id=session.scalar(handed), kind=EventKind.UNSUBSCRIBED)
 
 
-def _apply(
-    database: Database, batch: _Batch, keys: Keys, journal: Journal, clock: Callable[[], datetime]
+def _apply_batch(
+    database: Database,
+    batch: _EventBatch,
+    keys: KeyRing,
+    journal: DepartureLog,
+    clock: Callable[[], datetime],
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
-    last = max(0, (len(batch.said) - 1) // MOST_A_TRANSACTION)
+    last = max(0, (len(batch.events) - 1) // MAX_EVENTS_PER_TRANSACTION)
     for part in range(last + 1):
-        said = batch.said[part * MOST_A_TRANSACTION : (part + 1) * MOST_A_TRANSACTION]
+        said = batch.events[part * MAX_EVENTS_PER_TRANSACTION : (part + 1) * MAX_EVENTS_PER_TRANSACTION]
         with database.write() as session:
-            counts += events.apply(session, said, keys=keys, journal=journal, now=clock())
+            counts += events.process_events(session, said, keys=keys, departure_log=journal, now=clock())
             if part == last:
-                payloads.mark_applied(session, batch.payloads, now=clock())
+                payloads.mark_payloads_applied(session, batch.payload_ids, now=clock())
     return counts
 
 
-def _settle_left_over(database: Database, clock: Callable[[], datetime]) -> None:
+def _resolve_left_over(database: Database, clock: Callable[[], datetime]) -> None:
     while True:
         with database.read() as session:
-            ids = events.left_over(session)
+            ids = events.deliveries_with_pending_events(session)
         if ids:
             with database.write() as session:
-                events.settle_left_over(session, ids, now=clock())
-        if len(ids) < MOST_A_TRANSACTION:
+                events.apply_pending_events(session, ids, now=clock())
+        if len(ids) < MAX_EVENTS_PER_TRANSACTION:
             return

@@ -6,12 +6,12 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from digest.deliver.replies import scrub
-from digest.settings import BounceMailbox
+from digest.deliver.replies import scrub_addresses
+from digest.settings import BounceMailboxSettings
 
-PATIENCE = 30.0  # seconds for connecting and for each step
-MOST_BYTES = 1_000_000  # of a message; a report stands at the beginning, what came back may be cut
-_WINDOW = 50_000  # UIDs asked for at once: an answer is one line, and imaplib takes a megabyte
+STEP_TIMEOUT = 30.0  # seconds for connecting and for each step
+MAX_MESSAGE_BYTES = 1_000_000  # of a message; a report stands at the beginning, what came back may be cut
+_UID_WINDOW = 50_000  # UIDs asked for at once: an answer is one line, and imaplib takes a megabyte
 _NAMESPACE = re.compile(rb'\(\("([^"\\]*)" (?:"([^"\\])"|NIL)')  # RFC 2342: the personal one
 _DELIMITER = re.compile(rb'\) "([^"\\])" ')
 
@@ -20,39 +20,39 @@ class MailboxError(Exception):
     """The mailbox cannot be read; the message says why and what to do, and holds no password and no address."""
 
 
-class _Bounded(imaplib.IMAP4):
+class _BoundedImap(imaplib.IMAP4):
     def read(self, size: int) -> bytes:
-        if size > 2 * MOST_BYTES:  # the server was asked for less
+        if size > 2 * MAX_MESSAGE_BYTES:  # the server was asked for less
             raise self.abort("it sends more than it was asked for")
         return super().read(size)
 
 
-class _Secure(_Bounded, imaplib.IMAP4_SSL):
+class _BoundedImapTls(_BoundedImap, imaplib.IMAP4_SSL):
     pass
 
 
-class Folder:
+class MailboxFolder:
     """The folder that bounces come to, opened for reading and for putting messages away.
 
-    `validity` names the numbering of its messages (UIDVALIDITY); `end` is above every number there, or None where
+    `uid_validity` names the numbering of its messages (UIDVALIDITY); `uid_next` is above every number there, or None where
     the server does not say.
     """
 
-    def __init__(self, imap: imaplib.IMAP4, place: BounceMailbox) -> None:
+    def __init__(self, imap: imaplib.IMAP4, mailbox: BounceMailboxSettings) -> None:
         self._imap = imap
-        self._where = place.where
-        self._done = self._full_name(place.done) if place.done else ""
-        typ, said = imap.select(_quoted(place.folder))
+        self._server_name = mailbox.host_and_port
+        self._done_folder = self._full_folder_name(mailbox.done) if mailbox.done else ""
+        typ, said = imap.select(_quote_name(mailbox.folder))
         if typ != "OK":
-            raise MailboxError(f"no folder {place.folder}: {_words(said)}. Put inbound.folder right.")
-        self.validity = self._number("UIDVALIDITY") or 0
-        self.end = self._number("UIDNEXT")
+            raise MailboxError(f"no folder {mailbox.folder}: {_reply_text(said)}. Put inbound.folder right.")
+        self.uid_validity = self._response_number("UIDVALIDITY") or 0
+        self.uid_next = self._response_number("UIDNEXT")
 
-    def _number(self, code: str) -> int | None:
+    def _response_number(self, code: str) -> int | None:
         value = self._imap.response(code)[1][0]
         return int(value) if value else None
 
-    def _full_name(self, name: str) -> str:
+    def _full_folder_name(self, name: str) -> str:
         """Put the server's own separator, and what its folders' names have to begin with, into a name."""
         prefix, delimiter = b"", None
         if "NAMESPACE" in self._imap.capabilities:
@@ -66,42 +66,48 @@ class Folder:
         begins = prefix.decode("ascii")
         return name if name.startswith(begins) else begins + name
 
-    def pending(self, first: int, most: int) -> list[int]:
+    def next_uids(self, first: int, limit: int) -> list[int]:
         """Give the numbers of the next messages, from `first` on, at most so many."""
         found: list[int] = []
-        with _told(self._where):
-            if self.end is None:
-                found = self._search(first, "*")
-            while self.end is not None and first < self.end and len(found) < most:
-                found += self._search(first, str(first + _WINDOW - 1))
-                first += _WINDOW
-        return sorted(found)[:most]
+        with _translate_errors(self._server_name):
+            if self.uid_next is None:
+                found = self._search_uids(first, "*")
+            while self.uid_next is not None and first < self.uid_next and len(found) < limit:
+                found += self._search_uids(first, str(first + _UID_WINDOW - 1))
+                first += _UID_WINDOW
+        return sorted(found)[:limit]
 
-    def _search(self, first: int, last: str) -> list[int]:
+    def _search_uids(self, first: int, last: str) -> list[int]:
         _, told = self._imap.uid("SEARCH", "UID", f"{first}:{last}")
         numbers = [int(number) for line in told if line for number in line.split()]
         return [n for n in numbers if n >= first]  # n:* gives the last message, be it before n
 
-    def message(self, uid: int) -> bytes | None:
+    def fetch_message(self, uid: int) -> bytes | None:
         """Give a message, or its beginning, and leave it unseen; None where it is gone."""
-        with _told(self._where):
-            _, told = self._imap.uid("FETCH", str(uid), f"(BODY.PEEK[]<0.{MOST_BYTES}>)")
+        with _translate_errors(self._server_name):
+            _, told = self._imap.uid("FETCH", str(uid), f"(BODY.PEEK[]<0.{MAX_MESSAGE_BYTES}>)")
         return next((one[1] for one in told if isinstance(one, tuple) and b"BODY[]" in one[0].upper()), None)
 
-    def put_away(self, uid: int) -> str:
+    def move_or_delete(self, uid: int) -> str:
         """Move a message to where stored ones go, or delete it; give why that cannot be done, else nothing."""
-        with _told(self._where):
-            if not self._done:
+        with _translate_errors(self._server_name):
+            if not self._done_folder:
                 return self._delete(uid)
             typ, said = self._move(uid)
             if typ == "NO":
-                self._imap.create(_quoted(self._done))  # if it is there already, something else is wrong
+                self._imap.create(
+                    _quote_name(self._done_folder)
+                )  # if it is there already, something else is wrong
                 typ, said = self._move(uid)
-        return "" if typ == "OK" else f"cannot move to {self._done}: {_words(said)}. Put inbound.done right."
+        return (
+            ""
+            if typ == "OK"
+            else f"cannot move to {self._done_folder}: {_reply_text(said)}. Put inbound.done right."
+        )
 
     def _move(self, uid: int) -> tuple[str, list[bytes | None]]:
         whole = "MOVE" in self._imap.capabilities  # RFC 6851
-        typ, said = self._imap.uid("MOVE" if whole else "COPY", str(uid), _quoted(self._done))
+        typ, said = self._imap.uid("MOVE" if whole else "COPY", str(uid), _quote_name(self._done_folder))
         if typ == "OK" and not whole and (why := self._delete(uid)):
             return "NO", [why.encode()]
         return typ, said
@@ -111,22 +117,22 @@ class Folder:
         typ, said = self._imap.uid("STORE", str(uid), "+FLAGS.SILENT", r"(\Seen \Deleted)")
         if typ == "OK" and "UIDPLUS" in self._imap.capabilities:  # RFC 4315
             typ, said = self._imap.uid("EXPUNGE", str(uid))
-        return "" if typ == "OK" else f"cannot delete what is stored: {_words(said)}."
+        return "" if typ == "OK" else f"cannot delete what is stored: {_reply_text(said)}."
 
 
 @contextmanager
-def opened(place: BounceMailbox, password: str) -> Iterator[Folder]:
+def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterator[MailboxFolder]:
     """Connect, secure, sign in and open the folder, for the length of the block.
 
     Raises:
         MailboxError: any of it failed; the folder's methods raise it too.
     """
-    with _told(place.where):
-        imap = _connected(place)
+    with _translate_errors(mailbox.host_and_port):
+        imap = _connect_imap(mailbox)
     try:
-        with _told(place.where):
-            _sign_in(imap, place.user, password)
-            folder = Folder(imap, place)
+        with _translate_errors(mailbox.host_and_port):
+            _sign_in(imap, mailbox.user, password)
+            folder = MailboxFolder(imap, mailbox)
         yield folder
         with suppress(imaplib.IMAP4.error, OSError):  # whatever a goodbye runs into is of no matter
             imap.logout()
@@ -136,32 +142,32 @@ def opened(place: BounceMailbox, password: str) -> Iterator[Folder]:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _translate_errors(server_name: str) -> Iterator[None]:
     """Turn what goes wrong between the server and us into words for the operator."""
     try:
         yield
     except imaplib.IMAP4.error as exc:
-        raise MailboxError(f"{where}: {_words(exc.args)}") from None
+        raise MailboxError(f"{server_name}: {_reply_text(exc.args)}") from None
     except ssl.SSLError as exc:
         why = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
-        raise MailboxError(f"no trusted TLS with {where}: {why}") from None
+        raise MailboxError(f"no trusted TLS with {server_name}: {why}") from None
     except OSError as exc:
-        raise MailboxError(f"no connection to {where}: {exc.strerror or type(exc).__name__}") from None
+        raise MailboxError(f"no connection to {server_name}: {exc.strerror or type(exc).__name__}") from None
     except ValueError:  # a number that is none, and the like
-        raise MailboxError(f"{where} does not speak IMAP as it should") from None
+        raise MailboxError(f"{server_name} does not speak IMAP as it should") from None
 
 
-def _connected(place: BounceMailbox) -> imaplib.IMAP4:
-    host, port = place.where.rsplit(":", 1)
-    if place.tls == "off":
-        return _Bounded(host, int(port), timeout=PATIENCE)
+def _connect_imap(mailbox: BounceMailboxSettings) -> imaplib.IMAP4:
+    host, port = mailbox.host_and_port.rsplit(":", 1)
+    if mailbox.tls == "off":
+        return _BoundedImap(host, int(port), timeout=STEP_TIMEOUT)
     try:
-        context = ssl.create_default_context(cafile=place.authorities or None)
+        context = ssl.create_default_context(cafile=mailbox.authorities or None)
     except OSError as exc:
         raise MailboxError(f"inbound.authorities: {exc.strerror or 'no certificate in it'}") from None
-    if place.tls == "implicit":
-        return _Secure(host, int(port), ssl_context=context, timeout=PATIENCE)
-    imap = _Bounded(host, int(port), timeout=PATIENCE)
+    if mailbox.tls == "implicit":
+        return _BoundedImapTls(host, int(port), ssl_context=context, timeout=STEP_TIMEOUT)
+    imap = _BoundedImap(host, int(port), timeout=STEP_TIMEOUT)
     try:
         imap.starttls(context)  # or an error: nothing is said in the clear
     except BaseException:
@@ -182,7 +188,7 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
     except imaplib.IMAP4.abort:
         raise
     except imaplib.IMAP4.error as exc:
-        said = scrub(_words(exc.args).replace(password, "<password>"))
+        said = scrub_addresses(_reply_text(exc.args).replace(password, "<password>"))
         raise MailboxError(
             f"the server refuses the sign-in: {said}. Check inbound.user and DIGEST_INBOUND_PASSWORD."
         ) from None
@@ -191,11 +197,11 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
         imap.capabilities = tuple(told.decode("ascii", "replace").upper().split())
 
 
-def _quoted(name: str) -> str:
+def _quote_name(name: str) -> str:
     return f'"{name}"'  # the settings let no character through that would have to be escaped
 
 
-def _words(said: object) -> str:
-    parts = said if isinstance(said, (list, tuple)) else [said]
+def _reply_text(reply: object) -> str:
+    parts = reply if isinstance(reply, (list, tuple)) else [reply]
     texts = (p.decode("utf-8", "replace") if isinstance(p, bytes) else str(p) for p in parts if p)
-    return scrub(" ".join(texts)).rstrip(".")
+    return scrub_addresses(" ".join(texts)).rstrip(".")

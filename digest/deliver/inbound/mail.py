@@ -13,34 +13,34 @@ from enum import StrEnum
 from itertools import islice
 
 from digest.deliver import return_path
-from digest.deliver.events import Said, delivery_named, hashed
+from digest.deliver.events import DeliveryEvent, hash_parts, parse_delivery_id
 from digest.deliver.inbound import mime
-from digest.deliver.inbound.mime import Part
-from digest.deliver.inbound.reports import Report, Verdict, old_bounce, report_in
+from digest.deliver.inbound.mime import MimePart
+from digest.deliver.inbound.reports import MailSystemReport, ReportVerdict, parse_legacy_bounce, parse_report
 from subscribers import tokens
-from subscribers.vault import Keys
+from subscribers.vault import KeyRing
 
-BY = "mailbox"
+REPORTED_BY = "mailbox"
 # Who a message was sent to, as servers record it, what is harder to forge first
-_ADDRESSED = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
-_FOR = re.compile(r"\bfor\s+<?([^<>\s;]{3,320})")
-_TOKEN = re.compile(rf"/u/([A-Za-z0-9_-]{{{tokens.LENGTH}}})(?![A-Za-z0-9_-])")
-_SENT_BY_A_MACHINE = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-response-suppress")
+_RECIPIENT_FIELDS = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
+_RECEIVED_FOR = re.compile(r"\bfor\s+<?([^<>\s;]{3,320})")
+_LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{tokens.TOKEN_LENGTH}}})(?![A-Za-z0-9_-])")
+_AUTO_REPLY_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-response-suppress")
 
 
-class Why(StrEnum):
+class IgnoreReason(StrEnum):
     """Why a message is left alone."""
 
     FOREIGN = "foreign"  # it speaks of nothing of ours
     UNPROVEN = "unproven"  # a report, without a return path that we wrote
     AMBIGUOUS = "ambiguous"  # it names two messages of ours
     AUTOMATIC = "automatic"  # an answer of a machine: on holiday, please confirm that you are no robot
-    LETTER = "letter"  # somebody answered to the return path
-    SILENT = "silent"  # a report of ours that says nothing of the reader: a virus, no spam after all
+    PERSONAL_REPLY = "letter"  # somebody answered to the return path
+    NO_VERDICT = "silent"  # a report of ours that says nothing of the reader: a virus, no spam after all
 
 
 @dataclass(frozen=True, slots=True)
-class Quoted:
+class QuotedReader:
     """A reader, proved by the token in the message that a complaint quotes, and that message's Message-ID."""
 
     person: int
@@ -48,99 +48,118 @@ class Quoted:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a message says. Where `said` names no delivery, it is one of `reader`."""
+class MailboxEvent:
+    """What a message says. Where `event` names no delivery, it is one of `reader`."""
 
-    said: Said
-    reader: Quoted | None = None
+    event: DeliveryEvent
+    reader: QuotedReader | None = None
 
 
-def read(raw: bytes, *, keys: Keys, received_at: datetime) -> Heard | Why:
+def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> MailboxEvent | IgnoreReason:
     """Say what a message says of a message of ours, or why it is left alone."""
-    mail = mime.read(raw)
-    report = report_in(mail)
-    named = _named(keys, _places(mail, report))
+    mail = mime.parse_mime(raw)
+    report = parse_report(mail)
+    named = _first_named_deliveries(keys, _return_path_candidates(mail, report))
     if len(named) > 1:
-        return Why.AMBIGUOUS
+        return IgnoreReason.AMBIGUOUS
     delivery = next(iter(named), None)
     if report is None:
-        verdict = old_bounce(mail) if delivery else None
-        return _heard(verdict, delivery, None, _at(mail, received_at)) if verdict else _letter(mail, delivery)
-    envelope = delivery_named(report.envelope_id.lower())
+        verdict = parse_legacy_bounce(mail) if delivery else None
+        return (
+            _mailbox_event(verdict, delivery, None, _event_times(mail, received_at))
+            if verdict
+            else _reason_to_ignore(mail, delivery)
+        )
+    envelope = parse_delivery_id(report.envelope_id.lower())
     if delivery and envelope and envelope != delivery:
-        return Why.AMBIGUOUS
-    readers = _readers(keys, report) if report.feedback and not delivery else frozenset()
+        return IgnoreReason.AMBIGUOUS
+    readers = _quoted_readers(keys, report) if report.is_feedback and not delivery else frozenset()
     if not delivery and len(readers) != 1:
-        return Why.AMBIGUOUS if readers else Why.UNPROVEN
+        return IgnoreReason.AMBIGUOUS if readers else IgnoreReason.UNPROVEN
     if report.verdict is None:
-        return Why.SILENT
-    return _heard(report.verdict, delivery, next(iter(readers), None), _at(mail, received_at))
+        return IgnoreReason.NO_VERDICT
+    return _mailbox_event(
+        report.verdict, delivery, next(iter(readers), None), _event_times(mail, received_at)
+    )
 
 
-def _places(mail: Part, report: Report | None) -> Iterator[str]:
+def _return_path_candidates(mail: MimePart, report: MailSystemReport | None) -> Iterator[str]:
     """Give where a return path may stand: the recipients of this message, then what it quotes.
 
     An `Original-Envelope-Id` alone proves nothing: it has no MAC.
     """
-    for name in _ADDRESSED:
+    for name in _RECIPIENT_FIELDS:
         yield " ".join(mail.fields.all(name))
-    yield " ".join(to for line in mail.fields.all("received")[:20] for to in _FOR.findall(line[:2000]))
+    yield " ".join(
+        to for line in mail.fields.all("received")[:20] for to in _RECEIVED_FOR.findall(line[:2000])
+    )
     if report is not None:
-        yield report.sender
-        yield " ".join(report.returned.all("return-path"))
+        yield report.original_sender
+        yield " ".join(report.returned_fields.all("return-path"))
 
 
-def _named(keys: Keys, places: Iterator[str]) -> frozenset[str]:
+def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozenset[str]:
     """Name the deliveries of the first place that names any."""
-    found = (return_path.find(keys, place) for place in places)
+    found = (return_path.find_return_paths(keys, place) for place in candidates)
     return next(filter(None, found), frozenset())
 
 
-def _readers(keys: Keys, report: Report) -> frozenset[Quoted]:
+def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[QuotedReader]:
     """Name the readers whose tokens stand in the List-Unsubscribe field of the message that is quoted."""
-    links = " ".join(report.returned.all("list-unsubscribe"))[:5000]
-    message = report.returned.first("message-id")[:200]
-    people = (tokens.read(keys, found[1], "leave") for found in islice(_TOKEN.finditer(links), 5))
-    return frozenset(Quoted(person, message) for person in people if person is not None)
+    links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
+    message = report.returned_fields.first("message-id")[:200]
+    people = (
+        tokens.read_link_token(keys, found[1], "leave") for found in islice(_LEAVE_LINK.finditer(links), 5)
+    )
+    return frozenset(QuotedReader(person, message) for person in people if person is not None)
 
 
-def _letter(mail: Part, delivery: str | None) -> Why:
+def _reason_to_ignore(mail: MimePart, delivery: str | None) -> IgnoreReason:
     if delivery is None:
-        return Why.FOREIGN
+        return IgnoreReason.FOREIGN
     fields = mail.fields
     submitted = fields.first("auto-submitted").partition(";")[0].strip().lower()  # RFC 3834, 5
     precedence = fields.first("precedence").lower()
     machine = submitted not in {"", "no"} or precedence in {"bulk", "junk", "list", "auto_reply"}
-    return Why.AUTOMATIC if machine or any(n in fields for n in _SENT_BY_A_MACHINE) else Why.LETTER
+    return (
+        IgnoreReason.AUTOMATIC
+        if machine or any(n in fields for n in _AUTO_REPLY_FIELDS)
+        else IgnoreReason.PERSONAL_REPLY
+    )
 
 
-def _heard(
-    verdict: Verdict, delivery: str | None, reader: Quoted | None, at: tuple[datetime, datetime]
-) -> Heard:
+def _mailbox_event(
+    verdict: ReportVerdict,
+    delivery: str | None,
+    reader: QuotedReader | None,
+    times: tuple[datetime, datetime],
+) -> MailboxEvent:
     about = delivery or (f"{reader.person} {reader.message_id}" if reader else "")
-    detail = {"by": BY, "status": verdict.status, "reason": verdict.reason}
-    said = Said(
-        by=BY,
-        delivery=delivery,
+    detail = {"by": REPORTED_BY, "status": verdict.status, "reason": verdict.reason}
+    said = DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=delivery,
         kind=verdict.kind,
         cause=verdict.cause,
-        at=at[0],
-        received_at=at[1],
+        occurred_at=times[0],
+        received_at=times[1],
         # the same thing said of the same message is one event, in however many mails it comes
-        fingerprint=hashed(BY, about, verdict.kind, verdict.cause, verdict.status),
+        fingerprint=hash_parts(REPORTED_BY, about, verdict.kind, verdict.cause, verdict.status),
         provider_mark=None,
         detail={key: value for key, value in detail.items() if value},
     )
-    return Heard(said, reader)
+    return MailboxEvent(said, reader)
 
 
-def _at(mail: Part, received_at: datetime) -> tuple[datetime, datetime]:
+def _event_times(mail: MimePart, received_at: datetime) -> tuple[datetime, datetime]:
     """Say when it came to the mailbox: by the topmost Received, which its own server wrote. Never in the future."""
-    came = _moment(mail.fields.first("received").rpartition(";")[2]) or _moment(mail.fields.first("date"))
+    came = _parse_mail_date(mail.fields.first("received").rpartition(";")[2]) or _parse_mail_date(
+        mail.fields.first("date")
+    )
     return min(came or received_at, received_at), received_at
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_mail_date(text: str) -> datetime | None:
     try:
         at = parsedate_to_datetime(text[:200])
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -17,104 +17,106 @@ from sqlalchemy.orm import Session
 from digest.db import Database
 from digest.deliver import memos
 from digest.deliver.inbound import imap, mail, payloads
-from digest.deliver.inbound.imap import Folder, MailboxError
-from digest.deliver.inbound.mail import Why
-from digest.delivery_db import Memo
-from digest.settings import BounceMailbox
-from subscribers.vault import Keys
+from digest.deliver.inbound.imap import MailboxError, MailboxFolder
+from digest.deliver.inbound.mail import IgnoreReason
+from digest.delivery_db import InstallationState
+from digest.settings import BounceMailboxSettings
+from subscribers.vault import KeyRing
 
-MOST = 200  # messages at one look
-EVERY, LONGEST_REST = timedelta(minutes=1), timedelta(minutes=30)
-PLACE = "mailbox"  # the memo: how far the folder was read
-LOOKS = "mailbox looks"  # the memo: how the last look went; its time is when that was
+MAX_MESSAGES = 200  # messages at one look
+POLL_INTERVAL, MAX_POLL_INTERVAL = timedelta(minutes=1), timedelta(minutes=30)
+POSITION_STATE_KEY = "mailbox"  # the memo: how far the folder was read
+LAST_POLL_STATE_KEY = "mailbox looks"  # the memo: how the last look went; its time is when that was
 
 log = structlog.get_logger("inbound")
 
 
 @dataclass(slots=True)
-class Look:
+class PollResult:
     """What one look into the mailbox found. `stuck` says why stored messages could not be put away."""
 
     stored: int = 0
-    known: int = 0  # stored before: a look was cut short, or a mail came twice
-    left: Counter[Why] = field(default_factory=Counter)
+    already_stored: int = 0  # stored before: a look was cut short, or a mail came twice
+    ignored: Counter[IgnoreReason] = field(default_factory=Counter)
     stuck: str = ""
     more: bool = False  # there may be further messages
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class MailboxPoller:
     """What reading a mailbox needs. `stopping` says whether the process is about to end."""
 
     database: Database
-    keys: Keys
-    place: BounceMailbox
+    keys: KeyRing
+    mailbox: BounceMailboxSettings
     password: str
     clock: Callable[[], datetime]
     stopping: Callable[[], bool] = lambda: False
 
 
-def look(reader: Reader, *, most: int = MOST) -> Look:
+def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollResult:
     """Look at the next messages, and remember how it went.
 
     Raises:
         MailboxError: the mailbox cannot be read; what was stored before that is stored.
     """
-    found = Look()
+    found = PollResult()
     try:
-        with imap.opened(reader.place, reader.password) as folder:
-            _look(reader, folder, found, most)
+        with imap.open_mailbox_folder(poller.mailbox, poller.password) as folder:
+            _poll_folder(poller, folder, found, limit)
     except MailboxError as exc:
-        _record(reader, trouble=str(exc))
+        _record_poll(poller, trouble=str(exc))
         raise
-    _record(reader, found)
+    _record_poll(poller, found)
     return found
 
 
-def _look(reader: Reader, folder: Folder, found: Look, most: int) -> None:
-    place: dict[str, str | int] = {"of": _mark(reader.place), "validity": folder.validity}
-    with reader.database.read() as session:
-        known = memos.recall(session, PLACE) or {}
+def _poll_folder(poller: MailboxPoller, folder: MailboxFolder, result: PollResult, limit: int) -> None:
+    place: dict[str, str | int] = {"of": _folder_fingerprint(poller.mailbox), "validity": folder.uid_validity}
+    with poller.database.read() as session:
+        known = memos.read_installation_state(session, POSITION_STATE_KEY) or {}
     # another folder, or one whose messages were numbered anew, is read from its beginning
     first = int(known["next"]) if all(known.get(key) == value for key, value in place.items()) else 1
-    numbers = folder.pending(first, most)
-    found.more = len(numbers) == most
+    numbers = folder.next_uids(first, limit)
+    result.more = len(numbers) == limit
     for number in numbers:
-        if reader.stopping():
-            found.more = True
+        if poller.stopping():
+            result.more = True
             break
-        _take(reader, folder, number, found)
-        _remember(reader, {**place, "next": number + 1})
-    if not found.more and folder.end is not None and folder.end > first:
-        _remember(reader, {**place, "next": folder.end})
+        _process_message(poller, folder, number, result)
+        _save_position(poller, {**place, "next": number + 1})
+    if not result.more and folder.uid_next is not None and folder.uid_next > first:
+        _save_position(poller, {**place, "next": folder.uid_next})
 
 
-def _take(reader: Reader, folder: Folder, number: int, found: Look) -> None:
-    raw = folder.message(number)
+def _process_message(poller: MailboxPoller, folder: MailboxFolder, uid: int, result: PollResult) -> None:
+    raw = folder.fetch_message(uid)
     if raw is None:
         return
-    now = reader.clock()
-    heard = mail.read(raw, keys=reader.keys, received_at=now)
-    if isinstance(heard, Why):
-        found.left[heard] += 1
+    now = poller.clock()
+    heard = mail.read_incoming_mail(raw, keys=poller.keys, received_at=now)
+    if isinstance(heard, IgnoreReason):
+        result.ignored[heard] += 1
         return
-    new = payloads.store(reader.database, reader.keys, raw, now=now, origin="mailbox")
-    found.stored += new
-    found.known += not new
-    found.stuck = folder.put_away(number) or found.stuck
+    new = payloads.store_payload(poller.database, poller.keys, raw, now=now, origin="mailbox")
+    result.stored += new
+    result.already_stored += not new
+    result.stuck = folder.move_or_delete(uid) or result.stuck
 
 
-def _mark(place: BounceMailbox) -> str:
-    return hashlib.sha256(f"{place.where} {place.user} {place.folder}".encode()).hexdigest()[:16]
+def _folder_fingerprint(mailbox: BounceMailboxSettings) -> str:
+    return hashlib.sha256(f"{mailbox.host_and_port} {mailbox.user} {mailbox.folder}".encode()).hexdigest()[
+        :16
+    ]
 
 
-def _remember(reader: Reader, value: dict[str, str | int]) -> None:
-    with reader.database.write() as session:
-        memos.remember(session, PLACE, value, now=reader.clock())
+def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> None:
+    with poller.database.write() as session:
+        memos.write_installation_state(session, POSITION_STATE_KEY, position, now=poller.clock())
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
+class LastPoll:
     """How the last look went: why nothing could be read, so many times in a row, and what stands in the way of the rest."""
 
     at: datetime
@@ -124,48 +126,54 @@ class Last:
     more: bool = False
 
 
-def last_look(session: Session) -> Last | None:
+def last_mailbox_poll(session: Session) -> LastPoll | None:
     """Say how the last look went; None where there was none."""
-    memo = session.get(Memo, LOOKS)
-    return Last(memo.at, **memo.value) if memo else None
+    memo = session.get(InstallationState, LAST_POLL_STATE_KEY)
+    return LastPoll(memo.at, **memo.value) if memo else None
 
 
-def its_turn(database: Database, *, now: datetime) -> bool:
+def claim_poll_turn(database: Database, *, now: datetime) -> bool:
     """Take the turn to look, if it is time: every minute, at once where there was more, after trouble ever later.
 
     Of many processes one gets it.
     """
     with database.read() as session:
-        last = last_look(session)
-    if last is not None and last.at > now - _rest(last):
+        last = last_mailbox_poll(session)
+    if last is not None and last.at > now - _time_to_next_poll(last):
         return False
     with database.write() as session:
         if last is None:
-            memos.remember(session, LOOKS, {}, now=now)
+            memos.write_installation_state(session, LAST_POLL_STATE_KEY, {}, now=now)
             return True
-        mine = update(Memo).where(Memo.name == LOOKS, Memo.at == last.at).values(at=now)
+        mine = (
+            update(InstallationState)
+            .where(InstallationState.name == LAST_POLL_STATE_KEY, InstallationState.at == last.at)
+            .values(at=now)
+        )
         return session.connection().execute(mine).rowcount == 1
 
 
-def _rest(last: Last) -> timedelta:
-    return timedelta(0) if last.more else min(LONGEST_REST, EVERY * (1 << min(last.troubles, 10)))
+def _time_to_next_poll(last: LastPoll) -> timedelta:
+    return (
+        timedelta(0) if last.more else min(MAX_POLL_INTERVAL, POLL_INTERVAL * (1 << min(last.troubles, 10)))
+    )
 
 
-def _record(reader: Reader, found: Look | None = None, *, trouble: str = "") -> None:
-    now = reader.clock()
-    with reader.database.write() as session:
-        last = last_look(session) or Last(now)
-        tried = found is not None and (found.stored or found.known)
-        went = Last(
+def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, trouble: str = "") -> None:
+    now = poller.clock()
+    with poller.database.write() as session:
+        last = last_mailbox_poll(session) or LastPoll(now)
+        tried = result is not None and (result.stored or result.already_stored)
+        went = LastPoll(
             at=now,
             troubles=last.troubles + 1 if trouble else 0,
             trouble=trouble,
-            stuck=found.stuck if found is not None and tried else last.stuck,
-            more=found is not None and found.more,
+            stuck=result.stuck if result is not None and tried else last.stuck,
+            more=result is not None and result.more,
         )
         value = asdict(went)
         del value["at"]
-        memos.remember(session, LOOKS, value, now=now)
+        memos.write_installation_state(session, LAST_POLL_STATE_KEY, value, now=now)
     for now_said, said in ((went.trouble, last.trouble), (went.stuck, last.stuck)):
         if now_said and now_said != said:
             log.error("the bounce mailbox gives trouble", why=now_said)

@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from email.message import Message
 from functools import cached_property
 
-MOST_HEAD = 100_000  # bytes of the fields of a message or a part
-MOST_FIELDS = 1000
-MOST_PARTS = 20
-MOST_TEXT = 100_000  # bytes of a part that is decoded
-_LONGEST_TYPE = 2000  # characters of a Content-Type: its parser's work grows with the square
-_HEAD_ENDS = re.compile(rb"\A\r?\n|\n\r?\n")
+MAX_HEAD_BYTES = 100_000  # bytes of the fields of a message or a part
+MAX_FIELDS = 1000
+MAX_PARTS = 20
+MAX_DECODED_BYTES = 100_000  # bytes of a part that is decoded
+_MAX_CONTENT_TYPE_LENGTH = 2000  # characters of a Content-Type: its parser's work grows with the square
+_HEAD_END = re.compile(rb"\A\r?\n|\n\r?\n")
 _FIELD = re.compile(r"([!-9;-~]{1,80})[ \t]*:(.*)", re.DOTALL)
-_FOLD = re.compile(r"\r?\n(?=[ \t])")
+_FOLDED_LINE = re.compile(r"\r?\n(?=[ \t])")
 _EMPTY_LINES = re.compile(rb"\n(?:[ \t]*\r?\n)+")
 
 
-class Fields:
+class HeaderFields:
     """Header fields, in any case of their names, in their order. Folded values stand on one line."""
 
     def __init__(self, head: bytes) -> None:
-        text = _FOLD.sub("", head[:MOST_HEAD].decode("utf-8", "replace"))
+        text = _FOLDED_LINE.sub("", head[:MAX_HEAD_BYTES].decode("utf-8", "replace"))
         self._values: dict[str, list[str]] = {}
-        for line in text.split("\n")[:MOST_FIELDS]:
+        for line in text.split("\n")[:MAX_FIELDS]:
             if found := _FIELD.fullmatch(line.rstrip("\r")):
                 self._values.setdefault(found[1].lower(), []).append(found[2].strip())
 
@@ -47,38 +47,38 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Part:
+class MimePart:
     """A message, or one part of one."""
 
-    fields: Fields
+    fields: HeaderFields
     body: bytes
 
     @cached_property
-    def _type(self) -> Message:
+    def _content_type(self) -> Message:
         typed = Message()
-        typed["Content-Type"] = self.fields.first("content-type")[:_LONGEST_TYPE] or "text/plain"
+        typed["Content-Type"] = self.fields.first("content-type")[:_MAX_CONTENT_TYPE_LENGTH] or "text/plain"
         return typed
 
     @property
-    def kind(self) -> str:
+    def media_type(self) -> str:
         """The media type, in small letters: `multipart/report`."""
-        return self._type.get_content_type()
+        return self._content_type.get_content_type()
 
     def parameter(self, name: str) -> str:
         """Give a parameter of the media type; empty where there is none, or one in an odd encoding."""
-        value = self._type.get_param(name, "")
+        value = self._content_type.get_param(name, "")
         return value if isinstance(value, str) else ""
 
-    def parts(self) -> list["Part"]:
+    def parts(self) -> list["MimePart"]:
         """Give the first parts of a multipart message, each as it stands there."""
         boundary = self.parameter("boundary").rstrip()
-        if not self.kind.startswith("multipart/") or not 0 < len(boundary) <= 200:
+        if not self.media_type.startswith("multipart/") or not 0 < len(boundary) <= 200:
             return []
-        return [read(raw) for raw in _between(self.body, boundary.encode("utf-8", "replace"))]
+        return [parse_mime(raw) for raw in _split_at_boundary(self.body, boundary.encode("utf-8", "replace"))]
 
-    def text(self) -> bytes:
+    def decoded_body(self) -> bytes:
         """Give the body, its transfer encoding undone (RFC 2045, 6); what cannot be undone is empty."""
-        how, body = self.fields.first("content-transfer-encoding").lower(), self.body[:MOST_TEXT]
+        how, body = self.fields.first("content-transfer-encoding").lower(), self.body[:MAX_DECODED_BYTES]
         if how == "quoted-printable":
             return quopri.decodestring(body)
         if how != "base64":
@@ -88,24 +88,28 @@ class Part:
         except (binascii.Error, ValueError):
             return b""
 
-    def groups(self) -> list[Fields]:
+    def field_groups(self) -> list[HeaderFields]:
         """Give the groups of fields of the body, as reports hold them: empty lines stand between (RFC 3464, 2.1)."""
-        return [Fields(group) for group in _EMPTY_LINES.split(self.text(), maxsplit=MOST_PARTS)]
+        return [HeaderFields(group) for group in _EMPTY_LINES.split(self.decoded_body(), maxsplit=MAX_PARTS)]
 
 
-def read(raw: bytes) -> Part:
+def parse_mime(raw: bytes) -> MimePart:
     """Cut a message into its fields and its body."""
-    ends = _HEAD_ENDS.search(raw, 0, MOST_HEAD)
-    return Part(Fields(raw[: ends.start()]), raw[ends.end() :]) if ends else Part(Fields(raw), b"")
+    ends = _HEAD_END.search(raw, 0, MAX_HEAD_BYTES)
+    return (
+        MimePart(HeaderFields(raw[: ends.start()]), raw[ends.end() :])
+        if ends
+        else MimePart(HeaderFields(raw), b"")
+    )
 
 
-def _between(body: bytes, boundary: bytes) -> Iterator[bytes]:
+def _split_at_boundary(body: bytes, boundary: bytes) -> Iterator[bytes]:
     line = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r?\n|\r?\Z)")
     start = None
     for count, found in enumerate(line.finditer(body)):
         if start is not None:
             yield body[start : found.start()]
-        if found[1] or count == MOST_PARTS:
+        if found[1] or count == MAX_PARTS:
             return
         start = re.compile(rb"\r?\n?").match(body, found.end()).end()  # type: ignore[union-attr]  # it matches nothing too
     if start is not None:  # cut short

@@ -9,44 +9,44 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from digest.deliver.causes import Cause, cause_of, codes
-from digest.deliver.events import Said, delivery_named, hashed
-from digest.deliver.judging import Kind
-from digest.deliver.replies import scrub
+from digest.deliver.causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events import DeliveryEvent, hash_parts, parse_delivery_id
+from digest.deliver.judging import EventKind
+from digest.deliver.replies import scrub_addresses
 
-BY = "sendgrid"
-IGNORED = frozenset({"open", "click"})  # tracking is off; were it on, we would still not want to know
-_KINDS = {
-    "processed": Kind.ACCEPTED,
-    "delivered": Kind.DELIVERED,
-    "deferred": Kind.DEFERRED,
-    "bounce": Kind.BOUNCED,
-    "blocked": Kind.BOUNCED,
-    "dropped": Kind.DROPPED,
-    "spamreport": Kind.COMPLAINED,
-    "unsubscribe": Kind.UNSUBSCRIBED,
-    "group_unsubscribe": Kind.UNSUBSCRIBED,
+REPORTED_BY = "sendgrid"
+IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off; were it on, we would still not want to know
+_KIND_OF_EVENT = {
+    "processed": EventKind.ACCEPTED,
+    "delivered": EventKind.DELIVERED,
+    "deferred": EventKind.DEFERRED,
+    "bounce": EventKind.BOUNCED,
+    "blocked": EventKind.BOUNCED,
+    "dropped": EventKind.DROPPED,
+    "spamreport": EventKind.COMPLAINED,
+    "unsubscribe": EventKind.UNSUBSCRIBED,
+    "group_unsubscribe": EventKind.UNSUBSCRIBED,
 }
 # `bounce_classification`, where no code decides; the others say nothing about an address
-_CLASSES = {
-    "invalid address": Cause.NO_MAILBOX,
-    "mailbox unavailable": Cause.SOFT,
-    "unclassified": Cause.SOFT,
-    "content": Cause.POLICY,
-    "reputation": Cause.POLICY,
-    "frequency or volume too high": Cause.POLICY,
-    "technical failure": Cause.NONE,
+_CAUSE_OF_CLASSIFICATION = {
+    "invalid address": FailureCause.NO_MAILBOX,
+    "mailbox unavailable": FailureCause.SOFT,
+    "unclassified": FailureCause.SOFT,
+    "content": FailureCause.POLICY,
+    "reputation": FailureCause.POLICY,
+    "frequency or volume too high": FailureCause.POLICY,
+    "technical failure": FailureCause.NONE,
 }
-_DROPPED = {  # `reason` of a drop: what SendGrid's own lists say
-    "bounced address": Cause.NO_MAILBOX,
-    "invalid": Cause.NO_MAILBOX,
-    "spam reporting address": Cause.COMPLAINED,
-    "unsubscribed address": Cause.LEFT,
-    "spam content": Cause.POLICY,
+_CAUSE_OF_DROP_REASON = {  # `reason` of a drop: what SendGrid's own lists say
+    "bounced address": FailureCause.NO_MAILBOX,
+    "invalid": FailureCause.NO_MAILBOX,
+    "spam reporting address": FailureCause.COMPLAINED,
+    "unsubscribed address": FailureCause.LEFT,
+    "spam content": FailureCause.POLICY,
 }
 
 
-def read(body: bytes, *, received_at: datetime) -> list[Said] | None:
+def parse_webhook_body(body: bytes, *, received_at: datetime) -> list[DeliveryEvent] | None:
     """Give the events of a posted body, without those that are ignored; None where it is no array of events."""
     try:
         told = json.loads(body)
@@ -54,81 +54,89 @@ def read(body: bytes, *, received_at: datetime) -> list[Said] | None:
         return None
     if not isinstance(told, list):
         return None
-    return list(_events(told, received_at))
+    return list(_parse_events(told, received_at))
 
 
-def _events(told: list[Any], received_at: datetime) -> Iterator[Said]:
-    for one in told:
-        if isinstance(one, dict) and (name := text(one, "event")) not in IGNORED:
-            yield _said(one, name, received_at)
+def _parse_events(items: list[Any], received_at: datetime) -> Iterator[DeliveryEvent]:
+    for one in items:
+        if isinstance(one, dict) and (name := text_value(one, "event")) not in IGNORED_EVENTS:
+            yield _parse_event(one, name, received_at)
 
 
-def _said(one: Mapping[str, Any], name: str, received_at: datetime) -> Said:
-    kind = _KINDS.get(name, Kind.UNKNOWN)
-    mark = text(one, "sg_event_id")
-    return Said(
-        by=BY,
-        delivery=delivery_named(text(one, "delivery_id")),
+def _parse_event(item: Mapping[str, Any], name: str, received_at: datetime) -> DeliveryEvent:
+    kind = _KIND_OF_EVENT.get(name, EventKind.UNKNOWN)
+    mark = text_value(item, "sg_event_id")
+    return DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=parse_delivery_id(text_value(item, "delivery_id")),
         kind=kind,
-        cause=_cause(one, kind),
-        at=moment(one.get("timestamp"), received_at),
+        cause=_event_cause(item, kind),
+        occurred_at=parse_timestamp(item.get("timestamp"), received_at),
         received_at=received_at,
-        fingerprint=_fingerprint(one, name),
-        provider_mark=hashed(BY, mark) if mark else None,
-        detail=_detail(one, kind, name),
+        fingerprint=_event_fingerprint(item, name),
+        provider_mark=hash_parts(REPORTED_BY, mark) if mark else None,
+        detail=_event_detail(item, kind, name),
     )
 
 
-def _cause(one: Mapping[str, Any], kind: Kind) -> Cause:
-    if kind is Kind.DROPPED:
-        return _dropped(text(one, "reason"))
-    if kind is not Kind.BOUNCED:
-        return Cause.NONE
-    if text(one, "type") == "blocked" or text(one, "event") == "blocked":
+def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
+    if kind is EventKind.DROPPED:
+        return _drop_cause(text_value(item, "reason"))
+    if kind is not EventKind.BOUNCED:
+        return FailureCause.NONE
+    if text_value(item, "type") == "blocked" or text_value(item, "event") == "blocked":
         return (
-            Cause.POLICY
+            FailureCause.POLICY
         )  # the message was turned away, not the address; SendGrid itself does not suppress it
-    told = _CLASSES.get(text(one, "bounce_classification").strip().lower())
-    by_code = cause_of(*codes(text(one, "status"), text(one, "reason")))
-    if Cause.POLICY in {told, by_code}:
-        return Cause.POLICY
-    if told is Cause.NO_MAILBOX and by_code is not Cause.OURS:
+    told = _CAUSE_OF_CLASSIFICATION.get(text_value(item, "bounce_classification").strip().lower())
+    by_code = failure_cause(*parse_reply_codes(text_value(item, "status"), text_value(item, "reason")))
+    if FailureCause.POLICY in {told, by_code}:
+        return FailureCause.POLICY
+    if told is FailureCause.NO_MAILBOX and by_code is not FailureCause.OUR_FAULT:
         return told
-    return by_code if by_code is not None else told or Cause.NONE
+    return by_code if by_code is not None else told or FailureCause.NONE
 
 
-def _dropped(reason: str) -> Cause:
+def _drop_cause(reason: str) -> FailureCause:
     """Read a drop's reason: SendGrid's own words for its own lists, at the beginning of the text."""
     said = reason.strip().lower()
-    return next((cause for words, cause in _DROPPED.items() if _begins(said, words)), Cause.NONE)
+    return next(
+        (cause for words, cause in _CAUSE_OF_DROP_REASON.items() if _is_phrase(said, words)),
+        FailureCause.NONE,
+    )
 
 
-def _begins(said: str, words: str) -> bool:
+def _is_phrase(reason: str, phrase: str) -> bool:
     """Whether a reason is just these words: "Invalid SMTPAPI header" is not "Invalid"."""
-    return said == words or said.startswith((f"{words}:", f"{words}."))
+    return reason == phrase or reason.startswith((f"{phrase}:", f"{phrase}."))
 
 
-def _detail(one: Mapping[str, Any], kind: Kind, name: str) -> dict[str, str]:
-    said = {"by": BY}
-    if kind is Kind.UNKNOWN:
-        said["said"] = scrub(name)[:40]
-    if kind in {Kind.BOUNCED, Kind.DROPPED, Kind.DEFERRED}:
-        address = text(one, "email")
-        code, statuses = codes(text(one, "status"), text(one, "reason"))
+def _event_detail(item: Mapping[str, Any], kind: EventKind, name: str) -> dict[str, str]:
+    said = {"by": REPORTED_BY}
+    if kind is EventKind.UNKNOWN:
+        said["said"] = scrub_addresses(name)[:40]
+    if kind in {EventKind.BOUNCED, EventKind.DROPPED, EventKind.DEFERRED}:
+        address = text_value(item, "email")
+        code, statuses = parse_reply_codes(text_value(item, "status"), text_value(item, "reason"))
         said["status"] = " ".join(filter(None, (code, *sorted(statuses))))
-        said["reason"] = scrub(text(one, "reason") or text(one, "response"), address)
-        said["type"] = scrub(text(one, "type"), address)[:20]
+        said["reason"] = scrub_addresses(text_value(item, "reason") or text_value(item, "response"), address)
+        said["type"] = scrub_addresses(text_value(item, "type"), address)[:20]
     return {key: value for key, value in said.items() if value}
 
 
-def _fingerprint(one: Mapping[str, Any], name: str) -> str:
+def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
     """Hash what makes an event itself: its id at SendGrid may change from one try of a post to the next."""
-    reason = text(one, "reason") or text(one, "response")
-    said = (text(one, "sg_message_id"), name, text(one, "timestamp"), text(one, "delivery_id"))
-    return hashed(BY, *said, hashed(reason))
+    reason = text_value(item, "reason") or text_value(item, "response")
+    said = (
+        text_value(item, "sg_message_id"),
+        name,
+        text_value(item, "timestamp"),
+        text_value(item, "delivery_id"),
+    )
+    return hash_parts(REPORTED_BY, *said, hash_parts(reason))
 
 
-def moment(value: Any, received_at: datetime) -> datetime:
+def parse_timestamp(value: Any, received_at: datetime) -> datetime:
     """Read a time in seconds since 1970; what is none, or lies in the future, is the time at which it came."""
     try:
         at = datetime.fromtimestamp(int(value), UTC)
@@ -137,7 +145,7 @@ def moment(value: Any, received_at: datetime) -> datetime:
     return min(at, received_at)
 
 
-def text(one: Mapping[str, Any], name: str) -> str:
+def text_value(item: Mapping[str, Any], name: str) -> str:
     """Give a value of an object as text; what is neither text nor number is empty."""
-    value = one.get(name)
+    value = item.get(name)
     return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 # SendGrid tries for 24 hours, and does not say whether it signs each try anew. Two hours more for clocks and outages.
-OLDEST = timedelta(hours=26)
-AHEAD = timedelta(minutes=10)  # a clock that goes wrong
-_LONGEST_SIGNATURE = 200  # characters; 72 bytes of DER are 96
+MAX_AGE = timedelta(hours=26)
+MAX_CLOCK_SKEW = timedelta(minutes=10)  # a clock that goes wrong
+_MAX_SIGNATURE_LENGTH = 200  # characters; 72 bytes of DER are 96
 _TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
 
 
 @lru_cache(maxsize=8)
-def key_of(der: bytes) -> EllipticCurvePublicKey:
+def load_webhook_key(der: bytes) -> EllipticCurvePublicKey:
     """Read a public key (SPKI, DER).
 
     Raises:
@@ -35,7 +35,7 @@ def key_of(der: bytes) -> EllipticCurvePublicKey:
     return key
 
 
-def refusal(
+def webhook_refusal_reason(
     keys: Sequence[EllipticCurvePublicKey],
     body: bytes,
     *,
@@ -50,17 +50,17 @@ def refusal(
         return "a header is missing"
     if not _TIMESTAMP.fullmatch(timestamp):
         return "the timestamp is no time"
-    made = _signature(signature)
+    made = _decode_signature(signature)
     if made is None:
         return "the signature is no base64"
-    if not any(_signed(key, made, timestamp.encode("ascii") + body) for key in keys):
+    if not any(_is_signed_by(key, made, timestamp.encode("ascii") + body) for key in keys):
         return "the signature is not by our key"
     age = now - datetime.fromtimestamp(int(timestamp), UTC)
-    return "" if -AHEAD <= age <= OLDEST else "it was signed too long ago, or in the future"
+    return "" if -MAX_CLOCK_SKEW <= age <= MAX_AGE else "it was signed too long ago, or in the future"
 
 
-def _signature(text: str) -> bytes | None:
-    if len(text) > _LONGEST_SIGNATURE or not text.isascii():
+def _decode_signature(text: str) -> bytes | None:
+    if len(text) > _MAX_SIGNATURE_LENGTH or not text.isascii():
         return None
     try:
         return b64decode(text, validate=True)
@@ -68,9 +68,9 @@ def _signature(text: str) -> bytes | None:
         return None
 
 
-def _signed(key: EllipticCurvePublicKey, signature: bytes, said: bytes) -> bool:
+def _is_signed_by(key: EllipticCurvePublicKey, signature: bytes, signed_bytes: bytes) -> bool:
     try:
-        key.verify(signature, said, ECDSA(SHA256()))
+        key.verify(signature, signed_bytes, ECDSA(SHA256()))
     except InvalidSignature:
         return False
     return True

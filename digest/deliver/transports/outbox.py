@@ -5,23 +5,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from digest.deliver.dkim import Signer
-from digest.deliver.handing import Handed, Outcome, Outgoing, Result
+from digest.deliver.dkim import DkimSigner
+from digest.deliver.handing import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from subscribers.keyfile import sync_folder
 
 
-class Outbox:
+class OutboxProvider:
     """Writes `<folder>/edition/<delivery>.eml`, `<folder>/notice/…` and `<folder>/test/…`, closed to other users."""
 
     name = "outbox"
-    batch = 100
-    patience = 120.0
+    batch_size = 100
+    batch_timeout = 120.0
 
-    def __init__(self, folder: Path, signer: Signer | None = None) -> None:
+    def __init__(self, folder: Path, signer: DkimSigner | None = None) -> None:
         self._folder = folder
         self._signer = signer
 
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         """Write the messages; they are on the disk when this returns.
 
         A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
@@ -29,30 +29,33 @@ class Outbox:
         done = 0
         try:
             for message in messages:
-                self._write(message)
+                self._write_file(message)
                 done += 1
-            for box in {m.box for m in messages}:
+            for box in {m.outbox_folder for m in messages}:
                 sync_folder(self._folder / box)
         except OSError as exc:
             stop = f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
-            accepted = [Outcome(Result.ACCEPTED)] * done
-            return Handed((*accepted, *[Outcome(Result.UNTOUCHED)] * (len(messages) - done)), stop=stop)
-        return Handed(tuple(Outcome(Result.ACCEPTED) for _ in messages))
+            accepted = [MessageOutcome(HandoverResult.ACCEPTED)] * done
+            return BatchOutcome(
+                (*accepted, *[MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - done)),
+                stop_reason=stop,
+            )
+        return BatchOutcome(tuple(MessageOutcome(HandoverResult.ACCEPTED) for _ in messages))
 
-    def _write(self, message: Outgoing) -> None:
+    def _write_file(self, message: OutgoingMessage) -> None:
         """Write a file that is there whole or not at all."""
-        folder = self._folder / message.box
+        folder = self._folder / message.outbox_folder
         for place in (self._folder, folder):
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = folder / f".{message.delivery}.tmp"
+        draft = folder / f".{message.delivery_id}.tmp"
         with suppress(FileNotFoundError):
             draft.unlink()  # a crash left it
         descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(message.message(self._signer))
+            file.write(message.to_bytes(self._signer))
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(folder / f"{message.delivery}.eml")
+        draft.replace(folder / f"{message.delivery_id}.eml")
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from digest.deliver.handing import Handed, Outcome, Outgoing, Result
+from digest.deliver.handing import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.headers import mailbox_value
-from digest.deliver.letters import Letter
-from digest.deliver.replies import scrub
-from digest.deliver.transports.sendgrid_api import TIMEOUT, Answer, Api
+from digest.deliver.letters import MessageTemplate
+from digest.deliver.replies import scrub_addresses
+from digest.deliver.transports.sendgrid_api import STEP_TIMEOUT, SendGridApi, SendGridResponse
 
-MOST = 1000  # personalizations a request may have
-BATCH = 250  # a lost answer leaves so many in doubt
-TELLING = 8  # refusals in a row that speak of the letter, not of its readers
+MAX_BATCH_SIZE = 1000  # personalizations a request may have
+DEFAULT_BATCH_SIZE = 250  # a lost answer leaves so many in doubt
+MIN_TELLING_REFUSALS = 8  # refusals in a row that speak of the letter, not of its readers
 
-_OFF: dict[str, Any] = {
+_TRACKING_OFF: dict[str, Any] = {
     "click_tracking": {"enable": False, "enable_text": False},
     "open_tracking": {"enable": False},
     "subscription_tracking": {"enable": False},
@@ -26,72 +26,80 @@ _OFF: dict[str, Any] = {
 }
 
 
-class SendGrid:
+class SendGridProvider:
     """Hands messages over in batches, each person in a personalization of their own."""
 
     name = "sendgrid"
 
     def __init__(
         self,
-        key: str,
+        api_key: str,
         host: str,
         *,
-        batch: int = BATCH,
-        timeout: float = TIMEOUT,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        timeout: float = STEP_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.batch = min(batch, MOST)
+        self.batch_size = min(batch_size, MAX_BATCH_SIZE)
         # Bisecting down to one bad entry takes about two requests a level; more than one bad entry takes more.
-        self.patience = timeout * 4 * (2 + self.batch.bit_length())
-        self._api = Api(key, host, timeout=timeout, clock=clock)
+        self.batch_timeout = timeout * 4 * (2 + self.batch_size.bit_length())
+        self._api = SendGridApi(api_key, host, timeout=timeout, clock=clock)
 
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         """Hand a batch over: one request for each letter among its messages."""
-        order = {m.delivery: place for place, m in enumerate(messages)}
-        by_letter = sorted(messages, key=lambda m: (id(m.letter), order[m.delivery]))
-        outcomes: dict[str, Outcome] = {}
+        order = {m.delivery_id: place for place, m in enumerate(messages)}
+        by_letter = sorted(messages, key=lambda m: (id(m.template), order[m.delivery_id]))
+        outcomes: dict[str, MessageOutcome] = {}
         stop, wait = "", 0.0
-        for _, group in groupby(by_letter, key=lambda m: id(m.letter)):
+        for _, group in groupby(by_letter, key=lambda m: id(m.template)):
             batch = list(group)
             if stop or wait:
-                outcomes |= {m.delivery: Outcome(Result.UNTOUCHED) for m in batch}
+                outcomes |= {m.delivery_id: MessageOutcome(HandoverResult.NOT_TRIED) for m in batch}
                 continue
-            handed = self._hand(batch)
-            outcomes |= {m.delivery: o for m, o in zip(batch, handed.outcomes, strict=True)}
-            stop, wait = handed.stop, handed.wait
-        return Handed(tuple(outcomes[m.delivery] for m in messages), stop=stop, wait=wait)
+            handed = self._send_request(batch)
+            outcomes |= {m.delivery_id: o for m, o in zip(batch, handed.outcomes, strict=True)}
+            stop, wait = handed.stop_reason, handed.wait_seconds
+        return BatchOutcome(
+            tuple(outcomes[m.delivery_id] for m in messages), stop_reason=stop, wait_seconds=wait
+        )
 
     def close(self) -> None:
         """Nothing is held open: the package makes a connection a request."""
 
-    def _hand(self, batch: list[Outgoing]) -> Handed:
-        """Hand over messages of one letter; see the table in `_read`."""
-        answer = self._api.call("post", "mail/send", body=payload(batch))
-        if answer.status == 400 and _about_a_reader(answer):
-            return self._halve(batch, answer)
+    def _send_request(self, batch: list[OutgoingMessage]) -> BatchOutcome:
+        """Hand over messages of one letter; see the table in `_interpret_response`."""
+        answer = self._api.call("post", "mail/send", body=build_request_body(batch))
+        if answer.status == 400 and _may_concern_one_reader(answer):
+            return self._send_in_halves(batch, answer)
         if answer.status == 413 and len(batch) > 1:
-            return self._halve(batch, answer)
-        return _read(answer, len(batch))
+            return self._send_in_halves(batch, answer)
+        return _interpret_response(answer, len(batch))
 
-    def _halve(self, batch: list[Outgoing], answer: Answer) -> Handed:
+    def _send_in_halves(self, batch: list[OutgoingMessage], response: SendGridResponse) -> BatchOutcome:
         """Find the bad entry by halves; what is good goes out on the way."""
         if len(batch) == 1:
-            said = f"{answer.status} {scrub(answer.said, batch[0].address)}"
-            return Handed((Outcome(Result.REFUSED, said),))
+            said = f"{response.status} {scrub_addresses(response.text, batch[0].address)}"
+            return BatchOutcome((MessageOutcome(HandoverResult.REFUSED, said),))
         middle = len(batch) // 2
-        first = self._hand(batch[:middle])
-        if first.stop or first.wait:
-            rest = tuple(Outcome(Result.UNTOUCHED) for _ in batch[middle:])
-            return Handed(first.outcomes + rest, stop=first.stop, wait=first.wait)
-        if middle >= TELLING and all(o.result is Result.REFUSED for o in first.outcomes):
+        first = self._send_request(batch[:middle])
+        if first.stop_reason or first.wait_seconds:
+            rest = tuple(MessageOutcome(HandoverResult.NOT_TRIED) for _ in batch[middle:])
+            return BatchOutcome(
+                first.outcomes + rest, stop_reason=first.stop_reason, wait_seconds=first.wait_seconds
+            )
+        if middle >= MIN_TELLING_REFUSALS and all(o.result is HandoverResult.REFUSED for o in first.outcomes):
             # Not one entry of several is taken: the fault is the letter's, not theirs.
-            untouched = tuple(Outcome(Result.UNTOUCHED) for _ in batch)
-            return Handed(untouched, stop=f"SendGrid refuses every message: {answer.said}. Nothing was sent.")
-        second = self._hand(batch[middle:])
-        return Handed(first.outcomes + second.outcomes, stop=second.stop, wait=second.wait)
+            untouched = tuple(MessageOutcome(HandoverResult.NOT_TRIED) for _ in batch)
+            return BatchOutcome(
+                untouched, stop_reason=f"SendGrid refuses every message: {response.text}. Nothing was sent."
+            )
+        second = self._send_request(batch[middle:])
+        return BatchOutcome(
+            first.outcomes + second.outcomes, stop_reason=second.stop_reason, wait_seconds=second.wait_seconds
+        )
 
 
-def _read(answer: Answer, size: int) -> Handed:  # noqa: PLR0911 - a row of the table each
+def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:  # noqa: PLR0911 - a row of the table each
     """Read an answer.
 
     202 is acceptance, and nothing else is. A 401 or 403 is about our account, a 400 that no reader caused
@@ -99,38 +107,40 @@ def _read(answer: Answer, size: int) -> Handed:  # noqa: PLR0911 - a row of the 
     at all leaves everybody in doubt: there is no idempotency key.
     """
 
-    def every(result: Result, reply: str = "") -> tuple[Outcome, ...]:
-        return tuple(Outcome(result, reply) for _ in range(size))
+    def every(result: HandoverResult, reply: str = "") -> tuple[MessageOutcome, ...]:
+        return tuple(MessageOutcome(result, reply) for _ in range(count))
 
-    said = f"{answer.status} {answer.said}".strip()
-    if answer.status == 202:
-        return Handed(every(Result.ACCEPTED, said))
-    if not answer.sent:
-        return Handed(
-            every(Result.UNTOUCHED), stop=f"no connection to SendGrid: {answer.said}. Send again later."
+    said = f"{response.status} {response.text}".strip()
+    if response.status == 202:
+        return BatchOutcome(every(HandoverResult.ACCEPTED, said))
+    if not response.request_sent:
+        return BatchOutcome(
+            every(HandoverResult.NOT_TRIED),
+            stop_reason=f"no connection to SendGrid: {response.text}. Send again later.",
         )
-    if answer.status == 429:
-        return Handed(every(Result.UNTOUCHED), wait=answer.wait)
-    if answer.status in {401, 403}:
-        return Handed(
-            every(Result.UNTOUCHED),
-            stop=f"SendGrid refuses the key or the sender: {said}. Check DIGEST_SENDGRID_API_KEY.",
+    if response.status == 429:
+        return BatchOutcome(every(HandoverResult.NOT_TRIED), wait_seconds=response.wait_seconds)
+    if response.status in {401, 403}:
+        return BatchOutcome(
+            every(HandoverResult.NOT_TRIED),
+            stop_reason=f"SendGrid refuses the key or the sender: {said}. Check DIGEST_SENDGRID_API_KEY.",
         )
-    if 400 <= answer.status < 500:
-        return Handed(
-            every(Result.UNTOUCHED), stop=f"SendGrid refuses the message: {said}. Nothing was sent."
+    if 400 <= response.status < 500:
+        return BatchOutcome(
+            every(HandoverResult.NOT_TRIED),
+            stop_reason=f"SendGrid refuses the message: {said}. Nothing was sent.",
         )
-    if answer.status >= 500 or not answer.status:
-        return Handed(every(Result.UNCERTAIN, said or "no answer"))
-    return Handed(
-        every(Result.UNCERTAIN, said),
-        stop=f"SendGrid's address answers {answer.status} instead of 202. Check DIGEST_SENDGRID_HOST.",
+    if response.status >= 500 or not response.status:
+        return BatchOutcome(every(HandoverResult.UNCERTAIN, said or "no answer"))
+    return BatchOutcome(
+        every(HandoverResult.UNCERTAIN, said),
+        stop_reason=f"SendGrid's address answers {response.status} instead of 202. Check DIGEST_SENDGRID_HOST.",
     )
 
 
-def payload(batch: Sequence[Outgoing]) -> dict[str, Any]:
+def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
     """Write the request for messages of one letter: one personalization with one `to` for each."""
-    letter = batch[0].letter
+    letter = batch[0].template
     content = [{"type": "text/plain", "value": letter.text}]
     if letter.html is not None:
         content.append({"type": "text/html", "value": letter.html})
@@ -141,35 +151,39 @@ def payload(batch: Sequence[Outgoing]) -> dict[str, Any]:
         "subject": letter.subject,
         "content": content,
         "headers": _shared_headers(letter),
-        "tracking_settings": _OFF,
+        "tracking_settings": _TRACKING_OFF,
     }
     if letter.reply_to:
         body["reply_to"] = {"email": letter.reply_to}
     return body
 
 
-def _personalization(message: Outgoing) -> dict[str, Any]:
+def _personalization(message: OutgoingMessage) -> dict[str, Any]:
     one: dict[str, Any] = {
         "to": [{"email": message.address}],
-        "substitutions": message.filled.substitutions(),
+        "substitutions": message.placeholders.substitutions(),
         # Kept by SendGrid for long and not erasable: an opaque id, and nothing about the person.
-        "custom_args": {"delivery_id": message.delivery},
+        "custom_args": {"delivery_id": message.delivery_id},
     }
-    if message.letter.one_click:  # substitutions do not reach header fields
-        one["headers"] = {"List-Unsubscribe": f"<{message.letter.one_click}{message.filled.leave}>"}
+    if message.template.unsubscribe_url_prefix:  # substitutions do not reach header fields
+        one["headers"] = {
+            "List-Unsubscribe": f"<{message.template.unsubscribe_url_prefix}{message.placeholders.leave_token}>"
+        }
     return one
 
 
-def _shared_headers(letter: Letter) -> dict[str, str]:
+def _shared_headers(letter: MessageTemplate) -> dict[str, str]:
     """Give the header fields that all share. To, From, Subject, Reply-To and Content-* are SendGrid's own."""
-    shared = dict(letter.extra)
-    if letter.one_click:
+    shared = dict(letter.extra_headers)
+    if letter.unsubscribe_url_prefix:
         shared["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     if letter.list_id:
         shared["List-Id"] = mailbox_value("List-Id", *letter.list_id)
     return shared
 
 
-def _about_a_reader(answer: Answer) -> bool:
+def _may_concern_one_reader(response: SendGridResponse) -> bool:
     """Say whether a 400 may be one entry's fault: it names a personalization, or does not say what it means."""
-    return not answer.fields or any(f is None or f.startswith("personalizations") for f in answer.fields)
+    return not response.error_fields or any(
+        f is None or f.startswith("personalizations") for f in response.error_fields
+    )

@@ -1,4 +1,4 @@
-"""SendGrid's v3 API over its official package, whose traps are shut here: every call of ours goes through `Api`.
+"""SendGrid's v3 API over its official package, whose traps are shut here: every call of ours goes through `SendGridApi`.
 
 Bare, the package waits for ever, reads without end, follows redirects with the key in hand, and logs key and
 payload. See docs/decisions/0007-message-bytes.md.
@@ -22,40 +22,45 @@ from python_http_client.client import Response
 from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 
-from digest.deliver.replies import scrub
+from digest.deliver.replies import scrub_addresses
 
-TIMEOUT = 30.0  # seconds for every step of a request
-LONGEST_ANSWER = 4_000_000  # bytes: a page of 500 bounces has some 200,000
-WITHOUT_A_RESET = 60.0  # seconds to wait after a 429 that does not say how long
+STEP_TIMEOUT = 30.0  # seconds for every step of a request
+MAX_RESPONSE_BYTES = 4_000_000  # bytes: a page of 500 bounces has some 200,000
+DEFAULT_RATE_LIMIT_WAIT = 60.0  # seconds to wait after a 429 that does not say how long
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a request came to: a status, or 0 where there is none and `said` says why.
+class SendGridResponse:
+    """What a request came to: a status, or 0 where there is none and `text` says why.
 
-    `said` is scrubbed of addresses; of a success it is SendGrid's id for it, where it gives one. `sent` says whether
-    the request went out whole, `wait` after how many seconds a 429 wants to be asked again, `fields` what a 400
+    `text` is scrubbed of addresses; of a success it is SendGrid's id for it, where it gives one. `request_sent` says whether
+    the request went out whole, `wait_seconds` after how many seconds a 429 wants to be asked again, `error_fields` what a 400
     finds fault with. `body` is that of a success, as it came.
     """
 
     status: int = 0
-    said: str = ""
-    wait: float = 0.0
-    fields: tuple[str | None, ...] = ()
-    sent: bool = True
+    text: str = ""
+    wait_seconds: float = 0.0
+    error_fields: tuple[str | None, ...] = ()
+    request_sent: bool = True
     body: bytes = b""
 
 
-class Api:
+class SendGridApi:
     """SendGrid's API as one account sees it. Nothing is held open: the package makes a connection a request."""
 
     def __init__(
-        self, key: str, host: str, *, timeout: float = TIMEOUT, clock: Callable[[], float] = time.time
+        self,
+        api_key: str,
+        host: str,
+        *,
+        timeout: float = STEP_TIMEOUT,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        _silence()
+        _silence_debug_log()
         self._clock = clock
-        headers = dict(SendGridAPIClient(api_key=key, host=host).client.request_headers)
-        self._client = _Strict(host=host, request_headers=headers, version=3, timeout=timeout)
+        headers = dict(SendGridAPIClient(api_key=api_key, host=host).client.request_headers)
+        self._client = _StrictClient(host=host, request_headers=headers, version=3, timeout=timeout)
 
     def call(
         self,
@@ -64,7 +69,7 @@ class Api:
         *,
         body: dict[str, Any] | None = None,
         query: dict[str, int] | None = None,
-    ) -> Answer:
+    ) -> SendGridResponse:
         """Make one request and read its answer; nothing that happens on the way raises.
 
         Args:
@@ -79,17 +84,19 @@ class Api:
         try:
             response: Response = getattr(client, method)(request_body=body, query_params=query)
         except HTTPError as exc:
-            said, fields = _errors(exc.body)
-            return Answer(exc.status_code, said, wait=self._reset_of(exc), fields=fields)
+            said, fields = _parse_errors(exc.body)
+            return SendGridResponse(
+                exc.status_code, said, wait_seconds=self._rate_limit_wait(exc), error_fields=fields
+            )
         except urllib.error.URLError as exc:
             # urllib wraps what fails while connecting and while the request goes out, and nothing after that.
-            return Answer(said=scrub(str(exc.reason)), sent=False)
+            return SendGridResponse(text=scrub_addresses(str(exc.reason)), request_sent=False)
         except (OSError, http.client.HTTPException) as exc:
-            return Answer(said=type(exc).__name__)
-        said = scrub(response.headers.get("X-Message-Id", ""))
-        return Answer(response.status_code, said, body=response.body)
+            return SendGridResponse(text=type(exc).__name__)
+        said = scrub_addresses(response.headers.get("X-Message-Id", ""))
+        return SendGridResponse(response.status_code, said, body=response.body)
 
-    def _reset_of(self, exc: HTTPError) -> float:
+    def _rate_limit_wait(self, exc: HTTPError) -> float:
         """Read from a 429 how many seconds to wait."""
         if exc.status_code != 429:
             return 0.0
@@ -101,41 +108,41 @@ class Api:
         try:
             return max(1.0, parsedate_to_datetime(after).timestamp() - self._clock())
         except ValueError:
-            return WITHOUT_A_RESET
+            return DEFAULT_RATE_LIMIT_WAIT
 
 
-def trouble(answer: Answer, *, needs: str) -> str:
+def describe_api_failure(response: SendGridResponse, *, needed_permission: str) -> str:
     """Say in one line why a call came to nothing, and what to do.
 
     Args:
-        answer: one that is no success.
-        needs: the permission that the call wants the key to have.
+        response: one that is no success.
+        needed_permission: the permission that the call wants the key to have.
     """
-    said = f"{answer.status} {answer.said}".strip() if answer.status else answer.said
-    if not answer.sent:
+    said = f"{response.status} {response.text}".strip() if response.status else response.text
+    if not response.request_sent:
         return f"no connection to SendGrid: {said}"
-    if answer.status in {401, 403}:
-        return f"SendGrid refuses the key: {said}. Check DIGEST_SENDGRID_API_KEY and its permissions: {needs}"
-    if answer.status == 429:
-        return f"SendGrid asks for patience: {answer.wait:.0f} seconds"
-    if answer.status >= 500 or not answer.status:
+    if response.status in {401, 403}:
+        return f"SendGrid refuses the key: {said}. Check DIGEST_SENDGRID_API_KEY and its permissions: {needed_permission}"
+    if response.status == 429:
+        return f"SendGrid asks for patience: {response.wait_seconds:.0f} seconds"
+    if response.status >= 500 or not response.status:
         return f"SendGrid gives no answer that counts: {said or 'none'}"
-    if 400 <= answer.status < 500:
+    if 400 <= response.status < 500:
         return f"SendGrid refuses what was asked: {said}"
     return f"SendGrid's address answers {said}, which is no answer of its API. Check DIGEST_SENDGRID_HOST"
 
 
-def _errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
+def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
     """Read an error answer, which may as well be a proxy's HTML page."""
     try:
         errors = [e for e in json.loads(body)["errors"] if isinstance(e, dict)]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "", ()
-    said = scrub("; ".join(str(e.get("message", "")) for e in errors))
+    said = scrub_addresses("; ".join(str(e.get("message", "")) for e in errors))
     return said, tuple(f if isinstance(f := e.get("field"), str) else None for e in errors)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to wherever it points, and turn the POST into a GET."""
 
     def redirect_request(
@@ -144,18 +151,18 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow nothing: urllib then raises the redirect as an error."""
 
 
-class _Bounded(urllib.request.BaseHandler):
-    """Reads every answer, of whatever status, to its end, but no longer than `LONGEST_ANSWER` and four time limits."""
+class _BoundedResponseHandler(urllib.request.BaseHandler):
+    """Reads every answer, of whatever status, to its end, but no longer than `MAX_RESPONSE_BYTES` and four time limits."""
 
     handler_order = 100  # before urllib makes errors of statuses: the package reads those to their end too
 
     def http_response(self, request: Any, response: Any) -> Any:
         """Give an answer whose body is in memory already."""
-        ends = time.monotonic() + 4 * (request.timeout or TIMEOUT)
+        ends = time.monotonic() + 4 * (request.timeout or STEP_TIMEOUT)
         read = bytearray()
         while some := response.read1(65536):
             read += some
-            if len(read) > LONGEST_ANSWER:
+            if len(read) > MAX_RESPONSE_BYTES:
                 raise OSError("the answer is too long")
             if time.monotonic() > ends:
                 raise TimeoutError("the answer takes too long")
@@ -171,11 +178,11 @@ class _Bounded(urllib.request.BaseHandler):
     https_response = http_response
 
 
-class _Strict(python_http_client.Client):  # type: ignore[misc]  # the package is untyped
+class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the package is untyped
     """The package's client with an opener that follows no redirects; it stays itself along the URL's steps."""
 
-    def _build_client(self, name: str | None = None) -> "_Strict":
-        return _Strict(
+    def _build_client(self, name: str | None = None) -> "_StrictClient":
+        return _StrictClient(
             host=self.host,
             version=self._version,
             request_headers=dict(self.request_headers),
@@ -186,11 +193,11 @@ class _Strict(python_http_client.Client):  # type: ignore[misc]  # the package i
 
     def _make_request(self, opener: Any, request: Any, timeout: float | None = None) -> Any:
         del opener  # it follows redirects
-        ours = urllib.request.build_opener(_NoRedirect, _Bounded)
+        ours = urllib.request.build_opener(_NoRedirectHandler, _BoundedResponseHandler)
         return super()._make_request(ours, request, timeout=timeout)
 
 
-class _NothingBelowWarning(logging.Filter):
+class _DebugLogFilter(logging.Filter):
     """Drops what the package says at DEBUG, key and payload, whatever level anybody sets."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -198,10 +205,10 @@ class _NothingBelowWarning(logging.Filter):
         return record.levelno >= logging.WARNING
 
 
-_NOTHING_BELOW_WARNING = _NothingBelowWarning()
+_DEBUG_LOG_FILTER = _DebugLogFilter()
 
 
-def _silence() -> None:
+def _silence_debug_log() -> None:
     logger = logging.getLogger("python_http_client.client")
     logger.setLevel(logging.WARNING)
-    logger.addFilter(_NOTHING_BELOW_WARNING)  # adding it twice adds it once
+    logger.addFilter(_DEBUG_LOG_FILTER)  # adding it twice adds it once

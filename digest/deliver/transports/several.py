@@ -1,49 +1,49 @@
-"""Several connections at once. An edition goes out over each by itself (`each`); a batch is shared out."""
+"""Several connections at once. An edition goes out over each by itself (`providers_per_thread`); a batch is shared out."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from digest.deliver.handing import Handed, Outgoing, Transport
+from digest.deliver.handing import BatchOutcome, OutgoingMessage, Provider
 
 
-class Several:
+class ParallelProvider:
     """Shares out batches over transports of one kind, each in a thread of its own."""
 
-    def __init__(self, transports: Sequence[Transport]) -> None:
+    def __init__(self, providers: Sequence[Provider]) -> None:
         """Take the transports, at least one."""
-        self._transports = tuple(transports)
-        self._threads = ThreadPoolExecutor(len(self._transports), thread_name_prefix="hand")
-        self.name = self._transports[0].name
-        self.batch = sum(t.batch for t in self._transports)
-        self.patience = max(t.patience for t in self._transports)
+        self._providers = tuple(providers)
+        self._executor = ThreadPoolExecutor(len(self._providers), thread_name_prefix="hand")
+        self.name = self._providers[0].name
+        self.batch_size = sum(t.batch_size for t in self._providers)
+        self.batch_timeout = max(t.batch_timeout for t in self._providers)
 
     @property
-    def transports(self) -> tuple[Transport, ...]:
+    def providers(self) -> tuple[Provider, ...]:
         """Them."""
-        return self._transports
+        return self._providers
 
-    def hand_all(self, messages: Sequence[Outgoing]) -> Handed:
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         """Hand the messages over, shared out in turn; the outcomes are in the order of the messages."""
-        shares = [messages[start :: len(self._transports)] for start in range(len(self._transports))]
+        shares = [messages[start :: len(self._providers)] for start in range(len(self._providers))]
         waiting = [
-            self._threads.submit(t.hand_all, share)
-            for t, share in zip(self._transports, shares, strict=True)
+            self._executor.submit(t.send_batch, share)
+            for t, share in zip(self._providers, shares, strict=True)
             if share
         ]
         answers = [w.result() for w in waiting]
         by_share = [list(a.outcomes) for a in answers]
         outcomes = tuple(by_share[place % len(by_share)].pop(0) for place in range(len(messages)))
-        found = Handed(outcomes, wait=max((a.wait for a in answers), default=0.0))
-        return replace(found, stop=next((a.stop for a in answers if a.stop), ""))
+        found = BatchOutcome(outcomes, wait_seconds=max((a.wait_seconds for a in answers), default=0.0))
+        return replace(found, stop_reason=next((a.stop_reason for a in answers if a.stop_reason), ""))
 
     def close(self) -> None:
         """Close them all."""
-        for transport in self._transports:
+        for transport in self._providers:
             transport.close()
-        self._threads.shutdown()
+        self._executor.shutdown()
 
 
-def each(transport: Transport) -> tuple[Transport, ...]:
+def providers_per_thread(provider: Provider) -> tuple[Provider, ...]:
     """Give the connections of a transport, each a transport for one thread."""
-    return transport.transports if isinstance(transport, Several) else (transport,)
+    return provider.providers if isinstance(provider, ParallelProvider) else (provider,)

@@ -5,19 +5,27 @@ error cannot be approved.
 """
 
 from digest.edition.preflight import contents, contrast, images, links, message  # each registers its rules
-from digest.edition.preflight.rules import RULES, Examined, Finding, Level, PictureFacts, Sent, check
+from digest.edition.preflight.rules import (
+    PREFLIGHT_RULES,
+    FindingLevel,
+    PictureFacts,
+    PreflightFinding,
+    PreflightInput,
+    SentStory,
+    run_preflight_rules,
+)
 
 __all__ = [
-    "RULES",
-    "Examined",
-    "Finding",
-    "Level",
+    "PREFLIGHT_RULES",
+    "FindingLevel",
     "PictureFacts",
-    "Sent",
-    "check",
+    "PreflightFinding",
+    "PreflightInput",
+    "SentStory",
     "contents",
     "contrast",
     "images",
     "links",
     "message",
+    "run_preflight_rules",
 ]

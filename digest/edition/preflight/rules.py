@@ -11,12 +11,12 @@ from functools import cached_property
 import lxml.html
 from lxml.etree import _Element
 
-from digest.collect.fetched import Getter
-from digest.edition.content import Content
-from digest.settings import File
+from digest.collect.fetched import ContentFetcher
+from digest.edition.content import EditionContent
+from digest.settings import SettingsFile
 
 
-class Level(StrEnum):
+class FindingLevel(StrEnum):
     """An error stops approval; a warning is shown to who approves."""
 
     ERROR = "error"
@@ -24,11 +24,11 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PreflightFinding:
     """One thing that a rule found: what is wrong, where, and what to do."""
 
     rule: str
-    level: Level
+    level: FindingLevel
     message: str
     where: str = ""
 
@@ -44,7 +44,7 @@ class PictureFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentStory:
     """A story that went out in an earlier edition."""
 
     edition: str
@@ -53,28 +53,28 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Examined:
+class PreflightInput:
     """All that preflight looks at. `message` is the final bytes for one reader.
 
     `getter` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash.
     """
 
     message: bytes
-    content: Content
-    file: File
+    content: EditionContent
+    file: SettingsFile
     base: str
     pictures: Mapping[str, PictureFacts] = field(default_factory=dict)
-    earlier: tuple[Sent, ...] = ()
-    held_because: str = ""
-    getter: Getter | None = None
+    sent_stories: tuple[SentStory, ...] = ()
+    incomplete_reason: str = ""
+    getter: ContentFetcher | None = None
 
     @cached_property
-    def parsed(self) -> EmailMessage:
+    def parsed_message(self) -> EmailMessage:
         """The message as a mail program reads it."""
         return email.message_from_bytes(self.message, policy=email.policy.default)
 
-    def _part(self, kind: str) -> str:
-        for part in self.parsed.walk():
+    def _decoded_part(self, kind: str) -> str:
+        for part in self.parsed_message.walk():
             if part.get_content_type() == kind:
                 return str(part.get_content())
         return ""
@@ -82,12 +82,12 @@ class Examined:
     @cached_property
     def html(self) -> str:
         """The HTML part, decoded; empty when there is none."""
-        return self._part("text/html")
+        return self._decoded_part("text/html")
 
     @cached_property
     def text(self) -> str:
         """The text part, decoded; empty when there is none."""
-        return self._part("text/plain")
+        return self._decoded_part("text/plain")
 
     @cached_property
     def tree(self) -> _Element:
@@ -102,44 +102,44 @@ class Examined:
         )
 
 
-Look = Callable[[Examined], Iterator[Finding]]
+RuleCheck = Callable[[PreflightInput], Iterator[PreflightFinding]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A named rule; `says` is its one line in the documentation and in `digest check --rules`."""
+class PreflightRule:
+    """A named rule; `description` is its one line in the documentation and in `digest check --rules`."""
 
     name: str
-    says: str
-    look: Look
+    description: str
+    check: RuleCheck
 
 
-RULES: dict[str, Rule] = {}
+PREFLIGHT_RULES: dict[str, PreflightRule] = {}
 
 
-def rule(name: str, says: str) -> Callable[[Look], Look]:
+def preflight_rule(name: str, description: str) -> Callable[[RuleCheck], RuleCheck]:
     """Register a function as the rule `name`."""
 
-    def register(look: Look) -> Look:
-        if name in RULES:
+    def register(look: RuleCheck) -> RuleCheck:
+        if name in PREFLIGHT_RULES:
             raise ValueError(f"two rules are called {name}")
-        RULES[name] = Rule(name, says, look)
+        PREFLIGHT_RULES[name] = PreflightRule(name, description, look)
         return look
 
     return register
 
 
-def check(examined: Examined) -> tuple[Finding, ...]:
+def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     """Run every rule; errors come first, then in the order of the rules."""
-    found = [finding for r in RULES.values() for finding in r.look(examined)]
-    return tuple(sorted(found, key=lambda f: f.level != Level.ERROR))
+    found = [finding for r in PREFLIGHT_RULES.values() for finding in r.check(examined)]
+    return tuple(sorted(found, key=lambda f: f.level != FindingLevel.ERROR))
 
 
-def error(name: str, message: str, where: str = "") -> Finding:
+def error_finding(name: str, message: str, where: str = "") -> PreflightFinding:
     """Make a finding that stops approval."""
-    return Finding(name, Level.ERROR, message, where)
+    return PreflightFinding(name, FindingLevel.ERROR, message, where)
 
 
-def warning(name: str, message: str, where: str = "") -> Finding:
+def warning_finding(name: str, message: str, where: str = "") -> PreflightFinding:
     """Make a finding that is only shown."""
-    return Finding(name, Level.WARNING, message, where)
+    return PreflightFinding(name, FindingLevel.WARNING, message, where)
