@@ -2,7 +2,7 @@
 
 APScheduler alone forgets what was missed while the process was down and runs 01:30 twice when the clock
 goes back. So it only ticks here. Each job looks at what the timetable owes (`digest.timetable.find_due_jobs`), takes
-the slot's row (unique, whatever the number of schedulers) and runs an idempotent step of `digest.weekly`.
+the slot's row (unique, whatever the number of schedulers) and runs an idempotent step of `digest.app.editions`.
 Releasing needs no slot: an approved edition whose time has come is its own work list, and sending it is
 resumable.
 """
@@ -23,17 +23,18 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest import errands, logs, nightly, weekly
-from digest.db import FIRST_LOOK_JOB, Database, TimetableSlot
-from digest.deliver.inbound.imap import MailboxError
-from digest.deliver.sending import SendReport
+from digest import logs
+from digest.app import background, editions, maintenance
+from digest.app.installation import Installation, InstallationError, open_installation
+from digest.deliver.events.mailbox.imap import MailboxError
+from digest.deliver.send.edition_run import SendReport
 from digest.edition.drafting import DraftError
-from digest.edition.rendering import RenderingError
-from digest.install import Installation, InstallationError, open_installation
-from digest.owner import ProcessOwner, this_process_owner
+from digest.edition.rendering.fragments import RenderingError
 from digest.settings import SettingsError, load_settings
+from digest.store.models import FIRST_LOOK_JOB, Database, TimetableSlot
+from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
-from subscribers.vault import KeyFileError
+from subscribers.crypto.keys import KeyFileError
 
 SLOT_LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
 TICK_SECONDS = 1  # second between two looks at the timetable: three small reads
@@ -157,14 +158,14 @@ def _run_slot(install: Installation, slot: DueJob, clock: Callable[[], datetime]
 
 
 def _collect_step(install: Installation, now: datetime) -> str:
-    reports = weekly.collect_articles(install, now=now)
+    reports = editions.collect_articles(install, now=now)
     failed = [r for r in reports if r.error]
     return f"{sum(r.new for r in reports)} new from {len(reports)} sources, {len(failed)} failed"
 
 
 def _draft_step(install: Installation, now: datetime) -> str:
     try:
-        drafted = weekly.draft_next_edition(install, now=now, actor="scheduler")
+        drafted = editions.draft_next_edition(install, now=now, actor="scheduler")
     except (DraftError, RenderingError) as exc:  # approved already, or something that only a person can mend
         log.warning("nothing drafted", why=str(exc))
         return str(exc)
@@ -174,7 +175,7 @@ def _draft_step(install: Installation, now: datetime) -> str:
 SLOT_STEPS: dict[str, Callable[[Installation, datetime], str]] = {
     "collect": _collect_step,
     "draft": _draft_step,
-    "nightly": nightly.run_nightly_steps,
+    "nightly": maintenance.run_nightly_steps,
 }
 
 
@@ -224,7 +225,7 @@ def send_due_editions(
     install: Installation, clock: Callable[[], datetime], backoff: ReleaseBackoff, stopping: threading.Event
 ) -> None:
     """Send what is approved and due, and go on with what was cut short, each at its pace."""
-    found = weekly.find_pending_releases(install, now=clock())
+    found = editions.find_pending_releases(install, now=clock())
     for name in backoff.take_unreported(found.missed):
         log.warning("release missed", edition=name, what=found.missed[name])
     for name in found.ready_to_send:
@@ -236,7 +237,9 @@ def _send_edition(
     install: Installation, name: str, clock: Callable[[], datetime], stopping: threading.Event
 ) -> SendReport | None:
     try:
-        return weekly.send_edition(install, name, clock=clock, sleep=stopping.wait, stopping=stopping.is_set)
+        return editions.send_edition(
+            install, name, clock=clock, sleep=stopping.wait, stopping=stopping.is_set
+        )
     except Exception:  # a server that is down, a setting that is wrong: said now, tried again later
         log.exception("sending failed", edition=name)
         return None
@@ -244,13 +247,15 @@ def _send_edition(
 
 def process_signups_and_notices(install: Installation, clock: Callable[[], datetime]) -> None:
     """Answer the sign-up forms that wait, and hand over the mails that they and the pages have queued."""
-    _run_guarded("answer", lambda: str(errands.process_signup_requests(install, clock=clock)))
-    _run_guarded("notices", lambda: str(errands.send_due_notices(install, clock=clock)))
+    _run_guarded("answer", lambda: str(background.process_signup_requests(install, clock=clock)))
+    _run_guarded("notices", lambda: str(background.send_due_notices(install, clock=clock)))
 
 
 def apply_and_log_events(install: Installation, clock: Callable[[], datetime]) -> None:
     """Apply what providers have posted, and say what came of it."""
-    outcome = _run_guarded("events", lambda: json.dumps(errands.apply_inbound_events(install, clock=clock)))
+    outcome = _run_guarded(
+        "events", lambda: json.dumps(background.apply_inbound_events(install, clock=clock))
+    )
     if outcome != "{}":
         log.info("events applied", outcome=outcome)
 
@@ -261,9 +266,9 @@ def poll_bounce_mailbox(
     """Look into the bounce mailbox when it is time; trouble with it is logged where it begins."""
 
     def look() -> str:
-        if errands.claim_mailbox_turn(install, now=clock()):
+        if background.claim_mailbox_turn(install, now=clock()):
             with suppress(MailboxError):
-                return str(errands.read_bounce_mailbox(install, clock=clock, stopping=stopping.is_set))
+                return str(background.read_bounce_mailbox(install, clock=clock, stopping=stopping.is_set))
         return ""
 
     _run_guarded("mailbox", look)

@@ -14,23 +14,23 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import (
-    at_once,
-    batches,
-    collecting,
-    importing,
-    memory,
+    collection,
+    concurrent_load,
+    list_import,
     peers,
-    selecting,
-    signing_up,
-    smtp,
+    selection,
+    send_memory,
+    sendgrid_send,
+    signup_timing,
+    smtp_send,
     splicing,
     webhook,
 )
-from benchmarks.bars import ResultSheet
+from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize
 from digest import logs
 from digest.edition.content import EditionContent
-from digest.edition.rendering import create_mail_environment, publication_frame, render_edition
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import Settings
 
 LAST_RUN_HEADING = "## The last run"
@@ -39,8 +39,8 @@ EDITION_FILE = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.js
 
 def measure_selection(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Collect, group and rank the articles of 100 feeds."""
-    few, many = (collecting.measure_collection(n)[0] + selecting.measure_selection(n) for n in size.articles)
-    parsed = peers.parse_with_feedparser(collecting.made_up_feeds(size.articles[0]).values())
+    few, many = (collection.measure_collection(n)[0] + selection.measure_selection(n) for n in size.articles)
+    parsed = peers.parse_with_feedparser(collection.made_up_feeds(size.articles[0]).values())
     sheet.add_result(
         f"collect, group and rank {size.articles[0]:,} articles of 100 feeds",
         f"{few:.1f} s CPU",
@@ -76,13 +76,13 @@ PARTS: dict[str, Callable[[ResultSheet, BenchmarkSize], None]] = {
     "choosing": measure_selection,
     "rendering": measure_rendering,
     "splicing": splicing.main,
-    "sign-up": signing_up.main,
-    "smtp": smtp.main,
-    "sendgrid": batches.main,
-    "memory": memory.main,
+    "sign-up": signup_timing.main,
+    "smtp": smtp_send.main,
+    "sendgrid": sendgrid_send.main,
+    "memory": send_memory.main,
     "webhook": webhook.main,
-    "import": importing.main,
-    "at-once": at_once.main,
+    "import": list_import.main,
+    "at-once": concurrent_load.main,
 }
 
 

@@ -27,10 +27,10 @@ from sendgrid.helpers.mail import From, Header, Mail, Personalization, Substitut
 from sqlalchemy import String, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from benchmarks.peak import peak_memory_mb
-from benchmarks.people import edition_bodies
-from digest.db import open_database
-from subscribers.db import Person
+from benchmarks.peak_memory import peak_memory_mb
+from benchmarks.sample_installation import edition_bodies
+from digest.store.models import open_database
+from subscribers.store.models import Person
 
 ROWS_PER_COMMIT = 1000  # rows
 

@@ -7,15 +7,15 @@ from statistics import median
 from zoneinfo import ZoneInfo
 
 from benchmarks import peers
-from benchmarks.bars import ResultSheet
+from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, BenchmarkSize
-from digest.deliver.letters import MessageTemplate, PlaceholderValues, splice_message
-from digest.deliver.personalising import fill_placeholders
-from digest.edition import marks
-from subscribers.addresses import read_address
-from subscribers.choices import Preferences
-from subscribers.roll import AudienceMember
-from subscribers.vault import KeyRing, encrypt_address
+from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
+from digest.deliver.compose.personalisation import fill_placeholders
+from digest.edition import placeholders
+from subscribers.address import read_address
+from subscribers.consent.audience import AudienceMember
+from subscribers.consent.preferences import Preferences
+from subscribers.crypto.keys import KeyRing, encrypt_address
 
 MAX_MICROSECONDS = 30.0  # µs a reader
 ROUNDS = 7
@@ -24,8 +24,8 @@ EDITION_DATE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 
 def _sample_template() -> MessageTemplate:
     """A letter of the size of a whole edition: 70 KB of HTML, 12 KB of text, each mark where it stands."""
-    links = f"https://news.example.org/u/{marks.LEAVE_PLACEHOLDER} https://news.example.org/preferences/{marks.PREFERENCES_PLACEHOLDER}"
-    foot = f"You asked for it on {marks.SIGNUP_ORIGIN_PLACEHOLDER}. {links}\n"
+    links = f"https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}"
+    foot = f"You asked for it on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}. {links}\n"
     row = '<td style="padding:0 0 12px;font:16px/1.5 Georgia,serif">A story, told in a few words — é.</td>\n'
     return MessageTemplate(
         subject="Ports reopen — and six more stories",

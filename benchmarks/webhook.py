@@ -23,14 +23,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import func, insert, select, text
 
 from benchmarks import peers
-from benchmarks.bars import ResultSheet
-from benchmarks.people import KEYS, benchmark_settings, create_populated_database
-from benchmarks.serving import ClickResults, run_digest_serve, unsubscribe_meanwhile
+from benchmarks.page_server import ClickResults, run_digest_serve, unsubscribe_meanwhile
+from benchmarks.results import ResultSheet
+from benchmarks.sample_installation import KEYS, benchmark_settings, create_populated_database
 from benchmarks.sizes import FULL, BenchmarkSize
-from digest.db import Database, open_database
-from digest.deliver.identity import make_delivery_id
-from digest.delivery_db import Delivery, DeliveryState, Event, InboundPayload
-from digest.web.hooks import SIGNATURE_HEADER, TIMESTAMP_HEADER
+from digest.deliver.compose.identifiers import make_delivery_id
+from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
+from digest.store.models import Database, open_database
+from digest.web.hooks.sendgrid import SIGNATURE_HEADER, TIMESTAMP_HEADER
 
 MIN_EVENTS_PER_SECOND = 5_000  # events a second
 EVENTS_PER_POST = 20

@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
-from digest.db import Database, migrate_schema, open_database
 from digest.edition.content import EditionContent
+from digest.store.models import Database, migrate_schema, open_database
 
+ROOT = Path(__file__).parent.parent
 TOOL_COMMANDS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "node": ("node",),
@@ -103,7 +104,7 @@ def sibling_database_url(url: str, name: str) -> str:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Migrate one empty SQLite database, for tests to copy."""
-    path = tmp_path_factory.mktemp("template") / "digest.db"
+    path = tmp_path_factory.mktemp("template") / "digest.store.models"
     database = open_database(f"sqlite:///{path}")
     migrate_schema(database)
     with database.engine.connect() as connection:
@@ -125,8 +126,8 @@ def postgresql_template(postgresql_url: str) -> str:
 @pytest.fixture
 def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     """Give a migrated, empty SQLite database in a file of its own."""
-    shutil.copy(sqlite_template, tmp_path / "digest.db")
-    database = open_database(f"sqlite:///{tmp_path / 'digest.db'}")
+    shutil.copy(sqlite_template, tmp_path / "digest.store.models")
+    database = open_database(f"sqlite:///{tmp_path / 'digest.store.models'}")
     yield database
     database.close()
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bars import ResultSheet
-from benchmarks.postfix import PostfixTools
-
-ROOT = Path(__file__).parent.parent
+from benchmarks.postfix_tools import PostfixTools
+from benchmarks.results import ResultSheet
+from tests.conftest import ROOT
 
 BARS = (  # of the design: some words of each, in the order of the parts
     "collect, group and rank 100 articles",

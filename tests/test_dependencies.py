@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT
+
 OURS = {"digest", "subscribers", "scheduler"}
 # Imported by name of their own, but part of what a declared distribution is.
 PARTS = {"python-http-client": "sendgrid"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT
 
 # Top to bottom. The one exception is the import of `scheduler` inside `digest serve`.
 LAYERS = (
@@ -14,26 +14,26 @@ LAYERS = (
     ("scheduler",),
     ("digest.web",),
     (
-        "digest.weekly",
-        "digest.errands",
-        "digest.nightly",
-        "digest.doctor",
-        "digest.attention",
+        "digest.app.editions",
+        "digest.app.background",
+        "digest.app.maintenance",
+        "digest.app.doctor",
+        "digest.app.attention",
         "digest.backups",
     ),
     ("digest.deliver",),
     ("digest.edition",),
     ("digest.select",),
     ("digest.collect",),
-    ("digest.install", "digest.fence", "digest.staff"),
-    ("digest.following",),
+    ("digest.app.installation", "digest.app.copy_guard", "digest.store.staff"),
+    ("digest.app.live_settings",),
     (
-        "digest.db",
-        "digest.connections",
-        "digest.delivery_db",
-        "digest.deliver.holding",  # with its memos: a database is held before anything of a newsletter is known
-        "digest.deliver.memos",
-        "digest.owner",
+        "digest.store.models",
+        "digest.store.connections",
+        "digest.store.delivery_models",
+        "digest.deliver.control.installation_hold",  # with its memos: a database is held before anything of a newsletter is known
+        "digest.deliver.control.installation_state",
+        "digest.store.process_owner",
         "digest.settings",
         "digest.timetable",
         "digest.templating",
@@ -91,8 +91,8 @@ def test_imports_point_down(module: str, file: Path) -> None:
 
 
 def test_a_planted_upward_import_is_found() -> None:
-    planted = "def f():\n    from digest.weekly import draft\n"
-    assert upward("digest.select.ranking", planted) == ["digest.weekly.draft"]
+    planted = "def f():\n    from digest.app.editions import draft\n"
+    assert upward("digest.select.ranking", planted) == ["digest.app.editions.draft"]
 
 
 def test_people_know_nothing_of_newsletters() -> None:

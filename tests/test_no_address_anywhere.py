@@ -28,34 +28,36 @@ from pydantic import SecretStr
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest import errands, nightly, weekly
-from digest.backups.taking import create_backup
+from digest.app import background, editions, maintenance
+from digest.app.installation import Installation
+from digest.backups.backup import create_backup
 from digest.cli import digest
-from digest.db import migrate_schema, open_database
-from digest.deliver.forgetting import make_erasure_callback
-from digest.deliver.inbound import payloads
-from digest.delivery_db import Delivery, DeliveryState
-from digest.install import Installation
+from digest.deliver.events import payloads
+from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.settings import AlertSettings, LimitSettings
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import migrate_schema, open_database
 from digest.web.app import create_app
-from subscribers import people, signup, suppression
-from subscribers.addresses import AddressError, read_address
-from subscribers.db import Person
-from subscribers.erasing import erase_person
-from subscribers.journal import DepartureLog
-from subscribers.transfer.deciding import ImportOptions
-from subscribers.transfer.importing import rehearse_import, run_import
-from subscribers.transfer.reading import survey_file
-from subscribers.transfer.stepping import ImportContext
-from subscribers.vault import DecryptionError, decrypt_address
-from tests.deliver.account import (
+from subscribers.address import AddressError, read_address
+from subscribers.consent import suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import DecryptionError, decrypt_address
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.signup import manual_signup
+from subscribers.store import people
+from subscribers.store.models import Person
+from subscribers.transfer.decisions import ImportOptions
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.imports import rehearse_import, run_import
+from subscribers.transfer.list_file import survey_file
+from tests.deliver.fake_sendgrid_account import (
     API_KEY,
     SUPPRESSION_LISTS,
     FakeSendGridAccount,
     RecordedRequest,
     ScriptedResponse,
 )
-from tests.deliver.bounces import MAIL_FORMS, sent_message
+from tests.deliver.returned_mails import MAIL_FORMS, sent_message
 from tests.web.conftest import NOW, RELEASE, build_web_setup, sample_evidence, store_edition
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -166,7 +168,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
         stack.callback(server.stop)
         with _everything_logged(left):
             database = open_database(
-                f"sqlite:///{home / 'digest.db'}"
+                f"sqlite:///{home / 'digest.store.models'}"
             )  # SQLAlchemy looks at its log level once
             stack.callback(database.close)
             migrate_schema(database)
@@ -184,7 +186,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             }
             install = Installation(world.install.settings.model_copy(update=changes), database)
             _live(install, left)
-        for name in ("digest.db", "digest.db-wal", "left.log"):
+        for name in ("digest.store.models", "digest.store.models-wal", "left.log"):
             left.keep(name, (home / name).read_bytes())
         create_backup(install, home / "backup.zip", actor="eve", now=RELEASE)
         with zipfile.ZipFile(home / "backup.zip") as archive:
@@ -197,18 +199,18 @@ def _live(install: Installation, left: Left) -> None:
     typed, added, listed = ADDRESSES[:60], ADDRESSES[60:900], ADDRESSES[900:1000]
     with install.database.write() as session:
         for address in added:
-            signup.add_subscriber(session, install.keys, address, evidence=sample_evidence(), now=NOW)
+            manual_signup.add_subscriber(session, install.keys, address, evidence=sample_evidence(), now=NOW)
     _type_into_forms(install, left, typed)
     _bring_in_lists(install, left, listed)
     name = store_edition(install)
-    weekly.approve_edition(
+    editions.approve_edition(
         install,
         name,
-        weekly.edition_status(install, name, now=NOW).content_hash,
+        editions.edition_status(install, name, now=NOW).content_hash,
         actor="eve@example.org",
         now=NOW,
     )
-    weekly.send_edition(install, name, clock=lambda: RELEASE)
+    editions.send_edition(install, name, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:200])
     _hear_from_the_mailbox(install, name, added[400:500])
     _stumble(install, left, added)
@@ -258,13 +260,13 @@ def _ask_the_provider(install: Installation, left: Left, listed: list[str]) -> N
             )
         access = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
         install = Installation(install.settings.model_copy(update=access), install.database)
-        pulled = nightly.pull_suppression_lists(install, night)
+        pulled = maintenance.pull_suppression_lists(install, night)
         assert (pulled.entries, pulled.matched_people) == (60, 40)
         left.keep("nightly", str(pulled))
-        left.keep("nightly", nightly.request_provider_erasures(install, night))
+        left.keep("nightly", maintenance.request_provider_erasures(install, night))
         assert not fake.erased_addresses
         fake.override = lambda _: None
-        left.keep("nightly", nightly.run_nightly_steps(install, night + timedelta(days=1)))
+        left.keep("nightly", maintenance.run_nightly_steps(install, night + timedelta(days=1)))
         assert len(fake.erased_addresses) == 20
 
 
@@ -287,8 +289,8 @@ def _type_into_forms(install: Installation, left: Left, typed: list[str]) -> Non
         answer = client.post("/subscribe", data={"email": typed[6], "agree": "yes", "wording": "1"})
         assert answer.status_code == 500
         left.keep("error pages", answer.data)
-    errands.process_signup_requests(install, clock=lambda: NOW)
-    errands.send_due_notices(install, clock=lambda: NOW)
+    background.process_signup_requests(install, clock=lambda: NOW)
+    background.send_due_notices(install, clock=lambda: NOW)
 
 
 @contextlib.contextmanager
@@ -360,7 +362,7 @@ def _hear_from_a_provider(install: Installation, several: list[str]) -> None:
             )
     payloads.store_payload(install.database, install.keys, json.dumps(events).encode(), now=RELEASE)
     payloads.store_payload(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
-    counts = errands.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
+    counts = background.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
     assert counts.total() >= 200
 
 
@@ -375,7 +377,7 @@ def _hear_from_the_mailbox(install: Installation, name: str, several: list[str])
         spoken = sent_message(install.keys, number, f"edition:{name}", reader_address=address)
         raw = spoken.returned_mail(MAIL_FORMS[place % len(MAIL_FORMS)])
         payloads.store_payload(install.database, install.keys, raw, now=RELEASE, origin="mailbox")
-    counts = errands.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
+    counts = background.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
     assert {"bounced", "complained", "deferred", "person bounced", "person complained"} <= counts.keys()
 
 
@@ -420,7 +422,7 @@ def _ask_the_command_line(left: Left, added: list[str], listed: list[str]) -> No
 def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
     assert len(left.mailed) > 600
     assert left.refused > 100
-    database = open_database(f"sqlite:///{left.home / 'digest.db'}")
+    database = open_database(f"sqlite:///{left.home / 'digest.store.models'}")
     with database.read() as session:
         states = set(session.scalars(select(Delivery.state)))
         replies = set(session.scalars(select(Delivery.reply)))
@@ -432,7 +434,15 @@ def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
 
 
 WHERE = (
-    *("digest.db", "digest.db-wal", "backup", "left.log", "logs at DEBUG", "pages", "error pages"),
+    *(
+        "digest.store.models",
+        "digest.store.models-wal",
+        "backup",
+        "left.log",
+        "logs at DEBUG",
+        "pages",
+        "error pages",
+    ),
     *("import report", "nightly", "repr"),
     *("exception: no address", "exception: the database", "exception: the vault"),
     "exception: import into a broken database",

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 import digest
-from digest.collect.items import DateBasis, DocumentKind, ParsedDocument, ParsedItem
+from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.parsers import parse_document
 from digest.collect.urls import canonical_url
 from digest.settings import SettingsFile, load_settings
-from subscribers.choices import Preferences
+from subscribers.consent.preferences import Preferences
 
 SAMPLE = Path(digest.__file__).parent / "sample"
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # when the demo drafts

@@ -9,11 +9,11 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 import scheduler
-from digest import nightly, weekly
-from digest.db import Database, Edition, EditionState, TimetableSlot
-from digest.install import Installation
-from digest.owner import ProcessOwner
+from digest.app import editions, maintenance
+from digest.app.installation import Installation
 from digest.settings import ScheduleSettings, Settings, SettingsFile
+from digest.store.models import Database, Edition, EditionState, TimetableSlot
+from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 
 NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)
@@ -99,7 +99,7 @@ def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(inst
     for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
         with install.database.write() as session:
             session.add(TimetableSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
-    assert nightly.delete_old_slots(install, NOON) == "2 old slots dropped"
+    assert maintenance.delete_old_slots(install, NOON) == "2 old slots dropped"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
     assert scheduler.ensure_timetable_start(install.database, NOON) == since
 
@@ -188,9 +188,11 @@ def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_l
 ) -> None:
     an_approved_edition(install.database, NOON)
     edge = NOON + timedelta(hours=24)
-    assert weekly.find_pending_releases(install, now=edge) == weekly.PendingReleases(("2026-W47",), {})
-    after = weekly.find_pending_releases(install, now=edge + timedelta(seconds=1))
+    assert editions.find_pending_releases(install, now=edge) == editions.PendingReleases(("2026-W47",), {})
+    after = editions.find_pending_releases(install, now=edge + timedelta(seconds=1))
     assert (after.ready_to_send, list(after.missed)) == ((), ["2026-W47"])
     with install.database.write() as session:
         session.scalars(select(Edition)).one().approved_at = edge
-    assert weekly.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)
+    assert editions.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == (
+        "2026-W47",
+    )

@@ -30,8 +30,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from digest.delivery_db import InboundPayload
-from subscribers.db import Base, UtcDateTime
+from digest.store.delivery_models import InboundPayload
+from subscribers.store.models import Base, UtcDateTime
 
 ARCHIVE_FORMAT = 1
 MANIFEST_NAME = "manifest.json"

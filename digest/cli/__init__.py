@@ -6,30 +6,30 @@ from typing import Any
 import click
 
 from digest import __version__, logs
-from digest.cli.backups import backup, restore
+from digest.app.editions import UnknownEditionError
+from digest.app.installation import InstallationError
+from digest.cli.backup import backup, restore
 from digest.cli.collect import collect
 from digest.cli.context import context_options
+from digest.cli.control import cancel, hold, pause, release, resume
 from digest.cli.demo import demo
 from digest.cli.editions import approve, check, draft, send, show, status
 from digest.cli.inbound import inbound
+from digest.cli.installation import doctor, init, serve
 from digest.cli.keys import keys
-from digest.cli.service import doctor, init, serve
 from digest.cli.sources import sources
 from digest.cli.staff import staff
-from digest.cli.steering import cancel, hold, pause, release, resume
-from digest.cli.subscribers import subscribers
+from digest.cli.subscribers.group import subscribers
 from digest.cli.uncertain import uncertain
-from digest.deliver.personalising import ComposeError
-from digest.deliver.sending import SendError
-from digest.deliver.steering import EditionControlError
-from digest.deliver.transports import ProviderSettingsError
+from digest.deliver.compose.personalisation import ComposeError
+from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.providers.registry import ProviderSettingsError
+from digest.deliver.send.edition_run import SendError
 from digest.edition.approval import ApprovalError
 from digest.edition.drafting import DraftError
-from digest.edition.rendering import RenderingError
-from digest.install import InstallationError
+from digest.edition.rendering.fragments import RenderingError
 from digest.settings import SettingsError
-from digest.weekly import UnknownEditionError
-from subscribers.vault import KeyFileError
+from subscribers.crypto.keys import KeyFileError
 
 # What a person can mend: said in one line, with exit code 2. Anything else is a fault of ours and shows itself.
 CORRECTABLE_ERRORS = (

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
-from digest.cli.progress import show_progress
-from digest.collect import readership, visits
-from digest.collect.fetch import open_fetcher
+from digest.cli.progress_bar import show_progress
+from digest.collect import collection_run, readership
+from digest.collect.fetch.fetcher import open_fetcher
 
 EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
 _PIPE_WIDTH = 160  # columns, where the output is no terminal and so has no width
@@ -57,7 +57,7 @@ def collect(
     console = table_console()
     try:
         with open_fetcher(install.settings) as getter, show_progress("Collecting", shown=not as_json) as bar:
-            reports = visits.collect_sources(
+            reports = collection_run.collect_sources(
                 install.database,
                 getter,
                 install.settings,
@@ -72,7 +72,7 @@ def collect(
                 if wanted
                 else readership.import_readership(install.database, getter, install.settings, now=now)
             )
-    except visits.UnknownSourceError as exc:
+    except collection_run.UnknownSourceError as exc:
         raise click.UsageError(str(exc.args[0])) from exc
     if as_json:
         click.echo(_reports_as_json(reports, counted))
@@ -98,7 +98,7 @@ def _split_files_and_names(wanted: Sequence[str]) -> tuple[list[Path], list[str]
 
 
 def _reports_as_json(
-    reports: Sequence[visits.SourceReport], readership_imports: Sequence[readership.ReadershipImport]
+    reports: Sequence[collection_run.SourceReport], readership_imports: Sequence[readership.ReadershipImport]
 ) -> str:
     return json.dumps(
         {
@@ -115,7 +115,7 @@ def _reports_as_json(
 _COUNT_FIELDS = ("found", "new", "updated", "unchanged")
 
 
-def _report_table(reports: Sequence[visits.SourceReport]) -> Table:
+def _report_table(reports: Sequence[collection_run.SourceReport]) -> Table:
     table = Table(show_footer=True)
     total = Counter({key: sum(getattr(r, key) for r in reports) for key in _COUNT_FIELDS})
     table.add_column(
@@ -134,7 +134,7 @@ def _report_table(reports: Sequence[visits.SourceReport]) -> Table:
     return table
 
 
-def _report_state(report: visits.SourceReport) -> Text:
+def _report_state(report: collection_run.SourceReport) -> Text:
     if report.error:
         return Text(report.error, style="red")
     if report.skipped:
@@ -144,7 +144,7 @@ def _report_state(report: visits.SourceReport) -> Text:
 
 
 def _remark_lines(
-    reports: Sequence[visits.SourceReport], readership_imports: Sequence[readership.ReadershipImport]
+    reports: Sequence[collection_run.SourceReport], readership_imports: Sequence[readership.ReadershipImport]
 ) -> Iterator[Text]:
     """Say why items were rejected, each reason once a source, and what the readership brought."""
     for report in reports:

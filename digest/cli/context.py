@@ -14,9 +14,9 @@ import click
 from dateutil.parser import isoparse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from digest import staff
-from digest.install import Installation, InstallationError, open_installation
+from digest.app.installation import Installation, InstallationError, open_installation
 from digest.settings import Settings, SettingsError, load_settings
+from digest.store import staff
 
 
 class CommandSetupError(click.ClickException):

@@ -15,22 +15,22 @@ from pydantic import SecretStr
 from rich.console import Console
 from sqlalchemy import select
 
-from digest import weekly
+from digest.app import editions
+from digest.app.installation import Installation, create_home_folder, delete_home_folder, open_installation
 from digest.cli.context import CommandContext, pass_command_context
-from digest.collect import visits
-from digest.collect.bundled import BundledFetcher
-from digest.collect.fetch import HttpFetcher, open_fetcher
-from digest.collect.fetched import ContentFetcher
+from digest.collect import collection_run
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import HttpFetcher, open_fetcher
+from digest.collect.fetch.result import ContentFetcher
 from digest.collect.readership import import_readership
-from digest.db import MediaFile
-from digest.delivery_db import DeliveryState
 from digest.edition.preflight import FindingLevel
-from digest.install import Installation, create_home_folder, delete_home_folder, open_installation
 from digest.settings import Settings, load_settings
-from subscribers import signup
-from subscribers.choices import Preferences, change_preferences
-from subscribers.signup import ConsentEvidence
-from subscribers.vault import KeyRing
+from digest.store.delivery_models import DeliveryState
+from digest.store.models import MediaFile
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.crypto.keys import KeyRing
+from subscribers.signup import manual_signup
+from subscribers.signup.manual_signup import ConsentEvidence
 
 SAMPLE_NOW = datetime(
     2026, 11, 19, 22, 30, tzinfo=UTC
@@ -125,7 +125,7 @@ def _live_settings(context: CommandContext, sample: Settings) -> Settings:
 
 
 def _run_week(install: Installation, getter: ContentFetcher, output: _DemoOutput, now: datetime) -> None:
-    reports = visits.collect_sources(install.database, getter, install.settings, now=now)
+    reports = collection_run.collect_sources(install.database, getter, install.settings, now=now)
     read = [r for r in reports if not r.error]
     output.print_step(
         f"Collected {sum(r.new for r in reports)} articles from {len(read)} of {len(reports)} sources."
@@ -135,16 +135,16 @@ def _run_week(install: Installation, getter: ContentFetcher, output: _DemoOutput
             f"No source could be reached. The first said: {reports[0].error if reports else 'there is none'}"
         )
     import_readership(install.database, getter, install.settings, now=now)
-    drafted = weekly.draft_next_edition(install, now=now, actor=DEMO_ACTOR, getter=getter)
+    drafted = editions.draft_next_edition(install, now=now, actor=DEMO_ACTOR, getter=getter)
     output.print_step(
         f"Drafted {drafted.name}, No. {drafted.number}: {sum(map(len, drafted.proposal.sections.values()))} stories."
     )
     added = _add_sample_readers(install, now)
     output.print_step(f"Added {added} sample readers, each with a consent event.")
     _check_edition(install, drafted.name, output)
-    mark = weekly.edition_status(install, drafted.name, now=now).content_hash
-    weekly.approve_edition(install, drafted.name, mark, actor=DEMO_ACTOR, now=now)
-    books = weekly.send_edition(
+    mark = editions.edition_status(install, drafted.name, now=now).content_hash
+    editions.approve_edition(install, drafted.name, mark, actor=DEMO_ACTOR, now=now)
+    books = editions.send_edition(
         install, drafted.name, clock=lambda: max(now, drafted.release_at)
     ).delivery_counts
     output.print_step(
@@ -164,7 +164,7 @@ def _run_week(install: Installation, getter: ContentFetcher, output: _DemoOutput
 
 
 def _check_edition(install: Installation, name: str, output: _DemoOutput) -> None:
-    findings = weekly.run_preflight(install, name)
+    findings = editions.run_preflight(install, name)
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     for f in findings:
         output.print_step(f"  {f.level} {f.rule}: {f.message}")
@@ -187,7 +187,9 @@ def _add_sample_readers(install: Installation, now: datetime) -> int:
                 actor=DEMO_ACTOR,
                 agreed_at=datetime.fromisoformat(row["asked_at"]).astimezone(UTC),
             )
-            added = signup.add_subscriber(session, install.keys, row["address"], evidence=evidence, now=now)
+            added = manual_signup.add_subscriber(
+                session, install.keys, row["address"], evidence=evidence, now=now
+            )
             change_preferences(
                 session, added.number, Preferences.from_json(json.loads(row["choices"] or "{}")), now
             )
@@ -198,7 +200,7 @@ def _write_web_copy(install: Installation, name: str) -> Path:
     """Write the web copy with its pictures beside it, so that it can be looked at without a server."""
     folder = install.settings.home / "web"
     (folder / "media").mkdir(parents=True)
-    html = weekly.edition_bytes(install, name, "web").decode()
+    html = editions.edition_bytes(install, name, "web").decode()
     with install.database.read() as session:
         for media in session.scalars(select(MediaFile)):
             address = f"{install.settings.link_base}/media/{media.hash}"

@@ -11,19 +11,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from digest import weekly
-from digest.attention import attention_sentences
+from digest.app import editions
+from digest.app.attention import attention_sentences
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
-from digest.cli.explaining import explain_proposal
-from digest.cli.progress import show_progress
-from digest.cli.signals import stop_on_signal
-from digest.cli.testmail import send_test_and_report
-from digest.db import EditionState
-from digest.deliver.pulse import SendProgress
-from digest.deliver.sending import SendReport
-from digest.delivery_db import DeliveryState
+from digest.cli.explanation import explain_proposal
+from digest.cli.progress_bar import show_progress
+from digest.cli.send_test import send_test_and_report
+from digest.cli.stop_signals import stop_on_signal
+from digest.deliver.send.edition_run import SendReport
+from digest.deliver.send.progress import SendProgress
 from digest.edition.approval import ApprovalError
 from digest.edition.preflight import PREFLIGHT_RULES, FindingLevel
+from digest.store.delivery_models import DeliveryState
+from digest.store.models import EditionState
 
 EXIT_ANSWER_NO = 1  # a rule of preflight fails, or an edition is held
 
@@ -46,7 +46,7 @@ Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 def draft(desk: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
     """Group, rank and arrange an edition from the articles of its window."""
     install = desk.install
-    drafted = weekly.draft_next_edition(install, now=desk.moment_or_now(now), actor=desk.actor)
+    drafted = editions.draft_next_edition(install, now=desk.moment_or_now(now), actor=desk.actor)
     if as_json:
         click.echo(
             json.dumps(
@@ -96,9 +96,9 @@ Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @pass_command_context
-def show(desk: CommandContext, edition: str, form: weekly.EditionFormat, output: Path | None) -> None:
+def show(desk: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
     """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
-    body = weekly.edition_bytes(desk.install, edition, form)
+    body = editions.edition_bytes(desk.install, edition, form)
     if output:
         output.write_bytes(body)
         click.echo(f"{output}: {len(body)} bytes")
@@ -137,7 +137,7 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 @pass_command_context
 def check(desk: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION."""
-    findings = weekly.run_preflight(desk.install, edition, online=online)
+    findings = editions.run_preflight(desk.install, edition, online=online)
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings]))
@@ -170,13 +170,15 @@ def approve(desk: CommandContext, edition: str, mark: str, void: bool) -> None:
     install = desk.install
     if void:
         click.echo(
-            f"{weekly.void_approval(install, edition, actor=desk.actor, now=desk.moment_or_now(None))} is a draft again."
+            f"{editions.void_approval(install, edition, actor=desk.actor, now=desk.moment_or_now(None))} is a draft again."
         )
     elif mark:
-        name = weekly.approve_edition(install, edition, mark, actor=desk.actor, now=desk.moment_or_now(None))
+        name = editions.approve_edition(
+            install, edition, mark, actor=desk.actor, now=desk.moment_or_now(None)
+        )
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
-        standing = weekly.edition_status(install, edition, now=_utc_now())
+        standing = editions.edition_status(install, edition, now=_utc_now())
         if standing.state != EditionState.DRAFT:
             raise ApprovalError(f"{standing.name} is {standing.state}: only a draft can be approved.")
         click.echo(
@@ -218,12 +220,12 @@ def send(desk: CommandContext, edition: str, wait: bool, test: bool, to: tuple[s
     if to:
         raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
     install = desk.install
-    standing = weekly.edition_status(install, edition, now=_utc_now())
+    standing = editions.edition_status(install, edition, now=_utc_now())
     if not yes and not install.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{standing.release_sentence} Send now?", abort=True)
     with stop_on_signal() as told, show_progress(f"Sending {standing.name}") as progress:
         while True:
-            report = weekly.send_edition(
+            report = editions.send_edition(
                 install,
                 standing.name,
                 clock=_utc_now,
@@ -240,7 +242,7 @@ def send(desk: CommandContext, edition: str, wait: bool, test: bool, to: tuple[s
             ):
                 break
             told.wait(max(1.0, min(60.0, (report.next_due_at - _utc_now()).total_seconds())))
-    click.echo(weekly.describe_delivery_counts(report.delivery_counts))
+    click.echo(editions.describe_delivery_counts(report.delivery_counts))
     if report.stop_reason or report.wait_reason:
         click.echo(f"Stopped: {report.stop_reason or report.wait_reason}", err=True)
     if report.delivery_counts.open:
@@ -274,7 +276,7 @@ Exit codes: 0 shown, 2 there is no such edition."""
 @pass_command_context
 def status(desk: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
-    standing = weekly.edition_status(desk.install, edition, now=_utc_now())
+    standing = editions.edition_status(desk.install, edition, now=_utc_now())
     with desk.install.database.read() as session:
         attention = attention_sentences(session, _utc_now())
     if as_json:
@@ -298,7 +300,7 @@ def status(desk: CommandContext, edition: str, as_json: bool) -> None:
     table.add_row("state", standing.state)
     table.add_row("mark", standing.content_hash[:7])
     table.add_row("release", standing.release_text)
-    table.add_row("deliveries", weekly.describe_delivery_counts(standing.delivery_counts))
+    table.add_row("deliveries", editions.describe_delivery_counts(standing.delivery_counts))
     if standing.progress_sentence:
         table.add_row("sending", standing.progress_sentence)
     Console().print(table)

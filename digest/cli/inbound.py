@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from digest import errands
+from digest.app import background
 from digest.cli.context import CommandContext, pass_command_context
-from digest.deliver.inbound.imap import MailboxError
-from digest.deliver.inbound.mailbox import PollResult
+from digest.deliver.events.mailbox.imap import MailboxError
+from digest.deliver.events.mailbox.poll import PollResult
 
 MAX_MESSAGES = 100_000  # messages of the mailbox in one run
 EXIT_MAILBOX_TROUBLE = 1
@@ -38,10 +38,10 @@ def inbound(desk: CommandContext, as_json: bool) -> None:
     """
     look, trouble = None, ""
     try:
-        look = errands.read_bounce_mailbox(desk.install, clock=_utc_now, max_messages=MAX_MESSAGES)
+        look = background.read_bounce_mailbox(desk.install, clock=_utc_now, max_messages=MAX_MESSAGES)
     except MailboxError as exc:
         trouble = str(exc)
-    applied = errands.apply_inbound_events(desk.install, clock=_utc_now)
+    applied = background.apply_inbound_events(desk.install, clock=_utc_now)
     trouble = trouble or (look.stuck if look else "")
     if as_json:
         found = look and {

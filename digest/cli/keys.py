@@ -10,11 +10,11 @@ from rich.table import Table
 
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context
-from digest.cli.progress import show_progress
-from digest.db import AuditEntry
-from subscribers import rotation
-from subscribers.rotation import KeyUsage, RotationResult
-from subscribers.vault import KeyKind, KeyRing
+from digest.cli.progress_bar import show_progress
+from digest.store.models import AuditEntry
+from subscribers.crypto.keys import KeyKind, KeyRing
+from subscribers.store import key_rotation
+from subscribers.store.key_rotation import KeyUsage, RotationResult
 
 EXIT_ROWS_STUCK = 1
 
@@ -34,7 +34,7 @@ def list_keys(desk: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that name each. No secret is shown."""
     install = desk.install
     with install.database.read() as session:
-        found = rotation.list_key_usage(session, install.keys)
+        found = key_rotation.list_key_usage(session, install.keys)
     if as_json:
         click.echo(json.dumps([asdict(use) for use in found], indent=2))
         return
@@ -85,7 +85,7 @@ def rotate(desk: CommandContext, kind: KeyKind, fresh: bool) -> None:
     path = install.settings.key_file
     _ = install.keys  # says where there is no key file
     with show_progress(f"Rotating {kind}") as progress:
-        done = rotation.rotate_key(install.database, path, kind, force_new_key=fresh, progress=progress)
+        done = key_rotation.rotate_key(install.database, path, kind, force_new_key=fresh, progress=progress)
     with install.database.write() as session:
         detail = {"made": done.key_added, "moved": done.rows_moved, "stuck": len(done.unmoved_rows)}
         at = datetime.now(UTC)
@@ -107,7 +107,7 @@ def _print_rotation(result: RotationResult) -> None:
     else:
         click.echo(f"An earlier rotation was finished; the {result.kind} key is {result.key_id}.")
         click.echo(f"For a new key run: digest keys rotate {result.kind}")
-    if result.kind in rotation.REWRITTEN_KINDS:
+    if result.kind in key_rotation.REWRITTEN_KINDS:
         click.echo(f"{result.rows_moved:,} rows were brought over.")
     for stuck in result.unmoved_rows:
         click.echo(f"{stuck.row.capitalize()} keeps the old key: {stuck.reason}.", err=True)

@@ -14,15 +14,15 @@ from sqlalchemy import select
 
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context
-from digest.cli.source_list import append_sources
 from digest.collect import parsers
-from digest.collect.fetch import open_fetcher
-from digest.collect.items import DocumentKind, ParsedDocument, ParseError
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url
-from digest.collect.visit import VisitResult, VisitTarget, visit_source
-from digest.db import AuditEntry, Source
 from digest.settings import SettingsError, SourceSettings
+from digest.settings.source_blocks import append_sources
+from digest.store.models import AuditEntry, Source
 
 SECTIONS = ("news", "products", "events", "opportunities")
 _MAX_ITEMS_SHOWN = 10  # items of a source under test

@@ -7,14 +7,14 @@ import click
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from digest import staff as members
-from digest.cli.acting import CommandRefusedError, read_email_argument
 from digest.cli.collect import table_console
+from digest.cli.common import CommandRefusedError, read_email_argument
 from digest.cli.context import CommandContext, pass_command_context
-from digest.deliver import notices
-from digest.delivery_db import StaffMember
-from digest.staff import PROOF_LINK_LIFETIME, StaffError, StaffRole
-from subscribers.notes import QueueMail
+from digest.deliver.send import notices
+from digest.store import staff as members
+from digest.store.delivery_models import StaffMember
+from digest.store.staff import PROOF_LINK_LIFETIME, StaffError, StaffRole
+from subscribers.mail_requests import QueueMail
 
 EXIT_CODES_HELP = """\b
 Exit codes:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import click
 from rich.table import Table
 
-from digest import weekly
-from digest.cli.acting import CommandRefusedError, check_reason
+from digest.app import editions
 from digest.cli.collect import table_console
+from digest.cli.common import CommandRefusedError, check_reason
 from digest.cli.context import CommandContext, pass_command_context
-from digest.deliver import settling
-from digest.deliver.settling import UncertainDelivery, UncertainResolution
+from digest.deliver.send import uncertain_deliveries
+from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
 
 MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
 ALL = "all"
@@ -59,8 +59,8 @@ def uncertain(
         raise click.UsageError("Say why with --because: it stands in the audit log.")
     install = desk.install
     with install.database.read() as session:
-        name = weekly.find_edition(session, edition).name
-    found = settling.list_uncertain_deliveries(install.database, name, now=_utc_now())
+        name = editions.find_edition(session, edition).name
+    found = uncertain_deliveries.list_uncertain_deliveries(install.database, name, now=_utc_now())
     if accept or again:
         word = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
         chosen = _select_deliveries(name, found, accept or again)
@@ -106,7 +106,7 @@ def _resolve_deliveries(
             abort=True,
             err=True,
         )
-    done = settling.resolve_uncertain(
+    done = uncertain_deliveries.resolve_uncertain(
         context.install.database,
         name,
         [doubt.delivery_id for doubt in deliveries],

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Row, String, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from digest.collect.identity import (
+from digest.collect.item_identity import (
     IdentifiedItem,
     ItemBatch,
     identify_items,
@@ -21,8 +21,8 @@ from digest.collect.identity import (
     reused_id_key,
     split_batches,
 )
-from digest.collect.items import DateBasis, ParsedDocument, ParsedItem, RejectedEntry
-from digest.db import Article, ArticleChange, Source
+from digest.collect.parsed_document import DateBasis, ParsedDocument, ParsedItem, RejectedEntry
+from digest.store.models import Article, ArticleChange, Source
 
 _ITEM_COLUMNS = (
     "url", "link", "title", "summary", "author", "credit", "categories", "language", "image_url", "image_alt",

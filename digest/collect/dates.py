@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from dateutil import parser as dateutil_parser
 from feedparser.datetimes import _parse_date
 
-from digest.collect.items import DateBasis
+from digest.collect.parsed_document import DateBasis
 
 OLDEST_YEAR = 1990
 MAX_FUTURE = timedelta(days=2)  # clocks and zones go wrong by that much; more is an error or an embargo

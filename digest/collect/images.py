@@ -19,10 +19,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from digest.collect.fetched import ContentFetcher
-from digest.collect.pixels import EncodedImage, ImageError, decode_image, encode_image
-from digest.db import MediaFile
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.image_codec import EncodedImage, ImageError, decode_image, encode_image
 from digest.settings import LimitSettings
+from digest.store.models import MediaFile
 
 __all__ = [
     "CropShape",

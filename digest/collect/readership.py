@@ -17,11 +17,11 @@ from typing import Any
 import structlog
 from sqlalchemy import bindparam, select, update
 
-from digest.collect.fetched import ContentFetcher, FetchError
-from digest.collect.items import RejectedEntry
+from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.parsed_document import RejectedEntry
 from digest.collect.urls import canonical_url
-from digest.db import Article, Database
 from digest.settings import Settings
+from digest.store.models import Article, Database
 
 log = structlog.get_logger(__name__)
 

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.fetched import FetchError, FetchErrorReason
-from digest.collect.items import DocumentKind
-from digest.db import Source, SourceHealth
+from digest.collect.fetch.result import FetchError, FetchErrorReason
+from digest.collect.parsed_document import DocumentKind
 from digest.settings import Settings, SourceSettings
+from digest.store.models import Source, SourceHealth
 
 FILE_PREFIX = "file:"  # how the address of a source begins that is a file of this machine
 FAILURE_GRACE = timedelta(days=7)  # a source that fails for longer is shown to the editors

@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.db import AuditEntry, Edition, EditionState, Fragment
-from digest.edition.editions import last_cut_off_before
+from digest.edition.queries import last_cut_off_before
 from digest.edition.windows import next_window
 from digest.settings import Settings
-from subscribers.vault import KeyRing, SecretKey
+from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from subscribers.crypto.keys import KeyRing, SecretKey
 
 
 class ApprovalError(Exception):

@@ -12,33 +12,33 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.collect.fetched import ContentFetcher
-from digest.collect.recheck import check_pages
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.page_check import check_pages
 from digest.collect.urls import strip_tracking
-from digest.db import AuditEntry, Database, Edition, EditionState, EditionStory, Fragment
-from digest.edition import gathering
+from digest.edition import candidates as gathering
 from digest.edition.approval import hash_fragment_body
-from digest.edition.arranging import EditionIdentity, build_content
 from digest.edition.content import EditionContent
-from digest.edition.disarm import sanitise_content
-from digest.edition.editions import (
+from digest.edition.content_builder import EditionIdentity, build_content
+from digest.edition.pictures import prepare_pictures
+from digest.edition.queries import (
     UNAPPROVED_STATES,
     find_next_release,
     last_cut_off_before,
     next_edition_number,
     release_slot,
 )
-from digest.edition.pictures import prepare_pictures
-from digest.edition.rendering import (
+from digest.edition.rendering.fragments import (
     create_mail_environment,
     publication_frame,
     render_edition,
     render_subject,
 )
+from digest.edition.rendering.sanitiser import sanitise_content
 from digest.edition.windows import EditionWindow, name_edition, next_window
-from digest.select.choosing import propose_edition
+from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal, ScoredStory
 from digest.settings import Settings
+from digest.store.models import AuditEntry, Database, Edition, EditionState, EditionStory, Fragment
 
 MAX_RECHECK_ROUNDS = (
     3  # at the pages of leads, in one draft: of the first choice, and of those who took the places

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from digest.collect.fetched import ContentFetcher, FetchError
+from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.images import CropShape, ImageError, crop_image, fetch_image, find_image, store_image
 from digest.collect.images import PreparedImage as Kept
-from digest.db import Database
-from digest.edition.arranging import PictureCuts
 from digest.edition.content import EditionPicture
+from digest.edition.content_builder import PictureCuts
 from digest.select.values import CandidateArticle, Proposal
 from digest.settings import Settings
+from digest.store.models import Database
 
 LEAD_SIZE = (560, 315)  # CSS pixels, as the template shows them; the files have twice as many
 THUMB_SIZE = (120, 80)

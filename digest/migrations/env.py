@@ -1,9 +1,9 @@
-"""Alembic's hook: the connection comes from `digest.db.migrate`, never from a file."""
+"""Alembic's hook: the connection comes from `digest.store.models.migrate`, never from a file."""
 
 from alembic import context
 
-import digest.db  # noqa: F401  (its tables join the metadata)
-from subscribers.db import Base
+import digest.store.models  # noqa: F401  (its tables join the metadata)
+from subscribers.store.models import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

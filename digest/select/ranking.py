@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 
-from digest.select.kinds import ScorePenalty, find_penalties
+from digest.select.penalties import ScorePenalty, find_penalties
+from digest.select.text_similarity import is_near_duplicate
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
 from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, TermName
-from digest.select.words import is_near_duplicate
 from digest.settings import RankingWeights
 
 FRESHNESS_HALF_LIFE = 4.0  # days after which a story's freshness has halved

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from digest.select.kinds import is_round_up_title
-from digest.select.linkage import AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
-from digest.select.values import CandidateArticle, Story
-from digest.select.words import (
+from digest.select.clustering import AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
+from digest.select.penalties import is_round_up_title
+from digest.select.text_similarity import (
     TfidfModel,
     WordVector,
     cosine_similarity,
@@ -16,6 +15,7 @@ from digest.select.words import (
     sum_vectors,
     title_words,
 )
+from digest.select.values import CandidateArticle, Story
 
 MAX_STORY_SPAN = timedelta(days=5)  # from a story's first article to its last
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
 from digest.select.topic_words import BUILT_IN_TOPICS, TopicWords
 from digest.select.values import CandidateArticle, Story
-from digest.select.words import WORD_PATTERN, fold_plural, fold_text
 
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 

@@ -17,10 +17,10 @@ from digest.settings.edition import (
     SourceSettings,
     SponsorSettings,
 )
-from digest.settings.loading import SETTINGS_FILE_NAME, SettingsError, load_settings, reload_settings
-from digest.settings.running import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
+from digest.settings.loader import SETTINGS_FILE_NAME, SettingsError, load_settings, reload_settings
+from digest.settings.model import Settings, SettingsFile
+from digest.settings.operations import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
 from digest.settings.values import is_loopback
-from digest.settings.whole import Settings, SettingsFile
 
 __all__ = [
     "DEFAULT_SECTIONS",

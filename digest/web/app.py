@@ -11,21 +11,22 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 
-from digest.edition.rendering import publication_frame
-from digest.install import Installation
+from digest.app.installation import Installation
+from digest.edition.rendering.fragments import publication_frame
 from digest.settings import Settings
 from digest.templating import create_jinja_environment
-from digest.web import reading, signing_up, testmail_pages, words  # noqa: F401 - testmail_pages adds its routes
-from digest.web.archive import archive_pages
-from digest.web.desk import desk_pages
-from digest.web.ground import StyleSheets, WebContext
+from digest.web import filters, page_context, signup_context
+from digest.web.archive.pages import archive_pages
+from digest.web.context import StyleSheets, WebContext
+from digest.web.desk import send_test  # noqa: F401 - testmail_pages adds its routes
+from digest.web.desk.edition_outline import state_words
+from digest.web.desk.pages import desk_pages
 from digest.web.health import health_pages
-from digest.web.hooks import webhook_pages
-from digest.web.outline import state_words
-from digest.web.safety import RedactingFlask, add_default_headers, log_response, remote_request_reason
-from digest.web.staff_pages import staff_link_pages
-from subscribers.pages import SiteDetails, reader_pages
-from subscribers.signup_pages import signup_pages
+from digest.web.hooks.sendgrid import webhook_pages
+from digest.web.security import RedactingFlask, add_default_headers, log_response, remote_request_reason
+from digest.web.staff_link import staff_link_pages
+from subscribers.pages.privacy import SiteDetails, reader_pages
+from subscribers.pages.signup import signup_pages
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
@@ -50,13 +51,13 @@ def create_app(install: Installation, *, clock: Callable[[], datetime] = now_utc
     assert loader is not None, "environment() always sets one"
     styles = StyleSheets.load(loader)
     app.extensions["digest"] = WebContext(install, clock, styles)
-    app.extensions["readers"] = reading.build_page_context(install, site, clock)
-    app.extensions["signup"] = signing_up.build_signup_context(install, clock)
+    app.extensions["readers"] = page_context.build_page_context(install, site, clock)
+    app.extensions["signup"] = signup_context.build_signup_context(install, clock)
     _set_up_templates(app, settings, site, styles)
     csrf = CSRFProtect(app)
-    csrf.exempt(reader_pages)  # no cookie, so nothing to forge with: see subscribers.pages
+    csrf.exempt(reader_pages)  # no cookie, so nothing to forge with: see subscribers.pages.privacy
     csrf.exempt(webhook_pages)  # a signature guards it
-    csrf.exempt(signup_pages)  # as above: see subscribers.signup_pages
+    csrf.exempt(signup_pages)  # as above: see subscribers.pages.signup
     csrf.exempt(staff_link_pages)  # as above
     for blueprint in (
         archive_pages,
@@ -99,20 +100,20 @@ def _set_up_templates(app: Flask, settings: Settings, site: SiteDetails, styles:
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
     for written in (
-        words.long_day,
-        words.date_of,
-        words.short_day,
-        words.hour_with_zone,
-        words.day_and_hour,
-        words.short_moment,
+        filters.long_day,
+        filters.date_of,
+        filters.short_day,
+        filters.hour_with_zone,
+        filters.day_and_hour,
+        filters.short_moment,
     ):
         env.filters[written.__name__] = _bind_zone(written, zone)
     for plain in (
-        words.count_with_noun,
-        words.kilobytes,
-        words.url_without_scheme,
-        words.site_of_url,
-        words.word_mark,
+        filters.count_with_noun,
+        filters.kilobytes,
+        filters.url_without_scheme,
+        filters.site_of_url,
+        filters.word_mark,
         state_words,
     ):
         env.filters[plain.__name__] = plain

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from digest.web.ground import web_context
+from digest.web.context import web_context
 
 health_pages = Blueprint("health", __name__)
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from subscribers.addresses import Address, AddressError
+from subscribers.address import Address, AddressError
+from subscribers.transfer.fast_address import read_address_fast
 from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, RowStatus
-from subscribers.transfer.quickly import read_address_fast
 
 
 class ImportRow(NamedTuple):

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from digest.db import Database, Edition, EditionState, Fragment
-from digest.edition import approval, marks
+from digest.edition import approval, placeholders
 from digest.settings import AlertSettings, PublicationSettings, SenderSettings, Settings, SettingsFile
-from subscribers import signup
-from subscribers.choices import Preferences, change_preferences
-from subscribers.signup import ConsentEvidence
-from subscribers.vault import KeyRing
-from tests.deliver.lint import message_faults
+from digest.store.models import Database, Edition, EditionState, Fragment
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.crypto.keys import KeyRing
+from subscribers.signup import manual_signup
+from subscribers.signup.manual_signup import ConsentEvidence
+from tests.deliver.message_lint import message_faults
 
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 EDITION_NAME = "2026-W47"
@@ -67,7 +67,9 @@ class DeliverySetup:
         )
         with self.database.write() as session:
             for address in addresses:
-                added = signup.add_subscriber(session, self.keys, address, evidence=evidence, now=RELEASE)
+                added = manual_signup.add_subscriber(
+                    session, self.keys, address, evidence=evidence, now=RELEASE
+                )
                 numbers.append(added.number)
                 if choices:
                     change_preferences(session, added.number, choices, RELEASE)
@@ -79,9 +81,9 @@ def _fragment_body(kind: str, name: str) -> str:
         f"{name}: caf\u00e9, a line that is long enough to need a soft break somewhere before its end = 76.\n"
     )
     if name == "foot":
-        text += f"You asked for it on {marks.SIGNUP_ORIGIN_PLACEHOLDER}.\n"
-        text += f"Leave: https://news.example.org/u/{marks.LEAVE_PLACEHOLDER} or choose: "
-        text += f"https://news.example.org/preferences/{marks.PREFERENCES_PLACEHOLDER}\n"
+        text += f"You asked for it on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}.\n"
+        text += f"Leave: https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} or choose: "
+        text += f"https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}\n"
     return text if kind == "text" else f'<p id="{name}">{text.strip()}</p>'
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from benchmarks.people import EDITION_NAME, KEYS, benchmark_settings
-from digest.connections import WRITER_TIMEOUT
-from digest.db import open_database
-from digest.deliver.sending import send_edition
-from digest.deliver.transports import open_provider
+from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_settings
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.edition_run import send_edition
 from digest.settings import Settings
-from tests.deliver.boundaries import ClaimDelayer, ConnectionBreaker, ProcessKiller, watch_commits
+from digest.store.connections import WRITER_TIMEOUT
+from digest.store.models import open_database
+from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, watch_commits
 
 CANARY_MINUTES = 15  # minutes that the rest of a large list waits for those who go ahead
 SENDGRID_API_KEY = "SG.kept.secret"

@@ -25,16 +25,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from benchmarks.people import EDITION_NAME, KEYS, benchmark_settings, create_ready_database
-from digest.db import Database
-from digest.deliver.dkim import load_signer
-from digest.deliver.sending import send_edition
-from digest.deliver.transports import open_provider
-from digest.delivery_db import Delivery, DeliveryState
-from digest.install import Installation
+from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_settings, create_ready_database
+from digest.app.installation import Installation
+from digest.deliver.compose.dkim import load_signer
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.edition_run import send_edition
 from digest.settings import Settings
-from tests.deliver.crowds import PreparedDatabase, prepare_postgresql, prepare_sqlite
-from tests.deliver.killing import (
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import Database
+from tests.deliver.kill_harness import (
     SendRoute,
     kill_at_random,
     open_killable_send,
@@ -42,8 +41,9 @@ from tests.deliver.killing import (
     sendgrid_route,
     smtp_route,
 )
-from tests.deliver.looking import SentMessageChecker, unsubscribe_and_check
-from tests.deliver.servers import RecordingHandler, run_smtp_server
+from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
+from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_and_check
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 
 ROOT = Path(__file__).parent.parent.parent
 RESULT_PAGE = ROOT / "docs" / "soak.md"

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.tools import scenes_hills, scenes_roads, scenes_rooms, scenes_town, scenes_water
-from tests.tools.ink import HEIGHT, WIDTH
+from tests.tools.svg_shapes import HEIGHT, WIDTH
 
 SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "digest" / "sample"
 SCENE_MODULES = (scenes_hills, scenes_roads, scenes_rooms, scenes_town, scenes_water)

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from tests.tools.ink import (
+from tests.tools.svg_shapes import (
     CREAM,
     MOSS,
     PAPER,

@@ -14,18 +14,18 @@ from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
 
-from digest.db import Database, Edition, EditionState, EditionStory, MediaFile
+from digest.app.installation import Installation
 from digest.edition.content import EditionContent, EditionLink, EditionPicture, EditionSection, SectionEntry
 from digest.edition.drafting import replace_fragments
-from digest.edition.editions import release_slot
-from digest.edition.rendering import create_mail_environment, publication_frame, render_edition
-from digest.install import Installation
+from digest.edition.queries import release_slot
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFile
+from digest.store.models import Database, Edition, EditionState, EditionStory, MediaFile
 from digest.web.app import create_app
-from subscribers import tokens
-from subscribers.db import Base
-from subscribers.signup import ConsentEvidence, add_subscriber
-from subscribers.vault import KeyRing
+from subscribers.crypto import link_tokens
+from subscribers.crypto.keys import KeyRing
+from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
+from subscribers.store.models import Base
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
@@ -55,8 +55,8 @@ class WebSetup:
     def client(self) -> FlaskClient:
         return self.app.test_client()
 
-    def token(self, purpose: tokens.LinkPurpose, number: int | None = None) -> str:
-        return tokens.make_link_token(self.install.keys, number or self.ada, purpose)
+    def token(self, purpose: link_tokens.LinkPurpose, number: int | None = None) -> str:
+        return link_tokens.make_link_token(self.install.keys, number or self.ada, purpose)
 
     def edition(self, **wanted: Any) -> str:
         return store_edition(self.install, **wanted)

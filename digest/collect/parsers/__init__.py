@@ -2,16 +2,16 @@
 
 from datetime import datetime
 
-from digest.collect.items import DocumentKind, ParsedDocument, ParseError
-from digest.collect.parsers.calendar import parse_calendar
-from digest.collect.parsers.decoding import decode_document
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.parsers.charset import decode_document
 from digest.collect.parsers.feed import parse_feed
-from digest.collect.parsers.found import ParseContext
-from digest.collect.parsers.json import parse_json
+from digest.collect.parsers.ical import parse_calendar
+from digest.collect.parsers.json_document import parse_json
+from digest.collect.parsers.kind_detection import detect_kind
 from digest.collect.parsers.opml import parse_opml
 from digest.collect.parsers.page import parse_page
+from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.sitemap import parse_sitemap
-from digest.collect.parsers.sniff import detect_kind
 
 MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one holds for files too
 

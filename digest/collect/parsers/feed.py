@@ -7,11 +7,11 @@ from typing import Any
 
 import feedparser
 
-from digest.collect import text
-from digest.collect.items import DocumentKind, ParsedDocument, ParseError, RejectedEntry
-from digest.collect.parsers.found import ParseContext, RawItem, clean_items, normalise_language
-from digest.collect.parsers.sniff import strip_feed_preamble
-from digest.collect.parsers.xml import repair_xml
+from digest.collect import text_cleanup
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError, RejectedEntry
+from digest.collect.parsers.kind_detection import strip_feed_preamble
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
+from digest.collect.parsers.xml_repair import repair_xml
 from digest.collect.urls import absolute_url
 
 _DAY = 86_400
@@ -33,7 +33,7 @@ def parse_feed(document: str, kind: DocumentKind, context: ParseContext) -> Pars
     parsed = _run_feedparser(body, context.url)
     head = parsed["feed"]
     spoken = normalise_language(head.get("language")) or context.language
-    title = text.clean_title(str(head.get("title") or ""))
+    title = text_cleanup.clean_title(str(head.get("title") or ""))
     found: list[RawItem | RejectedEntry] = [*_raw_items(parsed["entries"], kind, title)]
     if broken:
         found.append(RejectedEntry(0, "the document breaks off within this item"))
@@ -142,7 +142,7 @@ def _source_credit(entry: Any, feed_title: str) -> str | None:
     """Take `<source url>` of RSS and `<source><title>` of Atom for a credit, unless the source is the feed itself."""
     source = dict.get(entry, "source")
     title = source.get("title") if isinstance(source, dict) else None
-    name = text.clean_name(str(title or ""))
+    name = text_cleanup.clean_name(str(title or ""))
     return name if name and name.lower() not in feed_title.lower() else None
 
 

@@ -1,10 +1,10 @@
 """OPML lists of feeds (http://opml.org/spec2.opml): what readers export, read to add sources."""
 
-from digest.collect import text
-from digest.collect.items import DocumentKind, FeedLink, ParsedDocument
-from digest.collect.parsers.found import ParseContext
-from digest.collect.parsers.sniff import strip_feed_preamble
-from digest.collect.parsers.xml import parse_xml_tree
+from digest.collect import text_cleanup
+from digest.collect.parsed_document import DocumentKind, FeedLink, ParsedDocument
+from digest.collect.parsers.kind_detection import strip_feed_preamble
+from digest.collect.parsers.raw_item import ParseContext
+from digest.collect.parsers.xml_repair import parse_xml_tree
 from digest.collect.urls import absolute_url
 
 
@@ -22,10 +22,12 @@ def parse_opml(document: str, context: ParseContext) -> ParsedDocument:
             url = absolute_url(has.get("xmlurl", ""), context.url)
         except ValueError:
             continue
-        feeds.setdefault(url, FeedLink(url, text.clean_title(has.get("title") or has.get("text") or "")))
+        feeds.setdefault(
+            url, FeedLink(url, text_cleanup.clean_title(has.get("title") or has.get("text") or ""))
+        )
     return ParsedDocument(
         kind=DocumentKind.OPML,
         items=(),
-        title=text.clean_title(root.findtext("head/title") or ""),
+        title=text_cleanup.clean_title(root.findtext("head/title") or ""),
         feeds=tuple(feeds.values()),
     )

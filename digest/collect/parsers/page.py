@@ -12,10 +12,18 @@ import lxml.html
 import trafilatura
 from lxml import etree
 
-from digest.collect import text
-from digest.collect.items import DateBasis, DocumentKind, FeedLink, ParsedDocument, ParsedItem, ParseError
-from digest.collect.parsers.found import ParseContext, RawItem, clean_items, normalise_language
-from digest.collect.parsers.head import (
+from digest.collect import text_cleanup
+from digest.collect.parsed_document import (
+    DateBasis,
+    DocumentKind,
+    FeedLink,
+    ParsedDocument,
+    ParsedItem,
+    ParseError,
+)
+from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
+from digest.collect.parsers.lead_sentences import extract_lead
+from digest.collect.parsers.page_head import (
     canonical_page_url,
     first_xpath_text,
     image_alt_text,
@@ -24,9 +32,8 @@ from digest.collect.parsers.head import (
     publisher_description,
     read_meta_elements,
 )
-from digest.collect.parsers.lead import extract_lead
-from digest.collect.parsers.linkeddata import LinkedData, parse_linked_data
-from digest.collect.parsers.plaintext import PlainTextArticle, extract_article
+from digest.collect.parsers.plain_text import PlainTextArticle, extract_article
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.urls import absolute_url
 
 # What they can't read is our finding, not a line on stderr.
@@ -65,7 +72,7 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
         kind=DocumentKind.PAGE,
         items=items,
         rejected=rejected,
-        title=text.clean_title(first_xpath_text(root, "//title/text()")),
+        title=text_cleanup.clean_title(first_xpath_text(root, "//title/text()")),
         language=normalise_language(root.get("lang") or root.get("xml:lang")),
         feeds=feeds,
     )
@@ -123,7 +130,7 @@ def _feed_links(root: Any, base: str) -> Iterator[FeedLink]:
         if "https://api.w.org/" in relations and href:
             href, title = f"{href.rstrip('/')}/wp/v2/posts?_embed", "WordPress"
         elif "alternate" in relations and kind in _FEED_TYPES:
-            title = text.clean_title(element.get("title") or "")
+            title = text_cleanup.clean_title(element.get("title") or "")
         else:
             continue
         try:
@@ -150,7 +157,9 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
     head = _head_item(root, base, context, (meta, linked))
     main = _extract_main_text(root, context)
     paragraphs = [
-        line for raw in (main.text or "").splitlines() if (line := text.normalise_text(raw).lstrip("-# "))
+        line
+        for raw in (main.text or "").splitlines()
+        if (line := text_cleanup.normalise_text(raw).lstrip("-# "))
     ]
     description = publisher_description(meta, linked, title) or extract_lead(title, paragraphs)
     published = publication_date(root, meta, linked, main.date, context)
@@ -165,7 +174,7 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
         authors=linked.authors or (main.author or "").split(";"),
         published=published,
         credit=credit
-        or next((c for line in reversed(paragraphs[-4:]) if (c := text.find_credit(line))), None),
+        or next((c for line in reversed(paragraphs[-4:]) if (c := text_cleanup.find_credit(line))), None),
     )
 
 
@@ -216,8 +225,8 @@ def _find_page_credit(root: Any) -> str | None:
         if len(own) > _MAX_CREDIT_CHARACTERS or "ource" not in own:
             continue
         captions = element.iterancestors("figure", "figcaption", "aside", "nav", "footer")
-        if (credit := text.find_credit(text.normalise_text("".join(element.itertext())[:300]))) and next(
-            captions, None
-        ) is None:
+        if (
+            credit := text_cleanup.find_credit(text_cleanup.normalise_text("".join(element.itertext())[:300]))
+        ) and next(captions, None) is None:
             found = credit
     return found

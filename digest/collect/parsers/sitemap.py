@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-from digest.collect import text
-from digest.collect.items import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
-from digest.collect.parsers.found import ParseContext, RawItem, clean_items
-from digest.collect.parsers.sniff import strip_feed_preamble
-from digest.collect.parsers.xml import parse_xml_tree
+from digest.collect import text_cleanup
+from digest.collect.parsed_document import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
+from digest.collect.parsers.kind_detection import strip_feed_preamble
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
+from digest.collect.parsers.xml_repair import parse_xml_tree
 from digest.collect.urls import absolute_url
 
 _MAX_CHILDREN = 1_000
@@ -28,7 +28,7 @@ def parse_sitemap(document: str, context: ParseContext) -> ParsedDocument:
             kind=DocumentKind.SITEMAP, items=(), feeds=tuple(_child_sitemaps(root, context.url))
         )
     items, rejected = clean_items(map(_raw_item, root.iterfind("{*}url")), context)
-    name = text.clean_title(root.findtext(".//{*}publication/{*}name") or "")
+    name = text_cleanup.clean_title(root.findtext(".//{*}publication/{*}name") or "")
     return ParsedDocument(kind=DocumentKind.SITEMAP, items=items, rejected=rejected, title=name)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from digest.collect.items import DocumentKind, ParsedDocument, RejectedEntry
-from digest.collect.parsers.found import ParseContext, RawItem, clean_items
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 
 
 def is_wordpress_post(value: object) -> bool:

@@ -4,8 +4,14 @@ Every rule has a name, a level and a section in `docs/preflight.md`. An edition 
 error cannot be approved.
 """
 
-from digest.edition.preflight import contents, contrast, images, links, message  # each registers its rules
-from digest.edition.preflight.rules import (
+from digest.edition.preflight import (  # noqa: F401 - each registers its rules
+    content_rules,
+    contrast_rules,
+    image_rules,
+    link_rules,
+    message_rules,
+)
+from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,
     PictureFacts,
@@ -22,10 +28,5 @@ __all__ = [
     "PreflightFinding",
     "PreflightInput",
     "SentStory",
-    "contents",
-    "contrast",
-    "images",
-    "links",
-    "message",
     "run_preflight_rules",
 ]

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-import subscribers.db
+import subscribers.store.models
 
 revision = "0002"
 down_revision = "0001"
@@ -40,7 +40,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "handed",
-        sa.Column("minute", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("minute", subscribers.store.models.UtcDateTime(timezone=True), nullable=False),
         sa.Column("messages", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("minute", name=op.f("pk_handed")),
     )
@@ -48,7 +48,7 @@ def upgrade() -> None:
         "memo",
         sa.Column("name", sa.String(length=60), nullable=False),
         sa.Column("value", sa.JSON(), nullable=False),
-        sa.Column("at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("at", subscribers.store.models.UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_memo")),
     )
     op.create_table(
@@ -58,9 +58,9 @@ def upgrade() -> None:
         sa.Column("mark", sa.String(length=26), nullable=False),
         sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
         sa.Column("key_id", sa.String(length=16), nullable=False),
-        sa.Column("asked_at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("asked_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
-        sa.Column("next_try_at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("next_try_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_provider_erasure")),
     )
     op.create_table(
@@ -68,20 +68,24 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("email", sa.String(length=320), nullable=False),
         sa.Column("role", sa.String(length=20), nullable=False),
-        sa.Column("added_at", subscribers.db.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("added_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=False),
         sa.Column("added_by", sa.String(length=200), nullable=False),
-        sa.Column("proven_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
-        sa.Column("removed_at", subscribers.db.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("proven_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("removed_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff")),
         sa.UniqueConstraint("email", name="uq_staff_one_row_an_address"),
     )
     with op.batch_alter_table("edition", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("paused_at", subscribers.db.UtcDateTime(timezone=True), nullable=True))
+        batch_op.add_column(
+            sa.Column("paused_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=True)
+        )
         batch_op.add_column(sa.Column("paused_because", sa.Text(), server_default="", nullable=False))
-        batch_op.add_column(sa.Column("resumed_at", subscribers.db.UtcDateTime(timezone=True), nullable=True))
+        batch_op.add_column(
+            sa.Column("resumed_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=True)
+        )
         batch_op.add_column(sa.Column("canary", sa.Integer(), nullable=True))
         batch_op.add_column(
-            sa.Column("canary_until", subscribers.db.UtcDateTime(timezone=True), nullable=True)
+            sa.Column("canary_until", subscribers.store.models.UtcDateTime(timezone=True), nullable=True)
         )
     # In place: a table that is made anew would let go of the rows that refer to it.
     op.execute("ALTER TABLE edition DROP COLUMN seen_through")

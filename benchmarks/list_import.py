@@ -1,0 +1,234 @@
+"""Rows a second, memory and the longest transaction of an import with evidence: `python -m benchmarks.list_import`.
+
+Meanwhile `digest serve` answers readers who leave by one click, in a process of its own. Afterwards the roll is
+streamed. Each size runs in a process of its own, so that its peak of memory is its own. `--rows` names other
+sizes, `--database sqlite` or `postgresql` one of the two.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.databases import DATABASE_KINDS, DATABASE_NAMES, fresh_database
+from benchmarks.page_server import ClickResults, run_digest_serve, unsubscribe_meanwhile
+from benchmarks.peak_memory import peak_memory_mb
+from benchmarks.results import ResultSheet
+from benchmarks.sample_installation import KEYS, benchmark_settings, create_populated_database
+from benchmarks.sizes import FULL, BenchmarkSize
+from digest.store.models import open_database
+from subscribers.consent import audience
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.transfer.decisions import ImportOptions
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.imports import run_import
+from subscribers.transfer.list_file import survey_file
+
+MIN_ROWS_PER_SECOND = 8_000  # rows a second
+MAX_TRANSACTION_SECONDS = 0.25  # seconds of a transaction
+MAX_MEMORY_GROWTH = (
+    1.1  # times the peak at a tenth of the rows; what SQLite keeps grows to a limit, and reaches it later
+)
+CACHE_ALLOWANCE_MB = 30  # MB that the caches may add until they are full
+LEAVING_PEOPLE = range(1, 2001)  # people who were there before, and leave
+CSV_HEADINGS = (
+    "Email Address,First Name,Last Name,MEMBER_RATING,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LATITUDE,"
+    "LONGITUDE,GMTOFF,DSTOFF,TIMEZONE,CC,REGION,LAST_CHANGED,LEID,EUID,NOTES"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What one import took: seconds on the clock and of CPU, the longest transaction, the peak of memory in MB."""
+
+    rows: int
+    seconds: float
+    cpu: float
+    longest: float
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """How many were streamed, in how many seconds, at which peak of memory in MB."""
+
+    readers: int
+    seconds: float
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImportMeasurement:
+    """What was measured with one size on one database."""
+
+    imported: ImportResult
+    clicks: ClickResults
+    streamed: StreamResult
+
+
+def write_list(path: Path, rows: int, seed: int = 1) -> None:
+    """Write a list as Mailchimp exports it: made-up people at 5,000 domains, most at a few, all confirmed."""
+    chance = random.Random(seed)
+    domains = [f"county{n}.example.org" for n in range(5_000)]
+    start = datetime(2015, 1, 1, tzinfo=UTC)
+    with path.open("w") as file:
+        file.write(CSV_HEADINGS + "\r\n")
+        for n in range(rows):
+            domain = domains[int(chance.paretovariate(0.5)) % 5_000]
+            asked = start + timedelta(seconds=chance.randrange(340_000_000))
+            said = asked + timedelta(seconds=chance.randrange(80_000))
+            network = f"198.51.{chance.randrange(256)}.{chance.randrange(256)}"
+            file.write(
+                f"Reader.{n:x}.{chance.randrange(16**4):x}@{domain},Ada,Example,2,{asked:%Y-%m-%d %H:%M:%S},"
+                f"{network},{said:%Y-%m-%d %H:%M:%S},{network},34.9,-92.1,-6,-5,America/Chicago,us,ar,"
+                f"{said:%Y-%m-%d %H:%M:%S},{n},{n:x},\r\n"
+            )
+
+
+def import_in_subprocess(url: str, home: Path) -> ImportResult:
+    """Import `list.csv` of a home folder in a process of its own."""
+    return ImportResult(**_run_subprocess("--import", url, home))
+
+
+def _run_subprocess(option: str, url: str, home: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.list_import", option, url, str(home)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _measure_import(url: str, home: Path) -> ImportResult:
+    database = open_database(url)
+    desk = ImportContext(database, KEYS, DepartureLog(home / "left.log", KEYS), "terminal:bench")
+    start, cpu = time.perf_counter(), time.process_time()
+    report = run_import(
+        desk,
+        survey_file(home / "list.csv"),
+        ImportOptions(),
+        now=datetime.now(UTC),
+        on_reject=lambda *_: None,
+    )
+    took, worked = time.perf_counter() - start, time.process_time() - cpu
+    database.close()
+    return ImportResult(
+        int(report.as_json()["subscribed"]), took, worked, report.longest_write, peak_memory_mb()
+    )
+
+
+def _measure_stream(url: str) -> StreamResult:
+    database = open_database(url)
+    start = time.perf_counter()
+    with database.read() as session:
+        streamed = sum(1 for _ in audience.stream_audience(session))
+    took = time.perf_counter() - start
+    database.close()
+    return StreamResult(streamed, took, peak_memory_mb())
+
+
+def measure_list_import(kind: str, rows: int) -> ImportMeasurement:
+    """Import so many rows into a database of some people, who leave meanwhile; then stream the roll."""
+    with tempfile.TemporaryDirectory(prefix="digest-bench-") as name, fresh_database(kind, Path(name)) as url:
+        home = Path(name)
+        settings = benchmark_settings(home).model_copy(update={"database_url": url})
+        create_populated_database(settings, len(LEAVING_PEOPLE)).close()
+        write_list(home / "list.csv", rows)
+        with (
+            run_digest_serve(settings) as pages,
+            unsubscribe_meanwhile(pages, settings, LEAVING_PEOPLE) as clicks,
+        ):
+            imported = import_in_subprocess(url, home)
+        assert imported.rows == rows, f"{imported}"
+        streamed = StreamResult(**_run_subprocess("--roll", url, home))
+        assert rows <= streamed.readers <= rows + len(LEAVING_PEOPLE), f"{streamed}"
+    return ImportMeasurement(imported, clicks, streamed)
+
+
+def main(sheet: ResultSheet, size: BenchmarkSize, kinds: tuple[str, ...] = DATABASE_KINDS) -> None:
+    """Measure both sizes on each database, and put the results beside their bars."""
+    usual = _peer_result(size.peer_items)
+    for kind in kinds:
+        few, many = (measure_list_import(kind, rows) for rows in size.import_rows)
+        _add_results(sheet, kind, few, many, usual)
+
+
+def _peer_result(rows: int) -> str:
+    from benchmarks import peers  # late: the processes whose memory is measured do without its libraries
+
+    with tempfile.TemporaryDirectory(prefix="digest-bench-") as folder:
+        path = Path(folder) / "list.csv"
+        write_list(path, rows)
+        return f"csv, email-validator and an ORM object a row {peers.import_with_orm(path, rows):,.0f} rows/s, in clear and without a chain"
+
+
+def _add_results(
+    sheet: ResultSheet, kind: str, small: ImportMeasurement, large: ImportMeasurement, peer: str
+) -> None:
+    rows, before = large.imported, small.imported
+    rate, growth = rows.rows / rows.seconds, rows.peak / before.peak
+    what = f"import of {rows.rows:,} rows, {DATABASE_NAMES[kind]}"
+    sheet.add_result(
+        what,
+        f"{rate:,.0f} rows/s",
+        f">= {MIN_ROWS_PER_SECOND:,}",
+        bar_met=rate >= MIN_ROWS_PER_SECOND,
+        peer=peer,
+    )
+    sheet.print_note(
+        f"{rows.rows / rows.cpu:,.0f} rows a CPU second; {before.rows:,} rows: {before.rows / before.seconds:,.0f} rows/s"
+    )
+    sheet.add_result(
+        f"{what}: longest transaction",
+        f"{rows.longest * 1000:.0f} ms",
+        f"< {MAX_TRANSACTION_SECONDS * 1000:.0f} ms",
+        bar_met=rows.longest < MAX_TRANSACTION_SECONDS,
+    )
+    flat = rows.peak <= before.peak * MAX_MEMORY_GROWTH or rows.peak <= before.peak + CACHE_ALLOWANCE_MB
+    sheet.add_result(
+        f"{what}: memory, against {before.rows:,}",
+        f"{rows.peak:.0f} / {before.peak:.0f} MB",
+        "flat",
+        bar_met=flat,
+    )
+    sheet.add_result(
+        f"{what}: one-click POST meanwhile",
+        str(large.clicks),
+        "p99 < 500 ms, none fails",
+        bar_met=large.clicks.bar_met,
+    )
+    streamed, less = large.streamed, small.streamed
+    flat = streamed.peak <= less.peak * MAX_MEMORY_GROWTH
+    what = (
+        f"the roll of {streamed.readers:,} streamed, {DATABASE_NAMES[kind]}: memory, against {less.readers:,}"
+    )
+    sheet.add_result(
+        what, f"{streamed.peak:.0f} / {less.peak:.0f} MB", f"<= {MAX_MEMORY_GROWTH} times", bar_met=flat
+    )
+    sheet.print_note(
+        f"{streamed.readers / streamed.seconds:,.0f} readers a second; growth of the import's memory {growth:.2f}"
+    )
+
+
+def _run_command_line() -> None:
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("--rows", type=int, nargs=2, default=FULL.import_rows)
+    reader.add_argument("--database", choices=DATABASE_KINDS, nargs="+", default=DATABASE_KINDS)
+    reader.add_argument("--import", dest="one", nargs=2, help=argparse.SUPPRESS)
+    reader.add_argument("--roll", nargs=2, help=argparse.SUPPRESS)
+    asked = reader.parse_args()
+    if asked.one:
+        print(json.dumps(asdict(_measure_import(asked.one[0], Path(asked.one[1])))))
+    elif asked.roll:
+        print(json.dumps(asdict(_measure_stream(asked.roll[0]))))
+    else:
+        main(ResultSheet(), replace(FULL, import_rows=tuple(asked.rows)), tuple(asked.database))
+
+
+if __name__ == "__main__":
+    _run_command_line()

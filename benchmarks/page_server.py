@@ -1,0 +1,171 @@
+"""The pages as `digest serve` gives them, in a process of their own, and readers who leave meanwhile.
+
+Each reader leaves as a mail program does it for them (RFC 8058): a POST over a connection of its own. They come at a
+steady pace whether or not the ones before have been answered, and the wait counts from the moment when one
+wanted to leave, so that a stall is not counted once only. `python -m benchmarks.page_server` is the readers' process.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from digest.settings import Settings
+from subscribers.crypto import link_tokens
+from subscribers.crypto.keys import KeyRing
+
+MAX_P99_MS = 500.0  # ms, of 99 in 100
+CLICKS_PER_SECOND = 20  # as when some hundred thousand have just got their mail
+
+
+@dataclass(slots=True)
+class ClickResults:
+    """How long readers waited who left by one click, in ms, and what went wrong; empty until they are through."""
+
+    waits_ms: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def quantile(self, percent: int) -> float:
+        """Give the wait that so many of a hundred do not exceed."""
+        ordered = sorted(self.waits_ms)
+        return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+    @property
+    def bar_met(self) -> bool:
+        """Whether the bar is."""
+        return not self.failures and self.quantile(99) < MAX_P99_MS
+
+    def __str__(self) -> str:
+        shown = (
+            f"p50 {self.quantile(50):.0f}, p99 {self.quantile(99):.0f}, longest {max(self.waits_ms):.0f} ms"
+        )
+        return f"{shown}; {len(self.failures)} of {len(self.waits_ms):,} failed {sorted(set(self.failures)) or ''}".rstrip()
+
+
+def command_environment(settings: Settings) -> Mapping[str, str]:
+    """Give the environment in which a `digest` command runs under these settings, and the file that they need."""
+    file = settings.home / "digest.toml"
+    sender, alerts = settings.file.sender, settings.file.alerts
+    file.write_text(
+        f'[sender]\npostal_address = "{sender.postal_address}"\nbounce_domain = "{sender.bounce_domain}"\n'
+        f"[alerts]\ncanary_minutes = {alerts.canary_minutes}\n"
+    )
+    said = {
+        "DIGEST_SETTINGS": str(file),
+        "DIGEST_HOME": str(settings.home),
+        "DIGEST_DATABASE_URL": settings.database_url,
+        "DIGEST_MAIL_URL": settings.mail_url.get_secret_value(),
+        "DIGEST_BASE_URL": settings.base_url,
+        "DIGEST_SENDGRID_WEBHOOK_KEY": settings.sendgrid_webhook_key,
+    }
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}
+    return ours | {name: value for name, value in said.items() if value}
+
+
+@contextmanager
+def run_digest_serve(settings: Settings, *, timetable: bool = False) -> Iterator[str]:
+    """Run `digest serve`; lend the address of its pages. With the `timetable` it also sends, and applies events."""
+    command = [sys.executable, "-m", "digest", "serve", "--port", "0"]
+    command += [] if timetable else ["--no-timetable"]
+    with (
+        (settings.home / "serve.log").open("w") as log,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=command_environment(settings)
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            found = re.search(r"http://\S+:\d+", process.stdout.readline())
+            if found is None:
+                raise SystemExit(f"'digest serve' does not start: {Path(log.name).read_text()}")
+            yield found[0]
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()  # it would end the send first
+
+
+@contextmanager
+def unsubscribe_meanwhile(
+    url: str, settings: Settings, people: range, *, per_second: int = CLICKS_PER_SECOND
+) -> Iterator[ClickResults]:
+    """Let people leave, in turn, as long as the block runs; who comes again had left already."""
+    clicks = ClickResults()
+    command = [sys.executable, "-m", "benchmarks.page_server", url, str(settings.key_file)]
+    command += [str(number) for number in (people.start, people.stop, per_second)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield clicks
+        finally:
+            told = process.communicate()[0]
+    clicks.waits_ms, clicks.failures = json.loads(told)
+
+
+def _unsubscribe(server: tuple[str, int], token: str, wanted_at: float, clicks: ClickResults) -> None:
+    connection = http.client.HTTPConnection(*server, timeout=60)
+    try:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", f"/u/{token}", body=b"List-Unsubscribe=One-Click", headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            clicks.failures.append(str(answer.status))
+    except (OSError, http.client.HTTPException) as exc:
+        clicks.failures.append(type(exc).__name__)
+    finally:
+        connection.close()
+    clicks.waits_ms.append((time.perf_counter() - wanted_at) * 1000)
+
+
+def _wait_for_stdin_end(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
+
+
+def _unsubscribe_in_turn(url: str, keys: KeyRing, people: range, per_second: int) -> ClickResults:
+    parts = urlsplit(url)
+    place = (parts.hostname or "", parts.port or 80)
+    ended, clicks = threading.Event(), ClickResults()
+    threading.Thread(target=_wait_for_stdin_end, args=[ended], daemon=True).start()
+    start = time.perf_counter()
+    with ThreadPoolExecutor(64) as pool:
+        for count, number in enumerate(cycle(people)):
+            wanted = start + count / per_second
+            if ended.wait(max(0.0, wanted - time.perf_counter())):
+                break
+            pool.submit(
+                _unsubscribe, place, link_tokens.make_link_token(keys, number, "leave"), wanted, clicks
+            )
+    return clicks
+
+
+def main() -> None:
+    """Let people leave until standard input ends; print the waits, and how many failed."""
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("url")
+    reader.add_argument("keys", type=Path)
+    reader.add_argument(
+        "numbers", type=int, nargs=3, help="the first person, the one after the last, a second"
+    )
+    asked = reader.parse_args()
+    first, last, a_second = asked.numbers
+    clicks = _unsubscribe_in_turn(asked.url, KeyRing.load(asked.keys), range(first, last), a_second)
+    print(json.dumps([clicks.waits_ms, clicks.failures]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A list of readers and an approved edition for the benchmarks, written straight into the tables."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import insert, text
+
+from digest.edition import approval, placeholders
+from digest.settings import AlertSettings, SenderSettings, Settings, SettingsFile
+from digest.store.models import Database, Edition, EditionState, Fragment, migrate_schema, open_database
+from subscribers.address import read_address
+from subscribers.crypto import key_file
+from subscribers.crypto.keys import KeyRing, domain_tag, encrypt_address, lookup_hash
+from subscribers.store.models import Person, PersonState
+
+KEYS = KeyRing.from_seed(b"benchmarks")
+EDITION_NAME = "2026-W47"
+RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
+_PEOPLE_PER_INSERT = 1000
+
+
+def benchmark_settings(home: Path) -> Settings:
+    """Give settings for an installation in a folder, where nobody goes ahead of a large edition."""
+    sender = SenderSettings(postal_address="1 Main St, Springfield", bounce_domain="bounce.example.org")
+    return Settings(
+        home=home,
+        base_url="https://news.example.org",
+        file=SettingsFile(sender=sender, alerts=AlertSettings(canary_minutes=0)),
+    )
+
+
+def create_ready_database(
+    settings: Settings, readers: int, *, kilobytes: int = 40, now: datetime = RELEASE
+) -> Database:
+    """Open a new database with so many readers and an approved edition whose messages have so many KB."""
+    database = create_populated_database(settings, readers)
+    _store_approved_edition(database, settings, kilobytes, now)
+    return database
+
+
+def create_populated_database(settings: Settings, readers: int) -> Database:
+    """Open a new database with so many readers, numbered from 1, and put the keys beside it."""
+    if not settings.key_file.exists():
+        key_file.create_file(settings.key_file, KEYS.to_json())
+    database = open_database(settings.effective_database_url)
+    migrate_schema(database)
+    for first in range(1, readers + 1, _PEOPLE_PER_INSERT):
+        rows = list(_person_rows(range(first, min(first + _PEOPLE_PER_INSERT, readers + 1))))
+        with database.write() as session:
+            session.execute(insert(Person), rows)
+    with database.write() as session:
+        if readers and session.get_bind().dialect.name == "postgresql":  # who comes later gets a later number
+            query = "SELECT setval(pg_get_serial_sequence('person', 'number'), :last)"
+            session.execute(text(query), {"last": readers})
+    return database
+
+
+@contextmanager
+def copied_installation(readers: int) -> Iterator[Path]:
+    """Lend a home folder with so many readers and an approved edition. It is made once in a run, and copied."""
+    with TemporaryDirectory(prefix="digest-bench-") as name:
+        home = Path(name)
+        copytree(_cached_installation(readers).name, home, dirs_exist_ok=True)
+        yield home
+
+
+@cache
+def _cached_installation(readers: int) -> TemporaryDirectory[str]:
+    folder = TemporaryDirectory(prefix="digest-bench-")
+    create_ready_database(benchmark_settings(Path(folder.name)), readers).close()
+    return folder
+
+
+def _person_rows(numbers: range) -> Iterator[dict[str, object]]:
+    for number in numbers:
+        address = read_address(f"reader{number}@domain{number % 97}.example.org")
+        ciphertext, key_id = encrypt_address(KEYS, address, number)
+        yield {
+            "number": number,
+            "lookup": lookup_hash(KEYS, address),
+            "lookup_key": KEYS.current("lookup").id,
+            "domain_tag": domain_tag(KEYS, address),
+            "ciphertext": ciphertext,
+            "key_id": key_id,
+            "state": PersonState.SUBSCRIBED,
+            "choices": {},
+            "chain_head": "",
+            "asked_at": RELEASE - timedelta(days=100),
+            "asked_where": "hls.today",
+        }
+
+
+def edition_bodies(kilobytes: int = 40) -> dict[str, str]:
+    """Write the text and the HTML of an edition whose messages have so many KB."""
+    row = '<td style="padding:0 0 12px;font:16px/1.5 Georgia,serif">A story in a few words: \u00e9.</td>\n'
+    return {"text": "A story, told in a few words.\n" * (5 * kilobytes), "html": row * (8 * kilobytes + 16)}
+
+
+def _store_approved_edition(database: Database, settings: Settings, kilobytes: int, now: datetime) -> None:
+    foot = f"Asked for on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}: https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} {placeholders.PREFERENCES_PLACEHOLDER}\n"
+    with database.write() as session:
+        edition = Edition(
+            slot=now.isoformat(),
+            name=EDITION_NAME,
+            number=1,
+            state=EditionState.DRAFT,
+            opens_at=now - timedelta(days=7),
+            cut_off=now,
+            release_at=now,
+            drafted_at=now,
+            subject="Ports reopen, and six more stories",
+            preheader="",
+            content={"sections": []},
+        )
+        session.add(edition)
+        session.flush()
+        for kind, body in edition_bodies(kilobytes).items():
+            for place, (name, said) in enumerate({"section:featured": body, "foot": foot}.items()):
+                fragment = {"kind": kind, "name": name, "position": place, "body": said}
+                session.add(
+                    Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(said), **fragment)
+                )
+        session.flush()
+        mark = approval.current_content_hash(session, edition, settings)
+        approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=now)

@@ -1,0 +1,49 @@
+"""A whole send over SendGrid's official package to a provider on loopback: `python -m benchmarks.sendgrid_send`."""
+
+from benchmarks import peers
+from benchmarks.fake_provider import run_fake_provider
+from benchmarks.isolated_send import BATCH_SIZE, SendResult, send_in_subprocess
+from benchmarks.results import ResultSheet
+from benchmarks.sizes import FULL, BenchmarkSize
+
+MIN_READERS_PER_SECOND = 12_000  # readers a second
+MIN_RATE_RATIO = (
+    0.9  # of the rate at a tenth of the readers: two runs of one size differ by as much on a shared machine
+)
+
+
+def measure_sendgrid_send(readers: int) -> SendResult:
+    """Send to so many readers; the provider must have taken each of them once."""
+    with run_fake_provider() as (host, taken):
+        sent = send_in_subprocess(readers, host)
+    assert taken == [readers], f"{taken} of {readers}"
+    return sent
+
+
+def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
+    """Measure both sizes, and put the rates beside their bars."""
+    few, many = (measure_sendgrid_send(readers) for readers in size.readers)
+    with run_fake_provider() as (host, _):
+        peer = peers.send_with_sendgrid_helpers(host, size.peer_items, BATCH_SIZE)
+    slow, fast = many.readers / many.seconds, few.readers / few.seconds
+    said = f"the package's own helpers {peer:,.0f}/s, with no books and no consent"
+    what = f"SendGrid, batches of {BATCH_SIZE:,}, {many.readers:,} readers, SQLite"
+    sheet.add_result(
+        what,
+        f"{slow:,.0f} readers/s",
+        f">= {MIN_READERS_PER_SECOND:,}",
+        bar_met=slow >= MIN_READERS_PER_SECOND,
+        peer=said,
+    )
+    sheet.print_note(f"{many.cpu / many.readers * 1e6:.0f} µs of our CPU a reader")
+    sheet.add_result(
+        f"SendGrid: {many.readers:,} readers against {few.readers:,}",
+        f"{slow / fast:.2f} of {fast:,.0f}/s",
+        f"no slower (>= {MIN_RATE_RATIO})",
+        bar_met=slow >= fast * MIN_RATE_RATIO,
+    )
+    sheet.print_note(f"memory {many.peak:.0f} / {few.peak:.0f} MB")
+
+
+if __name__ == "__main__":
+    main(ResultSheet(), FULL)

@@ -1,0 +1,55 @@
+"""What somebody should look at now, one sentence each: the desk, `digest status` and `digest doctor` say the same."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.collect.sources import list_source_problems
+from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.providers.sendgrid import suppression_pull
+from digest.deliver.retention import provider_erasures
+from digest.deliver.send.send_gate import send_blocked_reason
+from digest.edition.queries import explain_missed_release
+from digest.store.models import Edition, EditionState
+from subscribers.signup import rate_limits
+from subscribers.transfer.imports import list_unfinished_imports
+
+MAX_SOURCES_NAMED = 3  # sources
+
+
+def attention_sentences(session: Session, now: datetime) -> list[str]:
+    """Give the sentences; none where all is as usual."""
+    return list(_find_sentences(session, now))
+
+
+def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
+    held = installation_hold.current_hold(session)
+    if held is not None:
+        yield f"Nothing leaves: {held}"
+    resting = select(Edition).where(
+        Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES)
+    )
+    for edition in session.scalars(resting.order_by(Edition.release_at)):
+        yield send_blocked_reason(edition.name, edition, None)
+    alarm = rate_limits.find_open_alarm(session)
+    if alarm is not None:
+        yield rate_limits.describe_alarm(alarm)
+    for one in list_unfinished_imports(session):
+        yield one.sentence
+    for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
+        if words := explain_missed_release(edition, now):
+            yield f"{edition.name} did not go out. {words}"
+    if sources := [trouble.name for trouble in list_source_problems(session, now)]:
+        yield f"Nothing comes in from {_join_names(sources)}: see Sources at the desk, or 'digest sources list'."
+    if unread := suppression_pull.last_pull_trouble(session):
+        yield f"SendGrid's lists were not read whole last time: {unread}. The next night tries again, or 'digest subscribers pull'."
+    if untaken := provider_erasures.stuck_erasures_warning(session):
+        yield untaken
+
+
+def _join_names(names: list[str]) -> str:
+    if len(names) > MAX_SOURCES_NAMED:
+        names = [*names[:MAX_SOURCES_NAMED], f"{len(names) - MAX_SOURCES_NAMED} more"]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -1,0 +1,98 @@
+"""The copy fence: a database that is opened somewhere else than last time is held, for it may be a copy.
+
+Two installations with one list would mail everybody twice. So the database remembers where it is at home, and where
+that has changed nothing leaves before an admin has said so. Asked once too often costs one command; not asked costs
+double mail. The new place is then the known one: a second copy is noticed again.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from digest.deliver.control import installation_hold, installation_state
+from digest.settings import Settings
+from digest.store.models import Database
+
+IDENTITY_STATE_KEY = "at home"
+COPY_GUARD_ACTOR = "the copy fence"
+_MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))  # machine-id(5)
+_DIFFERENCE_TEXTS = {
+    "name": "under another name ({})",
+    "machine": "on another machine",
+    "path": "at another place ({})",
+    "file": "in another file, of which this is a copy",
+    "server": "on another PostgreSQL server",
+    "database": "as another database ({})",
+}
+
+
+def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> None:
+    """Hold the installation where its database was at home somewhere else, and make this its home."""
+    here = database_identity(database, settings)
+    with database.read() as session:
+        known = installation_state.read_installation_state(session, IDENTITY_STATE_KEY)
+    if known == here:
+        return
+    with database.write() as session:
+        known = installation_state.read_installation_state(session, IDENTITY_STATE_KEY)
+        moved = [] if known is None else describe_differences(known, here)
+        if moved:
+            why = f"this may be a copy: it was last at home {' and '.join(moved)}"
+            installation_hold.hold_installation(
+                session,
+                f"{why}. Release it once nothing else sends to the same list",
+                actor=COPY_GUARD_ACTOR,
+                now=now,
+            )
+        installation_state.write_installation_state(session, IDENTITY_STATE_KEY, here, now=now)
+
+
+def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
+    """Say in what two places differ. What one of them does not know (a container without a machine id) is no difference."""
+    if recorded.keys() != current.keys():
+        return ["somewhere that was told apart by other marks"]
+    return [
+        _DIFFERENCE_TEXTS[mark].format(recorded[mark])
+        for mark in current
+        if recorded[mark] and current[mark] and recorded[mark] != current[mark]
+    ]
+
+
+def database_identity(database: Database, settings: Settings) -> dict[str, str]:
+    """Say where a database is at home: its name by the settings, else by the marks of its machine, server or file."""
+    if settings.installation:
+        return {"name": settings.installation}
+    if database.engine.dialect.name == "postgresql":
+        return _postgresql_identity(database)
+    path = Path(make_url(settings.effective_database_url).database or "").resolve()
+    return {"machine": _machine_id_hash(), "path": str(path), "file": str(path.stat().st_ino)}
+
+
+def _machine_id_hash() -> str:
+    """Give a hash of the machine's id, which is not to be shown around itself; empty where it has none."""
+    for file in _MACHINE_ID_FILES:
+        try:
+            found = file.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if found and found != "uninitialized":
+            return hashlib.sha256(f"hls-digest {found}".encode()).hexdigest()[:16]
+    return ""
+
+
+def _postgresql_identity(database: Database) -> dict[str, str]:
+    """Ask PostgreSQL which cluster it is, and which of its databases; a name can be given twice, a number not."""
+    with database.read() as session:
+        row = session.execute(
+            text("SELECT datname, oid FROM pg_database WHERE datname = current_database()")
+        ).one()
+    try:
+        with database.read() as session:
+            cluster = session.scalar(text("SELECT system_identifier FROM pg_control_system()"))
+    except DBAPIError:  # a hosted server that does not say; the database's own number is left
+        cluster = ""
+    return {"server": str(cluster), "database": row.datname, "file": str(row.oid)}

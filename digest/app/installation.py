@@ -1,0 +1,87 @@
+"""One installation, opened: its settings, its database, its keys. Every process starts here."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from digest.app import copy_guard
+from digest.app.live_settings import LiveSettings
+from digest.settings import Settings
+from digest.store.models import Database, migrate_schema, open_database
+from subscribers.crypto.keys import KeyRing
+
+
+class InstallationError(Exception):
+    """The installation cannot be opened; the message says what is missing and what to do."""
+
+
+class Installation:
+    """What every command and process works on. Keys are read only when something asks for them."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Stand on settings that were just read and a database that is open."""
+        self.database = database
+        self._live_settings = LiveSettings(settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; what an edition is made of, as their file says it now."""
+        return self._live_settings.current()
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The keys of the key file.
+
+        Raises:
+            InstallError: there is no key file.
+        """
+        if not self.settings.key_file.exists():
+            raise InstallationError(f"{self.settings.key_file}: no key file. Run 'digest init' first.")
+        return KeyRing.load(self.settings.key_file)
+
+
+@contextmanager
+def open_installation(settings: Settings) -> Iterator[Installation]:
+    """Open an installation with its database at the newest schema, and close it at the end of the block.
+
+    A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`.
+
+    Raises:
+        InstallError: its folder or its database file is out of reach.
+        sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+    """
+    create_home_folder(settings.home)
+    try:
+        database = open_database(settings.effective_database_url)
+    except OSError as exc:
+        raise InstallationError(
+            f"{settings.home}: the database can't be opened ({exc.strerror}). Look at DIGEST_HOME."
+        ) from exc
+    try:
+        migrate_schema(database)
+        copy_guard.hold_if_copied(database, settings, now=datetime.now(UTC))
+        yield Installation(settings, database)
+    finally:
+        database.close()
+
+
+def create_home_folder(home: Path) -> None:
+    """Make the folder that holds everything, closed to other users.
+
+    Raises:
+        InstallError: it cannot be made.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise InstallationError(
+            f"{home}: cannot be made ({exc.strerror}). Set DIGEST_HOME to a folder of yours."
+        ) from exc
+
+
+def delete_home_folder(home: Path) -> None:
+    """Remove a home folder with all that is in it (the demo starts anew each time)."""
+    shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,200 @@
+"""What happens every night: the consent ledger is proved and sealed, and what was kept long enough goes."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import delete, select
+
+from digest.app.installation import Installation
+from digest.deliver.events import payloads
+from digest.deliver.providers.registry import ProviderSettingsError, open_sendgrid_api, uses_sendgrid
+from digest.deliver.providers.sendgrid import suppression_pull
+from digest.deliver.providers.sendgrid.suppression_pull import PullResult
+from digest.deliver.retention import delivery_totals, provider_erasures, repeated_bounces
+from digest.deliver.retention.delivery_disclosures import describe_recipient
+from digest.deliver.send import rate_limiter
+from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
+from subscribers.consent import disclosures, seals
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.lifecycle import address_retention, expiry
+from subscribers.store.models import Seal
+from subscribers.transfer.imports import drop_import_salts
+
+SLOT_RETENTION = timedelta(days=90)
+DELETE_BATCH_SIZE = 1000  # rows of one write transaction
+
+log = structlog.get_logger("nightly")
+
+
+def run_nightly_steps(install: Installation, now: datetime) -> str:
+    """Do all that a night owes; say what came of each step.
+
+    A step that fails is named, and stops neither the others nor the next night: each is repeatable.
+    """
+    return "; ".join(_run_step(step, install, now) for step in NIGHTLY_STEPS)
+
+
+def _run_step(step: Callable[[Installation, datetime], str], install: Installation, now: datetime) -> str:
+    try:
+        return step(install, now)
+    except Exception as exc:  # one night's surprise in one step must not keep the others from running
+        log.exception("nightly step failed", step=step.__name__)
+        return f"{step.__name__} failed: {type(exc).__name__}"
+
+
+def seal_consent_ledger(install: Installation, now: datetime) -> str:
+    """Prove the ledger and seal it; a broken link goes into the audit log and the log, by its place."""
+    sealed, proof = prove_and_seal_ledger(install, now, actor="scheduler")
+    if proof.sound:
+        return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}"
+    return f"sealed as {sealed.hash[:12]}, and the ledger is broken: run 'digest subscribers verify'"
+
+
+def prove_and_seal_ledger(
+    install: Installation, now: datetime, *, actor: str
+) -> tuple[Seal, seals.LedgerProof]:
+    """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
+    with install.database.write() as session:
+        through = seals.find_last_stable_link(session)
+    with install.database.read() as session:
+        proof = seals.prove_ledger(session, through=through)
+    assert proof.survey is not None, "it was asked for"
+    with install.database.write() as session:
+        sealed = seals.append_seal(session, proof.survey, now)
+        detail = {"people": sealed.people, "links": sealed.links, "root": sealed.root, "seal": sealed.hash}
+        session.add(AuditEntry(at=now, actor=actor, act="ledger sealed", subject="ledger", detail=detail))
+        if not proof.sound:
+            wrong = {"fault": proof.fault} if proof.broken is None else _broken_link_detail(proof)
+            session.add(AuditEntry(at=now, actor=actor, act="ledger broken", subject="ledger", detail=wrong))
+            log.error("the ledger is broken", **wrong)
+    return sealed, proof
+
+
+def _broken_link_detail(proof: seals.LedgerProof) -> dict[str, str | int]:
+    assert proof.broken is not None
+    return {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
+
+
+def aggregate_old_disclosures(install: Installation, now: datetime) -> str:
+    """Fold disclosures that are older than 400 days into totals, a thousand a transaction."""
+    folded = 0
+    while True:
+        with install.database.write() as session:
+            some = disclosures.aggregate_disclosures(session, now)
+        folded += some
+        if not some:
+            return f"{folded:,} old disclosures folded"
+
+
+def delete_unconfirmed_signups(install: Installation, now: datetime) -> str:
+    """Let go of addresses that nobody confirmed in 7 days, and of what was kept of forms for a set time."""
+    return f"{expiry.expire_unconfirmed(install.database, now=now):,} unconfirmed sign-ups deleted"
+
+
+def delete_departed_addresses(install: Installation, now: datetime) -> str:
+    """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
+    gone = address_retention.delete_expired_addresses(install.database, now=now)
+    old = now - timedelta(days=install.settings.file.retention.evidence_days)
+    with install.database.write() as session:
+        salts = drop_import_salts(session, before=old)
+    return f"{gone:,} addresses of people who are gone let go, {salts:,} imports' salts dropped"
+
+
+def suppress_bouncing_addresses(install: Installation, now: datetime) -> str:
+    """Suppress addresses that failed too often in a row."""
+    journal = DepartureLog(install.settings.left_log, install.keys)
+    kept = timedelta(days=install.settings.file.retention.delivery_days)
+    judged = repeated_bounces.suppress_repeated_bounces(
+        install.database, install.keys, journal, now=now, lookback=kept
+    )
+    return f"{judged:,} addresses that keep bouncing suppressed"
+
+
+def aggregate_old_deliveries(install: Installation, now: datetime) -> str:
+    """Make totals of deliveries that were kept long enough."""
+    return f"{delivery_totals.aggregate_deliveries(install.database, install.settings, now=now):,} old deliveries folded"
+
+
+def delete_old_payloads(install: Installation, now: datetime) -> str:
+    """Delete what providers posted more than 30 days ago."""
+    return f"{payloads.drop_old_payloads(install.database, now=now):,} old payloads dropped"
+
+
+def delete_old_rate_counts(install: Installation, now: datetime) -> str:
+    """Delete the counts of minutes that no bound on sending looks at any more."""
+    return f"{rate_limiter.delete_old_counts(install.database, now=now):,} old minutes forgotten"
+
+
+def request_provider_erasures(install: Installation, now: datetime) -> str:
+    """Ask SendGrid to erase whom we have erased, where it ever knew them."""
+    settings = install.settings
+    try:
+        api = open_sendgrid_api(settings) if settings.sendgrid_api_key is not None else None
+    except ProviderSettingsError as exc:
+        return f"no erasure was passed on: {exc}"
+    to_whom = describe_recipient(provider_erasures.PROVIDER, settings)
+    passed = provider_erasures.forward_erasures(
+        install.database, install.keys, api, recipient=to_whom, now=now
+    )
+    if passed.trouble or passed.given_up:
+        log.warning("erasures", outcome=str(passed))
+    return str(passed)
+
+
+def pull_sendgrid_suppressions(install: Installation, now: datetime) -> str:
+    """Take over whom SendGrid will not deliver to any more, while mail goes out over SendGrid."""
+    if not uses_sendgrid(install.settings):
+        return "mail does not go over SendGrid, so its lists were not read"
+    try:
+        pulled = pull_suppression_lists(install, now)
+    except ProviderSettingsError as exc:
+        return f"SendGrid's lists were not read: {exc}"
+    for trouble in pulled.troubles:
+        log.warning("a list of SendGrid", trouble=trouble)
+    return str(pulled)
+
+
+def pull_suppression_lists(install: Installation, now: datetime) -> PullResult:
+    """Read what is new on SendGrid's suppression lists.
+
+    Raises:
+        TransportError: there is no key for its API.
+        OSError: the journal could not be written.
+    """
+    api = open_sendgrid_api(install.settings)
+    journal = DepartureLog(install.settings.left_log, install.keys)
+    return suppression_pull.pull_suppressions(install.database, install.keys, journal, api, now=now)
+
+
+def delete_old_slots(install: Installation, now: datetime) -> str:
+    """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
+    old = (
+        select(TimetableSlot.id)
+        .where(TimetableSlot.at < now - SLOT_RETENTION, TimetableSlot.job != FIRST_LOOK_JOB)
+        .limit(DELETE_BATCH_SIZE)
+    )
+    dropped = 0
+    while True:
+        with install.database.write() as session:
+            some = (
+                session.connection().execute(delete(TimetableSlot).where(TimetableSlot.id.in_(old))).rowcount
+            )
+        dropped += some
+        if not some:
+            return f"{dropped:,} old slots dropped"
+
+
+NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
+    seal_consent_ledger,
+    aggregate_old_disclosures,
+    delete_unconfirmed_signups,
+    delete_departed_addresses,
+    suppress_bouncing_addresses,
+    aggregate_old_deliveries,
+    delete_old_payloads,
+    delete_old_rate_counts,
+    delete_old_slots,
+    request_provider_erasures,
+    pull_sendgrid_suppressions,  # asks others, and may take its time
+)

@@ -1,0 +1,106 @@
+"""Making a backup: every row as it was at one moment, while senders and pages go on."""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table, func, not_, select, text
+from sqlalchemy.orm import Session
+
+from digest import __version__
+from digest.app.installation import Installation
+from digest.backups.archive import (
+    ARCHIVE_FORMAT,
+    ArchiveManifest,
+    ArchiveReader,
+    ArchiveWriter,
+    BackupError,
+    RowProgress,
+    excluded_rows,
+    select_expression,
+    tables_by_dependency,
+)
+from digest.store.models import AuditEntry
+from subscribers.crypto.key_file import sync_folder
+from subscribers.store.key_rotation import list_key_usage
+
+READ_BATCH_SIZE = 2000  # rows that are read at a time
+
+
+def create_backup(
+    install: Installation, file: Path, *, actor: str, now: datetime, progress: RowProgress | None = None
+) -> ArchiveManifest:
+    """Write a backup to a file that must not exist yet, and read it again to prove it.
+
+    Raises:
+        BackupError: the file is there, or cannot be written.
+    """
+    if file.exists():
+        raise BackupError(f"{file}: is there already. Name a new file.")
+    part = file.with_name(f".{file.name}.part")
+    try:
+        _write_archive(install, part, now, progress)
+        reader = ArchiveReader(part)
+        try:
+            reader.verify()
+        finally:
+            reader.close()
+        part.rename(file)
+        sync_folder(file.parent)
+    except OSError as exc:
+        raise BackupError(f"{file}: cannot be written ({exc.strerror}).") from exc
+    finally:
+        part.unlink(missing_ok=True)
+    with install.database.write() as session:
+        detail = {"people": reader.manifest.people, "format": ARCHIVE_FORMAT}
+        session.add(AuditEntry(at=now, actor=actor, act="backed up", subject="installation", detail=detail))
+    return reader.manifest
+
+
+def _write_archive(install: Installation, part: Path, now: datetime, progress: RowProgress | None) -> None:
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as out, install.database.snapshot() as session:
+        writer = ArchiveWriter(out)
+        whole = sum(_count_rows(session, table) for table in tables_by_dependency())
+        done = 0
+        for table in tables_by_dependency():
+            for written in writer.write_table(table, _select_rows(session, table)):
+                if progress is not None:
+                    progress(done + written, whole)
+            done += writer.archived_tables[table.name].rows
+        writer.close(
+            ArchiveManifest(
+                format=ARCHIVE_FORMAT,
+                version=__version__,
+                revision=str(session.scalar(text("SELECT version_num FROM alembic_version"))),
+                made_at=now.isoformat(timespec="seconds"),
+                origin=session.get_bind().dialect.name,
+                keys=_used_key_ids(session, install),
+                tables=writer.archived_tables,
+            )
+        )
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
+    query = select(*(select_expression(column) for column in table.c)).order_by(*table.primary_key.columns)
+    out = excluded_rows(table)
+    query = query if out is None else query.where(not_(out))
+    yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})
+
+
+def _count_rows(session: Session, table: Table) -> int:
+    return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _used_key_ids(session: Session, install: Installation) -> dict[str, list[str]]:
+    """Name the keys that rows were made with: without them the copy cannot be read."""
+    found: dict[str, list[str]] = {}
+    for use in list_key_usage(session, install.keys):
+        if use.rows:
+            found.setdefault(use.kind, []).append(use.id)
+    return found

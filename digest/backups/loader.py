@@ -1,0 +1,140 @@
+"""Writing an archive's rows into an empty database: the schema of its time, the rows as they stood, then today's schema."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Date,
+    Insert,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    inspect,
+    select,
+    table,
+)
+from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType, TypeEngine
+
+from digest.backups.archive import (
+    ArchivedTable,
+    ArchiveReader,
+    BackupError,
+    RowProgress,
+    ValueFormat,
+    tables_by_dependency,
+)
+from digest.store.models import newest_schema_revision, upgrade_schema
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing, decrypt_address
+from subscribers.store.models import Person, UtcDateTime
+
+INSERT_BATCH_SIZE = 1000  # rows that are written at a time
+
+
+def load_archive(
+    connection: Connection, reader: ArchiveReader, keys: KeyRing, progress: RowProgress | None
+) -> Session:
+    """Make the schema of the archive's time, write its rows, and bring the schema along."""
+    manifest = reader.manifest
+    try:
+        upgrade_schema(connection, manifest.revision)
+    except Exception as exc:
+        if type(exc).__module__.startswith("alembic"):
+            raise BackupError(
+                f"{reader.path}: made by version {manifest.version}, whose database this version does not know. "
+                "Restore it with that version, or a newer one."
+            ) from exc
+        raise
+    whole = sum(part.rows for part in manifest.tables.values())
+    done = 0
+    there = set(inspect(connection).get_table_names())
+    if strange := sorted(manifest.tables.keys() - there):
+        raise BackupError(f"{reader.path}: has tables that its version does not know: {', '.join(strange)}.")
+    for name, part in manifest.tables.items():
+        put = _insert_statement(connection, name, part)
+        for rows in _batch_rows(reader.read_rows(name)):
+            connection.execute(put, rows)
+            done += len(rows)
+            if progress is not None:
+                progress(done, whole)
+    if manifest.revision != newest_schema_revision():
+        upgrade_schema(connection, "head")
+    for one in tables_by_dependency():
+        _advance_sequence(connection, one)
+    session = Session(connection, expire_on_commit=False)
+    _check_keys(session, reader, keys)
+    return session
+
+
+def _batch_rows(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    some: list[dict[str, Any]] = []
+    for row in rows:
+        some.append(row)
+        if len(some) == INSERT_BATCH_SIZE:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+_COLUMN_TYPES: dict[ValueFormat, TypeEngine[Any]] = {
+    "plain": NullType(),
+    "bytes": LargeBinary(),
+    "moment": UtcDateTime(),
+    "day": Date(),
+    "json": Text(),
+}
+
+
+def _insert_statement(connection: Connection, name: str, part: ArchivedTable) -> Insert:
+    """Write rows as they stood: no default of today's may fill in what the archive's time did not have.
+
+    SQLite keeps JSON as the text that it is; to cast it there would make a number of it.
+    """
+    typed = connection.dialect.name == "postgresql"
+    plain = table(name, *(column(c, _COLUMN_TYPES[form]) for c, form in part.columns.items()))
+    values = {
+        c: cast(bindparam(c, type_=Text()), JSON())
+        if typed and form == "json"
+        else bindparam(c, type_=_COLUMN_TYPES[form])
+        for c, form in part.columns.items()
+    }
+    return insert(plain).values(values)
+
+
+def _advance_sequence(connection: Connection, target_table: Table) -> None:
+    """Have PostgreSQL count on from the highest number that was given; SQLite does so by itself."""
+    key = target_table.autoincrement_column
+    if connection.dialect.name != "postgresql" or key is None:
+        return
+    last = select(func.max(target_table.c[key.name])).scalar_subquery()
+    sequence = func.pg_get_serial_sequence(f'"{target_table.name}"', key.name)
+    connection.execute(select(func.setval(sequence, func.coalesce(last, 1), last.is_not(None))))
+
+
+def _check_keys(session: Session, reader: ArchiveReader, keys: KeyRing) -> None:
+    """Open one address: the key file may be another one with keys of the same ids in it, or damaged."""
+    person = session.scalar(
+        select(Person).where(Person.ciphertext.is_not(None)).order_by(Person.number).limit(1)
+    )
+    if person is None or person.ciphertext is None:
+        return
+    try:
+        decrypt_address(keys, (person.ciphertext, person.key_id or ""), person.number)
+    except (DecryptionError, KeyFileError) as exc:
+        raise BackupError(f"{reader.path}: {exc}") from exc
+
+
+def check_sqlite_integrity(connection: Connection) -> None:
+    """Have SQLite look at every page and every reference."""
+    found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if found != ["ok"] or broken:
+        raise BackupError("the restored database is not sound: take another backup.")

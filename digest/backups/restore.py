@@ -1,0 +1,265 @@
+"""Restoring: a backup put in the place of what is there, told of all who left since, and held.
+
+Everything is made ready beside what is there, in one transaction, and takes its place at the end; what was there is
+set aside, not removed.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from sqlalchemy import (
+    Connection,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+
+from digest.app.copy_guard import IDENTITY_STATE_KEY
+from digest.app.installation import create_home_folder
+from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
+from digest.backups.loader import check_sqlite_integrity, load_archive
+from digest.deliver.control import installation_hold, installation_state
+from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.settings import Settings
+from digest.store.models import AuditEntry, Edition, EditionState, open_database
+from subscribers.consent import seals
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.key_file import sync_folder
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.departure_merge import DepartureMergeResult, merge_departure_log
+
+_CONTENT_TABLES = (
+    "person",
+    "edition",
+    "delivery",
+    "article",
+)  # what makes a database one that holds something
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What came of it. `set_aside_as` names where the old rows are, `departure_log_found` tells whether there was a `left.log`.
+
+    `unsent_editions` are the editions that the copy takes for not sent yet: since then they may have been.
+    """
+
+    manifest: ArchiveManifest
+    proof: seals.LedgerProof
+    departures: DepartureMergeResult
+    departure_log_found: bool
+    set_aside_as: str
+    unsent_editions: tuple[str, ...]
+
+
+def rehearse_restore(
+    settings: Settings, file: Path, keys: KeyRing, *, progress: RowProgress | None = None
+) -> seals.LedgerProof:
+    """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
+
+    Raises:
+        BackupError: it cannot be restored.
+    """
+    with _open_checked_archive(file, keys) as reader:
+        create_home_folder(settings.home)
+        with tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder:
+            database = open_database(f"sqlite:///{folder}/digest.db")
+            try:
+                with database.engine.execution_options(immediate=True).begin() as connection:
+                    session = load_archive(connection, reader, keys, progress)
+                    check_sqlite_integrity(connection)
+                    return seals.prove_ledger(session)
+            finally:
+                database.close()
+
+
+def restore_backup(
+    settings: Settings,
+    file: Path,
+    keys: KeyRing,
+    *,
+    replace: bool,
+    actor: str,
+    now: datetime,
+    progress: RowProgress | None = None,
+) -> RestoreResult:
+    """Put a backup in the place of the database that the settings name.
+
+    Args:
+        settings: where the database and the journal are.
+        file: the backup.
+        keys: the key file's keys: those that the backup's rows name must be among them.
+        replace: do it even though the database holds something.
+        actor: who does it.
+        now: the moment.
+        progress: called with the rows done, and all.
+
+    Raises:
+        BackupError: it cannot be done; nothing has changed.
+        JournalError: `left.log` is damaged; nothing has changed.
+        OSError: a file cannot be written.
+    """
+    create_home_folder(settings.home)
+    journal = DepartureLog(settings.left_log, keys)
+
+    def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
+        session = load_archive(connection, reader, keys, progress)
+        proof = seals.prove_ledger(session)
+        known = journal.path.exists()
+        merged = merge_departure_log(
+            session, journal, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
+        )
+        made = reader.manifest.made_at
+        installation_state.delete_installation_state(
+            session, IDENTITY_STATE_KEY
+        )  # it is at home where it is opened next
+        held = installation_hold.current_hold(session)
+        if held is None:
+            installation_hold.hold_installation(
+                session, f"restored from a backup of {made}", actor=actor, now=now
+            )
+        detail = {"made_at": made, "people": reader.manifest.people, "merged": dict(merged.departed)}
+        session.add(AuditEntry(at=now, actor=actor, act="restored", subject="installation", detail=detail))
+        session.flush()
+        open_ = select(Edition.name).where(Edition.state.in_((EditionState.APPROVED, EditionState.SENDING)))
+        unfinished = tuple(session.scalars(open_.order_by(Edition.release_at)))
+        return RestoreResult(reader.manifest, proof, merged, known, aside, unfinished)
+
+    with _open_checked_archive(file, keys) as reader:
+        if make_url(settings.effective_database_url).get_backend_name() == "sqlite":
+            return _restore_into_sqlite(settings, reader, fill, replace=replace, now=now)
+        return _restore_into_postgresql(settings, reader, fill, replace=replace, now=now)
+
+
+FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]
+
+
+@contextmanager
+def _open_checked_archive(file: Path, keys: KeyRing) -> Iterator[ArchiveReader]:
+    """Lend an archive that is whole, and whose keys are at hand."""
+    reader = ArchiveReader(file)
+    try:
+        have = {(key.kind, key.id) for key in keys.all}
+        missing = [f"{k} {i}" for k, ids in reader.manifest.keys.items() for i in ids if (k, i) not in have]
+        if missing:
+            raise BackupError(
+                f"{file}: its rows were made with keys that are not in the key file: {', '.join(missing)}. "
+                "Put the key file of that time back (its recovery copy was printed by 'digest init')."
+            )
+        reader.verify()
+        yield reader
+    finally:
+        reader.close()
+
+
+def _restore_into_sqlite(
+    settings: Settings, reader: ArchiveReader, fill: FillDatabase, *, replace: bool, now: datetime
+) -> RestoreResult:
+    named = make_url(settings.effective_database_url).database
+    if not named:
+        raise BackupError("DIGEST_DATABASE_URL names no file to restore into.")
+    final = Path(named)
+    there = final.exists()
+    full = there and _has_content(settings.effective_database_url)
+    if full and not replace:
+        raise BackupError(_NOT_EMPTY_MESSAGE)
+    if there:
+        _require_exclusive_use(final)
+    name = f"{final.name}.before-{now:%Y%m%dT%H%M%S}"
+    aside = final.with_name(_unused_name(name, lambda one: final.with_name(one).exists())) if full else None
+    part = final.with_name(f".{final.name}.restoring")
+    _delete_database_files(part)
+    database = open_database(f"sqlite:///{part}")
+    try:
+        with database.engine.execution_options(immediate=True).begin() as connection:
+            restored = fill(connection, reader, str(aside or ""))
+            check_sqlite_integrity(connection)
+        database.close()
+        _require_exclusive_use(part)  # and one file: what stood in its log is in it now
+        if there:
+            _require_exclusive_use(final)
+        if aside is not None:
+            final.rename(aside)
+        part.replace(final)
+        sync_folder(final.parent)
+    finally:
+        database.close()
+        _delete_database_files(part)
+    return restored
+
+
+def _restore_into_postgresql(
+    settings: Settings, reader: ArchiveReader, fill: FillDatabase, *, replace: bool, now: datetime
+) -> RestoreResult:
+    if _has_content(settings.effective_database_url) and not replace:
+        raise BackupError(_NOT_EMPTY_MESSAGE)
+    database = open_database(settings.effective_database_url)
+    try:
+        with database.engine.begin() as connection:
+            others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            if connection.scalar(text(others)):
+                raise BackupError(_IN_USE_MESSAGE)
+            schema = connection.scalar(text("SELECT current_schema()"))
+            quote = connection.dialect.identifier_preparer.quote
+            aside = ""
+            if inspect(connection).get_table_names():
+                taken = inspect(connection).get_schema_names()
+                aside = _unused_name(f"{schema}_before_{now:%Y%m%dt%H%M%S}", taken.__contains__)
+                connection.execute(text(f"ALTER SCHEMA {quote(str(schema))} RENAME TO {quote(aside)}"))
+                connection.execute(text(f"CREATE SCHEMA {quote(str(schema))}"))
+            return fill(connection, reader, f"schema {aside}" if aside else "")
+    finally:
+        database.close()
+
+
+def _unused_name(name: str, taken: Callable[[str], bool]) -> str:
+    """Give a name that nothing has yet."""
+    return next(one for n in count(1) if not taken(one := name if n == 1 else f"{name}_{n}"))
+
+
+_NOT_EMPTY_MESSAGE = (
+    "the database holds something already. To put the backup in its place, say --replace: what is there is set "
+    "aside, not removed."
+)
+_IN_USE_MESSAGE = "the database is in use. Stop 'digest serve', 'hls-scheduler' and whoever else has it open, then try again."
+
+
+def _has_content(url: str) -> bool:
+    database = open_database(url)
+    try:
+        with database.engine.connect() as connection:
+            there = set(inspect(connection).get_table_names())
+            return any(
+                connection.scalar(select(func.count()).select_from(text(name)))
+                for name in _CONTENT_TABLES
+                if name in there
+            )
+    finally:
+        database.close()
+
+
+def _require_exclusive_use(file: Path) -> None:
+    """Make sure that nobody else has a database open, and that all of it is in the one file (sqlite.org/wal.html)."""
+    connection = sqlite3.connect(file, timeout=1, isolation_level=None)
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+    except sqlite3.OperationalError:
+        mode = "in use"
+    except sqlite3.DatabaseError:
+        return  # it is no database at all, so nobody works with it; it is set aside as it is
+    finally:
+        connection.close()
+    if mode != "delete":
+        raise BackupError(_IN_USE_MESSAGE)
+
+
+def _delete_database_files(part: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        part.with_name(f"{part.name}{suffix}").unlink(missing_ok=True)

@@ -1,0 +1,171 @@
+"""`digest backup` and `digest restore`: one file with everything, and back."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from digest.backups.archive import BackupError
+from digest.backups.backup import create_backup
+from digest.backups.restore import RestoreResult, restore_backup
+from digest.backups.restore import rehearse_restore as rehearse_backup
+from digest.cli.common import CommandRefusedError
+from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.progress_bar import show_progress
+from subscribers.consent.departure_log import DepartureLogError
+from subscribers.consent.seals import LedgerProof
+from subscribers.crypto.keys import KeyRing
+
+FILE_PATH = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest backup /backups/digest-2026-11-24.zip
+  digest backup /backups/digest-2026-11-24.zip --json
+
+\b
+Not in it, so keep them apart: the key file (without it nobody can read an address), digest.toml, left.log (a restore
+needs the newest one), and the outbox, whose files hold addresses in clear.
+
+\b
+Exit codes:
+  0  written, read again and proved
+  1  the file is there already, or cannot be written
+  2  wrong use"""
+)
+@click.argument("file", type=FILE_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print what it holds as JSON.")
+@pass_command_context
+def backup(desk: CommandContext, file: Path, as_json: bool) -> None:
+    """Write every row of the database to one FILE that only you can read, while all goes on.
+
+    Addresses are in it as in the database: encrypted with keys that it does not hold. It fits SQLite and PostgreSQL.
+    """
+    with show_progress("Backing up", shown=not as_json) as bar:
+        try:
+            manifest = create_backup(
+                desk.install, file, actor=desk.actor, now=datetime.now(UTC), progress=bar
+            )
+        except BackupError as exc:
+            raise CommandRefusedError(str(exc)) from None
+    rows = {name: part.rows for name, part in manifest.tables.items()}
+    size = file.stat().st_size
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "bytes": size, "made_at": manifest.made_at, "rows": rows}))
+        return
+    click.echo(
+        f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved."
+    )
+    click.echo(f"Its addresses open with {desk.settings.key_file} alone: keep a copy of that file elsewhere.")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest restore /backups/digest-2026-11-24.zip --check      would it work? nothing is changed
+  digest restore /backups/digest-2026-11-24.zip              into an empty installation
+  digest restore /backups/digest-2026-11-24.zip --replace    in the place of what is there
+
+\b
+Before: put the key file of that time and the newest left.log into DIGEST_HOME, and stop 'digest serve'.
+After: nothing leaves until 'digest release'; the last lines say what to look at first.
+
+\b
+Exit codes:
+  0  restored, or checked
+  1  it cannot be done, and nothing has changed; or its ledger is broken, which is said
+  2  wrong use"""
+)
+@click.argument("file", type=FILE_PATH)
+@click.option("--check", is_flag=True, help="Load it into a database that is thrown away; change nothing.")
+@click.option(
+    "--replace", is_flag=True, help="Do it though the database holds something, which is set aside."
+)
+@click.option("--yes", is_flag=True, help="Do not ask before something is replaced.")
+@click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
+@pass_command_context
+def restore(desk: CommandContext, file: Path, check: bool, replace: bool, yes: bool, as_json: bool) -> None:
+    """Put a backup in the place of the database, tell it of all who left since, and hold it.
+
+    `left.log` in DIGEST_HOME knows who left, bounced, complained or was erased after the backup was made.
+    """
+    settings = desk.settings
+    keys = KeyRing.load(settings.key_file)
+    if replace and not check and not yes:
+        click.confirm(
+            "The database that is there is set aside, and the backup takes its place. Go on?",
+            abort=True,
+            err=True,
+        )
+    try:
+        with show_progress("Checking" if check else "Restoring", shown=not as_json) as bar:
+            if check:
+                proof, done = rehearse_backup(settings, file, keys, progress=bar), None
+            else:
+                done = restore_backup(
+                    settings,
+                    file,
+                    keys,
+                    replace=replace,
+                    actor=desk.actor,
+                    now=datetime.now(UTC),
+                    progress=bar,
+                )
+                proof = done.proof
+    except (BackupError, DepartureLogError) as exc:
+        raise CommandRefusedError(f"Not restored: {exc}") from None
+    if as_json:
+        click.echo(json.dumps(_restore_as_json(proof, done)))
+    else:
+        for line in (_describe_proof(proof), *(_describe_restore(done, settings.left_log) if done else ())):
+            click.echo(line)
+    if not proof.sound:
+        click.get_current_context().exit(1)
+
+
+def _describe_proof(proof: LedgerProof) -> str:
+    counted = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
+    if proof.sound:
+        return f"{counted}: every row is as it was written, every chain and every seal holds."
+    return f"{counted}: the ledger in it is broken. 'digest subscribers verify' says where."
+
+
+def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
+    yield f"Restored as of {result.manifest.made_at}."
+    if result.set_aside_as:
+        yield f"What was there is set aside as {result.set_aside_as}; remove it once all is well: it holds people's data."
+    merged = (
+        ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.departures.departed.items())) or "none"
+    )
+    if result.departure_log_found:
+        yield f"Departures since then, by {left_log}: {merged}; {result.departures.unknown_hashes:,} other addresses barred."
+    else:
+        yield (
+            f"{left_log} is not there: nobody knows who left after the backup was made. Find its newest copy, put it "
+            "there, and restore again, before anything is sent."
+        )
+    yield "The installation is held: nothing leaves. Next:"
+    yield "  digest subscribers pull --all      where SendGrid delivers: what its lists know of departures"
+    for name in result.unsent_editions:
+        yield f"  {name} was not sent yet in this copy. If it was since, call it off: digest cancel {name}"
+    yield "  digest doctor                      does everything stand where it should?"
+    yield "  digest release                     when nothing else sends to the same list"
+
+
+def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:
+    said: dict[str, object] = {"sound": proof.sound, "people": proof.people, "links": proof.links}
+    if result is None:
+        return said
+    return said | {
+        "made_at": result.manifest.made_at,
+        "aside": result.set_aside_as,
+        "journal": result.departure_log_found,
+        "departed": dict(result.departures.departed),
+        "strangers_barred": result.departures.unknown_hashes,
+        "unfinished": list(result.unsent_editions),
+        "held": True,
+    }

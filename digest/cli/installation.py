@@ -1,0 +1,112 @@
+"""The commands that set an installation up, look after it and serve it: init, doctor, serve."""
+
+import os
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from digest import logs
+from digest.app.doctor import examine_installation
+from digest.app.installation import create_home_folder
+from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.stop_signals import stop_on_signal
+from digest.settings import SETTINGS_FILE_NAME
+from digest.web.app import create_app
+from digest.web.server import open_page_server as serve_app
+from subscribers.crypto.keys import KeyRing
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest init
+  DIGEST_HOME=/srv/digest digest init
+
+Exit codes: 0 all is there, 2 something stands in the way (it says what)."""
+)
+@click.option(
+    "--file",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"The settings file to write; by default what --settings or DIGEST_SETTINGS names, else {SETTINGS_FILE_NAME}.",
+)
+@pass_command_context
+def init(desk: CommandContext, target: Path | None) -> None:
+    """Write a settings file, the keys and an empty database. What is there already is left as it is."""
+    target = target or desk.settings_file or Path(os.environ.get("DIGEST_SETTINGS") or SETTINGS_FILE_NAME)
+    if target.exists():
+        click.echo(f"{target}: there already, left as it is")
+    else:
+        target.write_text(resources.files("digest").joinpath("shipped.toml").read_text("utf-8"), "utf-8")
+        click.echo(
+            f"{target}: written, with the sources of homeland-security news; change sender and publication first"
+        )
+    settings = desk.read_settings(target)
+    create_home_folder(settings.home)
+    if settings.key_file.exists():
+        click.echo(f"{settings.key_file}: there already, left as it is")
+    else:
+        KeyRing.create(settings.key_file)
+        click.echo(f"{settings.key_file}: the keys were made")
+        click.echo(
+            "Without this file nobody, you included, can read an address again. Keep a copy of it apart from"
+        )
+        click.echo(
+            "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:"
+        )
+        click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
+    with desk.open_installation(settings):
+        click.echo(f"{settings.home}: the database is ready")
+    click.echo(
+        "Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail"
+    )
+    click.echo("an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.")
+    click.echo("Next: 'digest collect', 'digest draft', 'digest serve'.")
+
+
+@click.command(
+    epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended."
+)
+@pass_command_context
+def doctor(desk: CommandContext) -> None:
+    """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""
+    findings = examine_installation(desk.install)
+    for finding in findings:
+        click.echo(f"{finding.level:7} {finding.message}")
+    if any(f.level == "error" for f in findings):
+        raise SystemExit(1)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest serve                        pages, desk and timetable on http://127.0.0.1:8025
+  digest serve --port 9000 --no-timetable
+
+Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 1 the port is taken."""
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--timetable/--no-timetable", default=True, help="Follow the timetable in this process too.")
+@pass_command_context
+def serve(desk: CommandContext, host: str, port: int, timetable: bool) -> None:
+    """Serve pages and desk, and follow the timetable, until stopped. The desk answers on loopback only."""
+    from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
+
+    logs.configure_logging()
+    install = desk.install
+    app = create_app(install)
+    try:
+        serving = serve_app(app, host, port)
+    except OSError as exc:
+        raise click.ClickException(
+            f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
+        ) from exc
+    clockwork = JobScheduler(install, without_timetable=not timetable)
+    with stop_on_signal() as told, serving:
+        clockwork.start()
+        click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
+        told.wait()
+        click.echo("Stopping: what is being handed over ends first.", err=True)
+        clockwork.stop()

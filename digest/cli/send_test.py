@@ -1,0 +1,25 @@
+"""`digest send --test`: to whom a test went, and what came of it. Addresses of the staff may stand on the terminal."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+
+from digest.app import editions
+from digest.cli.context import CommandContext
+
+EXIT_NOT_ALL_ACCEPTED = 1
+
+
+def send_test_and_report(context: CommandContext, edition: str, to: Sequence[str]) -> None:
+    """Send a test, and print a line for each member of the staff."""
+    report = editions.send_test_mail(
+        context.install, edition, to=to, actor=context.actor, clock=lambda: datetime.now(UTC)
+    )
+    click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
+    for one in report.tested:
+        click.echo(f"  {one.email:40} {one.state}{f': {one.reply}' if one.reply else ''}")
+    if report.stopped:
+        click.echo(f"Stopped: {report.stopped}", err=True)
+    if not report.arrived:
+        raise SystemExit(EXIT_NOT_ALL_ACCEPTED)

@@ -1,0 +1,1 @@
+"""`digest subscribers`: the list and the people on it."""

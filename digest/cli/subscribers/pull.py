@@ -1,0 +1,52 @@
+"""`digest subscribers pull`: SendGrid's suppression lists, read now."""
+
+import json
+from datetime import UTC, datetime
+
+import click
+
+from digest.app import maintenance
+from digest.cli.common import CommandRefusedError, record_audit
+from digest.cli.context import CommandContext, pass_command_context
+from digest.deliver.providers.registry import ProviderSettingsError
+from digest.deliver.providers.sendgrid import suppression_pull
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest subscribers pull
+  digest subscribers pull --all        after an outage of the webhook, or into a restored copy
+  digest subscribers pull --json
+
+\b
+Exit codes:
+  0  every list was read whole
+  1  a list could not be read, or not whole; the line says why, and the next run goes on
+  2  wrong use"""
+)
+@click.option(
+    "--all", "whole", is_flag=True, help="Read the lists from their beginning, not since last time."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what it came to as JSON.")
+@pass_command_context
+def pull(desk: CommandContext, whole: bool, as_json: bool) -> None:
+    """Take over whom SendGrid will not deliver to any more. The timetable does it every night.
+
+    Bounces, invalid addresses, complaints and departures on its lists are applied to the people here; nobody
+    comes back by it. Addresses that are not on our list are counted and dropped.
+    """
+    install, now = desk.install, datetime.now(UTC)
+    if whole:
+        with install.database.write() as session:
+            suppression_pull.reset_list_positions(session)
+    try:
+        pulled = maintenance.pull_suppression_lists(install, now)
+    except ProviderSettingsError as exc:
+        raise CommandRefusedError(f"Not read: {exc}") from None
+    said = {"entries": pulled.entries, "ours": pulled.matched_people, "people": dict(pulled.feedback_counts)}
+    with install.database.write() as session:
+        record_audit(session, desk, "suppressions pulled", "SendGrid", said)
+    click.echo(json.dumps(said | {"troubles": pulled.troubles}) if as_json else f"{pulled}.")
+    if pulled.troubles:
+        click.get_current_context().exit(1)

@@ -1,0 +1,292 @@
+"""All visits of one run: threads fetch and parse, the calling thread stores, and no source stops another.
+
+What publishers do wrong comes back as a value. A surprise (an error of ours) in one source is logged with its
+trace and reported with its type, and the others go on.
+"""
+
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.collect.articles import ItemCounts, clear_withdrawn, mark_withdrawn, prepare_batches, store_batch
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.local_files import list_files, read_file_source
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
+from digest.collect.sources import (
+    FILE_PREFIX,
+    VisitFailure,
+    ensure_file_source,
+    is_source_due,
+    record_visit_failure,
+    record_visit_success,
+    sync_sources,
+)
+from digest.settings import Settings
+from digest.store.models import Article, Database, Source, SourceHealth
+
+log = structlog.get_logger(__name__)
+
+
+class UnknownSourceError(LookupError):
+    """No source has that name or address; the message lists those that exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What became of one source or file: found = new + updated + unchanged + rejected.
+
+    `error` says why nothing could be read, `skipped` why it was not tried, `note` what was left out.
+    """
+
+    name: str
+    url: str
+    kind: str | None = None
+    found: int = 0
+    new: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: tuple[RejectedEntry, ...] = ()
+    error: str | None = None
+    seconds: float = 0.0
+    not_modified: bool = False
+    skipped: str | None = None
+    note: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the source answered with something that could be read, or with "not modified"."""
+        return self.error is None and self.skipped is None
+
+
+CollectionProgress = Callable[
+    [int, int, SourceReport | None], None
+]  # how many are done, of how many, and the last one
+
+
+@dataclass(frozen=True, slots=True)
+class _CollectionRun:
+    """What all visits of one run share."""
+
+    database: Database
+    fetcher: ContentFetcher
+    settings: Settings
+    now: datetime
+    jitter: Callable[[], float]
+
+
+def collect_sources(
+    database: Database,
+    fetcher: ContentFetcher,
+    settings: Settings,
+    *,
+    now: datetime,
+    only: Collection[str] | None = None,
+    files: Sequence[Path] = (),
+    force: bool = False,
+    progress: CollectionProgress | None = None,
+    jitter: Callable[[], float] = random.random,
+) -> list[SourceReport]:
+    """Visit the sources of the settings that are due, and read the files; the reports are in their order.
+
+    Args:
+        database: where the articles go.
+        fetcher: the door to the world; several threads use it at once.
+        settings: the sources and the limits.
+        now: the moment of the run.
+        only: names or addresses of sources; None means all, or none where `files` are given.
+        files: files and folders to read, folders with all that is in them.
+        force: visit also what is not due, and what is gone.
+        progress: called from this thread at the start and after each source.
+        jitter: gives random numbers for the next tries.
+
+    Raises:
+        UnknownSource: `only` names a source that the settings do not have.
+    """
+    run = _CollectionRun(database, fetcher, settings, now, jitter)
+    wanted = () if files and only is None else only
+    with database.write() as session:
+        sync_sources(session, settings)
+        targets, skipped = _due_targets(
+            session, settings, _selected_urls(settings, wanted), now=now, force=force
+        )
+    jobs = [_CollectionJob(partial(visit_source, fetcher, t, now), target=t) for t in targets]
+    most, site = settings.file.limits.fetch_bytes, settings.file.publication.site
+    jobs += [
+        _CollectionJob(partial(read_file_source, path, max_bytes=most, site=site, now=now), path=path)
+        for path in list_files(files)
+    ]
+    done = _run_jobs(run, jobs, progress)
+    place = {source.url: number for number, source in enumerate(settings.file.sources)}
+    return sorted([*skipped, *done], key=lambda report: place.get(report.url, len(place)))
+
+
+@dataclass(frozen=True, slots=True)
+class _CollectionJob:
+    """One thing to read: a source or a file."""
+
+    load: Callable[[], VisitResult]
+    target: VisitTarget | None = None
+    path: Path | None = None
+    start_times: list[float] = field(default_factory=list)
+
+    @property
+    def empty_report(self) -> SourceReport:
+        """A report without any result yet."""
+        if self.target:
+            return SourceReport(self.target.name, self.target.url, self.target.kind)
+        assert self.path, "a job is a source or a file"
+        return SourceReport(FILE_PREFIX + self.path.name, self.path.as_uri())
+
+    def __call__(self) -> VisitResult:
+        self.start_times.append(time.monotonic())
+        return self.load()
+
+
+def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str]:
+    """Give the addresses of the sources that are meant by name or address."""
+    listed = settings.file.sources
+    if only is None:
+        return [source.url for source in listed]
+    chosen = []
+    for wanted in only:
+        found = [s.url for s in listed if wanted == s.url or wanted.casefold() == s.name.casefold()]
+        if not found:
+            names = ", ".join(repr(source.name) for source in listed) or "none yet"
+            raise UnknownSourceError(f"{wanted!r} is no source and no file. The sources are: {names}.")
+        chosen += found
+    return chosen
+
+
+def _due_targets(
+    session: Session, settings: Settings, urls: list[str], *, now: datetime, force: bool
+) -> tuple[list[VisitTarget], list[SourceReport]]:
+    targets, skipped = [], []
+    rows = {row.url: row for row in session.scalars(select(Source).where(Source.url.in_(urls)))}
+    zone = settings.file.publication.zone
+    for url in dict.fromkeys(urls):
+        row = rows[url]
+        if force or is_source_due(row, now):
+            address = row.moved_to or row.url
+            fresh = (None, None) if force else (row.etag, row.last_modified)
+            targets.append(VisitTarget(row.id, row.name, row.url, address, row.kind, *fresh))
+        elif row.next_try_at is None:
+            reason = f"gone: {row.message}; visited only with --force, or when it is added again"
+            skipped.append(SourceReport(row.name, row.url, row.kind, skipped=reason))
+        else:
+            when = f"{row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}"
+            reason = f"not due before {when}" + (f" ({row.message})" if row.message else "")
+            skipped.append(SourceReport(row.name, row.url, row.kind, skipped=reason))
+    return targets, skipped
+
+
+def _run_jobs(
+    run: _CollectionRun, jobs: list[_CollectionJob], progress: CollectionProgress | None
+) -> list[SourceReport]:
+    tell = progress or (lambda _done, _total, _report: None)
+    reports: dict[int, SourceReport] = {}
+    tell(0, len(jobs), None)
+    pool = ThreadPoolExecutor(run.settings.file.limits.fetch_workers, "visit")
+    try:
+        futures = {pool.submit(job): number for number, job in enumerate(jobs)}
+        for future in as_completed(list(futures)):
+            number = futures.pop(future)  # the future, and the document in it, may go once it is stored
+            reports[number] = _finish_job(run, jobs[number], future)
+            tell(len(reports), len(jobs), reports[number])
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [reports[number] for number in sorted(reports)]
+
+
+def _finish_job(run: _CollectionRun, job: _CollectionJob, future: Future[VisitResult]) -> SourceReport:
+    """Store what a visit gave. Whatever goes wrong here is this source's matter only."""
+    try:
+        report = _store_result(run, job, future.result())
+    except Exception as surprise:
+        log.exception("collect.surprise", source=job.empty_report.url)
+        message = f"an error of this program, please report it: {type(surprise).__name__}: {surprise}"[:500]
+        report = replace(job.empty_report, error=message)
+        _try_record_failure(run, job, message)
+    return replace(report, seconds=round(time.monotonic() - job.start_times[0], 3))
+
+
+def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) -> None:
+    if job.target is None:
+        return
+    try:
+        with run.database.write() as session:
+            source = session.get_one(Source, job.target.id)
+            record_visit_failure(source, VisitFailure(SourceHealth.FAILING, message), run.now, run.jitter())
+    except Exception:  # the database itself may be the surprise; the report still says what happened
+        log.exception("collect.unnoted", source=job.target.url)
+
+
+def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult) -> SourceReport:
+    if isinstance(result.outcome, VisitFailure):
+        if job.target:
+            with run.database.write() as session:
+                _record_failure(run, session, job.target, result.outcome)
+        return replace(job.empty_report, error=result.outcome.message)
+    most = run.settings.file.limits.items_per_source
+    counts, parts = prepare_batches(result.document, most) if result.document else (ItemCounts(), ())
+    for part in parts[:-1]:  # short transactions: a web page of the desk may want to write in between
+        with run.database.write() as session:
+            counts += store_batch(session, _job_source(session, job, result.document).id, part, run.now)
+    with run.database.write() as session:
+        source = _job_source(session, job, result.document)
+        for part in parts[-1:]:
+            counts += store_batch(session, source.id, part, run.now)
+        # Last, and with the last articles: a validator that is remembered says that all of them are stored.
+        record_visit_success(source, result.outcome, run.now, run.jitter())
+        if source.kind == DocumentKind.PAGE:
+            for article in session.scalars(select(Article).where(Article.source_id == source.id)):
+                clear_withdrawn(session, article, run.now)
+    return replace(
+        job.empty_report,
+        kind=result.outcome.kind.value if result.outcome.kind else job.empty_report.kind,
+        found=counts.found,
+        new=counts.new,
+        updated=counts.updated,
+        unchanged=counts.unchanged,
+        rejected=counts.rejected,
+        not_modified=result.not_modified,
+        note=result.note,
+    )
+
+
+def _job_source(session: Session, job: _CollectionJob, document: ParsedDocument | None) -> Source:
+    if job.target:
+        return session.get_one(Source, job.target.id)
+    assert job.path, "a job is a source or a file"
+    publisher = _document_publisher(document) if document else ""
+    name = (FILE_PREFIX + job.path.name)[:200]
+    return ensure_file_source(
+        session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200]
+    )
+
+
+def _document_publisher(document: ParsedDocument) -> str:
+    """Name who published a file, by the document's own title, or by the site that its page comes from."""
+    if document.kind is DocumentKind.PAGE and document.items:
+        return (urlsplit(document.items[0].url).hostname or "").removeprefix("www.")
+    return document.title[:200]
+
+
+def _record_failure(
+    run: _CollectionRun, session: Session, target: VisitTarget, failure: VisitFailure
+) -> None:
+    source = session.get_one(Source, target.id)
+    if source.kind == DocumentKind.PAGE and failure.is_missing:
+        for article in session.scalars(select(Article).where(Article.source_id == source.id)):
+            mark_withdrawn(session, article, run.now, str(failure.status))
+    record_visit_failure(source, failure, run.now, run.jitter())

@@ -1,0 +1,1 @@
+"""The only socket for content: guarded, bounded, polite."""

@@ -1,0 +1,252 @@
+"""The only socket for content: one polite, bounded, guarded GET.
+
+Every hop of every redirect is checked by `guard`, made by `wire` and judged by `verdicts`; here the hops are
+put in order, and everything that can go wrong becomes one `FetchError`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import httpcore
+import httpx
+
+from digest import __version__
+from digest.collect.fetch import http_connection, http_response
+from digest.collect.fetch.address_guard import AddressGuard, HostResolver
+from digest.collect.fetch.keyed_locks import KeyedLocks
+from digest.collect.fetch.policy import (
+    FETCH_EXCEPTIONS,
+    REDIRECT_STATUSES,
+    classify_exception,
+    classify_status,
+    parse_web_address,
+    redirect_target,
+)
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchResult
+from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
+from digest.collect.fetch.robots_txt import RobotsRules
+from digest.settings import LimitSettings, Settings
+
+__all__ = [
+    "ContentFetcher",
+    "FetchError",
+    "FetchErrorReason",
+    "FetchResult",
+    "HttpFetcher",
+    "build_user_agent",
+    "open_fetcher",
+]
+
+PRODUCT_NAME = "hls-digest"
+_PERMANENT_REDIRECTS = frozenset({301, 308})
+
+
+def build_user_agent(contact: str) -> str:
+    """Make the honest user agent: who we are, which version, and a web address to reach the operator at."""
+    return f"{PRODUCT_NAME}/{__version__} (+{httpx.URL(contact)})"
+
+
+def open_fetcher(settings: Settings) -> "HttpFetcher":
+    """Open the door to the world for content, under the limits of the settings and an honest name."""
+    return HttpFetcher(settings.file.limits, build_user_agent(settings.file.publication.site))
+
+
+@dataclass(frozen=True, slots=True)
+class _FetchRequest:
+    """One wish, the same on every hop. `truncate` gives the first `max_bytes` bytes of a longer body."""
+
+    url: str
+    headers: dict[str, str]
+    max_bytes: int
+    truncate: bool = False
+
+    @property
+    def conditional(self) -> bool:
+        """Whether "not modified" would be an answer to it."""
+        return "If-None-Match" in self.headers or "If-Modified-Since" in self.headers
+
+
+@dataclass(frozen=True, slots=True)
+class _HopResponse:
+    status: int
+    headers: httpx.Headers
+    body: bytes = b""
+
+
+class HttpFetcher:
+    """Gets pages, feeds and pictures from the public internet. Built once a run; any thread may use it.
+
+    A host is asked one thing at a time. Proxies, netrc and cookies are not used. Nothing stays open between
+    fetches: leaving the block forgets the robots.txt files and ends its use.
+    """
+
+    def __init__(
+        self,
+        limits: LimitSettings,
+        user_agent: str,
+        *,
+        resolver: HostResolver | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Bound everything by `limits` and present ourselves as `user_agent` (see `build_user_agent`).
+
+        Raises:
+            ValueError: `user_agent` cannot stand in a header.
+        """
+        if not user_agent.isascii() or not user_agent.isprintable():
+            raise ValueError(f"user agent {user_agent!r}: only printable ASCII can stand in a header")
+        self._limits = limits
+        self._user_agent = user_agent
+        self._clock = clock
+        self._guard = AddressGuard(limits.allow_networks, resolver)
+        self._tls = httpx.create_ssl_context()  # SSL_CERT_FILE, for an authority of one's own, is honoured
+        self._host_locks = KeyedLocks()
+        self._robots = RobotsRules(self._fetch_robots_text, user_agent.partition("/")[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._robots = RobotsRules(self._fetch_robots_text, self._user_agent.partition("/")[0])
+
+    def get(
+        self,
+        url: str,
+        *,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        accept: str | None = None,
+        max_bytes: int | None = None,
+    ) -> FetchResult:
+        """Get `url`, following redirects, within the limits.
+
+        Args:
+            url: http or https, without credentials.
+            etag: what the last answer gave; with it, or with `last_modified`, the answer may be "not modified".
+            last_modified: as above.
+            accept: the Accept header; anything by default.
+            max_bytes: a bound on the unpacked body other than `limits.fetch_bytes`.
+
+        Raises:
+            FetchError: for whatever reason there is no body (nor a "not modified").
+        """
+        headers = {"Accept": accept or "*/*"}
+        if known := http_response.usable_validator(etag):
+            headers["If-None-Match"] = known
+        if known := http_response.usable_validator(last_modified):
+            headers["If-Modified-Since"] = known
+        return self._follow_redirects(_FetchRequest(url, headers, max_bytes or self._limits.fetch_bytes))
+
+    def may_read(self, url: str) -> bool:
+        """Say whether robots.txt lets us read `url`; kept for an hour. An address we cannot fetch: no."""
+        try:
+            return self._robots.allows(parse_web_address(url))
+        except FetchError:
+            return False
+
+    def _fetch_robots_text(self, url: str) -> bytes | None:
+        try:
+            return self._follow_redirects(
+                _FetchRequest(url, {"Accept": "text/plain"}, ROBOTS_BYTES, truncate=True)
+            ).body
+        except FetchError as error:
+            # RFC 9309 2.3.1.3: a 4xx means that there are no rules. 429 is no such answer: it says "not now".
+            absent = error.status is not None and 400 <= error.status < 500
+            return b"" if absent and error.reason is not FetchErrorReason.RATE_LIMITED else None
+
+    def _follow_redirects(self, request: _FetchRequest) -> FetchResult:
+        here, moved_to, permanent = parse_web_address(request.url), None, True
+        seen = {str(here)}
+        allowance = http_connection.TimeBudget(self._limits.fetch_timeout)
+        for _ in range(self._limits.fetch_redirects + 1):
+            answer = self._fetch_hop(here, request, allowance)
+            if answer.status not in REDIRECT_STATUSES:
+                return _fetch_result(here, answer, moved_to)
+            there = redirect_target(here, answer.headers, request.url)
+            if str(there) in seen:
+                raise FetchError(
+                    request.url, FetchErrorReason.REDIRECT_LOOP, f"it redirects in a circle, back to {there}"
+                )
+            seen.add(str(there))
+            # A stored address follows permanent redirects only, and never loses its encryption by one answer.
+            permanent &= answer.status in _PERMANENT_REDIRECTS and (here.scheme, there.scheme) != (
+                "https",
+                "http",
+            )
+            moved_to = str(there) if permanent else moved_to
+            here = there
+        raise FetchError(
+            request.url,
+            FetchErrorReason.TOO_MANY_REDIRECTS,
+            f"more than {self._limits.fetch_redirects} redirects, the last to {here}; use the final address",
+        )
+
+    def _fetch_hop(
+        self, url: httpx.URL, request: _FetchRequest, budget: http_connection.TimeBudget
+    ) -> _HopResponse:
+        """Make one hop, and turn whatever fails into a `FetchError`."""
+        headers = {
+            "User-Agent": self._user_agent,
+            "Accept-Encoding": "gzip",
+            **request.headers,
+            "Connection": "close",
+        }
+        try:
+            with (
+                self._host_locks.lock_for(url.host.rstrip(".")),
+                budget.running(),
+                http_connection.open_response(
+                    url, headers, guard=self._guard, tls=self._tls, budget=budget
+                ) as response,
+            ):
+                said = httpx.Headers(response.headers)
+                self._raise_for_status(response.status, said, request)
+                body = _read_body(response, said, request) if response.status < 300 else b""
+                return _HopResponse(response.status, said, body)
+        except FETCH_EXCEPTIONS as exc:
+            reason, message = classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
+            raise FetchError(request.url, reason, message) from exc
+
+    def _raise_for_status(self, status: int, headers: httpx.Headers, request: _FetchRequest) -> None:
+        if found := classify_status(status, headers, agent=self._user_agent, now=self._clock()):
+            reason, message, pause = found
+            raise FetchError(request.url, reason, message, retry_after=pause, status=status)
+        if status == 304 and not request.conditional:
+            message = "it says 'not modified' (304), yet we asked for all of it; tell the publisher"
+            raise FetchError(request.url, FetchErrorReason.BAD_ANSWER, message, status=status)
+
+
+def _read_body(response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> bytes:
+    declared = headers.get("content-length", "")
+    if (
+        declared.isascii()
+        and declared.isdigit()
+        and int(declared[:20]) > request.max_bytes
+        and not request.truncate
+    ):
+        raise http_response.BodyTooLargeError(f"{declared[:20]} bytes declared")
+    packing = headers.get("content-encoding", "")
+    return http_response.decode_body(
+        response.iter_stream(), packing, request.max_bytes, truncate=request.truncate
+    )
+
+
+def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None) -> FetchResult:
+    content_type, charset = http_response.parse_content_type(response.headers.get("content-type", ""))
+    return FetchResult(
+        url=str(url),
+        status=response.status,
+        body=response.body,
+        content_type=content_type,
+        charset=charset,
+        etag=http_response.usable_validator(response.headers.get("etag")),
+        last_modified=http_response.usable_validator(response.headers.get("last-modified")),
+        not_modified=response.status == 304,
+        max_age=http_response.freshness_seconds(response.headers),
+        moved_to=moved_to,
+    )

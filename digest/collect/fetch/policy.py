@@ -1,0 +1,167 @@
+"""What may be asked for, and what an answer or a failure means: pure decisions, with words for the operator."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+import httpcore
+import httpx
+
+from digest.collect.fetch.address_guard import AddressRefusedError, UnknownHostError
+from digest.collect.fetch.http_connection import TlsHandshakeError
+from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, parse_retry_after
+from digest.collect.fetch.result import FetchError, FetchErrorReason
+
+MAX_URL_LENGTH = 4000  # characters
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+FETCH_EXCEPTIONS = (
+    AddressRefusedError,
+    UnknownHostError,
+    BodyTooLargeError,
+    ContentEncodingError,
+    TlsHandshakeError,
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+)
+
+_HOST_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,254}}$)(?:{_HOST_LABEL}\.)*{_HOST_LABEL}\.?")
+
+
+def parse_web_address(url: str) -> httpx.URL:
+    """Read `url` as something that may be asked for; the fragment is dropped, an IDN host becomes ASCII.
+
+    Ports are 80, 443 and all from 1024 up: feeds live on 8080 and 8443 too, while the well-known ports of
+    other protocols (mail, SSH, databases' admin) are none of our business and would be spoken to in HTTP.
+
+    Raises:
+        FetchError: `Reason.BAD_URL`; neither message nor `url` repeats a password.
+    """
+    try:
+        read = httpx.URL(url[: MAX_URL_LENGTH + 1].strip())
+        host = read.raw_host.decode("ascii")
+    except (httpx.InvalidURL, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
+        raise FetchError(
+            _printable_url(url), FetchErrorReason.BAD_URL, f"no web address ({exc}); correct it"
+        ) from exc
+    if why := _address_objection(read, host, url):
+        raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, why)
+    return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" where there is none
+
+
+def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
+    if len(url) > MAX_URL_LENGTH:
+        return f"longer than {MAX_URL_LENGTH:,} characters; correct it"
+    if parsed.scheme not in {"http", "https"}:
+        return "only http and https are fetched; correct the address"
+    if parsed.userinfo:
+        return "it holds a user name or password, which would end up in logs; use an address without"
+    if ":" not in host and not _HOST_NAME.fullmatch(host):
+        return "its host is no name and no address; correct it"
+    if parsed.port is not None and parsed.port not in {80, 443} and not 1024 <= parsed.port <= 65535:
+        return f"port {parsed.port} is not for the web; use 80, 443 or one from 1024 up"
+    return None
+
+
+def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_url: str) -> httpx.URL:
+    """Give the address that a redirect at `current` leads to.
+
+    Raises:
+        FetchError: it leads nowhere, or to something that may not be asked for; `url` is `requested_url`.
+    """
+    location = headers.get("location", "")
+    if not location:
+        raise FetchError(
+            requested_url,
+            FetchErrorReason.BAD_ANSWER,
+            f"{current} redirects without saying where; tell the publisher",
+        )
+    try:
+        there = parse_web_address(str(current.join(location[:MAX_URL_LENGTH])))
+    except FetchError as exc:
+        message = f"{current} redirects to {exc.url}: {exc.message}"
+        raise FetchError(requested_url, exc.reason, message) from exc
+    except (httpx.InvalidURL, ValueError) as exc:
+        message = f"{current} redirects to {_printable_url(location)}, which is no web address ({exc}); tell the publisher"
+        raise FetchError(requested_url, FetchErrorReason.BAD_URL, message) from exc
+    return there
+
+
+def classify_status(
+    status: int, headers: Mapping[str, str], *, agent: str, now: datetime
+) -> tuple[FetchErrorReason, str, float | None] | None:
+    """Judge an answer by its status: None when it may be used, else reason, message and the wait asked for."""
+    if 200 <= status < 300 or status in REDIRECT_STATUSES or status == 304:
+        return None
+    otherwise = _SERVER_FAILURE if 500 <= status < 600 else _UNEXPECTED_FAILURE
+    reason, words = _STATUS_FAILURES.get(status, otherwise)
+    pause = parse_retry_after(headers.get("retry-after"), now)
+    asked = "" if pause is None else f"; it asks us to wait {pause:.0f} s"
+    return reason, words.format(status=status, agent=agent) + asked, pause
+
+
+_REFUSED_FAILURE = (
+    FetchErrorReason.REFUSING,
+    (
+        "the publisher refuses us ({status}); ask them to allow the user agent '{agent}', "
+        "or use another feed of theirs"
+    ),
+)
+_STATUS_FAILURES = {
+    **dict.fromkeys((401, 403, 407, 451), _REFUSED_FAILURE),
+    404: (FetchErrorReason.MISSING, "nothing is there (404); look up the address on the publisher's site"),
+    410: (
+        FetchErrorReason.GONE,
+        "the publisher has closed it (410); remove the source or find its successor",
+    ),
+    429: (
+        FetchErrorReason.RATE_LIMITED,
+        "the publisher says that we ask too often (429); it is tried again later",
+    ),
+}
+_SERVER_FAILURE = (
+    FetchErrorReason.SERVER,
+    "the publisher's server failed ({status}); it is tried again later",
+)
+_UNEXPECTED_FAILURE = (
+    FetchErrorReason.BAD_ANSWER,
+    "an answer that makes no sense here ({status}); open the address in a browser",
+)
+
+
+def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[FetchErrorReason, str]:
+    """Say what one of `FETCH_EXCEPTIONS` means; `max_bytes` bytes and `timeout` were the bounds."""
+    match exc:
+        case AddressRefusedError():
+            found = FetchErrorReason.REFUSED_ADDRESS, str(exc)
+        case UnknownHostError():
+            found = FetchErrorReason.DNS, str(exc)
+        case BodyTooLargeError():
+            found = (
+                FetchErrorReason.TOO_BIG,
+                f"more than {max_bytes:,} bytes; raise the limit in digest.toml if it is meant",
+            )
+        case ContentEncodingError():
+            found = FetchErrorReason.BAD_ANSWER, f"{exc}; tell the publisher"
+        case httpcore.TimeoutException():
+            found = FetchErrorReason.TIMEOUT, f"not done within {timeout:g} s; it is tried again later"
+        case TlsHandshakeError():
+            found = (
+                FetchErrorReason.TLS,
+                f"no safe connection ({exc}); the publisher's certificate needs mending",
+            )
+        case httpcore.ConnectError():
+            found = FetchErrorReason.CONNECT, f"no connection ({exc}); it is tried again later"
+        case _:
+            found = (
+                FetchErrorReason.BAD_ANSWER,
+                f"it broke off or is no HTTP ({exc}); it is tried again later",
+            )
+    return found
+
+
+def _printable_url(url: str) -> str:
+    """Give `url` for a message: without what may be a password, without control characters, not too long."""
+    bare = re.sub(r"(?<=//)[^/?#]*@", "", url)
+    return "".join(char if char.isprintable() else "?" for char in bare[:200])

@@ -1,0 +1,47 @@
+"""What a site's robots.txt lets us read (RFC 9309), remembered for an hour."""
+
+import time
+from collections.abc import Callable
+
+import httpx
+from protego import Protego
+
+from digest.collect.fetch.keyed_locks import KeyedLocks
+
+MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 2.5: at least so much is read; the rest is not
+CACHE_SECONDS = 3600.0  # seconds; RFC 9309 2.4 allows a day
+
+
+class RobotsRules:
+    """The rules of each origin, fetched when they are first asked for. Any thread may ask.
+
+    `read` gives the text of a robots.txt: empty when the site has none, None when it could not be reached.
+    """
+
+    def __init__(
+        self,
+        fetch_text: Callable[[str], bytes | None],
+        product_token: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ask as `product_token`, the first word of the user agent ("hls-digest")."""
+        self._fetch_text = fetch_text
+        self._product_token = product_token
+        self._clock = clock
+        self._locks = KeyedLocks()
+        self._cache: dict[str, tuple[float, Protego | None]] = {}
+
+    def allows(self, url: httpx.URL) -> bool:
+        """Say whether `url` may be read. A site that cannot be reached allows nothing (RFC 9309 2.3.1.4)."""
+        rules = self._load_rules(str(url.copy_with(raw_path=b"/robots.txt", fragment=None)))
+        return rules is not None and bool(rules.can_fetch(str(url), self._product_token))
+
+    def _load_rules(self, address: str) -> Protego | None:
+        with self._locks.lock_for(address):
+            until, rules = self._cache.get(address, (float("-inf"), None))
+            if self._clock() >= until:
+                text = self._fetch_text(address)
+                rules = None if text is None else Protego.parse(text.decode("utf-8-sig", "replace"))
+                self._cache[address] = (self._clock() + CACHE_SECONDS, rules)
+            return rules

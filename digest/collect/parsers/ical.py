@@ -1,0 +1,297 @@
+"""iCalendar (RFC 5545): events with their times in UTC; repeating ones as their next occurrences."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from html import escape
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from icalendar import BrokenCalendarProperty, Calendar
+
+from digest.collect import text_cleanup
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
+from digest.collect.parsers.recurrence import LOOK_AHEAD, next_occurrences, parse_recurrence_rule
+
+_MAX_SERIES = 1_000  # repeating events of one calendar that are followed
+# Summer time comes on such a day each year; any other rule could be walked for hours.
+_UNSAFE_ZONE_RULE = re.compile(
+    r"^RRULE:(?!FREQ=YEARLY;(?:BYMONTH=\d{1,2};BYDAY=-?[1-4](?:SU|MO|TU|WE|TH|FR|SA)|BYDAY=-?[1-4][A-Z]{2};BYMONTH=\d{1,2})(?:;UNTIL=\w+)?\s*$).*$\n?",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _EventTime:
+    """When an event starts and how long it is; `start` is a date for day-long events, else it has a zone."""
+
+    start: datetime | date
+    duration: timedelta | None
+    floating: bool
+
+    @property
+    def day(self) -> date:
+        return self.start.date() if isinstance(self.start, datetime) else self.start
+
+    def move_to(self, day: date) -> "_EventTime":
+        """Move to another day, at the same time of day by the clock on the wall."""
+        if isinstance(self.start, datetime):
+            return replace(self, start=datetime.combine(day, self.start.timetz()))
+        return replace(self, start=day)
+
+    def as_iso_text(self) -> tuple[str, str]:
+        """Give start and end as `found` reads them. A day-long event ends on its last day, not on the next."""
+        end = self.start + self.duration if self.duration else None
+        if not isinstance(self.start, datetime):
+            last = end - timedelta(days=1) if end else None
+            return self.start.isoformat(), last.isoformat() if last and last > self.start else ""
+        return _utc_text(self.start), _utc_text(end) if isinstance(end, datetime) else ""
+
+
+def parse_calendar(document: str, context: ParseContext) -> ParsedDocument:
+    """Read a calendar's events.
+
+    A time without zone is taken in the calendar's zone (X-WR-TIMEZONE), else for UTC, which the item's basis
+    says. Cancelled events are rejected. A repeating event gives one item for each of its next occurrences, at
+    most ten and within 120 days. A calendar never fails as a whole: each event that can't be read is rejected.
+    """
+    document = re.sub(r"[ \t]*\r?\n", "\n", document.strip("\ufeff \t\r\n\0")) + "\n"
+    document = re.sub(r"\n[ \t]", "", document)  # folded lines
+    document = re.sub(
+        r"^(?:begin|end):v\w+$", lambda found: found[0].upper(), document, flags=re.MULTILINE | re.IGNORECASE
+    )
+    zones = _defined_zones(document)
+    events = [_parse_event(block, zones) for block in _components(document, "VEVENT")]
+    if _is_truncated(document):
+        events.append(RejectedEntry(0, "the document breaks off within this event"))
+    zone = _load_zone(_calendar_property(document, "X-WR-TIMEZONE"))
+    items, rejected = clean_items(_raw_items(events, context, zone), context)
+    return ParsedDocument(
+        kind=DocumentKind.ICALENDAR,
+        items=items,
+        rejected=rejected,
+        title=text_cleanup.clean_title(_calendar_property(document, "X-WR-CALNAME")),
+        language=context.language,
+    )
+
+
+def _components(document: str, name: str) -> Iterator[str]:
+    """Give the components of a name. One that doesn't end before the next begins is passed over."""
+    opening, closing, at = f"\nBEGIN:{name}\n", f"\nEND:{name}\n", 0
+    while (end := document.find(closing, at)) >= 0:
+        start = document.rfind(opening, at, end + 1)
+        if start >= 0:
+            yield document[start + 1 : end + len(closing)]
+        at = end + len(closing) - 1
+
+
+def _defined_zones(document: str) -> dict[str, str]:
+    """Give the zones that the calendar defines by their names, without rules that could be walked for hours."""
+    zones = (
+        _UNSAFE_ZONE_RULE.sub("", block)
+        for block in itertools.islice(_components(document, "VTIMEZONE"), 100)
+    )
+    return {_calendar_property(zone, "TZID"): zone for zone in zones}
+
+
+def _parse_event(block: str, zones: dict[str, str]) -> Any:
+    """Read one event by itself, so that a broken one spoils no other."""
+    names = set(re.findall(r";TZID=\"?([^\":;\n]{1,80})", block))
+    defined = "".join(zones[name] for name in sorted(names & set(zones)) if _load_zone(name) is None)
+    try:
+        calendar = Calendar.from_ical(
+            f"BEGIN:VCALENDAR\n{defined}{block}END:VCALENDAR\n".replace("\n", "\r\n")
+        )
+        return next(iter(calendar.walk("VEVENT")), RejectedEntry(0, "no event in it"))
+    except Exception as exc:  # noqa: BLE001  icalendar lets its internals' errors through; the event is rejected
+        return RejectedEntry(0, f"the event can't be read: {type(exc).__name__}: {str(exc)[:100]}")
+
+
+def _is_truncated(document: str) -> bool:
+    return document.rfind("\nBEGIN:VEVENT\n") > document.rfind("\nEND:VEVENT\n")
+
+
+def _calendar_property(document: str, name: str) -> str:
+    found = re.search(rf"^{name}(?:;[^:\n]*)?:(.*)$", document[:20_000], re.MULTILINE)
+    return re.sub(r"\\([,;\\])", r"\1", found[1]).strip() if found else ""
+
+
+def _load_zone(name: str) -> tzinfo | None:
+    try:
+        return ZoneInfo(name) if re.fullmatch(r"[A-Za-z_+/0-9-]{1,60}", name) else None
+    except (KeyError, ValueError, OSError):
+        return None
+
+
+def _raw_items(
+    events: list[Any], context: ParseContext, default_zone: tzinfo | None
+) -> Iterator[RawItem | RejectedEntry]:
+    moved = _overridden_days(events, default_zone)
+    series = 0
+    for event in events:
+        if isinstance(event, RejectedEntry):
+            yield event
+            continue
+        try:
+            series += "RRULE" in event
+            if series > _MAX_SERIES and "RRULE" in event:
+                raise ValueError(f"more than {_MAX_SERIES:,} repeating events")  # noqa: TRY301  one way to reject
+            yield from _event_items(event, moved, context, default_zone)
+        except Exception as exc:  # noqa: BLE001  a value that icalendar read with odd parts; the event is rejected
+            yield RejectedEntry(0, f"the event can't be read: {str(exc)[:150] or type(exc).__name__}")
+
+
+def _event_items(
+    event: Any, overridden: dict[str, set[date]], context: ParseContext, default_zone: tzinfo | None
+) -> Iterator[RawItem | RejectedEntry]:
+    if _text_value(event, "STATUS").upper() == "CANCELLED":
+        yield RejectedEntry(0, "the event is cancelled")
+        return
+    when, uid = _event_time(event, default_zone), _text_value(event, "UID")
+    if "RRULE" not in event or "RECURRENCE-ID" in event:
+        own = f"/{_text_value(event, 'RECURRENCE-ID', raw=True)}" if "RECURRENCE-ID" in event else ""
+        yield _raw_item(event, when, f"{uid}{own}" if uid else "", context)
+        return
+    days = _occurrence_days(event, when, overridden.get(uid, set()), context.now)
+    if not days:
+        yield RejectedEntry(0, f"the event repeats, but not in the next {LOOK_AHEAD.days} days")
+    for day in days:
+        yield _raw_item(event, when.move_to(day), f"{uid}/{day.isoformat()}", context)
+
+
+def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseContext) -> RawItem:
+    starts, ends = event_time.as_iso_text()
+    described = _text_value(event, "DESCRIPTION")
+    organiser = event.get("ORGANIZER")
+    return RawItem(
+        guid=guid,
+        link=_text_value(event, "URL")
+        or _find_link(f"{described} {_text_value(event, 'LOCATION')}")
+        or _event_link(context.url, guid or starts),
+        title=_text_value(event, "SUMMARY"),
+        summary=described if re.search(r"<\w+[ />]", described) else escape(described, quote=False),
+        authors=[str(organiser.params.get("CN", ""))] if hasattr(organiser, "params") else (),
+        categories=_categories(event),
+        published=_timestamp_text(
+            event, "CREATED"
+        ),  # not DTSTAMP: most servers write the time of the request there
+        updated=_timestamp_text(event, "LAST-MODIFIED"),
+        starts=starts,
+        ends=ends,
+        zone_missing=event_time.floating,
+        place=_text_value(event, "LOCATION"),
+    )
+
+
+def _occurrence_days(event: Any, event_time: _EventTime, overridden: set[date], now: datetime) -> list[date]:
+    rule = event.get("RRULE")
+    rule = rule[0] if isinstance(rule, list) else rule
+    left_out = {_to_date(value) for value in _date_list(event, "EXDATE")} | overridden
+    today = (
+        now.astimezone(event_time.start.tzinfo).date()
+        if isinstance(event_time.start, datetime)
+        else now.date()
+    )
+    days = {
+        day
+        for day in next_occurrences(parse_recurrence_rule(rule, event_time.day), today)
+        if day not in left_out
+    }
+    added = {
+        day for value in _date_list(event, "RDATE") if today <= (day := _to_date(value)) <= today + LOOK_AHEAD
+    }
+    return sorted(days | (added - left_out))[:10]
+
+
+def _overridden_days(events: list[Any], zone: tzinfo | None) -> dict[str, set[date]]:
+    """Say which days of which series have an event of their own in place of the series'."""
+    moved: dict[str, set[date]] = {}
+    for event in events:
+        instead = None if isinstance(event, RejectedEntry) else _time_value(event, "RECURRENCE-ID")
+        if isinstance(instead, date):
+            in_zone = (
+                instead.astimezone(zone)
+                if isinstance(instead, datetime) and instead.tzinfo and zone
+                else instead
+            )
+            moved.setdefault(_text_value(event, "UID"), set()).update({_to_date(instead), _to_date(in_zone)})
+    return moved
+
+
+def _event_time(event: Any, zone: tzinfo | None) -> _EventTime:
+    start = _time_value(event, "DTSTART")
+    if not isinstance(start, date) or not 1990 <= start.year <= 2200:
+        raise ValueError("no readable start")
+    end = _time_value(event, "DTEND")
+    length = _time_value(event, "DURATION")
+    if isinstance(end, date) and isinstance(end, datetime) == isinstance(start, datetime):
+        length = _with_zone(end, zone) - _with_zone(start, zone)
+    lasting = (
+        length if isinstance(length, timedelta) and timedelta(0) < length < timedelta(days=400) else None
+    )
+    floating = isinstance(start, datetime) and start.tzinfo is None and zone is None
+    return _EventTime(_with_zone(start, zone), lasting, floating)
+
+
+def _time_value(event: Any, name: str) -> Any:
+    """Give a time or a length; None where there is none that can be read."""
+    try:
+        return event.get(name).dt
+    except (AttributeError, ValueError, BrokenCalendarProperty):
+        return None
+
+
+def _with_zone(value: Any, zone: tzinfo | None) -> Any:
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=zone or UTC)
+    return value
+
+
+def _utc_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _to_date(value: Any) -> date:
+    return value.date() if isinstance(value, datetime) else value
+
+
+def _date_list(event: Any, name: str) -> Iterator[date]:
+    given = event.get(name)
+    for part in (given if isinstance(given, list) else [given])[:100]:
+        for one in getattr(part, "dts", [])[:1_000]:
+            if isinstance(one.dt, date):
+                yield one.dt
+
+
+def _text_value(event: Any, name: str, *, raw: bool = False) -> str:
+    value = event.get(name)
+    value = value[0] if isinstance(value, list) and value else value
+    if value is None:
+        return ""
+    return value.to_ical().decode() if raw else str(value)
+
+
+def _timestamp_text(event: Any, name: str) -> str:
+    moment = _time_value(event, name)
+    return _utc_text(_with_zone(moment, None)) if isinstance(moment, datetime) else ""
+
+
+def _categories(event: Any) -> list[str]:
+    given = event.get("CATEGORIES")
+    parts = given if isinstance(given, list) else [given]
+    return [str(name) for part in parts for name in getattr(part, "cats", [])]
+
+
+def _find_link(content: str) -> str:
+    found = re.search(r"https?://[^\s<>\"')\]]{4,500}", content)
+    return found[0].rstrip(".,;") if found else ""
+
+
+def _event_link(url: str, key: str) -> str:
+    """Give an event without a page the calendar's address, made its own by a parameter that servers pass over."""
+    plain = url.partition("#")[0]
+    return f"{plain}{'&' if '?' in plain else '?'}event={quote(key, safe='')[:300]}"

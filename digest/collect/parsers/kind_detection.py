@@ -1,0 +1,98 @@
+"""What came back: the kind of a document, told by its first characters and never by its address."""
+
+import re
+
+from digest.collect.parsed_document import DocumentKind, ParseError
+from digest.collect.parsers.xml_repair import root_offset
+
+_ROOT_ELEMENT = re.compile(r"<(?:[A-Za-z_][\w.-]{0,40}:)?([A-Za-z_][\w.-]{0,40})(?=[\s/>])")
+_ROOT_KINDS = {
+    "rss": DocumentKind.RSS,
+    "rdf": DocumentKind.RDF,
+    "feed": DocumentKind.ATOM,
+    "opml": DocumentKind.OPML,
+    "urlset": DocumentKind.SITEMAP,
+    "sitemapindex": DocumentKind.SITEMAP,
+    "html": DocumentKind.PAGE,
+}
+_LATE_ROOT = re.compile(
+    r"<(rss|(?:\w+:)?RDF|feed|opml|urlset|sitemapindex)\s[^<>]*(?:version|xmlns)[^<>]*>", re.IGNORECASE
+)
+_HTML_TAG = re.compile(
+    r"<(?:!doctype\s+html|html|head|body|meta|title|article|main|div|p|h1|section|a)\b", re.IGNORECASE
+)
+_HEAD_CHARACTERS = 8_000  # characters; a root element comes earlier, a feed after a server's warnings too
+
+
+def detect_kind(text: str) -> DocumentKind | None:
+    """Tell a document's kind; None means JSON or a script around it, which `jsonfeed` and `wordpress` look into.
+
+    Raises:
+        ParseError: the document is empty, binary, or XML that is no feed.
+    """
+    start = text.lstrip("\ufeff \t\r\n\0")
+    if not start:
+        raise ParseError(
+            "The answer is empty. Open the address in a browser, and check that it is the feed's."
+        )
+    if start[:15].upper() == "BEGIN:VCALENDAR":
+        return DocumentKind.ICALENDAR
+    if start[0] in "{[" or _is_script(start):
+        return None
+    if start.startswith("<"):
+        return _kind_from_markup(start)
+    if found := _LATE_ROOT.search(start[:_HEAD_CHARACTERS]):  # a server's warning printed before the feed
+        return _kind_from_root(found[1])
+    if _HTML_TAG.search(start[:_HEAD_CHARACTERS]):
+        return DocumentKind.PAGE
+    _refuse_binary(start)
+    return DocumentKind.PAGE
+
+
+def strip_feed_preamble(text: str) -> str:
+    """Drop what stands before a feed's XML: blank lines, and what a server printed in front of it."""
+    text = text.lstrip("\ufeff \t\r\n\0")
+    if text.startswith("<?xml") or (
+        not text.startswith("<") and (at := text.find("<?xml", 0, _HEAD_CHARACTERS)) >= 0
+    ):
+        return text if text.startswith("<?xml") else text[at:]
+    root = _LATE_ROOT.search(text[:_HEAD_CHARACTERS])
+    return text[root.start() :] if root and not text.startswith("<") else text
+
+
+def _kind_from_markup(text: str) -> DocumentKind:
+    root = _ROOT_ELEMENT.match(text, root_offset(text))
+    if root and (kind := _ROOT_KINDS.get(root[1].lower())):
+        return kind
+    if found := _LATE_ROOT.search(text[:_HEAD_CHARACTERS]):
+        return _kind_from_root(found[1])
+    if _HTML_TAG.search(text[:_HEAD_CHARACTERS]):
+        return DocumentKind.PAGE
+    named = f"<{root[1]}>" if root else "no element that closes"
+    raise ParseError(
+        f"The answer is XML or HTML of an unknown kind ({named}), no feed, calendar or page. Look for the feed's address."
+    )
+
+
+def _kind_from_root(root: str) -> DocumentKind:
+    return _ROOT_KINDS[root.lower().rpartition(":")[2]]
+
+
+def _is_script(text: str) -> bool:
+    """Tell JSONP (`/**/callback([…])`, what WordPress gives for `_jsonp=`) and data in a script from plain text."""
+    return bool(
+        re.match(
+            r"(?:/\*.*?\*/\s*)?(?:(?:var|let|const|window\.)\s*)?[\w.$]{1,80}\s*(?:=|\()\s*[\[{]",
+            text[:_HEAD_CHARACTERS],
+            re.DOTALL,
+        )
+    )
+
+
+def _refuse_binary(text: str) -> None:
+    head = text[:_HEAD_CHARACTERS]
+    odd = sum(1 for c in head if (c < " " and c not in "\t\n\r\f") or c == "\ufffd" or "\x7f" <= c <= "\x9f")
+    if odd * 50 > len(head) or head.startswith(("%PDF", "PK\x03\x04")):
+        raise ParseError(
+            "The answer is no text (a picture, an archive or a PDF?). Give the address of a feed or a page."
+        )

@@ -1,0 +1,135 @@
+"""What the head of a page says: its title, description, date, address and picture, chosen where it says several."""
+
+import re
+from html import escape
+from typing import Any
+from urllib.parse import urlsplit
+
+from digest.collect import text_cleanup
+from digest.collect.dates import parse_date
+from digest.collect.parsers.json_ld import LinkedData
+from digest.collect.parsers.lead_sentences import MAX_LEAD_WORDS
+from digest.collect.parsers.raw_item import ParseContext
+from digest.collect.urls import absolute_url
+
+_DATE_META_NAMES = (
+    "article:published_time",
+    "og:article:published_time",
+    "datepublished",
+    "parsely-pub-date",
+    "sailthru.date",
+    "dc.date.issued",
+    "dcterms.created",
+    "dc.date",
+    "pubdate",
+    "publish-date",
+    "date",
+)
+
+
+def first_xpath_text(root: Any, path: str) -> str:
+    """Give the first text that an XPath finds, "" where there is none."""
+    return next((str(value).strip() for value in root.xpath(path) if str(value).strip()), "")
+
+
+def read_meta_elements(root: Any) -> dict[str, str]:
+    """Give the page's meta elements by name, property or itemprop; the first of each counts."""
+    metas: dict[str, str] = {}
+    for element in root.iter("meta"):
+        name = element.get("property") or element.get("name") or element.get("itemprop") or ""
+        if (value := (element.get("content") or "").strip()) and name:
+            metas.setdefault(name.strip().lower(), value)
+    return metas
+
+
+def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
+    """Choose the title: the one heading that readers see, if the head agrees; else what the head says."""
+    site = meta.get("og:site_name", "")
+    said = [
+        t
+        for t in (
+            meta.get("og:title"),
+            linked.title,
+            meta.get("twitter:title"),
+            first_xpath_text(root, "//head/title/text()"),
+        )
+        if t
+    ]
+    head = _strip_site_name(text_cleanup.clean_title(escape(said[0], quote=False)), site) if said else ""
+    headings = [
+        h for e in root.iter("h1") if (h := text_cleanup.clean_title(escape(e.text_content(), quote=False)))
+    ]
+    words = set(head.lower().split())
+    agreeing = [h for h in headings if len(words & set(h.lower().split())) * 2 >= len(words)]
+    if len(agreeing) == 1 and len(agreeing[0].split()) >= 3:
+        return agreeing[0]
+    return head or (headings[0] if headings else "")
+
+
+def _strip_site_name(title: str, site: str) -> str:
+    """Drop the site's name from the end of a title: after a bar always, after other signs when it is named."""
+    head, bar, tail = title.rpartition(" | ")
+    if bar and len(tail.split()) <= 5 and len(head.split()) >= 3:
+        return _strip_site_name(head.strip(), site)
+    matched = re.search(r"\s+[-–—·•:»]\s+([^-–—·•:»]{2,40})$", title)  # noqa: RUF001  dashes of every width
+    if matched and site and (matched[1].lower() in site.lower() or site.lower() in matched[1].lower()):
+        return title[: matched.start()]
+    return title
+
+
+def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
+    """Give the publisher's own description if it reads well: whole sentences, and not the title again."""
+    for given in (
+        meta.get("og:description"),
+        meta.get("description"),
+        linked.description,
+        meta.get("twitter:description"),
+    ):
+        said = text_cleanup.clean_summary(escape(text_cleanup.html_to_text(given or ""), quote=False))
+        if said.endswith(("…", "...")):
+            whole = list(text_cleanup.split_sentences(said))[:-1]
+            said = " ".join(whole)
+        if len(said.split()) >= 7 and said.rstrip(".") != title.rstrip("."):
+            return text_cleanup.shorten_text(said, MAX_LEAD_WORDS)
+    return ""
+
+
+def publication_date(
+    root: Any, meta: dict[str, str], linked: LinkedData, fallback: str | None, context: ParseContext
+) -> str | None:
+    """Give the publication date as written: the first of those that the page gives which can be one."""
+    given = [
+        linked.published,
+        *(meta.get(name, "") for name in _DATE_META_NAMES),
+        first_xpath_text(
+            root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"
+        ),
+        fallback or "",
+    ]
+    said = [value for value in given if value]
+    return next((value for value in said if parse_date(value, context.now)[0]), said[0] if said else None)
+
+
+def canonical_page_url(root: Any, base: str, url: str) -> str:
+    """Give the address that a page calls its own, if that is on its host and not the front page; else where it was."""
+    try:
+        own = absolute_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base)
+    except ValueError:
+        return url
+    mine, its = (urlsplit(a) for a in (url, own))
+    same_host = _bare_host(mine.hostname) == _bare_host(its.hostname)
+    return own if same_host and (its.path not in {"", "/"} or its.query) else url
+
+
+def _bare_host(host: str | None) -> str:
+    return re.sub(r"^(?:www|amp|m|mobile)\.", "", host or "")
+
+
+def image_alt_text(root: Any, image: str | None) -> str:
+    """Give the text of the page's own picture element for an address, "" where it has none."""
+    name = (image or "").partition("?")[0].rpartition("/")[2]
+    if not name:
+        return ""
+    return next(
+        (alt for e in root.iter("img") if name in (e.get("src") or "") and (alt := e.get("alt") or "")), ""
+    )

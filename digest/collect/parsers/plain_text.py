@@ -1,0 +1,110 @@
+"""An article as plain text, with its site's frame around it: what is the article, and what the frame."""
+
+import re
+from dataclasses import dataclass
+
+from digest.collect import text_cleanup
+from digest.collect.dates import parse_event_time
+
+_MIN_PARAGRAPH_WORDS = 18
+_TITLE_WORD_RANGE = (3, 30)
+
+_DATE_LINE = re.compile(
+    r"^(?:(?:published|posted|updated|date)(?:\s+on)?:?\s*)?"
+    r"(?P<date>(?:\w{3,9}\.?,?\s+)?(?:[A-Z]\w{2,8}\.?\s+\d{1,2}(?:st|nd|rd|th)?,?\s+\d{4}|\d{1,2}\.?\s+[A-Z]\w{2,8}\.?,?\s+\d{4}"
+    r"|\d{4}-\d{2}-\d{2})(?:[,T]?\s?(?:at\s)?\d{1,2}:\d{2}[\w :.+-]{0,20})?)$",
+    re.IGNORECASE,
+)
+_BYLINE = re.compile(r"^by[:\s]+(?P<name>[^\d@]{3,80})$", re.IGNORECASE)
+_FOOTER_LINE = re.compile(
+    r"^(?:share(?:\s+(?:this|on|via)\b.*)?|related(?:\s+\w+){0,3}|featured(?:\s+\w+){0,2}|(?:our\s+)?(?:weekly\s+)?top\s+\w+|"
+    r"most\s+(?:read|popular)|you\s+may\s+also\s+like|more\s+(?:from|stories|news)\b.*|about\s+.{1,40}|comments?(?:\s*\(\d+\))?|"
+    r"leave\s+a\s+(?:reply|comment)|a\s+comment\s+or\s+question.*|tags?:.*|filed\s+under.*|categories:.*|follow\s+us.*|"
+    r"(?:subscribe|sign\s+up|newsletter|advertisement|copyright|©|all\s+rights\s+reserved|privacy\s+policy|contact\s+us)\b.*|"
+    r"skip\s+to\s+content|back\s+to\s+top|print|email|previous\s+(?:post|article).*|next\s+(?:post|article).*)[:\s]*$",
+    re.IGNORECASE,
+)
+_IMAGE_CAPTION = re.compile(
+    r"\b(?:image|photo|logo|picture|banner|thumbnail|screenshot)\b(?:\s*\(?\d*\)?|\s\w)?$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTextArticle:
+    """What a plain text holds of an article; `date` is as written."""
+
+    title: str
+    paragraphs: tuple[str, ...]
+    date: str | None = None
+    author: str | None = None
+    credit: str | None = None
+
+
+def extract_article(document: str) -> PlainTextArticle | None:
+    """Find the article in a plain text: its title, date, author, paragraphs and credit. None: there is none.
+
+    1. The body begins with the first line of 18 words or more that ends like a sentence.
+    2. It ends before the first line of a site's foot ("Share", "Related articles", "About …"), or at a credit.
+    3. The title is the line before the body that shares most words with it, near the date line.
+    """
+    lines = [
+        line
+        for raw in document.splitlines()
+        if (line := text_cleanup.normalise_text(raw).lstrip("# ").strip())
+    ]
+    begins = next((at for at, line in enumerate(lines) if _is_paragraph(line)), None)
+    if begins is None:
+        return None
+    ends, credit = _body_end(lines, begins)
+    head, body = lines[:begins], lines[begins:ends]
+    title = _choose_title(head, body)
+    if not title:
+        return None
+    dates = (found["date"] for line in head if (found := _DATE_LINE.match(line)))
+    names = (text_cleanup.clean_author(found["name"]) for line in head if (found := _BYLINE.match(line)))
+    return PlainTextArticle(
+        title=text_cleanup.clean_title(title.replace("<", "&lt;")),
+        paragraphs=tuple(body),
+        date=next((date for date in dates if parse_event_time(date)[0]), None),
+        author=next((name for name in names if name), None),
+        credit=credit,
+    )
+
+
+def _is_paragraph(line: str) -> bool:
+    return len(line.split()) >= _MIN_PARAGRAPH_WORDS and bool(re.search(r"[.!?…:;。؟۔][\"”’»)\]]*$", line))  # noqa: RUF001
+
+
+def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
+    """Give the line after the body's last, and whom the body's end credits."""
+    for at, line in enumerate(lines[body_start + 1 :], start=body_start + 1):
+        if len(line) < 140 and (credit := text_cleanup.find_credit(line)):
+            return at, credit
+        if len(line) < 80 and _FOOTER_LINE.match(line):
+            return at, None
+    return len(lines), None
+
+
+def _choose_title(head: list[str], body: list[str]) -> str:
+    said = set(re.findall(r"\w{4,}", " ".join(body).lower()))
+    dated = next((at for at, line in enumerate(head) if _DATE_LINE.match(line)), None)
+
+    def worth(at: int) -> float:
+        words = re.findall(r"\w{4,}", head[at].lower())
+        shared = len(set(words) & said)
+        near = 1.5 if dated is not None and at in {dated - 1, dated + 1} else 0.0
+        return shared + near + 0.5 * at / len(head)
+
+    possible = [at for at, line in enumerate(head) if _may_be_title(line)]
+    return head[max(possible, key=worth)] if possible else ""
+
+
+def _may_be_title(line: str) -> bool:
+    fewest, most = _TITLE_WORD_RANGE
+    frame = (
+        _DATE_LINE.match(line)
+        or _BYLINE.match(line)
+        or _FOOTER_LINE.match(line)
+        or _IMAGE_CAPTION.search(line)
+    )
+    return fewest <= len(line.split()) <= most and not frame

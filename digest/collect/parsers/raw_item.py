@@ -1,0 +1,220 @@
+"""What a document says of one item, before cleaning; cleaning it is the same for every kind of document."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from html import unescape
+
+from digest.collect import text_cleanup
+from digest.collect.dates import find_deadline, parse_event_time, parse_item_dates
+from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry
+from digest.collect.urls import absolute_url, canonical_url
+
+_MAX_TITLE_WORDS = 14  # of a title that is made from a text without one
+_MIN_SUMMARY_CHARACTERS = 25  # characters: a description shorter than this gives way to the content
+_MAX_CATEGORIES = 30
+_LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?\b")
+
+
+@dataclass(frozen=True, slots=True)
+class ParseContext:
+    """Where and when a document was read: its address, the present (UTC), and what it says of all its items."""
+
+    url: str
+    now: datetime
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawItem:
+    """One item as its document has it: texts may hold HTML, dates are as written, links may be relative to `base`.
+
+    `starts` and `ends` of an event are as written too; a day without a time is a day-long event's.
+    """
+
+    guid: str = ""
+    link: str = ""
+    title: str = ""
+    summary: str = ""
+    content: str = ""
+    base: str | None = None
+    authors: Sequence[str] = ()
+    categories: Sequence[str] = ()
+    language: str | None = None
+    image: str | None = None
+    image_alt: str = ""
+    published: str | None = None
+    updated: str | None = None
+    starts: str | None = None
+    ends: str | None = None
+    zone_missing: bool = False  # the start names no zone, and was taken for UTC
+    place: str = ""
+    credit: str | None = None
+    featured: bool = False
+
+
+class UnusableItemError(Exception):
+    """One item can't be taken in; the message says why."""
+
+
+def clean_items(
+    raw_items: Iterable[RawItem | RejectedEntry], context: ParseContext
+) -> tuple[tuple[ParsedItem, ...], tuple[RejectedEntry, ...]]:
+    """Clean all items of a document; those that can't be taken are named with their place and the reason."""
+    items: list[ParsedItem] = []
+    rejected: list[RejectedEntry] = []
+    for place, one in enumerate(raw_items, start=1):
+        if isinstance(one, RejectedEntry):
+            rejected.append(replace(one, place=place))
+            continue
+        try:
+            items.append(clean_item(one, context))
+        except UnusableItemError as exc:
+            rejected.append(RejectedEntry(place, str(exc)))
+    return tuple(items), tuple(rejected)
+
+
+def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
+    """Clean one item.
+
+    Raises:
+        Unusable: it has no usable address, or no title and no text to make one from.
+    """
+    base = raw.base or context.url
+    link, url = _clean_urls(raw, base)
+    summary, content_text = _clean_summary(raw)
+    title = text_cleanup.clean_title(raw.title) or _title_from_summary(summary)
+    if not title:
+        raise UnusableItemError("no title, and no text to make one from")
+    published, updated, basis = parse_item_dates(raw.published, raw.updated, context.now)
+    image, alt = _choose_image(raw, base)
+    starts_at, all_day = parse_event_time(raw.starts)
+    ends_at, _ = parse_event_time(raw.ends)
+    return ParsedItem(
+        guid=text_cleanup.normalise_text(raw.guid)[:1_000] or None,
+        url=url,
+        link=link,
+        title=title,
+        summary="" if summary == title else summary,
+        author=_join_authors(raw.authors),
+        credit=raw.credit or _credit_in(summary, content_text),
+        categories=_clean_categories(raw.categories),
+        language=normalise_language(raw.language) or context.language,
+        image_url=image,
+        image_alt=alt,
+        published=published,
+        updated=updated,
+        date_basis=DateBasis.ZONE_ASSUMED if raw.zone_missing else basis,
+        starts_at=starts_at,
+        ends_at=ends_at if starts_at and ends_at and ends_at > starts_at else None,
+        all_day=all_day,
+        place=text_cleanup.clean_name(raw.place) or None,
+        closes_on=find_deadline(f"{title}. {content_text or summary}", published or updated),
+        featured=raw.featured,
+    )
+
+
+def normalise_language(tag: str | None) -> str | None:
+    """Settle a language tag: "en_us" gives "en-US"; None where it is none (BCP 47)."""
+    matched = _LANGUAGE_TAG.match((tag or "").strip())
+    if not matched:
+        return None
+    primary, script, region = matched.groups()
+    return "-".join(p for p in (primary.lower(), (script or "").title(), (region or "").upper()) if p)
+
+
+def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
+    """Give the link as published and its canonical form; a GUID that is an address stands in for a missing link."""
+    link = raw.link.strip()
+    if not link and re.match(r"https?://", raw.guid.strip(), re.IGNORECASE):
+        link = raw.guid
+    if not link:
+        raise UnusableItemError("no link, and its id is no address either")
+    try:
+        return absolute_url(link, base), canonical_url(link, base)
+    except ValueError as exc:
+        raise UnusableItemError(f"its link can't be used: {exc}") from exc
+
+
+def _clean_summary(raw: RawItem) -> tuple[str, str]:
+    """Give the summary and, where the content was read too, the content's text: the description goes first."""
+    described = text_cleanup.clean_summary(raw.summary)
+    if len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title):
+        return described, text_cleanup.html_to_text(raw.content) if _worth_cleaning(raw.content) else ""
+    content = text_cleanup.html_to_text(raw.content)
+    if len(content) <= len(described):
+        return described, content
+    return text_cleanup.clean_summary(raw.content), content
+
+
+def _worth_cleaning(content: str) -> bool:
+    """Say whether the content is worth cleaning beside a good description: a credit or a deadline may be in it."""
+    return bool(
+        re.search(
+            r"source|credit|via|deadline|closes|closing|due|apply|submi|regist|no later",
+            content,
+            re.IGNORECASE,
+        )
+    )
+
+
+def _title_from_summary(summary: str) -> str:
+    first = next(text_cleanup.split_sentences(summary), "")
+    return text_cleanup.shorten_text(first, _MAX_TITLE_WORDS)
+
+
+def _join_authors(names: Sequence[str]) -> str | None:
+    people = [name for given in names[:20] if (name := text_cleanup.clean_author(given))]
+    once = {
+        name.replace("-", " ").lower(): name for name in reversed(people)
+    }  # "Jane Roe" and the slug "Jane-Roe"
+    return text_cleanup.clean_name(", ".join(reversed(once.values()))) or None
+
+
+def _credit_in(summary: str, content: str) -> str | None:
+    return text_cleanup.find_credit(content) or text_cleanup.find_credit(summary)
+
+
+def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:
+    names = (text_cleanup.clean_name(category) for category in labels[: _MAX_CATEGORIES * 4])
+    return tuple(dict.fromkeys(n for n in names if n))[:_MAX_CATEGORIES]
+
+
+_IMG_TAG = re.compile(r"<img\b[^>]{0,4000}>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"([a-z-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
+_NON_IMAGE_URL = re.compile(
+    r"feedburner|doubleclick|/pixel|[/_.-](?:spacer|blank|beacon|tracking|1x1)\b|s\.w\.org/images/core/emoji|gravatar\.com|"
+    r"stats?\.(?:wordpress|wp)\.com|pixel\.wp\.com|wp-smiley|/smilies/|feedsportal|count(?:er)?\.gif|"
+    r"(?:facebook|twitter|linkedin|google|email|digg|share|rss|icon)[\w-]*\.(?:gif|png|svg)",
+    re.IGNORECASE,
+)
+
+
+def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
+    """Give the item's picture with its text: the one it names, else the first of its content that can be seen."""
+    named = (raw.image, raw.image_alt) if raw.image else None
+    for address, alt in [*([named] if named else []), *_images_in(raw.content), *_images_in(raw.summary)]:
+        if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
+            continue
+        try:
+            return absolute_url(unescape(address), base), text_cleanup.normalise_text(
+                text_cleanup.html_to_text(alt)
+            )[:500] or None
+        except ValueError:
+            continue
+    return None, None
+
+
+def _images_in(markup: str) -> Iterable[tuple[str, str]]:
+    for tag in _IMG_TAG.findall(markup[: text_cleanup.MAX_HTML_CHARACTERS]) if "<" in markup else ():
+        has = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
+        if has.get("width", "").strip() in {"0", "1", "2"} or has.get("height", "").strip() in {
+            "0",
+            "1",
+            "2",
+        }:
+            continue  # a counter of readers
+        src = has.get("src", "")
+        late = has.get("data-src") or has.get("data-lazy-src") or has.get("data-original")
+        yield (late if late and (not src or src.startswith("data:")) else src), has.get("alt", "")

@@ -1,0 +1,236 @@
+"""XML as the world writes it, mended until a strict parser takes it: no entities of its own, nothing fetched."""
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from html.entities import html5
+
+from lxml import etree
+
+from digest.collect.parsed_document import ParseError
+
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>", re.IGNORECASE)
+_BEFORE_ROOT = re.compile(
+    r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.DOTALL | re.IGNORECASE
+)
+_DOCTYPE = re.compile(r"<!DOCTYPE", re.IGNORECASE)
+_NON_XML_CHARACTERS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_CDATA = re.compile(r"(<!\[CDATA\[.*?(?:\]\]>|\Z))", re.DOTALL)
+_REFERENCE = re.compile(r"&(?:(#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
+_PREDEFINED = {"amp", "lt", "gt", "quot", "apos"}
+_PREFIX = re.compile(
+    r"</?([A-Za-z_][\w.-]{0,40}):[A-Za-z_]|\s([A-Za-z_][\w.-]{0,40}):[\w.-]{1,60}\s?=\s?[\"']"
+)
+_NAMESPACE_DECLARATION = re.compile(r"\bxmlns:([A-Za-z_][\w.-]{0,40})\s*=")
+_USUAL_NAMESPACES = {  # what publishers mean who forget to say it
+    "atom": "http://www.w3.org/2005/Atom",
+    "content": "http://purl.org/rss/1.0/modules/content/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "ev": "http://purl.org/rss/1.0/modules/event/",
+    "media": "http://search.yahoo.com/mrss/",
+    "news": "http://www.google.com/schemas/sitemap-news/0.9",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "sy": "http://purl.org/rss/1.0/modules/syndication/",
+}
+_ROOT_END_TAG = re.compile(r"</(?:[\w.-]{1,40}:)?(?:rss|RDF|feed|urlset)\s*>", re.IGNORECASE)
+
+
+_MAX_SIMILAR = 300
+_MAX_REPAIRED_ITEMS = 20_000  # items
+_MANY_ATTRIBUTES = etree.XPath(f"//*[@*[{_MAX_SIMILAR + 1}]]")
+_MANY_CHILDREN = etree.XPath(f"//*[*[{_MAX_SIMILAR + 1}]]")
+
+
+def root_offset(text: str) -> int:
+    """Say where a document's root element begins, after declarations, comments and document types."""
+    at = 0
+    while at < len(text) and (skipped := _BEFORE_ROOT.match(text, at)):
+        at = skipped.end()
+    return at
+
+
+def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
+    """Give the XML as UTF-8 that strict parsers take, and whether the document breaks off within an item.
+
+    Document types are dropped with every entity they declare, so that none can grow; HTML's names for
+    characters become characters. What a strict parser still refuses, libxml2 recovers; an item that the
+    end of the document cuts through is left out.
+
+    Args:
+        text: the decoded document.
+        item_pattern: the name of the element that an item is, as a pattern: "item|entry".
+
+    Raises:
+        ParseError: nothing can be recovered.
+    """
+    text = _repair_text(text)
+    root, cause = _parse_strictly(text)
+    if root is not None:
+        return (
+            etree.tostring(root, encoding="utf-8") if _prune_excess(root, item_pattern) else text.encode()
+        ), False
+    root, broken = _recover_tree(text, item_pattern, cause)
+    _prune_excess(root, item_pattern)
+    return etree.tostring(root, encoding="utf-8"), broken
+
+
+def parse_xml_tree(text: str, *, item_pattern: str) -> etree._Element:
+    """Give the root element of an XML document, mended as `repair_xml` does."""
+    text = _repair_text(text)
+    root, cause = _parse_strictly(text)
+    return root if root is not None else _recover_tree(text, item_pattern, cause)[0]
+
+
+def _parse_strictly(text: str) -> tuple[etree._Element | None, str]:
+    """Give the root element of a well-formed document, else None and what is wrong."""
+    try:
+        return etree.fromstring(text.encode(), _xml_parser(recover=False)), ""
+    except etree.XMLSyntaxError as exc:
+        return None, str(exc)[:200]
+
+
+def _xml_parser(*, recover: bool) -> etree.XMLParser:
+    return etree.XMLParser(
+        recover=recover,
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+        encoding="utf-8",
+    )
+
+
+def _repair_text(text: str) -> str:
+    text = _NON_XML_CHARACTERS.sub("", _strip_doctype(_DECLARATION.sub("", text)))
+    if "&" in text:
+        parts = _CDATA.split(text)
+        parts[::2] = [_REFERENCE.sub(_repair_reference, part) for part in parts[::2]]
+        text = "".join(parts)
+    return text.lstrip()
+
+
+def _strip_doctype(text: str) -> str:
+    """Drop the one document type that a document may have, with the declarations inside it."""
+    found = _DOCTYPE.search(text)
+    if not found:
+        return text
+    close, bracket = text.find(">", found.end()), text.find("[", found.end())
+    if 0 <= bracket < close:
+        inside = text.find("]", bracket)
+        close = text.find(">", inside) if inside >= 0 else -1
+    return text[: found.start()] + text[close + 1 :] if close >= 0 else text
+
+
+def _repair_reference(found: re.Match[str]) -> str:
+    """Keep what XML knows, spell out what HTML knows, and take the rest for an ampersand that wasn't escaped."""
+    name = found[1]
+    if name is None:
+        return "&amp;"
+    if name in _PREDEFINED:
+        return found[0]
+    if name[0] == "#":
+        code = int(f"0{name[1:]}", 16) if name[1] in "xX" else int(name[1:])
+        return found[0] if code <= 0x10FFFF and not _NON_XML_CHARACTERS.match(chr(code)) else ""
+    return html5.get(f"{name};", f"&amp;{name};")
+
+
+def _recover_tree(text: str, item_pattern: str, cause: str) -> tuple[etree._Element, bool]:
+    text, broken = _drop_cut_item(_declare_prefixes(text), item_pattern)
+    text = _repair_items(text, item_pattern)
+    try:
+        root = etree.fromstring(text.encode(), _xml_parser(recover=True))
+    except etree.XMLSyntaxError:
+        root = None
+    if root is None:
+        raise ParseError(f"The answer is no readable XML: {cause}. Tell the publisher.")
+    return root, broken
+
+
+def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
+    """Drop what no feed has: hundreds of attributes on an element, hundreds of its children with one name.
+
+    feedparser's time grows with the square of both. Gives whether anything was dropped.
+    """
+    surplus = [
+        (element, name) for element in _MANY_ATTRIBUTES(root) for name in element.attrib.keys()[_MAX_SIMILAR:]
+    ]
+    for element, name in surplus:
+        del element.attrib[name]
+    extra: list[etree._Element] = []
+    for parent in _MANY_CHILDREN(root):
+        seen: Counter[object] = Counter()
+        for child in parent:
+            seen[child.tag] += 1
+            if seen[child.tag] > _MAX_SIMILAR and not re.search(
+                rf"(?:^|\}})(?:{item_pattern})$", str(child.tag)
+            ):
+                extra.append(child)
+    for child in extra:
+        child.getparent().remove(child)
+    return bool(surplus or extra)
+
+
+def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:
+    """Say where items begin, and where they end."""
+    opens = [
+        found.start() for found in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?:{item_pattern})(?=[\s>])", text)
+    ]
+    closes = [found.end() for found in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?:{item_pattern})\s*>", text)]
+    return opens, closes
+
+
+def _drop_cut_item(text: str, item_pattern: str) -> tuple[str, bool]:
+    """Cut a document that broke off, if it did so within an item, in front of that item."""
+    if _ROOT_END_TAG.search(text, max(0, len(text) - 4_000)):
+        return text, False
+    opens, closes = _item_bounds(text, item_pattern)
+    broken = bool(opens) and opens[-1] >= (closes[-1] if closes else 0)
+    return (text[: opens[-1]], True) if broken else (text, False)
+
+
+def _repair_items(text: str, item_pattern: str) -> str:
+    """Put into CDATA the HTML of items that aren't well-formed, so that one broken item doesn't swallow the next."""
+    opens, closes = _item_bounds(text, item_pattern)
+    if len(opens) > _MAX_REPAIRED_ITEMS:
+        return text
+    declared = " ".join(
+        dict.fromkeys(re.findall(r"\bxmlns(?::[\w.-]{1,40})?\s*=\s*[\"'][^\"'<>]{0,300}[\"']", text))
+    )
+    pieces, at = [], 0
+    for start, following in zip(opens, [*opens[1:], len(text)], strict=False):
+        last = bisect_right(closes, following) - 1
+        end = closes[last] if last >= 0 and closes[last] > start else following
+        pieces += [text[at:start], _repair_item(text[start:end], declared)]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+def _repair_item(piece: str, declared: str) -> str:
+    try:
+        etree.fromstring(f"<x {declared}>{piece}</x>".encode(), _xml_parser(recover=False))
+    except etree.XMLSyntaxError:
+        for name in ("title", "description", "summary", "content", "content:encoded"):
+            piece = _wrap_in_cdata(piece, name)
+    return piece
+
+
+def _wrap_in_cdata(piece: str, name: str) -> str:
+    """Quote what stands between the first opening and the last closing tag of a name, if it holds mark-up."""
+    opening = re.search(rf"<{name}(?:\s[^<>]*)?(?<!/)>", piece)
+    end = piece.rfind(f"</{name}>")
+    if not opening or end < opening.end():
+        return piece
+    inner = piece[opening.end() : end]
+    if "<" not in inner:
+        return piece
+    inner = inner.replace("<![CDATA[", "").replace("]]>", "")
+    return f"{piece[: opening.end()]}<![CDATA[{inner}]]>{piece[end:]}"
+
+
+def _declare_prefixes(text: str) -> str:
+    """Declare, on the root element, the prefixes that are used and not declared."""
+    used = {found[1] or found[2] for found in _PREFIX.finditer(text)}
+    missing = sorted(used - set(_NAMESPACE_DECLARATION.findall(text)) - {"xml", "xmlns"})
+    declarations = "".join(f' xmlns:{p}="{_USUAL_NAMESPACES.get(p, f"urn:undeclared:{p}")}"' for p in missing)
+    name = re.compile(r"<[\w:.-]{1,80}").match(text, root_offset(text))
+    return text[: name.end()] + declarations + text[name.end() :] if name else text

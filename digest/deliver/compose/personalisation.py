@@ -1,0 +1,93 @@
+"""What stands in one reader's message and in no other: address, ids, tokens, when and where they asked."""
+
+import re
+from datetime import datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.identifiers import make_message_id
+from digest.deliver.compose.message import PlaceholderValues, splice_message
+from digest.deliver.compose.quoted_printable import MAX_VALUE_LENGTH, is_safe_value
+from digest.deliver.compose.variants import build_variants
+from digest.edition.approval import load_fragments
+from digest.settings import Settings
+from digest.store.models import Edition
+from subscribers.consent.audience import AudienceMember
+from subscribers.consent.preferences import Preferences
+from subscribers.crypto import link_tokens
+from subscribers.crypto.keys import KeyRing
+
+_MAX_UNSUBSCRIBE_LENGTH = 77  # SendGrid's relay turns a longer List-Unsubscribe into encoded words
+_SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - stands in a specimen where a token would, as long as one
+
+
+class ComposeError(Exception):
+    """No sound message can be written; the message says which field or setting is at fault."""
+
+
+def fill_placeholders(
+    reader: AudienceMember, message_id: str, *, keys: KeyRing, zone: ZoneInfo
+) -> PlaceholderValues:
+    """Work out what stands for the marks in a reader's message; `message_id` is its Message-ID.
+
+    Raises:
+        VaultError: the reader's address does not open.
+    """
+    return PlaceholderValues(
+        to=reader.decrypt_address(keys),
+        message_id=message_id,
+        leave_token=link_tokens.make_link_token(keys, reader.number, "leave"),
+        preferences_token=link_tokens.make_link_token(keys, reader.number, "preferences"),
+        signup_text=signup_text(reader.asked_at, reader.asked_where, zone),
+    )
+
+
+def compose_specimen(session: Session, edition: Edition, settings: Settings) -> bytes:
+    """Give the message that a reader of every section gets, with an invented reader: for looking and checking."""
+    variants = build_variants(edition, load_fragments(session, edition), settings)
+    letter = variants.template_for(Preferences())
+    if letter is None:
+        raise ComposeError(f"{edition.name} has no sections: draft it again.")
+    zone = settings.file.publication.zone
+    return splice_message(
+        letter,
+        PlaceholderValues(
+            to="reader@example.org",
+            message_id=make_message_id(f"edition:{edition.name}", "specimen", settings.file.sender.list_id),
+            leave_token=_SPECIMEN_TOKEN,
+            preferences_token=_SPECIMEN_TOKEN,
+            signup_text=signup_text(edition.opens_at, "the sign-up page", zone),
+        ),
+    )
+
+
+def signup_text(asked_at: datetime, where: str, zone: ZoneInfo) -> str:
+    """Say when and where a reader asked for the mail: "March 4, 2026, at hls.today", at most 60 characters."""
+    day = asked_at.astimezone(zone)
+    return _safe_signup_text(f"{day:%B} {day.day}, {day.year}", where)
+
+
+@lru_cache(maxsize=4096)
+def _safe_signup_text(day: str, place_name: str) -> str:
+    """Write it with characters that need no escape in HTML or quoted-printable: the bytes are ready already."""
+    place = " ".join(re.sub(r"[^A-Za-z0-9 .,:/()+-]", " ", place_name).split())
+    said = f"{day}, at {place}"[:MAX_VALUE_LENGTH].rstrip(" ,") if place else day
+    if not is_safe_value(said):
+        raise ComposeError("the words on when a reader asked for the mail cannot stand in a message")
+    return said
+
+
+def check_unsubscribe_length(base_url: str) -> None:
+    """Make sure that a reader's List-Unsubscribe is short enough to survive.
+
+    Raises:
+        LetterError: the base URL is too long.
+    """
+    length = len(f"<{base_url}/u/") + 22 + 1
+    if length > _MAX_UNSUBSCRIBE_LENGTH:
+        raise ComposeError(
+            f"DIGEST_BASE_URL: with {base_url} List-Unsubscribe would have {length} characters; from 78 on SendGrid "
+            f"garbles it. Use a host that is {length - _MAX_UNSUBSCRIBE_LENGTH} character(s) shorter."
+        )

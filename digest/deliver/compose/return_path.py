@@ -1,0 +1,53 @@
+"""Where bounces of one delivery come back to (VERP): `bounce+<delivery>.<mac>@<domain>`.
+
+The delivery's opaque id tells which message bounced, and the MAC that it was ours: who makes bounces up cannot
+get anybody off the list.
+"""
+
+import hmac
+import re
+from base64 import b32encode
+from itertools import islice
+
+from subscribers.crypto.keys import KeyRing, SecretKey
+
+_MAC_LENGTH = 16  # characters of base32: 80 bits
+# Base32 in small letters, for mail systems change the case of what stands before the @.
+_LOCAL_PART = re.compile(rf"bounce\+([a-z2-7]{{1,32}})\.([a-z2-7]{{{_MAC_LENGTH}}})(?![a-z2-7])")
+_MAX_SEARCHED = 5_000  # characters of a text that are searched
+_MAX_CANDIDATES = 10  # paths in it
+
+
+def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
+    """Give the return path of a delivery, at most 64 characters before the @ (RFC 5321, 4.5.3.1.1)."""
+    return f"bounce+{delivery_id}.{_compute_mac(keys.current('return-path'), delivery_id)}@{domain}"
+
+
+def read_return_path(keys: KeyRing, address: str) -> str | None:
+    """Give the id of the delivery that a bounce's recipient names, or None where we never wrote that address.
+
+    Return paths made with earlier keys stay good. The domain is not looked at: mail may be forwarded.
+    """
+    found = _LOCAL_PART.fullmatch(address.strip().strip("<>").partition("@")[0].lower())
+    return _verified_delivery_id(keys, *found.groups()) if found else None
+
+
+def find_return_paths(keys: KeyRing, text: str) -> frozenset[str]:
+    """Name the deliveries whose return paths stand anywhere in a text, a header's value for instance.
+
+    Forwarders wrap a return path into one of their own (SRS), so what stands around it does not matter.
+    """
+    found = islice(_LOCAL_PART.finditer(text[:_MAX_SEARCHED].lower()), _MAX_CANDIDATES)
+    return frozenset(delivery for path in found if (delivery := _verified_delivery_id(keys, *path.groups())))
+
+
+def _verified_delivery_id(keys: KeyRing, delivery_id: str, mac: str) -> str | None:
+    known = any(
+        hmac.compare_digest(_compute_mac(key, delivery_id), mac) for key in keys.of_kind("return-path")
+    )
+    return delivery_id if known else None
+
+
+def _compute_mac(key: SecretKey, delivery_id: str) -> str:
+    digest = hmac.digest(key.secret, b"return path\0" + delivery_id.encode(), "sha256")
+    return b32encode(digest[:10]).decode("ascii").lower()

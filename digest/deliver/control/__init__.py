@@ -1,0 +1,1 @@
+"""Pause, resume and cancel an edition; hold and release the installation."""

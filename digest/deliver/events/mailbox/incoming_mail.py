@@ -1,0 +1,173 @@
+"""A message of the bounce mailbox, read. Pure: its bytes in; what it says of a message of ours out, or why not.
+
+It counts only if it proves that it speaks of a message of ours: by the return path of that message with its MAC
+(`return_path`), of a complaint also by the reader's token for leaving. See docs/decisions/0018-bounce-mailbox.md.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from itertools import islice
+
+from digest.deliver.compose import return_path
+from digest.deliver.events.mailbox import mime
+from digest.deliver.events.mailbox.mime import MimePart
+from digest.deliver.events.mailbox.reports import (
+    MailSystemReport,
+    ReportVerdict,
+    parse_legacy_bounce,
+    parse_report,
+)
+from digest.deliver.events.processor import DeliveryEvent, hash_parts, parse_delivery_id
+from subscribers.crypto import link_tokens
+from subscribers.crypto.keys import KeyRing
+
+REPORTED_BY = "mailbox"
+# Who a message was sent to, as servers record it, what is harder to forge first
+_RECIPIENT_FIELDS = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
+_RECEIVED_FOR = re.compile(r"\bfor\s+<?([^<>\s;]{3,320})")
+_LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{link_tokens.TOKEN_LENGTH}}})(?![A-Za-z0-9_-])")
+_AUTO_REPLY_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-response-suppress")
+
+
+class IgnoreReason(StrEnum):
+    """Why a message is left alone."""
+
+    FOREIGN = "foreign"  # it speaks of nothing of ours
+    UNPROVEN = "unproven"  # a report, without a return path that we wrote
+    AMBIGUOUS = "ambiguous"  # it names two messages of ours
+    AUTOMATIC = "automatic"  # an answer of a machine: on holiday, please confirm that you are no robot
+    PERSONAL_REPLY = "letter"  # somebody answered to the return path
+    NO_VERDICT = "silent"  # a report of ours that says nothing of the reader: a virus, no spam after all
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedReader:
+    """A reader, proved by the token in the message that a complaint quotes, and that message's Message-ID."""
+
+    person: int
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxEvent:
+    """What a message says. Where `event` names no delivery, it is one of `reader`."""
+
+    event: DeliveryEvent
+    reader: QuotedReader | None = None
+
+
+def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> MailboxEvent | IgnoreReason:
+    """Say what a message says of a message of ours, or why it is left alone."""
+    mail = mime.parse_mime(raw)
+    report = parse_report(mail)
+    named = _first_named_deliveries(keys, _return_path_candidates(mail, report))
+    if len(named) > 1:
+        return IgnoreReason.AMBIGUOUS
+    delivery = next(iter(named), None)
+    if report is None:
+        verdict = parse_legacy_bounce(mail) if delivery else None
+        return (
+            _mailbox_event(verdict, delivery, None, _event_times(mail, received_at))
+            if verdict
+            else _reason_to_ignore(mail, delivery)
+        )
+    envelope = parse_delivery_id(report.envelope_id.lower())
+    if delivery and envelope and envelope != delivery:
+        return IgnoreReason.AMBIGUOUS
+    readers = _quoted_readers(keys, report) if report.is_feedback and not delivery else frozenset()
+    if not delivery and len(readers) != 1:
+        return IgnoreReason.AMBIGUOUS if readers else IgnoreReason.UNPROVEN
+    if report.verdict is None:
+        return IgnoreReason.NO_VERDICT
+    return _mailbox_event(
+        report.verdict, delivery, next(iter(readers), None), _event_times(mail, received_at)
+    )
+
+
+def _return_path_candidates(mail: MimePart, report: MailSystemReport | None) -> Iterator[str]:
+    """Give where a return path may stand: the recipients of this message, then what it quotes.
+
+    An `Original-Envelope-Id` alone proves nothing: it has no MAC.
+    """
+    for name in _RECIPIENT_FIELDS:
+        yield " ".join(mail.fields.all(name))
+    yield " ".join(
+        to for line in mail.fields.all("received")[:20] for to in _RECEIVED_FOR.findall(line[:2000])
+    )
+    if report is not None:
+        yield report.original_sender
+        yield " ".join(report.returned_fields.all("return-path"))
+
+
+def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozenset[str]:
+    """Name the deliveries of the first place that names any."""
+    found = (return_path.find_return_paths(keys, place) for place in candidates)
+    return next(filter(None, found), frozenset())
+
+
+def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[QuotedReader]:
+    """Name the readers whose tokens stand in the List-Unsubscribe field of the message that is quoted."""
+    links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
+    message = report.returned_fields.first("message-id")[:200]
+    people = (
+        link_tokens.read_link_token(keys, found[1], "leave")
+        for found in islice(_LEAVE_LINK.finditer(links), 5)
+    )
+    return frozenset(QuotedReader(person, message) for person in people if person is not None)
+
+
+def _reason_to_ignore(mail: MimePart, delivery: str | None) -> IgnoreReason:
+    if delivery is None:
+        return IgnoreReason.FOREIGN
+    fields = mail.fields
+    submitted = fields.first("auto-submitted").partition(";")[0].strip().lower()  # RFC 3834, 5
+    precedence = fields.first("precedence").lower()
+    machine = submitted not in {"", "no"} or precedence in {"bulk", "junk", "list", "auto_reply"}
+    return (
+        IgnoreReason.AUTOMATIC
+        if machine or any(n in fields for n in _AUTO_REPLY_FIELDS)
+        else IgnoreReason.PERSONAL_REPLY
+    )
+
+
+def _mailbox_event(
+    verdict: ReportVerdict,
+    delivery: str | None,
+    reader: QuotedReader | None,
+    times: tuple[datetime, datetime],
+) -> MailboxEvent:
+    about = delivery or (f"{reader.person} {reader.message_id}" if reader else "")
+    detail = {"by": REPORTED_BY, "status": verdict.status, "reason": verdict.reason}
+    said = DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=delivery,
+        kind=verdict.kind,
+        cause=verdict.cause,
+        occurred_at=times[0],
+        received_at=times[1],
+        # the same thing said of the same message is one event, in however many mails it comes
+        fingerprint=hash_parts(REPORTED_BY, about, verdict.kind, verdict.cause, verdict.status),
+        provider_mark=None,
+        detail={key: value for key, value in detail.items() if value},
+    )
+    return MailboxEvent(said, reader)
+
+
+def _event_times(mail: MimePart, received_at: datetime) -> tuple[datetime, datetime]:
+    """Say when it came to the mailbox: by the topmost Received, which its own server wrote. Never in the future."""
+    came = _parse_mail_date(mail.fields.first("received").rpartition(";")[2]) or _parse_mail_date(
+        mail.fields.first("date")
+    )
+    return min(came or received_at, received_at), received_at
+
+
+def _parse_mail_date(text: str) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(text[:200])
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,182 @@
+"""The bounce mailbox: what is ours in it is stored, then put away; everything else stays there, unseen.
+
+The order makes a crash harmless. A message is stored before it is moved, and noted as looked at after that: cut
+short, it is read again, and a body that is stored already adds nothing.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_state
+from digest.deliver.events import payloads
+from digest.deliver.events.mailbox import imap, incoming_mail
+from digest.deliver.events.mailbox.imap import MailboxError, MailboxFolder
+from digest.deliver.events.mailbox.incoming_mail import IgnoreReason
+from digest.settings import BounceMailboxSettings
+from digest.store.delivery_models import InstallationState
+from digest.store.models import Database
+from subscribers.crypto.keys import KeyRing
+
+MAX_MESSAGES = 200  # messages at one look
+POLL_INTERVAL, MAX_POLL_INTERVAL = timedelta(minutes=1), timedelta(minutes=30)
+POSITION_STATE_KEY = "mailbox"  # the memo: how far the folder was read
+LAST_POLL_STATE_KEY = "mailbox looks"  # the memo: how the last look went; its time is when that was
+
+log = structlog.get_logger("inbound")
+
+
+@dataclass(slots=True)
+class PollResult:
+    """What one look into the mailbox found. `stuck` says why stored messages could not be put away."""
+
+    stored: int = 0
+    already_stored: int = 0  # stored before: a look was cut short, or a mail came twice
+    ignored: Counter[IgnoreReason] = field(default_factory=Counter)
+    stuck: str = ""
+    more: bool = False  # there may be further messages
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxPoller:
+    """What reading a mailbox needs. `stopping` says whether the process is about to end."""
+
+    database: Database
+    keys: KeyRing
+    mailbox: BounceMailboxSettings
+    password: str
+    clock: Callable[[], datetime]
+    stopping: Callable[[], bool] = lambda: False
+
+
+def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollResult:
+    """Look at the next messages, and remember how it went.
+
+    Raises:
+        MailboxError: the mailbox cannot be read; what was stored before that is stored.
+    """
+    found = PollResult()
+    try:
+        with imap.open_mailbox_folder(poller.mailbox, poller.password) as folder:
+            _poll_folder(poller, folder, found, limit)
+    except MailboxError as exc:
+        _record_poll(poller, trouble=str(exc))
+        raise
+    _record_poll(poller, found)
+    return found
+
+
+def _poll_folder(poller: MailboxPoller, folder: MailboxFolder, result: PollResult, limit: int) -> None:
+    place: dict[str, str | int] = {"of": _folder_fingerprint(poller.mailbox), "validity": folder.uid_validity}
+    with poller.database.read() as session:
+        known = installation_state.read_installation_state(session, POSITION_STATE_KEY) or {}
+    # another folder, or one whose messages were numbered anew, is read from its beginning
+    first = int(known["next"]) if all(known.get(key) == value for key, value in place.items()) else 1
+    numbers = folder.next_uids(first, limit)
+    result.more = len(numbers) == limit
+    for number in numbers:
+        if poller.stopping():
+            result.more = True
+            break
+        _process_message(poller, folder, number, result)
+        _save_position(poller, {**place, "next": number + 1})
+    if not result.more and folder.uid_next is not None and folder.uid_next > first:
+        _save_position(poller, {**place, "next": folder.uid_next})
+
+
+def _process_message(poller: MailboxPoller, folder: MailboxFolder, uid: int, result: PollResult) -> None:
+    raw = folder.fetch_message(uid)
+    if raw is None:
+        return
+    now = poller.clock()
+    heard = incoming_mail.read_incoming_mail(raw, keys=poller.keys, received_at=now)
+    if isinstance(heard, IgnoreReason):
+        result.ignored[heard] += 1
+        return
+    new = payloads.store_payload(poller.database, poller.keys, raw, now=now, origin="mailbox")
+    result.stored += new
+    result.already_stored += not new
+    result.stuck = folder.move_or_delete(uid) or result.stuck
+
+
+def _folder_fingerprint(mailbox: BounceMailboxSettings) -> str:
+    return hashlib.sha256(f"{mailbox.host_and_port} {mailbox.user} {mailbox.folder}".encode()).hexdigest()[
+        :16
+    ]
+
+
+def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> None:
+    with poller.database.write() as session:
+        installation_state.write_installation_state(session, POSITION_STATE_KEY, position, now=poller.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class LastPoll:
+    """How the last look went: why nothing could be read, so many times in a row, and what stands in the way of the rest."""
+
+    at: datetime
+    troubles: int = 0
+    trouble: str = ""
+    stuck: str = ""  # why what is stored could not be put away, the last time that there was something
+    more: bool = False
+
+
+def last_mailbox_poll(session: Session) -> LastPoll | None:
+    """Say how the last look went; None where there was none."""
+    memo = session.get(InstallationState, LAST_POLL_STATE_KEY)
+    return LastPoll(memo.at, **memo.value) if memo else None
+
+
+def claim_poll_turn(database: Database, *, now: datetime) -> bool:
+    """Take the turn to look, if it is time: every minute, at once where there was more, after trouble ever later.
+
+    Of many processes one gets it.
+    """
+    with database.read() as session:
+        last = last_mailbox_poll(session)
+    if last is not None and last.at > now - _time_to_next_poll(last):
+        return False
+    with database.write() as session:
+        if last is None:
+            installation_state.write_installation_state(session, LAST_POLL_STATE_KEY, {}, now=now)
+            return True
+        mine = (
+            update(InstallationState)
+            .where(InstallationState.name == LAST_POLL_STATE_KEY, InstallationState.at == last.at)
+            .values(at=now)
+        )
+        return session.connection().execute(mine).rowcount == 1
+
+
+def _time_to_next_poll(last: LastPoll) -> timedelta:
+    return (
+        timedelta(0) if last.more else min(MAX_POLL_INTERVAL, POLL_INTERVAL * (1 << min(last.troubles, 10)))
+    )
+
+
+def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, trouble: str = "") -> None:
+    now = poller.clock()
+    with poller.database.write() as session:
+        last = last_mailbox_poll(session) or LastPoll(now)
+        tried = result is not None and (result.stored or result.already_stored)
+        went = LastPoll(
+            at=now,
+            troubles=last.troubles + 1 if trouble else 0,
+            trouble=trouble,
+            stuck=result.stuck if result is not None and tried else last.stuck,
+            more=result is not None and result.more,
+        )
+        value = asdict(went)
+        del value["at"]
+        installation_state.write_installation_state(session, LAST_POLL_STATE_KEY, value, now=now)
+    for now_said, said in ((went.trouble, last.trouble), (went.stuck, last.stuck)):
+        if now_said and now_said != said:
+            log.error("the bounce mailbox gives trouble", why=now_said)
+        elif said and not now_said:
+            log.info("the bounce mailbox is well again", was=said)

@@ -1,0 +1,118 @@
+"""What a provider posted or a mailbox held, kept as it came until it is applied, and for 30 days after it arrived."""
+
+import hashlib
+import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast
+
+import structlog
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from digest.store.delivery_models import InboundPayload
+from digest.store.models import Database
+from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_bytes
+from subscribers.crypto.keys import DecryptionError, KeyRing
+
+RETENTION = timedelta(days=30)
+READ_PAGE_SIZE = 25  # payloads read at a time, compressed: of SendGrid's some 2 KB each, at most 768 KB
+DELETE_PAGE_SIZE = 200  # payloads deleted in one transaction: secure_delete writes each of their pages over
+
+# Made once: a post is answered within a millisecond or two. Where the body is known, nothing is written.
+_INSERT_IF_NEW = {
+    dialect.__name__.rpartition(".")[2]: dialect.insert(InboundPayload)
+    .on_conflict_do_nothing()
+    .returning(InboundPayload.id)
+    for dialect in (postgresql, sqlite)
+}
+
+PayloadOrigin = Literal["sendgrid", "mailbox"]  # who can read it
+
+log = structlog.get_logger("inbound")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPayload:
+    """One posted body, or one message. `body` is None where it does not open."""
+
+    id: int
+    origin: PayloadOrigin
+    at: datetime
+    body: bytes | None
+
+
+def store_payload(
+    database: Database, keys: KeyRing, body: bytes, *, now: datetime, origin: PayloadOrigin = "sendgrid"
+) -> bool:
+    """Keep a body, durably when this returns. False: the same body is there already, and nothing was written."""
+    body_hash = hashlib.sha256(body).hexdigest()
+    ciphertext, key_id = encrypt_bytes(keys, zlib.compress(body, 1), bound_to=_payload_binding(body_hash))
+    row = {"at": now, "origin": origin, "body_hash": body_hash, "ciphertext": ciphertext, "key_id": key_id}
+    with database.write() as session:
+        connection = session.connection()
+        return connection.scalar(_INSERT_IF_NEW[connection.dialect.name], row) is not None
+
+
+def _payload_binding(body_hash: str) -> str:
+    return f"inbound {body_hash}"
+
+
+def unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[StoredPayload]:
+    """Give the payloads that wait to be applied, the oldest first. Some are read at a time, and opened one by one.
+
+    Raises:
+        KeyFileError: one was sealed with a key that is not in the key file; it waits until the key is back.
+    """
+    columns = (
+        InboundPayload.id,
+        InboundPayload.origin,
+        InboundPayload.at,
+        InboundPayload.body_hash,
+        InboundPayload.ciphertext,
+        InboundPayload.key_id,
+    )
+    after = 0
+    while True:
+        waiting = select(*columns).where(InboundPayload.applied_at.is_(None), InboundPayload.id > after)
+        with database.read() as session:
+            rows = session.execute(waiting.order_by(InboundPayload.id).limit(READ_PAGE_SIZE)).all()
+        yield from (_open_payload(keys, row) for row in rows)
+        if len(rows) < READ_PAGE_SIZE:
+            return
+        after = rows[-1].id
+
+
+def _open_payload(keys: KeyRing, row: Any) -> StoredPayload:
+    plain = None
+    try:
+        sealed = row.ciphertext, row.key_id
+        plain = zlib.decompress(decrypt_bytes(keys, sealed, bound_to=_payload_binding(row.body_hash)))
+    except (DecryptionError, zlib.error):  # a damaged row must not hold up those behind it
+        log.error("a payload does not open", inbound=row.id)  # noqa: TRY400 - no trace needed
+    return StoredPayload(row.id, cast("PayloadOrigin", row.origin), row.at, plain)
+
+
+def mark_payloads_applied(session: Session, payload_ids: Collection[int], *, now: datetime) -> None:
+    """Note that everything that stands in these payloads has been applied."""
+    session.execute(update(InboundPayload).where(InboundPayload.id.in_(payload_ids)).values(applied_at=now))
+
+
+def drop_old_payloads(database: Database, *, now: datetime) -> int:
+    """Delete what came more than 30 days ago, applied or not; give how many."""
+    dropped = 0
+    old = (
+        select(InboundPayload.id)
+        .where(InboundPayload.at < now - RETENTION)
+        .order_by(InboundPayload.at)
+        .limit(DELETE_PAGE_SIZE)
+    )
+    while True:
+        with database.write() as session:
+            ids = session.scalars(old).all()
+            session.execute(delete(InboundPayload).where(InboundPayload.id.in_(ids)))
+        dropped += len(ids)
+        if len(ids) < DELETE_PAGE_SIZE:
+            return dropped

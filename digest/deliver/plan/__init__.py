@@ -1,0 +1,1 @@
+"""Who is owed an edition, and when."""

@@ -1,0 +1,172 @@
+"""Who is owed an edition: one row a person, written once; and the books over those rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Insert, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
+from digest.deliver.compose.variants import omits_every_section, section_names
+from digest.deliver.plan.due_times import EditionRelease, effective_release_time
+from digest.settings import Settings
+from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
+from digest.store.models import Database, Edition, EditionState, Fragment
+from subscribers.consent import audience
+from subscribers.consent.audience import AudienceMember
+from subscribers.crypto.keys import KeyRing
+
+ROWS_PER_TRANSACTION = 1000  # rows a write transaction
+HANDED_OVER_STATES = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryCounts:
+    """How many deliveries of a purpose stand where. They balance: nobody is lost, nobody counted twice."""
+
+    planned: int
+    by_state: Mapping[DeliveryState, int]
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether planned = waiting + handing over + accepted + refused + uncertain and so on."""
+        return self.planned == sum(self.by_state.values())
+
+    def __getitem__(self, state: DeliveryState) -> int:
+        return self.by_state[state]
+
+    @property
+    def open(self) -> int:
+        """How many are still to come."""
+        return self.by_state[DeliveryState.WAITING] + self.by_state[DeliveryState.HANDING_OVER]
+
+
+def edition_purpose(edition: str) -> str:
+    """Give the purpose of an edition's deliveries."""
+    return f"edition:{edition}"
+
+
+def plan_deliveries(
+    database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime
+) -> DeliveryCounts:
+    """Write one delivery for everybody on the roll, in pages of 1,000; a second time changes nothing.
+
+    Once all are written the list is fixed: who subscribes afterwards gets the next edition. A reader whose
+    mail is paused, who wants fewer editions, or who left out every section that this one has, gets a row too:
+    `skipped`.
+
+    Raises:
+        LookupError: there is no edition of that name.
+    """
+    with database.read() as session:
+        edition = _load_edition(session, name)
+        if edition.planned_at is not None:
+            return count_deliveries(session, edition_purpose(name))
+        rows = _PlannedRows(
+            purpose=edition_purpose(name),
+            keys=keys,
+            list_domain=settings.file.sender.list_id,
+            sections=_edition_sections(session, edition),
+            release=_edition_release(session, edition, settings, now),
+            today=now.astimezone(settings.file.publication.zone).date(),
+            now=now,
+        )
+    after = 0
+    while True:
+        with database.read() as session:
+            page = audience.load_audience_page(session, after_number=after, page_size=ROWS_PER_TRANSACTION)
+        if not page:
+            return _close_plan(database, name, now)
+        written = [rows.row_for(reader) for reader in page]  # hashing: outside of the write transaction
+        with database.write() as session:
+            session.execute(_insert_if_absent(session), written)
+        after = page[-1].number
+
+
+def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
+    """Count the deliveries of a purpose by state, also those that are totals by now; every state is there."""
+    rows = select(Delivery.state, func.count()).where(Delivery.purpose == purpose).group_by(Delivery.state)
+    folded = select(DeliveryTotal.state, DeliveryTotal.count).where(DeliveryTotal.purpose == purpose)
+    states = dict.fromkeys(DeliveryState, 0)
+    for state, count in session.execute(rows.union_all(folded)):
+        states[DeliveryState(state)] += count
+    name = purpose.removeprefix("edition:")
+    planned = session.scalar(select(Edition.planned).where(Edition.name == name)) if name != purpose else None
+    return DeliveryCounts(sum(states.values()) if planned is None else planned, states)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlannedRows:
+    """What the rows of one edition have in common."""
+
+    purpose: str
+    keys: KeyRing
+    list_domain: str
+    sections: frozenset[str]
+    release: EditionRelease
+    today: date
+    now: datetime
+
+    def row_for(self, reader: AudienceMember) -> dict[str, Any]:
+        """Give the row for one reader."""
+        named = make_delivery_id(self.keys, self.purpose, reader.number)
+        due = self.release.due_time(reader.preferences)
+        skipped = due is None or self._is_skipped(reader)
+        return {
+            "id": named,
+            "purpose": self.purpose,
+            "person": reader.number,
+            "state": DeliveryState.SKIPPED if skipped else DeliveryState.WAITING,
+            "due_at": due or self.now,
+            "next_try_at": due or self.now,
+            "tries": 0,
+            "domain_tag": reader.domain_tag,
+            "message_id": make_message_id(self.purpose, named, self.list_domain),
+            "transport": "",
+            "reply": "",
+        }
+
+    def _is_skipped(self, reader: AudienceMember) -> bool:
+        return reader.preferences.is_paused(self.today) or omits_every_section(
+            reader.preferences, self.sections
+        )
+
+
+def _load_edition(session: Session, name: str) -> Edition:
+    edition = session.scalar(select(Edition).where(Edition.name == name))
+    if edition is None:
+        raise LookupError(f"no edition is called {name}")
+    return edition
+
+
+def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
+    went = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.id != edition.id)
+    before = select(func.max(Edition.release_at)).where(*went, Edition.release_at < edition.release_at)
+    previous = session.scalar(before)
+    return EditionRelease(
+        effective_release_time(edition.release_at, now), previous, settings.file.publication.zone
+    )
+
+
+def _edition_sections(session: Session, edition: Edition) -> frozenset[str]:
+    return section_names(session.scalars(select(Fragment.name).where(Fragment.edition_id == edition.id)))
+
+
+def _insert_if_absent(session: Session) -> Insert:
+    """Give an INSERT that passes over what is there: an earlier, interrupted planning wrote it."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(Delivery).on_conflict_do_nothing()
+    return sqlite.insert(Delivery).on_conflict_do_nothing()
+
+
+def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:
+    with database.write() as session:
+        edition = _load_edition(session, name)
+        if edition.planned_at is None:
+            found = count_deliveries(session, edition_purpose(name))
+            edition.planned, edition.planned_at = found.planned, now
+        session.flush()
+        return count_deliveries(session, edition_purpose(name))

@@ -1,0 +1,106 @@
+"""What passes between sending and a transport: a message for one person, and what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from digest.deliver.compose.dkim import DkimSigner
+from digest.deliver.compose.message import (
+    MessageTemplate,
+    PlaceholderValues,
+    splice_message,
+    splice_signed_message,
+)
+
+
+class HandoverResult(StrEnum):
+    """What came of handing one message over."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # for good: this message is not offered again
+    TRY_LATER = "later"  # not accepted now; another try may be
+    UNCERTAIN = "uncertain"  # it left, and no answer came: nobody may repeat it without a word
+    NOT_TRIED = "untouched"  # it never left: it waits as if nothing had been tried
+
+
+@dataclass(frozen=True, slots=True)
+class MessageOutcome:
+    """The result for one message; `reply` is scrubbed of addresses (`replies.scrub_addresses`)."""
+
+    result: HandoverResult
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """The outcomes of a batch, in its order, and what they mean for the whole run.
+
+    `stop_reason` is empty, or says why nothing more should be handed over, and what to do; with `this_connection_only` that
+    holds for this connection, and others may go on. `wait_seconds` asks to hand nothing over for so many seconds.
+    """
+
+    outcomes: tuple[MessageOutcome, ...]
+    stop_reason: str = ""
+    this_connection_only: bool = False
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """One message for one person, ready to be handed over."""
+
+    delivery_id: str  # the opaque id
+    outbox_folder: Literal["edition", "notice", "test"]
+    template: MessageTemplate
+    placeholders: PlaceholderValues
+    bounce_address: str = ""  # see `return_path.make_return_path`; empty: the sender's address
+
+    @property
+    def address(self) -> str:
+        """The one recipient."""
+        return self.placeholders.to
+
+    @property
+    def return_path(self) -> str:
+        """Where bounces go (RFC 5321, 4.4)."""
+        return self.bounce_address or self.template.sender_address
+
+    def to_bytes(self, signer: DkimSigner | None = None) -> bytes:
+        """Give the finished bytes (RFC 5322), the same at every call but for the signature's time."""
+        return (
+            splice_signed_message(self.template, self.placeholders, signer)
+            if signer
+            else splice_message(self.template, self.placeholders)
+        )
+
+
+class Provider(Protocol):
+    """A way out. One transport serves one thread.
+
+    `batch_size` is how many messages it likes to be given at once: all of them are in doubt when it dies.
+    `batch_timeout` is the longest, in seconds, that handing over one batch may take.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that stands in a delivery's row."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many messages it likes to be given at once."""
+        ...
+
+    @property
+    def batch_timeout(self) -> float:
+        """The longest that handing over one batch may take, in seconds."""
+        ...
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        """Hand messages over, each to its one recipient. Failures are outcomes, not exceptions."""
+        ...
+
+    def close(self) -> None:
+        """Say goodbye; whatever fails then is of no matter."""
+        ...

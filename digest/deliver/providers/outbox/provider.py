@@ -1,0 +1,61 @@
+"""The outbox: a folder of `.eml` files, one a message, with the bytes that SMTP would send."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from digest.deliver.compose.dkim import DkimSigner
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from subscribers.crypto.key_file import sync_folder
+
+
+class OutboxProvider:
+    """Writes `<folder>/edition/<delivery>.eml`, `<folder>/notice/…` and `<folder>/test/…`, closed to other users."""
+
+    name = "outbox"
+    batch_size = 100
+    batch_timeout = 120.0
+
+    def __init__(self, folder: Path, signer: DkimSigner | None = None) -> None:
+        self._folder = folder
+        self._signer = signer
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        """Write the messages; they are on the disk when this returns.
+
+        A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
+        """
+        done = 0
+        try:
+            for message in messages:
+                self._write_file(message)
+                done += 1
+            for box in {m.outbox_folder for m in messages}:
+                sync_folder(self._folder / box)
+        except OSError as exc:
+            stop = f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
+            accepted = [MessageOutcome(HandoverResult.ACCEPTED)] * done
+            return BatchOutcome(
+                (*accepted, *[MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - done)),
+                stop_reason=stop,
+            )
+        return BatchOutcome(tuple(MessageOutcome(HandoverResult.ACCEPTED) for _ in messages))
+
+    def _write_file(self, message: OutgoingMessage) -> None:
+        """Write a file that is there whole or not at all."""
+        folder = self._folder / message.outbox_folder
+        for place in (self._folder, folder):
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = folder / f".{message.delivery_id}.tmp"
+        with suppress(FileNotFoundError):
+            draft.unlink()  # a crash left it
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(message.to_bytes(self._signer))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / f"{message.delivery_id}.eml")
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,1 @@
+"""SendGrid: its API, its events, its suppression lists."""

@@ -1,0 +1,151 @@
+"""SendGrid's words for what happened, in ours. Pure: the raw body of a post in, events out; nothing here raises.
+
+Its events are objects of a JSON array, our custom argument `delivery_id` among their keys. The reader's address
+stands in each: it is used to scrub the reason with, and goes no further.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.processor import DeliveryEvent, hash_parts, parse_delivery_id
+from digest.deliver.providers.replies import scrub_addresses
+
+REPORTED_BY = "sendgrid"
+IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off; were it on, we would still not want to know
+_KIND_OF_EVENT = {
+    "processed": EventKind.ACCEPTED,
+    "delivered": EventKind.DELIVERED,
+    "deferred": EventKind.DEFERRED,
+    "bounce": EventKind.BOUNCED,
+    "blocked": EventKind.BOUNCED,
+    "dropped": EventKind.DROPPED,
+    "spamreport": EventKind.COMPLAINED,
+    "unsubscribe": EventKind.UNSUBSCRIBED,
+    "group_unsubscribe": EventKind.UNSUBSCRIBED,
+}
+# `bounce_classification`, where no code decides; the others say nothing about an address
+_CAUSE_OF_CLASSIFICATION = {
+    "invalid address": FailureCause.NO_MAILBOX,
+    "mailbox unavailable": FailureCause.SOFT,
+    "unclassified": FailureCause.SOFT,
+    "content": FailureCause.POLICY,
+    "reputation": FailureCause.POLICY,
+    "frequency or volume too high": FailureCause.POLICY,
+    "technical failure": FailureCause.NONE,
+}
+_CAUSE_OF_DROP_REASON = {  # `reason` of a drop: what SendGrid's own lists say
+    "bounced address": FailureCause.NO_MAILBOX,
+    "invalid": FailureCause.NO_MAILBOX,
+    "spam reporting address": FailureCause.COMPLAINED,
+    "unsubscribed address": FailureCause.LEFT,
+    "spam content": FailureCause.POLICY,
+}
+
+
+def parse_webhook_body(body: bytes, *, received_at: datetime) -> list[DeliveryEvent] | None:
+    """Give the events of a posted body, without those that are ignored; None where it is no array of events."""
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, list):
+        return None
+    return list(_parse_events(told, received_at))
+
+
+def _parse_events(items: list[Any], received_at: datetime) -> Iterator[DeliveryEvent]:
+    for one in items:
+        if isinstance(one, dict) and (name := text_value(one, "event")) not in IGNORED_EVENTS:
+            yield _parse_event(one, name, received_at)
+
+
+def _parse_event(item: Mapping[str, Any], name: str, received_at: datetime) -> DeliveryEvent:
+    kind = _KIND_OF_EVENT.get(name, EventKind.UNKNOWN)
+    mark = text_value(item, "sg_event_id")
+    return DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=parse_delivery_id(text_value(item, "delivery_id")),
+        kind=kind,
+        cause=_event_cause(item, kind),
+        occurred_at=parse_timestamp(item.get("timestamp"), received_at),
+        received_at=received_at,
+        fingerprint=_event_fingerprint(item, name),
+        provider_mark=hash_parts(REPORTED_BY, mark) if mark else None,
+        detail=_event_detail(item, kind, name),
+    )
+
+
+def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
+    if kind is EventKind.DROPPED:
+        return _drop_cause(text_value(item, "reason"))
+    if kind is not EventKind.BOUNCED:
+        return FailureCause.NONE
+    if text_value(item, "type") == "blocked" or text_value(item, "event") == "blocked":
+        return (
+            FailureCause.POLICY
+        )  # the message was turned away, not the address; SendGrid itself does not suppress it
+    told = _CAUSE_OF_CLASSIFICATION.get(text_value(item, "bounce_classification").strip().lower())
+    by_code = failure_cause(*parse_reply_codes(text_value(item, "status"), text_value(item, "reason")))
+    if FailureCause.POLICY in {told, by_code}:
+        return FailureCause.POLICY
+    if told is FailureCause.NO_MAILBOX and by_code is not FailureCause.OUR_FAULT:
+        return told
+    return by_code if by_code is not None else told or FailureCause.NONE
+
+
+def _drop_cause(reason: str) -> FailureCause:
+    """Read a drop's reason: SendGrid's own words for its own lists, at the beginning of the text."""
+    said = reason.strip().lower()
+    return next(
+        (cause for words, cause in _CAUSE_OF_DROP_REASON.items() if _is_phrase(said, words)),
+        FailureCause.NONE,
+    )
+
+
+def _is_phrase(reason: str, phrase: str) -> bool:
+    """Whether a reason is just these words: "Invalid SMTPAPI header" is not "Invalid"."""
+    return reason == phrase or reason.startswith((f"{phrase}:", f"{phrase}."))
+
+
+def _event_detail(item: Mapping[str, Any], kind: EventKind, name: str) -> dict[str, str]:
+    said = {"by": REPORTED_BY}
+    if kind is EventKind.UNKNOWN:
+        said["said"] = scrub_addresses(name)[:40]
+    if kind in {EventKind.BOUNCED, EventKind.DROPPED, EventKind.DEFERRED}:
+        address = text_value(item, "email")
+        code, statuses = parse_reply_codes(text_value(item, "status"), text_value(item, "reason"))
+        said["status"] = " ".join(filter(None, (code, *sorted(statuses))))
+        said["reason"] = scrub_addresses(text_value(item, "reason") or text_value(item, "response"), address)
+        said["type"] = scrub_addresses(text_value(item, "type"), address)[:20]
+    return {key: value for key, value in said.items() if value}
+
+
+def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
+    """Hash what makes an event itself: its id at SendGrid may change from one try of a post to the next."""
+    reason = text_value(item, "reason") or text_value(item, "response")
+    said = (
+        text_value(item, "sg_message_id"),
+        name,
+        text_value(item, "timestamp"),
+        text_value(item, "delivery_id"),
+    )
+    return hash_parts(REPORTED_BY, *said, hash_parts(reason))
+
+
+def parse_timestamp(value: Any, received_at: datetime) -> datetime:
+    """Read a time in seconds since 1970; what is none, or lies in the future, is the time at which it came."""
+    try:
+        at = datetime.fromtimestamp(int(value), UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return received_at
+    return min(at, received_at)
+
+
+def text_value(item: Mapping[str, Any], name: str) -> str:
+    """Give a value of an object as text; what is neither text nor number is empty."""
+    value = item.get(name)
+    return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""

@@ -1,0 +1,225 @@
+"""SMTP (RFC 5321): one recipient a transaction, TLS or nothing, and always known how far a message got."""
+
+import smtplib  # its errors are all OSErrors
+import ssl
+from collections.abc import Generator, Sequence
+from functools import cached_property
+
+from digest.deliver.compose.dkim import DkimSigner
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.replies import scrub_addresses
+from digest.deliver.providers.smtp.connection import (
+    NO_REPLY,
+    SmtpConnection,
+    SmtpEnvelope,
+    SmtpReply,
+    SmtpServer,
+    connect_smtp,
+)
+
+__all__ = ["SendSteps", "SmtpProvider", "SmtpServer", "SmtpSessionError"]
+
+
+SendSteps = Generator[None, None, MessageOutcome]
+
+
+class SmtpSessionError(Exception):
+    """The server will not go on with anything; the message is fit for the operator.
+
+    With `this_connection_only` it may go on with another connection: there are too many, or one broke.
+    """
+
+    def __init__(self, reason: str, *, this_connection_only: bool = False) -> None:
+        super().__init__(reason)
+        self.this_connection_only = this_connection_only
+
+
+class SmtpProvider:
+    """One connection, opened when it is needed, used for many messages, closed with QUIT."""
+
+    name = "smtp"
+    batch_size = 1
+
+    def __init__(self, server: SmtpServer, signer: DkimSigner | None = None) -> None:
+        self._server = server
+        self._signer = signer
+        self._connection: SmtpConnection | None = None
+        self._messages_on_connection = 0
+
+    @property
+    def batch_timeout(self) -> float:
+        """The seconds that one message may take."""
+        return self._server.timeouts.max_per_message
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        """Hand messages over, one after the other."""
+        outcomes: list[MessageOutcome] = []
+        for message in messages:
+            try:
+                outcomes.append(_run_all_steps(self.send_in_steps(message)))
+            except SmtpSessionError as refusal:
+                stop = str(refusal)
+                outcomes.append(MessageOutcome(HandoverResult.NOT_TRIED, stop))
+                outcomes += [MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - len(outcomes))
+                return BatchOutcome(
+                    tuple(outcomes), stop_reason=stop, this_connection_only=refusal.this_connection_only
+                )
+        return BatchOutcome(tuple(outcomes))
+
+    def close(self) -> None:
+        """Say QUIT and hang up."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.set_reply_timeout(connection.timeouts.connect)  # a goodbye is not worth more
+            try:
+                connection.quit()
+            except OSError:
+                connection.close()
+
+    def send_in_steps(self, message: OutgoingMessage) -> SendSteps:
+        """Hand one message over, pausing wherever the server has to answer: meanwhile others can go on.
+
+        A connection that had served before may have been closed by the other side meanwhile. What fails on it
+        before the data goes out is tried once more, on a new one: nothing can have been accepted.
+
+        Raises:
+            Refusal: the server, or this connection, takes nothing at all.
+        """
+        envelope = SmtpEnvelope(message.return_path, message.address, message.delivery_id)
+        if not envelope.is_valid:
+            return MessageOutcome(HandoverResult.REFUSED, "the address cannot stand in an SMTP command")
+        data = self._smtp_data(message)
+        fresh = self._connection is None
+        outcome = yield from self._run_transaction(envelope, data)
+        if outcome is None and not fresh:
+            outcome = yield from self._run_transaction(envelope, data)
+        return outcome or MessageOutcome(
+            HandoverResult.TRY_LATER, "the server closed the connection before it took the message"
+        )
+
+    def _smtp_data(self, message: OutgoingMessage) -> bytes:
+        """Give what follows DATA: dots that start a line doubled (RFC 5321, 4.5.2), and the final dot."""
+        data = message.to_bytes(self._signer)
+        if not message.template.needs_no_dot_stuffing:
+            data = data.replace(b"\r\n.", b"\r\n..")
+        return data + (b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n")
+
+    def _run_transaction(
+        self, envelope: SmtpEnvelope, data: bytes
+    ) -> Generator[None, None, MessageOutcome | None]:
+        """Run one mail transaction; None says that the connection broke while nothing was at stake."""
+        connection = self._ensure_connection()
+        try:
+            connection.offer_envelope(envelope)
+            yield
+            answer = connection.read_envelope_reply()
+            if not answer.is_expected:
+                return self._handle_refusal(answer, envelope.recipient)
+            connection.set_reply_timeout(connection.timeouts.command)
+            # smtplib's `data` would hide whether it failed before or after the final dot.
+            connection.send(data)
+        except OSError:
+            self._hang_up()  # had the final dot gone out, `send` would not have failed
+            return None
+        yield
+        return self._read_final_outcome(connection, envelope.recipient)
+
+    def _handle_refusal(self, reply: SmtpReply, address: str) -> MessageOutcome:
+        said = f"{reply.code} {scrub_addresses(reply.text, address)}"
+        if reply.command == "MAIL":
+            return self._handle_sender_refusal(reply.code, said)
+        if reply.code in {421, NO_REPLY}:
+            self._hang_up()
+        else:
+            self._reset_transaction()
+        if reply.code in {530, 535, 538}:
+            self._hang_up()
+            raise SmtpSessionError(
+                f"the server wants a sign-in: {said}. Put user and password into DIGEST_MAIL_URL."
+            )
+        return MessageOutcome(
+            HandoverResult.REFUSED if 500 <= reply.code < 600 else HandoverResult.TRY_LATER, said
+        )
+
+    def _handle_sender_refusal(self, code: int, reply_text: str) -> MessageOutcome:
+        """A refusal at MAIL is about us: offering the other messages would spoil them all."""
+        self._hang_up()
+        if code >= 500:
+            raise SmtpSessionError(
+                f"the server refuses the sender: {reply_text}. Put sender.address or the account right."
+            )
+        return MessageOutcome(HandoverResult.TRY_LATER, reply_text)
+
+    def _read_final_outcome(self, connection: SmtpConnection, address: str) -> MessageOutcome:
+        """Wait for the word after the final dot. Without one nobody knows (RFC 1047)."""
+        try:
+            connection.set_reply_timeout(connection.timeouts.final)
+            code, reply = connection.getreply()
+        except OSError:
+            code, reply = NO_REPLY, b""
+        said = f"{code} {scrub_addresses(reply, address)}"
+        self._messages_on_connection += 1
+        if code == NO_REPLY:
+            self._hang_up()
+            return MessageOutcome(HandoverResult.UNCERTAIN, "no answer after the whole message was sent")
+        if self._messages_on_connection >= self._server.messages_per_connection:
+            self.close()
+        elif code == 421:
+            self._hang_up()
+        if 200 <= code < 300:
+            return MessageOutcome(HandoverResult.ACCEPTED, said)
+        return MessageOutcome(HandoverResult.REFUSED if code >= 500 else HandoverResult.TRY_LATER, said)
+
+    @cached_property
+    def _tls_context(self) -> ssl.SSLContext | None:
+        """What TLS trusts; loading the authorities takes longer than a message."""
+        if self._server.tls_mode == "off":
+            return None
+        return ssl.create_default_context(cafile=self._server.ca_file)
+
+    def _ensure_connection(self) -> SmtpConnection:
+        if self._connection is None:
+            try:
+                self._connection = connect_smtp(self._server, self._tls_context)
+            except smtplib.SMTPAuthenticationError as exc:
+                said = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
+                raise SmtpSessionError(
+                    f"the server refuses the sign-in: {said}. Check DIGEST_MAIL_URL."
+                ) from None
+            except ssl.SSLError as exc:
+                why = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
+                raise SmtpSessionError(f"no trusted TLS with {self._server.host}: {why}.") from None
+            except smtplib.SMTPNotSupportedError as exc:
+                raise SmtpSessionError(f"{self._server.host}: {exc} Nothing is sent in the clear.") from None
+            except OSError as exc:
+                why = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
+                where = f"{self._server.host}:{self._server.port}"
+                again = f"no connection to {where}: {why}. Send again when it is back."
+                raise SmtpSessionError(again, this_connection_only=True) from None
+            self._messages_on_connection = 0
+        return self._connection
+
+    def _reset_transaction(self) -> None:
+        try:
+            if self._connection is not None:
+                self._connection.set_reply_timeout(self._connection.timeouts.command)
+                if self._connection.rset()[0] == 250:
+                    return
+        except OSError:
+            pass
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _run_all_steps(steps: SendSteps) -> MessageOutcome:
+    """Take all steps at once, waiting for the server at each."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            outcome: MessageOutcome = end.value
+            return outcome

@@ -1,0 +1,75 @@
+"""Mails as passages of an address: a delivery that reached handing over tells who got it, for what, when, under which id."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.settings import Settings
+from digest.store.delivery_models import Delivery
+from digest.store.models import Edition
+from subscribers.consent.disclosures import AddressDisclosure
+
+SENDGRID_NAME = "Twilio SendGrid"  # how its name begins wherever a reader sees it
+_PURPOSE_TEXTS = {
+    "edition": "To deliver an edition",
+    "confirm": "To ask whether you want our mail",
+    "remind": "To remind you of that question",
+    "ask": "To ask, once, whether you want our mail: a list named your address",
+    "known": "To say that you are on the list already",
+    "link": "To send you the link to your choices",
+    "welcome": "To send you your receipt",
+    "data": "To send you the link to your data",
+    "move": "To ask whether a new address is yours",
+    "moving": "To tell you that your address is about to change",
+}
+
+
+def delivery_disclosures(
+    session: Session, person_number: int, settings: Settings
+) -> tuple[AddressDisclosure, ...]:
+    """List the mails to one person that were handed over: that is when the address left the house.
+
+    The old ones are among the totals that `subscribers.consent.disclosures` gives (`digest.deliver.retention.delivery_totals`).
+    """
+    mine = select(Delivery).where(Delivery.person == person_number, Delivery.handed_at.is_not(None))
+    rows = list(session.scalars(mine.order_by(Delivery.handed_at.desc())))
+    names = {row.purpose.partition(":")[2] for row in rows}
+    found = session.execute(select(Edition.name, Edition.number).where(Edition.name.in_(names)))
+    numbers = {name: issue for name, issue in found}  # noqa: C416 - a Result is no mapping of pairs to mypy
+    return tuple(
+        AddressDisclosure(
+            row.handed_at,
+            describe_recipient(row.transport, settings),
+            _describe_delivery(row.purpose, numbers),
+            row.message_id,
+        )
+        for row in rows
+        if row.handed_at is not None
+    )
+
+
+def _describe_delivery(purpose: str, numbers: Mapping[str, int]) -> str:
+    kind, _, name = purpose.partition(":")
+    if kind == "edition":
+        return f"To deliver No. {numbers[name]}" if name in numbers else f"To deliver {name}"
+    return describe_purpose(purpose)
+
+
+def describe_purpose(purpose: str) -> str:
+    """Say what mails of a kind were for, without telling one from the other: as their total says it."""
+    kind = purpose.partition(":")[0]
+    return _PURPOSE_TEXTS.get(kind, f"To send you a mail ({kind})")
+
+
+def describe_recipient(provider_name: str, settings: Settings) -> str:
+    """Say in words who got a message, by the name of the transport that took it."""
+    mail = urlsplit(settings.mail_url.get_secret_value())
+    if provider_name == "outbox":
+        return "Nobody outside: a file on our own machine"
+    if provider_name == "sendgrid":
+        return f"{SENDGRID_NAME} ({urlsplit(settings.sendgrid_host).hostname}), who delivers for us"
+    if mail.scheme in {"smtp", "smtps"} and mail.hostname:
+        return f"Our mail server {mail.hostname}, on the way to your own"
+    return "Our mail server, on the way to your own"

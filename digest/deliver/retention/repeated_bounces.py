@@ -1,0 +1,117 @@
+"""Addresses that fail again and again, judged every night from the events: no counter is kept that could be wrong.
+
+Judged is only what is old enough that no provider will still tell us something about it. So it does not matter
+in which order the events came.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from digest.deliver.events.consequences import DeliveryAttempt, EventKind, has_failed_too_often
+from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.events.processor import NEW_ADDRESS_PURPOSE, apply_feedback
+from digest.deliver.providers.sendgrid.webhook_signature import MAX_AGE
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.models import Database
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, find_feedback_cutoff
+from subscribers.store.models import Person, PersonState
+
+PEOPLE_PER_TRANSACTION = 200  # people a transaction
+
+
+def suppress_repeated_bounces(
+    database: Database, keys: KeyRing, departure_log: DepartureLog, *, now: datetime, lookback: timedelta
+) -> int:
+    """Suppress everybody whose address has struck out; give how many.
+
+    Args:
+        database: the database.
+        keys: the keys of the installation.
+        departure_log: the journal of departures.
+        now: the moment.
+        lookback: what was handed over longer ago counts no more. It is how long deliveries are kept, so that the
+            verdict does not depend on whether they were folded already.
+
+    Raises:
+        OSError: the journal could not be written.
+    """
+    suppressed = after = 0
+    since = now - lookback
+    while True:
+        with database.read() as session:
+            people = _people_with_bounces(session, after, since)
+            reports = list(_feedback_reports(session, people, since, now - MAX_AGE))
+        if reports:
+            with database.write() as session:
+                counts = apply_feedback(session, reports, keys=keys, departure_log=departure_log, now=now)
+                suppressed += counts[f"person {FeedbackKind.BOUNCED}"]
+        if len(people) < PEOPLE_PER_TRANSACTION:
+            return suppressed
+        after = people[-1]
+
+
+def _people_with_bounces(session: Session, after: int, since: datetime) -> Sequence[int]:
+    """Name the next people on the list with strikes in two messages or more."""
+    query = (
+        select(Delivery.person)
+        .join(Event, Event.delivery == Delivery.id)
+        .join(Person, Person.number == Delivery.person)
+        .where(text("event.cause IN ('hard', 'soft')"), Event.at >= since)
+        .where(Person.state == PersonState.SUBSCRIBED, Delivery.person > after)
+        .where(~Delivery.purpose.startswith(NEW_ADDRESS_PURPOSE))
+        .group_by(Delivery.person)
+        .having(func.count(Delivery.id.distinct()) > 1)
+        .order_by(Delivery.person)
+        .limit(PEOPLE_PER_TRANSACTION)
+    )
+    return [number for number in session.scalars(query) if number is not None]
+
+
+def _feedback_reports(
+    session: Session, people: Sequence[int], since: datetime, until: datetime
+) -> Iterator[FeedbackReport]:
+    columns = (Delivery.person, Delivery.id, Delivery.state, Delivery.transport, Delivery.handed_at)
+    query = (
+        select(*columns, Event.kind, Event.cause, Event.at)
+        .outerjoin(Event, Event.delivery == Delivery.id)
+        .where(Delivery.person.in_(people), ~Delivery.purpose.startswith(NEW_ADDRESS_PURPOSE))
+        .order_by(Delivery.person, Delivery.id)
+    )
+    for person, rows in groupby(session.execute(query), key=lambda row: row.person):
+        spoke = find_feedback_cutoff(session, person, FeedbackKind.BOUNCED)
+        first = since if spoke is None else max(since, spoke)
+        attempts = [a for a in _delivery_attempts(rows) if first <= a.handed_at <= until]
+        if has_failed_too_often(attempts):
+            last = max(attempts)
+            detail = {"delivery": last.delivery_id, "said": "kept failing", "cause": str(last.cause)}
+            yield FeedbackReport(person, FeedbackKind.BOUNCED, last.handed_at, "events", detail)
+
+
+def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:
+    for delivery, told in groupby(rows, key=lambda row: row.id):
+        attempt = _delivery_attempt(delivery, list(told))
+        if attempt is not None:
+            yield attempt
+
+
+def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt | None:
+    """Say what became of one message; None where nobody knows, or where it was not the address's doing.
+
+    Over SendGrid a message arrived when it says so. A mail server that took a message has nothing more to say.
+    """
+    first, causes = rows[0], {row.cause for row in rows}
+    at = first.handed_at or min((row.at for row in rows if row.at), default=None)
+    if at is None:
+        return None
+    if strikes := [cause for cause in (FailureCause.HARD, FailureCause.SOFT) if cause in causes]:
+        return DeliveryAttempt(at, delivery_id, strikes[0])
+    by_server = first.state is DeliveryState.ACCEPTED and first.transport == "smtp"
+    arrived = by_server or any(row.kind == EventKind.DELIVERED for row in rows)
+    return DeliveryAttempt(at, delivery_id, FailureCause.NONE) if arrived else None

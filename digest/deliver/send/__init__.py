@@ -1,0 +1,1 @@
+"""Handing messages over: claim, ask for consent again, send, record."""

@@ -1,0 +1,78 @@
+"""What lets a send rest until somebody has looked: complaints, dead addresses, refusals of our mail, an odd list.
+
+Counts decide on small lists, shares on large ones: three complaints out of 200 readers are too many, and out of
+20,000 they are not. Gmail tells nobody about single complaints, so none does not mean that there was none.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import distinct, func, select, text
+from sqlalchemy.orm import Session
+
+from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.failure_causes import FailureCause
+from digest.settings import AlertSettings
+from digest.store.delivery_models import ALARMING_EVENTS, Delivery, Event
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCounts:
+    """How many deliveries of an edition came to what."""
+
+    complaints: int = 0
+    dead_addresses: int = 0  # there is no such mailbox, or probably not
+    policy_refusals: int = 0  # our standing or our authentication was refused
+
+
+def count_failures(session: Session, purpose: str, since: datetime) -> FailureCounts:
+    """Count what was said of a purpose's deliveries since a moment."""
+    query = (
+        select(Event.kind, Event.cause, func.count(distinct(Event.delivery)).label("many"))
+        .join(Delivery, Delivery.id == Event.delivery)
+        .where(text(ALARMING_EVENTS), Event.received_at > since, Delivery.purpose == purpose)
+        .group_by(Event.kind, Event.cause)
+    )
+    complaints = dead = policy = 0
+    for row in session.execute(query):
+        if row.kind == EventKind.COMPLAINED:
+            complaints += row.many
+        elif row.cause == FailureCause.POLICY:
+            policy += row.many
+        else:
+            dead += row.many
+    return FailureCounts(complaints, dead, policy)
+
+
+def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
+    """Say in a sentence why a send should rest; empty where it need not."""
+    if _exceeds_limit(
+        failures.policy_refusals, handed_over, alerts.policy_refusals, alerts.policy_refusals_share
+    ):
+        return (
+            f"servers refused {failures.policy_refusals:,} of {handed_over:,} messages for what we are (policy, DKIM, SPF, DMARC). "
+            "Look at 'digest doctor' and at the replies."
+        )
+    if _exceeds_limit(failures.complaints, handed_over, alerts.complaints, alerts.complaints_share):
+        return (
+            f"{failures.complaints:,} of {handed_over:,} readers reported the mail as unwanted. "
+            "Gmail does not tell, so there may be more."
+        )
+    if _exceeds_limit(failures.dead_addresses, handed_over, alerts.hard_bounces, alerts.hard_bounces_share):
+        return f"{failures.dead_addresses:,} of {handed_over:,} addresses do not exist. Where does the list come from?"
+    return ""
+
+
+def _exceeds_limit(count: int, total: int, min_count: int, min_share: float) -> bool:
+    return count >= min_count and count >= min_share * total
+
+
+def list_change_warning(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:
+    """Say in a sentence that the list changed too much since the edition before; empty where it did not."""
+    if planned_before is None or not alerts.list_drift:
+        return ""
+    change = abs(planned - planned_before)
+    if change < alerts.list_drift_people or change <= alerts.list_drift * planned_before:
+        return ""
+    word = "grew" if planned > planned_before else "shrank"
+    return f"the list {word} from {planned_before:,} to {planned:,} readers since the edition before. Is that right?"

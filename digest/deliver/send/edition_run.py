@@ -1,0 +1,244 @@
+"""Sending an edition: from approved to sent, resumable at every step. The handing over itself is `rounds`."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.personalisation import check_unsubscribe_length
+from digest.deliver.compose.variants import EditionVariants, build_variants
+from digest.deliver.control import edition_control, installation_hold, installation_state
+from digest.deliver.plan import canary
+from digest.deliver.plan.delivery_plan import (
+    HANDED_OVER_STATES,
+    DeliveryCounts,
+    count_deliveries,
+    edition_purpose,
+    plan_deliveries,
+)
+from digest.deliver.providers.base import HandoverResult, Provider
+from digest.deliver.send import alarms, claims
+from digest.deliver.send.claims import LeaseTerms
+from digest.deliver.send.database_retry import DatabaseRetry
+from digest.deliver.send.loop import run_send_loop
+from digest.deliver.send.progress import ProgressWriter
+from digest.deliver.send.rate_limiter import RateLimiter
+from digest.deliver.send.run_state import SendRun
+from digest.deliver.send.send_gate import send_blocked_reason
+from digest.edition import approval
+from digest.settings import Settings
+from digest.store.models import Database, Edition, EditionState
+from digest.store.process_owner import this_process_owner
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+
+LEASE_MARGIN = timedelta(minutes=1)  # for splicing and a slow disk
+
+log = structlog.get_logger("sending")
+
+
+class SendError(Exception):
+    """The edition cannot be sent; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """What one run did.
+
+    `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where nothing
+    is wrong; `next_due_at` is when something is due next.
+    """
+
+    edition: str
+    state: EditionState
+    results: Counter[HandoverResult]
+    delivery_counts: DeliveryCounts
+    stop_reason: str = ""
+    wait_reason: str = ""
+    next_due_at: datetime | None = None
+
+    @property
+    def handed_over(self) -> int:
+        """How many messages left the house in this run."""
+        return self.results[HandoverResult.ACCEPTED] + self.results[HandoverResult.UNCERTAIN]
+
+
+def send_edition(
+    database: Database,
+    name: str,
+    provider: Provider,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    report_progress: Callable[[int, int], None] | None = None,
+    limit: int | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
+) -> SendReport:
+    """Send an approved edition, or go on with one that is being sent.
+
+    1. Prove that the fragments are what was approved, and mark the edition as being sent.
+    2. Plan: one delivery for everybody on the roll (once); choose who goes ahead; see whether the list is sound.
+    3. Claim, ask for consent again, hand over and record, until nothing is due or something says stop. What a
+       crashed run left without a word is `uncertain`.
+    4. Mark the edition as sent when nothing waits and nothing is being handed over.
+
+    Args:
+        database: where the books are.
+        name: the edition.
+        provider: the way out; it is not closed here.
+        keys: the installation's keys.
+        settings: the settings.
+        clock: the clock, UTC.
+        report_progress: called with (messages dealt with, planned) after every batch.
+        limit: hand over at most so many messages in this run.
+        sleep: waits for so many seconds; it may come back early once `stopping` is true.
+        stopping: whether the process is about to end: then nothing more is handed over.
+
+    Raises:
+        SendError: there is no such edition, it is a draft, held, paused or cancelled, or the installation is held.
+        ApprovalError: it is not what was approved.
+        LetterError: the base URL is too long for List-Unsubscribe.
+    """
+    check_unsubscribe_length(settings.link_base)
+    now, watched = clock(), provider.name != "outbox"
+    patient = DatabaseRetry(sleep, stopping)
+    variants = patient(lambda: _begin_sending(database, name, keys, settings))
+    planned = patient(lambda: plan_deliveries(database, name, keys, settings, now=now))
+    begun = patient(
+        lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=watched)
+    )
+    lease = timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN
+    run = SendRun(
+        database=database,
+        edition=name,
+        provider=provider,
+        keys=keys,
+        variants=variants,
+        settings=settings,
+        departure_log=DepartureLog(settings.left_log, keys),
+        clock=clock,
+        database_retry=patient,
+        report_progress=report_progress or (lambda _done, _planned: None),
+        limit=limit,
+        lease=LeaseTerms(edition_purpose(name), str(this_process_owner()), provider.name, lease),
+        rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+        progress_writer=ProgressWriter(name, now),
+        failures_counted_since=begun,
+        planned_total=planned.planned,
+        handed_over_before=sum(planned[state] for state in HANDED_OVER_STATES),
+    )
+    run_send_loop(run)
+    return _finish_run(run)
+
+
+def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Settings) -> EditionVariants:
+    with database.write() as session:
+        edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
+        if edition is None:
+            raise SendError(f"No edition is called {name}. See 'digest status'.")
+        if why := send_blocked_reason(
+            name,
+            edition,
+            installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY),
+        ):
+            raise SendError(f"Nothing is sent: {why}")
+        if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
+            raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
+        fragments = approval.verify_approval(session, edition, settings=settings, keys=keys)
+        if edition.state is EditionState.APPROVED:
+            edition.state = EditionState.SENDING
+        return build_variants(edition, fragments, settings)
+
+
+def _prepare_first_send(
+    database: Database,
+    name: str,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    now: datetime,
+    feedback_expected: bool,
+) -> datetime:
+    """Before anything leaves: name earlier doubts, choose who goes ahead, and see whether the list is sound.
+
+    Gives the moment since which what is said counts against the edition. `feedback_expected` is whether there is anybody
+    out there to say something.
+    """
+    alerts = settings.file.alerts
+    with database.write() as session:
+        claims.mark_purpose_orphans_uncertain(session, edition_purpose(name), this_process_owner(), now=now)
+        edition = session.scalars(select(Edition).where(Edition.name == name).with_for_update()).one()
+        if edition.canary is None:
+            canary.choose_canary(
+                session, keys, edition, now=now, enabled=feedback_expected and bool(alerts.canary_minutes)
+            )
+            odd = alarms.list_change_warning(
+                _previous_planned_count(session, edition), edition.planned or 0, alerts
+            )
+            if odd and feedback_expected:
+                edition_control.pause_edition(session, name, odd, actor="digest", now=now)
+                log.error("sending paused", edition=name, why=odd)
+        return edition.resumed_at or edition.planned_at or now
+
+
+def _previous_planned_count(session: Session, edition: Edition) -> int | None:
+    query = (
+        select(Edition.planned)
+        .where(Edition.state == EditionState.SENT, Edition.release_at < edition.release_at)
+        .order_by(Edition.release_at.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
+def _finish_run(run: SendRun) -> SendReport:
+    report = run.database_retry(lambda: _close_run(run))
+    if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
+        edition_control.cancel_waiting_deliveries(run.database, run.edition)
+    log.info(
+        "send ended",
+        edition=run.edition,
+        state=str(report.state),
+        stopped=run.stop_reason,
+        waits=run.wait_reason,
+        **{str(k): v for k, v in run.results.items()},
+    )
+    return report
+
+
+def _close_run(run: SendRun) -> SendReport:
+    with run.database.write() as session:
+        claims.mark_purpose_orphans_uncertain(
+            session, run.lease.purpose, this_process_owner(), now=run.clock()
+        )
+        # Held, so that whoever puts deliveries back to wait at this moment (`settling`) comes before or after.
+        edition = session.scalars(select(Edition).where(Edition.name == run.edition).with_for_update()).one()
+        found = count_deliveries(session, run.lease.purpose)
+        if not found.open and edition.state is EditionState.SENDING:
+            edition.state, edition.sent_at = EditionState.SENT, run.clock()
+        due = claims.next_due_time(session, run.lease.purpose)
+        next_at = max(due, run.resumes_at) if due and run.resumes_at else due
+        run.progress_writer.write_progress(
+            session,
+            run.attempted,
+            run.clock(),
+            running=False,
+            wait_reason=run.stop_reason or run.wait_reason,
+            resumes_at=next_at if found.open else None,
+        )
+        return SendReport(
+            edition=run.edition,
+            state=edition.state,
+            results=run.results,
+            delivery_counts=found,
+            stop_reason=run.stop_reason,
+            wait_reason=run.wait_reason,
+            next_due_at=next_at,
+        )

@@ -1,0 +1,121 @@
+"""Settling what is uncertain by an admin's word: it was accepted, or it is sent again.
+
+A message is uncertain where it was handed over and nobody said what became of it. Events settle most (`judging`); for
+the rest only a person can weigh a message that never came against one that comes twice.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.send import claims
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import AuditEntry, Database, Edition, EditionState
+from digest.store.process_owner import this_process_owner
+
+ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
+
+
+class UncertainResolution(StrEnum):
+    """What an admin says of an uncertain message; so it stands in the audit log."""
+
+    ACCEPTED = "taken as accepted"
+    SEND_AGAIN = "sent again"
+
+
+@dataclass(frozen=True, slots=True)
+class UncertainDelivery:
+    """An uncertain message: when it was handed over, over what, and what was said. It names nobody."""
+
+    delivery_id: str
+    handed_at: datetime | None
+    provider_name: str
+    reply: str
+
+
+def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
+    """List what is uncertain of an edition, the earliest first; what a dead process left in the air is, too."""
+    purpose = edition_purpose(edition)
+    with database.write() as session:
+        claims.mark_purpose_orphans_uncertain(session, purpose, this_process_owner(), now=now)
+        query = (
+            select(Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply)
+            .where(Delivery.purpose == purpose, Delivery.state == DeliveryState.UNCERTAIN)
+            .order_by(Delivery.handed_at, Delivery.id)
+        )
+        return [UncertainDelivery(*row) for row in session.execute(query)]
+
+
+def resolution_values(resolution: UncertainResolution, now: datetime) -> dict[str, Any]:
+    """Decide what becomes of an uncertain delivery by an admin's word. Pure.
+
+    One that is sent again is owed from now on: counted from when it was first due, a server that asks for patience
+    days later would end it at once.
+    """
+    free = {"owner": None, "lease_until": None}
+    if resolution is UncertainResolution.ACCEPTED:
+        return {"state": DeliveryState.ACCEPTED, "reply": "taken as accepted, by an admin's word", **free}
+    return {"state": DeliveryState.WAITING, "due_at": now, "next_try_at": now, **free}
+
+
+def resolve_uncertain(
+    database: Database,
+    edition: str,
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    *,
+    reason: str,
+    actor: str,
+    clock: Callable[[], datetime],
+) -> int:
+    """Settle deliveries of an edition; give how many. One that is not uncertain any more is left as it is.
+
+    An edition that was sent is being sent again until those are out; consent is asked as with every message.
+
+    Raises:
+        SteeringError: there is no such edition, or it is cancelled and nothing of it may be sent again.
+    """
+    done = 0
+    for start in range(0, len(delivery_ids), ROWS_PER_TRANSACTION):
+        with database.write() as session:
+            held = _lock_edition(session, edition, resolution)
+            ids = _lock_uncertain(session, edition, delivery_ids[start : start + ROWS_PER_TRANSACTION])
+            if ids:
+                session.execute(
+                    update(Delivery), [{"id": id_, **resolution_values(resolution, clock())} for id_ in ids]
+                )
+                if resolution is UncertainResolution.SEND_AGAIN and held.state is EditionState.SENT:
+                    held.state, held.sent_at = EditionState.SENDING, None
+                said = {"because": reason, "deliveries": ids}
+                session.add(
+                    AuditEntry(
+                        at=clock(), actor=actor, act=f"uncertain {resolution}", subject=edition, detail=said
+                    )
+                )
+        done += len(ids)
+    return done
+
+
+def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:
+    edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
+    if edition is None:
+        raise EditionControlError(f"No edition is called {name}. See 'digest status'.")
+    if resolution is UncertainResolution.SEND_AGAIN and edition.state is EditionState.CANCELLED:
+        raise EditionControlError(
+            f"{name} is cancelled: nothing of it is sent again. You can take it as accepted."
+        )
+    return edition
+
+
+def _lock_uncertain(session: Session, edition: str, delivery_ids: Sequence[str]) -> list[str]:
+    """Hold those that are uncertain at this moment. Somebody else who has a row in hand knows better."""
+    uncertain = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.UNCERTAIN)
+    query = select(Delivery.id).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
+    return list(session.scalars(query.with_for_update(skip_locked=True)))

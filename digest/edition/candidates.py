@@ -1,0 +1,137 @@
+"""What an edition is chosen from, read from the database: candidates, and what editions before it held."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition.queries import select_editions_before
+from digest.edition.windows import EditionWindow
+from digest.select.exclusion_reasons import WITHDRAWN_REASON
+from digest.select.values import CandidateArticle, PreviousEditions
+from digest.store.models import Article, Edition, EditionStory, Source
+
+EVENT_LOOKAHEAD = timedelta(days=90)
+OPPORTUNITY_LOOKBACK = timedelta(days=60)
+RELATED_LOOKBACK = timedelta(days=120)
+MAX_EARLIER_ARTICLES = 2000  # earlier articles looked at for "related", the newest
+
+
+def load_candidates(
+    session: Session, window: EditionWindow, release_at: datetime
+) -> tuple[CandidateArticle, ...]:
+    """Gather the articles of a window, and the events and opportunities that may be announced at a release."""
+    listed = select(Article, Source).join(Source)
+    news = listed.where(
+        Source.section.in_(("news", "products")),
+        Article.dated_at > window.late_from,
+        Article.dated_at <= window.cut_off,
+    )
+    events = listed.where(
+        Source.section == "events",
+        Article.starts_at > release_at,
+        Article.starts_at <= release_at + EVENT_LOOKAHEAD,
+    )
+    chances = listed.where(
+        Source.section == "opportunities",
+        Article.dated_at <= window.cut_off,
+        Article.dated_at > window.cut_off - OPPORTUNITY_LOOKBACK,
+    )
+    before = _urls_seen_before(session, window, release_at)
+    found = (
+        *(
+            row
+            for row in session.execute(news)
+            if window.includes(row[0].dated_at, seen_before=row[0].url in before)
+        ),
+        *session.execute(events),
+        *session.execute(chances),
+    )
+    return _sort_candidates(candidate_from_article(article, source) for article, source in found)
+
+
+def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:
+    """Give the addresses of all that earlier editions had before them, chosen or left out; not what was gone then.
+
+    What was looked at is what stands in their stories: no row number and no clock tells it as surely, since on
+    PostgreSQL a lower number may appear after a higher one, and a date may be corrected after the cut-off.
+    """
+    near = (
+        select_editions_before(release_at)
+        .where(Edition.cut_off > window.late_from)
+        .with_only_columns(Edition.id)
+    )
+    stories = session.scalars(
+        select(EditionStory.members).where(
+            EditionStory.edition_id.in_(near), EditionStory.reason != WITHDRAWN_REASON
+        )
+    )
+    return {url for members in stories for url in members}
+
+
+def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateArticle, ...]:
+    """Order candidates by what they say, never by when their rows were made."""
+    return tuple(sorted(candidates, key=lambda c: (c.url, c.source, c.dated_at, c.title, c.link)))
+
+
+def candidate_from_article(article: Article, source: Source) -> CandidateArticle:
+    """See an article as selection does."""
+    may_picture = source.images in {"own", "licensed"}
+    return CandidateArticle(
+        url=article.url,
+        link=article.link,
+        title=article.title,
+        summary=article.summary,
+        source=source.name,
+        publisher=source.publisher,
+        dated_at=article.dated_at,
+        has_date=not article.date_basis.startswith("first seen"),
+        section=source.section,
+        weight=source.weight,
+        primary=source.primary,
+        own=source.own,
+        categories=tuple(article.categories),
+        topics=tuple(sorted(source.topics.items())),
+        author=article.author,
+        credit=article.credit,
+        image=article.image_url if may_picture else None,
+        image_alt=article.image_alt,
+        starts_at=article.starts_at,
+        ends_at=article.ends_at,
+        all_day=article.all_day,
+        place=article.place,
+        closes_on=article.closes_on,
+        featured=article.featured,
+        views=article.views if source.own else None,
+        withdrawn=article.withdrawn_at is not None,
+    )
+
+
+def load_previous_editions(
+    session: Session, window: EditionWindow, release_at: datetime, edition_count: int
+) -> PreviousEditions:
+    """Gather what the last `edition_count` editions held, and the earlier articles that may be offered as related."""
+    recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
+    used: list[tuple[str, str, str]] = []
+    for edition in session.scalars(recent):
+        stories = select(EditionStory).where(
+            EditionStory.edition_id == edition.id, EditionStory.section.is_not(None)
+        )
+        used += [(edition.name, url, s.title) for s in session.scalars(stories) for url in s.members]
+    earlier = (
+        select(Article, Source)
+        .join(Source)
+        .where(
+            Article.withdrawn_at.is_(None),
+            Source.section == "news",
+            Article.dated_at <= window.late_from,
+            Article.dated_at > window.opens_at - RELATED_LOOKBACK,
+        )
+        .order_by(Article.dated_at.desc(), Article.url, Source.name)
+        .limit(MAX_EARLIER_ARTICLES)
+    )
+    return PreviousEditions(
+        used_stories=tuple(sorted(used)),
+        earlier_articles=_sort_candidates(candidate_from_article(a, s) for a, s in session.execute(earlier)),
+    )

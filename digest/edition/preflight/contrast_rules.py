@@ -1,0 +1,133 @@
+"""The contrast of every text, in the light and in the dark scheme, computed from the final styles.
+
+The mail's styles are inline; the dark scheme is one `@media (prefers-color-scheme: dark)` block whose rules
+all carry `!important`. So the colour of an element is its inline one, or the last dark rule that matches it,
+or its parent's. Ratios and limits: WCAG 2.2, 1.4.3 (4.5, or 3 from 24 px and from 18.66 px bold).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cssselect import SelectorError
+from lxml.cssselect import CSSSelector
+from lxml.etree import _Element
+
+from digest.edition.preflight.rule_registry import (
+    PreflightFinding,
+    PreflightInput,
+    error_finding,
+    preflight_rule,
+)
+
+_DARK_MEDIA_BLOCK = re.compile(
+    r"@media[^{]*prefers-color-scheme:\s*dark[^{]*\{((?:[^{}]*\{[^{}]*\})*)\s*\}", re.DOTALL
+)
+_CSS_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
+_HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class TextStyle:
+    """How the text of an element is shown: colours as #rrggbb, size in px."""
+
+    text_colour: str = "#000000"
+    background_colour: str = "#ffffff"
+    size: float = 16
+    bold: bool = False
+    hidden: bool = False
+
+
+def relative_luminance(colour: str) -> float:
+    """Give the relative luminance of #rgb or #rrggbb, 0 to 1 (WCAG 2.2)."""
+    digits = colour.lstrip("#")
+    digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast_ratio(text_colour: str, background_colour: str) -> float:
+    """Give the contrast of two colours, 1 to 21 (WCAG 2.2)."""
+    high, low = sorted((relative_luminance(text_colour), relative_luminance(background_colour)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@preflight_rule(
+    "contrast",
+    "Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme.",
+)
+def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Walk the tree once a scheme; each pair of colours is reported once."""
+    for scheme, overrides in (("light", {}), ("dark", dark_declarations(examined))):
+        seen: set[tuple[str, str]] = set()
+        for element, look in _walk_styled(examined.tree, TextStyle(), overrides):
+            words = " ".join("".join(_own_text(element)).split())
+            if not words or look.hidden or (look.text_colour, look.background_colour) in seen:
+                continue
+            needed = 3.0 if look.size >= 24 or (look.bold and look.size >= 18.66) else 4.5
+            if (has := contrast_ratio(look.text_colour, look.background_colour)) < needed:
+                seen.add((look.text_colour, look.background_colour))
+                yield error_finding(
+                    "contrast",
+                    f"{look.text_colour} on {look.background_colour} is {has:.1f}, {needed} is needed (“{words[:40]}”).",
+                    f"{scheme} scheme",
+                )
+
+
+def dark_declarations(examined: PreflightInput) -> dict[_Element, dict[str, str]]:
+    """Give, for each element, the declarations that the dark scheme lays over its own."""
+    found: dict[_Element, dict[str, str]] = {}
+    sheets = "\n".join(str(style.text or "") for style in examined.tree.iter("style"))
+    for block in _DARK_MEDIA_BLOCK.findall(sheets):
+        for selectors, body in _CSS_RULE.findall(block):
+            for selector in selectors.split(","):
+                for element in _select_elements(examined.tree, selector.strip()):
+                    found.setdefault(element, {}).update(_parse_declarations(body))
+    return found
+
+
+def _select_elements(tree: _Element, selector: str) -> list[_Element]:
+    try:
+        return list(CSSSelector(selector, translator="html")(tree))
+    except SelectorError:
+        return []
+
+
+def _parse_declarations(style: str) -> dict[str, str]:
+    pairs = (part.partition(":") for part in style.split(";") if ":" in part)
+    return {name.strip().lower(): value.replace("!important", "").strip().lower() for name, _, value in pairs}
+
+
+def _walk_styled(
+    element: _Element, inherited: TextStyle, dark_overrides: dict[_Element, dict[str, str]]
+) -> Iterator[tuple[_Element, TextStyle]]:
+    style = _parse_declarations(str(element.get("style") or "")) | dark_overrides.get(element, {})
+    look = _computed_style(style, inherited)
+    if isinstance(element.tag, str) and element.tag not in {"style", "script", "head", "title"}:
+        yield element, look
+        for child in element:
+            yield from _walk_styled(child, look, dark_overrides)
+
+
+def _computed_style(style: dict[str, str], inherited: TextStyle) -> TextStyle:
+    size = re.match(r"([\d.]+)px", style.get("font-size", ""))
+    weight = style.get("font-weight", "")
+    return TextStyle(
+        text_colour=_parse_colour(style.get("color", "")) or inherited.text_colour,
+        background_colour=_parse_colour(style.get("background-color", "")) or inherited.background_colour,
+        size=float(size[1]) if size else inherited.size,
+        bold=weight in {"bold", "600", "700", "800", "900"} or (not weight and inherited.bold),
+        hidden=inherited.hidden or style.get("display") == "none" or style.get("font-size") == "0",
+    )
+
+
+def _parse_colour(value: str) -> str:
+    found = _HEX_COLOUR.search(value)
+    return found[0].lower() if found else ""
+
+
+def _own_text(element: _Element) -> Iterator[str]:
+    yield element.text or ""
+    for child in element:
+        yield child.tail or ""

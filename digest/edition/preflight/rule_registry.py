@@ -1,0 +1,145 @@
+"""What a rule is, what it looks at, and how all are run."""
+
+import email
+import email.policy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from enum import StrEnum
+from functools import cached_property
+
+import lxml.html
+from lxml.etree import _Element
+
+from digest.collect.fetch.result import ContentFetcher
+from digest.edition.content import EditionContent
+from digest.settings import SettingsFile
+
+
+class FindingLevel(StrEnum):
+    """An error stops approval; a warning is shown to who approves."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightFinding:
+    """One thing that a rule found: what is wrong, where, and what to do."""
+
+    rule: str
+    level: FindingLevel
+    message: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What is known of a picture of ours: MIME type, size in bytes, width and height in pixels."""
+
+    content_type: str
+    size: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentStory:
+    """A story that went out in an earlier edition."""
+
+    edition: str
+    url: str
+    title: str
+
+
+@dataclass(frozen=True)
+class PreflightInput:
+    """All that preflight looks at. `message` is the final bytes for one reader.
+
+    `getter` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash.
+    """
+
+    message: bytes
+    content: EditionContent
+    file: SettingsFile
+    base: str
+    pictures: Mapping[str, PictureFacts] = field(default_factory=dict)
+    sent_stories: tuple[SentStory, ...] = ()
+    incomplete_reason: str = ""
+    getter: ContentFetcher | None = None
+
+    @cached_property
+    def parsed_message(self) -> EmailMessage:
+        """The message as a mail program reads it."""
+        return email.message_from_bytes(self.message, policy=email.policy.default)
+
+    def _decoded_part(self, kind: str) -> str:
+        for part in self.parsed_message.walk():
+            if part.get_content_type() == kind:
+                return str(part.get_content())
+        return ""
+
+    @cached_property
+    def html(self) -> str:
+        """The HTML part, decoded; empty when there is none."""
+        return self._decoded_part("text/html")
+
+    @cached_property
+    def text(self) -> str:
+        """The text part, decoded; empty when there is none."""
+        return self._decoded_part("text/plain")
+
+    @cached_property
+    def tree(self) -> _Element:
+        """The HTML part as a tree."""
+        return lxml.html.document_fromstring(self.html or "<html><body></body></html>")
+
+    @cached_property
+    def links(self) -> tuple[str, ...]:
+        """Every `href` of the HTML part, in order, each once."""
+        return tuple(
+            dict.fromkeys(str(a.get("href") or "") for a in self.tree.iter("a") if "href" in a.attrib)
+        )
+
+
+RuleCheck = Callable[[PreflightInput], Iterator[PreflightFinding]]
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightRule:
+    """A named rule; `description` is its one line in the documentation and in `digest check --rules`."""
+
+    name: str
+    description: str
+    check: RuleCheck
+
+
+PREFLIGHT_RULES: dict[str, PreflightRule] = {}
+
+
+def preflight_rule(name: str, description: str) -> Callable[[RuleCheck], RuleCheck]:
+    """Register a function as the rule `name`."""
+
+    def register(look: RuleCheck) -> RuleCheck:
+        if name in PREFLIGHT_RULES:
+            raise ValueError(f"two rules are called {name}")
+        PREFLIGHT_RULES[name] = PreflightRule(name, description, look)
+        return look
+
+    return register
+
+
+def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
+    """Run every rule; errors come first, then in the order of the rules."""
+    found = [finding for r in PREFLIGHT_RULES.values() for finding in r.check(examined)]
+    return tuple(sorted(found, key=lambda f: f.level != FindingLevel.ERROR))
+
+
+def error_finding(name: str, message: str, where: str = "") -> PreflightFinding:
+    """Make a finding that stops approval."""
+    return PreflightFinding(name, FindingLevel.ERROR, message, where)
+
+
+def warning_finding(name: str, message: str, where: str = "") -> PreflightFinding:
+    """Make a finding that is only shown."""
+    return PreflightFinding(name, FindingLevel.WARNING, message, where)

@@ -1,0 +1,100 @@
+"""The editions of an installation, looked up: which went out, which comes next, and what each is numbered."""
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from digest.edition.content import RenderedFragment
+from digest.store.models import Edition, EditionState, Fragment
+from digest.timetable import ScheduleRule
+
+OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
+MISSED_RELEASE_LIMIT = timedelta(
+    hours=24
+)  # an approved edition that is later than this does not go out by itself
+UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
+FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
+
+
+def release_slot(release_at: datetime) -> str:
+    """Name the slot of a release moment; one edition a slot is a constraint of the table."""
+    return release_at.isoformat(timespec="seconds")
+
+
+def find_current_edition(session: Session) -> Edition | None:
+    """Find the edition that is worked on: the next one that is not sent, else the one that was sent last."""
+    coming = (
+        select(Edition)
+        .where(Edition.state.not_in(FINISHED_STATES))
+        .order_by(Edition.release_at.desc(), Edition.id.desc())
+    )
+    found = session.scalar(coming.limit(1))
+    return found or session.scalar(
+        select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1)
+    )
+
+
+def find_next_release(
+    session: Session, rule: ScheduleRule, zone: ZoneInfo, now: datetime
+) -> tuple[datetime, Edition | None]:
+    """Give the next release by the timetable, and the edition that was drafted for it, if there is one.
+
+    An edition whose release stands in the timetable no more, since the hour or the zone was changed, belongs to the
+    next release too, unless the timetable had another since: one edition a release, whatever the settings become.
+    """
+    release_at = rule.next_time(now, zone)
+    same = session.scalar(select(Edition).where(Edition.slot == release_slot(release_at)))
+    if same is not None:
+        return release_at, same
+    waiting = (
+        select(Edition)
+        .where(
+            Edition.state.in_((*UNAPPROVED_STATES, EditionState.APPROVED)),
+            Edition.release_at > rule.latest_time(now, zone),
+        )
+        .order_by(Edition.release_at)
+    )
+    found = session.scalars(waiting)
+    return release_at, next((e for e in found if rule.latest_time(e.release_at, zone) != e.release_at), None)
+
+
+def next_edition_number(session: Session, first_number: int) -> int:
+    """Number editions in the order in which they go out; one that nobody got gives its number back."""
+    cancelled_on_its_way = Edition.planned_at.is_not(None)
+    had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
+    last = session.scalar(select(func.max(Edition.number)).where(had))
+    return first_number if last is None else last + 1
+
+
+def select_editions_before(release_at: datetime) -> Select[Edition]:
+    """Ask for the editions that go out before a release, in no order."""
+    return select(Edition).where(Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at)
+
+
+def last_cut_off_before(session: Session, release_at: datetime) -> datetime | None:
+    """Give the last cut-off before a release: where its window opens. None for a first edition."""
+    last = select_editions_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
+    return found.cut_off if (found := session.scalar(last)) else None
+
+
+def explain_missed_release(edition: Edition, now: datetime) -> str:
+    """Say what to do about an approved edition whose release was missed by more than a day; empty for any other.
+
+    After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides.
+    """
+    if edition.state != EditionState.APPROVED or edition.approved_at is None:
+        return ""
+    if now - max(edition.release_at, edition.approved_at) <= MISSED_RELEASE_LIMIT:
+        return ""
+    return (
+        f"Its release was missed by more than a day, so it does not go out by itself: 'digest send {edition.name}' "
+        f"sends it now, 'digest cancel {edition.name}' calls it off."
+    )
+
+
+def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
+    """Give an edition's stored fragments as rendering gave them, in order."""
+    query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.position, Fragment.id)
+    return tuple(RenderedFragment(f.kind, f.name, f.body) for f in session.scalars(query))

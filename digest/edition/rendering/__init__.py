@@ -1,0 +1,1 @@
+"""An edition as finished pieces of mail, rendered once."""

@@ -1,0 +1,84 @@
+"""Style sheets into style attributes, once an edition, and the page made lean.
+
+Premailer does the inlining, with the settings that keep dark mode and media queries alive: the defaults would
+strip `!important` from them and fetch linked style sheets from the network. A second pass would eat what the
+first one kept, so a page is inlined exactly once, from its source.
+"""
+
+import logging
+import re
+
+from lxml import etree
+from premailer import Premailer
+
+from digest.edition.rendering.sanitiser import RenderingError
+
+KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
+_CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
+_SPACE_INSENSITIVE_TAGS = frozenset(
+    {"table", "tbody", "tr", "head", "html"}
+)  # here white space between children says nothing
+_WHITE_SPACE = re.compile(r"[ \t\r\n]+")
+
+
+def inline_css(html: str) -> str:
+    """Give a whole page with its style sheet in style attributes; the block marked as kept stays one.
+
+    Classes that no kept rule names are dropped, and white space that a browser would not show.
+
+    Raises:
+        RenderingError: the page has no kept style block, as one that was inlined before.
+    """
+    if KEPT_STYLE_ATTRIBUTE not in html:
+        raise RenderingError(
+            f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was inlined before, or mail/edition/body.html lost it"
+        )
+    root = etree.fromstring(html.strip(), etree.HTMLParser())
+    Premailer(
+        root,
+        allow_network=False,
+        strip_important=False,
+        disable_validation=True,
+        cache_css_parsing=False,
+        cssutils_logging_level=logging.CRITICAL,
+        # Our templates write these two for Outlook; from CSS they would become "auto" and "100%".
+        disable_basic_attributes=["width", "height"],
+    ).transform(pretty_print=False)
+    _drop_unused_classes(root)
+    _minify_page(root)
+    out: bytes = etree.tostring(root.getroottree(), method="html", encoding="utf-8")
+    return out.decode("utf-8")
+
+
+def _drop_unused_classes(root: etree._Element) -> None:
+    """Drop the classes that neither the kept style block nor the one for Outlook names."""
+    css = "".join(style.text or "" for style in root.iter("style"))
+    css += "".join(comment.text or "" for comment in root.iter(etree.Comment))
+    used = set(_CLASS_IN_CSS.findall(css))
+    for element in root.iter(etree.Element):
+        names = [name for name in element.attrib.pop("class", "").split() if name in used]
+        if names:
+            element.attrib["class"] = " ".join(dict.fromkeys(names))
+
+
+def _minify_page(root: etree._Element) -> None:
+    """Collapse white space as a browser does, and write style attributes without blanks or double quotes."""
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            if "style" in element.attrib:
+                element.attrib["style"] = _minify_style(element.attrib["style"])
+            if element.tag != "style":
+                element.text = _collapse_white_space(element.text, element.tag)
+        parent = element.getparent()
+        if parent is not None:
+            element.tail = _collapse_white_space(element.tail, parent.tag)
+
+
+def _minify_style(style: str) -> str:
+    return style.replace("; ", ";").replace(", ", ",").replace('"', "'")
+
+
+def _collapse_white_space(text: str | None, parent_tag: str) -> str | None:
+    if text is None or (parent_tag in _SPACE_INSENSITIVE_TAGS and not text.strip(" \t\r\n")):
+        return None
+    return _WHITE_SPACE.sub(lambda run: "\n" if "\n" in run[0] else " ", text)

@@ -1,0 +1,207 @@
+"""One edition as pieces of finished mail: HTML, text, and what differs in the web copy.
+
+The whole HTML page is rendered and inlined once, with what only the mail says and what only the web copy says
+both in it; the two are then told apart, and cut into pieces, at comments that the templates write.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from digest.edition import placeholders
+from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.rendering.css_inlining import inline_css
+from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
+from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_address_lines
+from digest.settings import Settings
+from digest.templating import create_jinja_environment
+
+__all__ = [
+    "PublicationFrame",
+    "RenderingError",
+    "create_mail_environment",
+    "join_fragments",
+    "publication_frame",
+    "render_edition",
+    "render_subject",
+]
+
+FragmentKind = Literal["html", "text", "web"]
+_HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:-]+)-->")
+_TEXT_CUT_SEPARATOR = re.compile(
+    r"\x1e([a-z0-9:-]+)\x1e"
+)  # the record separator: no text of an edition holds it
+_REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationFrame:
+    """What every edition of a publication says: its name, its places, its duties."""
+
+    name: str
+    tagline: str
+    site: str
+    about: str
+    language: str
+    direction: Literal["ltr", "rtl"]
+    base: str  # without a slash at its end
+    postal_address: str
+    reply_to: str
+
+    @property
+    def start(self) -> str:
+        """The side on which a line begins."""
+        return "right" if self.direction == "rtl" else "left"
+
+    @property
+    def end(self) -> str:
+        """The side on which a line ends."""
+        return "left" if self.direction == "rtl" else "right"
+
+    @property
+    def postal_line(self) -> str:
+        """The postal address on one line, with the publication's name in it."""
+        line = join_address_lines(self.postal_address)
+        return line if not line or self.name in line else f"{self.name}, {line}"
+
+    @property
+    def write_to(self) -> str:
+        """The mailto address (RFC 6068) of the editors, for a mail that was forwarded and can't be replied to."""
+        return f"mailto:{quote(self.reply_to, safe='@')}"
+
+
+def publication_frame(settings: Settings) -> PublicationFrame:
+    """Take from the settings what every edition says."""
+    publication, sender = settings.file.publication, settings.file.sender
+    return PublicationFrame(
+        name=publication.name,
+        tagline=publication.tagline,
+        site=publication.site,
+        about=publication.about,
+        language=publication.language,
+        direction=publication.direction,
+        base=settings.link_base,
+        postal_address=sender.postal_address,
+        reply_to=sender.reply_to,
+    )
+
+
+def create_mail_environment(settings: Settings) -> Environment:
+    """Make the environment that `render_edition` wants: the operator's templates first, our filters in it."""
+    pages = create_jinja_environment(settings.templates)
+    pages.filters.update(TEMPLATE_FILTERS)
+    return pages
+
+
+def render_edition(
+    content: EditionContent, frame: PublicationFrame, environment: Environment
+) -> tuple[RenderedFragment, ...]:
+    """Render an edition into its pieces, in reading order: all of kind html, then web, then text.
+
+    A piece of kind html or text is named `head`, `section:<key>`, `sponsor` or `foot`; of kind web there are
+    only those that differ from the html piece of the same name. `join_fragments` joins them again.
+
+    Args:
+        content: what the edition says; it is made harmless first (`disarm`).
+        frame: what every edition says.
+        environment: the environment of `create_mail_environment`.
+
+    Raises:
+        RenderingError: a link is no web address, or a template lost a mark of the cutting.
+    """
+    content = sanitise_content(content)
+    both = inline_css(
+        environment.get_template("mail/edition/body.html").render(_template_context(content, frame, "html"))
+    )
+    text = environment.get_template("mail/edition/body.txt").render(_template_context(content, frame, "text"))
+    html = list(_cut_fragments(_keep_only("mail", both), "html"))
+    mailed = {piece.name: piece.body for piece in html}
+    web = [p for p in _cut_fragments(_keep_only("web", both), "web") if p.body != mailed.get(p.name)]
+    return (*html, *web, *(_space_text_fragment(piece) for piece in _cut_fragments(text, "text")))
+
+
+def render_subject(content: EditionContent, frame: PublicationFrame, environment: Environment) -> str:
+    """Give the subject of an edition's mail, on one line."""
+    template = environment.get_template("mail/edition/subject.txt")
+    return sanitise_text(template.render(content=content, frame=frame))
+
+
+def join_fragments(
+    fragments: Collection[RenderedFragment], kind: FragmentKind, omit: Collection[str] = frozenset()
+) -> str:
+    """Join pieces into a whole page of one kind, without the pieces that `omit` names.
+
+    Raises:
+        ValueError: `omit` names the head or the foot, without which there is no page.
+    """
+    if _REQUIRED_FRAGMENTS & set(omit):
+        raise ValueError(f"head and foot can't be left out of a page (omit: {', '.join(sorted(omit))})")
+    web = {p.name: p.body for p in fragments if p.kind == "web"} if kind == "web" else {}
+    base = "html" if kind == "web" else kind
+    return "".join(web.get(p.name, p.body) for p in fragments if p.kind == base and p.name not in omit)
+
+
+def _template_context(content: EditionContent, frame: PublicationFrame, kind: FragmentKind) -> dict[str, Any]:
+    web_copy = f"{frame.base}/editions/{quote(content.name)}"
+    preferences = f"{frame.base}/preferences/{placeholders.PREFERENCES_PLACEHOLDER}"
+    return {
+        "content": content,
+        "frame": frame,
+        "sponsor_after": _sponsor_after(content),
+        "web_copy": web_copy,
+        "leave": f"{frame.base}/u/{placeholders.LEAVE_PLACEHOLDER}",
+        "preferences": preferences,
+        "my_data": f"{preferences}#my-data",
+        "asked": placeholders.SIGNUP_ORIGIN_PLACEHOLDER,
+        "share": {
+            "mail": f"mailto:?subject={quote(f'{frame.name} No. {content.number}')}&body={quote(web_copy, safe='')}",
+            "linkedin": f"https://www.linkedin.com/sharing/share-offsite/?url={quote(web_copy, safe='')}",
+        },
+        # The three marks of the cutting; Markup, because they are comments and not text.
+        "cut": (lambda name: Markup(f"<!--cut {name}-->"))  # noqa: S704 - section keys are checked settings
+        if kind == "html"
+        else (lambda name: f"\x1e{name}\x1e"),
+        "only": lambda what: Markup(f"<!--{what}-->"),  # noqa: S704 - written by the template
+        "end": lambda what: Markup(f"<!--/{what}-->"),  # noqa: S704 - written by the template
+    }
+
+
+def _sponsor_after(content: EditionContent) -> str | None:
+    """Name the section that the paid block stands after: Featured, else the first."""
+    if not content.sponsor or not content.sections:
+        return None
+    featured = [s.key for s in content.sections if s.kind == "featured"]
+    return (featured or [content.sections[0].key])[0]
+
+
+def _keep_only(target: Literal["mail", "web"], html: str) -> str:
+    """Keep what is said to everybody and to `target`."""
+    other = "web" if target == "mail" else "mail"
+    html = re.sub(rf"<!--{other}-->.*?<!--/{other}-->", "", html, flags=re.DOTALL)
+    return html.replace(f"<!--{target}-->", "").replace(f"<!--/{target}-->", "")
+
+
+def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragment]:
+    parts = (_TEXT_CUT_SEPARATOR if kind == "text" else _HTML_CUT_COMMENT).split(rendered)
+    names = ["head", *parts[1::2]]
+    if names[-1] != "foot" or len(set(names)) != len(names):
+        raise RenderingError(
+            f"mail/edition/body.{'txt' if kind == 'text' else 'html'} was cut into {', '.join(names)}: "
+            "write a cut() before each section and the last one before the foot, each once"
+        )
+    for name, body in zip(names, parts[0::2], strict=True):
+        yield RenderedFragment(kind=kind, name=name, body=body)
+
+
+def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
+    """Give a piece of text that stands two blank lines below the one before, wherever it comes to stand."""
+    lines = "\n".join(line.rstrip() for line in fragment.body.strip().splitlines())
+    body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n"
+    return RenderedFragment(
+        kind="text", name=fragment.name, body=body if fragment.name == "head" else f"\n\n{body}"
+    )

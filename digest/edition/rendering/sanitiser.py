@@ -1,0 +1,86 @@
+"""Making an edition's words harmless before they meet a template.
+
+The words come from feeds. Escaping is the templates' work; what escaping can't do is done here: a feed must not
+plant a mark that sending would replace by a reader's token, an address that a browser would run, or characters
+that hide, reorder or break lines.
+"""
+
+import re
+import unicodedata
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from digest.collect.urls import ascii_host
+from digest.edition import placeholders
+from digest.edition.content import EditionContent
+
+# Left as they are in an address: RFC 3986's unreserved and reserved characters and the percent sign, without
+# those that libxml2, other than browsers, has been known to encode itself.
+_URL_SAFE_CHARACTERS = "-._~/?:@!&'()*+,;=#%"
+_BIDI_CONTROLS = re.compile(
+    "[\u202a-\u202e\u2066-\u2069]"
+)  # bidi controls; dir attributes do their honest work
+
+
+class RenderingError(Exception):
+    """An edition cannot be rendered as it is; the message says what to change."""
+
+
+def sanitise_content(content: EditionContent) -> EditionContent:
+    """Give the same edition with every text and address made harmless.
+
+    Raises:
+        RenderingError: an address is not one of the web.
+    """
+    clean: dict[str, Any] = _sanitise_value(content.as_json())
+    return EditionContent.from_json(clean)
+
+
+def _sanitise_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: sanitise_url(v) if k == "url" else _sanitise_value(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sanitise_value(v) for v in value]
+    return sanitise_text(value) if isinstance(value, str) else value
+
+
+def sanitise_text(text: str) -> str:
+    """Give a text on one line, without control or reordering characters and without a mark of ours."""
+    text = _BIDI_CONTROLS.sub("", text)
+    text = "".join(_replace_invisible(letter) for letter in text)
+    return _defuse_placeholders(re.sub(r" {2,}", " ", text).strip(" "), "-")
+
+
+def _replace_invisible(letter: str) -> str:
+    kind = unicodedata.category(letter)
+    if kind in {"Cc", "Zl", "Zp"}:
+        return " "
+    return "\N{REPLACEMENT CHARACTER}" if kind == "Cs" or ord(letter) & 0xFFFE == 0xFFFE else letter
+
+
+def _defuse_placeholders(text: str, tilde_substitute: str) -> str:
+    for mark in placeholders.ALL_PLACEHOLDERS:
+        text = text.replace(mark, mark.replace("~", tilde_substitute))
+    return text
+
+
+def sanitise_url(url: str) -> str:
+    """Give a web address in ASCII (RFC 3986), its host as an A-label, without a mark of ours.
+
+    Raises:
+        RenderingError: it is no http or https address.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        host = parts.hostname
+        if not parts.netloc.isascii():
+            name = ascii_host(host or "")
+            parts = parts._replace(netloc=f"{name}:{parts.port}" if parts.port else name)
+    except ValueError:  # an unclosed [ of IPv6, or a host that no A-label can stand for
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        raise RenderingError(
+            f"{url!r} is no http or https address. Correct the entry's link, or drop the entry."
+        )
+    whole = quote(urlunsplit(parts), safe=_URL_SAFE_CHARACTERS, errors="replace")
+    return _defuse_placeholders(whole, "%7E")

@@ -1,0 +1,224 @@
+"""The choice of an edition: articles in; sections, what was left out, and every reason out.
+
+1. One article a URL; what an editor banned, whose page is gone, and what the last editions had, is left out.
+2. News and products are grouped into stories; the same event or call from two sources is one.
+3. Every story gets its score.
+4. The sections take their pick: Featured, Most read, the operator's own, Topics; then products, events, opportunities.
+5. Related articles are found for the news; whatever is not in gets the reason why.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.select.exclusion_reasons import WITHDRAWN_REASON, EarlierStories, explain_exclusion
+from digest.select.lead_reasons import explain_lead
+from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
+from digest.select.section_filler import NEWS_SECTION_KINDS, SectionFiller
+from digest.select.stories import build_story_led_by, group_into_stories, merge_same_url
+from digest.select.story_similarity import StorySimilarity, find_related_articles
+from digest.select.text_similarity import title_words
+from digest.select.topics import compile_topic_rules
+from digest.select.values import (
+    CandidateArticle,
+    LeftOutStory,
+    PlacedStory,
+    PreviousEditions,
+    Proposal,
+    ScoredStory,
+    Story,
+)
+from digest.settings import SectionSettings, SelectionSettings
+
+__all__ = ["explain_lead", "propose_edition"]
+
+_NO_READERSHIP_NOTE = "nothing is known of readership: its weight went to the other terms"
+
+
+def propose_edition(
+    candidates: Iterable[CandidateArticle],
+    *,
+    select: SelectionSettings,
+    sections: Sequence[SectionSettings],
+    now: datetime,
+    previous: PreviousEditions,
+) -> Proposal:
+    """Choose what an edition holds. Pure: the same values give the same choice in any order of the candidates.
+
+    Args:
+        candidates: the articles of the window, and all events and opportunities that may be announced.
+        select: weights, threshold, caps, topics, pins and bans.
+        sections: in the order of the edition; the order in which they take their pick is fixed.
+        now: the moment of the draft; in the publication's zone, where its days decide what is past.
+        previous: what the last editions held, and earlier articles.
+
+    Returns:
+        Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
+    """
+    articles = merge_same_url(candidates)
+    admitted, refused = _admit_articles(articles, select, previous)
+    stories = [_lead_with_pinned(story, select.pins) for story in _group_stories(admitted, select.same_story)]
+    ranking = StoryRanking(
+        WeekStatistics.from_stories(stories, now),
+        compile_topic_rules(select.topics),
+        select.weights,
+        _effective_pins(select),
+    )
+    ranked = ranking.rank_stories(stories)
+    page = SectionFiller(select, ranking, StorySimilarity(articles, select.same_story), now)
+    for section in sorted(sections, key=_pick_order):
+        page.fill_section(section, [s for s in ranked if s.story.lead.section == _source_section(section)])
+    return _build_proposal(
+        _SelectionOutcome(ranked, refused, page),
+        sections,
+        previous,
+        _proposal_notes(articles, ranking, select),
+    )
+
+
+def _effective_pins(select: SelectionSettings) -> frozenset[str]:
+    return frozenset(select.pins) - frozenset(select.bans)
+
+
+def _admit_articles(
+    articles: Iterable[CandidateArticle], select: SelectionSettings, previous: PreviousEditions
+) -> tuple[list[CandidateArticle], list[tuple[CandidateArticle, str]]]:
+    """Part the articles into those that may come and those that must not, with the reason."""
+    bans, pins, earlier = frozenset(select.bans), _effective_pins(select), EarlierStories(previous)
+    admitted, refused = [], []
+    for article in articles:
+        names = {article.url, article.link}
+        if names & bans:
+            refused.append((article, "banned by an editor"))
+        elif article.withdrawn:
+            refused.append((article, WITHDRAWN_REASON))
+        elif not names & pins and (reason := earlier.find_repeat(article)):
+            refused.append((article, reason))
+        else:
+            admitted.append(article)
+    return admitted, refused
+
+
+def _group_stories(articles: Sequence[CandidateArticle], threshold: float) -> list[Story]:
+    """Group each section's articles after its kind: news by its text, what has a date by title and date."""
+    by_text = [
+        s
+        for kind in ("news", "products")
+        for s in group_into_stories((a for a in articles if a.section == kind), threshold)
+    ]
+    dated: dict[tuple[object, ...], list[CandidateArticle]] = {}
+    for article in articles:
+        if article.section not in {"news", "products"}:
+            dated.setdefault(_same_date_key(article), []).append(article)
+    return by_text + [
+        build_story_led_by(found[0], found[1:]) for found in map(_sort_best_first, dated.values())
+    ]
+
+
+def _same_date_key(article: CandidateArticle) -> tuple[object, ...]:
+    words = title_words(article.title)
+    day = article.starts_at.date() if article.starts_at else article.closes_on
+    return (article.section, words, day) if words and day else (article.section, article.url)
+
+
+def _sort_best_first(articles: list[CandidateArticle]) -> list[CandidateArticle]:
+    return sorted(articles, key=lambda a: (not a.own, not a.primary, -a.weight, a.dated_at, a.url))
+
+
+def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
+    """Let the article that an editor pinned speak for its story."""
+    for pin in pins:
+        for article in story.members:
+            if pin in {article.url, article.link}:
+                return (
+                    story
+                    if article is story.lead
+                    else build_story_led_by(article, [a for a in story.members if a is not article])
+                )
+    return story
+
+
+def _source_section(section: SectionSettings) -> str:
+    return "news" if section.kind in NEWS_SECTION_KINDS else section.kind
+
+
+def _pick_order(section: SectionSettings) -> int:
+    return (
+        NEWS_SECTION_KINDS.index(section.kind)
+        if section.kind in NEWS_SECTION_KINDS
+        else len(NEWS_SECTION_KINDS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _SelectionOutcome:
+    ranked: tuple[ScoredStory, ...]
+    refused: list[tuple[CandidateArticle, str]]
+    filler: SectionFiller
+
+
+def _build_proposal(
+    outcome: _SelectionOutcome,
+    sections: Sequence[SectionSettings],
+    previous: PreviousEditions,
+    notes: tuple[str, ...],
+) -> Proposal:
+    page = outcome.filler
+    in_edition = {s.story.lead.url for placed in page.sections.values() for s in placed}
+    left = [
+        LeftOutStory(s, explain_exclusion(s, page, sections))
+        for s in outcome.ranked
+        if s.story.lead.url not in in_edition
+    ]
+    left += [
+        LeftOutStory(page.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused
+    ]
+    beside = find_related_articles(
+        page.news_stories, _related_candidates(left, previous, page.select.bans, in_edition), page.similarity
+    )
+    return Proposal(
+        sections={
+            s.key: tuple(PlacedStory(p, beside.get(p.story.lead.url, ())) for p in page.sections[s.key])
+            for s in sections
+            if page.sections[s.key]
+        },
+        left_out=tuple(sorted(left, key=lambda out: ranking_order(out.scored))),
+        incomplete_reason=_incomplete_reason(page),
+        notes=notes,
+    )
+
+
+def _related_candidates(
+    left: Iterable[LeftOutStory], previous: PreviousEditions, bans: Sequence[str], in_edition: set[str]
+) -> list[CandidateArticle]:
+    """Gather what may be offered as related: earlier articles, and the news that was left out this time."""
+    barred = set(bans)
+    found = [
+        *previous.earlier_articles,
+        *(a for out in left if out.scored.story.lead.section == "news" for a in out.scored.story.members),
+    ]
+    return [a for a in found if a.url not in in_edition and not {a.url, a.link} & barred]
+
+
+def _incomplete_reason(filler: SectionFiller) -> str:
+    found, least = len(filler.news_stories), filler.select.minimum
+    if found >= least:
+        return ""
+    have = {0: "there is no news story", 1: "one news story is too little"}.get(
+        found, f"{found} news stories are too few"
+    )
+    return f"{have}: an edition has at least {least} (select.minimum)"
+
+
+def _proposal_notes(
+    articles: Sequence[CandidateArticle], ranking: StoryRanking, select: SelectionSettings
+) -> tuple[str, ...]:
+    known = {name for a in articles for name in (a.url, a.link)}
+    bans = set(select.bans)
+    notes = [] if ranking.week.median_daily_reads is not None else [_NO_READERSHIP_NOTE]
+    for pin in select.pins:
+        if pin in bans:
+            notes.append(f"{pin} is both pinned and banned: it stays out")
+        elif pin not in known:
+            notes.append(f"{pin} is pinned, but is not among the articles of this edition")
+    return tuple(notes)

@@ -1,0 +1,131 @@
+"""How near stories are to each other, and which earlier articles belong beside them."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from digest.select.penalties import find_penalties
+from digest.select.text_similarity import (
+    TfidfModel,
+    WordVector,
+    cosine_similarity,
+    count_words,
+    jaccard_overlap,
+    sum_vectors,
+    title_words,
+)
+from digest.select.values import CandidateArticle, ScoredStory, Story
+
+SAME_MATTER_FACTOR = 1.5  # times `same_story`: stories so near (by their middles) are pieces of one matter
+SAME_TOPIC_SIMILARITY = 0.3  # how alike two stories of one topic count at least, when variety is weighed
+MAX_RELATED = 3
+MIN_RELATED_SIMILARITY = (
+    0.28  # likeness of an earlier article to the middle of a story; below it the measured week gave noise
+)
+SAME_TITLE_OVERLAP = 0.8  # of the words of two titles, for them to say the same
+_PROBE_WORDS = 12  # words of a story by which earlier articles are sought
+_MAX_CENTROID_ARTICLES = 20  # articles of a story that make its middle; more move it little
+
+
+class StorySimilarity:
+    """Measures nearness among the articles of one choice. Keeps what it has measured; lives as long as the choice."""
+
+    def __init__(self, articles: Iterable[CandidateArticle], threshold: float) -> None:
+        """Learn from the articles how rare each word is."""
+        self._tfidf = TfidfModel(count_words(a.title, a.summary) for a in articles)
+        self._same_matter_threshold = min(SAME_MATTER_FACTOR * threshold, 0.95)
+        self._centroids: dict[str, WordVector] = {}
+
+    def centroid(self, story: Story) -> WordVector:
+        """Give the middle of a story's articles as a vector of length 1."""
+        if story.lead.url not in self._centroids:
+            total = sum_vectors(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
+            length = math.sqrt(math.fsum(w * w for w in total.values())) or 1.0
+            self._centroids[story.lead.url] = {word: w / length for word, w in total.items()}
+        return self._centroids[story.lead.url]
+
+    def article_vector(self, article: CandidateArticle) -> WordVector:
+        """Give an article as a vector of length 1."""
+        return self._tfidf.vector_for(count_words(article.title, article.summary))
+
+    def compare_stories(self, one: ScoredStory, other: ScoredStory) -> float:
+        """Say how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
+        words = cosine_similarity(self.centroid(one.story), self.centroid(other.story))
+        return max(words, SAME_TOPIC_SIMILARITY) if one.topic and one.topic == other.topic else words
+
+    def find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
+        """Find the placed story of whose matter this is one more piece."""
+        mine = self.centroid(scored.story)
+        near = ((cosine_similarity(mine, self.centroid(p.story)), p) for p in placed)
+        like, found = max(near, key=lambda pair: (pair[0], pair[1].story.lead.url), default=(0.0, None))
+        return found if like >= self._same_matter_threshold else None
+
+
+def find_related_articles(
+    placed: Sequence[ScoredStory], earlier: Iterable[CandidateArticle], similarity: StorySimilarity
+) -> dict[str, tuple[CandidateArticle, ...]]:
+    """Find up to three earlier articles for each story, by the lead's URL, the newest first.
+
+    Args:
+        placed: the stories of the edition, in the order in which they may choose.
+        earlier: articles that are not in the edition; each is offered once at most.
+        similarity: measured over this choice's articles.
+    """
+    heaviest = {p.story.lead.url: _heaviest_words(similarity.centroid(p.story)) for p in placed}
+    telling = {word for words in heaviest.values() for word in words}
+    pool = _RelatedPool(earlier, telling, similarity)
+    return {
+        p.story.lead.url: pool.take_related(p.story, heaviest[p.story.lead.url], similarity.centroid(p.story))
+        for p in placed
+    }
+
+
+def _heaviest_words(vector: WordVector) -> list[str]:
+    ordered = sorted(vector.items(), key=lambda item: (-item[1], item[0]))
+    return [word for word, _ in ordered[:_PROBE_WORDS]]
+
+
+class _RelatedPool:
+    """The earlier articles, found by the words that tell something of the edition's stories."""
+
+    def __init__(
+        self, earlier: Iterable[CandidateArticle], telling_words: set[str], similarity: StorySimilarity
+    ) -> None:
+        by_url = {a.url: a for a in sorted(earlier, key=lambda a: (a.dated_at, a.url, repr(a)))}
+        self._articles = [a for a in by_url.values() if a.has_date and not find_penalties(a)]
+        self._vectors: dict[int, WordVector] = {}
+        self._articles_by_word: dict[str, list[int]] = defaultdict(list)
+        self._offered: set[int] = set()
+        for n, article in enumerate(self._articles):
+            words = count_words(article.title, article.summary).keys() & telling_words
+            if words:
+                self._vectors[n] = similarity.article_vector(article)
+            for word in words:
+                self._articles_by_word[word].append(n)
+
+    def take_related(
+        self, story: Story, heaviest_words: Sequence[str], centroid: WordVector
+    ) -> tuple[CandidateArticle, ...]:
+        near = {n for word in heaviest_words for n in self._articles_by_word[word]} - self._offered
+        fit = [n for n in sorted(near) if self._articles[n].dated_at < story.lead.dated_at]
+        alike = [(cosine_similarity(centroid, self._vectors[n]), n) for n in fit]
+        best = sorted(
+            (pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY),
+            key=lambda pair: (-pair[0], -pair[1]),
+        )
+        chosen = self._skip_similar_titles([n for _, n in best], story)
+        self._offered.update(chosen)
+        return tuple(self._articles[n] for n in sorted(chosen, reverse=True))
+
+    def _skip_similar_titles(self, places: Iterable[int], story: Story) -> list[int]:
+        """Take the first few, leaving out what says the same as the lead or as one taken."""
+        titles = [title_words(story.lead.title)]
+        chosen: list[int] = []
+        for n in places:
+            title = title_words(self._articles[n].title)
+            if len(chosen) < MAX_RELATED and not any(
+                jaccard_overlap(title, t) >= SAME_TITLE_OVERLAP for t in titles
+            ):
+                chosen.append(n)
+                titles.append(title)
+        return chosen

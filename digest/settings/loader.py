@@ -1,0 +1,114 @@
+"""Reading `digest.toml` and the environment, which wins. Every problem is reported at once, by its key."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from digest.settings.model import Settings
+
+SETTINGS_FILE_NAME = "digest.toml"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message lists every problem, one a line."""
+
+
+_ENVIRONMENT_FIELDS = {
+    "DIGEST_HOME": "home",
+    "DIGEST_DATABASE_URL": "database_url",
+    "DIGEST_MAIL_URL": "mail_url",
+    "DIGEST_INSTALLATION": "installation",
+    "DIGEST_BASE_URL": "base_url",
+    "DIGEST_SENDGRID_API_KEY": "sendgrid_api_key",
+    "DIGEST_SENDGRID_HOST": "sendgrid_host",
+    "DIGEST_SENDGRID_WEBHOOK_KEY": "sendgrid_webhook_key",
+    "DIGEST_INBOUND_PASSWORD": "inbound_password",
+    "DIGEST_DKIM_DOMAIN": "dkim_domain",
+    "DIGEST_DKIM_SELECTOR": "dkim_selector",
+    "DIGEST_DKIM_KEY_FILE": "dkim_key_file",
+    "DIGEST_TEMPLATES": "templates",
+}
+
+
+def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read `digest.toml` and the environment.
+
+    Args:
+        path: the file; None looks for `DIGEST_SETTINGS`, then `./digest.toml`, and does without when absent.
+        environ: the environment to read, for tests.
+
+    Raises:
+        SettingsError: a key is unknown or has a wrong value; all problems are in the one message.
+    """
+    wanted = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
+    file = wanted or Path(SETTINGS_FILE_NAME)
+    values: dict[str, Any] = {}
+    if file.exists():
+        values = {"file": _read_toml(file), "origin": file}
+    elif wanted:
+        raise SettingsError(
+            f"{file}: no such settings file. Write one with 'digest init' or leave the option out."
+        )
+    unknown = sorted(
+        k
+        for k in environ
+        if k.startswith("DIGEST_") and k not in _ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
+    )
+    values |= {field: environ[key] for key, field in _ENVIRONMENT_FIELDS.items() if environ.get(key)}
+    return _validate_settings(values, file, [f"{key}: no such setting" for key in unknown])
+
+
+def reload_settings(settings: Settings) -> Settings:
+    """Read the file that settings came from again; what came from the environment stays.
+
+    Raises:
+        SettingsError: it cannot be read, or a key is unknown or has a wrong value; all problems are in the message.
+    """
+    file = settings.origin or Path(SETTINGS_FILE_NAME)
+    return _validate_settings(dict(settings) | {"file": _read_toml(file)}, file, [])
+
+
+def _validate_settings(values: dict[str, Any], file: Path, problems: list[str]) -> Settings:
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as exc:
+        problems += [_describe_problem(dict(e)) for e in exc.errors(include_url=False, include_input=False)]
+        raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
+    if problems:
+        raise SettingsError(_problem_report(file, problems))
+    return settings
+
+
+_OTHER_VARIABLES = frozenset({"DIGEST_SETTINGS", "DIGEST_TEST_REQUIRE"})  # read elsewhere than in Settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{file}: not readable as TOML: {exc}") from exc
+    except OSError as exc:
+        raise SettingsError(f"{file}: can't be read: {exc.strerror}") from exc
+
+
+def _describe_problem(error: dict[str, Any]) -> str:
+    steps = list(error["loc"])
+    names = {field: key for key, field in _ENVIRONMENT_FIELDS.items()}
+    if steps and steps[0] in names:
+        steps[0] = names[str(steps[0])]
+    elif steps and steps[0] == "file":
+        steps.pop(0)
+    where = "".join(f"[{s + 1}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
+    text = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        text = "no such setting"
+    return f"{where}: {text}" if where else text
+
+
+def _problem_report(file: Path, problems: list[str]) -> str:
+    lines = "\n".join(f"  {p}" for p in problems)
+    return f"{len(problems)} problem(s) in the settings ({file} and the environment):\n{lines}"

@@ -1,0 +1,163 @@
+"""All settings of a process: `digest.toml`, and what comes from the environment."""
+
+from base64 import b64decode
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pydantic import SecretStr, model_validator
+
+from digest.settings import values
+from digest.settings.edition import (
+    DEFAULT_SECTIONS,
+    PublicationSettings,
+    ReadershipSettings,
+    ScheduleSettings,
+    SectionSettings,
+    SelectionSettings,
+    SenderSettings,
+    SourceSettings,
+    SponsorSettings,
+)
+from digest.settings.operations import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
+
+
+class SettingsFile(values.SettingsTable):
+    """All of `digest.toml`."""
+
+    publication: PublicationSettings = PublicationSettings()
+    sender: SenderSettings = SenderSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    sections: list[SectionSettings] = list(DEFAULT_SECTIONS)
+    sponsor: SponsorSettings | None = None
+    sources: list[SourceSettings] = []
+    select: SelectionSettings = SelectionSettings()
+    limits: LimitSettings = LimitSettings()
+    retention: RetentionSettings = RetentionSettings()
+    alerts: AlertSettings = AlertSettings()
+    readership: ReadershipSettings = ReadershipSettings()
+    inbound: BounceMailboxSettings = BounceMailboxSettings()
+
+    @model_validator(mode="after")
+    def _check_unique_keys(self) -> Self:
+        for what, names in (
+            ("section key", [s.key for s in self.sections]),
+            ("source url", [s.url for s in self.sources]),
+        ):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"{what} given twice: {', '.join(twice)}")
+        return self
+
+
+class Settings(values.SettingsTable):
+    """Everything a process needs to know, checked. Built once, by `load`."""
+
+    file: SettingsFile = SettingsFile()
+    home: Path = Path("digest-data")
+    database_url: str = ""
+    mail_url: SecretStr = SecretStr("outbox:")
+    installation: str = (
+        ""  # a name that tells this installation from its copies, where machine and file do not
+    )
+    base_url: str = "http://127.0.0.1:8025"
+    sendgrid_api_key: SecretStr | None = None
+    sendgrid_host: str = "https://api.sendgrid.com"
+    sendgrid_webhook_key: str = ""  # one public key, or two with a comma between; empty: no event is taken
+    inbound_password: SecretStr | None = None  # of `inbound.user`
+    dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376)
+    dkim_selector: str = ""  # one for each key in the file, with commas between
+    dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
+    templates: Path | None = None  # the operator's own templates, looked at first
+    origin: Path | None = None  # the digest.toml that was read
+
+    @model_validator(mode="after")
+    def _check_base_url(self) -> Self:
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(
+                f"DIGEST_BASE_URL: {self.base_url!r} is no web address such as https://news.example.org"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_dkim(self) -> Self:
+        given = {
+            "DIGEST_DKIM_DOMAIN": self.dkim_domain,
+            "DIGEST_DKIM_SELECTOR": self.dkim_selector,
+            "DIGEST_DKIM_KEY_FILE": self.dkim_key_file,
+        }
+        missing = [name for name, value in given.items() if not value]
+        if 0 < len(missing) < len(given):
+            raise ValueError(f"{' and '.join(missing)} missing: mail is signed with all three or with none")
+        if self.dkim_domain and not values.DOMAIN_PATTERN.fullmatch(self.dkim_domain):
+            raise ValueError(
+                f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} is no domain such as news.example.org"
+            )
+        if wrong := [s for s in self.dkim_selectors if not values.SELECTOR_PATTERN.fullmatch(s)]:
+            raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} is no selector such as digest-2026")
+        return self
+
+    @model_validator(mode="after")
+    def _check_mailbox_password(self) -> Self:
+        if self.file.inbound.host and self.inbound_password is None:
+            raise ValueError("DIGEST_INBOUND_PASSWORD: missing; inbound.host names a server to sign in to")
+        return self
+
+    @model_validator(mode="after")
+    def _check_webhook_keys(self) -> Self:
+        wrong = (
+            "DIGEST_SENDGRID_WEBHOOK_KEY: write the verification key of the signed Event Webhook as SendGrid shows it "
+            "(base64), or two with a comma between while the key changes"
+        )
+        try:
+            keys = [load_der_public_key(der) for der in self.sendgrid_webhook_keys]
+        except (ValueError, UnsupportedAlgorithm):
+            raise ValueError(wrong) from None
+        sound = all(isinstance(k, EllipticCurvePublicKey) and isinstance(k.curve, SECP256R1) for k in keys)
+        if not sound or len(keys) > 2:
+            raise ValueError(wrong)
+        return self
+
+    @property
+    def sendgrid_webhook_keys(self) -> tuple[bytes, ...]:
+        """The public keys that SendGrid's events are verified with, as DER; none where no event is taken.
+
+        Raises:
+            ValueError: it is no base64; settings that were loaded are checked.
+        """
+        texts = self.sendgrid_webhook_key.split(",") if self.sendgrid_webhook_key.strip() else []
+        return tuple(b64decode(text.strip(), validate=True) for text in texts)
+
+    @property
+    def dkim_selectors(self) -> tuple[str, ...]:
+        """The selectors, one for each key in the key file; none where mail is not signed."""
+        return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database's URL; by default one SQLite file in the home folder."""
+        return self.database_url or f"sqlite:///{(self.home / 'digest.store.models').absolute()}"
+
+    @property
+    def outbox_folder(self) -> Path:
+        """Where `.eml` files go: `edition/` and `notice/` below it."""
+        return self.home / "outbox"
+
+    @property
+    def key_file(self) -> Path:
+        """The file that holds every key; never in a backup."""
+        return self.home / "keys.json"
+
+    @property
+    def left_log(self) -> Path:
+        """The journal of departures, outside the database."""
+        return self.home / "left.log"
+
+    @property
+    def link_base(self) -> str:
+        """The base URL without a slash at its end."""
+        return self.base_url.rstrip("/")

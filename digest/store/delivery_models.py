@@ -1,0 +1,214 @@
+"""The rows of handing over: deliveries, what was said of them, and what the installation itself remembers.
+
+They follow the flow of data on from `digest.store.models`: edition → delivery → event.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
+
+
+class DeliveryState(StrEnum):
+    """Where one owed message stands; see the books in `deliver.books`."""
+
+    WAITING = "waiting"
+    HANDING_OVER = "handing over"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNCERTAIN = "uncertain"
+    WITHDRAWN = "withdrawn"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Delivery(Base):
+    """One message owed to one person. A second row for the same purpose and person cannot exist."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
+        Index("ix_delivery_person", "person"),  # what went to one person: their tries, what they may see
+        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # sending: what is due next
+    )
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)  # opaque
+    purpose: Mapped[str] = mapped_column(String(80))  # edition:2026-W47, confirm:…, welcome:…
+    person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
+    state: Mapped[DeliveryState] = mapped_column(enum_by_value(DeliveryState))
+    due_at: Mapped[Moment]
+    next_try_at: Mapped[Moment]
+    tries: Mapped[int] = mapped_column(default=0)
+    owner: Mapped[str | None] = mapped_column(String(80))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    domain_tag: Mapped[str | None] = mapped_column(String(32))
+    message_id: Mapped[str] = mapped_column(String(200), default="")
+    transport: Mapped[str] = mapped_column(String(20), default="")
+    reply: Mapped[str] = mapped_column(Text, default="")  # scrubbed of addresses
+    handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Notice(Base):
+    """What a mail that is no edition is written from, encrypted. The row goes with the last try at its delivery."""
+
+    __tablename__ = "notice"
+
+    delivery: Mapped[str] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))
+
+
+ALARMING_EVENTS = "cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained'"
+
+
+class Event(Base):
+    """What a provider or a bounce said about a delivery, normalised; see `deliver.events`.
+
+    Either of two marks makes it the same event as one that is there: the provider's own id for it, hashed, and the
+    fingerprint of what it says. `unsettled_since` is set while its delivery was still being handed over.
+    """
+
+    __tablename__ = "event"
+    __table_args__ = (
+        UniqueConstraint("fingerprint", name="uq_event_counted_once"),
+        UniqueConstraint("provider_mark", name="uq_event_one_row_a_provider_mark"),
+        Index("ix_event_delivery", "delivery"),  # all that was said of one message
+        Index(
+            "ix_event_unsettled",
+            "unsettled_since",
+            sqlite_where=text("unsettled_since IS NOT NULL"),
+            postgresql_where=text("unsettled_since IS NOT NULL"),
+        ),
+        Index(
+            "ix_event_strikes",  # every night: the bounces that may be strikes
+            "at",
+            sqlite_where=text("cause IN ('hard', 'soft')"),
+            postgresql_where=text("cause IN ('hard', 'soft')"),
+        ),
+        Index(
+            "ix_event_alarms",  # every few seconds of a send: what may stop it
+            "received_at",
+            sqlite_where=text(ALARMING_EVENTS),
+            postgresql_where=text(ALARMING_EVENTS),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    delivery: Mapped[str | None] = mapped_column(String(26))
+    kind: Mapped[str] = mapped_column(String(40))
+    cause: Mapped[str] = mapped_column(String(20), default="")  # why it failed: `deliver.causes`
+    at: Mapped[Moment]
+    received_at: Mapped[Moment]
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    provider_mark: Mapped[str | None] = mapped_column(String(64))
+    unsettled_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    detail: Mapped[Json]  # scrubbed of addresses
+
+
+class InboundPayload(Base):
+    """What a provider posted or a mailbox held, as it came: compressed, encrypted, bound to the hash of its body.
+
+    `origin` names who reads it (`sendgrid`, `mailbox`). Kept for 30 days.
+    """
+
+    __tablename__ = "inbound"
+    __table_args__ = (
+        UniqueConstraint("body_hash", name="uq_inbound_one_row_a_body"),
+        Index("ix_inbound_at", "at"),  # every night: what is old goes
+        Index(
+            "ix_inbound_unapplied",
+            "id",
+            sqlite_where=text("applied_at IS NULL"),
+            postgresql_where=text("applied_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    origin: Mapped[str] = mapped_column(String(20), default="sendgrid", server_default="sendgrid")
+    body_hash: Mapped[str] = mapped_column(String(64))
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))
+    applied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class DeliveryTotal(Base):
+    """How many deliveries of a purpose came to an end in a state, of those whose rows were kept long enough."""
+
+    __tablename__ = "delivery_total"
+
+    purpose: Mapped[str] = mapped_column(String(80), primary_key=True)
+    state: Mapped[DeliveryState] = mapped_column(enum_by_value(DeliveryState), primary_key=True)
+    count: Mapped[int]
+
+
+class HandoverCount(Base):
+    """How many messages the whole installation handed over within a minute.
+
+    Written only where a bound of the settings needs it, in the transaction of the claim.
+    """
+
+    __tablename__ = "handed"
+
+    minute: Mapped[Moment] = mapped_column(primary_key=True)
+    messages: Mapped[int]
+
+
+class InstallationState(Base):
+    """What the installation itself remembers by name: that it is held, how far a provider's lists were read."""
+
+    __tablename__ = "memo"
+
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    value: Mapped[Json]
+    at: Mapped[Moment]
+
+
+class StaffMember(Base):
+    """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
+
+    A staff member's address is a sign-in name and stands in the clear, here alone; no reader's ever does. Everything
+    else names them by number, so the row stays when they go: it tells whom the audit log speaks of.
+    """
+
+    __tablename__ = "staff"
+    __table_args__ = (UniqueConstraint("email", name="uq_staff_one_row_an_address"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(String(320))  # case-folded
+    role: Mapped[str] = mapped_column(String(20))  # editor | admin
+    added_at: Mapped[Moment]
+    added_by: Mapped[str] = mapped_column(String(200))
+    proven_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class ProviderErasure(Base):
+    """An erased person's address on its way to the provider, encrypted, who is asked to erase it too.
+
+    The row goes once the provider has taken it, and after 30 days in any case.
+    """
+
+    __tablename__ = "provider_erasure"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    provider: Mapped[str] = mapped_column(String(20))
+    mark: Mapped[str] = mapped_column(String(26))  # random: what the ciphertext is bound to
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))
+    asked_at: Mapped[Moment]
+    tries: Mapped[int] = mapped_column(default=0)
+    next_try_at: Mapped[Moment]

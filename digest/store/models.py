@@ -1,0 +1,369 @@
+"""The newsletter's rows, and how a database is opened.
+
+The tables follow the flow of data: source → article → story → edition → fragment → delivery → event.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Date,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    create_engine,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+
+import digest.store.delivery_models  # noqa: F401 - its tables join the metadata
+import subscribers.store.signup_models  # noqa: F401 - so do these
+from digest.store import connections
+from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+
+class SourceHealth(StrEnum):
+    """How a source has behaved of late."""
+
+    NEW = "new"
+    GOOD = "good"
+    FAILING = "failing"
+    REFUSING = "refusing"
+    GONE = "gone"
+
+
+class Source(Base):
+    """A place that articles come from, with what the last visits taught about it."""
+
+    __tablename__ = "source"
+    __table_args__ = (UniqueConstraint("url", name="uq_source_listed_once"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    moved_to: Mapped[str | None] = mapped_column(Text)  # a permanent redirect or a discovered feed
+    name: Mapped[str] = mapped_column(String(200))
+    publisher: Mapped[str] = mapped_column(String(200))
+    section: Mapped[str] = mapped_column(String(40), default="news")
+    weight: Mapped[float] = mapped_column(Float, default=1.0)
+    primary: Mapped[bool] = mapped_column(default=False)
+    own: Mapped[bool] = mapped_column(default=False)
+    images: Mapped[str] = mapped_column(String(10), default="none")
+    topics: Mapped[Json]
+    active: Mapped[bool] = mapped_column(default=True)
+
+    kind: Mapped[str | None] = mapped_column(String(20))
+    etag: Mapped[str | None] = mapped_column(Text)
+    last_modified: Mapped[str | None] = mapped_column(Text)
+    health: Mapped[SourceHealth] = mapped_column(enum_by_value(SourceHealth), default=SourceHealth.NEW)
+    message: Mapped[str] = mapped_column(Text, default="")
+    failures: Mapped[int] = mapped_column(default=0)
+    failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    good_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    tried_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Article(Base):
+    """One item as one source published it.
+
+    `dated_at` is the moment that counts (UTC) and `date_basis` says where it came from. `views` are reads
+    of the page in the week before the last readership import, NULL where nobody counted.
+    """
+
+    __tablename__ = "article"
+    __table_args__ = (
+        UniqueConstraint("source_id", "key", name="uq_article_one_row_an_item"),
+        Index("ix_article_window", "dated_at"),  # drafting: the articles of a window
+        Index("ix_article_url", "url"),  # the same page through several sources; readership
+        {"sqlite_autoincrement": True},  # ids are never reused
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
+    key: Mapped[str] = mapped_column(String(64))  # what makes it the same item: see collect.articles
+    url: Mapped[str] = mapped_column(Text)  # canonical
+    link: Mapped[str] = mapped_column(Text)  # as published, absolute
+    title: Mapped[str] = mapped_column(Text)
+    summary: Mapped[str] = mapped_column(Text, default="")
+    author: Mapped[str | None] = mapped_column(String(200))
+    credit: Mapped[str | None] = mapped_column(String(200))
+    categories: Mapped[list[str]] = mapped_column(JSON)
+    language: Mapped[str | None] = mapped_column(String(20))
+    image_url: Mapped[str | None] = mapped_column(Text)
+    image_alt: Mapped[str | None] = mapped_column(Text)
+    dated_at: Mapped[Moment]
+    date_basis: Mapped[str] = mapped_column(String(40))
+    updated_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    found_at: Mapped[Moment]
+    seen_at: Mapped[Moment]
+    withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    starts_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    all_day: Mapped[bool] = mapped_column(default=False)
+    place: Mapped[str | None] = mapped_column(String(200))
+    closes_on: Mapped[date | None] = mapped_column(Date)
+    featured: Mapped[bool] = mapped_column(default=False)
+    views: Mapped[int | None] = mapped_column(Integer)
+
+    source: Mapped[Source] = relationship()
+
+
+class ArticleChange(Base):
+    """What an article said before it changed: a new title, a withdrawn page."""
+
+    __tablename__ = "article_change"
+    __table_args__ = (Index("ix_article_change_article", "article_id"),)  # an article's history
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    article_id: Mapped[int] = mapped_column(ForeignKey("article.id"))
+    at: Mapped[Moment]
+    field: Mapped[str] = mapped_column(String(40))
+    before: Mapped[str] = mapped_column(Text)
+    after: Mapped[str] = mapped_column(Text)
+
+
+class MediaFile(Base):
+    """A picture that was fetched, re-encoded and is served from `/media/<hash>`."""
+
+    __tablename__ = "media"
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of `body`
+    source_url: Mapped[str] = mapped_column(Text, index=True)
+    content_type: Mapped[str] = mapped_column(String(40))
+    width: Mapped[int]
+    height: Mapped[int]
+    size: Mapped[int]
+    body: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    made_at: Mapped[Moment]
+
+
+class EditionState(StrEnum):
+    """draft → approved → sending → sent; held when there is too little to send."""
+
+    DRAFT = "draft"
+    INCOMPLETE = "held"
+    APPROVED = "approved"
+    SENDING = "sending"
+    SENT = "sent"
+    CANCELLED = "cancelled"
+
+
+class Edition(Base):
+    """One issue of the newsletter.
+
+    `name` is the ISO week of its release day. The window is `opens_at` < dated ≤ `cut_off`; what drafting
+    looked at stands in its stories. `content` is the arranged edition (`edition.content`) as JSON; `approval`
+    is the signed list of fragment hashes, empty until approved.
+    """
+
+    __tablename__ = "edition"
+    __table_args__ = (UniqueConstraint("slot", name="uq_edition_one_a_slot"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    slot: Mapped[str] = mapped_column(String(40))  # the release moment, UTC, ISO 8601
+    name: Mapped[str] = mapped_column(String(20), unique=True)
+    number: Mapped[int]
+    state: Mapped[EditionState] = mapped_column(enum_by_value(EditionState))
+    opens_at: Mapped[Moment]
+    cut_off: Mapped[Moment]
+    release_at: Mapped[Moment]
+    drafted_at: Mapped[Moment]
+    subject: Mapped[str] = mapped_column(Text, default="")
+    preheader: Mapped[str] = mapped_column(Text, default="")
+    content: Mapped[Json]
+    held_because: Mapped[str] = mapped_column(Text, default="")
+    approval: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    approved_by: Mapped[str | None] = mapped_column(String(200))
+    approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    planned_at: Mapped[datetime | None] = mapped_column(
+        UtcDateTime
+    )  # the list of readers is fixed from here on
+    planned: Mapped[int | None]  # how many deliveries were planned: the books are held against it
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Sending rests while `paused_at` is set; what came before `resumed_at` no longer counts against it.
+    paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    paused_because: Mapped[str] = mapped_column(Text, default="", server_default="")
+    resumed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The first few hundred: how many they are (NULL: not decided), and until when the rest waits for what they bring.
+    canary: Mapped[int | None]
+    canary_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class EditionStory(Base):
+    """One story that an edition considered: where it stands, or why it was left out.
+
+    `terms` is the named sum behind `score`; `section` is NULL for a story that was left out.
+    """
+
+    __tablename__ = "story"
+    __table_args__ = (Index("ix_story_edition", "edition_id", "section", "position"),)  # an edition in order
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
+    section: Mapped[str | None] = mapped_column(String(40))
+    position: Mapped[int]
+    title: Mapped[str] = mapped_column(Text)
+    url: Mapped[str] = mapped_column(Text)
+    score: Mapped[float]
+    terms: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    members: Mapped[list[str]] = mapped_column(JSON)  # canonical URLs of all its articles, the lead first
+
+
+class Fragment(Base):
+    """A rendered, inlined piece of an edition: what approval signs and sending puts together."""
+
+    __tablename__ = "fragment"
+    __table_args__ = (UniqueConstraint("edition_id", "kind", "name", name="uq_fragment_one_a_place"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
+    kind: Mapped[str] = mapped_column(String(10))  # html | text | web
+    name: Mapped[str] = mapped_column(String(60))
+    position: Mapped[int]
+    body: Mapped[str] = mapped_column(Text)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+FIRST_LOOK_JOB = "first look"  # the job of the slot row that remembers since when the timetable is followed
+
+
+class TimetableSlot(Base):
+    """A moment of the timetable that some process has taken: the row is the lock, for all processes.
+
+    `done_at` is NULL while its taker works, and after a crash: then the slot may be taken over once
+    `lease_until` has passed, and the job, being idempotent, runs again.
+    """
+
+    __tablename__ = "slot"
+    __table_args__ = (UniqueConstraint("job", "at", name="uq_slot_taken_once"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job: Mapped[str] = mapped_column(String(20))
+    at: Mapped[Moment]
+    owner: Mapped[str] = mapped_column(String(80))
+    lease_until: Mapped[Moment]  # a taker that is silent for longer is dead, and another may take over
+    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    outcome: Mapped[str] = mapped_column(Text, default="")
+
+
+class AuditEntry(Base):
+    """Who did what, when: append-only, without any reader's address."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(String(200))
+    act: Mapped[str] = mapped_column(String(60))
+    subject: Mapped[str] = mapped_column(String(200))
+    detail: Mapped[Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database. It lives as long as the process; sessions are short."""
+
+    engine: Engine
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Lend a session for looking only: whatever it holds is rolled back."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Lend a session that commits at the end of the block, or rolls back when the block raises.
+
+        On SQLite the transaction begins IMMEDIATE, so that two writers queue instead of one failing with
+        "database is locked" in the middle (https://www.sqlite.org/lang_transaction.html).
+        """
+        with (
+            Session(self.engine.execution_options(immediate=True), expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Lend a session for looking only, in which all is seen as it was at one moment."""
+        with self.read() as session:
+            if self.engine.dialect.name == "postgresql":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def open_database(url: str, *, writer_timeout: float = connections.WRITER_TIMEOUT) -> Database:
+    """Open `url` with the pragmas of the product; the schema is `migrate_schema`'s matter.
+
+    With SQLite a writer waits `writer_timeout` seconds for its turn, and then fails with "database is locked".
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: the URL cannot be read.
+    """
+    address = make_url(url)
+    if address.get_backend_name() != "sqlite":
+        return Database(connections.replace_dead_connections(create_engine(address, hide_parameters=True)))
+    if address.database:
+        Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Created before SQLite does it, so that no umask can leave people's rows readable to others.
+        os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
+    # hide_parameters: an error's text must not quote the values of a row.
+    engine = create_engine(address, connect_args={"timeout": writer_timeout}, hide_parameters=True)
+    return Database(connections.queue_writers(engine, writer_timeout))
+
+
+def migrate_schema(database: Database, revision: str = "head") -> None:
+    """Bring the schema to `revision`; a no-op when it is there already."""
+    with database.engine.execution_options(immediate=True).begin() as connection:
+        upgrade_schema(connection, revision)
+
+
+def upgrade_schema(connection: Connection, revision: str) -> None:
+    """Bring the schema to `revision` within the transaction of a connection.
+
+    Raises:
+        alembic.util.CommandError: there is no such revision.
+    """
+    from alembic import command
+
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def newest_schema_revision() -> str:
+    """Name the schema's revision that this version works with."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_alembic_config()).get_current_head() or ""
+
+
+def _alembic_config() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "digest:migrations")
+    return config

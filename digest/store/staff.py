@@ -1,0 +1,184 @@
+"""The staff: who works on the newsletter, and whether an address is theirs.
+
+A member's address stands in the clear in the staff table and nowhere else. The audit log, chains and logs name a
+member by number (`staff 3`), so a row stays when somebody goes. Accounts and passwords come later.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
+from digest.store.models import AuditEntry
+from subscribers.address import Address, AddressError, read_address
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.store import one_time_tokens
+from subscribers.store.one_time_tokens import TokenState
+from subscribers.store.signup_models import OneTimeToken
+
+StaffRole = Literal["editor", "admin"]
+PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
+PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
+
+
+class StaffError(Exception):
+    """It cannot be done to the staff; the message says why and what to do, and holds no address."""
+
+
+class ProofLinkStage(StrEnum):
+    """How a link that proves an address stands."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"  # the button works
+    PROVEN = "proven"
+    ENDED = "over"  # it ran out, a newer one took its place, or the member is gone
+
+
+@dataclass(frozen=True, slots=True)
+class ProofLink:
+    """A link looked up, with whose address it proves where that is known."""
+
+    stage: ProofLinkStage
+    member: StaffMember | None = None
+    until: datetime | None = None
+
+
+def staff_actor(member: StaffMember) -> str:
+    """Name a member as the audit log does: `staff 3`."""
+    return f"staff {member.id}"
+
+
+def find_staff_member(session: Session, email: str) -> StaffMember | None:
+    """Find who is on the staff by an address, in any spelling that mail systems take for the same."""
+    try:
+        address = read_address(email)
+    except AddressError:
+        return None
+    return session.scalar(
+        select(StaffMember).where(StaffMember.email == address.canonical, StaffMember.removed_at.is_(None))
+    )
+
+
+def list_staff_members(session: Session, *, include_removed: bool = False) -> list[StaffMember]:
+    """Give the staff by number; `include_removed` also those who were."""
+    query = select(StaffMember).order_by(StaffMember.id)
+    return list(session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None))))
+
+
+def list_proven_staff(session: Session) -> list[StaffMember]:
+    """Give those of the staff who have answered from their address, by number."""
+    return [member for member in list_staff_members(session) if member.proven_at]
+
+
+def add_staff_member(
+    session: Session, address: Address, role: StaffRole, queue: QueueMail, *, actor: str, now: datetime
+) -> StaffMember:
+    """Take somebody on, and queue the mail with the link that proves the address. Who comes back keeps their number.
+
+    Raises:
+        StaffError: the address is on the staff already.
+    """
+    email = address.canonical
+    member = session.scalar(select(StaffMember).where(StaffMember.email == email).with_for_update())
+    if member is not None and member.removed_at is None:
+        raise StaffError(
+            f"{staff_actor(member)} has this address already, as {member.role}. For another role remove and add them; "
+            "'digest staff prove' mails the link again."
+        )
+    if member is None:
+        member = StaffMember(email=email)
+        session.add(member)
+    member.role, member.added_at, member.added_by = role, now, actor
+    member.proven_at = member.removed_at = None
+    session.flush()
+    _audit_staff_change(session, "staff added", member, {"role": role}, actor=actor, now=now)
+    _queue_proof_mail(session, member, queue, now=now)
+    return member
+
+
+def mail_proof_link(
+    session: Session, member: StaffMember, queue: QueueMail, *, actor: str, now: datetime
+) -> None:
+    """Mail a member the link anew; earlier links end.
+
+    Raises:
+        StaffError: the address is proven.
+    """
+    if member.proven_at is not None:
+        raise StaffError(
+            f"{staff_actor(member)} has proven the address on {member.proven_at:%Y-%m-%d} (UTC)."
+        )
+    _audit_staff_change(session, "staff link mailed", member, {}, actor=actor, now=now)
+    _queue_proof_mail(session, member, queue, now=now)
+
+
+def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
+    """Let a member go: no link of theirs works, and no mail goes to them any more."""
+    _end_open_links(session, member, now)
+    member.removed_at, member.proven_at = now, None
+    _audit_staff_change(session, "staff removed", member, {"role": member.role}, actor=actor, now=now)
+
+
+def look_up_proof_link(session: Session, token: str, *, now: datetime) -> ProofLink:
+    """Say how a link stands; nothing is changed."""
+    found = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
+    if found.state is TokenState.UNKNOWN:
+        return ProofLink(ProofLinkStage.UNKNOWN)
+    member = session.get_one(StaffMember, int(found.serial), populate_existing=True)
+    if found.state is TokenState.FRESH:
+        return ProofLink(ProofLinkStage.OPEN, member, found.expires_at)
+    if found.state is TokenState.USED and member.proven_at is not None:
+        return ProofLink(ProofLinkStage.PROVEN, member)
+    return ProofLink(ProofLinkStage.ENDED, member, found.expires_at)
+
+
+def prove_staff_address(session: Session, token: str, *, now: datetime) -> ProofLink:
+    """Take the press of the button: the address is proven. Twice is once."""
+    used = one_time_tokens.use_token(session, token, PROOF_PURPOSE, now=now)
+    if used.state is TokenState.FRESH:
+        member = session.get_one(StaffMember, int(used.serial), with_for_update=True)
+        member.proven_at = now
+        _audit_staff_change(session, "staff address proven", member, {}, actor=staff_actor(member), now=now)
+    return look_up_proof_link(session, token, now=now)
+
+
+def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *, now: datetime) -> None:
+    _end_open_links(session, member, now)
+    ends = now + PROOF_LINK_LIFETIME
+    token = one_time_tokens.issue_token(
+        session, PROOF_PURPOSE, None, now=now, expires_at=ends, serial=str(member.id)
+    )
+    facts = {"to": member.email, "token": token, "expires_at": ends.isoformat(), "role": member.role}
+    queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
+
+
+def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:
+    """End the links of a member that are open, and withdraw the mails with one that have not gone out."""
+    unsynchronized = {"synchronize_session": False}
+    mine = (
+        OneTimeToken.purpose == PROOF_PURPOSE,
+        OneTimeToken.serial == str(member.id),
+        OneTimeToken.ended_at.is_(None),
+    )
+    session.execute(update(OneTimeToken).where(*mine).values(ended_at=now), execution_options=unsynchronized)
+    waiting = (
+        Delivery.id.in_(select(Notice.delivery).where(Notice.kind == "staff")),
+        Delivery.purpose.startswith(f"staff:{member.id}-", autoescape=True),
+        Delivery.state == DeliveryState.WAITING,
+    )
+    ids = list(session.scalars(select(Delivery.id).where(*waiting).with_for_update()))
+    session.execute(delete(Notice).where(Notice.delivery.in_(ids)), execution_options=unsynchronized)
+    withdrawn = update(Delivery).where(Delivery.id.in_(ids)).values(state=DeliveryState.WITHDRAWN)
+    session.execute(withdrawn, execution_options=unsynchronized)
+
+
+def _audit_staff_change(
+    session: Session, act: str, member: StaffMember, detail: dict[str, str], *, actor: str, now: datetime
+) -> None:
+    session.add(AuditEntry(at=now, actor=actor, act=act, subject=staff_actor(member), detail=detail))
+    session.flush()

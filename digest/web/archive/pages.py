@@ -1,0 +1,168 @@
+"""What everybody may read: the editions that went out, their feed, their pictures, our style sheets."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from xml.etree import ElementTree as ET
+
+from flask import Blueprint, Response, abort, render_template, request
+from sqlalchemy import select
+from sqlalchemy.orm import Session, undefer
+from werkzeug.wrappers import Response as AnyResponse
+
+from digest.edition.content import EditionContent
+from digest.edition.queries import load_rendered_fragments
+from digest.edition.rendering.fragments import join_fragments
+from digest.store.models import Edition, EditionState, MediaFile
+from digest.web.context import WebContext, web_context
+
+archive_pages = Blueprint("archive", __name__)
+
+PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)
+MAX_FEED_EDITIONS = 20  # editions
+CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
+_ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
+_PICTURE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
+_INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
+
+
+@archive_pages.get("/")
+def index() -> str:
+    """List the editions that went out, the newest first."""
+    with web_context().database.read() as session:
+        return render_template("web/archive.html", editions=list_public_editions(session))
+
+
+@archive_pages.get("/editions/<name>")
+def edition(name: str) -> AnyResponse:
+    """Show the web copy of an edition that is going out, or went."""
+    with web_context().database.read() as session:
+        found = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
+        if found is None:
+            abort(404)
+        body = use_local_picture_urls(join_fragments(load_rendered_fragments(session, found), "web"))
+    response = Response(body, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = mail_content_policy()
+    return _cacheable_response(response, seconds=300)
+
+
+@archive_pages.get("/feed.atom")
+def feed() -> AnyResponse:
+    """Give the editions that went out as an Atom feed (RFC 4287)."""
+    with web_context().database.read() as session:
+        body = build_atom_feed(web_context(), list_public_editions(session)[:MAX_FEED_EDITIONS])
+    return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
+
+
+@archive_pages.get("/media/<name>")
+def picture_file(name: str) -> AnyResponse:
+    """Give a picture. Its name is the hash of its bytes, so it never changes."""
+    with web_context().database.read() as session:
+        found = session.get(MediaFile, name, options=[undefer(MediaFile.body)]) if len(name) == 64 else None
+        if found is None:
+            abort(404)
+        response = Response(found.body, mimetype=found.content_type)
+    response.headers["Cache-Control"] = CACHE_FOREVER
+    response.headers["Content-Security-Policy"] = "default-src 'none'"
+    # Mail programs and their proxies show these pictures on pages of their own.
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    response.set_etag(name)
+    return response.make_conditional(request)
+
+
+@archive_pages.get("/style/<name>")
+def style_sheet(name: str) -> Response:
+    """Give a style sheet; its name holds the hash of its text."""
+    text = web_context().styles.text(name)
+    if text is None:
+        abort(404)
+    response = Response(text, mimetype="text/css")
+    response.headers["Cache-Control"] = CACHE_FOREVER
+    return response
+
+
+def list_public_editions(session: Session) -> list[Edition]:
+    """List the editions that anybody may read, the newest first."""
+    query = (
+        select(Edition)
+        .where(Edition.state.in_(PUBLIC_STATES))
+        .order_by(Edition.release_at.desc(), Edition.id.desc())
+    )
+    return list(session.scalars(query))
+
+
+def use_local_picture_urls(html: str) -> str:
+    """Take the pictures of a page that was made as a mail from where the page itself is.
+
+    A mail names them by the public address of the day it was made; a page outlives a change of address.
+    """
+    return _PICTURE_SOURCE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
+
+
+def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
+    """Write the policy for a page that was made as a mail.
+
+    Its styles stand in attributes, since mail programs read nothing else: so they are allowed here, and
+    only here.
+    """
+    pictures = "'self'" if images else "'none'"
+    ancestors = "'self'" if framed else "'none'"
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src {pictures}; form-action 'none'; "
+        f"base-uri 'none'; frame-ancestors {ancestors}"
+    )
+
+
+def _cacheable_response(response: Response, *, seconds: int) -> AnyResponse:
+    response.headers["Cache-Control"] = f"public, max-age={seconds}"
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+def build_atom_feed(context: WebContext, editions: Iterable[Edition]) -> bytes:
+    """Write the feed. Ids are the editions' public addresses, which never change."""
+    publication, base = context.settings.file.publication, context.settings.link_base
+    shown = list(editions)
+    root = ET.Element("feed", {"xmlns": _ATOM_NAMESPACE, "xml:lang": publication.language})
+    _add_text_element(root, "id", f"{base}/")
+    _add_text_element(root, "title", publication.name)
+    _add_text_element(root, "subtitle", publication.tagline)
+    _add_text_element(
+        root,
+        "updated",
+        _atom_timestamp(
+            max((_published_at(e) for e in shown), default=datetime.fromisoformat("2000-01-01T00:00:00Z"))
+        ),
+    )
+    _add_text_element(root, "author/name", publication.name)
+    ET.SubElement(root, "link", rel="self", type="application/atom+xml", href=f"{base}/feed.atom")
+    ET.SubElement(root, "link", rel="alternate", type="text/html", href=f"{base}/")
+    for issue in shown:
+        _add_atom_entry(root, issue, f"{base}/editions/{issue.name}")
+    written: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
+
+
+def _add_atom_entry(root: ET.Element, edition: Edition, address: str) -> None:
+    entry = ET.SubElement(root, "entry")
+    _add_text_element(entry, "id", address)
+    _add_text_element(entry, "title", edition.subject)
+    _add_text_element(entry, "published", _atom_timestamp(edition.release_at))
+    _add_text_element(entry, "updated", _atom_timestamp(_published_at(edition)))
+    ET.SubElement(entry, "link", rel="alternate", type="text/html", href=address)
+    headlines = [e.headline for s in EditionContent.from_json(edition.content).sections for e in s.entries]
+    _add_text_element(entry, "summary", "\n".join([edition.preheader, *headlines]).strip())
+
+
+def _add_text_element(parent: ET.Element, path: str, text: str) -> None:
+    for tag in path.split("/"):
+        parent = ET.SubElement(parent, tag)
+    parent.text = _INVALID_XML_CHARACTERS.sub("", text)
+
+
+def _published_at(edition: Edition) -> datetime:
+    return edition.sent_at or edition.release_at
+
+
+def _atom_timestamp(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,70 @@
+"""What the pages stand on: the installation, a clock and the style sheets, put together once by `app`."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from flask import current_app
+from jinja2 import BaseLoader, Environment
+
+from digest.app.installation import Installation
+from digest.settings import Settings
+from digest.store.models import Database
+
+STYLE_SHEET_FILES = {name: ("base.css", f"{name}.css") for name in ("reader", "desk", "inbox")}
+
+
+@dataclass(frozen=True, slots=True)
+class StyleSheets:
+    """The style sheets by their public names, which hold the hash of the text: `reader-1f2e3d4c.css`."""
+
+    public_names: Mapping[str, str]
+    text_by_name: Mapping[str, str]
+
+    @classmethod
+    def load(cls, loader: BaseLoader) -> "StyleSheets":
+        """Put the sheets together from the templates, the operator's own first."""
+        names: dict[str, str] = {}
+        texts: dict[str, str] = {}
+        nothing = Environment(autoescape=True)  # a loader asks for one, and does not use it
+        for sheet, files in STYLE_SHEET_FILES.items():
+            text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files)
+            names[sheet] = f"{sheet}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.css"
+            texts[names[sheet]] = text
+        return cls(names, texts)
+
+    def text(self, name: str) -> str | None:
+        """Give a sheet's text by its public name, None for an unknown one."""
+        return self.text_by_name.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class WebContext:
+    """One process's pages. It lives as long as the application."""
+
+    install: Installation
+    clock: Callable[[], datetime]
+    styles: StyleSheets
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the installation."""
+        return self.install.settings
+
+    @property
+    def database(self) -> Database:
+        """The database of the installation."""
+        return self.install.database
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The publication's zone, in which every day and hour on a page is meant."""
+        return self.settings.file.publication.zone
+
+
+def web_context() -> WebContext:
+    """Give what the running application stands on."""
+    found: WebContext = current_app.extensions["digest"]
+    return found

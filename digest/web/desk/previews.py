@@ -1,0 +1,81 @@
+"""An edition as it stands, for the desk to look at: the bytes readers get, seen in several ways.
+
+The bytes are the stored fragments, put together. What a view changes is only what the looking needs: a
+colour scheme without asking the editor's own system, and pictures from this process, since the public
+address may not lead here yet. The marks for one reader's tokens stay as they are.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from flask import Response
+from sqlalchemy.orm import Session
+
+from digest.edition.queries import load_rendered_fragments
+from digest.edition.rendering.fragments import join_fragments
+from digest.store.models import Edition
+from digest.web.archive.pages import mail_content_policy, use_local_picture_urls
+
+_DARK_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
+_LIGHT_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")
+_SCHEME_META = re.compile(r'(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*"')
+_ALWAYS_TRUE_QUERY, _NEVER_TRUE_QUERY = "(min-width:0)", "(max-width:0)"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewView:
+    """One way to look at an edition; `says` explains it beside the picture."""
+
+    key: str
+    title: str
+    says: str
+
+
+PREVIEW_VIEWS = (
+    PreviewView("phone", "Phone", "As a phone shows it"),
+    PreviewView("wide", "Wide", "As a desktop program shows it, smaller"),
+    PreviewView("dark", "Dark", "As a phone set to dark shows it"),
+    PreviewView("noimages", "No images", "With pictures blocked, as many programs do at first"),
+    PreviewView("text", "Text", "The text part, whole"),
+    PreviewView("inbox", "Inbox", "The two lines in a list of mails"),
+)
+
+
+def find_preview_view(key: str | None) -> PreviewView:
+    """Find a view by its key; anything unknown is the first."""
+    return next((v for v in PREVIEW_VIEWS if v.key == key), PREVIEW_VIEWS[0])
+
+
+def preview_response(session: Session, edition: Edition, view_key: str) -> Response:
+    """Give an edition's bytes for one view, to be framed by the desk."""
+    if view_key == "text":
+        response = Response(edition_body(session, edition, "text"), mimetype="text/plain")
+    else:
+        html = prepare_preview_html(
+            use_local_picture_urls(edition_body(session, edition, "html")), dark=view_key == "dark"
+        )
+        response = Response(html, mimetype="text/html")
+    # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.
+    policy = mail_content_policy(images=view_key != "noimages", framed=True)
+    response.headers["Content-Security-Policy"] = f"{policy}; sandbox allow-popups"
+    response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    return response
+
+
+def edition_body(session: Session, edition: Edition, kind: Literal["html", "text"]) -> str:
+    """Put one part of an edition together, with every section."""
+    return join_fragments(load_rendered_fragments(session, edition), kind, omit=())
+
+
+def edition_html_size(session: Session, edition: Edition) -> int:
+    """Count the HTML part as a receiver does."""
+    return len(edition_body(session, edition, "html").encode())
+
+
+def prepare_preview_html(html: str, *, dark: bool) -> str:
+    """Fix the colour scheme, and open links beside the desk."""
+    always, never = (_DARK_QUERY, _LIGHT_QUERY) if dark else (_LIGHT_QUERY, _DARK_QUERY)
+    html = never.sub(_NEVER_TRUE_QUERY, always.sub(_ALWAYS_TRUE_QUERY, html))
+    html = _SCHEME_META.sub(rf'\g<1>{"dark" if dark else "light"}"', html)
+    return html.replace("<head>", '<head><base target="_blank">', 1)

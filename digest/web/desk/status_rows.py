@@ -1,0 +1,137 @@
+"""How things stand, in words: the health of sources, the books of editions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from digest.collect.sources import FAILURE_GRACE
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.store.delivery_models import DeliveryState
+from digest.store.models import Edition, Source, SourceHealth
+from digest.web.filters import count_with_noun, short_moment
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One source: `state` in a word, `words` for what is the matter and what to do. `tone` colours it."""
+
+    source: Source
+    state: str
+    tone: str  # ok | warn | bad | quiet
+    words: str
+    good: str
+    next_try: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentRow:
+    """One edition with its books."""
+
+    edition: Edition
+    books: DeliveryCounts
+
+    @property
+    def accepted(self) -> int:
+        """How many messages the receiving side took."""
+        return self.books[DeliveryState.ACCEPTED]
+
+    @property
+    def refused(self) -> int:
+        """How many it would not have."""
+        return self.books[DeliveryState.REFUSED]
+
+    @property
+    def uncertain(self) -> int:
+        """How many were in the air when something broke."""
+        return self.books[DeliveryState.UNCERTAIN]
+
+    @property
+    def other(self) -> str:
+        """Name the rest: those who left in time, had nothing in their sections, or were called off."""
+        shown = (
+            DeliveryState.WITHDRAWN,
+            DeliveryState.SKIPPED,
+            DeliveryState.CANCELLED,
+            DeliveryState.EXPIRED,
+        )
+        said = [f"{self.books[state]:,} {state}" for state in shown if self.books[state]]
+        if not self.books.is_balanced:
+            said.append("the books do not balance")
+        return ", ".join(said)
+
+
+def build_sent_row(session: Session, edition: Edition) -> SentRow:
+    """Read an edition's books."""
+    return SentRow(edition, count_deliveries(session, edition_purpose(edition.name)))
+
+
+_FAILING_ADVICE = (
+    "Open it in a browser: if it has moved, put the new address in digest.toml; if it is gone, take it out."
+)
+_TONE_ORDER = {"bad": 0, "warn": 1, "ok": 2, "quiet": 3}
+
+
+def build_source_rows(sources: Iterable[Source], now: datetime, zone: ZoneInfo) -> list[SourceRow]:
+    """Show every source, those that need somebody first."""
+    rows = [_build_source_row(source, now, zone) for source in sources]
+    return sorted(rows, key=lambda r: (_TONE_ORDER[r.tone], r.source.name.casefold(), r.source.url))
+
+
+def _build_source_row(source: Source, now: datetime, zone: ZoneInfo) -> SourceRow:
+    state, tone, words = _source_status(source, now, zone)
+    return SourceRow(
+        source=source,
+        state=state,
+        tone=tone,
+        words=words,
+        good=short_moment(source.good_at, zone) if source.good_at else "never",
+        next_try=short_moment(source.next_try_at, zone) if source.next_try_at and source.active else "",
+    )
+
+
+def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, str, str]:
+    """Give state, tone and words. The stored message of a bad visit says already what to do about it."""
+    begun = short_moment(source.failing_since or now, zone)
+    since = f" Since {begun.removesuffix('.')}."  # an hour ends with a full stop of its own: "7:00 p.m."
+    said = _as_sentence(source.message)
+    if not source.active:
+        return "Off", "quiet", "It stands in the settings no more. Its articles are kept."
+    match source.health:
+        case SourceHealth.GOOD:
+            moved = (
+                f"It has moved to {source.moved_to}: put that address in digest.toml."
+                if source.moved_to
+                else ""
+            )
+            return "Good", "ok", moved
+        case SourceHealth.NEW:
+            return "New", "quiet", "Not visited yet. The next collection does, or 'digest collect' now."
+        case SourceHealth.REFUSING:
+            return (
+                "Refusing",
+                "bad",
+                (said or "The publisher turns us away: write and ask to be let in.") + since,
+            )
+        case SourceHealth.GONE:
+            return "Gone", "bad", (said or "It is gone for good: look for its new address.") + since
+        case SourceHealth.FAILING:
+            return _failing_status(source, f"{said or 'It does not answer.'} Since {begun}", now)
+
+
+def _failing_status(source: Source, trouble: str, now: datetime) -> tuple[str, str, str]:
+    tried = f"{trouble}, {count_with_noun(source.failures, 'try', 'tries')}."
+    if now - (source.failing_since or now) < FAILURE_GRACE:
+        return "Failing", "warn", f"{tried} We try again by ourselves."
+    return (
+        "Failing for a week",
+        "bad",
+        f"{tried} Nothing of it reaches the edition. {_FAILING_ADVICE}",
+    )
+
+
+def _as_sentence(text: str) -> str:
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""

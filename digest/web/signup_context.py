@@ -1,0 +1,53 @@
+"""What the sign-up pages stand on, taken from the installation."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from digest.app.background import signup_limits
+from digest.app.installation import Installation
+from digest.deliver.plan.upcoming_edition import find_upcoming_edition
+from digest.deliver.send import notices
+from digest.timetable import ScheduleRule
+from digest.web.filters import long_day
+from subscribers.pages.signup import SignupContext
+
+_DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+
+
+def build_signup_context(install: Installation, clock: Callable[[], datetime]) -> SignupContext:
+    """Put together what `subscribers.pages.signup` asks for.
+
+    Raises:
+        InstallError: the installation has no keys.
+    """
+    settings = install.settings
+    publication = settings.file.publication
+
+    def first_edition(session: Session, now: datetime) -> str:
+        following = find_upcoming_edition(session, settings, now)
+        return f"No. {following.number} comes {long_day(following.release_at, publication.zone)}."
+
+    return SignupContext(
+        publication_name=publication.name,
+        home_url=publication.site,
+        base_url=settings.link_base,
+        schedule=describe_release_days(settings.file.schedule.release_rule),
+        database=install.database,
+        keys=install.keys,
+        bounds=signup_limits(settings),
+        evidence_retention=timedelta(days=settings.file.retention.evidence_days),
+        trusted_proxies=settings.file.limits.proxies,
+        queue=notices.make_notice_queue(install.keys, settings, clock),
+        describe_first_edition=first_edition,
+        clock=clock,
+    )
+
+
+def describe_release_days(rule: ScheduleRule) -> str:
+    """Say when the mail comes: "Fridays", "Mondays and Thursdays", "every day"."""
+    days = [_DAY_NAMES[day] for day in sorted(rule.days)]
+    if not days or len(days) == len(_DAY_NAMES):
+        return "every day" if days else "as it comes"
+    return " and ".join(part for part in (", ".join(days[:-1]), days[-1]) if part)

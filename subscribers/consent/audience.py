@@ -1,0 +1,154 @@
+"""The roll: who may be mailed now."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, func, inspect, or_, select
+from sqlalchemy.orm import Session
+
+from subscribers.consent.preferences import Preferences
+from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.store.compiled_statements import CompiledStatement
+from subscribers.store.models import ImportBatch, Person, PersonState
+
+_MEMBER_COLUMNS = (
+    Person.number,
+    Person.ciphertext,
+    Person.key_id,
+    Person.choices,
+    Person.asked_at,
+    Person.asked_where,
+    Person.domain_tag,
+)
+
+_NO_PREFERENCES = Preferences()
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceMember:
+    """One person who may be mailed. The address stays sealed until `decrypt_address` opens it, at handing over."""
+
+    number: int
+    encrypted_address: tuple[bytes, str]
+    preferences: Preferences
+    asked_at: datetime
+    asked_where: str
+    domain_tag: str | None
+
+    def decrypt_address(self, keys: KeyRing) -> str:
+        """Open the address.
+
+        Raises:
+            VaultError: it does not open.
+        """
+        return decrypt_address(keys, self.encrypted_address, self.number)
+
+
+def stream_audience(
+    session: Session, *, after_number: int = 0, page_size: int = 1000
+) -> Iterator[AudienceMember]:
+    """Give everyone who may be mailed, in the order of their numbers, from the one that follows `after_number`.
+
+    Pages are cut by number, so that a page costs the same wherever it lies and memory stays flat. A page is
+    read when it is reached: somebody who left meanwhile is not in it.
+    """
+    while found := load_audience_page(session, after_number=after_number, page_size=page_size):
+        yield from found
+        after_number = found[-1].number
+
+
+def load_audience_page(
+    session: Session, *, after_number: int = 0, page_size: int = 1000
+) -> list[AudienceMember]:
+    """Give the next people who may be mailed, by number."""
+    query = (
+        select(*_MEMBER_COLUMNS)
+        .where(_may_mail_condition(), Person.number > after_number)
+        .order_by(Person.number)
+        .limit(page_size)
+    )
+    return [_build_member(row) for row in session.execute(query)]
+
+
+def load_audience_members(session: Session, numbers: Collection[int]) -> dict[int, AudienceMember]:
+    """Give those of `numbers` (at most 1,000) who may be mailed now; the others are simply missing."""
+    query = select(*_MEMBER_COLUMNS).where(_may_mail_condition(), Person.number.in_(numbers))
+    return {row.number: _build_member(row) for row in session.execute(query)}
+
+
+def audience_columns() -> tuple[ColumnElement[Any], ...]:
+    """Give the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
+    table = inspect(Person).local_table
+    return (*(table.c[c.key] for c in _MEMBER_COLUMNS), _may_mail_condition().label("may_mail"))
+
+
+def read_audience_member(row: Any) -> AudienceMember | None:
+    """Read the reader out of a row that was asked for with `audience_columns`; None where they may not be mailed now."""
+    return _build_member(row) if row.may_mail else None
+
+
+def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
+    """Give those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
+    wanted = list(numbers)
+    if not wanted:
+        return frozenset()
+    size = 1 << (len(wanted) - 1).bit_length()
+    padded = wanted + wanted[:1] * (size - len(wanted))
+    rows = _compile_mailable_query(size).fetch_rows(
+        session, {f"n{at}": number for at, number in enumerate(padded)}
+    )
+    return frozenset(row.number for row in rows)
+
+
+def may_mail(session: Session, number: int) -> bool:
+    """Say whether one person may be mailed at this moment."""
+    return number in filter_mailable(session, (number,))
+
+
+def count_audience(session: Session) -> int:
+    """Say how many may be mailed now."""
+    return session.scalar(select(func.count()).select_from(Person).where(_may_mail_condition())) or 0
+
+
+def count_people_by_state(session: Session) -> dict[PersonState, int]:
+    """Count people by where they stand; every state is there, also with nobody in it.
+
+    The people of an import that was not finished are in no count yet.
+    """
+    query = select(Person.state, func.count()).where(exclude_unfinished_imports()).group_by(Person.state)
+    counted = {row[0]: row[1] for row in session.execute(query)}
+    return {state: counted.get(state, 0) for state in PersonState}
+
+
+@cache
+def _compile_mailable_query(size: int) -> CompiledStatement:
+    """Give the query for so many numbers; the sizes are powers of two, so that there are few."""
+    wanted = [bindparam(f"n{at}", required=True, type_=Person.number.type) for at in range(size)]
+    return CompiledStatement(
+        select(inspect(Person).local_table.c.number).where(_may_mail_condition(), Person.number.in_(wanted))
+    )
+
+
+def _may_mail_condition() -> ColumnElement[bool]:
+    """The one rule. Whoever is suppressed has that as their state: `suppression.suppress_address` sees to it."""
+    return (Person.state == PersonState.SUBSCRIBED) & exclude_unfinished_imports()
+
+
+def exclude_unfinished_imports() -> ColumnElement[bool]:
+    """Leave out the people of imports that are not done: a crash must not leave half a list to be mailed."""
+    unfinished = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
+    return or_(Person.batch.is_(None), Person.batch.not_in(unfinished))
+
+
+def _build_member(row: Any) -> AudienceMember:
+    return AudienceMember(
+        number=row.number,
+        encrypted_address=(row.ciphertext, row.key_id),
+        preferences=Preferences.from_json(row.choices) if row.choices else _NO_PREFERENCES,
+        asked_at=row.asked_at,
+        asked_where=row.asked_where,
+        domain_tag=row.domain_tag,
+    )

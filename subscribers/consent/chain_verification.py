@@ -1,0 +1,221 @@
+"""The ledger read back as it is stored, a thousand people at a time, and judged link by link."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger
+from subscribers.store.models import ConsentKind, PersonState
+
+CHUNK_SIZE = 1000
+VerificationProgress = Callable[[int, int], None]
+_KINDS_BY_VALUE = {str(kind): kind for kind in ConsentKind}
+_STORED_MOMENT_PATTERN = re.compile(
+    r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000", re.ASCII
+)  # as stored: whole milliseconds
+
+
+class ChainOwner(NamedTuple):
+    """What a person's row says of their chain."""
+
+    number: int
+    state: str
+    chain_head: str
+
+
+class ChainLink(NamedTuple):
+    """One link, each column as the text that stands in the database; "" where it is no text at all."""
+
+    id: int
+    person: int
+    seq: int
+    kind: str
+    at: str
+    body: str
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainChunk:
+    """The people with the numbers `first_number` to `first_number` + 999, and their links by person and place."""
+
+    first_number: int
+    owners: Sequence[ChainOwner]
+    links: Sequence[ChainLink]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenLink:
+    """The first link that does not hold: whose chain, which link (from 1), and what is wrong with it."""
+
+    person: int
+    seq: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainVerification:
+    """What a check of the chains found."""
+
+    people: int
+    links: int
+    broken: BrokenLink | None
+
+
+def verify_chains(session: Session, progress: VerificationProgress | None = None) -> ChainVerification:
+    """Check every link of every chain, its place, the head that the person's row names, and their state.
+
+    What it cannot show: a whole chain, with its person, replaced by another that is sound in itself. The seals
+    show that (`subscribers.consent.seals`). Memory is that of a thousand people.
+
+    Args:
+        session: a fresh session for looking; all is read as of one moment.
+        progress: called with (people looked at, people).
+    """
+    people = links = 0
+    broken: BrokenLink | None = None
+    for thousand in walk_chains(session, progress):
+        people += len(thousand.owners)
+        links += len(thousand.links)
+        broken = broken or find_broken_link(thousand)
+    return ChainVerification(people, links, broken or find_stray_links(session, links))
+
+
+def walk_chains(session: Session, progress: VerificationProgress | None = None) -> Iterator[ChainChunk]:
+    """Walk people by number, with their links; those that belong to nobody come along too."""
+    _begin_snapshot(session)
+    total = session.scalar(text("SELECT count(*) FROM person")) or 0
+    last = done = 0
+    while (found := session.scalar(_NEXT_NUMBER_QUERY, {"after": last})) is not None:
+        first = (found - 1) // CHUNK_SIZE * CHUNK_SIZE + 1
+        last = first + CHUNK_SIZE - 1
+        between = {"first": first, "last": last}
+        people = [
+            ChainOwner(*row)
+            for row in read_raw_rows(session, "person", _OWNER_COLUMNS, _OWNERS_IN_CHUNK, between)
+        ]
+        links = [
+            ChainLink(*row)
+            for row in read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
+        ]
+        yield ChainChunk(first, people, links)
+        done += len(people)
+        if progress:
+            progress(done, total)
+
+
+_NEXT_NUMBER_QUERY = text(
+    "SELECT min(number) FROM (SELECT min(number) AS number FROM person WHERE number > :after "
+    "UNION ALL SELECT min(person) AS number FROM consent_event WHERE person > :after) AS there"
+)
+_OWNER_COLUMNS = ("number", "'state", "'chain_head")
+_LINK_COLUMNS = ("id", "person", "seq", "'kind", "@at", "'body", "'previous", "'hash")
+_OWNERS_IN_CHUNK = "number BETWEEN :first AND :last ORDER BY number"
+_LINKS_IN_CHUNK = "person BETWEEN :first AND :last ORDER BY person, seq"
+
+
+def read_raw_rows(
+    session: Session, table: str, columns: Sequence[str], condition: str, parameters: dict[str, Any]
+) -> list[list[Any]]:
+    """Read rows as they are stored, whatever stands in them: a broken row is to be reported, not to raise.
+
+    A column's name begins with ' where it holds text, and with @ where it holds a moment, which comes as text
+    of the form 2026-11-20 12:00:00.123000.
+    """
+    sqlite = session.get_bind().dialect.name == "sqlite"
+    wanted = ", ".join(_select_expression(name, sqlite=sqlite) for name in columns)
+    query = text(f"SELECT {wanted} FROM {table} WHERE {condition}")  # noqa: S608 - our own names only
+    texts = [place for place, name in enumerate(columns) if name[0] in "'@"]
+    rows = [list(row) for row in session.execute(query, parameters)]
+    if sqlite:
+        for row in rows:
+            for place in texts:
+                row[place] = _decode_text(row[place])
+    return rows
+
+
+def _select_expression(name: str, *, sqlite: bool) -> str:
+    if name[0] not in "'@":
+        return name
+    if (
+        sqlite
+    ):  # as bytes: the driver raises at a text that is no UTF-8, before anybody can say which row it was
+        return f"CAST({name[1:]} AS BLOB)"
+    return (
+        f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else name[1:]
+    )
+
+
+def _decode_text(value: bytes | None) -> str:
+    try:
+        return value.decode("utf-8") if value is not None else ""
+    except UnicodeDecodeError:
+        return ""
+
+
+def to_hashed_moment(stored_moment: str) -> str | None:
+    """Turn a moment as it is stored into the text that was hashed; None where it is no moment of ours."""
+    found = _STORED_MOMENT_PATTERN.fullmatch(stored_moment)
+    return f"{found[1]}T{found[2]}+00:00" if found else None
+
+
+def _begin_snapshot(session: Session) -> None:
+    """Have all be read from one snapshot. On SQLite a transaction is that already."""
+    if session.get_bind().dialect.name == "postgresql" and not session.in_transaction():
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
+def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
+    """Give the first link of a thousand people that does not hold."""
+    chains: dict[int, list[ChainLink]] = {holder.number: [] for holder in chunk.owners}
+    for link in chunk.links:
+        if link.person not in chains:
+            return BrokenLink(link.person, link.seq, "it belongs to nobody: the person's row is gone")
+        chains[link.person].append(link)
+    found = (_check_chain(holder, chains[holder.number]) for holder in chunk.owners)
+    return next((broken for broken in found if broken), None)
+
+
+def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | None:
+    head, state = "", PersonState.REQUESTED
+    for place, link in enumerate(links, start=1):
+        fault = _find_link_fault(link, place, head)
+        if fault:
+            return BrokenLink(owner.number, place, fault)
+        head, state = link.hash, ledger.next_state(state, _KINDS_BY_VALUE[link.kind])
+    if head != owner.chain_head:
+        fault = "the chain's last link is not the one that the person names"
+        return BrokenLink(owner.number, len(links) + 1, fault)
+    if state != owner.state:
+        fault = f"by the chain the person is {state}, the row says {owner.state}"
+        return BrokenLink(owner.number, len(links), fault)
+    return None
+
+
+def _find_link_fault(link: ChainLink, expected_seq: int, previous_hash: str) -> str:
+    if link.seq != expected_seq:
+        return f"link {expected_seq} is missing; the next there is {link.seq}"
+    if link.previous != previous_hash:
+        return "it does not follow from the link before it"
+    moment = to_hashed_moment(link.at)
+    if moment is None or link.kind not in _KINDS_BY_VALUE or link.hash != _hash_stored_link(link, moment):
+        return "its content is not what was hashed"
+    return ""
+
+
+def _hash_stored_link(link: ChainLink, moment: str) -> str:
+    said = {"body": link.body, "previous": link.previous}
+    return ledger.hash_raw_link(link.person, link.seq, link.kind, moment, **said)
+
+
+def find_stray_links(session: Session, links_seen: int) -> BrokenLink | None:
+    """Find links that no walk by numbers comes by, once `links_seen` links were looked at."""
+    there = session.scalar(text("SELECT count(*) FROM consent_event")) or 0
+    if there == links_seen:
+        return None
+    return BrokenLink(0, 0, f"{there - links_seen:,} link(s) are of no person's number")

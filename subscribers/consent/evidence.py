@@ -1,0 +1,79 @@
+"""From where somebody asked and confirmed: digests in the chain for good, the values encrypted and for a set time.
+
+The digests are salted with 16 random bytes each. While the row of the salt is there, we can show which network
+address a request came from; once it is gone, nobody can guess it back, not even by trying all addresses.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.models import ConsentEvent
+from subscribers.store.signup_models import RequestEvidence
+
+MAX_AGENT_LENGTH = 300  # characters of a user agent that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOrigin:
+    """The network address and the user agent that a form came from; either may be empty."""
+
+    ip_address: str
+    user_agent: str
+
+    def __repr__(self) -> str:
+        return "Machine(…)"
+
+
+def digest_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
+    """Give what goes into the chain."""
+    said = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
+    return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in said.items() if value}
+
+
+def new_salt() -> bytes:
+    """Draw the salt of one event."""
+    return secrets.token_bytes(16)
+
+
+def store_evidence(
+    session: Session,
+    keys: KeyRing,
+    event: ConsentEvent,
+    origin: RequestOrigin,
+    *,
+    salt: bytes,
+    until: datetime,
+) -> None:
+    """Keep, encrypted, what the digests of an event stand for."""
+    value = {"network": origin.ip_address, "agent": origin.user_agent[:MAX_AGENT_LENGTH]}
+    ciphertext, key_id = encrypt_json(keys, value, bound_to=f"trace {event.id}")
+    session.add(
+        RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until)
+    )
+
+
+def open_evidence(session: Session, keys: KeyRing, event: int) -> RequestOrigin | None:
+    """Open what is kept of an event; None once it is gone."""
+    row = session.get(RequestEvidence, event)
+    if row is None:
+        return None
+    value = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=f"trace {event}")
+    return RequestOrigin(value["network"], value["agent"])
+
+
+def delete_evidence_of(session: Session, person: int) -> None:
+    """Drop what is kept of a person's events: their address goes, and so does this."""
+    events = select(ConsentEvent.id).where(ConsentEvent.person == person)
+    session.execute(delete(RequestEvidence).where(RequestEvidence.event.in_(events)))
+
+
+def delete_old_evidence(session: Session, *, now: datetime) -> None:
+    """Drop what has been kept for its time."""
+    session.execute(delete(RequestEvidence).where(RequestEvidence.keep_until <= now))

@@ -1,0 +1,142 @@
+"""What a reader chose: sections left out, how often, at which hour, text only, a pause."""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, Literal, Self, get_args
+
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger
+from subscribers.store.models import ConsentKind
+
+_SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
+_ZONE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
+_FIELD_NAMES = frozenset({"omit", "text_only", "pause_until", "frequency", "start", "hour", "zone"})
+Frequency = Literal["weekly", "fortnightly", "monthly"]
+FREQUENCIES: tuple[Frequency, ...] = get_args(Frequency)
+
+
+class PreferencesError(Exception):
+    """The choices make no sense; the message names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """A reader's choices. `omit` holds section keys; mail rests while today is before `pause_until`.
+
+    `weekly` is every edition. `start` is the day on which a reader chose `fortnightly`: weeks are counted from
+    its week. `hour` (0 to 23) is in `zone`, an IANA name; the two are there together or not at all.
+    """
+
+    omit: frozenset[str] = frozenset()
+    text_only: bool = False
+    pause_until: date | None = None
+    frequency: Frequency = "weekly"
+    start: date | None = None
+    hour: int | None = None
+    zone: str = ""
+
+    def is_paused(self, today: date) -> bool:
+        """Say whether mail rests on `today`, a day in the publication's zone."""
+        return self.pause_until is not None and today < self.pause_until
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that is stored; what is not chosen is left out."""
+        said: dict[str, Any] = {}
+        if self.omit:
+            said["omit"] = sorted(self.omit)
+        if self.text_only:
+            said["text_only"] = True
+        if self.pause_until:
+            said["pause_until"] = self.pause_until.isoformat()
+        if self.frequency != "weekly":
+            said["frequency"] = self.frequency
+        if self.start:
+            said["start"] = self.start.isoformat()
+        if self.hour is not None:
+            said["hour"], said["zone"] = self.hour, self.zone
+        return said
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Read the stored form, or what a page sent.
+
+        Raises:
+            ChoicesError: a field is unknown or has a wrong value.
+        """
+        if unknown := sorted(fields.keys() - _FIELD_NAMES):
+            raise PreferencesError(f"{unknown[0]!r}: no such choice")
+        omit, text_only = fields.get("omit", []), fields.get("text_only", False)
+        if not isinstance(omit, list) or not all(
+            isinstance(k, str) and _SECTION_KEY_PATTERN.fullmatch(k) for k in omit
+        ):
+            raise PreferencesError("omit: not a list of section keys")
+        if not isinstance(text_only, bool):
+            raise PreferencesError("text_only: neither true nor false")
+        until = _parse_day(fields, "pause_until")
+        return cls(frozenset(omit), text_only, until, *_parse_frequency(fields), *_parse_hour(fields))
+
+
+def _parse_frequency(fields: dict[str, Any]) -> tuple[Frequency, date | None]:
+    frequency, start = fields.get("frequency", "weekly"), _parse_day(fields, "start")
+    if frequency not in FREQUENCIES:
+        raise PreferencesError(f"frequency: not one of {', '.join(FREQUENCIES)}")
+    if (start is not None) != (frequency == "fortnightly"):
+        raise PreferencesError("start: it belongs to fortnightly, and to nothing else")
+    return frequency, start
+
+
+def _parse_hour(fields: dict[str, Any]) -> tuple[int | None, str]:
+    """Read hour and zone. Whether this machine knows the zone is not asked: it is the form's matter."""
+    hour, zone = fields.get("hour"), fields.get("zone", "")
+    if hour is None and zone == "":
+        return None, ""
+    if type(hour) is not int or not 0 <= hour <= 23:
+        raise PreferencesError("hour: not a whole number from 0 to 23")
+    if zone == "":
+        raise PreferencesError("hour: it needs a zone, such as America/New_York")
+    if not isinstance(zone, str) or not _ZONE_NAME_PATTERN.fullmatch(zone):
+        raise PreferencesError("zone: not a zone's name such as America/New_York")
+    return hour, zone
+
+
+def _parse_day(fields: dict[str, Any], name: str) -> date | None:
+    text = fields.get(name)
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise PreferencesError(f"{name}: not a date such as 2026-12-24") from None
+
+
+def change_preferences(session: Session, number: int, preferences: Preferences, now: datetime) -> bool:
+    """Store a reader's choices, with an event that says what changed; give False where nothing did.
+
+    Raises:
+        LookupError: there is no such person.
+    """
+    person = ledger.lock_person(session, number)
+    if person is None:
+        raise LookupError(f"person {number} is not there")
+    before, after = person.choices, preferences.as_json()
+    if before == after:
+        return False
+    person.choices = after
+    ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {"before": before, "after": after}, now)
+    return True
+
+
+def pause_mail(session: Session, number: int, until: date, *, now: datetime) -> bool:
+    """Have a reader's mail rest until a day; whatever else they chose stays.
+
+    Raises:
+        LookupError: there is no such person.
+    """
+    person = ledger.lock_person(session, number)
+    if person is None:
+        raise LookupError(f"person {number} is not there")
+    return change_preferences(
+        session, number, replace(Preferences.from_json(person.choices), pause_until=until), now
+    )

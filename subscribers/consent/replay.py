@@ -1,0 +1,56 @@
+"""The roll once more, from nothing but the ledger: where everybody stands is a fold over their chain."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from sqlalchemy.orm import Session
+
+from subscribers.consent import chain_verification, ledger
+from subscribers.store.models import ConsentKind, PersonState
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerDifference:
+    """A person whose row says something else than their chain gives. "" stands for no row, or no link."""
+
+    number: int
+    by_chain: str
+    by_row: str
+
+
+def fold_state(kinds: Iterable[ConsentKind]) -> PersonState:
+    """Say where a person stands after all that happened to them, in its order."""
+    state = PersonState.REQUESTED
+    for kind in kinds:
+        state = ledger.next_state(state, kind)
+    return state
+
+
+def replay_ledger(session: Session) -> Iterator[tuple[int, PersonState]]:
+    """Give everybody who has a chain, by number, with where they stand by it; no person's row is looked at.
+
+    Raises:
+        ValueError: a link is of no kind that we know.
+    """
+    for thousand in chain_verification.walk_chains(session):
+        yield from _fold_chunk(thousand)
+
+
+def find_ledger_differences(session: Session) -> Iterator[LedgerDifference]:
+    """Give the people whose row and chain differ. The roll reads rows, so where there is none, it is the ledger's fold.
+
+    That the people of an unfinished import do not count yet is no matter of consent, and stands in no chain.
+    """
+    for thousand in chain_verification.walk_chains(session):
+        by_chain = {number: str(state) for number, state in _fold_chunk(thousand)}
+        by_row = {holder.number: holder.state for holder in thousand.owners}
+        for number in sorted(by_chain.keys() | by_row.keys()):
+            said, stands = by_chain.get(number, ""), by_row.get(number, "")
+            if said != stands:
+                yield LedgerDifference(number, said, stands)
+
+
+def _fold_chunk(chunk: chain_verification.ChainChunk) -> Iterator[tuple[int, PersonState]]:
+    for number, links in groupby(chunk.links, key=lambda link: link.person):
+        yield number, fold_state(ConsentKind(link.kind) for link in links)

@@ -1,0 +1,235 @@
+"""Seals: each night one hash over the heads of all chains, chained to the night before.
+
+A chain shows that its links belong together; that no whole chain was swapped or dropped, only a witness outside
+can show. The witness is the seal: it goes to the audit log and to the admins by mail, and can be computed again
+from the ledger at any later time. See docs/decisions/0012-what-a-chain-proves.md.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from subscribers.consent import chain_verification, ledger
+from subscribers.consent.chain_verification import BrokenLink, ChainChunk, VerificationProgress
+from subscribers.store.models import ConsentEvent, Seal
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSurvey:
+    """The ledger up to link `through`: how many people have links in it, how many links, the hash over their heads."""
+
+    through: int
+    people: int
+    links: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerProof:
+    """What a check of chains and seals found. `fault` says what is wrong with the first seal that does not hold."""
+
+    people: int
+    links: int
+    seals: int
+    broken: BrokenLink | None
+    fault: str
+    survey: LedgerSurvey | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether everything holds."""
+        return self.broken is None and not self.fault
+
+
+def find_last_stable_link(session: Session) -> int:
+    """Give the highest link that is there for good: no link with a lower id can still turn up.
+
+    Args:
+        session: inside a write transaction of its own, that ends right after.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        # Ids are given out before a transaction commits. This waits until every writer has ended, and holds new
+        # ones up for that moment (https://www.postgresql.org/docs/current/explicit-locking.html).
+        session.execute(text("LOCK TABLE consent_event IN SHARE MODE"))
+    return session.scalar(select(func.max(ConsentEvent.id))) or 0
+
+
+def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
+    """Append a seal.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: another process sealed in this very moment.
+    """
+    last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
+    at = ledger.truncate_to_millisecond(now)
+    previous = last.hash if last else ""
+    counted = {"people": survey.people, "links": survey.links}
+    found = hash_seal(_format_moment(at), survey, previous)
+    seal = Seal(at=at, through=survey.through, root=survey.root, previous=previous, hash=found, **counted)
+    session.add(seal)
+    session.flush()
+    return seal
+
+
+def hash_seal(moment: str, survey: LedgerSurvey, previous: str) -> str:
+    """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
+    said: dict[str, Any] = {
+        "at": moment,
+        "previous": previous,
+        "root": survey.root,
+        "through": survey.through,
+    }
+    said |= {"links": survey.links, "people": survey.people}
+    return hashlib.sha256(ledger.canonical_json(said).encode()).hexdigest()
+
+
+def format_seal_message(seal: Seal) -> str:
+    """Write what admins get by mail and keep: the seal, and how to hold it against the ledger later."""
+    return (
+        f"Seal of the consent ledger, {seal.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC\n\n"
+        f"{seal.people:,} people, {seal.links:,} links.\n"
+        f"Root:     {seal.root}\n"
+        f"Previous: {seal.previous or '(the first seal)'}\n"
+        f"Seal:     {seal.hash}\n\n"
+        "Keep this mail. Whoever changes, removes or swaps a consent that was recorded before this moment cannot\n"
+        "make the ledger give this seal again. To check:\n\n"
+        f"    digest subscribers verify --seal {seal.hash}\n"
+    )
+
+
+def prove_ledger(
+    session: Session,
+    *,
+    kept_hashes: Sequence[str] = (),
+    through: int | None = None,
+    progress: VerificationProgress | None = None,
+) -> LedgerProof:
+    """Check every chain, and every seal against the chains as they stood then, in one walk.
+
+    Memory is that of a thousand people and of one hash a seal.
+
+    Args:
+        session: a fresh session for looking; all is read as of one moment.
+        kept_hashes: hashes of seals, or their first digits, that somebody kept: they must be there.
+        through: survey the ledger up to this link too, for a new seal.
+        progress: called with (people looked at, people).
+    """
+    people = links = 0
+    broken: BrokenLink | None = None
+    walk = chain_verification.walk_chains(session, progress)
+    first = next(walk, None)  # the snapshot begins with it
+    seals = [
+        _StoredSeal(*row)
+        for row in chain_verification.read_raw_rows(session, "seal", _SEAL_COLUMNS, "true ORDER BY id", {})
+    ]
+    wanted = [_as_number(seal.through) for seal in seals]
+    wanted += [] if through is None else [through]
+    roots = [_RootHash(one) for one in wanted]
+    in_order = sorted(roots, key=lambda root: root.through)
+    while first is not None:
+        people += len(first.owners)
+        links += len(first.links)
+        broken = broken or chain_verification.find_broken_link(first)
+        _add_chunk(in_order, first)
+        first = next(walk, None)
+    found = [root.survey() for root in roots]
+    return LedgerProof(
+        people=people,
+        links=links,
+        seals=len(seals),
+        broken=broken or chain_verification.find_stray_links(session, links),
+        fault=_find_seal_fault(seals, found) or _find_missing_seal(seals, kept_hashes),
+        survey=None if through is None else found[-1],
+    )
+
+
+def _as_number(stored: object) -> int:
+    """Take a number as a number, whatever stands in its place: SQLite keeps any type in any column."""
+    return stored if isinstance(stored, int) else 0
+
+
+class _StoredSeal(NamedTuple):
+    """A seal as it is stored."""
+
+    id: int
+    at: str
+    through: int
+    people: int
+    links: int
+    root: str
+    previous: str
+    hash: str
+
+
+_SEAL_COLUMNS = ("id", "@at", "through", "people", "links", "'root", "'previous", "'hash")
+
+
+@dataclass(slots=True)
+class _RootHash:
+    """The hash over all heads as they stood at link `through`, while it grows thousand by thousand."""
+
+    through: int
+    people: int = 0
+    links: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def survey(self) -> LedgerSurvey:
+        return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest())
+
+
+def _add_chunk(roots: Sequence[_RootHash], chunk: ChainChunk) -> None:
+    """Bring a thousand people into all roots, which come by rising `through`.
+
+    The people of a thousand are hashed together, and that hash goes into the root: where nothing happened to
+    them between two seals, it is the same and need not be computed again.
+    """
+    links = sorted(chunk.links, key=lambda link: link.id)
+    heads: dict[int, str] = {}
+    counted, digest = 0, ""
+    for root in roots:
+        before = counted
+        while counted < len(links) and links[counted].id <= root.through:
+            heads[links[counted].person] = links[counted].hash
+            counted += 1
+        if counted > before:
+            digest = _digest_heads(heads)
+        if heads:
+            root.digest.update(f"{chunk.first_number} {digest}\n".encode())
+            root.people += len(heads)
+            root.links += counted
+
+
+def _digest_heads(heads: dict[int, str]) -> str:
+    lines = "".join(f"{number} {head}\n" for number, head in sorted(heads.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurvey]) -> str:
+    previous = ""
+    for seal, survey in zip(seals, surveys, strict=False):
+        name = f"the seal of {seal.at[:16] or 'an unreadable time'} UTC"
+        if seal.previous != previous:
+            return f"{name} does not follow from the one before it: a seal was changed or removed"
+        if (seal.people, seal.links, seal.root) != (survey.people, survey.links, survey.root):
+            return f"{name} is not what the ledger gives: links of before it were changed, swapped or removed"
+        moment = chain_verification.to_hashed_moment(seal.at)
+        if moment is None or seal.hash != hash_seal(moment, survey, previous):
+            return f"{name} is not what was hashed"
+        previous = seal.hash
+    return ""
+
+
+def _find_missing_seal(seals: Sequence[_StoredSeal], kept_hashes: Sequence[str]) -> str:
+    for one in kept_hashes:
+        if not any(seal.hash.startswith(one.lower()) for seal in seals):
+            return f"no seal {one} is there: seals, or the whole ledger, were replaced"
+    return ""
+
+
+def _format_moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,345 @@
+"""The keys, and addresses at rest: sealed with AES-GCM, found again by a keyed hash.
+
+Every kind of key is independent of the others and has numbered successors, so that each can be rotated alone.
+A row names the key that it was made with.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from subscribers.address import Address, read_address
+from subscribers.crypto import key_file
+
+KeyKind = Literal["vault", "lookup", "token", "return-path", "session", "suppression"]
+KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
+MAX_KEYS_PER_KIND = 255  # keys of a kind
+_FileStamp = tuple[int, int, int]
+_NONCE_LENGTH = 12  # bytes, as NIST SP 800-38D 8.2 wants for AES-GCM
+
+
+class KeyFileError(Exception):
+    """The key file cannot be used; the message says which file, why, and what to do."""
+
+
+class DecryptionError(Exception):
+    """A sealed address does not open; the message names the person's number and the key, no address."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """One secret. `number` counts the keys of a kind from 1; `id` also tells apart two keys of equal number."""
+
+    kind: KeyKind
+    number: int
+    secret: bytes = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """What rows store: number and fingerprint, at most 16 characters, saying nothing of the secret."""
+        return _key_id(self.kind, self.number, self.secret)
+
+
+@lru_cache(maxsize=64)
+def _key_id(kind: KeyKind, number: int, secret: bytes) -> str:
+    digest = hashlib.sha256(b"hls-digest key id\0" + kind.encode() + b"\0" + secret).hexdigest()
+    return f"{number}-{digest[:10]}"
+
+
+@dataclass(frozen=True, slots=True)
+class _KeySnapshot:
+    """The keys as they stand in the file at one time."""
+
+    all: tuple[SecretKey, ...]
+    by_id: dict[tuple[KeyKind, str], SecretKey]
+    current: dict[KeyKind, SecretKey]
+
+    @classmethod
+    def build(cls, keys: Iterable[SecretKey]) -> Self:
+        every = tuple(sorted(keys, key=lambda k: (k.kind, k.number)))
+        current = {k.kind: k for k in every}  # the last of a kind has the highest number
+        missing = [kind for kind in KEY_KINDS if kind not in current]
+        if missing:
+            raise KeyFileError(
+                f"no key of kind {', '.join(missing)}: restore the key file from its recovery copy."
+            )
+        if len({(k.kind, k.number) for k in every}) < len(every):
+            raise KeyFileError("two keys of one kind have the same number: restore the key file.")
+        return cls(every, {(k.kind, k.id): k for k in every}, current)
+
+
+class KeyRing:
+    """All keys of an installation. It lives as long as the process.
+
+    Keys are added and never taken away. One that was loaded from a file follows it: a process that runs on
+    while another rotates keys reads what the other writes, and finds people by their new hashes.
+    """
+
+    __slots__ = ("_file", "_snapshot", "_stamp")
+
+    def __init__(self, keys: Iterable[SecretKey]) -> None:
+        """Take the keys.
+
+        Raises:
+            KeyFileError: a kind has no key, or two of one number.
+        """
+        self._snapshot = _KeySnapshot.build(keys)
+        self._file: Path | None = None
+        self._stamp: _FileStamp | None = None
+
+    @property
+    def all(self) -> tuple[SecretKey, ...]:
+        """Every key, by kind and number."""
+        return self._snapshot.all
+
+    def __repr__(self) -> str:
+        return f"Keys({', '.join(f'{k.kind} {k.id}' for k in self.all)})"
+
+    def current(self, kind: KeyKind) -> SecretKey:
+        """Give the key that new things are made with."""
+        return self._snapshot.current[kind]
+
+    def of_kind(self, kind: KeyKind) -> tuple[SecretKey, ...]:
+        """Give every key of a kind, the oldest first, as the file has them at this moment."""
+        self._reload_if_replaced()
+        return tuple(k for k in self._snapshot.all if k.kind == kind)
+
+    def by_id(self, kind: KeyKind, key_id: str) -> SecretKey:
+        """Find the key that a row names.
+
+        Raises:
+            KeyFileError: the file does not hold it.
+        """
+        found = self._snapshot.by_id.get((kind, key_id))
+        if found is None and self._reload_if_replaced():
+            found = self._snapshot.by_id.get((kind, key_id))
+        if found is None:
+            raise KeyFileError(
+                f"the {kind} key {key_id} is not in the key file: this database was written with other keys. "
+                "Put the right key file back (see 'digest init', recovery copy)."
+            )
+        return found
+
+    def _reload_if_replaced(self) -> bool:
+        """Read the file again where it was replaced; say whether it was."""
+        if self._file is None:
+            return False
+        try:
+            found = self._file.stat()
+            if self._stamp == (mark := _file_stamp(found)):
+                return False
+            self._snapshot, self._stamp = _KeySnapshot.build(self.load(self._file).all), mark
+        except (OSError, KeyFileError):
+            return False  # whoever mends the file must not stop readers from leaving meanwhile
+        return True
+
+    def with_new_key(self, kind: KeyKind) -> Self:
+        """Give these keys and a fresh one of a kind, which is then the current one; nothing is written.
+
+        Raises:
+            KeyFileError: a kind has no more than 255 keys: a token names its key in one byte.
+        """
+        number = self.current(kind).number + 1
+        if number > MAX_KEYS_PER_KIND:
+            raise KeyFileError(
+                f"there are {MAX_KEYS_PER_KIND} keys of kind {kind} already, and no number for another."
+            )
+        return type(self)([*self.all, SecretKey(kind, number, secrets.token_bytes(32))])
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Make one fresh key of each kind, in memory only."""
+        return cls(SecretKey(kind, 1, secrets.token_bytes(32)) for kind in KEY_KINDS)
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Self:
+        """Derive the keys from `seed`, for the bundled demo alone, whose bytes must be the same everywhere.
+
+        Whoever knows the seed opens every address: an installation with people in it uses `create`.
+        """
+        return cls(
+            SecretKey(kind, 1, hmac.digest(seed, b"demo key: " + kind.encode(), "sha256"))
+            for kind in KEY_KINDS
+        )
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Make fresh keys and write them to `path` (0600), which must not exist yet.
+
+        Raises:
+            KeyFileError: the file exists: overwriting it would lose every address.
+        """
+        keys = cls.generate()
+        try:
+            key_file.create_file(path, keys.to_json())
+        except FileExistsError:
+            raise KeyFileError(f"{path}: there is a key file already; it was left as it is.") from None
+        return keys
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the key file.
+
+        Raises:
+            KeyFileError: it is missing, unreadable, or readable for others than its owner.
+        """
+        try:
+            with path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                text = file.read()
+        except FileNotFoundError:
+            raise KeyFileError(f"{path}: no key file. 'digest init' makes one.") from None
+        except OSError as exc:
+            raise KeyFileError(f"{path}: cannot be read: {exc.strerror}") from exc
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            raise KeyFileError(
+                f"{path}: other users may read or write it (mode {mode:04o}). Run: chmod 600 {path}; and where "
+                "others have used this machine, make new keys ('digest keys rotate')."
+            )
+        keys = cls(_parse_key_file(path, text))
+        keys._file, keys._stamp = path, _file_stamp(found)
+        return keys
+
+    def to_json(self) -> str:
+        """Give the file's text: secrets in base64. It is what a recovery copy holds."""
+        rows = [
+            {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()}
+            for k in self.all
+        ]
+        return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
+
+
+def _parse_key_file(path: Path, text: bytes) -> list[SecretKey]:
+    try:
+        rows = json.loads(text)["keys"]
+        keys = [
+            SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True))
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError):
+        raise KeyFileError(
+            f"{path}: damaged; put its recovery copy in its place."
+        ) from None  # the cause quotes it
+    unsound = [
+        k
+        for k in keys
+        if k.kind not in KEY_KINDS or len(k.secret) < 32 or not 1 <= k.number <= MAX_KEYS_PER_KIND
+    ]
+    if unsound or any(k.id != row["id"] for k, row in zip(keys, rows, strict=True)):
+        raise KeyFileError(f"{path}: a key in it is damaged; put its recovery copy in its place.")
+    return keys
+
+
+def _file_stamp(file_stat: os.stat_result) -> _FileStamp:
+    """Tell one file from another that took its name."""
+    return file_stat.st_ino, file_stat.st_mtime_ns, file_stat.st_size
+
+
+@lru_cache(maxsize=16)
+def _cipher(secret: bytes) -> AESGCM:
+    return AESGCM(secret)
+
+
+def _person_binding(number: int) -> bytes:
+    return b"person %d" % number
+
+
+def encrypt_address(keys: KeyRing, address: Address, number: int) -> tuple[bytes, str]:
+    """Encrypt the address of person `number`; give the ciphertext and the id of the key.
+
+    The ciphertext opens for that number only: rows swapped in the database show themselves.
+    """
+    return _encrypt(keys.current("vault"), address.mailbox.encode("ascii"), _person_binding(number))
+
+
+def _encrypt(key: SecretKey, plain: bytes, bound_to: bytes) -> tuple[bytes, str]:
+    nonce = secrets.token_bytes(_NONCE_LENGTH)
+    return nonce + _cipher(key.secret).encrypt(nonce, plain, bound_to), key.id
+
+
+def reencrypt(keys: KeyRing, encrypted: tuple[bytes, str], bound_to: bytes) -> tuple[bytes, str]:
+    """Encrypt anew, with the current vault key, what an earlier key sealed; nobody gets to see it.
+
+    Raises:
+        VaultError: the ciphertext was changed, or is bound to something else.
+        KeyFileError: the key is not in the key file.
+    """
+    return _encrypt(keys.current("vault"), _decrypt(keys, encrypted, bound_to), bound_to)
+
+
+def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) -> str:
+    """Give the address (ASCII, as mail goes to it) that `encrypt_address` made `encrypted` of: ciphertext and key id.
+
+    Raises:
+        VaultError: the ciphertext was changed, or belongs to another person.
+        KeyFileError: the key is not in the key file.
+    """
+    return _decrypt(keys, encrypted, _person_binding(number)).decode("ascii")
+
+
+def _decrypt(keys: KeyRing, encrypted: tuple[bytes, str], bound_to: bytes) -> bytes:
+    ciphertext, key_id = encrypted
+    cipher = _cipher(keys.by_id("vault", key_id).secret)
+    try:
+        return cipher.decrypt(ciphertext[:_NONCE_LENGTH], ciphertext[_NONCE_LENGTH:], bound_to)
+    except (InvalidTag, ValueError):
+        raise DecryptionError(
+            f"the address of {bound_to.decode()} does not open with the vault key {key_id}"
+        ) from None
+
+
+def lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | None = None) -> str:
+    """Give the keyed hash (64 hex digits) by which a person is found; the current lookup key unless named.
+
+    Raises:
+        AddressError: `address` is a text that is no address.
+    """
+    key = keys.current("lookup") if key_id is None else keys.by_id("lookup", key_id)
+    return _keyed_hash(key, b"address", _as_address(address).canonical)
+
+
+def domain_tag(keys: KeyRing, address: Address) -> str:
+    """Give a keyed hash (32 hex digits) of the domain: caps per receiving domain need no more."""
+    return _keyed_hash(keys.current("lookup"), b"domain", address.domain)[:32]
+
+
+def suppression_hash(key: SecretKey, address: Address) -> str:
+    """Give the keyed hash (64 hex digits) under which an address is suppressed."""
+    return _keyed_hash(key, b"suppressed", address.canonical)
+
+
+def departure_hash(key: SecretKey, lookup: str) -> str:
+    """Give the keyed hash (64 hex digits) under which the journal knows the person of a look-up hash."""
+    return hmac.digest(key.secret, b"left\0" + lookup.encode(), "sha256").hex()
+
+
+def suppression_hashes(keys: KeyRing, address: Address) -> list[tuple[str, str]]:
+    """Give every hash, with its key's id, under which an address may be suppressed: the newest by address comes last.
+
+    After a restore a bar may be known by the journal's hash of the look-up alone (`subscribers.lifecycle.departure_merge`).
+    """
+    lookups = [lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
+    made = keys.of_kind("suppression")
+    by_journal = [(departure_hash(key, one), key.id) for key in made for one in lookups]
+    return by_journal + [(suppression_hash(key, address), key.id) for key in made]
+
+
+def _as_address(address: Address | str) -> Address:
+    return read_address(address) if isinstance(address, str) else address
+
+
+def _keyed_hash(key: SecretKey, purpose: bytes, text: str) -> str:
+    return hmac.digest(key.secret, purpose + b"\0" + text.encode(), "sha256").hex()

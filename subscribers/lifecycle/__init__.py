@@ -1,0 +1,1 @@
+"""What happens to a person on the list: leaving, moving, erasure, feedback."""

@@ -1,0 +1,186 @@
+"""Moving to another address: asked for by the owner of the old one, done by the owner of the new one."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from subscribers.address import Address, mask_address, read_address
+from subscribers.consent import ledger, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
+from subscribers.crypto.keys import KeyRing, decrypt_address, domain_tag, encrypt_address, lookup_hash
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.store import one_time_tokens, people
+from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.one_time_tokens import TokenState
+from subscribers.store.signup_models import OneTimeToken, PendingAddressChange
+
+ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
+MAX_REQUESTS_PER_DAY = 3  # requests of one reader: each mails a stranger's address
+
+
+class AddressChangeStage(StrEnum):
+    """How the link that was mailed to a new address stands."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"  # the button works
+    DONE = "done"
+    TAKEN = "taken"  # the new address has a history of its own with us
+    OVER = "over"  # it ran out, or the reader has left since
+
+
+@dataclass(frozen=True, slots=True)
+class AddressChange:
+    """A move looked up: the masked addresses stand there while it is open. `lookup` is for the journal once done."""
+
+    stage: AddressChangeStage
+    old: str = ""
+    new: str = ""
+    until: datetime | None = None
+    lookup: tuple[str, str] | None = None
+
+
+def request_address_change(
+    session: Session, keys: KeyRing, number: int, new_address: Address, queue: QueueMail, *, now: datetime
+) -> None:
+    """Mail a link to the new address and tell the old one; nothing else changes yet.
+
+    Nothing is said of whether the new address is known. One that is barred, or that is the old one, gets no mail,
+    and neither does a fourth one in a day.
+    """
+    person = ledger.lock_person(session, number)
+    if person is None or person.state is not PersonState.SUBSCRIBED or person.ciphertext is None:
+        return
+    old = _decrypt_address_of(keys, person)
+    if (
+        old.canonical == new_address.canonical
+        or _count_requests_today(session, number, now) >= MAX_REQUESTS_PER_DAY
+    ):
+        return
+    expires_at = now + ADDRESS_CHANGE_LIFETIME
+    one_time_tokens.end_tokens(session, number, "change address", now=now)
+    session.execute(delete(PendingAddressChange).where(PendingAddressChange.person == number))
+    token = one_time_tokens.issue_token(session, "change address", number, now=now, expires_at=expires_at)
+    named = one_time_tokens.hash_token(token)
+    sealed, key_id = encrypt_json(keys, {"address": new_address.mailbox}, bound_to=_ciphertext_binding(named))
+    session.add(
+        PendingAddressChange(hash=named, person=number, until=expires_at, ciphertext=sealed, key_id=key_id)
+    )
+    serial = f"{now:%Y%m%dT%H%M%S%f}"
+    told = {"to": old.mailbox, "masked": mask_address(new_address.mailbox)}
+    queue(session, MailRequest("moving", number, serial, told))
+    if suppression.find_suppression(session, keys, new_address) is None:
+        facts = {"token": token, "expires_at": expires_at.isoformat(), "masked": mask_address(old.mailbox)}
+        queue(session, MailRequest("move", number, serial, {**facts, "to": new_address.mailbox}))
+
+
+def _count_requests_today(session: Session, number: int, now: datetime) -> int:
+    mine = (OneTimeToken.person == number, OneTimeToken.purpose == "change address")
+    lately = OneTimeToken.made_at > now - timedelta(days=1)
+    return session.scalar(select(func.count()).select_from(OneTimeToken).where(*mine, lately)) or 0
+
+
+def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
+    """Say how a link stands; nothing is changed.
+
+    Raises:
+        VaultError: an address does not open.
+    """
+    found = one_time_tokens.look_up_token(session, token, "change address", now=now)
+    if found.state is TokenState.UNKNOWN or found.person is None:
+        return AddressChange(AddressChangeStage.UNKNOWN)
+    if found.state is TokenState.USED:
+        return AddressChange(AddressChangeStage.DONE)
+    person = session.get(Person, found.person, populate_existing=True)
+    row = session.get(PendingAddressChange, one_time_tokens.hash_token(token))
+    there = person is not None and person.state is PersonState.SUBSCRIBED and person.ciphertext is not None
+    if found.state is not TokenState.FRESH or row is None or person is None or not there:
+        return AddressChange(AddressChangeStage.OVER)
+    new = _decrypt_new_address(keys, row)
+    if _is_unavailable(session, keys, new, person.number):
+        return AddressChange(AddressChangeStage.TAKEN)
+    return AddressChange(
+        AddressChangeStage.OPEN,
+        mask_address(_decrypt_address_of(keys, person).mailbox),
+        mask_address(new.mailbox),
+        found.expires_at,
+    )
+
+
+def confirm_address_change(
+    session: Session, keys: KeyRing, departure_log: DepartureLog, token: str, *, now: datetime
+) -> AddressChange:
+    """Move a reader to the new address, if the link is open; twice is once.
+
+    The journal gets a departure of the old address: a copy that is restored from before knows the reader by that
+    alone, and would mail it even if they left by the new one meanwhile. The new address's own word is added with
+    `log_address_change`, after the commit.
+
+    Raises:
+        OSError: the journal could not be written.
+        VaultError: an address does not open.
+        sqlalchemy.exc.IntegrityError: somebody signed up with the new address in this very moment.
+    """
+    found = look_up_address_change(session, keys, token, now=now)
+    used = (
+        one_time_tokens.use_token(session, token, "change address", now=now)
+        if found.stage is AddressChangeStage.OPEN
+        else None
+    )
+    if used is None or used.person is None:
+        return found
+    row = session.get_one(PendingAddressChange, one_time_tokens.hash_token(token))
+    new = _decrypt_new_address(keys, row)
+    person = ledger.lock_person(session, used.person)
+    assert person is not None, "the look found them"
+    if person.lookup and person.lookup_key:
+        departure_log.append(person.lookup, person.lookup_key, kind="left", at=now)
+    person.lookup, person.lookup_key = lookup_hash(keys, new), keys.current("lookup").id
+    person.domain_tag = domain_tag(keys, new)
+    person.ciphertext, person.key_id = encrypt_address(keys, new, person.number)
+    said = {"method": "link to the new address", "actor": "reader"}
+    ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, said, now)
+    session.delete(row)
+    one_time_tokens.end_tokens(session, person.number, "my data", now=now)  # these went to the old address
+    return AddressChange(
+        AddressChangeStage.DONE, found.old, found.new, lookup=(person.lookup, person.lookup_key)
+    )
+
+
+def log_address_change(departure_log: DepartureLog, change: AddressChange, *, at: datetime) -> None:
+    """Tell the journal, after the commit, that the new address is the reader's: an older departure of it is over.
+
+    Raises:
+        OSError: it could not be written; a restored copy then holds the reader to be gone.
+    """
+    if change.lookup is not None:
+        departure_log.append(*change.lookup, kind="undone", at=at)
+
+
+def delete_expired_changes(session: Session, *, now: datetime) -> None:
+    """Drop the addresses of moves that nobody confirmed."""
+    session.execute(delete(PendingAddressChange).where(PendingAddressChange.until <= now))
+
+
+def _is_unavailable(session: Session, keys: KeyRing, new_address: Address, number: int) -> bool:
+    """Say whether a new address cannot be moved to: it is somebody's on the list, or left it, or is barred."""
+    known = people.find_person_number(session, keys, new_address)
+    return known not in {None, number} or suppression.find_suppression(session, keys, new_address) is not None
+
+
+def _decrypt_address_of(keys: KeyRing, person: Person) -> Address:
+    assert person.ciphertext is not None
+    assert person.key_id is not None
+    return read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+
+
+def _decrypt_new_address(keys: KeyRing, row: PendingAddressChange) -> Address:
+    value = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_ciphertext_binding(row.hash))
+    return read_address(value["address"])
+
+
+def _ciphertext_binding(token_hash: str) -> str:
+    return f"move {token_hash}"

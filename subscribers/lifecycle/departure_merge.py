@@ -1,0 +1,208 @@
+"""After a restore: the journal knows who left since the copy was made, and tells the copy.
+
+The journal holds keyed hashes, no addresses. Whoever is in the copy is matched by their look-up; of the others the
+hash itself becomes a suppression, so that no later import brings them back either.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.address import read_address
+from subscribers.consent import ledger, suppression
+from subscribers.consent.departure_log import DepartureKind, DepartureLog, LoggedDeparture
+from subscribers.crypto.keys import KeyRing, decrypt_address, departure_hash, lookup_hash
+from subscribers.lifecycle import erasure
+from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+
+BATCH_SIZE = 1000
+OWN_CONSENT_KINDS = frozenset(
+    {ConsentKind.CONFIRMED, ConsentKind.UNDONE}
+)  # what ends a departure: no import does
+_REASON_BY_KIND: dict[DepartureKind, suppression.SuppressionReason] = {
+    kind: reason for reason, kind in suppression.DEPARTURE_KINDS.items()
+}
+_DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+
+
+@dataclass(slots=True)
+class DepartureMergeResult:
+    """How many people of the copy had departed since, by how; how many unknown hashes were barred."""
+
+    departed: Counter[DepartureKind] = field(default_factory=Counter)
+    unknown_hashes: int = 0
+
+
+def merge_departure_log(
+    session: Session,
+    departure_log: DepartureLog,
+    keys: KeyRing,
+    *,
+    forget_elsewhere: ForgetElsewhere,
+    now: datetime,
+) -> DepartureMergeResult:
+    """Bring every departure of the journal into a restored copy; a second time changes nothing.
+
+    A departure counts unless the person gave their own word after it: a departure that is older than the
+    confirmation in the copy is over. Where the word itself was lost with the restore, they stay away: the safe side.
+
+    Args:
+        session: inside a write transaction of the restored copy, from which nothing is sent yet.
+        departure_log: the journal that lay outside of the database.
+        keys: the keys, with all older ones that the journal names.
+        forget_elsewhere: lets go of whoever was erased, where this package does not reach.
+        now: the moment.
+
+    Raises:
+        JournalError: the journal is damaged.
+        KeyFileError: the journal names a key that is not in the key file.
+        OSError: the journal could not be written.
+    """
+    departures = _group_by_person(departure_log.read())
+    merged = DepartureMergeResult()
+    known: set[str] = set()
+    pairs = sorted({(d.key_id, d.lookup_key) for several in departures.values() for d in several})
+    for person in _stream_people(session) if departures else ():
+        names = _hash_person(keys, person, pairs) & departures.keys()
+        if names:
+            known |= names
+            theirs = [departure for who in sorted(names) for departure in departures[who]]
+            _apply_departures(
+                session,
+                departure_log,
+                keys,
+                person.number,
+                theirs,
+                merged,
+                forget_elsewhere=forget_elsewhere,
+                now=now,
+            )
+    for who in departures.keys() - known:
+        merged.unknown_hashes += _suppress_hash(session, departures[who], now)
+    return merged
+
+
+def _group_by_person(departures: Iterable[LoggedDeparture]) -> dict[str, list[LoggedDeparture]]:
+    found: dict[str, list[LoggedDeparture]] = {}
+    for departure in departures:
+        if departure.kind == "undone":
+            found[departure.person_hash] = [
+                d for d in found.get(departure.person_hash, ()) if not _undoes(departure, d)
+            ]
+        else:
+            found.setdefault(departure.person_hash, []).append(departure)
+    return {who: several for who, several in found.items() if several}
+
+
+def _undoes(undone: LoggedDeparture, departure: LoggedDeparture) -> bool:
+    """Say whether a reader took a departure back: only leaving can be."""
+    return departure.kind == "left" and departure.at <= undone.at
+
+
+def _stream_people(session: Session) -> Iterator[Any]:
+    columns = (Person.number, Person.lookup, Person.lookup_key, Person.ciphertext, Person.key_id)
+    after = 0
+    while rows := session.execute(
+        select(*columns).where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
+    ).all():
+        yield from rows
+        after = rows[-1].number
+
+
+def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]]) -> set[str]:
+    """Give the hashes under which the journal may know a person: by each look-up key and suppression key in it."""
+    if person.lookup is None:
+        return set()
+    lookups = {person.lookup_key: person.lookup}
+    wanted = {lookup_key for _, lookup_key in key_pairs} - lookups.keys()
+    if wanted and person.ciphertext is not None:
+        address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+        lookups |= {key_id: lookup_hash(keys, address, key_id=key_id) for key_id in wanted}
+    return {
+        departure_hash(keys.by_id("suppression", key_id), lookups[lookup_key])
+        for key_id, lookup_key in key_pairs
+        if lookup_key in lookups
+    }
+
+
+def _apply_departures(
+    session: Session,
+    departure_log: DepartureLog,
+    keys: KeyRing,
+    number: int,
+    departures: Sequence[LoggedDeparture],
+    result: DepartureMergeResult,
+    *,
+    forget_elsewhere: ForgetElsewhere,
+    now: datetime,
+) -> None:
+    """Do to one person what the journal says happened to them after their last own word."""
+    person = ledger.lock_person(session, number)
+    assert person is not None
+    word = session.scalar(
+        select(ConsentEvent.at)
+        .where(ConsentEvent.person == number, ConsentEvent.kind.in_(OWN_CONSENT_KINDS))
+        .order_by(ConsentEvent.seq.desc())
+        .limit(1)
+    )
+    since = [d for d in departures if word is None or d.at >= word]
+    if not since or person.state == PersonState.ERASED:
+        return
+    light = [d for d in since if d.kind != "erased"]
+    if light and _remove_from_audience(session, keys, person, _gravest_departure(light), now):
+        result.departed[_gravest_departure(light).kind] += 1
+    if len(light) == len(since):
+        return
+    last = max((d for d in since if d.kind == "erased"), key=lambda d: d.at)
+    erasure.erase_person(
+        session,
+        keys,
+        departure_log,
+        number,
+        method=_describe_departure(last),
+        forget_elsewhere=forget_elsewhere,
+        now=now,
+    )
+    result.departed["erased"] += 1
+    for departure in departures:  # the emptied row is not found by these hashes any more
+        _suppress_hash(session, [departure], now)
+
+
+def _remove_from_audience(
+    session: Session, keys: KeyRing, person: Person, departure: LoggedDeparture, now: datetime
+) -> bool:
+    """Take somebody off the list; the journal knows it already, so nothing is written there."""
+    if departure.kind != "left":
+        reason = _REASON_BY_KIND[departure.kind]
+        barred = suppression.suppress_person(
+            session, keys, person, reason=reason, actor=_describe_departure(departure), now=now
+        )
+        return barred is not None
+    if person.state in _DEPARTED_STATES:
+        return False
+    ledger.append_event(
+        session, person, ConsentKind.WITHDRAWN, {"method": _describe_departure(departure)}, now
+    )
+    return True
+
+
+def _describe_departure(departure: LoggedDeparture) -> str:
+    return f"journal: {departure.kind} {departure.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, before this copy was restored"
+
+
+def _gravest_departure(departures: Iterable[LoggedDeparture]) -> LoggedDeparture:
+    return min(
+        departures, key=lambda d: (suppression.reason_gravity(_REASON_BY_KIND[d.kind]), -d.at.timestamp())
+    )
+
+
+def _suppress_hash(session: Session, departures: Sequence[LoggedDeparture], now: datetime) -> bool:
+    """Bar an address of which only the journal's hash is known; say whether that is new."""
+    last = _gravest_departure(departures)
+    return suppression.suppress_hash(session, last.person_hash, last.key_id, _REASON_BY_KIND[last.kind], now)

@@ -1,0 +1,112 @@
+"""Erasing: the address goes for good, with all that leads to it; what keeps it from coming back stays.
+
+One way for everybody who may wish it: the person's own page, an admin's hand, a journal after a restore.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
+
+from subscribers.address import Address, read_address
+from subscribers.consent import evidence, ledger, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing, decrypt_address, suppression_hash
+from subscribers.signup import request_queue
+from subscribers.store import one_time_tokens
+from subscribers.store.models import (
+    ConsentKind,
+    Disclosure,
+    DisclosureTotal,
+    Person,
+    PersonState,
+    Suppression,
+)
+from subscribers.store.signup_models import PendingAddressChange
+
+ForgetElsewhere = Callable[[Session, int, Address | None], None]
+"""Lets go of a person elsewhere (their mails, a provider), in the same transaction, while the address is still known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureResult:
+    """What came of a wish to be erased. `changed` is False where the person had been erased before, or is not there."""
+
+    changed: bool
+
+
+def erase_person(
+    session: Session,
+    keys: KeyRing,
+    departure_log: DepartureLog,
+    number: int,
+    *,
+    method: str,
+    forget_elsewhere: ForgetElsewhere,
+    now: datetime,
+    address: Address | None = None,
+) -> ErasureResult:
+    """Erase a person: all that leads to them goes; their chain, which holds no address, and the suppression hash stay.
+
+    The suppression needs the address once more. It is taken from the vault; where the vault let it go already
+    (30 days after leaving) and the caller does not know it either, the look-up hash stays as the bar.
+
+    Args:
+        session: inside a write transaction; the caller commits, and answers only after that.
+        keys: the keys of the installation.
+        departure_log: the journal of the installation.
+        number: the person's number.
+        method: how: "page", "admin: reason". No address in it.
+        forget_elsewhere: lets go of them where this package does not reach.
+        now: the moment.
+        address: the person's address, where the caller has it.
+
+    Raises:
+        OSError: the journal could not be written.
+        VaultError: the sealed address does not open.
+    """
+    there = session.get(Person, number)
+    if there is None or there.state == PersonState.ERASED:
+        return ErasureResult(changed=False)
+    # Mails before people, as events do it (`digest.deliver.events.processor`): in another order the two could wait for each other.
+    forget_elsewhere(session, number, _decrypt_address_of(keys, there) or address)
+    person = ledger.lock_person(session, number)
+    if person is None or person.state == PersonState.ERASED:
+        return ErasureResult(changed=False)
+    known = _decrypt_address_of(keys, person) or address
+    if known is not None:
+        request_queue.delete_requests_from(session, keys, known)
+        if suppression.find_suppression(session, keys, known) is None:
+            key = keys.current("suppression")
+            hashed = suppression_hash(key, known)
+            session.add(Suppression(hash=hashed, key_id=key.id, reason="erased", at=now))
+    ledger.append_event(session, person, ConsentKind.ERASED, {"method": method}, now)
+    if person.lookup and person.lookup_key:
+        departure_log.append(person.lookup, person.lookup_key, kind="erased", at=now)
+    _clear_person(session, person, keep_lookup=known is None, now=now)
+    return ErasureResult(changed=True)
+
+
+def _decrypt_address_of(keys: KeyRing, person: Person) -> Address | None:
+    if person.ciphertext is None or person.key_id is None:
+        return None
+    return read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+
+
+def _clear_person(session: Session, person: Person, *, keep_lookup: bool, now: datetime) -> None:
+    """Take out all that leads to the person. What was disclosed stays countable, and names nobody.
+
+    Links that were mailed keep their hashes for a while, so that their pages can say that all is erased.
+    """
+    if not keep_lookup:
+        person.lookup = person.lookup_key = None
+    person.ciphertext = person.key_id = person.domain_tag = None
+    person.choices = {}
+    one_time_tokens.end_all_tokens(session, person.number, now=now)
+    session.execute(delete(PendingAddressChange).where(PendingAddressChange.person == person.number))
+    evidence.delete_evidence_of(session, person.number)
+    for table in (Disclosure, DisclosureTotal):
+        session.execute(update(table).where(table.person == person.number).values(person=None))
+    session.flush()

@@ -1,0 +1,129 @@
+"""What others say about a person: their mailbox is gone, they complained, they left at the provider's page.
+
+In whatever order such words come, a person ends at the same place: the gravest word counts, and none counts that
+is older than the person's own last word.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger, suppression
+from subscribers.consent.departure_log import PendingDeparture
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+
+_OWN_CONSENT_KINDS = (
+    ConsentKind.CONFIRMED,
+    ConsentKind.UNDONE,
+)  # no import is one: see `subscribers.lifecycle.departure_merge`
+_DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+
+
+class FeedbackKind(StrEnum):
+    """What is said, the gravest last."""
+
+    UNSUBSCRIBED = "left"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackReport:
+    """One word about one person. `at` is when it was said; of a bounce, when the message went out.
+
+    `reporter` names who said it ("sendgrid"), `detail` what is kept in the chain: no address.
+    """
+
+    person: int
+    kind: FeedbackKind
+    at: datetime
+    reporter: str
+    detail: Mapping[str, str]
+
+
+def apply_feedback_report(
+    session: Session, keys: KeyRing, report: FeedbackReport, *, now: datetime
+) -> tuple[bool, PendingDeparture | None]:
+    """Do to a person what was said; give whether anything changed, and what the journal has to know.
+
+    Args:
+        session: inside a write transaction; the caller writes the journal, then commits.
+        keys: the keys of the installation.
+        report: who, what, when.
+        now: the moment.
+
+    Raises:
+        VaultError: the person's address does not open.
+    """
+    person = ledger.lock_person(session, report.person)
+    if person is None or person.state is PersonState.ERASED:
+        return False, None
+    spoke = find_feedback_cutoff(session, report.person, report.kind)
+    if spoke is not None and report.at < spoke:
+        return False, None
+    if report.kind is FeedbackKind.UNSUBSCRIBED:
+        return _apply_unsubscribe(session, person, report, now)
+    if report.kind is FeedbackKind.BOUNCED:
+        return _apply_bounce(session, keys, person, report, now)
+    return _apply_complaint(session, keys, person, report, now)
+
+
+def find_feedback_cutoff(session: Session, person: int, kind: FeedbackKind) -> datetime | None:
+    """Give the moment before which `kind` counts no more: the person has spoken since, or moved away from a bounce.
+
+    Others' clocks tell whole seconds, so the moment is the beginning of the second.
+    """
+    kinds = _OWN_CONSENT_KINDS + ((ConsentKind.ADDRESS_CHANGED,) if kind is FeedbackKind.BOUNCED else ())
+    query = (
+        select(ConsentEvent.at)
+        .where(ConsentEvent.person == person, ConsentEvent.kind.in_(kinds))
+        .order_by(ConsentEvent.seq.desc())
+        .limit(1)
+    )
+    spoke = session.scalar(query)
+    return spoke.replace(microsecond=0) if spoke else None
+
+
+def _apply_unsubscribe(
+    session: Session, person: Person, report: FeedbackReport, now: datetime
+) -> tuple[bool, PendingDeparture | None]:
+    if person.state in _DEPARTED_STATES:
+        return False, None
+    said = {"method": f"provider: {report.reporter}", **report.detail}
+    ledger.append_event(session, person, ConsentKind.WITHDRAWN, said, now)
+    if person.lookup is None or person.lookup_key is None:
+        return True, None
+    return True, PendingDeparture(person.lookup, person.lookup_key, "left")
+
+
+def _apply_bounce(
+    session: Session, keys: KeyRing, person: Person, report: FeedbackReport, now: datetime
+) -> tuple[bool, PendingDeparture | None]:
+    if person.state is PersonState.SUPPRESSED:
+        return False, None
+    ledger.append_event(session, person, ConsentKind.BOUNCED, {"by": report.reporter, **report.detail}, now)
+    return True, suppression.suppress_person(
+        session, keys, person, reason="bounced", actor=report.reporter, now=now
+    )
+
+
+def _apply_complaint(
+    session: Session, keys: KeyRing, person: Person, report: FeedbackReport, now: datetime
+) -> tuple[bool, PendingDeparture | None]:
+    last = session.scalar(
+        select(ConsentEvent.kind)
+        .where(ConsentEvent.person == person.number)
+        .where(ConsentEvent.kind.in_((*_OWN_CONSENT_KINDS, ConsentKind.COMPLAINED)))
+        .order_by(ConsentEvent.seq.desc())
+        .limit(1)
+    )
+    if person.state is PersonState.SUPPRESSED and last is ConsentKind.COMPLAINED:
+        return False, None
+    return True, suppression.suppress_person(
+        session, keys, person, reason="complained", actor=report.reporter, now=now
+    )

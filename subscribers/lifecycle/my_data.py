@@ -1,0 +1,97 @@
+"""What we hold of one person, for that person alone: a link to it by mail, the history of their consent."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.store import one_time_tokens
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.signup_models import OneTimeToken
+
+DATA_LINK_LIFETIME = timedelta(hours=24)
+DATA_LINK_INTERVAL = timedelta(
+    hours=1
+)  # at most one link: whoever holds a forwarded mail can press the button too
+DATA_ACCESS_STATES = frozenset(
+    {PersonState.SUBSCRIBED, PersonState.WITHDRAWN}
+)  # a right that leaving does not end
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentHistoryEntry:
+    """One event of a consent, in words. `wording` is what was agreed to, empty where nothing was."""
+
+    at: datetime
+    what: str
+    how: str
+    where: str
+    wording: str
+    version: str
+
+
+def request_data_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> None:
+    """Have a link to their data mailed to a person, unless they got one within the last hour."""
+    person = ledger.lock_person(session, number)
+    if not may_request_data(person) or _requested_since(session, number, now - DATA_LINK_INTERVAL):
+        return
+    expires_at = now + DATA_LINK_LIFETIME
+    token = one_time_tokens.issue_token(session, "my data", number, now=now, expires_at=expires_at)
+    facts = {"token": token, "expires_at": expires_at.isoformat()}
+    queue(session, MailRequest("data", number, f"{now:%Y%m%dT%H%M%S%f}", facts))
+
+
+def may_request_data(person: Person | None) -> bool:
+    """Say whether there is somebody who can be mailed a link to their data."""
+    return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
+
+
+def _requested_since(session: Session, number: int, since: datetime) -> bool:
+    mine = (OneTimeToken.person == number, OneTimeToken.purpose == "my data", OneTimeToken.made_at > since)
+    return bool(session.scalar(select(func.count()).select_from(OneTimeToken).where(*mine)))
+
+
+def list_consent_history(session: Session, number: int) -> list[ConsentHistoryEntry]:
+    """Give what happened to a person's consent, the first event first."""
+    query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
+    return [_history_entry(event) for event in session.scalars(query)]
+
+
+_KIND_SENTENCES = {
+    ConsentKind.REQUESTED: "Somebody asked for the mail with your address",
+    ConsentKind.CONFIRMED: "You confirmed that you want the mail",
+    ConsentKind.LISTED: "A list named your address, without evidence that you agreed",
+    ConsentKind.IMPORTED: "You came with a list from another service",
+    ConsentKind.ATTESTED: "An editor vouched for your consent",
+    ConsentKind.WITHDRAWN: "You left the list",
+    ConsentKind.UNDONE: "You took back that you had left",
+    ConsentKind.RE_ASKED: "We asked you whether you want the mail",
+    ConsentKind.ADDRESS_CHANGED: "You changed your address",
+    ConsentKind.CHOICES_CHANGED: "Your choices changed",
+    ConsentKind.BOUNCED: "A mail to you came back",
+    ConsentKind.COMPLAINED: "Our mail was reported as unwanted",
+    ConsentKind.SUPPRESSED: "We stopped all mail to your address",
+    ConsentKind.ERASED: "Your data was erased",
+    ConsentKind.EXPIRED: "A request ran out without a confirmation",
+}
+
+
+def _history_entry(event: ConsentEvent) -> ConsentHistoryEntry:
+    said = json.loads(event.body)
+    return ConsentHistoryEntry(
+        at=event.at,
+        what=_KIND_SENTENCES[event.kind],
+        how=_text_value(said, "method"),
+        where=_text_value(said, "where") or _text_value(said, "page"),
+        wording=_text_value(said, "wording"),
+        version=_text_value(said, "wording_version"),
+    )
+
+
+def _text_value(event_body: dict[str, object], name: str) -> str:
+    value = event_body.get(name)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,63 @@
+"""Who may get a single mail now: asked when it is claimed, and again at the moment of handing over."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.address import read_address
+from subscribers.consent import audience, suppression
+from subscribers.crypto.keys import DecryptionError, KeyRing, decrypt_address
+from subscribers.lifecycle import my_data
+from subscribers.signup.request_processor import BLOCKING_REASONS
+from subscribers.store import one_time_tokens
+from subscribers.store.models import Person
+
+PRE_CONSENT_KINDS = frozenset(
+    {"confirm", "remind", "ask"}
+)  # these go to people who have not consented yet, to ask whether they do
+
+log = structlog.get_logger("notices")
+
+
+def find_permitted_recipients(
+    session: Session, keys: KeyRing, requested: Sequence[tuple[int, str]], *, now: datetime
+) -> dict[tuple[int, str], str]:
+    """Give those of `requested` (person, kind of mail) who may get it now, each with the address as mail goes to it.
+
+    A confirmation needs an open link and nobody's complaint; all else goes to those on the roll only. Who is gone,
+    or whose address does not open, is missing.
+    """
+    found = {}
+    for number, kind in requested:
+        address = _load_address(session, keys, number)
+        if address is not None and _may_receive(session, keys, number, address, kind, now=now):
+            found[number, kind] = address
+    return found
+
+
+def _load_address(session: Session, keys: KeyRing, number: int) -> str | None:
+    query = select(Person.ciphertext, Person.key_id).where(Person.number == number)
+    row = session.execute(query).one_or_none()
+    if row is None or row.ciphertext is None:
+        return None
+    try:
+        return decrypt_address(keys, (row.ciphertext, row.key_id), number)
+    except DecryptionError:  # a damaged row must not hold up everybody behind it
+        log.error("address does not open", person=number)  # noqa: TRY400 - no trace needed
+        return None
+
+
+def _may_receive(
+    session: Session, keys: KeyRing, number: int, address: str, kind: str, *, now: datetime
+) -> bool:
+    if kind == "data":  # a right that leaving does not end
+        return my_data.may_request_data(session.get(Person, number))
+    if kind not in PRE_CONSENT_KINDS:
+        return audience.may_mail(session, number)
+    if one_time_tokens.find_open_token(session, number, "confirm", now=now) is None:
+        return False
+    barred = suppression.find_suppression(session, keys, read_address(address))
+    return barred is None or barred.reason not in BLOCKING_REASONS

@@ -1,0 +1,139 @@
+"""Leaving: at once, for good, and written down twice before anybody is told that it is done; and taking it back."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.address import read_address
+from subscribers.consent import ledger, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+
+UNDO_PERIOD = timedelta(days=7)
+UNDOABLE_METHODS = frozenset(
+    {"one-click", "page"}
+)  # what a reader did, a reader may take back; an admin's act not
+UNSUBSCRIBE_REASONS = {
+    "often": "It comes too often",
+    "topics": "It is not about what I need",
+    "long": "It is too long to read",
+    "never": "I did not ask for it",
+    "moved": "I read it elsewhere, or at another address",
+    "job": "My work has changed",
+}  # by the key that the ledger keeps; no free text, for people write names and addresses into that
+_DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+
+
+@dataclass(frozen=True, slots=True)
+class UnsubscribeResult:
+    """What came of a wish to leave. `changed` is False where the person had left before, or is not there."""
+
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UndoResult:
+    """What came of a wish to take it back; `lookup` and its key's id are for the journal where `changed`."""
+
+    changed: bool
+    lookup: str = ""
+    lookup_key: str = ""
+
+
+def unsubscribe_person(
+    session: Session,
+    departure_log: DepartureLog,
+    number: int,
+    *,
+    method: str,
+    now: datetime,
+    reason: str = "",
+) -> UnsubscribeResult:
+    """Withdraw a person's consent; a second time changes nothing.
+
+    The journal is synced inside the caller's transaction: should the commit then fail, the journal knows a
+    departure too many, and the person is answered with an error. The other order could forget one.
+    Messages that wait for this person are not touched: whoever hands over asks `roll.filter_mailable` first.
+
+    Args:
+        session: inside a write transaction; the caller commits, and answers only after that.
+        departure_log: the journal of the installation.
+        number: the person's number, e.g. out of a token.
+        method: how: "one-click", "page", "admin: reason".
+        now: the moment.
+        reason: one of the keys of `UNSUBSCRIBE_REASONS`; anything else is dropped.
+
+    Raises:
+        OSError: the journal could not be written.
+    """
+    person = ledger.lock_person(session, number)
+    if person is None or person.state in _DEPARTED_STATES:
+        return UnsubscribeResult(changed=False)
+    said = {"method": method, "reason": reason} if reason in UNSUBSCRIBE_REASONS else {"method": method}
+    ledger.append_event(session, person, ConsentKind.WITHDRAWN, said, now)
+    if person.lookup and person.lookup_key:
+        departure_log.append(person.lookup, person.lookup_key, kind="left", at=now)
+    return UnsubscribeResult(changed=True)
+
+
+def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
+    """Say until when a person may take back that they left; None where they may not, or no longer.
+
+    Who left by their own hand may for 7 days, unless they were erased or complained since: both move a person on
+    from `withdrawn`, for good.
+    """
+    person = session.get(Person, number)
+    if person is None or person.state != PersonState.WITHDRAWN or person.ciphertext is None:
+        return None
+    query = (
+        select(ConsentEvent)
+        .where(ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.WITHDRAWN)
+        .order_by(ConsentEvent.seq.desc())
+        .limit(1)
+    )
+    last = session.scalar(query)
+    if last is None or json.loads(last.body).get("method") not in UNDOABLE_METHODS:
+        return None
+    until = last.at + UNDO_PERIOD
+    return until if now < until else None
+
+
+def undo_unsubscribe(session: Session, keys: KeyRing, number: int, *, now: datetime) -> UndoResult:
+    """Put a person back who left a moment ago; twice is once, and without a right to it nothing happens.
+
+    The journal is told afterwards, with `log_undo`: a journal that knows of an undoing which the database
+    lost would bring somebody back who is gone.
+
+    Raises:
+        VaultError: the sealed address does not open.
+    """
+    person = ledger.lock_person(session, number)
+    if (
+        person is None
+        or find_undo_deadline(session, number, now=now) is None
+        or _is_suppressed(session, keys, person)
+    ):
+        return UndoResult(changed=False)
+    ledger.append_event(session, person, ConsentKind.UNDONE, {"method": "page", "actor": "reader"}, now)
+    return UndoResult(changed=True, lookup=person.lookup or "", lookup_key=person.lookup_key or "")
+
+
+def _is_suppressed(session: Session, keys: KeyRing, person: Person) -> bool:
+    assert person.ciphertext is not None
+    assert person.key_id is not None
+    address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+    return suppression.find_suppression(session, keys, address) is not None
+
+
+def log_undo(departure_log: DepartureLog, result: UndoResult, *, at: datetime) -> None:
+    """Tell the journal of an undoing that is committed.
+
+    Raises:
+        OSError: it could not be written; a copy that is restored then holds the person to be gone.
+    """
+    if result.changed and result.lookup:
+        departure_log.append(result.lookup, result.lookup_key, kind="undone", at=at)

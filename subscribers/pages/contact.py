@@ -1,0 +1,116 @@
+"""A line to the editors: a message, an answer's address if one is wanted, and the protections of the sign-up form."""
+
+import secrets
+import unicodedata
+from dataclasses import dataclass
+
+from flask import Response, render_template, request
+from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
+
+from subscribers.address import AddressError, read_address
+from subscribers.mail_requests import MailRequest
+from subscribers.pages.context import PageContext, page_context, private_response, reader_pages
+from subscribers.pages.signup import HONEYPOT_FIELD, client_address
+from subscribers.signup import rate_limits
+
+MAX_MESSAGE_LENGTH = 5000  # characters of a message
+_ALLOWED_CONTROLS = {"\n", "\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class EditorMessage:
+    """A message to the editors; `reply_to` is empty where no answer is wanted."""
+
+    message: str
+    reply_to: str
+
+    def __repr__(self) -> str:
+        return "Line(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class FormProblem:
+    """Why a form cannot be taken: in words, and at which field."""
+
+    words: str
+    at: str
+
+
+@reader_pages.get("/contact")
+def contact() -> Response:
+    """Show the form."""
+    return _contact_page(None)
+
+
+@reader_pages.post("/contact")
+def write_to_the_editors() -> Response:
+    """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
+    here = page_context()
+    if request.form.get(HONEYPOT_FIELD):
+        return _sent_page("")
+    line = read_contact_form(request.form)
+    if isinstance(line, FormProblem):
+        return _contact_page(line)
+    with here.database.write() as session:
+        full = _check_limits(here, session)
+        if not full:
+            facts = {"message": line.message, "reply": line.reply_to}
+            here.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
+    if full:
+        response = private_response(render_template("web/too_many.html", network=full == 429), full)
+        response.headers["Retry-After"] = "3600"
+        return response
+    return _sent_page(line.reply_to)
+
+
+def read_contact_form(form: MultiDict[str, str]) -> EditorMessage | FormProblem:
+    """Read the form; where it cannot be taken, give the words that say why. They repeat nothing of it."""
+    text = form.get("message", "").replace("\r\n", "\n").replace("\r", "\n")
+    message = "".join(
+        c for c in text if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}
+    ).strip()
+    if not message:
+        return FormProblem("Write your message here.", "message")
+    if len(message) > MAX_MESSAGE_LENGTH:
+        return FormProblem(
+            f"It is {len(message) - MAX_MESSAGE_LENGTH:,} characters too long: {MAX_MESSAGE_LENGTH:,} is the most.",
+            "message",
+        )
+    typed = form.get("email", "").strip()
+    try:
+        return EditorMessage(message, read_address(typed).mailbox if typed else "")
+    except AddressError as exc:
+        words = str(exc)
+        return FormProblem(f"{words[:1].upper()}{words[1:]}. Please check it, or leave it empty.", "email")
+
+
+def _check_limits(context: PageContext, session: Session) -> int:
+    """Count a message; give the status to refuse it with, 0 where there is room."""
+    now = context.clock()
+    tag = rate_limits.network_tag(
+        context.keys, rate_limits.network_prefix(client_address(context.trusted_proxies)), now
+    )
+    from_network = rate_limits.increment_count(
+        session, "contact network", tag, now=now, window=rate_limits.HOUR
+    )
+    rate_limits.increment_count(session, "contact", "", now=now, window=rate_limits.TEN_MINUTES)
+    if tag and from_network > context.bounds.per_network_hour:
+        return 429
+    return (
+        503
+        if rate_limits.read_count_last_hour(session, "contact", now=now) > context.bounds.alarm_per_hour
+        else 0
+    )
+
+
+def _contact_page(problem: FormProblem | None) -> Response:
+    said = {"message": request.form.get("message", ""), "email": request.form.get("email", "")}
+    page = render_template(
+        "web/contact.html", problem=problem, said=said, honeypot=HONEYPOT_FIELD, longest=MAX_MESSAGE_LENGTH
+    )
+    return private_response(page, 400) if problem else Response(page, mimetype="text/html")
+
+
+def _sent_page(reply_to: str) -> Response:
+    return private_response(render_template("web/contact_sent.html", answered=bool(reply_to)))

@@ -1,0 +1,124 @@
+"""What readers' pages stand on, and the answers that they share.
+
+A token in the path is all that these pages ask for: it is the capability. They set no cookie, and so
+need no CSRF protection: a foreign page that does not know the token can forge nothing, and one that knows it
+needs no browser of the reader's to use it.
+
+Opening a page changes nothing, whoever opens it: scanners follow every link of a mail.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from flask import Blueprint, Response, current_app, render_template
+from sqlalchemy.orm import Session
+
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.crypto import link_tokens
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.mail_requests import QueueMail
+from subscribers.signup.rate_limits import SignupLimits
+from subscribers.store.models import Person, PersonState
+from subscribers.transfer.exports import DataController
+
+reader_pages = Blueprint("readers", __name__)
+
+
+class PagesDatabase(Protocol):
+    """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session for looking only."""
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Lend a session that commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteDetails:
+    """What the pages say of the publication, and whom it lets know an address."""
+
+    name: str
+    tagline: str
+    about: str
+    home: str
+    language: str
+    direction: str
+    zone: ZoneInfo
+    reply_to: str
+    postal_address: str
+    sections: tuple[tuple[str, str], ...]  # key and title
+    recipients: tuple[str, ...]  # sentences
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """What the pages stand on. It lives as long as the application.
+
+    Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
+    which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of somebody who is erased.
+    """
+
+    site: SiteDetails
+    database: PagesDatabase
+    keys: KeyRing
+    departure_log: DepartureLog
+    clock: Callable[[], datetime]
+    queue: QueueMail
+    list_deliveries: Callable[[Session, int], tuple[AddressDisclosure, ...]]
+    delivery_retention: timedelta
+    forget_deliveries: ForgetElsewhere
+    controller: DataController
+    bounds: SignupLimits
+    trusted_proxies: int
+
+    def today(self) -> date:
+        """Give the day that it is where the publication is."""
+        return self.clock().astimezone(self.site.zone).date()
+
+
+def page_context() -> PageContext:
+    """Give what the running application's pages stand on."""
+    found: PageContext = current_app.extensions["readers"]
+    return found
+
+
+def is_subscribed(person: Person | None) -> bool:
+    """Say whether a person is there, subscribed, and has an address."""
+    return person is not None and person.state == PersonState.SUBSCRIBED and person.ciphertext is not None
+
+
+def format_day(day: date) -> str:
+    """Write "November 20, 2026"."""
+    return f"{day:%B} {day.day}, {day.year}"
+
+
+def join_words(parts: list[str]) -> str:
+    """Write "a", "a and b" or "a, b and c"."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def answer_unmatched_token(token: str, purpose: link_tokens.LinkPurpose, page_description: str) -> Response:
+    """Answer a token that is nobody's: one of a test mail says so, and all others look the same."""
+    if link_tokens.read_link_token(page_context().keys, token, purpose) is not None:
+        return private_response(render_template("web/test_mail.html", what=page_description))
+    return unknown_link_page()
+
+
+def unknown_link_page() -> Response:
+    """Answer a link that was never ours: cut off, forged, or for another page, all alike."""
+    return private_response(render_template("web/unknown_link.html"), 404)
+
+
+def private_response(html: str, status: int = 200) -> Response:
+    """Answer with a page that is one reader's: stored by nobody, found by no search."""
+    response = Response(html, status, mimetype="text/html")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Robots-Tag"] = "noindex, nofollow"
+    return response

@@ -1,0 +1,218 @@
+"""Choosing: what a reader wants to read, how often and when, how it looks, and when it rests."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+from flask import render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
+
+from subscribers.address import mask_address
+from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences, change_preferences
+from subscribers.crypto import link_tokens
+from subscribers.crypto.keys import decrypt_address
+from subscribers.lifecycle import my_data
+from subscribers.pages import time_zones
+from subscribers.pages.context import (
+    PageContext,
+    SiteDetails,
+    answer_unmatched_token,
+    format_day,
+    is_subscribed,
+    join_words,
+    page_context,
+    private_response,
+    reader_pages,
+)
+from subscribers.store.models import Person
+
+MAX_PAUSE = timedelta(days=366)
+PAUSE_LABEL = "The last day of your break"
+HOUR_LABEL = "The hour"
+FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
+    "weekly": ("Every edition", ""),
+    "fortnightly": ("Every second week", "Counted from the week in which you choose it."),
+    "monthly": ("Once a month", "The first edition of the month."),
+}
+
+
+@reader_pages.get("/preferences/<token>")
+def show_preferences(token: str) -> ResponseReturnValue:
+    """Show what a reader has chosen, and say where to ask for their data."""
+    here = page_context()
+    number = link_tokens.read_link_token(here.keys, token, "preferences")
+    if number is None:
+        return answer_unmatched_token(token, "test preferences", "the choices of one reader")
+    with here.database.read() as session:
+        return _preferences_page(here, session.get(Person, number), token)
+
+
+@reader_pages.post("/preferences/<token>")
+def save_preferences(token: str) -> ResponseReturnValue:
+    """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
+    here = page_context()
+    number = link_tokens.read_link_token(here.keys, token, "preferences")
+    if number is None:
+        return answer_unmatched_token(token, "test preferences", "the choices of one reader")
+    wanted = read_preferences_form(request.form, here.site, here.today())
+    if isinstance(wanted, str):
+        with here.database.read() as session:
+            return _preferences_page(here, session.get(Person, number), token, problem=wanted)
+    with here.database.write() as session:
+        person = session.get(Person, number, with_for_update=True)
+        if person is not None and is_subscribed(person):
+            wanted = _keep_start_week(wanted, Preferences.from_json(person.choices))
+            change_preferences(session, number, wanted, now=here.clock())
+    return _preferences_page(here, person, token, saved=describe_preferences(wanted, here.site))
+
+
+def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
+    """Let the weeks of somebody who chose them before be counted on as they were."""
+    same = new.frequency == old.frequency
+    return replace(new, start=old.start) if same else new
+
+
+def read_preferences_form(form: MultiDict[str, str], site: SiteDetails, today: date) -> Preferences | str:
+    """Read the form; where it cannot be kept, give the words that say why.
+
+    The form names the sections that are wanted, and what is kept are those that are not: a section that the
+    publication starts later comes to everybody, until they say no to it.
+    """
+    wanted = set(form.getlist("section"))
+    omit = frozenset(key for key, _ in site.sections if key not in wanted)
+    if len(omit) == len(site.sections):
+        return "Choose at least one section. If you want none of them, unsubscribe."
+    text = form.get("pause_until", "").strip()
+    try:
+        until = date.fromisoformat(text) if text else None
+    except ValueError:
+        return f"{PAUSE_LABEL} cannot be read. Write it as 2026-12-31."
+    if until and not today < until <= today + MAX_PAUSE:
+        return f"{PAUSE_LABEL} must lie between tomorrow and a year from now."
+    when = _read_hour(form)
+    if isinstance(when, str):
+        return when
+    often = _read_frequency(form)
+    return Preferences(
+        omit=omit,
+        text_only=form.get("text_only") == "yes",
+        pause_until=until,
+        frequency=often,
+        start=today if often == "fortnightly" else None,
+        hour=when[0],
+        zone=when[1],
+    )
+
+
+def _read_frequency(form: MultiDict[str, str]) -> Frequency:
+    asked = form.get("frequency", "weekly")
+    return next((often for often in FREQUENCIES if often == asked), "weekly")
+
+
+def _read_hour(form: MultiDict[str, str]) -> tuple[int | None, str] | str:
+    text, zone = form.get("hour", "").strip(), form.get("zone", "").strip()
+    if not text:
+        return None, ""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 2 and int(text) <= 23):
+        return f"{HOUR_LABEL} must be one of those in the list."
+    if zone not in time_zones.known_zones():
+        return f"{HOUR_LABEL} needs a place whose clock it is meant by. Choose one from the list."
+    return int(text), zone
+
+
+def describe_preferences(preferences: Preferences, site: SiteDetails) -> str:
+    """Say what was saved, so that a slip shows at once."""
+    kept = [title for key, title in site.sections if key not in preferences.omit]
+    what = "every section" if len(kept) == len(site.sections) else join_words(kept)
+    form = ", as text only" if preferences.text_only else ""
+    if preferences.pause_until:
+        said = f"You get nothing until {format_day(preferences.pause_until)}. From then on: {what}{form}."
+    else:
+        said = f"Your next mail has {what}{form}."
+    return " ".join([said, *_describe_schedule(preferences)])
+
+
+def _describe_schedule(preferences: Preferences) -> list[str]:
+    said = []
+    if preferences.start:
+        monday = preferences.start - timedelta(days=preferences.start.weekday())
+        said.append(f"It comes every second week, counted from the week of {format_day(monday)}.")
+    if preferences.frequency == "monthly":
+        said.append("It comes once a month: the first edition of the month.")
+    if preferences.hour is not None:
+        said.append(
+            f"It is sent at {format_hour(preferences.hour)} in {time_zones.zone_label(preferences.zone)}, or soon after."
+        )
+    return said
+
+
+def format_hour(hour: int) -> str:
+    """Write "6:00 a.m."; midnight and noon by name."""
+    if hour % 12 == 0:
+        return "noon" if hour else "midnight"
+    return f"{hour % 12}:00 {'a.m.' if hour < 12 else 'p.m.'}"
+
+
+@reader_pages.get("/preferences/<token>/my-data")
+def show_preferences_again(token: str) -> ResponseReturnValue:
+    """Show the page whose button it is: an address that was copied after pressing it leads somewhere."""
+    return show_preferences(token)
+
+
+@reader_pages.post("/preferences/<token>/my-data")
+def mail_my_data(token: str) -> ResponseReturnValue:
+    """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
+    here = page_context()
+    number = link_tokens.read_link_token(here.keys, token, "preferences")
+    if number is None:
+        return answer_unmatched_token(token, "test preferences", "the choices of one reader")
+    with here.database.write() as session:
+        my_data.request_data_link(session, number, here.queue, now=here.clock())
+    return private_response(
+        render_template("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
+    )
+
+
+def _preferences_page(
+    context: PageContext, person: Person | None, token: str, *, saved: str = "", problem: str = ""
+) -> ResponseReturnValue:
+    if person is None or not is_subscribed(person):
+        mine = token if my_data.may_request_data(person) else ""
+        page = render_template(
+            "web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine
+        )
+        return private_response(page)
+    today = context.today()
+    chosen = Preferences.from_json(person.choices)
+    zone = chosen.zone or context.site.zone.key
+    page = render_template(
+        "web/preferences.html",
+        masked=mask_address(
+            decrypt_address(context.keys, (person.ciphertext or b"", person.key_id or ""), person.number)
+        ),
+        since=person.asked_at,
+        chosen=chosen,
+        often=FREQUENCY_LABELS,
+        hours=[(hour, format_hour(hour)) for hour in range(24)],
+        zone=zone,
+        zone_offered=any(
+            zone == name for places in time_zones.zones_by_region().values() for name, _ in places
+        ),
+        zones=time_zones.zones_by_region(),
+        tomorrow=today + timedelta(days=1),
+        latest=today + MAX_PAUSE,
+        leave_url=url_for(
+            "readers.ask_to_leave", token=link_tokens.make_link_token(context.keys, person.number, "leave")
+        ),
+        token=token,
+        saved=saved,
+        problem=problem,
+        problem_at=_problem_field(problem),
+    )
+    return private_response(page, 400 if problem else 200)
+
+
+def _problem_field(problem: str) -> str:
+    if problem.startswith(PAUSE_LABEL):
+        return "pause"
+    return "hour" if problem.startswith(HOUR_LABEL) else "sections" if problem else ""

@@ -1,0 +1,238 @@
+"""Getting on the list: the form, its answer, the page with the one button, and the lost link.
+
+The form may stand on any page (docs/embedding.md), so a foreign page can send it. That needs no protection: all
+that a form can do is to have one mail sent to the owner of an address, within limits, and only the link in that
+mail consents. No page here sets or reads a cookie, so a visitor's browser lends a foreign page no rights.
+
+What a form is answered with says nothing of the address: it is written down unseen (`requests`), in the same
+statements and the same words for everybody.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, render_template, request
+from sqlalchemy.orm import Session
+
+from subscribers.address import Address, AddressError, mask_address, read_address
+from subscribers.consent import wordings
+from subscribers.consent.evidence import RequestOrigin
+from subscribers.consent.wordings import Wording
+from subscribers.crypto.keys import KeyRing
+from subscribers.mail_requests import QueueMail
+from subscribers.signup import confirmation, request_queue
+from subscribers.signup.confirmation import ConfirmationStage
+from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, PeopleDatabase
+from subscribers.signup.request_queue import FormKind, FormSubmission, SubmissionOutcome
+
+signup_pages = Blueprint("signup", __name__)
+
+HONEYPOT_FIELD = "website"  # no person sees this field: whoever fills it in is a program
+MAX_ADDRESS_LENGTH = 254  # characters: RFC 5321, 4.5.3.1.3, without the angle brackets
+
+
+@dataclass(frozen=True, slots=True)
+class SignupContext:
+    """What these pages stand on. It lives as long as the application.
+
+    `publication_name` and `home_url` are the publication's, `schedule` says when it comes ("Fridays"), `describe_first_edition` which edition
+    a new reader gets first, `trusted_proxies` how many entries of X-Forwarded-For are ours.
+    """
+
+    publication_name: str
+    home_url: str
+    base_url: str
+    schedule: str
+    database: PeopleDatabase
+    keys: KeyRing
+    bounds: SignupLimits
+    evidence_retention: timedelta
+    trusted_proxies: int
+    queue: QueueMail
+    describe_first_edition: Callable[[Session, datetime], str]
+    clock: Callable[[], datetime]
+
+    @property
+    def current_wording(self) -> Wording:
+        """The words that the page shows now."""
+        return wordings.current_wording(self.publication_name)
+
+    def form_origin(self, form: str) -> tuple[str, str]:
+        """Give the page that a form stood on, and how a reader would call that: one of two that we know."""
+        page = self.home_url if form == "embedded" else f"{self.base_url}/subscribe"
+        return page, (urlsplit(page).hostname or self.publication_name).removeprefix("www.")
+
+
+def _signup_context() -> SignupContext:
+    found: SignupContext = current_app.extensions["signup"]
+    return found
+
+
+@signup_pages.get("/subscribe")
+def subscribe() -> Response:
+    """Show the form."""
+    return _signup_page("")
+
+
+@signup_pages.post("/subscribe")
+def submit_signup() -> Response:
+    """Take a form, and answer it without a look at who it is."""
+    here = _signup_context()
+    if request.form.get(HONEYPOT_FIELD):
+        return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
+    said = _read_address_field()
+    if isinstance(said, str):
+        return _signup_page(said, problem_field="address")
+    wording = wordings.find_wording(request.form.get("wording", ""), here.publication_name)
+    if wording is None:
+        return _signup_page("This form is out of date: please use the one here.")
+    if request.form.get("agree") != "yes":
+        return _signup_page(
+            "Tick the box, if you agree: without it we must not mail you.", problem_field="agree"
+        )
+    return _store_request(here, "subscribe", said, wording)
+
+
+@signup_pages.get("/preferences")
+def lost_link() -> Response:
+    """Show the form that asks for a lost link."""
+    return _private_response(render_template("web/lost_link.html", problem="", honeypot=HONEYPOT_FIELD))
+
+
+@signup_pages.post("/preferences")
+def request_lost_link() -> Response:
+    """Take the form, and answer it without a look at who it is."""
+    if request.form.get(HONEYPOT_FIELD):
+        return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
+    said = _read_address_field()
+    if isinstance(said, str):
+        return _private_response(
+            render_template("web/lost_link.html", problem=said, honeypot=HONEYPOT_FIELD), 400
+        )
+    return _store_request(_signup_context(), "lost link", said, None)
+
+
+@signup_pages.get("/confirm/<token>")
+def show_confirmation(token: str) -> Response:
+    """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
+    here = _signup_context()
+    with here.database.read() as session:
+        return _confirmation_page(
+            here, session, confirmation.look_up_confirmation(session, here.keys, token, now=here.clock())
+        )
+
+
+@signup_pages.post("/confirm/<token>")
+def submit_confirmation(token: str) -> Response:
+    """Put the person on the list. Twice is once."""
+    here = _signup_context()
+    now = here.clock()
+    with here.database.write() as session:
+        found = confirmation.confirm_subscription(
+            session,
+            here.keys,
+            token,
+            origin=_request_origin(here),
+            evidence_retention=here.evidence_retention,
+            queue=here.queue,
+            now=now,
+        )
+    with here.database.read() as session:
+        return _confirmation_page(here, session, found)
+
+
+def _read_address_field() -> Address | str:
+    """Read the address; where it cannot be one, give the words that say why. They do not repeat it."""
+    text = request.form.get("email", "").strip()
+    if not text:
+        return "Write your address here."
+    if len(text) > MAX_ADDRESS_LENGTH:
+        return f"This is longer than an address can be ({MAX_ADDRESS_LENGTH} characters)."
+    try:
+        return read_address(text)
+    except AddressError as exc:
+        words = str(exc)
+        return f"{words[:1].upper()}{words[1:]}. Please check it."
+
+
+def _store_request(
+    context: SignupContext, kind: FormKind, address: Address, wording: Wording | None
+) -> Response:
+    page, where = context.form_origin(request.form.get("form", ""))
+    asked = FormSubmission(kind, address, context.clock(), page, where, wording, _request_origin(context))
+    form = request_queue.prepare_request(context.keys, asked)
+    with context.database.write() as session:
+        taken = request_queue.enqueue_request(session, form, context.bounds)
+    return _request_answer(kind, taken)
+
+
+def _request_answer(kind: FormKind, result: SubmissionOutcome) -> Response:
+    if result is SubmissionOutcome.ACCEPTED:
+        return _private_response(
+            render_template("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days)
+        )
+    full = result is SubmissionOutcome.NETWORK_LIMIT_REACHED
+    response = _private_response(render_template("web/too_many.html", network=full), 429 if full else 503)
+    response.headers["Retry-After"] = "3600"
+    return response
+
+
+def _signup_page(problem: str, *, problem_field: str = "") -> Response:
+    here = _signup_context()
+    page = render_template(
+        "web/subscribe.html",
+        wording=here.current_wording,
+        rhythm=here.schedule,
+        problem=problem,
+        problem_at=problem_field,
+        honeypot=HONEYPOT_FIELD,
+    )
+    return _private_response(page, 400) if problem else Response(page, mimetype="text/html")
+
+
+def _confirmation_page(
+    context: SignupContext, session: Session, link: confirmation.ConfirmationLink
+) -> Response:
+    match link.stage:
+        case ConfirmationStage.UNKNOWN:
+            return _private_response(render_template("web/unknown_link.html"), 404)
+        case ConfirmationStage.OPEN:
+            return _private_response(
+                render_template("web/confirm.html", link=link, masked=mask_address(link.address))
+            )
+        case ConfirmationStage.CONFIRMED:
+            coming = context.describe_first_edition(session, context.clock())
+            return _private_response(render_template("web/confirmed.html", link=link, coming=coming))
+    return _private_response(render_template("web/expired.html", link=link), 410)
+
+
+def _request_origin(context: SignupContext) -> RequestOrigin:
+    return RequestOrigin(client_address(context.trusted_proxies), request.headers.get("User-Agent", ""))
+
+
+def client_address(trusted_proxies: int) -> str:
+    """Give the network address that a request came from.
+
+    Each proxy appends whom it got the request from to X-Forwarded-For, so of the entries only the last are true:
+    as many as there are proxies of ours. What stands before them anybody may have written.
+    """
+    seen = [
+        entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")
+    ]
+    if trusted_proxies and len(seen) >= trusted_proxies:
+        try:
+            return str(ipaddress.ip_address(seen[-trusted_proxies]))
+        except ValueError:
+            return ""
+    return request.remote_addr or ""
+
+
+def _private_response(html: str, status: int = 200) -> Response:
+    response = Response(html, status, mimetype="text/html")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Robots-Tag"] = "noindex, nofollow"
+    return response

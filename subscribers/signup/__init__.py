@@ -1,0 +1,1 @@
+"""How a person comes onto the list."""

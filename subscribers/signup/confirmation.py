@@ -1,0 +1,169 @@
+"""Confirming: the one act that puts somebody on the list by their own word.
+
+The link in the mail opens a page that only looks; the button on it confirms. It works on any device, for as long
+as the token lives, once: what comes afterwards with the same token is told how things stand and changes nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import delete, tuple_
+from sqlalchemy.orm import Session
+
+from subscribers.address import read_address
+from subscribers.consent import audience, evidence, ledger, receipts, suppression
+from subscribers.consent.evidence import RequestOrigin
+from subscribers.crypto.keys import KeyRing, decrypt_address, suppression_hashes
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.signup.request_processor import BLOCKING_REASONS
+from subscribers.store import one_time_tokens
+from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
+from subscribers.store.one_time_tokens import TokenLookup, TokenState
+
+
+class ConfirmationStage(StrEnum):
+    """How a confirmation link stands, as a page says it."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"  # the button works
+    CONFIRMED = "confirmed"  # the person is on the list
+    USED = "used"  # it was used, and the person has left since
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmationLink:
+    """A confirmation link looked up. The address is there only while the link is open, for the page to mask."""
+
+    stage: ConfirmationStage
+    address: str = ""
+    wording: str = ""
+    where: str = ""
+    asked_at: datetime | None = None
+    day: datetime | None = None  # when it ran out, or was used
+    new: bool = False  # it was this very request that confirmed
+    by_us: bool = False  # nobody asked for it: a list named them, and we asked
+
+
+def look_up_confirmation(session: Session, keys: KeyRing, token: str, *, now: datetime) -> ConfirmationLink:
+    """Say how a confirmation link stands; nothing is changed.
+
+    Raises:
+        VaultError: the person's address does not open.
+    """
+    return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
+
+
+def confirm_subscription(
+    session: Session,
+    keys: KeyRing,
+    token: str,
+    *,
+    origin: RequestOrigin,
+    evidence_retention: timedelta,
+    queue: QueueMail,
+    now: datetime,
+) -> ConfirmationLink:
+    """Confirm, if the link is open: consent, receipt and the end of all other open links are one commit.
+
+    A suppression for a bounce or an erasure ends here: this is the own new consent that it waits for. Twice is
+    once, and a link that was used never brings back who has left since.
+
+    Raises:
+        VaultError: the person's address does not open.
+    """
+    found = _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
+    if found.stage is not ConfirmationStage.OPEN:
+        return found
+    used = one_time_tokens.use_token(session, token, "confirm", now=now)
+    if used.state is not TokenState.FRESH or used.person is None:  # somebody pressed twice, and we are second
+        return _describe_link(
+            session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now)
+        )
+    person = ledger.lock_person(session, used.person)
+    assert person is not None, "people are emptied, never removed"
+    _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
+    one_time_tokens.end_tokens(session, person.number, "confirm", now=now, used=True)
+    return ConfirmationLink(
+        ConfirmationStage.CONFIRMED, found.address, found.wording, found.where, found.asked_at, now, new=True
+    )
+
+
+def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -> ConfirmationLink:
+    person = session.get(Person, token_lookup.person, populate_existing=True) if token_lookup.person else None
+    if token_lookup.state is TokenState.UNKNOWN or person is None:
+        return ConfirmationLink(ConfirmationStage.UNKNOWN)
+    if token_lookup.state is TokenState.FRESH:
+        return _describe_open_link(session, keys, token_lookup, person)
+    if audience.may_mail(session, person.number):
+        return ConfirmationLink(ConfirmationStage.CONFIRMED, day=token_lookup.ended_at)
+    if token_lookup.state is TokenState.USED:
+        return ConfirmationLink(ConfirmationStage.USED, day=token_lookup.ended_at)
+    return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
+
+
+def _describe_open_link(
+    session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person
+) -> ConfirmationLink:
+    """Look at a link that has not run out: an erasure or a complaint since the request shuts it all the same."""
+    if person.ciphertext is None or person.key_id is None:
+        return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
+    address = decrypt_address(keys, (person.ciphertext, person.key_id), person.number)
+    barred = suppression.find_suppression(session, keys, read_address(address))
+    if barred is not None and barred.reason in BLOCKING_REASONS:
+        return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
+    said = receipts.read_event_body(session, person.number, int(token_lookup.serial))
+    asked_at = datetime.fromisoformat(said["asked_at"])
+    by_us = said["method"] == receipts.PERMISSION_METHOD
+    return ConfirmationLink(
+        ConfirmationStage.OPEN,
+        address,
+        said["wording"],
+        said["where"],
+        asked_at,
+        token_lookup.expires_at,
+        by_us=by_us,
+    )
+
+
+_REQUEST_FIELDS = ("wording", "wording_version", "wording_hash", "language", "page", "where", "asked_at")
+
+
+def _record_consent(
+    session: Session,
+    keys: KeyRing,
+    person: Person,
+    seq: int,
+    origin: RequestOrigin,
+    evidence_retention: timedelta,
+    queue: QueueMail,
+    *,
+    now: datetime,
+) -> None:
+    request = receipts.read_event_body(session, person.number, seq)
+    salt = evidence.new_salt()
+    body: dict[str, Any] = {
+        **{key: request[key] for key in _REQUEST_FIELDS},
+        "method": "double opt-in",
+        "actor": "reader",
+        "request": seq,
+        **evidence.digest_origin(origin, salt),
+    }
+    _lift_suppression(session, keys, person)
+    event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
+    evidence.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
+    person.asked_at, person.asked_where = datetime.fromisoformat(request["asked_at"]), request["where"][:200]
+    facts = {**{key: request[key] for key in _REQUEST_FIELDS}, "confirmed_at": now.isoformat()}
+    queue(session, MailRequest("welcome", person.number, str(event.seq), facts))
+
+
+def _lift_suppression(session: Session, keys: KeyRing, person: Person) -> None:
+    assert person.state is not PersonState.ERASED, "an erased person has no open link"
+    assert person.ciphertext is not None
+    assert person.key_id is not None
+    address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+    named = suppression_hashes(keys, address)
+    lifted = delete(Suppression).where(tuple_(Suppression.hash, Suppression.key_id).in_(named))
+    session.execute(lifted)

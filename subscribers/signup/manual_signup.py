@@ -1,0 +1,94 @@
+"""How a person comes into the roll."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from subscribers.address import read_address
+from subscribers.consent import ledger, suppression
+from subscribers.crypto.keys import KeyRing
+from subscribers.store import people
+from subscribers.store.models import ConsentKind, PersonState
+
+
+class SignupRefusedError(Exception):
+    """This address may not be added; the message says why and what would help, without the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentEvidence:
+    """What proves a person's consent.
+
+    `wording` is the exact text agreed to, `page` where it stood ("hls.today", "paper list, Denver expo"),
+    `method` how ("double opt-in", "signed list"), `actor` who vouches for it, `agreed_at` when the person agreed.
+    `kind` is `confirmed` where the person confirmed by mail, `attested` where only an admin's word says so.
+    """
+
+    wording: str
+    wording_version: str
+    language: str
+    page: str
+    method: str
+    actor: str
+    agreed_at: datetime
+    kind: Literal[ConsentKind.CONFIRMED, ConsentKind.ATTESTED] = ConsentKind.ATTESTED
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what the ledger keeps, the hash of the wording with it."""
+        return {
+            "wording": self.wording,
+            "wording_version": self.wording_version,
+            "wording_hash": hashlib.sha256(self.wording.encode()).hexdigest(),
+            "language": self.language,
+            "page": self.page,
+            "method": self.method,
+            "actor": self.actor,
+            "agreed_at": self.agreed_at.isoformat(timespec="milliseconds"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ManualSignup:
+    """The person's number; `already_subscribed` says that they were subscribed before, and nothing was changed."""
+
+    number: int
+    already_subscribed: bool
+
+
+def add_subscriber(
+    session: Session, keys: KeyRing, address: str, *, evidence: ConsentEvidence, now: datetime
+) -> ManualSignup:
+    """Add a person on the evidence of their consent, by an admin's hand: the answer says what is known.
+
+    Raises:
+        AddressError: the text is no address.
+        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future.
+    """
+    if evidence.agreed_at > now:
+        raise SignupRefusedError(
+            "the consent's date lies in the future: give the day on which the person agreed."
+        )
+    found = read_address(address)
+    if (suppressed := suppression.find_suppression(session, keys, found)) is not None:
+        raise SignupRefusedError(
+            f"this address is suppressed ({suppressed.reason}, {suppressed.at:%Y-%m-%d}): "
+            "only its owner's own new sign-up can bring it back."
+        )
+    where = evidence.page[:200]
+    number = people.find_person_number(session, keys, found)
+    person = ledger.lock_person(session, number) if number else None
+    if person is None:
+        person = people.create_person(session, keys, found, asked_at=evidence.agreed_at, asked_where=where)
+    elif person.state == PersonState.SUBSCRIBED:
+        return ManualSignup(person.number, already_subscribed=True)
+    elif person.state not in {PersonState.REQUESTED, PersonState.UNVERIFIED}:
+        raise SignupRefusedError(
+            f"this address is {person.state}: its owner left, or did not answer when asked. "
+            "Only their own new sign-up can bring it back."
+        )
+    person.asked_at, person.asked_where = evidence.agreed_at, where
+    ledger.append_event(session, person, evidence.kind, evidence.as_json(), now)
+    return ManualSignup(person.number, already_subscribed=False)

@@ -1,0 +1,124 @@
+"""Asking those whom a list named without evidence, once, whether they want the mail.
+
+Without their yes nothing is ever sent to them. Who does not answer in seven days is emptied, and the keyed hash that
+stays keeps every later list from having them asked again.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from subscribers.address import read_address
+from subscribers.consent import audience, ledger, suppression
+from subscribers.consent.receipts import PERMISSION_METHOD
+from subscribers.consent.wordings import Wording
+from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.signup import rate_limits
+from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, COUNTED_MAIL_KINDS, PeopleDatabase
+from subscribers.store import one_time_tokens
+from subscribers.store.models import ConsentKind, Person, PersonState
+
+BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a queued mail
+
+
+def count_candidates(session: Session) -> int:
+    """Count the people who could be asked; some of them may turn out to be barred, or asked of late."""
+    return session.scalar(select(func.count()).select_from(_query_candidates().subquery())) or 0
+
+
+def queue_permission_mails(
+    database: PeopleDatabase,
+    keys: KeyRing,
+    queue: QueueMail,
+    *,
+    wording: Wording,
+    page: str,
+    actor: str,
+    limit: int,
+    now: datetime,
+) -> int:
+    """Queue the question for up to `limit` people, in the order in which they came; give for how many.
+
+    Cut short, those who are queued are asked, and the next run goes on with the others.
+
+    Args:
+        database: the database.
+        keys: the keys of the installation.
+        queue: has a mail sent.
+        wording: the words that they agree to by pressing the button.
+        page: where the words and the button stand.
+        actor: who has them asked.
+        limit: how many at most: a new sender does well to begin with few.
+        now: the moment.
+
+    Raises:
+        VaultError: an address does not open.
+    """
+    asked, after = 0, 0
+    while asked < limit:
+        with database.write() as session:
+            query = _query_candidates().where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
+            numbers: Sequence[int] = session.scalars(query).all()
+            for number in numbers:
+                if asked < limit:
+                    asked += _queue_permission_mail(session, keys, queue, number, wording, page, actor, now)
+        if not numbers:
+            break
+        after = numbers[-1]
+    return asked
+
+
+def _query_candidates() -> Select[int]:
+    return select(Person.number).where(
+        Person.state == PersonState.UNVERIFIED,
+        Person.ciphertext.is_not(None),
+        audience.exclude_unfinished_imports(),
+    )
+
+
+def _queue_permission_mail(
+    session: Session,
+    keys: KeyRing,
+    queue: QueueMail,
+    number: int,
+    wording: Wording,
+    page: str,
+    actor: str,
+    now: datetime,
+) -> bool:
+    person = ledger.lock_person(session, number)
+    if person is None or person.state is not PersonState.UNVERIFIED or person.ciphertext is None:
+        return False
+    address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id or ""), number))
+    tag = rate_limits.address_tag(keys, address)
+    lately = any(
+        kind in COUNTED_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now)
+    )
+    if lately or suppression.find_suppression(session, keys, address) is not None:
+        return False
+    body = {
+        **wording.as_json(),
+        "page": page,
+        "where": person.asked_where,
+        "method": PERMISSION_METHOD,
+        "actor": actor,
+        "asked_at": now.isoformat(timespec="milliseconds"),
+    }
+    seq = ledger.append_event(session, person, ConsentKind.RE_ASKED, body, now).seq
+    expires_at = now + CONFIRMATION_LIFETIME
+    token = one_time_tokens.issue_token(
+        session, "confirm", number, now=now, expires_at=expires_at, serial=str(seq)
+    )
+    facts = {
+        "token": token,
+        "wording": wording.text,
+        "where": person.asked_where,
+        "asked_at": body["asked_at"],
+        "expires_at": expires_at.isoformat(),
+    }
+    rate_limits.record_signup_mail(session, tag, "ask", now)
+    queue(session, MailRequest("ask", number, str(seq), facts))
+    return True

@@ -1,0 +1,312 @@
+"""Answering the forms that wait: who is it, what are they owed, and one transaction that says and queues it.
+
+`decide_answer` is the rule, over values; `answer` looks up, writes the consent event and queues the mail, together.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from subscribers.address import Address
+from subscribers.consent import audience, evidence, ledger, receipts, suppression
+from subscribers.crypto.keys import DecryptionError, KeyRing, domain_tag, encrypt_address, suppression_hash
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.signup import rate_limits, request_queue
+from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.request_queue import FormSubmission, PendingRequest
+from subscribers.store import one_time_tokens, people
+from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
+from subscribers.store.signup_models import OneTimeToken
+
+CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of what nobody confirms
+SUBSCRIBER_MAIL_INTERVAL = timedelta(days=7)
+SUPPRESSED_MAIL_INTERVAL = timedelta(days=30)
+MIN_REMINDER_DELAY = timedelta(
+    minutes=15
+)  # sooner, the form was sent twice by one press, or the mail is on its way
+BLOCKING_REASONS = frozenset(
+    {"complained", "by an admin"}
+)  # nobody's form brings these back, unless an admin allows it
+COUNTED_MAIL_KINDS = frozenset({"confirm", "remind", "ask"})
+
+log = structlog.get_logger("signup")
+
+
+class PeopleDatabase(Protocol):
+    """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session for looking only."""
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Lend a session that commits."""
+
+
+class SignupAnswer(StrEnum):
+    """What a form is answered with: a mail of that kind, or none."""
+
+    CONFIRM = "confirm"
+    REMIND = "remind"
+    KNOWN = "known"
+    LINK = "link"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressStatus:
+    """What is known of an address: whether it is mailed now, waits for its confirmation, is suppressed and why.
+
+    `recent_mails` is what it got in the last 30 days because of forms, `requests_today` how often it was typed today.
+    """
+
+    subscribed: bool
+    pending: bool
+    suppression_reason: str
+    recent_mails: tuple[tuple[str, datetime], ...]
+    requests_today: int
+
+
+def decide_answer(
+    kind: request_queue.FormKind, status: AddressStatus, signup_limits: SignupLimits, *, now: datetime
+) -> SignupAnswer:
+    """Decide what a form is answered with.
+
+    A subscriber gets their link, once a week. Somebody who waits gets one reminder. All others get one
+    confirmation, as often as the limits allow: who bounced or was erased once in 30 days, who complained never.
+    """
+    if status.requests_today > signup_limits.per_address_day:
+        return SignupAnswer.NOTHING
+    if status.subscribed:
+        wanted = SignupAnswer.LINK if kind == "lost link" else SignupAnswer.KNOWN
+        return (
+            SignupAnswer.NOTHING
+            if _was_mailed_since(status, {"known", "link"}, now - SUBSCRIBER_MAIL_INTERVAL)
+            else wanted
+        )
+    if kind == "lost link" or status.suppression_reason in BLOCKING_REASONS:
+        return SignupAnswer.NOTHING
+    if status.suppression_reason:
+        return (
+            SignupAnswer.NOTHING
+            if _was_mailed_since(status, COUNTED_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
+            else SignupAnswer.CONFIRM
+        )
+    if status.pending:
+        reminded = status.recent_mails and status.recent_mails[-1][0] != "confirm"
+        too_soon = _was_mailed_since(status, COUNTED_MAIL_KINDS, now - MIN_REMINDER_DELAY)
+        return SignupAnswer.NOTHING if reminded or too_soon else SignupAnswer.REMIND
+    unconfirmed = sum(kind in COUNTED_MAIL_KINDS for kind, _ in status.recent_mails)
+    return SignupAnswer.NOTHING if unconfirmed >= signup_limits.per_address_month else SignupAnswer.CONFIRM
+
+
+def _was_mailed_since(status: AddressStatus, kinds: frozenset[str] | set[str], since: datetime) -> bool:
+    return any(kind in kinds and at > since for kind, at in status.recent_mails)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestProcessor:
+    """What answers forms: it lives as long as the process that it works in.
+
+    `evidence_retention` is how long the network address and user agent behind a request are kept.
+    """
+
+    database: PeopleDatabase
+    keys: KeyRing
+    signup_limits: SignupLimits
+    evidence_retention: timedelta
+    queue: QueueMail
+
+    def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
+        """Answer what waits, as fast as the limits allow; give how many got which answer."""
+        given = dict.fromkeys(SignupAnswer, 0)
+        after, room = 0, self._update_throttle(clock())
+        while room > 0 and (forms := self._load_pending(after)):
+            for form in forms:
+                after = form.id
+                answer = self._process_request(form, clock())
+                given[answer] += 1
+                room -= answer is not SignupAnswer.NOTHING
+                if room <= 0:
+                    break
+        return given
+
+    def _load_pending(self, after_id: int) -> list[PendingRequest]:
+        with self.database.read() as session:
+            return request_queue.list_pending_requests(session, after_id=after_id)
+
+    def _update_throttle(self, now: datetime) -> int:
+        """Give how many mails may still go out in this hour, and keep the alarm as things stand."""
+        with self.database.read() as session:
+            if rate_limits.find_open_alarm(session) is None and not request_queue.list_pending_requests(
+                session, limit=1
+            ):
+                return 0  # the usual case, once a second: nothing is written
+            found, asked = self._read_throttle(session, now)
+            rings = found.alarm or rate_limits.find_open_alarm(session) is not None
+        if rings:
+            with self.database.write() as session:
+                changed = rate_limits.update_alarm(session, found, asked, now=now)
+            if changed is not None:
+                log.warning("sign-up surge", forms_last_hour=asked, alarm=found.alarm, brake=found.brake)
+        return found.mails_left
+
+    def _read_throttle(self, session: Session, now: datetime) -> tuple[rate_limits.SignupThrottle, int]:
+        asked = rate_limits.read_count_last_hour(session, "all", now=now)
+        return rate_limits.decide_throttle(
+            asked, rate_limits.count_mails_last_hour(session, now=now), self.signup_limits
+        ), asked
+
+    def _process_request(self, request: PendingRequest, now: datetime) -> SignupAnswer:
+        """Answer one form, in one transaction. One that cannot be read is dropped: nobody could ever answer it."""
+        asked = None
+        try:
+            asked = (
+                request_queue.decrypt_request(self.keys, request)
+                if now - request.sent_at <= request_queue.REQUEST_LIFETIME
+                else None
+            )
+        except DecryptionError as exc:
+            log.error("a sign-up form does not open", form=request.id, error=str(exc))  # noqa: TRY400 - no trace needed
+        try:
+            with self.database.write() as session:
+                if not request_queue.remove_request(session, request) or asked is None:
+                    return SignupAnswer.NOTHING
+                return self._decide_and_queue(session, asked, request, now)
+        except (
+            IntegrityError
+        ):  # another worker made the same person in this moment: the form waits for the next look
+            return SignupAnswer.NOTHING
+
+    def _decide_and_queue(
+        self, session: Session, submission: FormSubmission, request: PendingRequest, now: datetime
+    ) -> SignupAnswer:
+        number = people.find_person_number(session, self.keys, submission.address)
+        person = ledger.lock_person(session, number) if number else None
+        barred = suppression.find_suppression(session, self.keys, submission.address)
+        known = self._load_address_status(session, person, barred, request, now)
+        answer = decide_answer(submission.kind, known, self.signup_limits, now=now)
+        note = None
+        if answer is SignupAnswer.CONFIRM:
+            note = self._record_request(session, submission, person, now)
+        elif person is not None and answer is SignupAnswer.REMIND:
+            note = self._build_reminder(session, person, now)
+        elif person is not None and answer is not SignupAnswer.NOTHING:
+            note = MailRequest(
+                "known" if answer is SignupAnswer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}"
+            )
+        if note is not None:
+            rate_limits.record_signup_mail(session, request.address_tag, answer, now)
+            self.queue(session, note)
+        return answer
+
+    def _load_address_status(
+        self,
+        session: Session,
+        person: Person | None,
+        suppression_row: Suppression | None,
+        request: PendingRequest,
+        now: datetime,
+    ) -> AddressStatus:
+        number = person.number if person is not None else 0
+        erased = person is not None and person.state is PersonState.ERASED
+        return AddressStatus(
+            subscribed=suppression_row is None and audience.may_mail(session, number),
+            pending=_find_own_request_token(session, number, now) is not None,
+            suppression_reason=suppression_row.reason if suppression_row else "erased" if erased else "",
+            recent_mails=tuple(rate_limits.list_recent_mails(session, request.address_tag, now=now)),
+            requests_today=rate_limits.read_count(
+                session, "address", request.address_tag, now=request.sent_at, window=rate_limits.DAY
+            ),
+        )
+
+    def _record_request(
+        self, session: Session, submission: FormSubmission, person: Person | None, now: datetime
+    ) -> MailRequest:
+        """Write down that somebody asked, and give the mail that asks them whether it was they."""
+        assert submission.wording is not None, "a form to subscribe has its words"
+        if person is not None and person.state is PersonState.ERASED:
+            _move_suppression_off_row(session, self.keys, person, submission.address, now)
+            person = None
+        if person is None:
+            person = people.create_person(
+                session,
+                self.keys,
+                submission.address,
+                asked_at=submission.sent_at,
+                asked_where=submission.where,
+            )
+        again = person.ciphertext is None
+        if again:  # the vault let it go 30 days after they left
+            person.ciphertext, person.key_id = encrypt_address(self.keys, submission.address, person.number)
+            person.domain_tag = domain_tag(self.keys, submission.address)
+        salt = evidence.new_salt()
+        body = {
+            **submission.wording.as_json(),
+            "page": submission.page,
+            "where": submission.where,
+            "method": "form",
+            "actor": "reader",
+            "asked_at": submission.sent_at.isoformat(timespec="milliseconds"),
+            "address_sealed_again": again,
+            **evidence.digest_origin(submission.origin, salt),
+        }
+        event = ledger.append_event(session, person, ConsentKind.REQUESTED, body, now)
+        evidence.store_evidence(
+            session, self.keys, event, submission.origin, salt=salt, until=now + self.evidence_retention
+        )
+        expires_at = submission.sent_at + CONFIRMATION_LIFETIME
+        return MailRequest(
+            "confirm",
+            person.number,
+            str(event.seq),
+            self._issue_confirmation_context(session, person, event.seq, expires_at, now),
+        )
+
+    def _build_reminder(self, session: Session, person: Person, now: datetime) -> MailRequest:
+        """Give the one reminder: a second token, for the first cannot be read back, which runs out with it."""
+        first = _find_own_request_token(session, person.number, now)
+        assert first is not None, "who is reminded waits"
+        facts = self._issue_confirmation_context(session, person, int(first.serial), first.expires_at, now)
+        return MailRequest("remind", person.number, first.serial, facts)
+
+    def _issue_confirmation_context(
+        self, session: Session, person: Person, seq: int, expires_at: datetime, now: datetime
+    ) -> dict[str, str]:
+        token = one_time_tokens.issue_token(
+            session, "confirm", person.number, now=now, expires_at=expires_at, serial=str(seq)
+        )
+        request = receipts.read_event_body(session, person.number, seq)
+        return {
+            "token": token,
+            "wording": request["wording"],
+            "where": request["where"],
+            "asked_at": request["asked_at"],
+            "expires_at": expires_at.isoformat(),
+        }
+
+
+def _find_own_request_token(session: Session, number: int, now: datetime) -> OneTimeToken | None:
+    """Give the first open link that a form of theirs brought about: a question of ours does not stand in its way."""
+    links = one_time_tokens.list_open_tokens(session, number, "confirm", now=now)
+    method = {
+        link.serial: receipts.read_event_body(session, number, int(link.serial))["method"] for link in links
+    }
+    return next((link for link in links if method[link.serial] != receipts.PERMISSION_METHOD), None)
+
+
+def _move_suppression_off_row(
+    session: Session, keys: KeyRing, person: Person, address: Address, now: datetime
+) -> None:
+    """Move the bar from an erased row, whose look-up was all that was left, to a suppression: now we know the address."""
+    key = keys.current("suppression")
+    hashed = suppression_hash(key, address)
+    session.add(Suppression(hash=hashed, key_id=key.id, reason="erased", at=now))
+    person.lookup = person.lookup_key = None
+    session.flush()

@@ -1,0 +1,336 @@
+"""New keys for old: a fresh key of one kind, and for two kinds the rows brought over to it.
+
+Whatever happens on the way, the installation works: old keys stay in the file, every row names its key, and people
+are looked for by all look-up keys. A run that was cut short is finished by the next.
+
+- vault: addresses are encrypted anew, and the network addresses behind consents. What waits sealed for hours or
+  days (forms, notices, providers' words) keeps the key that it was sealed with until it goes.
+- lookup: people's hashes, and the tags of their domains, are computed anew from the vault.
+- token, return-path, session, suppression: nothing is rewritten. Older keys verify what was made with them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, func, select, update
+from sqlalchemy.orm import Session
+
+from subscribers.address import AddressError, read_address
+from subscribers.crypto import key_file as keyfile
+from subscribers.crypto.keys import (
+    KEY_KINDS,
+    DecryptionError,
+    KeyFileError,
+    KeyKind,
+    KeyRing,
+    decrypt_address,
+    domain_tag,
+    lookup_hash,
+    reencrypt,
+)
+from subscribers.store.models import Base, Person, Suppression
+from subscribers.store.signup_models import RequestEvidence
+
+BATCH_SIZE = 500  # rows a transaction: some 10 ms on SQLite
+REWRITTEN_KINDS = frozenset({"vault", "lookup"})  # the kinds whose rows are brought over
+
+
+class RotationDatabase(Protocol):
+    """Where people are kept."""
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session for looking only."""
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Lend a session that commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    """One key and what hangs on it. `rows` is None where nothing that is stored names its key."""
+
+    kind: KeyKind
+    number: int
+    id: str
+    current: bool
+    rows: int | None
+    in_file: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UnmovedRow:
+    """A row that could not be brought over: which (`person 7`, `trace 12`), and why; it keeps its old key."""
+
+    row: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RotationResult:
+    """What a run did: the key that is current now, whether this run made it, and how many rows it moved."""
+
+    kind: KeyKind
+    key_id: str
+    key_added: bool
+    rows_moved: int
+    unmoved_rows: tuple[UnmovedRow, ...]
+
+
+def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
+    """List every key with the number of rows that name it; keys that rows name and the file lacks come last."""
+    found: list[KeyUsage] = []
+    missing: list[KeyUsage] = []
+    for kind in KEY_KINDS:
+        counted = _count_rows_by_key(session, kind)
+        for key in keys.of_kind(kind):
+            rows = counted.pop(key.id, 0) if counted is not None else None
+            found.append(KeyUsage(kind, key.number, key.id, key == keys.current(kind), rows))
+        for key_id, rows in sorted((counted or {}).items()):
+            number = int(key_id.partition("-")[0]) if key_id[:1].isdigit() else 0
+            missing.append(KeyUsage(kind, number, key_id, current=False, rows=rows, in_file=False))
+    return found + missing
+
+
+def _count_rows_by_key(session: Session, kind: KeyKind) -> dict[str, int] | None:
+    columns: list[ColumnElement[Any]]
+    if kind == "vault":
+        columns = [t.c.key_id for t in _find_encrypted_tables()]
+    elif kind == "lookup":
+        columns = [Person.__table__.c.lookup_key]
+    elif kind == "suppression":
+        columns = [Suppression.__table__.c.key_id]
+    else:
+        return None
+    counts: dict[str, int] = {}
+    for column in columns:
+        query = select(column, func.count()).where(column.is_not(None)).group_by(column)
+        for key_id, rows in session.execute(query):
+            counts[key_id] = counts.get(key_id, 0) + rows
+    return counts
+
+
+def _find_encrypted_tables() -> Iterator[Table]:
+    """Find the tables that hold something sealed with the vault key."""
+    return (t for t in Base.metadata.sorted_tables if {"ciphertext", "key_id"} <= set(t.c.keys()))
+
+
+def rotate_key(
+    database: RotationDatabase,
+    key_file: Path,
+    kind: KeyKind,
+    *,
+    force_new_key: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> RotationResult:
+    """Make a fresh key of a kind and bring the rows over, or finish a run that was cut short.
+
+    1. Where rows of an older key are left, go on with the key that is current; `force_new_key` makes a new one still.
+    2. Else write the key file with a fresh key, whole or not at all.
+    3. Bring the rows over, 500 a transaction. A row that changed meanwhile is left to the next pass.
+
+    Args:
+        database: the database.
+        key_file: the key file. It holds secrets: show the recovery copy after every run.
+        kind: which kind of key.
+        force_new_key: make a new key even though an earlier rotation is not finished.
+        progress: called with (rows moved, rows to move).
+
+    Raises:
+        KeyFileError: the file cannot be used, or there is no number left for a key of this kind.
+    """
+    keys = KeyRing.load(key_file)
+    with database.read() as session:
+        made = force_new_key or not _count_remaining(session, keys, kind)
+    if made:
+        keys = add_key(key_file, kind)
+    moved, stuck = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
+    return RotationResult(kind, keys.current(kind).id, made, moved, stuck)
+
+
+def add_key(key_file: Path, kind: KeyKind) -> KeyRing:
+    """Add a fresh key to the key file; running processes follow.
+
+    Raises:
+        KeyFileError: the file cannot be used, or cannot be written.
+    """
+    try:
+        with keyfile.lock_file(key_file):
+            keys = KeyRing.load(key_file).with_new_key(kind)
+            keyfile.replace_file(key_file, keys.to_json())
+    except OSError as exc:
+        raise KeyFileError(f"{key_file}: cannot be written ({exc.strerror}); no key was added.") from exc
+    return KeyRing.load(key_file)
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyedColumn:
+    """Where rows name a key: the number of a row, the key's column, and the value that the key made."""
+
+    label: str
+    table: Table
+    number_column: Column[Any]
+    key_column: Column[Any]
+    value_column: Column[Any]
+
+    def needs_rewrite(self, current_key_id: str) -> ColumnElement[bool]:
+        """Say which rows are to be moved. Without a ciphertext nothing can be computed anew: it keeps its key."""
+        return (
+            self.table.c.ciphertext.is_not(None)
+            & self.value_column.is_not(None)
+            & (self.key_column != current_key_id)
+        )
+
+
+def _table_of(model: type[Base]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+_PERSON_TABLE, _EVIDENCE_TABLE = _table_of(Person), _table_of(RequestEvidence)
+_KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
+    "vault": (
+        _KeyedColumn(
+            "person",
+            _PERSON_TABLE,
+            _PERSON_TABLE.c.number,
+            _PERSON_TABLE.c.key_id,
+            _PERSON_TABLE.c.ciphertext,
+        ),
+        _KeyedColumn(
+            "trace",
+            _EVIDENCE_TABLE,
+            _EVIDENCE_TABLE.c.event,
+            _EVIDENCE_TABLE.c.key_id,
+            _EVIDENCE_TABLE.c.ciphertext,
+        ),
+    ),
+    "lookup": (
+        _KeyedColumn(
+            "person",
+            _PERSON_TABLE,
+            _PERSON_TABLE.c.number,
+            _PERSON_TABLE.c.lookup_key,
+            _PERSON_TABLE.c.lookup,
+        ),
+    ),
+}
+
+
+def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
+    """Count the rows that an older key made and that can be brought over."""
+    current = keys.current(kind).id
+    counts = [
+        select(func.count()).select_from(p.table).where(p.needs_rewrite(current))
+        for p in _KEYED_COLUMNS.get(kind, ())
+    ]
+    return sum(session.scalar(count) or 0 for count in counts)
+
+
+def _rewrite_rows(
+    database: RotationDatabase, keys: KeyRing, kind: KeyKind, progress: Callable[[int, int], None] | None
+) -> tuple[int, tuple[UnmovedRow, ...]]:
+    with database.read() as session:
+        total = _count_remaining(session, keys, kind)
+    moved = 0
+    while True:  # passes, until one finds nothing more that it can move: a process may have written meanwhile
+        before, stuck = moved, []
+        for place in _KEYED_COLUMNS[kind]:
+            for done, faults in _run_rewrite_pass(database, keys, kind, place):
+                moved += done
+                stuck += faults
+                if progress:
+                    progress(moved, max(total, moved))
+        if moved == before:
+            return moved, tuple(stuck)
+
+
+def _run_rewrite_pass(
+    database: RotationDatabase, keys: KeyRing, kind: KeyKind, column: _KeyedColumn
+) -> Iterator[tuple[int, list[UnmovedRow]]]:
+    """Go once over the rows of a place; give after each page how many were moved, and which could not be."""
+    after = 0
+    while rows := _load_page(database, column, keys.current(kind).id, after):
+        changes, damaged = _compute_changes(keys, kind, column, rows)
+        done, twins = _write_changes(database, kind, column, changes)
+        yield done, [*damaged, *twins]
+        after = rows[-1].number
+
+
+def _load_page(
+    database: RotationDatabase, column: _KeyedColumn, current_key_id: str, after: int
+) -> Sequence[Any]:
+    columns = (
+        column.number_column.label("number"),
+        column.value_column.label("made"),
+        *_encrypted_columns(column),
+    )
+    query = select(*columns).where(column.needs_rewrite(current_key_id), column.number_column > after)
+    with database.read() as session:
+        return session.execute(query.order_by(column.number_column).limit(BATCH_SIZE)).all()
+
+
+def _encrypted_columns(column: _KeyedColumn) -> tuple[Column[Any], Column[Any]]:
+    return column.table.c.ciphertext, column.table.c.key_id
+
+
+def _compute_changes(
+    keys: KeyRing, kind: KeyKind, column: _KeyedColumn, rows: Sequence[Any]
+) -> tuple[list[dict[str, Any]], list[UnmovedRow]]:
+    """Compute the new values, outside of any transaction."""
+    changes, damaged = [], []
+    for row in rows:
+        try:
+            changes.append(_compute_change(keys, kind, f"{column.label} {row.number}", row))
+        except (DecryptionError, KeyFileError, AddressError) as exc:
+            damaged.append(UnmovedRow(f"{column.label} {row.number}", str(exc)))
+    return changes, damaged
+
+
+def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> dict[str, Any]:
+    sealed = (row.ciphertext, row.key_id)
+    if kind == "vault":
+        ciphertext, key_id = reencrypt(keys, sealed, row_label.encode())
+        return {"of": row.number, "was": row.made, "to": ciphertext, "by": key_id}
+    address = read_address(decrypt_address(keys, sealed, row.number))
+    said = {
+        "to": lookup_hash(keys, address),
+        "by": keys.current("lookup").id,
+        "tag": domain_tag(keys, address),
+    }
+    return {"of": row.number, "was": row.made, **said}
+
+
+def _write_changes(
+    database: RotationDatabase, kind: KeyKind, column: _KeyedColumn, changes: list[dict[str, Any]]
+) -> tuple[int, list[UnmovedRow]]:
+    """Write a page; a row that is not what it was (erased, moved by another run) stays as it is."""
+    with database.write() as session:
+        twins = _find_duplicates(session, changes) if kind == "lookup" else {}
+        wanted = [change for change in changes if change["of"] not in twins]
+        done = session.connection().execute(_update_statement(kind, column), wanted).rowcount if wanted else 0
+        return done, [
+            UnmovedRow(f"person {number}", f"person {other} has the same address: erase one of the two")
+            for number, other in twins.items()
+        ]
+
+
+def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
+    values: dict[Column[Any], Any] = {
+        column.value_column: bindparam("to"),
+        column.key_column: bindparam("by"),
+    }
+    if kind == "lookup":
+        values[column.table.c.domain_tag] = bindparam("tag")
+    same = (column.number_column == bindparam("of")) & (column.value_column == bindparam("was"))
+    return update(column.table).where(same).values(values)
+
+
+def _find_duplicates(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
+    """Find people whose address somebody else has under the new key; give who is whose twin."""
+    numbers = {change["to"]: change["of"] for change in changes}
+    there = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(numbers)))
+    return {numbers[row.lookup]: row.number for row in there if row.number != numbers[row.lookup]}

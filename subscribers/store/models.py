@@ -1,0 +1,259 @@
+"""The rows about people, and the one `MetaData` that every table of the product hangs on.
+
+`digest.store.models` adds the newsletter's tables to the same metadata; one Alembic tree covers both.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC: aware on the way in and on the way out, whatever the database keeps."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a time without a zone: it would be read as another moment elsewhere."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone cannot be stored: {value!r}")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give the zone back that SQLite does not keep."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def enum_by_value(enum_type: type[StrEnum]) -> Enum:
+    """An enum column that stores the value, not the Python name, and stays a plain string in SQL."""
+    return Enum(enum_type, native_enum=False, length=40, values_callable=lambda e: [m.value for m in e])
+
+
+Moment = Annotated[datetime, mapped_column(UtcDateTime)]
+Json = Annotated[dict[str, Any], mapped_column(JSON)]
+
+
+class Base(DeclarativeBase):
+    """The parent of every table; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class PersonState(StrEnum):
+    """Where a person stands; the roll mails `subscribed` only."""
+
+    REQUESTED = "requested"
+    UNVERIFIED = "unverified"
+    SUBSCRIBED = "subscribed"
+    WITHDRAWN = "withdrawn"
+    SUPPRESSED = "suppressed"
+    ERASED = "erased"
+
+
+class ConsentKind(StrEnum):
+    """What a consent event says happened."""
+
+    REQUESTED = "requested"
+    CONFIRMED = "confirmed"
+    LISTED = "listed"  # a list named them and showed no evidence: they may not be mailed
+    IMPORTED = "imported"
+    ATTESTED = "attested"
+    WITHDRAWN = "withdrawn"
+    UNDONE = "undone"
+    RE_ASKED = "re-asked"
+    ADDRESS_CHANGED = "address changed"
+    CHOICES_CHANGED = "choices changed"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    SUPPRESSED = "suppressed"
+    ERASED = "erased"
+    EXPIRED = "expired"
+
+
+class Person(Base):
+    """One person: the address only as ciphertext, found only by a keyed hash of it.
+
+    `ciphertext` is AES-GCM bound to `number`; it is NULL once the person is erased. `domain_tag` is a
+    keyed hash of the domain, so that a cap per receiving domain needs no address.
+    """
+
+    __tablename__ = "person"
+    __table_args__ = (
+        UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
+        Index("ix_person_roll", "state", "number"),  # roll.stream: people in a state, by number
+        {"sqlite_autoincrement": True},
+    )
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    lookup: Mapped[str | None] = mapped_column(String(64))
+    lookup_key: Mapped[str | None] = mapped_column(String(16))
+    domain_tag: Mapped[str | None] = mapped_column(String(32))
+    ciphertext: Mapped[bytes | None] = mapped_column(LargeBinary)
+    key_id: Mapped[str | None] = mapped_column(String(16))
+    state: Mapped[PersonState] = mapped_column(enum_by_value(PersonState))
+    choices: Mapped[Json]
+    chain_head: Mapped[str] = mapped_column(String(64), default="")
+    asked_at: Mapped[Moment]
+    asked_where: Mapped[str] = mapped_column(String(200))
+    batch: Mapped[int | None] = mapped_column(
+        ForeignKey("import_batch.id")
+    )  # the import that they count with
+
+
+class ConsentEvent(Base):
+    """One link of a person's consent chain: canonical JSON, hashed together with the link before it."""
+
+    __tablename__ = "consent_event"
+    __table_args__ = (UniqueConstraint("person", "seq", name="uq_consent_event_one_link_a_place"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person: Mapped[int] = mapped_column(ForeignKey("person.number"))
+    seq: Mapped[int]
+    kind: Mapped[ConsentKind] = mapped_column(enum_by_value(ConsentKind))
+    at: Mapped[Moment]
+    body: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Seal(Base):
+    """One night's hash over the heads of all chains, chained to the seal before it; see `subscribers.consent.seals`.
+
+    `through` is the highest link that it covers, `root` the hash over those heads, `hash` the hash of the seal.
+    """
+
+    __tablename__ = "seal"
+    __table_args__ = (UniqueConstraint("previous", name="uq_seal_follows_once"),)  # the chain cannot fork
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    through: Mapped[int]
+    people: Mapped[int]
+    links: Mapped[int]
+    root: Mapped[str] = mapped_column(String(64))
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Suppression(Base):
+    """An address not to be mailed, as a keyed hash that outlives the person's row."""
+
+    __tablename__ = "suppression"
+    __table_args__ = (UniqueConstraint("hash", "key_id", name="uq_suppression_one_row_an_address"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64))
+    key_id: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(String(40))
+    at: Mapped[Moment]
+
+
+class Disclosure(Base):
+    """One passage of an address out of the system that was not a delivery (those are their own record)."""
+
+    __tablename__ = "disclosure"
+    __table_args__ = (Index("ix_disclosure_person", "person", "at"),)  # a reader's own list
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))
+    at: Mapped[Moment]
+    to_whom: Mapped[str] = mapped_column(String(200))
+    why: Mapped[str] = mapped_column(String(200))
+    reference: Mapped[str] = mapped_column(String(200))
+
+
+class DisclosureTotal(Base):
+    """What remains of disclosures after 400 days: how often an address went to whom and why."""
+
+    __tablename__ = "disclosure_total"
+    __table_args__ = (
+        UniqueConstraint("person", "to_whom", "why", name="uq_disclosure_total_one_row_a_recipient"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
+    to_whom: Mapped[str] = mapped_column(String(200))
+    why: Mapped[str] = mapped_column(String(200))
+    times: Mapped[int]
+    first_at: Mapped[Moment]
+    last_at: Mapped[Moment]
+
+
+class ListExport(Base):
+    """The whole list handed out as a file: to whom and why. Whose addresses went stands in its parts."""
+
+    __tablename__ = "list_export"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    to_whom: Mapped[str] = mapped_column(String(200))
+    why: Mapped[str] = mapped_column(String(200))
+    reference: Mapped[str] = mapped_column(String(200))
+    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    people: Mapped[int] = mapped_column(default=0)
+
+
+class ListExportPart(Base):
+    """Whose addresses an export holds: one bit a person, from number `first` on, the lowest bit first.
+
+    A row a person would be a million rows for one file; a bit a person is as exact, and 125 kB.
+    """
+
+    __tablename__ = "list_export_part"
+
+    export: Mapped[int] = mapped_column(ForeignKey("list_export.id"), primary_key=True)
+    first: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bits: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ImportBatch(Base):
+    """One list that was brought in; its people count only once `done_at` is set.
+
+    `options` is how the operator wanted the file to be read, `reached` the last row that is settled: a second
+    run of the same file with the same options goes on there. `salt` goes into the digests of network
+    addresses in the chains of these people; once it is dropped, nobody can guess them back.
+    """
+
+    __tablename__ = "import_batch"
+    __table_args__ = (Index("ix_import_batch_file", "file_hash"),)  # is this file known?
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    origin: Mapped[str] = mapped_column(String(40))
+    file_hash: Mapped[str] = mapped_column(String(64))
+    options: Mapped[Json]
+    reached: Mapped[int] = mapped_column(default=0)
+    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    actor: Mapped[str] = mapped_column(String(200))
+    started_at: Mapped[Moment]
+    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    counts: Mapped[Json]

@@ -1,0 +1,156 @@
+"""One-time tokens: 128 random bits in a mail, of which the database holds the hash alone.
+
+Unlike a mail token (`tokens`) they run out, work once, and open what a forwarded mail must not: a consent, one's
+data, another address, erasure, a desk. Opening a page with one only looks; `use_token` is for the button.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from subscribers.store.signup_models import OneTimeToken
+
+OneTimePurpose = Literal["confirm", "change address", "my data", "erase", "sign in", "staff address"]
+TOKEN_LENGTH = 22  # characters: 128 bits in base64url
+TOKEN_RETENTION = timedelta(
+    days=60
+)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
+
+
+class TokenState(StrEnum):
+    """What a token is worth now."""
+
+    UNKNOWN = "unknown"
+    FRESH = "fresh"
+    USED = "used"
+    EXPIRED = "expired"  # it ran out, or a newer one took its place
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLookup:
+    """A token looked up: for an unknown one the rest is empty."""
+
+    state: TokenState
+    person: int | None = None
+    serial: str = ""
+    expires_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+def issue_token(
+    session: Session,
+    purpose: OneTimePurpose,
+    person: int | None,
+    *,
+    now: datetime,
+    expires_at: datetime,
+    serial: str = "",
+) -> str:
+    """Make a token (22 characters of base64url) and store its hash. Nobody can read the token back."""
+    token = secrets.token_urlsafe(16)
+    row = OneTimeToken(
+        hash=hash_token(token),
+        purpose=purpose,
+        person=person,
+        serial=serial,
+        made_at=now,
+        expires_at=expires_at,
+    )
+    session.add(row)
+    session.flush()
+    return token
+
+
+def hash_token(token: str) -> str:
+    """Give what is stored: 128 random bits need no salt and no slow hash."""
+    return hashlib.sha256(b"one-time\0" + token.encode()).hexdigest()
+
+
+def look_up_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
+    """Say what a token is worth; nothing is changed. A token for another purpose is unknown."""
+    return _describe_row(_find_row(session, token, purpose), now)
+
+
+def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
+    """Use a token up; give what it was worth before. Of two that use it at once, one finds it fresh."""
+    row = _find_row(session, token, purpose, lock=True)
+    found = _describe_row(row, now)
+    if row is not None and found.state is TokenState.FRESH:
+        row.ended_at, row.used = now, True
+        session.flush()
+    return found
+
+
+def end_tokens(
+    session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False
+) -> None:
+    """End what is open of a purpose for a person: it was done by another token, or is not wanted any more."""
+    ended = update(OneTimeToken).where(
+        OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.ended_at.is_(None)
+    )
+    session.execute(ended.values(ended_at=now, used=used), execution_options={"synchronize_session": False})
+
+
+def end_all_tokens(session: Session, person: int, *, now: datetime) -> None:
+    """Spend every open token of a person, whatever it is for: there is nobody left whom it could serve."""
+    mine = update(OneTimeToken).where(OneTimeToken.person == person, OneTimeToken.ended_at.is_(None))
+    session.execute(mine.values(ended_at=now, used=True), execution_options={"synchronize_session": False})
+
+
+def find_open_token(
+    session: Session, person: int, purpose: OneTimePurpose, *, now: datetime
+) -> OneTimeToken | None:
+    """Give the first token that is still open for a person, None where there is none."""
+    return next(iter(list_open_tokens(session, person, purpose, now=now)), None)
+
+
+def list_open_tokens(
+    session: Session, person: int, purpose: OneTimePurpose, *, now: datetime
+) -> Sequence[OneTimeToken]:
+    """Give the tokens that are still open for a person, the first one first."""
+    query = (
+        select(OneTimeToken)
+        .where(
+            OneTimeToken.person == person,
+            OneTimeToken.purpose == purpose,
+            OneTimeToken.ended_at.is_(None),
+            OneTimeToken.expires_at > now,
+        )
+        .order_by(OneTimeToken.id)
+    )
+    return session.scalars(query).all()
+
+
+def delete_old_tokens(session: Session, *, now: datetime) -> None:
+    """Drop tokens that ended long ago, or ran out long ago; confirmations only after `expiring` settled them."""
+    old = now - TOKEN_RETENTION
+    ran_out = (OneTimeToken.expires_at < old) & (OneTimeToken.purpose != "confirm")
+    session.execute(delete(OneTimeToken).where((OneTimeToken.ended_at < old) | ran_out))
+
+
+def _find_row(
+    session: Session, token: str, purpose: OneTimePurpose, *, lock: bool = False
+) -> OneTimeToken | None:
+    if len(token) != TOKEN_LENGTH or not token.isascii():
+        return None
+    query = select(OneTimeToken).where(
+        OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose
+    )
+    return session.scalar(query.with_for_update() if lock else query)
+
+
+def _describe_row(row: OneTimeToken | None, now: datetime) -> TokenLookup:
+    if row is None:
+        return TokenLookup(TokenState.UNKNOWN)
+    if row.ended_at is not None:
+        standing = TokenState.USED if row.used else TokenState.EXPIRED
+    else:
+        standing = TokenState.FRESH if row.expires_at > now else TokenState.EXPIRED
+    return TokenLookup(standing, row.person, row.serial, row.expires_at, row.ended_at)

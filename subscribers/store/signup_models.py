@@ -1,0 +1,121 @@
+"""The rows behind sign-up: requests that wait, counts, one-time tokens, what goes again after a set time."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from subscribers.store.models import Base, Json, Moment, UtcDateTime
+
+
+class SignupRequest(Base):
+    """One form that was sent, whoever sent it: nobody has looked yet whether the address is known.
+
+    `address_tag` is a keyed hash of the address (`limits.address_tag`), `ciphertext` all that the form said
+    (`requests`). The row goes once it is answered, and after a day in any case.
+    """
+
+    __tablename__ = "signup_request"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    kind: Mapped[str] = mapped_column(String(20))  # subscribe | lost link
+    address_tag: Mapped[str] = mapped_column(String(64))
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))
+
+
+class RateLimitCount(Base):
+    """How often something happened in the window of time that `began` then: `tag` is a keyed hash, or empty for the whole house."""
+
+    __tablename__ = "limit_count"
+
+    scope: Mapped[str] = mapped_column(String(20), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+    began: Mapped[Moment] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
+class SignupMail(Base):
+    """One mail that a form brought about. It outlives the person's row, so that asking anew is no way around."""
+
+    __tablename__ = "signup_mail"
+    __table_args__ = (
+        Index("ix_signup_mail_address", "address_tag", "at"),  # what did this address get of late?
+        Index("ix_signup_mail_at", "at"),  # how many went out in the last hour; what is old enough to go
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    address_tag: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(20))
+    at: Mapped[Moment]
+
+
+class SignupAlarm(Base):
+    """Something that an admin should look at; over once `ended_at` is set."""
+
+    __tablename__ = "alarm"
+    __table_args__ = (Index("ix_alarm_open", "kind", "ended_at"),)  # is this alarm on?
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    at: Mapped[Moment]
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    detail: Mapped[Json]
+
+
+class OneTimeToken(Base):
+    """A token that works once: only its hash is kept, with what it is for, until when, and what came of it.
+
+    `serial` says what it belongs to, for `confirm` the place of the request in the person's chain. `ended_at`
+    is set when it was used (`used`), replaced, or found to have run out.
+    """
+
+    __tablename__ = "one_time"
+    __table_args__ = (
+        UniqueConstraint("hash", name="uq_one_time_one_row_a_token"),
+        Index("ix_one_time_person", "person", "purpose"),  # is something open for this person?
+        Index("ix_one_time_expiry", "purpose", "ended_at", "expires_at"),  # what ran out?
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64))
+    purpose: Mapped[str] = mapped_column(String(20))
+    person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))
+    serial: Mapped[str] = mapped_column(String(40), default="")
+    made_at: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    used: Mapped[bool] = mapped_column(default=False)
+
+
+class RequestEvidence(Base):
+    """The network address and user agent behind a link of a chain, encrypted, with the salt of their digests.
+
+    The chain holds the digests for good; with this row goes what could tie them to a machine.
+    """
+
+    __tablename__ = "consent_trace"
+    __table_args__ = (Index("ix_consent_trace_keep_until", "keep_until"),)  # what is old enough to go
+
+    event: Mapped[int] = mapped_column(ForeignKey("consent_event.id"), primary_key=True, autoincrement=False)
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))
+    keep_until: Mapped[Moment]
+
+
+class PendingAddressChange(Base):
+    """The new address that a reader wants their mail at, encrypted, until its owner confirms it or the link runs out.
+
+    `hash` is that of the one-time token which was mailed to the new address.
+    """
+
+    __tablename__ = "address_move"
+    __table_args__ = (Index("ix_address_move_person", "person"),)  # erasing: drop a person's
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person: Mapped[int] = mapped_column(ForeignKey("person.number"))
+    until: Mapped[Moment]
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    key_id: Mapped[str] = mapped_column(String(16))

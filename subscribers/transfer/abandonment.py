@@ -1,0 +1,141 @@
+"""Dropping an import that was not finished: nobody whom it brought stays, and whoever was there before stands as before.
+
+The chains of those who go are closed with a link, not removed: a seal may cover them already. They hold no address.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, bindparam, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger
+from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
+from subscribers.transfer.import_store import TransferDatabase, load_event_chains
+
+PAGE_SIZE = 500  # people a transaction
+_IMPORTED_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.UNVERIFIED})
+
+
+@dataclass(slots=True)
+class AbandonmentResult:
+    """How many people went, and how many who were there before stand as they did."""
+
+    removed: int = 0
+    kept: int = 0
+
+
+def abandon_batch(
+    database: TransferDatabase, batch: int, *, actor: str, now: datetime
+) -> AbandonmentResult | None:
+    """Drop an import; None where there is no such one, or it was finished. Cut short, it is finished by the next run.
+
+    Departures that the file told of stay: they were ours to heed. The file can be imported again afterwards.
+    """
+    with database.read() as session:
+        row = session.get(ImportBatch, batch)
+        if row is None or row.done_at is not None:
+            return None
+    done, after = AbandonmentResult(), 0
+    while True:
+        with database.write() as session:
+            _lock_batch(session, batch)
+            people = _next_people(session, batch, after)
+            if not people and not after:
+                _close_batch(session, batch, now)
+                return done
+            _remove_people(session, batch, people, done, actor=actor, now=now)
+            after = (
+                people[-1].number if people else 0
+            )  # once more from the start: an import may run on beside us
+
+
+def _lock_batch(session: Session, batch: int) -> None:
+    """Let no import go on with this batch while we look: it takes the same row at every step."""
+    session.execute(select(ImportBatch.id).where(ImportBatch.id == batch).with_for_update())
+
+
+def _next_people(session: Session, batch: int, after: int) -> Sequence[Any]:
+    query = (
+        select(Person.number, Person.state, Person.chain_head)
+        .where(Person.batch == batch, Person.number > after)
+        .order_by(Person.number)
+        .limit(PAGE_SIZE)
+        .with_for_update()
+    )
+    return session.execute(query).all()
+
+
+def _close_batch(session: Session, batch: int, now: datetime) -> None:
+    """Mark the batch as over, so that its file is not taken for one that came in before."""
+    row = session.get_one(ImportBatch, batch)
+    row.done_at, row.counts, row.salt = now, {}, None
+    row.options = {**row.options, "abandoned": True}
+
+
+def _remove_people(
+    session: Session,
+    batch: int,
+    people: Sequence[Any],
+    result: AbandonmentResult,
+    *,
+    actor: str,
+    now: datetime,
+) -> None:
+    """Empty those whom this import alone brought; take its word back from the others."""
+    chains = load_event_chains(session, [person.number for person in people])
+    events: list[dict[str, Any]] = []
+    gone: list[int] = []
+    heads: list[dict[str, Any]] = []
+    for person in people:
+        chain, kind = chains[person.number], None
+        if len(chain) == 1 and person.state in _IMPORTED_STATES:
+            kind = ConsentKind.ERASED
+            gone.append(person.number)
+        elif person.state is PersonState.SUBSCRIBED:
+            kind = ConsentKind.EXPIRED
+        if kind is not None:
+            event = _closing_event(person, chain[-1].seq + 1, kind, batch, actor, now)
+            events.append(event)
+            state = ledger.next_state(person.state, kind)
+            heads.append({"of": person.number, "to": state, "head": event["hash"]})
+    if events:
+        session.execute(insert(_table_of(ConsentEvent)), events)
+        of = update(_table_of(Person)).where(Person.number == bindparam("of"))
+        session.connection().execute(of.values(state=bindparam("to"), chain_head=bindparam("head")), heads)
+    numbers = [person.number for person in people]
+    session.execute(update(Person).where(Person.number.in_(numbers)).values(batch=None))
+    emptied = ("lookup", "lookup_key", "domain_tag", "ciphertext", "key_id")
+    session.execute(update(Person).where(Person.number.in_(gone)).values(dict.fromkeys(emptied)))
+    result.removed += len(gone)
+    result.kept += len(people) - len(gone)
+
+
+def _closing_event(
+    person: Any, seq: int, kind: ConsentKind, batch: int, actor: str, now: datetime
+) -> dict[str, Any]:
+    at = ledger.truncate_to_millisecond(now)
+    body = ledger.canonical_json({"actor": actor, "batch": batch, "method": "import abandoned"})
+    hashed = ledger.hash_link(person.number, seq, kind, at, body=body, previous=person.chain_head)
+    return {
+        "person": person.number,
+        "seq": seq,
+        "kind": kind,
+        "at": at,
+        "body": body,
+        "previous": person.chain_head,
+        "hash": hashed,
+    }
+
+
+def _table_of(model: type[Person] | type[ConsentEvent]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def count_batch_people(session: Session, batch: int) -> int:
+    """Count the people who stand in an import."""
+    return session.scalar(select(func.count()).select_from(Person).where(Person.batch == batch)) or 0

@@ -1,0 +1,223 @@
+"""What goes out: one person's record for themselves, and the list for whoever the operator names.
+
+A record's fields are named after ISO/IEC TS 27560:2023 (header, processing, parties, events), as the guide of
+the W3C's Data Privacy Vocabulary spells them.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.consent import audience, disclosures, readable_record
+from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.store.models import ConsentEvent, ListExport, ListExportPart, Person
+from subscribers.transfer.import_store import TransferDatabase
+
+RECORD_SCHEMA = "ISO/IEC TS 27560:2023"
+EXPORT_COLUMNS = ("email", "asked_at", "asked_where")
+_PART_SIZE = 8192  # people's numbers in one row of an export's parts: 1 kB
+
+ExportProgress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DataController:
+    """Who answers for the list, as a record names them."""
+
+    name: str
+    contact: str
+    postal_address: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRecipient:
+    """To whom a list goes and why: both stand in the disclosures that its people see."""
+
+    to_whom: str
+    why: str
+    reference: str = ""
+
+
+def build_person_record(
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    *,
+    controller: DataController,
+    now: datetime,
+    other_disclosures: Iterable[dict[str, Any]] = (),
+) -> dict[str, Any] | None:
+    """Give all that is held of one person, as JSON values; None where there is no such person.
+
+    Args:
+        session: for looking.
+        keys: the keys, to open the address.
+        number: the person's number.
+        controller: who answers for the list.
+        now: the moment of the export.
+        other_disclosures: further passages of the address in the form of `disclosure_as_json`, such as the mails that were
+            handed over: those are not kept here.
+
+    Raises:
+        VaultError: the sealed address does not open.
+    """
+    person = session.get(Person, number)
+    if person is None:
+        return None
+    sealed = None if person.ciphertext is None else (person.ciphertext, person.key_id or "")
+    chain = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
+    events = session.scalars(chain).all()
+    return {
+        "schema_version": RECORD_SCHEMA,
+        "record_id": f"person-{number}",
+        "pii_principal_id": str(number),
+        "exported_at": _format_time(now),
+        "pii_information": {
+            "email_address": None if sealed is None else decrypt_address(keys, sealed, number),
+            "choices": person.choices,
+        },
+        "state": str(person.state),
+        "may_be_mailed": audience.may_mail(session, number),
+        "asked_at": _format_time(person.asked_at),
+        "asked_where": person.asked_where,
+        "pii_processing": readable_record.describe_processing(events),
+        "parties": [_controller_as_json(controller)],
+        "events": [_event_as_json(event) for event in events],
+        "recipient_third_parties": [
+            *map(disclosure_as_json, disclosures.list_disclosures(session, number)),
+            *other_disclosures,
+        ],
+    }
+
+
+def disclosure_as_json(disclosure: AddressDisclosure) -> dict[str, Any]:
+    """Name one passage of the address to somebody; `times` counts old ones that were folded into one."""
+    return {
+        "disclosed_at": _format_time(disclosure.at),
+        "recipient": disclosure.to_whom,
+        "purpose": disclosure.why,
+        "reference": disclosure.reference,
+        "times": disclosure.times,
+    }
+
+
+def export_list(
+    database: TransferDatabase,
+    keys: KeyRing,
+    file: IO[str],
+    recipient: ExportRecipient,
+    *,
+    now: datetime,
+    progress: ExportProgress | None = None,
+) -> int:
+    """Write everyone who may be mailed now to `file`, as CSV, in constant memory.
+
+    Each part is on record before its addresses are written: a crash leaves people who were told of one
+    disclosure too many, never of one too few.
+
+    Returns:
+        How many people the file names.
+
+    Raises:
+        VaultError: an address does not open.
+    """
+    writer = csv.writer(file, lineterminator="\r\n")
+    writer.writerow(EXPORT_COLUMNS)
+    with database.write() as session:
+        export = ListExport(
+            at=now, to_whom=recipient.to_whom, why=recipient.why, reference=recipient.reference, people=0
+        )
+        session.add(export)
+        session.flush()
+        name = export.id
+    people = 0
+    for readers in _read_audience_parts(database):
+        with database.write() as session:
+            bits = _number_bitmap(reader.number for reader in readers)
+            session.add(ListExportPart(export=name, first=_part_start(readers[0].number), bits=bits))
+        for reader in readers:
+            writer.writerow(
+                (
+                    _escape_formula(reader.decrypt_address(keys)),
+                    _format_time(reader.asked_at),
+                    _escape_formula(reader.asked_where),
+                )
+            )
+        people += len(readers)
+        if progress is not None:
+            progress(people)
+    with database.write() as session:
+        row = session.get_one(ListExport, name)
+        row.people, row.done_at = people, now
+    return people
+
+
+def _read_audience_parts(database: TransferDatabase) -> Iterator[list[audience.AudienceMember]]:
+    """Give everyone on the roll, those of one part of numbers at a time; no session stays open between two."""
+    after = 0
+    part: list[audience.AudienceMember] = []
+    while True:
+        with database.read() as session:
+            page = audience.load_audience_page(session, after_number=after)
+        for reader in page:
+            if part and _part_start(reader.number) != _part_start(part[0].number):
+                yield part
+                part = []
+            part.append(reader)
+        if not page:
+            break
+        after = page[-1].number
+    if part:
+        yield part
+
+
+def _part_start(number: int) -> int:
+    return number - number % _PART_SIZE
+
+
+def _number_bitmap(numbers: Iterable[int]) -> bytes:
+    bits = bytearray(_PART_SIZE // 8)
+    for number in numbers:
+        place = number % _PART_SIZE
+        bits[place // 8] |= 1 << place % 8
+    return bytes(bits)
+
+
+def _escape_formula(text: str) -> str:
+    """Keep a spreadsheet from taking a value for a formula (an address may begin with = or +)."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def _controller_as_json(controller: DataController) -> dict[str, str]:
+    return {
+        "role": "controller",
+        "name": controller.name,
+        "email": controller.contact,
+        "address": controller.postal_address,
+        "url": controller.url,
+    }
+
+
+def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
+    """Name a link of the chain as the standard does; `details` is the link's content as it was hashed."""
+    return {
+        "event_time": _format_time(event.at),
+        "event_type": str(event.kind),
+        "entity_id": json.loads(event.body).get("actor", "the person"),
+        "details": json.loads(event.body),
+        "sequence": event.seq,
+        "previous_hash": event.previous,
+        "hash": event.hash,
+    }
+
+
+def _format_time(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds")

@@ -1,0 +1,60 @@
+"""What an import did, or would do: counts, marks and the first problems."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from subscribers.transfer.address_flags import is_disposable_address, is_role_address
+from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.list_file import FileSurvey
+from subscribers.transfer.rows import ImportRow
+
+MAX_PROBLEMS = 10
+ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a network address")
+
+RejectCallback = Callable[[int, str, Sequence[str]], None]
+ImportProgress = Callable[[int], None]
+
+_ADDED_OUTCOMES = frozenset({RowOutcome.SUBSCRIBED, RowOutcome.UNVERIFIED})
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What became of each row. `counts` has every outcome, and how many of the people taken carry a mark.
+
+    `problems` are the first rejected rows: number and reason. `batch` is None in a dry run. `already_imported` tells
+    that this very file was brought in before, and nothing was done. `longest_write` is the longest write transaction
+    in seconds.
+    """
+
+    survey: FileSurvey
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    batch: int | None = None
+    started_at: datetime | None = None
+    already_imported: bool = False
+    longest_write: float = 0.0
+
+    def as_json(self) -> dict[str, int]:
+        """Give every count, zeros too, in a fixed order."""
+        return {name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS)}
+
+    def add_reject(self, number: int, reason: str, *, counted: bool) -> None:
+        """Count a rejected row, and remember the first."""
+        self.counts[RowOutcome.REJECTED] += counted
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append((number, reason))
+
+
+def count_row(counts: Counter[str], row: ImportRow, outcome: RowOutcome, *, by: int = 1) -> None:
+    """Count a row under its outcome (-1 takes it back); those of people who are taken in also under their marks."""
+    counts[outcome] += by
+    if outcome not in _ADDED_OUTCOMES:
+        return
+    if is_role_address(row.address):
+        counts[ROW_FLAGS[0]] += by
+    if is_disposable_address(row.address):
+        counts[ROW_FLAGS[1]] += by
+    if row.confirmed_at is not None and not row.confirmed_ip:
+        counts[ROW_FLAGS[2]] += by

@@ -1,0 +1,274 @@
+"""The database's side of an import: what is known of some addresses, and everything of a step in one commit."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import compress
+from typing import Any, Protocol, cast
+
+from sqlalchemy import Table, bindparam, event, func, insert, select, text, tuple_, update
+from sqlalchemy.orm import Session
+
+from subscribers.consent.suppression import reason_gravity
+from subscribers.store.models import ConsentEvent, ImportBatch, Person, Suppression
+from subscribers.transfer.bulk_sql import insert_many, matches_any
+from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson
+from subscribers.transfer.row_builder import AddressHashes, DecidedRow, PersonChange
+
+_PERSON_TABLE = cast("Table", Person.__table__)  # not the classes: those would go through the ORM, row by row
+_EVENT_TABLE = cast("Table", ConsentEvent.__table__)
+_LOCK_TIMEOUT = "200ms"
+_FORCE_CUSTOM_PLAN = func.set_config("plan_cache_mode", "force_custom_plan", True)
+_CACHE_KIB = 32_000  # KiB
+_UPDATE_PERSON = update(_PERSON_TABLE).where(_PERSON_TABLE.c.number == bindparam("changed"))
+
+
+class TransferDatabase(Protocol):
+    """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session for looking only."""
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Lend a session that commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportStep:
+    """What one commit is to write. `new_rows` and `people` belong together, and so do `people` and `events`."""
+
+    new_rows: Sequence[DecidedRow]
+    people: Sequence[dict[str, Any]]
+    events: Sequence[dict[str, Any]]
+    changed_rows: Sequence[DecidedRow]
+    changes: Sequence[PersonChange]
+    suppressed_rows: Sequence[DecidedRow]
+
+
+def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
+    """Find the people behind some addresses (at most 1,000), each by their address's current look-up hash."""
+    current = {old: one.lookup for one in hashes for old in (one.lookup, *one.older_lookups)}
+    unfinished = set(session.scalars(select(ImportBatch.id).where(ImportBatch.done_at.is_(None))))
+    columns = (
+        *(Person.number, Person.lookup, Person.lookup_key, Person.state, Person.batch),
+        *(Person.asked_at, Person.chain_head),
+    )
+    found: dict[str, ExistingPerson] = {}
+    for row in session.execute(select(*columns).where(matches_any(session, Person.lookup, list(current)))):
+        found[current[row.lookup]] = ExistingPerson(
+            number=row.number,
+            state=row.state,
+            batch=row.batch,
+            import_unfinished=row.batch in unfinished,
+            asked_at=row.asked_at,
+            chain_head=row.chain_head,
+            lookup=row.lookup,
+            lookup_key=row.lookup_key,
+        )
+    return found
+
+
+def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
+    """Give the chains of some people (at most 1,000): place, kind and time of each link."""
+    query = (
+        select(ConsentEvent.person, ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.at)
+        .where(ConsentEvent.person.in_(numbers))
+        .order_by(ConsentEvent.person, ConsentEvent.seq)
+    )
+    chains: dict[int, list[ConsentEventSummary]] = {number: [] for number in numbers}
+    for row in session.execute(query):
+        chains[row.person].append(ConsentEventSummary(row.seq, row.kind, row.at))
+    return chains
+
+
+def find_suppressed(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, str]:
+    """Give those of some addresses (at most 1,000) that are suppressed, by whichever key, with the gravest reason."""
+    lookups = {pair: one.lookup for one in hashes for pair in one.suppressions}
+    by_key: dict[str, list[str]] = {}
+    for value, key_id in lookups:
+        by_key.setdefault(key_id, []).append(value)
+    found: dict[str, str] = {}
+    for key_id, values in by_key.items():
+        query = select(Suppression.hash, Suppression.reason).where(
+            matches_any(session, Suppression.hash, values), Suppression.key_id == key_id
+        )
+        for hashed, reason in session.execute(query):
+            who = lookups[hashed, key_id]
+            found[who] = min(found.get(who, reason), reason, key=reason_gravity)
+    return found
+
+
+def reserve_person_numbers(session: Session, count: int) -> range | list[int]:
+    """Take numbers for people to come: sealing needs them before the rows are there. Unused ones stay unused."""
+    if session.get_bind().dialect.name == "postgresql":
+        query = text(
+            "SELECT nextval(pg_get_serial_sequence('person', 'number')) FROM generate_series(1, :several)"
+        )
+        return [int(number) for number in session.scalars(query, {"several": count})]
+    # AUTOINCREMENT keeps its counter in an ordinary table that may be written (https://sqlite.org/autoinc.html).
+    add = text("UPDATE sqlite_sequence SET seq = seq + :several WHERE name = 'person' RETURNING seq")
+    last = session.scalar(add, {"several": count})
+    if last is None:
+        session.execute(
+            text("INSERT INTO sqlite_sequence (name, seq) VALUES ('person', :several)"), {"several": count}
+        )
+        last = count
+    return range(int(last) - count + 1, int(last) + 1)
+
+
+def lock_unfinished_batch(session: Session, batch: int) -> bool:
+    """Say whether an import goes on, and let nobody drop it before our commit."""
+    query = select(ImportBatch.done_at).where(ImportBatch.id == batch).with_for_update()
+    return session.execute(query).scalar_one() is None
+
+
+def write_step(session: Session, step: ImportStep, *, now: datetime) -> list[DecidedRow]:
+    """Write a step, as far as it still holds.
+
+    Returns:
+        The rows whose people or suppressions are no longer what was decided on: they are to be judged again.
+    """
+    _lock_suppressions(session)
+    again = _find_overtaken(session, step)
+    if again:
+        step = _without_overtaken(step, again)
+    if step.people:
+        insert_many(session, _PERSON_TABLE, step.people)
+        insert_many(session, _EVENT_TABLE, step.events)
+    late = _write_changes(session, step)
+    _write_suppressions(session, [one for one in step.suppressed_rows if one not in late], now)
+    return [*again.values(), *late]
+
+
+def _lock_suppressions(session: Session) -> None:
+    """Let nobody be suppressed between our look and our commit: `suppress` then finds the person that we add.
+
+    SQLite's write transaction has that already. On PostgreSQL we give up soon where somebody holds a person's row
+    and waits for us: theirs goes through, and the step is tried again.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True), _FORCE_CUSTOM_PLAN))
+        session.execute(text("LOCK TABLE suppression IN SHARE ROW EXCLUSIVE MODE"))
+    else:
+        _defer_checkpoints(session)
+
+
+def force_custom_plans(session: Session) -> None:
+    """Have PostgreSQL plan each look for the table as it is now: a plan kept from its first rows reads it whole."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(_FORCE_CUSTOM_PLAN))
+
+
+def _defer_checkpoints(session: Session) -> None:
+    """Give SQLite room for an index of a million hashes, which each step touches all over, and keep commits short.
+
+    A commit would else copy the whole log back into the database, and sync that too. `checkpoint_sqlite` does it between
+    steps, when others may write. The connection goes back to the pool as it came.
+    """
+    driver: Any = session.connection().connection.driver_connection
+    (usual,) = driver.execute("PRAGMA wal_autocheckpoint").fetchone()
+    driver.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    driver.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def restore(_session: Session, *_: Any) -> None:
+        driver.execute(f"PRAGMA wal_autocheckpoint = {usual}")
+
+    event.listen(session, "after_commit", restore)
+    event.listen(session, "after_soft_rollback", restore)
+
+
+def checkpoint_sqlite(database: TransferDatabase) -> None:
+    """Copy SQLite's log back into the database, as far as no reader stands in the way; it stops no writer."""
+    with database.read() as session:
+        if session.get_bind().dialect.name == "sqlite":
+            session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
+
+
+def _find_overtaken(session: Session, step: ImportStep) -> dict[str, DecidedRow]:
+    """Find whom somebody else added or suppressed since the step was decided.
+
+    A person added under the current key needs no look: the unique look-up refuses ours, and the step is judged anew.
+    """
+    strangers = [*step.new_rows, *(one for one in step.suppressed_rows if one.existing is None)]
+    if not strangers:
+        return {}
+    shut = find_suppressed(session, [one.hashes for one in strangers])
+    asked = [old for one in step.new_rows for old in one.hashes.older_lookups]
+    asked += [old for one in step.suppressed_rows for old in (one.hashes.lookup, *one.hashes.older_lookups)]
+    taken: set[str | None] = set()
+    if asked:
+        taken.update(session.scalars(select(Person.lookup).where(matches_any(session, Person.lookup, asked))))
+    return {
+        one.hashes.lookup: one
+        for one in strangers
+        if _is_suppressed(one, shut) or not taken.isdisjoint((one.hashes.lookup, *one.hashes.older_lookups))
+    }
+
+
+def _is_suppressed(row: DecidedRow, suppressed: dict[str, str]) -> bool:
+    """Say whether a suppression stands in the way of a row: one that the row itself would make graver does not."""
+    there = suppressed.get(row.hashes.lookup)
+    return there is not None and not _has_graver_reason(row, there)
+
+
+def _has_graver_reason(row: DecidedRow, current_reason: str) -> bool:
+    return row.decision.suppression_reason is not None and reason_gravity(
+        row.decision.suppression_reason
+    ) < reason_gravity(current_reason)
+
+
+def _without_overtaken(step: ImportStep, overtaken: dict[str, DecidedRow]) -> ImportStep:
+    stays = [one.hashes.lookup not in overtaken for one in step.new_rows]
+    return ImportStep(
+        list(compress(step.new_rows, stays)),
+        list(compress(step.people, stays)),
+        list(compress(step.events, stays)),
+        step.changed_rows,
+        step.changes,
+        [one for one in step.suppressed_rows if one.hashes.lookup not in overtaken],
+    )
+
+
+def _write_changes(session: Session, step: ImportStep) -> list[DecidedRow]:
+    """Write the links of people who were there; give back those whose chain has grown meanwhile."""
+    if not step.changes:
+        return []
+    query = (
+        select(Person.number, Person.chain_head)
+        .where(Person.number.in_([change.number for change in step.changes]))
+        .order_by(Person.number)
+        .with_for_update()
+    )
+    heads = {row.number: row.chain_head for row in session.execute(query)}
+    sound = [change for change in step.changes if heads.get(change.number) == change.expected_head]
+    events = [change.event_values for change in sound if change.event_values is not None]
+    for fields in {tuple(sorted(change.person_values)) for change in sound}:
+        rows = [
+            {"changed": change.number, **change.person_values}
+            for change in sound
+            if tuple(sorted(change.person_values)) == fields
+        ]
+        session.execute(_UPDATE_PERSON.values({name: bindparam(name) for name in fields}), rows)
+    if events:
+        insert_many(session, _EVENT_TABLE, events)
+    pairs = zip(step.changed_rows, step.changes, strict=True)
+    return [one for one, change in pairs if heads.get(change.number) != change.expected_head]
+
+
+def _write_suppressions(session: Session, rows_to_suppress: Sequence[DecidedRow], now: datetime) -> None:
+    """Write suppressions under the current key; of those that stand already, only lighter ones are changed."""
+    if not rows_to_suppress:
+        return
+    shut = find_suppressed(session, [one.hashes for one in rows_to_suppress])
+    rows = []
+    for one in rows_to_suppress:
+        there, reason = shut.get(one.hashes.lookup), one.decision.suppression_reason
+        if there is None:
+            hashed, key_id = one.hashes.suppressions[-1]
+            rows.append({"hash": hashed, "key_id": key_id, "reason": reason, "at": now})
+        elif _has_graver_reason(one, there):
+            theirs = tuple_(Suppression.hash, Suppression.key_id).in_(one.hashes.suppressions)
+            session.execute(update(Suppression).where(theirs).values(reason=reason, at=now))
+    if rows:
+        session.execute(insert(Suppression), rows)

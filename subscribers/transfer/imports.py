@@ -1,0 +1,238 @@
+"""Bringing a list in: first a rehearsal that only counts, then the import, in small steps that count all at once.
+
+Nobody of an import is on the roll before its batch is done, and that is one row's change. A crash leaves people
+who do not count; the same file with the same options goes on where it stopped.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from subscribers.store.models import ImportBatch
+from subscribers.transfer.decisions import ImportOptions, RowOutcome
+from subscribers.transfer.formats import DEPARTURE_STATUSES
+from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback, count_row
+from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
+from subscribers.transfer.import_store import lock_unfinished_batch
+from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
+from subscribers.transfer.row_builder import BatchDetails, hash_addresses
+from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row
+from subscribers.transfer.seen_addresses import SeenAddresses
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedImport:
+    """An import that a crash, or an interruption, left behind: nobody of it is mailed until it is run again."""
+
+    batch: int
+    origin: str
+    started_at: datetime
+    file_hash: str
+
+    @property
+    def sentence(self) -> str:
+        """Say that it was not finished, and what to do."""
+        return (
+            f"Import {self.batch} ({self.origin}, begun {self.started_at:%Y-%m-%d %H:%M} UTC) was not finished: nobody "
+            "of it is mailed. Run it again with the same file, or drop it with "
+            f"'digest subscribers import --abandon {self.batch}'."
+        )
+
+
+def rehearse_import(
+    context: ImportContext,
+    survey: FileSurvey,
+    options: ImportOptions,
+    *,
+    now: datetime,
+    progress: ImportProgress | None = None,
+) -> ImportReport:
+    """Go through a file and count what an import would do. Nothing is written.
+
+    Raises:
+        FileError: the file changed meanwhile.
+    """
+    report = ImportReport(survey)
+    with SeenAddresses() as seen:
+        for rows, through in _read_chunks(report, now, _ignore_reject, lambda: MAX_STEP_ROWS):
+            for one in decide_rows(
+                context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
+            ):
+                count_row(report.counts, one.row, one.decision.outcome)
+            if progress is not None:
+                progress(through)
+    return report
+
+
+def run_import(
+    context: ImportContext,
+    survey: FileSurvey,
+    options: ImportOptions,
+    *,
+    now: datetime,
+    on_reject: RejectCallback,
+    progress: ImportProgress | None = None,
+) -> ImportReport:
+    """Import a file, or go on with an import of it that was not finished.
+
+    Args:
+        context: what it stands on.
+        survey: the file.
+        options: how the file is to be read.
+        now: the moment that events and people get.
+        on_reject: called with number, reason and fields of each row that is not taken; on a second run again.
+        progress: called with the number of the last settled row.
+
+    Raises:
+        FileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
+        OSError: the journal could not be written.
+    """
+    report, batch, reached = _open_batch(context, survey, options, now)
+    if report.already_imported:
+        return report
+    with SeenAddresses() as seen, ImportRun(context, report, batch) as run:
+        for rows, through in _read_chunks(report, now, on_reject, lambda: run.step_size, reached=reached):
+            hashed = _hash_rows(context, rows)
+            if rows[-1].number <= reached:
+                seen.remember([(hashes.lookup, row.status in DEPARTURE_STATUSES) for row, hashes in hashed])
+            else:
+                run.process_rows(_drop_duplicates(report, seen, hashed), through)
+            if progress is not None:
+                progress(through)
+        run.finish_pending_write()
+    with context.database.write() as session:
+        if not lock_unfinished_batch(session, batch.id):
+            raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
+        row = session.get_one(ImportBatch, batch.id)
+        row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count
+    return report
+
+
+def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
+    """List the imports that were begun and not finished."""
+    query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
+    return [
+        UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in session.scalars(query)
+    ]
+
+
+def drop_import_salts(session: Session, *, before: datetime) -> int:
+    """Drop the salts of imports done before a moment: nobody can then guess network addresses from their digests.
+
+    Returns:
+        Of how many imports.
+    """
+    old = (ImportBatch.done_at < before) & ImportBatch.salt.is_not(None)
+    dropped = session.scalars(update(ImportBatch).where(old).values(salt=None).returning(ImportBatch.id))
+    return len(list(dropped))
+
+
+def _open_batch(
+    context: ImportContext, survey: FileSurvey, options: ImportOptions, now: datetime
+) -> tuple[ImportReport, BatchDetails, int]:
+    """Open the batch of a file, or take up the one that was left behind; give the last row that it reached."""
+    with context.database.write() as session:
+        row = _find_earlier_batch(session, survey, options)
+        if row is None:
+            row = ImportBatch(
+                origin=survey.layout.origin,
+                file_hash=survey.file_hash,
+                options=options.as_json(),
+                salt=secrets.token_bytes(16),
+                actor=context.actor,
+                started_at=now,
+                counts={},
+                reached=0,
+            )
+            session.add(row)
+            session.flush()
+        report = ImportReport(
+            survey,
+            Counter(row.counts),
+            batch=row.id,
+            started_at=row.started_at,
+            already_imported=row.done_at is not None,
+        )
+        return report, BatchDetails(row.id, row.origin, row.actor, row.salt or b"", options, now), row.reached
+
+
+def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOptions) -> ImportBatch | None:
+    """Find the batch of this file with these options.
+
+    Raises:
+        FileError: an import of the file with other options was not finished.
+    """
+    query = (
+        select(ImportBatch).where(ImportBatch.file_hash == survey.file_hash).order_by(ImportBatch.id.desc())
+    )
+    several = list(session.scalars(query))
+    same = next((row for row in several if row.options == options.as_json()), None)
+    if same is None and any(row.done_at is None for row in several):
+        raise ListFileError(
+            "an import of this file was begun with other options and not finished: run it again with those, "
+            "so that its people count, and then with the new ones."
+        )
+    return same
+
+
+def _read_chunks(
+    report: ImportReport,
+    now: datetime,
+    on_reject: RejectCallback,
+    size: Callable[[], int],
+    *,
+    reached: int = 0,
+) -> Iterator[tuple[list[ImportRow], int]]:
+    """Read and judge the rows of a file; give those that can be taken, some at a time, in order.
+
+    With them comes the number of the last row that was looked at, also one that is blank or rejected. Rows up to `reached` were settled by an earlier run: they come in chunks of their own, and are not counted.
+    """
+    layout = report.survey.layout
+    rows: list[ImportRow] = []
+    number = 0
+    for number, fields in read_rows(report.survey):
+        if is_blank_row(fields):
+            report.counts[RowOutcome.BLANK] += number > reached
+            continue
+        try:
+            row = parse_row(layout, fields, number, now=now)
+        except RowError as exc:
+            on_reject(number, str(exc), fields)
+            report.add_reject(number, str(exc), counted=number > reached)
+            continue
+        if rows and (len(rows) >= size() or rows[-1].number <= reached < number):
+            yield rows, number - 1
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows, number
+
+
+def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[HashedRow]:
+    return list(zip(rows, hash_addresses(context.keys, (row.address for row in rows)), strict=True))
+
+
+def _drop_duplicates(report: ImportReport, seen: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
+    """Leave out rows whose address came by before: the first row counts, and the first that says they left."""
+    earlier = seen.remember([(hashes.lookup, row.status in DEPARTURE_STATUSES) for row, hashes in rows])
+    kept = []
+    for (row, hashes), before in zip(rows, earlier, strict=True):
+        departs = row.status in DEPARTURE_STATUSES
+        if before is None or (departs and not before):
+            kept.append((row, hashes))
+        else:
+            count_row(
+                report.counts,
+                row,
+                RowOutcome.LEFT_OR_SUPPRESSED if before and not departs else RowOutcome.DUPLICATE,
+            )
+    return kept
+
+
+def _ignore_reject(_number: int, _reason: str, _fields: Sequence[str]) -> None:
+    """Drop a rejected row: a rehearsal writes no file."""

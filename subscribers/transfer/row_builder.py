@@ -1,0 +1,244 @@
+"""From decisions to rows: addresses sealed, links hashed. All the cryptography of an import, outside any transaction."""
+
+import hmac
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from subscribers.address import Address
+from subscribers.consent import ledger
+from subscribers.crypto.keys import (
+    KeyRing,
+    departure_hash,
+    domain_tag,
+    encrypt_address,
+    lookup_hash,
+    suppression_hash,
+)
+from subscribers.store.models import ConsentKind, PersonState
+from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowDecision
+from subscribers.transfer.formats import RowStatus
+from subscribers.transfer.rows import ImportRow
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDetails:
+    """One import under way: what its rows and events say of it."""
+
+    id: int
+    origin: str
+    actor: str
+    salt: bytes
+    options: ImportOptions
+    now: datetime
+
+
+class AddressHashes(NamedTuple):
+    """An address's keyed hashes: by the current look-up key, by older ones, and for each suppression key."""
+
+    lookup: str
+    lookup_key: str
+    older_lookups: tuple[str, ...]
+    suppressions: tuple[tuple[str, str], ...]  # hash and key id
+
+
+class DecidedRow(NamedTuple):
+    """A row with all that was decided of it."""
+
+    row: ImportRow
+    hashes: AddressHashes
+    existing: ExistingPerson | None
+    decision: RowDecision
+
+
+@dataclass(frozen=True, slots=True)
+class PersonChange:
+    """A person's next link, and the row as it is to be after it; it holds only while the head is `expected_head`."""
+
+    number: int
+    expected_head: str
+    person_values: dict[str, Any]
+    event_values: dict[str, Any] | None
+
+
+def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:
+    """Compute the hashes by which addresses are found."""
+    *older, current = [key.id for key in keys.of_kind("lookup")]
+    suppression_keys = [(key, key.id) for key in keys.of_kind("suppression")]
+    found = []
+    for address in addresses:
+        now, before = (
+            lookup_hash(keys, address, key_id=current),
+            tuple(lookup_hash(keys, address, key_id=k) for k in older),
+        )
+        # As `vault.suppression_hashes`, which computes the look-ups by itself: by the journal first, then by address.
+        by_journal = [
+            (departure_hash(key, one), key_id) for key, key_id in suppression_keys for one in (now, *before)
+        ]
+        by_address = [(suppression_hash(key, address), key_id) for key, key_id in suppression_keys]
+        found.append(AddressHashes(now, current, before, (*by_journal, *by_address)))
+    return found
+
+
+class ImportRowBuilder:
+    """Makes the rows of one import. It remembers domain tags, of 20,000 domains at most."""
+
+    def __init__(self, keys: KeyRing, batch: BatchDetails) -> None:
+        self._keys = keys
+        self._batch = batch
+        self._salt = hmac.digest(keys.current("suppression").secret, b"import\0" + batch.salt, "sha256")
+        self._event_time = ledger.truncate_to_millisecond(batch.now)
+        self._prepare_shared_json()
+        self._cached_domain_tag = lru_cache(maxsize=20_000)(self._domain_tag)
+
+    def build_people(
+        self, rows: Sequence[DecidedRow], numbers: Iterator[int]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Make the rows of people who are new, each with the first link of their chain."""
+        people, events = [], []
+        for one in rows:
+            kind = one.decision.event_kind
+            assert kind is not None
+            number = next(numbers)
+            event = self._event_values(number, 1, kind, one.row, previous="")
+            people.append(self._person_values(number, one, kind, event["hash"]))
+            events.append(event)
+        return people, events
+
+    def build_change(self, row: DecidedRow) -> PersonChange:
+        """Make what an import does to a person who is there already."""
+        known, kind = row.existing, row.decision.event_kind
+        assert known is not None
+        person: dict[str, Any] = {"state": known.state, "chain_head": known.chain_head, "batch": known.batch}
+        event = None
+        if kind is not None:
+            seq = known.events[-1].seq + 1 if known.events else 1
+            event = self._event_values(known.number, seq, kind, row.row, previous=known.chain_head)
+            person |= {"state": ledger.next_state(known.state, kind), "chain_head": event["hash"]}
+        if row.decision.adopt:
+            person["batch"] = self._batch.id
+        if row.decision.adopt and kind is not None:
+            person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where()}
+        return PersonChange(known.number, known.chain_head, person, event)
+
+    def _person_values(self, number: int, row: DecidedRow, kind: ConsentKind, head: str) -> dict[str, Any]:
+        ciphertext, key_id = encrypt_address(self._keys, row.row.address, number)
+        return {
+            "number": number,
+            "lookup": row.hashes.lookup,
+            "lookup_key": row.hashes.lookup_key,
+            "domain_tag": self._cached_domain_tag(row.row.address.domain),
+            "ciphertext": ciphertext,
+            "key_id": key_id,
+            "state": ledger.next_state(PersonState.REQUESTED, kind),
+            "choices": _NO_PREFERENCES,
+            "chain_head": head,
+            "asked_at": self._asked_at(row.row),
+            "asked_where": self._asked_where(),
+            "batch": self._batch.id,
+        }
+
+    def _event_values(
+        self, number: int, seq: int, kind: ConsentKind, row: ImportRow, *, previous: str
+    ) -> dict[str, Any]:
+        body = self._event_body(number, kind, row)
+        return {
+            "person": number,
+            "seq": seq,
+            "kind": kind,
+            "at": self._event_time,
+            "body": body,
+            "previous": previous,
+            "hash": ledger.hash_link(number, seq, kind, self._event_time, body=body, previous=previous),
+        }
+
+    def _event_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
+        """Say what the file proves, and no more: no service hands out the words that people agreed to."""
+        if kind in _LISTED_METHODS:
+            return self._listed_body(number, kind, row)
+        return ledger.canonical_json(
+            {
+                "actor": self._batch.actor,
+                "batch": self._batch.id,
+                "method": f"import: {_DEPARTURE_METHODS[row.status]} {self._batch.origin}",
+                "page": self._batch.origin,
+                "reason": str(row.status),
+                "row": row.number,
+                **({"left_at": _format_time(row.left_at)} if row.left_at else {}),
+            }
+        )
+
+    def _listed_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
+        """Write the canonical JSON of somebody whom a list names; what all rows share is written once."""
+        requested_from = self._network_digest(number, row.requested_ip) if row.requested_ip else ""
+        confirmed_from = requested_from
+        if row.confirmed_ip != row.requested_ip:
+            confirmed_from = self._network_digest(number, row.confirmed_ip) if row.confirmed_ip else ""
+        agreed_at, granted = row.confirmed_at or row.requested_at, kind is not ConsentKind.LISTED
+        said = [self._actor_json]
+        if agreed_at and granted:
+            said.append(f'"agreed_at":"{_format_time(agreed_at)}"')
+        said.append(self._batch_json)
+        if confirmed_from and granted:
+            said.append(f'"confirmed_from":"{confirmed_from}"')
+        said.append(self._methods_json[kind])
+        if row.requested_at:
+            said.append(f'"requested_at":"{_format_time(row.requested_at)}"')
+        if requested_from:
+            said.append(f'"requested_from":"{requested_from}"')
+        said.append(f'"row":{row.number}')
+        said.append(self._wording_json)
+        return f"{{{','.join(said)}}}"
+
+    def _prepare_shared_json(self) -> None:
+        """Write the pieces of canonical JSON that all rows share, without their braces."""
+        batch = self._batch
+        self._actor_json = _json_members(actor=batch.actor)
+        self._batch_json = _json_members(batch=batch.id)
+        self._wording_json = _json_members(wording=f"not recorded by {batch.origin}")
+        self._methods_json = {
+            kind: _json_members(
+                method=how.format(origin=batch.origin, actor=batch.actor, reason=batch.options.attest_reason),
+                page=batch.origin,
+            )
+            for kind, how in _LISTED_METHODS.items()
+        }
+
+    def _network_digest(self, number: int, address: str) -> str:
+        """Digest a network address with the batch's salt and our key: with neither can it be guessed back."""
+        return hmac.digest(self._salt, b"%d\0" % number + address.lower().encode(), "sha256").hex()[:32]
+
+    def _asked_at(self, row: ImportRow) -> datetime:
+        return row.confirmed_at or row.requested_at or self._batch.now
+
+    def _asked_where(self) -> str:
+        return f"{self._batch.origin} (imported)"
+
+    def _domain_tag(self, domain: str) -> str:
+        return domain_tag(self._keys, Address("x", domain))
+
+
+_NO_PREFERENCES: dict[str, Any] = {}
+_DEPARTURE_METHODS = {
+    RowStatus.LEFT: "unsubscribed at",
+    RowStatus.BOUNCED: "bounced at",
+    RowStatus.COMPLAINED: "complained at",
+    RowStatus.BLOCKED: "blocked at",
+}
+
+
+_LISTED_METHODS = {
+    ConsentKind.IMPORTED: "import: confirmed, by the record of {origin}",
+    ConsentKind.ATTESTED: "attested by {actor}: {reason}",
+    ConsentKind.LISTED: "import: no evidence of consent",
+}
+
+
+def _json_members(**members: str | int) -> str:
+    return ledger.canonical_json(members)[1:-1]
+
+
+def _format_time(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds")

@@ -1,0 +1,88 @@
+"""What somebody should look at is said by `digest status` and `digest doctor` alike."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from digest.app.installation import Installation, open_installation
+from digest.cli import digest
+from digest.settings import load_settings
+from subscribers.signup.rate_limits import SURGE_ALARM_KIND
+from subscribers.store.models import ImportBatch
+from subscribers.store.signup_models import SignupAlarm
+from tests.web.conftest import store_edition
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    assert _run("init").exit_code == 0
+    return tmp_path
+
+
+def _run(*words: str) -> Result:
+    return CliRunner().invoke(digest, list(words))
+
+
+def _install_rows(*rows: object) -> Installation:
+    with open_installation(load_settings()) as install:
+        store_edition(install)
+        with install.database.write() as session:
+            session.add_all(rows)
+        return install
+
+
+def _surge() -> SignupAlarm:
+    return SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120, "brake": False})
+
+
+def _begun() -> ImportBatch:
+    return ImportBatch(
+        origin="Mailchimp", file_hash="f", options={}, actor="eve", started_at=NOW, counts={}, reached=0
+    )
+
+
+def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path) -> None:
+    assert home.is_dir()
+    _install_rows(_surge(), _begun())
+    status, doctor = _run("status", "2026-W47").output, _run("doctor").output
+    for said in (status, doctor):
+        assert "Sign-ups surge since 2026-11-20 12:00 UTC, up to 120 forms in an hour: they are still" in said
+        assert "Import 1 (Mailchimp, begun 2026-11-20 12:00 UTC) was not finished" in said
+        assert "digest subscribers import --abandon 1" in said
+    found = json.loads(_run("status", "2026-W47", "--json").output)["attention"]
+    assert len(found) == 2
+
+
+def test_when_all_is_as_usual_nothing_is_said(home: Path) -> None:
+    assert home.is_dir()
+    _install_rows()
+    assert json.loads(_run("status", "2026-W47", "--json").output)["attention"] == []
+    assert "surge" not in _run("doctor").output
+
+
+@pytest.mark.parametrize(
+    ("base", "proxies", "warned"),
+    [
+        ("https://news.example.org", 0, True),
+        ("https://news.example.org", 1, False),
+        ("http://127.0.0.1:8025", 0, False),
+    ],
+)
+def test_the_doctor_notices_a_proxy_that_nobody_told_us_of(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    base: str,
+    proxies: int,
+    warned: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setenv("DIGEST_BASE_URL", base)
+    text = (home / "digest.toml").read_text()
+    (home / "digest.toml").write_text(text.replace("[limits]\n", f"[limits]\nproxies = {proxies}\n"))
+    assert ("limits.proxies is 0" in _run("doctor").output) is warned

@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from digest.cli import digest
+from digest.store.models import Database, open_database
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.models import ConsentEvent
+
+EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    KeyRing.create(tmp_path / "home" / "keys.json")
+    return tmp_path / "home"
+
+
+def _run(*words: str, typed: str = "") -> Result:
+    return CliRunner().invoke(digest, ["subscribers", *words], input=typed)
+
+
+def test_a_person_is_added_from_standard_input_counted_and_withdrawn(home: Path) -> None:
+    added = _run("add", "-", *EVIDENCE, typed="Ada@example.org\n")
+    assert (added.exit_code, added.output) == (0, "Added: person 1.\n")
+    assert _run("add", "ada@example.org", *EVIDENCE).output == "Subscribed already: person 1.\n"
+    assert json.loads(_run("list", "--json").output)["subscribed"] == 1
+    assert _run("withdraw", "ada@EXAMPLE.org", "--reason", "phone").output == "Withdrawn: person 1.\n"
+    assert _run("withdraw", "ada@example.org", "--reason", "phone").output == "Person 1 had left before.\n"
+    assert (home / "left.log").read_text().count("\n") == 1
+    refused = _run("add", "ada@example.org", *EVIDENCE)
+    assert refused.exit_code == 1
+    assert "its owner left" in refused.output
+
+
+@pytest.mark.parametrize(
+    "words", [["add", "zebra@nowhere", *EVIDENCE], ["withdraw", "zebra@nowhere", "--reason", "x"]]
+)
+def test_a_wrong_address_is_refused_and_not_repeated(home: Path, words: list[str]) -> None:
+    result = _run(*words)
+    assert result.exit_code == 1
+    assert "no domain" in result.output
+    assert "zebra" not in result.output
+
+
+def test_only_an_admins_word_opens_the_form_again_to_who_was_barred(home: Path) -> None:
+    refused = _run("allow", "ada@example.org", "--reason", "a slip")
+    assert refused.exit_code == 1
+    assert "not suppressed" in refused.output
+    _run("suppress", "ada@example.org", "--reason", "asked")
+    allowed = _run("allow", "-", "--reason", "a slip", typed="ada@example.org\n")
+    assert (allowed.exit_code, allowed.output.startswith("Allowed:")) == (0, True)
+    assert _run("add", "ada@example.org", *EVIDENCE).exit_code == 1
+
+
+def test_nobody_of_that_address_is_said(home: Path) -> None:
+    assert _run("withdraw", "ada@example.org", "--reason", "x").exit_code == 1
+
+
+def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
+    _run("add", "ada@example.org", *EVIDENCE)
+    good = _run("verify")
+    assert (good.exit_code, good.output) == (
+        0,
+        "1 people, 1 links, 0 seals: every chain and every seal holds.\n",
+    )
+    database = _database(home)
+    with database.write() as session:
+        session.query(ConsentEvent).update({"body": "{}"})
+    database.close()
+    broken = _run("verify", "--json")
+    assert broken.exit_code == 1
+    assert json.loads(broken.output)["broken"]["person"] == 1
+
+
+def _database(home: Path) -> Database:
+    return open_database(f"sqlite:///{home / 'digest.store.models'}")

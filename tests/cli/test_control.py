@@ -1,0 +1,92 @@
+"""The commands that steer a send: what they say, what they ask, and their exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+
+from digest.app.installation import Installation, open_installation
+from digest.cli import digest
+from digest.settings import load_settings
+from digest.store.models import AuditEntry, Edition, EditionState
+from tests.web.conftest import store_edition
+
+NAME = "2026-W47"
+
+
+def _run(*words: str, said: str = "") -> Result:
+    return CliRunner().invoke(digest, list(words), input=said)
+
+
+@pytest.fixture
+def approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """Give an installation with an edition that is going out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    assert _run("init").exit_code == 0
+    with open_installation(load_settings()) as install:
+        store_edition(install)
+        with install.database.write() as session:
+            session.scalars(select(Edition)).one().state = EditionState.SENDING
+        return install
+
+
+def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approved: Installation) -> None:
+    paused = _run("pause", NAME, "--because", "a wrong date")
+    assert (paused.exit_code, paused.output) == (0, f"{NAME} is paused; 0 deliveries wait.\n")
+    assert "was paused already" in _run("pause").output
+    status = _run("status")
+    assert f"{NAME} is paused: a wrong date" in " ".join(status.output.split())
+    assert "a wrong date" in json.loads(_run("status", "--json").output)["hindrance"]
+    assert "a wrong date" in " ".join(_run("doctor").output.split())
+    assert _run("resume").output == f"{NAME} goes on.\n"
+    assert _run("resume").output == f"{NAME} was not paused.\n"
+    assert json.loads(_run("status", "--json").output)["hindrance"] == ""
+    with approved.database.read() as session:
+        acts = [a.act for a in session.scalars(select(AuditEntry)) if a.subject == NAME]
+    assert acts[-2:] == ["paused", "resumed"]
+
+
+def test_cancelling_asks_first_and_cannot_be_undone(approved: Installation) -> None:
+    asked = _run("cancel", NAME, said="n\n")
+    assert asked.exit_code == 1
+    assert "can't be undone" in asked.output
+    with approved.database.read() as session:
+        assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
+    assert _run("cancel", NAME, said="y\n").exit_code == 0
+    refused = _run("pause", NAME)
+    assert (refused.exit_code, "only what goes out can be paused" in refused.output) == (2, True)
+
+
+def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: Installation) -> None:
+    assert approved.settings.home.is_dir()
+    held = _run("hold", "--because", "moving house")
+    assert held.exit_code == 0
+    assert "'digest release' lets mail leave again" in held.output
+    for command in ("status", "doctor"):
+        assert "moving house" in " ".join(_run(command).output.split())
+    assert _run("release").output == "Mail leaves again.\n"
+    assert _run("release").output == "Nothing held this installation.\n"
+
+
+def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:
+    assert approved.settings.home.is_dir()
+    refused = _run("pause", NAME, "--because", "ada@example.org complained")
+    assert (refused.exit_code, "no address" in refused.output) == (2, True)
+
+
+def test_what_does_not_exist_is_said_with_what_does(approved: Installation) -> None:
+    assert approved.settings.home.is_dir()
+    for command in ("pause", "resume", "cancel"):
+        refused = _run(command, "2020-W01")
+        assert (refused.exit_code, NAME in refused.output) == (2, True)
+
+
+def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Installation) -> None:
+    refused = _run("approve", NAME)
+    assert (refused.exit_code, refused.output) == (
+        2,
+        f"Error: {NAME} is sending: only a draft can be approved.\n",
+    )

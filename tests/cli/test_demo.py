@@ -1,0 +1,94 @@
+import re
+import subprocess
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from digest.app.editions import find_edition, gather_preflight_facts
+from digest.app.installation import open_installation
+from digest.cli import digest
+from digest.edition.preflight import FindingLevel, run_preflight_rules
+from digest.settings import load_settings
+
+
+def demo(folder: Path, *more: str) -> Result:
+    return CliRunner().invoke(digest, ["demo", "--to", str(folder), *more], catch_exceptions=False)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(f.relative_to(folder)): f.read_bytes()
+        for part in ("outbox", "web")
+        for f in sorted((folder / part).rglob("*"))
+        if f.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the demo once."""
+    folder = tmp_path_factory.mktemp("demo") / "made"
+    done = demo(folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def messages(folder: Path) -> list[bytes]:
+    return [f.read_bytes() for f in sorted((folder / "outbox" / "edition").glob("*.eml"))]
+
+
+def test_the_demo_gives_the_same_bytes_each_time(made: Path, tmp_path: Path) -> None:
+    assert demo(tmp_path / "again").exit_code == 0
+    assert files(made) == files(tmp_path / "again")
+
+
+def test_there_is_one_message_a_reader_and_each_names_only_them(made: Path) -> None:
+    found = messages(made)
+    addresses = [str(message_from_bytes(m, policy=policy.default)["To"]) for m in found]
+    assert len(found) == 11  # of twelve readers one has paused
+    assert len(set(addresses)) == len(found)
+    for message, address in zip(found, addresses, strict=True):
+        assert not [a for a in addresses if a != address and a.encode() in message]
+
+
+def test_every_message_of_the_demo_passes_preflight(made: Path) -> None:
+    settings = load_settings(made / "digest.toml", {}).model_copy(
+        update={"home": made, "base_url": "https://news.example.org"}
+    )
+    with open_installation(settings) as install, install.database.read() as session:
+        facts = gather_preflight_facts(install, session, find_edition(session, "2026-W47"))
+    assert run_preflight_rules(facts) == ()
+    assert len(facts.html.encode()) <= 80 * 1024
+    assert sum(len(s.entries) for s in facts.content.sections) >= 25
+    assert not [f for f in run_preflight_rules(facts) if f.level == FindingLevel.ERROR]
+
+
+def test_the_demo_clears_only_what_a_demo_made(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    done = demo(tmp_path)
+    assert done.exit_code == 1
+    assert "no demo made it" in done.output
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_the_web_copy_holds_nothing_of_a_reader_and_its_pictures_are_there(made: Path) -> None:
+    html = (made / "web" / "2026-W47.html").read_text("utf-8")
+    assert "/u/" not in html
+    assert "/preferences/" not in html
+    pictures = re.findall(r'src="([^"]+)"', html)
+    assert pictures
+    assert all((made / "web" / p).is_file() for p in pictures)
+
+
+@pytest.mark.spamassassin
+def test_spamassassin_finds_little(made: Path) -> None:
+    for message in messages(made)[:3]:
+        done = subprocess.run(
+            ["spamassassin", "-L", "-t"], input=message, capture_output=True, check=True, timeout=60
+        )
+        report = done.stdout.decode("utf-8", "replace")
+        points = re.search(r"\((-?[\d.]+) points, [\d.]+ required\)", report)
+        assert points, report
+        assert float(points[1]) <= 2, report

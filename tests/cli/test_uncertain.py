@@ -1,0 +1,132 @@
+"""`digest uncertain`: what it lists, asks and answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+
+from digest.app.installation import Installation, open_installation
+from digest.cli import digest
+from digest.settings import load_settings
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import AuditEntry, Edition, EditionState
+from tests.web.conftest import RELEASE, store_edition
+
+NAME = "2026-W47"
+IDS = ("a" * 26, "b" * 26, "c" * 26)
+WHY = ("--because", "by the server's log")
+
+
+def run(*words: str, said: str = "") -> Result:
+    return CliRunner().invoke(digest, list(words), input=said)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """Give an installation whose edition is sent, and three of its messages are uncertain."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    assert run("init").exit_code == 0
+    with open_installation(load_settings()) as install:
+        store_edition(install, state=EditionState.SENT)
+        with install.database.write() as session:
+            session.scalars(select(Edition)).one().planned = len(IDS)
+            for delivery in IDS:
+                row = Delivery(
+                    id=delivery,
+                    purpose=f"edition:{NAME}",
+                    state=DeliveryState.UNCERTAIN,
+                    due_at=RELEASE,
+                    next_try_at=RELEASE,
+                    handed_at=RELEASE,
+                    transport="smtp",
+                    reply="no answer",
+                )
+                session.add(row)
+        return install
+
+
+def states(install: Installation) -> list[str]:
+    with install.database.read() as session:
+        return [str(row.state) for row in session.scalars(select(Delivery).order_by(Delivery.id))]
+
+
+def test_it_lists_them_and_status_says_that_they_are_there(install: Installation) -> None:
+    listed = run("uncertain", NAME)
+    assert listed.exit_code == 0
+    assert all(delivery in listed.output for delivery in IDS)
+    assert "2026-11-20 11:00:00" in listed.output
+    assert "no answer" in listed.output
+    as_json = json.loads(run("uncertain", "--json").output)
+    assert as_json[0] == {
+        "delivery": IDS[0],
+        "handed_at": "2026-11-20T11:00:00+00:00",
+        "over": "smtp",
+        "said": "no answer",
+    }
+    assert f"3 uncertain: 'digest uncertain {NAME}'" in run("status").output
+    assert states(install) == ["uncertain"] * 3
+
+
+def test_it_says_what_may_come_of_it_and_does_nothing_on_a_no(install: Installation) -> None:
+    accept = run("uncertain", "--accept", "all", *WHY, said="n\n")
+    assert (accept.exit_code, "whoever did not get it, will not get it any more" in accept.output) == (
+        1,
+        True,
+    )
+    again = run("uncertain", "--again", "all", *WHY, said="n\n")
+    assert (again.exit_code, "gets it twice, unless their mail server knows it" in again.output) == (1, True)
+    assert states(install) == ["uncertain"] * 3
+
+
+def test_it_says_that_sendgrid_keeps_no_message_id(
+    install: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert install.settings.home.is_dir()
+    monkeypatch.setenv("DIGEST_MAIL_URL", "sendgrid:")
+    again = run("uncertain", "--again", IDS[0], *WHY, said="n\n")
+    assert "SendGrid gives each its own Message-ID" in again.output
+
+
+def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: Installation) -> None:
+    done = run("uncertain", NAME, "--accept", IDS[0], "--accept", IDS[1], *WHY, said="y\n")
+    assert (done.exit_code, f"2 of {NAME} taken as accepted." in done.output) == (0, True)
+    again = run("uncertain", NAME, "--again", "all", *WHY, "--yes", "--json")
+    assert json.loads(again.output) == {
+        "edition": NAME,
+        "word": "sent again",
+        "settled": 1,
+        "settled_meanwhile": 0,
+    }
+    assert states(install) == ["accepted", "accepted", "waiting"]
+    with install.database.read() as session:
+        acts = {
+            a.act: a
+            for a in session.scalars(select(AuditEntry).where(AuditEntry.act.startswith("uncertain")))
+        }
+        assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
+    first = acts["uncertain taken as accepted"]
+    assert first.detail == {"because": "by the server's log", "deliveries": [IDS[0], IDS[1]]}
+    assert first.actor.startswith("terminal:")
+    assert acts["uncertain sent again"].detail["deliveries"] == [IDS[2]]
+    assert "Nothing is uncertain" not in run("status").output
+    assert run("uncertain").output == f"Nothing is uncertain of {NAME}.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (("--accept", "d" * 26, *WHY, "--yes"), 1, f"Nothing was settled: {'d' * 26} is not among"),
+        (("--accept", "all", "--again", "all", *WHY), 2, "one word at a time"),
+        (("--accept", "all"), 2, "Say why with --because"),
+        (("--accept", "all", "--because", "ada@example.org said so"), 2, "no address"),
+    ],
+)
+def test_what_cannot_be_is_said_and_settles_nothing(
+    install: Installation, words: tuple[str, ...], code: int, why: str
+) -> None:
+    refused = run("uncertain", NAME, *words)
+    assert (refused.exit_code, why in refused.output) == (code, True)
+    assert states(install) == ["uncertain"] * 3

@@ -1,0 +1,265 @@
+"""Our signatures before another's eyes: dkimpy verifies every one, and none that was tampered with."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import dkim as judge
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from digest.deliver.compose.dkim import (
+    OVERSIGNED,
+    DkimError,
+    DkimSigner,
+    SigningKey,
+    canonicalise_body,
+    load_signer,
+)
+from digest.deliver.compose.message import (
+    MessageTemplate,
+    PlaceholderValues,
+    splice_message,
+    splice_signed_message,
+)
+from digest.edition import placeholders
+from digest.settings import Settings, SettingsError, load_settings
+
+NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
+
+
+@cache
+def _signer() -> DkimSigner:
+    keys = (
+        SigningKey("first", rsa.generate_private_key(65537, 2048)),
+        SigningKey("second", ed25519.Ed25519PrivateKey.generate()),
+    )
+    return DkimSigner("news.example.org", keys, clock=NOW.timestamp)
+
+
+def _dns(signer: DkimSigner) -> Callable[..., bytes | None]:
+    known = {
+        f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys
+    }
+    return lambda name, timeout: known.get(name) if timeout else None
+
+
+def _verdicts(message: bytes, signer: DkimSigner) -> list[bool]:
+    """Let dkimpy judge each signature, the RSA first."""
+    found = []
+    for at in range(len(signer.keys)):
+        try:
+            found.append(bool(judge.DKIM(message).verify(idx=at, dnsfunc=_dns(signer))))
+        except judge.DKIMException:
+            found.append(False)
+    return found
+
+
+LETTER = MessageTemplate(
+    subject="Ports reopen \u2014 and six more stories",
+    sender_name="HLS.Today",
+    sender_address="digest@news.example.org",
+    reply_to="editors@news.example.org",
+    date=NOW,
+    text=f"Caf\u00e9.  Two  blanks. \n\n.dot\n{placeholders.SIGNUP_ORIGIN_PLACEHOLDER}\nLeave: https://x/u/{placeholders.LEAVE_PLACEHOLDER}\n\n\n",
+    html=f"<p>A   story</p>\n<p>{placeholders.PREFERENCES_PLACEHOLDER} {placeholders.LEAVE_PLACEHOLDER}</p>\n\n",
+    list_id=("HLS.Today", "weekly.news.example.org"),
+    unsubscribe_url_prefix="https://news.example.org/u/",
+    extra_headers={"List-Archive": "<https://news.example.org/>", "Precedence": "bulk"},
+)
+FILLED = PlaceholderValues(
+    "ada@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026, at hls.today"
+)
+SIGNED = splice_signed_message(LETTER, FILLED, _signer())
+
+
+def _tag(message: bytes, name: str) -> str:
+    head = re.sub(rb"\r\n[ \t]+", b"", message.partition(b"\r\n\r\n")[0]).decode()
+    found = re.search(rf"DKIM-Signature:.*?\b{name}=([^;]*)", head)
+    assert found
+    return found[1].strip()
+
+
+def test_both_signatures_of_a_letter_are_valid() -> None:
+    assert _verdicts(SIGNED, _signer()) == [True, True]
+
+
+def test_the_signature_says_what_it_must() -> None:
+    field = SIGNED.partition(b"\r\nDKIM-Signature")[0].decode()
+    assert _tag(SIGNED, "c") == "relaxed/relaxed"
+    assert _tag(SIGNED, "t") == str(int(NOW.timestamp()))
+    assert not re.search(r"\bl=", field), "RFC 6376, 8.2: what follows the signed part could be anything"
+    signs = _tag(SIGNED, "h").split(":")
+    assert all(signs.count(name.decode()) == 2 for name in OVERSIGNED)
+    assert {"mime-version", "content-type", "list-archive"} <= set(signs)
+    assert max(map(len, SIGNED.split(b"\r\n"))) <= 78
+
+
+def test_what_is_put_before_the_message_leaves_it_as_it_was() -> None:
+    assert SIGNED.endswith(splice_message(LETTER, FILLED))
+
+
+TAMPERED = {
+    "another subject": SIGNED.replace(b"Subject: ", b"Subject: Re: "),
+    "a second subject": b"Subject: Win a prize\r\n" + SIGNED,
+    "a second From": SIGNED.replace(b"\r\nTo:", b"\r\nFrom: evil@example.org\r\nTo:"),
+    "a second List-Unsubscribe": b"List-Unsubscribe: <https://evil.example.org>\r\n" + SIGNED,
+    "no List-Unsubscribe-Post": SIGNED.replace(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n", b""),
+    "another recipient": SIGNED.replace(b"To: ada@", b"To: bob@"),
+    "another token": SIGNED.replace(b"/u/llll", b"/u/mmmm"),
+    "another body": SIGNED.replace(b"<p>A", b"<p>B"),
+    "a longer body": SIGNED + b"more\r\n",
+    "another archive": SIGNED.replace(b"List-Archive: <https://news", b"List-Archive: <https://olds"),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_a_tampered_message_fails(how: str) -> None:
+    assert TAMPERED[how] != SIGNED
+    assert _verdicts(TAMPERED[how], _signer()) == [False, False]
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        b"Received: from a by b\r\n" + SIGNED,
+        SIGNED + b"\r\n\r\n",
+        SIGNED.replace(b"List-Id: ", b"list-id:   "),
+        SIGNED.replace(b"boundary=", b"  boundary="),
+    ],
+)
+def test_what_relays_do_to_a_message_does_no_harm(harmless: bytes) -> None:
+    assert _verdicts(harmless, _signer()) == [True, True]
+
+
+WORDS = st.text("ab \t.=<>\u00e9\u2014", max_size=120)
+TEXTS = st.lists(st.one_of(WORDS, st.sampled_from(placeholders.ALL_PLACEHOLDERS)), max_size=8).map("\n".join)
+VALUES = st.one_of(st.just(""), st.text("ab ", max_size=9), st.just("l" * 22))
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS, html=st.one_of(st.none(), TEXTS), asked=VALUES, leave=VALUES)
+@example(text=placeholders.SIGNUP_ORIGIN_PLACEHOLDER, html=None, asked="", leave="")
+@example(text="", html=None, asked="", leave="")
+def test_every_letter_is_signed_as_the_same_message_in_one_piece(
+    text: str, html: str | None, asked: str, leave: str
+) -> None:
+    letter = MessageTemplate("S", "D", "d@example.org", "", NOW, text=text, html=html)
+    filled = PlaceholderValues("ada@example.org", "<1@x.example.org>", leave_token=leave, signup_text=asked)
+    message = splice_signed_message(letter, filled, _signer())
+    plain = splice_message(letter, filled)
+    assert message == _signer().sign_message(plain) + plain
+    assert _verdicts(message, _signer()) == [True, True]
+
+
+PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
+FOLDS = st.sampled_from([" ", "\t", "  ", "\r\n ", "\r\n\t ", " \r\n  "])
+VALUE = st.lists(st.tuples(PRINTABLE, FOLDS), max_size=6).map(lambda parts: "".join(w + f for w, f in parts))
+NAMES = ["From", "SUBJECT", "to", "List-Id", "List-Unsubscribe", "list-help", "Content-Type", "X-Own", "Date"]
+FIELDS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from([": ", ":", ":\t "]), VALUE), max_size=12)
+BODY = st.lists(st.sampled_from(["", " ", "\t ", ".", "a  b", " c ", "=", "w" * 2000]), max_size=9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(fields=FIELDS, body=BODY)
+@example(fields=[], body=[])
+@example(fields=[("From", ": ", "x")] * 3, body=["", ""])
+def test_odd_headers_long_lines_and_empty_bodies_are_signed_right(
+    fields: list[tuple[str, str, str]], body: list[str]
+) -> None:
+    head = "From: Desk <d@example.org>\r\n" + "".join(f"{n}{c}{v.rstrip()}\r\n" for n, c, v in fields)
+    message = (head + "\r\n" + "".join(f"{line}\r\n" for line in body)).encode()
+    fields_ = _signer().sign_message(message)
+    assert max(map(len, fields_.split(b"\r\n"))) <= 78
+    assert _verdicts(fields_ + message, _signer()) == [True, True]
+
+
+@given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"."]), max_size=30).map(b"".join))
+def test_a_canonical_body_stays_what_it_is(body: bytes) -> None:
+    once = canonicalise_body(body)
+    assert canonicalise_body(once) == once
+    assert once == b"" or (once.endswith(b"\r\n") and not once.endswith(b"\r\n\r\n"))
+
+
+def _pem(*keys: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return b"".join(k.private_bytes(*form) for k in keys)
+
+
+def _settings(folder: Path, pem: bytes, selector: str = "first", mode: int = 0o600) -> Settings:
+    file = folder / "dkim.pem"
+    file.write_bytes(pem)
+    file.chmod(mode)
+    return Settings(dkim_domain="news.example.org", dkim_selector=selector, dkim_key_file=file)
+
+
+def test_keys_are_read_from_one_file_with_a_selector_each(tmp_path: Path) -> None:
+    one, two = (k.private_key for k in _signer().keys)
+    signer = load_signer(_settings(tmp_path, _pem(one, two), "first, second"))
+    assert signer is not None
+    assert [(k.selector, k.key_type) for k in signer.keys] == [("first", "rsa"), ("second", "ed25519")]
+    message = splice_message(LETTER, FILLED)
+    assert _verdicts(signer.sign_message(message) + message, _signer()) == [True, True]
+
+
+def test_without_settings_nothing_is_signed() -> None:
+    assert load_signer(Settings()) is None
+
+
+_RSA, _ED = (k.private_key for k in _signer().keys)
+assert isinstance(_RSA, rsa.RSAPrivateKey)
+_LOCKED = _RSA.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+)
+
+
+@pytest.mark.parametrize(
+    ("pem", "selector", "mode", "says"),
+    [
+        (_pem(_RSA), "first", 0o640, "chmod 600"),
+        (_pem(_RSA), "first,second", 0o600, r"holds 1 key\(s\), and DIGEST_DKIM_SELECTOR names 2"),
+        (b"no key", "first", 0o600, r"holds 0 key\(s\)"),
+        (_pem(_ED), "first", 0o600, "RSA key must stand first"),
+        (_pem(_RSA, _RSA), "first,second", 0o600, "nothing but Ed25519"),
+        (_pem(rsa.generate_private_key(65537, 1024)), "first", 0o600, "1024 bits"),
+        (_pem(ec.generate_private_key(ec.SECP256R1())), "first", 0o600, "only RSA and Ed25519"),
+        (_LOCKED, "first", 0o600, "wants a password"),
+        (_pem(_RSA)[:900] + b"\n-----END PRIVATE KEY-----", "first", 0o600, "cannot be read"),
+    ],
+)
+def test_a_key_file_that_cannot_be_used_is_refused_with_the_reason(
+    tmp_path: Path, pem: bytes, selector: str, mode: int, says: str
+) -> None:
+    with pytest.raises(DkimError, match=says) as caught:
+        load_signer(_settings(tmp_path, pem, selector, mode))
+    assert "DIGEST_DKIM_KEY_FILE" in str(caught.value)
+
+
+def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
+    gone = Settings(dkim_domain="x.example.org", dkim_selector="s", dkim_key_file=tmp_path / "gone.pem")
+    with pytest.raises(DkimError, match="No such file"):
+        load_signer(gone)
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"DIGEST_DKIM_DOMAIN": "x.example.org"}, "DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE missing"),
+        (
+            {"DIGEST_DKIM_DOMAIN": "x y", "DIGEST_DKIM_SELECTOR": "s", "DIGEST_DKIM_KEY_FILE": "k"},
+            "no domain",
+        ),
+        (
+            {"DIGEST_DKIM_DOMAIN": "x.org", "DIGEST_DKIM_SELECTOR": "s;", "DIGEST_DKIM_KEY_FILE": "k"},
+            "selector",
+        ),
+    ],
+)
+def test_the_settings_for_signing_are_given_all_or_none(environ: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        load_settings(environ=environ)

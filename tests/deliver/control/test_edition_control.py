@@ -1,0 +1,522 @@
+"""Steering what leaves: pause, resume, cancel, hold; the first readers; alarms; bounds; a database that is away."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select, update
+from sqlalchemy.exc import OperationalError
+
+from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.events import processor
+from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.events.processor import DeliveryEvent
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.send import progress
+from digest.deliver.send.edition_run import SendError, SendReport, send_edition
+from digest.settings import Settings
+from digest.store.delivery_models import Delivery, DeliveryState, Event, StaffMember
+from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.store.models import Person, PersonState, Suppression
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+
+ACCEPT = same_outcome_for_all(HandoverResult.ACCEPTED)
+WAITING, ACCEPTED, CANCELLED = DeliveryState.WAITING, DeliveryState.ACCEPTED, DeliveryState.CANCELLED
+
+
+def _limited(world: DeliverySetup, table: str, **values: Any) -> DeliverySetup:
+    file = world.settings.file
+    changed = getattr(file, table).model_copy(update=values)
+    settings: Settings = world.settings.model_copy(update={"file": file.model_copy(update={table: changed})})
+    return replace(world, settings=settings)
+
+
+def _send(
+    world: DeliverySetup, transport: ScriptedProvider, stopping: Callable[[], bool] = lambda: False
+) -> SendReport:
+    return send_edition(
+        world.database,
+        EDITION_NAME,
+        transport,
+        world.keys,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+        stopping=stopping,
+    )
+
+
+@pytest.fixture
+def watched(world: DeliverySetup) -> DeliverySetup:
+    """Give a world where some go ahead, and the rest waits a quarter of an hour for what they bring about."""
+    return _limited(world, "alerts", canary_minutes=15)
+
+
+def _many(world: DeliverySetup, count: int, domain: str = "example.org") -> list[int]:
+    return world.add_readers(*(f"r{n}@{domain}" for n in range(count)))
+
+
+def _given(transport: ScriptedProvider) -> list[str]:
+    once = Counter(m.delivery_id for m in transport.received_messages)
+    assert not [d for d, times in once.items() if times > 1]
+    return list(once)
+
+
+def _steer(world: DeliverySetup, act: Callable[..., Any], *args: Any) -> Any:
+    with world.database.write() as session:
+        return act(session, *args, actor="eve", now=world.clock())
+
+
+def _at(
+    transport_call: int, act: Callable[[], object]
+) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
+    """Accept everything, and do something while the n-th batch is being handed over."""
+    calls = [0]
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        calls[0] += 1
+        if calls[0] == transport_call:
+            act()
+        return ACCEPT(messages)
+
+    return answer
+
+
+def test_a_pause_from_elsewhere_is_heeded_at_the_next_claim_and_resuming_sends_the_rest(
+    world: DeliverySetup,
+) -> None:
+    _many(world, 30)
+    first = ScriptedProvider(
+        _at(2, lambda: _steer(world, edition_control.pause_edition, EDITION_NAME, "a wrong date")),
+        batch_size=5,
+    )
+    report = _send(world, first)
+    assert "paused: a wrong date" in report.wait_reason
+    assert (
+        report.delivery_counts[ACCEPTED],
+        report.delivery_counts[WAITING],
+        report.delivery_counts.is_balanced,
+    ) == (10, 20, True)
+    with pytest.raises(SendError, match=f"digest resume {EDITION_NAME}"):
+        _send(world, ScriptedProvider(ACCEPT))
+    assert _steer(world, edition_control.resume_edition, EDITION_NAME)
+    rest = ScriptedProvider(ACCEPT)
+    assert _send(world, rest).state is EditionState.SENT
+    assert len(set(_given(first) + _given(rest))) == 30
+
+
+def test_holding_stops_every_edition_until_the_release(world: DeliverySetup) -> None:
+    _many(world, 12)
+    report = _send(
+        world,
+        ScriptedProvider(
+            _at(1, lambda: _steer(world, installation_hold.hold_installation, "moving")), batch_size=4
+        ),
+    )
+    assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING]) == (4, 8)
+    assert "digest release" in report.wait_reason
+    with pytest.raises(SendError, match="held by eve"):
+        _send(world, ScriptedProvider(ACCEPT))
+    assert _steer(world, installation_hold.hold_installation, "another reason").because == "moving"
+    assert _steer(world, installation_hold.release_installation).actor == "eve"
+    assert _steer(world, installation_hold.release_installation) is None
+    assert _send(world, ScriptedProvider(ACCEPT)).state is EditionState.SENT
+
+
+def test_cancelling_in_mid_send_leaves_nobody_waiting_not_even_who_was_put_off(world: DeliverySetup) -> None:
+    _many(world, 20)
+
+    def cancel() -> None:
+        edition_control.cancel_edition(world.database, EDITION_NAME, actor="eve", clock=world.clock)
+
+    calls = [0]
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        calls[0] += 1
+        if calls[0] == 2:
+            cancel()
+            return same_outcome_for_all(HandoverResult.TRY_LATER, reply="451 4.7.1 later")(messages)
+        return ACCEPT(messages)
+
+    report = _send(world, ScriptedProvider(answer, batch_size=5))
+    assert report.state is EditionState.CANCELLED
+    with world.database.read() as session:
+        found = count_deliveries(session, edition_purpose(EDITION_NAME))
+    assert (found[ACCEPTED], found[CANCELLED], found.open, found.is_balanced) == (5, 15, 0, True)
+    with pytest.raises(SendError, match="cancelled"):
+        _send(world, ScriptedProvider(ACCEPT))
+
+
+def test_what_cannot_be_steered_says_why(world: DeliverySetup) -> None:
+    with (
+        world.database.write() as session,
+        pytest.raises(edition_control.EditionControlError, match="No edition"),
+    ):
+        edition_control.pause_edition(session, "2020-W01", "", actor="eve", now=RELEASE)
+    _many(world, 1)
+    _send(world, ScriptedProvider(ACCEPT))
+    with pytest.raises(edition_control.EditionControlError, match="is sent"):
+        edition_control.cancel_edition(world.database, EDITION_NAME, actor="eve", clock=world.clock)
+    with (
+        world.database.write() as session,
+        pytest.raises(edition_control.EditionControlError, match="only what goes out"),
+    ):
+        edition_control.pause_edition(session, EDITION_NAME, "", actor="eve", now=RELEASE)
+
+
+def test_who_steers_stands_in_the_audit_log_once(world: DeliverySetup) -> None:
+    assert _steer(world, edition_control.pause_edition, EDITION_NAME, "a doubt")
+    assert not _steer(world, edition_control.pause_edition, EDITION_NAME, "another")
+    assert _steer(world, edition_control.resume_edition, EDITION_NAME)
+    assert not _steer(world, edition_control.resume_edition, EDITION_NAME)
+    with world.database.read() as session:
+        acts = [
+            (a.act, a.actor, a.detail)
+            for a in session.scalars(select(AuditEntry))
+            if a.act in {"paused", "resumed"}
+        ]
+    assert acts == [("paused", "eve", {"because": "a doubt"}), ("resumed", "eve", {})]
+
+
+def test_being_told_to_stop_leaves_nothing_in_doubt(world: DeliverySetup) -> None:
+    _many(world, 30)
+    told = [False]
+
+    def tell() -> None:
+        told[0] = True
+
+    report = _send(world, ScriptedProvider(_at(3, tell), batch_size=5), stopping=lambda: told[0])
+    assert "told to stop" in report.stop_reason
+    assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING]) == (15, 15)
+
+
+def test_how_a_send_gets_on_can_be_asked_from_elsewhere(world: DeliverySetup) -> None:
+    _many(world, 30)
+    seen = []
+
+    def look() -> None:
+        world.clock.sleep(10)
+        with world.database.read() as session:
+            seen.append(progress.read_progress(session, EDITION_NAME))
+
+    _send(world, ScriptedProvider(_at(2, look), batch_size=5))
+    (during,) = seen
+    assert during is not None
+    assert during.is_running(world.clock())
+    with world.database.read() as session:
+        after = progress.read_progress(session, EDITION_NAME)
+    assert after is not None
+    assert (after.running, after.attempted) == (False, 30)
+    assert after.per_second == pytest.approx(3.0)
+
+
+# The first readers
+
+
+def _ahead(world: DeliverySetup, transport: ScriptedProvider) -> SendReport:
+    report = _send(world, transport)
+    assert report.next_due_at == world.clock() + timedelta(minutes=15)
+    assert "the first readers have it" in report.wait_reason
+    return report
+
+
+def test_of_a_large_edition_a_few_go_ahead_and_the_rest_follows_after_a_quarter_of_an_hour(
+    watched: DeliverySetup,
+) -> None:
+    _many(watched, 1000)
+    with watched.database.write() as session:
+        staff = StaffMember(
+            email="r7@example.org", role="editor", added_at=RELEASE, added_by="eve", proven_at=RELEASE
+        )
+        session.add(staff)
+        seven = session.scalars(select(Person.number).order_by(Person.number)).all()[7]
+    first = ScriptedProvider(ACCEPT)
+    assert _ahead(watched, first).delivery_counts[ACCEPTED] in {20, 21}
+    with watched.database.read() as session:
+        query = select(Delivery.person).where(Delivery.id.in_(_given(first)))
+        assert seven in set(session.scalars(query))
+    again = ScriptedProvider(ACCEPT)
+    watched.clock.sleep(60)
+    assert _send(watched, again).results.total() == 0
+    watched.clock.sleep(14 * 60)
+    rest = ScriptedProvider(ACCEPT, batch_size=200)
+    assert _send(watched, rest).state is EditionState.SENT
+    assert len(set(_given(first) + _given(rest))) == 1000
+
+
+def test_of_a_small_edition_nobody_goes_ahead(sqlite_world: DeliverySetup) -> None:
+    world = _limited(sqlite_world, "alerts", canary_minutes=15)
+    _many(world, 999)
+    assert _send(world, ScriptedProvider(ACCEPT, batch_size=500)).state is EditionState.SENT
+
+
+def test_files_need_no_first_readers(sqlite_world: DeliverySetup) -> None:
+    world = _limited(sqlite_world, "alerts", canary_minutes=15)
+    _many(world, 1000)
+    assert _send(world, ScriptedProvider(ACCEPT, batch_size=500, name="outbox")).state is EditionState.SENT
+
+
+# Alarms
+
+
+def _tell(
+    world: DeliverySetup, deliveries: Sequence[str], kind: EventKind, cause: FailureCause = FailureCause.NONE
+) -> None:
+    now = world.clock()
+    said = [
+        DeliveryEvent("sendgrid", d, kind, cause, now, now, f"{d}{kind}".ljust(64, "x")[:64], None, {})
+        for d in deliveries
+    ]
+    journal = DepartureLog(world.settings.left_log, world.keys)
+    with world.database.write() as session:
+        processor.process_events(session, said, keys=world.keys, departure_log=journal, now=now)
+
+
+def test_complaints_of_the_first_readers_keep_the_rest_from_going_until_somebody_resumes(
+    watched: DeliverySetup,
+) -> None:
+    _many(watched, 1000)
+    first = ScriptedProvider(ACCEPT)
+    _ahead(watched, first)
+    watched.clock.sleep(60)
+    _tell(watched, _given(first)[:3], EventKind.COMPLAINED)
+    watched.clock.sleep(15 * 60)
+    report = _send(watched, ScriptedProvider(ACCEPT))
+    assert report.results.total() == 0
+    assert "3 of 20 readers reported the mail" in report.wait_reason
+    assert "Gmail" in report.wait_reason
+    watched.clock.sleep(60)
+    _steer(watched, edition_control.resume_edition, EDITION_NAME)
+    rest = ScriptedProvider(ACCEPT, batch_size=200)
+    assert _send(watched, rest).state is EditionState.SENT
+    assert len(set(_given(first) + _given(rest))) == 1000
+
+
+def test_two_complaints_are_no_alarm(world: DeliverySetup) -> None:
+    _many(world, 30)
+    transport = ScriptedProvider(
+        _at(2, lambda: _tell(world, _given(transport)[:2], EventKind.COMPLAINED)), batch_size=5
+    )
+    assert _send(world, transport).state is EditionState.SENT
+
+
+def test_refusals_for_what_we_are_pause_the_send_and_suppress_nobody(world: DeliverySetup) -> None:
+    _many(world, 40)
+    refused = same_outcome_for_all(
+        HandoverResult.REFUSED, reply="550 5.7.515 Access denied, sending domain does not meet the level"
+    )
+    report = _send(world, ScriptedProvider(refused, batch_size=5, name="smtp"))
+    # What servers say is written down with the next claim, so one more round goes out.
+    assert (report.delivery_counts[DeliveryState.REFUSED], report.delivery_counts[WAITING]) == (10, 30)
+    assert "for what we are" in report.wait_reason
+    with world.database.read() as session:
+        assert set(session.scalars(select(Person.state))) == {PersonState.SUBSCRIBED}
+        assert session.scalar(select(func.count()).select_from(Suppression)) == 0
+        assert set(session.scalars(select(Event.cause))) == {FailureCause.POLICY}
+
+
+def test_a_mailbox_that_the_server_does_not_know_is_never_mailed_again(world: DeliverySetup) -> None:
+    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        no = MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 <address>: no such user")
+        return BatchOutcome(
+            tuple(
+                no if m.address.startswith("ada") else MessageOutcome(HandoverResult.ACCEPTED)
+                for m in messages
+            )
+        )
+
+    report = _send(world, ScriptedProvider(answer, name="smtp"))
+    assert (report.state, report.delivery_counts[DeliveryState.REFUSED]) == (EditionState.SENT, 1)
+    with world.database.read() as session:
+        states = {p.number: p.state for p in session.scalars(select(Person))}
+        assert (states[ada], states[bo]) == (PersonState.SUPPRESSED, PersonState.SUBSCRIBED)
+        assert session.scalars(select(Suppression.reason)).one() == "bounced"
+        (told,) = session.scalars(select(Event))
+        assert (told.cause, told.detail["status"]) == (FailureCause.NO_MAILBOX, "550 5.1.1")
+
+
+def test_a_mailbox_that_stays_full_until_the_message_expires_is_one_strike(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    full = ScriptedProvider(
+        same_outcome_for_all(HandoverResult.TRY_LATER, reply="452 4.2.2 mailbox full"), name="smtp"
+    )
+    for _ in range(100):
+        report = _send(world, full)
+        if not report.delivery_counts.open:
+            break
+        assert report.next_due_at is not None
+        world.clock.now = report.next_due_at
+    assert report.delivery_counts[DeliveryState.EXPIRED] == 1
+    with world.database.read() as session:
+        (told,) = session.scalars(select(Event))
+        assert (told.cause, session.scalars(select(Person.state)).one()) == (
+            FailureCause.SOFT,
+            PersonState.SUBSCRIBED,
+        )
+
+
+def _edition_before(world: DeliverySetup, planned: int) -> None:
+    with world.database.write() as session:
+        now = session.scalars(select(Edition)).one()
+        fields = {
+            c.key: getattr(now, c.key)
+            for c in Edition.__table__.columns
+            if c.key not in {"id", "name", "slot"}
+        }
+        release = RELEASE - timedelta(days=7)
+        fields |= {"state": EditionState.SENT, "planned": planned, "release_at": release, "number": 11}
+        session.add(Edition(name="2026-W46", slot=release.isoformat(), **fields))
+
+
+@pytest.mark.parametrize(("before", "paused"), [(400, True), (229, False), (150, False)])
+def test_a_list_that_changed_too_much_since_the_last_edition_is_looked_at_first(
+    sqlite_world: DeliverySetup, before: int, *, paused: bool
+) -> None:
+    _many(sqlite_world, 130)
+    _edition_before(sqlite_world, before)
+    transport = ScriptedProvider(ACCEPT)
+    report = _send(sqlite_world, transport)
+    assert bool(report.wait_reason) is paused
+    assert len(transport.received_messages) == (0 if paused else 130)
+    if paused:
+        assert "shrank from 400 to 130 readers" in report.wait_reason
+        _steer(sqlite_world, edition_control.resume_edition, EDITION_NAME)
+        assert _send(sqlite_world, ScriptedProvider(ACCEPT)).state is EditionState.SENT
+
+
+# Bounds
+
+
+def test_an_hours_bound_holds_in_any_sixty_minutes_and_across_runs(world: DeliverySetup) -> None:
+    bounded = _limited(world, "limits", send_per_hour=5)
+    _many(bounded, 12)
+    moments = []
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        moments.extend([world.clock()] * len(messages))
+        return ACCEPT(messages)
+
+    transport = ScriptedProvider(answer, batch_size=3)
+    for _ in range(3):
+        report = _send(bounded, transport)
+        world.clock.now = report.next_due_at or world.clock.now
+    assert report.state is EditionState.SENT
+    assert len(_given(transport)) == 12
+    for moment in moments:
+        assert sum(moment - timedelta(hours=1) < m <= moment for m in moments) <= 5
+    assert moments[-1] - moments[0] <= timedelta(hours=2, minutes=5)
+
+
+def test_a_new_sender_warms_up_day_by_day(world: DeliverySetup) -> None:
+    warming = _limited(world, "limits", warm_up=[3, 6])
+    _many(warming, 30)
+    by_day: Counter[int] = Counter()
+    transport = ScriptedProvider(ACCEPT, batch_size=4)
+    while True:
+        report = _send(warming, transport)
+        by_day[(world.clock() - RELEASE).days] += report.results[HandoverResult.ACCEPTED]
+        if report.next_due_at is None:
+            break
+        assert "warm-up" in report.wait_reason
+        world.clock.now = report.next_due_at
+    assert (by_day[0], by_day[1], sum(by_day.values())) == (3, 6, 30)
+
+
+def test_a_pace_by_the_second_spreads_messages_out(sqlite_world: DeliverySetup) -> None:
+    paced = _limited(sqlite_world, "limits", send_per_second=2.0)
+    _many(paced, 21)
+    assert _send(paced, ScriptedProvider(ACCEPT)).state is EditionState.SENT
+    assert timedelta(seconds=9) <= sqlite_world.clock() - RELEASE <= timedelta(seconds=12)
+
+
+def test_a_cap_on_one_domain_does_not_slow_the_others(world: DeliverySetup) -> None:
+    capped = _limited(world, "limits", domains_per_hour={"big.example": 60})
+    _many(capped, 5, "big.example")
+    _many(capped, 8, "small.example")
+    transport = ScriptedProvider(ACCEPT)
+    report = _send(capped, transport)
+    assert Counter(m.address.partition("@")[2] for m in transport.received_messages) == {
+        "big.example": 1,
+        "small.example": 8,
+    }
+    while report.next_due_at is not None:
+        assert report.next_due_at - world.clock() <= timedelta(minutes=1)
+        world.clock.now = report.next_due_at
+        before = len(transport.received_messages)
+        report = _send(capped, transport)
+        assert len(transport.received_messages) - before <= 1
+    assert (report.state, len(_given(transport))) == (EditionState.SENT, 13)
+    assert world.clock() - RELEASE <= timedelta(minutes=6)
+
+
+# A database that is away
+
+
+def _failing(world: DeliverySetup, broken: Callable[[Any], bool]) -> Callable[[], None]:
+    """Let commits fail while `broken` says so; give what ends that."""
+
+    def fail(connection: Any) -> None:
+        if broken(connection):
+            raise OperationalError("COMMIT", None, Exception("the connection was lost"))
+
+    event.listen(world.database.engine, "commit", fail)
+    return lambda: event.remove(world.database.engine, "commit", fail)
+
+
+@pytest.mark.parametrize("came_through", [False, True])
+def test_a_commit_that_seems_lost_loses_and_repeats_nothing_whether_or_not_it_came_through(
+    world: DeliverySetup, *, came_through: bool
+) -> None:
+    _many(world, 40)
+    commits = [0]
+
+    def broken(connection: Any) -> bool:
+        commits[0] += 1
+        if commits[0] % 3:
+            return False
+        if came_through:
+            connection.connection.driver_connection.commit()
+        return True
+
+    transport = ScriptedProvider(ACCEPT, batch_size=4)
+    mend = _failing(world, broken)
+    try:
+        report = _send(world, transport)
+    finally:
+        mend()
+    assert commits[0] > 10
+    assert (report.state, report.delivery_counts[ACCEPTED], report.delivery_counts.is_balanced) == (
+        EditionState.SENT,
+        40,
+        True,
+    )
+    assert len(_given(transport)) == 40
+
+
+def test_a_database_that_stays_away_ends_the_run_after_a_quarter_of_an_hour(
+    sqlite_world: DeliverySetup,
+) -> None:
+    _many(sqlite_world, 40)
+    away = [False]
+    transport = ScriptedProvider(_at(2, lambda: away.__setitem__(0, True)), batch_size=4)
+    mend = _failing(sqlite_world, lambda _: away[0])
+    with pytest.raises(OperationalError):
+        _send(sqlite_world, transport)
+    mend()
+    assert timedelta(minutes=15) <= sqlite_world.clock() - RELEASE <= timedelta(minutes=40)
+    with sqlite_world.database.write() as session:
+        session.execute(update(Delivery).values(lease_until=RELEASE))
+    rest = ScriptedProvider(ACCEPT)
+    report = _send(sqlite_world, rest)
+    assert not set(_given(transport)) & set(_given(rest))
+    assert report.delivery_counts.is_balanced
+    assert report.delivery_counts[DeliveryState.UNCERTAIN] <= 8

@@ -1,0 +1,268 @@
+"""The mailbox as an operator has it: settings, `digest inbound`, the timetable's ticks, `digest doctor`."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pydantic import SecretStr
+from sqlalchemy import update
+from structlog.testing import capture_logs
+
+import scheduler
+from digest.app.doctor import examine_installation
+from digest.app.installation import Installation
+from digest.cli import digest
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.settings import BounceMailboxSettings, SettingsError, load_settings
+from digest.store.delivery_models import Delivery, DeliveryState
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup, FakeClock
+from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer
+from tests.deliver.returned_mails import READER_ADDRESS, sent_message
+from tests.deliver.smtp_servers import server_tls_context
+
+GOING_ON = threading.Event()  # never set: nobody stops
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An installation in a folder, with a mailbox set."""
+
+    install: Installation
+    server: FakeImapServer
+    file: Path
+    run: Callable[..., Result]
+
+    def doctor(self) -> str:
+        return "\n".join(f"{d.level} {d.message}" for d in examine_installation(self.install))
+
+
+@pytest.fixture
+def operator(
+    sqlite_world: DeliverySetup, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Operator]:
+    """Give it with one reader's message accepted and its bounce in the mailbox."""
+    world = sqlite_world
+    (person,) = world.add_readers(READER_ADDRESS)
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    with world.database.write() as session:
+        values = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
+        session.execute(update(Delivery).values(**values))
+    world.settings.key_file.touch(mode=0o600)
+    world.settings.key_file.write_text(KEYS.to_json())
+    file = tmp_path / "digest.toml"
+    with FakeImapServer(server_tls_context(certificate)) as server:
+        server.inbox.add_message(sent_message(KEYS, person).returned_mail("postfix"))
+        server.inbox.add_message(sent_message(KEYS, person).returned_mail("spam"))
+        file.write_text(
+            f'[inbound]\nhost = "127.0.0.1"\nport = {server.port}\nuser = "{USER}"\nauthorities = "{certificate}"\n'
+        )
+        environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_INBOUND_PASSWORD": PASSWORD}
+        install = Installation(load_settings(file, environment), world.database)
+        monkeypatch.setenv("DIGEST_SETTINGS", str(file))
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        yield Operator(install, server, file, lambda *words: CliRunner().invoke(digest, ["inbound", *words]))
+
+
+def test_the_command_reads_and_applies_and_says_what_came_of_it(operator: Operator) -> None:
+    done = operator.run("--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {
+        "mailbox": {"stored": 1, "known": 0, "left": {"foreign": 1}, "more": False},
+        "applied": {"bounced": 1, "person bounced": 1},
+        "trouble": "",
+    }
+    again = operator.run()
+    assert (again.exit_code, again.stdout) == (
+        0,
+        "The mailbox: 0 stored, 0 known, nothing left alone.\nApplied: nothing.\n",
+    )
+
+
+def test_the_command_says_what_is_wrong_and_applies_what_waits(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.server.hang_up_at.append("UID MOVE")
+    done = operator.run()
+    assert done.exit_code == 1
+    assert done.stdout.endswith("Applied: 1 bounced, 1 person bounced.\n")
+    assert done.stderr.startswith("The mailbox: 127.0.0.1:")
+    monkeypatch.setenv("DIGEST_INBOUND_PASSWORD", "")
+    done = operator.run()
+    assert done.exit_code == 2
+    assert "DIGEST_INBOUND_PASSWORD: missing" in done.stderr
+    operator.file.write_text("")
+    done = operator.run()
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (
+        0,
+        "No mailbox is set: see [inbound] in digest.toml.",
+    )
+
+
+@pytest.mark.parametrize("verb", ["UID FETCH", "UID MOVE", "LOGOUT"])
+def test_a_process_killed_at_any_step_loses_and_repeats_nothing(operator: Operator, verb: str) -> None:
+    operator.install.database.close()  # another process has it now
+    operator.server.hang_up_at.append(verb)
+    with subprocess.Popen([sys.executable, "-m", "digest", "inbound"], stdout=subprocess.PIPE) as process:
+        operator.server.command_hooks[verb] = process.kill
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    done = operator.run("--json")
+    assert json.loads(done.stdout)["applied"] == {"bounced": 1, "person bounced": 1}
+    assert len(operator.server.folders["Digest/Done"].messages) == 1
+    assert list(operator.server.inbox.messages) == [2], "the mail of others"
+    assert json.loads(operator.run("--json").stdout)["applied"] == {}
+
+
+def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operator) -> None:
+    clock = FakeClock()
+    operator.server.refusals = {"SELECT": "NO gone"}
+    with capture_logs() as logs:
+        for _ in range(8 * 60):
+            scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
+            clock.sleep(1)
+    assert [line["log_level"] for line in logs] == ["error"]
+    tries = sum("SELECT" in line for line in operator.server.received_lines)
+    assert tries == 3, "after 0, 2 and 6 minutes"
+    assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
+    assert "gave trouble 3 times in a row, last Nov 20 06:06 EST: no folder INBOX: gone." in operator.doctor()
+    operator.server.refusals = {}
+    clock.sleep(30 * 60)
+    with capture_logs() as logs:
+        scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
+        scheduler.apply_and_log_events(operator.install, clock)
+    assert [line["event"] for line in logs] == ["the bounce mailbox is well again", "events applied"]
+    assert "was read last Nov 20 06:38 EST" in operator.doctor()
+
+
+def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -> None:
+    clock, server = FakeClock(), operator.server
+    server.refusals = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
+    with capture_logs() as logs:
+        for _ in range(3):
+            scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
+            clock.sleep(60)
+        assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
+        assert "and cannot move to Digest/Done: quota. Put inbound.done right." in operator.doctor()
+        server.refusals = {}
+        server.inbox.add_message(server.inbox.messages[1] + b"again")
+        scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
+    assert [line["log_level"] for line in logs] == ["error", "info"]
+    assert "cannot move" not in operator.doctor()
+    assert sum("SELECT" in line for line in server.received_lines) == 4, (
+        "reading itself went on, every minute"
+    )
+
+
+def test_a_process_that_is_about_to_end_stops_between_two_messages(operator: Operator) -> None:
+    ending = threading.Event()
+    ending.set()
+    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), ending)
+    assert not operator.server.fetched_uids
+    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
+    assert operator.server.fetched_uids == [1, 2], "whoever is next goes on at once"
+
+
+def test_of_several_schedulers_one_looks(operator: Operator) -> None:
+    for _ in range(3):
+        scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
+    assert sum("SELECT" in line for line in operator.server.received_lines) == 1
+
+
+def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) -> None:
+    with operator.install.database.write() as session:
+        installation_hold.hold_installation(session, "a copy", actor="eve", now=RELEASE)
+    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
+    done = operator.run()
+    assert done.exit_code == 1
+    assert "The mailbox: not read: the installation is held by eve" in done.stderr
+    assert not operator.server.received_lines
+    assert len(operator.server.inbox.messages) == 2
+
+
+def test_the_clockwork_looks_only_where_a_mailbox_is_set(
+    operator: Operator, sqlite_world: DeliverySetup
+) -> None:
+    jobs = [
+        {job.id for job in scheduler.JobScheduler(install)._scheduler.get_jobs()}
+        for install in (operator.install, Installation(sqlite_world.settings, sqlite_world.database))
+    ]
+    assert ["mailbox" in names for names in jobs] == [True, False]
+
+
+def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: str = "") -> list[str]:
+    settings = operator.install.settings
+    file = settings.file.model_copy(
+        update={
+            "inbound": settings.file.inbound.model_copy(update={"host": host}),
+            "sender": settings.file.sender.model_copy(update={"bounce_domain": domain}),
+        }
+    )
+    changed = {"mail_url": SecretStr(url), "file": file, "sendgrid_webhook_key": webhook}
+    found = examine_installation(Installation(settings.model_copy(update=changed), operator.install.database))
+    return [f"{d.level} {d.message}" for d in found if "ounce" in d.message or "events" in d.message]
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "domain", "said"),
+    [
+        ("outbox:", "", "", []),
+        ("smtp://mx", "", "", ["warning bounces go to sender.address and are not read: set [inbound]"]),
+        (
+            "smtps://mx",
+            "",
+            "b.example.net",
+            ["warning bounces go to bounce+…@b.example.net and are not read"],
+        ),
+        ("smtp://mx", "x", "b.example.net", ["ok the bounce mailbox INBOX at x:"]),
+        (
+            "smtp://mx",
+            "x",
+            "",
+            ["ok the bounce mailbox INBOX at x:", "warning sender.bounce_domain is empty"],
+        ),
+        ("sendgrid:", "", "", ["warning SendGrid's events are refused"]),
+    ],
+)
+def test_the_doctor_says_whether_bounces_are_heard(
+    operator: Operator, url: str, host: str, domain: str, said: list[str]
+) -> None:
+    found = _doctor(operator, url, host=host, domain=domain)
+    assert len(found) == len(said)
+    assert all(line.startswith(begin) for line, begin in zip(found, said, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ('host = "mx"', "inbound: user is missing"),
+        ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is for loopback alone'),
+        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done is the folder that is read"),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder: "),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder: "),
+        ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),
+        ('host = "mx"\nuser = "u"', "DIGEST_INBOUND_PASSWORD: missing"),
+        ('password = "secret"', "inbound.password: no such setting"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(tmp_path: Path, table: str, problem: str) -> None:
+    file = tmp_path / "digest.toml"
+    file.write_text(f"[inbound]\n{table}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file, {})
+    assert problem in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_port_follows_the_kind_of_tls() -> None:
+    place = BounceMailboxSettings(host="mx", user="u")
+    assert place.host_and_port == "mx:993"
+    assert place.model_copy(update={"tls": "starttls"}).host_and_port == "mx:143"

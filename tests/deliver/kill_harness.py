@@ -1,0 +1,274 @@
+"""Sends in processes that are killed, and the books held against what an independent receiver wrote down."""
+
+import multiprocessing
+import random
+import re
+import signal
+import socketserver
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+
+from benchmarks.sample_installation import EDITION_NAME
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import Database, Edition, EditionState, open_database
+from tests.deliver.send_process import SendOptions, run_send
+
+WAIT_TIMEOUT = 120.0  # seconds for one process to get somewhere
+MAX_KILL_DELAY = 0.02  # seconds within which a random moment falls
+POLL_INTERVAL = 0.002  # seconds between two looks
+IN_DOUBT_STATES = (DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
+
+# A new process in a few milliseconds: forked from a server that has imported everything and has one thread.
+_process_context = multiprocessing.get_context("forkserver")
+_process_context.set_forkserver_preload(["pytest", "tests.deliver.send_process"])
+
+
+class AcceptedMessage(NamedTuple):
+    """One message that the receiver accepted."""
+
+    recipient: str
+    return_path: str
+    accepted_at: float
+    hash: str
+
+
+@dataclass(frozen=True)
+class MessageReceiver:
+    """The recorder, as seen from outside."""
+
+    kind: str
+    port: int
+    folder: Path
+
+    def accepted_messages(self) -> list[AcceptedMessage]:
+        """Give what it wrote down so far."""
+        file = self.folder / "accepted"
+        whole = file.read_text("ascii").rpartition("\n")[0] if file.exists() else ""
+        fields = [line.split("\t") for line in whole.splitlines()]
+        return [AcceptedMessage(recipient, path, float(at), digest) for recipient, path, at, digest in fields]
+
+    def count_accepted(self) -> int:
+        """Give how many messages it wrote down so far."""
+        file = self.folder / "accepted"
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
+    @contextmanager
+    def hold_next_message(self, when: str) -> Iterator[Path]:
+        """Hold the next message `before` or `after` it is written down; the path exists once it is held."""
+        wanted, held = self.folder / f"hold-{when}", self.folder / "held"
+        wanted.touch()
+        try:
+            yield held
+        finally:
+            wanted.unlink(missing_ok=True)
+            held.unlink(missing_ok=True)
+
+
+@contextmanager
+def run_receiver(kind: str, folder: Path, delay: float = 0.0) -> Iterator[MessageReceiver]:
+    """Run a recorder of a kind, `smtp_route` or `sendgrid_route`, until the end of the block."""
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as free:
+        port = int(free.server_address[1])
+    recorder = Path(__file__).with_name("message_recorder.py")
+    process = subprocess.Popen([sys.executable, str(recorder), kind, str(port), str(folder), str(delay)])
+    try:
+        wait_until((folder / "ready").exists, lambda: process.poll() is None)
+        yield MessageReceiver(kind, port, folder)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(condition: Callable[[], bool], keep_waiting: Callable[[], bool] = lambda: True) -> None:
+    """Wait for something as long as something else goes on, and at most for `WAIT_TIMEOUT`."""
+    end = time.monotonic() + WAIT_TIMEOUT
+    while not condition() and keep_waiting():
+        assert time.monotonic() < end, "it got nowhere"
+        time.sleep(POLL_INTERVAL)
+
+
+@dataclass(frozen=True)
+class SendRoute:
+    """How messages go out: `max_in_doubt` is how many a kill may leave in doubt."""
+
+    kind: str
+    mail_url_pattern: str
+    max_in_doubt: int
+
+    @property
+    def name(self) -> str:
+        """A name for tables and tests."""
+        connections = "connection" if self.max_in_doubt == 1 else "connections"
+        return f"{self.kind}, {self.max_in_doubt} {connections if self.kind == 'smtp' else 'a batch'}"
+
+
+def smtp_route(connections: int) -> SendRoute:
+    """Give the way over so many connections, each with one message at a time."""
+    return SendRoute("smtp", f"smtp://127.0.0.1:%d?starttls=off&connections={connections}", connections)
+
+
+def sendgrid_route(batch: int) -> SendRoute:
+    """Give the way in batches, each one request."""
+    return SendRoute("sendgrid", f"sendgrid:?batch={batch}", batch)
+
+
+@dataclass(frozen=True)
+class KillableSend:
+    """One installation with so many readers, a way out, and a receiver at its end."""
+
+    options: SendOptions
+    route: SendRoute
+    receiver: MessageReceiver
+    readers: int
+    database: Database
+
+    @property
+    def boundary_file(self) -> Path:
+        """Where a process that kills itself writes down at which boundary."""
+        return self.receiver.folder / "boundaries"
+
+    def start_process(self, **more: Any) -> BaseProcess:
+        """Start a process that sends, or goes on with what an earlier one left; `more` is told to it (`Sending`)."""
+        process = _process_context.Process(target=run_send, args=(replace(self.options, **more),))
+        process.start()
+        return process
+
+    def finish_send(self) -> None:
+        """Go on, undisturbed, until nothing waits; then every reader has a fate."""
+        process = self.start_process()
+        process.join(WAIT_TIMEOUT)
+        assert process.exitcode == 0, f"exit {process.exitcode}: {self.log_tail()}"
+        found = self.check_against_receiver()
+        with self.database.read() as session:
+            assert session.scalars(select(Edition.state)).one() is EditionState.SENT
+        assert found[DeliveryState.ACCEPTED] + found[DeliveryState.UNCERTAIN] == self.readers, (
+            "somebody is lost"
+        )
+
+    def log_tail(self) -> str:
+        """Give the end of what its processes have logged."""
+        return (self.options.home / "said").read_text("utf-8")[-4000:]
+
+    def delivery_states(self) -> dict[int, DeliveryState]:
+        """Give the state of everybody's delivery, by number."""
+        with self.database.read() as session:
+            rows = session.execute(select(Delivery.person, Delivery.state)).all()
+        return {row[0]: row[1] for row in rows if row[0] is not None}
+
+    def check_against_receiver(self) -> DeliveryCounts:
+        """Hold the books against the receiver at this moment, while nothing sends; give them.
+
+        The books balance. Nobody was accepted twice. Who is said to have it has it, and whoever has it is said to
+        have it or to be in the air: nobody who waits has got it, so nobody can get it twice by going on.
+        """
+        with self.database.read() as session:
+            found = count_deliveries(session, edition_purpose(EDITION_NAME))
+            planned_at = session.scalars(select(Edition.planned_at)).one()
+        assert found.is_balanced
+        assert planned_at is None or found.planned == self.readers
+        states, got = (
+            self.delivery_states(),
+            Counter(reader_number(taken.recipient) for taken in self.receiver.accepted_messages()),
+        )
+        assert max(got.values(), default=1) == 1, "somebody got it twice"
+        wrong = {
+            n: states.get(n) for n in got if states.get(n) not in (*IN_DOUBT_STATES, DeliveryState.ACCEPTED)
+        }
+        assert not wrong, "somebody has it of whom the books say otherwise"
+        assert {n for n, state in states.items() if state is DeliveryState.ACCEPTED} <= got.keys()
+        return found
+
+    def kill_and_check(self, process: BaseProcess) -> int:
+        """Kill a process that sends, and hold to account what it left; give how many are in doubt by now."""
+        process.kill()
+        process.join(WAIT_TIMEOUT)
+        assert process.exitcode == -signal.SIGKILL, (
+            f"it was done before it could be killed: {self.log_tail()}"
+        )
+        return self.check_after_kill()
+
+    def check_after_kill(self) -> int:
+        """Hold to account what a kill left; give how many are in doubt by now, from this kill and earlier ones."""
+        found = self.check_against_receiver()
+        assert found[DeliveryState.HANDING_OVER] <= self.route.max_in_doubt
+        return sum(found[state] for state in IN_DOUBT_STATES)
+
+
+@contextmanager
+def open_killable_send(
+    route: SendRoute, home: Path, database: str, readers: int, delay: float = 0.0
+) -> Iterator[KillableSend]:
+    """Lay one out in a folder."""
+    with run_receiver(route.kind, home, delay) as receiver:
+        mail = (
+            route.mail_url_pattern % receiver.port
+            if "%d" in route.mail_url_pattern
+            else route.mail_url_pattern
+        )
+        host = f"http://127.0.0.1:{receiver.port}"
+        opened = open_database(database)
+        try:
+            yield KillableSend(SendOptions(home, database, mail, host), route, receiver, readers, opened)
+        finally:
+            opened.close()
+
+
+def reader_number(address: str) -> int:
+    """Give the number of the reader whose address this is (see `benchmarks.sample_installation`)."""
+    found = re.match(r"reader(\d+)@", address)
+    assert found, "nobody of the list"
+    return int(found[1])
+
+
+def kill_at_boundaries(killable: KillableSend) -> list[str]:
+    """Let one process after the other die at the next boundary; give the boundaries."""
+    while True:
+        process = killable.start_process(ledger=killable.boundary_file)
+        process.join(WAIT_TIMEOUT)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL, f"exit {process.exitcode}: {killable.log_tail()}"
+        killable.check_after_kill()
+    return killable.boundary_file.read_text().splitlines()
+
+
+def kill_before_answer(killable: KillableSend, when: str) -> None:
+    """Kill while a message is with the receiver and unanswered: `before` or `after` it is written down."""
+    process = killable.start_process()
+    before = killable.receiver.count_accepted()
+    wait_until(lambda: killable.receiver.count_accepted() > before, process.is_alive)
+    with killable.receiver.hold_next_message(when) as held:
+        wait_until(held.exists, process.is_alive)
+        killable.kill_and_check(process)
+    wait_until(lambda: not held.exists())
+
+
+def kill_at_random(killable: KillableSend, times: int, rng: random.Random) -> Sequence[int]:
+    """Kill so many processes at random moments of their lives; give how many messages each left in the air.
+
+    The moments are spread over three quarters of the send, so that a machine that is slow to kill still finds a process:
+    each comes a random instant after the receiver had so many messages.
+    Where it has them when the process starts, the instant falls into the process's first steps.
+    """
+    doubts = [0]
+    for enough in sorted(rng.sample(range(killable.readers * 3 // 4), times)):
+        process = killable.start_process()
+        while process.is_alive() and killable.receiver.count_accepted() < enough:
+            time.sleep(POLL_INTERVAL)
+        time.sleep(rng.uniform(0, MAX_KILL_DELAY))
+        doubts.append(killable.kill_and_check(process))
+    left = [after - before for before, after in pairwise(doubts)]
+    assert all(0 <= some <= killable.route.max_in_doubt for some in left)
+    return left

@@ -1,0 +1,49 @@
+"""Databases with many people and an approved edition: made once, then copied for each test."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from benchmarks.sample_installation import benchmark_settings, create_ready_database
+from tests.conftest import run_on_server, sibling_database_url
+
+_database_numbers = count()
+
+
+@dataclass(frozen=True)
+class PreparedDatabase:
+    """An installation's database that is copied, not used: `copy_into` gives the URL of a copy in a folder."""
+
+    readers: int
+    copy_into: Callable[[Path], str]
+
+
+def prepare_sqlite(folder: Path, readers: int, kilobytes: int) -> PreparedDatabase:
+    """Make one in a file."""
+    settings = benchmark_settings(folder)
+    create_ready_database(settings, readers, kilobytes=kilobytes).close()
+
+    def copy(home: Path) -> str:
+        shutil.copyfile(folder / "digest.store.models", home / "digest.store.models")
+        return benchmark_settings(home).effective_database_url
+
+    return PreparedDatabase(readers, copy)
+
+
+def prepare_postgresql(folder: Path, server_url: str, readers: int, kilobytes: int) -> PreparedDatabase:
+    """Make one in a server that is running."""
+    template = f"crowd_{next(_database_numbers)}"
+    run_on_server(server_url, f"CREATE DATABASE {template} TEMPLATE template0")
+    prepared = sibling_database_url(server_url, template)
+    create_ready_database(
+        benchmark_settings(folder).model_copy(update={"database_url": prepared}), readers, kilobytes=kilobytes
+    ).close()
+
+    def copy(_home: Path) -> str:
+        name = f"copy_{next(_database_numbers)}"
+        run_on_server(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+        return sibling_database_url(server_url, name)
+
+    return PreparedDatabase(readers, copy)

@@ -1,0 +1,298 @@
+"""SendGrid against a loopback fake of v3/mail/send."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
+from digest.deliver.providers.registry import ProviderSettingsError, open_provider
+from digest.deliver.providers.sendgrid.provider import SendGridProvider
+from digest.deliver.send.edition_run import SendReport, send_edition
+from digest.edition import placeholders
+from digest.store.delivery_models import DeliveryState
+from digest.store.models import EditionState
+from subscribers.consent.preferences import Preferences
+from subscribers.crypto import link_tokens
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
+
+LETTER = MessageTemplate(
+    subject="Hello \u2014 there",
+    sender_name="Desk",
+    sender_address="digest@news.example.org",
+    reply_to="editors@news.example.org",
+    date=RELEASE,
+    text=f"text {placeholders.LEAVE_PLACEHOLDER}\n",
+    html=f"<p>{placeholders.LEAVE_PLACEHOLDER}</p>",
+    extra_headers={"Precedence": "bulk"},
+    list_id=("HLS.Today", "weekly.news.example.org"),
+    unsubscribe_url_prefix="https://news.example.org/u/",
+)
+
+
+def _message(name: str) -> OutgoingMessage:
+    filled = PlaceholderValues(
+        f"{name}@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026"
+    )
+    return OutgoingMessage(
+        f"id-of-{len(name)}-{sum(map(ord, name)):x}".ljust(26, "x"), "edition", LETTER, filled
+    )
+
+
+def _hand(
+    fake: FakeSendGrid, *names: str, key: str = API_KEY, clock: Callable[[], float] = time.time
+) -> BatchOutcome:
+    return SendGridProvider(key, fake.host, clock=clock).send_batch([_message(n) for n in names])
+
+
+def _results(handed: BatchOutcome) -> list[HandoverResult]:
+    return [o.result for o in handed.outcomes]
+
+
+ACCEPTED, REFUSED = HandoverResult.ACCEPTED, HandoverResult.REFUSED
+UNCERTAIN, UNTOUCHED = HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED
+NAMES = ("ada", "bo", "cy", "dee")
+
+
+def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them() -> None:
+    with FakeSendGrid() as fake:
+        handed = _hand(fake, *NAMES)
+    assert _results(handed) == [ACCEPTED] * 4
+    assert handed.outcomes[0].reply == "202 id-1"
+    (body,) = fake.accepted_bodies
+    assert fake.recipients == [f"{n}@example.org" for n in NAMES]
+    assert not any(t["enable"] for t in body["tracking_settings"].values())
+    assert set(body["tracking_settings"]) == {
+        "click_tracking", "open_tracking", "subscription_tracking", "ganalytics"
+    }  # fmt: skip
+    assert body["headers"]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert body["headers"]["List-Id"] == '"HLS.Today" <weekly.news.example.org>'
+    one = body["personalizations"][0]
+    assert one["headers"] == {"List-Unsubscribe": f"<https://news.example.org/u/{'l' * 22}>"}
+    assert one["substitutions"][placeholders.LEAVE_PLACEHOLDER] == "l" * 22
+    assert list(one["custom_args"]) == ["delivery_id"]
+    assert "asm" not in body
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "stop"),
+    [
+        (PlannedAnswer(200, b"{}"), UNCERTAIN, "200 instead of 202"),
+        (PlannedAnswer(302, headers={"Location": "/elsewhere"}), UNCERTAIN, "302 instead of 202"),
+        (PlannedAnswer(500, b"{}"), UNCERTAIN, ""),
+        (PlannedAnswer(502, b"<html><h1>Bad Gateway for ada@example.org</h1>"), UNCERTAIN, ""),
+        (PlannedAnswer(503), UNCERTAIN, ""),
+        (PlannedAnswer(202, hang_seconds=None), UNCERTAIN, ""),
+        (PlannedAnswer(401, b'{"errors":[{"message":"no ada@example.org"}]}'), UNTOUCHED, "refuses the key"),
+        (
+            PlannedAnswer(403, b'{"errors":[{"message":"not verified","field":"from"}]}'),
+            UNTOUCHED,
+            "not verified",
+        ),
+        (PlannedAnswer(404), UNTOUCHED, "refuses the message"),
+        (PlannedAnswer(400, b'{"errors":[{"message":"empty","field":"subject"}]}'), UNTOUCHED, "400 empty"),
+    ],
+)
+def test_only_202_is_success_and_a_doubt_is_a_doubt(
+    answer: PlannedAnswer, result: HandoverResult, stop: str
+) -> None:
+    with FakeSendGrid(answer) as fake:
+        handed = _hand(fake, *NAMES)
+    assert _results(handed) == [result] * 4
+    assert stop in handed.stop_reason
+    assert bool(stop) == bool(handed.stop_reason)
+    assert "@" not in handed.stop_reason + "".join(o.reply for o in handed.outcomes)
+    assert API_KEY not in handed.stop_reason
+
+
+def test_a_redirect_is_not_followed_with_the_key() -> None:
+    with FakeSendGrid() as thief, FakeSendGrid(PlannedAnswer(302, headers={"Location": thief.host})) as fake:
+        _hand(fake, "ada")
+    assert thief.requests == []
+    assert len(fake.requests) == 1
+
+
+def test_a_429_waits_until_its_reset_and_touches_nobody() -> None:
+    for headers, wait in (
+        ({"X-RateLimit-Reset": "1040"}, 41.0),
+        ({"Retry-After": "7"}, 7.0),
+        ({}, 60.0),
+        ({"X-RateLimit-Reset": "5"}, 1.0),
+    ):
+        with FakeSendGrid(PlannedAnswer(429, headers=headers)) as fake:
+            handed = _hand(fake, *NAMES, clock=lambda: 1000.0)
+        assert _results(handed) == [UNTOUCHED] * 4
+        assert (handed.wait_seconds, handed.stop_reason) == (wait, "")
+
+
+@pytest.mark.parametrize("bad", range(11))
+def test_one_bad_entry_is_found_by_halves_and_the_others_go_out(bad: int) -> None:
+    names = [f"r{n}" for n in range(11)]
+    names[bad] = "bad"
+    with FakeSendGrid() as fake:
+        handed = _hand(fake, *names)
+    assert [i for i, r in enumerate(_results(handed)) if r is REFUSED] == [bad]
+    assert _results(handed).count(ACCEPTED) == 10
+    assert sorted(fake.recipients) == sorted(f"{n}@example.org" for n in names if n != "bad")
+    assert len(fake.requests) <= 9
+
+
+def test_one_bad_entry_in_a_thousand_is_found_and_999_go_out_once() -> None:
+    messages = [replace(_message("ada"), delivery_id=f"{n:026}") for n in range(1000)]
+    messages = [
+        replace(
+            m,
+            placeholders=replace(
+                m.placeholders, to=f"bad@d{n}.example.org" if n == 700 else f"r{n}@example.org"
+            ),
+        )
+        for n, m in enumerate(messages)
+    ]
+    with FakeSendGrid() as fake:
+        handed = SendGridProvider(API_KEY, fake.host, batch_size=1000).send_batch(messages)
+    assert [n for n, result in enumerate(_results(handed)) if result is not ACCEPTED] == [700]
+    assert _results(handed)[700] is REFUSED
+    assert (len(fake.recipients), len(set(fake.recipients))) == (999, 999)
+    assert len(fake.requests) <= 2 * 10 + 1, "two requests a halving"
+
+
+def test_a_fault_that_every_entry_has_stops_the_run() -> None:
+    with FakeSendGrid() as fake:
+        handed = _hand(fake, *(f"bad{n}" for n in range(64)))
+    assert _results(handed) == [UNTOUCHED] * 64
+    assert "refuses every message" in handed.stop_reason
+    assert fake.accepted_bodies == []
+
+
+def test_a_batch_that_is_too_large_is_halved() -> None:
+    with FakeSendGrid() as fake:
+        fake.max_body_bytes = 1800
+        handed = _hand(fake, *NAMES)
+    assert _results(handed) == [ACCEPTED] * 4
+    assert sorted(fake.recipients) == sorted(f"{n}@example.org" for n in NAMES)
+    assert len(fake.accepted_bodies) >= 2
+
+
+def test_nobody_there_touches_nobody() -> None:
+    with FakeSendGrid() as fake:
+        pass
+    handed = _hand(fake, *NAMES)
+    assert _results(handed) == [UNTOUCHED] * 4
+    assert "no connection to SendGrid" in handed.stop_reason
+
+
+def test_silence_ends_in_doubt() -> None:
+    with FakeSendGrid(PlannedAnswer(202, hang_seconds=1.0)) as fake:
+        handed = SendGridProvider(API_KEY, fake.host, timeout=0.3).send_batch([_message("ada")])
+    assert _results(handed) == [UNCERTAIN]
+    assert handed.outcomes[0].reply == "0 TimeoutError"
+
+
+def test_neither_key_nor_payload_is_logged_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
+    with FakeSendGrid(PlannedAnswer(400, b'{"errors":[{"message":"x","field":"subject"}]}')) as fake:
+        transport = SendGridProvider(API_KEY, fake.host)
+        with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "python_http_client.client"):
+            transport.send_batch([_message("ada")])
+            transport.send_batch([_message("bo")])
+    assert "python_http_client" not in {r.name.partition(".")[0] for r in caplog.records}
+    assert API_KEY not in caplog.text
+    assert API_KEY not in repr(transport)
+
+
+def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int) -> SendReport:
+    settings = world.settings.model_copy(
+        update={
+            "mail_url": SecretStr(f"sendgrid:?batch={batch}"),
+            "sendgrid_api_key": SecretStr(API_KEY),
+            "sendgrid_host": fake.host,
+        }
+    )
+    transport = open_provider(settings)
+    return send_edition(
+        world.database,
+        EDITION_NAME,
+        transport,
+        world.keys,
+        settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+    )
+
+
+def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: DeliverySetup) -> None:
+    numbers = world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
+    text_only = world.add_readers("plain@example.org", choices=Preferences(text_only=True))
+    with FakeSendGrid() as fake:
+        report = _send(world, fake, batch=10)
+    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, 31)
+    assert len(fake.recipients) == len(set(fake.recipients)) == 31
+    people = {p["to"][0]["email"]: p for body in fake.accepted_bodies for p in body["personalizations"]}
+    for number, address in zip(
+        [*numbers, *text_only],
+        [*(f"reader{n}@example.org" for n in range(30)), "plain@example.org"],
+        strict=True,
+    ):
+        one = people[address]
+        assert (
+            link_tokens.read_link_token(
+                world.keys, one["substitutions"][placeholders.LEAVE_PLACEHOLDER], "leave"
+            )
+            == number
+        )
+        assert (
+            link_tokens.read_link_token(
+                world.keys, one["substitutions"][placeholders.PREFERENCES_PLACEHOLDER], "preferences"
+            )
+            == number
+        )
+        link = one["headers"]["List-Unsubscribe"]
+        assert re.fullmatch(
+            rf"<https://news\.example\.org/u/{one['substitutions'][placeholders.LEAVE_PLACEHOLDER]}>", link
+        )
+        assert len(link) <= 77
+        assert json.dumps(one).count("@example.org") == 1
+    for body in fake.accepted_bodies:
+        kinds = [c["type"] for c in body["content"]]
+        lone = [p["to"][0]["email"] for p in body["personalizations"]] == ["plain@example.org"]
+        assert kinds == (["text/plain"] if lone else ["text/plain", "text/html"])
+
+
+def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(sqlite_world: DeliverySetup) -> None:
+    world = sqlite_world
+    world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
+    with FakeSendGrid(PlannedAnswer(202), PlannedAnswer(202, hang_seconds=None), PlannedAnswer(429)) as fake:
+        report = _send(world, fake, batch=10)
+    assert report.delivery_counts[DeliveryState.UNCERTAIN] == 10
+    assert report.delivery_counts[DeliveryState.ACCEPTED] == 20
+    assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
+    assert len(fake.recipients) == len(set(fake.recipients))
+
+
+def test_a_wrong_key_stops_the_run_and_keeps_everybody_waiting(sqlite_world: DeliverySetup) -> None:
+    world = sqlite_world
+    world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
+    with FakeSendGrid(PlannedAnswer(401)) as fake:
+        report = _send(world, fake, batch=10)
+        assert len(fake.requests) == 1
+        assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (30, EditionState.SENDING)
+        assert "DIGEST_SENDGRID_API_KEY" in report.stop_reason
+        assert _send(world, fake, batch=10).state is EditionState.SENT
+
+
+def test_a_key_goes_to_loopback_or_over_https_only(sqlite_world: DeliverySetup) -> None:
+    settings = sqlite_world.settings.model_copy(
+        update={
+            "mail_url": SecretStr("sendgrid:"),
+            "sendgrid_api_key": SecretStr(API_KEY),
+            "sendgrid_host": "http://sendgrid.example.com",
+        }
+    )
+    with pytest.raises(ProviderSettingsError):
+        open_provider(settings)

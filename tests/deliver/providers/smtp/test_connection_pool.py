@@ -1,0 +1,112 @@
+"""Connections that one thread moves in step: each message has its own fate, and each connection too."""
+
+from collections import Counter
+
+import pytest
+
+from digest.deliver.providers.base import BatchOutcome, HandoverResult
+from digest.deliver.providers.smtp.connection_pool import SmtpConnectionPool, split_into_pools
+from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpServer
+from tests.deliver.smtp_servers import (
+    ACCEPTED,
+    LATER,
+    REFUSED,
+    UNCERTAIN,
+    UNTOUCHED,
+    ScriptedSmtpServer,
+    outgoing_message,
+)
+
+ADDRESSES = tuple(f"reader{n}@example.org" for n in range(9))
+
+
+def _crew(server: ScriptedSmtpServer, connections: int = 3) -> SmtpConnectionPool:
+    return SmtpConnectionPool(
+        [SmtpProvider(SmtpServer("127.0.0.1", server.port, "off")) for _ in range(connections)]
+    )
+
+
+def _hand(server: ScriptedSmtpServer, connections: int = 3, messages: int = 9) -> BatchOutcome:
+    crew = _crew(server, connections)
+    try:
+        return crew.send_batch([outgoing_message(a) for a in ADDRESSES[:messages]])
+    finally:
+        crew.close()
+
+
+def _count(handed: BatchOutcome) -> Counter[HandoverResult]:
+    return Counter(o.result for o in handed.outcomes)
+
+
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
+def test_every_connection_carries_one_message_at_a_time(offers: bytes) -> None:
+    with ScriptedSmtpServer({}, offers) as server:
+        handed = _hand(server)
+    assert _count(handed) == {ACCEPTED: 9}
+    assert (server.connection_count, server.accepted_count, server.quit_count) == (3, 9, 3)
+
+
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
+def test_each_message_has_a_fate_of_its_own(offers: bytes) -> None:
+    script: dict[str, list[bytes | None]] = {
+        "RCPT": [b"550 5.1.1 unknown", b"450 4.2.0 later"],
+        "DOT": [*([b"250 taken"] * 4), None],
+    }
+    with ScriptedSmtpServer(script, offers) as server:
+        handed = _hand(server)
+    assert _count(handed) == {ACCEPTED: 6, REFUSED: 1, LATER: 1, UNCERTAIN: 1}
+    assert server.accepted_count == 6
+
+
+def test_outcomes_stand_in_the_order_of_the_messages() -> None:
+    with ScriptedSmtpServer({}, b"PIPELINING") as server:
+        crew = _crew(server)
+        handed = crew.send_batch(
+            [outgoing_message(a) for a in ("a@example.org", "no address", "c@example.org")]
+        )
+        crew.close()
+    assert [o.result for o in handed.outcomes] == [ACCEPTED, REFUSED, ACCEPTED]
+
+
+def test_a_connection_too_many_is_given_up_and_its_message_waits() -> None:
+    script: dict[str, list[bytes | None]] = {"GREETING": [b"220 ready", b"421 too many connections"]}
+    with ScriptedSmtpServer(script) as server:
+        crew = _crew(server)
+        handed = crew.send_batch([outgoing_message(a) for a in ADDRESSES])
+        assert (crew.batch_size, handed.stop_reason) == (2, "")
+        crew.close()
+    assert _count(handed) == {ACCEPTED: 8, UNTOUCHED: 1}
+    assert server.accepted_count == 8
+
+
+def test_a_server_that_takes_no_connection_at_all_stops_the_crew() -> None:
+    with ScriptedSmtpServer({"GREETING": [b"421 not now"] * 3}) as server:
+        handed = _hand(server)
+    assert _count(handed) == {UNTOUCHED: 9}
+    assert handed.this_connection_only
+    assert "no connection" in handed.stop_reason
+
+
+def test_what_is_about_us_stops_the_crew_and_repeats_nobody() -> None:
+    with ScriptedSmtpServer({"MAIL": [b"250 ok", b"550 5.1.8 who are you"]}) as server:
+        handed = _hand(server)
+    assert "refuses the sender" in handed.stop_reason
+    assert not handed.this_connection_only
+    assert _count(handed) == {ACCEPTED: 2, UNTOUCHED: 7}
+    assert server.accepted_count == 2
+
+
+def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
+    script: dict[str, list[bytes | None]] = {"MAIL": [b"250 ok", b"250 ok", b"250 ok", None]}
+    with ScriptedSmtpServer(script, b"PIPELINING") as server:
+        handed = _hand(server)
+    assert _count(handed) == {ACCEPTED: 9}
+    assert (server.connection_count, server.accepted_count) == (4, 9)
+
+
+@pytest.mark.parametrize(("connections", "shares"), [(1, [1]), (2, [1, 1]), (5, [3, 2]), (50, [25, 25])])
+def test_connections_are_shared_out_over_two_crews(connections: int, shares: list[int]) -> None:
+    server = SmtpServer("127.0.0.1", 25, "off")
+    assert [
+        crew.batch_size for crew in split_into_pools([SmtpProvider(server) for _ in range(connections)])
+    ] == shares

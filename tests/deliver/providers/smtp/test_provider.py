@@ -1,0 +1,286 @@
+"""SMTP against real servers on loopback: aiosmtpd where they behave, a scripted one where they do not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from digest.deliver.providers.base import HandoverResult
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.providers.smtp.connection import SmtpTimeouts
+from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpServer
+from digest.deliver.send.edition_run import SendReport, send_edition
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import EditionState
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.deliver.smtp_servers import (
+    ACCEPTED,
+    LATER,
+    REFUSED,
+    SAMPLE_TEMPLATE,
+    UNCERTAIN,
+    UNTOUCHED,
+    DrippingReply,
+    RecordingHandler,
+    ScriptedSmtpServer,
+    outgoing_message,
+    results_of,
+    run_smtp_server,
+    send_through,
+    server_tls_context,
+)
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "reply"),
+    [
+        ({}, ACCEPTED, "250 taken"),
+        ({"MAIL": [b"421 4.3.2 shutting down"]}, LATER, "421 4.3.2"),
+        ({"MAIL": [b"452 4.3.1 full"]}, LATER, "452 4.3.1"),
+        ({"RCPT": [b"450 4.7.1 greylisted <ada@example.org>"]}, LATER, "450 4.7.1 greylisted <address>"),
+        ({"RCPT": [b"421 4.7.0 too fast"]}, LATER, "421 4.7.0"),
+        ({"RCPT": [b"550 5.1.1 no ada at EXAMPLE.org"]}, REFUSED, "550 5.1.1 no <reader> at <domain>"),
+        ({"RCPT": [b"251 will forward"]}, ACCEPTED, "250 taken"),
+        ({"DATA": [b"554 5.7.1 not from you"]}, REFUSED, "554 5.7.1"),
+        ({"DATA": [b"451 4.3.0 try again"]}, LATER, "451 4.3.0"),
+        ({"DOT": [b"550 5.7.515 not authenticated"]}, REFUSED, "550 5.7.515"),
+        ({"DOT": [b"452 4.2.2 mailbox full"]}, LATER, "452 4.2.2"),
+        ({"DOT": [b"421 4.4.2 bye"]}, LATER, "421 4.4.2"),
+        ({"DOT": [b"what"]}, UNCERTAIN, "no answer"),
+        ({"DOT": [None]}, UNCERTAIN, "no answer"),
+        ({"DATA": [None]}, LATER, "closed the connection before"),
+        ({"RCPT": [None]}, LATER, "closed the connection before"),
+        ({"MAIL": [b"nonsense"]}, LATER, "-1"),
+    ],
+)
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
+def test_every_reply_has_its_meaning(
+    script: dict[str, list[bytes | None]], result: HandoverResult, reply: str, offers: bytes
+) -> None:
+    with ScriptedSmtpServer({verb: list(replies) for verb, replies in script.items()}, offers) as server:
+        handed = send_through(server)
+    assert results_of(handed) == [result]
+    assert reply in handed.outcomes[0].reply
+    assert not handed.stop_reason
+    assert server.accepted_count == (result is ACCEPTED)
+
+
+QUICKLY = SmtpTimeouts(connect=0.5, command=0.5, final=0.5)
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "offers", "result"),
+    [
+        ("GREETING", b"220-", b"", UNTOUCHED),
+        ("EHLO", b"250-here\r\n", b"", UNTOUCHED),
+        ("MAIL", b"250 o", b"PIPELINING", LATER),
+        ("RCPT", b"250-first\r\n250-second\r\n250", b"", LATER),
+        ("RCPT", b"250-first\r\n250-second\r\n250", b"PIPELINING", LATER),
+        ("DATA", b"3", b"PIPELINING", LATER),
+        ("DOT", b"250 tak", b"", UNCERTAIN),
+    ],
+)
+def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
+    verb: str, reply: bytes, offers: bytes, result: HandoverResult
+) -> None:
+    with ScriptedSmtpServer({verb: [DrippingReply(reply)]}, offers) as server:
+        handed = send_through(server, limits=QUICKLY)
+    assert results_of(handed) == [result]
+    assert bool(handed.stop_reason) == (result is UNTOUCHED)
+    assert server.accepted_count == (result is UNCERTAIN), "who has the whole message may have taken it"
+
+
+@pytest.mark.parametrize("how", ["cut", "sips"])
+def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str) -> None:
+    """More than fits into what is under way: else nobody knows which part arrived, and it is in doubt."""
+    letter = replace(SAMPLE_TEMPLATE, text="word word word word word word word word word word\n" * 200_000)
+    large = replace(outgoing_message(), template=letter)
+    with ScriptedSmtpServer({}).shrink_receive_buffer() as server:
+        setattr(server, how, True)
+        transport = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off", timeouts=QUICKLY))
+        assert results_of(transport.send_batch([large])) == [LATER]
+        setattr(server, how, False)
+        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
+        transport.close()
+    assert server.accepted_count == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ({"MAIL": [b"550 5.1.8 who are you <digest@news.example.org>"]}, "refuses the sender: 550 5.1.8"),
+        ({"RCPT": [b"530 5.7.0 authentication required"]}, "wants a sign-in"),
+        ({"GREETING": [b"554 no service"]}, "no connection"),
+        ({"GREETING": [None]}, "no connection"),
+        ({"EHLO": [None]}, "no connection"),
+    ],
+)
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
+def test_what_is_about_us_stops_the_run_and_touches_nobody(
+    script: dict[str, list[bytes | None]], says: str, offers: bytes
+) -> None:
+    with ScriptedSmtpServer({verb: list(replies) for verb, replies in script.items()}, offers) as server:
+        handed = send_through(server, "ada@example.org", "bo@example.org")
+    assert results_of(handed) == [UNTOUCHED, UNTOUCHED]
+    assert says in handed.stop_reason
+    assert "@" not in handed.stop_reason
+    assert server.accepted_count == 0
+
+
+def test_one_connection_serves_many_messages_and_says_goodbye() -> None:
+    with ScriptedSmtpServer({"RCPT": [b"250 ok", b"550 5.1.1 unknown"]}) as server:
+        handed = send_through(server, "ada@example.org", "bo@example.org", "cy@example.org")
+    assert results_of(handed) == [ACCEPTED, REFUSED, ACCEPTED]
+    assert (server.connection_count, server.quit_count, server.accepted_count) == (1, 1, 2)
+
+
+def test_a_connection_is_changed_after_as_many_messages_as_set() -> None:
+    with ScriptedSmtpServer({}) as server:
+        handed = send_through(server, *(f"r{n}@example.org" for n in range(5)), messages=2)
+    assert results_of(handed) == [ACCEPTED] * 5
+    assert (server.connection_count, server.quit_count) == (3, 3)
+
+
+def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
+    with ScriptedSmtpServer({"MAIL": [b"250 ok", None]}) as server:
+        handed = send_through(server, "ada@example.org", "bo@example.org")
+    assert results_of(handed) == [ACCEPTED, ACCEPTED]
+    assert (server.connection_count, server.accepted_count) == (2, 2)
+
+
+def test_nobody_there_stops_the_run() -> None:
+    with ScriptedSmtpServer({}) as server:
+        port = server.port
+    handed = SmtpProvider(SmtpServer("127.0.0.1", port, "off")).send_batch([outgoing_message()])
+    assert results_of(handed) == [UNTOUCHED]
+    assert "Connection refused" in handed.stop_reason
+
+
+def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
+        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "off"))
+        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
+        transport.close()
+    ((sender, to, content),) = box.messages
+    assert (sender, to) == ("digest@news.example.org", ["ada@example.org"])
+    assert content == outgoing_message().to_bytes()
+
+
+def test_mail_goes_through_starttls_with_a_server_that_we_trust(certificate: Path) -> None:
+    box = RecordingHandler()
+    with run_smtp_server(box, tls_context=server_tls_context(certificate), require_starttls=True) as port:
+        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls", ca_file=certificate))
+        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
+        transport.close()
+    assert box.tls_flags == [True]
+
+
+def test_mail_goes_through_implicit_tls(certificate: Path) -> None:
+    box = RecordingHandler()
+    with run_smtp_server(box, ssl_context=server_tls_context(certificate)) as port:
+        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "implicit", ca_file=certificate))
+        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
+        transport.close()
+    assert len(box.messages) == 1
+
+
+def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certificate: Path) -> None:
+    box = RecordingHandler()
+    with run_smtp_server(box, tls_context=server_tls_context(certificate)) as port:
+        handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch([outgoing_message()])
+    assert "no trusted TLS with 127.0.0.1: self-signed certificate" in handed.stop_reason
+    with run_smtp_server(box) as port:
+        handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch([outgoing_message()])
+    assert "Nothing is sent in the clear" in handed.stop_reason
+    assert not box.messages
+
+
+def _authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str, said: Any) -> AuthResult:
+    assert isinstance(said, LoginPassword)
+    return AuthResult(success=said.password == b"right", handled=False)
+
+
+@pytest.mark.parametrize(("password", "accepted"), [("right", True), ("wrong", False)])
+def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accepted: bool) -> None:  # noqa: FBT001
+    box = RecordingHandler()
+    options = {
+        "tls_context": server_tls_context(certificate),
+        "authenticator": _authenticator,
+        "auth_required": True,
+    }
+    with run_smtp_server(box, **options) as port:
+        server = SmtpServer("127.0.0.1", port, "starttls", "desk", password, ca_file=certificate)
+        transport = SmtpProvider(server)
+        handed = transport.send_batch([outgoing_message()])
+        transport.close()
+    assert results_of(handed) == [ACCEPTED if accepted else UNTOUCHED]
+    if not accepted:
+        assert "refuses the sign-in: 535" in handed.stop_reason
+    assert password not in handed.stop_reason + repr(server)
+
+
+def _send(world: DeliverySetup, port: int, options: str = "") -> SendReport:
+    url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off{options}")
+    transport = open_provider(world.settings.model_copy(update={"mail_url": url}))
+    try:
+        return send_edition(
+            world.database,
+            EDITION_NAME,
+            transport,
+            world.keys,
+            world.settings,
+            clock=world.clock,
+            sleep=world.clock.sleep,
+        )
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_an_edition_goes_out_with_one_recipient_amessage(
+    world: DeliverySetup, arrived: Callable[[bytes], EmailMessage], connections: int
+) -> None:
+    addresses = {f"reader{n}@example.org" for n in range(40)}
+    world.add_readers(*sorted(addresses))
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
+        report = _send(world, port, f"&connections={connections}")
+    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, 40)
+    assert {to for _, (to,), _ in box.messages} == addresses
+    assert len(box.messages) == 40
+    assert len(box.peers) <= connections
+    for sender, (to,), content in box.messages:
+        assert sender == "digest@news.example.org"
+        assert str(arrived(content)["To"]) == to
+        assert content.count(b"@example.org") == 1
+
+
+def test_faults_in_mid_send_keep_the_books_and_repeat_nothing(sqlite_world: DeliverySetup) -> None:
+    world = sqlite_world
+    world.add_readers(*(f"reader{n}@example.org" for n in range(12)))
+    script: dict[str, list[bytes | None]] = {
+        "RCPT": [b"250 ok", b"550 5.1.1 reader at example.org unknown", b"450 4.2.0 later", b"250 ok"],
+        "DOT": [b"250 taken", None, b"250 taken", b"552 5.2.2 full"],
+    }
+    with ScriptedSmtpServer(script) as server:
+        report = _send(world, server.port)
+        assert (
+            report.delivery_counts[DeliveryState.UNCERTAIN],
+            report.delivery_counts[DeliveryState.REFUSED],
+        ) == (1, 2)
+        assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (1, EditionState.SENDING)
+        assert report.next_due_at is not None
+        world.clock.now = report.next_due_at
+        report = _send(world, server.port)
+    assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
+    assert server.accepted_count == report.delivery_counts[DeliveryState.ACCEPTED] == 9
+    with world.database.read() as session:
+        replies = session.scalars(select(Delivery.reply)).all()
+    assert not [r for r in replies if "@" in r or "example.org" in r]

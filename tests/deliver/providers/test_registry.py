@@ -1,0 +1,113 @@
+"""Which transport the settings open, and what they must say first."""
+
+import pytest
+from pydantic import SecretStr
+
+from digest.deliver.providers.outbox.provider import OutboxProvider
+from digest.deliver.providers.parallel import ParallelProvider
+from digest.deliver.providers.registry import ProviderSettingsError, leaves_this_machine, open_provider
+from digest.deliver.providers.replies import MAX_REPLY_LENGTH, scrub_addresses
+from digest.deliver.providers.sendgrid.provider import SendGridProvider
+from digest.deliver.providers.smtp.provider import SmtpProvider
+from digest.settings import SenderSettings, Settings, SettingsFile
+
+
+def _settings(url: str, **more: object) -> Settings:
+    return Settings(mail_url=SecretStr(url)).model_copy(update=more)
+
+
+READY = {
+    "base_url": "https://news.hls.test",
+    "sendgrid_api_key": SecretStr("SG.key"),
+    "file": SettingsFile(
+        sender=SenderSettings(
+            address="digest@news.hls.test",
+            reply_to="editors@hls.test",
+            list_id="weekly.hls.test",
+            postal_address="1 Main St",
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "away"),
+    [
+        ("outbox:", OutboxProvider, False),
+        ("smtp://127.0.0.1:2525?starttls=off", SmtpProvider, False),
+        ("smtp://localhost:2525?starttls=off&connections=4", ParallelProvider, False),
+        ("smtp://[::1]:2525", SmtpProvider, False),
+        ("smtp://mail.hls.test", SmtpProvider, True),
+        ("smtps://user:p%40ss@mail.hls.test?messages=10", SmtpProvider, True),
+        ("sendgrid:", SendGridProvider, True),
+        ("sendgrid:?batch=1000", SendGridProvider, True),
+    ],
+)
+def test_the_url_names_the_transport(url: str, kind: type, away: bool) -> None:  # noqa: FBT001
+    settings = _settings(url, **READY)
+    transport = open_provider(settings)
+    assert isinstance(transport, kind)
+    assert leaves_this_machine(settings) is away
+    transport.close()
+
+
+@pytest.mark.parametrize("url", ["smtp://mail.hls.test", "smtps://mail.hls.test", "sendgrid:"])
+def test_nothing_leaves_home_before_the_settings_say_who_sends(url: str) -> None:
+    with pytest.raises(ProviderSettingsError) as caught:
+        open_provider(_settings(url, sendgrid_api_key=SecretStr("SG.key")))
+    for key in (
+        "sender.postal_address",
+        "sender.address",
+        "sender.list_id",
+        "sender.reply_to",
+        "DIGEST_BASE_URL",
+    ):
+        assert key in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("smtp://user:secret@mail.hls.test?starttls=off", "loopback"),
+        ("smtp://user:secret@mail.hls.test?starttls=maybe", "required or off"),
+        ("smtp://user:secret@mail.hls.test?pool=3", "no such option: pool"),
+        ("smtp://user:secret@mail.hls.test:99999", "write outbox:"),
+        ("smtp://user:secret@mail.hls.test?connections=0", "from 1 to 50"),
+        ("smtp:secret", "names no host"),
+        ("http://user:secret@mail.hls.test", "write outbox:"),
+        ("secret", "write outbox:"),
+        ("sendgrid:?batch=1001", "from 1 to 1000"),
+        ("outbox:?secret=1", "there are none"),
+    ],
+)
+def test_a_url_that_cannot_be_meant_is_refused_without_being_repeated(url: str, says: str) -> None:
+    with pytest.raises(ProviderSettingsError, match=says) as caught:
+        open_provider(_settings(url, **READY))
+    assert "user" not in str(caught.value).replace("user:password", "")
+
+
+def test_sendgrid_needs_its_key() -> None:
+    with pytest.raises(ProviderSettingsError, match="DIGEST_SENDGRID_API_KEY"):
+        open_provider(_settings("sendgrid:", **(READY | {"sendgrid_api_key": None})))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "550 5.1.1 <ada.l@Mail.Example.org>: unknown",
+        "550 no mailbox ADA.L at mail.example.org",
+        'no "ada.l@mail.example.org"; ask postmaster@mail.example.org',
+        "rejected: bounce+ada.l=mail.example.org@news.hls.test",
+        "mx1.mail.example.org says no\r\nto ada.l\x00",
+        "ada.l",
+    ],
+)
+def test_a_reply_is_kept_without_any_part_of_an_address(reply: str) -> None:
+    kept = scrub_addresses(reply.encode(), "Ada.L@mail.example.org")
+    assert "ada.l" not in kept.lower()
+    assert "example.org" not in kept.lower()
+    assert kept.isprintable()
+
+
+def test_a_reply_is_kept_short() -> None:
+    assert len(scrub_addresses("x" * 5000)) == MAX_REPLY_LENGTH

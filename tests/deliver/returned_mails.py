@@ -1,0 +1,58 @@
+"""Mails as a bounce mailbox gets them, in the forms of many systems, about one message to one reader."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from digest.deliver.compose import return_path
+from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
+from subscribers.crypto import link_tokens
+from subscribers.crypto.keys import KeyRing
+
+MAIL_FOLDER = Path(__file__).parent.parent / "fixtures" / "mailbox"
+MAIL_FORMS = sorted(file.stem for file in MAIL_FOLDER.glob("*.eml"))
+READER_ADDRESS = "ada.lovelace@analytical.example"
+
+
+@dataclass(frozen=True)
+class SentMessage:
+    """The message that comes back."""
+
+    return_path: str
+    delivery: str
+    message_id: str
+    leave_token: str
+    reader_address: str = READER_ADDRESS
+
+    def returned_mail(self, form: str) -> bytes:
+        """Write a mail in one of the `MAIL_FORMS`."""
+        text = (MAIL_FOLDER / f"{form}.eml").read_text("utf-8")
+        marks = {
+            "%PATH%": self.return_path,
+            "%ENVELOPE%": self.delivery,
+            "%MESSAGE%": self.message_id,
+            "%TOKEN%": self.leave_token,
+            "%READER%": self.reader_address,
+        }
+        for mark, value in marks.items():
+            text = text.replace(mark, value)
+        return text.replace("\n", "\r\n").encode()
+
+    def forged_copy(self) -> "SentMessage":
+        """Give the same with a MAC that is not ours, and a token that is not."""
+        local, _, domain = self.return_path.partition("@")
+        changed = local[:-1] + ("a" if local[-1] != "a" else "b")
+        token = self.leave_token[:-2] + ("AA" if self.leave_token[-2:] != "AA" else "BA")
+        return replace(self, return_path=f"{changed}@{domain}", leave_token=token)
+
+
+def sent_message(
+    keys: KeyRing, person: int, purpose: str = "edition:2026-W47", reader_address: str = READER_ADDRESS
+) -> SentMessage:
+    delivery = make_delivery_id(keys, purpose, person)
+    return SentMessage(
+        return_path=return_path.make_return_path(keys, delivery, "bounce.example.net"),
+        delivery=delivery,
+        message_id=make_message_id(purpose, delivery, "weekly.news.example.org"),
+        leave_token=link_tokens.make_link_token(keys, person, "leave"),
+        reader_address=reader_address,
+    )

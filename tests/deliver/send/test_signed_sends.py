@@ -1,0 +1,102 @@
+"""What arrives over SMTP when everything is set: signed, with a return path of its own, for one person each."""
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from digest.app.doctor import examine_installation
+from digest.app.installation import Installation
+from digest.deliver.compose.dkim import DkimSigner, load_signer
+from digest.deliver.providers.registry import ProviderSettingsError, open_provider
+from digest.deliver.send.edition_run import SendReport, send_edition
+from digest.settings import Settings
+from digest.store.delivery_models import Delivery, DeliveryState
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_and_check, verify_signatures
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+
+READERS = 500
+
+
+def _send(world: DeliverySetup, settings: Settings, url: str) -> SendReport:
+    transport = open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))
+    try:
+        return send_edition(world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock)
+    finally:
+        transport.close()
+
+
+def _signer(settings: Settings) -> DkimSigner:
+    signer = load_signer(settings)
+    assert signer is not None
+    return signer
+
+
+def test_every_message_of_a_send_is_sound_and_signed_and_is_for_one_person_alone(
+    sqlite_world: DeliverySetup, keyed: Settings
+) -> None:
+    addresses = [f"reader{n:03}@example.org" for n in range(READERS)]
+    numbers = dict(zip(addresses, sqlite_world.add_readers(*addresses), strict=True))
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
+        report = _send(sqlite_world, keyed, f"smtp://127.0.0.1:{port}?starttls=off&connections=4")
+    assert report.delivery_counts[DeliveryState.ACCEPTED] == READERS == len(box.messages)
+    with sqlite_world.database.read() as session:
+        deliveries = {d.id: d.person for d in session.scalars(select(Delivery))}
+    look = SentMessageChecker(sqlite_world.keys, _signer(keyed), numbers, deliveries)
+    assert {look.check_message(*taken) for taken in box.messages} == set(numbers.values())
+    unsubscribe_and_check(
+        Installation(keyed, sqlite_world.database), sqlite_world.keys, list(numbers.values())[::100]
+    )
+
+
+def test_files_in_the_outbox_are_signed_too(sqlite_world: DeliverySetup, keyed: Settings) -> None:
+    sqlite_world.add_readers("ada@example.org")
+    _send(sqlite_world, keyed, "outbox:")
+    (file,) = (keyed.outbox_folder / "edition").glob("*.eml")
+    assert verify_signatures(file.read_bytes(), _signer(keyed)) == [True, True]
+
+
+def test_a_key_file_that_others_can_read_opens_no_transport(keyed: Settings) -> None:
+    assert keyed.dkim_key_file is not None
+    keyed.dkim_key_file.chmod(0o644)
+    with pytest.raises(ProviderSettingsError, match=r"DIGEST_DKIM_KEY_FILE.*chmod 600"):
+        open_provider(keyed)
+
+
+def _doctor_says(settings: Settings, world: DeliverySetup) -> list[tuple[str, str]]:
+    return [
+        (d.level, d.message)
+        for d in examine_installation(Installation(settings, world.database))
+        if "sign" in d.message.lower()
+    ]
+
+
+@pytest.mark.parametrize(("url", "level"), [("outbox:", "ok"), ("smtp://mail.hls.test", "warning")])
+def test_the_doctor_says_that_mail_is_not_signed(sqlite_world: DeliverySetup, url: str, level: str) -> None:
+    settings = sqlite_world.settings.model_copy(update={"mail_url": SecretStr(url)})
+    ((found, said),) = _doctor_says(settings, sqlite_world)
+    assert found == level
+    assert "not signed" in said
+    assert "DIGEST_DKIM_KEY_FILE" in said
+
+
+def test_the_doctor_shows_the_records_of_the_keys(sqlite_world: DeliverySetup, keyed: Settings) -> None:
+    said = _doctor_says(keyed, sqlite_world)
+    assert [level for level, _ in said] == ["ok", "ok"]
+    assert "one._domainkey.news.example.org the TXT record v=DKIM1; k=rsa; p=" in said[0][1]
+    assert "two._domainkey.news.example.org the TXT record v=DKIM1; k=ed25519; p=" in said[1][1]
+
+
+def test_the_doctor_notices_a_signature_for_a_foreign_domain_and_a_key_that_others_read(
+    sqlite_world: DeliverySetup, keyed: Settings
+) -> None:
+    foreign = keyed.model_copy(update={"dkim_domain": "other.example.org"})
+    assert _doctor_says(foreign, sqlite_world)[-1][0] == "warning"
+    assert keyed.dkim_key_file is not None
+    keyed.dkim_key_file.chmod(0o644)
+    assert [
+        d.level
+        for d in examine_installation(Installation(keyed, sqlite_world.database))
+        if "chmod" in d.message
+    ] == ["error"]

@@ -1,0 +1,326 @@
+"""Test mails: the edition to the staff, byte for byte but for what is one person's, and counted by no book."""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select, update
+
+from digest.deliver.compose import return_path
+from digest.deliver.compose.identifiers import make_message_id
+from digest.deliver.compose.personalisation import signup_text
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send import edition_run, staff_test
+from digest.deliver.send.edition_run import SendError
+from digest.deliver.send.staff_test import StaffTestReport
+from digest.edition import approval
+from digest.edition.approval import ApprovalError
+from digest.settings import Settings
+from digest.store import staff
+from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
+from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from digest.store.process_owner import this_process_owner
+from subscribers.crypto import link_tokens
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+
+ADA, SAM, EVE = "ada@reader.example", "sam@newsroom.example", "eve@newsroom.example"
+SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
+
+
+class Scripted:
+    """A transport that answers by a script and remembers what it was given."""
+
+    name, patience, batch = "scripted", 60.0, 1
+
+    def __init__(self, *answers: BatchOutcome | BaseException) -> None:
+        self.answers, self.given = list(answers), []  # type: tuple[list[BatchOutcome | BaseException], list[OutgoingMessage]]
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        self.given += messages
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def close(self) -> None: ...
+
+
+def hire(world: DeliverySetup, *emails: str, proven: bool = True) -> list[int]:
+    with world.database.write() as session:
+        members = [
+            StaffMember(
+                email=email,
+                role="editor",
+                added_at=RELEASE,
+                added_by="test",
+                proven_at=RELEASE if proven else None,
+            )
+            for email in emails
+        ]
+        session.add_all(members)
+        session.flush()
+        return [member.id for member in members]
+
+
+def sent(
+    world: DeliverySetup, transport: Any, settings: Settings | None = None, *, to: Sequence[str] = ()
+) -> StaffTestReport:
+    return staff_test.send_test_mail(
+        world.database,
+        EDITION_NAME,
+        transport,
+        KEYS,
+        settings or world.settings,
+        to=to,
+        actor="eve",
+        clock=world.clock,
+    )
+
+
+def real(world: DeliverySetup, transport: Any, settings: Settings) -> None:
+    edition_run.send_edition(world.database, EDITION_NAME, transport, KEYS, settings, clock=world.clock)
+
+
+def staff_rows(world: DeliverySetup) -> list[Delivery]:
+    with world.database.read() as session:
+        return list(session.scalars(select(Delivery).where(Delivery.purpose.startswith("test:"))))
+
+
+def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number: int, kind: str) -> bytes:
+    """Put a mark where each value that is one person's stands, and take the signatures off."""
+    zone = world.settings.file.publication.zone
+    where = "the desk" if kind else "hls.today"
+    asked = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), where, zone)
+    leave: link_tokens.LinkPurpose = "test leave" if kind else "leave"
+    preferences: link_tokens.LinkPurpose = "test preferences" if kind else "preferences"
+    values = {
+        b"to": to,
+        b"message id": make_message_id(delivery.purpose, delivery.id, world.settings.file.sender.list_id),
+        b"leave": link_tokens.make_link_token(KEYS, number, leave),
+        b"preferences": link_tokens.make_link_token(KEYS, number, preferences),
+        b"asked": asked,
+    }
+    raw = SIGNATURE.sub(b"", raw)
+    for name, value in values.items():
+        assert value.encode() in raw, name
+        raw = raw.replace(value.encode(), b"{" + name + b"}")
+    return raw
+
+
+def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_persons(
+    sqlite_world: DeliverySetup, keyed: Settings, arrived: Callable[[bytes], EmailMessage]
+) -> None:
+    world = sqlite_world
+    (ada,), (sam,) = world.add_readers(ADA), hire(world, SAM)
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
+        url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2")
+        with closing(open_provider(keyed.model_copy(update={"mail_url": url}))) as transport:
+            report = sent(world, transport, keyed)
+            real(world, transport, keyed)
+    assert report.tested == (staff_test.StaffTestResult(SAM, DeliveryState.ACCEPTED, report.tested[0].reply),)
+    (test_path, to_staff, test), (real_path, to_reader, edition) = box.messages
+    assert (to_staff, to_reader) == ([SAM], [ADA])
+    with world.database.read() as session:
+        rows = {row.person: row for row in session.scalars(select(Delivery))}
+    assert masked(world, test, SAM, rows[None], sam, "test ") == masked(
+        world, edition, ADA, rows[ada], ada, ""
+    )
+    assert len(SIGNATURE.findall(test)) == len(SIGNATURE.findall(edition)) == 2
+    assert str(arrived(test)["Date"]) == str(arrived(edition)["Date"])
+    assert return_path.read_return_path(KEYS, test_path or "") == rows[None].id
+    assert return_path.read_return_path(KEYS, real_path or "") == rows[ada].id
+    assert rows[None].purpose.startswith(f"test:{EDITION_NAME}:")
+    assert rows[None].message_id != rows[ada].message_id
+
+
+def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(sqlite_world: DeliverySetup) -> None:
+    world = sqlite_world
+    world.add_readers(ADA)
+    hire(world, SAM)
+    with FakeSendGrid() as fake:
+        changed = {
+            "mail_url": SecretStr("sendgrid:"),
+            "sendgrid_api_key": SecretStr(API_KEY),
+            "sendgrid_host": fake.host,
+        }
+        with closing(open_provider(world.settings.model_copy(update=changed))) as transport:
+            assert sent(world, transport).arrived
+            real(world, transport, world.settings)
+    test, edition = fake.accepted_bodies
+    (mine,), (theirs,) = test.pop("personalizations"), edition.pop("personalizations")
+    assert test == edition
+    assert mine.keys() == theirs.keys()
+    assert (mine["to"], theirs["to"]) == ([{"email": SAM}], [{"email": ADA}])
+    assert mine["substitutions"].keys() == theirs["substitutions"].keys()
+    assert mine["headers"].keys() == theirs["headers"].keys()
+    assert staff_rows(world)[0].id == mine["custom_args"]["delivery_id"]
+
+
+def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers(ADA)
+    hire(world, SAM)
+    with world.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        approval.clear_approval(session, edition, actor="eve", now=RELEASE)
+        session.execute(
+            update(Fragment)
+            .where(Fragment.name == "section:events", Fragment.kind == "text")
+            .values(body="Anew.\n")
+        )
+    report = sent(world, open_provider(world.settings))
+    assert report.arrived
+    (file,) = (world.settings.outbox_folder / "test").glob("*.eml")
+    assert b"Anew." in file.read_bytes()
+    with world.database.read() as session:
+        found = session.scalars(select(Edition)).one()
+        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+        said = session.scalars(select(AuditEntry).where(AuditEntry.act == "test")).one()
+    assert (found.state, found.planned, found.planned_at, found.approval) == (
+        EditionState.DRAFT,
+        None,
+        None,
+        None,
+    )
+    assert (counted.planned, sum(counted.by_state.values())) == (0, 0)
+    assert (said.actor, said.subject, said.detail) == ("eve", EDITION_NAME, {"to": ["staff 1"]})
+
+
+def test_a_test_before_during_or_after_changes_nothing_in_the_books_of_the_edition(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers(ADA, "bo@reader.example")
+    hire(world, SAM, EVE)
+    transport = open_provider(world.settings)
+    sent(world, transport)
+    edition_run.send_edition(
+        world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, limit=1
+    )
+    sent(world, transport)
+    real(world, transport, world.settings)
+    sent(world, transport)
+    with world.database.read() as session:
+        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+        assert session.scalars(select(Edition.state)).one() is EditionState.SENT
+    assert (counted.planned, counted[DeliveryState.ACCEPTED], counted.is_balanced) == (2, 2, True)
+    assert [row.person for row in staff_rows(world)] == [None] * 6
+    assert (
+        len({row.id for row in staff_rows(world)}) == len({row.message_id for row in staff_rows(world)}) == 6
+    )
+
+
+def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: DeliverySetup) -> None:
+    hire(world, SAM)
+    with world.database.write() as session:
+        session.execute(update(Fragment).values(body="tampered with"))
+    with pytest.raises(ApprovalError, match="is not what was approved"):
+        sent(world, Scripted())
+    assert staff_rows(world) == []
+
+
+def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers(ADA)
+    with pytest.raises(SendError, match="Nobody on the staff has proven an address yet"):
+        sent(world, Scripted())
+    hire(world, EVE, proven=False)
+    hire(world, SAM, "kim@newsroom.example")
+    for to, why in (
+        ([ADA], "Address 1 of those to test with is not on the staff"),
+        ([SAM, "nonsense"], "Address 2 of those"),
+        ([EVE], "staff 1 has not proven the address yet"),
+    ):
+        with pytest.raises(SendError, match=why) as caught:
+            sent(world, Scripted(), to=to)
+        assert "@" not in str(caught.value)
+    transport = Scripted(*[BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))] * 3)
+    assert [one.email for one in sent(world, transport, to=[SAM.upper(), SAM]).tested] == [SAM]
+    assert [one.email for one in sent(world, transport).tested] == [SAM, "kim@newsroom.example"]
+    assert [message.address for message in transport.given] == [SAM, SAM, "kim@newsroom.example"]
+
+
+def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> None:
+    _, eve = hire(world, SAM, EVE)
+
+    class Removing(Scripted):
+        def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+            with world.database.write() as session:
+                staff.remove_staff_member(
+                    session, session.get_one(StaffMember, eve), actor="test", now=RELEASE
+                )
+            return super().send_batch(messages)
+
+    report = sent(world, Removing(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
+    assert [(one.email, one.state) for one in report.tested] == [
+        (SAM, DeliveryState.ACCEPTED),
+        (EVE, DeliveryState.WITHDRAWN),
+    ]
+    assert len(staff_rows(world)) == 1
+
+
+STATES = {
+    HandoverResult.ACCEPTED: DeliveryState.ACCEPTED,
+    HandoverResult.REFUSED: DeliveryState.REFUSED,
+    HandoverResult.UNCERTAIN: DeliveryState.UNCERTAIN,
+    HandoverResult.TRY_LATER: DeliveryState.EXPIRED,
+    HandoverResult.NOT_TRIED: DeliveryState.CANCELLED,
+}
+
+
+@pytest.mark.parametrize("result", list(HandoverResult))
+def test_what_came_of_it_is_said_and_written_down_and_nothing_is_tried_again(
+    world: DeliverySetup, result: HandoverResult
+) -> None:
+    hire(world, SAM)
+    report = sent(world, Scripted(BatchOutcome((MessageOutcome(result, "421 4.7.0 said"),))))
+    assert report.tested == (staff_test.StaffTestResult(SAM, STATES[result], "421 4.7.0 said"),)
+    assert report.arrived is (result is HandoverResult.ACCEPTED)
+    (row,) = staff_rows(world)
+    assert (row.state, row.reply, row.owner) == (STATES[result], "421 4.7.0 said", None)
+
+
+def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world: DeliverySetup) -> None:
+    hire(world, SAM, EVE)
+    stop = BatchOutcome(
+        (MessageOutcome(HandoverResult.NOT_TRIED, "no"),),
+        stop_reason="AUTH refused. Look at DIGEST_MAIL_URL.",
+    )
+    report = sent(world, Scripted(stop))
+    assert report.stopped == "AUTH refused. Look at DIGEST_MAIL_URL."
+    assert [one.state for one in report.tested] == [DeliveryState.CANCELLED] * 2
+    assert len(staff_rows(world)) == 1
+
+
+def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> None:
+    hire(world, SAM)
+    with world.database.write() as session:
+        installation_hold.hold_installation(session, "a restored copy", actor="eve", now=RELEASE)
+    report = sent(world, Scripted())
+    assert "the installation is held by eve" in report.stopped
+    assert staff_rows(world) == []
+
+
+def test_what_a_crash_leaves_in_the_air_is_uncertain_at_the_next_test(world: DeliverySetup) -> None:
+    hire(world, SAM)
+    with pytest.raises(KeyboardInterrupt):
+        sent(world, Scripted(KeyboardInterrupt()))
+    (row,) = staff_rows(world)
+    assert row.state is DeliveryState.HANDING_OVER
+    dead = replace(this_process_owner(), nonce="another")
+    with world.database.write() as session:
+        session.execute(update(Delivery).values(owner=str(dead)))
+    sent(world, Scripted(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
+    assert sorted(str(row.state) for row in staff_rows(world)) == ["accepted", "uncertain"]

@@ -1,0 +1,328 @@
+"""What is uncertain is settled by an admin's word, once, and never against what is known by then."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from threading import Thread
+from time import monotonic, sleep
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
+
+from digest.app import editions
+from digest.app.installation import Installation
+from digest.deliver.control import edition_control
+from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.events.processor import DeliveryEvent, process_events
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.send.edition_run import send_edition
+from digest.deliver.send.retry_policy import GIVE_UP_AFTER, decide_state_change
+from digest.deliver.send.uncertain_deliveries import (
+    UncertainDelivery,
+    UncertainResolution,
+    list_uncertain_deliveries,
+    resolution_values,
+    resolve_uncertain,
+)
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.process_owner import this_process_owner
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+
+READERS = ("ada@reader.example", "bo@reader.example", "cy@reader.example")
+WAITING, ACCEPTED = DeliveryState.WAITING, DeliveryState.ACCEPTED
+UNCERTAIN = DeliveryState.UNCERTAIN
+
+
+def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED) -> ScriptedProvider:
+    """Send the edition; every message comes to the same."""
+    transport = ScriptedProvider(same_outcome_for_all(result, reply="no answer after the final dot"))
+    send_edition(
+        world.database,
+        EDITION_NAME,
+        transport,
+        KEYS,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+    )
+    return transport
+
+
+def word(world: DeliverySetup, word: UncertainResolution, ids: Sequence[str] | None = None) -> int:
+    chosen = [d.delivery_id for d in listed(world)] if ids is None else ids
+    return resolve_uncertain(
+        world.database,
+        EDITION_NAME,
+        chosen,
+        word,
+        reason="by the log",
+        actor="terminal:eve",
+        clock=world.clock,
+    )
+
+
+def listed(world: DeliverySetup) -> list[UncertainDelivery]:
+    return list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())
+
+
+def states(world: DeliverySetup) -> DeliveryCounts:
+    with world.database.read() as session:
+        found = count_deliveries(session, edition_purpose(EDITION_NAME))
+    assert found.is_balanced
+    return found
+
+
+def edition(world: DeliverySetup) -> Edition:
+    with world.database.read() as session:
+        return session.scalars(select(Edition)).one()
+
+
+def said(world: DeliverySetup, delivery: str, kind: EventKind) -> None:
+    event = DeliveryEvent(
+        "sendgrid", delivery, kind, FailureCause.NONE, RELEASE, RELEASE, f"{delivery}{kind}", None, {}
+    )
+    journal = DepartureLog(world.settings.left_log, KEYS)
+    with world.database.write() as session:
+        process_events(session, [event], keys=KEYS, departure_log=journal, now=world.clock())
+
+
+@pytest.fixture
+def doubtful(world: DeliverySetup) -> DeliverySetup:
+    """Give a world whose edition is out, and nobody knows who of three has it."""
+    world.add_readers(*READERS)
+    sent(world, HandoverResult.UNCERTAIN)
+    assert (edition(world).state, states(world)[UNCERTAIN]) == (EditionState.SENT, 3)
+    return world
+
+
+def test_they_are_listed_with_what_is_known_and_with_nobodys_address(doubtful: DeliverySetup) -> None:
+    found = listed(doubtful)
+    assert len(found) == 3
+    assert {d.provider_name for d in found} == {"scripted"}
+    assert {d.reply for d in found} == {"no answer after the final dot"}
+    assert all(d.handed_at is not None for d in found)
+    assert "@" not in repr(found)
+
+
+def test_what_a_dead_process_left_in_the_air_is_listed_too(world: DeliverySetup) -> None:
+    world.add_readers(*READERS)
+    sent(world)
+    dead = str(replace(this_process_owner(), nonce="another"))
+    with world.database.write() as session:
+        one = session.scalars(select(Delivery)).first()
+        assert one
+        one.state, one.owner, one.lease_until = DeliveryState.HANDING_OVER, dead, RELEASE + timedelta(days=1)
+        named = one.id
+    assert [d.delivery_id for d in listed(world)] == [named]
+
+
+def test_taken_as_accepted_is_accepted_and_nothing_is_sent(doubtful: DeliverySetup) -> None:
+    assert word(doubtful, UncertainResolution.ACCEPTED) == 3
+    assert (states(doubtful)[ACCEPTED], edition(doubtful).state) == (3, EditionState.SENT)
+    assert sent(doubtful).received_messages == []
+    with doubtful.database.read() as session:
+        audit = session.scalars(
+            select(AuditEntry).where(
+                AuditEntry.subject == EDITION_NAME, AuditEntry.act.startswith("uncertain")
+            )
+        ).one()
+    assert (audit.actor, audit.act) == ("terminal:eve", "uncertain taken as accepted")
+    assert audit.detail["because"] == "by the log"
+    assert len(audit.detail["deliveries"]) == 3
+
+
+def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: DeliverySetup) -> None:
+    with doubtful.database.read() as session:
+        ids = {row.id: row.message_id for row in session.scalars(select(Delivery))}
+    first, second, third = sorted(ids)
+    word(doubtful, UncertainResolution.ACCEPTED, [third])
+    assert word(doubtful, UncertainResolution.SEND_AGAIN, [first, second]) == 2
+    assert edition(doubtful).state is EditionState.SENDING
+    install = Installation(doubtful.settings, doubtful.database)
+    assert editions.find_pending_releases(install, now=doubtful.clock()).ready_to_send == (EDITION_NAME,), (
+        "the scheduler picks it up"
+    )
+    transport = sent(doubtful)
+    assert {m.delivery_id: m.placeholders.message_id for m in transport.received_messages} == {
+        k: ids[k] for k in (first, second)
+    }
+    assert (states(doubtful)[ACCEPTED], edition(doubtful).state) == (3, EditionState.SENT)
+    assert sent(doubtful).received_messages == []
+
+
+def test_who_left_meanwhile_is_not_sent_it_again(doubtful: DeliverySetup) -> None:
+    with doubtful.database.write() as session:
+        number = session.scalars(select(Delivery.person)).first()
+        assert number
+        unsubscribe_person(
+            session, DepartureLog(doubtful.settings.left_log, KEYS), number, method="page", now=RELEASE
+        )
+    word(doubtful, UncertainResolution.SEND_AGAIN)
+    assert len(sent(doubtful).received_messages) == 2
+    assert states(doubtful)[DeliveryState.WITHDRAWN] == 1
+
+
+def test_sent_again_after_days_it_does_not_expire_at_the_first_not_now(doubtful: DeliverySetup) -> None:
+    doubtful.clock.now += GIVE_UP_AFTER + timedelta(hours=8)
+    word(doubtful, UncertainResolution.SEND_AGAIN)
+    sent(doubtful, HandoverResult.TRY_LATER)
+    assert states(doubtful)[WAITING] == 3
+    doubtful.clock.now += GIVE_UP_AFTER
+    sent(doubtful, HandoverResult.TRY_LATER)
+    assert states(doubtful)[DeliveryState.EXPIRED] == 3, "and not for ever either"
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=3650)), st.integers(0, 20))
+def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tries: int) -> None:
+    now = RELEASE + since
+    values = resolution_values(UncertainResolution.SEND_AGAIN, now)
+    later = decide_state_change(
+        MessageOutcome(HandoverResult.TRY_LATER),
+        delivery_id="d",
+        tries=tries,
+        due_at=values["due_at"],
+        now=now,
+    )
+    assert later.state is WAITING
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"), [(EventKind.DELIVERED, ACCEPTED), (EventKind.BOUNCED, DeliveryState.REFUSED)]
+)
+@pytest.mark.parametrize("by", list(UncertainResolution))
+def test_what_an_event_has_settled_by_then_is_left_as_it_is(
+    doubtful: DeliverySetup, kind: EventKind, ends: DeliveryState, by: UncertainResolution
+) -> None:
+    ids = [d.delivery_id for d in listed(doubtful)]
+    said(doubtful, ids[0], kind)
+    assert word(doubtful, by, ids) == 2
+    with doubtful.database.read() as session:
+        assert session.get_one(Delivery, ids[0]).state is ends
+
+
+def test_an_event_that_comes_after_the_word_still_keeps_it_from_being_sent_again(
+    doubtful: DeliverySetup,
+) -> None:
+    ids = [d.delivery_id for d in listed(doubtful)]
+    word(doubtful, UncertainResolution.SEND_AGAIN)
+    said(doubtful, ids[0], EventKind.DELIVERED)
+    assert {m.delivery_id for m in sent(doubtful).received_messages} == set(ids[1:])
+
+
+def test_the_same_word_twice_settles_once(doubtful: DeliverySetup) -> None:
+    ids = [d.delivery_id for d in listed(doubtful)]
+    assert [
+        word(doubtful, UncertainResolution.SEND_AGAIN, ids),
+        word(doubtful, UncertainResolution.SEND_AGAIN, ids),
+    ] == [3, 0]
+    sent(doubtful)
+    assert word(doubtful, UncertainResolution.SEND_AGAIN, ids) == 0
+    assert states(doubtful)[ACCEPTED] == 3
+
+
+def test_a_row_that_somebody_else_has_in_hand_is_left_to_them(postgresql_world: DeliverySetup) -> None:
+    world = postgresql_world
+    world.add_readers(*READERS)
+    sent(world, HandoverResult.UNCERTAIN)
+    ids = [d.delivery_id for d in listed(world)]
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(Delivery.id == ids[0]).values(state=ACCEPTED))
+        assert word(world, UncertainResolution.SEND_AGAIN, ids) == 2
+    assert (states(world)[ACCEPTED], states(world)[WAITING]) == (1, 2)
+
+
+def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_over_it(
+    postgresql_world: DeliverySetup,
+) -> None:
+    world = postgresql_world
+    world.add_readers(*READERS[:2])
+    words = Session(world.database.engine)
+
+    def commit() -> None:
+        _somebody_waits(world)
+        words.commit()
+
+    committing = Thread(target=commit)
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        if len(transport.received_messages) == 1:
+            return same_outcome_for_all(HandoverResult.UNCERTAIN)(messages)
+        words.scalars(select(Edition).with_for_update()).one()
+        words.execute(
+            update(Delivery)
+            .where(Delivery.state == UNCERTAIN)
+            .values(resolution_values(UncertainResolution.SEND_AGAIN, world.clock()))
+        )
+        committing.start()
+        return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
+
+    transport = ScriptedProvider(answer, batch_size=1)
+    report = send_edition(
+        world.database,
+        EDITION_NAME,
+        transport,
+        KEYS,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+    )
+    committing.join()
+    words.close()
+    assert (report.state, report.delivery_counts[WAITING], edition(world).state) == (
+        EditionState.SENDING,
+        1,
+        EditionState.SENDING,
+    )
+
+
+def _somebody_waits(world: DeliverySetup) -> None:
+    """Come back once another transaction waits for a lock."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    deadline = monotonic() + 60
+    while monotonic() < deadline:
+        with world.database.read() as session:
+            if session.scalar(waiting):
+                return
+        sleep(0.01)
+
+
+def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(
+    world: DeliverySetup,
+) -> None:
+    world.add_readers(*READERS)
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=1)
+    send_edition(
+        world.database,
+        EDITION_NAME,
+        transport,
+        KEYS,
+        world.settings,
+        clock=world.clock,
+        sleep=world.clock.sleep,
+        limit=1,
+    )
+    edition_control.cancel_edition(world.database, EDITION_NAME, actor="eve", clock=world.clock)
+    with pytest.raises(EditionControlError, match="is cancelled: nothing of it is sent again"):
+        word(world, UncertainResolution.SEND_AGAIN)
+    assert word(world, UncertainResolution.ACCEPTED) == 1
+    assert edition(world).state is EditionState.CANCELLED
+
+
+def test_another_editions_deliveries_are_not_touched(doubtful: DeliverySetup) -> None:
+    with doubtful.database.write() as session:
+        row = session.scalars(select(Delivery)).first()
+        assert row
+        row.purpose, other = "edition:2026-W46", row.id
+    assert word(doubtful, UncertainResolution.ACCEPTED, [other]) == 0
+    with doubtful.database.read() as session:
+        assert session.get_one(Delivery, other).state is UNCERTAIN

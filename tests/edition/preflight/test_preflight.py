@@ -1,0 +1,526 @@
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.deliver.compose.message import PlaceholderValues, splice_message
+from digest.deliver.compose.variants import EditionVariants
+from digest.edition.content import EditionContent, EditionPicture, RenderedFragment, SectionEntry
+from digest.edition.preflight import (
+    PREFLIGHT_RULES,
+    FindingLevel,
+    PictureFacts,
+    PreflightFinding,
+    PreflightInput,
+    SentStory,
+    run_preflight_rules,
+)
+from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.edition.rendering.sanitiser import sanitise_content
+from digest.settings import SelectionSettings, SenderSettings, Settings, SettingsFile
+from digest.store.models import Edition, EditionState
+from subscribers.consent.preferences import Preferences
+from tests.conftest import ROOT
+
+RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
+SETTINGS = Settings(
+    base_url="https://news.example.org",
+    file=SettingsFile(
+        sender=SenderSettings(postal_address="1200 Example Avenue, Suite 300, Washington, DC 20005")
+    ),
+)
+TOKEN = "AbCdEfGhIjKlMnOpQrStUv"
+
+
+def sound() -> EditionContent:
+    """Give an edition that passes every rule."""
+    return EditionContent.from_json(json.loads((ROOT / "tests/fixtures/edition.json").read_text("utf-8")))
+
+
+@lru_cache(maxsize=32)
+def pieces_of(content: EditionContent, postal_address: str) -> tuple[RenderedFragment, ...]:
+    """Render once what many faults start from."""
+    settings = _settings(SenderSettings(postal_address=postal_address))
+    return render_edition(content, publication_frame(settings), create_mail_environment(settings))
+
+
+def message_of(
+    content: EditionContent, settings: Settings = SETTINGS, edit: Callable[[str], str] = lambda html: html
+) -> bytes:
+    """Make the final bytes of a message, as sending does."""
+    edition = Edition(
+        name=content.name, subject=content.subject, release_at=RELEASE, state=EditionState.DRAFT
+    )
+    letter = EditionVariants(
+        edition, pieces_of(content, settings.file.sender.postal_address), settings
+    ).template_for(Preferences())
+    assert letter is not None
+    assert letter.html is not None
+    filled = PlaceholderValues(
+        "reader@example.org", "<a.b@news.example.org>", TOKEN, TOKEN, "March 4, 2026, at hls.today"
+    )
+    return splice_message(replace(letter, html=edit(letter.html)), filled)
+
+
+def examined(content: EditionContent | None = None, settings: Settings = SETTINGS) -> PreflightInput:
+    content = content or sound()
+    shown = [e.picture for s in content.sections for e in s.entries if e.picture]
+    return PreflightInput(
+        message=message_of(content, settings),
+        content=content,
+        file=settings.file,
+        base=settings.link_base,
+        pictures={p.hash: PictureFacts("image/jpeg", 90_000, 1120, 630) for p in shown},
+    )
+
+
+def pinning(url: str) -> PreflightInput:
+    """Examine a sound edition one of whose stories an editor pinned."""
+    file = SETTINGS.file.model_copy(update={"select": SelectionSettings(pins=[url])})
+    return examined(settings=SETTINGS.model_copy(update={"file": file}))
+
+
+def first_entry(content: EditionContent, change: Callable[[SectionEntry], SectionEntry]) -> EditionContent:
+    """Change the lead."""
+    featured = content.sections[0]
+    return replace(
+        content,
+        sections=(
+            replace(featured, entries=(change(featured.entries[0]), *featured.entries[1:])),
+            *content.sections[1:],
+        ),
+    )
+
+
+def swapped(facts: PreflightInput, before: bytes, after: bytes) -> PreflightInput:
+    """Change the bytes of the message, and be sure that they changed."""
+    assert before in facts.message, before
+    return replace(facts, message=facts.message.replace(before, after))
+
+
+class Web:
+    """A small web: addresses that answer, and those that do not."""
+
+    def __init__(self, dead: dict[str, FetchErrorReason], moved: dict[str, str]) -> None:
+        self.dead, self.moved, self.asked = dead, moved, list[str]()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, exc, trace
+
+    def get(
+        self,
+        url: str,
+        *,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        accept: str | None = None,
+        max_bytes: int | None = None,
+    ) -> FetchResult:
+        del etag, last_modified, accept, max_bytes
+        self.asked.append(url)
+        if url in self.dead:
+            raise FetchError(url, self.dead[url], "the page is gone")
+        return FetchResult(
+            url=url,
+            moved_to=self.moved.get(url),
+            status=200,
+            body=b"",
+            content_type="text/html",
+            charset=None,
+            etag=None,
+            last_modified=None,
+            not_modified=False,
+            max_age=None,
+        )
+
+    def may_read(self, url: str) -> bool:
+        return bool(url)
+
+
+def test_a_sound_edition_passes_every_rule() -> None:
+    assert run_preflight_rules(examined()) == ()
+
+
+LEAD_URL = sound().sections[0].entries[0].url
+LEAD_PICTURE = sound().sections[0].entries[0].picture or EditionPicture("", 1, 1, "")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A planted fault: the rule that must find it, at which level, and words of its message."""
+
+    rule: str
+    level: FindingLevel
+    words: str
+    plant: Callable[[], PreflightInput]
+
+
+def _long_html(kilobytes: int) -> Callable[[], PreflightInput]:
+    return lambda: swapped(
+        examined(), b"</body>", b"<!--" + (b"x" * 70 + b"=\r\n") * (kilobytes * 1024 // 70) + b"--></body>"
+    )
+
+
+def _settings(sender: SenderSettings) -> Settings:
+    return SETTINGS.model_copy(update={"file": SETTINGS.file.model_copy(update={"sender": sender})})
+
+
+def _section_of(**changes: object) -> Callable[[], PreflightInput]:
+    def plant() -> PreflightInput:
+        content = sound()
+        sections = tuple(replace(s, **changes) if i == 0 else s for i, s in enumerate(content.sections))  # type: ignore[arg-type]
+        return replace(examined(), content=replace(content, sections=sections))
+
+    return plant
+
+
+def _with_facts(facts: PictureFacts | None) -> Callable[[], PreflightInput]:
+    def plant() -> PreflightInput:
+        sound_facts = examined()
+        pictures = {k: v for k, v in sound_facts.pictures.items() if k != LEAD_PICTURE.hash}
+        return replace(sound_facts, pictures=pictures | ({LEAD_PICTURE.hash: facts} if facts else {}))
+
+    return plant
+
+
+def _content(change: Callable[[EditionContent], EditionContent]) -> Callable[[], PreflightInput]:
+    """Change what the edition says, and its message with it."""
+    return lambda: examined(change(sound()))
+
+
+def _said(**changes: object) -> Callable[[], PreflightInput]:
+    """Change what the edition says and leave the message."""
+    return lambda: replace(examined(), content=replace(sound(), **changes))  # type: ignore[arg-type]
+
+
+def _html(before: str, after: str) -> Callable[[], PreflightInput]:
+    """Change the HTML part, once, where `before` matches."""
+
+    def edit(html: str) -> str:
+        assert re.search(before, html), before
+        return re.sub(before, after, html, count=1)
+
+    return lambda: replace(examined(), message=message_of(sound(), edit=edit))
+
+
+LONG = "Ports " + "get ten days to check the remote links on their cranes and " * 3
+FAULTS = (
+    Fault("size", FindingLevel.ERROR, "102 KB", _long_html(104)),
+    Fault("size", FindingLevel.WARNING, "Gmail cuts off", _long_html(82 - 40)),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "bare CR or LF",
+        lambda: swapped(examined(), b"MIME-Version: 1.0\r\n", b"MIME-Version: 1.0\n"),
+    ),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "longer than 998",
+        lambda: swapped(examined(), b"List-Post: NO", b"X-Long: " + b"x" * 999),
+    ),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "not ASCII",
+        lambda: swapped(examined(), b"List-Post: NO", "List-Post: NÖ".encode()),
+    ),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "stands 2 times",
+        lambda: swapped(examined(), b"List-Post: NO", b"Subject: again"),
+    ),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "date is missing",
+        lambda: swapped(examined(), b"\r\nDate: ", b"\r\nX-Date: "),
+    ),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "encoded word",
+        lambda: swapped(examined(), b"<a.b@", b"=?utf-8?q?=3Ca?= <a.b@"),
+    ),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "Message-ID",
+        lambda: swapped(examined(), b"<a.b@news.example.org>", b"<a.b>"),
+    ),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "List-Id",
+        lambda: swapped(examined(), b"<weekly.news.example.org>", b"<weekly>"),
+    ),
+    Fault(
+        "syntax",
+        FindingLevel.ERROR,
+        "over 76",
+        lambda: swapped(examined(), b"Good morning.", b"Good morning." + b"x" * 80),
+    ),
+    Fault(
+        "one-click",
+        FindingLevel.ERROR,
+        "exactly one https",
+        lambda: swapped(examined(), b"List-Unsubscribe: <https:", b"List-Unsubscribe: <http:"),
+    ),
+    Fault(
+        "one-click", FindingLevel.ERROR, "must be", lambda: swapped(examined(), b"=One-Click", b"=Two-Clicks")
+    ),
+    Fault(
+        "one-click",
+        FindingLevel.ERROR,
+        "characters long",
+        lambda: swapped(
+            examined(),
+            b"List-Unsubscribe: <https://news.",
+            b"List-Unsubscribe: <https://" + b"a" * 40 + b".news.",
+        ),
+    ),
+    Fault(
+        "one-click",
+        FindingLevel.ERROR,
+        "does not hold the unsubscribe link",
+        lambda: swapped(examined(), b"List-Unsubscribe: <https://news", b"List-Unsubscribe: <https://other"),
+    ),
+    Fault(
+        "parts",
+        FindingLevel.ERROR,
+        "text/plain",
+        lambda: swapped(examined(), b"Content-Type: text/plain", b"Content-Type: text/html"),
+    ),
+    Fault(
+        "parity",
+        FindingLevel.ERROR,
+        "missing in the text",
+        lambda: replace(
+            examined(), content=first_entry(sound(), lambda e: replace(e, headline="Never said"))
+        ),
+    ),
+    Fault(
+        "parity",
+        FindingLevel.ERROR,
+        "not in both",
+        lambda: replace(
+            examined(), content=first_entry(sound(), lambda e: replace(e, url="https://else.example.org/"))
+        ),
+    ),
+    Fault(
+        "placeholders",
+        FindingLevel.WARNING,
+        "{{",
+        _content(lambda c: first_entry(c, lambda e: replace(e, summary="{{ name }} said"))),
+    ),
+    Fault(
+        "placeholders",
+        FindingLevel.ERROR,
+        "~leave-token~",
+        lambda: swapped(examined(), TOKEN.encode(), b"~leave-token~"),
+    ),
+    Fault("placeholders", FindingLevel.ERROR, "{{", _html("Featured", "{{ title }}")),
+    Fault("placeholders", FindingLevel.WARNING, "subject", _said(subject="Hello {{ name }}")),
+    Fault(
+        "postal-address", FindingLevel.ERROR, "empty", lambda: examined(settings=_settings(SenderSettings()))
+    ),
+    Fault(
+        "postal-address",
+        FindingLevel.ERROR,
+        "not in the text",
+        lambda: replace(examined(), file=_settings(SenderSettings(postal_address="9 Elsewhere")).file),
+    ),
+    Fault(
+        "held",
+        FindingLevel.ERROR,
+        "too few",
+        lambda: replace(examined(), incomplete_reason="too few stories"),
+    ),
+    Fault("subject", FindingLevel.ERROR, "empty", _said(subject=" ")),
+    Fault("subject", FindingLevel.WARNING, "phones show", _said(subject="x" * 61)),
+    Fault("subject", FindingLevel.WARNING, "repeats", _said(preheader=sound().subject + "!")),
+    Fault("subject", FindingLevel.WARNING, "inboxes show", _said(preheader="y" * 91)),
+    Fault(
+        "headlines",
+        FindingLevel.WARNING,
+        "characters",
+        _content(lambda c: first_entry(c, lambda e: replace(e, headline=LONG.strip()))),
+    ),
+    Fault("sections", FindingLevel.ERROR, "no lead", _section_of(kind="stories")),
+    Fault("sections", FindingLevel.ERROR, "empty", _section_of(entries=())),
+    Fault(
+        "sections",
+        FindingLevel.WARNING,
+        "allow 6",
+        _section_of(entries=sound().sections[0].entries + sound().sections[2].entries),
+    ),
+    Fault(
+        "repeats",
+        FindingLevel.ERROR,
+        "stands 2 times",
+        _content(
+            lambda c: replace(
+                c,
+                sections=(
+                    c.sections[0],
+                    *c.sections[1:-1],
+                    replace(c.sections[-1], entries=(*c.sections[-1].entries, c.sections[0].entries[0])),
+                ),
+            )
+        ),
+    ),
+    Fault(
+        "repeats",
+        FindingLevel.ERROR,
+        "was in 2026-W46",
+        lambda: replace(
+            examined(), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)
+        ),
+    ),
+    Fault(
+        "repeats",
+        FindingLevel.WARNING,
+        "was in 2026-W46, and is pinned",
+        lambda: replace(
+            pinning(LEAD_URL), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)
+        ),
+    ),
+    Fault(
+        "links",
+        FindingLevel.ERROR,
+        "relative",
+        _html('href="https://harbor-ledger[^"]*"', 'href="/crane-links"'),
+    ),
+    Fault(
+        "links",
+        FindingLevel.WARNING,
+        "plain http",
+        _html('href="https://harbor-ledger', 'href="http://harbor-ledger'),
+    ),
+    Fault(
+        "links",
+        FindingLevel.ERROR,
+        "no web or mail",
+        _html('href="https://harbor-ledger', 'href="ftp://harbor-ledger'),
+    ),
+    Fault(
+        "dead-links",
+        FindingLevel.ERROR,
+        "gone",
+        lambda: replace(examined(), getter=Web({LEAD_URL: FetchErrorReason.GONE}, {})),
+    ),
+    Fault(
+        "dead-links",
+        FindingLevel.WARNING,
+        "gone",
+        lambda: replace(examined(), getter=Web({LEAD_URL: FetchErrorReason.SERVER}, {})),
+    ),
+    Fault(
+        "dead-links",
+        FindingLevel.WARNING,
+        "has moved to",
+        lambda: replace(examined(), getter=Web({}, {LEAD_URL: "https://new.example.org/"})),
+    ),
+    Fault(
+        "images-ours",
+        FindingLevel.ERROR,
+        "not under",
+        _html('src="https://news.example.org/media/', 'src="https://tracker.example.org/'),
+    ),
+    Fault("images-described", FindingLevel.ERROR, "no alt", _html(r'(<img[^>]*?) alt="[^"]*"', r"\1")),
+    Fault(
+        "images-described",
+        FindingLevel.WARNING,
+        "no description",
+        lambda: replace(
+            examined(),
+            content=first_entry(
+                sound(),
+                lambda e: replace(e, picture=replace(e.picture or EditionPicture("", 1, 1, ""), alt="")),
+            ),
+        ),
+    ),
+    Fault("images-sized", FindingLevel.ERROR, "width and height", _html(r'(<img[^>]*?) width="\d+"', r"\1")),
+    Fault("images-kept", FindingLevel.ERROR, "not kept", _with_facts(None)),
+    Fault(
+        "images-kept",
+        FindingLevel.ERROR,
+        "image/webp",
+        _with_facts(PictureFacts("image/webp", 9000, 1120, 630)),
+    ),
+    Fault(
+        "images-kept",
+        FindingLevel.ERROR,
+        "weighs",
+        _with_facts(PictureFacts("image/jpeg", 300_000, 1120, 630)),
+    ),
+    Fault("contrast", FindingLevel.ERROR, "is needed", _html("color:#56606C", "color:#A0A8B0")),
+    Fault("contrast", FindingLevel.ERROR, "is needed", _html(r"#A4AEBA ?!important", "#3A4450!important")),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.rule}: {f.words}")
+def test_a_planted_fault_is_found_by_its_rule(fault: Fault) -> None:
+    found: tuple[PreflightFinding, ...] = run_preflight_rules(fault.plant())
+    mine = [f for f in found if f.rule == fault.rule and f.level == fault.level]
+    assert any(fault.words in f.message for f in mine), found
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://a.example.org/caf\u00e9",
+        "https://a.example.org/x?q=[1]",
+        "https://a.example.org/x?x=\u201cq\u201d",
+        "https://m\u00fcnchen.example.org/x",
+        "HTTPS://A.example.org/x",
+        "https://fa\u00df.example.org/",
+    ],
+)
+def test_odd_but_legal_links_of_the_world_stop_no_edition(link: str) -> None:
+    content = sanitise_content(first_entry(sound(), lambda e: replace(e, url=link)))
+    assert run_preflight_rules(examined(content)) == ()
+    assert "fass" not in content.sections[0].entries[0].url
+
+
+def test_a_postal_address_of_several_lines_passes() -> None:
+    settings = _settings(SenderSettings(postal_address="1 Main Street\nSuite 5,\nSpringfield\n"))
+    assert run_preflight_rules(examined(settings=settings)) == ()
+
+
+def test_every_rule_has_a_planted_fault_and_a_section_in_the_docs() -> None:
+    assert set(PREFLIGHT_RULES) == {f.rule for f in FAULTS}
+    headings = re.findall(r"(?m)^## (.+)$", (ROOT / "docs/preflight.md").read_text("utf-8"))
+    assert sorted(headings) == sorted(PREFLIGHT_RULES)
+
+
+def test_the_dark_scheme_is_judged_by_its_own_colours() -> None:
+    found = run_preflight_rules(_html(r"#A4AEBA ?!important", "#3A4450!important")())
+    assert {f.where for f in found if f.rule == "contrast"} == {"dark scheme"}
+
+
+def test_our_own_links_are_not_tried_online() -> None:
+    web = Web({}, {})
+    run_preflight_rules(replace(examined(), getter=web))
+    assert LEAD_URL in web.asked
+    assert not [u for u in web.asked if u.startswith("https://news.example.org")]
+
+
+def test_errors_come_first() -> None:
+    levels = [
+        f.level for f in run_preflight_rules(replace(_said(subject="x" * 61)(), incomplete_reason="too few"))
+    ]
+    assert levels == sorted(levels, key=lambda level: level != FindingLevel.ERROR)

@@ -1,0 +1,180 @@
+"""Words from feeds are only ever words, and their links are kept."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import html as lxml_html
+
+from digest.edition import placeholders
+from digest.edition.content import EditionContent, EditionLink, EditionSection, SectionEntry
+from digest.edition.rendering.fragments import (
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+)
+from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text, sanitise_url
+from digest.settings import Settings
+
+OURS = Settings.model_validate({"base_url": "https://news.example.org"})
+PAGES = create_mail_environment(OURS)
+NASTY = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "<!--cut foot--> --> <!--web--> <!--/mail-->",
+    "{{ 7*7 }} {% raw %}",
+    "]]> </style> </title> &lt;b&gt; &amp;amp;",
+    "~leave-token~ ~~leave-token~~ ~preferences-token~ ~asked-for-it~",
+    "\x1efoot\x1e \x00\x08\x1b[31m",
+    "\u202eevil\u202c \u2066x\u2069 وزارة الداخلية ערים",
+    "🚨👨‍👩‍👧‍👦" + "W" * 300,
+    "' onmouseover='alert(1)",
+    "line\r\nBcc: x",
+)
+words = st.one_of(
+    st.sampled_from(NASTY),
+    st.text(max_size=80),
+    st.text(alphabet=st.sampled_from("<>&\"'/=-! ~אبé\u200f"), max_size=40),
+)
+urls = st.builds(
+    lambda path, query: f"https://example.org/{path}?q={query}&x=1#ü",
+    st.text(
+        alphabet=st.characters(exclude_categories=("Cc", "Zl", "Zp"), exclude_characters="?#[]/"), max_size=30
+    ),
+    st.one_of(
+        st.sampled_from(
+            ['"><script>', "~leave-token~", "a b", "%7E%zz", "ünï&amp;copy=1", "אב", "'\"`{|}\\^"]
+        ),
+        st.text(alphabet=st.characters(exclude_categories=("Cc", "Zl", "Zp")), max_size=20),
+    ),
+)
+
+
+def edition(kind: str, entry: SectionEntry) -> EditionContent:
+    return EditionContent(
+        name="2026-W47",
+        number=1,
+        subject=entry.headline,
+        preheader=entry.headline,
+        date="Friday, November 20, 2026",
+        minutes=1,
+        intro=entry.summary,
+        editor=entry.source,
+        sections=(EditionSection("block", kind, entry.kicker, entry.credit, (entry, entry)),),
+    )
+
+
+KINDS = st.sampled_from(["featured", "stories", "most-read", "topics", "products", "events", "opportunities"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(kind=KINDS, title=words, other=words, url=urls, also=urls)
+def test_hostile_words_come_out_inert_and_every_link_is_kept(
+    kind: str, title: str, other: str, url: str, also: str
+) -> None:
+    entry = SectionEntry(
+        headline=title,
+        url=url,
+        kicker=other,
+        summary=title,
+        source=other,
+        credit=title,
+        why=other,
+        day="3",
+        also=(EditionLink(other, also),),
+        related=(EditionLink(title, also, other),),
+    )
+    pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
+    for form in ("html", "web"):
+        tree = lxml_html.document_fromstring(join_fragments(pieces, form))
+        assert not list(tree.iter("script", "img", "iframe", "object"))
+        assert not tree.xpath("//@*[starts-with(name(), 'on')]")
+        hrefs = tree.xpath("//a/@href")
+        assert hrefs.count(sanitise_url(url)) >= 2, "the link of each of the two entries"
+        if kind in {"featured", "stories"}:
+            assert sanitise_url(also) in hrefs
+        shown = "".join(tree.xpath("//body//text()")).replace("\xa0", " ")
+        assert " ".join(sanitise_text(title).replace("\xa0", " ").split()) in " ".join(shown.split())
+    assert sanitise_url(url) in join_fragments(pieces, "text").splitlines()
+
+
+@settings(max_examples=12, deadline=None)
+@given(kind=KINDS, title=words, url=urls)
+def test_no_feed_can_plant_a_mark(kind: str, title: str, url: str) -> None:
+    def count(entry: SectionEntry) -> list[int]:
+        pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
+        return [
+            join_fragments(pieces, form).count(m)
+            for form in ("html", "text")
+            for m in placeholders.ALL_PLACEHOLDERS
+        ]
+
+    planted = "".join(placeholders.ALL_PLACEHOLDERS) + title
+    hostile = SectionEntry(
+        headline=planted, url=f"{url}~leave-token~", kicker=planted, summary=planted, source=planted
+    )
+    assert count(hostile) == count(SectionEntry(headline="x", url="https://example.org/", kicker="y"))
+
+
+def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionContent) -> None:
+    entries = tuple(
+        replace(e, headline="<!--cut foot-->\x1efoot\x1e<!--web-->") for e in full_content.sections[0].entries
+    )
+    hostile = replace(full_content, sections=(replace(full_content.sections[0], entries=entries),))
+    names = [p.name for p in render_edition(hostile, publication_frame(OURS), PAGES) if p.kind == "text"]
+    assert names == ["head", "section:featured", "sponsor", "foot"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "//example.org/x",
+        "/relative",
+        "",
+        "http:///x",
+        "https://[::1",
+    ],
+)
+def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(
+    full_content: EditionContent, url: str
+) -> None:
+    section = full_content.sections[1]
+    bad = replace(section, entries=(replace(section.entries[0], url=url),))
+    with pytest.raises(RenderingError, match=re.escape(repr(url))):
+        render_edition(replace(full_content, sections=(bad,)), publication_frame(OURS), PAGES)
+
+
+@pytest.mark.parametrize(
+    ("given_url", "expected"),
+    [
+        ("https://example.org/a?b=c&d=%20#e", "https://example.org/a?b=c&d=%20#e"),
+        ("https://bücher.example/ü ü", "https://xn--bcher-kva.example/%C3%BC%20%C3%BC"),
+        ("https://example.org/~leave-token~", "https://example.org/%7Eleave-token%7E"),
+        ("https://example.org/~me", "https://example.org/~me"),
+        (' https://example.org/"><b ', "https://example.org/%22%3E%3Cb"),
+    ],
+)
+def test_addresses_are_written_in_ascii(given_url: str, expected: str) -> None:
+    assert sanitise_url(given_url) == expected
+
+
+@given(value=st.text())
+def test_plain_text_is_one_visible_line_and_stays_itself(value: str) -> None:
+    once = sanitise_text(value)
+    assert "\n" not in once
+    assert "\x1e" not in once
+    assert sanitise_text(once) == once
+    once.encode("utf-8")
+
+
+def test_harmless_content_is_left_as_it_is(full_content: EditionContent) -> None:
+    def unchanged(value: Any) -> Any:
+        return value
+
+    assert sanitise_content(full_content) == unchanged(full_content)

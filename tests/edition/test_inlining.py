@@ -1,0 +1,87 @@
+"""The contract of the inlined page: small, whole, and dark where it should be."""
+
+import re
+
+import pytest
+from lxml import html as lxml_html
+
+from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.rendering.css_inlining import inline_css
+from digest.edition.rendering.fragments import (
+    RenderingError,
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+)
+from digest.settings import Settings
+from tests.conftest import ROOT
+
+OURS = Settings.model_validate({"base_url": "https://news.example.org"})
+
+
+@pytest.fixture(scope="module")
+def pieces(full_content: EditionContent) -> tuple[RenderedFragment, ...]:
+    return render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS))
+
+
+def head_of(pieces: tuple[RenderedFragment, ...]) -> str:
+    return next(p.body for p in pieces if (p.kind, p.name) == ("html", "head"))
+
+
+def test_the_mail_stays_far_below_what_gmail_clips(
+    full_content: EditionContent, pieces: tuple[RenderedFragment, ...]
+) -> None:
+    assert sum(len(s.entries) for s in full_content.sections) >= 25
+    assert len(join_fragments(pieces, "html").encode()) <= 80 * 1024
+
+
+def test_the_kept_style_block_is_whole_and_wins(pieces: tuple[RenderedFragment, ...]) -> None:
+    css = re.findall(r"<style>(.*?)</style>", head_of(pieces), flags=re.DOTALL)[-1]
+    assert len(css.encode()) < 16 * 1024, "Gmail drops a longer block"
+    assert "@media (prefers-color-scheme:dark)" in css
+    assert "[data-ogsc] .ink" in css
+    assert css.count("{") == css.count("}")
+    for block in re.findall(r"@media[^{]*\{(.*?)\n\}", css, flags=re.DOTALL):
+        for declarations in re.findall(r"\{([^}]*)\}", block):
+            assert all(d.endswith("!important") for d in declarations.split(";") if d)
+
+
+def test_every_colour_is_turned_in_the_dark_and_by_outlook_com() -> None:
+    templates = ROOT / "templates" / "mail"
+    base = (templates / "style.css").read_text()
+    client = re.sub(r"/\*.*?\*/", "", (templates / "client.css").read_text(), flags=re.DOTALL)
+    dark = client.split("@media (prefers-color-scheme:dark)")[1].split("\n}")[0].lstrip("{")
+    outlook = client.split("\n}")[-1]
+    coloured = {
+        (name, prop.split("-")[0])
+        for name, body in re.findall(r"^\.([\w-]+)\{(.*)\}$", base, flags=re.MULTILINE)
+        for prop in re.findall(r"([a-z-]+):[^;]*#[0-9A-F]{6}", body)
+    }
+    assert len(coloured) >= 12
+    for name, prop in coloured:
+        for place in (dark, outlook):
+            rules = [b for s, b in re.findall(r"([^{}]*)\{([^}]*)\}", place) if re.search(rf"\.{name}\b", s)]
+            assert any(re.search(rf"\b{prop}\b", rule) for rule in rules), (name, prop)
+
+
+def test_the_page_fetches_nothing_but_our_pictures(pieces: tuple[RenderedFragment, ...]) -> None:
+    html = join_fragments(pieces, "html")
+    tree = lxml_html.document_fromstring(html)
+    assert not re.search(r"<link|<script|\{\{|%7B%7B|url\(", html)
+    assert all(src.startswith("https://news.example.org/media/") for src in tree.xpath("//@src"))
+    assert all(i.get("width").isdigit() and i.get("height").isdigit() for i in tree.iter("img"))
+    assert all(i.get("alt") is not None for i in tree.iter("img"))
+
+
+def test_classes_that_no_client_rule_needs_are_gone(pieces: tuple[RenderedFragment, ...]) -> None:
+    html = join_fragments(pieces, "html")
+    css = "".join(re.findall(r"<style>(.*?)</style>", html, flags=re.DOTALL))
+    used = set(" ".join(lxml_html.document_fromstring(html).xpath("//@class")).split())
+    assert used
+    assert all(f".{name}" in css for name in used)
+
+
+def test_a_page_is_never_inlined_twice(pieces: tuple[RenderedFragment, ...]) -> None:
+    with pytest.raises(RenderingError, match="inlined before"):
+        inline_css(join_fragments(pieces, "html"))

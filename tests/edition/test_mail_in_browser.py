@@ -1,0 +1,210 @@
+"""The mail as a browser, axe, html-validate and the data of caniemail see it."""
+
+import io
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from digest.edition.content import EditionContent
+from digest.edition.rendering.fragments import (
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+)
+from digest.settings import Settings
+from tests.conftest import ROOT
+
+OURS = Settings.model_validate(
+    {
+        "base_url": "https://news.example.org",
+        "file": {"sender": {"postal_address": "1200 Example Avenue, Washington, DC 20005"}},
+    }
+)
+Scheme = Literal["light", "dark"]
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# A mail is shown inside a page that has the landmarks.
+AXE = {"resultTypes": ["violations"], "rules": {"region": {"enabled": False}}}
+
+
+@pytest.fixture(scope="module")
+def mail(full_content: EditionContent) -> str:
+    return join_fragments(
+        render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "html"
+    )
+
+
+@pytest.fixture(scope="module")
+def web_copy(full_content: EditionContent) -> str:
+    return join_fragments(
+        render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "web"
+    )
+
+
+@pytest.fixture(scope="module")
+def odd_mail(full_content: EditionContent) -> str:
+    """Give an edition of the titles that break layouts."""
+    titles = (
+        "W" * 300,
+        "وزارة الداخلية تعلن عن خطة جديدة",
+        "🚨👨‍👩‍👧‍👦 " * 20,
+        "A long headline of many words " * 10,
+    )
+    sections = tuple(
+        replace(
+            section,
+            note=section.note and "A long note of many words " * 4,
+            entries=tuple(
+                replace(e, headline=titles[i % 4], summary=titles[i % 4], source="W" * 60, details=titles)
+                for i, e in enumerate(section.entries)
+            ),
+        )
+        for section in full_content.sections
+    )
+    content = replace(full_content, sections=sections, intro="W" * 200)
+    return join_fragments(
+        render_edition(content, publication_frame(OURS), create_mail_environment(OURS)), "html"
+    )
+
+
+@pytest.fixture(scope="module")
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    path = next(
+        str(place / name)
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        for place in map(Path, os.environ["PATH"].split(os.pathsep))
+        if (place / name).exists()
+    )
+    with sync_playwright() as play:
+        started = play.chromium.launch(executable_path=path, args=list(QUIET))
+        yield started
+        started.close()
+
+
+class Shown:
+    """A mail in a browser of a width and a scheme; the pictures come from here, all else is refused and noted."""
+
+    def __init__(self, browser: Browser, html: str, *, width: int, scheme: Scheme = "light") -> None:
+        picture = io.BytesIO()
+        Image.new("RGB", (1120, 630), "#335577").save(picture, "JPEG")
+        self.refused: list[str] = []
+        self.pictures = 0
+        self._jpeg = picture.getvalue()
+        self.page: Page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        self.page.route("**/*", self._answer)
+        self.page.set_content(html, wait_until="load")
+
+    def _answer(self, route: Route) -> None:
+        if route.request.url.startswith("https://news.example.org/media/"):
+            self.pictures += 1
+            route.fulfill(body=self._jpeg, content_type="image/jpeg")
+        else:
+            self.refused.append(route.request.url)
+            route.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.page.close()
+
+    def ask(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("width", [390, 640])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("form", ["mail", "web_copy"])
+def test_axe_finds_nothing(
+    browser: Browser, request: pytest.FixtureRequest, form: str, width: int, scheme: Scheme
+) -> None:
+    with Shown(browser, request.getfixturevalue(form), width=width, scheme=scheme) as shown:
+        ground = "rgb(18, 22, 28)" if scheme == "dark" else "rgb(255, 255, 255)"
+        assert shown.ask("getComputedStyle(document.body).backgroundColor") == ground
+        found = Axe().run(shown.page, options=AXE).response
+        assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found["violations"]] == []
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("form", ["mail", "web_copy"])
+def test_only_our_pictures_are_asked_for(browser: Browser, request: pytest.FixtureRequest, form: str) -> None:
+    with Shown(browser, request.getfixturevalue(form), width=640) as shown:
+        assert shown.refused == []
+        assert shown.pictures == 4
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("width", [320, 390, 640])
+@pytest.mark.parametrize("form", ["mail", "odd_mail"])
+def test_nothing_scrolls_sideways(
+    browser: Browser, request: pytest.FixtureRequest, form: str, width: int
+) -> None:
+    with Shown(browser, request.getfixturevalue(form), width=width) as shown:
+        assert shown.ask("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.chromium
+def test_the_column_is_at_most_560_wide_and_the_lead_fills_it(browser: Browser, mail: str) -> None:
+    with Shown(browser, mail, width=1200) as shown:
+        box = shown.ask(
+            "(b => [b.x, b.width, b.height])(document.querySelector('img').getBoundingClientRect())"
+        )
+        assert box == [320, 560, 315]
+
+
+@pytest.mark.chromium
+def test_a_phone_stacks_what_stands_side_by_side(browser: Browser, mail: str) -> None:
+    tops = "[...document.querySelectorAll('.half')].slice(0, 2).map(e => e.getBoundingClientRect().y)"
+    with Shown(browser, mail, width=640) as wide, Shown(browser, mail, width=390) as phone:
+        first, second = wide.ask(tops)
+        assert first == second
+        first, second = phone.ask(tops)
+        assert first < second
+
+
+def judged(script: str, html: str, tmp_path: Path) -> str:
+    file = tmp_path / "mail.html"
+    file.write_text(html, "utf-8")
+    run = subprocess.run(
+        ["node", str(ROOT / "tests" / "node" / script), str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return run.stdout + run.stderr
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("form", ["mail", "web_copy", "odd_mail"])
+@pytest.mark.parametrize("script", ["html_validate.mjs", "can_i_email.mjs"])
+def test_the_judges_find_nothing(
+    request: pytest.FixtureRequest, tmp_path: Path, script: str, form: str
+) -> None:
+    assert judged(script, request.getfixturevalue(form), tmp_path) == ""
+
+
+@pytest.mark.node
+def test_the_judges_find_a_planted_fault(mail: str, tmp_path: Path) -> None:
+    broken = mail.replace('role="main"', 'role="main" style="display:grid"').replace(
+        ' alt="Container cranes over a loaded ship at dusk"', ""
+    )
+    assert "display:grid" in judged("can_i_email.mjs", broken, tmp_path)
+    assert "wcag/h37" in judged("html_validate.mjs", broken, tmp_path)

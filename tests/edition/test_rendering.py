@@ -1,0 +1,327 @@
+"""The pieces of an edition: what they hold, and that any of them may be left out."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jinja2 import Environment, UndefinedError
+from lxml import html as lxml_html
+
+from digest.edition import placeholders
+from digest.edition.content import EditionContent, EditionSection, RenderedFragment
+from digest.edition.rendering import fragments
+from digest.edition.rendering.css_inlining import inline_css
+from digest.edition.rendering.fragments import (
+    RenderingError,
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+    render_subject,
+)
+from digest.settings import Settings
+
+OURS = Settings.model_validate(
+    {
+        "base_url": "https://news.example.org/",
+        "file": {"sender": {"postal_address": "1200 Example Avenue\nWashington, DC 20005\n"}},
+    }
+)
+FRAME = publication_frame(OURS)
+KEYS = ("featured", "most-read", "topics", "products", "events", "opportunities")
+NAMES = [
+    "head",
+    "section:featured",
+    "sponsor",
+    *(f"section:{key}" for key in KEYS[1:]),
+    "foot",
+]
+SHARE_ONLY = ("mailto:", "https://www.linkedin.com/", "https://news.example.org/media/")
+
+
+@pytest.fixture(scope="module")
+def pages() -> Environment:
+    return create_mail_environment(OURS)
+
+
+@pytest.fixture(scope="module")
+def pieces(full_content: EditionContent, pages: Environment) -> tuple[RenderedFragment, ...]:
+    return render_edition(full_content, FRAME, pages)
+
+
+class Balance(HTMLParser):
+    """Finds tags that are closed in a wrong order or never."""
+
+    VOID = frozenset({"br", "hr", "img", "meta", "link", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        del attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+
+def unbalanced(text: str) -> list[str]:
+    found = Balance()
+    found.feed(text)
+    found.close()
+    # Outlook's ghost table stands in comments: it has to open and close as often.
+    ghosts = text.count("<!--[if mso]>") - text.count("<![endif]-->")
+    return found.wrong + found.open + ["ghost"] * abs(ghosts)
+
+
+def links_of_html(text: str) -> set[str]:
+    return set(lxml_html.document_fromstring(text).xpath("//a/@href"))
+
+
+def links_of_text(text: str) -> set[str]:
+    return {line for line in text.splitlines() if re.match(r"https?://", line)}
+
+
+def of(pieces: tuple[RenderedFragment, ...], kind: str, name: str) -> str:
+    (body,) = (p.body for p in pieces if (p.kind, p.name) == (kind, name))
+    return body
+
+
+def test_html_and_text_have_the_same_pieces_in_reading_order(pieces: tuple[RenderedFragment, ...]) -> None:
+    assert [p.name for p in pieces if p.kind == "html"] == NAMES
+    assert [p.name for p in pieces if p.kind == "text"] == NAMES
+
+
+def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
+    full_content: EditionContent, pages: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: list[str] = []
+
+    def spy(source: str) -> str:
+        whole.append(inline_css(source))
+        return whole[-1]
+
+    monkeypatch.setattr(fragments, "inline_css", spy)
+    pieces = render_edition(full_content, FRAME, pages)
+    assert len(whole) == 1, "a page is inlined once"
+    expected = re.sub(
+        r"<!--cut [a-z0-9:-]+-->|<!--/?mail-->|<!--web-->.*?<!--/web-->", "", whole[0], flags=re.DOTALL
+    )
+    assert join_fragments(pieces, "html") == expected
+
+
+def test_the_same_content_gives_the_same_bytes(
+    full_content: EditionContent, pages: Environment, pieces: tuple[RenderedFragment, ...]
+) -> None:
+    assert render_edition(full_content, FRAME, pages) == pieces
+    assert render_edition(full_content, FRAME, create_mail_environment(OURS)) == pieces
+
+
+@settings(max_examples=40, deadline=None)
+@given(omit=st.sets(st.sampled_from([n for n in NAMES if n not in {"head", "foot"}])))
+def test_any_sections_can_be_left_out(pieces_of_all: tuple[RenderedFragment, ...], omit: set[str]) -> None:
+    for kind in ("html", "web"):
+        assert unbalanced(join_fragments(pieces_of_all, kind, omit)) == []
+    text = join_fragments(pieces_of_all, "text", omit)
+    assert "\n\n\n\n" not in text, "never more than two blank lines"
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    for name in NAMES[1:]:
+        body = of(pieces_of_all, "text", name)
+        assert body.startswith("\n\n")
+        assert (body in text) == (name not in omit)
+
+
+@pytest.fixture(scope="module")
+def pieces_of_all(pieces: tuple[RenderedFragment, ...]) -> tuple[RenderedFragment, ...]:
+    return pieces
+
+
+def test_a_page_without_head_or_foot_is_refused(pieces: tuple[RenderedFragment, ...]) -> None:
+    with pytest.raises(ValueError, match="foot"):
+        join_fragments(pieces, "html", {"foot"})
+
+
+def test_marks_come_through_unchanged_where_they_belong(pieces: tuple[RenderedFragment, ...]) -> None:
+    for kind in ("html", "text"):
+        foot = of(pieces, kind, "foot")
+        rest = join_fragments(pieces, kind).replace(foot, "")
+        assert f"https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER}" in foot
+        assert f"https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}" in foot
+        assert f"You asked for this weekly mail on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}." in foot
+        assert not any(mark in rest for mark in placeholders.ALL_PLACEHOLDERS)
+
+
+def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[RenderedFragment, ...]) -> None:
+    web, mail = join_fragments(pieces, "web"), join_fragments(pieces, "html")
+    assert not any(mark in web for mark in placeholders.ALL_PLACEHOLDERS)
+    assert "display:none" not in web, "no preheader"
+    assert "https://news.example.org/subscribe" in web
+    assert "Unsubscribe" not in web
+    assert "Unsubscribe" in mail
+    assert {p.name for p in pieces if p.kind == "web"} == {"head", "section:featured", "foot"}
+    ours = ("https://news.example.org/", "mailto:editors@")
+    assert {u for u in links_of_html(web) if not u.startswith(ours)} == {
+        u for u in links_of_html(mail) if not u.startswith(ours)
+    }
+
+
+def test_html_and_text_say_the_same_links(pieces: tuple[RenderedFragment, ...]) -> None:
+    html = {u for u in links_of_html(join_fragments(pieces, "html")) if not u.startswith(SHARE_ONLY)}
+    assert links_of_text(join_fragments(pieces, "text")) == html
+
+
+def test_lines_of_the_text_fit_72_columns_and_addresses_stay_whole(
+    pieces: tuple[RenderedFragment, ...],
+) -> None:
+    for line in join_fragments(pieces, "text").splitlines():
+        assert len(line) <= 72 or " " not in line, line
+        assert " http" not in line, "an address stands alone on its line"
+        assert line == line.rstrip()
+
+
+def test_the_text_ends_with_leaving_and_the_postal_address(pieces: tuple[RenderedFragment, ...]) -> None:
+    assert join_fragments(pieces, "text").endswith(
+        "Unsubscribe:\nhttps://news.example.org/u/~leave-token~\n\n"
+        "HLS.Today, 1200 Example Avenue, Washington, DC 20005\n"
+    )
+
+
+def test_the_text_says_what_the_html_says(
+    full_content: EditionContent, pieces: tuple[RenderedFragment, ...]
+) -> None:
+    html = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html")).text_content().split())
+    text = " ".join(join_fragments(pieces, "text").split())
+    for section in full_content.sections:
+        for e in section.entries:
+            for words in (e.headline, e.summary, e.why, e.credit, e.closes, *e.details):
+                assert words in html, words
+                assert words in text, words
+
+
+def test_the_paid_block_is_labelled_and_stands_after_featured(pieces: tuple[RenderedFragment, ...]) -> None:
+    sponsor = lxml_html.fromstring(of(pieces, "html", "sponsor"))
+    assert "Sponsor · paid for by Northline Radio" in sponsor.text_content()
+    assert sponsor.xpath("//a/@rel") == ["sponsored"]
+    assert "Georgia" not in of(pieces, "html", "sponsor"), "serif is what editors chose"
+
+
+def test_without_a_sponsor_there_is_no_block(full_content: EditionContent, pages: Environment) -> None:
+    pieces = render_edition(replace(full_content, sponsor=None), FRAME, pages)
+    assert "sponsor" not in {p.name for p in pieces}
+
+
+def test_a_credit_that_is_not_the_source_is_shown(pieces: tuple[RenderedFragment, ...]) -> None:
+    assert "Source: Interagency Police Office" in of(pieces, "html", "section:featured")
+    assert "Source: County Fire Chiefs" in of(pieces, "text", "section:most-read")
+
+
+def test_more_publishers_lead_to_the_web_copy(pieces: tuple[RenderedFragment, ...]) -> None:
+    lead = lxml_html.fromstring(of(pieces, "html", "section:featured"))
+    assert "Also reported by Coastal Wire, Dockside Daily and 4\xa0more" in lead.text_content()
+    assert lead.xpath("//a[.='4\xa0more']/@href") == ["https://news.example.org/editions/2026-W47"]
+
+
+def test_nothing_is_set_for_what_is_not_there(full_content: EditionContent, pages: Environment) -> None:
+    bare = [
+        replace(e, picture=None, kicker="", also=(), more=0, related=(), why="", summary="", date="", day="")
+        for e in full_content.sections[0].entries[:1]
+    ]
+    content = replace(
+        full_content,
+        intro="",
+        editor="",
+        preheader="",
+        sponsor=None,
+        sections=(EditionSection("events", "events", "Events", "", tuple(bare)),),
+    )
+    frame = replace(FRAME, postal_address="", tagline="", about="")
+    html = join_fragments(render_edition(content, frame, pages), "html")
+    assert unbalanced(html) == []
+    assert not re.findall(r"<(td|p|h[1-3]|tr)[^>]*>[ \n]*</\1>", html), "an empty cell or paragraph"
+    assert "<img" not in html
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_products_stand_in_pairs_whatever_their_number(
+    full_content: EditionContent, pages: Environment, count: int
+) -> None:
+    entries = (full_content.sections[3].entries * 2)[:count]
+    content = replace(full_content, sections=(replace(full_content.sections[3], entries=entries),))
+    html = join_fragments(render_edition(content, FRAME, pages), "html")
+    assert unbalanced(html) == []
+    assert lxml_html.document_fromstring(html).xpath("count(//h3)") == count
+
+
+def test_a_section_of_the_operators_own_is_set_in_rows(
+    full_content: EditionContent, pages: Environment
+) -> None:
+    own = EditionSection("local", "stories", "Local news", "", full_content.sections[0].entries[1:4])
+    html = join_fragments(render_edition(replace(full_content, sections=(own,)), FRAME, pages), "html")
+    assert "Local news" in html
+    assert html.count("/media/") == 3
+
+
+def test_headings_step_down_by_one_from_a_single_h1(pieces: tuple[RenderedFragment, ...]) -> None:
+    levels = [
+        int(e.tag[1])
+        for e in lxml_html.document_fromstring(join_fragments(pieces, "html")).iter("h1", "h2", "h3")
+    ]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+
+
+def test_language_and_direction_stand_outside_and_inside(
+    full_content: EditionContent, pages: Environment
+) -> None:
+    frame = replace(FRAME, language="ar", direction="rtl")
+    html = join_fragments(render_edition(full_content, frame, pages), "html")
+    assert html.count('lang="ar" dir="rtl"') == 2
+    assert "padding-right:14px" in html, "sides are swapped"
+
+
+def test_the_subject_is_one_line(full_content: EditionContent, pages: Environment) -> None:
+    odd = replace(full_content, subject="Ports get\r\nBcc: eve@example.org \u202eten days ")
+    assert render_subject(odd, FRAME, pages) == "Ports get Bcc: eve@example.org ten days"
+    assert render_subject(full_content, FRAME, pages) == full_content.subject
+
+
+def test_an_operators_template_with_an_unknown_name_is_refused(
+    full_content: EditionContent, tmp_path: Path
+) -> None:
+    own = tmp_path / "mail" / "edition"
+    own.mkdir(parents=True)
+    (own / "body.txt").write_text("{{ no_such_name }}")
+    with pytest.raises(UndefinedError, match="no_such_name"):
+        render_edition(
+            full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path}))
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("body.txt", "no cuts", "body.txt was cut into head:"),
+        ("body.html", "<p>no kept style block</p>", "inlined before"),
+    ],
+)
+def test_an_operators_template_that_lost_its_cuts_is_refused(
+    full_content: EditionContent, tmp_path: Path, name: str, text: str, says: str
+) -> None:
+    own = tmp_path / "mail" / "edition"
+    own.mkdir(parents=True)
+    (own / name).write_text(text)
+    with pytest.raises(RenderingError, match=says):
+        render_edition(
+            full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path}))
+        )

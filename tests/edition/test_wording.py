@@ -1,0 +1,126 @@
+"""The small decisions of the mail's wording."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digest.edition.content import EditionPicture, SectionEntry
+from digest.edition.rendering.template_filters import (
+    bind_last_words,
+    date_prefix,
+    dir_attribute,
+    fit_picture,
+    group_by_topic,
+    join_names,
+    minify_css,
+    secondary_lines,
+    story_facts_line,
+    text_direction,
+    wrap_text,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("four words are few", "four words are few"),
+        ("five words are enough here", "five words are enough\xa0here"),
+        ("the last two of these are incomprehensible incidents", None),
+    ],
+)
+def test_the_last_two_words_are_bound_when_short(text: str, expected: str | None) -> None:
+    assert bind_last_words(text) == (expected or text)
+
+
+def test_fewer_letters_are_bound_where_the_column_is_narrow() -> None:
+    assert (
+        bind_last_words("fires: what three departments changed", 14)
+        == "fires: what three departments changed"
+    )
+    assert bind_last_words("the maps of the county are final", 14) == "the maps of the county are\xa0final"
+
+
+@given(words=st.lists(st.text(alphabet="abcxyz-/:.", min_size=1, max_size=100)))
+def test_wrapping_folds_at_72_and_breaks_no_word(words: list[str]) -> None:
+    wrapped = wrap_text(" ".join(words))
+    assert wrapped.split() == words
+    assert all(len(line) <= 72 or " " not in line for line in wrapped.splitlines())
+
+
+@given(w=st.integers(1, 5000), h=st.integers(1, 5000))
+def test_a_picture_fits_its_box_keeps_its_shape_and_never_grows(w: int, h: int) -> None:
+    width, height = fit_picture(EditionPicture("x", w, h, ""), 560, 420)
+    assert 1 <= width <= min(w, 560)
+    assert 1 <= height <= min(h, 420)
+    scale = min(1, 560 / w, 420 / h)
+    assert abs(width - w * scale) <= 1
+    assert abs(height - h * scale) <= 1
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "expected"),
+    [
+        (["A"], 0, "A"),
+        (["A", "B"], 0, "A and B"),
+        (["A", "B"], 4, "A, B and 4 more"),
+        (["A"], 1, "A and 1 more"),
+        (["A", "B", "C"], 0, "A, B and C"),
+    ],
+)
+def test_names_are_listed_as_a_sentence_does(names: list[str], more: int, expected: str) -> None:
+    assert join_names(names, more) == expected
+
+
+def test_the_first_strong_letter_gives_the_direction() -> None:
+    assert text_direction("123 … وزارة HLS") == "rtl"
+    assert text_direction("HLS ערים") == "ltr"
+    assert text_direction("123 🚨") is None
+    assert dir_attribute("ערים", "ltr") == ' dir="rtl"'
+    assert dir_attribute("HLS", "ltr") == ""
+    assert dir_attribute("HLS", "rtl") == ' dir="ltr"'
+
+
+def test_topics_keep_the_order_in_which_they_come() -> None:
+    entries = [
+        SectionEntry(h, "https://example.org/", kicker=t)
+        for h, t in (("1", "B"), ("2", "A"), ("3", "B"), ("4", ""))
+    ]
+    assert [(t, [e.headline for e in es]) for t, es in group_by_topic(entries)] == [
+        ("B", ["1", "3"]),
+        ("A", ["2"]),
+        ("Other news", ["4"]),
+    ]
+
+
+def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
+    e = SectionEntry(
+        "h", "https://example.org/", source="HLS.Today", credit="INTERPOL", date="Nov 18", summary="s"
+    )
+    assert secondary_lines(e, "topics") == ("HLS.Today, Nov 18 · Source: INTERPOL",)
+    assert secondary_lines(e, "most-read") == ("HLS.Today · Source: INTERPOL",)
+    assert secondary_lines(e, "opportunities") == ("s",)
+    assert secondary_lines(
+        SectionEntry("h", "https://example.org/", details=("Norfolk", "Free")), "events"
+    ) == (
+        "Norfolk",
+        "Free",
+    )
+    assert secondary_lines(SectionEntry("h", "https://example.org/"), "topics") == ()
+    assert story_facts_line(e) == "HLS.Today, Nov 18. Source: INTERPOL."
+
+
+def test_the_source_is_not_credited_twice() -> None:
+    same = SectionEntry("h", "https://example.org/", source="INTERPOL", credit="interpol")
+    assert story_facts_line(same) == "INTERPOL."
+
+
+def test_events_and_opportunities_begin_with_their_date() -> None:
+    assert date_prefix(SectionEntry("h", "u", month="Dec", day="3")) == "Dec 3: "
+    assert date_prefix(SectionEntry("h", "u", closes="Dec 4")) == "Closes Dec 4: "
+    assert date_prefix(SectionEntry("h", "u")) == ""
+
+
+def test_style_sheets_lose_comments_and_change_sides() -> None:
+    css = "/* why\n left */\n.a{padding-left:1px}\n\n.b{text-align:right}\n"
+    assert minify_css(css, "ltr") == ".a{padding-left:1px}\n.b{text-align:right}"
+    assert minify_css(css, "rtl") == ".a{padding-right:1px}\n.b{text-align:left}"

@@ -1,0 +1,69 @@
+"""Why a story leads, said aloud."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from digest.select.lead_reasons import spell_number
+from digest.select.proposals import explain_lead
+from digest.select.ranking import StoryRanking, WeekStatistics
+from digest.select.topics import compile_topic_rules
+from digest.select.values import CandidateArticle, Story
+from digest.settings import RankingWeights
+
+NOW = datetime(2026, 11, 19, tzinfo=UTC)
+
+
+def article(publisher: str, **more: object) -> CandidateArticle:
+    url = f"https://{publisher.lower()}.example.org/"
+    made = CandidateArticle(url, url, "Ransomware hits a port", "", publisher, publisher, NOW)
+    return replace(made, **more)  # type: ignore[arg-type]  # by name, as the test says
+
+
+def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
+    story = Story(lead, tuple(article(f"Press{n}") for n in range(others)))
+    pins = frozenset({pin}) if pin else frozenset[str]()
+    return explain_lead(
+        StoryRanking(
+            WeekStatistics.from_stories([story], NOW), compile_topic_rules(), RankingWeights(), pins
+        ).score_story(story)
+    )
+
+
+@pytest.mark.parametrize(
+    ("lead", "others", "sentence"),
+    [
+        (article("Wire"), 6, "seven publishers carried it"),
+        (article("Wire"), 12, "13 publishers carried it"),
+        (
+            article("HLS", own=True, views=9),
+            6,
+            "seven publishers carried it, and readers opened it more than any other",
+        ),
+        (article("CISA", primary=True), 4, "an official source and four others reported it"),
+        (article("CISA", primary=True), 1, "an official source and one other reported it"),
+        (
+            article("CISA", primary=True),
+            0,
+            "it comes from an official source, CISA, and it is about cybersecurity",
+        ),
+        (article("Wire"), 0, "Wire reported it, and it is about cybersecurity"),
+        (
+            article("HLS", own=True, featured=True),
+            2,
+            "our editors featured it, and three publishers carried it",
+        ),
+    ],
+)
+def test_the_sentence_names_what_the_score_holds(lead: CandidateArticle, others: int, sentence: str) -> None:
+    assert said(lead, others) == sentence
+
+
+def test_a_pin_is_said() -> None:
+    lead = article("Wire")
+    assert said(lead, 1, lead.url) == "our editors chose it, and two publishers carried it"
+
+
+def test_numbers_are_spelled_to_twelve() -> None:
+    assert [spell_number(n) for n in (1, 12, 13, 1200)] == ["one", "twelve", "13", "1,200"]

@@ -1,0 +1,223 @@
+"""Articles of several sources become stories: what joins, what never does, who leads."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digest.select.stories import MAX_STORY_SPAN, group_into_stories, merge_same_url
+from digest.select.text_similarity import count_words, fold_plural, is_near_duplicate, significant_words
+from digest.select.values import CandidateArticle, Story
+
+MONDAY = datetime(2026, 11, 16, 12, tzinfo=UTC)
+THRESHOLD = 0.24
+
+
+def article(
+    publisher: str, title: str, summary: str = "", *, hours: float = 0, name: str = ""
+) -> CandidateArticle:
+    slug = name or "".join(ch if ch.isalnum() else "-" for ch in title.lower())
+    url = f"https://{publisher.lower().replace(' ', '')}.example.org/{slug}"
+    return CandidateArticle(url, url, title, summary, publisher, publisher, MONDAY + timedelta(hours=hours))
+
+
+def fillers() -> list[CandidateArticle]:
+    """Other news of the week, so that the words of the stories under test are rare."""
+    subjects = (
+        "Harbor pilots train for winter ice", "Rail operator tests new signals", "Museum reopens its east wing",
+        "County buys three fire engines", "Airport opens a second runway", "Vaccine drive reaches rural towns",
+        "Senate panel hears grid operators", "Drone rules change for farms", "Storm season ends quietly",
+        "School district hires safety officers", "Water plant replaces old pumps", "Customs dogs find ivory",
+    )  # fmt: skip
+    return [
+        article(f"Filler {n}", s, f"{s}, the agency wrote in report {n}.", hours=n)
+        for n, s in enumerate(subjects)
+    ]
+
+
+def story_of(candidate: CandidateArticle, stories: tuple[Story, ...]) -> Story:
+    return next(s for s in stories if candidate.url in {m.url for m in s.members})
+
+
+DAM = (
+    article("Alpha", "Dam at Harlow Creek gives way after days of rain", "The Harlow Creek dam gave way on Monday; two towns were cleared."),
+    article("Beta", "Harlow Creek dam gives way, two towns cleared", "Two towns below the Harlow Creek dam were cleared after days of rain.", hours=3),
+    article("Gamma", "Towns cleared as Harlow Creek dam fails", "The dam at Harlow Creek failed after days of rain, officials said.", hours=5),
+)  # fmt: skip
+
+
+def test_the_same_news_of_three_publishers_is_one_story() -> None:
+    stories = group_into_stories([*DAM, *fillers()], THRESHOLD)
+    found = story_of(DAM[0], stories)
+    assert found.publishers == {"Alpha", "Beta", "Gamma"}
+    assert len(stories) == 1 + len(fillers())
+
+
+def test_one_canonical_url_from_several_sources_is_one_article_and_the_best_source_wins() -> None:
+    plain = replace(
+        DAM[0], source="Aggregator", publisher="Aggregator", views=5, featured=True, image="p.jpg"
+    )
+    best = replace(DAM[0], own=True, source="Own site", publisher="Ours")
+    (kept,) = merge_same_url([plain, best])
+    assert (kept.source, kept.views, kept.featured, kept.image) == ("Own site", 5, True, "p.jpg")
+    (story,) = group_into_stories([plain, best], THRESHOLD)
+    assert len(story.members) == 1
+
+
+def test_an_official_source_wins_over_a_heavier_one() -> None:
+    heavy = replace(DAM[0], source="Heavy", weight=3.0)
+    official = replace(DAM[0], source="Official", primary=True)
+    assert [c.source for c in merge_same_url([heavy, official])] == ["Official"]
+
+
+def test_two_articles_of_one_publisher_do_not_join_on_their_own_likeness() -> None:
+    again = article(
+        "Alpha",
+        "Harlow Creek dam: how it gave way",
+        "Days of rain and an old gate: why the Harlow Creek dam gave way.",
+        hours=9,
+    )
+    assert len(group_into_stories([DAM[0], again, *fillers()], THRESHOLD)) == 2 + len(fillers())
+
+
+def test_other_publishers_can_tie_two_articles_of_one_publisher_to_a_story() -> None:
+    again = article(
+        "Alpha",
+        "Two towns below failed dam still cleared",
+        "Officials said towns below the Harlow Creek dam stay cleared after days of rain.",
+        hours=9,
+    )
+    found = story_of(DAM[1], group_into_stories([*DAM, again, *fillers()], THRESHOLD))
+    assert {m.url for m in found.members} == {a.url for a in (*DAM, again)}
+    assert len(found.also_reported) == 2  # a publisher is named once
+    assert len(found.further_articles) == 1
+
+
+def test_one_text_under_two_addresses_of_one_publisher_is_one_story() -> None:
+    again = replace(
+        DAM[0], url=DAM[0].url + "-2", link=DAM[0].url + "-2", dated_at=DAM[0].dated_at + timedelta(hours=2)
+    )
+    found = story_of(DAM[0], group_into_stories([DAM[0], again, *fillers()], THRESHOLD))
+    assert found.also_reported == ()
+    assert [m.url for m in found.further_articles] == [again.url]
+
+
+@pytest.mark.parametrize("with_text", [True, False])
+def test_149_alerts_under_one_title_are_149_stories(*, with_text: bool) -> None:
+    title = "CISA Adds One Known Exploited Vulnerability to Catalog"
+    text = "CISA has added one new vulnerability to its catalog, based on evidence of active exploitation: CVE-2026-{}."
+    alerts = [
+        article("CISA", title, text.format(20000 + n) if with_text else "", hours=n / 2, name=f"alert-{n}")
+        for n in range(149)
+    ]
+    report = article("Beta", "CISA adds one known exploited vulnerability", text.format(20007), hours=4)
+    stories = group_into_stories([*alerts, report], THRESHOLD)
+    assert all(sum(m.publisher == "CISA" for m in s.members) <= 1 for s in stories)
+    assert sum(any(m.publisher == "CISA" for m in s.members) for s in stories) == 149
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "In Other News: Harlow Creek dam gives way, two towns cleared",
+        "Morning Report: Harlow Creek dam gives way",
+        "Harlow Creek dam newsletter Round 435",
+        "Week in review: the Harlow Creek dam gives way",
+    ],
+)
+def test_a_round_up_stays_alone(title: str) -> None:
+    glue = article("Delta", title, DAM[1].summary, hours=1)
+    stories = group_into_stories([*DAM, glue, *fillers()], THRESHOLD)
+    assert story_of(glue, stories).members == (glue,)
+    assert len(story_of(DAM[0], stories).members) == 3
+
+
+def test_articles_far_apart_in_time_do_not_join() -> None:
+    late = replace(DAM[1], dated_at=DAM[0].dated_at + MAX_STORY_SPAN + timedelta(minutes=1))
+    assert len(group_into_stories([DAM[0], late, *fillers()], THRESHOLD)) == 2 + len(fillers())
+    in_time = replace(DAM[1], dated_at=DAM[0].dated_at + MAX_STORY_SPAN)
+    assert len(group_into_stories([DAM[0], in_time, *fillers()], THRESHOLD)) == 1 + len(fillers())
+
+
+def test_the_own_site_leads_before_an_official_source_and_that_before_all_others() -> None:
+    official = replace(DAM[1], primary=True)
+    own = replace(DAM[2], own=True)
+    assert (
+        story_of(own, group_into_stories([DAM[0], official, own, *fillers()], THRESHOLD)).lead.url == own.url
+    )
+    assert (
+        story_of(official, group_into_stories([DAM[0], official, DAM[2], *fillers()], THRESHOLD)).lead.url
+        == official.url
+    )
+
+
+def test_the_most_central_article_leads_and_then_the_earliest() -> None:
+    twins = [
+        replace(DAM[0], url=f"https://{p}.example.org/dam", publisher=p, dated_at=MONDAY + timedelta(hours=h))
+        for p, h in (("b", 1), ("a", 2))
+    ]
+    aside = article(
+        "Gamma",
+        "Harlow Creek dam owner fined before",
+        "The owner of the Harlow Creek dam was fined before days of rain.",
+        hours=-1,
+    )
+    found = story_of(aside, group_into_stories([*twins, aside, *fillers()], THRESHOLD))
+    assert found.lead.publisher == "b"
+    assert [a.publisher for a in found.also_reported] == ["Gamma", "a"]  # by date
+
+
+def test_threshold_decides_how_much_is_one_story() -> None:
+    assert len(group_into_stories([*DAM, *fillers()], 0.99)) == 3 + len(fillers())
+
+
+def test_a_text_without_words_and_an_empty_week_are_no_trouble() -> None:
+    assert group_into_stories([], THRESHOLD) == ()
+    blank = [article("A", "", name="x"), article("B", "", name="x"), article("C", "— … !", name="x")]
+    assert len(group_into_stories(blank, THRESHOLD)) == 3
+
+
+def test_words_keep_numbers_and_fold_plurals() -> None:
+    assert list(significant_words("The agencies' 1,200 breaches: CVE-2026-1234, U.S. viruses")) == [
+        "agency", "1,200", "breach", "cve-2026-1234", "viruse",
+    ]  # fmt: skip
+    assert [fold_plural(w) for w in ("crisis", "class", "virus", "ports", "boxes", "gas")] == [
+        "crisis", "class", "virus", "port", "box", "gas",
+    ]  # fmt: skip
+    assert count_words("Dam fails", "dam")["dam"] == 3
+
+
+def test_other_figures_make_other_news() -> None:
+    text = "A quake of magnitude {} shook the coast near Harlow before dawn, and nobody was hurt"
+    assert is_near_duplicate(text.format(5), text.format(5) + "!")
+    assert not is_near_duplicate(text.format(5), text.format(6))
+
+
+TOPICS = (
+    "dam rain Harlow towns cleared",
+    "botnet seized servers Duck operation",
+    "typhoon Saola coast ferries cancelled",
+)
+made = st.builds(
+    lambda n, publisher, topic, extra, hour: article(publisher, f"{TOPICS[topic]} {extra}", f"{extra} {TOPICS[topic]}", hours=hour, name=str(n)),
+    st.integers(0, 40), st.sampled_from("ABCDE"), st.integers(0, 2), st.sampled_from(["", "live", "mayor speaks", "42 hurt"]), st.integers(0, 160),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(made, max_size=25), st.randoms(use_true_random=False))
+def test_stories_do_not_depend_on_the_order_of_arrival_and_lose_nothing(
+    found: list[CandidateArticle], chance: random.Random
+) -> None:
+    stories = group_into_stories(found, THRESHOLD)
+    shuffled = list(found)
+    chance.shuffle(shuffled)
+    assert group_into_stories(shuffled, THRESHOLD) == stories
+    urls = [m.url for s in stories for m in s.members]
+    assert sorted(urls) == sorted({c.url for c in found})
+    assert all(
+        len({a.publisher for a in (s.lead, *s.also_reported)}) == 1 + len(s.also_reported) for s in stories
+    )

@@ -1,0 +1,169 @@
+"""What a story is about, and which words say so."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from digest.select.penalties import find_penalties, is_round_up_title
+from digest.select.topics import compile_topic_rules, find_story_topic
+from digest.select.values import CandidateArticle, Story
+
+RULES = compile_topic_rules()
+
+
+def article(title: str, summary: str = "", *, publisher: str = "Alpha") -> CandidateArticle:
+    url = f"https://{publisher.lower()}.example.org/{len(title)}-{title[:8].strip()}"
+    return CandidateArticle(
+        url, url, title, summary, publisher, publisher, datetime(2026, 11, 16, tzinfo=UTC)
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "topic"),
+    [
+        ("Ransomware gangs hit three hospitals", "Cybersecurity"),
+        ("Border Patrol agents rescue a family", "Border security"),
+        ("TSA extends PreCheck lanes", "Aviation security"),
+        ("Coast Guard stops a narco sub", "Maritime security"),
+        ("FEMA opens applications for preparedness grants", "Emergency management"),
+        ("Earthquakes shake the coast", "Disaster response"),
+        ("Power grid operators test blackout plans", "Critical infrastructure"),
+        ("Terrorist plot foiled before parade", "Counterterrorism"),
+        ("Europol and INTERPOL arrest a fugitive", "Law enforcement"),
+        ("Human trafficking ring broken up", "Human trafficking"),
+        ("Measles outbreak reaches four states", "Public health"),
+        ("Firefighters contain warehouse fire", "Fire service"),
+        ("Spy agency chief warns of espionage", "Intelligence"),
+        ("Deportation flights resume as immigration courts reopen", "Immigration"),
+        ("Counter-UAS test at stadium finds rogue drones", "Counter-drone"),
+        ("Counties move to next generation 911", "Emergency communications"),
+        ("IAEA inspectors find nuclear material", "Chemical, biological, radiological and nuclear"),
+    ],
+)
+def test_the_built_in_list_knows_the_field(title: str, topic: str) -> None:
+    match = RULES.match_topic(article(title))
+    assert match is not None
+    assert match.topic == topic
+    assert match.strength >= 0.6
+    assert match.words
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Singer dies at 76",
+        "Ice cream makers report a warm autumn",
+        "5 million bees fall off a truck",
+        "The practice of hackathons",
+        "Police choir sings",
+    ],
+)
+def test_other_news_has_no_topic(title: str) -> None:
+    assert RULES.match_topic(article(title)) is None
+
+
+def test_capitals_in_the_list_match_only_capitals() -> None:
+    match = RULES.match_topic(article("ICE holds 12"))
+    assert match is not None
+    assert match.topic == "Immigration"
+    assert RULES.match_topic(article("Ice holds on the lake")) is None
+
+
+def test_the_publishers_map_comes_before_all_words() -> None:
+    mapped = replace(article("Ransomware hits port"), categories=("Ports",), topics=(("ports", "Harbors"),))
+    match = RULES.match_topic(mapped)
+    assert match is not None
+    assert (match.topic, match.strength) == ("Harbors", 1.0)
+    assert "Ports" in match.words[0]
+
+
+def test_a_category_word_counts_more_than_a_title_word() -> None:
+    match = RULES.match_topic(replace(article("Ransomware in the news"), categories=("Coast Guard",)))
+    assert match is not None
+    assert match.topic == "Maritime security"
+
+
+def test_a_title_counts_more_than_a_summary_and_weak_words_settle_nothing_alone() -> None:
+    in_title, in_summary = (
+        RULES.match_topic(article("Ransomware")),
+        RULES.match_topic(article("News", "ransomware")),
+    )
+    assert in_title is not None
+    assert in_summary is not None
+    assert in_title.strength > in_summary.strength
+    many_weak = RULES.match_topic(
+        article("Police arrest suspect, charged with murder", "gang prosecutor prison crime")
+    )
+    assert many_weak is not None
+    assert many_weak.strength == in_summary.strength
+
+
+def test_the_operators_list_replaces_the_built_in_one() -> None:
+    own = compile_topic_rules({"Bridges": ["suspension bridges", "toll"]})
+    match = own.match_topic(article("A suspension bridge without tolls"))
+    assert match is not None
+    assert match.topic == "Bridges"
+    assert match.words == ("suspension bridges", "toll")
+    assert own.match_topic(article("Ransomware hits hospital")) is None
+
+
+def test_words_are_whole_words() -> None:
+    own = compile_topic_rules({"Ports": ["port"]})
+    assert own.match_topic(article("Support for reporters")) is None
+    assert own.match_topic(article("The port's cranes")) is not None
+
+
+def test_one_articles_stray_word_makes_no_topic_of_a_large_story() -> None:
+    lead = article("Singer dies at 76")
+    others = tuple(article("Singer dies", publisher=p) for p in ("Beta", "Gamma", "Delta"))
+    stray = article("Singer dies after Covid-19", "ransomware", publisher="Epsilon")
+    assert find_story_topic(Story(lead, (*others, stray)), RULES) is None
+    assert find_story_topic(Story(lead), RULES) is None
+
+
+def test_a_storys_topic_is_what_most_say_and_its_strength_their_mean() -> None:
+    lead = article("Ransomware hits hospital")
+    other = article("Hospital closed", publisher="Beta")
+    alone, both = find_story_topic(Story(lead), RULES), find_story_topic(Story(lead, (other,)), RULES)
+    assert alone is not None
+    assert both is not None
+    assert both.topic == alone.topic == "Cybersecurity"
+    assert both.strength == pytest.approx(alone.strength * 2 / 3, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["In Other News: a dam, a ban", "Morning Report — who leads", "Security newsletter Round 435", "Week in review: ports", "Up First briefing: trial", "Five things to know", "Weekly recap: botnets"],
+)  # fmt: skip
+def test_round_ups_are_known_by_their_titles(title: str) -> None:
+    assert is_round_up_title(title)
+
+
+@pytest.mark.parametrize(
+    "title", ["Police round up suspects", "Report: dam fails", "Newsletter publisher hacked by gang of four"]
+)
+def test_other_titles_are_no_round_ups(title: str) -> None:
+    assert not is_round_up_title(title)
+
+
+@pytest.mark.parametrize(
+    ("title", "reason"),
+    [
+        ("Black Friday VPN deals", "sponsored or a deal"),
+        ("Sponsored: why zero trust", "sponsored or a deal"),
+        ("Get this course for just $20", "sponsored or a deal"),
+        ("Weekly roundup", "a round-up"),
+        ("Top 5 firewalls for offices", "no news: a list or a guide"),
+        ("Opinion: close the port", "no news: an opinion"),
+        ("Watch: flood waters rise", "no news: a talk, a video or a game"),
+        ("NFL week two", "no news: sport or entertainment"),
+    ],
+)
+def test_what_is_no_news_says_so(title: str, reason: str) -> None:
+    assert reason in {f.reason for f in find_penalties(article(title))}
+    assert find_penalties(article("Dam fails at Harlow Creek")) == ()
+
+
+def test_a_missing_date_is_a_fault() -> None:
+    assert [f.share for f in find_penalties(replace(article("Dam fails"), has_date=False))] == [0.3]

@@ -1,0 +1,66 @@
+import traceback
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from digest.store.models import Database, TimetableSlot
+from subscribers.store.models import Base
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def test_migrations_give_the_tables_that_the_models_describe(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_sqlite_runs_with_the_pragmas_that_durability_needs(sqlite: Database) -> None:
+    with sqlite.read() as session:
+        values = {
+            p: session.execute(text(f"PRAGMA {p}")).scalar()
+            for p in ("journal_mode", "synchronous", "secure_delete", "foreign_keys")
+        }
+    assert values == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "foreign_keys": 1}
+
+
+def test_times_come_back_in_utc_and_a_time_without_zone_is_refused(database: Database) -> None:
+    east = NOON.astimezone(timezone(timedelta(hours=9)))
+    with database.write() as session:
+        session.add(TimetableSlot(job="draft", at=east, owner="a", lease_until=NOON))
+    with database.read() as session:
+        slot = session.query(TimetableSlot).one()
+    assert (slot.at, slot.at.tzinfo) == (NOON, UTC)
+    with pytest.raises(StatementError, match="without a zone"), database.write() as session:
+        session.add(TimetableSlot(job="draft", at=NOON.replace(tzinfo=None), owner="a", lease_until=NOON))
+
+
+def test_a_slot_is_taken_once(database: Database) -> None:
+    with database.write() as session:
+        session.add(TimetableSlot(job="draft", at=NOON, owner="a", lease_until=NOON))
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(TimetableSlot(job="draft", at=NOON, owner="b", lease_until=NOON))
+
+
+def test_reading_commits_nothing(database: Database) -> None:
+    with database.read() as session:
+        session.add(TimetableSlot(job="draft", at=NOON, owner="a", lease_until=NOON))
+        session.flush()
+    with database.read() as session:
+        assert session.query(TimetableSlot).count() == 0
+
+
+def test_an_error_of_the_database_quotes_no_value_of_a_row(database: Database) -> None:
+    def twice() -> None:
+        with database.write() as session:
+            session.add_all(
+                TimetableSlot(job="draft", at=NOON, owner="zebra", lease_until=NOON) for _ in range(2)
+            )
+
+    with pytest.raises(IntegrityError) as caught:
+        twice()
+    assert "zebra" not in "".join(traceback.format_exception(caught.value))
+    assert "hide_parameters" in str(caught.value)

@@ -1,0 +1,537 @@
+"""Any interleaving of what happens to people keeps the laws of consent."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import event, func, select, text
+from sqlalchemy.orm import Session
+
+from digest.deliver.retention.person_erasure import erase_from_deliveries
+from digest.store.models import migrate_schema, open_database
+from subscribers.address import read_address
+from subscribers.consent import audience, chain_verification, replay, seals, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.evidence import RequestOrigin
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.consent.wordings import Wording
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle import address_retention, expiry
+from subscribers.lifecycle.departure_merge import merge_departure_log
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.lifecycle.unsubscribe import log_undo, undo_unsubscribe, unsubscribe_person
+from subscribers.mail_requests import MailRequest
+from subscribers.signup import manual_signup, permission_pass, request_queue
+from subscribers.signup.confirmation import ConfirmationStage, confirm_subscription
+from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
+from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.request_processor import RequestProcessor
+from subscribers.signup.request_queue import FormSubmission
+from subscribers.store import people
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.transfer.abandonment import abandon_batch
+from subscribers.transfer.decisions import ImportOptions
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.imports import list_unfinished_imports, run_import
+from subscribers.transfer.list_file import survey_file
+
+KEYS = KeyRing.from_seed(b"laws of consent")
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NAMES = ("ada", "bo", "cy")
+WHO = st.sampled_from(NAMES)
+BOUNDS = SignupLimits()
+MACHINE = RequestOrigin("192.0.2.7", "a browser")
+YEAR = timedelta(days=365)
+
+
+def _address(name: str) -> str:
+    return f"{name}@{name}.example.org"
+
+
+class Crash(Exception):  # noqa: N818 - it is no error of ours
+    """The process ends here, as far as the database can tell."""
+
+
+@contextmanager
+def _crash_at(commit: int) -> Iterator[None]:
+    """Fail before the commit of this number, counted from 1."""
+    seen = 0
+
+    def count(_session: Session) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == commit:
+            raise Crash
+
+    event.listen(Session, "before_commit", count)
+    try:
+        yield
+    finally:
+        event.remove(Session, "before_commit", count)
+
+
+@dataclass
+class Story:
+    """What happened to one address, told without any of our tables."""
+
+    consent: bool = False  # somebody consented, or vouched, and they have not departed since
+    departed: bool = (
+        False  # left, complained, bounced or erased, with no own word since: no list brings them back
+    )
+    gravely: bool = False  # complained or erased, with no own word since
+    by_hand: datetime | None = None  # when they left by their own hand: it can be taken back
+    asked: datetime | None = None  # when we asked them, once, whether they want the mail
+
+    def depart(self, *, gravely: bool = False, by_hand: datetime | None = None) -> None:
+        self.consent, self.departed, self.by_hand = False, True, by_hand
+        self.gravely = self.gravely or gravely
+
+    def own_word(self) -> None:
+        self.consent, self.departed, self.gravely, self.by_hand = True, False, False, None
+        self.asked = None
+
+
+@dataclass
+class Copy:
+    """A backup: the file, who had consented when it was made, and who departed in a way the journal knows since."""
+
+    file: Path
+    consent: set[str]
+    gone_since: set[str] = field(default_factory=set)
+
+
+class Life(RuleBasedStateMachine):
+    """People live through everything that the product lets happen to them."""
+
+    template: Path
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="laws-"))
+        self.file = self.folder / "digest.store.models"
+        shutil.copy(_template(), self.file)
+        self.database = open_database(f"sqlite:///{self.file}")
+        self.journal = DepartureLog(self.folder / "left.log", KEYS)
+        self.now = START
+        self.stories = {name: Story() for name in NAMES}
+        self.links: list[tuple[str, str]] = []  # mailed confirmation tokens with the address they went to
+        self.copy: Copy | None = None
+        self.lists = 0
+        self.cut: tuple[Path, list[str], bool] | None = None  # an import that was cut short
+        self.worker = RequestProcessor(self.database, KEYS, BOUNDS, YEAR, self._queue)
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.database.close()
+            shutil.rmtree(self.folder)
+
+    def _queue(self, session: Session, note: MailRequest) -> None:
+        if note.kind in {"confirm", "remind", "ask"}:
+            names = [
+                n
+                for n in NAMES
+                if people.find_person_number(session, KEYS, read_address(_address(n))) == note.person
+            ]
+            self.links.append((note.context["token"], names[0]))
+
+    def _number(self, session: Session, name: str) -> int | None:
+        return people.find_person_number(session, KEYS, read_address(_address(name)))
+
+    def _gone(self, name: str, *, gravely: bool = False, by_hand: bool = False) -> None:
+        self.stories[name].depart(gravely=gravely, by_hand=self.now if by_hand else None)
+        if self.copy:
+            self.copy.gone_since.add(name)
+
+    @rule(name=WHO, kind=st.sampled_from([ConsentKind.CONFIRMED, ConsentKind.ATTESTED]))
+    def an_admin_adds(self, name: str, kind: Any) -> None:
+        evidence = ConsentEvidence("Yes.", "1", "en", "hls.today", "list", "eve", self.now, kind=kind)
+        try:
+            with self.database.write() as session:
+                manual_signup.add_subscriber(session, KEYS, _address(name), evidence=evidence, now=self.now)
+        except SignupRefusedError:
+            assert self.stories[name].departed or self.copy, "refused though nothing speaks against it"
+            return
+        assert not self.stories[name].gravely, "an admin's word brought somebody back"
+        self.stories[name].consent = True
+
+    @rule(name=WHO)
+    def somebody_types_the_address_into_the_form(self, name: str) -> None:
+        wording = Wording("1", "en", "Yes, send me the digest.")
+        asked = FormSubmission(
+            "subscribe", read_address(_address(name)), self.now, "/subscribe", "hls.today", wording, MACHINE
+        )
+        form = request_queue.prepare_request(KEYS, asked)
+        with self.database.write() as session:
+            request_queue.enqueue_request(session, form, BOUNDS)
+        self.worker.process_pending(lambda: self.now)
+
+    @precondition(lambda self: bool(getattr(self, "links", None)))
+    @rule(data=st.data())
+    def a_confirmation_link_is_used(self, data: st.DataObject) -> None:
+        self._confirm(*data.draw(st.sampled_from(self.links)))
+
+    def _confirm(self, token: str, name: str) -> None:
+        with self.database.write() as session:
+            link = confirm_subscription(
+                session, KEYS, token, origin=MACHINE, evidence_retention=YEAR, queue=self._queue, now=self.now
+            )
+        if link.stage is ConfirmationStage.CONFIRMED and link.new:
+            self.stories[name].own_word()
+            if self.copy:
+                self.copy.gone_since.discard(
+                    name
+                )  # of a restored copy that lost this word nothing is promised
+                self.copy.consent.discard(name)
+
+    @rule(name=WHO, method=st.sampled_from(["one-click", "page", "admin: by phone"]))
+    def somebody_leaves(self, name: str, method: str) -> None:
+        with self.database.write() as session:
+            number = self._number(session, name)
+            left = (
+                number
+                and unsubscribe_person(session, self.journal, number, method=method, now=self.now).changed
+            )
+        if left:
+            self._gone(name, by_hand=not method.startswith("admin"))
+
+    @rule(name=WHO)
+    def somebody_takes_it_back(self, name: str) -> None:
+        story = self.stories[name]
+        with self.database.write() as session:
+            number = self._number(session, name)
+            undone = undo_unsubscribe(session, KEYS, number, now=self.now) if number else None
+        if undone and undone.changed:
+            log_undo(self.journal, undone, at=self.now)
+            assert not story.gravely, "undone after a complaint or an erasure"
+            assert story.by_hand is None or self.now < story.by_hand + timedelta(days=7)
+            story.own_word()
+            if self.copy:
+                self.copy.gone_since.discard(name)
+
+    @rule(name=WHO, reason=st.sampled_from(["bounced", "complained", "by an admin"]))
+    def an_address_is_suppressed(self, name: str, reason: Any) -> None:
+        address = read_address(_address(name))
+        with self.database.write() as session:
+            suppression.suppress_address(
+                session, KEYS, address, reason=reason, actor="hook", now=self.now, departure_log=self.journal
+            )
+        self.stories[name].depart(gravely=reason == "complained")
+        if self.copy:
+            self.copy.gone_since.add(name)
+
+    @rule(name=WHO)
+    def somebody_is_erased(self, name: str) -> None:
+        with self.database.write() as session:
+            number = self._number(session, name)
+            erased = (
+                number
+                and erase_person(
+                    session,
+                    KEYS,
+                    self.journal,
+                    number,
+                    method="page",
+                    forget_elsewhere=erase_from_deliveries,
+                    now=self.now,
+                ).changed
+            )
+        if erased:
+            self._gone(name, gravely=True)
+
+    @rule(name=WHO, omit=st.sampled_from(["events", "products"]))
+    def somebody_chooses(self, name: str, omit: str) -> None:
+        with self.database.write() as session:
+            number = self._number(session, name)
+            if number and audience.may_mail(session, number):
+                change_preferences(session, number, Preferences(omit=frozenset({omit})), self.now)
+
+    @rule(names=st.lists(WHO, min_size=1, max_size=4), evidence=st.booleans(), attest=st.booleans())
+    def a_list_comes_in(self, names: list[str], evidence: bool, attest: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        self._bring_in(self._list(names, evidence=evidence), attest=attest)
+        self._listed(names, granted=evidence or attest)
+
+    def _list(self, names: list[str], *, evidence: bool) -> Path:
+        self.lists += 1
+        path = self.folder / f"list{self.lists}.csv"
+        day = "2020-01-01 10:00:00" if evidence else ""
+        rows = [f"{_address(n)},{day},{day},198.51.100.{self.lists % 250}" for n in names]
+        path.write_text("\n".join(["Email Address,OPTIN_TIME,CONFIRM_TIME,CONFIRM_IP", *rows]) + "\n")
+        return path
+
+    def _bring_in(self, path: Path, *, attest: bool = False) -> None:
+        run_import(
+            ImportContext(self.database, KEYS, self.journal, "eve"),
+            survey_file(path),
+            ImportOptions(attest_reason="they asked at the expo" if attest else None),
+            now=self.now,
+            on_reject=lambda *_: None,
+        )
+
+    def _listed(self, names: list[str], *, granted: bool) -> None:
+        for name in names if granted else []:
+            self.stories[name].consent |= not self.stories[name].departed
+
+    @precondition(lambda self: getattr(self, "cut", None) is None)
+    @rule(names=st.lists(WHO, min_size=1, max_size=4), evidence=st.booleans(), commit=st.integers(2, 4))
+    def a_list_is_cut_short(self, names: list[str], evidence: bool, commit: int) -> None:  # noqa: FBT001 - drawn by hypothesis
+        path = self._list(names, evidence=evidence)
+        try:
+            with _crash_at(commit):
+                self._bring_in(path)
+        except Crash:
+            self.cut = (path, names, evidence)
+        else:
+            self._listed(names, granted=evidence)
+
+    @precondition(lambda self: getattr(self, "cut", None) is not None)
+    @rule(drop=st.booleans())
+    def the_list_is_run_again_or_dropped(self, drop: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        assert self.cut is not None
+        (path, names, evidence), self.cut = self.cut, None
+        if drop:
+            with self.database.read() as session:
+                begun = list_unfinished_imports(session)
+            for one in begun:
+                abandon_batch(self.database, one.batch, actor="eve", now=self.now)
+            return
+        self._bring_in(path)
+        self._listed(names, granted=evidence)
+
+    @rule()
+    def those_without_evidence_are_asked(self) -> None:
+        links = len(self.links)
+        permission_pass.queue_permission_mails(
+            self.database,
+            KEYS,
+            self._queue,
+            wording=Wording("1", "en", "Yes, send me the digest."),
+            page="/confirm",
+            actor="eve",
+            limit=10,
+            now=self.now,
+        )
+        for _, name in self.links[links:]:
+            story = self.stories[name]
+            assert story.asked is None or self.copy, "asked twice"
+            assert not story.gravely, "asked after a complaint or an erasure"
+            story.asked = self.now
+
+    @rule(hours=st.sampled_from([0.001, 1, 30, 24 * 8, 24 * 31]))
+    def time_passes(self, hours: float) -> None:
+        self.now += timedelta(hours=hours)
+        expiry.expire_unconfirmed(self.database, now=self.now)
+        address_retention.delete_expired_addresses(self.database, now=self.now)
+        for story in self.stories.values():
+            if story.asked and not story.consent and self.now >= story.asked + timedelta(days=7):
+                story.departed = True  # they did not answer: no list has them asked, or mailed, again
+
+    @rule(name=WHO)
+    def somebody_leaves_and_then_complains(self, name: str) -> None:
+        self.somebody_leaves(name, "one-click")
+        self.an_address_is_suppressed(name, "complained")
+        with self.database.read() as session:
+            found = suppression.find_suppression(session, KEYS, read_address(_address(name)))
+            assert found is not None
+            assert found.reason == "complained"
+            number = self._number(session, name)
+            state = replay.fold_state(
+                session.scalars(
+                    select(ConsentEvent.kind)
+                    .where(ConsentEvent.person == (number or 0))
+                    .order_by(ConsentEvent.seq)
+                )
+            )
+            assert number is None or state in {PersonState.SUPPRESSED, PersonState.ERASED}
+        lines = [d.kind for d in self.journal.read()]
+        assert "complained" in lines
+
+    @rule(name=WHO, word=st.sampled_from(list(FeedbackKind)))
+    def a_provider_speaks_of_somebody(self, name: str, word: FeedbackKind) -> None:
+        with self.database.write() as session:
+            number = self._number(session, name)
+            report = FeedbackReport(number or 0, word, self.now, "hook", {})
+            changed, departed = apply_feedback_report(session, KEYS, report, now=self.now)
+            self.journal.append_all([departed] if departed else [], at=self.now)
+        if changed:
+            assert departed is not None, "a departure that the journal does not know"
+            self._gone(name, gravely=word is FeedbackKind.COMPLAINED)
+
+    @invariant()
+    def no_address_is_kept_for_longer_than_it_serves(self) -> None:
+        if not hasattr(self, "stories"):
+            return
+        with self.database.read() as session:
+            for person in session.scalars(select(Person).where(Person.ciphertext.is_not(None))):
+                assert person.state is not PersonState.ERASED
+                said = select(ConsentEvent).where(ConsentEvent.person == person.number)
+                last = max(link.at for link in session.scalars(said))
+                served = person.state is PersonState.SUBSCRIBED
+                assert served or last > self.now - timedelta(days=31), "an address that serves nothing"
+
+    @rule()
+    def a_backup_is_made(self) -> None:
+        file = self.folder / "copy.db"
+        file.unlink(missing_ok=True)
+        with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("VACUUM INTO ?", (str(file),))
+            connection.exec_driver_sql("BEGIN")
+        self.copy = Copy(file, {name for name, story in self.stories.items() if story.consent})
+
+    @precondition(lambda self: bool(getattr(self, "copy", None)))
+    @rule()
+    def the_backup_is_restored(self) -> None:
+        assert self.copy is not None
+        self.database.close()
+        for file in self.folder.glob("digest.store.models*"):
+            file.unlink()
+        shutil.copy(self.copy.file, self.file)
+        self.now += timedelta(seconds=1)
+        with self.database.write() as session:
+            merge_departure_log(
+                session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
+            )
+        with self.database.write() as session:
+            again = merge_departure_log(
+                session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
+            )
+        assert (again.departed.total(), again.unknown_hashes) == (0, 0)
+        address_retention.delete_expired_addresses(self.database, now=self.now)  # the night after
+        with self.database.read() as session:
+            for name, story in self.stories.items():
+                number = self._number(session, name)
+                mailed = bool(number) and audience.may_mail(session, number or 0)
+                kept = name in self.copy.consent and name not in self.copy.gone_since
+                assert not (mailed and name in self.copy.gone_since), "a restored copy brought somebody back"
+                story.consent = mailed and (kept or story.consent)
+                story.departed = story.departed and not mailed
+                story.by_hand = None
+
+    @rule(name=WHO)
+    def somebody_signs_up(self, name: str) -> None:
+        self.somebody_types_the_address_into_the_form(name)
+        mine = [token for token, whose in self.links if whose == name]
+        if mine:
+            self._confirm(mine[-1], name)
+
+    @rule(
+        name=WHO,
+        how=st.sampled_from(["left", "bounced", "by an admin", "complained", "left, complained", "erased"]),
+        known=st.booleans(),
+    )
+    def somebody_departs_after_the_backup_and_it_is_restored(self, name: str, how: str, known: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        """What chance rarely puts in this order; `known`: the person is in the copy already, else they came since."""
+        if not known:
+            self.a_backup_is_made()
+        self.somebody_signs_up(name)
+        if known:
+            self.a_backup_is_made()
+        if how == "left":
+            self.somebody_leaves(name, "one-click")
+        elif how == "left, complained":
+            self.somebody_leaves_and_then_complains(name)
+        elif how == "erased":
+            self.somebody_is_erased(name)
+        else:
+            self.an_address_is_suppressed(name, how)
+        self.the_backup_is_restored()
+        with self.database.read() as session:
+            barred = suppression.find_suppression(session, KEYS, read_address(_address(name)))
+        if how != "left":
+            wanted = how.removeprefix("left, ")
+            assert barred is not None, "a restore lost a bar"
+            assert suppression.reason_gravity(barred.reason) <= suppression.reason_gravity(wanted)
+        self.a_list_comes_in([name], evidence=True, attest=False)
+
+    @rule(data=st.data())
+    def a_flipped_byte_is_found(self, data: st.DataObject) -> None:
+        with self.database.write() as session:
+            links = list(
+                session.execute(text("SELECT id, kind, at, body, previous, hash FROM consent_event"))
+            )
+            if not links:
+                return
+            link = data.draw(st.sampled_from(links))
+            column = data.draw(st.sampled_from(["kind", "at", "body", "previous", "hash"]))
+            value = str(getattr(link, column)).encode()
+            if not value:
+                return
+            place = data.draw(st.integers(0, len(value) - 1))
+            flip = data.draw(st.integers(1, 127))
+            changed = bytes(b ^ (flip if i == place else 0) for i, b in enumerate(value))
+            with session.begin_nested() as step:
+                session.execute(
+                    text(f"UPDATE consent_event SET {column} = CAST(:v AS TEXT) WHERE id = :id"),
+                    {"v": changed, "id": link.id},
+                )
+                assert chain_verification.verify_chains(session).broken is not None
+                step.rollback()
+
+    @rule()
+    def the_night_seals(self) -> None:
+        with self.database.write() as session:
+            through = seals.find_last_stable_link(session)
+        with self.database.read() as session:
+            proof = seals.prove_ledger(session, through=through)
+        assert proof.sound, proof
+        assert proof.survey is not None
+        with self.database.write() as session:
+            seals.append_seal(session, proof.survey, self.now)
+
+    @invariant()
+    def only_who_consented_and_did_not_depart_is_mailed(self) -> None:
+        if not hasattr(self, "stories"):
+            return
+        with self.database.read() as session:
+            mailed = {reader.decrypt_address(KEYS) for reader in audience.stream_audience(session)}
+            counted = audience.count_audience(session)
+        assert counted == len(mailed), "somebody stands on the roll twice"
+        for name, story in self.stories.items():
+            if _address(name) in mailed:
+                assert story.consent, f"{name} is mailed and did not consent, or departed since"
+                assert not story.gravely, f"{name} is back after a complaint or an erasure"
+
+    @invariant()
+    def the_ledger_gives_the_roll_and_verifies(self) -> None:
+        if not hasattr(self, "stories"):
+            return
+        with self.database.read() as session:
+            by_ledger = {n for n, state in replay.replay_ledger(session) if state is PersonState.SUBSCRIBED}
+            begun = set(session.scalars(select(Person.number).where(~audience.exclude_unfinished_imports())))
+            assert by_ledger - begun == {reader.number for reader in audience.stream_audience(session)}
+            assert list(replay.find_ledger_differences(session)) == []
+            found = chain_verification.verify_chains(session)
+            assert found.broken is None, found
+            assert found.links == session.scalar(select(func.count()).select_from(ConsentEvent))
+
+
+_templates: list[Path] = []
+
+
+def _template() -> Path:
+    """Give an empty database; migrating anew for each story would take most of the time."""
+    if not _templates:
+        file = Path(tempfile.mkdtemp(prefix="laws-template-")) / "digest.store.models"
+        database = open_database(f"sqlite:///{file}")
+        migrate_schema(database)
+        database.close()
+        _templates.append(file)
+    return _templates[0]
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(
+    max_examples=30,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

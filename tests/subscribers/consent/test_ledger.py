@@ -1,0 +1,132 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import delete, select, update
+
+from digest.store.models import Database
+from subscribers.address import read_address
+from subscribers.consent import chain_verification, ledger
+from subscribers.crypto.keys import KeyRing
+from subscribers.store import people
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+
+KEYS = KeyRing.from_seed(b"ledger tests")
+NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def _chain(database: Database, name: str, kinds: list[ConsentKind]) -> int:
+    with database.write() as session:
+        person = people.create_person(
+            session, KEYS, read_address(f"{name}@example.org"), asked_at=NOON, asked_where="hls.today"
+        )
+        for place, kind in enumerate(kinds):
+            ledger.append_event(
+                session, person, kind, {"n": place, "text": "\u00e9 yes"}, NOON + timedelta(hours=place)
+            )
+        return person.number
+
+
+def _verify(database: Database) -> chain_verification.ChainVerification:
+    with database.read() as session:
+        return chain_verification.verify_chains(session)
+
+
+def test_a_chain_verifies_and_brings_the_state_along(database: Database) -> None:
+    ada = _chain(database, "ada", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
+    bo = _chain(database, "bo", [ConsentKind.ATTESTED, ConsentKind.CHOICES_CHANGED])
+    assert _verify(database) == chain_verification.ChainVerification(people=2, links=5, broken=None)
+    with database.read() as session:
+        states = {p.number: p.state for p in session.scalars(select(Person))}
+        events = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).all()
+    assert states == {ada: PersonState.WITHDRAWN, bo: PersonState.SUBSCRIBED}
+    assert [e.seq for e in events] == [1, 2, 3]
+    assert events[0].at == NOON.replace(microsecond=123000)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"body": '{"n":1}'}, "content"),
+        ({"kind": ConsentKind.IMPORTED}, "content"),
+        ({"at": NOON}, "content"),
+        ({"hash": "0" * 64}, "content"),
+        ({"previous": "0" * 64}, "follow"),
+    ],
+)
+def test_whatever_is_changed_in_a_link_is_found_at_that_link(
+    database: Database, changed: dict[str, object], fault: str
+) -> None:
+    _chain(database, "ada", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED])
+    bo = _chain(database, "bo", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.CHOICES_CHANGED])
+    with database.write() as session:
+        session.execute(
+            update(ConsentEvent).where(ConsentEvent.person == bo, ConsentEvent.seq == 2).values(**changed)
+        )
+    broken = _verify(database).broken
+    assert broken is not None
+    assert (broken.person, broken.seq) == (bo, 2)
+    assert fault in broken.fault
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3])
+def test_a_removed_link_is_found(database: Database, seq: int) -> None:
+    ada = _chain(database, "ada", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.CHOICES_CHANGED])
+    with database.write() as session:
+        session.execute(delete(ConsentEvent).where(ConsentEvent.seq == seq))
+    broken = _verify(database).broken
+    assert broken is not None
+    assert broken.person == ada
+
+
+def test_a_state_that_the_chain_does_not_give_is_found(database: Database) -> None:
+    ada = _chain(database, "ada", [ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
+    with database.write() as session:
+        session.execute(update(Person).values(state=PersonState.SUBSCRIBED))
+    broken = _verify(database).broken
+    assert broken is not None
+    assert (broken.person, broken.fault) == (
+        ada,
+        "by the chain the person is withdrawn, the row says subscribed",
+    )
+
+
+def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:
+    ada = _chain(sqlite, "ada", [ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
+    with sqlite.write() as session:
+        last = session.scalars(select(ConsentEvent).where(ConsentEvent.seq == 2)).one()
+        forged = ConsentEvent(
+            person=ada,
+            seq=3,
+            kind=ConsentKind.UNDONE,
+            at=ledger.truncate_to_millisecond(NOON),
+            body="{}",
+            previous=last.hash,
+            hash="",
+        )
+        forged.hash = ledger.hash_event(forged)
+        session.add(forged)
+    broken = _verify(sqlite).broken
+    assert broken is not None
+    assert "the person names" in broken.fault
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=5))
+def test_canonical_json_does_not_depend_on_the_order_of_its_keys(body: dict[str, object]) -> None:
+    turned = dict(reversed(list(body.items())))
+    assert ledger.canonical_json(body) == ledger.canonical_json(turned)
+
+
+@given(st.lists(st.sampled_from(list(ConsentKind)), max_size=12))
+def test_only_a_grant_after_everything_else_lets_a_person_be_mailed(kinds: list[ConsentKind]) -> None:
+    state = PersonState.REQUESTED
+    for kind in kinds:
+        state = ledger.next_state(state, kind)
+    # What decides for everybody, and a word that an abandoned import takes back.
+    moving = [
+        k
+        for k in kinds
+        if k is ConsentKind.EXPIRED or len({ledger.next_state(before, k) for before in PersonState}) == 1
+    ]
+    assert (state is PersonState.SUBSCRIBED) == bool(moving and moving[-1] in ledger.GRANT_KINDS)

@@ -1,0 +1,253 @@
+import json
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from digest.store.models import Database
+from subscribers.address import read_address
+from subscribers.consent import audience, chain_verification, suppression
+from subscribers.consent.departure_log import DepartureLog, DepartureLogError
+from subscribers.consent.preferences import Preferences, PreferencesError, change_preferences
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup import manual_signup
+from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
+
+KEYS = KeyRing.from_seed(b"people tests")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+PAPER = ConsentEvidence(
+    wording="Please send me the weekly digest.",
+    wording_version="1",
+    language="en",
+    page="hls.today",
+    method="signed paper list",
+    actor="eve@example.org",
+    agreed_at=NOW - timedelta(days=30),
+)
+
+
+def _add(database: Database, name: str, evidence: ConsentEvidence = PAPER) -> manual_signup.ManualSignup:
+    with database.write() as session:
+        return manual_signup.add_subscriber(session, KEYS, f"{name}@example.org", evidence=evidence, now=NOW)
+
+
+def _leave(database: Database, journal: DepartureLog, number: int) -> bool:
+    with database.write() as session:
+        return unsubscribe_person(session, journal, number, method="one-click", now=NOW).changed
+
+
+def _events(database: Database, number: int) -> list[ConsentEvent]:
+    with database.read() as session:
+        query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
+        return list(session.scalars(query))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> DepartureLog:
+    return DepartureLog(tmp_path / "left.log", KEYS)
+
+
+def test_a_person_is_added_with_the_words_they_agreed_to(database: Database) -> None:
+    added = _add(database, "ada")
+    assert not added.already_subscribed
+    (event,) = _events(database, added.number)
+    said = json.loads(event.body)
+    assert event.kind == ConsentKind.ATTESTED
+    assert (said["wording"], said["method"], said["actor"]) == (PAPER.wording, PAPER.method, PAPER.actor)
+    assert said["agreed_at"] == "2026-10-21T12:00:00.000+00:00"
+    assert "ada" not in event.body
+    with database.read() as session:
+        (reader,) = audience.stream_audience(session)
+    assert (reader.decrypt_address(KEYS), reader.asked_where, reader.asked_at) == (
+        "ada@example.org",
+        "hls.today",
+        PAPER.agreed_at,
+    )
+
+
+def test_a_consent_confirmed_by_mail_is_recorded_as_that(sqlite: Database) -> None:
+    added = _add(sqlite, "ada", replace(PAPER, kind=ConsentKind.CONFIRMED))
+    assert _events(sqlite, added.number)[0].kind == ConsentKind.CONFIRMED
+
+
+def test_adding_twice_says_so_and_changes_nothing(database: Database) -> None:
+    first = _add(database, "ada")
+    assert _add(database, "ADA") == manual_signup.ManualSignup(first.number, already_subscribed=True)
+    assert len(_events(database, first.number)) == 1
+
+
+def test_nobody_who_left_is_added_again(database: Database, journal: DepartureLog) -> None:
+    ada = _add(database, "ada").number
+    _leave(database, journal, ada)
+    with pytest.raises(SignupRefusedError, match="withdrawn: its owner left"):
+        _add(database, "ada")
+    with database.read() as session:
+        assert not audience.may_mail(session, ada)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_nobody_who_is_suppressed_is_added(
+    database: Database,
+    journal: DepartureLog,
+    known: bool,  # noqa: FBT001
+) -> None:
+    number = _add(database, "cy").number if known else 0
+    with database.write() as session:
+        for _ in range(2):
+            suppression.suppress_address(
+                session,
+                KEYS,
+                read_address("Cy@example.org"),
+                reason="complained",
+                actor="webhook",
+                now=NOW,
+                departure_log=journal,
+            )
+    with pytest.raises(SignupRefusedError, match=r"suppressed \(complained, 2026-11-20\)"):
+        _add(database, "cy")
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Suppression)) == 1
+        assert not audience.may_mail(session, number)
+        assert chain_verification.verify_chains(session).broken is None
+
+
+def test_evidence_of_the_future_is_refused(sqlite: Database) -> None:
+    with pytest.raises(SignupRefusedError, match="future"):
+        _add(sqlite, "ada", replace(PAPER, agreed_at=NOW + timedelta(days=1)))
+
+
+def test_the_roll_gives_everybody_once_in_order_whatever_the_page(
+    database: Database, journal: DepartureLog
+) -> None:
+    numbers = [_add(database, f"reader{n}").number for n in range(25)]
+    for gone in numbers[::5]:
+        _leave(database, journal, gone)
+    expected = [n for i, n in enumerate(numbers) if i % 5]
+    for batch in (1, 3, 20, 21, 1000):
+        with database.read() as session:
+            assert [r.number for r in audience.stream_audience(session, page_size=batch)] == expected
+    with database.read() as session:
+        assert audience.count_audience(session) == 20
+        assert audience.filter_mailable(session, numbers[:6]) == frozenset(expected[:4])
+        assert list(audience.load_audience_members(session, numbers[:3])) == numbers[1:3]
+        assert audience.count_people_by_state(session)[PersonState.WITHDRAWN] == 5
+
+
+def test_somebody_who_leaves_while_the_roll_is_read_is_not_given(
+    database: Database, journal: DepartureLog
+) -> None:
+    numbers = [_add(database, f"reader{n}").number for n in range(6)]
+    seen = []
+    with database.read() as session:
+        for reader in audience.stream_audience(session, page_size=2):
+            seen.append(reader.number)
+            session.rollback()  # as a sender does, who holds no transaction between two pages
+            if reader.number == numbers[0]:
+                _leave(database, journal, numbers[4])
+    assert seen == [*numbers[:4], numbers[5]]
+
+
+def test_leaving_twice_is_one_event_and_one_line(database: Database, journal: DepartureLog) -> None:
+    ada = _add(database, "ada").number
+    assert _leave(database, journal, ada)
+    assert not _leave(database, journal, ada)
+    assert not _leave(database, journal, 10**6)
+    assert [e.kind for e in _events(database, ada)] == [ConsentKind.ATTESTED, ConsentKind.WITHDRAWN]
+    (line,) = journal.read()
+    with database.read() as session:
+        person = session.get_one(Person, ada)
+    assert person.lookup is not None
+    assert (line.person_hash, line.kind, line.at) == (journal.hash_lookup(person.lookup), "left", NOW)
+
+
+def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(
+    sqlite: Database, journal: DepartureLog
+) -> None:
+    ada = _add(sqlite, "ada").number
+    with sqlite.write() as session:
+        unsubscribe_person(session, journal, ada, method="page", now=NOW)
+        text = journal.path.read_text()
+    assert text.count("\n") == 1
+    assert "ada" not in text
+    assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+
+
+def test_a_departure_that_cannot_be_journalled_is_no_departure(sqlite: Database, tmp_path: Path) -> None:
+    ada = _add(sqlite, "ada").number
+    (tmp_path / "left.log").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        _leave(sqlite, DepartureLog(tmp_path / "left.log", KEYS), ada)
+    with sqlite.read() as session:
+        assert audience.may_mail(session, ada)
+
+
+def test_journal_lines_from_many_threads_make_one_chain(journal: DepartureLog) -> None:
+    def many(name: int) -> None:
+        for n in range(20):
+            journal.append(f"{name}-{n}", "1-key", kind="left", at=NOW)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(many, range(4)))
+    assert {d.person_hash for d in journal.read()} == {
+        journal.hash_lookup(f"{a}-{b}") for a in range(4) for b in range(20)
+    }
+
+
+def test_a_changed_or_missing_journal_line_is_found_and_a_torn_one_is_passed_over(
+    journal: DepartureLog,
+) -> None:
+    for name in "abc":
+        journal.append(name, "1-key", kind="left", at=NOW)
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    for damaged in (lines[0].replace(b"left", b"kept"), b"", b"{}\n", b"nonsense\n"):
+        journal.path.write_bytes(damaged + lines[1] + lines[2])
+        with pytest.raises(DepartureLogError, match=r"line [12]"):
+            list(journal.read())
+    journal.path.write_bytes(b"".join(lines) + lines[0][:50])
+    assert len(list(journal.read())) == 3
+    journal.append("d", "1-key", kind="left", at=NOW)
+    assert len(list(journal.read())) == 4
+    assert list(journal.path.parent.iterdir()) == [journal.path]
+
+
+def test_choices_are_kept_with_an_event_and_only_when_they_change(database: Database) -> None:
+    ada = _add(database, "ada").number
+    wanted = Preferences(frozenset({"products", "events"}), text_only=True, pause_until=date(2026, 12, 24))
+    for changed in (True, False):
+        with database.write() as session:
+            assert change_preferences(session, ada, wanted, NOW) is changed
+    event = _events(database, ada)[-1]
+    assert event.kind == ConsentKind.CHOICES_CHANGED
+    assert json.loads(event.body)["after"]["omit"] == ["events", "products"]
+    with database.read() as session:
+        (reader,) = audience.stream_audience(session)
+    assert reader.preferences == wanted == Preferences.from_json(wanted.as_json())
+
+
+def test_a_pause_ends_on_its_day() -> None:
+    paused = Preferences(pause_until=date(2026, 12, 24))
+    assert paused.is_paused(date(2026, 12, 23))
+    assert not paused.is_paused(date(2026, 12, 24))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"omit": "events"},
+        {"omit": ["Events!"]},
+        {"omit": [1]},
+        {"text_only": "yes"},
+        {"pause_until": "soon"},
+        {"pause_until": 5},
+        {"hour": 3},
+    ],
+)
+def test_choices_that_make_no_sense_name_their_field(said: dict[str, object]) -> None:
+    with pytest.raises(PreferencesError, match=next(iter(said))):
+        Preferences.from_json(said)

@@ -1,0 +1,228 @@
+"""A person's record, as JSON and on paper."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import func, select
+
+from digest.cli import digest
+from digest.store.models import Database
+from digest.templating import create_jinja_environment
+from subscribers.consent import disclosures, readable_record
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.consent.readable_record import ReadableRecord
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup import manual_signup
+from subscribers.signup.manual_signup import ConsentEvidence
+from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart
+from subscribers.transfer.exports import DataController, build_person_record
+from tests.conftest import forget_nowhere_else
+
+KEYS = KeyRing.from_seed(b"records")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+YES = ConsentEvidence(
+    wording="Yes, send me <b>the digest</b> & nothing else.",
+    wording_version="3",
+    language="en",
+    page="hls.today",
+    method="signed list",
+    actor="terminal:eve",
+    agreed_at=NOW - timedelta(days=9),
+)
+DESK = DataController("HLS.Today", "editors@news.example.org", "1 Main St, Springfield", "https://hls.today/")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> DepartureLog:
+    return DepartureLog(tmp_path / "left.log", KEYS)
+
+
+@pytest.fixture
+def ada(database: Database) -> int:
+    with database.write() as session:
+        number = manual_signup.add_subscriber(session, KEYS, "ada@example.org", evidence=YES, now=NOW).number
+        change_preferences(session, number, Preferences(omit=frozenset({"events"})), NOW)
+    return number
+
+
+def _record(database: Database, number: int) -> ReadableRecord:
+    with database.read() as session:
+        said = build_person_record(session, KEYS, number, controller=DESK, now=NOW)
+    assert said is not None
+    return readable_record.make_record_readable(json.loads(json.dumps(said)))
+
+
+def _page(found: ReadableRecord) -> str:
+    return create_jinja_environment().get_template("web/record.html").render(record=found)
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_page_says_all_that_an_auditor_asks_for(
+    database: Database, ada: int, journal: DepartureLog
+) -> None:
+    with database.write() as session:
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a question", reference="r-7", now=NOW
+        )
+        unsubscribe_person(session, journal, ada, method="one-click", now=NOW + timedelta(hours=1))
+    text = _Text()
+    text.feed(_page(_record(database, ada)))
+    said = "".join(text.said)
+    for words in (
+        "ada@example.org",
+        YES.wording,
+        "Version of the words",
+        YES.as_json()["wording_hash"],
+        "signed list",
+        "terminal:eve",
+        "attested (consent)",
+        "2026-11-11 12:00:00 UTC",
+        "withdrawn",
+        "2026-11-20 13:00:00 UTC",
+        "omit: events",
+        "our staff",
+        "r-7",
+        "1 Main St, Springfield",
+        "ISO/IEC TS 27560:2023",
+    ):
+        assert words in said, words
+
+
+def test_the_page_stands_alone_and_runs_nothing(database: Database, ada: int) -> None:
+    text = _Text()
+    text.feed(_page(_record(database, ada)))
+    assert not {tag for tag, _ in text.tags} & {"script", "link", "img", "iframe", "form", "a", "b"}
+    assert not [
+        name for _, attrs in text.tags for name in attrs if name in {"src", "href"} or name.startswith("on")
+    ]
+
+
+def test_processing_names_the_ground_and_the_language_of_the_last_consent(
+    database: Database, ada: int
+) -> None:
+    with database.read() as session:
+        said = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
+    assert said is not None
+    use = said["pii_processing"]
+    assert (use["language"], use["privacy_notice"]) == ("en", "hls.today")
+    assert use["purposes"][0]["lawful_basis"] == "consent"
+    assert use["purposes"][0]["collection_method"] == "signed list"
+
+
+def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
+    database: Database, ada: int, journal: DepartureLog
+) -> None:
+    with database.write() as session:
+        erase_person(
+            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+        )
+    found = _record(database, ada)
+    assert ("Address", "erased, or not kept any more") in found.facts
+    assert [entry.what for entry in found.events][-1] == "erased"
+    assert "ada@" not in _page(found)
+
+
+def test_passages_are_listed_the_latest_first_with_the_exports_that_held_the_person(
+    database: Database, ada: int
+) -> None:
+    with database.write() as session:
+        bo = manual_signup.add_subscriber(session, KEYS, "bo@example.org", evidence=YES, now=NOW).number
+        disclosures.record_disclosures(
+            session, [ada, bo], to_whom="our staff", why="a question", reference="", now=NOW
+        )
+        for days, holders in ((1, [ada]), (2, [bo])):
+            export = ListExport(
+                at=NOW + timedelta(days=days), to_whom="an auditor", why="audit", reference=f"e{days}"
+            )
+            session.add(export)
+            session.flush()
+            bits = sum(1 << holder for holder in holders).to_bytes(8, "little")
+            session.add(ListExportPart(export=export.id, first=0, bits=bits))
+    with database.read() as session:
+        assert [(p.to_whom, p.reference) for p in disclosures.list_disclosures(session, ada)] == [
+            ("an auditor", "e1"),
+            ("our staff", ""),
+        ]
+        assert [p.reference for p in disclosures.list_disclosures(session, bo)] == ["e2", ""]
+        assert disclosures.list_disclosures(session, 4711) == []
+
+
+def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int) -> None:
+    with database.write() as session:
+        for days in (0, 1, 500):
+            disclosures.record_disclosures(
+                session,
+                [ada],
+                to_whom="our staff",
+                why="a look",
+                reference="r",
+                now=NOW + timedelta(days=days),
+            )
+        disclosures.record_disclosures(
+            session, [ada], to_whom="an auditor", why="audit", reference="r", now=NOW
+        )
+    with database.write() as session:
+        assert disclosures.aggregate_disclosures(session, NOW + timedelta(days=402)) == 3
+    with database.write() as session:
+        assert disclosures.aggregate_disclosures(session, NOW + timedelta(days=402)) == 0
+    with database.read() as session:
+        found = disclosures.list_disclosures(session, ada)
+    assert [(p.at - NOW, p.to_whom, p.times) for p in found] == [
+        (timedelta(days=500), "our staff", 1),
+        (timedelta(days=1), "our staff", 2),
+        (timedelta(0), "an auditor", 1),
+    ]
+
+
+def test_erasing_keeps_the_totals_and_names_nobody(
+    database: Database, ada: int, journal: DepartureLog
+) -> None:
+    with database.write() as session:
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW
+        )
+        disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW
+        )
+        erase_person(
+            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+        )
+        disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
+    with database.read() as session:
+        (total,) = session.scalars(select(DisclosureTotal))
+        assert (total.person, total.times) == (None, 2)
+        assert session.scalar(select(func.count()).select_from(Disclosure)) == 0
+
+
+def test_the_command_prints_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    KeyRing.create(tmp_path / "home" / "keys.json")
+    run = CliRunner()
+    words = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
+    assert run.invoke(digest, ["subscribers", "add", "ada@example.org", *words]).exit_code == 0
+    result = run.invoke(digest, ["subscribers", "show", "-", "--form", "html"], input="ada@example.org\n")
+    assert result.exit_code == 0
+    assert result.output.startswith("<!DOCTYPE html>")
+    assert "ada@example.org" in result.output
+    assert "a look at the record" in result.output

@@ -1,0 +1,300 @@
+"""Seals: what a chain alone cannot show, a kept seal does."""
+
+import hashlib
+import json
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+import scheduler
+from digest.app import maintenance
+from digest.app.installation import Installation
+from digest.settings import Settings
+from digest.store.models import AuditEntry, Database
+from digest.store.process_owner import ProcessOwner
+from digest.timetable import DueJob
+from subscribers.address import read_address
+from subscribers.consent import chain_verification, ledger, seals
+from subscribers.crypto.keys import KeyRing
+from subscribers.store import people
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, Seal
+
+KEYS = KeyRing.from_seed(b"seal tests")
+NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
+NIGHT = timedelta(days=1)
+
+
+def _person(database: Database, name: str, *kinds: ConsentKind) -> int:
+    with database.write() as session:
+        person = people.create_person(
+            session, KEYS, read_address(f"{name}@example.org"), asked_at=NOON, asked_where="hls.today"
+        )
+        for kind in kinds:
+            ledger.append_event(session, person, kind, {"wording": "\u00e9 yes", "page": "hls.today"}, NOON)
+        return person.number
+
+
+def _more(database: Database, number: int, kind: ConsentKind) -> None:
+    with database.write() as session:
+        person = ledger.lock_person(session, number)
+        assert person is not None
+        ledger.append_event(session, person, kind, {"method": "page"}, NOON + NIGHT)
+
+
+def _seal(database: Database, now: datetime = NOON) -> str:
+    sealed, _ = maintenance.prove_and_seal_ledger(Installation(Settings(), database), now, actor="test")
+    return sealed.hash
+
+
+def _prove(database: Database, *kept: str) -> seals.LedgerProof:
+    with database.read() as session:
+        return seals.prove_ledger(session, kept_hashes=kept)
+
+
+def _forge(session: Session, number: int) -> None:
+    """Rewrite a person's whole chain so that it is sound in itself: with other words, and never withdrawn."""
+    head = ""
+    for event in session.scalars(
+        select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
+    ):
+        event.body, event.previous = ledger.canonical_json({"wording": "anything at all"}), head
+        head = event.hash = ledger.hash_event(event)
+    session.execute(update(Person).where(Person.number == number).values(chain_head=head))
+
+
+def test_seals_hold_while_the_ledger_grows(database: Database) -> None:
+    ada = _person(database, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
+    first = _seal(database)
+    _person(database, "bo", ConsentKind.ATTESTED)
+    _more(database, ada, ConsentKind.WITHDRAWN)
+    second = _seal(database, NOON + NIGHT)
+    third = _seal(database, NOON + 2 * NIGHT)
+    _person(database, "cy", ConsentKind.CONFIRMED)
+    proof = _prove(database, first, second[:12], third.upper())
+    assert proof == seals.LedgerProof(people=3, links=5, seals=3, broken=None, fault="")
+    with database.read() as session:
+        kept = session.scalars(select(Seal).order_by(Seal.id)).all()
+    assert [(s.people, s.links) for s in kept] == [(1, 2), (2, 4), (2, 4)]
+    assert [s.previous for s in kept] == ["", first, second]
+    assert kept[1].root == kept[2].root != kept[0].root
+    assert len({first, second, third}) == 3
+
+
+def test_an_empty_ledger_can_be_sealed(database: Database) -> None:
+    sealed = _seal(database)
+    _person(database, "ada", ConsentKind.CONFIRMED)
+    assert _prove(database, sealed).sound
+
+
+def test_a_chain_that_was_rewritten_whole_is_sound_and_breaks_the_seal(database: Database) -> None:
+    ada = _person(database, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
+    _seal(database)
+    with database.write() as session:
+        _forge(session, ada)
+    proof = _prove(database)
+    assert proof.broken is None
+    assert "2026-11-20 12:00 UTC is not what the ledger gives" in proof.fault
+
+
+def test_a_person_who_was_removed_with_their_whole_chain_breaks_the_seal(sqlite: Database) -> None:
+    _person(sqlite, "ada", ConsentKind.CONFIRMED)
+    bo = _person(sqlite, "bo", ConsentKind.CONFIRMED)
+    _seal(sqlite)
+    with sqlite.write() as session:
+        session.execute(delete(ConsentEvent).where(ConsentEvent.person == bo))
+        session.execute(delete(Person).where(Person.number == bo))
+    proof = _prove(sqlite)
+    assert proof.broken is None
+    assert "is not what the ledger gives" in proof.fault
+
+
+def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_together(
+    sqlite: Database,
+) -> None:
+    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
+    kept = _seal(sqlite)
+    with sqlite.write() as session:
+        _forge(session, ada)
+        session.execute(delete(Seal))
+    forged = _seal(sqlite)
+    assert _prove(sqlite, forged).sound
+    assert _prove(sqlite, kept).fault == f"no seal {kept} is there: seals, or the whole ledger, were replaced"
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"at": NOON}, "is not what was hashed"),
+        ({"people": 7}, "is not what the ledger gives"),
+        ({"links": 7}, "is not what the ledger gives"),
+        ({"root": "0" * 64}, "is not what the ledger gives"),
+        ({"through": 1}, "is not what the ledger gives"),
+        ({"hash": "0" * 64}, "is not what was hashed"),
+        ({"previous": "0" * 64}, "does not follow"),
+    ],
+)
+def test_whatever_is_changed_in_a_seal_is_found(
+    sqlite: Database, changed: dict[str, object], fault: str
+) -> None:
+    _person(sqlite, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
+    _seal(sqlite)
+    second = _seal(sqlite, NOON + NIGHT)
+    with sqlite.write() as session:
+        session.execute(update(Seal).where(Seal.hash == second).values(**changed))
+    assert fault in _prove(sqlite).fault
+
+
+def test_a_seal_taken_out_of_the_middle_is_found_and_two_cannot_follow_one(sqlite: Database) -> None:
+    for night in range(3):
+        _seal(sqlite, NOON + night * NIGHT)
+    with sqlite.read() as session:
+        second = session.scalars(select(Seal).where(Seal.id == 2)).one()
+    twin = {"at": NOON, "through": 0, "people": 0, "links": 0, "root": "", "hash": "0" * 64}
+    with pytest.raises(IntegrityError), sqlite.write() as session:
+        session.add(Seal(previous=second.previous, **twin))
+    with sqlite.write() as session:
+        session.execute(delete(Seal).where(Seal.id == 2))
+    assert "does not follow" in _prove(sqlite).fault
+
+
+def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None:
+    _person(sqlite, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN)
+    _person(sqlite, "bo", ConsentKind.ATTESTED)
+    flips = found = 0
+    with sqlite.write() as session:
+        links = session.execute(
+            text("SELECT id, kind, at, body, previous, hash FROM consent_event")
+        ).mappings()
+        for link in list(links):
+            for column in ("kind", "at", "body", "previous", "hash"):
+                value = str(link[column]).encode()
+                for place in range(len(value)):
+                    flipped = bytes(b ^ (0x11 if i == place else 0) for i, b in enumerate(value))
+                    flips += 1
+                    found += _found_with(session, link["id"], column, flipped)
+            for seq in (0, 2, 3, 5, -1):
+                flips += 1
+                found += _found_with(session, link["id"], "seq", seq) or seq == _seq(session, link["id"])
+    assert flips > 600
+    assert found == flips
+
+
+def _found_with(session: Session, link: int, column: str, value: bytes | int) -> bool:
+    """Say whether a verification finds the fault; the change is taken back."""
+    set_to = "CAST(:value AS TEXT)" if isinstance(value, bytes) else ":value"
+    with session.begin_nested() as step:
+        try:
+            session.execute(
+                text(f"UPDATE consent_event SET {column} = {set_to} WHERE id = :id"),
+                {"value": value, "id": link},
+            )
+            return chain_verification.verify_chains(session).broken is not None
+        except IntegrityError:  # two links in one place: the database itself refuses
+            return True
+        finally:
+            step.rollback()
+
+
+def _seq(session: Session, link: int) -> int:
+    return session.scalars(select(ConsentEvent.seq).where(ConsentEvent.id == link)).one()
+
+
+def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_found(sqlite: Database) -> None:
+    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
+    with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # a program that keeps no foreign keys
+        foreign.execute("UPDATE consent_event SET person = -5")
+    foreign.close()
+    assert "the person names" in _broken(sqlite).fault
+    with sqlite.write() as session:
+        session.execute(text("UPDATE person SET chain_head = ''"))
+    assert _broken(sqlite) == chain_verification.BrokenLink(
+        ada, 0, "by the chain the person is requested, the row says subscribed"
+    )
+    with sqlite.write() as session:
+        session.execute(text("UPDATE person SET state = 'requested'"))
+    assert _broken(sqlite) == chain_verification.BrokenLink(0, 0, "1 link(s) are of no person's number")
+
+
+def _broken(database: Database) -> chain_verification.BrokenLink:
+    found = _prove(database).broken
+    assert found is not None
+    return found
+
+
+def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(sqlite: Database) -> None:
+    _person(sqlite, "ada", ConsentKind.CONFIRMED)
+    for number, name in ((1000, "bo"), (1001, "cy"), (5_000_000, "dee")):
+        with sqlite.write() as session:
+            session.execute(
+                text("UPDATE sqlite_sequence SET seq = :seq WHERE name = 'person'"), {"seq": number - 1}
+            )
+        assert _person(sqlite, name, ConsentKind.CONFIRMED) == number
+    seen: list[tuple[int, int]] = []
+    with sqlite.read() as session:
+        proof = seals.prove_ledger(session, progress=lambda done, total: seen.append((done, total)))
+    assert (proof.people, proof.links, proof.sound) == (4, 4, True)
+    assert seen == [(2, 4), (3, 4), (4, 4)]
+
+
+def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Database) -> None:
+    _person(database, "ada", ConsentKind.CONFIRMED)
+    install = Installation(Settings(), database)
+    slot = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)  # 03:30 in New York
+    scheduler.ensure_timetable_start(database, slot - NIGHT / 2)
+    assert scheduler.find_due_slots(install, "nightly", slot) == (DueJob("nightly", slot),)
+    (outcome,) = scheduler.run_due_slots(install, "nightly", ProcessOwner(), lambda: slot)
+    assert outcome.startswith("sealed 1 links of 1 people as ")
+    assert scheduler.run_due_slots(install, "nightly", ProcessOwner(), lambda: slot + NIGHT / 2) == []
+    with database.read() as session:
+        (sealed,) = session.scalars(select(Seal))
+        (line,) = session.scalars(select(AuditEntry))
+    assert (line.act, line.detail["seal"], line.detail["root"]) == ("ledger sealed", sealed.hash, sealed.root)
+
+
+def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(sqlite: Database) -> None:
+    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
+    with sqlite.write() as session:
+        session.execute(update(ConsentEvent).values(body="{}"))
+    assert "the ledger is broken" in maintenance.seal_consent_ledger(Installation(Settings(), sqlite), NOON)
+    with sqlite.read() as session:
+        broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
+    assert broken.detail == {"person": ada, "link": 1, "fault": "its content is not what was hashed"}
+
+
+def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Database) -> None:
+    with sqlite.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE seal")
+    said = maintenance.run_nightly_steps(Installation(Settings(), sqlite), NOON)
+    assert "seal failed: OperationalError" in said
+    assert "0 old disclosures folded" in said
+
+
+def test_the_letter_to_admins_says_the_seal_and_how_to_check_it(sqlite: Database) -> None:
+    _person(sqlite, "ada", ConsentKind.CONFIRMED)
+    sealed = _seal(sqlite)
+    with sqlite.read() as session:
+        written = seals.format_seal_message(session.scalars(select(Seal)).one())
+    assert f"digest subscribers verify --seal {sealed}" in written
+    assert "1 people, 1 links" in written
+    assert max(map(len, written.splitlines())) <= 110
+
+
+def test_a_seal_hashes_the_numbers_and_heads_alone(sqlite: Database) -> None:
+    """The root can be computed from a list of (number, head) without any of our code."""
+    ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
+    bo = _person(sqlite, "bo", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
+    _seal(sqlite)
+    with sqlite.read() as session:
+        heads = {p.number: p.chain_head for p in session.scalars(select(Person))}
+        sealed = session.scalars(select(Seal)).one()
+    thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()
+    assert sealed.root == hashlib.sha256(f"1 {thousand}\n".encode()).hexdigest()
+    said = {k: getattr(sealed, k) for k in ("previous", "root", "through", "links", "people")}
+    canonical = json.dumps(
+        {"at": "2026-11-20T12:00:00.123+00:00", **said}, sort_keys=True, separators=(",", ":")
+    )
+    assert sealed.hash == hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,183 @@
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subscribers.address import Address, AddressError, read_address
+from subscribers.crypto.keys import (
+    KEY_KINDS,
+    DecryptionError,
+    KeyFileError,
+    KeyRing,
+    SecretKey,
+    decrypt_address,
+    domain_tag,
+    encrypt_address,
+    lookup_hash,
+    suppression_hash,
+)
+
+KEYS = KeyRing.from_seed(b"vault tests")
+LOCAL = st.from_regex(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\.[A-Za-z0-9]{1,8})?", fullmatch=True)
+LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True).filter(lambda t: "--" not in t)
+
+
+@given(LOCAL, LABEL, st.integers(1, 2**40))
+def test_what_is_sealed_opens_for_its_own_person_only(local: str, label: str, number: int) -> None:
+    address = Address(local, f"{label}.example.org")
+    sealed = encrypt_address(KEYS, address, number)
+    assert decrypt_address(KEYS, sealed, number) == address.mailbox
+    assert address.mailbox.encode() not in sealed[0]
+    with pytest.raises(DecryptionError, match=f"person {number + 1}"):
+        decrypt_address(KEYS, sealed, number + 1)
+
+
+def test_a_flipped_bit_does_not_open() -> None:
+    ciphertext, key_id = encrypt_address(KEYS, read_address("ada@example.org"), 7)
+    for place in range(len(ciphertext)):
+        flipped = bytes(b ^ (i == place) for i, b in enumerate(ciphertext))
+        with pytest.raises(DecryptionError) as caught:
+            decrypt_address(KEYS, (flipped, key_id), 7)
+        assert "ada" not in str(caught.value)
+
+
+def test_the_same_address_is_sealed_differently_each_time() -> None:
+    address = read_address("ada@example.org")
+    assert encrypt_address(KEYS, address, 7)[0] != encrypt_address(KEYS, address, 7)[0]
+
+
+def test_a_successor_seals_and_the_old_key_still_opens() -> None:
+    old = encrypt_address(KEYS, read_address("ada@example.org"), 7)
+    both = KeyRing([*KEYS.all, SecretKey("vault", 2, b"x" * 32)])
+    new = encrypt_address(both, read_address("ada@example.org"), 7)
+    assert old[1] != new[1]
+    assert decrypt_address(both, old, 7) == decrypt_address(both, new, 7) == "ada@example.org"
+    with pytest.raises(KeyFileError, match="other keys"):
+        decrypt_address(KEYS, new, 7)
+
+
+def test_ids_tell_apart_keys_of_equal_number_and_fit_their_column() -> None:
+    other = KeyRing.generate()
+    for kind in KEY_KINDS:
+        assert KEYS.current(kind).id != other.current(kind).id
+        assert len(KEYS.current(kind).id) <= 16
+
+
+def test_no_secret_shows_itself_in_a_repr() -> None:
+    for key in KEYS.all:
+        assert repr(key.secret) not in repr(key) + repr(KEYS)
+
+
+def test_lookup_sees_through_case_composition_and_unicode_domains() -> None:
+    same = ["Ada.L@Example.ORG", "ada.l@example.org", "  ADA.L@EXAMPLE.org "]
+    assert len({lookup_hash(KEYS, a) for a in same}) == 1
+    assert lookup_hash(KEYS, "ada@bu\u0308cher.example.org") == lookup_hash(
+        KEYS, "ada@xn--bcher-kva.example.org"
+    )
+    assert lookup_hash(KEYS, "ada@example.org") != lookup_hash(KEYS, "ada@example.com")
+    assert lookup_hash(KEYS, "ada@example.org") != lookup_hash(KeyRing.generate(), "ada@example.org")
+
+
+def test_mail_goes_to_the_address_as_typed() -> None:
+    assert read_address("Ada.L@B\u00fccher.Example.org").mailbox == "Ada.L@xn--bcher-kva.example.org"
+
+
+def test_hashes_of_one_address_for_different_ends_differ() -> None:
+    address = read_address("ada@example.org")
+    key = KEYS.current("suppression")
+    assert len({lookup_hash(KEYS, address), suppression_hash(key, address), domain_tag(KEYS, address)}) == 3
+    assert domain_tag(KEYS, address) == domain_tag(KEYS, read_address("bo@EXAMPLE.org"))
+    assert len(domain_tag(KEYS, address)) == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("zebra", "no @"),
+        ("zebra@", "nothing stands after"),
+        ("@zebra.org", "nothing stands before"),
+        ("z\u00e9bra@example.org", "beyond ASCII"),
+        ("zebra@nodots", "no domain"),
+        ("zebra@localhost", "no domain"),
+        ("zebra@zebra..org", "no domain"),
+        ("zebra@[127.0.0.1]", "no domain"),
+        ("zebra giraffe@example.org", "bare address"),
+        ('"zebra"@example.org', "bare address"),
+        ("Zebra <zebra@example.org>", "no domain"),
+        ("zebra@example.org\r\nRCPT TO:<giraffe@example.org>", "no domain"),
+        ("", "no @"),
+    ],
+)
+def test_what_is_no_address_is_refused_without_being_repeated(text: str, says: str) -> None:
+    with pytest.raises(AddressError, match=f"row 3: .*{says}") as caught:
+        read_address(text, label="row 3")
+    assert "zebra" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@given(st.text())
+def test_reading_an_address_raises_nothing_but_its_own_error(text: str) -> None:
+    try:
+        found = read_address(text)
+    except AddressError:
+        return
+    assert found.mailbox.isascii()
+    assert found.mailbox.isprintable()
+    assert read_address(found.mailbox) == found
+
+
+def test_an_address_hides_in_a_repr() -> None:
+    assert "ada" not in repr(read_address("ada@example.org"))
+
+
+def test_a_key_file_is_private_whole_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "keys.json"
+    made = KeyRing.create(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert KeyRing.load(path).all == made.all
+    assert list(path.parent.iterdir()) == [path]
+    with pytest.raises(KeyFileError, match="there is a key file already"):
+        KeyRing.create(path)
+    assert KeyRing.load(path).all == made.all
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "keys.json"
+    KeyRing.create(path)
+    path.chmod(mode)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        KeyRing.load(path)
+
+
+def test_a_damaged_key_file_is_refused_without_showing_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    KeyRing.create(path)
+    whole = json.loads(path.read_text())
+    secret = whole["keys"][0]["secret"]
+    broken = [
+        "not json",
+        json.dumps({"keys": [{**whole["keys"][0], "secret": secret[4:]}, *whole["keys"][1:]]}),
+        json.dumps({"keys": [{**whole["keys"][0], "secret": "AAAA" + secret[4:]}, *whole["keys"][1:]]}),
+        json.dumps({"keys": whole["keys"][1:]}),
+        json.dumps({"keys": [*whole["keys"], whole["keys"][0]]}),
+    ]
+    for text in broken:
+        path.write_text(text)
+        with pytest.raises(KeyFileError) as caught:
+            KeyRing.load(path)
+        assert secret[4:] not in str(caught.value)
+
+
+def test_a_missing_key_file_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="digest init"):
+        KeyRing.load(tmp_path / "keys.json")
+
+
+def test_the_keys_of_the_demo_are_the_same_everywhere() -> None:
+    assert KeyRing.from_seed(b"demo").all == KeyRing.from_seed(b"demo").all
+    assert len({k.secret for k in KeyRing.from_seed(b"demo").all}) == len(KEY_KINDS)
+    assert lookup_hash(KeyRing.from_seed(b"demo"), "ada@example.org").startswith("7fbd4de3c1e64adb")

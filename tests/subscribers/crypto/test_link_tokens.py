@@ -1,0 +1,65 @@
+import string
+from typing import get_args
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subscribers.crypto import link_tokens
+from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.crypto.link_tokens import LinkPurpose
+
+KEYS = KeyRing.from_seed(b"token tests")
+PURPOSES: tuple[LinkPurpose, ...] = get_args(LinkPurpose)
+NUMBERS = st.integers(1, 2**40 - 1)
+ALPHABET = string.ascii_letters + string.digits + "-_"
+
+
+@given(NUMBERS, st.sampled_from(PURPOSES))
+def test_a_token_names_its_person_for_its_purpose_and_no_other(number: int, purpose: LinkPurpose) -> None:
+    token = link_tokens.make_link_token(KEYS, number, purpose)
+    assert len(token) == 22
+    assert set(token) <= set(ALPHABET)
+    assert link_tokens.read_link_token(KEYS, token, purpose) == number
+    for other in PURPOSES:
+        if other != purpose:
+            assert link_tokens.read_link_token(KEYS, token, other) is None
+
+
+@given(NUMBERS, st.integers(0, 21), st.sampled_from(ALPHABET))
+def test_a_token_with_any_character_changed_is_none(number: int, place: int, character: str) -> None:
+    token = link_tokens.make_link_token(KEYS, number, "leave")
+    changed = token[:place] + character + token[place + 1 :]
+    assert link_tokens.read_link_token(KEYS, changed, "leave") == (number if changed == token else None)
+
+
+@given(NUMBERS, st.integers(0, 21))
+def test_a_truncated_or_lengthened_token_is_none(number: int, length: int) -> None:
+    token = link_tokens.make_link_token(KEYS, number, "leave")
+    for wrong in (token[:length], token + token[: length + 1], token + "==", " " + token):
+        assert link_tokens.read_link_token(KEYS, wrong, "leave") is None
+
+
+@given(st.text(max_size=30))
+def test_any_text_at_all_is_simply_no_token(text: str) -> None:
+    assert link_tokens.read_link_token(KEYS, text, "leave") is None
+
+
+@given(NUMBERS)
+def test_a_token_made_with_other_keys_is_none(number: int) -> None:
+    assert (
+        link_tokens.read_link_token(
+            KEYS, link_tokens.make_link_token(KeyRing.from_seed(b"others"), number, "leave"), "leave"
+        )
+        is None
+    )
+
+
+def test_last_years_token_works_after_the_key_was_succeeded() -> None:
+    old = link_tokens.make_link_token(KEYS, 12, "leave")
+    both = KeyRing([*KEYS.all, SecretKey("token", 2, b"y" * 32)])
+    assert link_tokens.make_link_token(both, 12, "leave") != old
+    assert (
+        link_tokens.read_link_token(both, old, "leave")
+        == link_tokens.read_link_token(both, link_tokens.make_link_token(both, 12, "leave"), "leave")
+        == 12
+    )

@@ -1,0 +1,509 @@
+"""A reader's data: the link to it, what it shows, taking it along, another address, erasure; and a line to the editors."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from digest.app import background
+from digest.store.delivery_models import Delivery, DeliveryState, Notice, ProviderErasure
+from digest.store.models import EditionState
+from digest.web.app import create_app
+from subscribers.address import Address, read_address
+from subscribers.consent import disclosures, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.lifecycle.expiry import expire_unconfirmed
+from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
+from subscribers.store.models import ConsentEvent, Person, PersonState
+from subscribers.store.signup_models import OneTimeToken, PendingAddressChange
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+ADA = "ada.lovelace@analytical.example"
+BO = "bo@elsewhere.example"
+SECRET = re.compile(r"https://news\.example\.org/(my-data|address)/([A-Za-z0-9_-]{22})")
+
+
+class Inbox:
+    """What an installation has handed over, one message at a time."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.seen: set[str] = set()
+
+    def new(self, at: datetime = NOW) -> list[EmailMessage]:
+        """Send what is due, and give what arrived since the last look."""
+        background.send_due_notices(self.world.install, clock=lambda: at)
+        files = sorted((self.world.install.settings.outbox / "notice").glob("*.eml"))
+        fresh = [file for file in files if file.name not in self.seen]
+        self.seen |= {file.name for file in fresh}
+        return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
+
+
+def text_of(message: EmailMessage) -> str:
+    part = message.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+def secret_of(message: EmailMessage) -> str:
+    found = SECRET.search(text_of(message))
+    assert found
+    return found[2]
+
+
+def at(world: Any, moment: datetime) -> Any:
+    app = create_app(world.install, clock=lambda: moment)
+    app.testing = True
+    return app.test_client()
+
+
+def ask(world: Any, client: Any = None) -> Any:
+    return (client or world.client).post(f"/preferences/{world.token('preferences')}/my-data")
+
+
+@pytest.fixture
+def opened(world: Any) -> tuple[Any, str]:
+    """Give a world and the secret of Ada's link to her data."""
+    ask(world)
+    (mail,) = Inbox(world).new()
+    return world, secret_of(mail)
+
+
+def complained(world: Any, session: Session, address: Address) -> None:
+    keys = world.install.keys
+    journal = DepartureLog(world.install.settings.left_log, keys)
+    suppression.suppress_address(
+        session, keys, address, reason="complained", actor="p", now=NOW, departure_log=journal
+    )
+
+
+def person(world: Any) -> Person:
+    with world.database.read() as session:
+        found: Person = session.get_one(Person, world.ada)
+        return found
+
+
+def test_the_button_mails_one_link_an_hour_to_the_owner_and_says_the_same_always(both: Any) -> None:
+    inbox = Inbox(both)
+    first, second = ask(both), ask(both)
+    (mail,) = inbox.new()
+    assert mail["To"] == ADA
+    assert mail["List-Unsubscribe"] is None
+    assert mail["Subject"] == "Your data at HLS.Today"
+    later = ask(both, at(both, NOW + timedelta(minutes=61)))
+    (another,) = inbox.new(NOW + timedelta(minutes=61))
+    assert secret_of(another) != secret_of(mail)
+    nobody = both.client.post(f"/preferences/{both.token('preferences', 99_999)}/my-data")
+    answers = [first, second, later, nobody]
+    assert {a.status_code for a in answers} == {200}
+    assert len({a.data for a in answers}) == 1
+    assert not any("Set-Cookie" in a.headers for a in answers)
+    assert inbox.new(NOW + timedelta(minutes=62)) == []
+    with both.database.read() as session:
+        assert all(secret_of(mail) != row.hash for row in session.scalars(select(OneTimeToken)))
+        assert session.scalars(select(Notice)).all() == []
+
+
+def test_the_page_shows_consent_with_its_words_and_every_passage(both: Any) -> None:
+    both.edition(state=EditionState.SENT)
+    with both.database.write() as session:
+        for name, state in (("2026-W47", DeliveryState.ACCEPTED), ("2026-W46", DeliveryState.WAITING)):
+            session.add(
+                Delivery(
+                    id=f"d{name}",
+                    purpose=f"edition:{name}",
+                    person=both.ada,
+                    state=state,
+                    due_at=NOW,
+                    next_try_at=NOW,
+                    handed_at=NOW if state is DeliveryState.ACCEPTED else None,
+                    message_id=f"<{name}@news.example.org>",
+                    transport="sendgrid" if state is DeliveryState.ACCEPTED else "",
+                )
+            )
+        disclosures.record_disclosures(
+            session, [both.ada], to_whom="our staff", why="a question", reference="t-1", now=NOW
+        )
+    ask(both)
+    (mail,) = Inbox(both).new()
+    page = both.client.get(f"/my-data/{secret_of(mail)}")
+    assert page.status_code == 200
+    for said in (
+        "a•••@analytical.example",
+        "Send me the weekly mail.",
+        "An editor vouched for your consent",
+        "Twilio SendGrid (api.sendgrid.com), who delivers for us",
+        "To deliver No. 147",
+        "&lt;2026-W47@news.example.org&gt;",
+        "our staff",
+        "a question",
+        "To send you the link to your data",
+        "Nobody outside: a file on our own machine",
+    ):
+        assert said in page.text, said
+    assert "2026-W46" not in page.text  # it has not left yet
+    assert "ada.lovelace" not in page.text
+
+
+def test_the_download_holds_it_all_and_looking_changes_nothing(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    before = world.dump()
+    for method in ("GET", "HEAD", "OPTIONS"):
+        for path in (f"/my-data/{secret}", f"/my-data/{secret}/erase"):
+            assert world.client.open(path, method=method).status_code == 200
+    answer = world.client.post(f"/my-data/{secret}/download")
+    assert answer.mimetype == "application/json"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="my-data.json"'
+    assert answer.headers["Cache-Control"] == "no-store"
+    said = json.loads(answer.data)
+    assert said["schema_version"] == "ISO/IEC TS 27560:2023"
+    assert said["pii_information"]["email_address"] == ADA
+    assert said["events"][0]["details"]["wording"] == "Send me the weekly mail."
+    assert [r["purpose"] for r in said["recipient_third_parties"]] == ["To send you the link to your data"]
+    assert world.dump() == before
+
+
+def test_the_record_to_print_needs_the_owners_link_and_its_button(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    assert f'formaction="/my-data/{secret}/record"' in world.client.get(f"/my-data/{secret}").text
+    before = world.dump()
+    assert world.client.get(f"/my-data/{secret}/record").status_code == 405
+    for token in (secret[::-1], world.token("preferences"), world.token("leave")):
+        assert world.client.post(f"/my-data/{token}/record").status_code == 404
+    over = at(world, NOW + timedelta(hours=25)).post(f"/my-data/{secret}/record")
+    assert over.status_code == 410
+    assert ADA not in over.text
+    answer = world.client.post(f"/my-data/{secret}/record")
+    assert answer.status_code == 200
+    for words in (
+        ADA,
+        "Send me the weekly mail.",
+        "ISO/IEC TS 27560:2023",
+        "To send you the link to your data",
+    ):
+        assert words in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert world.dump() == before
+
+
+def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: Any) -> None:
+    inbox = Inbox(both)
+    ask(both)
+    (mail,) = inbox.new()
+    secret = secret_of(mail)
+    both.client.post(f"/my-data/{secret}/address", data={"email": BO})
+    both.client.post(f"/preferences/{both.token('preferences')}", data={"section": ["featured"]})
+    page = both.client.get(f"/my-data/{secret}/erase")
+    assert page.text.count("<button") == 1
+    assert person(both).state == PersonState.SUBSCRIBED
+    answer = both.client.post(f"/my-data/{secret}/erase")
+    assert "Your data is erased" in answer.text
+    gone = person(both)
+    assert (gone.state, gone.ciphertext, gone.lookup, gone.choices) == (PersonState.ERASED, None, None, {})
+    with both.database.read() as session:
+        assert session.scalars(select(Delivery).where(Delivery.person == both.ada)).all() == []
+        assert session.scalars(select(PendingAddressChange)).all() == []
+    assert [d.kind for d in DepartureLog(both.install.settings.left_log, both.install.keys).read()] == [
+        "erased"
+    ]
+    assert inbox.new() == []  # what still waited for them goes nowhere
+    before = both.dump()
+    for path, status in {
+        f"/my-data/{secret}": 410,
+        f"/my-data/{secret}/erase": 410,
+        f"/u/{both.token('leave')}": 200,
+        f"/u/{both.token('leave')}/pause": 200,
+        f"/u/{both.token('leave')}/undo": 200,
+        f"/preferences/{both.token('preferences')}": 200,
+        f"/preferences/{both.token('preferences')}/my-data": 200,
+    }.items():
+        assert both.client.get(path).status_code == status, path
+    for path, status in {
+        f"/my-data/{secret}/erase": 410,
+        f"/my-data/{secret}/download": 410,
+        f"/my-data/{secret}/address": 410,
+        f"/u/{both.token('leave')}": 200,
+        f"/u/{both.token('leave')}/undo": 410,
+        f"/preferences/{both.token('preferences')}/my-data": 200,
+    }.items():
+        assert both.client.post(path).status_code == status, path
+    assert both.dump() == before
+
+
+def test_a_link_to_data_runs_out_after_a_day(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    assert at(world, NOW + timedelta(hours=23)).get(f"/my-data/{secret}").status_code == 200
+    for path in ("", "/erase"):
+        over = at(world, NOW + timedelta(hours=25)).get(f"/my-data/{secret}{path}")
+        assert over.status_code == 410
+        assert "This link ran out" in over.text
+
+
+def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
+    world.client.post(f"/u/{world.token('leave')}")
+    assert "Mail me a link to my data" in world.client.get(f"/preferences/{world.token('preferences')}").text
+    ask(world)
+    (mail,) = Inbox(world).new()
+    page = world.client.get(f"/my-data/{secret_of(mail)}").text
+    assert "You left the list" in page
+    assert 'id="email"' not in page
+    world.client.post(f"/my-data/{secret_of(mail)}/erase")
+    assert person(world).state == PersonState.ERASED
+
+
+def test_an_erasure_by_the_readers_own_hand_is_queued_for_sendgrid_where_it_knew_them(both: Any) -> None:
+    ask(both)
+    (mail,) = Inbox(both).new()
+    with both.database.write() as session:  # the mail with the link went over SendGrid
+        session.execute(update(Delivery).where(Delivery.person == both.ada).values(transport="sendgrid"))
+    both.client.post(f"/my-data/{secret_of(mail)}/erase")
+    with both.database.read() as session:
+        assert len(session.scalars(select(ProviderErasure)).all()) == 1
+
+
+def test_who_complained_gets_no_mail_not_even_by_pressing_the_button(world: Any) -> None:
+    with world.database.write() as session:
+        complained(world, session, read_address(ADA))
+    assert ask(world).status_code == 200
+    assert Inbox(world).new() == []
+
+
+def moved(world: Any, secret: str, address: str = BO) -> list[EmailMessage]:
+    answer = world.client.post(f"/my-data/{secret}/address", data={"email": address})
+    assert answer.status_code == 200
+    assert "Check the new inbox" in answer.text
+    inbox = Inbox(world)
+    inbox.seen = {f.name for f in (world.install.settings.outbox / "notice").glob("*.eml")}
+    return inbox.new()
+
+
+def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(
+    opened: tuple[Any, str],
+) -> None:
+    world, secret = opened
+    mails = {str(m["To"]): m for m in moved(world, secret)}
+    assert set(mails) == {ADA, BO}
+    assert "b•••@elsewhere.example" in text_of(mails[ADA])
+    assert "a•••@analytical.example" in text_of(mails[BO])
+    assert ADA not in text_of(mails[BO])
+    assert SECRET.search(text_of(mails[ADA])) is None
+    link = f"/address/{secret_of(mails[BO])}"
+    before = world.dump()
+    page = world.client.get(link)
+    assert "goes to a•••@analytical.example now" in page.text
+    assert page.text.count("<button") == 1
+    assert world.dump() == before
+    tokens_of_old = world.token("preferences")
+    assert "Your address is changed" in world.client.post(link).text
+    assert "Your address is changed" in world.client.post(link).text  # twice is once
+    assert "b•••@elsewhere.example" in world.client.get(f"/preferences/{tokens_of_old}").text
+    assert world.client.get(f"/my-data/{secret}").status_code == 410
+    with world.database.read() as session:
+        kinds = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.seq))]
+        assert kinds == ["attested", "address changed"]
+        assert session.scalars(select(PendingAddressChange)).all() == []
+        bodies = "".join(session.scalars(select(ConsentEvent.body)))
+    assert "elsewhere" not in bodies
+    journal = DepartureLog(world.install.settings.left_log, world.install.keys)
+    assert [d.kind for d in journal.read()] == ["left", "undone"]  # the old address, and the new one
+
+
+@pytest.mark.parametrize("address", [ADA, ADA.upper(), "barred@example.org"])
+def test_an_address_that_cannot_be_moved_to_gets_no_mail_and_the_answer_is_the_same(
+    opened: tuple[Any, str], address: str
+) -> None:
+    world, secret = opened
+    with world.database.write() as session:
+        barred = read_address("barred@example.org")
+        complained(world, session, barred)
+    assert [str(m["To"]) for m in moved(world, secret, address) if str(m["To"]) != ADA] == []
+
+
+def subscribe(world: Any) -> None:
+    evidence = ConsentEvidence(
+        wording="Yes.",
+        wording_version="1",
+        language="en",
+        page="hls.today",
+        method="form",
+        actor="test",
+        agreed_at=NOW - timedelta(days=1),
+    )
+    with world.database.write() as session:
+        add_subscriber(session, world.install.keys, BO, evidence=evidence, now=NOW)
+
+
+def leave(world: Any) -> None:
+    world.client.post(f"/u/{world.token('leave')}")
+
+
+def ask_again(world: Any) -> None:
+    with world.database.write() as session:
+        session.execute(
+            update(OneTimeToken).where(OneTimeToken.purpose == "change address").values(ended_at=NOW)
+        )
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "status", "words"),
+    [(subscribe, 409, "history of its own"), (leave, 410, "ran out"), (ask_again, 410, "ran out")],
+)
+def test_a_move_that_has_become_impossible_is_explained_and_changes_nothing(
+    opened: tuple[Any, str], meanwhile: Callable[[Any], None], status: int, words: str
+) -> None:
+    world, secret = opened
+    (link,) = [f"/address/{secret_of(m)}" for m in moved(world, secret) if m["To"] == BO]
+    meanwhile(world)
+    before = world.dump()
+    for method in ("GET", "POST"):
+        answer = world.client.open(link, method=method)
+        assert answer.status_code == status
+        assert words in answer.text
+    assert world.dump() == before
+
+
+def test_a_fourth_move_in_a_day_mails_nobody_and_the_newest_link_alone_works(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    for number in range(4):
+        clock = at(world, NOW + timedelta(seconds=number))
+        clock.post(f"/my-data/{secret}/address", data={"email": f"new{number}@elsewhere.example"})
+    inbox = Inbox(world)
+    links = {
+        str(m["To"]): secret_of(m)
+        for m in inbox.new(NOW + timedelta(minutes=1))
+        if "elsewhere" in str(m["To"])
+    }
+    assert sorted(links) == [f"new{n}@elsewhere.example" for n in range(3)]
+    assert world.client.get(f"/address/{links['new0@elsewhere.example']}").status_code == 410
+    assert world.client.get(f"/address/{links['new2@elsewhere.example']}").status_code == 200
+
+
+def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    moved(world, secret)
+    expire_unconfirmed(world.database, now=NOW + timedelta(days=8))
+    with world.database.read() as session:
+        assert session.scalars(select(PendingAddressChange)).all() == []
+
+
+@pytest.mark.parametrize("typed", ["", "no at", "x" * 300 + "@example.org", "\u00e9@example.org"])
+def test_what_is_no_address_is_explained_without_repeating_it(opened: tuple[Any, str], typed: str) -> None:
+    world, secret = opened
+    before = world.dump()
+    answer = world.client.post(f"/my-data/{secret}/address", data={"email": typed})
+    assert answer.status_code == 400
+    assert "Please check it." in answer.text
+    assert world.dump() == before
+
+
+def test_tokens_that_are_not_ours_or_for_another_page_get_one_and_the_same_404(
+    opened: tuple[Any, str],
+) -> None:
+    world, secret = opened
+    (move,) = [secret_of(m) for m in moved(world, secret) if m["To"] == BO]
+    with world.database.read() as session:
+        assert session.query(OneTimeToken).count() == 2
+    bad = [secret[:-1], secret + "A", secret.swapcase(), "A" * 22, "x", "\u20ac" * 22, world.token("leave")]
+    paths = {
+        "/my-data/{}": ("GET",),
+        "/my-data/{}/download": ("POST",),
+        "/my-data/{}/erase": ("GET", "POST"),
+        "/my-data/{}/address": ("POST",),
+        "/address/{}": ("GET", "POST"),
+        "/confirm/{}": ("GET", "POST"),
+    }
+    before = world.dump()
+    answers = [
+        world.client.open(path.format(token), method=method, data={"email": BO} if method == "POST" else None)
+        for path, methods in paths.items()
+        for token in [*bad, *([move] if "my-data" in path else [secret])]
+        for method in methods
+    ]
+    answers.append(world.client.get("/u/unknown"))
+    assert {a.status_code for a in answers} == {404}
+    assert len({a.data for a in answers}) == 1
+    assert len({tuple(sorted((k, v) for k, v in a.headers.items())) for a in answers}) == 1
+    assert world.dump() == before
+
+
+def write(world: Any, client: Any = None, **form: str) -> Any:
+    return (client or world.client).post("/contact", data=form, environ_base={"REMOTE_ADDR": "8.8.8.8"})
+
+
+def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: Any) -> None:
+    message = "Your piece on cranes\nmissed the ~leave-token~ part.\n\n<b>Bold</b> & =3D"
+    answer = write(both, message=message, email=BO)
+    assert answer.status_code == 200
+    assert "An answer comes to the address that you gave" in answer.text
+    with both.database.read() as session:
+        (sealed,) = session.scalars(select(Notice.ciphertext))
+        assert b"cranes" not in sealed
+    (mail,) = Inbox(both).new()
+    assert mail["To"] == both.install.settings.file.sender.reply_to
+    assert mail["Reply-To"] == BO
+    assert mail["List-Unsubscribe"] is None
+    assert "missed the -leave-token- part." in text_of(mail)
+    assert "<b>Bold</b> & =3D" in text_of(mail)
+    html = mail.get_body(("html",))
+    assert html is not None
+    assert "&lt;b&gt;Bold" in html.get_content()
+    with both.database.read() as session:
+        assert session.scalars(select(Notice)).all() == []
+        (row,) = session.scalars(select(Delivery))
+        assert (row.person, row.state) == (None, DeliveryState.ACCEPTED)
+
+
+def test_a_line_without_an_address_says_so(world: Any) -> None:
+    assert "no answer can come" in write(world, message="Well done.").text
+    (mail,) = Inbox(world).new()
+    assert mail["Reply-To"] == world.install.settings.file.sender.reply_to
+    assert "left no address" in text_of(mail)
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({}, "Write your message here."),
+        ({"message": " \r\n "}, "Write your message here."),
+        ({"message": "x" * 5001}, "1 characters too long"),
+        ({"message": "Hello", "email": "no at"}, "there is no @"),
+        ({"message": "Hello", "email": "a@b.example\r\nBcc: x@y.example"}, "Please check it"),
+    ],
+)
+def test_a_line_that_cannot_be_sent_is_explained_and_kept_in_the_form(
+    world: Any, form: dict[str, str], words: str
+) -> None:
+    answer = write(world, **form)
+    assert answer.status_code == 400
+    assert words in answer.text.replace("There", "there")
+    if form.get("message") == "Hello":
+        assert ">\nHello</textarea>" in answer.text
+    assert Inbox(world).new() == []
+
+
+def test_a_program_that_fills_in_every_field_is_answered_and_ignored(world: Any) -> None:
+    before = world.dump()
+    assert write(world, message="Buy", website="https://spam.example").status_code == 200
+    assert world.dump() == before
+
+
+def test_too_many_lines_from_one_network_are_turned_away(world: Any) -> None:
+    most = world.install.settings.file.limits.signups_per_network
+    statuses = [write(world, message="Hello").status_code for _ in range(most + 1)]
+    assert statuses == [200] * most + [429]
+    assert (
+        world.client.post(
+            "/contact", data={"message": "x"}, environ_base={"REMOTE_ADDR": "9.9.9.9"}
+        ).status_code
+        == 200
+    )

@@ -1,0 +1,170 @@
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.datastructures import MultiDict
+
+from subscribers.consent.preferences import Preferences
+from subscribers.pages.privacy import SiteDetails, describe_preferences, mask_address, read_preferences_form
+from subscribers.store.models import Person, PersonState
+
+SECTIONS = ["featured", "most-read", "topics", "products", "events", "opportunities"]
+
+
+def chosen(world: Any) -> Preferences:
+    with world.database.read() as session:
+        person = session.get(Person, world.ada)
+        assert person is not None
+        return Preferences.from_json(person.choices)
+
+
+def path_of(world: Any) -> str:
+    return f"/preferences/{world.token('preferences')}"
+
+
+def test_the_page_shows_what_is_chosen_and_masks_the_address(world: Any) -> None:
+    answer = world.client.get(path_of(world))
+    assert answer.status_code == 200
+    assert "a•••@analytical.example" in answer.text
+    assert "ada.lovelace" not in answer.text
+    assert answer.text.count(" checked") == len(SECTIONS) + 1  # and every edition
+    assert 'id="my-data"' in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
+    form = {"section": ["featured", "events"], "text_only": "yes", "pause_until": "2026-12-24"}
+    answer = both.client.post(path_of(both), data=form)
+    assert answer.status_code == 200
+    assert (
+        "You get nothing until December 24, 2026. From then on: Featured and Events, as text only."
+        in answer.text
+    )
+    assert chosen(both) == Preferences(
+        frozenset({"most-read", "topics", "products", "opportunities"}),
+        text_only=True,
+        pause_until=date(2026, 12, 24),
+    )
+    assert both.client.get(path_of(both)).text.count(" checked") == 4
+    again = both.client.post(path_of(both), data={"section": SECTIONS})
+    assert "Your next mail has every section." in again.text
+    assert chosen(both) == Preferences()
+
+
+def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
+    form = {"section": SECTIONS, "frequency": "fortnightly", "hour": "6", "zone": "Europe/Berlin"}
+    answer = both.client.post(path_of(both), data=form)
+    assert (
+        "Your next mail has every section. It comes every second week, counted from the week of "
+        "November 16, 2026. It is sent at 6:00 a.m. in Berlin, or soon after." in answer.text
+    )
+    assert chosen(both) == Preferences(
+        frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin"
+    )
+    page = both.client.get(path_of(both)).text
+    for selected in ('value="fortnightly" checked', '"6" selected', '"Europe/Berlin" selected'):
+        assert selected in page
+    monthly = both.client.post(path_of(both), data={"section": SECTIONS, "frequency": "monthly"})
+    assert "It comes once a month: the first edition of the month." in monthly.text
+    assert chosen(both) == Preferences(frequency="monthly")
+
+
+def test_saving_again_does_not_move_the_weeks_of_a_fortnightly_reader(world: Any) -> None:
+    before = Preferences(frequency="fortnightly", start=date(2026, 11, 2))
+    with world.database.write() as session:
+        session.get(Person, world.ada).choices = before.as_json()
+    world.client.post(path_of(world), data={"section": SECTIONS, "frequency": "fortnightly"})
+    assert chosen(world) == before
+
+
+def test_a_zone_of_an_older_machine_stays_chosen(world: Any) -> None:
+    with world.database.write() as session:
+        session.get(Person, world.ada).choices = {"hour": 6, "zone": "US/Eastern"}
+    assert '<option value="US/Eastern" selected>' in world.client.get(path_of(world)).text
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"section": []}, "Choose at least one section"),
+        ({"section": ["no-such-section"]}, "Choose at least one section"),
+        ({"section": SECTIONS, "hour": "25", "zone": "UTC"}, "must be one of those in the list"),
+        ({"section": SECTIONS, "hour": "\u0663", "zone": "UTC"}, "must be one of those in the list"),
+        ({"section": SECTIONS, "hour": "6", "zone": "../../etc/passwd"}, "needs a place"),
+        ({"section": SECTIONS, "hour": "6"}, "needs a place"),
+        ({"section": SECTIONS, "pause_until": "soon"}, "cannot be read"),
+        ({"section": SECTIONS, "pause_until": "2026-11-19"}, "must lie between tomorrow and a year from now"),
+        ({"section": SECTIONS, "pause_until": "2031-01-01"}, "must lie between tomorrow and a year from now"),
+    ],
+)
+def test_what_cannot_be_kept_is_said_and_nothing_is_changed(
+    world: Any, form: dict[str, Any], words: str
+) -> None:
+    before = world.dump()
+    answer = world.client.post(path_of(world), data=form)
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert world.dump() == before
+
+
+def test_a_withdrawn_reader_has_nothing_to_choose(world: Any) -> None:
+    path = path_of(world)
+    world.client.post(f"/u/{world.token('leave')}")
+    before = world.dump()
+    assert "You are not on the list" in world.client.get(path).text
+    assert "You are not on the list" in world.client.post(path, data={"section": SECTIONS}).text
+    assert world.dump() == before
+
+
+def test_the_unsubscribe_link_of_the_page_is_the_readers_own(world: Any) -> None:
+    page = world.client.get(path_of(world)).text
+    assert f'href="/u/{world.token("leave")}"' in page
+    world.client.post(f"/u/{world.token('leave')}")
+    with world.database.read() as session:
+        assert session.get(Person, world.ada).state == PersonState.WITHDRAWN
+
+
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [("d@county.example", "d•••@county.example"), ("dana.reyes@county.example", "d•••@county.example")],
+)
+def test_a_mask_hides_how_long_the_address_is(address: str, masked: str) -> None:
+    assert mask_address(address) == masked
+
+
+SITE = SiteDetails(
+    name="HLS.Today",
+    tagline="",
+    about="",
+    home="https://hls.today/",
+    language="en",
+    direction="ltr",
+    zone=ZoneInfo("America/New_York"),
+    reply_to="editors@news.example.org",
+    postal_address="",
+    sections=tuple((key, key.title()) for key in SECTIONS),
+    recipients=(),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["section", "text_only", "pause_until", "frequency", "hour", "zone", "x"]),
+            st.text() | st.sampled_from([*SECTIONS, "fortnightly", "monthly", "6", "23", "UTC"]),
+        )
+    ),
+    st.dates(date(2020, 1, 1), date(2100, 1, 1)),
+)
+def test_any_form_is_either_kept_or_explained(form: list[tuple[str, str]], today: date) -> None:
+    read = read_preferences_form(MultiDict(form), SITE, today)
+    if isinstance(read, str):
+        assert read.endswith(".")
+    else:
+        assert Preferences.from_json(read.as_json()) == read
+        assert describe_preferences(read, SITE)
+        assert read.pause_until is None or read.pause_until > today

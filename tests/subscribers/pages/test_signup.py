@@ -1,0 +1,436 @@
+"""The sign-up pages: one answer for everybody, and a consent only by the button."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select
+
+from digest.app.background import process_signup_requests, send_due_notices
+from digest.app.installation import Installation
+from digest.settings import LimitSettings
+from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.store.models import EditionState
+from digest.timetable import parse_schedule_rule
+from digest.web.app import create_app
+from digest.web.signup_context import describe_release_days
+from subscribers.address import read_address
+from subscribers.consent import suppression, wordings
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup.request_processor import SignupAnswer
+from subscribers.store import people
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.signup_models import RateLimitCount, SignupRequest
+from tests.conftest import ROOT
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+ADA = "ada.lovelace@analytical.example"  # subscribed, see conftest
+BO = "bo.peep@county.example"
+FORM = {"email": BO, "agree": "yes", "wording": "1"}
+OUT = {"REMOTE_ADDR": "93.184.216.34"}
+
+
+def form_for(address: str) -> dict[str, str]:
+    return {**FORM, "email": address}
+
+
+def count(world: Any, table: type) -> int:
+    with world.database.read() as session:
+        return int(session.scalar(select(func.count()).select_from(table)) or 0)
+
+
+def person(world: Any, address: str = BO) -> Person | None:
+    with world.database.read() as session:
+        number = people.find_person_number(session, world.install.keys, read_address(address))
+        return session.get(Person, number) if number else None
+
+
+def answered(world: Any, now: datetime = NOW) -> dict[SignupAnswer, int]:
+    given = process_signup_requests(world.install, clock=lambda: now)
+    return {answer: n for answer, n in given.items() if n}
+
+
+def mailed(world: Any, now: datetime = NOW) -> list[str]:
+    """Hand over what is queued; give the new messages as text, soft line breaks undone."""
+    folder = world.install.settings.outbox / "notice"
+    before = set(folder.glob("*.eml")) if folder.exists() else set()
+    send_due_notices(world.install, clock=lambda: now)
+    new = sorted(set(folder.glob("*.eml")) - before) if folder.exists() else []
+    return [f.read_text("ascii").replace("=\n", "").replace("=3D", "=") for f in new]
+
+
+def link_in(message: str) -> str:
+    found = re.search(r"https://news\.example\.org(/confirm/[\w-]{22})", message)
+    assert found
+    return found[1]
+
+
+def asked_link(world: Any, address: str = BO) -> str:
+    world.client.post("/subscribe", data=form_for(address))
+    answered(world)
+    (message,) = mailed(world)
+    return link_in(message)
+
+
+def at(world: Any, now: datetime) -> Any:
+    """Give the same installation's pages at another time."""
+    return create_app(world.install, clock=lambda: now).test_client()
+
+
+def test_the_form_shows_the_exact_words_beside_an_unticked_box(world: Any) -> None:
+    page = world.client.get("/subscribe").text
+    assert "One mail, Fridays." in page
+    assert wordings.current_wording("HLS.Today").text in page
+    assert 'name="wording" value="1"' in page
+    assert "checked" not in page
+    assert "<script" not in page
+
+
+def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
+    world = both
+    world.edition(state=EditionState.SENT, release_at=RELEASE - timedelta(7), name="2026-W46", number=146)
+    answer = world.client.post("/subscribe", data=FORM, environ_base=OUT)
+    assert answer.status_code == 200
+    assert "We sent a link that works for 7 days" in answer.text
+    assert BO not in answer.text
+    assert person(world) is None
+    assert answered(world) == {SignupAnswer.CONFIRM: 1}
+    (mail,) = mailed(world)
+    link = link_in(mail)
+    page = world.client.get(link)
+    assert page.status_code == 200
+    assert "b•••@county.example" in page.text
+    assert "Yes, send me HLS.Today" in page.text
+    assert page.headers["Cache-Control"] == "no-store"
+    assert (person(world) or Person()).state is PersonState.REQUESTED
+    done = world.client.post(link)
+    assert "No. 147 comes Friday, November 20, 2026." in done.text
+    assert (person(world) or Person()).state is PersonState.SUBSCRIBED
+    (welcome,) = mailed(world)
+    assert "Your receipt" in welcome
+    assert "/editions/2026-W46" in welcome
+    assert count(world, Notice) == 0
+    again = world.client.post(link)
+    assert again.status_code == 200
+    assert "Confirmed before." in again.text
+    assert mailed(world) == []
+
+
+def test_the_privacy_page_says_what_a_form_leaves_behind_and_for_how_long(world: Any) -> None:
+    page = world.client.get("/privacy").text
+    assert "kept encrypted for 90 days" in page
+    assert "deleted after 7 days" in page
+
+
+def test_the_form_may_stand_on_another_page_and_is_recorded_as_that(world: Any) -> None:
+    foreign = {"Origin": "https://hls.today", "Referer": "https://hls.today/newsletter/"}
+    answer = world.client.post("/subscribe", data={**FORM, "form": "embedded"}, headers=foreign)
+    assert answer.status_code == 200
+    answered(world)
+    with world.database.read() as session:
+        query = select(ConsentEvent.body).where(ConsentEvent.kind == ConsentKind.REQUESTED)
+        said = json.loads(session.scalars(query).one())
+    assert (said["page"], said["where"]) == ("https://hls.today/", "hls.today")
+
+
+def test_no_text_of_a_form_reaches_the_mail(world: Any) -> None:
+    planted = "Cheap-pills"
+    data = {**FORM, "form": planted, "name": planted, "page": planted, "where": planted}
+    world.client.post("/subscribe", data=data, headers={"User-Agent": planted, "Referer": planted})
+    answered(world)
+    (mail,) = mailed(world)
+    assert planted not in mail
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"email": ""}, "Write your address here."),
+        ({"email": "bo.peep"}, "There is no @"),
+        ({"email": "bo.peep@"}, "Nothing stands after the @"),
+        ({"email": "bo peep@county.example"}, "Please check it."),
+        ({"email": "b@" + "x" * 300}, "longer than an address can be"),
+        ({"email": BO, "wording": "99"}, "This form is out of date"),
+        ({"email": BO, "wording": ""}, "This form is out of date"),
+        ({"email": BO, "wording": "1", "agree": ""}, "Tick the box"),
+    ],
+)
+def test_a_form_that_cannot_be_kept_says_why_beside_the_field_and_does_not_repeat_the_address(
+    world: Any, form: dict[str, str], words: str
+) -> None:
+    answer = world.client.post("/subscribe", data={"wording": "1", "agree": "yes", **form})
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert answer.text.count("aria-invalid") == answer.text.count("aria-describedby") <= 1
+    assert "peep" not in answer.text
+    assert count(world, SignupRequest) == 0
+
+
+def test_who_fills_in_the_hidden_field_is_thanked_and_forgotten(world: Any) -> None:
+    for path in ("/subscribe", "/preferences"):
+        human = world.client.post(path, data=FORM)
+        program = world.client.post(path, data={**FORM, "website": "https://spam.example"})
+        assert program.data == human.data
+    assert count(world, SignupRequest) == 2
+
+
+def test_a_network_that_sends_too_many_is_turned_away_with_words(world: Any) -> None:
+    for n in range(30):
+        assert (
+            world.client.post("/subscribe", data=form_for(f"r{n}@x.example"), environ_base=OUT).status_code
+            == 200
+        )
+    answer = world.client.post("/subscribe", data=FORM, environ_base=OUT)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3600")
+    assert "Many forms came from your network" in answer.text
+    assert (
+        world.client.post("/subscribe", data=FORM, environ_base={"REMOTE_ADDR": "8.8.8.8"}).status_code == 200
+    )
+
+
+def with_limits(world: Any, **limits: Any) -> Any:
+    file = world.install.settings.file.model_copy(update={"limits": LimitSettings(**limits)})
+    settings = world.install.settings.model_copy(update={"file": file})
+    install = Installation(settings, world.database)
+    return create_app(install, clock=lambda: NOW).test_client()
+
+
+def test_when_too_many_wait_everybody_is_asked_to_come_back(world: Any) -> None:
+    client = with_limits(world, signups_waiting=1)
+    assert client.post("/subscribe", data=FORM).status_code == 200
+    answer = client.post("/subscribe", data=form_for("cy@x.example"))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "3600")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "networks"),
+    [
+        (0, ["8.8.4.4", "1.1.1.1"], 1),  # not believed: both count for the machine that sent them
+        (1, ["8.8.4.4, 1.1.1.1", "8.8.4.4, 9.9.9.9"], 2),
+        (1, ["1.1.1.1, 8.8.4.4", "9.9.9.9, 8.8.4.4"], 1),  # what stands before is anybody's word
+        (2, ["1.1.1.1, 8.8.4.4, 5.5.5.5", "9.9.9.9, 8.8.4.4, 5.5.5.5"], 1),
+    ],
+)
+def test_of_forwarded_addresses_only_those_of_our_own_proxies_count(
+    world: Any, proxies: int, forwarded: list[str], networks: int
+) -> None:
+    client = with_limits(world, proxies=proxies)
+    for header in forwarded:
+        client.post("/subscribe", data=FORM, environ_base=OUT, headers={"X-Forwarded-For": header})
+    with world.database.read() as session:
+        query = select(func.count()).select_from(RateLimitCount).where(RateLimitCount.scope == "network")
+        assert session.scalar(query) == networks
+
+
+# One and the same for everybody -------------------------------------------------------------------------------
+
+
+def everybody(world: Any) -> dict[str, str]:
+    """Make one address of each standing."""
+    known = {
+        "unknown": "nobody@nowhere.example",
+        "pending": BO,
+        "confirmed": ADA,
+        "withdrawn": "cy.left@county.example",
+        "bounced": "dee.full@county.example",
+        "complained": "eve.angry@county.example",
+    }
+    client = world.client
+    for standing in ("pending", "withdrawn", "bounced", "complained"):
+        client.post("/subscribe", data=form_for(known[standing]))
+    assert answered(world) == {SignupAnswer.CONFIRM: 4}
+    for mail in mailed(world):
+        if BO not in mail:
+            client.post(link_in(mail))
+    keys = world.install.keys
+    with world.database.write() as session:
+        number = people.find_person_number(session, keys, read_address(known["withdrawn"]))
+        assert number is not None
+        journal = DepartureLog(world.install.settings.left_log, keys)
+        unsubscribe_person(session, journal, number, method="page", now=NOW)
+        for reason in ("bounced", "complained"):
+            address = read_address(known[reason])
+            suppression.suppress_address(
+                session, keys, address, reason=reason, actor="webhook", now=NOW, departure_log=journal
+            )
+    assert {(person(world, a) or Person()).state for a in known.values()} >= {
+        PersonState.REQUESTED,
+        PersonState.SUBSCRIBED,
+        PersonState.WITHDRAWN,
+        PersonState.SUPPRESSED,
+    }
+    return known
+
+
+@contextmanager
+def recorded(world: Any) -> Iterator[list[str]]:
+    """Note every statement with the shape of its values."""
+    statements: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, values: Any, _context: Any, many: bool) -> None:  # noqa: FBT001
+        shape = sorted(values) if isinstance(values, dict) else len(values)
+        statements.append(f"{statement} {shape} {many}")
+
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(world.database.engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("path", ["/subscribe", "/preferences"])
+def test_the_same_statements_and_the_same_answer_whoever_it_is(both: Any, path: str) -> None:
+    said, done, sizes = {}, {}, {}
+    for standing, address in everybody(both).items():
+        with recorded(both) as statements:
+            got = both.client.post(path, data=form_for(address), environ_base=OUT)
+        said[standing] = (got.status_code, sorted(got.headers.items()), got.data)
+        done[standing] = statements
+        with both.database.read() as session:
+            newest = session.scalars(select(SignupRequest).order_by(SignupRequest.id.desc())).first()
+            assert newest is not None
+            sizes[standing] = len(newest.ciphertext)
+    assert len(done["unknown"]) >= 5
+    for standing, answer in said.items():
+        assert answer == said["unknown"], standing
+        assert done[standing] == done["unknown"], standing
+        assert sizes[standing] == sizes["unknown"], standing
+
+
+def test_the_recorder_sees_a_statement_too_many(world: Any) -> None:
+    with recorded(world) as statements:
+        world.client.post("/subscribe", data=FORM)
+        before = len(statements)
+        person(world, ADA)
+    assert len(statements) > before
+
+
+# Links and scanners ---------------------------------------------------------------------------------------------
+
+
+def test_opening_links_in_every_way_changes_no_row(both: Any) -> None:
+    world = both
+    fresh = asked_link(world)
+    used = asked_link(world, "cy@county.example")
+    world.client.post(used)
+    (welcome,) = mailed(world)
+    world.client.post("/subscribe", data=form_for(ADA))
+    answered(world)
+    (known,) = mailed(world)
+    links = {fresh, used, "/subscribe", "/preferences", "/confirm/" + "A" * 22, "/confirm/x"}
+    for mail in (welcome, known):
+        links |= set(re.findall(r"https://news\.example\.org(/[\w/.-]*)", mail))
+    assert {link.split("/")[1] for link in links} >= {"confirm", "u", "preferences", "subscribe", "privacy"}
+    before = world.dump()
+    for client in (world.client, at(world, NOW + timedelta(days=8))):
+        for _ in range(2):
+            for link in sorted(links):
+                for method in ("GET", "HEAD", "OPTIONS"):
+                    assert client.open(link, method=method).status_code < 500
+    assert world.dump() == before
+
+
+def test_a_link_that_ran_out_says_when_and_offers_another(world: Any) -> None:
+    link = asked_link(world)
+    later = at(world, NOW + timedelta(days=8))
+    for answer in (later.get(link), later.post(link)):
+        assert answer.status_code == 410
+        assert "It worked until November 26, 2026." in answer.text
+        assert "Ask for a new one" in answer.text
+    assert (person(world) or Person()).state is PersonState.REQUESTED
+
+
+def test_a_link_that_was_used_brings_nobody_back(world: Any) -> None:
+    link = asked_link(world)
+    world.client.post(link)
+    number = (person(world) or Person()).number
+    world.client.post(f"/u/{world.token('leave', number)}")
+    answer = world.client.post(link)
+    assert answer.status_code == 410
+    assert "you have left since" in answer.text
+    assert (person(world) or Person()).state is PersonState.WITHDRAWN
+
+
+@pytest.mark.parametrize("odd", ["A" * 22, "x", "%00", "A" * 500, "é", "..%2f"])
+def test_an_unknown_link_is_one_and_the_same_page(world: Any, odd: str) -> None:
+    one = world.client.get("/confirm/" + "B" * 22)
+    for method in ("GET", "POST"):
+        answer = world.client.open(f"/confirm/{odd}", method=method)
+        assert answer.status_code == 404
+        if "%2f" not in odd:
+            assert answer.data == one.data
+
+
+def test_a_confirmation_needs_no_cookie_no_token_and_no_body(world: Any) -> None:
+    link = asked_link(world)
+    answer = world.app.test_client(use_cookies=False).post(
+        link, headers={"Origin": "https://elsewhere.example"}
+    )
+    assert answer.status_code == 200
+    assert "Set-Cookie" not in answer.headers
+    assert (person(world) or Person()).state is PersonState.SUBSCRIBED
+
+
+def test_a_lost_link_is_mailed_to_its_owner_alone(world: Any) -> None:
+    assert "Lost your link?" in world.client.get("/preferences").text
+    bad = world.client.post("/preferences", data={"email": "nothing"})
+    assert (bad.status_code, bad.text.count("aria-invalid")) == (400, 1)
+    for address in (ADA, BO):
+        answer = world.client.post("/preferences", data={"email": address})
+        assert "If your address is on the list" in answer.text
+    assert answered(world) == {SignupAnswer.LINK: 1, SignupAnswer.NOTHING: 1}
+    (mail,) = mailed(world)
+    assert f"To: {ADA}" in mail
+    assert f"/preferences/{world.token('preferences')}" in mail
+
+
+def test_a_mail_that_waits_is_withdrawn_when_its_reader_leaves_first(world: Any) -> None:
+    world.client.post("/subscribe", data=form_for(ADA))
+    assert answered(world) == {SignupAnswer.KNOWN: 1}
+    world.client.post(f"/u/{world.token('leave')}")
+    assert mailed(world) == []
+    with world.database.read() as session:
+        assert session.scalars(select(Delivery.state)).all() == [DeliveryState.WITHDRAWN]
+    assert count(world, Notice) == 0
+
+
+def test_a_log_of_a_sign_up_holds_no_address(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    link = asked_link(world)
+    world.client.post(link)
+    said = "".join(capsys.readouterr())
+    assert "/confirm/<token>" in said
+    for clear in ("peep", "county.example", link.rpartition("/")[2]):
+        assert clear not in said
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("fri 06:00", "Fridays"),
+        ("mon,thu 06:00", "Mondays and Thursdays"),
+        ("mon,wed,fri 06:00", "Mondays, Wednesdays and Fridays"),
+        ("daily 06:00", "every day"),
+        ("every 5m", "as it comes"),
+    ],
+)
+def test_the_heading_says_when_the_mail_comes(rule: str, words: str) -> None:
+    assert describe_release_days(parse_schedule_rule(rule)) == words
+
+
+def test_the_embedding_guide_shows_a_form_that_works(world: Any) -> None:
+    guide = (ROOT / "docs" / "embedding.md").read_text("utf-8")
+    form = guide[guide.index("<form") : guide.index("</form>")]
+    assert wordings.current_wording("HLS.Today").text in " ".join(form.split())
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+    boxes = dict(re.findall(r'type="checkbox" name="(\w+)" value="([^"]*)"', form))
+    (field,) = re.findall(r'type="email" name="(\w+)"', form)
+    assert "checked" not in form
+    answer = world.client.post("/subscribe", data={**hidden, **boxes, field: BO})
+    assert answer.status_code == 200
+    assert answered(world) == {SignupAnswer.CONFIRM: 1}

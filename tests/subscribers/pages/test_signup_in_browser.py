@@ -1,0 +1,219 @@
+"""Sign-up in a real browser, scripts off, on a phone; and its pages and mails as axe sees them."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from digest.app.background import process_signup_requests, send_due_notices
+from digest.store.models import EditionState, migrate_schema, open_database
+from digest.web.app import create_app
+from digest.web.server import open_page_server
+from subscribers.address import read_address
+from subscribers.store import people
+from subscribers.store.models import Person, PersonState
+
+pytestmark = pytest.mark.chromium
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+ADA = "ada.lovelace@analytical.example"  # subscribed, see conftest
+KINDS = ("confirm", "remind", "welcome", "known", "link")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+AXE = {"resultTypes": ["violations"]}
+AXE_MAIL = AXE | {"rules": {"region": {"enabled": False}}}  # a mail is shown inside a page with landmarks
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = next(p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n)))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+class Town:
+    """A served installation, the same one eight days later, and its mail by kind."""
+
+    def __init__(self, world: Any, address: str, later: str) -> None:
+        self.world, self.address, self.later = world, address, later
+        self.mails: dict[str, EmailMessage] = {}
+        self._seen: set[Path] = set()
+
+    def work(self, after: timedelta = timedelta(0)) -> EmailMessage:
+        """Answer what waits, hand it over, and give the one new mail."""
+        process_signup_requests(self.world.install, clock=lambda: NOW + after)
+        send_due_notices(self.world.install, clock=lambda: NOW + after)
+        files = set((self.world.install.settings.outbox / "notice").glob("*.eml"))
+        (new,) = files - self._seen
+        self._seen |= files
+        message = message_from_bytes(new.read_bytes(), policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        return message
+
+    def ask(self, address: str, path: str = "/subscribe", after: timedelta = timedelta(0)) -> EmailMessage:
+        client = create_app(self.world.install, clock=lambda: NOW + after).test_client()
+        client.post(path, data={"email": address, "agree": "yes", "wording": "1"})
+        return self.work(after)
+
+
+def link_in(message: EmailMessage) -> str:
+    found = re.search(r"/confirm/[\w-]{22}", html_of(message))
+    assert found
+    return found[0]
+
+
+def html_of(message: EmailMessage) -> str:
+    part = message.get_body(("html",))
+    assert part is not None
+    return str(part.get_content())
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator[Town]:
+    home = tmp_path_factory.mktemp("town")
+    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    migrate_schema(database)
+    world = build_world(database, home)
+    world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
+    afterwards = create_app(world.install, clock=lambda: NOW + timedelta(days=8))
+    with (
+        open_page_server(world.app, "127.0.0.1", 0) as here,
+        open_page_server(afterwards, "127.0.0.1", 0) as then,
+    ):
+        town = Town(world, f"http://127.0.0.1:{here.port}", f"http://127.0.0.1:{then.port}")
+        town.mails["confirm"] = town.ask("open@county.example")
+        town.mails["remind"] = town.ask("open@county.example", after=timedelta(hours=1))
+        used = town.ask("used@county.example")
+        world.client.post(link_in(used))
+        town.mails["used"], town.mails["welcome"] = used, town.work()
+        town.mails["known"] = town.ask(ADA)
+        town.mails["link"] = town.ask("used@county.example", "/preferences")
+        yield town
+    database.close()
+
+
+def each_page(page: Page, town: Town) -> Iterator[str]:
+    """Bring up every page of sign-up, in every standing."""
+    opened, used = link_in(town.mails["confirm"]), link_in(town.mails["used"])
+    for url in (
+        f"{town.address}/subscribe",
+        f"{town.address}/preferences",
+        town.address + opened,
+        town.address + used,
+        town.later + opened,
+        f"{town.address}/confirm/{'A' * 22}",
+    ):
+        page.goto(url)
+        yield page.title()
+    for path, button in (("/subscribe", "Send me the confirmation"), ("/preferences", "Send me the link")):
+        page.goto(town.address + path)
+        page.locator("form").evaluate("form => { form.noValidate = true }")
+        page.get_by_role("button", name=button).click()
+        yield page.title()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_pages(browser: Browser, town: Town, scheme: Any) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    found, seen = {}, []
+    for title in each_page(page, town):
+        seen.append(title)
+        result = Axe().run(page, options=AXE)
+        if result.violations_count:
+            found[title] = result.generate_report()
+    context.close()
+    assert found == {}
+    assert len(set(seen)) == 8, seen
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_axe_finds_nothing_in_the_mails_which_fit_a_phone(
+    browser: Browser, town: Town, kind: str, scheme: Any
+) -> None:
+    page = browser.new_page(viewport={"width": 320, "height": 800}, color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_content(html_of(town.mails[kind]), wait_until="load")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(18, 22, 28)" if scheme == "dark" else "rgb(255, 255, 255)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    result = Axe().run(page, options=AXE_MAIL)
+    assert result.violations_count == 0, result.generate_report()
+    assert asked == []
+    page.close()
+
+
+def test_the_whole_way_without_scripts_at_320_pixels_and_by_keyboard(browser: Browser, town: Town) -> None:
+    context = browser.new_context(viewport={"width": 320, "height": 640}, java_script_enabled=False)
+    page = context.new_page()
+    elsewhere: list[str] = []
+    page.on("request", lambda r: elsewhere.append(r.url) if not r.url.startswith(town.address) else None)
+    page.goto(f"{town.address}/subscribe")
+    for _ in range(3):
+        page.keyboard.press("Tab")  # the skip link, the name, the field
+    page.keyboard.type("key.board@county.example")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Check your inbox").wait_for()
+    message = town.work()
+    page.goto(town.address + link_in(message))
+    assert page.get_by_text("k•••@county.example").is_visible()
+    button = page.get_by_role("button", name="Yes, send me HLS.Today")
+    box = button.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 320
+    assert box["height"] >= 44
+    button.click()
+    page.get_by_role("heading", name="on the list").wait_for()
+    assert "No. 147 comes" in page.get_by_role("status").inner_text()
+    assert town.work()["Subject"] == "You are on the list of HLS.Today"
+    assert context.cookies() == []
+    assert elsewhere == []
+    context.close()
+    install = town.world.install
+    with install.database.read() as session:
+        number = people.find_person_number(session, install.keys, read_address("key.board@county.example"))
+        person = session.get(Person, number)
+        assert person is not None
+        assert person.state is PersonState.SUBSCRIBED
+
+
+def test_no_page_scrolls_sideways_at_320_pixels(browser: Browser, town: Town) -> None:
+    page = browser.new_page(viewport={"width": 320, "height": 640})
+    wide = [t for t in each_page(page, town) if page.evaluate("document.documentElement.scrollWidth") > 320]
+    page.close()
+    assert wide == []
+
+
+def test_the_browser_asks_for_address_and_box_before_it_sends(browser: Browser, town: Town) -> None:
+    page = browser.new_page()
+    page.goto(f"{town.address}/subscribe")
+    page.get_by_role("button", name="Send me the confirmation").click()
+    assert page.locator("#email:invalid").count() == 1
+    page.get_by_label("Your email").fill("somebody@county.example")
+    page.get_by_role("button", name="Send me the confirmation").click()
+    assert page.locator("[name=agree]:invalid").count() == 1
+    assert page.url == f"{town.address}/subscribe"
+    page.close()

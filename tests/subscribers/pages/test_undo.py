@@ -1,0 +1,196 @@
+"""Pausing in place of leaving, the one question, and a week to take it back."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from digest.deliver.retention.person_erasure import erase_from_deliveries
+from digest.web.app import create_app
+from subscribers.address import read_address
+from subscribers.consent import suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.preferences import Preferences
+from subscribers.lifecycle import unsubscribe
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.store.models import ConsentEvent, Person, PersonState
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+ADA = "ada.lovelace@analytical.example"
+
+
+def state_of(world: Any) -> PersonState:
+    with world.database.read() as session:
+        return PersonState(session.get_one(Person, world.ada).state)
+
+
+def links(world: Any) -> list[tuple[str, dict[str, Any]]]:
+    with world.database.read() as session:
+        query = select(ConsentEvent).where(ConsentEvent.person == world.ada).order_by(ConsentEvent.seq)
+        return [(str(e.kind), json.loads(e.body)) for e in session.scalars(query)][1:]
+
+
+def later(world: Any, by: timedelta) -> Any:
+    """Open the same pages at a later time."""
+    app = create_app(world.install, clock=lambda: NOW + by)
+    app.testing = True
+    return app.test_client()
+
+
+def kinds(world: Any) -> list[str]:
+    journal = DepartureLog(world.install.settings.left_log, world.install.keys)
+    return [departure.kind for departure in journal.read()]
+
+
+def test_the_answer_offers_to_take_it_back_and_the_same_token_does(both: Any) -> None:
+    token = both.token("leave")
+    with both.database.write() as session:
+        session.get_one(Person, both.ada).choices = {"text_only": True}
+    answer = both.client.post(f"/u/{token}")
+    assert f'action="/u/{token}/undo"' in answer.text
+    assert "Until November 26, 2026 you can take it back" in answer.text
+    undone = both.client.post(f"/u/{token}/undo")
+    assert undone.status_code == 200
+    assert "You are on the list again" in undone.text
+    assert "Set-Cookie" not in undone.headers
+    assert state_of(both) == PersonState.SUBSCRIBED
+    assert links(both) == [
+        ("withdrawn", {"method": "one-click"}),
+        ("undone", {"method": "page", "actor": "reader"}),
+    ]
+    assert kinds(both) == ["left", "undone"]
+    with both.database.read() as session:
+        assert session.get_one(Person, both.ada).choices == {"text_only": True}
+
+
+def test_taking_it_back_twice_is_once_and_leaving_again_works(world: Any) -> None:
+    token = world.token("leave")
+    for path in (f"/u/{token}", f"/u/{token}/undo", f"/u/{token}/undo", f"/u/{token}"):
+        assert world.client.post(path).status_code == 200
+    assert [kind for kind, _ in links(world)] == ["withdrawn", "undone", "withdrawn"]
+    assert kinds(world) == ["left", "undone", "left"]
+
+
+@pytest.mark.parametrize(("days", "status"), [(6.99, 200), (7.01, 410)])
+def test_it_can_be_taken_back_for_seven_days(world: Any, days: float, status: int) -> None:
+    token = world.token("leave")
+    world.client.post(f"/u/{token}")
+    then = later(world, timedelta(days=days))
+    assert ("Undo</button>" in then.get(f"/u/{token}").text) == (status == 200)
+    answer = then.post(f"/u/{token}/undo")
+    assert answer.status_code == status
+    assert ("cannot be taken back any more" in answer.text) == (status == 410)
+    assert (state_of(world) == PersonState.SUBSCRIBED) == (status == 200)
+
+
+@pytest.mark.parametrize("what", ["erased", "complained", "suppressed", "by an admin"])
+def test_what_happened_to_a_reader_otherwise_is_not_taken_back(both: Any, what: str) -> None:
+    token, keys = both.token("leave"), both.install.keys
+    journal = DepartureLog(both.install.settings.left_log, keys)
+    if what == "by an admin":
+        with both.database.write() as session:
+            unsubscribe_person(session, journal, both.ada, method="admin: asked by letter", now=NOW)
+    else:
+        both.client.post(f"/u/{token}")
+    with both.database.write() as session:
+        if what == "erased":
+            erase_person(
+                session,
+                keys,
+                journal,
+                both.ada,
+                method="page",
+                forget_elsewhere=erase_from_deliveries,
+                now=NOW,
+            )
+        elif what in {"complained", "suppressed"}:
+            reason: Any = "complained" if what == "complained" else "bounced"
+            address = read_address(ADA)
+            suppression.suppress_address(
+                session, keys, address, reason=reason, actor="provider", now=NOW, departure_log=journal
+            )
+    before = both.dump()
+    for method in ("GET", "POST"):
+        answer = both.client.open(f"/u/{token}/undo", method=method)
+        assert "Undo</button>" not in answer.text
+        assert answer.status_code == (200 if method == "GET" else 410)
+    assert both.client.post(f"/u/{token}").status_code == 200
+    assert both.dump() == before
+
+
+def test_who_never_left_has_nothing_to_take_back(world: Any) -> None:
+    before = world.dump()
+    answer = world.client.post(f"/u/{world.token('leave')}/undo")
+    assert answer.status_code == 200
+    assert "There is nothing to take back" in answer.text
+    assert world.client.post(f"/u/{world.token('leave', 99_999)}/undo").status_code == 410
+    assert world.dump() == before
+
+
+def test_where_the_journal_cannot_hear_of_it_the_reader_is_back_all_the_same(world: Any) -> None:
+    token = world.token("leave")
+    world.client.post(f"/u/{token}")
+    world.install.settings.left_log.unlink()
+    world.install.settings.left_log.mkdir()
+    assert world.client.post(f"/u/{token}/undo").status_code == 200
+    assert state_of(world) == PersonState.SUBSCRIBED
+
+
+@pytest.mark.parametrize(
+    ("form", "body"),
+    [
+        ({"from": "page", "reason": "often"}, {"method": "page", "reason": "often"}),
+        ({"from": "page", "reason": "<b>my own words"}, {"method": "page"}),
+        ({"from": "page"}, {"method": "page"}),
+        ({"List-Unsubscribe": "One-Click", "reason": "often"}, {"method": "one-click"}),
+    ],
+)
+def test_the_one_question_takes_our_reasons_only_and_only_from_the_page(
+    world: Any, form: dict[str, str], body: dict[str, str]
+) -> None:
+    page = world.client.get(f"/u/{world.token('leave')}").text
+    assert all(f'value="{reason}"' in page for reason in unsubscribe.UNSUBSCRIBE_REASONS)
+    assert world.client.post(f"/u/{world.token('leave')}", data=form).status_code == 200
+    assert links(world) == [("withdrawn", body)]
+
+
+def test_a_break_can_be_had_instead_and_keeps_the_other_choices(both: Any) -> None:
+    path = f"/u/{both.token('leave')}"
+    assert f'href="{path}/pause"' in both.client.get(path).text
+    with both.database.write() as session:
+        session.get_one(Person, both.ada).choices = {"omit": ["events"]}
+    assert both.client.get(f"{path}/pause").text.count('type="radio"') == 3
+    answer = both.client.post(f"{path}/pause", data={"length": "4w"})
+    assert "You get nothing until December 17, 2026." in answer.text
+    with both.database.read() as session:
+        chosen = Preferences.from_json(session.get_one(Person, both.ada).choices)
+    assert (str(chosen.pause_until), chosen.omit) == ("2026-12-17", frozenset({"events"}))
+    assert state_of(both) == PersonState.SUBSCRIBED
+
+
+def test_a_break_of_no_known_length_is_explained_and_who_left_gets_none(world: Any) -> None:
+    path = f"/u/{world.token('leave')}"
+    before = world.dump()
+    answer = world.client.post(f"{path}/pause", data={"length": "forever"})
+    assert answer.status_code == 400
+    assert "Choose how long" in answer.text
+    assert world.dump() == before
+    world.client.post(path)
+    before = world.dump()
+    for method in ("GET", "POST"):
+        answer = world.client.open(f"{path}/pause", method=method, data={"length": "4w"})
+        assert "You are not on the list" in answer.text
+    assert world.dump() == before
+
+
+@pytest.mark.parametrize("path", ["/u/{}/undo", "/u/{}/pause"])
+def test_a_foreign_token_gets_the_one_page_here_too(world: Any, path: str) -> None:
+    known = world.client.get("/u/unknown")
+    for token in (world.token("preferences"), world.token("leave")[:-1], "x"):
+        for method in ("GET", "POST"):
+            answer = world.client.open(path.format(token), method=method)
+            assert (answer.status_code, answer.data) == (404, known.data)
+    assert "This was a test mail" in world.client.post(path.format(world.token("test leave"))).text

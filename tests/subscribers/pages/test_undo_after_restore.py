@@ -1,0 +1,49 @@
+"""A restored copy hears of leaving, and of taking it back."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from digest.deliver.retention.person_erasure import erase_from_deliveries
+from digest.web.app import create_app
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.lifecycle.departure_merge import merge_departure_log
+from subscribers.store.models import ConsentEvent, Person, PersonState
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+
+
+def state_of(world: Any) -> PersonState:
+    with world.database.read() as session:
+        return PersonState(session.get_one(Person, world.ada).state)
+
+
+def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> None:
+    token, keys = both.token("leave"), both.install.keys
+    both.client.post(f"/u/{token}")
+    both.client.post(f"/u/{token}/undo")
+    journal = DepartureLog(both.install.settings.left_log, keys)
+    with both.database.write() as session:  # the copy of the day before knows of neither
+        session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
+        first = session.scalars(select(ConsentEvent)).one()
+        session.get_one(Person, both.ada).chain_head = first.hash
+        assert (
+            merge_departure_log(
+                session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW
+            ).departed["left"]
+            == 0
+        )
+    assert state_of(both) == PersonState.SUBSCRIBED
+    create_app(both.install, clock=lambda: NOW + timedelta(hours=1)).test_client().post(f"/u/{token}")
+    with both.database.write() as session:
+        session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
+        person = session.get_one(Person, both.ada)
+        person.chain_head, person.state = first.hash, PersonState.SUBSCRIBED
+        assert (
+            merge_departure_log(
+                session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW
+            ).departed["left"]
+            == 1
+        )
+    assert state_of(both) == PersonState.WITHDRAWN

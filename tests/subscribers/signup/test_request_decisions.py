@@ -1,0 +1,177 @@
+"""What a form is answered with: pure rules over what is known, and what counts as too much."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subscribers.consent.evidence import RequestOrigin, digest_origin
+from subscribers.consent.wordings import current_wording, find_wording
+from subscribers.signup.rate_limits import (
+    SignupLimits,
+    SignupThrottle,
+    decide_throttle,
+    network_prefix,
+    window_start,
+)
+from subscribers.signup.request_processor import AddressStatus, SignupAnswer, decide_answer
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+BOUNDS = SignupLimits()
+NOBODY = AddressStatus(
+    subscribed=False, pending=False, suppression_reason="", recent_mails=(), requests_today=1
+)
+
+
+def ago(kind: str, **by: float) -> tuple[str, datetime]:
+    return kind, NOW - timedelta(**by)
+
+
+MANY = tuple(ago("confirm", days=d) for d in (29, 22, 15, 8))
+
+
+@pytest.mark.parametrize(
+    ("known", "answer"),
+    [
+        (NOBODY, SignupAnswer.CONFIRM),
+        (replace(NOBODY, requests_today=6), SignupAnswer.NOTHING),
+        (replace(NOBODY, recent_mails=MANY[1:]), SignupAnswer.CONFIRM),
+        (replace(NOBODY, recent_mails=MANY), SignupAnswer.NOTHING),
+        (replace(NOBODY, pending=True, recent_mails=(ago("confirm", hours=2),)), SignupAnswer.REMIND),
+        (replace(NOBODY, pending=True, recent_mails=(ago("confirm", minutes=3),)), SignupAnswer.NOTHING),
+        (
+            replace(NOBODY, pending=True, recent_mails=(ago("confirm", hours=9), ago("remind", hours=2))),
+            SignupAnswer.NOTHING,
+        ),
+        (
+            replace(NOBODY, pending=True, recent_mails=(ago("known", days=20), ago("confirm", days=2))),
+            SignupAnswer.REMIND,
+        ),
+        (replace(NOBODY, subscribed=True), SignupAnswer.KNOWN),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("known", days=6),)), SignupAnswer.NOTHING),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("link", days=6),)), SignupAnswer.NOTHING),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("known", days=8),)), SignupAnswer.KNOWN),
+        (replace(NOBODY, suppression_reason="complained"), SignupAnswer.NOTHING),
+        (replace(NOBODY, suppression_reason="by an admin"), SignupAnswer.NOTHING),
+        (replace(NOBODY, suppression_reason="bounced"), SignupAnswer.CONFIRM),
+        (replace(NOBODY, suppression_reason="erased"), SignupAnswer.CONFIRM),
+        (replace(NOBODY, suppression_reason="left elsewhere"), SignupAnswer.CONFIRM),
+        (
+            replace(NOBODY, suppression_reason="bounced", recent_mails=(ago("confirm", days=29),)),
+            SignupAnswer.NOTHING,
+        ),
+        (
+            replace(
+                NOBODY, suppression_reason="bounced", pending=True, recent_mails=(ago("confirm", days=2),)
+            ),
+            SignupAnswer.NOTHING,
+        ),
+    ],
+)
+def test_a_form_to_subscribe_is_answered_by_what_is_known(known: AddressStatus, answer: SignupAnswer) -> None:
+    assert decide_answer("subscribe", known, BOUNDS, now=NOW) is answer
+
+
+def test_a_lost_link_goes_to_subscribers_alone_and_once_a_week() -> None:
+    subscribed = replace(NOBODY, subscribed=True)
+    assert decide_answer("lost link", subscribed, BOUNDS, now=NOW) is SignupAnswer.LINK
+    again = replace(subscribed, recent_mails=(ago("known", days=2),))
+    assert decide_answer("lost link", again, BOUNDS, now=NOW) is SignupAnswer.NOTHING
+    for other in (NOBODY, replace(NOBODY, pending=True), replace(NOBODY, suppression_reason="bounced")):
+        assert decide_answer("lost link", other, BOUNDS, now=NOW) is SignupAnswer.NOTHING
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["subscribe", "lost link"]), min_size=1, max_size=40),
+    minutes=st.lists(st.integers(1, 3000), min_size=40, max_size=40),
+    subscribed=st.booleans(),
+    suppressed=st.sampled_from(["", "bounced", "erased", "complained"]),
+)
+def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
+    *, kinds: list[str], minutes: list[int], subscribed: bool, suppressed: str
+) -> None:
+    """Play forms for one address that nobody ever confirms, with links that run out after 7 days."""
+    now = NOW
+    mails: list[tuple[str, datetime]] = []
+    opened: datetime | None = None
+    for kind, later in zip(kinds, minutes, strict=False):
+        now += timedelta(minutes=later)
+        lately = tuple(m for m in mails if m[1] > now - timedelta(days=30))
+        pending = opened is not None and now < opened + timedelta(days=7)
+        known = AddressStatus(subscribed and not suppressed, pending, suppressed, lately, 1)
+        answer = decide_answer("lost link" if kind == "lost link" else "subscribe", known, BOUNDS, now=now)
+        if answer is not SignupAnswer.NOTHING:
+            mails.append((str(answer), now))
+        if answer is SignupAnswer.CONFIRM:
+            opened = now
+    for _, at in mails:
+        month = [k for k, t in mails if at <= t < at + timedelta(days=30)]
+        week = [k for k, t in mails if at <= t < at + timedelta(days=7) and k in {"known", "link"}]
+        assert len(week) <= 1
+        if not subscribed:
+            assert len(month) <= BOUNDS.per_address_month + 1  # the last confirmation may have its reminder
+        if suppressed in {"bounced", "erased"}:
+            assert month == ["confirm"]
+    assert not (suppressed == "complained" and mails)
+
+
+@pytest.mark.parametrize(
+    ("asked", "mailed", "expected"),
+    [
+        (100, 0, SignupThrottle(200, alarm=False, brake=False)),
+        (101, 150, SignupThrottle(50, alarm=True, brake=False)),
+        (500, 250, SignupThrottle(0, alarm=True, brake=False)),
+        (501, 0, SignupThrottle(0, alarm=True, brake=True)),
+    ],
+)
+def test_the_pace_slows_before_the_brake_closes(asked: int, mailed: int, expected: SignupThrottle) -> None:
+    assert decide_throttle(asked, mailed, BOUNDS) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("93.184.216.34", "93.184.216.0/24"),
+        ("2606:2800:220:1:248:1893:25c8:1946", "2606:2800:220::/48"),
+        ("::ffff:93.184.216.34", "93.184.216.0/24"),
+        ("127.0.0.1", None),
+        ("10.1.2.3", None),
+        ("fe80::1", None),
+        ("", None),
+        ("unknown", None),
+    ],
+)
+def test_a_network_is_a_24_or_a_48_and_only_a_public_one_counts(address: str, network: str | None) -> None:
+    assert network_prefix(address) == network
+
+
+@given(st.datetimes(timezones=st.just(UTC), min_value=NOW.replace(tzinfo=None)))
+def test_a_window_holds_its_moment(moment: datetime) -> None:
+    for window in (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1)):
+        assert window_start(moment, window) <= moment < window_start(moment, window) + window
+
+
+def test_the_words_are_those_of_the_version_that_was_shown() -> None:
+    now = current_wording("HLS.Today")
+    assert "HLS.Today" in now.text
+    assert find_wording(now.version, "HLS.Today") == now
+    assert find_wording("99", "HLS.Today") is None
+    assert find_wording("", "HLS.Today") is None
+    assert now.hash != current_wording("Another").hash
+
+
+def test_a_published_wording_never_changes() -> None:
+    wording = find_wording("1", "HLS.Today")
+    assert wording is not None
+    assert wording.hash == "74fa20a722537048d62fb5a1b221de20876e3cd01f2920a9dd73dd1d8ffd7cb0"
+
+
+def test_digests_need_their_salt_and_say_nothing_of_what_is_not_there() -> None:
+    machine = RequestOrigin("203.0.113.9", "Browser/1")
+    first, second = digest_origin(machine, b"a"), digest_origin(machine, b"b")
+    assert set(first) == {"network_digest", "agent_digest"}
+    assert first["network_digest"] != second["network_digest"]
+    assert digest_origin(RequestOrigin("", ""), b"a") == {}
+    assert "203.0.113.9" not in repr(machine)

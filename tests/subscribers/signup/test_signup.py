@@ -1,0 +1,534 @@
+"""Sign-up below the pages: forms in sealed rows, their answers, confirming, and what nobody confirmed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from digest.store.models import Database
+from subscribers.address import read_address
+from subscribers.consent import audience, chain_verification, suppression, wordings
+from subscribers.consent import evidence as traces
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.evidence import RequestOrigin
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle import erasure, expiry
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.mail_requests import MailRequest
+from subscribers.signup import confirmation, manual_signup, rate_limits, request_queue
+from subscribers.signup.confirmation import ConfirmationLink, ConfirmationStage
+from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
+from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
+from subscribers.signup.request_queue import FormKind, FormSubmission, SubmissionOutcome
+from subscribers.store import one_time_tokens, people
+from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
+from subscribers.store.signup_models import (
+    OneTimeToken,
+    RateLimitCount,
+    RequestEvidence,
+    SignupAlarm,
+    SignupMail,
+    SignupRequest,
+)
+from tests.conftest import forget_nowhere_else
+
+KEYS = KeyRing.from_seed(b"sign-up tests")
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+ADA = "Ada.Lovelace@analytical.example"
+MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
+
+
+@dataclass
+class House:
+    """People, a worker, a clock, and what it queued."""
+
+    database: Database
+    journal: DepartureLog
+    now: datetime = NOW
+    bounds: SignupLimits = field(default_factory=SignupLimits)
+    notes: list[MailRequest] = field(default_factory=list)
+    queue: Callable[[Session, MailRequest], None] | None = None
+
+    def ask(
+        self, address: str = ADA, *, kind: FormKind = "subscribe", machine: RequestOrigin = MACHINE
+    ) -> SubmissionOutcome:
+        wording = wordings.current_wording("HLS.Today") if kind == "subscribe" else None
+        page = "https://hls.today/"
+        asked = FormSubmission(kind, read_address(address), self.now, page, "hls.today", wording, machine)
+        form = request_queue.prepare_request(KEYS, asked)
+        with self.database.write() as session:
+            return request_queue.enqueue_request(session, form, self.bounds)
+
+    def work(self) -> dict[SignupAnswer, int]:
+        queue = self.queue or (lambda _session, note: self.notes.append(note))
+        worker = RequestProcessor(self.database, KEYS, self.bounds, timedelta(days=90), queue)
+        given = worker.process_pending(lambda: self.now)
+        return {answer: count for answer, count in given.items() if count}
+
+    def asked(self, address: str = ADA, **by: float) -> dict[SignupAnswer, int]:
+        """Let time pass, send a form, and have it answered."""
+        self.now += timedelta(**by)
+        assert self.ask(address) is SubmissionOutcome.ACCEPTED
+        return self.work()
+
+    def confirm(self, token: str | None = None) -> ConfirmationLink:
+        with self.database.write() as session:
+            return confirmation.confirm_subscription(
+                session,
+                KEYS,
+                token or self.token,
+                origin=RequestOrigin("93.184.216.99", "Phone/2"),
+                evidence_retention=timedelta(days=90),
+                queue=lambda _session, note: self.notes.append(note),
+                now=self.now,
+            )
+
+    def look(self, token: str | None = None) -> ConfirmationLink:
+        with self.database.read() as session:
+            return confirmation.look_up_confirmation(session, KEYS, token or self.token, now=self.now)
+
+    @property
+    def token(self) -> str:
+        return str([n for n in self.notes if "token" in n.context][-1].context["token"])
+
+    @property
+    def kinds(self) -> list[str]:
+        return [note.kind for note in self.notes]
+
+    def person(self, address: str = ADA) -> Person | None:
+        with self.database.read() as session:
+            number = people.find_person_number(session, KEYS, read_address(address))
+            return session.get(Person, number) if number else None
+
+    def subscribe(self, address: str = ADA) -> int:
+        self.asked(address)
+        assert self.confirm().stage is ConfirmationStage.CONFIRMED
+        person = self.person(address)
+        assert person is not None
+        return person.number
+
+    def leave(self, number: int) -> None:
+        with self.database.write() as session:
+            unsubscribe_person(session, self.journal, number, method="page", now=self.now)
+
+    def suppress(self, reason: suppression.SuppressionReason, address: str = ADA) -> None:
+        with self.database.write() as session:
+            suppression.suppress_address(
+                session,
+                KEYS,
+                read_address(address),
+                reason=reason,
+                actor="webhook",
+                now=self.now,
+                departure_log=self.journal,
+            )
+
+    def events(self, number: int) -> list[tuple[ConsentKind, dict[str, object]]]:
+        with self.database.read() as session:
+            query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
+            return [(e.kind, json.loads(e.body)) for e in session.scalars(query)]
+
+    def count(self, table: type) -> int:
+        with self.database.read() as session:
+            return session.scalar(select(func.count()).select_from(table)) or 0
+
+    def sound(self) -> bool:
+        with self.database.read() as session:
+            return chain_verification.verify_chains(session).broken is None
+
+    def may_mail(self, number: int) -> bool:
+        with self.database.read() as session:
+            return audience.may_mail(session, number)
+
+
+@pytest.fixture
+def house(database: Database, tmp_path: Path) -> House:
+    return House(database, DepartureLog(tmp_path / "left.log", KEYS))
+
+
+def test_a_form_is_written_sealed_and_of_one_size(house: House) -> None:
+    house.ask()
+    house.ask("x@y.example", kind="lost link")
+    house.ask(f"{'l' * 60}@{'d' * 60}.example", machine=RequestOrigin("2606:2800:220::1", "Agent" * 200))
+    with house.database.read() as session:
+        rows = list(session.scalars(select(SignupRequest).order_by(SignupRequest.id)))
+    assert (
+        len({len(r.ciphertext) for r in rows if r.kind == "subscribe"}) <= 2
+    )  # the agent alone may add a step
+    for row in rows:
+        whole = repr(vars(row)).lower()
+        for clear in ("lovelace", "analytical", "93.184", "browser"):
+            assert clear not in whole
+
+
+def test_a_form_opens_only_in_its_own_row(house: House) -> None:
+    house.ask()
+    house.ask("bo@example.org")
+    with house.database.write() as session:
+        first, second = session.scalars(select(SignupRequest).order_by(SignupRequest.id))
+        first.ciphertext, second.ciphertext = second.ciphertext, first.ciphertext
+    assert house.work() == {SignupAnswer.NOTHING: 2}
+    assert house.count(SignupRequest) == house.count(Person) == 0
+
+
+def test_consent_event_token_and_queued_mail_commit_together(house: House) -> None:
+    def broken(_session: Session, _note: MailRequest) -> None:
+        raise RuntimeError("the disk is full")
+
+    house.ask()
+    house.queue = broken
+    with pytest.raises(RuntimeError):
+        house.work()
+    assert house.count(SignupRequest) == 1
+    assert [house.count(t) for t in (Person, ConsentEvent, OneTimeToken, SignupMail, RequestEvidence)] == [
+        0
+    ] * 5
+    house.queue = None
+    assert house.work() == {SignupAnswer.CONFIRM: 1}
+    assert house.count(SignupRequest) == 0
+
+
+def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digests(house: House) -> None:
+    house.asked()
+    person = house.person()
+    assert person is not None
+    assert person.state is PersonState.REQUESTED
+    assert not house.may_mail(person.number)
+    ((kind, said),) = house.events(person.number)
+    wording = wordings.current_wording("HLS.Today")
+    assert kind is ConsentKind.REQUESTED
+    assert (said["wording"], said["wording_hash"], said["wording_version"], said["language"]) == (
+        wording.text,
+        wording.hash,
+        "1",
+        "en",
+    )
+    assert (said["page"], said["method"], said["asked_at"]) == (
+        "https://hls.today/",
+        "form",
+        NOW.isoformat(timespec="milliseconds"),
+    )
+    assert "93.184" not in json.dumps(said)
+    with house.database.read() as session:
+        event = session.scalars(select(ConsentEvent)).one()
+        row = session.scalars(select(RequestEvidence)).one()
+        assert traces.open_evidence(session, KEYS, event.id) == MACHINE
+        digest = traces.digest_origin(MACHINE, row.salt)
+    assert {k: said[k] for k in digest} == digest
+
+
+def test_confirming_puts_a_person_on_the_roll_with_a_receipt(house: House) -> None:
+    house.asked()
+    assert house.look().stage is ConfirmationStage.OPEN
+    house.now += timedelta(days=2)
+    found = house.confirm()
+    assert (found.stage, found.new, found.address) == (ConfirmationStage.CONFIRMED, True, ADA)
+    person = house.person()
+    assert person is not None
+    assert house.may_mail(person.number)
+    (_, asked), (kind, said) = house.events(person.number)
+    assert kind is ConsentKind.CONFIRMED
+    assert said["wording_hash"] == asked["wording_hash"]
+    assert said["network_digest"] != asked["network_digest"]
+    assert (person.asked_at, person.asked_where) == (NOW, "hls.today")
+    welcome = house.notes[-1]
+    assert (welcome.kind, welcome.serial) == ("welcome", "2")
+    assert welcome.context["wording"] == asked["wording"]
+    assert house.sound()
+
+
+def test_confirming_twice_is_once_on_any_device(house: House) -> None:
+    house.subscribe()
+    again = house.confirm()
+    assert (again.stage, again.new) == (ConfirmationStage.CONFIRMED, False)
+    assert house.kinds == ["confirm", "welcome"]
+    assert house.count(ConsentEvent) == 2
+
+
+def test_of_two_links_each_confirms_and_both_are_spent(house: House) -> None:
+    house.asked()
+    first = house.token
+    assert house.asked(hours=2) == {SignupAnswer.REMIND: 1}
+    assert house.confirm(first).new
+    assert not house.confirm().new
+    assert house.look().stage is ConfirmationStage.CONFIRMED
+    assert house.kinds == ["confirm", "remind", "welcome"]
+
+
+def test_a_spent_link_brings_nobody_back(house: House) -> None:
+    number = house.subscribe()
+    house.leave(number)
+    assert house.confirm().stage is ConfirmationStage.USED
+    assert not house.may_mail(number)
+
+
+def test_a_link_that_ran_out_says_when_and_confirms_nothing(house: House) -> None:
+    house.asked()
+    house.now += timedelta(days=7)
+    found = house.confirm()
+    assert (found.stage, found.day, found.address) == (ConfirmationStage.EXPIRED, NOW + timedelta(days=7), "")
+    assert house.kinds == ["confirm"]
+
+
+def test_an_unknown_link_is_unknown_and_one_for_another_purpose_too(house: House) -> None:
+    number = house.subscribe()
+    with house.database.write() as session:
+        erase = one_time_tokens.issue_token(
+            session, "erase", number, now=NOW, expires_at=NOW + timedelta(days=1)
+        )
+    assert house.look("A" * 22).stage is ConfirmationStage.UNKNOWN
+    assert house.confirm(erase).stage is ConfirmationStage.UNKNOWN
+
+
+def test_who_waits_gets_one_confirmation_and_one_reminder(house: House) -> None:
+    for hours in (0, 0.1, 2, 3, 3):
+        house.asked(hours=hours)
+    assert house.kinds == ["confirm", "remind"]
+
+
+def test_who_is_subscribed_is_told_so_once_a_week(house: House) -> None:
+    number = house.subscribe()
+    for days in (1, 1, 3, 4, 5):
+        house.asked(days=days)
+    assert house.kinds == ["confirm", "welcome", "known", "known"]
+    assert [kind for kind, _ in house.events(number)] == [ConsentKind.REQUESTED, ConsentKind.CONFIRMED]
+
+
+def test_a_lost_link_is_sent_to_subscribers_only(house: House) -> None:
+    house.ask(kind="lost link")
+    assert house.work() == {SignupAnswer.NOTHING: 1}
+    assert house.person() is None
+    house.subscribe()
+    house.ask(kind="lost link")
+    assert house.work() == {SignupAnswer.LINK: 1}
+
+
+def test_who_left_stays_away_until_their_own_word_whatever_anybody_types(house: House) -> None:
+    number = house.subscribe()
+    house.leave(number)
+    assert house.asked(days=1) == {SignupAnswer.CONFIRM: 1}
+    person = house.person()
+    assert person is not None
+    assert (person.number, person.state) == (number, PersonState.WITHDRAWN)
+    evidence = ConsentEvidence("Yes.", "1", "en", "a list", "list", "eve", NOW)
+    with pytest.raises(SignupRefusedError, match="left"), house.database.write() as session:
+        manual_signup.add_subscriber(session, KEYS, ADA, evidence=evidence, now=house.now)
+    assert house.confirm().new
+    assert house.may_mail(number)
+    assert house.sound()
+
+
+def test_whose_address_the_vault_let_go_is_sealed_again_only_while_they_are_asked(house: House) -> None:
+    number = house.subscribe()
+    house.leave(number)
+    with house.database.write() as session:
+        session.execute(update(Person).values(ciphertext=None, key_id=None, domain_tag=None))
+    assert house.asked(days=40) == {SignupAnswer.CONFIRM: 1}
+    assert (person := house.person()) is not None
+    assert person.ciphertext is not None
+    house.now += timedelta(days=8)
+    assert expiry.expire_unconfirmed(house.database, now=house.now) == 1
+    assert (person := house.person()) is not None
+    assert (person.state, person.ciphertext, person.key_id) == (PersonState.WITHDRAWN, None, None)
+    assert house.sound()
+
+
+def test_who_bounced_comes_back_by_their_own_word_and_is_asked_once_in_30_days(house: House) -> None:
+    number = house.subscribe()
+    house.suppress("bounced")
+    assert house.asked(days=31) == {SignupAnswer.CONFIRM: 1}
+    assert house.asked(hours=5) == {SignupAnswer.NOTHING: 1}
+    house.now += timedelta(days=8)
+    expiry.expire_unconfirmed(house.database, now=house.now)
+    assert house.asked() == {SignupAnswer.NOTHING: 1}
+    assert house.asked(days=25) == {SignupAnswer.CONFIRM: 1}
+    assert not house.may_mail(number)
+    assert house.confirm().new
+    assert house.may_mail(number)
+    assert house.count(Suppression) == 0
+    assert house.sound()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_who_was_erased_comes_back_as_somebody_new(house: House, known: bool) -> None:  # noqa: FBT001
+    number = house.subscribe()
+    if not known:  # erased after the vault had let the address go: the look-up alone bars the way
+        house.leave(number)
+        with house.database.write() as session:
+            session.execute(update(Person).values(ciphertext=None, key_id=None))
+    with house.database.write() as session:
+        erasure.erase_person(
+            session,
+            KEYS,
+            house.journal,
+            number,
+            method="page",
+            forget_elsewhere=forget_nowhere_else,
+            now=house.now,
+        )
+    assert house.asked(days=31) == {SignupAnswer.CONFIRM: 1}
+    assert house.count(Suppression) == 1
+    person = house.person()
+    assert person is not None
+    assert person.number != number
+    assert house.confirm().new
+    assert house.count(Suppression) == 0
+    assert house.may_mail(person.number)
+    assert not house.may_mail(number)
+    assert house.sound()
+
+
+@pytest.mark.parametrize("reason", ["complained", "by an admin"])
+def test_who_complained_gets_nothing_until_an_admin_allows_it(
+    house: House, reason: suppression.SuppressionReason
+) -> None:
+    house.subscribe()
+    house.suppress(reason)
+    assert house.asked(days=40) == {SignupAnswer.NOTHING: 1}
+    with house.database.write() as session:
+        assert suppression.allow_signup(session, KEYS, read_address(ADA))
+        assert not suppression.allow_signup(session, KEYS, read_address("nobody@example.org"))
+    assert house.asked(days=1) == {SignupAnswer.CONFIRM: 1}
+    assert (person := house.person()) is not None
+    assert not house.may_mail(person.number)
+    assert house.confirm().new
+    assert house.may_mail(person.number)
+
+
+def test_a_complaint_after_the_request_shuts_the_link(house: House) -> None:
+    house.asked()
+    house.suppress("complained")
+    assert house.look().stage is ConfirmationStage.EXPIRED
+    assert house.confirm().stage is ConfirmationStage.EXPIRED
+
+
+def test_what_nobody_confirms_is_gone_after_seven_days(house: House) -> None:
+    house.asked()
+    house.asked(hours=3)
+    number = (house.person() or Person()).number
+    house.now = NOW + timedelta(days=7) - timedelta(seconds=1)
+    assert expiry.expire_unconfirmed(house.database, now=house.now) == 0
+    house.now = NOW + timedelta(days=7)
+    assert expiry.expire_unconfirmed(house.database, now=house.now) == 2
+    assert house.person() is None
+    with house.database.read() as session:
+        person = session.get(Person, number)
+        assert person is not None
+        assert (person.lookup, person.ciphertext, person.domain_tag) == (None, None, None)
+    assert [kind for kind, _ in house.events(number)] == [ConsentKind.REQUESTED, ConsentKind.EXPIRED]
+    assert house.count(RequestEvidence) == 0
+    assert house.look().stage is ConfirmationStage.EXPIRED
+    assert house.sound()
+    assert expiry.expire_unconfirmed(house.database, now=house.now) == 0
+    assert house.asked() == {SignupAnswer.CONFIRM: 1}
+
+
+def test_traces_counts_and_old_forms_go_after_their_time(house: House) -> None:
+    house.subscribe()
+    house.ask("late@example.org")
+    house.now += timedelta(days=1, seconds=1)
+    assert house.work() == {SignupAnswer.NOTHING: 1}  # a day too late: nobody is puzzled by mail
+    house.now = NOW + timedelta(days=90)
+    expiry.expire_unconfirmed(house.database, now=house.now)
+    assert [house.count(t) for t in (RequestEvidence, RateLimitCount, SignupMail, SignupRequest)] == [0] * 4
+    assert house.sound()  # the digests stay, and prove what they are shown
+
+
+def test_one_network_is_turned_away_and_others_are_not(house: House) -> None:
+    house.bounds = SignupLimits(per_network_hour=3)
+    taken = [house.ask(f"r{n}@example.org") for n in range(5)]
+    assert taken == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.NETWORK_LIMIT_REACHED] * 2
+    assert house.ask(machine=RequestOrigin("93.184.217.1", "")) is SubmissionOutcome.ACCEPTED
+    assert (
+        house.ask(machine=RequestOrigin("127.0.0.1", "")) is SubmissionOutcome.ACCEPTED
+    )  # no network that we know
+    house.now += timedelta(hours=1)
+    assert house.ask() is SubmissionOutcome.ACCEPTED
+    assert house.count(SignupRequest) == 6
+
+
+def test_one_address_gets_no_more_than_it_may_ask_in_a_day(house: House) -> None:
+    house.bounds = SignupLimits(per_address_day=2)
+    number = house.subscribe()
+    house.leave(number)
+    assert house.asked() == {SignupAnswer.CONFIRM: 1}
+    assert house.asked(hours=0.5) == {SignupAnswer.NOTHING: 1}
+    assert house.kinds == ["confirm", "welcome", "confirm"]
+
+
+def test_when_too_many_wait_the_door_is_shut(house: House) -> None:
+    house.bounds = SignupLimits(max_pending=2)
+    assert [house.ask(f"r{n}@example.org") for n in range(3)] == [
+        SubmissionOutcome.ACCEPTED,
+        SubmissionOutcome.ACCEPTED,
+        SubmissionOutcome.QUEUE_FULL,
+    ]
+
+
+def test_a_surge_rings_then_brakes_and_is_over_by_itself(house: House) -> None:
+    house.bounds = SignupLimits(
+        per_network_hour=10**6, alarm_per_hour=3, brake_per_hour=5, mails_per_hour=100
+    )
+    for n in range(4):
+        house.ask(f"r{n}@example.org")
+    assert house.work() == {SignupAnswer.CONFIRM: 4}
+    for n in range(4, 7):
+        house.ask(f"r{n}@example.org")
+    assert house.work() == {}
+    assert house.count(SignupRequest) == 3
+    with house.database.read() as session:
+        alarm = rate_limits.find_open_alarm(session)
+        assert alarm is not None
+        assert (alarm.at, alarm.detail) == (NOW, {"most": 7, "brake": True})
+    house.now += timedelta(hours=1, minutes=1)
+    assert house.work() == {SignupAnswer.CONFIRM: 3}
+    with house.database.read() as session:
+        assert rate_limits.find_open_alarm(session) is None
+    assert house.count(SignupAlarm) == 1
+
+
+def test_mails_that_are_over_the_pace_wait_for_the_next_hour(house: House) -> None:
+    house.bounds = SignupLimits(mails_per_hour=2)
+    for n in range(3):
+        house.ask(f"r{n}@example.org")
+    assert house.work() == {SignupAnswer.CONFIRM: 2}
+    assert house.work() == {}
+    house.now += timedelta(hours=1, seconds=1)
+    assert house.work() == {SignupAnswer.CONFIRM: 1}
+
+
+def test_neither_address_nor_machine_stands_in_any_table(house: House) -> None:
+    house.asked()
+    house.confirm()
+    house.ask("second.reader@county.example")
+    with house.database.engine.connect() as connection:
+        names = [row[0] for row in connection.execute(text(_TABLES[connection.dialect.name]))]
+        dump = "".join(repr(connection.execute(text(f'SELECT * FROM "{n}"')).all()) for n in names).lower()
+    for clear in ("lovelace", "analytical", "second.reader", "county.example", "93.184", "browser/1"):
+        assert clear not in dump
+
+
+_TABLES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
+    "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+}
+
+
+def test_a_person_of_an_unfinished_import_is_asked_for_their_own_word(house: House) -> None:
+    number = house.subscribe()
+    with house.database.write() as session:
+        batch = ImportBatch(origin="x", file_hash="y", options={}, actor="eve", started_at=NOW, counts={})
+        session.add(batch)
+        session.flush()
+        session.execute(update(Person).values(batch=batch.id))
+    assert not house.may_mail(number)
+    house.now += timedelta(days=1)
+    assert house.asked() == {SignupAnswer.CONFIRM: 1}
+    assert house.confirm().new
+    assert house.may_mail(number)

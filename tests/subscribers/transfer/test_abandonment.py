@@ -1,0 +1,222 @@
+"""An import that was cut short can be dropped: nobody whom it brought stays."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import event, func, select
+from sqlalchemy.orm import Session
+
+from digest.app.installation import open_installation
+from digest.cli import digest
+from digest.settings import load_settings
+from digest.store.models import AuditEntry, Database
+from subscribers.address import read_address
+from subscribers.consent import audience, chain_verification, ledger, replay
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.store import one_time_tokens, people
+from subscribers.store.models import ConsentKind, ImportBatch, Person, PersonState
+from subscribers.transfer.abandonment import PAGE_SIZE, abandon_batch
+from subscribers.transfer.decisions import ImportOptions
+from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
+from subscribers.transfer.imports import list_unfinished_imports, run_import
+from subscribers.transfer.list_file import ListFileError, survey_file
+
+KEYS = KeyRing.from_seed(b"abandoning")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HEADINGS = "Email Address,CONFIRM_TIME,CONFIRM_IP"
+MANY = 2 * MAX_STEP_ROWS + 100
+
+
+class Crash(Exception):  # noqa: N818 (it is no error of ours)
+    """The process ends here, as far as the database can tell."""
+
+
+@contextmanager
+def _crash_at(commit: int) -> Iterator[None]:
+    seen = 0
+
+    def count(_session: Session) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == commit:
+            raise Crash
+
+    event.listen(Session, "before_commit", count)
+    try:
+        yield
+    finally:
+        event.remove(Session, "before_commit", count)
+
+
+@pytest.fixture
+def desk(database: Database, tmp_path: Path) -> ImportContext:
+    return ImportContext(database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+
+
+def _file(folder: Path, *names: str, confirmed: bool = True) -> Path:
+    rest = "2020-01-01 10:00:00,203.0.113.9" if confirmed else ","
+    rows = [f"{name}@example.org,{rest}" for name in names]
+    path = folder / f"{len(names)}-{names[0]}-{confirmed}.csv"
+    path.write_text("\n".join([HEADINGS, *rows]) + "\n")
+    return path
+
+
+def _import(desk: ImportContext, path: Path) -> dict[str, int]:
+    report = run_import(desk, survey_file(path), ImportOptions(), now=NOW, on_reject=lambda *_: None)
+    return {name: count for name, count in report.counts.items() if count}
+
+
+def _cut_short(desk: ImportContext, path: Path, commit: int = 4) -> int:
+    with pytest.raises(Crash), _crash_at(commit):
+        _import(desk, path)
+    with desk.database.read() as session:
+        (one,) = list_unfinished_imports(session)
+        assert session.scalar(select(func.count()).select_from(Person).where(Person.batch == one.batch))
+    return one.batch
+
+
+def _state(desk: ImportContext, name: str) -> PersonState | None:
+    with desk.database.read() as session:
+        number = people.find_person_number(session, KEYS, read_address(f"{name}@example.org"))
+        return session.get_one(Person, number).state if number else None
+
+
+def _sound(desk: ImportContext) -> None:
+    with desk.database.read() as session:
+        assert chain_verification.verify_chains(session).broken is None
+        assert list(replay.find_ledger_differences(session)) == []
+
+
+def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
+    batch = _cut_short(desk, path)
+    done = abandon_batch(desk.database, batch, actor="eve", now=NOW)
+    assert done is not None
+    assert done.removed >= MAX_STEP_ROWS
+    with desk.database.read() as session:
+        assert list_unfinished_imports(session) == []
+        for column in (Person.lookup, Person.ciphertext, Person.domain_tag):
+            assert session.scalars(select(Person).where(column.is_not(None))).all() == []
+        assert audience.count_audience(session) == 0
+        assert session.get_one(ImportBatch, batch).salt is None
+    _sound(desk)
+    assert abandon_batch(desk.database, batch, actor="eve", now=NOW) is None
+    assert _import(desk, path) == {"subscribed": MANY}
+    with desk.database.read() as session:
+        assert audience.count_audience(session) == MANY
+    _sound(desk)
+
+
+def test_a_finished_import_and_an_unknown_one_are_left_alone(desk: ImportContext, tmp_path: Path) -> None:
+    _import(desk, _file(tmp_path, "ada"))
+    assert abandon_batch(desk.database, 1, actor="eve", now=NOW) is None
+    assert abandon_batch(desk.database, 7, actor="eve", now=NOW) is None
+    assert _state(desk, "ada") is PersonState.SUBSCRIBED
+
+
+def test_whoever_was_there_before_or_acted_since_stands_as_they_did(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    _import(desk, _file(tmp_path, "bo", confirmed=False))  # a list named bo; nobody has evidence
+    with desk.database.write() as session:
+        address = read_address("cy@example.org")
+        cy = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
+        ledger.append_event(session, cy, ConsentKind.REQUESTED, {}, NOW)
+        one_time_tokens.issue_token(
+            session, "confirm", cy.number, now=NOW, expires_at=NOW + timedelta(days=7), serial="1"
+        )
+    names = ["bo", "cy", "dee", *(f"r{n}" for n in range(MANY))]
+    batch = _cut_short(desk, _file(tmp_path, *names))
+    with desk.database.write() as session:
+        number = people.find_person_number(session, KEYS, read_address("dee@example.org"))
+        dee = ledger.lock_person(session, number or 0)
+        assert dee is not None
+        ledger.append_event(session, dee, ConsentKind.CONFIRMED, {}, NOW)
+    assert _state(desk, "bo") is PersonState.SUBSCRIBED  # as soon as the import is done
+    abandon_batch(desk.database, batch, actor="eve", now=NOW)
+    assert _state(desk, "bo") is PersonState.UNVERIFIED
+    assert _state(desk, "cy") is PersonState.UNVERIFIED
+    assert _state(desk, "dee") is PersonState.SUBSCRIBED
+    assert _state(desk, "r0") is None
+    with desk.database.read() as session:
+        assert [r.number for r in audience.stream_audience(session)] == [number]
+        asked = one_time_tokens.find_open_token(session, cy.number, "confirm", now=NOW)
+        assert asked is not None, "their own request still waits for its answer"
+    _sound(desk)
+
+
+def test_a_drop_that_is_cut_short_is_finished_by_the_next(desk: ImportContext, tmp_path: Path) -> None:
+    path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
+    batch = _cut_short(desk, path)
+    with pytest.raises(Crash), _crash_at(2):
+        abandon_batch(desk.database, batch, actor="eve", now=NOW)
+    with desk.database.read() as session:
+        assert [one.batch for one in list_unfinished_imports(session)] == [batch]
+        assert audience.count_audience(session) == 0
+    done = abandon_batch(desk.database, batch, actor="eve", now=NOW)
+    assert done is not None
+    assert done.removed == MAX_STEP_ROWS - PAGE_SIZE
+    with desk.database.read() as session:
+        assert session.scalars(select(Person).where(Person.ciphertext.is_not(None))).all() == []
+    _sound(desk)
+
+
+def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    path = _file(tmp_path, *(f"r{n}" for n in range(3 * MAX_STEP_ROWS)))
+    dropped: list[int] = []
+
+    def drop(row: int) -> None:
+        if row > MAX_STEP_ROWS and not dropped:
+            with desk.database.read() as session:
+                (one,) = list_unfinished_imports(session)
+            dropped.append(one.batch)
+            abandon_batch(desk.database, one.batch, actor="eve", now=NOW)
+
+    small = {"reject": lambda *_: None, "progress": drop}
+    with pytest.raises(ListFileError, match="dropped meanwhile"):
+        run_import(desk, survey_file(path), ImportOptions(), now=NOW, **small)  # type: ignore[arg-type]
+    with desk.database.read() as session:
+        assert audience.count_audience(session) == 0
+        assert session.scalars(select(Person).where(Person.ciphertext.is_not(None))).all() == []
+    _sound(desk)
+
+
+def _run(*words: str, typed: str = "") -> Result:
+    return CliRunner().invoke(digest, ["subscribers", "import", *words], input=typed)
+
+
+def test_the_command_lists_asks_and_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    KeyRing.create(tmp_path / "home" / "keys.json")
+    assert "Every import was finished." in _run("--list").output
+    with open_installation(load_settings()) as install:
+        desk = ImportContext(
+            install.database, install.keys, DepartureLog(tmp_path / "left.log", install.keys), "eve"
+        )
+        batch = _cut_short(desk, _file(tmp_path, *(f"r{n}" for n in range(MANY))))
+    (row,) = json.loads(_run("--list", "--json").output)
+    assert (row["batch"], row["origin"]) == (batch, "Mailchimp")
+    assert row["people"] >= MAX_STEP_ROWS
+    no = _run("--abandon", str(batch), typed="n\n")
+    assert (no.exit_code, len(json.loads(_run("--list", "--json").output))) == (1, 1)
+    yes = _run("--abandon", str(batch), typed="y\n")
+    assert yes.exit_code == 0
+    assert f"Dropped: import {batch}," in yes.output
+    again = _run("--abandon", str(batch), "--yes")
+    assert again.exit_code == 1
+    assert "There is no unfinished import" in again.output
+    assert _run().exit_code == 2
+    assert _run("--list", "--abandon", "1").exit_code == 2
+    with open_installation(load_settings()) as install, install.database.read() as session:
+        assert session.scalars(select(AuditEntry.act)).all() == ["import abandoned"]

@@ -1,0 +1,222 @@
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from digest.store.models import Database
+from subscribers.address import read_address
+from subscribers.consent import audience, chain_verification, disclosures, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing, encrypt_address
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup import manual_signup
+from subscribers.signup.manual_signup import ConsentEvidence
+from subscribers.store import people
+from subscribers.store.models import ConsentKind, ListExport, ListExportPart, Person, PersonState
+from subscribers.transfer.exports import (
+    EXPORT_COLUMNS,
+    RECORD_SCHEMA,
+    DataController,
+    ExportRecipient,
+    build_person_record,
+    export_list,
+)
+from tests.conftest import forget_nowhere_else
+
+KEYS = KeyRing.from_seed(b"export tests")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HERE = DataController("HLS.Today", "editors@example.org", "1 Main Street", "https://hls.today/")
+YES = ConsentEvidence(
+    wording="Yes, send me the weekly digest.",
+    wording_version="3",
+    language="en",
+    page="hls.today",
+    method="double opt-in",
+    actor="the person",
+    agreed_at=NOW - timedelta(days=30),
+    kind=ConsentKind.CONFIRMED,
+)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> DepartureLog:
+    return DepartureLog(tmp_path / "left.log", KEYS)
+
+
+def _add(database: Database, *names: str) -> list[int]:
+    with database.write() as session:
+        return [
+            manual_signup.add_subscriber(session, KEYS, f"{name}@example.org", evidence=YES, now=NOW).number
+            for name in names
+        ]
+
+
+def _export(database: Database, **handed: str) -> list[list[str]]:
+    text = io.StringIO()
+    number = export_list(
+        database, KEYS, text, ExportRecipient("Example Mail Ltd", "moving house", **handed), now=NOW
+    )
+    rows = list(csv.reader(io.StringIO(text.getvalue())))
+    assert rows[0] == list(EXPORT_COLUMNS)
+    assert number == len(rows) - 1
+    return rows[1:]
+
+
+def test_the_list_holds_those_on_the_roll_and_each_sees_that_it_went_out(
+    database: Database, journal: DepartureLog
+) -> None:
+    ada, bo, cy = _add(database, "ada", "bo", "cy")
+    with database.write() as session:
+        unsubscribe_person(session, journal, bo, method="page", now=NOW)
+    assert [row[0] for row in _export(database, reference="ticket 7")] == [
+        "ada@example.org",
+        "cy@example.org",
+    ]
+    with database.read() as session:
+        for number, seen in ((ada, 1), (bo, 0), (cy, 1), (cy + 1, 0)):
+            found = disclosures.list_disclosures(session, number)
+            assert [(p.to_whom, p.why, p.reference) for p in found] == [
+                ("Example Mail Ltd", "moving house", "ticket 7")
+            ] * seen
+        export = session.scalars(select(ListExport)).one()
+    assert (export.people, export.done_at) == (2, NOW)
+
+
+def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database) -> None:
+    numbers = _add(sqlite, "ada", "bo", "cy", "dee")
+    wanted = [8191, 8192, 8193, 1_000_000]
+    with sqlite.engine.begin() as connection:  # people as they stand in a list that is long
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+    with sqlite.write() as session:
+        for old, new in zip(numbers, wanted, strict=True):
+            row = session.get_one(Person, old)
+            address = read_address(f"{('ada', 'bo', 'cy', 'dee')[old - 1]}@example.org")
+            session.add(
+                Person(
+                    number=new,
+                    state=PersonState.SUBSCRIBED,
+                    choices={},
+                    asked_at=row.asked_at,
+                    asked_where=row.asked_where,
+                )
+            )
+            row.state = PersonState.WITHDRAWN
+            session.flush()
+            ciphertext, key_id = encrypt_address(KEYS, address, new)
+            session.execute(
+                update(Person).where(Person.number == new).values(ciphertext=ciphertext, key_id=key_id)
+            )
+    assert len(_export(sqlite)) == 4
+    with sqlite.read() as session:
+        assert [part.first for part in session.scalars(select(ListExportPart))] == [0, 8192, 999_424]
+        assert [n for n in (*wanted, 1, 8194, 999_999) if disclosures.list_disclosures(session, n)] == wanted
+
+
+def test_a_file_that_breaks_off_has_told_at_least_those_whose_addresses_it_holds(database: Database) -> None:
+    (ada,) = _add(database, "ada")
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            if "@" in text:
+                raise OSError("no space left on device")
+            return super().write(text)
+
+    with pytest.raises(OSError, match="space"):
+        export_list(database, KEYS, Full(), ExportRecipient("us", "a try"), now=NOW)
+    with database.read() as session:
+        assert len(disclosures.list_disclosures(session, ada)) == 1
+        assert session.scalars(select(ListExport)).one().done_at is None
+
+
+def test_an_address_is_no_formula(sqlite: Database) -> None:
+    _add(sqlite, "=cmd")
+    assert _export(sqlite)[0][0] == "'=cmd@example.org"
+
+
+def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(database: Database) -> None:
+    (ada,) = _add(database, "ada")
+    with database.write() as session:
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a question", reference="", now=NOW
+        )
+    mail = {
+        "disclosed_at": "2026-11-20",
+        "recipient": "smtp",
+        "purpose": "edition:2026-W47",
+        "reference": "<1>",
+    }
+    with database.read() as session:
+        said = build_person_record(session, KEYS, ada, controller=HERE, now=NOW, other_disclosures=[mail])
+    assert said is not None
+    assert said["schema_version"] == RECORD_SCHEMA
+    assert said["pii_information"]["email_address"] == "ada@example.org"
+    assert (said["state"], said["may_be_mailed"]) == ("subscribed", True)
+    (event,) = said["events"]
+    assert (event["event_type"], event["entity_id"]) == ("confirmed", "the person")
+    assert (event["details"]["wording"], event["details"]["wording_version"]) == (YES.wording, "3")
+    assert [d["recipient"] for d in said["recipient_third_parties"]] == ["our staff", "smtp"]
+    assert said["parties"][0]["name"] == "HLS.Today"
+    json.dumps(said)
+
+
+def test_nobody_has_no_record(sqlite: Database) -> None:
+    with sqlite.read() as session:
+        assert build_person_record(session, KEYS, 5, controller=HERE, now=NOW) is None
+
+
+def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(
+    database: Database, journal: DepartureLog
+) -> None:
+    (ada,) = _add(database, "ada")
+    with database.write() as session:
+        disclosures.record_disclosures(
+            session, [ada], to_whom="our staff", why="a question", reference="", now=NOW
+        )
+    for new in (True, False):
+        with database.write() as session:
+            assert (
+                erase_person(
+                    session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+                ).changed
+                is new
+            )
+    with database.read() as session:
+        row = session.get_one(Person, ada)
+        assert (row.state, row.lookup, row.ciphertext, row.domain_tag, row.choices) == (
+            PersonState.ERASED,
+            None,
+            None,
+            None,
+            {},
+        )
+        assert not audience.may_mail(session, ada)
+        barred = suppression.find_suppression(session, KEYS, read_address("ada@example.org"))
+        assert barred is not None
+        assert barred.reason == "erased"
+        said = build_person_record(session, KEYS, ada, controller=HERE, now=NOW)
+        assert said is not None
+        assert said["pii_information"]["email_address"] is None
+        assert [event["event_type"] for event in said["events"]] == ["confirmed", "erased"]
+    assert [line.kind for line in journal.read()] == ["erased"]
+    with database.read() as session:
+        assert chain_verification.verify_chains(session).broken is None
+
+
+def test_somebody_whose_address_went_long_ago_stays_away_after_erasure(
+    database: Database, journal: DepartureLog
+) -> None:
+    (ada,) = _add(database, "ada")
+    with database.write() as session:
+        unsubscribe_person(session, journal, ada, method="page", now=NOW)
+        session.execute(update(Person).values(ciphertext=None, key_id=None))
+    with database.write() as session:
+        assert erase_person(
+            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+        ).changed
+    with database.read() as session:
+        assert people.find_person_number(session, KEYS, read_address("ada@example.org")) == ada

@@ -1,0 +1,573 @@
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, func, select, update
+from sqlalchemy.orm import Session, SessionTransaction
+
+from digest.store.models import Database
+from subscribers.address import read_address
+from subscribers.consent import audience, chain_verification, ledger, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyKind, KeyRing, SecretKey
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.store import people
+from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
+from subscribers.transfer.decisions import ImportOptions
+from subscribers.transfer.import_report import ImportReport
+from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
+from subscribers.transfer.imports import (
+    drop_import_salts,
+    list_unfinished_imports,
+    rehearse_import,
+    run_import,
+)
+from subscribers.transfer.list_file import ListFileError, survey_file
+from tests.conftest import ROOT, forget_nowhere_else
+
+KEYS = KeyRing.from_seed(b"import tests")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+HEADINGS = "Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID"
+CONFIRMED = "2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,1"
+BARE = "2019-04-05 10:00:00,,,,1"
+
+
+@pytest.fixture
+def desk(database: Database, tmp_path: Path) -> ImportContext:
+    return ImportContext(database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+
+
+@pytest.fixture
+def small(sqlite: Database, tmp_path: Path) -> ImportContext:
+    return ImportContext(sqlite, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+
+
+def _list(folder: Path, *rows: str, name: str = "list.csv", heading: str = HEADINGS) -> Path:
+    path = folder / name
+    path.write_text("\n".join([heading, *rows]) + "\n")
+    return path
+
+
+DEFAULT_OPTIONS = ImportOptions()
+
+
+def _import(
+    desk: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS, **more: Any
+) -> ImportReport:
+    found = survey_file(path, file_status=options.file_status)
+    return run_import(desk, found, options, now=NOW, on_reject=more.get("reject", lambda *_: None))
+
+
+def _rehearse(desk: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS) -> ImportReport:
+    return rehearse_import(desk, survey_file(path, file_status=options.file_status), options, now=NOW)
+
+
+def _counts(report: ImportReport) -> dict[str, int]:
+    return {name: number for name, number in report.as_json().items() if number}
+
+
+def _person(desk: ImportContext, name: str) -> Person | None:
+    with desk.database.read() as session:
+        number = people.find_person_number(session, desk.keys, read_address(f"{name}@example.org"))
+        return session.get(Person, number) if number else None
+
+
+def _number(desk: ImportContext, name: str) -> int:
+    person = _person(desk, name)
+    assert person is not None
+    return person.number
+
+
+def _chain(desk: ImportContext, name: str) -> list[ConsentEvent]:
+    with desk.database.read() as session:
+        query = select(ConsentEvent).where(ConsentEvent.person == _number(desk, name))
+        return list(session.scalars(query.order_by(ConsentEvent.seq)))
+
+
+def _assert_sound(desk: ImportContext) -> None:
+    with desk.database.read() as session:
+        assert chain_verification.verify_chains(session).broken is None
+
+
+def _on_roll(desk: ImportContext) -> set[str]:
+    with desk.database.read() as session:
+        return {reader.decrypt_address(desk.keys) for reader in audience.stream_audience(session)}
+
+
+def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    report = _import(desk, _list(tmp_path, f"Ada@Example.org,{CONFIRMED}", f"bo@example.org,{BARE}"))
+    assert _counts(report) == {"subscribed": 1, "unverified": 1}
+    assert _on_roll(desk) == {"Ada@example.org"}
+    (event_,) = _chain(desk, "ada")
+    said = json.loads(event_.body)
+    assert (event_.kind, said["wording"], said["row"]) == (
+        ConsentKind.IMPORTED,
+        "not recorded by Mailchimp",
+        2,
+    )
+    assert said["agreed_at"] == "2019-04-05T10:01:00.000+00:00"
+    assert event_.body == ledger.canonical_json(said)
+    assert "192.0.2" not in event_.body
+    assert said["confirmed_from"] == said["requested_from"]
+    (listed,) = _chain(desk, "bo")
+    assert listed.kind == ConsentKind.LISTED
+    with desk.database.read() as session:
+        assert audience.count_people_by_state(session)[PersonState.UNVERIFIED] == 1
+    _assert_sound(desk)
+
+
+def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    _import(desk, _list(tmp_path, f"cy@example.org,{CONFIRMED}", name="earlier.csv"))
+    with desk.database.write() as session:
+        unsubscribe_person(session, desk.departure_log, _number(desk, "cy"), method="page", now=NOW)
+    rows = [
+        f"ada@example.org,{CONFIRMED}",
+        f"ADA@example.org,{BARE}",
+        f"info@mailinator.com,{BARE}",
+        "",
+        "nobody,,,,,",
+        f"cy@example.org,{CONFIRMED}",
+        "dee@example.org,2019-04-05 10:00:00,,2019-04-05 10:00:00,,1",
+    ]
+    path = _list(tmp_path, *rows)
+    looked = _rehearse(desk, path)
+    with desk.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Person)) == 1
+        assert session.scalar(select(func.count()).select_from(ImportBatch)) == 1
+    rejected: list[Any] = []
+    done = _import(desk, path, reject=lambda *row: rejected.append(row))
+    assert _counts(looked) == _counts(done)
+    assert _counts(done) == {
+        "subscribed": 2,
+        "unverified": 1,
+        "left or suppressed": 1,
+        "duplicates": 1,
+        "rejected": 1,
+        "blank": 1,
+        "role addresses": 1,
+        "disposable addresses": 1,
+        "confirmed without a network address": 1,
+    }
+    assert rejected == [(6, "there is no @, so it is no e-mail address", ["nobody", "", "", "", "", ""])]
+    assert looked.problems == [(6, "there is no @, so it is no e-mail address")]
+
+
+def test_the_same_file_again_does_nothing(desk: ImportContext, tmp_path: Path) -> None:
+    path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"bo@example.org,{BARE}")
+    first, second = _import(desk, path), _import(desk, path)
+    assert (second.already_imported, second.batch, _counts(second)) == (True, first.batch, _counts(first))
+    assert len(_chain(desk, "ada")) == 1
+
+
+def test_an_admin_may_attest_for_those_who_are_named_but_for_nobody_who_never_answered(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    heading = "email,status,name"
+    path = _list(tmp_path, "ada@example.org,subscribed,A", "bo@example.org,unconfirmed,B", heading=heading)
+    assert _counts(_import(desk, path)) == {"unverified": 2}
+    attested = _import(desk, path, ImportOptions(attest_reason="signed list, Denver 2026"))
+    assert _counts(attested) == {"subscribed": 1, "known": 1}
+    assert [link.kind for link in _chain(desk, "ada")] == [ConsentKind.LISTED, ConsentKind.ATTESTED]
+    assert (
+        json.loads(_chain(desk, "ada")[1].body)["method"]
+        == "attested by terminal:eve: signed list, Denver 2026"
+    )
+    assert _on_roll(desk) == {"ada@example.org"}
+    _assert_sound(desk)
+
+
+def test_a_confirmation_without_a_network_address_can_be_doubted(
+    small: ImportContext, tmp_path: Path
+) -> None:
+    path = _list(tmp_path, "ada@example.org,,,2019-04-05 10:00:00,,1")
+    report = _import(small, path, ImportOptions(need_network=True))
+    assert (report.counts["subscribed"], report.counts["unverified"]) == (0, 1)
+
+
+@pytest.mark.parametrize("departed", ["left", "bounced", "complained", "suppressed", "erased"])
+@pytest.mark.parametrize("known", [True, False])
+def test_nobody_who_is_gone_comes_back(
+    desk: ImportContext,
+    tmp_path: Path,
+    departed: str,
+    known: bool,  # noqa: FBT001
+) -> None:
+    address, row = read_address("cy@example.org"), f"cy@example.org,{CONFIRMED}"
+    if known or departed in {"left", "erased"}:
+        _import(desk, _list(tmp_path, row, name="first.csv"))
+    with desk.database.write() as session:
+        if departed == "left":
+            unsubscribe_person(session, desk.departure_log, _number(desk, "cy"), method="page", now=NOW)
+        elif departed == "erased":
+            erase_person(
+                session,
+                KEYS,
+                desk.departure_log,
+                _number(desk, "cy"),
+                method="page",
+                forget_elsewhere=forget_nowhere_else,
+                now=NOW,
+            )
+        else:
+            reason: Any = departed if departed != "suppressed" else "by an admin"
+            suppression.suppress_address(
+                session, KEYS, address, reason=reason, actor="hook", now=NOW, departure_log=desk.departure_log
+            )
+    for options in (ImportOptions(), ImportOptions(attest_reason="their word")):
+        report = _import(desk, _list(tmp_path, row, f"x@example.org,{BARE}", name="again.csv"), options)
+        assert report.counts["left or suppressed"] == 1
+    assert "cy@example.org" not in _on_roll(desk)
+    _assert_sound(desk)
+
+
+def test_a_file_of_departures_makes_nobody_and_takes_people_off(desk: ImportContext, tmp_path: Path) -> None:
+    _import(desk, _list(tmp_path, f"ada@example.org,{CONFIRMED}", name="subscribed_1.csv"))
+    gone = _list(
+        tmp_path,
+        "ada@example.org,2020-01-01",
+        "bo@example.org,",
+        name="unsubscribed_1.csv",
+        heading="Email Address,UNSUB_TIME",
+    )
+    looked = _rehearse(desk, gone)
+    assert _counts(looked) == _counts(_import(desk, gone)) == {"departures": 2}
+    assert _on_roll(desk) == set()
+    assert [link.kind for link in _chain(desk, "ada")] == [ConsentKind.IMPORTED, ConsentKind.WITHDRAWN]
+    assert _person(desk, "bo") is None
+    assert [line.kind for line in desk.departure_log.read()] == ["left"]
+    late = _import(desk, _list(tmp_path, f"bo@example.org,{CONFIRMED}", name="subscribed_2.csv"))
+    assert _counts(late) == {"left or suppressed": 1}
+    _assert_sound(desk)
+
+
+def test_the_order_of_rows_in_a_file_brings_nobody_back(desk: ImportContext, tmp_path: Path) -> None:
+    heading = "email,status,confirmed_at,Global status"
+    for name, order in (("ada", 1), ("bo", -1)):
+        rows = [f"{name}@example.org,subscribed,2020-01-01,", f"{name}@example.org,unsubscribed,2020-01-01,"]
+        path = _list(tmp_path, *rows[::order], name=f"{name}.csv", heading=heading)
+        looked = _rehearse(desk, path)
+        assert _counts(looked) == _counts(_import(desk, path))
+    assert _on_roll(desk) == set()
+
+
+def test_those_who_confirmed_here_after_they_left_elsewhere_stay(desk: ImportContext, tmp_path: Path) -> None:
+    with desk.database.write() as session:
+        for name in ("ada", "bo"):
+            address = read_address(f"{name}@example.org")
+            person = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
+            ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, NOW)
+    path = _list(
+        tmp_path,
+        "ada@example.org,2020-01-01",
+        "bo@example.org,?",
+        name="u.csv",
+        heading="Email Address,UNSUB_TIME",
+    )
+    assert _counts(_import(desk, path)) == {"known": 1, "departures": 1}
+    assert _on_roll(desk) == {"ada@example.org"}
+
+
+def test_a_complaint_is_kept_as_one(desk: ImportContext, tmp_path: Path) -> None:
+    _import(desk, _list(tmp_path, f"cy@example.org,{CONFIRMED}"))
+    path = _list(tmp_path, "cy@example.org,complained", name="b.csv", heading="email,status")
+    assert _counts(_import(desk, path)) == {"departures": 1}
+    with desk.database.read() as session:
+        assert session.scalars(select(Suppression.reason)).one() == "complained"
+    assert [line.kind for line in desk.departure_log.read()] == ["complained"]
+
+
+@pytest.mark.parametrize("before", ["left elsewhere", "bounced", "left here", "bounced here"])
+def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_journalled(
+    desk: ImportContext, tmp_path: Path, before: str
+) -> None:
+    cy, header = read_address("cy@example.org"), "email,status"
+    if before.endswith("here"):
+        _import(desk, _list(tmp_path, f"cy@example.org,{CONFIRMED}"))
+    with desk.database.write() as session:
+        if before == "left here":
+            unsubscribe_person(session, desk.departure_log, _number(desk, "cy"), method="page", now=NOW)
+        else:
+            reason: Any = before.removesuffix(" here")
+            suppression.suppress_address(
+                session, KEYS, cy, reason=reason, actor="hook", now=NOW, departure_log=desk.departure_log
+            )
+    path = tmp_path / "complaints.csv"
+    for again in (1, 0):
+        path.write_text(f"{header}\ncy@example.org,spam\n" + "\n" * again)
+        assert _import(desk, path).counts["departures"] == again
+    with desk.database.read() as session:
+        found = suppression.find_suppression(session, KEYS, cy)
+        assert found is not None
+        assert found.reason == "complained"
+        assert session.scalar(select(func.count()).select_from(Suppression)) == 1
+    assert [d.kind for d in desk.departure_log.read()][1:] == ["complained"]
+    if before.endswith("here"):
+        with desk.database.read() as session:
+            assert session.get_one(Person, _number(desk, "cy")).state is PersonState.SUPPRESSED
+    _assert_sound(desk)
+
+
+def test_people_found_by_an_earlier_key_are_known(sqlite: Database, tmp_path: Path) -> None:
+    old = ImportContext(sqlite, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+    _import(old, _list(tmp_path, f"ada@example.org,{CONFIRMED}"))
+    with sqlite.write() as session:
+        address = read_address("cy@example.org")
+        suppression.suppress_address(
+            session, KEYS, address, reason="bounced", actor="hook", now=NOW, departure_log=old.departure_log
+        )
+    kinds: tuple[KeyKind, ...] = ("lookup", "suppression")
+    newer = KeyRing([*KEYS.all, *(SecretKey(kind, 2, os.urandom(32)) for kind in kinds)])
+    path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"cy@example.org,{CONFIRMED}", name="b.csv")
+    report = _import(ImportContext(sqlite, newer, old.departure_log, "terminal:eve"), path)
+    assert _counts(report) == {"known": 1, "left or suppressed": 1}
+
+
+def test_salts_go_and_the_chains_still_hold(small: ImportContext, tmp_path: Path) -> None:
+    _import(small, _list(tmp_path, f"ada@example.org,{CONFIRMED}"))
+    with small.database.write() as session:
+        assert drop_import_salts(session, before=NOW) == 0
+        assert drop_import_salts(session, before=NOW + timedelta(days=1)) == 1
+        assert drop_import_salts(session, before=NOW + timedelta(days=1)) == 0
+    _assert_sound(small)
+
+
+class Crash(Exception):  # noqa: N818 (it is no error of ours)
+    """The process ends here, as far as the database can tell."""
+
+
+@contextmanager
+def _crash_at(commit: int) -> Iterator[None]:
+    """Fail before the commit of this number, counted from 1."""
+    seen = 0
+
+    def count(session: Session) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == commit:
+            raise Crash
+
+    event.listen(Session, "before_commit", count)
+    try:
+        yield
+    finally:
+        event.remove(Session, "before_commit", count)
+
+
+def _long_list(folder: Path, rows: int = 2 * MAX_STEP_ROWS + 500) -> Path:
+    lines = [f"r{n}@example.org,{CONFIRMED if n % 3 else BARE}" for n in range(rows)]
+    lines[7] = "nobody,,,,,"
+    lines[MAX_STEP_ROWS + 3] = lines[3]
+    return _list(folder, *lines)
+
+
+def test_a_crash_at_any_commit_leaves_nobody_to_be_mailed_and_the_next_run_completes(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    path = _long_list(tmp_path)
+    expected = _counts(_rehearse(desk, path))
+    crashes = 0
+    for commit in range(1, 20):
+        try:
+            with _crash_at(commit):
+                report = _import(desk, path)
+            break
+        except Crash:
+            crashes += 1
+        with desk.database.read() as session:
+            assert audience.count_audience(session) == 0
+            assert audience.count_people_by_state(session)[PersonState.UNVERIFIED] == 0
+    assert crashes >= 3
+    assert _counts(report) == expected
+    with desk.database.read() as session:
+        assert audience.count_audience(session) == expected["subscribed"]
+        assert (
+            session.scalar(select(func.count()).select_from(Person))
+            == expected["subscribed"] + expected["unverified"]
+        )
+        assert list_unfinished_imports(session) == []
+    _assert_sound(desk)
+
+
+def test_a_begun_import_is_named_and_waits_for_the_same_options(desk: ImportContext, tmp_path: Path) -> None:
+    path = _long_list(tmp_path)
+    with pytest.raises(Crash), _crash_at(4):
+        _import(desk, path)
+    with desk.database.read() as session:
+        (one,) = list_unfinished_imports(session)
+    assert (one.origin, one.started_at) == ("Mailchimp", NOW)
+    with pytest.raises(ListFileError, match="other options"):
+        _import(desk, path, ImportOptions(attest_reason="their word"))
+
+
+def test_a_mended_file_takes_over_the_people_of_a_broken_run(desk: ImportContext, tmp_path: Path) -> None:
+    path = _long_list(tmp_path)
+    with pytest.raises(Crash), _crash_at(4):
+        _import(desk, path)
+    with desk.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Person))
+    path.write_text(path.read_text().replace("nobody,,,,,", f"r7@example.org,{CONFIRMED}"))
+    report = _import(desk, path)
+    with desk.database.read() as session:
+        assert audience.count_audience(session) == report.counts["subscribed"] == len(_on_roll(desk))
+
+
+def test_whoever_confirms_in_the_middle_of_a_broken_import_is_mailed(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    path = _long_list(tmp_path)
+    with pytest.raises(Crash), _crash_at(4):
+        _import(desk, path)
+    with desk.database.write() as session:
+        person = ledger.lock_person(session, _number(desk, "r1"))
+        assert person is not None
+        ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, NOW)
+    assert _on_roll(desk) == {"r1@example.org"}
+
+
+def test_somebody_who_is_added_or_suppressed_between_look_and_commit_is_judged_again(
+    desk: ImportContext, tmp_path: Path
+) -> None:
+    path = _list(
+        tmp_path, f"ada@example.org,{CONFIRMED}", f"cy@example.org,{CONFIRMED}", f"dee@example.org,{BARE}"
+    )
+
+    def meanwhile() -> None:
+        with desk.database.write() as session:
+            address = read_address("ada@example.org")
+            person = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
+            ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, NOW)
+            suppression.suppress_address(
+                session,
+                KEYS,
+                read_address("cy@example.org"),
+                reason="complained",
+                actor="hook",
+                now=NOW,
+                departure_log=desk.departure_log,
+            )
+
+    with _after_the_look(meanwhile):
+        report = _import(desk, path)
+    assert _counts(report) == {"known": 1, "left or suppressed": 1, "unverified": 1}
+    assert _on_roll(desk) == {"ada@example.org"}
+    _assert_sound(desk)
+
+
+@contextmanager
+def _after_the_look(act: Callable[[], None]) -> Iterator[None]:
+    """Act once between an import's look and its commit: when the transaction that takes numbers has ended."""
+    at = "before"
+
+    def watch(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal at
+        if at == "before" and ("UPDATE sqlite_sequence" in statement or "nextval" in statement):
+            at = "taking"
+
+    def ended(_session: Session, transaction: SessionTransaction) -> None:
+        nonlocal at
+        if at == "taking" and transaction.parent is None:
+            at = "acted"
+            act()
+
+    event.listen(Engine, "before_cursor_execute", watch)
+    event.listen(Session, "after_transaction_end", ended)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", watch)
+        event.remove(Session, "after_transaction_end", ended)
+    assert at == "acted"
+
+
+WRITER = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from digest.db import open_database
+from subscribers.journal import Journal
+from subscribers.transfer.deciding import Options
+from subscribers.transfer.importing import bring_in
+from subscribers.transfer.reading import survey
+from subscribers.transfer.stepping import Desk
+from subscribers.vault import Keys
+url, path, log = sys.argv[1:]
+keys = Keys.fixed(b"import tests")
+desk = Desk(open_database(url), keys, Journal(Path(log), keys), "terminal:eve")
+print("ready", flush=True)
+bring_in(desk, survey(Path(path)), Options(), now=datetime.fromisoformat("2026-11-20T12:00:00+00:00"),
+         reject=lambda *_: None)
+"""
+
+
+def test_a_killed_import_leaves_nobody_to_be_mailed_and_is_completed_by_the_next(
+    small: ImportContext, tmp_path: Path
+) -> None:
+    path = _long_list(tmp_path, rows=6 * MAX_STEP_ROWS)
+    expected = _counts(_rehearse(small, path))
+    chance, killed = random.Random(7), 0
+    for _ in range(4):
+        url = str(small.database.engine.url)  # type: ignore[attr-defined]
+        command = [sys.executable, "-c", WRITER, url, str(path), str(small.departure_log.path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(0.05 + 0.35 * chance.random())
+            writer.send_signal(signal.SIGKILL)
+        killed += writer.returncode == -signal.SIGKILL
+        with small.database.read() as session:
+            done = not list_unfinished_imports(session) and session.scalar(
+                select(func.count()).select_from(Person)
+            )
+            assert done or audience.count_audience(session) == 0
+    assert killed
+    report = _import(small, path)
+    assert _counts(report) == expected
+    with small.database.read() as session:
+        assert audience.count_audience(session) == expected["subscribed"]
+    _assert_sound(small)
+
+
+def test_memory_of_the_file_is_not_needed_for_its_duplicates(small: ImportContext, tmp_path: Path) -> None:
+    lines = [f"r{n % 1500}@example.org,{CONFIRMED}" for n in range(4500)]
+    assert _counts(_import(small, _list(tmp_path, *lines))) == {"subscribed": 1500, "duplicates": 3000}
+
+
+def test_no_address_stands_in_the_database_after_an_import(small: ImportContext, tmp_path: Path) -> None:
+    _import(small, _list(tmp_path, f"zebra.quagga@okapi.example.org,{CONFIRMED}", "zebra.quagga@,,,,,"))
+    small.database.engine.dispose()  # type: ignore[attr-defined]
+    held = b"".join(file.read_bytes() for file in tmp_path.glob("digest.store.models*"))
+    assert b"zebra" not in held
+    assert b"okapi" not in held
+
+
+def test_a_csv_writer_and_our_reader_agree_on_a_million_ways_to_quote(
+    small: ImportContext, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=";", quoting=csv.QUOTE_ALL)
+        writer.writerow(["E-Mail", "note", "confirmed_at"])
+        writer.writerow(["ada@example.org", 'a;"b"\r\nc', "2020-01-01"])
+    assert _counts(_import(small, path)) == {
+        "subscribed": 1,
+        "confirmed without a network address": 1,
+    }
+    with small.database.write() as session:
+        session.execute(update(ImportBatch).values(done_at=None))
+        assert audience.count_audience(session) == 0

@@ -1,0 +1,374 @@
+"""The week as it really runs: processes, a feed server, a browser, a mail server, kills in between."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from playwright.sync_api import Page, sync_playwright
+
+READERS = [f"reader{n}@county{n}.example.net" for n in range(1, 9)]
+CHROMIUM = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+PATIENCE = 90  # seconds that anything may take before the test gives up
+
+SETTINGS = """
+[publication]
+name = "HLS.Today"
+timezone = "UTC"
+[sender]
+postal_address = "1 Example Street, Springfield"
+[schedule]
+collect = ["every 2s"]
+draft = "every 3s"
+release = "every 30s"
+[select]
+minimum = 1
+[limits]
+allow_networks = ["127.0.0.0/8"]
+[[sources]]
+url = "http://127.0.0.1:{port}/a.xml"
+name = "Harbor Ledger"
+publisher = "Harbor Ledger"
+[[sources]]
+url = "http://127.0.0.1:{port}/b.xml"
+name = "Coastal Wire"
+publisher = "Coastal Wire"
+"""
+
+
+Found = TypeVar("Found")
+
+
+def until(what: str, look: Callable[[], Found | None]) -> Found:
+    """Wait until `look` gives something."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    pytest.fail(f"after {PATIENCE} s there is still no {what}")
+
+
+@dataclass
+class Feeds:
+    """A feed server whose feeds grow."""
+
+    titles: list[str] = field(default_factory=list)
+    port: int = 0
+    asked: int = 0
+
+    def xml(self, name: str) -> bytes:
+        published = format_datetime(datetime.now(UTC) - timedelta(hours=1))
+        items = "".join(
+            f"<item><title>{t}</title><link>https://{name}.example.org/{t.replace(' ', '-')}</link>"
+            f"<guid>{t}</guid><pubDate>{published}</pubDate>"
+            f"<description>{t}: what the port security and border agencies said about it.</description></item>"
+            for t in self.titles
+        )
+        return f'<rss version="2.0"><channel><title>{name}</title>{items}</channel></rss>'.encode()
+
+
+@pytest.fixture
+def feeds() -> Iterator[Feeds]:
+    shown = Feeds()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shown.asked += 1
+            body = shown.xml(self.path.strip("/").removesuffix(".xml"))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/rss+xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: Any) -> None: ...
+
+    with served(Handler) as port:
+        shown.port = port
+        yield shown
+
+
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Serve on a free port of loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Mailboxes:
+    """A mail server that takes its time, and remembers whom it accepted a message for."""
+
+    def __init__(self) -> None:
+        self.accepted: list[tuple[str, bytes]] = []
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        await asyncio.sleep(0.4)
+        assert len(envelope.rcpt_tos) == 1
+        assert isinstance(envelope.content, bytes)
+        self.accepted.append((envelope.rcpt_tos[0], envelope.content))
+        return "250 taken"
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.accepted]
+
+
+@pytest.fixture
+def mailboxes() -> Iterator[tuple[Mailboxes, int]]:
+    boxes = Mailboxes()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(boxes, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield boxes, port
+    controller.stop()
+
+
+@dataclass
+class Installation:
+    """One installation, run by its real commands."""
+
+    home: Path
+    port: int
+    mail_url: str
+    more: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **{k: v for k, v in os.environ.items() if not k.startswith("DIGEST_")},
+            "DIGEST_HOME": str(self.home / "data"),
+            "DIGEST_BASE_URL": "https://news.example.org",
+            "DIGEST_MAIL_URL": self.mail_url,
+            **self.more,
+        }
+
+    def run(self, *command: str, said: str = "") -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "digest", *command],
+            cwd=self.home, env=self.environment, input=said, text=True, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def start(self, *command: str, log: str) -> subprocess.Popen[str]:
+        with (self.home / log).open("a") as out:
+            return subprocess.Popen(
+                [sys.executable, *command],
+                cwd=self.home,
+                env=self.environment | {"PYTHONUNBUFFERED": "1"},
+                stdout=out,
+                stderr=out,
+                text=True,
+            )
+
+
+@contextmanager
+def running(installation: Installation, *command: str, log: str) -> Iterator[subprocess.Popen[str]]:
+    process = installation.start(*command, log=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def approve_in_browser(page: Page, base: str) -> str:
+    """Approve what the desk shows, as an editor does; give the edition's name."""
+    for _ in range(20):
+        page.goto(f"{base}/desk/")
+        page.get_by_role("link", name=re.compile("Review and approve")).first.click()
+        name = page.url.rstrip("/").split("/")[-2]
+        button = page.get_by_role("button", name=re.compile("^Approve"))
+        if not button.is_enabled():
+            time.sleep(1)
+            continue
+        with page.expect_navigation():
+            button.click()
+        if page.get_by_text(re.compile("approved", re.IGNORECASE)).count():
+            return name
+    pytest.fail("the desk did not let the edition be approved")
+
+
+SCHEDULER = ("-m", "scheduler")
+
+
+class Provider:
+    """A provider on loopback that accepts every request, and remembers it."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+
+    @property
+    def names(self) -> list[str]:
+        return [to["email"] for r in self.requests for p in r["personalizations"] for to in p["to"]]
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        requests = self.requests
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(202)
+                self.send_header("X-Message-Id", f"m{len(requests)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_args: Any) -> None: ...
+
+        return Handler
+
+
+@pytest.fixture
+def installation(tmp_path: Path, feeds: Feeds) -> Installation:
+    """Set up an installation with readers, by its commands."""
+    made = Installation(tmp_path, feeds.port, "outbox:")
+    (tmp_path / "digest.toml").write_text(SETTINGS.format(port=feeds.port))
+    feeds.titles = ["Port security drill at the harbor", "Border crossing opens new lanes"]
+    made.run("init")
+    add = (
+        "subscribers",
+        "add",
+        "-",
+        "--where",
+        "hls.today",
+        "--wording",
+        "Yes.",
+        "--method",
+        "form",
+        "--on",
+        "2026-01-05",
+    )
+    for address in READERS:
+        made.run(*add, said=address)
+    return made
+
+
+def drafted_and_approved(installation: Installation, chromium: str) -> str:
+    """Wait for a draft and approve it in the browser; give the edition's name."""
+    home = installation.home
+    with running(installation, "-m", "digest", "serve", "--port", "0", "--no-timetable", log="serve.log"):
+        address = until(
+            "page", lambda: re.search(r"http://127\.0\.0\.1:\d+", (home / "serve.log").read_text())
+        )
+        until("draft", lambda: "drafted from" in (home / "scheduler.log").read_text())
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
+            name = approve_in_browser(browser.new_page(), address[0])
+            browser.close()
+    return name
+
+
+def no_address_in_a_log(home: Path) -> bool:
+    return not any("@county" in log.read_text() for log in home.glob("*.log"))
+
+
+@pytest.mark.chromium
+def test_a_timetable_sends_by_smtp_and_repeats_nothing_over_kills(
+    installation: Installation, feeds: Feeds, mailboxes: tuple[Mailboxes, int], chromium: str
+) -> None:
+    boxes, port = mailboxes
+    installation.mail_url = f"smtp://127.0.0.1:{port}?starttls=off"
+    with running(installation, *SCHEDULER, log="scheduler.log"):
+        until("visit of a source", lambda: feeds.asked >= 2)  # killed on the way, at the end of the block
+    with running(installation, *SCHEDULER, log="scheduler.log"):
+        until("draft", lambda: "drafted from" in (installation.home / "scheduler.log").read_text())
+        assert boxes.names == [], "nothing leaves before an editor approves"
+        assert drafted_and_approved(installation, chromium)
+        until("first messages", lambda: len(boxes.names) >= 2)  # killed in the middle of sending
+    with running(installation, *SCHEDULER, log="scheduler.log"):
+        until("rest of the messages", lambda: len(boxes.names) >= len(READERS) - 1)
+        time.sleep(5)  # time enough for whatever would be sent twice
+    assert len(READERS) - len(boxes.names) <= 1, (
+        "a kill leaves one open connection's message in doubt at most"
+    )
+    assert len(set(boxes.names)) == len(boxes.names), "nobody gets it twice"
+    assert set(boxes.names) <= set(READERS)
+    for name, message in boxes.accepted:
+        assert not [r for r in READERS if r != name and r.encode() in message], (
+            "no address but the reader's own"
+        )
+    assert no_address_in_a_log(installation.home)
+
+
+@pytest.mark.chromium
+def test_a_timetable_sends_by_sendgrid_once(installation: Installation, chromium: str) -> None:
+    provider = Provider()
+    with served(provider.handler()) as port:
+        installation.mail_url = "sendgrid:?batch=3"
+        installation.more = {
+            "DIGEST_SENDGRID_API_KEY": "SG.only-a-test",
+            "DIGEST_SENDGRID_HOST": f"http://127.0.0.1:{port}",
+        }
+        with running(installation, *SCHEDULER, log="scheduler.log"):
+            until("draft", lambda: "drafted from" in (installation.home / "scheduler.log").read_text())
+            assert provider.names == [], "nothing leaves before an editor approves"
+            name = drafted_and_approved(installation, chromium)
+            until("last request", lambda: len(provider.names) >= len(READERS))
+        with running(installation, *SCHEDULER, log="scheduler.log"):
+            until("end", lambda: '"state": "sent"' in installation.run("status", name, "--json"))
+    assert sorted(provider.names) == sorted(READERS)
+    assert all(len(p["to"]) == 1 for r in provider.requests for p in r["personalizations"])
+    assert no_address_in_a_log(installation.home)
+
+
+def approved_by_command(installation: Installation) -> str:
+    """Draft an edition that goes out in a few seconds, and approve it; give its name."""
+    file = installation.home / "digest.toml"
+    calm = {"every 2s": "daily 03:00", "every 3s": "daily 03:10", "every 30s": "every 5s"}
+    for old, new in calm.items():
+        file.write_text(file.read_text().replace(f'"{old}"', f'"{new}"'))
+    installation.run("collect")
+    installation.run("draft")
+    mark = re.findall(r"digest approve (\S+) (\S+)", installation.run("approve", "current"))[-1]
+    installation.run("approve", *mark)
+    return str(mark[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [(("serve", "--port", "0"), 0), (("send", "current", "--yes"), 1)]
+)
+def test_a_service_managers_stop_leaves_nothing_in_the_air(
+    installation: Installation, mailboxes: tuple[Mailboxes, int], command: tuple[str, ...], code: int
+) -> None:
+    boxes, port = mailboxes
+    installation.mail_url = f"smtp://127.0.0.1:{port}?starttls=off&connections=2"
+    name = approved_by_command(installation)
+    with running(installation, "-m", "digest", *command, log="stopped.log") as process:
+        until("first messages", lambda: len(boxes.names) >= 2)
+        process.terminate()
+        assert process.wait(PATIENCE) == code, (installation.home / "stopped.log").read_text()
+    books = json.loads(installation.run("status", name, "--json"))
+    assert (books["handing over"], books["uncertain"]) == (0, 0)
+    assert books["accepted"] == len(boxes.names)
+    assert books["waiting"] == len(READERS) - len(boxes.names) > 0
+    installation.run("send", name, "--yes")
+    assert sorted(boxes.names) == sorted(READERS)

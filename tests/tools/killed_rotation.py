@@ -1,0 +1,79 @@
+"""Rotates the keys of copies of an installation, each of which is killed (SIGKILL) one step further on.
+
+    python killed_rotation.py HOME KIND
+
+HOME/digest.db and HOME/keys.json are copied to HOME/died-000, HOME/died-001 and so on; the last one came to its end.
+A step is anything that reaches the disk: a file opened for writing, renamed or removed, a folder synced, a
+statement or a commit of the database. Prints how many copies there are.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from sqlalchemy import event
+
+from digest.store.models import open_database
+from subscribers.crypto.keys import KeyKind
+from subscribers.store import key_rotation
+
+WATCHED_EVENTS = frozenset({"open", "os.rename", "os.remove", "os.link"})
+
+
+class StepFuse:
+    """Burns down by one at each step, and kills the process at the end."""
+
+    def __init__(self, steps: int, home: Path) -> None:
+        self.steps, self.home = steps, str(home)
+
+    def count_step(self, *_: Any, **__: Any) -> None:
+        self.steps -= 1
+        if self.steps < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit_hook(self, event_name: str, arguments: tuple[Any, ...]) -> None:
+        if event_name in WATCHED_EVENTS and str(arguments[0]).startswith(self.home):
+            self.count_step()
+
+
+def rotate_with_fuse(home: Path, kind: KeyKind, steps: int) -> None:
+    """Rotate with a fuse of so many steps."""
+    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    fuse = StepFuse(steps, home)
+    for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
+        event.listen(database.engine, name, fuse.count_step)
+    sys.addaudithook(fuse.audit_hook)
+    key_rotation.BATCH_SIZE = 3  # so that a few people are several transactions
+    key_rotation.rotate_key(database, home / "keys.json", kind)
+    database.close()
+
+
+def rotate_killed_copies(home: Path, kind: KeyKind) -> int:
+    """Kill one copy after another until one survives; give how many there are."""
+    for steps in range(500):
+        copy = home / f"died-{steps:03}"
+        copy.mkdir()
+        for name in ("digest.store.models", "keys.json"):
+            shutil.copy2(home / name, copy / name)
+        child = os.fork()
+        if child == 0:
+            try:
+                rotate_with_fuse(copy, kind, steps)
+            except BaseException:  # noqa: BLE001 - whatever it is, the parent is to see a failure and not a second parent
+                os._exit(1)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0, "the rotation raised"
+            return steps + 1
+        assert os.WTERMSIG(status) == signal.SIGKILL
+    raise AssertionError("no rotation came to its end")
+
+
+if __name__ == "__main__":
+    kind = sys.argv[2]
+    assert kind in get_args(KeyKind)
+    print(rotate_killed_copies(Path(sys.argv[1]), kind))  # type: ignore[arg-type]  # checked the line before

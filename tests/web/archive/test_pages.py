@@ -1,0 +1,156 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import feedparser
+import pytest
+from sqlalchemy import select
+
+from digest.store.models import EditionState, MediaFile
+
+RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+
+
+def test_an_empty_archive_says_that_nothing_has_gone_out_yet(world: Any) -> None:
+    answer = world.client.get("/")
+    assert answer.status_code == 200
+    assert "No edition has gone out yet" in answer.text
+    assert "/subscribe" in answer.text
+
+
+def test_the_archive_lists_what_went_out_newest_first_and_nothing_else(both: Any) -> None:
+    both.edition(
+        name="2026-W45",
+        number=145,
+        state=EditionState.SENT,
+        release_at=RELEASE - timedelta(14),
+        subject="Old",
+    )
+    both.edition(
+        name="2026-W46",
+        number=146,
+        state=EditionState.SENDING,
+        release_at=RELEASE - timedelta(7),
+        subject="New",
+    )
+    both.edition(name="2026-W47", number=147, state=EditionState.APPROVED, subject="Not yet out")
+    page = both.client.get("/").text
+    assert page.index("New") < page.index("Old")
+    assert "Not yet out" not in page
+    assert "Friday, November 13, 2026" in page
+
+
+@pytest.mark.parametrize("state", [EditionState.SENT, EditionState.SENDING])
+def test_the_web_copy_is_the_stored_page_without_a_readers_links(world: Any, state: EditionState) -> None:
+    name = world.edition(state=state)
+    answer = world.client.get(f"/editions/{name}")
+    assert answer.status_code == 200
+    assert "Ports get ten days to check the remote links" in answer.text
+    assert "~leave-token~" not in answer.text
+    assert "~preferences-token~" not in answer.text
+    assert "style-src 'unsafe-inline'" in answer.headers["Content-Security-Policy"]
+    assert "img-src 'self';" in answer.headers["Content-Security-Policy"]
+    again = world.client.get(f"/editions/{name}", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    "state", [EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.APPROVED, EditionState.CANCELLED]
+)
+def test_an_edition_that_did_not_go_out_is_no_page(world: Any, state: EditionState) -> None:
+    answer = world.client.get(f"/editions/{world.edition(state=state)}")
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+
+
+def test_the_feed_is_atom_and_leads_to_the_public_addresses(both: Any) -> None:
+    both.edition(state=EditionState.SENT, subject="Ports & cranes <today>")
+    answer = both.client.get("/feed.atom")
+    assert answer.mimetype == "application/atom+xml"
+    feed = feedparser.parse(answer.data, sanitize_html=False)
+    assert not feed.bozo
+    assert feed.version == "atom10"
+    (entry,) = feed.entries
+    assert entry.title == "Ports & cranes <today>"
+    assert entry.id == entry.link == "https://news.example.org/editions/2026-W47"
+    assert entry.updated == "2026-11-20T11:04:00Z"
+    assert "New flood maps" in entry.summary
+
+
+def test_an_empty_feed_is_a_feed(world: Any) -> None:
+    feed = feedparser.parse(world.client.get("/feed.atom").data)
+    assert not feed.bozo
+    assert feed.entries == []
+    assert feed.feed.title == "HLS.Today"
+
+
+def test_a_picture_is_served_for_good_under_the_hash_of_its_bytes(both: Any) -> None:
+    both.edition()
+    with both.database.read() as session:
+        name = session.scalar(select(MediaFile.hash))
+    answer = both.client.get(f"/media/{name}")
+    assert answer.mimetype == "image/jpeg"
+    assert answer.data.startswith(b"\xff\xd8")
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert both.client.get(f"/media/{name}", headers={"If-None-Match": f'"{name}"'}).status_code == 304
+    for other in ("0" * 64, "x", name[:-1], f"{name}.jpg"):
+        assert both.client.get(f"/media/{other}").status_code == 404
+
+
+def test_a_style_sheet_keeps_its_name_as_long_as_its_text(world: Any) -> None:
+    page = world.client.get("/").text
+    address = page.split('<link rel="stylesheet" href="')[1].split('"')[0]
+    answer = world.client.get(address)
+    assert answer.mimetype == "text/css"
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert world.client.get("/style/reader-000000000000.css").status_code == 404
+
+
+PAGES = (
+    "/",
+    "/feed.atom",
+    "/subscribe",
+    "/contact",
+    "/privacy",
+    "/nothing-here",
+    "/editions/2026-W47",
+    "/healthz",
+    "/readyz",
+)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_answer_is_closed_to_scripts_frames_and_sniffing_and_sets_no_cookie(
+    world: Any, path: str
+) -> None:
+    world.edition(state=EditionState.SENT)
+    headers = world.client.get(path).headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "script-src" not in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "Set-Cookie" not in headers
+
+
+def test_a_wrong_method_is_told_which_ones_there_are(world: Any) -> None:
+    answer = world.client.delete("/privacy")
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+    assert "This page cannot do that" in answer.text
+
+
+def test_the_privacy_page_says_for_how_long_each_mail_stays_listed(world: Any) -> None:
+    assert "Kept for 400 days; after that, only how often" in world.client.get("/privacy").text
+
+
+def test_the_privacy_page_names_who_delivers_the_mail(world: Any) -> None:
+    page = world.client.get("/privacy").text
+    assert "this installation writes its mail into files" in page
+    assert "editors@news.example.org" in page
+    assert "200 Example Street" in page
+
+
+def test_the_page_for_words_to_the_editors_leads_to_them(world: Any) -> None:
+    assert "mailto:editors@news.example.org" in world.client.get("/contact").text

@@ -1,0 +1,369 @@
+import copy
+import html
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from digest.app import editions
+from digest.app.attention import attention_sentences
+from digest.deliver.control import installation_hold
+from digest.edition import approval
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
+from digest.web.desk.previews import PREVIEW_VIEWS, prepare_preview_html
+from subscribers.signup.rate_limits import SURGE_ALARM_KIND
+from subscribers.store.signup_models import SignupAlarm
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+
+
+def edition_of(world: Any, name: str = "2026-W47") -> Edition:
+    with world.database.read() as session:
+        found: Edition = session.execute(select(Edition).where(Edition.name == name)).scalar_one()
+        return found
+
+
+def fields_of(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+
+
+OUTSIDE: dict[str, dict[str, Any]] = {
+    "another machine": {"environ_base": {"REMOTE_ADDR": "203.0.113.9"}},
+    "another machine, IPv6": {"environ_base": {"REMOTE_ADDR": "2001:db8::1"}},
+    "a name that points here": {"headers": {"Host": "evil.example"}},
+    "a name that points here, with a port": {"headers": {"Host": "evil.example:8025"}},
+    "a proxy": {"headers": {"X-Forwarded-For": "203.0.113.9"}},
+    "a proxy with another header": {"headers": {"Forwarded": "for=203.0.113.9"}},
+}
+
+
+@pytest.mark.parametrize("request_", OUTSIDE.values(), ids=OUTSIDE.keys())
+def test_the_desk_is_closed_to_whoever_does_not_sit_at_the_machine(
+    world: Any, request_: dict[str, Any]
+) -> None:
+    for path in (
+        "/desk/",
+        "/desk/sources",
+        "/desk/sent",
+        "/desk/preview/2026-W47/phone",
+        "/desk/editions/2026-W47/approve",
+    ):
+        answer = world.client.get(path, **request_)
+        assert answer.status_code == 403
+        assert "The desk is closed from here" in answer.text
+        assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8025", "localhost:8025", "[::1]:8025", "localhost"])
+def test_the_desk_opens_at_every_name_of_this_machine(world: Any, host: str) -> None:
+    assert world.client.get("/desk/", headers={"Host": host}).status_code == 200
+
+
+def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) -> None:
+    world.edition()
+    assert 'class="attention"' not in world.client.get("/desk/").text
+    with world.database.write() as session:
+        session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 640, "brake": True}))
+        installation_hold.hold_installation(session, "a restored copy", actor="eve@news.example.org", now=NOW)
+    for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
+        page = world.client.get(path).text
+        assert "up to 640 forms in an hour: forms wait and nobody is mailed" in page
+        assert "Nothing leaves: held by eve@news.example.org" in page
+    with world.database.write() as session:
+        session.execute(update(SignupAlarm).values(ended_at=NOW))
+        installation_hold.release_installation(session, actor="eve@news.example.org", now=NOW)
+    assert 'class="attention"' not in world.client.get("/desk/").text
+
+
+def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:
+    page = world.client.get("/desk/").text
+    assert "No edition yet" in page
+    assert "digest collect" in page
+    assert "No source is known yet" in world.client.get("/desk/sources").text
+    assert "Nothing has gone out yet" in world.client.get("/desk/sent").text
+
+
+def test_the_edition_page_shows_plan_outline_scores_and_what_was_left_out(both: Any) -> None:
+    both.edition()
+    page = both.client.get("/desk/").text
+    assert "Friday, November 20, 6:00 a.m. EST" in page
+    assert "1 reader" in page
+    assert "45 of 60" in page
+    assert "Score 56.1: coverage 31.4, readership 18.2, freshness 8.5, penalty -2.0" in page
+    assert "It was in 2026-W46." in page
+    assert "4 of at most 6" in page
+    assert "Nothing to fix" in page
+    assert "Review and approve" in page
+
+
+def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_terminal(both: Any) -> None:
+    name = both.edition(state=EditionState.APPROVED, release_at=NOW - timedelta(days=2))
+    with both.database.write() as session:
+        session.scalars(select(Edition)).one().approved_at = NOW - timedelta(days=2)
+    both.edition(name="2026-W48")
+    assert "<b>Missed.</b>" in both.client.get(f"/desk/editions/{name}").text
+    with both.database.read() as session:
+        (sentence,) = attention_sentences(session, NOW)
+    for text in (html.unescape(both.client.get("/desk/").text), sentence):
+        assert "missed by more than a day" in text
+        assert f"digest send {name}" in text
+        assert f"digest cancel {name}" in text
+
+
+def test_a_draft_whose_release_is_over_goes_as_soon_as_it_is_approved(both: Any) -> None:
+    name = both.edition(release_at=NOW - timedelta(hours=2))
+    for page in ("/desk/", f"/desk/editions/{name}/approve"):
+        assert "as soon as it is approved" in both.client.get(page).text
+    assert "at once" in editions.edition_status(both.install, name, now=NOW).release_sentence
+
+
+def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None:
+    both.edition()
+    used = both.client.get("/desk/?filter=used&tab=stories").text
+    assert "rail bulletin" not in used
+    out = both.client.get("/desk/?filter=left-out").text
+    assert "1 story" in out
+    assert "rail bulletin" in out
+    found = both.client.get("/desk/?q=FLOOD").text
+    assert "1 story" in found
+    assert "No story fits" in both.client.get("/desk/?q=%25").text
+    assert both.client.get("/desk/?filter=x&tab=y&view=z").status_code == 200
+
+
+def test_a_finding_leads_to_the_place_it_speaks_of(world: Any) -> None:
+    world.edition()
+    with world.database.write() as session:
+        edition = session.scalar(select(Edition))
+        content = copy.deepcopy(edition.content)
+        content["sections"][0]["entries"][2]["headline"] = "Another headline than the stored pieces have"
+        edition.content = content
+    page = world.client.get("/desk/").text
+    assert re.search(r"things? to fix", page)
+    assert 'href="/desk/editions/2026-W47#featured-3"' in page
+    review = world.client.get("/desk/editions/2026-W47/approve").text
+    assert re.search(r'<button class="btn go" type="submit" disabled', review)
+
+
+def test_each_view_can_be_framed_by_the_desk_alone_and_runs_nothing(world: Any) -> None:
+    name = world.edition()
+    for view in (v.key for v in PREVIEW_VIEWS):
+        answer = world.client.get(f"/desk/preview/{name}/{view}")
+        assert answer.status_code == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'self'" in policy
+        assert "script" not in policy
+        assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+        assert "Ports get ten days" in answer.text
+        assert "~leave-token~" in answer.text or view == "inbox"
+        assert ("img-src 'none'" in policy) == (view == "noimages")
+
+
+def test_an_edition_without_sections_shows_why_nothing_can_be_sent(world: Any) -> None:
+    name = world.edition(state=EditionState.INCOMPLETE, empty=True)
+    page = world.client.get(f"/desk/editions/{name}")
+    assert page.status_code == 200
+    assert "to fix" in page.text
+    assert "The edition has no section yet" in page.text
+    client = world.client
+    review = client.get(f"/desk/editions/{name}/approve")
+    assert review.status_code == 200
+    assert client.post(f"/desk/editions/{name}/approve", data=fields_of(review.text)).status_code == 409
+
+
+def test_the_preview_is_the_stored_bytes_but_for_scheme_pictures_and_link_targets(world: Any) -> None:
+    name = world.edition()
+    with world.database.read() as session:
+        rows = session.scalars(select(Fragment).where(Fragment.kind == "html").order_by(Fragment.position))
+        stored = "".join(f.body for f in rows)
+    shown = world.client.get(f"/desk/preview/{name}/phone").text
+    undone = shown.replace('<base target="_blank">', "").replace("/media/", "https://news.example.org/media/")
+    plain = re.compile(
+        r"\((?:max-width:0|min-width:0|prefers-color-scheme:\s*dark)\)|content=\"light(?: dark)?\""
+    )
+    assert plain.sub("", undone) == plain.sub("", stored)
+
+
+def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
+    html = (
+        '<head><meta name="color-scheme" content="light dark"></head>@media (prefers-color-scheme: dark){a}'
+    )
+    dark = prepare_preview_html(html, dark=True)
+    light = prepare_preview_html(html, dark=False)
+    assert "@media (min-width:0){a}" in dark
+    assert 'content="dark"' in dark
+    assert "@media (max-width:0){a}" in light
+    assert 'content="light"' in light
+
+
+def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
+    name = both.edition()
+    client = both.client
+    review = client.get(f"/desk/editions/{name}/approve")
+    assert "No. 147 goes to 1 reader on Friday, November 20, 6:00 a.m. EST." in review.text
+    answer = client.post(f"/desk/editions/{name}/approve", data=fields_of(review.text))
+    assert answer.status_code == 303
+    edition = edition_of(both)
+    assert edition.state == EditionState.APPROVED
+    assert edition.approved_at == NOW
+    with both.database.read() as session:
+        assert session.scalar(select(AuditEntry.act).where(AuditEntry.act == "approve"))
+        approval.verify_approval(
+            session, edition_of(both), settings=both.install.settings, keys=both.install.keys
+        )
+    page = client.get(answer.headers["Location"]).text
+    assert "Approved Thursday, November 19, 5:30 p.m. EST" in page
+    assert "Take the approval back" in page
+    taken = client.post(f"/desk/editions/{name}/void", data=fields_of(page))
+    assert taken.status_code == 303
+    assert edition_of(both).state == EditionState.DRAFT
+
+
+def test_an_edition_that_changed_meanwhile_is_not_approved(world: Any) -> None:
+    name = world.edition()
+    client = world.client
+    fields = fields_of(client.get(f"/desk/editions/{name}/approve").text)
+    with world.database.write() as session:
+        session.scalar(select(Edition)).preheader = "Also: something else"
+    answer = client.post(f"/desk/editions/{name}/approve", data=fields)
+    assert answer.status_code == 409
+    assert "Nothing was changed" in answer.text
+    assert fields["mark"][:7] in answer.text
+    assert edition_of(world).state == EditionState.DRAFT
+
+
+def test_an_edition_with_errors_is_not_approved_even_by_its_mark(world: Any) -> None:
+    name = world.edition()
+    with world.database.write() as session:
+        session.scalar(select(Edition)).held_because = "two stories are too few"
+    client = world.client
+    fields = fields_of(client.get(f"/desk/editions/{name}/approve").text)
+    answer = client.post(f"/desk/editions/{name}/approve", data=fields)
+    assert answer.status_code == 409
+    assert "two stories are too few" in answer.text
+    assert edition_of(world).state == EditionState.DRAFT
+
+
+def test_a_held_edition_says_why_and_cannot_be_approved(world: Any) -> None:
+    name = world.edition(state=EditionState.INCOMPLETE)
+    with world.database.write() as session:
+        session.scalar(select(Edition)).held_because = "Two stories are too few."
+    assert "Two stories are too few." in world.client.get("/desk/").text
+    assert "disabled" in world.client.get(f"/desk/editions/{name}/approve").text
+
+
+@pytest.mark.parametrize("act", ["approve", "void"])
+def test_a_form_from_elsewhere_changes_nothing(world: Any, act: str) -> None:
+    name = world.edition()
+    mark = fields_of(world.client.get(f"/desk/editions/{name}/approve").text)["mark"]
+    before = world.dump()
+    answer = world.client.post(f"/desk/editions/{name}/{act}", data={"mark": mark, "csrf_token": "made up"})
+    assert answer.status_code == 400
+    assert "This page stood open too long" in answer.text
+    assert world.dump() == before
+
+
+def test_the_desks_cookie_is_for_the_desk_alone(world: Any) -> None:
+    cookie = world.client.get(f"/desk/editions/{world.edition()}/approve").headers["Set-Cookie"]
+    assert "Path=/desk/" in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+
+
+def test_unknown_editions_and_views_are_said_to_be_unknown(world: Any) -> None:
+    world.edition()
+    assert "No edition is called 2020-W01" in world.client.get("/desk/editions/2020-W01").text
+    assert world.client.get("/desk/preview/2020-W01/phone").status_code == 404
+    assert world.client.get("/desk/preview/2026-W47/hologram").status_code == 404
+
+
+def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) -> None:
+    def source(name: str, **known: Any) -> Source:
+        return Source(
+            url=f"https://{name}.example/feed", name=name, publisher=name.title(), topics={}, **known
+        )
+
+    with both.database.write() as session:
+        session.add_all(
+            [
+                source("alpha", health=SourceHealth.GOOD, good_at=NOW - timedelta(hours=3)),
+                source(
+                    "beta", health=SourceHealth.REFUSING, message="the publisher refuses us (403); ask them"
+                ),
+                source(
+                    "gamma",
+                    health=SourceHealth.FAILING,
+                    failures=14,
+                    message="the publisher's server failed (503); it is tried again later",
+                    failing_since=NOW - timedelta(days=8),
+                ),
+                source(
+                    "delta",
+                    health=SourceHealth.FAILING,
+                    failures=1,
+                    message="no answer",
+                    failing_since=NOW - timedelta(hours=1),
+                ),
+                source("epsilon", health=SourceHealth.NEW),
+            ]
+        )
+    page = both.client.get("/desk/sources").text
+    order = [page.index(f"{name}<small>") for name in ("beta", "gamma", "delta", "alpha", "epsilon")]
+    assert order == sorted(order)
+    assert "2 sources need somebody" in page
+    assert "The publisher refuses us (403); ask them. Since Nov 19, 5:30 p.m.<" in page
+    assert "Since Nov 11, 5:30 p.m., 14 tries." in page
+    assert "Failing for a week" in page
+    assert "14 tries" in page
+    assert "put the new address in" in page
+    assert "Nov 19, 2:30 p.m." in page
+
+
+def test_the_books_of_what_went_out_balance(both: Any) -> None:
+    name = both.edition(state=EditionState.SENT)
+    states = [DeliveryState.ACCEPTED] * 3 + [
+        DeliveryState.REFUSED,
+        DeliveryState.UNCERTAIN,
+        DeliveryState.WITHDRAWN,
+    ]
+    with both.database.write() as session:
+        session.add_all(
+            Delivery(
+                id=f"d{n}", purpose=f"edition:{name}", person=None, state=state, due_at=NOW, next_try_at=NOW
+            )
+            for n, state in enumerate(states)
+        )
+    page = both.client.get("/desk/sent").text
+    cells = dict(re.findall(r'data-label="(\w[\w ]*)">([^<]*)<', page))
+    assert cells == {
+        "Planned": "6",
+        "Accepted": "3",
+        "Refused": "1",
+        "Uncertain": "1",
+        "To go": "0",
+        "Other": "1 withdrawn",
+    }
+    assert "Open the web copy" in both.client.get(f"/desk/editions/{name}").text
+
+
+def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None:
+    both.edition()
+    client = both.client
+    with both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENDING))
+    page = client.get("/desk/").text
+    assert ">Pause</button>" in page
+    client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
+    assert edition_of(both).paused_at is not None
+    page = client.get("/desk/").text
+    assert "2026-W47 is paused" in page
+    assert "Paused" in client.get("/desk/sent").text
+    answer = client.post("/desk/editions/2026-W47/resume", data=fields_of(page))
+    assert (answer.status_code, edition_of(both).paused_at) == (303, None)
+    with both.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT))
+    late = client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
+    assert (late.status_code, "only what goes out can be paused" in late.text) == (409, True)

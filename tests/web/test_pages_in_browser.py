@@ -1,0 +1,391 @@
+"""The pages in a real browser: seen by axe, without scripts, on a phone, and by an editor's clicks."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from sqlalchemy import delete, select
+
+from digest.store import staff
+from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
+from digest.store.models import Edition, EditionState, Source, SourceHealth, migrate_schema, open_database
+from digest.web.desk.previews import PREVIEW_VIEWS
+from digest.web.server import open_page_server
+from subscribers.address import read_address
+from subscribers.lifecycle import address_change, my_data
+from subscribers.mail_requests import MailRequest
+from subscribers.store import one_time_tokens
+from subscribers.store.models import Person, PersonState
+from subscribers.store.signup_models import OneTimeToken
+
+pytestmark = pytest.mark.chromium
+
+RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# axe cannot look into frames whose scripts are off, and says so: the mail in them has tests of its own.
+AXE = {"resultTypes": ["violations"], "iframes": False}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = next(p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n)))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator[tuple[Any, str]]:
+    """Serve an installation with a draft, editions that went out, sources of every health."""
+    home = tmp_path_factory.mktemp("served")
+    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    migrate_schema(database)
+    world = build_world(database, home)
+    world.edition(name="2026-W45", number=145, state=EditionState.SENT, release_at=RELEASE - timedelta(14))
+    world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
+    world.edition()
+    with database.write() as session:
+        session.add_all(sources())
+        session.add(
+            Delivery(
+                id="d1",
+                purpose="edition:2026-W46",
+                person=world.ada,
+                state=DeliveryState.ACCEPTED,
+                due_at=RELEASE,
+                next_try_at=RELEASE,
+            )
+        )
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        yield world, f"http://127.0.0.1:{serving.port}"
+    database.close()
+
+
+def sources() -> list[Source]:
+    return [
+        Source(
+            url=f"https://{health}.example/a/rather/long/address/of/a/feed/that/does/not/want/to/break.xml",
+            name=f"The {health.value} gazette",
+            publisher="Gazette",
+            topics={},
+            health=health,
+            failures=9,
+            failing_since=RELEASE - timedelta(9),
+            message="the publisher refuses us (403); ask them to allow the user agent",
+            good_at=RELEASE - timedelta(10),
+        )
+        for health in SourceHealth
+    ]
+
+
+def paths(world: Any) -> list[str]:
+    desk = [f"/desk/?view={v.key}" for v in PREVIEW_VIEWS] + [
+        "/desk/?tab=stories",
+        "/desk/?tab=preview",
+        "/desk/?q=nothing",
+    ]
+    desk += ["/desk/editions/2026-W46", "/desk/editions/2026-W47/approve", "/desk/editions/2026-W46/approve"]
+    desk += [
+        "/desk/editions/2026-W47/test",
+        "/desk/sources",
+        "/desk/sent",
+        "/desk/editions/none",
+        "/desk/preview/2026-W47/inbox",
+    ]
+    readers = [
+        "/",
+        "/subscribe",
+        "/contact",
+        "/privacy",
+        "/nothing",
+        "/u/unknown",
+        f"/u/{world.token('leave')}",
+    ]
+    readers += [f"/preferences/{world.token('preferences')}", f"/u/{world.token('test leave')}"]
+    readers += [f"/u/{world.token('leave')}/pause", *mailed_links(world)]
+    return [*readers, f"/u/{world.token('leave', 4711)}", *desk]
+
+
+def mailed_links(world: Any) -> list[str]:
+    """Give the pages behind the links that are mailed to an owner alone, open and run out."""
+    kept: list[str] = []
+
+    def queue(_session: Any, note: MailRequest) -> None:
+        kept.extend([note.context["token"]] if "token" in note.context else [])
+
+    with world.database.write() as session:
+        session.execute(delete(OneTimeToken))
+        my_data.request_data_link(session, world.ada, queue, now=NOW)
+        address = read_address("new@elsewhere.example")
+        address_change.request_address_change(session, world.install.keys, world.ada, address, queue, now=NOW)
+        purposes: tuple[one_time_tokens.OneTimePurpose, ...] = ("my data", "change address")
+        kept += [
+            one_time_tokens.issue_token(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes
+        ]
+        session.execute(delete(StaffMember))
+        session.add(
+            StaffMember(
+                email="kim@newsroom.example",
+                role="editor",
+                added_at=NOW,
+                added_by="terminal:eve",
+                proven_at=NOW,
+            )
+        )
+        sam = staff.add_staff_member(
+            session, read_address("sam@news.example.org"), "admin", queue, actor="test", now=NOW
+        )
+        kept += [
+            one_time_tokens.issue_token(
+                session, staff.PROOF_PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id)
+            )
+        ]
+    data, move, old_data, old_move, proving, old_proving = kept
+    return [
+        f"/my-data/{data}",
+        f"/my-data/{data}/erase",
+        f"/address/{move}",
+        f"/my-data/{old_data}",
+        f"/address/{old_move}",
+        f"/staff/{proving}",
+        f"/staff/{old_proving}",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_axe_finds_nothing_on_any_page(
+    browser: Browser, served: tuple[Any, str], width: int, scheme: Any
+) -> None:
+    world, address = served
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    found = {}
+    for path in paths(world):
+        page.goto(address + path)
+        open_all_details(page)
+        result = Axe().run(page, options=AXE)
+        if result.violations_count:
+            found[path] = result.generate_report()
+    context.close()
+    assert found == {}
+
+
+def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    """Give the path and the form of every button that a reader can press, each after those before it."""
+    leave, preferences = f"/u/{world.token('leave')}", f"/preferences/{world.token('preferences')}"
+    data, erase, move, _, _, proving, _ = mailed_links(world)
+    yield preferences, {"section": "featured", "hour": "6", "zone": "UTC", "frequency": "monthly"}
+    yield preferences, {}
+    yield preferences, {"section": "featured", "hour": "6", "zone": "nowhere"}
+    yield f"{preferences}/my-data", {}
+    yield "/contact", {}
+    yield "/contact", {"message": "Hello", "email": "nobody"}
+    yield "/contact", {"message": "Hello"}
+    yield f"{leave}/pause", {}
+    yield f"{leave}/pause", {"length": "4w"}
+    yield f"{leave}/undo", {}
+    yield f"{data}/record", {}
+    yield f"{data}/address", {"email": "nobody"}
+    yield f"{data}/address", {"email": "another@elsewhere.example"}
+    yield move, {}
+    yield proving, {}
+    yield leave, {}
+    yield f"{leave}/undo", {}
+    yield leave, {}
+    yield preferences, {"section": "featured"}
+    yield erase, {}
+    yield erase, {}
+    yield f"{leave}/undo", {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_what_a_button_is_answered_with(
+    browser: Browser, sqlite: Any, tmp_path: Path, build_world: Any, scheme: Any
+) -> None:
+    world = build_world(sqlite, tmp_path)
+    context = browser.new_context(viewport={"width": 320, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    found, wide, statuses = {}, [], []
+    for place, (path, form) in enumerate(answers(world)):
+        answer = world.client.post(path, data=form)
+        statuses.append(answer.status_code)
+        html = re.sub(r'<link rel="stylesheet" href="/style/([^"]+)">', sheet(world), answer.text)
+        page.set_content(html)
+        result = Axe().run(page, options=AXE)
+        if result.violations_count:
+            found[place, path] = result.generate_report()
+        wide += [path] if page.evaluate("document.documentElement.scrollWidth") > 320 else []
+    context.close()
+    assert (found, wide) == ({}, [])
+    assert set(statuses) == {200, 400, 410}
+
+
+def sheet(world: Any) -> Callable[[re.Match[str]], str]:
+    """Put a style sheet where a page links to it: an answer that is shown alone has no server behind it."""
+    return lambda link: f"<style>{world.client.get(f'/style/{link[1]}').text}</style>"
+
+
+def test_axe_finds_a_planted_fault(browser: Browser, served: tuple[Any, str]) -> None:
+    _, address = served
+    page = browser.new_page()
+    page.goto(f"{address}/desk/editions/2026-W47")
+    page.evaluate("document.querySelector('h1').style.color = '#eee'")
+    assert "color-contrast" in Axe().run(page, options=AXE).generate_report()
+    page.close()
+
+
+def open_all_details(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+
+
+@pytest.mark.parametrize("width", [320, 761, 1181])
+def test_no_page_scrolls_sideways(browser: Browser, served: tuple[Any, str], width: int) -> None:
+    world, address = served
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    wide = {}
+    for path in paths(world):
+        page.goto(address + path)
+        open_all_details(page)
+        if (has := page.evaluate("document.documentElement.scrollWidth")) > width:
+            wide[path] = has
+    context.close()
+    assert wide == {}
+
+
+def test_no_page_asks_for_anything_elsewhere_or_breaks_its_own_policy(
+    browser: Browser, served: tuple[Any, str]
+) -> None:
+    world, address = served
+    context = browser.new_context()
+    page = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    for path in [*paths(world), "/editions/2026-W46"]:
+        if "noimages" not in path:  # there the pictures are to be refused
+            page.goto(address + path)
+    missing = [text for text in said if "404" not in text and "410" not in text]
+    assert [url for url in asked if not url.startswith(address)] == []
+    assert missing == []
+    assert any("/media/" in url for url in asked)
+    reader = context.cookies()
+    assert [c["path"] for c in reader] == ["/desk/"]
+    context.close()
+
+
+@pytest.fixture
+def without_scripts(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
+    yield context
+    context.close()
+
+
+def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
+    without_scripts: BrowserContext, sqlite: Any, tmp_path: Path, build_world: Any
+) -> None:
+    world = build_world(sqlite, tmp_path)
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        page = without_scripts.new_page()
+        page.goto(f"http://127.0.0.1:{serving.port}/preferences/{world.token('preferences')}")
+        page.get_by_label("Events").uncheck()
+        page.get_by_label("Text only").check()
+        page.get_by_role("button", name="Save choices").click()
+        assert "Your next mail has" in page.get_by_role("status").inner_text()
+        assert not page.get_by_label("Events").is_checked()
+        page.get_by_role("link", name="Unsubscribe").click()
+        page.get_by_role("button", name="Unsubscribe").click()
+        assert "You get no more mail from us" in page.get_by_role("status").inner_text()
+        assert without_scripts.cookies() == []
+    with world.database.read() as session:
+        ada = session.get(Person, world.ada)
+        assert ada is not None
+        assert ada.state == PersonState.WITHDRAWN
+
+
+def test_a_reader_has_their_record_shown_and_prints_it(
+    without_scripts: BrowserContext, sqlite: Any, tmp_path: Path, build_world: Any
+) -> None:
+    world = build_world(sqlite, tmp_path)
+    said: list[str] = []
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        page = without_scripts.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(f"http://127.0.0.1:{serving.port}{mailed_links(world)[0]}")
+        page.get_by_role("button", name="Show it to print").click()
+        assert page.get_by_role("heading", level=1).inner_text() == "What is held of one person"
+        assert "ada.lovelace@analytical.example" in page.locator("main").inner_text()
+        box = page.locator("main").bounding_box()
+        assert box is not None
+        assert box["x"] == 16, "its own style is not allowed by its policy"
+        page.emulate_media(media="print")
+        box = page.locator("main").bounding_box()
+        assert box is not None
+        assert box["x"] == 0
+        page.emulate_media(media="screen")
+        if page.context.browser and page.context.browser.browser_type.name == "chromium":
+            assert page.pdf(format="A4").startswith(b"%PDF")
+    assert [text for text in said if "404" not in text] == []  # a browser asks for a favicon
+
+
+def test_an_editor_looks_at_a_draft_and_approves_it_without_scripts(
+    without_scripts: BrowserContext, sqlite: Any, tmp_path: Path, build_world: Any
+) -> None:
+    world = build_world(sqlite, tmp_path)
+    world.edition()
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        page = without_scripts.new_page()
+        page.goto(f"http://127.0.0.1:{serving.port}/desk/")
+        page.get_by_role("link", name="Stories").click()
+        page.get_by_role("link", name="Left out").click()
+        assert "It was in 2026-W46." in page.locator(".pool").inner_text()
+        page.get_by_role("link", name="Preview").click()
+        page.get_by_role("link", name="Dark").click()
+        assert page.frame_locator("iframe").get_by_role("heading", level=1).is_visible()
+        page.get_by_role("link", name="Review and approve").last.click()
+        assert "No. 147 goes to 1 reader" in page.locator("main").inner_text()
+        page.get_by_role("button", name="Approve No. 147").click()
+        assert page.locator(".pill").first.inner_text() == "Approved"
+    with world.database.read() as session:
+        assert session.scalar(select(Edition.state)) == EditionState.APPROVED
+
+
+def test_the_desk_is_used_by_keyboard_alone(browser: Browser, served: tuple[Any, str]) -> None:
+    _, address = served
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.goto(f"{address}/desk/editions/2026-W47")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the page")
+    assert skip.evaluate("e => e === document.activeElement")
+    box = skip.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    names = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        names.append(
+            page.evaluate("document.activeElement.innerText || document.activeElement.name || ''").strip()
+        )
+    assert "Review and approve" in names
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert outline == "2px"
+    context.close()

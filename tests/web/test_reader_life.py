@@ -1,0 +1,315 @@
+"""The whole life of a reader, in a real browser, against a served installation whose mail goes into files.
+
+And what a scanner does to it: every link of every mail, opened in every way, twice, in any order.
+"""
+
+import json
+import random
+import re
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, sync_playwright
+from sqlalchemy import select, text
+
+from digest.app import background, editions
+from digest.app.installation import Installation, open_installation
+from digest.cli.demo import SAMPLE_NOW
+from digest.collect import collection_run
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
+from digest.settings import load_settings
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.web.app import create_app
+from digest.web.server import open_page_server
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.models import Base, ConsentEvent, Person, PersonState
+
+BASE = "https://news.example.org"
+ADA = "ada.lovelace@analytical.example"
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+COUNTS = frozenset({"limit_count"})  # what looking may write
+
+
+@dataclass
+class House:
+    """An installation with its pages and its mail, at a time that only the test moves."""
+
+    install: Installation
+    app: Flask
+    address: str
+    now: datetime = SAMPLE_NOW
+    seen: set[Path] = field(default_factory=set)
+
+    def clock(self) -> datetime:
+        """Give the time that it is in this house."""
+        return self.now
+
+    def pass_time(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+    def mails(self) -> list[EmailMessage]:
+        """Answer forms, hand over what is due, and open the mail files that are new."""
+        background.process_signup_requests(self.install, clock=self.clock)
+        background.send_due_notices(self.install, clock=self.clock)
+        fresh = sorted(set(self.install.settings.outbox_folder.rglob("*.eml")) - self.seen)
+        self.seen |= set(fresh)
+        return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
+
+    def draft(self) -> str:
+        with BundledFetcher(resources.files("digest").joinpath("sample")) as getter:
+            collection_run.collect_sources(self.install.database, getter, self.install.settings, now=self.now)
+            return editions.draft_next_edition(self.install, now=self.now, actor="eve", getter=getter).name
+
+    def publish(self) -> str:
+        """Draft from the bundled sample, approve, wait for the release, send."""
+        name = self.draft()
+        editions.approve_edition(
+            self.install,
+            name,
+            editions.edition_status(self.install, name, now=self.now).content_hash,
+            actor="eve",
+            now=self.now,
+        )
+        with self.install.database.read() as session:
+            self.now = editions.find_edition(session, name).release_at
+        editions.send_edition(self.install, name, clock=self.clock)
+        return name
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Give every row of every table but those of counts."""
+        with self.install.database.engine.connect() as connection:
+            return {
+                name: sorted(
+                    (tuple(r) for r in connection.execute(text(f'SELECT * FROM "{name}"'))), key=repr
+                )
+                for name in Base.metadata.tables
+                if name not in COUNTS
+            }
+
+
+@contextmanager
+def house(home: Path) -> Iterator[House]:
+    """Open and serve an installation. Its mail names the public address; what the browser opens is this machine's."""
+    with resources.as_file(resources.files("digest").joinpath("sample", "digest.toml")) as file:
+        settings = load_settings(file, {}).model_copy(update={"home": home, "base_url": BASE})
+    KeyRing.create(settings.key_file)
+    with open_installation(settings) as install:
+        found = House(install, Flask("unused"), "")
+        found.app = create_app(install, clock=found.clock)
+        with open_page_server(found.app, "127.0.0.1", 0) as serving:
+            found.address = f"http://127.0.0.1:{serving.port}"
+            yield found
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    path = next(p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n)))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        yield browser.new_context(viewport={"width": 390, "height": 844}).new_page()
+        browser.close()
+
+
+def words_of(mail: EmailMessage) -> str:
+    part = mail.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+def link_in(mail: EmailMessage, page: str) -> str:
+    """Give the path of a link in a mail: the browser asks this machine for it."""
+    found = re.search(rf"{re.escape(BASE)}(/{page}/[A-Za-z0-9_-]+)", words_of(mail))
+    assert found, f"no link to /{page}/ in the mail"
+    return found[1]
+
+
+def one_click(mail: EmailMessage) -> str:
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    link = str(mail["List-Unsubscribe"]).strip("<>")
+    assert link.startswith(f"{BASE}/u/")
+    return link.removeprefix(BASE)
+
+
+def press(page: Page, name: str) -> str:
+    """Press a button, and give what the page says then."""
+    page.get_by_role("button", name=name).click()
+    return page.locator("main").inner_text()
+
+
+def standing(house: House) -> PersonState:
+    with house.install.database.read() as session:
+        return PersonState(session.scalars(select(Person.state)).one())
+
+
+def signs_up(home: House, page: Page) -> None:
+    page.goto(f"{home.address}/subscribe")
+    page.get_by_label("Your email").fill(ADA)
+    page.get_by_role("checkbox").check()
+    assert "Check your inbox" in press(page, "Send me the confirmation")
+    (confirmation,) = home.mails()
+    assert confirmation["To"] == ADA
+    page.goto(home.address + link_in(confirmation, "confirm"))
+    assert standing(home) == PersonState.REQUESTED  # opening the page is not confirming
+    assert "on the list" in press(page, "Yes, send me HLS.Today")
+    (welcome,) = home.mails()
+    assert "YOUR RECEIPT" in words_of(welcome)
+
+
+def chooses(home: House, page: Page, edition: EmailMessage) -> None:
+    page.goto(home.address + link_in(edition, "preferences"))
+    page.get_by_label("Events").uncheck()
+    page.get_by_label("Once a month").check()
+    said = press(page, "Save choices")
+    assert "Saved." in said
+    assert "It comes once a month: the first edition of the month." in said
+    page.get_by_label("Every edition").check()
+    press(page, "Save choices")
+
+
+def sees_and_takes_her_data(home: House, page: Page, edition: EmailMessage) -> str:
+    assert "Check your inbox" in press(page, "Mail me a link to my data")
+    (mine,) = home.mails()
+    link = link_in(mine, "my-data")
+    page.goto(home.address + link)
+    seen = page.locator("main").inner_text()
+    for words in ("You confirmed that you want the mail", "Yes, send me HLS.Today by mail", "To deliver No."):
+        assert words in seen
+    assert "ada.lovelace" not in page.content()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download it all").click()
+    record = json.loads(Path(download.value.path()).read_text("utf-8"))
+    assert record["pii_information"]["email_address"] == ADA
+    kinds = [event["event_type"] for event in record["events"]]
+    assert kinds == ["requested", "confirmed", "choices changed", "choices changed"]
+    assert str(edition["Message-ID"]) in [r["reference"] for r in record["recipient_third_parties"]]
+    return link
+
+
+def leaves_and_takes_it_back(home: House, page: Page, edition: EmailMessage) -> None:
+    link = home.address + one_click(edition)
+    asked = urllib.request.Request(link, data=b"List-Unsubscribe=One-Click", method="POST")
+    with urllib.request.urlopen(asked) as answer:
+        assert (answer.status, answer.url) == (200, link)
+    assert standing(home) == PersonState.WITHDRAWN
+    page.goto(link)
+    assert "You are on the list again" in press(page, "Undo")
+    assert standing(home) == PersonState.SUBSCRIBED
+
+
+def erases_herself(home: House, page: Page, mine: str, edition: EmailMessage) -> None:
+    page.goto(home.address + mine)
+    page.get_by_role("link", name="Erase me").click()
+    assert "Your data is erased" in press(page, "Erase everything")
+    assert standing(home) == PersonState.ERASED
+    for link in (one_click(edition), link_in(edition, "preferences"), mine):
+        page.goto(home.address + link)
+        assert page.locator("h1").inner_text() in {"You are not on the list", "Everything is erased"}
+
+
+@pytest.mark.chromium
+def test_the_whole_life_of_a_reader(page: Page, tmp_path: Path) -> None:
+    with house(tmp_path) as home:
+        signs_up(home, page)
+        first = home.publish()
+        (edition,) = home.mails()
+        assert edition["To"] == ADA
+        chooses(home, page, edition)
+        mine = sees_and_takes_her_data(home, page, edition)
+        leaves_and_takes_it_back(home, page, edition)
+        erases_herself(home, page, mine, edition)
+        assert page.context.cookies() == []
+
+        home.pass_time(days=6)
+        second = home.draft()
+        assert second != first
+        books = plan_deliveries(
+            home.install.database, second, home.install.keys, home.install.settings, now=home.now
+        )
+        assert books.planned == 0
+        with home.install.database.read() as session:
+            assert (
+                session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(second))).all()
+                == []
+            )
+            sent = session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(first))).one()
+            assert (sent.person, sent.state) == (None, DeliveryState.ACCEPTED)  # the count stays, without her
+            chain = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.seq))]
+        assert chain[-3:] == ["withdrawn", "undone", "erased"]
+        journal = DepartureLog(home.install.settings.left_log, home.install.keys)
+        assert [d.kind for d in journal.read()] == ["left", "undone", "erased"]
+        stored = b"".join(f.read_bytes() for f in tmp_path.glob("digest.store.models*")).lower()
+        assert b"lovelace" not in stored
+        assert b"analytical" not in stored
+
+
+def every_mail(home: House) -> list[EmailMessage]:
+    """Have one mail of every kind sent to readers, by the pages."""
+    client = home.app.test_client()
+    form = {"email": ADA, "agree": "yes", "wording": "1"}
+    client.post("/subscribe", data=form)
+    mails = home.mails()  # confirm
+    home.pass_time(hours=1)
+    client.post("/subscribe", data=form)
+    mails += home.mails()  # remind
+    client.post(link_in(mails[0], "confirm"))
+    mails += home.mails()  # welcome
+    home.publish()
+    mails += home.mails()  # the edition
+    client.post("/subscribe", data=form)
+    mails += home.mails()  # known
+    home.pass_time(days=8)
+    client.post("/preferences", data={"email": ADA})
+    mails += home.mails()  # link
+    preferences = link_in(mails[-1], "preferences")
+    client.post(f"{preferences}/my-data")
+    mails += home.mails()  # data
+    client.post(f"{link_in(mails[-1], 'my-data')}/address", data={"email": "new@elsewhere.example"})
+    mails += home.mails()  # move, and moving
+    client.post("/contact", data={"message": "Hello"})
+    return mails + home.mails()
+
+
+def own_links(mail: EmailMessage) -> set[str]:
+    """Find every link of ours in all parts of a mail and in its headers."""
+    said = [str(value) for value in mail.values()]
+    said += [str(p.get_content()) for p in mail.walk() if p.get_content_maintype() == "text"]
+    found = {
+        link.rstrip(".,;") for one in said for link in re.findall(rf"{re.escape(BASE)}[^\s\"'<>)]*", one)
+    }
+    return {urlsplit(link)._replace(scheme="", netloc="", fragment="").geturl() or "/" for link in found}
+
+
+def test_a_scanner_that_opens_every_link_of_every_mail_twice_changes_no_row(tmp_path: Path) -> None:
+    with house(tmp_path) as home:
+        mails = every_mail(home)
+        assert len(mails) == 10
+        links = sorted(set().union(*(own_links(mail) for mail in mails)))
+        begin = {link.split("/")[1] for link in links}
+        assert begin >= {"confirm", "u", "preferences", "my-data", "address", "privacy", "editions", "media"}
+        asked = [(method, link) for link in links for method in ("GET", "HEAD", "OPTIONS")] * 2
+        random.Random(8058).shuffle(asked)
+        client = home.app.test_client()
+        before = home.dump()
+        journal = home.install.settings.left_log
+        for method, link in asked:
+            answer = client.open(
+                link, method=method, headers={"Sec-Purpose": "prefetch", "User-Agent": "scanner"}
+            )
+            assert answer.status_code in {200, 410}, (method, link)
+            assert "Set-Cookie" not in answer.headers
+        assert home.dump() == before
+        assert not journal.exists()

@@ -1,0 +1,102 @@
+import http.client
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from digest.app.installation import Installation
+from digest.settings import Settings
+from digest.store.models import Database, EditionState, open_database
+from digest.web.app import create_app, describe_address_recipients
+from digest.web.server import open_page_server
+from subscribers.crypto.keys import KeyRing
+
+
+def test_a_process_is_alive_and_ready_when_its_schema_is_the_newest(both: Any) -> None:
+    assert both.client.get("/healthz").text == "alive\n"
+    assert both.client.get("/readyz").text == "ready\n"
+
+
+def test_an_old_schema_is_not_ready_but_alive(both: Any) -> None:
+    with both.database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    answer = both.client.get("/readyz")
+    assert answer.status_code == 503
+    assert "digest migrate" in answer.text
+    assert both.client.get("/healthz").status_code == 200
+
+
+def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    KeyRing.create(settings.key_file)
+    database = open_database(settings.effective_database_url)
+    answer = create_app(Installation(settings, database)).test_client().get("/readyz")
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text
+    database.close()
+
+
+def test_a_server_serves_stops_and_gives_its_port_back(world: Any, sqlite: Database) -> None:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert answer.read() == b"alive\n"
+        assert "Server" not in answer.headers
+        connection.close()
+        with pytest.raises(OSError, match="in use"):
+            open_page_server(world.app, "127.0.0.1", serving.port)
+    serving.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", serving.port), timeout=5)
+
+
+def test_the_desk_refuses_a_proxied_request_through_the_real_server_too(world: Any) -> None:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
+        for headers, status in (
+            ({}, 200),
+            ({"X-Forwarded-For": "203.0.113.9"}, 403),
+            ({"Host": "evil.example"}, 403),
+        ):
+            connection.request("GET", "/desk/", headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == status
+        connection.close()
+
+
+def test_waitress_writes_no_path_of_a_page(world: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with open_page_server(world.app, "127.0.0.1", 0):
+        logging.getLogger("waitress").warning(f"Client disconnected while serving {'/u/secret-token'}")  # noqa: G004 - as waitress writes it
+    assert "Client disconnected while serving a page" in caplog.text
+    assert "secret-token" not in caplog.text
+
+
+def test_pages_below_a_path_link_within_it_stripped_or_not(world: Any) -> None:
+    world.edition(state=EditionState.SENT)
+    settings = world.install.settings.model_copy(update={"base_url": "https://example.org/weekly/"})
+    client = create_app(Installation(settings, world.database)).test_client()
+    for path in ("/weekly/", "/"):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert 'href="/weekly/editions/2026-W47"' in page.text
+    assert client.get("/weekly/editions/2026-W47").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("outbox:", "writes its mail into files"),
+        ("smtp://user:secret@relay.example:587", "The mail server relay.example"),
+        ("sendgrid:", "Twilio SendGrid"),
+    ],
+)
+def test_the_privacy_page_follows_the_transport_and_tells_no_secret(url: str, words: str) -> None:
+    said = " ".join(describe_address_recipients(Settings(mail_url=SecretStr(url))))
+    assert words in said
+    assert "secret" not in said

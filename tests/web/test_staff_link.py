@@ -1,0 +1,317 @@
+"""The staff: taken on, proven by a button, let go; by command, mail and page."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+
+from digest.app import background, editions
+from digest.cli import digest
+from digest.deliver.send import notices
+from digest.store import staff
+from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
+from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.staff import StaffError
+from digest.web.app import create_app
+from subscribers.address import read_address
+from subscribers.store.models import Base
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+SAM = "sam.okafor@newsroom.example"
+LINK = re.compile(r"https://news\.example\.org(/staff/[A-Za-z0-9_-]{22})\b")
+
+
+def add(world: Any, email: str = SAM, role: staff.StaffRole = "editor", now: datetime = NOW) -> int:
+    queue = notices.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
+    with world.database.write() as session:
+        return staff.add_staff_member(
+            session, read_address(email), role, queue, actor="terminal:eve", now=now
+        ).id
+
+
+def mail_again(world: Any, now: datetime = NOW) -> None:
+    queue = notices.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
+    with world.database.write() as session:
+        member = staff.find_staff_member(session, SAM)
+        assert member
+        staff.mail_proof_link(session, member, queue, actor="terminal:eve", now=now)
+
+
+def remove(world: Any) -> None:
+    with world.database.write() as session:
+        member = staff.find_staff_member(session, SAM)
+        assert member
+        staff.remove_staff_member(session, member, actor="terminal:eve", now=NOW)
+
+
+def member(world: Any) -> StaffMember:
+    with world.database.read() as session:
+        found: StaffMember = session.scalars(select(StaffMember)).one()
+        return found
+
+
+def mails(world: Any, now: datetime = NOW) -> list[EmailMessage]:
+    """Hand over what is due, and give all that lies in the outbox, oldest first."""
+    background.send_due_notices(world.install, clock=lambda: now)
+    with world.database.read() as session:
+        sent = select(Delivery.id).where(Delivery.handed_at.is_not(None)).order_by(Delivery.handed_at)
+        files = [world.install.settings.outbox / "notice" / f"{name}.eml" for name in session.scalars(sent)]
+    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+
+
+def link_of(message: EmailMessage) -> str:
+    part = message.get_body(("plain",))
+    assert part
+    (found,) = LINK.findall(part.get_content())
+    return str(found)
+
+
+def at(world: Any, moment: datetime) -> Any:
+    return create_app(world.install, clock=lambda: moment).test_client()
+
+
+def fields_of(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+
+
+def audits(world: Any) -> list[tuple[str, str, str]]:
+    with world.database.read() as session:
+        return [
+            (a.actor, a.act, a.subject) for a in session.scalars(select(AuditEntry).order_by(AuditEntry.id))
+        ]
+
+
+def test_the_button_behind_the_mailed_link_proves_the_address_and_looking_does_not(both: Any) -> None:
+    add(both, "Sam.Okafor@Newsroom.example")
+    (mail,) = mails(both)
+    assert str(mail["To"]) == SAM
+    assert mail["List-Unsubscribe"] is None
+    path = link_of(mail)
+    before = both.dump()
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert both.client.open(path, method=method).status_code == 200
+    page = both.client.get(path).text
+    assert "s•••@newsroom.example was added on November 19, 2026" in page
+    assert "as an editor" in page
+    assert SAM not in page
+    assert both.dump() == before
+    answer = both.client.post(path)
+    assert (answer.status_code, "Thank you" in answer.text) == (200, True)
+    assert "Set-Cookie" not in answer.headers
+    assert member(both).proven_at == NOW
+    assert "Thank you" in both.client.get(path).text
+    later = at(both, NOW + timedelta(days=1)).post(path)
+    assert (later.status_code, member(both).proven_at) == (200, NOW), "twice is once"
+    assert audits(both) == [
+        ("terminal:eve", "staff added", "staff 1"),
+        ("staff 1", "staff address proven", "staff 1"),
+    ]
+
+
+def test_a_link_that_ran_out_was_replaced_or_is_a_former_members_proves_nothing(both: Any) -> None:
+    add(both)
+    (first,) = mails(both)
+    mail_again(both)
+    (_, second) = mails(both)
+    replaced = both.client.post(link_of(first))
+    assert (replaced.status_code, "does not work any more" in replaced.text) == (410, True)
+    late = at(both, NOW + staff.PROOF_LINK_LIFETIME)
+    assert late.get(link_of(second)).status_code == 410
+    assert late.post(link_of(second)).status_code == 410
+    remove(both)
+    assert both.client.post(link_of(second)).status_code == 410
+    assert member(both).proven_at is None
+    unknown = both.client.post("/staff/" + "A" * 22)
+    assert (unknown.status_code, "find this link" in unknown.text) == (404, True)
+
+
+def test_another_pages_token_is_none_for_the_staff(world: Any) -> None:
+    for purpose in ("leave", "preferences", "test leave"):
+        assert world.client.post(f"/staff/{world.token(purpose)}").status_code == 404
+
+
+def test_who_is_removed_before_the_mail_went_out_gets_none(both: Any) -> None:
+    add(both)
+    remove(both)
+    assert mails(both) == []
+    with both.database.read() as session:
+        assert session.scalars(select(Delivery.state)).all() == [DeliveryState.WITHDRAWN]
+        assert session.scalars(select(Notice)).all() == []
+
+
+def test_who_comes_back_keeps_the_number_and_proves_the_address_anew(both: Any) -> None:
+    number = add(both)
+    both.client.post(link_of(mails(both)[0]))
+    remove(both)
+    assert add(both, role="admin", now=NOW + timedelta(days=9)) == number
+    found = member(both)
+    assert (found.role, found.proven_at, found.removed_at) == ("admin", None, None)
+
+
+def test_nobody_is_added_twice_and_nobody_proves_twice(both: Any) -> None:
+    add(both)
+    with pytest.raises(StaffError, match="staff 1 has this address already, as editor") as caught:
+        add(both, SAM.upper())
+    assert "sam" not in str(caught.value).lower()
+    both.client.post(link_of(mails(both)[0]))
+    with pytest.raises(StaffError, match="has proven the address on 2026-11-19"):
+        mail_again(both)
+
+
+def test_a_members_address_stands_in_the_staff_table_and_in_no_other(both: Any) -> None:
+    add(both)
+    mail_again(both)
+    both.client.post(link_of(mails(both)[-1]))
+    remove(both)
+    add(both)
+    assert {name for name, rows in both.dump().items() if "okafor" in repr(rows).lower()} == {"staff"}
+    sealed = Base.metadata.tables["notice"].c.ciphertext
+    with both.database.read() as session:
+        assert all(b"okafor" not in row for row in session.scalars(select(sealed)))
+
+
+@pytest.fixture
+def run(world: Any) -> Any:
+    url = world.database.engine.url.render_as_string(hide_password=False)
+    env = {"DIGEST_HOME": str(world.install.settings.home), "DIGEST_DATABASE_URL": url}
+
+    def run(*words: str, typed: str = "") -> Result:
+        return CliRunner(env=env).invoke(digest, list(words), input=typed)
+
+    return run
+
+
+def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
+    assert "Nobody is on the staff yet" in run("staff", "list").output
+    added = run("staff", "add", "-", "--role", "admin", typed=f"{SAM}\n")
+    assert (added.exit_code, added.output.startswith("Added: staff 1, admin. A link is on its way")) == (
+        0,
+        True,
+    )
+    again = run("staff", "add", SAM, "--role", "editor")
+    assert (again.exit_code, "has this address already, as admin" in again.output) == (1, True)
+    (listed,) = json.loads(run("staff", "list", "--json").output)
+    assert (listed["number"], listed["email"], listed["role"], listed["proven_at"]) == (1, SAM, "admin", None)
+    assert "not yet" in run("staff", "list").output
+    assert run("staff", "prove", SAM).exit_code == 0
+    assert run("staff", "remove", SAM).output == "Removed: staff 1.\n"
+    unknown = run("staff", "remove", SAM)
+    assert (unknown.exit_code, "Nobody on the staff has this address" in unknown.output) == (1, True)
+    assert json.loads(run("staff", "list", "--json").output) == []
+    assert "gone since" in run("staff", "list", "--all").output
+    assert [act for _, act, _ in audits(world)] == ["staff added", "staff link mailed", "staff removed"]
+
+
+def test_who_is_named_with_as_must_be_on_the_staff_and_stands_in_the_audit_log_by_number(
+    run: Any, world: Any
+) -> None:
+    act = ("staff", "add", "new@newsroom.example", "--role", "editor")
+    for _ in ("with nobody on the staff", "with somebody else there"):
+        refused = run("--as", SAM, *act)
+        assert refused.exit_code == 2
+        assert "--as: nobody on the staff has this address" in refused.output
+        assert "okafor" not in refused.output
+        run("staff", "add", "other@newsroom.example", "--role", "editor")
+    assert json.loads(run("staff", "list", "--json").output)[0]["email"] == "other@newsroom.example"
+    run("staff", "add", SAM, "--role", "admin")
+    assert run("--as", SAM.upper(), *act).exit_code == 0
+    assert audits(world)[-1] == ("staff 2", "staff added", "staff 3")
+    run("staff", "remove", SAM)
+    assert run("--as", SAM, "staff", "prove", "new@newsroom.example").exit_code == 2
+
+
+@pytest.fixture
+def proven(both: Any) -> Any:
+    """Give a world with a draft, and Sam on the staff with a proven address."""
+    both.edition()
+    add(both)
+    both.client.post(link_of(mails(both)[0]))
+    return both
+
+
+def in_outbox(world: Any) -> list[EmailMessage]:
+    files = (world.install.settings.outbox / "test").glob("*.eml")
+    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+
+
+def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) -> None:
+    client = proven.client
+    path = "/desk/editions/2026-W47/test"
+    assert f'href="{path}"' in client.get("/desk/").text
+    before = proven.dump()
+    page = client.get(path).text
+    assert (SAM in page, "Send the test to 1 address" in page) == (True, True)
+    assert proven.dump() == before
+    answer = client.post(path, data=fields_of(page))
+    assert answer.status_code == 200
+    assert "The test is out" in answer.text
+    (mail,) = in_outbox(proven)
+    assert str(mail["To"]) == SAM
+    with proven.database.read() as session:
+        assert session.scalars(select(Edition.state)).one() is EditionState.DRAFT
+    assert audits(proven)[-1] == ("desk on this machine", "test", "2026-W47")
+
+
+def test_a_form_from_elsewhere_sends_no_test(proven: Any) -> None:
+    before = proven.dump()
+    answer = proven.client.post("/desk/editions/2026-W47/test", data={"csrf_token": "made up"})
+    assert answer.status_code == 400
+    assert proven.dump() == before
+    assert in_outbox(proven) == []
+
+
+def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: Any) -> None:
+    world.edition()
+    client = world.client
+    page = client.get("/desk/editions/2026-W47/test").text
+    assert ("digest staff add" in page, "Send the test" in page) == (True, False)
+    answer = client.post("/desk/editions/2026-W47/test", data=fields_of(page))
+    assert (answer.status_code, "Nobody on the staff has proven" in answer.text) == (409, True)
+
+
+def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any) -> None:
+    editions.send_test_mail(proven.install, "2026-W47", actor="eve", clock=lambda: NOW)
+    (mail,) = in_outbox(proven)
+    leave = urlsplit(str(mail["List-Unsubscribe"]).strip("<>")).path
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    paths = set(re.findall(r"https://news\.example\.org(/(?:u|preferences)/[A-Za-z0-9_-]{22})", text))
+    assert leave in paths
+    assert len(paths) == 2
+    before = proven.dump()
+    one_click = proven.client.post(leave, data={"List-Unsubscribe": "One-Click"})
+    assert (one_click.status_code, "This was a test mail" in one_click.text) == (200, True)
+    acts = [("/pause", {"length": "4w"}), ("/undo", {}), ("", {}), ("/my-data", {})]
+    for path in paths:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            assert proven.client.open(path, method=method).status_code == 200
+        for act, form in acts:
+            answer = proven.client.post(path + act, data=form)
+            assert answer.status_code == 404 or "This was a test mail" in answer.text
+    assert proven.dump() == before
+    assert not proven.install.settings.left_log.exists()
+
+
+def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any) -> None:
+    world.edition()
+    nobody = run("send", "current", "--test")
+    assert (nobody.exit_code, "Nobody on the staff has proven an address yet" in nobody.output) == (2, True)
+    add(world)
+    world.client.post(link_of(mails(world)[0]))
+    sent = run("--as", SAM, "send", "current", "--test", "--to", SAM)
+    assert sent.exit_code == 0, sent.output
+    assert re.search(rf"^  {re.escape(SAM)} +accepted$", sent.output, re.MULTILINE)
+    assert audits(world)[-1] == ("staff 1", "test", "2026-W47")
+    unknown = run("send", "current", "--test", "--to", "ada@reader.example")
+    assert (unknown.exit_code, "not on the staff" in unknown.output) == (2, True)
+    assert "ada@" not in unknown.output
+    alone = run("send", "current", "--to", SAM)
+    assert (alone.exit_code, "it goes with --test" in alone.output) == (2, True)
+    assert len(in_outbox(world)) == 1
