@@ -71,11 +71,7 @@ def claim_slot(database: Database, due_slot: DueJob, owner: ProcessOwner, now: d
             return False
         mine = (
             update(TimetableSlot)
-            .where(
-                TimetableSlot.id == slot.id,
-                TimetableSlot.owner == slot.owner,
-                TimetableSlot.done_at.is_(None),
-            )
+            .where(TimetableSlot.id == slot.id, TimetableSlot.owner == slot.owner, TimetableSlot.done_at.is_(None))
             .values(owner=str(owner), lease_until=lease)
         )
         return session.connection().execute(mine).rowcount == 1
@@ -95,20 +91,13 @@ def complete_slot(database: Database, due_slot: DueJob, outcome: str, now: datet
 def postpone_slot(database: Database, due_slot: DueJob, outcome: str, until: datetime) -> None:
     """Leave a slot undone after trouble: whoever looks after `until` takes it up again."""
     with database.write() as session:
-        undone = update(TimetableSlot).where(
-            TimetableSlot.job == due_slot.job, TimetableSlot.at == due_slot.at
-        )
+        undone = update(TimetableSlot).where(TimetableSlot.job == due_slot.job, TimetableSlot.at == due_slot.at)
         session.execute(undone.values(lease_until=until, outcome=outcome))
 
 
 def ensure_timetable_start(database: Database, now: datetime) -> datetime:
     """Give the moment since which the timetable is followed: nothing is owed for the time before."""
-    query = (
-        select(TimetableSlot.at)
-        .where(TimetableSlot.job == FIRST_LOOK_JOB)
-        .order_by(TimetableSlot.at)
-        .limit(1)
-    )
+    query = select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB).order_by(TimetableSlot.at).limit(1)
     with database.read() as session:
         since = session.scalar(query)
     if since is None:
@@ -132,16 +121,10 @@ def find_due_slots(install: Installation, job: str, now: datetime) -> tuple[DueJ
         return find_due_jobs(now, rules, {DueJob(job, at) for at in done}, zone=zone, since=since)
 
 
-def run_due_slots(
-    install: Installation, job: str, owner: ProcessOwner, clock: Callable[[], datetime]
-) -> list[str]:
+def run_due_slots(install: Installation, job: str, owner: ProcessOwner, clock: Callable[[], datetime]) -> list[str]:
     """Run what is owed of one job. A step that stumbles ends neither the process nor its slot: it is tried again."""
     slots = find_due_slots(install, job, clock())
-    return [
-        _run_slot(install, slot, clock)
-        for slot in slots
-        if claim_slot(install.database, slot, owner, clock())
-    ]
+    return [_run_slot(install, slot, clock) for slot in slots if claim_slot(install.database, slot, owner, clock())]
 
 
 def _run_slot(install: Installation, slot: DueJob, clock: Callable[[], datetime]) -> str:
@@ -237,9 +220,7 @@ def _send_edition(
     install: Installation, name: str, clock: Callable[[], datetime], stopping: threading.Event
 ) -> SendReport | None:
     try:
-        return editions.send_edition(
-            install, name, clock=clock, sleep=stopping.wait, stopping=stopping.is_set
-        )
+        return editions.send_edition(install, name, clock=clock, sleep=stopping.wait, stopping=stopping.is_set)
     except Exception:  # a server that is down, a setting that is wrong: said now, tried again later
         log.exception("sending failed", edition=name)
         return None
@@ -253,16 +234,12 @@ def process_signups_and_notices(install: Installation, clock: Callable[[], datet
 
 def apply_and_log_events(install: Installation, clock: Callable[[], datetime]) -> None:
     """Apply what providers have posted, and say what came of it."""
-    outcome = _run_guarded(
-        "events", lambda: json.dumps(background.apply_inbound_events(install, clock=clock))
-    )
+    outcome = _run_guarded("events", lambda: json.dumps(background.apply_inbound_events(install, clock=clock)))
     if outcome != "{}":
         log.info("events applied", outcome=outcome)
 
 
-def poll_bounce_mailbox(
-    install: Installation, clock: Callable[[], datetime], stopping: threading.Event
-) -> None:
+def poll_bounce_mailbox(install: Installation, clock: Callable[[], datetime], stopping: threading.Event) -> None:
     """Look into the bounce mailbox when it is time; trouble with it is logged where it begins."""
 
     def look() -> str:
@@ -325,9 +302,7 @@ class JobScheduler:
 def main() -> None:
     """Run the timetable alone, until SIGINT or SIGTERM (`hls-scheduler [digest.toml]`)."""
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
-        sys.exit(
-            "usage: hls-scheduler [SETTINGS-FILE]\n\nFollows the timetable of the settings until stopped."
-        )
+        sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nFollows the timetable of the settings until stopped.")
     logs.configure_logging()
     stopping = threading.Event()
 

@@ -48,9 +48,7 @@ def measure_selection(sheet: ResultSheet, size: BenchmarkSize) -> None:
         bar_met=few < 20,
         peer=f"feedparser on the same feeds, no more: {parsed:.1f} s",
     )
-    sheet.add_result(
-        "ten times the articles", f"{many / few:.1f} times the CPU", "< 15 times", bar_met=many < 15 * few
-    )
+    sheet.add_result("ten times the articles", f"{many / few:.1f} times the CPU", "< 15 times", bar_met=many < 15 * few)
 
 
 def measure_rendering(sheet: ResultSheet, size: BenchmarkSize) -> None:
@@ -102,16 +100,10 @@ def run_parts(names: list[str], size: BenchmarkSize, *, judging: bool = True) ->
 def main() -> None:
     """Run what was asked for; the exit code is 1 where a bar was missed."""
     reader = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
+    reader.add_argument("part", nargs="*", choices=[*PARTS, []], help=f"one or more of {', '.join(PARTS)}; all without")
+    reader.add_argument("--quick", action="store_true", help="tiny sizes: it tries the code and judges nothing")
     reader.add_argument(
-        "part", nargs="*", choices=[*PARTS, []], help=f"one or more of {', '.join(PARTS)}; all without"
-    )
-    reader.add_argument(
-        "--quick", action="store_true", help="tiny sizes: it tries the code and judges nothing"
-    )
-    reader.add_argument(
-        "--table",
-        type=Path,
-        help=f"put the table into this file too, below '{LAST_RUN_HEADING}' where it has that",
+        "--table", type=Path, help=f"put the table into this file too, below '{LAST_RUN_HEADING}' where it has that"
     )
     asked = reader.parse_args()
     began = time.perf_counter()

@@ -17,22 +17,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from benchmarks.peak_memory import peak_memory_mb
-from benchmarks.sample_installation import (
-    EDITION_NAME,
-    KEYS,
-    RELEASE,
-    benchmark_settings,
-    copied_installation,
-)
+from benchmarks.sample_installation import EDITION_NAME, KEYS, RELEASE, benchmark_settings, copied_installation
 from digest import logs
 from digest.deliver.plan.delivery_plan import plan_deliveries
-from digest.deliver.providers.base import (
-    BatchOutcome,
-    HandoverResult,
-    MessageOutcome,
-    OutgoingMessage,
-    Provider,
-)
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.providers.parallel import ParallelProvider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import send_edition
@@ -96,9 +84,7 @@ def _measure_send(home: Path, provider_url: str) -> SendResult:
     plan_deliveries(database, EDITION_NAME, KEYS, settings, now=RELEASE)
     with closing(_open_provider(settings, provider_url)) as transport:
         began, cpu = time.perf_counter(), time.process_time()
-        report = send_edition(
-            database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC)
-        )
+        report = send_edition(database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC))
         took, worked = time.perf_counter() - began, time.process_time() - cpu
     assert report.delivery_counts.is_balanced
     database.close()

@@ -109,17 +109,11 @@ def _measure_import(url: str, home: Path) -> ImportResult:
     desk = ImportContext(database, KEYS, DepartureLog(home / "left.log", KEYS), "terminal:bench")
     start, cpu = time.perf_counter(), time.process_time()
     report = run_import(
-        desk,
-        survey_file(home / "list.csv"),
-        ImportOptions(),
-        now=datetime.now(UTC),
-        on_reject=lambda *_: None,
+        desk, survey_file(home / "list.csv"), ImportOptions(), now=datetime.now(UTC), on_reject=lambda *_: None
     )
     took, worked = time.perf_counter() - start, time.process_time() - cpu
     database.close()
-    return ImportResult(
-        int(report.as_json()["subscribed"]), took, worked, report.longest_write, peak_memory_mb()
-    )
+    return ImportResult(int(report.as_json()["subscribed"]), took, worked, report.longest_write, peak_memory_mb())
 
 
 def _measure_stream(url: str) -> StreamResult:
@@ -139,10 +133,7 @@ def measure_list_import(kind: str, rows: int) -> ImportMeasurement:
         settings = benchmark_settings(home).model_copy(update={"database_url": url})
         create_populated_database(settings, len(LEAVING_PEOPLE)).close()
         write_list(home / "list.csv", rows)
-        with (
-            run_digest_serve(settings) as pages,
-            unsubscribe_meanwhile(pages, settings, LEAVING_PEOPLE) as clicks,
-        ):
+        with run_digest_serve(settings) as pages, unsubscribe_meanwhile(pages, settings, LEAVING_PEOPLE) as clicks:
             imported = import_in_subprocess(url, home)
         assert imported.rows == rows, f"{imported}"
         streamed = StreamResult(**_run_subprocess("--roll", url, home))
@@ -167,18 +158,12 @@ def _peer_result(rows: int) -> str:
         return f"csv, email-validator and an ORM object a row {peers.import_with_orm(path, rows):,.0f} rows/s, in clear and without a chain"
 
 
-def _add_results(
-    sheet: ResultSheet, kind: str, small: ImportMeasurement, large: ImportMeasurement, peer: str
-) -> None:
+def _add_results(sheet: ResultSheet, kind: str, small: ImportMeasurement, large: ImportMeasurement, peer: str) -> None:
     rows, before = large.imported, small.imported
     rate, growth = rows.rows / rows.seconds, rows.peak / before.peak
     what = f"import of {rows.rows:,} rows, {DATABASE_NAMES[kind]}"
     sheet.add_result(
-        what,
-        f"{rate:,.0f} rows/s",
-        f">= {MIN_ROWS_PER_SECOND:,}",
-        bar_met=rate >= MIN_ROWS_PER_SECOND,
-        peer=peer,
+        what, f"{rate:,.0f} rows/s", f">= {MIN_ROWS_PER_SECOND:,}", bar_met=rate >= MIN_ROWS_PER_SECOND, peer=peer
     )
     sheet.print_note(
         f"{rows.rows / rows.cpu:,.0f} rows a CPU second; {before.rows:,} rows: {before.rows / before.seconds:,.0f} rows/s"
@@ -191,25 +176,15 @@ def _add_results(
     )
     flat = rows.peak <= before.peak * MAX_MEMORY_GROWTH or rows.peak <= before.peak + CACHE_ALLOWANCE_MB
     sheet.add_result(
-        f"{what}: memory, against {before.rows:,}",
-        f"{rows.peak:.0f} / {before.peak:.0f} MB",
-        "flat",
-        bar_met=flat,
+        f"{what}: memory, against {before.rows:,}", f"{rows.peak:.0f} / {before.peak:.0f} MB", "flat", bar_met=flat
     )
     sheet.add_result(
-        f"{what}: one-click POST meanwhile",
-        str(large.clicks),
-        "p99 < 500 ms, none fails",
-        bar_met=large.clicks.bar_met,
+        f"{what}: one-click POST meanwhile", str(large.clicks), "p99 < 500 ms, none fails", bar_met=large.clicks.bar_met
     )
     streamed, less = large.streamed, small.streamed
     flat = streamed.peak <= less.peak * MAX_MEMORY_GROWTH
-    what = (
-        f"the roll of {streamed.readers:,} streamed, {DATABASE_NAMES[kind]}: memory, against {less.readers:,}"
-    )
-    sheet.add_result(
-        what, f"{streamed.peak:.0f} / {less.peak:.0f} MB", f"<= {MAX_MEMORY_GROWTH} times", bar_met=flat
-    )
+    what = f"the roll of {streamed.readers:,} streamed, {DATABASE_NAMES[kind]}: memory, against {less.readers:,}"
+    sheet.add_result(what, f"{streamed.peak:.0f} / {less.peak:.0f} MB", f"<= {MAX_MEMORY_GROWTH} times", bar_met=flat)
     sheet.print_note(
         f"{streamed.readers / streamed.seconds:,.0f} readers a second; growth of the import's memory {growth:.2f}"
     )

@@ -48,9 +48,7 @@ class ClickResults:
         return not self.failures and self.quantile(99) < MAX_P99_MS
 
     def __str__(self) -> str:
-        shown = (
-            f"p50 {self.quantile(50):.0f}, p99 {self.quantile(99):.0f}, longest {max(self.waits_ms):.0f} ms"
-        )
+        shown = f"p50 {self.quantile(50):.0f}, p99 {self.quantile(99):.0f}, longest {max(self.waits_ms):.0f} ms"
         return f"{shown}; {len(self.failures)} of {len(self.waits_ms):,} failed {sorted(set(self.failures)) or ''}".rstrip()
 
 
@@ -147,9 +145,7 @@ def _unsubscribe_in_turn(url: str, keys: KeyRing, people: range, per_second: int
             wanted = start + count / per_second
             if ended.wait(max(0.0, wanted - time.perf_counter())):
                 break
-            pool.submit(
-                _unsubscribe, place, link_tokens.make_link_token(keys, number, "leave"), wanted, clicks
-            )
+            pool.submit(_unsubscribe, place, link_tokens.make_link_token(keys, number, "leave"), wanted, clicks)
     return clicks
 
 
@@ -158,9 +154,7 @@ def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("url")
     reader.add_argument("keys", type=Path)
-    reader.add_argument(
-        "numbers", type=int, nargs=3, help="the first person, the one after the last, a second"
-    )
+    reader.add_argument("numbers", type=int, nargs=3, help="the first person, the one after the last, a second")
     asked = reader.parse_args()
     first, last, a_second = asked.numbers
     clicks = _unsubscribe_in_turn(asked.url, KeyRing.load(asked.keys), range(first, last), a_second)

@@ -85,9 +85,7 @@ def render_per_reader(readers: int) -> tuple[float, float]:
         "<html><head><style>td{padding:0 0 12px}</style></head><body><table>{% for story in stories %}"
         "<tr><td>{{ story }}</td></tr>{% endfor %}</table><p><a href='{{ leave }}'>Leave</a></p></body></html>"
     )
-    stories = [
-        "A story in a few words, as they stand in a digest of the week: é, and where it was read."
-    ] * 400
+    stories = ["A story in a few words, as they stand in a digest of the week: é, and where it was read."] * 400
     began = time.perf_counter()
     for number in range(readers):
         html = page.render(stories=stories, leave=f"https://news.example.org/u/{number}")
@@ -158,9 +156,7 @@ def receive_with_flask(posts: Iterable[tuple[bytes, Mapping[str, str]]]) -> floa
         def take() -> str:
             with Session(engine) as session:
                 for event in request.get_json():
-                    session.add(
-                        PeerEvent(mark=event["sg_event_id"], kind=event["event"], body=json.dumps(event))
-                    )
+                    session.add(PeerEvent(mark=event["sg_event_id"], kind=event["event"], body=json.dumps(event)))
                 session.commit()
             return "ok"
 

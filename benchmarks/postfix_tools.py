@@ -21,9 +21,7 @@ class PostfixTools:
 
     def __init__(self) -> None:
         folder = Path(os.environ.get("POSTFIX_TOOLS", "/"))
-        places = os.pathsep.join(
-            [*(str(folder / p) for p in ("usr/sbin", "sbin")), os.environ.get("PATH", "")]
-        )
+        places = os.pathsep.join([*(str(folder / p) for p in ("usr/sbin", "sbin")), os.environ.get("PATH", "")])
         self._sink, self._source = (shutil.which(name, path=places) for name in ("smtp-sink", "smtp-source"))
         self._env = os.environ | {"LD_LIBRARY_PATH": str(folder / "usr/lib/postfix")}
 
@@ -55,9 +53,7 @@ class PostfixTools:
         assert self._source is not None
         command = [self._source, "-d", "-s", str(sessions), "-m", str(messages), "-l", str(size)]
         began = time.perf_counter()
-        subprocess.run(
-            [*command, "-f", "a@x.test", "-t", "b@x.test", f"127.0.0.1:{port}"], env=self._env, check=True
-        )
+        subprocess.run([*command, "-f", "a@x.test", "-t", "b@x.test", f"127.0.0.1:{port}"], env=self._env, check=True)
         return time.perf_counter() - began
 
 

@@ -122,9 +122,7 @@ def _store_approved_edition(database: Database, settings: Settings, kilobytes: i
         for kind, body in edition_bodies(kilobytes).items():
             for place, (name, said) in enumerate({"section:featured": body, "foot": foot}.items()):
                 fragment = {"kind": kind, "name": name, "position": place, "body": said}
-                session.add(
-                    Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(said), **fragment)
-                )
+                session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(said), **fragment))
         session.flush()
         mark = approval.current_content_hash(session, edition, settings)
         approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=now)

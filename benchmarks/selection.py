@@ -75,9 +75,7 @@ def measure_selection(number: int) -> float:
 def main() -> None:
     """Print the seconds and their ratio."""
     few, many = measure_selection(5_000), measure_selection(50_000)
-    print(
-        f"select 5,000 articles: {few:.1f} s CPU; 50,000: {many:.1f} s; ratio {many / few:.1f} (bar: below 15)"
-    )
+    print(f"select 5,000 articles: {few:.1f} s CPU; 50,000: {many:.1f} s; ratio {many / few:.1f} (bar: below 15)")
 
 
 if __name__ == "__main__":

@@ -107,9 +107,7 @@ def measure_answer_times(install: Installation, rounds: int) -> dict[str, list[f
 
 def ks_distance(one: list[float], other: list[float]) -> float:
     """Give the Kolmogorov-Smirnov distance of two sorted samples."""
-    return max(
-        abs(bisect_right(one, t) / len(one) - bisect_right(other, t) / len(other)) for t in (*one, *other)
-    )
+    return max(abs(bisect_right(one, t) / len(one) - bisect_right(other, t) / len(other)) for t in (*one, *other))
 
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
@@ -122,9 +120,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     bar = 1.59 * sqrt(2 / size.signup_rounds)
     far = {standing: ks_distance(times, took["unknown"]) for standing, times in took.items()}
     for standing, times in took.items():
-        quantiles = "  ".join(
-            f"p{q} {times[min(len(times) - 1, len(times) * q // 100)]:6.2f}" for q in (5, 50, 95, 99)
-        )
+        quantiles = "  ".join(f"p{q} {times[min(len(times) - 1, len(times) * q // 100)]:6.2f}" for q in (5, 50, 95, 99))
         sheet.print_note(f"{standing:11} {quantiles} ms   distance to unknown {far[standing]:.3f}")
     widest = max(far.values())
     what = f"answer to a sign-up, by who it is, SQLite, {size.signup_rounds} rounds: the widest distance of times"

@@ -21,13 +21,7 @@ from benchmarks import peers
 from benchmarks.databases import DATABASE_KINDS, DATABASE_NAMES, fresh_database
 from benchmarks.postfix_tools import PostfixTools
 from benchmarks.results import ResultSheet
-from benchmarks.sample_installation import (
-    EDITION_NAME,
-    KEYS,
-    RELEASE,
-    benchmark_settings,
-    create_ready_database,
-)
+from benchmarks.sample_installation import EDITION_NAME, KEYS, RELEASE, benchmark_settings, create_ready_database
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
 from digest.deliver.plan.delivery_plan import plan_deliveries
@@ -99,8 +93,7 @@ def measure_turns(
     with ExitStack() as stack:
         port = stack.enter_context(postfix.run_sink())
         both = [
-            prepare_sender(stack, port, SmtpCase(kind, sessions, signed), size.messages)
-            for signed in (False, True)
+            prepare_sender(stack, port, SmtpCase(kind, sessions, signed), size.messages) for signed in (False, True)
         ]
         for _ in range(size.messages // size.messages_per_turn):
             peer.append(postfix.run_source(port, size.messages_per_turn, MESSAGE_BYTES, sessions))
@@ -131,11 +124,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
                 judged = sessions == max(size.sessions) and kind == "sqlite"
                 held = ratio >= bar if judged else None
                 sheet.add_result(
-                    named,
-                    f"{ratio:.2f} of smtp-source",
-                    f">= {bar}" if judged else "",
-                    bar_met=held,
-                    peer=said,
+                    named, f"{ratio:.2f} of smtp-source", f">= {bar}" if judged else "", bar_met=held, peer=said
                 )
                 cpu = sum(s.cpu_seconds for s in spents) / size.messages * 1e6
                 mine = size.messages_per_turn / median(s.wall_seconds for s in spents)

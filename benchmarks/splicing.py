@@ -74,10 +74,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
         return fill_placeholders(readers[n], filled[n].message_id, keys=keys, zone=zone)
 
     rounds = [
-        (
-            _microseconds_per_call(spliced, size.spliced_messages),
-            _microseconds_per_call(opened, size.spliced_messages),
-        )
+        (_microseconds_per_call(spliced, size.spliced_messages), _microseconds_per_call(opened, size.spliced_messages))
         for _ in range(ROUNDS)
     ]
     splicing, filling = (median(r[step] for r in rounds) for step in (0, 1))

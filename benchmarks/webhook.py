@@ -64,9 +64,7 @@ def _signed_posts(count: int) -> list[SignedPost]:
         ]
         body = json.dumps(events).encode()
         signed = b64encode(SIGNING_KEY.sign(str(now).encode() + body, ec.ECDSA(SHA256()))).decode()
-        made.append(
-            (body, {SIGNATURE_HEADER: signed, TIMESTAMP_HEADER: str(now), "Content-Type": "application/json"})
-        )
+        made.append((body, {SIGNATURE_HEADER: signed, TIMESTAMP_HEADER: str(now), "Content-Type": "application/json"}))
     return made
 
 
@@ -186,10 +184,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     repeated = f"{found['added']:.0f} rows added, {found['repeat']:,.0f} events/s"
     sheet.add_result("webhook, the same again", repeated, "0 rows added", bar_met=found["added"] == 0)
     sheet.add_result(
-        "one-click POST during the webhook's posts",
-        str(clicks),
-        "p99 < 500 ms, none fails",
-        bar_met=clicks.bar_met,
+        "one-click POST during the webhook's posts", str(clicks), "p99 < 500 ms, none fails", bar_met=clicks.bar_met
     )
 
 

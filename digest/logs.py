@@ -9,9 +9,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 # Wider than RFC 5321's grammar on purpose: a word around an @ is taken out, whether it is an address or not.
-_ADDRESS_PATTERN = re.compile(
-    r"(?:\"[^\"\s]*(?: [^\"\s]*){0,3}\"|[^\s<>\"=:,;()\[\]]+)(?:@|%40)[^\s<>\"'=,;()\[\]]+"
-)
+_ADDRESS_PATTERN = re.compile(r"(?:\"[^\"\s]*(?: [^\"\s]*){0,3}\"|[^\s<>\"=:,;()\[\]]+)(?:@|%40)[^\s<>\"'=,;()\[\]]+")
 REDACTED = "[address]"
 
 

@@ -14,8 +14,7 @@ def find_template_folder() -> Path:
 def create_jinja_environment(operator_folder: Path | None = None) -> Environment:
     """Make an environment that escapes HTML, refuses unknown names and looks at `operator_folder` first."""
     loaders = [
-        FileSystemLoader(place)
-        for place in ([operator_folder] if operator_folder else []) + [find_template_folder()]
+        FileSystemLoader(place) for place in ([operator_folder] if operator_folder else []) + [find_template_folder()]
     ]
     return Environment(
         loader=ChoiceLoader(loaders),

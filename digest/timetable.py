@@ -105,9 +105,7 @@ def find_due_jobs(
     return tuple(d for d in _latest_slots(now, timetable, zone) if d.at > since and d not in finished)
 
 
-def _latest_slots(
-    now: datetime, timetable: Mapping[str, tuple[ScheduleRule, ...]], zone: ZoneInfo
-) -> Iterator[DueJob]:
+def _latest_slots(now: datetime, timetable: Mapping[str, tuple[ScheduleRule, ...]], zone: ZoneInfo) -> Iterator[DueJob]:
     for job, rules in timetable.items():
         if rules:
             yield DueJob(job, max(rule.latest_time(now, zone) for rule in rules))

@@ -48,9 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if has_tool(name):
             continue
         if demand_all and any(item.get_closest_marker(name) for item in items):
-            pytest.exit(
-                f"DIGEST_TEST_REQUIRE=all, but {name} (with its packages) is not installed", returncode=3
-            )
+            pytest.exit(f"DIGEST_TEST_REQUIRE=all, but {name} (with its packages) is not installed", returncode=3)
         out = [item for item in items if item.get_closest_marker(name)]
         if out:
             _left_out_tests.add(f"{len(out)} that need {name}")
@@ -75,10 +73,7 @@ def postgresql_url() -> Iterator[str]:
     url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     # Nothing here outlives the machine: only a crash of the operating system could lose what fsync saves.
     run_on_server(
-        url,
-        "ALTER SYSTEM SET fsync = off",
-        "ALTER SYSTEM SET full_page_writes = off",
-        "SELECT pg_reload_conf()",
+        url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off", "SELECT pg_reload_conf()"
     )
     try:
         yield url

@@ -38,9 +38,7 @@ BARS = (  # of the design: some words of each, in the order of the parts
 def bench(*options: str, **environment: str) -> str:
     """Run it as `make bench` does, in tiny sizes; give what it prints."""
     command = [sys.executable, "-m", "benchmarks.bench", "--quick", *options]
-    run = subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
 

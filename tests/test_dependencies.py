@@ -44,11 +44,6 @@ def test_every_imported_distribution_is_declared_and_every_declared_one_is_used(
 
 def test_no_file_names_a_package_registry() -> None:
     hosts = ("pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "deb." + "debian.org")
-    for file in (
-        ROOT / "requirements.txt",
-        ROOT / "requirements-dev.txt",
-        ROOT / "pyproject.toml",
-        ROOT / ".ci/run",
-    ):
+    for file in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt", ROOT / "pyproject.toml", ROOT / ".ci/run"):
         text = file.read_text("utf-8")
         assert not [host for host in hosts if host in text], file

@@ -75,11 +75,7 @@ def upward(module: str, source: str) -> list[str]:
 
 def modules() -> Iterator[tuple[str, Path]]:
     """Name every module of the product with its file."""
-    for file in [
-        ROOT / "scheduler.py",
-        *(ROOT / "digest").rglob("*.py"),
-        *(ROOT / "subscribers").rglob("*.py"),
-    ]:
+    for file in [ROOT / "scheduler.py", *(ROOT / "digest").rglob("*.py"), *(ROOT / "subscribers").rglob("*.py")]:
         name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if "versions" not in name:
             yield name, file

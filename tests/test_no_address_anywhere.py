@@ -61,9 +61,7 @@ from tests.deliver.returned_mails import MAIL_FORMS, sent_message
 from tests.web.conftest import NOW, RELEASE, build_web_setup, sample_evidence, store_edition
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-NEEDLE = re.compile(
-    rb"(?:zqx|xqz)[a-z]{9}", re.IGNORECASE
-)  # every local part and domain begins with one of the two
+NEEDLE = re.compile(rb"(?:zqx|xqz)[a-z]{9}", re.IGNORECASE)  # every local part and domain begins with one of the two
 
 
 def _random_addresses(several: int) -> list[str]:
@@ -178,9 +176,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
                 "file": world.install.settings.file.model_copy(
                     update={
                         "limits": LimitSettings(signups_per_network=1000),
-                        "alerts": AlertSettings(
-                            canary_minutes=0, hard_bounces=10_000, policy_refusals=10_000
-                        ),
+                        "alerts": AlertSettings(canary_minutes=0, hard_bounces=10_000, policy_refusals=10_000),
                     }
                 ),
             }
@@ -204,11 +200,7 @@ def _live(install: Installation, left: Left) -> None:
     _bring_in_lists(install, left, listed)
     name = store_edition(install)
     editions.approve_edition(
-        install,
-        name,
-        editions.edition_status(install, name, now=NOW).content_hash,
-        actor="eve@example.org",
-        now=NOW,
+        install, name, editions.edition_status(install, name, now=NOW).content_hash, actor="eve@example.org", now=NOW
     )
     editions.send_edition(install, name, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:200])
@@ -223,19 +215,11 @@ def _live(install: Installation, left: Left) -> None:
             went_over = {"transport": "sendgrid", "handed_at": RELEASE}
             session.execute(update(Delivery).where(Delivery.person == number).values(**went_over))
             forget = make_erasure_callback(install.keys, lambda: NOW)
-            erase_person(
-                session, install.keys, journal, number, method="page", forget_elsewhere=forget, now=NOW
-            )
+            erase_person(session, install.keys, journal, number, method="page", forget_elsewhere=forget, now=NOW)
         for address in added[320:340]:
             found = read_address(address)
             suppression.suppress_address(
-                session,
-                install.keys,
-                found,
-                reason="complained",
-                actor="hook",
-                now=NOW,
-                departure_log=journal,
+                session, install.keys, found, reason="complained", actor="hook", now=NOW, departure_log=journal
             )
     _ask_the_provider(install, left, [*added[340:380], *ADDRESSES[1000:]])
 
@@ -315,9 +299,7 @@ def _bring_in_lists(install: Installation, left: Left, listed: list[str]) -> Non
     rows += [f"{a} {a},," for a in listed[70:80]] + [f'"{a}' for a in listed[80:81]]
     path = left.home / "upload.csv"
     path.write_text("\n".join(["Email Address,CONFIRM_TIME,CONFIRM_IP", *rows]) + '"\n')
-    desk = ImportContext(
-        install.database, install.keys, DepartureLog(install.settings.left_log, install.keys), "eve"
-    )
+    desk = ImportContext(install.database, install.keys, DepartureLog(install.settings.left_log, install.keys), "eve")
     reasons: list[str] = []
     found = survey_file(path)
     report = rehearse_import(desk, found, ImportOptions(), now=NOW)
@@ -369,9 +351,7 @@ def _hear_from_a_provider(install: Installation, several: list[str]) -> None:
 def _hear_from_the_mailbox(install: Installation, name: str, several: list[str]) -> None:
     """Let bounces and complaints of every form come back, each about one of the readers."""
     with install.database.read() as session:
-        numbers = [
-            people.find_person_number(session, install.keys, read_address(address)) for address in several
-        ]
+        numbers = [people.find_person_number(session, install.keys, read_address(address)) for address in several]
     for place, (number, address) in enumerate(zip(numbers, several, strict=True)):
         assert number is not None
         spoken = sent_message(install.keys, number, f"edition:{name}", reader_address=address)
@@ -434,15 +414,7 @@ def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
 
 
 WHERE = (
-    *(
-        "digest.store.models",
-        "digest.store.models-wal",
-        "backup",
-        "left.log",
-        "logs at DEBUG",
-        "pages",
-        "error pages",
-    ),
+    *("digest.store.models", "digest.store.models-wal", "backup", "left.log", "logs at DEBUG", "pages", "error pages"),
     *("import report", "nightly", "repr"),
     *("exception: no address", "exception: the database", "exception: the vault"),
     "exception: import into a broken database",

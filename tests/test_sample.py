@@ -44,9 +44,7 @@ def _settings() -> SettingsFile:
 
 def _readings() -> dict[str, ParsedDocument]:
     return {
-        url: parse_document(
-            (SAMPLE / e["file"]).read_bytes(), url=url, now=NOW, content_type=e["content_type"]
-        )
+        url: parse_document((SAMPLE / e["file"]).read_bytes(), url=url, now=NOW, content_type=e["content_type"])
         for url, e in INDEX.items()
         if not e["content_type"].startswith("image/")
     }
@@ -79,9 +77,7 @@ def test_every_source_of_the_settings_is_served() -> None:
     assert {s.url for s in _settings().sources} <= INDEX.keys()
 
 
-def test_the_sample_gives_sixty_items_of_eight_sources_and_each_feed_kind(
-    readings: dict[str, ParsedDocument],
-) -> None:
+def test_the_sample_gives_sixty_items_of_eight_sources_and_each_feed_kind(readings: dict[str, ParsedDocument]) -> None:
     feeds = {url: r for url, r in readings.items() if r.items}
     assert sum(len(r.items) for r in feeds.values()) >= 60
     assert len({urlsplit(url).hostname for url in feeds}) >= 8
@@ -158,9 +154,7 @@ def test_every_opportunity_has_a_closing_day(readings: dict[str, ParsedDocument]
     assert [i.title for i in found if i.closes_on is None] == []
 
 
-def test_every_picture_that_may_be_mailed_is_served_and_described(
-    readings: dict[str, ParsedDocument],
-) -> None:
+def test_every_picture_that_may_be_mailed_is_served_and_described(readings: dict[str, ParsedDocument]) -> None:
     mailed = [
         item
         for source in _settings().sources

@@ -46,21 +46,15 @@ def test_a_slot_that_is_done_is_never_taken_again(database: Database) -> None:
 
 
 def test_the_slot_of_a_process_that_died_here_is_taken_over_at_once(database: Database) -> None:
-    gone = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     assert scheduler.claim_slot(database, SLOT, ProcessOwner(pid=int(gone.stdout)), NOON)
     assert scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON)
 
 
 def test_the_slot_of_a_process_that_lives_is_left_to_it(database: Database) -> None:
     assert scheduler.claim_slot(database, SLOT, ProcessOwner(pid=os.getppid()), NOON)
-    assert not scheduler.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE - timedelta(seconds=1)
-    )
-    assert scheduler.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE + timedelta(seconds=1)
-    )
+    assert not scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE - timedelta(seconds=1))
+    assert scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE + timedelta(seconds=1))
 
 
 def test_a_restarted_container_knows_that_its_number_was_another_process(database: Database) -> None:
@@ -71,9 +65,7 @@ def test_a_restarted_container_knows_that_its_number_was_another_process(databas
 def test_of_another_machine_nobody_knows_before_the_lease_is_over(database: Database) -> None:
     assert scheduler.claim_slot(database, SLOT, ProcessOwner("elsewhere", 999_999_999), NOON)
     assert not scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + timedelta(minutes=1))
-    assert scheduler.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE + timedelta(seconds=1)
-    )
+    assert scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE + timedelta(seconds=1))
 
 
 def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installation) -> None:
@@ -183,9 +175,7 @@ def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install
     assert "digest cancel 2026-W47" in line["what"]
 
 
-def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_later(
-    install: Installation,
-) -> None:
+def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_later(install: Installation) -> None:
     an_approved_edition(install.database, NOON)
     edge = NOON + timedelta(hours=24)
     assert editions.find_pending_releases(install, now=edge) == editions.PendingReleases(("2026-W47",), {})
@@ -193,6 +183,4 @@ def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_l
     assert (after.ready_to_send, list(after.missed)) == ((), ["2026-W47"])
     with install.database.write() as session:
         session.scalars(select(Edition)).one().approved_at = edge
-    assert editions.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == (
-        "2026-W47",
-    )
+    assert editions.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)

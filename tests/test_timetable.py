@@ -30,23 +30,17 @@ def test_last_and_next_enclose_the_moment(text: str, moment: datetime, zone: str
 def test_a_wall_time_happens_once_a_day_and_in_order(moment: datetime, zone: str, at: time) -> None:
     at = at.replace(second=0, microsecond=0, fold=0)
     day = moment.date()
-    assert resolve_wall_time(day, at, ZoneInfo(zone)) < resolve_wall_time(
-        day + timedelta(days=2), at, ZoneInfo(zone)
-    )
+    assert resolve_wall_time(day, at, ZoneInfo(zone)) < resolve_wall_time(day + timedelta(days=2), at, ZoneInfo(zone))
 
 
 def test_where_the_clock_jumps_over_a_time_the_next_minute_that_exists_is_taken() -> None:
     # 2026-03-08 02:00 EST is followed by 03:00 EDT.
-    assert resolve_wall_time(date(2026, 3, 8), time(2, 30), NEW_YORK) == datetime(
-        2026, 3, 8, 7, 0, tzinfo=UTC
-    )
+    assert resolve_wall_time(date(2026, 3, 8), time(2, 30), NEW_YORK) == datetime(2026, 3, 8, 7, 0, tzinfo=UTC)
 
 
 def test_where_an_hour_comes_twice_the_first_is_taken() -> None:
     # 2026-11-01 01:30 happens at 05:30Z (EDT) and at 06:30Z (EST).
-    assert resolve_wall_time(date(2026, 11, 1), time(1, 30), NEW_YORK) == datetime(
-        2026, 11, 1, 5, 30, tzinfo=UTC
-    )
+    assert resolve_wall_time(date(2026, 11, 1), time(1, 30), NEW_YORK) == datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

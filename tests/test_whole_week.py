@@ -276,9 +276,7 @@ def drafted_and_approved(installation: Installation, chromium: str) -> str:
     """Wait for a draft and approve it in the browser; give the edition's name."""
     home = installation.home
     with running(installation, "-m", "digest", "serve", "--port", "0", "--no-timetable", log="serve.log"):
-        address = until(
-            "page", lambda: re.search(r"http://127\.0\.0\.1:\d+", (home / "serve.log").read_text())
-        )
+        address = until("page", lambda: re.search(r"http://127\.0\.0\.1:\d+", (home / "serve.log").read_text()))
         until("draft", lambda: "drafted from" in (home / "scheduler.log").read_text())
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
@@ -307,15 +305,11 @@ def test_a_timetable_sends_by_smtp_and_repeats_nothing_over_kills(
     with running(installation, *SCHEDULER, log="scheduler.log"):
         until("rest of the messages", lambda: len(boxes.names) >= len(READERS) - 1)
         time.sleep(5)  # time enough for whatever would be sent twice
-    assert len(READERS) - len(boxes.names) <= 1, (
-        "a kill leaves one open connection's message in doubt at most"
-    )
+    assert len(READERS) - len(boxes.names) <= 1, "a kill leaves one open connection's message in doubt at most"
     assert len(set(boxes.names)) == len(boxes.names), "nobody gets it twice"
     assert set(boxes.names) <= set(READERS)
     for name, message in boxes.accepted:
-        assert not [r for r in READERS if r != name and r.encode() in message], (
-            "no address but the reader's own"
-        )
+        assert not [r for r in READERS if r != name and r.encode() in message], "no address but the reader's own"
     assert no_address_in_a_log(installation.home)
 
 
@@ -353,9 +347,7 @@ def approved_by_command(installation: Installation) -> str:
     return str(mark[0])
 
 
-@pytest.mark.parametrize(
-    ("command", "code"), [(("serve", "--port", "0"), 0), (("send", "current", "--yes"), 1)]
-)
+@pytest.mark.parametrize(("command", "code"), [(("serve", "--port", "0"), 0), (("send", "current", "--yes"), 1)])
 def test_a_service_managers_stop_leaves_nothing_in_the_air(
     installation: Installation, mailboxes: tuple[Mailboxes, int], command: tuple[str, ...], code: int
 ) -> None:

@@ -28,9 +28,7 @@ def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
     held = installation_hold.current_hold(session)
     if held is not None:
         yield f"Nothing leaves: {held}"
-    resting = select(Edition).where(
-        Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES)
-    )
+    resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     for edition in session.scalars(resting.order_by(Edition.release_at)):
         yield send_blocked_reason(edition.name, edition, None)
     alarm = rate_limits.find_open_alarm(session)

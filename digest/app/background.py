@@ -33,9 +33,7 @@ def signup_limits(settings: Settings) -> SignupLimits:
     )
 
 
-def process_signup_requests(
-    install: Installation, *, clock: Callable[[], datetime]
-) -> dict[SignupAnswer, int]:
+def process_signup_requests(install: Installation, *, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
     """Answer the sign-up forms that wait: consent event and queued mail in one commit a form."""
     worker = RequestProcessor(
         database=install.database,
@@ -110,9 +108,7 @@ def send_due_notices(install: Installation, *, clock: Callable[[], datetime]) ->
             return Counter()
     try:
         with closing(open_provider(install.settings)) as transport:
-            return notices.send_due_notices(
-                install.database, transport, install.keys, install.settings, clock=clock
-            )
+            return notices.send_due_notices(install.database, transport, install.keys, install.settings, clock=clock)
     except Exception:
         notices.postpone_due_notices(install.database, now=clock(), delay=NOTICE_RETRY_DELAY)
         raise

@@ -43,10 +43,7 @@ def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> 
         if moved:
             why = f"this may be a copy: it was last at home {' and '.join(moved)}"
             installation_hold.hold_installation(
-                session,
-                f"{why}. Release it once nothing else sends to the same list",
-                actor=COPY_GUARD_ACTOR,
-                now=now,
+                session, f"{why}. Release it once nothing else sends to the same list", actor=COPY_GUARD_ACTOR, now=now
             )
         installation_state.write_installation_state(session, IDENTITY_STATE_KEY, here, now=now)
 
@@ -87,9 +84,7 @@ def _machine_id_hash() -> str:
 def _postgresql_identity(database: Database) -> dict[str, str]:
     """Ask PostgreSQL which cluster it is, and which of its databases; a name can be given twice, a number not."""
     with database.read() as session:
-        row = session.execute(
-            text("SELECT datname, oid FROM pg_database WHERE datname = current_database()")
-        ).one()
+        row = session.execute(text("SELECT datname, oid FROM pg_database WHERE datname = current_database()")).one()
     try:
         with database.read() as session:
             cluster = session.scalar(text("SELECT system_identifier FROM pg_control_system()"))

@@ -137,9 +137,7 @@ def _check_dkim(install: Installation) -> Iterator[DoctorFinding]:
         return
     for key in signer.keys:
         name = f"{key.selector}._domainkey.{signer.domain}"
-        yield DoctorFinding(
-            "ok", f"mail is signed; the DNS must have at {name} the TXT record {key.dns_record()}"
-        )
+        yield DoctorFinding("ok", f"mail is signed; the DNS must have at {name} the TXT record {key.dns_record()}")
     sender = settings.file.sender.address.rpartition("@")[2].lower()
     if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
         yield DoctorFinding(
@@ -163,16 +161,12 @@ def _check_bounce_handling(install: Installation) -> Iterator[DoctorFinding]:
             )
     elif scheme.startswith("smtp"):
         where = f"bounce+…@{domain}" if domain else "sender.address"
-        yield DoctorFinding(
-            "warning", f"bounces go to {where} and are not read: set [inbound] (docs/admins.md)."
-        )
+        yield DoctorFinding("warning", f"bounces go to {where} and are not read: set [inbound] (docs/admins.md).")
     if scheme == "sendgrid":
         if settings.sendgrid_webhook_key.strip():
             yield DoctorFinding("ok", "SendGrid's events are heard where they are signed with our key")
         else:
-            yield DoctorFinding(
-                "warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty."
-            )
+            yield DoctorFinding("warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.")
 
 
 def _check_bounce_mailbox(install: Installation) -> DoctorFinding:
@@ -186,9 +180,7 @@ def _check_bounce_mailbox(install: Installation) -> DoctorFinding:
         )
     at = f"{last.at.astimezone(install.settings.file.publication.zone):%b %d %H:%M %Z}"
     if last.trouble:
-        return DoctorFinding(
-            "error", f"{name} gave trouble {last.troubles} times in a row, last {at}: {last.trouble}"
-        )
+        return DoctorFinding("error", f"{name} gave trouble {last.troubles} times in a row, last {at}: {last.trouble}")
     if last.stuck:
         return DoctorFinding("error", f"{name} was read last {at}, and {last.stuck}")
     return DoctorFinding("ok", f"{name} was read last {at}")

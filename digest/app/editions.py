@@ -107,16 +107,12 @@ def gather_preflight_facts(install: Installation, session: Session, edition: Edi
 
 
 def _recently_sent_stories(session: Session, edition: Edition, edition_count: int) -> tuple[SentStory, ...]:
-    recent = (
-        select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
-    )
+    recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     return tuple(
         SentStory(before.name, story.url, story.title)
         for before in session.scalars(recent)
         for story in session.scalars(
-            select(EditionStory).where(
-                EditionStory.edition_id == before.id, EditionStory.section.is_not(None)
-            )
+            select(EditionStory).where(EditionStory.edition_id == before.id, EditionStory.section.is_not(None))
         )
     )
 
@@ -199,14 +195,9 @@ def edition_status(install: Installation, name: str, *, now: datetime) -> Editio
         local = edition.release_at.astimezone(zone)
         release = f"{long_date(local.date())}, {local:%H:%M %Z}"
         when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
-        found, last = (
-            count_deliveries(session, edition_purpose(edition.name)),
-            read_progress(session, edition.name),
-        )
+        found, last = (count_deliveries(session, edition_purpose(edition.name)), read_progress(session, edition.name))
         hindered = send_blocked_reason(
-            edition.name,
-            edition,
-            installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY),
+            edition.name, edition, installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         )
         return EditionStatus(
             name=edition.name,
@@ -288,14 +279,7 @@ def send_test_mail(
         name = find_edition(session, name).name
     with closing(open_provider(install.settings)) as transport:
         return staff_test.send_test_mail(
-            install.database,
-            name,
-            transport,
-            install.keys,
-            install.settings,
-            to=to,
-            actor=actor,
-            clock=clock,
+            install.database, name, transport, install.keys, install.settings, to=to, actor=actor, clock=clock
         )
 
 

@@ -51,9 +51,7 @@ def seal_consent_ledger(install: Installation, now: datetime) -> str:
     return f"sealed as {sealed.hash[:12]}, and the ledger is broken: run 'digest subscribers verify'"
 
 
-def prove_and_seal_ledger(
-    install: Installation, now: datetime, *, actor: str
-) -> tuple[Seal, seals.LedgerProof]:
+def prove_and_seal_ledger(install: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
     with install.database.write() as session:
         through = seals.find_last_stable_link(session)
@@ -105,15 +103,15 @@ def suppress_bouncing_addresses(install: Installation, now: datetime) -> str:
     """Suppress addresses that failed too often in a row."""
     journal = DepartureLog(install.settings.left_log, install.keys)
     kept = timedelta(days=install.settings.file.retention.delivery_days)
-    judged = repeated_bounces.suppress_repeated_bounces(
-        install.database, install.keys, journal, now=now, lookback=kept
-    )
+    judged = repeated_bounces.suppress_repeated_bounces(install.database, install.keys, journal, now=now, lookback=kept)
     return f"{judged:,} addresses that keep bouncing suppressed"
 
 
 def aggregate_old_deliveries(install: Installation, now: datetime) -> str:
     """Make totals of deliveries that were kept long enough."""
-    return f"{delivery_totals.aggregate_deliveries(install.database, install.settings, now=now):,} old deliveries folded"
+    return (
+        f"{delivery_totals.aggregate_deliveries(install.database, install.settings, now=now):,} old deliveries folded"
+    )
 
 
 def delete_old_payloads(install: Installation, now: datetime) -> str:
@@ -134,9 +132,7 @@ def request_provider_erasures(install: Installation, now: datetime) -> str:
     except ProviderSettingsError as exc:
         return f"no erasure was passed on: {exc}"
     to_whom = describe_recipient(provider_erasures.PROVIDER, settings)
-    passed = provider_erasures.forward_erasures(
-        install.database, install.keys, api, recipient=to_whom, now=now
-    )
+    passed = provider_erasures.forward_erasures(install.database, install.keys, api, recipient=to_whom, now=now)
     if passed.trouble or passed.given_up:
         log.warning("erasures", outcome=str(passed))
     return str(passed)
@@ -177,9 +173,7 @@ def delete_old_slots(install: Installation, now: datetime) -> str:
     dropped = 0
     while True:
         with install.database.write() as session:
-            some = (
-                session.connection().execute(delete(TimetableSlot).where(TimetableSlot.id.in_(old))).rowcount
-            )
+            some = session.connection().execute(delete(TimetableSlot).where(TimetableSlot.id.in_(old))).rowcount
         dropped += some
         if not some:
             return f"{dropped:,} old slots dropped"

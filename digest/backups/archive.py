@@ -16,19 +16,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    ColumnElement,
-    Date,
-    Enum,
-    LargeBinary,
-    String,
-    Table,
-    Text,
-    cast,
-    type_coerce,
-)
+from sqlalchemy import JSON, Column, ColumnElement, Date, Enum, LargeBinary, String, Table, Text, cast, type_coerce
 
 from digest.store.delivery_models import InboundPayload
 from subscribers.store.models import Base, UtcDateTime
@@ -177,9 +165,7 @@ class ArchiveReader:
         except _DAMAGE_ERRORS as exc:
             raise BackupError(f"{path}: no backup of ours, or a damaged one. Take another.") from exc
         if self.manifest.format != ARCHIVE_FORMAT:
-            raise BackupError(
-                f"{path}: of format {self.manifest.format}; this version reads {ARCHIVE_FORMAT}."
-            )
+            raise BackupError(f"{path}: of format {self.manifest.format}; this version reads {ARCHIVE_FORMAT}.")
 
     def close(self) -> None:
         """Close the file."""

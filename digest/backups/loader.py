@@ -38,9 +38,7 @@ from subscribers.store.models import Person, UtcDateTime
 INSERT_BATCH_SIZE = 1000  # rows that are written at a time
 
 
-def load_archive(
-    connection: Connection, reader: ArchiveReader, keys: KeyRing, progress: RowProgress | None
-) -> Session:
+def load_archive(connection: Connection, reader: ArchiveReader, keys: KeyRing, progress: RowProgress | None) -> Session:
     """Make the schema of the archive's time, write its rows, and bring the schema along."""
     manifest = reader.manifest
     try:
@@ -121,9 +119,7 @@ def _advance_sequence(connection: Connection, target_table: Table) -> None:
 
 def _check_keys(session: Session, reader: ArchiveReader, keys: KeyRing) -> None:
     """Open one address: the key file may be another one with keys of the same ids in it, or damaged."""
-    person = session.scalar(
-        select(Person).where(Person.ciphertext.is_not(None)).order_by(Person.number).limit(1)
-    )
+    person = session.scalar(select(Person).where(Person.ciphertext.is_not(None)).order_by(Person.number).limit(1))
     if person is None or person.ciphertext is None:
         return
     try:

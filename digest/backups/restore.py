@@ -13,14 +13,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy import (
-    Connection,
-    func,
-    inspect,
-    make_url,
-    select,
-    text,
-)
+from sqlalchemy import Connection, func, inspect, make_url, select, text
 
 from digest.app.copy_guard import IDENTITY_STATE_KEY
 from digest.app.installation import create_home_folder
@@ -36,12 +29,7 @@ from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.departure_merge import DepartureMergeResult, merge_departure_log
 
-_CONTENT_TABLES = (
-    "person",
-    "edition",
-    "delivery",
-    "article",
-)  # what makes a database one that holds something
+_CONTENT_TABLES = ("person", "edition", "delivery", "article")  # what makes a database one that holds something
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +110,7 @@ def restore_backup(
         )  # it is at home where it is opened next
         held = installation_hold.current_hold(session)
         if held is None:
-            installation_hold.hold_installation(
-                session, f"restored from a backup of {made}", actor=actor, now=now
-            )
+            installation_hold.hold_installation(session, f"restored from a backup of {made}", actor=actor, now=now)
         detail = {"made_at": made, "people": reader.manifest.people, "merged": dict(merged.departed)}
         session.add(AuditEntry(at=now, actor=actor, act="restored", subject="installation", detail=detail))
         session.flush()
@@ -203,7 +189,9 @@ def _restore_into_postgresql(
     database = open_database(settings.effective_database_url)
     try:
         with database.engine.begin() as connection:
-            others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            others = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
             if connection.scalar(text(others)):
                 raise BackupError(_IN_USE_MESSAGE)
             schema = connection.scalar(text("SELECT current_schema()"))
@@ -228,7 +216,9 @@ _NOT_EMPTY_MESSAGE = (
     "the database holds something already. To put the backup in its place, say --replace: what is there is set "
     "aside, not removed."
 )
-_IN_USE_MESSAGE = "the database is in use. Stop 'digest serve', 'hls-scheduler' and whoever else has it open, then try again."
+_IN_USE_MESSAGE = (
+    "the database is in use. Stop 'digest serve', 'hls-scheduler' and whoever else has it open, then try again."
+)
 
 
 def _has_content(url: str) -> bool:

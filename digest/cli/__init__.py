@@ -34,14 +34,7 @@ from subscribers.crypto.keys import KeyFileError
 # What a person can mend: said in one line, with exit code 2. Anything else is a fault of ours and shows itself.
 CORRECTABLE_ERRORS = (
     *(ApprovalError, DraftError, InstallationError, KeyFileError, ComposeError),
-    *(
-        RenderingError,
-        SendError,
-        SettingsError,
-        EditionControlError,
-        ProviderSettingsError,
-        UnknownEditionError,
-    ),
+    *(RenderingError, SendError, SettingsError, EditionControlError, ProviderSettingsError, UnknownEditionError),
 )
 
 

@@ -47,9 +47,7 @@ def backup(desk: CommandContext, file: Path, as_json: bool) -> None:
     """
     with show_progress("Backing up", shown=not as_json) as bar:
         try:
-            manifest = create_backup(
-                desk.install, file, actor=desk.actor, now=datetime.now(UTC), progress=bar
-            )
+            manifest = create_backup(desk.install, file, actor=desk.actor, now=datetime.now(UTC), progress=bar)
         except BackupError as exc:
             raise CommandRefusedError(str(exc)) from None
     rows = {name: part.rows for name, part in manifest.tables.items()}
@@ -82,9 +80,7 @@ Exit codes:
 )
 @click.argument("file", type=FILE_PATH)
 @click.option("--check", is_flag=True, help="Load it into a database that is thrown away; change nothing.")
-@click.option(
-    "--replace", is_flag=True, help="Do it though the database holds something, which is set aside."
-)
+@click.option("--replace", is_flag=True, help="Do it though the database holds something, which is set aside.")
 @click.option("--yes", is_flag=True, help="Do not ask before something is replaced.")
 @click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 @pass_command_context
@@ -97,9 +93,7 @@ def restore(desk: CommandContext, file: Path, check: bool, replace: bool, yes: b
     keys = KeyRing.load(settings.key_file)
     if replace and not check and not yes:
         click.confirm(
-            "The database that is there is set aside, and the backup takes its place. Go on?",
-            abort=True,
-            err=True,
+            "The database that is there is set aside, and the backup takes its place. Go on?", abort=True, err=True
         )
     try:
         with show_progress("Checking" if check else "Restoring", shown=not as_json) as bar:
@@ -107,13 +101,7 @@ def restore(desk: CommandContext, file: Path, check: bool, replace: bool, yes: b
                 proof, done = rehearse_backup(settings, file, keys, progress=bar), None
             else:
                 done = restore_backup(
-                    settings,
-                    file,
-                    keys,
-                    replace=replace,
-                    actor=desk.actor,
-                    now=datetime.now(UTC),
-                    progress=bar,
+                    settings, file, keys, replace=replace, actor=desk.actor, now=datetime.now(UTC), progress=bar
                 )
                 proof = done.proof
     except (BackupError, DepartureLogError) as exc:
@@ -138,9 +126,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
     yield f"Restored as of {result.manifest.made_at}."
     if result.set_aside_as:
         yield f"What was there is set aside as {result.set_aside_as}; remove it once all is well: it holds people's data."
-    merged = (
-        ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.departures.departed.items())) or "none"
-    )
+    merged = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.departures.departed.items())) or "none"
     if result.departure_log_found:
         yield f"Departures since then, by {left_log}: {merged}; {result.departures.unknown_hashes:,} other addresses barred."
     else:

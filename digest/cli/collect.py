@@ -37,14 +37,10 @@ Exit codes:
 )
 @click.argument("wanted", nargs=-1, metavar="[SOURCE|FILE]...")
 @click.option("--now", "named", type=MOMENT, help="Collect as if it were this moment.")
-@click.option(
-    "--force", is_flag=True, help="Visit also sources that are not due, or gone, and fetch all anew."
-)
+@click.option("--force", is_flag=True, help="Visit also sources that are not due, or gone, and fetch all anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print what became of each source as JSON.")
 @pass_command_context
-def collect(
-    desk: CommandContext, wanted: tuple[str, ...], named: datetime | None, force: bool, as_json: bool
-) -> None:
+def collect(desk: CommandContext, wanted: tuple[str, ...], named: datetime | None, force: bool, as_json: bool) -> None:
     """Gather articles from the sources of the settings, or only from the SOURCES and FILES that are named.
 
     A source is named by its name or address. One that fails never stops the others. Files (feeds, calendars,
@@ -68,9 +64,7 @@ def collect(
                 progress=lambda done, total, last: bar(done, total, last.name[:40] if last else ""),
             )
             counted = (
-                []
-                if wanted
-                else readership.import_readership(install.database, getter, install.settings, now=now)
+                [] if wanted else readership.import_readership(install.database, getter, install.settings, now=now)
             )
     except collection_run.UnknownSourceError as exc:
         raise click.UsageError(str(exc.args[0])) from exc
@@ -118,9 +112,7 @@ _COUNT_FIELDS = ("found", "new", "updated", "unchanged")
 def _report_table(reports: Sequence[collection_run.SourceReport]) -> Table:
     table = Table(show_footer=True)
     total = Counter({key: sum(getattr(r, key) for r in reports) for key in _COUNT_FIELDS})
-    table.add_column(
-        "Source", footer=f"{sum(r.succeeded for r in reports)} of {len(reports)} read", overflow="fold"
-    )
+    table.add_column("Source", footer=f"{sum(r.succeeded for r in reports)} of {len(reports)} read", overflow="fold")
     for key in _COUNT_FIELDS:
         table.add_column(key.capitalize(), footer=f"{total[key]:,}", justify="right")
     table.add_column("Rejected", footer=f"{sum(len(r.rejected) for r in reports):,}", justify="right")
@@ -150,9 +142,7 @@ def _remark_lines(
     for report in reports:
         for reason, times in Counter(rejected.reason for rejected in report.rejected).items():
             places = [str(r.place) for r in report.rejected if r.reason == reason][:5]
-            which = (
-                f"item{'s' if times > 1 else ''} {', '.join(places)}{', …' if times > len(places) else ''}"
-            )
+            which = f"item{'s' if times > 1 else ''} {', '.join(places)}{', …' if times > len(places) else ''}"
             yield Text(f"{report.name}: {which} rejected: {reason}")
     for one in readership_imports:
         said = one.error or (

@@ -37,10 +37,6 @@ def read_email_argument(email: str) -> Address:
         raise CommandRefusedError(f"Not done: {exc}") from None
 
 
-def record_audit(
-    session: Session, context: CommandContext, act: str, subject: str, detail: dict[str, Any]
-) -> None:
+def record_audit(session: Session, context: CommandContext, act: str, subject: str, detail: dict[str, Any]) -> None:
     """Write down who did what."""
-    session.add(
-        AuditEntry(at=datetime.now(UTC), actor=context.actor, act=act, subject=subject, detail=detail)
-    )
+    session.add(AuditEntry(at=datetime.now(UTC), actor=context.actor, act=act, subject=subject, detail=detail))

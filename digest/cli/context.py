@@ -132,10 +132,7 @@ def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="The settings file; by default DIGEST_SETTINGS, else ./digest.toml.",
     )
     @click.option(
-        "--as",
-        "email",
-        metavar="EMAIL",
-        help="Act as this staff member; by default as terminal:<system user>.",
+        "--as", "email", metavar="EMAIL", help="Act as this staff member; by default as terminal:<system user>."
     )
     @click.pass_context
     def begin(context: click.Context, /, file: Path | None, email: str | None, **others: Any) -> Any:

@@ -12,9 +12,7 @@ from digest.deliver.plan.delivery_plan import HANDED_OVER_STATES, count_deliveri
 from digest.store.delivery_models import DeliveryState
 
 because_option = click.option(
-    "--because",
-    callback=check_reason,
-    help="Why, in a few words: it is shown, and stands in the audit log.",
+    "--because", callback=check_reason, help="Why, in a few words: it is shown, and stands in the audit log."
 )
 
 
@@ -39,9 +37,7 @@ def pause(desk: CommandContext, edition: str, because: str | None) -> None:
     """Let the sending of an EDITION rest, from any terminal, until 'digest resume'."""
     name = _edition_name(desk, edition)
     with desk.install.database.write() as session:
-        new = edition_control.pause_edition(
-            session, name, because or "", actor=desk.actor, now=datetime.now(UTC)
-        )
+        new = edition_control.pause_edition(session, name, because or "", actor=desk.actor, now=datetime.now(UTC))
         waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
     click.echo(f"{name} {'is paused' if new else 'was paused already'}; {waiting:,} deliveries wait.")
 
@@ -106,9 +102,7 @@ Exit codes: 0 held, also if it was before."""
 def hold(desk: CommandContext, because: str | None) -> None:
     """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
     with desk.install.database.write() as session:
-        standing = installation_hold.hold_installation(
-            session, because or "", actor=desk.actor, now=datetime.now(UTC)
-        )
+        standing = installation_hold.hold_installation(session, because or "", actor=desk.actor, now=datetime.now(UTC))
     click.echo(f"This installation is {standing}")
 
 

@@ -32,9 +32,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
 
-SAMPLE_NOW = datetime(
-    2026, 11, 19, 22, 30, tzinfo=UTC
-)  # Thursday 17:30 in New York: when the sample's week is drafted
+SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
 SAMPLE_BASE_URL = "https://news.example.org"
 SAMPLE_KEY_SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
 DEMO_MARKER = ".digest-demo"
@@ -60,15 +58,9 @@ Examples:
 
 Exit codes: 0 all was written, 1 something stopped it (it says what)."""
 )
+@click.option("--live", is_flag=True, help="Collect the sources of digest.toml (else the shipped ones) from the world.")
 @click.option(
-    "--live", is_flag=True, help="Collect the sources of digest.toml (else the shipped ones) from the world."
-)
-@click.option(
-    "--to",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("digest-demo"),
-    show_default=True,
+    "--to", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("digest-demo"), show_default=True
 )
 @pass_command_context
 def demo(desk: CommandContext, live: bool, folder: Path) -> None:
@@ -86,9 +78,7 @@ def demo(desk: CommandContext, live: bool, folder: Path) -> None:
     settings.key_file.chmod(0o600)
     now = datetime.now(UTC) if live else SAMPLE_NOW
     with open_installation(settings) as install:
-        getter: HttpFetcher | BundledFetcher = (
-            open_fetcher(settings) if live else BundledFetcher(_sample_folder())
-        )
+        getter: HttpFetcher | BundledFetcher = open_fetcher(settings) if live else BundledFetcher(_sample_folder())
         with getter:
             _run_week(install, getter, told, now)
 
@@ -127,9 +117,7 @@ def _live_settings(context: CommandContext, sample: Settings) -> Settings:
 def _run_week(install: Installation, getter: ContentFetcher, output: _DemoOutput, now: datetime) -> None:
     reports = collection_run.collect_sources(install.database, getter, install.settings, now=now)
     read = [r for r in reports if not r.error]
-    output.print_step(
-        f"Collected {sum(r.new for r in reports)} articles from {len(read)} of {len(reports)} sources."
-    )
+    output.print_step(f"Collected {sum(r.new for r in reports)} articles from {len(read)} of {len(reports)} sources.")
     if not read:
         raise click.ClickException(
             f"No source could be reached. The first said: {reports[0].error if reports else 'there is none'}"
@@ -144,17 +132,13 @@ def _run_week(install: Installation, getter: ContentFetcher, output: _DemoOutput
     _check_edition(install, drafted.name, output)
     mark = editions.edition_status(install, drafted.name, now=now).content_hash
     editions.approve_edition(install, drafted.name, mark, actor=DEMO_ACTOR, now=now)
-    books = editions.send_edition(
-        install, drafted.name, clock=lambda: max(now, drafted.release_at)
-    ).delivery_counts
+    books = editions.send_edition(install, drafted.name, clock=lambda: max(now, drafted.release_at)).delivery_counts
     output.print_step(
         f"Approved as {mark[:7]} and handed over: {books[DeliveryState.ACCEPTED]} messages, {books[DeliveryState.SKIPPED]} skipped by choice."
     )
     copy = _write_web_copy(install, drafted.name)
     output.print_step("")
-    output.print_step(
-        f"Mail:      {install.settings.outbox_folder / 'edition'}/*.eml   (open one in any mail program)"
-    )
+    output.print_step(f"Mail:      {install.settings.outbox_folder / 'edition'}/*.eml   (open one in any mail program)")
     output.print_step(f"Web copy:  {copy}   (open it in a browser)")
     output.print_step("Desk, on http://127.0.0.1:8025/desk/ once this runs:")
     places = f"DIGEST_HOME={install.settings.home} DIGEST_BASE_URL={SAMPLE_BASE_URL}"
@@ -187,12 +171,8 @@ def _add_sample_readers(install: Installation, now: datetime) -> int:
                 actor=DEMO_ACTOR,
                 agreed_at=datetime.fromisoformat(row["asked_at"]).astimezone(UTC),
             )
-            added = manual_signup.add_subscriber(
-                session, install.keys, row["address"], evidence=evidence, now=now
-            )
-            change_preferences(
-                session, added.number, Preferences.from_json(json.loads(row["choices"] or "{}")), now
-            )
+            added = manual_signup.add_subscriber(session, install.keys, row["address"], evidence=evidence, now=now)
+            change_preferences(session, added.number, Preferences.from_json(json.loads(row["choices"] or "{}")), now)
     return len(rows)
 
 

@@ -38,9 +38,7 @@ Examples:
 Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 )
 @click.option("--now", type=MOMENT, help="Draft as if it were this moment.")
-@click.option(
-    "--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out."
-)
+@click.option("--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was drafted as JSON.")
 @pass_command_context
 def draft(desk: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
@@ -91,9 +89,7 @@ Examples:
 Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
 )
 @click.argument("edition")
-@click.option(
-    "--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True
-)
+@click.option("--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @pass_command_context
 def show(desk: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
@@ -126,12 +122,7 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 @click.argument("edition", default="current")
 @click.option("--online", is_flag=True, help="Try every link.")
 @click.option(
-    "--rules",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=print_rules,
-    help="List the rules and end.",
+    "--rules", is_flag=True, is_eager=True, expose_value=False, callback=print_rules, help="List the rules and end."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_command_context
@@ -173,9 +164,7 @@ def approve(desk: CommandContext, edition: str, mark: str, void: bool) -> None:
             f"{editions.void_approval(install, edition, actor=desk.actor, now=desk.moment_or_now(None))} is a draft again."
         )
     elif mark:
-        name = editions.approve_edition(
-            install, edition, mark, actor=desk.actor, now=desk.moment_or_now(None)
-        )
+        name = editions.approve_edition(install, edition, mark, actor=desk.actor, now=desk.moment_or_now(None))
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
         standing = editions.edition_status(install, edition, now=_utc_now())
@@ -202,14 +191,10 @@ Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 somethi
 )
 @click.argument("edition")
 @click.option(
-    "--wait",
-    is_flag=True,
-    help="Stay, through the first readers' quarter of an hour, later hours and second tries.",
+    "--wait", is_flag=True, help="Stay, through the first readers' quarter of an hour, later hours and second tries."
 )
 @click.option("--test", is_flag=True, help="Send it as it stands to the staff alone; no reader is counted.")
-@click.option(
-    "--to", multiple=True, metavar="EMAIL", help="With --test: to this member of the staff. Repeatable."
-)
+@click.option("--to", multiple=True, metavar="EMAIL", help="With --test: to this member of the staff. Repeatable.")
 @click.option("--yes", is_flag=True, help="Do not ask before mail leaves for the world.")
 @pass_command_context
 def send(desk: CommandContext, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
@@ -226,12 +211,7 @@ def send(desk: CommandContext, edition: str, wait: bool, test: bool, to: tuple[s
     with stop_on_signal() as told, show_progress(f"Sending {standing.name}") as progress:
         while True:
             report = editions.send_edition(
-                install,
-                standing.name,
-                clock=_utc_now,
-                progress=progress,
-                sleep=told.wait,
-                stopping=told.is_set,
+                install, standing.name, clock=_utc_now, progress=progress, sleep=told.wait, stopping=told.is_set
             )
             if (
                 not wait

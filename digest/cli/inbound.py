@@ -44,12 +44,7 @@ def inbound(desk: CommandContext, as_json: bool) -> None:
     applied = background.apply_inbound_events(desk.install, clock=_utc_now)
     trouble = trouble or (look.stuck if look else "")
     if as_json:
-        found = look and {
-            "stored": look.stored,
-            "known": look.already_stored,
-            "left": look.ignored,
-            "more": look.more,
-        }
+        found = look and {"stored": look.stored, "known": look.already_stored, "left": look.ignored, "more": look.more}
         click.echo(json.dumps({"mailbox": found, "applied": applied, "trouble": trouble}))
     else:
         _print_result(look, applied, trouble)

@@ -49,25 +49,19 @@ def init(desk: CommandContext, target: Path | None) -> None:
     else:
         KeyRing.create(settings.key_file)
         click.echo(f"{settings.key_file}: the keys were made")
-        click.echo(
-            "Without this file nobody, you included, can read an address again. Keep a copy of it apart from"
-        )
+        click.echo("Without this file nobody, you included, can read an address again. Keep a copy of it apart from")
         click.echo(
             "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:"
         )
         click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
     with desk.open_installation(settings):
         click.echo(f"{settings.home}: the database is ready")
-    click.echo(
-        "Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail"
-    )
+    click.echo("Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail")
     click.echo("an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.")
     click.echo("Next: 'digest collect', 'digest draft', 'digest serve'.")
 
 
-@click.command(
-    epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended."
-)
+@click.command(epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended.")
 @pass_command_context
 def doctor(desk: CommandContext) -> None:
     """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""

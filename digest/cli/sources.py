@@ -66,17 +66,8 @@ def list_sources(desk: CommandContext, everything: bool, as_json: bool) -> None:
         table.add_column(heading, overflow="fold")
     table.add_column("State", overflow="fold", ratio=1)
     for row in rows:
-        moments = [
-            f"{m.astimezone(zone):%Y-%m-%d %H:%M}" if m else "-" for m in (row.good_at, row.next_try_at)
-        ]
-        cells = (
-            row.name,
-            row.publisher,
-            row.section,
-            row.kind or "-",
-            *moments,
-            describe_source_health(row, now),
-        )
+        moments = [f"{m.astimezone(zone):%Y-%m-%d %H:%M}" if m else "-" for m in (row.good_at, row.next_try_at)]
+        cells = (row.name, row.publisher, row.section, row.kind or "-", *moments, describe_source_health(row, now))
         table.add_row(*map(Text, cells))
     table_console().print(table)
 
@@ -97,9 +88,7 @@ Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use."""
 @click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
 @click.option("--untried", is_flag=True, help="Add it although it cannot be read now.")
 @pass_command_context
-def add(
-    desk: CommandContext, url: str, name: str | None, publisher: str | None, section: str, untried: bool
-) -> None:
+def add(desk: CommandContext, url: str, name: str | None, publisher: str | None, section: str, untried: bool) -> None:
     """Try a source and add it to the settings file. Of a site's page the best feed that it names is taken."""
     address = _parse_web_address(url)
     _refuse_known_source(desk, address)
@@ -143,9 +132,7 @@ def test(desk: CommandContext, url: str, as_json: bool) -> None:
     )
     for item in reading.items[:_MAX_ITEMS_SHOWN]:
         moment = item.starts_at or item.published or item.updated
-        click.echo(
-            f"  {f'{moment:%Y-%m-%d %H:%M}' if moment else item.date_basis}  {item.title}\n    {item.url}"
-        )
+        click.echo(f"  {f'{moment:%Y-%m-%d %H:%M}' if moment else item.date_basis}  {item.title}\n    {item.url}")
     if len(reading.items) > _MAX_ITEMS_SHOWN:
         click.echo(f"  … and {len(reading.items) - _MAX_ITEMS_SHOWN} more")
     for rejected in reading.rejected[:_MAX_ITEMS_SHOWN]:
@@ -182,24 +169,11 @@ def import_opml(desk: CommandContext, file: Path, section: str) -> None:
     if fresh:
         _save_sources(desk, fresh)
     there = len(reading.feeds) - len(fresh) - refused
-    click.echo(
-        f"Added {len(fresh)} sources; {there} were listed already, {refused} left out. Next: digest collect"
-    )
+    click.echo(f"Added {len(fresh)} sources; {there} were listed already, {refused} left out. Next: digest collect")
 
 
 def _source_as_json(row: Source, now: datetime) -> dict[str, object]:
-    said = (
-        "url",
-        "name",
-        "publisher",
-        "section",
-        "kind",
-        "active",
-        "health",
-        "message",
-        "failures",
-        "moved_to",
-    )
+    said = ("url", "name", "publisher", "section", "kind", "active", "health", "message", "failures", "moved_to")
     moments = ("good_at", "tried_at", "next_try_at", "failing_since")
     return (
         {key: getattr(row, key) for key in said}
@@ -249,9 +223,7 @@ def _save_sources(context: CommandContext, new_sources: list[SourceSettings]) ->
         for source in new_sources:
             detail = {"name": source.name, "publisher": source.publisher, "section": source.section}
             session.add(
-                AuditEntry(
-                    at=now, actor=context.actor, act="source added", subject=source.url[:200], detail=detail
-                )
+                AuditEntry(at=now, actor=context.actor, act="source added", subject=source.url[:200], detail=detail)
             )
 
 

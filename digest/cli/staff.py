@@ -32,22 +32,16 @@ def staff() -> None:
     """
 
 
-@staff.command(
-    epilog=f"\b\nExample:\n  digest staff add sam@news.example.org --role editor\n\n{EXIT_CODES_HELP}"
-)
+@staff.command(epilog=f"\b\nExample:\n  digest staff add sam@news.example.org --role editor\n\n{EXIT_CODES_HELP}")
 @click.argument("email")
-@click.option(
-    "--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do later on."
-)
+@click.option("--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do later on.")
 @pass_command_context
 def add(desk: CommandContext, email: str, role: StaffRole) -> None:
     """Take EMAIL on to the staff, and mail it a link: its button proves the address."""
     address, now = read_email_argument(email), _utc_now()
     try:
         with desk.install.database.write() as session:
-            member = members.add_staff_member(
-                session, address, role, _notice_queue(desk), actor=desk.actor, now=now
-            )
+            member = members.add_staff_member(session, address, role, _notice_queue(desk), actor=desk.actor, now=now)
             number = member.id
     except StaffError as exc:
         raise CommandRefusedError(f"Not added: {exc}") from None
@@ -106,7 +100,9 @@ def prove(desk: CommandContext, email: str) -> None:
     click.echo(_LINK_MESSAGE)
 
 
-_LINK_MESSAGE = f"A link is on its way ('digest serve' or hls-scheduler mails it); it works for {PROOF_LINK_LIFETIME.days} days."
+_LINK_MESSAGE = (
+    f"A link is on its way ('digest serve' or hls-scheduler mails it); it works for {PROOF_LINK_LIFETIME.days} days."
+)
 
 
 def _utc_now() -> datetime:
@@ -133,10 +129,4 @@ def _proof_status(member: StaffMember) -> str:
 def _member_as_json(member: StaffMember) -> dict[str, str | int | None]:
     moments = {"added_at": member.added_at, "proven_at": member.proven_at, "removed_at": member.removed_at}
     said = {name: at.isoformat() if at else None for name, at in moments.items()}
-    return {
-        "number": member.id,
-        "email": member.email,
-        "role": member.role,
-        "added_by": member.added_by,
-        **said,
-    }
+    return {"number": member.id, "email": member.email, "role": member.role, "added_by": member.added_by, **said}

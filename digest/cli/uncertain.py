@@ -39,9 +39,7 @@ Exit codes:
 @click.option("--again", multiple=True, metavar="ID|all", help="Send it again. Repeatable.")
 @click.option("--because", callback=check_reason, help="Why, for the audit log; needed to settle.")
 @click.option("--yes", is_flag=True, help="Do not ask before settling.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print what is uncertain, or what was settled, as JSON."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print what is uncertain, or what was settled, as JSON.")
 @pass_command_context
 def uncertain(
     desk: CommandContext,
@@ -83,9 +81,7 @@ def _select_deliveries(
     by_id = {doubt.delivery_id: doubt for doubt in candidates}
     for wanted in wanted_ids:
         if wanted not in by_id:
-            raise CommandRefusedError(
-                f"Nothing was settled: {wanted} is not among what is uncertain of {name}."
-            )
+            raise CommandRefusedError(f"Nothing was settled: {wanted} is not among what is uncertain of {name}.")
     return [by_id[wanted] for wanted in dict.fromkeys(wanted_ids)]
 
 
@@ -102,9 +98,7 @@ def _resolve_deliveries(
     if deliveries and not yes:
         by_sendgrid = context.settings.mail_url.get_secret_value().startswith("sendgrid:")
         click.confirm(
-            f"{_describe_risk(len(deliveries), resolution, by_sendgrid=by_sendgrid)} Go on?",
-            abort=True,
-            err=True,
+            f"{_describe_risk(len(deliveries), resolution, by_sendgrid=by_sendgrid)} Go on?", abort=True, err=True
         )
     done = uncertain_deliveries.resolve_uncertain(
         context.install.database,
@@ -117,15 +111,11 @@ def _resolve_deliveries(
     )
     left = len(deliveries) - done
     if as_json:
-        click.echo(
-            json.dumps({"edition": name, "word": resolution, "settled": done, "settled_meanwhile": left})
-        )
+        click.echo(json.dumps({"edition": name, "word": resolution, "settled": done, "settled_meanwhile": left}))
     else:
         click.echo(f"{done:,} of {name} {resolution}.")
         if done and resolution is UncertainResolution.SEND_AGAIN:
-            click.echo(
-                f"'digest serve' or hls-scheduler sends them with its next look, 'digest send {name}' now."
-            )
+            click.echo(f"'digest serve' or hls-scheduler sends them with its next look, 'digest send {name}' now.")
         if left:
             click.echo(f"{left:,} were settled by somebody else meanwhile, and were left as they are.")
     if left:
@@ -156,9 +146,7 @@ def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Non
     table_console().print(table)
     if len(candidates) > MAX_ROWS_SHOWN:
         click.echo(f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more: --json lists them all.")
-    click.echo(
-        f"{len(candidates):,} uncertain. Settle them with --accept or --again: see 'digest uncertain --help'."
-    )
+    click.echo(f"{len(candidates):,} uncertain. Settle them with --accept or --again: see 'digest uncertain --help'.")
 
 
 def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, str | None]:

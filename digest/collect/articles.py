@@ -28,15 +28,7 @@ _ITEM_COLUMNS = (
     "url", "link", "title", "summary", "author", "credit", "categories", "language", "image_url", "image_alt",
     "starts_at", "ends_at", "all_day", "place", "closes_on", "featured",
 )  # fmt: skip
-_HISTORY_COLUMNS = (
-    "title",
-    "summary",
-    "url",
-    "starts_at",
-    "ends_at",
-    "place",
-    "closes_on",
-)  # old values are history
+_HISTORY_COLUMNS = ("title", "summary", "url", "starts_at", "ends_at", "place", "closes_on")  # old values are history
 _DERIVED_COLUMNS = ("key", "dated_at", "date_basis", "updated_at")
 _SILENT_COLUMNS = frozenset({"link", *_DERIVED_COLUMNS})  # a link that only differs in tracking is no news
 _MAX_LENGTHS = {
@@ -83,9 +75,7 @@ def store_document(session: Session, source: Source, document: ParsedDocument, n
     return counts
 
 
-def prepare_batches(
-    document: ParsedDocument, max_items: int | None = None
-) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
+def prepare_batches(document: ParsedDocument, max_items: int | None = None) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
     """Decide which items can be stored and cut them into parts; the counts hold `found` and the rejected.
 
     `max_items` is the greatest number of items that one document may bring in.
@@ -126,10 +116,7 @@ def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetim
 def choose_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
     """Choose the moment that counts for a new item: published, else updated, else found."""
     if item.published:
-        return (
-            item.published,
-            DateBasis.PUBLISHED if item.date_basis in _FIRST_SEEN_BASES else item.date_basis,
-        )
+        return (item.published, DateBasis.PUBLISHED if item.date_basis in _FIRST_SEEN_BASES else item.date_basis)
     if item.updated:
         return item.updated, DateBasis.UPDATED
     return now, item.date_basis if item.date_basis in _FIRST_SEEN_BASES else DateBasis.FIRST_SEEN_NO_DATE
@@ -148,9 +135,7 @@ def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
     return _set_withdrawn(session, article, now, withdrawn=False, response="")
 
 
-def _set_withdrawn(
-    session: Session, article: Article, now: datetime, *, withdrawn: bool, response: str
-) -> bool:
+def _set_withdrawn(session: Session, article: Article, now: datetime, *, withdrawn: bool, response: str) -> bool:
     was = Article.withdrawn_at.is_(None) if withdrawn else Article.withdrawn_at.is_not(None)
     done = session.execute(
         update(Article)
@@ -161,9 +146,7 @@ def _set_withdrawn(
     if done is None:
         return False
     before = "" if withdrawn else "withdrawn"
-    session.add(
-        ArticleChange(article_id=article.id, at=now, field="withdrawn", before=before, after=response)
-    )
+    session.add(ArticleChange(article_id=article.id, at=now, field="withdrawn", before=before, after=response))
     return True
 
 
@@ -221,9 +204,7 @@ def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now
 
 def _load_rows(session: Session, source_id: int, items: Sequence[IdentifiedItem]) -> Sequence[Row[Any]]:
     columns = [getattr(Article, name) for name in ("id", *_DERIVED_COLUMNS, *_ITEM_COLUMNS)]
-    asked = or_(
-        Article.key.in_([one.key for one in items]), Article.url.in_({one.item.url: None for one in items})
-    )
+    asked = or_(Article.key.in_([one.key for one in items]), Article.url.in_({one.item.url: None for one in items}))
     query = select(*columns).where(Article.source_id == source_id, asked).order_by(Article.id)
     return session.execute(query).all()
 
@@ -237,9 +218,7 @@ def _item_values(item: ParsedItem) -> dict[str, Any]:
     return values
 
 
-def _new_row(
-    source_id: int, identified: IdentifiedItem, now: datetime, *, used_keys: set[str]
-) -> dict[str, Any]:
+def _new_row(source_id: int, identified: IdentifiedItem, now: datetime, *, used_keys: set[str]) -> dict[str, Any]:
     dated_at, basis = choose_date(identified.item, now)
     later = max(filter(None, (identified.item.updated, identified.item.published)), default=None)
     return _item_values(identified.item) | {
@@ -302,9 +281,7 @@ def _history_text(value: object) -> str:
 def _update_row(row: Row[Any], values: dict[str, Any], now: datetime) -> dict[str, Any]:
     """Give every changeable column, so that all changed rows share one statement."""
     kept = {name: getattr(row, name) for name in (*_DERIVED_COLUMNS, *_ITEM_COLUMNS)}
-    return {f"to_{name}": value for name, value in (kept | values | {"seen_at": now}).items()} | {
-        "which": row.id
-    }
+    return {f"to_{name}": value for name, value in (kept | values | {"seen_at": now}).items()} | {"which": row.id}
 
 
 _UPDATE_STATEMENT = (

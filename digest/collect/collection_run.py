@@ -69,9 +69,7 @@ class SourceReport:
         return self.error is None and self.skipped is None
 
 
-CollectionProgress = Callable[
-    [int, int, SourceReport | None], None
-]  # how many are done, of how many, and the last one
+CollectionProgress = Callable[[int, int, SourceReport | None], None]  # how many are done, of how many, and the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +115,7 @@ def collect_sources(
     wanted = () if files and only is None else only
     with database.write() as session:
         sync_sources(session, settings)
-        targets, skipped = _due_targets(
-            session, settings, _selected_urls(settings, wanted), now=now, force=force
-        )
+        targets, skipped = _due_targets(session, settings, _selected_urls(settings, wanted), now=now, force=force)
     jobs = [_CollectionJob(partial(visit_source, fetcher, t, now), target=t) for t in targets]
     most, site = settings.file.limits.fetch_bytes, settings.file.publication.site
     jobs += [
@@ -270,9 +266,7 @@ def _job_source(session: Session, job: _CollectionJob, document: ParsedDocument 
     assert job.path, "a job is a source or a file"
     publisher = _document_publisher(document) if document else ""
     name = (FILE_PREFIX + job.path.name)[:200]
-    return ensure_file_source(
-        session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200]
-    )
+    return ensure_file_source(session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200])
 
 
 def _document_publisher(document: ParsedDocument) -> str:
@@ -282,9 +276,7 @@ def _document_publisher(document: ParsedDocument) -> str:
     return document.title[:200]
 
 
-def _record_failure(
-    run: _CollectionRun, session: Session, target: VisitTarget, failure: VisitFailure
-) -> None:
+def _record_failure(run: _CollectionRun, session: Session, target: VisitTarget, failure: VisitFailure) -> None:
     source = session.get_one(Source, target.id)
     if source.kind == DocumentKind.PAGE and failure.is_missing:
         for article in session.scalars(select(Article).where(Article.source_id == source.id)):

@@ -50,9 +50,7 @@ _US_ZONES = {  # RFC 822 section 5.1, with the names that US agencies use beside
     "AEDT": 11 * _HOUR,
 }
 # feedparser's own table lacks these and takes them for UTC.
-_DATEUTIL_FIRST = re.compile(
-    r"\b(?:BST|CES?T|EES?T|WES?T|AK[SD]T|HST|IST|JST|AE[SD]T|UTC)\b|\d[+-]\d{4}$|^\d{8}T\d{4}"
-)
+_DATEUTIL_FIRST = re.compile(r"\b(?:BST|CES?T|EES?T|WES?T|AK[SD]T|HST|IST|JST|AE[SD]T|UTC)\b|\d[+-]\d{4}$|^\d{8}T\d{4}")
 _TIME_PATTERN = re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m\b|T\d{4,6}", re.IGNORECASE)
 _ZONE_PATTERN = re.compile(
     r"(?:Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|\b(?:" + "|".join([*_US_ZONES, "UTC"]) + r"))\)?\s*$", re.IGNORECASE
@@ -187,9 +185,7 @@ _FILLER = re.compile(
 )
 _DATE_PATTERN = re.compile(_DAY_PATTERN, re.IGNORECASE)
 _CUE_DISTANCE = 100  # characters between the words that announce a deadline and the end of its date
-_MAX_INFERRED_AHEAD = timedelta(
-    days=300
-)  # an inferred year that puts the day farther ahead than this is a guess
+_MAX_INFERRED_AHEAD = timedelta(days=300)  # an inferred year that puts the day farther ahead than this is a guess
 
 
 def find_deadline(text: str, published: datetime | None) -> date | None:

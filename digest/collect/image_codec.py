@@ -11,13 +11,7 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
-READABLE_FORMATS = (
-    "JPEG",
-    "PNG",
-    "GIF",
-    "WEBP",
-    "AVIF",
-)  # Pillow's other readers are older, rarer and less tested
+READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
 _JPEG_QUALITIES = (84, 76, 68, 60)
 _LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
 _MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
@@ -85,14 +79,10 @@ def encode_image(image: Image.Image, max_bytes: int, *, fixed_size: bool = False
     First the quality is lowered, then the size; with `fixed_size` only the quality, further down.
     """
     while True:
-        best = _best_encoding(
-            image, max_bytes, _JPEG_QUALITIES + (_LOWER_JPEG_QUALITIES if fixed_size else ())
-        )
+        best = _best_encoding(image, max_bytes, _JPEG_QUALITIES + (_LOWER_JPEG_QUALITIES if fixed_size else ()))
         if len(best.body) <= max_bytes or fixed_size or min(image.size) < 2:
             return best
-        image = image.resize(
-            (max(1, image.width * 4 // 5), max(1, image.height * 4 // 5)), Image.Resampling.LANCZOS
-        )
+        image = image.resize((max(1, image.width * 4 // 5), max(1, image.height * 4 // 5)), Image.Resampling.LANCZOS)
 
 
 def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...]) -> EncodedImage:

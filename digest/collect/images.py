@@ -24,15 +24,7 @@ from digest.collect.image_codec import EncodedImage, ImageError, decode_image, e
 from digest.settings import LimitSettings
 from digest.store.models import MediaFile
 
-__all__ = [
-    "CropShape",
-    "ImageError",
-    "PreparedImage",
-    "crop_image",
-    "fetch_image",
-    "find_image",
-    "store_image",
-]
+__all__ = ["CropShape", "ImageError", "PreparedImage", "crop_image", "fetch_image", "find_image", "store_image"]
 
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 MAX_WIDTH = 1200  # pixels: twice the mail's column
@@ -98,9 +90,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
 def find_image(session: Session, source_url: str) -> MediaFile | None:
     """Give the picture that was kept for an address (with `#lead` or `#thumb` its cut), so as not to fetch it again."""
     wanted = (
-        select(MediaFile)
-        .where(MediaFile.source_url == source_url)
-        .order_by(MediaFile.made_at.desc(), MediaFile.hash)
+        select(MediaFile).where(MediaFile.source_url == source_url).order_by(MediaFile.made_at.desc(), MediaFile.hash)
     )
     return session.scalars(wanted.limit(1)).first()
 

@@ -82,9 +82,7 @@ def find_document_url(body: bytes) -> str | None:
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as stream:
-        return decode_body(
-            iter(lambda: stream.read(65_536), b""), "gzip" if path.suffix == ".gz" else "", max_bytes
-        )
+        return decode_body(iter(lambda: stream.read(65_536), b""), "gzip" if path.suffix == ".gz" else "", max_bytes)
 
 
 def _parse_file(path: Path, body: bytes, site: str, now: datetime) -> ParsedDocument:
@@ -102,11 +100,7 @@ def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:
     likely a note about the folder it lies in than an article.
     """
     items = tuple(_with_search_link(item, site) for item in document.items if item.published)
-    undated = [
-        RejectedEntry(place, _NO_ADDRESS_REASON)
-        for place, i in enumerate(document.items, 1)
-        if not i.published
-    ]
+    undated = [RejectedEntry(place, _NO_ADDRESS_REASON) for place, i in enumerate(document.items, 1) if not i.published]
     return replace(document, items=items, rejected=(*document.rejected, *undated))
 
 

@@ -14,9 +14,7 @@ from digest.collect.articles import clear_withdrawn, mark_withdrawn
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.store.models import Article, Database
 
-MISSING_STATUSES = frozenset(
-    {404, 410}
-)  # statuses that say that a page is not there; any other failure says nothing
+MISSING_STATUSES = frozenset({404, 410})  # statuses that say that a page is not there; any other failure says nothing
 TIME_LIMIT = 60.0  # seconds; a page that has not been asked by then counts as one that says nothing
 
 log = structlog.get_logger(__name__)
@@ -63,9 +61,7 @@ def _fetch_statuses(fetcher: ContentFetcher, links: Collection[str], workers: in
     return {link: status for answers in found for link, status in answers.items()}
 
 
-def _fetch_host_statuses(
-    fetcher: ContentFetcher, links: Collection[str], *, deadline: float
-) -> dict[str, int]:
+def _fetch_host_statuses(fetcher: ContentFetcher, links: Collection[str], *, deadline: float) -> dict[str, int]:
     answers = {}
     for link in links:
         if time.monotonic() > deadline:

@@ -94,9 +94,7 @@ def import_readership(
     known = apply_views(database, total, complete=whole) if reports else frozenset()
     imported = [_import_result(origin, report, known) for origin, report in reports.items()]
     for one in imported:
-        log.info(
-            "readership.imported", origin=one.origin, matched=one.matched, error=one.error, at=now.isoformat()
-        )
+        log.info("readership.imported", origin=one.origin, matched=one.matched, error=one.error, at=now.isoformat())
     return imported
 
 
@@ -110,9 +108,7 @@ def apply_views(database: Database, views: Mapping[str, int], *, complete: bool 
     for start in range(0, len(urls), _CHUNK_SIZE):
         with database.write() as session:
             there = session.execute(
-                select(Article.id, Article.url, Article.views).where(
-                    Article.url.in_(urls[start : start + _CHUNK_SIZE])
-                )
+                select(Article.id, Article.url, Article.views).where(Article.url.in_(urls[start : start + _CHUNK_SIZE]))
             ).all()
             known |= {row.url for row in there}
             _set_views(session, {row.id: views[row.url] for row in there if row.views != views[row.url]})

@@ -68,9 +68,7 @@ def rank_feeds(feeds: tuple[FeedLink, ...], page_url: str) -> list[FeedLink]:
     shorter address: a site's own feed before one of its sections.
     """
     own = [feed for feed in dict.fromkeys(feeds) if feed.url != page_url]
-    return sorted(
-        own, key=lambda feed: (_is_comment_feed(feed), not _is_wordpress_api(feed), len(feed.url), feed.url)
-    )
+    return sorted(own, key=lambda feed: (_is_comment_feed(feed), not _is_wordpress_api(feed), len(feed.url), feed.url))
 
 
 _ROBOTS_MESSAGE = "robots.txt asks us not to read this page; use a feed of the site, or ask its publisher"
@@ -79,9 +77,7 @@ _ROBOTS_MESSAGE = "robots.txt asks us not to read this page; use a feed of the s
 def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime) -> VisitResult:
     if target.kind == DocumentKind.PAGE and not fetcher.may_read(target.current_url):
         return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
-    answer = fetcher.get(
-        target.current_url, etag=target.etag, last_modified=target.last_modified, accept=FEED_ACCEPT
-    )
+    answer = fetcher.get(target.current_url, etag=target.etag, last_modified=target.last_modified, accept=FEED_ACCEPT)
     if answer.not_modified:
         good = VisitSuccess(
             None,
@@ -133,9 +129,7 @@ def _discover_feed(
             return answer, reading
         reasons.append(f"{feed.url}: no feed is there")
     if reasons:
-        raise ParseError(
-            f"it is a page, and none of the feeds that it names can be read: {'; '.join(reasons)}"
-        )
+        raise ParseError(f"it is a page, and none of the feeds that it names can be read: {'; '.join(reasons)}")
     return None
 
 
@@ -154,11 +148,7 @@ def _append_older_pages(
             url, page = older, _parse_response(fetcher.get(older, accept=FEED_ACCEPT), now)
         except (FetchError, ParseError) as error:
             # WordPress answers 400 to the page after its last.
-            ended = (
-                first_page.kind is DocumentKind.WORDPRESS
-                and isinstance(error, FetchError)
-                and error.status == 400
-            )
+            ended = first_page.kind is DocumentKind.WORDPRESS and isinstance(error, FetchError) and error.status == 400
             return whole, "" if ended else f"older pages are missing: {error}"
         if page.kind is not first_page.kind:
             return whole, f"older pages are missing: page {number} is of another kind ({page.kind})"

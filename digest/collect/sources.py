@@ -105,9 +105,7 @@ def classify_fetch_error(error: FetchError) -> VisitFailure:
     return VisitFailure(health, error.message, error.retry_after or 0, error.status)
 
 
-def next_try_time(
-    outcome: VisitSuccess | VisitFailure, failures: int, now: datetime, jitter: float
-) -> datetime | None:
+def next_try_time(outcome: VisitSuccess | VisitFailure, failures: int, now: datetime, jitter: float) -> datetime | None:
     """Decide when a source is visited next; None is never, until somebody adds it again.
 
     A good one: when what it gave is no longer fresh. A failing one: after a random part of a time that
@@ -133,9 +131,7 @@ def next_try_time(
 
 def is_source_due(source: Source, now: datetime) -> bool:
     """Say whether a source may be visited at `now`."""
-    return source.health is not SourceHealth.GONE and (
-        source.next_try_at is None or source.next_try_at <= now
-    )
+    return source.health is not SourceHealth.GONE and (source.next_try_at is None or source.next_try_at <= now)
 
 
 def record_visit_success(source: Source, success: VisitSuccess, now: datetime, jitter: float) -> None:
@@ -154,9 +150,7 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
     """Write down a visit that did not work. What was learnt about the address is forgotten with a 404 or 410."""
     if failure.is_missing and source.moved_to:
         source.moved_to = source.etag = source.last_modified = None
-        failure = replace(
-            failure, health=SourceHealth.FAILING
-        )  # the address of the settings may still answer
+        failure = replace(failure, health=SourceHealth.FAILING)  # the address of the settings may still answer
     source.health, source.message = failure.health, failure.message
     source.failures += 1
     source.failing_since = source.failing_since or now
@@ -214,9 +208,7 @@ def _synced_values(configured: SourceSettings) -> dict[str, object]:
 
 
 def _update_source(row: Source, configured: SourceSettings) -> bool:
-    different = {
-        name: value for name, value in _synced_values(configured).items() if getattr(row, name) != value
-    }
+    different = {name: value for name, value in _synced_values(configured).items() if getattr(row, name) != value}
     for name, value in different.items():
         setattr(row, name, value)
     if row.active:

@@ -24,8 +24,7 @@ _KNOWN_TAGS = (
 )
 # "x < y" and "<jane@example.org>" are text; a name with - or : is a custom or an Office element.
 _NON_TAG = re.compile(
-    rf"<(?!/?(?:(?:{'|'.join(_KNOWN_TAGS.split())})(?=[\s/>])|[a-z][a-z0-9]*[:-][a-z])|!--|!\[|\?xml)",
-    re.IGNORECASE,
+    rf"<(?!/?(?:(?:{'|'.join(_KNOWN_TAGS.split())})(?=[\s/>])|[a-z][a-z0-9]*[:-][a-z])|!--|!\[|\?xml)", re.IGNORECASE
 )
 _BLOCK_TAG = re.compile(
     r"<(?=/?(?:address|article|aside|blockquote|br|caption|dd|div|dl|dt|fig\w+|footer|form|h[1-6]|header|hr|li|"
@@ -65,9 +64,7 @@ _UNSAFE_CHARACTERS = re.compile(
     "\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffc\ufffe\uffff\U000e0000\U000e0001]"
 )
 # Joiners mean something between letters of Arabic, Persian and Indic scripts, and in emoji sequences.
-_JOINING_SCRIPTS = (
-    "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe"
-)
+_JOINING_SCRIPTS = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe"
 _EMOJI = "\u00a9\u00ae\u203c-\u3299\ufe0f\U0001f000-\U0001faff"
 _STRAY_JOINER = re.compile(
     f"(?<![{_JOINING_SCRIPTS}])\u200c|\u200c(?![{_JOINING_SCRIPTS}])"
@@ -75,9 +72,7 @@ _STRAY_JOINER = re.compile(
 )
 # Tag characters spell the flags of Scotland or Texas after a black flag; elsewhere they hide text.
 _TAG_CHARACTERS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0020-\U000e007f]")
-_STACKED_ACCENTS = re.compile(
-    "([\u0300-\u036f]{4})[\u0300-\u036f]+"
-)  # stacked accents that run over other lines
+_STACKED_ACCENTS = re.compile("([\u0300-\u036f]{4})[\u0300-\u036f]+")  # stacked accents that run over other lines
 
 
 def normalise_text(text: str) -> str:
@@ -231,9 +226,7 @@ _CREDIT_LINE = re.compile(
 )
 
 
-_NON_CREDIT = re.compile(
-    r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|unsplash|pixabay)\b", re.IGNORECASE
-)
+_NON_CREDIT = re.compile(r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|unsplash|pixabay)\b", re.IGNORECASE)
 
 
 def find_credit(text: str) -> str | None:

@@ -205,11 +205,7 @@ def _canonical_query(query: str) -> str:
     for pair in query.replace("+", "%20").split("&"):
         name, equals, value = pair.partition("=")
         if pair and not _is_tracking_parameter(unquote(name).strip().lower(), unquote(value)):
-            kept.add(
-                _normalise_encoding(name, "/:@!$'()*,;")
-                + equals
-                + _normalise_encoding(value, "/:@!$'()*,;=?")
-            )
+            kept.add(_normalise_encoding(name, "/:@!$'()*,;") + equals + _normalise_encoding(value, "/:@!$'()*,;=?"))
     return "&".join(sorted(kept))
 
 

@@ -32,15 +32,11 @@ def hash_fragment_body(text: str) -> str:
 
 def load_fragments(session: Session, edition: Edition) -> tuple[Fragment, ...]:
     """Read an edition's fragments, in order of kind and position."""
-    query = (
-        select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.kind, Fragment.position)
-    )
+    query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.kind, Fragment.position)
     return tuple(session.scalars(query))
 
 
-def approval_statement(
-    edition: Edition, fragments: tuple[Fragment, ...], settings: Settings
-) -> dict[str, Any]:
+def approval_statement(edition: Edition, fragments: tuple[Fragment, ...], settings: Settings) -> dict[str, Any]:
     """List all that approval vouches for, as plain JSON values."""
     sender = settings.file.sender
     return {
@@ -90,9 +86,7 @@ def sign_approval(
         raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
-        raise ApprovalError(
-            f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one."
-        )
+        raise ApprovalError(f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one.")
     spanned = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
     if edition.opens_at != spanned.opens_at:
         raise ApprovalError(
@@ -132,9 +126,7 @@ def clear_approval(session: Session, edition: Edition, *, actor: str, now: datet
     session.add(AuditEntry(at=now, actor=actor, act="void approval", subject=edition.name, detail={}))
 
 
-def verify_approval(
-    session: Session, edition: Edition, *, settings: Settings, keys: KeyRing
-) -> tuple[Fragment, ...]:
+def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> tuple[Fragment, ...]:
     """Give the approved fragments, after proving that they are what was approved.
 
     Raises:
@@ -142,16 +134,12 @@ def verify_approval(
     """
     approval = edition.approval
     if not approval:
-        raise ApprovalError(
-            f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'."
-        )
+        raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
     fragments = load_fragments(session, edition)
     stands = content_hash_of(approval_statement(edition, fragments, settings))
     # By any key: one that was rotated between approval and sending must not stop an edition.
     signature = str(approval["signature"])
-    signed = any(
-        hmac.compare_digest(_sign_content_hash(key, stands), signature) for key in keys.of_kind("session")
-    )
+    signed = any(hmac.compare_digest(_sign_content_hash(key, stands), signature) for key in keys.of_kind("session"))
     if stands != approval["mark"] or not signed:
         raise ApprovalError(
             f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {stands[:7]}): "

@@ -18,9 +18,7 @@ RELATED_LOOKBACK = timedelta(days=120)
 MAX_EARLIER_ARTICLES = 2000  # earlier articles looked at for "related", the newest
 
 
-def load_candidates(
-    session: Session, window: EditionWindow, release_at: datetime
-) -> tuple[CandidateArticle, ...]:
+def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
     """Gather the articles of a window, and the events and opportunities that may be announced at a release."""
     listed = select(Article, Source).join(Source)
     news = listed.where(
@@ -29,9 +27,7 @@ def load_candidates(
         Article.dated_at <= window.cut_off,
     )
     events = listed.where(
-        Source.section == "events",
-        Article.starts_at > release_at,
-        Article.starts_at <= release_at + EVENT_LOOKAHEAD,
+        Source.section == "events", Article.starts_at > release_at, Article.starts_at <= release_at + EVENT_LOOKAHEAD
     )
     chances = listed.where(
         Source.section == "opportunities",
@@ -40,11 +36,7 @@ def load_candidates(
     )
     before = _urls_seen_before(session, window, release_at)
     found = (
-        *(
-            row
-            for row in session.execute(news)
-            if window.includes(row[0].dated_at, seen_before=row[0].url in before)
-        ),
+        *(row for row in session.execute(news) if window.includes(row[0].dated_at, seen_before=row[0].url in before)),
         *session.execute(events),
         *session.execute(chances),
     )
@@ -57,15 +49,9 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
     What was looked at is what stands in their stories: no row number and no clock tells it as surely, since on
     PostgreSQL a lower number may appear after a higher one, and a date may be corrected after the cut-off.
     """
-    near = (
-        select_editions_before(release_at)
-        .where(Edition.cut_off > window.late_from)
-        .with_only_columns(Edition.id)
-    )
+    near = select_editions_before(release_at).where(Edition.cut_off > window.late_from).with_only_columns(Edition.id)
     stories = session.scalars(
-        select(EditionStory.members).where(
-            EditionStory.edition_id.in_(near), EditionStory.reason != WITHDRAWN_REASON
-        )
+        select(EditionStory.members).where(EditionStory.edition_id.in_(near), EditionStory.reason != WITHDRAWN_REASON)
     )
     return {url for members in stories for url in members}
 
@@ -115,9 +101,7 @@ def load_previous_editions(
     recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     used: list[tuple[str, str, str]] = []
     for edition in session.scalars(recent):
-        stories = select(EditionStory).where(
-            EditionStory.edition_id == edition.id, EditionStory.section.is_not(None)
-        )
+        stories = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
         used += [(edition.name, url, s.title) for s in session.scalars(stories) for url in s.members]
     earlier = (
         select(Article, Source)

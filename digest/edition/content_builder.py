@@ -87,10 +87,7 @@ def _section_note(section: SectionSettings, identity: EditionIdentity, zone: Zon
 
 
 def _section_entries(
-    section: SectionSettings,
-    placed: tuple[PlacedStory, ...],
-    zone: ZoneInfo,
-    pictures: Mapping[str, PictureCuts],
+    section: SectionSettings, placed: tuple[PlacedStory, ...], zone: ZoneInfo, pictures: Mapping[str, PictureCuts]
 ) -> tuple[SectionEntry, ...]:
     if section.kind in {"featured", "stories"}:
         leads = section.kind == "featured"
@@ -118,9 +115,7 @@ def _story_entry(
         why=f"{explain_lead(placed.scored)}." if lead else "",
         also=tuple(EditionLink(c.publisher, strip_tracking(c.link)) for c in story.also_reported[:2]),
         more=max(0, len(story.also_reported) - 2),
-        related=tuple(
-            EditionLink(c.title, strip_tracking(c.link), _displayed_date(c, zone)) for c in placed.related
-        )
+        related=tuple(EditionLink(c.title, strip_tracking(c.link), _displayed_date(c, zone)) for c in placed.related)
         if lead
         else (),
         picture=(cuts.lead if lead else cuts.thumb) if cuts else None,

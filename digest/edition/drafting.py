@@ -40,9 +40,7 @@ from digest.select.values import CandidateArticle, PreviousEditions, Proposal, S
 from digest.settings import Settings
 from digest.store.models import AuditEntry, Database, Edition, EditionState, EditionStory, Fragment
 
-MAX_RECHECK_ROUNDS = (
-    3  # at the pages of leads, in one draft: of the first choice, and of those who took the places
-)
+MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first choice, and of those who took the places
 
 
 class DraftError(Exception):
@@ -99,11 +97,7 @@ def draft_edition(
         replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
         session.add(
             AuditEntry(
-                at=now,
-                actor=actor,
-                act="draft",
-                subject=edition.name,
-                detail={"articles": len(plan.candidates)},
+                at=now, actor=actor, act="draft", subject=edition.name, detail={"articles": len(plan.candidates)}
             )
         )
         return DraftResult(
@@ -176,9 +170,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
         ),
         window=spanned,
         candidates=gathering.load_candidates(session, spanned, release_at),
-        previous=gathering.load_previous_editions(
-            session, spanned, release_at, settings.file.select.repeat_editions
-        ),
+        previous=gathering.load_previous_editions(session, spanned, release_at, settings.file.select.repeat_editions),
     )
 
 
@@ -192,9 +184,7 @@ def _explain_refusal(existing: Edition, zone: ZoneInfo) -> str:
     return f"{existing.name} is {existing.state}, and its release is {due}: the next edition is drafted after that."
 
 
-def _name_for_release(
-    session: Session, existing: Edition | None, release_at: datetime, zone: ZoneInfo
-) -> str:
+def _name_for_release(session: Session, existing: Edition | None, release_at: datetime, zone: ZoneInfo) -> str:
     """Name the edition of a release; one that is drafted again keeps its name, unless it moves to another week."""
     if existing is not None and existing.release_at == release_at:
         return existing.name
@@ -256,11 +246,6 @@ def replace_fragments(session: Session, edition: Edition, fragments: Iterable[tu
     for position, (kind, name, body) in enumerate(fragments):
         session.add(
             Fragment(
-                edition_id=edition.id,
-                kind=kind,
-                name=name,
-                position=position,
-                body=body,
-                hash=hash_fragment_body(body),
+                edition_id=edition.id, kind=kind, name=name, position=position, body=body, hash=hash_fragment_body(body)
             )
         )

@@ -50,16 +50,13 @@ def _load_picture_cuts(
         body = row.body if row else b""
     whole = None if body else fetch_image(getter, url, settings.file.limits)
     cuts = [
-        crop_image(url, body or (whole.body if whole else b""), shape)
-        for shape in (CropShape.LEAD, CropShape.THUMB)
+        crop_image(url, body or (whole.body if whole else b""), shape) for shape in (CropShape.LEAD, CropShape.THUMB)
     ]
     with database.write() as session:
         for picture in [*([whole] if whole else []), *cuts]:
             store_image(session, picture, now)
     lead, thumb = cuts
-    return PictureCuts(
-        _edition_picture(lead, LEAD_SIZE, candidate), _edition_picture(thumb, THUMB_SIZE, candidate)
-    )
+    return PictureCuts(_edition_picture(lead, LEAD_SIZE, candidate), _edition_picture(thumb, THUMB_SIZE, candidate))
 
 
 def _edition_picture(stored: Kept, size: tuple[int, int], candidate: CandidateArticle) -> EditionPicture:

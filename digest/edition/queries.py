@@ -11,9 +11,7 @@ from digest.store.models import Edition, EditionState, Fragment
 from digest.timetable import ScheduleRule
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
-MISSED_RELEASE_LIMIT = timedelta(
-    hours=24
-)  # an approved edition that is later than this does not go out by itself
+MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
 UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
@@ -31,9 +29,7 @@ def find_current_edition(session: Session) -> Edition | None:
         .order_by(Edition.release_at.desc(), Edition.id.desc())
     )
     found = session.scalar(coming.limit(1))
-    return found or session.scalar(
-        select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1)
-    )
+    return found or session.scalar(select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1))
 
 
 def find_next_release(

@@ -6,9 +6,7 @@ import digest.store.models  # noqa: F401  (its tables join the metadata)
 from subscribers.store.models import Base
 
 context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
-    render_as_batch=True,
+    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -19,12 +19,8 @@ PROBE_WORDS = 12  # a text's heaviest words, by which partners are sought
 MAX_TEXTS_PER_WORD = (
     40  # texts with that word looked at, the nearest in time; more changes no story of the measured week
 )
-MAX_MEASURED_PAIRS = (
-    24  # of those, the likeliest measured exactly; fewer where all texts are alike would lose partners
-)
-MAX_PARTNERS = (
-    10  # pairs kept for a text, the likest earlier ones: bounds the work where all texts are much alike
-)
+MAX_MEASURED_PAIRS = 24  # of those, the likeliest measured exactly; fewer where all texts are alike would lose partners
+MAX_PARTNERS = 10  # pairs kept for a text, the likest earlier ones: bounds the work where all texts are much alike
 MAX_CLUSTER_SIZE = 200  # articles in one cluster
 SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher that overlap so much are a series, not one story
 
@@ -39,9 +35,7 @@ class ClusterText:
     title_words: frozenset[str]
 
 
-def find_similar_pairs(
-    texts: Sequence[ClusterText], min_similarity: float
-) -> Iterator[tuple[int, int, float]]:
+def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> Iterator[tuple[int, int, float]]:
     """Give pairs (earlier, later, likeness) of at least that likeness. `texts` stand in order of time.
 
     A text's pairs within its publisher do not crowd out those with others: each kind has its own bound.
@@ -71,9 +65,7 @@ def _likely_partners(
         for there, other in texts_by_word.get(word, ())[-MAX_TEXTS_PER_WORD:]:
             shared[there] = shared.get(there, 0.0) + weight * other
     # the heaviest words hold most of a likeness: with less than half by them the whole is not reached
-    return sorted(
-        (n for n, part in shared.items() if part >= min_similarity / 2), key=lambda n: (-shared[n], n)
-    )
+    return sorted((n for n, part in shared.items() if part >= min_similarity / 2), key=lambda n: (-shared[n], n))
 
 
 def _most_similar(
@@ -95,9 +87,7 @@ class _ArticleCluster:
         by_publisher = dict(self.by_publisher)
         for name, (total, members) in other.by_publisher.items():
             mine = by_publisher.get(name)
-            by_publisher[name] = (
-                (_add_vectors(mine[0], total), mine[1] + members) if mine else (total, members)
-            )
+            by_publisher[name] = (_add_vectors(mine[0], total), mine[1] + members) if mine else (total, members)
         return _ArticleCluster(
             self.members + other.members,
             _add_vectors(self.vector_sum, other.vector_sum),
@@ -173,8 +163,7 @@ class AverageLinkage:
 
     def _would_hold_series(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
         return any(
-            jaccard_overlap(self._texts[mine].title_words, self._texts[theirs].title_words)
-            >= SERIES_TITLE_OVERLAP
+            jaccard_overlap(self._texts[mine].title_words, self._texts[theirs].title_words) >= SERIES_TITLE_OVERLAP
             for name, (_, members) in a.by_publisher.items()
             if name in b.by_publisher
             for mine in members

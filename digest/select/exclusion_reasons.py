@@ -78,9 +78,7 @@ def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iter
     return f"{fit[-1].title} is full ({fit[-1].most})" if fit else f"no section for {kind}"
 
 
-def _explain_news_exclusion(
-    scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]
-) -> str:
+def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
     if not sections:
         return "no section for news"
     if scored.topic is None:
@@ -91,16 +89,12 @@ def _explain_news_exclusion(
     return _explain_variety_exclusion(scored, filler, sections)
 
 
-def _explain_variety_exclusion(
-    scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]
-) -> str:
+def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
     """Give the reason why a story with points enough gave way to others."""
     publisher = scored.story.lead.publisher
     if filler.is_publisher_full(scored):
         led = filler.lead_counts[publisher]
-        return (
-            f"{led} stor{'y' if led == 1 else 'ies'} of {publisher} {'is' if led == 1 else 'are'} in already"
-        )
+        return f"{led} stor{'y' if led == 1 else 'ies'} of {publisher} {'is' if led == 1 else 'are'} in already"
     if near := filler.similarity.find_same_matter(scored, filler.news_stories):
         return f"a further piece of “{near.story.lead.title}”, which is in"
     full = [s for s in sections if s.kind in {"featured", "topics"} and filler.is_topic_full(s, scored)]
@@ -114,9 +108,7 @@ def _explain_variety_exclusion(
 
 
 def _find_missed_section(
-    scored: ScoredStory,
-    filled_sections: Mapping[str, Sequence[ScoredStory]],
-    sections: Sequence[SectionSettings],
+    scored: ScoredStory, filled_sections: Mapping[str, Sequence[ScoredStory]], sections: Sequence[SectionSettings]
 ) -> tuple[SectionSettings, float] | None:
     """Find the full section that a story came nearest to, when its score was too low for every full one."""
     lasts = [

@@ -30,9 +30,7 @@ def explain_lead(scored: ScoredStory) -> str:
 
     It names only what the score's terms hold: an editor's word, who reported it, how it was read, what it is about.
     """
-    parts = [
-        p for p in (_editorial_clause(scored), _coverage_clause(scored), _readership_clause(scored)) if p
-    ]
+    parts = [p for p in (_editorial_clause(scored), _coverage_clause(scored), _readership_clause(scored)) if p]
     if len(parts) > 1 or len(scored.story.publishers) > 1:
         return _join_clauses(parts)
     return _join_clauses([*parts, *_topic_clause(scored)])
@@ -70,11 +68,7 @@ def _coverage_clause(scored: ScoredStory) -> str:
 
 
 def _readership_clause(scored: ScoredStory) -> str:
-    return (
-        "readers opened it more than any other"
-        if _term_note(scored, TermName.READERSHIP) == MOST_READ_NOTE
-        else ""
-    )
+    return "readers opened it more than any other" if _term_note(scored, TermName.READERSHIP) == MOST_READ_NOTE else ""
 
 
 def _topic_clause(scored: ScoredStory) -> list[str]:

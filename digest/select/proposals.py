@@ -69,10 +69,7 @@ def propose_edition(
     for section in sorted(sections, key=_pick_order):
         page.fill_section(section, [s for s in ranked if s.story.lead.section == _source_section(section)])
     return _build_proposal(
-        _SelectionOutcome(ranked, refused, page),
-        sections,
-        previous,
-        _proposal_notes(articles, ranking, select),
+        _SelectionOutcome(ranked, refused, page), sections, previous, _proposal_notes(articles, ranking, select)
     )
 
 
@@ -110,9 +107,7 @@ def _group_stories(articles: Sequence[CandidateArticle], threshold: float) -> li
     for article in articles:
         if article.section not in {"news", "products"}:
             dated.setdefault(_same_date_key(article), []).append(article)
-    return by_text + [
-        build_story_led_by(found[0], found[1:]) for found in map(_sort_best_first, dated.values())
-    ]
+    return by_text + [build_story_led_by(found[0], found[1:]) for found in map(_sort_best_first, dated.values())]
 
 
 def _same_date_key(article: CandidateArticle) -> tuple[object, ...]:
@@ -143,11 +138,7 @@ def _source_section(section: SectionSettings) -> str:
 
 
 def _pick_order(section: SectionSettings) -> int:
-    return (
-        NEWS_SECTION_KINDS.index(section.kind)
-        if section.kind in NEWS_SECTION_KINDS
-        else len(NEWS_SECTION_KINDS)
-    )
+    return NEWS_SECTION_KINDS.index(section.kind) if section.kind in NEWS_SECTION_KINDS else len(NEWS_SECTION_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +149,7 @@ class _SelectionOutcome:
 
 
 def _build_proposal(
-    outcome: _SelectionOutcome,
-    sections: Sequence[SectionSettings],
-    previous: PreviousEditions,
-    notes: tuple[str, ...],
+    outcome: _SelectionOutcome, sections: Sequence[SectionSettings], previous: PreviousEditions, notes: tuple[str, ...]
 ) -> Proposal:
     page = outcome.filler
     in_edition = {s.story.lead.url for placed in page.sections.values() for s in placed}
@@ -170,9 +158,7 @@ def _build_proposal(
         for s in outcome.ranked
         if s.story.lead.url not in in_edition
     ]
-    left += [
-        LeftOutStory(page.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused
-    ]
+    left += [LeftOutStory(page.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused]
     beside = find_related_articles(
         page.news_stories, _related_candidates(left, previous, page.select.bans, in_edition), page.similarity
     )

@@ -58,9 +58,7 @@ def _age_in_days(article: CandidateArticle, now: datetime) -> float:
 
 
 def _shrunk_daily_reads(article: CandidateArticle, median_daily_reads: float, now: datetime) -> float:
-    return ((article.views or 0) + SHRINKAGE_DAYS * median_daily_reads) / (
-        _age_in_days(article, now) + SHRINKAGE_DAYS
-    )
+    return ((article.views or 0) + SHRINKAGE_DAYS * median_daily_reads) / (_age_in_days(article, now) + SHRINKAGE_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +85,7 @@ class StoryRanking:
             (TermName.TOPIC, _topic_share(topic)),
             (TermName.FRESHNESS, self._freshness_share(story)),
         )
-        counted = [
-            (name, round(10_000 * shares[name] * part), note)
-            for name, (part, note) in parts
-            if name in shares
-        ]
+        counted = [(name, round(10_000 * shares[name] * part), note) for name, (part, note) in parts if name in shares]
         counted.append((TermName.SOURCE, *_source_points(story, sum(n for _, n, _ in counted))))
         before = sum(n for _, n, _ in counted)
         counted.append((TermName.PENALTY, *_penalty_points(self._story_penalties(story, topic), before)))

@@ -10,17 +10,8 @@ from digest.select.story_similarity import StorySimilarity
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings, SelectionSettings
 
-NEWS_SECTION_KINDS = (
-    "featured",
-    "most-read",
-    "stories",
-    "topics",
-)  # in the order in which they take their pick
-CAPPED_SECTION_KINDS = (
-    "featured",
-    "stories",
-    "topics",
-)  # Most read shows what readers chose: no cap for one publisher
+NEWS_SECTION_KINDS = ("featured", "most-read", "stories", "topics")  # in the order in which they take their pick
+CAPPED_SECTION_KINDS = ("featured", "stories", "topics")  # Most read shows what readers chose: no cap for one publisher
 MAX_STORIES_PER_TOPIC = 2  # stories of one topic in Featured, and again in Topics
 EVENT_LOOKAHEAD = timedelta(days=90)
 
@@ -34,9 +25,7 @@ class SectionFiller:
     similarity: StorySimilarity
     now: datetime  # in the publication's zone where days matter
     sections: dict[str, list[ScoredStory]] = field(default_factory=dict)
-    lead_counts: Counter[str] = field(
-        default_factory=Counter
-    )  # stories by the lead's publisher, where the cap holds
+    lead_counts: Counter[str] = field(default_factory=Counter)  # stories by the lead's publisher, where the cap holds
     news_stories: list[ScoredStory] = field(default_factory=list)
     _taken_urls: set[str] = field(default_factory=set)
 
@@ -103,9 +92,7 @@ class SectionFiller:
             others.remove(best)
 
     def _may_feature(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        return not self.is_publisher_full(scored) and not (
-            scored.topic and self.is_topic_full(section, scored)
-        )
+        return not self.is_publisher_full(scored) and not (scored.topic and self.is_topic_full(section, scored))
 
     def _best_addition(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> ScoredStory | None:
         """Find the best by score and variety; a further piece of a matter that is in only when there is no other."""
@@ -125,9 +112,7 @@ class SectionFiller:
     def _fill_most_read(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take what readers of our own site opened most, by reads a day alone."""
         read = [(reads, s) for s in pool if s.story.lead.own and (reads := self._daily_reads(s)) > 0]
-        ordered = sorted(
-            read, key=lambda pair: (-pair[0], pair[1].story.lead.dated_at, pair[1].story.lead.url)
-        )
+        ordered = sorted(read, key=lambda pair: (-pair[0], pair[1].story.lead.dated_at, pair[1].story.lead.url))
         for _, scored in ordered[: section.most]:
             self._take_story(section, scored)
 
@@ -153,9 +138,7 @@ class SectionFiller:
         first = {s.topic: n for n, s in reversed(list(enumerate(chosen)))}
         chosen.sort(key=lambda s: first[s.topic])
 
-    def _new_matter_first(
-        self, section: SectionSettings, pool: Iterable[ScoredStory]
-    ) -> Iterator[ScoredStory]:
+    def _new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
         """Give the stories in order until the section is full, further pieces of a matter that is in only at the end.
 
         Each is held against all that was taken before it.
@@ -222,9 +205,4 @@ def _event_order(scored: ScoredStory) -> tuple[datetime, str]:
 
 def _opportunity_order(scored: ScoredStory) -> tuple[bool, str, datetime, str]:
     lead = scored.story.lead
-    return (
-        lead.closes_on is None,
-        lead.closes_on.isoformat() if lead.closes_on else "",
-        lead.dated_at,
-        lead.url,
-    )
+    return (lead.closes_on is None, lead.closes_on.isoformat() if lead.closes_on else "", lead.dated_at, lead.url)

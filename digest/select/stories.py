@@ -98,11 +98,7 @@ def _cluster_articles(
     twin_of: dict[int, int] = {}
     pairs = []
     for one, other, like in find_similar_pairs(texts, min_similarity):
-        if (
-            alone[one]
-            or alone[other]
-            or texts[other].timestamp - texts[one].timestamp > MAX_STORY_SPAN.total_seconds()
-        ):
+        if alone[one] or alone[other] or texts[other].timestamp - texts[one].timestamp > MAX_STORY_SPAN.total_seconds():
             continue
         if texts[one].publisher != texts[other].publisher:
             pairs.append((one, other, like))

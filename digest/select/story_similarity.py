@@ -110,8 +110,7 @@ class _RelatedPool:
         fit = [n for n in sorted(near) if self._articles[n].dated_at < story.lead.dated_at]
         alike = [(cosine_similarity(centroid, self._vectors[n]), n) for n in fit]
         best = sorted(
-            (pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY),
-            key=lambda pair: (-pair[0], -pair[1]),
+            (pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), key=lambda pair: (-pair[0], -pair[1])
         )
         chosen = self._skip_similar_titles([n for _, n in best], story)
         self._offered.update(chosen)
@@ -123,9 +122,7 @@ class _RelatedPool:
         chosen: list[int] = []
         for n in places:
             title = title_words(self._articles[n].title)
-            if len(chosen) < MAX_RELATED and not any(
-                jaccard_overlap(title, t) >= SAME_TITLE_OVERLAP for t in titles
-            ):
+            if len(chosen) < MAX_RELATED and not any(jaccard_overlap(title, t) >= SAME_TITLE_OVERLAP for t in titles):
                 chosen.append(n)
                 titles.append(title)
         return chosen

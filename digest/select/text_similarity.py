@@ -123,9 +123,7 @@ def jaccard_overlap(one: frozenset[str], other: frozenset[str]) -> float:
 def is_near_duplicate(one: str, other: str, min_overlap: float = 0.85) -> bool:
     """Say whether two texts are one text but for touches: other figures or CVE names make other news."""
     mine, theirs = frozenset(significant_words(one)), frozenset(significant_words(other))
-    return jaccard_overlap(mine, theirs) >= min_overlap and _words_with_digits(mine) == _words_with_digits(
-        theirs
-    )
+    return jaccard_overlap(mine, theirs) >= min_overlap and _words_with_digits(mine) == _words_with_digits(theirs)
 
 
 def _words_with_digits(found: frozenset[str]) -> frozenset[str]:

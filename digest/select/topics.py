@@ -22,9 +22,7 @@ _PHRASE_POINTS = {
     ("summary", False): 0.15,
 }
 _MAX_WEAK_POINTS = 0.5  # weak words, however many, say no more than one strong word of the summary
-_MIN_POINTS = (
-    0.5  # points below which nothing is said: one strong word in the summary, or two weak ones in the title
-)
+_MIN_POINTS = 0.5  # points below which nothing is said: one strong word in the summary, or two weak ones in the title
 _DOUBT_PER_POINT = 0.4  # strength is 1 - 0.4^points: .37 at half a point, .60 at one, .84 at two
 
 
@@ -67,9 +65,7 @@ class TopicRules:
         best = min(points, key=lambda t: (-round(points[t], 6), t))
         if points[best] < _MIN_POINTS - 1e-9:
             return None
-        return TopicMatch(
-            self.topic_names[best], round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(found[best])
-        )
+        return TopicMatch(self.topic_names[best], round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(found[best]))
 
     def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[int, float], dict[int, list[str]]]:
         strong: dict[int, float] = defaultdict(float)
@@ -80,9 +76,7 @@ class TopicRules:
             for phrase in self._find_phrases(text):
                 if phrase.text not in found[phrase.topic_index]:
                     found[phrase.topic_index].append(phrase.text)
-                    (strong if phrase.strong else weak)[phrase.topic_index] += _PHRASE_POINTS[
-                        place, phrase.strong
-                    ]
+                    (strong if phrase.strong else weak)[phrase.topic_index] += _PHRASE_POINTS[place, phrase.strong]
         return {t: strong.get(t, 0.0) + min(weak.get(t, 0.0), _MAX_WEAK_POINTS) for t in found}, found
 
     def _find_phrases(self, text: str) -> list[_TopicPhrase]:

@@ -96,11 +96,7 @@ DEFAULT_SECTIONS = (
     ),
     SectionSettings(key="events", title="Events", kind="events", most=5),
     SectionSettings(
-        key="opportunities",
-        title="Opportunities",
-        kind="opportunities",
-        most=5,
-        note="Soonest deadline first",
+        key="opportunities", title="Opportunities", kind="opportunities", most=5, note="Soonest deadline first"
     ),
 )
 

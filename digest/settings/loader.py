@@ -50,13 +50,9 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
     if file.exists():
         values = {"file": _read_toml(file), "origin": file}
     elif wanted:
-        raise SettingsError(
-            f"{file}: no such settings file. Write one with 'digest init' or leave the option out."
-        )
+        raise SettingsError(f"{file}: no such settings file. Write one with 'digest init' or leave the option out.")
     unknown = sorted(
-        k
-        for k in environ
-        if k.startswith("DIGEST_") and k not in _ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
+        k for k in environ if k.startswith("DIGEST_") and k not in _ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
     )
     values |= {field: environ[key] for key, field in _ENVIRONMENT_FIELDS.items() if environ.get(key)}
     return _validate_settings(values, file, [f"{key}: no such setting" for key in unknown])

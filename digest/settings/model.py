@@ -60,9 +60,7 @@ class Settings(values.SettingsTable):
     home: Path = Path("digest-data")
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
-    installation: str = (
-        ""  # a name that tells this installation from its copies, where machine and file do not
-    )
+    installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
     base_url: str = "http://127.0.0.1:8025"
     sendgrid_api_key: SecretStr | None = None
     sendgrid_host: str = "https://api.sendgrid.com"
@@ -78,9 +76,7 @@ class Settings(values.SettingsTable):
     def _check_base_url(self) -> Self:
         parts = urlsplit(self.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(
-                f"DIGEST_BASE_URL: {self.base_url!r} is no web address such as https://news.example.org"
-            )
+            raise ValueError(f"DIGEST_BASE_URL: {self.base_url!r} is no web address such as https://news.example.org")
         return self
 
     @model_validator(mode="after")
@@ -94,9 +90,7 @@ class Settings(values.SettingsTable):
         if 0 < len(missing) < len(given):
             raise ValueError(f"{' and '.join(missing)} missing: mail is signed with all three or with none")
         if self.dkim_domain and not values.DOMAIN_PATTERN.fullmatch(self.dkim_domain):
-            raise ValueError(
-                f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} is no domain such as news.example.org"
-            )
+            raise ValueError(f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} is no domain such as news.example.org")
         if wrong := [s for s in self.dkim_selectors if not values.SELECTOR_PATTERN.fullmatch(s)]:
             raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} is no selector such as digest-2026")
         return self

@@ -20,29 +20,19 @@ class LimitSettings(values.SettingsTable):
     allow_networks: list[
         Annotated[str, AfterValidator(values.check_network)]
     ] = []  # private networks that sources may be in
-    proxies: int = Field(
-        default=0, ge=0, le=5
-    )  # in front of the pages: how many X-Forwarded-For entries are true
+    proxies: int = Field(default=0, ge=0, le=5)  # in front of the pages: how many X-Forwarded-For entries are true
     signups_per_address: int = Field(default=5, ge=1)  # forms a day; what is more gets no mail
-    signups_per_network: int = Field(
-        default=30, ge=1
-    )  # forms an hour from one /24 or /48; more are turned away
+    signups_per_network: int = Field(default=30, ge=1)  # forms an hour from one /24 or /48; more are turned away
     signups_alarm: int = Field(default=100, ge=1)  # forms an hour in all: more raise the alarm
-    signups_brake: int = Field(
-        default=500, ge=1
-    )  # forms an hour in all: with more, no form is answered by mail
+    signups_brake: int = Field(default=500, ge=1)  # forms an hour in all: with more, no form is answered by mail
     signups_waiting: int = Field(default=5000, ge=1)  # forms that wait for an answer: more are turned away
     signup_mails: int = Field(default=200, ge=1)  # mails an hour that forms bring about: more wait
     signup_mails_per_address: int = Field(default=4, ge=1)  # in 30 days, to an address that confirms none
     # Editions, in all that this installation sends; 0: as fast as the server takes them.
     send_per_second: float = Field(default=0.0, ge=0, le=100_000)
     send_per_hour: int = Field(default=0, ge=0)
-    warm_up: list[
-        Annotated[int, Field(ge=1)]
-    ] = []  # a new sender: most messages on its first day, its second …
-    domains_per_hour: dict[
-        Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=60)]
-    ] = {}
+    warm_up: list[Annotated[int, Field(ge=1)]] = []  # a new sender: most messages on its first day, its second …
+    domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=60)]] = {}
 
 
 class AlertSettings(values.SettingsTable):
@@ -66,9 +56,7 @@ class RetentionSettings(values.SettingsTable):
     """How long things are kept."""
 
     evidence_days: int = Field(default=90, ge=1)  # network address and user agent behind a consent, encrypted
-    delivery_days: int = Field(
-        default=400, ge=90
-    )  # a line for each mail; then totals. Fewer would hide strikes
+    delivery_days: int = Field(default=400, ge=90)  # a line for each mail; then totals. Fewer would hide strikes
 
 
 class BounceMailboxSettings(values.SettingsTable):
@@ -83,9 +71,7 @@ class BounceMailboxSettings(values.SettingsTable):
     user: str = ""  # its password is DIGEST_INBOUND_PASSWORD
     authorities: str = ""  # a PEM file of further authorities whose certificates are trusted
     folder: str = Field(default="INBOX", pattern=values.FOLDER_PATTERN)
-    done: str = Field(
-        default="Digest/Done", pattern=rf"{values.FOLDER_PATTERN}|^$"
-    )  # a slash stands between folders
+    done: str = Field(default="Digest/Done", pattern=rf"{values.FOLDER_PATTERN}|^$")  # a slash stands between folders
 
     @property
     def host_and_port(self) -> str:

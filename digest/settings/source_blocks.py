@@ -17,14 +17,10 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
     Raises:
         SettingsError: the file would not be right any more, or cannot be written.
     """
-    file = (
-        settings.origin or Path(SETTINGS_FILE_NAME)
-    ).resolve()  # through a link, the file itself is replaced
+    file = (settings.origin or Path(SETTINGS_FILE_NAME)).resolve()  # through a link, the file itself is replaced
     try:
         before = file.read_text("utf-8") if file.exists() else ""
-        after = (
-            before.rstrip("\n") + ("\n\n" if before.strip() else "") + "\n".join(map(_source_block, sources))
-        )
+        after = before.rstrip("\n") + ("\n\n" if before.strip() else "") + "\n".join(map(_source_block, sources))
         draft = _write_draft_file(file, after)
     except OSError as exc:
         raise SettingsError(f"{file}: cannot be written ({exc.strerror}). Nothing was changed.") from exc
@@ -32,9 +28,7 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
         checked = load_settings(draft)
         draft.replace(file)
     except SettingsError as exc:
-        advice = (
-            "If the file has 'sources = […]' in brackets, write each source as a [[sources]] table instead."
-        )
+        advice = "If the file has 'sources = […]' in brackets, write each source as a [[sources]] table instead."
         raise SettingsError(f"{file} was left as it is. {exc}\n{advice}") from exc
     finally:
         draft.unlink(missing_ok=True)

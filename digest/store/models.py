@@ -192,9 +192,7 @@ class Edition(Base):
     approval: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     approved_by: Mapped[str | None] = mapped_column(String(200))
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    planned_at: Mapped[datetime | None] = mapped_column(
-        UtcDateTime
-    )  # the list of readers is fixed from here on
+    planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the list of readers is fixed from here on
     planned: Mapped[int | None]  # how many deliveries were planned: the books are held against it
     sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # Sending rests while `paused_at` is set; what came before `resumed_at` no longer counts against it.
@@ -296,10 +294,7 @@ class Database:
         On SQLite the transaction begins IMMEDIATE, so that two writers queue instead of one failing with
         "database is locked" in the middle (https://www.sqlite.org/lang_transaction.html).
         """
-        with (
-            Session(self.engine.execution_options(immediate=True), expire_on_commit=False) as session,
-            session.begin(),
-        ):
+        with Session(self.engine.execution_options(immediate=True), expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager

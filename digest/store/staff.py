@@ -101,18 +101,14 @@ def add_staff_member(
     return member
 
 
-def mail_proof_link(
-    session: Session, member: StaffMember, queue: QueueMail, *, actor: str, now: datetime
-) -> None:
+def mail_proof_link(session: Session, member: StaffMember, queue: QueueMail, *, actor: str, now: datetime) -> None:
     """Mail a member the link anew; earlier links end.
 
     Raises:
         StaffError: the address is proven.
     """
     if member.proven_at is not None:
-        raise StaffError(
-            f"{staff_actor(member)} has proven the address on {member.proven_at:%Y-%m-%d} (UTC)."
-        )
+        raise StaffError(f"{staff_actor(member)} has proven the address on {member.proven_at:%Y-%m-%d} (UTC).")
     _audit_staff_change(session, "staff link mailed", member, {}, actor=actor, now=now)
     _queue_proof_mail(session, member, queue, now=now)
 
@@ -150,9 +146,7 @@ def prove_staff_address(session: Session, token: str, *, now: datetime) -> Proof
 def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *, now: datetime) -> None:
     _end_open_links(session, member, now)
     ends = now + PROOF_LINK_LIFETIME
-    token = one_time_tokens.issue_token(
-        session, PROOF_PURPOSE, None, now=now, expires_at=ends, serial=str(member.id)
-    )
+    token = one_time_tokens.issue_token(session, PROOF_PURPOSE, None, now=now, expires_at=ends, serial=str(member.id))
     facts = {"to": member.email, "token": token, "expires_at": ends.isoformat(), "role": member.role}
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 

@@ -121,9 +121,7 @@ def _set_up_templates(app: Flask, settings: Settings, site: SiteDetails, styles:
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
 
 
-def _bind_zone(
-    format_moment: Callable[[datetime, ZoneInfo], str], zone: ZoneInfo
-) -> Callable[[datetime], str]:
+def _bind_zone(format_moment: Callable[[datetime, ZoneInfo], str], zone: ZoneInfo) -> Callable[[datetime], str]:
     return lambda moment: format_moment(moment, zone)
 
 
@@ -169,10 +167,7 @@ def describe_address_recipients(settings: Settings) -> tuple[str, ...]:
 _ERROR_TEXTS = {
     400: ("This request cannot be read", "Go back, and try it again from the page it came from."),
     404: ("There is no such page", "The address may be cut off or mistyped, or the edition is not out yet."),
-    405: (
-        "This page cannot do that",
-        "It can be opened, but not in this way. Start from the list of editions.",
-    ),
+    405: ("This page cannot do that", "It can be opened, but not in this way. Start from the list of editions."),
     413: ("That was too much", "The form holds more than we read. Shorten it, and send it again."),
     500: (
         "Something broke on our side",

@@ -31,8 +31,7 @@ def report_readiness() -> Response:
         )
     if stands != newest_migration():
         return _plain_response(
-            f"not ready: the schema is {stands}, this version needs {newest_migration()}; run 'digest migrate'",
-            503,
+            f"not ready: the schema is {stands}, this version needs {newest_migration()}; run 'digest migrate'", 503
         )
     return _plain_response("ready")
 

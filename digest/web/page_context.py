@@ -17,9 +17,7 @@ from subscribers.pages.context import PageContext, SiteDetails
 from subscribers.transfer.exports import DataController
 
 
-def build_page_context(
-    install: Installation, site: SiteDetails, clock: Callable[[], datetime]
-) -> PageContext:
+def build_page_context(install: Installation, site: SiteDetails, clock: Callable[[], datetime]) -> PageContext:
     """Put together what `subscribers.pages.privacy` asks for.
 
     Raises:

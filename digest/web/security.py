@@ -12,8 +12,7 @@ log = structlog.get_logger("digest.web")
 
 # Nothing but our own style sheet, pictures and forms; no script at all, from anywhere.
 STRICT_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # The desk frames its own previews.
 DESK_POLICY = STRICT_POLICY + "; frame-src 'self'"
@@ -25,10 +24,7 @@ _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-
 class RedactingFlask(Flask):
     """A Flask application whose error log holds neither addresses nor tokens."""
 
-    def log_exception(
-        self,
-        exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
-    ) -> None:
+    def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log where a request failed.
 
         Flask would write the path, which may hold a reader's token, and the exception's text, which may
@@ -36,9 +32,7 @@ class RedactingFlask(Flask):
         """
         kind, _, frames = exc_info
         where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(frames)]
-        log.error(
-            "page failed", route=route_pattern(), error=kind.__name__ if kind else "", frames=where[-12:]
-        )
+        log.error("page failed", route=route_pattern(), error=kind.__name__ if kind else "", frames=where[-12:])
 
 
 def route_pattern() -> str:

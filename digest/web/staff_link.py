@@ -34,7 +34,5 @@ def submit_proof(token: str) -> Response:
 def _proof_link_page(link: ProofLink) -> Response:
     if link.member is None:
         return unknown_link_page()
-    page = render_template(
-        "web/staff_link.html", link=link, member=link.member, masked=mask_address(link.member.email)
-    )
+    page = render_template("web/staff_link.html", link=link, member=link.member, masked=mask_address(link.member.email))
     return private_response(page, 410 if link.stage is ProofLinkStage.ENDED else 200)

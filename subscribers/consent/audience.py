@@ -47,9 +47,7 @@ class AudienceMember:
         return decrypt_address(keys, self.encrypted_address, self.number)
 
 
-def stream_audience(
-    session: Session, *, after_number: int = 0, page_size: int = 1000
-) -> Iterator[AudienceMember]:
+def stream_audience(session: Session, *, after_number: int = 0, page_size: int = 1000) -> Iterator[AudienceMember]:
     """Give everyone who may be mailed, in the order of their numbers, from the one that follows `after_number`.
 
     Pages are cut by number, so that a page costs the same wherever it lies and memory stays flat. A page is
@@ -60,9 +58,7 @@ def stream_audience(
         after_number = found[-1].number
 
 
-def load_audience_page(
-    session: Session, *, after_number: int = 0, page_size: int = 1000
-) -> list[AudienceMember]:
+def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
     """Give the next people who may be mailed, by number."""
     query = (
         select(*_MEMBER_COLUMNS)
@@ -97,9 +93,7 @@ def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int
         return frozenset()
     size = 1 << (len(wanted) - 1).bit_length()
     padded = wanted + wanted[:1] * (size - len(wanted))
-    rows = _compile_mailable_query(size).fetch_rows(
-        session, {f"n{at}": number for at, number in enumerate(padded)}
-    )
+    rows = _compile_mailable_query(size).fetch_rows(session, {f"n{at}": number for at, number in enumerate(padded)})
     return frozenset(row.number for row in rows)
 
 

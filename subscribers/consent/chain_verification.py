@@ -96,12 +96,10 @@ def walk_chains(session: Session, progress: VerificationProgress | None = None) 
         last = first + CHUNK_SIZE - 1
         between = {"first": first, "last": last}
         people = [
-            ChainOwner(*row)
-            for row in read_raw_rows(session, "person", _OWNER_COLUMNS, _OWNERS_IN_CHUNK, between)
+            ChainOwner(*row) for row in read_raw_rows(session, "person", _OWNER_COLUMNS, _OWNERS_IN_CHUNK, between)
         ]
         links = [
-            ChainLink(*row)
-            for row in read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
+            ChainLink(*row) for row in read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
         ]
         yield ChainChunk(first, people, links)
         done += len(people)
@@ -142,13 +140,9 @@ def read_raw_rows(
 def _select_expression(name: str, *, sqlite: bool) -> str:
     if name[0] not in "'@":
         return name
-    if (
-        sqlite
-    ):  # as bytes: the driver raises at a text that is no UTF-8, before anybody can say which row it was
+    if sqlite:  # as bytes: the driver raises at a text that is no UTF-8, before anybody can say which row it was
         return f"CAST({name[1:]} AS BLOB)"
-    return (
-        f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else name[1:]
-    )
+    return f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else name[1:]
 
 
 def _decode_text(value: bytes | None) -> str:

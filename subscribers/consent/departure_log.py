@@ -113,9 +113,7 @@ class DepartureLog:
                 return
             said = _parse_line(line)
             if said is None or said.pop("hash", None) != _hash_line(said, previous):
-                raise DepartureLogError(
-                    f"{self.path}: line {number} was changed, or one before it is missing"
-                )
+                raise DepartureLogError(f"{self.path}: line {number} was changed, or one before it is missing")
             previous = _hash_line(said, previous)
             yield LoggedDeparture(
                 said["who"], said["lookup_key"], said["key"], said["kind"], datetime.fromisoformat(said["at"])

@@ -66,10 +66,7 @@ def _find_exports(session: Session, number: int) -> list[ListExport]:
     covering = (
         select(ListExport, ListExportPart.first, ListExportPart.bits)
         .join(ListExportPart, ListExportPart.export == ListExport.id)
-        .where(
-            ListExportPart.first <= number,
-            number < ListExportPart.first + 8 * func.length(ListExportPart.bits),
-        )
+        .where(ListExportPart.first <= number, number < ListExportPart.first + 8 * func.length(ListExportPart.bits))
     )
     rows = session.execute(covering)
     return [export for export, first, bits in rows if bits[(number - first) // 8] >> (number - first) % 8 & 1]
@@ -80,12 +77,7 @@ def aggregate_disclosures(session: Session, now: datetime) -> int:
 
     What an erased person's were stays counted without the person.
     """
-    old = (
-        select(Disclosure)
-        .where(Disclosure.at < now - DISCLOSURE_RETENTION)
-        .order_by(Disclosure.at)
-        .limit(BATCH_SIZE)
-    )
+    old = select(Disclosure).where(Disclosure.at < now - DISCLOSURE_RETENTION).order_by(Disclosure.at).limit(BATCH_SIZE)
     rows = list(session.scalars(old))
     for row in rows:
         _add_to_total(session, row)
@@ -103,12 +95,7 @@ def _add_to_total(session: Session, row: Disclosure) -> None:
     if total is None:
         session.add(
             DisclosureTotal(
-                person=row.person,
-                to_whom=row.to_whom,
-                why=row.why,
-                times=1,
-                first_at=row.at,
-                last_at=row.at,
+                person=row.person, to_whom=row.to_whom, why=row.why, times=1, first_at=row.at, last_at=row.at
             )
         )
         session.flush()

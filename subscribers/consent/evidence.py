@@ -43,20 +43,12 @@ def new_salt() -> bytes:
 
 
 def store_evidence(
-    session: Session,
-    keys: KeyRing,
-    event: ConsentEvent,
-    origin: RequestOrigin,
-    *,
-    salt: bytes,
-    until: datetime,
+    session: Session, keys: KeyRing, event: ConsentEvent, origin: RequestOrigin, *, salt: bytes, until: datetime
 ) -> None:
     """Keep, encrypted, what the digests of an event stand for."""
     value = {"network": origin.ip_address, "agent": origin.user_agent[:MAX_AGENT_LENGTH]}
     ciphertext, key_id = encrypt_json(keys, value, bound_to=f"trace {event.id}")
-    session.add(
-        RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until)
-    )
+    session.add(RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until))
 
 
 def open_evidence(session: Session, keys: KeyRing, event: int) -> RequestOrigin | None:

@@ -11,9 +11,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
-GRANT_KINDS = frozenset(
-    {ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE}
-)
+GRANT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE})
 _STATE_AFTER = {
     **dict.fromkeys(GRANT_KINDS, PersonState.SUBSCRIBED),
     ConsentKind.WITHDRAWN: PersonState.WITHDRAWN,
@@ -43,10 +41,7 @@ def append_event(
     `person` was read with `lock_person`, or is new. `body` holds plain JSON values; times are kept to the millisecond.
     """
     last = session.scalar(
-        select(ConsentEvent.seq)
-        .where(ConsentEvent.person == person.number)
-        .order_by(ConsentEvent.seq.desc())
-        .limit(1)
+        select(ConsentEvent.seq).where(ConsentEvent.person == person.number).order_by(ConsentEvent.seq.desc()).limit(1)
     )
     event = ConsentEvent(
         person=person.number,
@@ -73,9 +68,7 @@ def next_state(state: PersonState, kind: ConsentKind) -> PersonState:
     return _STATE_AFTER.get(kind) or _UNDECIDED_TRANSITIONS.get((state, kind), state)
 
 
-_CANONICAL_ENCODER = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-)
+_CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical_json(body: dict[str, Any]) -> str:

@@ -137,6 +137,4 @@ def pause_mail(session: Session, number: int, until: date, *, now: datetime) -> 
     person = ledger.lock_person(session, number)
     if person is None:
         raise LookupError(f"person {number} is not there")
-    return change_preferences(
-        session, number, replace(Preferences.from_json(person.choices), pause_until=until), now
-    )
+    return change_preferences(session, number, replace(Preferences.from_json(person.choices), pause_until=until), now)

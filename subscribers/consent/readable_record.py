@@ -108,9 +108,7 @@ def _disclosure_entry(disclosure: Mapping[str, Any]) -> RecordEntry:
     said = [("Why", disclosure["purpose"]), ("Under the id", disclosure["reference"])]
     if times > 1:
         said.append(("How often until then", times))
-    return RecordEntry(
-        _format_moment(disclosure["disclosed_at"] or ""), disclosure["recipient"], _format_pairs(said)
-    )
+    return RecordEntry(_format_moment(disclosure["disclosed_at"] or ""), disclosure["recipient"], _format_pairs(said))
 
 
 def _label_facts(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -125,9 +123,7 @@ def _format_value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_format_value, value))
     if isinstance(value, dict):
-        return "; ".join(
-            f"{key.replace('_', ' ')}: {_format_value(inner)}" for key, inner in sorted(value.items())
-        )
+        return "; ".join(f"{key.replace('_', ' ')}: {_format_value(inner)}" for key, inner in sorted(value.items()))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return _format_moment(value) if isinstance(value, str) and _is_moment(value) else str(value)

@@ -78,12 +78,7 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
 
 def hash_seal(moment: str, survey: LedgerSurvey, previous: str) -> str:
     """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
-    said: dict[str, Any] = {
-        "at": moment,
-        "previous": previous,
-        "root": survey.root,
-        "through": survey.through,
-    }
+    said: dict[str, Any] = {"at": moment, "previous": previous, "root": survey.root, "through": survey.through}
     said |= {"links": survey.links, "people": survey.people}
     return hashlib.sha256(ledger.canonical_json(said).encode()).hexdigest()
 

@@ -46,10 +46,7 @@ def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppr
 
 def reason_gravity(reason: str) -> int:
     """Give the place of a reason among all, 0 for the gravest; one that was lifted comes last."""
-    return next(
-        (place for place, known in enumerate(_REASONS_BY_GRAVITY) if known == reason),
-        len(_REASONS_BY_GRAVITY),
-    )
+    return next((place for place, known in enumerate(_REASONS_BY_GRAVITY) if known == reason), len(_REASONS_BY_GRAVITY))
 
 
 def suppress_address(
@@ -114,9 +111,7 @@ def suppress_person(
     return PendingDeparture(person.lookup, person.lookup_key, DEPARTURE_KINDS[reason])
 
 
-def suppress_hash(
-    session: Session, address_hash: str, key_id: str, reason: SuppressionReason, now: datetime
-) -> bool:
+def suppress_hash(session: Session, address_hash: str, key_id: str, reason: SuppressionReason, now: datetime) -> bool:
     """Bar an address of which only a hash is known; say whether that is new, or graver than before."""
     same = select(Suppression).where(Suppression.hash == address_hash, Suppression.key_id == key_id)
     return _store_suppression(session, session.scalar(same), address_hash, key_id, reason, now)

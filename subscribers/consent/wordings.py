@@ -7,7 +7,7 @@ _TEXTS = {
     ("en", "1"): (
         "Yes, send me {name} by mail, once a week. I can leave at any time, with one click in every mail. "
         "My address is used for this mail alone and is shared with nobody."
-    ),
+    )
 }
 CURRENT_VERSION = ("en", "1")
 

@@ -15,9 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from subscribers.crypto.keys import DecryptionError, KeyRing
 
 _NONCE_LENGTH = 12  # bytes, as NIST SP 800-38D 8.2 wants for AES-GCM
-_PADDING_STEP = (
-    512  # bytes: what is sealed is filled up to a multiple, so that its length says next to nothing
-)
+_PADDING_STEP = 512  # bytes: what is sealed is filled up to a multiple, so that its length says next to nothing
 
 
 @lru_cache(maxsize=16)

@@ -72,9 +72,7 @@ class _KeySnapshot:
         current = {k.kind: k for k in every}  # the last of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
-            raise KeyFileError(
-                f"no key of kind {', '.join(missing)}: restore the key file from its recovery copy."
-            )
+            raise KeyFileError(f"no key of kind {', '.join(missing)}: restore the key file from its recovery copy.")
         if len({(k.kind, k.number) for k in every}) < len(every):
             raise KeyFileError("two keys of one kind have the same number: restore the key file.")
         return cls(every, {(k.kind, k.id): k for k in every}, current)
@@ -153,9 +151,7 @@ class KeyRing:
         """
         number = self.current(kind).number + 1
         if number > MAX_KEYS_PER_KIND:
-            raise KeyFileError(
-                f"there are {MAX_KEYS_PER_KIND} keys of kind {kind} already, and no number for another."
-            )
+            raise KeyFileError(f"there are {MAX_KEYS_PER_KIND} keys of kind {kind} already, and no number for another.")
         return type(self)([*self.all, SecretKey(kind, number, secrets.token_bytes(32))])
 
     @classmethod
@@ -169,10 +165,7 @@ class KeyRing:
 
         Whoever knows the seed opens every address: an installation with people in it uses `create`.
         """
-        return cls(
-            SecretKey(kind, 1, hmac.digest(seed, b"demo key: " + kind.encode(), "sha256"))
-            for kind in KEY_KINDS
-        )
+        return cls(SecretKey(kind, 1, hmac.digest(seed, b"demo key: " + kind.encode(), "sha256")) for kind in KEY_KINDS)
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -216,8 +209,7 @@ class KeyRing:
     def to_json(self) -> str:
         """Give the file's text: secrets in base64. It is what a recovery copy holds."""
         rows = [
-            {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()}
-            for k in self.all
+            {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()} for k in self.all
         ]
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 
@@ -225,18 +217,11 @@ class KeyRing:
 def _parse_key_file(path: Path, text: bytes) -> list[SecretKey]:
     try:
         rows = json.loads(text)["keys"]
-        keys = [
-            SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True))
-            for row in rows
-        ]
+        keys = [SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True)) for row in rows]
     except (ValueError, KeyError, TypeError):
-        raise KeyFileError(
-            f"{path}: damaged; put its recovery copy in its place."
-        ) from None  # the cause quotes it
+        raise KeyFileError(f"{path}: damaged; put its recovery copy in its place.") from None  # the cause quotes it
     unsound = [
-        k
-        for k in keys
-        if k.kind not in KEY_KINDS or len(k.secret) < 32 or not 1 <= k.number <= MAX_KEYS_PER_KIND
+        k for k in keys if k.kind not in KEY_KINDS or len(k.secret) < 32 or not 1 <= k.number <= MAX_KEYS_PER_KIND
     ]
     if unsound or any(k.id != row["id"] for k, row in zip(keys, rows, strict=True)):
         raise KeyFileError(f"{path}: a key in it is damaged; put its recovery copy in its place.")
@@ -296,9 +281,7 @@ def _decrypt(keys: KeyRing, encrypted: tuple[bytes, str], bound_to: bytes) -> by
     try:
         return cipher.decrypt(ciphertext[:_NONCE_LENGTH], ciphertext[_NONCE_LENGTH:], bound_to)
     except (InvalidTag, ValueError):
-        raise DecryptionError(
-            f"the address of {bound_to.decode()} does not open with the vault key {key_id}"
-        ) from None
+        raise DecryptionError(f"the address of {bound_to.decode()} does not open with the vault key {key_id}") from None
 
 
 def lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | None = None) -> str:

@@ -55,10 +55,7 @@ def request_address_change(
     if person is None or person.state is not PersonState.SUBSCRIBED or person.ciphertext is None:
         return
     old = _decrypt_address_of(keys, person)
-    if (
-        old.canonical == new_address.canonical
-        or _count_requests_today(session, number, now) >= MAX_REQUESTS_PER_DAY
-    ):
+    if old.canonical == new_address.canonical or _count_requests_today(session, number, now) >= MAX_REQUESTS_PER_DAY:
         return
     expires_at = now + ADDRESS_CHANGE_LIFETIME
     one_time_tokens.end_tokens(session, number, "change address", now=now)
@@ -66,9 +63,7 @@ def request_address_change(
     token = one_time_tokens.issue_token(session, "change address", number, now=now, expires_at=expires_at)
     named = one_time_tokens.hash_token(token)
     sealed, key_id = encrypt_json(keys, {"address": new_address.mailbox}, bound_to=_ciphertext_binding(named))
-    session.add(
-        PendingAddressChange(hash=named, person=number, until=expires_at, ciphertext=sealed, key_id=key_id)
-    )
+    session.add(PendingAddressChange(hash=named, person=number, until=expires_at, ciphertext=sealed, key_id=key_id))
     serial = f"{now:%Y%m%dT%H%M%S%f}"
     told = {"to": old.mailbox, "masked": mask_address(new_address.mailbox)}
     queue(session, MailRequest("moving", number, serial, told))
@@ -145,9 +140,7 @@ def confirm_address_change(
     ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, said, now)
     session.delete(row)
     one_time_tokens.end_tokens(session, person.number, "my data", now=now)  # these went to the old address
-    return AddressChange(
-        AddressChangeStage.DONE, found.old, found.new, lookup=(person.lookup, person.lookup_key)
-    )
+    return AddressChange(AddressChangeStage.DONE, found.old, found.new, lookup=(person.lookup, person.lookup_key))
 
 
 def log_address_change(departure_log: DepartureLog, change: AddressChange, *, at: datetime) -> None:

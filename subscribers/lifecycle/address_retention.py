@@ -39,9 +39,7 @@ def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
 
 def _load_batch(database: PeopleDatabase, state: PersonState, after: int, now: datetime) -> Sequence[int]:
     with database.read() as session:
-        query = (
-            _query_expired(state, now).where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
-        )
+        query = _query_expired(state, now).where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
         return session.scalars(query).all()
 
 
@@ -57,9 +55,7 @@ def _query_expired(state: PersonState, now: datetime) -> Select[int]:
 def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]:
     """Say that the first event after the last consent, from which on the address serves nothing, is long past."""
     event, later = aliased(ConsentEvent), aliased(ConsentEvent)
-    granted = exists().where(
-        later.person == event.person, later.seq > event.seq, later.kind.in_(ledger.GRANT_KINDS)
-    )
+    granted = exists().where(later.person == event.person, later.seq > event.seq, later.kind.in_(ledger.GRANT_KINDS))
     return exists().where(
         event.person == Person.number,
         event.kind.in_(_RETENTION_START_KINDS[state]),
@@ -72,9 +68,7 @@ def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int
     """Empty the rows that nobody else holds at this moment, and that are still due now that we hold them."""
     lock = select(Person.number).where(Person.number.in_(numbers)).with_for_update(skip_locked=True)
     held = session.scalars(lock).all()
-    due = session.scalars(
-        _query_expired(state, now).where(Person.number.in_(held)).order_by(Person.number)
-    ).all()
+    due = session.scalars(_query_expired(state, now).where(Person.number.in_(held)).order_by(Person.number)).all()
     emptied = {"ciphertext": None, "key_id": None, "domain_tag": None}
     if state is PersonState.UNVERIFIED:  # they never were on the list: nothing has to keep them off it
         emptied |= {"lookup": None, "lookup_key": None}

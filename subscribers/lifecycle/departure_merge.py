@@ -22,9 +22,7 @@ from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
 BATCH_SIZE = 1000
-OWN_CONSENT_KINDS = frozenset(
-    {ConsentKind.CONFIRMED, ConsentKind.UNDONE}
-)  # what ends a departure: no import does
+OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})  # what ends a departure: no import does
 _REASON_BY_KIND: dict[DepartureKind, suppression.SuppressionReason] = {
     kind: reason for reason, kind in suppression.DEPARTURE_KINDS.items()
 }
@@ -40,12 +38,7 @@ class DepartureMergeResult:
 
 
 def merge_departure_log(
-    session: Session,
-    departure_log: DepartureLog,
-    keys: KeyRing,
-    *,
-    forget_elsewhere: ForgetElsewhere,
-    now: datetime,
+    session: Session, departure_log: DepartureLog, keys: KeyRing, *, forget_elsewhere: ForgetElsewhere, now: datetime
 ) -> DepartureMergeResult:
     """Bring every departure of the journal into a restored copy; a second time changes nothing.
 
@@ -74,14 +67,7 @@ def merge_departure_log(
             known |= names
             theirs = [departure for who in sorted(names) for departure in departures[who]]
             _apply_departures(
-                session,
-                departure_log,
-                keys,
-                person.number,
-                theirs,
-                merged,
-                forget_elsewhere=forget_elsewhere,
-                now=now,
+                session, departure_log, keys, person.number, theirs, merged, forget_elsewhere=forget_elsewhere, now=now
             )
     for who in departures.keys() - known:
         merged.unknown_hashes += _suppress_hash(session, departures[who], now)
@@ -186,9 +172,7 @@ def _remove_from_audience(
         return barred is not None
     if person.state in _DEPARTED_STATES:
         return False
-    ledger.append_event(
-        session, person, ConsentKind.WITHDRAWN, {"method": _describe_departure(departure)}, now
-    )
+    ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": _describe_departure(departure)}, now)
     return True
 
 
@@ -197,9 +181,7 @@ def _describe_departure(departure: LoggedDeparture) -> str:
 
 
 def _gravest_departure(departures: Iterable[LoggedDeparture]) -> LoggedDeparture:
-    return min(
-        departures, key=lambda d: (suppression.reason_gravity(_REASON_BY_KIND[d.kind]), -d.at.timestamp())
-    )
+    return min(departures, key=lambda d: (suppression.reason_gravity(_REASON_BY_KIND[d.kind]), -d.at.timestamp()))
 
 
 def _suppress_hash(session: Session, departures: Sequence[LoggedDeparture], now: datetime) -> bool:

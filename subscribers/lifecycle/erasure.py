@@ -16,14 +16,7 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing, decrypt_address, suppression_hash
 from subscribers.signup import request_queue
 from subscribers.store import one_time_tokens
-from subscribers.store.models import (
-    ConsentKind,
-    Disclosure,
-    DisclosureTotal,
-    Person,
-    PersonState,
-    Suppression,
-)
+from subscribers.store.models import ConsentKind, Disclosure, DisclosureTotal, Person, PersonState, Suppression
 from subscribers.store.signup_models import PendingAddressChange
 
 ForgetElsewhere = Callable[[Session, int, Address | None], None]

@@ -42,9 +42,7 @@ def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
     """
     query = (
         select(OneTimeToken)
-        .where(
-            OneTimeToken.purpose == "confirm", OneTimeToken.ended_at.is_(None), OneTimeToken.expires_at <= now
-        )
+        .where(OneTimeToken.purpose == "confirm", OneTimeToken.ended_at.is_(None), OneTimeToken.expires_at <= now)
         .order_by(OneTimeToken.expires_at, OneTimeToken.id)
         .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
@@ -55,10 +53,7 @@ def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
         if link.person in handled:
             continue
         handled.add(link.person)
-        if (
-            link.person is None
-            or one_time_tokens.find_open_token(session, link.person, "confirm", now=now) is not None
-        ):
+        if link.person is None or one_time_tokens.find_open_token(session, link.person, "confirm", now=now) is not None:
             link.ended_at = now
         else:  # with the reminder's link, if there was one: it runs out in the same moment
             one_time_tokens.end_tokens(session, link.person, "confirm", now=now)

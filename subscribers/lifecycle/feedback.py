@@ -107,9 +107,7 @@ def _apply_bounce(
     if person.state is PersonState.SUPPRESSED:
         return False, None
     ledger.append_event(session, person, ConsentKind.BOUNCED, {"by": report.reporter, **report.detail}, now)
-    return True, suppression.suppress_person(
-        session, keys, person, reason="bounced", actor=report.reporter, now=now
-    )
+    return True, suppression.suppress_person(session, keys, person, reason="bounced", actor=report.reporter, now=now)
 
 
 def _apply_complaint(
@@ -124,6 +122,4 @@ def _apply_complaint(
     )
     if person.state is PersonState.SUPPRESSED and last is ConsentKind.COMPLAINED:
         return False, None
-    return True, suppression.suppress_person(
-        session, keys, person, reason="complained", actor=report.reporter, now=now
-    )
+    return True, suppression.suppress_person(session, keys, person, reason="complained", actor=report.reporter, now=now)

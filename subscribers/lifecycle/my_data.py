@@ -14,12 +14,8 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 from subscribers.store.signup_models import OneTimeToken
 
 DATA_LINK_LIFETIME = timedelta(hours=24)
-DATA_LINK_INTERVAL = timedelta(
-    hours=1
-)  # at most one link: whoever holds a forwarded mail can press the button too
-DATA_ACCESS_STATES = frozenset(
-    {PersonState.SUBSCRIBED, PersonState.WITHDRAWN}
-)  # a right that leaving does not end
+DATA_LINK_INTERVAL = timedelta(hours=1)  # at most one link: whoever holds a forwarded mail can press the button too
+DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})  # a right that leaving does not end
 
 
 @dataclass(frozen=True, slots=True)

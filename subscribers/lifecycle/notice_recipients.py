@@ -50,9 +50,7 @@ def _load_address(session: Session, keys: KeyRing, number: int) -> str | None:
         return None
 
 
-def _may_receive(
-    session: Session, keys: KeyRing, number: int, address: str, kind: str, *, now: datetime
-) -> bool:
+def _may_receive(session: Session, keys: KeyRing, number: int, address: str, kind: str, *, now: datetime) -> bool:
     if kind == "data":  # a right that leaving does not end
         return my_data.may_request_data(session.get(Person, number))
     if kind not in PRE_CONSENT_KINDS:

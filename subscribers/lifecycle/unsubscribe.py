@@ -14,9 +14,7 @@ from subscribers.crypto.keys import KeyRing, decrypt_address
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
 UNDO_PERIOD = timedelta(days=7)
-UNDOABLE_METHODS = frozenset(
-    {"one-click", "page"}
-)  # what a reader did, a reader may take back; an admin's act not
+UNDOABLE_METHODS = frozenset({"one-click", "page"})  # what a reader did, a reader may take back; an admin's act not
 UNSUBSCRIBE_REASONS = {
     "often": "It comes too often",
     "topics": "It is not about what I need",
@@ -45,13 +43,7 @@ class UndoResult:
 
 
 def unsubscribe_person(
-    session: Session,
-    departure_log: DepartureLog,
-    number: int,
-    *,
-    method: str,
-    now: datetime,
-    reason: str = "",
+    session: Session, departure_log: DepartureLog, number: int, *, method: str, now: datetime, reason: str = ""
 ) -> UnsubscribeResult:
     """Withdraw a person's consent; a second time changes nothing.
 
@@ -112,11 +104,7 @@ def undo_unsubscribe(session: Session, keys: KeyRing, number: int, *, now: datet
         VaultError: the sealed address does not open.
     """
     person = ledger.lock_person(session, number)
-    if (
-        person is None
-        or find_undo_deadline(session, number, now=now) is None
-        or _is_suppressed(session, keys, person)
-    ):
+    if person is None or find_undo_deadline(session, number, now=now) is None or _is_suppressed(session, keys, person):
         return UndoResult(changed=False)
     ledger.append_event(session, person, ConsentKind.UNDONE, {"method": "page", "actor": "reader"}, now)
     return UndoResult(changed=True, lookup=person.lookup or "", lookup_key=person.lookup_key or "")

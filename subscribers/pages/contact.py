@@ -67,9 +67,7 @@ def write_to_the_editors() -> Response:
 def read_contact_form(form: MultiDict[str, str]) -> EditorMessage | FormProblem:
     """Read the form; where it cannot be taken, give the words that say why. They repeat nothing of it."""
     text = form.get("message", "").replace("\r\n", "\n").replace("\r", "\n")
-    message = "".join(
-        c for c in text if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}
-    ).strip()
+    message = "".join(c for c in text if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
     if not message:
         return FormProblem("Write your message here.", "message")
     if len(message) > MAX_MESSAGE_LENGTH:
@@ -91,17 +89,11 @@ def _check_limits(context: PageContext, session: Session) -> int:
     tag = rate_limits.network_tag(
         context.keys, rate_limits.network_prefix(client_address(context.trusted_proxies)), now
     )
-    from_network = rate_limits.increment_count(
-        session, "contact network", tag, now=now, window=rate_limits.HOUR
-    )
+    from_network = rate_limits.increment_count(session, "contact network", tag, now=now, window=rate_limits.HOUR)
     rate_limits.increment_count(session, "contact", "", now=now, window=rate_limits.TEN_MINUTES)
     if tag and from_network > context.bounds.per_network_hour:
         return 429
-    return (
-        503
-        if rate_limits.read_count_last_hour(session, "contact", now=now) > context.bounds.alarm_per_hour
-        else 0
-    )
+    return 503 if rate_limits.read_count_last_hour(session, "contact", now=now) > context.bounds.alarm_per_hour else 0
 
 
 def _contact_page(problem: FormProblem | None) -> Response:

@@ -19,13 +19,7 @@ from subscribers.lifecycle import address_change
 from subscribers.lifecycle import my_data as mydata
 from subscribers.lifecycle.address_change import AddressChange, AddressChangeStage
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.pages.context import (
-    PageContext,
-    page_context,
-    private_response,
-    reader_pages,
-    unknown_link_page,
-)
+from subscribers.pages.context import PageContext, page_context, private_response, reader_pages, unknown_link_page
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import TokenState
@@ -61,7 +55,9 @@ def _style_only_policy(html: str) -> str:
     """Allow a page that needs no other file its own style, named by its hash (CSP 3, 8.4), and nothing else."""
     style = html.partition("<style>")[2].partition("</style>")[0]
     named = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{named}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    return (
+        f"default-src 'none'; style-src 'sha256-{named}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    )
 
 
 @reader_pages.post("/my-data/<token>/download")
@@ -106,9 +102,7 @@ def ask_to_erase(token: str) -> ResponseReturnValue:
         found = _find_owner(here, session, token)
         if isinstance(found, Response):
             return found
-        return private_response(
-            render_template("web/erase.html", token=token, masked=_masked_address(here, found))
-        )
+        return private_response(render_template("web/erase.html", token=token, masked=_masked_address(here, found)))
 
 
 @reader_pages.post("/my-data/<token>/erase")
@@ -146,9 +140,7 @@ def ask_to_move(token: str) -> ResponseReturnValue:
             words = str(exc)
             problem = f"{words[:1].upper()}{words[1:]}. Please check it."
             return _my_data_page(here, session, found, token, problem=problem)
-        address_change.request_address_change(
-            session, here.keys, found.number, address, here.queue, now=here.clock()
-        )
+        address_change.request_address_change(session, here.keys, found.number, address, here.queue, now=here.clock())
     return private_response(
         render_template("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)
     )
@@ -171,9 +163,7 @@ def confirm_move(token: str) -> ResponseReturnValue:
     now = here.clock()
     try:
         with here.database.write() as session:
-            moved = address_change.confirm_address_change(
-                session, here.keys, here.departure_log, token, now=now
-            )
+            moved = address_change.confirm_address_change(session, here.keys, here.departure_log, token, now=now)
     except IntegrityError:  # somebody signed up with it between our look and our write
         moved = AddressChange(AddressChangeStage.TAKEN)
     try:
@@ -186,16 +176,8 @@ def confirm_move(token: str) -> ResponseReturnValue:
 def _address_change_page(move: AddressChange, token: str) -> Response:
     if move.stage is AddressChangeStage.UNKNOWN:
         return unknown_link_page()
-    status = (
-        410
-        if move.stage is AddressChangeStage.OVER
-        else 409
-        if move.stage is AddressChangeStage.TAKEN
-        else 200
-    )
-    return private_response(
-        render_template("web/move.html", move=move, stage=str(move.stage), token=token), status
-    )
+    status = 410 if move.stage is AddressChangeStage.OVER else 409 if move.stage is AddressChangeStage.TAKEN else 200
+    return private_response(render_template("web/move.html", move=move, stage=str(move.stage), token=token), status)
 
 
 def _find_owner(context: PageContext, session: Session, token: str) -> Person | Response:

@@ -178,9 +178,7 @@ def _preferences_page(
 ) -> ResponseReturnValue:
     if person is None or not is_subscribed(person):
         mine = token if my_data.may_request_data(person) else ""
-        page = render_template(
-            "web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine
-        )
+        page = render_template("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
         return private_response(page)
     today = context.today()
     chosen = Preferences.from_json(person.choices)
@@ -195,9 +193,7 @@ def _preferences_page(
         often=FREQUENCY_LABELS,
         hours=[(hour, format_hour(hour)) for hour in range(24)],
         zone=zone,
-        zone_offered=any(
-            zone == name for places in time_zones.zones_by_region().values() for name, _ in places
-        ),
+        zone_offered=any(zone == name for places in time_zones.zones_by_region().values() for name, _ in places),
         zones=time_zones.zones_by_region(),
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,

@@ -91,9 +91,7 @@ def submit_signup() -> Response:
     if wording is None:
         return _signup_page("This form is out of date: please use the one here.")
     if request.form.get("agree") != "yes":
-        return _signup_page(
-            "Tick the box, if you agree: without it we must not mail you.", problem_field="agree"
-        )
+        return _signup_page("Tick the box, if you agree: without it we must not mail you.", problem_field="agree")
     return _store_request(here, "subscribe", said, wording)
 
 
@@ -110,9 +108,7 @@ def request_lost_link() -> Response:
         return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
     said = _read_address_field()
     if isinstance(said, str):
-        return _private_response(
-            render_template("web/lost_link.html", problem=said, honeypot=HONEYPOT_FIELD), 400
-        )
+        return _private_response(render_template("web/lost_link.html", problem=said, honeypot=HONEYPOT_FIELD), 400)
     return _store_request(_signup_context(), "lost link", said, None)
 
 
@@ -159,9 +155,7 @@ def _read_address_field() -> Address | str:
         return f"{words[:1].upper()}{words[1:]}. Please check it."
 
 
-def _store_request(
-    context: SignupContext, kind: FormKind, address: Address, wording: Wording | None
-) -> Response:
+def _store_request(context: SignupContext, kind: FormKind, address: Address, wording: Wording | None) -> Response:
     page, where = context.form_origin(request.form.get("form", ""))
     asked = FormSubmission(kind, address, context.clock(), page, where, wording, _request_origin(context))
     form = request_queue.prepare_request(context.keys, asked)
@@ -172,9 +166,7 @@ def _store_request(
 
 def _request_answer(kind: FormKind, result: SubmissionOutcome) -> Response:
     if result is SubmissionOutcome.ACCEPTED:
-        return _private_response(
-            render_template("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days)
-        )
+        return _private_response(render_template("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days))
     full = result is SubmissionOutcome.NETWORK_LIMIT_REACHED
     response = _private_response(render_template("web/too_many.html", network=full), 429 if full else 503)
     response.headers["Retry-After"] = "3600"
@@ -194,16 +186,12 @@ def _signup_page(problem: str, *, problem_field: str = "") -> Response:
     return _private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 
-def _confirmation_page(
-    context: SignupContext, session: Session, link: confirmation.ConfirmationLink
-) -> Response:
+def _confirmation_page(context: SignupContext, session: Session, link: confirmation.ConfirmationLink) -> Response:
     match link.stage:
         case ConfirmationStage.UNKNOWN:
             return _private_response(render_template("web/unknown_link.html"), 404)
         case ConfirmationStage.OPEN:
-            return _private_response(
-                render_template("web/confirm.html", link=link, masked=mask_address(link.address))
-            )
+            return _private_response(render_template("web/confirm.html", link=link, masked=mask_address(link.address)))
         case ConfirmationStage.CONFIRMED:
             coming = context.describe_first_edition(session, context.clock())
             return _private_response(render_template("web/confirmed.html", link=link, coming=coming))
@@ -220,9 +208,7 @@ def client_address(trusted_proxies: int) -> str:
     Each proxy appends whom it got the request from to X-Forwarded-For, so of the entries only the last are true:
     as many as there are proxies of ours. What stands before them anybody may have written.
     """
-    seen = [
-        entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")
-    ]
+    seen = [entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")]
     if trusted_proxies and len(seen) >= trusted_proxies:
         try:
             return str(ipaddress.ip_address(seen[-trusted_proxies]))

@@ -19,9 +19,7 @@ def known_zones() -> frozenset[str]:
 def zones_by_region() -> dict[str, tuple[tuple[str, str], ...]]:
     """Give the zones of each region, as name and words; UTC stands by itself."""
     by_region = {
-        region: tuple(
-            (name, zone_label(name)) for name in sorted(known_zones()) if name.startswith(f"{region}/")
-        )
+        region: tuple((name, zone_label(name)) for name in sorted(known_zones()) if name.startswith(f"{region}/"))
         for region in REGIONS
     }
     return by_region | {"Everywhere": (("UTC", "UTC"),)}

@@ -23,11 +23,7 @@ from subscribers.pages.context import (
 )
 from subscribers.store.models import Person
 
-PAUSE_LENGTHS = {
-    "4w": (28, "Four weeks"),
-    "3m": (91, "Three months"),
-    "6m": (182, "Six months"),
-}  # days, words
+PAUSE_LENGTHS = {"4w": (28, "Four weeks"), "3m": (91, "Three months"), "6m": (182, "Six months")}  # days, words
 _PAGE_DESCRIPTION = "a page with one button, to leave the list"
 
 log = structlog.get_logger("leaving")
@@ -89,9 +85,7 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
     with here.database.read() as session:
         if not is_subscribed(session.get(Person, number)):
             return _status_page(here, session, number, token)
-    return private_response(
-        render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem="")
-    )
+    return private_response(render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem=""))
 
 
 @reader_pages.post("/u/<token>/pause")
@@ -111,9 +105,7 @@ def pause_now(token: str) -> ResponseReturnValue:
         if not is_subscribed(session.get(Person, number, with_for_update=True)):
             return _status_page(here, session, number, token)
         pause_mail(session, number, until, now=here.clock())
-    page = render_template(
-        "web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=format_day(until), problem=""
-    )
+    page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=format_day(until), problem="")
     return private_response(page)
 
 
@@ -143,9 +135,7 @@ def undo_now(token: str) -> ResponseReturnValue:
         return _status_page(here, session, number, token, status=410)
 
 
-def _status_page(
-    context: PageContext, session: Session, number: int, token: str, *, status: int = 200
-) -> Response:
+def _status_page(context: PageContext, session: Session, number: int, token: str, *, status: int = 200) -> Response:
     if is_subscribed(session.get(Person, number)):
         return private_response(
             render_template("web/leave.html", reasons=unsubscribe.UNSUBSCRIBE_REASONS, token=token), status
@@ -153,8 +143,5 @@ def _status_page(
     until = unsubscribe.find_undo_deadline(session, number, now=context.clock())
     too_late = status != 200
     return private_response(
-        render_template(
-            "web/not_on_list.html", token=token, undo_until=until, too_late=too_late, data_token=""
-        ),
-        status,
+        render_template("web/not_on_list.html", token=token, undo_until=until, too_late=too_late, data_token=""), status
     )

@@ -79,9 +79,7 @@ def confirm_subscription(
         return found
     used = one_time_tokens.use_token(session, token, "confirm", now=now)
     if used.state is not TokenState.FRESH or used.person is None:  # somebody pressed twice, and we are second
-        return _describe_link(
-            session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now)
-        )
+        return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
     person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
     _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
@@ -104,9 +102,7 @@ def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -
     return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
 
 
-def _describe_open_link(
-    session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person
-) -> ConfirmationLink:
+def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person) -> ConfirmationLink:
     """Look at a link that has not run out: an erasure or a complaint since the request shuts it all the same."""
     if person.ciphertext is None or person.key_id is None:
         return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
@@ -118,13 +114,7 @@ def _describe_open_link(
     asked_at = datetime.fromisoformat(said["asked_at"])
     by_us = said["method"] == receipts.PERMISSION_METHOD
     return ConfirmationLink(
-        ConfirmationStage.OPEN,
-        address,
-        said["wording"],
-        said["where"],
-        asked_at,
-        token_lookup.expires_at,
-        by_us=by_us,
+        ConfirmationStage.OPEN, address, said["wording"], said["where"], asked_at, token_lookup.expires_at, by_us=by_us
     )
 
 

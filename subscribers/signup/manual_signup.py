@@ -68,9 +68,7 @@ def add_subscriber(
         SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future.
     """
     if evidence.agreed_at > now:
-        raise SignupRefusedError(
-            "the consent's date lies in the future: give the day on which the person agreed."
-        )
+        raise SignupRefusedError("the consent's date lies in the future: give the day on which the person agreed.")
     found = read_address(address)
     if (suppressed := suppression.find_suppression(session, keys, found)) is not None:
         raise SignupRefusedError(

@@ -73,9 +73,7 @@ def queue_permission_mails(
 
 def _query_candidates() -> Select[int]:
     return select(Person.number).where(
-        Person.state == PersonState.UNVERIFIED,
-        Person.ciphertext.is_not(None),
-        audience.exclude_unfinished_imports(),
+        Person.state == PersonState.UNVERIFIED, Person.ciphertext.is_not(None), audience.exclude_unfinished_imports()
     )
 
 
@@ -94,9 +92,7 @@ def _queue_permission_mail(
         return False
     address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id or ""), number))
     tag = rate_limits.address_tag(keys, address)
-    lately = any(
-        kind in COUNTED_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now)
-    )
+    lately = any(kind in COUNTED_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now))
     if lately or suppression.find_suppression(session, keys, address) is not None:
         return False
     body = {
@@ -109,9 +105,7 @@ def _queue_permission_mail(
     }
     seq = ledger.append_event(session, person, ConsentKind.RE_ASKED, body, now).seq
     expires_at = now + CONFIRMATION_LIFETIME
-    token = one_time_tokens.issue_token(
-        session, "confirm", number, now=now, expires_at=expires_at, serial=str(seq)
-    )
+    token = one_time_tokens.issue_token(session, "confirm", number, now=now, expires_at=expires_at, serial=str(seq))
     facts = {
         "token": token,
         "wording": wording.text,

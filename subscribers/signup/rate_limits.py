@@ -151,9 +151,7 @@ def count_mails_last_hour(session: Session, *, now: datetime) -> int:
 def find_open_alarm(session: Session) -> SignupAlarm | None:
     """Give the alarm that is on, for a page that shows it."""
     return session.scalar(
-        select(SignupAlarm)
-        .where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None))
-        .limit(1)
+        select(SignupAlarm).where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None)).limit(1)
     )
 
 
@@ -167,9 +165,7 @@ def describe_alarm(alarm: SignupAlarm) -> str:
     )
 
 
-def update_alarm(
-    session: Session, throttle: SignupThrottle, forms_sent: int, *, now: datetime
-) -> SignupAlarm | None:
+def update_alarm(session: Session, throttle: SignupThrottle, forms_sent: int, *, now: datetime) -> SignupAlarm | None:
     """Keep the alarm's row as things stand; give the alarm where it was raised, got worse or ended just now."""
     alarm = find_open_alarm(session)
     if not throttle.alarm:
@@ -177,9 +173,7 @@ def update_alarm(
             alarm.ended_at = now
         return alarm
     if alarm is None:
-        alarm = SignupAlarm(
-            kind=SURGE_ALARM_KIND, at=now, detail={"most": forms_sent, "brake": throttle.brake}
-        )
+        alarm = SignupAlarm(kind=SURGE_ALARM_KIND, at=now, detail={"most": forms_sent, "brake": throttle.brake})
         session.add(alarm)
         return alarm
     worse = throttle.brake != alarm.detail["brake"]

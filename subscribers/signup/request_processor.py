@@ -28,9 +28,7 @@ from subscribers.store.signup_models import OneTimeToken
 CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of what nobody confirms
 SUBSCRIBER_MAIL_INTERVAL = timedelta(days=7)
 SUPPRESSED_MAIL_INTERVAL = timedelta(days=30)
-MIN_REMINDER_DELAY = timedelta(
-    minutes=15
-)  # sooner, the form was sent twice by one press, or the mail is on its way
+MIN_REMINDER_DELAY = timedelta(minutes=15)  # sooner, the form was sent twice by one press, or the mail is on its way
 BLOCKING_REASONS = frozenset(
     {"complained", "by an admin"}
 )  # nobody's form brings these back, unless an admin allows it
@@ -179,9 +177,7 @@ class RequestProcessor:
                 if not request_queue.remove_request(session, request) or asked is None:
                     return SignupAnswer.NOTHING
                 return self._decide_and_queue(session, asked, request, now)
-        except (
-            IntegrityError
-        ):  # another worker made the same person in this moment: the form waits for the next look
+        except IntegrityError:  # another worker made the same person in this moment: the form waits for the next look
             return SignupAnswer.NOTHING
 
     def _decide_and_queue(
@@ -198,9 +194,7 @@ class RequestProcessor:
         elif person is not None and answer is SignupAnswer.REMIND:
             note = self._build_reminder(session, person, now)
         elif person is not None and answer is not SignupAnswer.NOTHING:
-            note = MailRequest(
-                "known" if answer is SignupAnswer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}"
-            )
+            note = MailRequest("known" if answer is SignupAnswer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}")
         if note is not None:
             rate_limits.record_signup_mail(session, request.address_tag, answer, now)
             self.queue(session, note)
@@ -236,11 +230,7 @@ class RequestProcessor:
             person = None
         if person is None:
             person = people.create_person(
-                session,
-                self.keys,
-                submission.address,
-                asked_at=submission.sent_at,
-                asked_where=submission.where,
+                session, self.keys, submission.address, asked_at=submission.sent_at, asked_where=submission.where
             )
         again = person.ciphertext is None
         if again:  # the vault let it go 30 days after they left
@@ -295,15 +285,11 @@ class RequestProcessor:
 def _find_own_request_token(session: Session, number: int, now: datetime) -> OneTimeToken | None:
     """Give the first open link that a form of theirs brought about: a question of ours does not stand in its way."""
     links = one_time_tokens.list_open_tokens(session, number, "confirm", now=now)
-    method = {
-        link.serial: receipts.read_event_body(session, number, int(link.serial))["method"] for link in links
-    }
+    method = {link.serial: receipts.read_event_body(session, number, int(link.serial))["method"] for link in links}
     return next((link for link in links if method[link.serial] != receipts.PERMISSION_METHOD), None)
 
 
-def _move_suppression_off_row(
-    session: Session, keys: KeyRing, person: Person, address: Address, now: datetime
-) -> None:
+def _move_suppression_off_row(session: Session, keys: KeyRing, person: Person, address: Address, now: datetime) -> None:
     """Move the bar from an erased row, whose look-up was all that was left, to a suppression: now we know the address."""
     key = keys.current("suppression")
     hashed = suppression_hash(key, address)

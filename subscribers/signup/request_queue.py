@@ -77,9 +77,7 @@ def _request_binding(kind: str, tag: str) -> str:
     return f"request {kind} {tag}"
 
 
-def enqueue_request(
-    session: Session, prepared: PreparedRequest, signup_limits: SignupLimits
-) -> SubmissionOutcome:
+def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
     """Count a form and append it, unless its network or the whole house sent too many.
 
     What one address may ask is counted here and judged by the worker: a page says the same to everybody.
@@ -131,9 +129,7 @@ def decrypt_request(keys: KeyRing, request: PendingRequest) -> FormSubmission:
         VaultError: it was changed.
         KeyFileError: its key is not in the key file.
     """
-    value = decrypt_json(
-        keys, request.encrypted, bound_to=_request_binding(request.kind, request.address_tag)
-    )
+    value = decrypt_json(keys, request.encrypted, bound_to=_request_binding(request.kind, request.address_tag))
     said = value["wording"]
     return FormSubmission(
         kind=request.kind,

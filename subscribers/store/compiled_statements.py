@@ -22,9 +22,7 @@ class _DialectStatement:
     """A statement as one dialect has it."""
 
     sql: str
-    parameters: tuple[
-        tuple[str, _Conversion], ...
-    ]  # parameters in the order of their places, and what makes them fit
+    parameters: tuple[tuple[str, _Conversion], ...]  # parameters in the order of their places, and what makes them fit
     constants: Mapping[str, Any]  # those that the statement holds itself, fit already
     positional: bool
     row_type: Callable[..., StatementRow]
@@ -48,10 +46,7 @@ class _DialectStatement:
         if not rows:
             return []
         pairs = zip(zip(*rows, strict=True), self.result_conversions, strict=True)
-        return [
-            self.row_type(*fit)
-            for fit in zip(*(convert_column(v, change) for v, change in pairs), strict=True)
-        ]
+        return [self.row_type(*fit) for fit in zip(*(convert_column(v, change) for v, change in pairs), strict=True)]
 
 
 def convert_column(values: Sequence[Any], conversion: Callable[[Any], Any] | None) -> Sequence[Any]:
@@ -122,9 +117,7 @@ class CompiledStatement:
 
 def _compile_for_dialect(statement: Executable, dialect: Dialect) -> _DialectStatement:
     compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every statement can
-    changes = {
-        name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
-    }
+    changes = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()}
     own = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
     fixed = {name: changes[name](value) if changes[name] else value for name, value in own.items()}
     names = compiled.positiontup if compiled.positional else list(compiled.binds)
@@ -135,7 +128,5 @@ def _compile_for_dialect(statement: Executable, dialect: Dialect) -> _DialectSta
         constants=fixed,
         positional=compiled.positional,
         row_type=namedtuple("Row", [c.key for c in columns]),  # noqa: PYI024 - its fields are known when the program runs
-        result_conversions=tuple(
-            c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns
-        ),
+        result_conversions=tuple(c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns),
     )

@@ -178,9 +178,7 @@ class _KeyedColumn:
     def needs_rewrite(self, current_key_id: str) -> ColumnElement[bool]:
         """Say which rows are to be moved. Without a ciphertext nothing can be computed anew: it keeps its key."""
         return (
-            self.table.c.ciphertext.is_not(None)
-            & self.value_column.is_not(None)
-            & (self.key_column != current_key_id)
+            self.table.c.ciphertext.is_not(None) & self.value_column.is_not(None) & (self.key_column != current_key_id)
         )
 
 
@@ -194,27 +192,15 @@ _PERSON_TABLE, _EVIDENCE_TABLE = _table_of(Person), _table_of(RequestEvidence)
 _KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
     "vault": (
         _KeyedColumn(
-            "person",
-            _PERSON_TABLE,
-            _PERSON_TABLE.c.number,
-            _PERSON_TABLE.c.key_id,
-            _PERSON_TABLE.c.ciphertext,
+            "person", _PERSON_TABLE, _PERSON_TABLE.c.number, _PERSON_TABLE.c.key_id, _PERSON_TABLE.c.ciphertext
         ),
         _KeyedColumn(
-            "trace",
-            _EVIDENCE_TABLE,
-            _EVIDENCE_TABLE.c.event,
-            _EVIDENCE_TABLE.c.key_id,
-            _EVIDENCE_TABLE.c.ciphertext,
+            "trace", _EVIDENCE_TABLE, _EVIDENCE_TABLE.c.event, _EVIDENCE_TABLE.c.key_id, _EVIDENCE_TABLE.c.ciphertext
         ),
     ),
     "lookup": (
         _KeyedColumn(
-            "person",
-            _PERSON_TABLE,
-            _PERSON_TABLE.c.number,
-            _PERSON_TABLE.c.lookup_key,
-            _PERSON_TABLE.c.lookup,
+            "person", _PERSON_TABLE, _PERSON_TABLE.c.number, _PERSON_TABLE.c.lookup_key, _PERSON_TABLE.c.lookup
         ),
     ),
 }
@@ -224,8 +210,7 @@ def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
     """Count the rows that an older key made and that can be brought over."""
     current = keys.current(kind).id
     counts = [
-        select(func.count()).select_from(p.table).where(p.needs_rewrite(current))
-        for p in _KEYED_COLUMNS.get(kind, ())
+        select(func.count()).select_from(p.table).where(p.needs_rewrite(current)) for p in _KEYED_COLUMNS.get(kind, ())
     ]
     return sum(session.scalar(count) or 0 for count in counts)
 
@@ -260,14 +245,8 @@ def _run_rewrite_pass(
         after = rows[-1].number
 
 
-def _load_page(
-    database: RotationDatabase, column: _KeyedColumn, current_key_id: str, after: int
-) -> Sequence[Any]:
-    columns = (
-        column.number_column.label("number"),
-        column.value_column.label("made"),
-        *_encrypted_columns(column),
-    )
+def _load_page(database: RotationDatabase, column: _KeyedColumn, current_key_id: str, after: int) -> Sequence[Any]:
+    columns = (column.number_column.label("number"), column.value_column.label("made"), *_encrypted_columns(column))
     query = select(*columns).where(column.needs_rewrite(current_key_id), column.number_column > after)
     with database.read() as session:
         return session.execute(query.order_by(column.number_column).limit(BATCH_SIZE)).all()
@@ -296,11 +275,7 @@ def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> d
         ciphertext, key_id = reencrypt(keys, sealed, row_label.encode())
         return {"of": row.number, "was": row.made, "to": ciphertext, "by": key_id}
     address = read_address(decrypt_address(keys, sealed, row.number))
-    said = {
-        "to": lookup_hash(keys, address),
-        "by": keys.current("lookup").id,
-        "tag": domain_tag(keys, address),
-    }
+    said = {"to": lookup_hash(keys, address), "by": keys.current("lookup").id, "tag": domain_tag(keys, address)}
     return {"of": row.number, "was": row.made, **said}
 
 
@@ -319,10 +294,7 @@ def _write_changes(
 
 
 def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
-    values: dict[Column[Any], Any] = {
-        column.value_column: bindparam("to"),
-        column.key_column: bindparam("by"),
-    }
+    values: dict[Column[Any], Any] = {column.value_column: bindparam("to"), column.key_column: bindparam("by")}
     if kind == "lookup":
         values[column.table.c.domain_tag] = bindparam("tag")
     same = (column.number_column == bindparam("of")) & (column.value_column == bindparam("was"))

@@ -125,9 +125,7 @@ class Person(Base):
     chain_head: Mapped[str] = mapped_column(String(64), default="")
     asked_at: Mapped[Moment]
     asked_where: Mapped[str] = mapped_column(String(200))
-    batch: Mapped[int | None] = mapped_column(
-        ForeignKey("import_batch.id")
-    )  # the import that they count with
+    batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))  # the import that they count with
 
 
 class ConsentEvent(Base):
@@ -196,9 +194,7 @@ class DisclosureTotal(Base):
     """What remains of disclosures after 400 days: how often an address went to whom and why."""
 
     __tablename__ = "disclosure_total"
-    __table_args__ = (
-        UniqueConstraint("person", "to_whom", "why", name="uq_disclosure_total_one_row_a_recipient"),
-    )
+    __table_args__ = (UniqueConstraint("person", "to_whom", "why", name="uq_disclosure_total_one_row_a_recipient"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure

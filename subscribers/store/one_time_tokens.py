@@ -19,9 +19,7 @@ from subscribers.store.signup_models import OneTimeToken
 
 OneTimePurpose = Literal["confirm", "change address", "my data", "erase", "sign in", "staff address"]
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
-TOKEN_RETENTION = timedelta(
-    days=60
-)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
+TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
 
 
 class TokenState(StrEnum):
@@ -56,12 +54,7 @@ def issue_token(
     """Make a token (22 characters of base64url) and store its hash. Nobody can read the token back."""
     token = secrets.token_urlsafe(16)
     row = OneTimeToken(
-        hash=hash_token(token),
-        purpose=purpose,
-        person=person,
-        serial=serial,
-        made_at=now,
-        expires_at=expires_at,
+        hash=hash_token(token), purpose=purpose, person=person, serial=serial, made_at=now, expires_at=expires_at
     )
     session.add(row)
     session.flush()
@@ -88,9 +81,7 @@ def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: dat
     return found
 
 
-def end_tokens(
-    session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False
-) -> None:
+def end_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:
     """End what is open of a purpose for a person: it was done by another token, or is not wanted any more."""
     ended = update(OneTimeToken).where(
         OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.ended_at.is_(None)
@@ -104,9 +95,7 @@ def end_all_tokens(session: Session, person: int, *, now: datetime) -> None:
     session.execute(mine.values(ended_at=now, used=True), execution_options={"synchronize_session": False})
 
 
-def find_open_token(
-    session: Session, person: int, purpose: OneTimePurpose, *, now: datetime
-) -> OneTimeToken | None:
+def find_open_token(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> OneTimeToken | None:
     """Give the first token that is still open for a person, None where there is none."""
     return next(iter(list_open_tokens(session, person, purpose, now=now)), None)
 
@@ -135,14 +124,10 @@ def delete_old_tokens(session: Session, *, now: datetime) -> None:
     session.execute(delete(OneTimeToken).where((OneTimeToken.ended_at < old) | ran_out))
 
 
-def _find_row(
-    session: Session, token: str, purpose: OneTimePurpose, *, lock: bool = False
-) -> OneTimeToken | None:
+def _find_row(session: Session, token: str, purpose: OneTimePurpose, *, lock: bool = False) -> OneTimeToken | None:
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
-    query = select(OneTimeToken).where(
-        OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose
-    )
+    query = select(OneTimeToken).where(OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose)
     return session.scalar(query.with_for_update() if lock else query)
 
 

@@ -19,16 +19,12 @@ def find_person_number(session: Session, keys: KeyRing, address: Address) -> int
 
 def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:
     """Find the people behind some addresses (at most 1,000): canonical address → number, for those that are known."""
-    hashes = {
-        lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
-    }
+    hashes = {lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses}
     found = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(hashes)))
     return {hashes[row.lookup]: row.number for row in found}
 
 
-def create_person(
-    session: Session, keys: KeyRing, address: Address, *, asked_at: datetime, asked_where: str
-) -> Person:
+def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at: datetime, asked_where: str) -> Person:
     """Make a person who has asked and not yet consented; the ledger says what follows.
 
     Raises:

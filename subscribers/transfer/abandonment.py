@@ -27,9 +27,7 @@ class AbandonmentResult:
     kept: int = 0
 
 
-def abandon_batch(
-    database: TransferDatabase, batch: int, *, actor: str, now: datetime
-) -> AbandonmentResult | None:
+def abandon_batch(database: TransferDatabase, batch: int, *, actor: str, now: datetime) -> AbandonmentResult | None:
     """Drop an import; None where there is no such one, or it was finished. Cut short, it is finished by the next run.
 
     Departures that the file told of stay: they were ours to heed. The file can be imported again afterwards.
@@ -47,9 +45,7 @@ def abandon_batch(
                 _close_batch(session, batch, now)
                 return done
             _remove_people(session, batch, people, done, actor=actor, now=now)
-            after = (
-                people[-1].number if people else 0
-            )  # once more from the start: an import may run on beside us
+            after = people[-1].number if people else 0  # once more from the start: an import may run on beside us
 
 
 def _lock_batch(session: Session, batch: int) -> None:
@@ -76,13 +72,7 @@ def _close_batch(session: Session, batch: int, now: datetime) -> None:
 
 
 def _remove_people(
-    session: Session,
-    batch: int,
-    people: Sequence[Any],
-    result: AbandonmentResult,
-    *,
-    actor: str,
-    now: datetime,
+    session: Session, batch: int, people: Sequence[Any], result: AbandonmentResult, *, actor: str, now: datetime
 ) -> None:
     """Empty those whom this import alone brought; take its word back from the others."""
     chains = load_event_chains(session, [person.number for person in people])
@@ -113,9 +103,7 @@ def _remove_people(
     result.kept += len(people) - len(gone)
 
 
-def _closing_event(
-    person: Any, seq: int, kind: ConsentKind, batch: int, actor: str, now: datetime
-) -> dict[str, Any]:
+def _closing_event(person: Any, seq: int, kind: ConsentKind, batch: int, actor: str, now: datetime) -> dict[str, Any]:
     at = ledger.truncate_to_millisecond(now)
     body = ledger.canonical_json({"actor": actor, "batch": batch, "method": "import abandoned"})
     hashed = ledger.hash_link(person.number, seq, kind, at, body=body, previous=person.chain_head)

@@ -99,12 +99,7 @@ _ENDED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, Person
 
 
 def decide_row(
-    row: ImportRow,
-    existing: ExistingPerson | None,
-    *,
-    suppressed: str,
-    batch: int | None,
-    options: ImportOptions,
+    row: ImportRow, existing: ExistingPerson | None, *, suppressed: str, batch: int | None, options: ImportOptions
 ) -> RowDecision:
     """Say what a row does.
 
@@ -172,9 +167,7 @@ def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppre
     if row.status is not RowStatus.COMPLAINED and _consented_here_since(existing, row.left_at):
         return _KNOWN_DECISION
     return RowDecision(
-        RowOutcome.DEPARTED,
-        _DEPARTURE_KINDS[row.status],
-        suppression_reason=reason if barred and graver else None,
+        RowOutcome.DEPARTED, _DEPARTURE_KINDS[row.status], suppression_reason=reason if barred and graver else None
     )
 
 

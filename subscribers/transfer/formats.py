@@ -32,19 +32,7 @@ STATUS_WORDS: dict[str, RowStatus] = {
         RowStatus.SUBSCRIBED,
     ),
     **dict.fromkeys(
-        (
-            "comped",
-            "trial",
-            "trialed",
-            "churning",
-            "churned",
-            "past due",
-            "paused",
-            "inactive",
-            "true",
-            "1",
-            "",
-        ),
+        ("comped", "trial", "trialed", "churning", "churned", "past due", "paused", "inactive", "true", "1", ""),
         RowStatus.SUBSCRIBED,
     ),
     **dict.fromkeys(
@@ -52,17 +40,7 @@ STATUS_WORDS: dict[str, RowStatus] = {
         RowStatus.UNCONFIRMED,
     ),
     **dict.fromkeys(
-        (
-            "unsubscribed",
-            "removed",
-            "withdrawn",
-            "opted out",
-            "disabled",
-            "deleted",
-            "archived",
-            "false",
-            "0",
-        ),
+        ("unsubscribed", "removed", "withdrawn", "opted out", "disabled", "deleted", "archived", "false", "0"),
         RowStatus.LEFT,
     ),
     **dict.fromkeys(("bounced", "cleaned", "hard bounce", "undeliverable"), RowStatus.BOUNCED),
@@ -77,13 +55,7 @@ _REQUESTED_AT_HEADINGS = (
     *("signup date", "signed up at"),
 )
 _REQUESTED_IP_HEADINGS = ("optin ip", "subscription ip", "subscribed ip", "signup ip", "ip address")
-_CONFIRMED_AT_HEADINGS = (
-    "confirm time",
-    "confirmation time",
-    "confirmed at",
-    "confirmed on",
-    "confirmation date",
-)
+_CONFIRMED_AT_HEADINGS = ("confirm time", "confirmation time", "confirmed at", "confirmed on", "confirmation date")
 _CONFIRMED_IP_HEADINGS = ("confirm ip", "confirmation ip", "confirmed ip")
 _STATUS_HEADINGS = ("status", "global status", "list status", "subscriber type", "subscription status")
 _SET_WHEN_LEFT_HEADINGS = ("email disabled", "unsubscribed", "opted out")
@@ -114,16 +86,12 @@ EXPORT_FORMATS = (
     ExportFormat(
         "Mailchimp",
         frozenset({"email address"}),
-        frozenset(
-            {"optin time", "confirm time", "unsub time", "clean time", "member rating", "leid", "euid"}
-        ),
+        frozenset({"optin time", "confirm time", "unsub time", "clean time", "member rating", "leid", "euid"}),
     ),
     ExportFormat(
         "MailPoet",
         frozenset({"email"}),
-        frozenset(
-            {"subscription ip", "subscription time", "confirmation time", "global status", "list status"}
-        ),
+        frozenset({"subscription ip", "subscription time", "confirmation time", "global status", "list status"}),
         backslash_quotes=True,  # MailPoet writes \" for a quotation mark inside quotes, not ""
     ),
     ExportFormat("listmonk", frozenset({"uuid", "email", "attributes", "status"})),
@@ -176,13 +144,7 @@ class ColumnLayout:
     @property
     def has_status_columns(self) -> bool:
         """Whether a row's own columns say where its person stands."""
-        columns = (
-            self.status_columns,
-            self.set_when_left,
-            self.unset_when_left,
-            self.left_at,
-            self.bounced_at,
-        )
+        columns = (self.status_columns, self.set_when_left, self.unset_when_left, self.left_at, self.bounced_at)
         return any(columns)
 
 
@@ -211,17 +173,11 @@ def recognise_layout(
             else None
         )
     if form is not None:
-        return _build_layout(
-            form, headings, email, file_status or _status_from_file_name(form.origin, file_name)
-        )
-    return _build_layout(
-        ExportFormat(PLAIN_LIST, frozenset()), headings, email, file_status or RowStatus.SUBSCRIBED
-    )
+        return _build_layout(form, headings, email, file_status or _status_from_file_name(form.origin, file_name))
+    return _build_layout(ExportFormat(PLAIN_LIST, frozenset()), headings, email, file_status or RowStatus.SUBSCRIBED)
 
 
-def _build_layout(
-    export_format: ExportFormat, headings: list[str], email: int, file_status: RowStatus
-) -> ColumnLayout:
+def _build_layout(export_format: ExportFormat, headings: list[str], email: int, file_status: RowStatus) -> ColumnLayout:
     return ColumnLayout(
         export_format.origin,
         email,
@@ -257,6 +213,4 @@ def _status_from_file_name(origin: str, file_name: str) -> RowStatus:
     if origin != "Mailchimp":
         return RowStatus.SUBSCRIBED
     low = file_name.lower()
-    return next(
-        (claim for start, claim in _MAILCHIMP_FILE_PREFIXES if low.startswith(start)), RowStatus.SUBSCRIBED
-    )
+    return next((claim for start, claim in _MAILCHIMP_FILE_PREFIXES if low.startswith(start)), RowStatus.SUBSCRIBED)

@@ -32,9 +32,7 @@ _POSTGRESQL_STEP_SECONDS = 0.08  # PostgreSQL's go on
 _NUMBERS_RESERVED = 20_000  # people's numbers taken at a time
 _CHECKPOINT_STEPS = 8  # steps: of SQLite's log some 40 MB
 _MAX_TRIES = 40
-_TRANSIENT_SQLSTATES = frozenset(
-    {"55P03", "40P01", "40001"}
-)  # PostgreSQL: lock not available, deadlock, serialization
+_TRANSIENT_SQLSTATES = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: lock not available, deadlock, serialization
 
 HashedRow = tuple[ImportRow, AddressHashes]
 
@@ -127,17 +125,14 @@ class ImportRun:
         )
         if self._needs_lookup:
             self._needs_lookup = any(
-                one.existing is not None or one.decision.outcome is RowOutcome.LEFT_OR_SUPPRESSED
-                for one in settled
+                one.existing is not None or one.decision.outcome is RowOutcome.LEFT_OR_SUPPRESSED for one in settled
             )
         return settled
 
     def _start_write(
         self, rows: list[DecidedRow], step: ImportStep, counts: Counter[str], last_row: int | None
     ) -> None:
-        self._pending = _PendingWrite(
-            self._submit_write(step, dict(counts), last_row), rows, counts, last_row
-        )
+        self._pending = _PendingWrite(self._submit_write(step, dict(counts), last_row), rows, counts, last_row)
 
     def _submit_write(self, *step: Any) -> Future[list[DecidedRow]]:
         """Begin to write a step.
@@ -170,9 +165,7 @@ class ImportRun:
                 session.execute(mine.values(counts=counts, reached=last_row))
             return stack.pop_all(), began, again
 
-    def _commit_step(
-        self, transaction: ExitStack, began: float, rows_to_retry: list[DecidedRow]
-    ) -> list[DecidedRow]:
+    def _commit_step(self, transaction: ExitStack, began: float, rows_to_retry: list[DecidedRow]) -> list[DecidedRow]:
         transaction.close()
         self._adjust_step_size(time.monotonic() - began)
         self._steps_written += 1
@@ -182,11 +175,7 @@ class ImportRun:
 
     def _build_step(self, rows: list[DecidedRow]) -> ImportStep:
         new = [one for one in rows if one.existing is None and one.decision.event_kind is not None]
-        changing = [
-            one
-            for one in rows
-            if one.existing is not None and (one.decision.event_kind or one.decision.adopt)
-        ]
+        changing = [one for one in rows if one.existing is not None and (one.decision.event_kind or one.decision.adopt)]
         barring = [one for one in rows if one.decision.suppression_reason is not None]
         self._reserve_numbers(len(new))
         people, events = self._row_builder.build_people(new, self._numbers)
@@ -233,9 +222,7 @@ def _departure_kind(row: DecidedRow) -> DepartureKind | None:
         return "left"
     if decision.event_kind is ConsentKind.COMPLAINED or decision.suppression_reason == "complained":
         return "complained"
-    return (
-        DEPARTURE_KINDS[decision.suppression_reason] if row.existing and decision.suppression_reason else None
-    )
+    return DEPARTURE_KINDS[decision.suppression_reason] if row.existing and decision.suppression_reason else None
 
 
 def decide_rows(

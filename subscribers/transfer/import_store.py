@@ -102,17 +102,13 @@ def find_suppressed(session: Session, hashes: Sequence[AddressHashes]) -> dict[s
 def reserve_person_numbers(session: Session, count: int) -> range | list[int]:
     """Take numbers for people to come: sealing needs them before the rows are there. Unused ones stay unused."""
     if session.get_bind().dialect.name == "postgresql":
-        query = text(
-            "SELECT nextval(pg_get_serial_sequence('person', 'number')) FROM generate_series(1, :several)"
-        )
+        query = text("SELECT nextval(pg_get_serial_sequence('person', 'number')) FROM generate_series(1, :several)")
         return [int(number) for number in session.scalars(query, {"several": count})]
     # AUTOINCREMENT keeps its counter in an ordinary table that may be written (https://sqlite.org/autoinc.html).
     add = text("UPDATE sqlite_sequence SET seq = seq + :several WHERE name = 'person' RETURNING seq")
     last = session.scalar(add, {"several": count})
     if last is None:
-        session.execute(
-            text("INSERT INTO sqlite_sequence (name, seq) VALUES ('person', :several)"), {"several": count}
-        )
+        session.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES ('person', :several)"), {"several": count})
         last = count
     return range(int(last) - count + 1, int(last) + 1)
 

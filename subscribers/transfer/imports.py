@@ -116,9 +116,7 @@ def run_import(
 def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
     """List the imports that were begun and not finished."""
     query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
-    return [
-        UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in session.scalars(query)
-    ]
+    return [UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in session.scalars(query)]
 
 
 def drop_import_salts(session: Session, *, before: datetime) -> int:
@@ -167,9 +165,7 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
     Raises:
         FileError: an import of the file with other options was not finished.
     """
-    query = (
-        select(ImportBatch).where(ImportBatch.file_hash == survey.file_hash).order_by(ImportBatch.id.desc())
-    )
+    query = select(ImportBatch).where(ImportBatch.file_hash == survey.file_hash).order_by(ImportBatch.id.desc())
     several = list(session.scalars(query))
     same = next((row for row in several if row.options == options.as_json()), None)
     if same is None and any(row.done_at is None for row in several):
@@ -181,12 +177,7 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
 
 
 def _read_chunks(
-    report: ImportReport,
-    now: datetime,
-    on_reject: RejectCallback,
-    size: Callable[[], int],
-    *,
-    reached: int = 0,
+    report: ImportReport, now: datetime, on_reject: RejectCallback, size: Callable[[], int], *, reached: int = 0
 ) -> Iterator[tuple[list[ImportRow], int]]:
     """Read and judge the rows of a file; give those that can be taken, some at a time, in order.
 
@@ -227,9 +218,7 @@ def _drop_duplicates(report: ImportReport, seen: SeenAddresses, rows: Sequence[H
             kept.append((row, hashes))
         else:
             count_row(
-                report.counts,
-                row,
-                RowOutcome.LEFT_OR_SUPPRESSED if before and not departs else RowOutcome.DUPLICATE,
+                report.counts, row, RowOutcome.LEFT_OR_SUPPRESSED if before and not departs else RowOutcome.DUPLICATE
             )
     return kept
 

@@ -13,9 +13,7 @@ from typing import IO, Any
 from subscribers.transfer.formats import ColumnLayout, RowStatus, recognise_layout
 
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
-_END_MARKER = (
-    "\x1eend of file\x1e"  # no file holds it; it comes back as a row of its own where all quotes are closed
-)
+_END_MARKER = "\x1eend of file\x1e"  # no file holds it; it comes back as a row of its own where all quotes are closed
 _SEPARATORS = ",;\t"
 _CHUNK_BYTES = 1 << 20
 
@@ -73,9 +71,7 @@ def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
     yield from _read_body(survey.path, survey.encoding, survey.separator, survey.layout)
     with survey.path.open("rb") as file:
         if _file_stamp(file) != survey.stamp:
-            raise ListFileError(
-                "the file changed while it was read: nothing of it counts. Run the command again."
-            )
+            raise ListFileError("the file changed while it was read: nothing of it counts. Run the command again.")
 
 
 def read_headings(survey: FileSurvey) -> list[str]:
@@ -105,17 +101,13 @@ def _hash_and_encoding(file: IO[bytes]) -> tuple[str, str]:
     return digest.hexdigest(), encoding
 
 
-def _check_encoding(
-    encoding: str, decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False
-) -> str:
+def _check_encoding(encoding: str, decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False) -> str:
     """Say by which encoding the file can still be read: what is no UTF-8 is taken for Latin-1."""
     try:
         decoder.decode(chunk, final)
     except UnicodeDecodeError:
         if encoding != "utf-8-sig":
-            raise ListFileError(
-                "the file begins as UTF-16 and breaks off: export it again, as UTF-8."
-            ) from None
+            raise ListFileError("the file begins as UTF-16 and breaks off: export it again, as UTF-8.") from None
         return "latin-1"
     return encoding
 
@@ -135,9 +127,7 @@ def _refuse_binary_file(first_bytes: bytes) -> None:
     if not first_bytes.strip():
         raise ListFileError("the file is empty.")
     if first_bytes.startswith((b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"%PDF")):
-        raise ListFileError(
-            "this is a spreadsheet or an archive: unpack it, or save the sheet as CSV (UTF-8)."
-        )
+        raise ListFileError("this is a spreadsheet or an archive: unpack it, or save the sheet as CSV (UTF-8).")
 
 
 def _detect_layout(path: Path, encoding: str, file_status: RowStatus | None) -> tuple[str, ColumnLayout]:
@@ -166,9 +156,7 @@ def _read_body(path: Path, encoding: str, separator: str, layout: ColumnLayout) 
             below = any(fields)
 
 
-def _parse_rows(
-    path: Path, encoding: str, separator: str, layout: ColumnLayout | None
-) -> Iterator[list[str]]:
+def _parse_rows(path: Path, encoding: str, separator: str, layout: ColumnLayout | None) -> Iterator[list[str]]:
     """Give every row, blank ones too.
 
     Raises:
@@ -202,7 +190,5 @@ def _csv_options(separator: str, layout: ColumnLayout | None) -> dict[str, Any]:
 def _read_lines(file: IO[str]) -> Iterator[str]:
     for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_LENGTH), ""), start=1):
         if len(line) >= _MAX_LINE_LENGTH:
-            raise ListFileError(
-                f"line {number} has more than {_MAX_LINE_LENGTH:,} characters: this is no table."
-            )
+            raise ListFileError(f"line {number} has more than {_MAX_LINE_LENGTH:,} characters: this is no table.")
         yield line

@@ -9,14 +9,7 @@ from typing import Any, NamedTuple
 
 from subscribers.address import Address
 from subscribers.consent import ledger
-from subscribers.crypto.keys import (
-    KeyRing,
-    departure_hash,
-    domain_tag,
-    encrypt_address,
-    lookup_hash,
-    suppression_hash,
-)
+from subscribers.crypto.keys import KeyRing, departure_hash, domain_tag, encrypt_address, lookup_hash, suppression_hash
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowDecision
 from subscribers.transfer.formats import RowStatus
@@ -74,9 +67,7 @@ def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressH
             tuple(lookup_hash(keys, address, key_id=k) for k in older),
         )
         # As `vault.suppression_hashes`, which computes the look-ups by itself: by the journal first, then by address.
-        by_journal = [
-            (departure_hash(key, one), key_id) for key, key_id in suppression_keys for one in (now, *before)
-        ]
+        by_journal = [(departure_hash(key, one), key_id) for key, key_id in suppression_keys for one in (now, *before)]
         by_address = [(suppression_hash(key, address), key_id) for key, key_id in suppression_keys]
         found.append(AddressHashes(now, current, before, (*by_journal, *by_address)))
     return found

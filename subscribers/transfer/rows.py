@@ -31,9 +31,7 @@ class RowError(Exception):
     """The row cannot be taken; the message says why, and holds nothing of the row."""
 
 
-_EMPTY_WORDS = frozenset(
-    {"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00-00 00:00:00", "0000-00-00", "0"}
-)
+_EMPTY_WORDS = frozenset({"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00-00 00:00:00", "0000-00-00", "0"})
 _FALSE_WORDS = frozenset({"false", "no", "0", "f", "n"})
 _IP_PATTERN = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 _GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmonk: Go's Time.String()
@@ -130,13 +128,9 @@ def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> RowStatus:
         word = fields[place].strip().lower()
         claim = STATUS_WORDS.get(word) or STATUS_WORDS.get(word.replace("_", " ").replace("-", " "))
         if claim is None:
-            raise RowError(
-                "its status is a word that we do not know: see the table of statuses in the manual"
-            )
+            raise RowError("its status is a word that we do not know: see the table of statuses in the manual")
         claims.append(claim)
-    if any(
-        fields[place].strip().lower() not in _EMPTY_WORDS | _FALSE_WORDS for place in layout.set_when_left
-    ):
+    if any(fields[place].strip().lower() not in _EMPTY_WORDS | _FALSE_WORDS for place in layout.set_when_left):
         claims.append(RowStatus.LEFT)
     if any(fields[place].strip().lower() in _FALSE_WORDS for place in layout.unset_when_left):
         claims.append(RowStatus.LEFT)

@@ -43,9 +43,7 @@ def _surge() -> SignupAlarm:
 
 
 def _begun() -> ImportBatch:
-    return ImportBatch(
-        origin="Mailchimp", file_hash="f", options={}, actor="eve", started_at=NOW, counts={}, reached=0
-    )
+    return ImportBatch(origin="Mailchimp", file_hash="f", options={}, actor="eve", started_at=NOW, counts={}, reached=0)
 
 
 def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path) -> None:

@@ -31,9 +31,7 @@ def test_an_installation_that_stays_where_it_is_is_never_held(tmp_path: Path) ->
     assert [open_at(tmp_path / "home") for _ in range(3)] == [None, None, None]
 
 
-def test_another_way_to_the_same_folder_is_no_other_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_way_to_the_same_folder_is_no_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_at(tmp_path / "home")
     (tmp_path / "link").symlink_to(tmp_path / "home")
     monkeypatch.chdir(tmp_path)
@@ -101,9 +99,7 @@ def test_what_a_container_does_not_know_is_no_difference() -> None:
 
 
 @pytest.mark.parametrize("mark", ["server", "database", "file"])
-def test_postgresql_knows_another_server_and_another_database(
-    postgresql: Database, tmp_path: Path, mark: str
-) -> None:
+def test_postgresql_knows_another_server_and_another_database(postgresql: Database, tmp_path: Path, mark: str) -> None:
     settings = Settings(home=tmp_path)
     here = copy_guard.database_identity(postgresql, settings)
     assert all(here.values())

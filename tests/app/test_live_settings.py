@@ -33,9 +33,7 @@ def active(install: Installation) -> list[str]:
         return sorted(session.scalars(select(Source.name).where(Source.active)))
 
 
-def test_a_source_that_is_added_while_a_process_runs_is_not_taken_out_by_it(
-    serving: Installation, file: Path
-) -> None:
+def test_a_source_that_is_added_while_a_process_runs_is_not_taken_out_by_it(serving: Installation, file: Path) -> None:
     assert active(serving) == ["One"]
     append_sources(load_settings(file, {}), [TWO])
     assert active(serving) == ["One", "Two"]
@@ -45,9 +43,7 @@ def test_what_came_from_the_environment_stays_and_other_tables_wait_for_a_restar
     serving: Installation, file: Path
 ) -> None:
     with capture_logs() as logged:
-        file.write_text(
-            ONE + '[sender]\nname = "Another"\n[select]\npins = ["https://one.example.org/story"]\n'
-        )
+        file.write_text(ONE + '[sender]\nname = "Another"\n[select]\npins = ["https://one.example.org/story"]\n')
         settings = serving.settings
     assert settings.link_base == "https://news.example.org"
     assert settings.file.select.pins == ["https://one.example.org/story"]

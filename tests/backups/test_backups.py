@@ -33,15 +33,7 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
 from subscribers.store import people
 from subscribers.store.models import Base, Person, PersonState
-from tests.web.conftest import (
-    ADA_ADDRESS,
-    NOW,
-    RELEASE,
-    WebSetup,
-    build_web_setup,
-    sample_evidence,
-    store_edition,
-)
+from tests.web.conftest import ADA_ADDRESS, NOW, RELEASE, WebSetup, build_web_setup, sample_evidence, store_edition
 
 LATER = NOW + timedelta(days=3)
 NAMES = ("bo", "cy", "dee", "eve")
@@ -67,9 +59,7 @@ def fill(world: WebSetup) -> WebSetup:
     store_edition(world.install)
     with database.write() as session:
         for name in NAMES:
-            manual_signup.add_subscriber(
-                session, keys, f"{name}@county.example", evidence=sample_evidence(), now=NOW
-            )
+            manual_signup.add_subscriber(session, keys, f"{name}@county.example", evidence=sample_evidence(), now=NOW)
         address = read_address("gone@county.example")
         journal = DepartureLog(world.install.settings.left_log, keys)
         suppression.suppress_address(
@@ -87,17 +77,11 @@ def fill(world: WebSetup) -> WebSetup:
         )
         session.add(delivery)
         session.flush()
-        session.add(
-            Notice(delivery="d1", kind="data", ciphertext=b"\x00\xff\n", key_id=keys.current("vault").id)
-        )
+        session.add(Notice(delivery="d1", kind="data", ciphertext=b"\x00\xff\n", key_id=keys.current("vault").id))
         for n, applied in enumerate((NOW, None)):
             session.add(
                 InboundPayload(
-                    at=NOW,
-                    body_hash=str(n),
-                    ciphertext=b"payload",
-                    key_id=keys.current("vault").id,
-                    applied_at=applied,
+                    at=NOW, body_hash=str(n), ciphertext=b"payload", key_id=keys.current("vault").id, applied_at=applied
                 )
             )
         session.flush()
@@ -179,9 +163,7 @@ def test_a_backup_restores_into_either_kind_of_database_row_for_row(
             manual_signup.add_subscriber(
                 session, full.install.keys, "new@county.example", evidence=sample_evidence(), now=LATER
             )
-        store_edition(
-            Installation(settings, target), name="2026-W48", number=148, release_at=RELEASE + timedelta(7)
-        )
+        store_edition(Installation(settings, target), name="2026-W48", number=148, release_at=RELEASE + timedelta(7))
     finally:
         target.close()
 
@@ -194,9 +176,7 @@ def empty(url: str) -> None:
     database.close()
 
 
-def test_no_address_and_no_key_stands_in_a_backup_and_only_its_owner_reads_it(
-    full: WebSetup, tmp_path: Path
-) -> None:
+def test_no_address_and_no_key_stands_in_a_backup_and_only_its_owner_reads_it(full: WebSetup, tmp_path: Path) -> None:
     file = a_backup(full, tmp_path)
     assert file.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in tmp_path.glob(".*")] == []
@@ -216,10 +196,7 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSet
     journal = DepartureLog(full.install.settings.left_log, keys)
     with full.database.write() as session:
         session.execute(text("UPDATE edition SET state = 'sent' WHERE name = '2026-W47'"))
-        numbers = {
-            n: people.find_person_number(session, keys, read_address(f"{n}@county.example")) or 0
-            for n in NAMES
-        }
+        numbers = {n: people.find_person_number(session, keys, read_address(f"{n}@county.example")) or 0 for n in NAMES}
         unsubscribe_person(session, journal, numbers["bo"], method="one-click", now=LATER)
         suppression.suppress_address(
             session,
@@ -230,9 +207,7 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSet
             now=LATER,
             departure_log=journal,
         )
-        erase_person(
-            session, keys, journal, full.ada, method="page", forget_elsewhere=erase_from_deliveries, now=LATER
-        )
+        erase_person(session, keys, journal, full.ada, method="page", forget_elsewhere=erase_from_deliveries, now=LATER)
         new = manual_signup.add_subscriber(
             session, keys, "late@county.example", evidence=sample_evidence(), now=LATER
         ).number
@@ -432,10 +407,7 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(small: WebSetup, tmp
     migrate_schema(first, "0001")
     with first.engine.connect() as connection:
         names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars()
-        columns = {
-            name: [c[1] for c in connection.execute(text(f"PRAGMA table_info({name})"))]
-            for name in names.all()
-        }
+        columns = {name: [c[1] for c in connection.execute(text(f"PRAGMA table_info({name})"))] for name in names.all()}
     first.close()
 
     def older(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
@@ -448,12 +420,10 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(small: WebSetup, tmp
                 continue
             now = list(part["columns"])
             lines = [
-                dict(zip(now, json.loads(line), strict=True))
-                for line in members[f"rows/{name}.jsonl"].splitlines()
+                dict(zip(now, json.loads(line), strict=True)) for line in members[f"rows/{name}.jsonl"].splitlines()
             ]
             body = b"".join(
-                json.dumps([line.get(column, 0) for column in columns[name]]).encode() + b"\n"
-                for line in lines
+                json.dumps([line.get(column, 0) for column in columns[name]]).encode() + b"\n" for line in lines
             )
             members[f"rows/{name}.jsonl"] = body
             part["columns"] = {column: part["columns"].get(column, "plain") for column in columns[name]}
@@ -486,9 +456,7 @@ def test_a_backup_is_of_one_moment_while_people_come_and_go(full: WebSetup, tmp_
             number += 1
             with full.database.write() as session:
                 address = f"r{number}@county.example"
-                manual_signup.add_subscriber(
-                    session, full.install.keys, address, evidence=sample_evidence(), now=NOW
-                )
+                manual_signup.add_subscriber(session, full.install.keys, address, evidence=sample_evidence(), now=NOW)
 
     thread = threading.Thread(target=come)
     thread.start()

@@ -54,10 +54,7 @@ def database(tmp_path: Path) -> Database:
 
 def test_a_source_is_added_and_collected(run: Run, feed: str, tmp_path: Path) -> None:
     added = run("sources", "add", feed, "--publisher", 'Port "Authority"')
-    assert (added.exit_code, added.output) == (
-        0,
-        f"Added Port News <{feed}>: 1 items, rss. Next: digest collect\n",
-    )
+    assert (added.exit_code, added.output) == (0, f"Added Port News <{feed}>: 1 items, rss. Next: digest collect\n")
     text = (tmp_path / "digest.toml").read_text("utf-8")
     assert text.startswith(OWN)
     (named,) = load_settings(tmp_path / "digest.toml", {}).file.sources
@@ -77,9 +74,7 @@ def test_json_says_for_each_source_what_became_of_it(run: Run, feed: str) -> Non
     run("sources", "add", feed)
     said = json.loads(run("collect", "--json").output)
     (source,) = said["sources"]
-    assert {
-        key: source[key] for key in ("name", "url", "kind", "found", "new", "updated", "unchanged", "error")
-    } == {
+    assert {key: source[key] for key in ("name", "url", "kind", "found", "new", "updated", "unchanged", "error")} == {
         "name": "Port News",
         "url": feed,
         "kind": "rss",
@@ -170,9 +165,7 @@ def test_settings_that_would_break_are_left_as_they_are(run: Run, feed: str, tmp
     assert result.exit_code == 1
     assert "left as it is" in result.output
     assert (tmp_path / "digest.toml").read_text("utf-8") == inline
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["digest.toml"], (
-        "no draft stays behind"
-    )
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["digest.toml"], "no draft stays behind"
 
 
 def test_testing_a_source_stores_nothing(run: Run, feed: str, tmp_path: Path) -> None:
@@ -197,16 +190,10 @@ def test_the_list_shows_how_each_source_is(run: Run, feed: str, httpserver: HTTP
 
 
 def test_a_readers_list_is_imported_once(run: Run, tmp_path: Path) -> None:
-    outlines = "".join(
-        f'<outline text="Feed {n}" xmlUrl="https://f{n}.example.org/feed"/>' for n in (1, 2, 2)
-    )
+    outlines = "".join(f'<outline text="Feed {n}" xmlUrl="https://f{n}.example.org/feed"/>' for n in (1, 2, 2))
     (tmp_path / "list.opml").write_text(f'<opml version="2.0"><body>{outlines}</body></opml>', "utf-8")
-    assert run("sources", "import-opml", "list.opml").output.startswith(
-        "Added 2 sources; 0 were listed already"
-    )
-    assert run("sources", "import-opml", "list.opml").output.startswith(
-        "Added 0 sources; 2 were listed already"
-    )
+    assert run("sources", "import-opml", "list.opml").output.startswith("Added 2 sources; 0 were listed already")
+    assert run("sources", "import-opml", "list.opml").output.startswith("Added 0 sources; 2 were listed already")
     assert [s.name for s in load_settings(tmp_path / "digest.toml", {}).file.sources] == ["Feed 1", "Feed 2"]
     (tmp_path / "port.xml").write_text(FEED, "utf-8")
     wrong = run("sources", "import-opml", "port.xml")

@@ -86,7 +86,4 @@ def test_what_does_not_exist_is_said_with_what_does(approved: Installation) -> N
 
 def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Installation) -> None:
     refused = _run("approve", NAME)
-    assert (refused.exit_code, refused.output) == (
-        2,
-        f"Error: {NAME} is sending: only a draft can be approved.\n",
-    )
+    assert (refused.exit_code, refused.output) == (2, f"Error: {NAME} is sending: only a draft can be approved.\n")

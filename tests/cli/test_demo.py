@@ -85,9 +85,7 @@ def test_the_web_copy_holds_nothing_of_a_reader_and_its_pictures_are_there(made:
 @pytest.mark.spamassassin
 def test_spamassassin_finds_little(made: Path) -> None:
     for message in messages(made)[:3]:
-        done = subprocess.run(
-            ["spamassassin", "-L", "-t"], input=message, capture_output=True, check=True, timeout=60
-        )
+        done = subprocess.run(["spamassassin", "-L", "-t"], input=message, capture_output=True, check=True, timeout=60)
         report = done.stdout.decode("utf-8", "replace")
         points = re.search(r"\((-?[\d.]+) points, [\d.]+ required\)", report)
         assert points, report

@@ -72,18 +72,13 @@ def test_it_lists_them_and_status_says_that_they_are_there(install: Installation
 
 def test_it_says_what_may_come_of_it_and_does_nothing_on_a_no(install: Installation) -> None:
     accept = run("uncertain", "--accept", "all", *WHY, said="n\n")
-    assert (accept.exit_code, "whoever did not get it, will not get it any more" in accept.output) == (
-        1,
-        True,
-    )
+    assert (accept.exit_code, "whoever did not get it, will not get it any more" in accept.output) == (1, True)
     again = run("uncertain", "--again", "all", *WHY, said="n\n")
     assert (again.exit_code, "gets it twice, unless their mail server knows it" in again.output) == (1, True)
     assert states(install) == ["uncertain"] * 3
 
 
-def test_it_says_that_sendgrid_keeps_no_message_id(
-    install: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_says_that_sendgrid_keeps_no_message_id(install: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     assert install.settings.home.is_dir()
     monkeypatch.setenv("DIGEST_MAIL_URL", "sendgrid:")
     again = run("uncertain", "--again", IDS[0], *WHY, said="n\n")
@@ -94,18 +89,10 @@ def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: In
     done = run("uncertain", NAME, "--accept", IDS[0], "--accept", IDS[1], *WHY, said="y\n")
     assert (done.exit_code, f"2 of {NAME} taken as accepted." in done.output) == (0, True)
     again = run("uncertain", NAME, "--again", "all", *WHY, "--yes", "--json")
-    assert json.loads(again.output) == {
-        "edition": NAME,
-        "word": "sent again",
-        "settled": 1,
-        "settled_meanwhile": 0,
-    }
+    assert json.loads(again.output) == {"edition": NAME, "word": "sent again", "settled": 1, "settled_meanwhile": 0}
     assert states(install) == ["accepted", "accepted", "waiting"]
     with install.database.read() as session:
-        acts = {
-            a.act: a
-            for a in session.scalars(select(AuditEntry).where(AuditEntry.act.startswith("uncertain")))
-        }
+        acts = {a.act: a for a in session.scalars(select(AuditEntry).where(AuditEntry.act.startswith("uncertain")))}
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
     first = acts["uncertain taken as accepted"]
     assert first.detail == {"because": "by the server's log", "deliveries": [IDS[0], IDS[1]]}

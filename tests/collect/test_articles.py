@@ -50,8 +50,7 @@ def articles(database: Database) -> list[Article]:
 def history(database: Database) -> list[tuple[str, str, str]]:
     with database.read() as session:
         return [
-            (c.field, c.before, c.after)
-            for c in session.scalars(select(ArticleChange).order_by(ArticleChange.field))
+            (c.field, c.before, c.after) for c in session.scalars(select(ArticleChange).order_by(ArticleChange.field))
         ]
 
 
@@ -214,20 +213,13 @@ def test_without_a_usable_date_an_article_counts_from_when_it_was_first_seen(
 def test_what_cannot_be_stored_is_rejected_by_its_place_in_the_document(database: Database) -> None:
     agency = source(database)
     document = reading(
-        item(),
-        item(title=""),
-        item(url="file:///a", link="file:///a"),
-        rejected=[RejectedEntry(2, "no link")],
+        item(), item(title=""), item(url="file:///a", link="file:///a"), rejected=[RejectedEntry(2, "no link")]
     )
     with database.write() as session:
         counts = store_document(session, agency, document, NOON)
     assert (counts.found, counts.new) == (4, 1)
     assert [r.place for r in counts.rejected] == [2, 3, 4]
-    assert [r.reason for r in counts.rejected] == [
-        "no link",
-        "no title",
-        "no web address (its link is 'file:///a')",
-    ]
+    assert [r.reason for r in counts.rejected] == ["no link", "no title", "no web address (its link is 'file:///a')"]
 
 
 def test_a_source_brings_in_no_more_than_its_limit() -> None:
@@ -259,15 +251,11 @@ def test_a_withdrawn_page_stays_as_history(database: Database) -> None:
     assert history(database) == [("withdrawn", "", "410")]
 
 
-def test_ten_thousand_items_take_two_queries_a_part_and_no_transaction_over_a_thousand_rows(
-    sqlite: Database,
-) -> None:
+def test_ten_thousand_items_take_two_queries_a_part_and_no_transaction_over_a_thousand_rows(sqlite: Database) -> None:
     agency = source(sqlite)
     counts, parts = prepare_batches(reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))))
     asked: list[str] = []
-    event.listen(
-        sqlite.engine, "before_cursor_execute", lambda _c, _u, statement, *_: asked.append(statement)
-    )
+    event.listen(sqlite.engine, "before_cursor_execute", lambda _c, _u, statement, *_: asked.append(statement))
     for part in parts:
         with sqlite.write() as session:
             counts += store_batch(session, agency.id, part, NOON)

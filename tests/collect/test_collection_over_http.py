@@ -29,9 +29,7 @@ def row(database: Database, url: str) -> Source:
         return session.scalars(select(Source).where(Source.url == url)).one()
 
 
-def test_a_feed_is_fetched_stored_and_the_next_time_found_unchanged(
-    sqlite: Database, httpserver: HTTPServer
-) -> None:
+def test_a_feed_is_fetched_stored_and_the_next_time_found_unchanged(sqlite: Database, httpserver: HTTPServer) -> None:
     def feed(request: Request) -> Response:
         if request.headers.get("If-None-Match") == '"v1"':
             return Response(status=304)
@@ -45,9 +43,7 @@ def test_a_feed_is_fetched_stored_and_the_next_time_found_unchanged(
         assert session.scalars(select(Article.title)).all() == ["Port reopens"]
 
 
-def test_a_site_leads_to_its_feed_through_a_permanent_redirect(
-    sqlite: Database, httpserver: HTTPServer
-) -> None:
+def test_a_site_leads_to_its_feed_through_a_permanent_redirect(sqlite: Database, httpserver: HTTPServer) -> None:
     home = '<html><head><title>Port</title><link rel="alternate" type="application/rss+xml" href="/old"></head></html>'
     httpserver.expect_request("/").respond_with_data(home, content_type="text/html")
     httpserver.expect_request("/old").respond_with_data("", 301, headers={"Location": "/feed"})
@@ -57,11 +53,7 @@ def test_a_site_leads_to_its_feed_through_a_permanent_redirect(
 
 
 def test_refusals_closures_and_overload_are_told_apart(sqlite: Database, httpserver: HTTPServer) -> None:
-    for path, status, headers in (
-        ("/403", 403, {}),
-        ("/410", 410, {}),
-        ("/503", 503, {"Retry-After": "7200"}),
-    ):
+    for path, status, headers in (("/403", 403, {}), ("/410", 410, {}), ("/503", 503, {"Retry-After": "7200"})):
         httpserver.expect_request(path).respond_with_data("", status, headers=headers)
     httpserver.expect_request("/feed").respond_with_data(FEED)
     urls = [httpserver.url_for(path) for path in ("/403", "/410", "/503", "/feed")]

@@ -71,9 +71,7 @@ def naming(*urls: str, **limits: int) -> Settings:
     return Settings(file=SettingsFile(sources=sources, limits=LimitSettings.model_validate(limits)))
 
 
-def visited(
-    database: Database, web: Web, *urls: str, now: datetime = NOON, force: bool = False
-) -> list[SourceReport]:
+def visited(database: Database, web: Web, *urls: str, now: datetime = NOON, force: bool = False) -> list[SourceReport]:
     return collect_sources(database, web, naming(*urls), now=now, force=force, jitter=lambda: 0.5)
 
 
@@ -88,9 +86,7 @@ def row(database: Database, url: str) -> Source:
 
 
 def test_every_source_is_visited_and_its_articles_are_stored(database: Database) -> None:
-    web = Web(
-        {PORT: fetched(rss("/a", "/b")), COAST: fetched(rss("/c", site="https://coast.example.org"), COAST)}
-    )
+    web = Web({PORT: fetched(rss("/a", "/b")), COAST: fetched(rss("/c", site="https://coast.example.org"), COAST)})
     reports = visited(database, web, PORT, COAST)
     assert [(r.name, r.kind, r.found, r.new, r.succeeded) for r in reports] == [
         ("Source 0", "rss", 2, 2, True),
@@ -103,9 +99,7 @@ def test_every_source_is_visited_and_its_articles_are_stored(database: Database)
 def test_one_bad_source_never_stops_the_others(database: Database) -> None:
     web = Web(
         {
-            "https://refusing.example.org/": gone(
-                "https://refusing.example.org/", 403, FetchErrorReason.REFUSING
-            ),
+            "https://refusing.example.org/": gone("https://refusing.example.org/", 403, FetchErrorReason.REFUSING),
             "https://odd.example.org/": fetched(b"\x00\x01\x02 not a feed"),
             "https://broken.example.org/": RuntimeError("a fault of ours"),
             PORT: fetched(rss("/a")),
@@ -128,9 +122,7 @@ def test_one_bad_source_never_stops_the_others(database: Database) -> None:
     assert row(database, "https://broken.example.org/").health is SourceHealth.FAILING
 
 
-def test_a_source_that_has_not_changed_is_asked_with_its_validators_and_stays_good(
-    database: Database,
-) -> None:
+def test_a_source_that_has_not_changed_is_asked_with_its_validators_and_stays_good(database: Database) -> None:
     web = Web({PORT: fetched(rss("/a"), etag='"v1"', last_modified="Mon")})
     visited(database, web, PORT)
     web.answers[PORT] = FetchResult(url=PORT, status=304, not_modified=True)
@@ -334,10 +326,7 @@ def test_paging_stops_at_posts_too_old_for_a_digest_and_at_ten_pages(database: D
     endless = Web({WP: fetched(posts(1, 2), WP)})
     endless.answers |= {f"{WP}&page={n}": fetched(posts(n, 2), f"{WP}&page={n}") for n in range(2, 99)}
     (report,) = visited(database, endless, WP, force=True)
-    assert (report.found, report.note) == (
-        2 * MAX_PAGES,
-        f"the first {MAX_PAGES} pages were read, there are more",
-    )
+    assert (report.found, report.note) == (2 * MAX_PAGES, f"the first {MAX_PAGES} pages were read, there are more")
 
 
 def test_a_source_over_its_limit_brings_in_the_first_and_says_so(sqlite: Database) -> None:

@@ -74,11 +74,7 @@ def test_two_days_ahead_are_a_clock_that_runs_wrong() -> None:
 def test_the_change_stands_in_for_a_missing_or_refused_publication() -> None:
     changed = datetime(2026, 11, 1, tzinfo=UTC)
     assert parse_item_dates(None, "2026-11-01T00:00:00Z", NOW) == (None, changed, DateBasis.UPDATED)
-    assert parse_item_dates("1970-01-01T00:00:00Z", "2026-11-01T00:00:00Z", NOW) == (
-        None,
-        changed,
-        DateBasis.UPDATED,
-    )
+    assert parse_item_dates("1970-01-01T00:00:00Z", "2026-11-01T00:00:00Z", NOW) == (None, changed, DateBasis.UPDATED)
     assert parse_item_dates("2099-01-01T00:00:00Z", None, NOW) == (None, None, DateBasis.FIRST_SEEN_FUTURE)
     assert parse_item_dates(None, None, NOW) == (None, None, DateBasis.FIRST_SEEN_NO_DATE)
 

@@ -13,15 +13,7 @@ from PIL import Image, ImageDraw
 
 from digest.collect.fetch.fetcher import FetchError, FetchErrorReason, FetchResult
 from digest.collect.image_codec import decode_image, encode_image
-from digest.collect.images import (
-    CropShape,
-    ImageError,
-    PreparedImage,
-    crop_image,
-    fetch_image,
-    find_image,
-    store_image,
-)
+from digest.collect.images import CropShape, ImageError, PreparedImage, crop_image, fetch_image, find_image, store_image
 from digest.settings import LimitSettings
 from digest.store.models import Database
 
@@ -99,9 +91,7 @@ def bomb_png(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
@@ -210,9 +200,7 @@ def test_tracking_pixels_icons_and_rules_are_refused(size: tuple[int, int]) -> N
         picture_of(written(Image.new("RGB", size, "red"), "PNG"))
 
 
-@pytest.mark.parametrize(
-    ("width", "height"), [(7000, 7000), (12_000, 12_000), (30_000, 30_000), (2**31 - 1, 1)]
-)
+@pytest.mark.parametrize(("width", "height"), [(7000, 7000), (12_000, 12_000), (30_000, 30_000), (2**31 - 1, 1)])
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(width: int, height: int) -> None:
     with pytest.raises(ImageError):
         picture_of(bomb_png(width, height))

@@ -47,9 +47,7 @@ class NoWorld:
 
 
 def read(database: Database, *paths: Path, settings: Settings | None = None) -> dict[str, SourceReport]:
-    own = settings or Settings(
-        file=SettingsFile(publication=PublicationSettings(site="https://own.example.org/"))
-    )
+    own = settings or Settings(file=SettingsFile(publication=PublicationSettings(site="https://own.example.org/")))
     reports = collect_sources(database, NoWorld(), own, now=NOON, files=paths)
     return {report.name: report for report in reports}
 
@@ -76,9 +74,7 @@ def folder(tmp_path: Path) -> Path:
     return week
 
 
-def test_a_folder_is_read_with_all_that_is_in_it_and_each_file_is_a_source(
-    database: Database, folder: Path
-) -> None:
+def test_a_folder_is_read_with_all_that_is_in_it_and_each_file_is_a_source(database: Database, folder: Path) -> None:
     reports = read(database, folder)
     assert {name: (r.kind, r.new) for name, r in reports.items() if r.succeeded} == {
         "file:harbour.xml": ("rss", 1),
@@ -86,11 +82,7 @@ def test_a_folder_is_read_with_all_that_is_in_it_and_each_file_is_a_source(
         "file:bridge.html": ("page", 1),
         "file:pilots.txt": ("page", 1),
     }
-    assert {name for name, r in reports.items() if r.error} == {
-        "file:notes.json",
-        "file:list.opml",
-        "file:broken.gz",
-    }
+    assert {name for name, r in reports.items() if r.error} == {"file:notes.json", "file:list.opml", "file:broken.gz"}
     assert "import-opml" in (reports["file:list.opml"].error or "")
     with database.read() as session:
         publishers = set(session.scalars(select(Source.publisher)))
@@ -111,13 +103,9 @@ def test_a_plain_text_of_the_own_site_is_an_article_with_its_credit(sqlite: Data
     read(sqlite, folder / "pilots.txt")
     (article,) = stored(sqlite).values()
     assert (
-        article.url
-        == "https://own.example.org/?s=Harbour%20Office%3A%20Night%20Pilots%20for%20the%20Waiting%20Ships"
+        article.url == "https://own.example.org/?s=Harbour%20Office%3A%20Night%20Pilots%20for%20the%20Waiting%20Ships"
     )
-    assert (article.title, article.credit) == (
-        "Harbour Office: Night Pilots for the Waiting Ships",
-        "Harbour Office",
-    )
+    assert (article.title, article.credit) == ("Harbour Office: Night Pilots for the Waiting Ships", "Harbour Office")
     assert article.dated_at.date().isoformat() == "2026-11-16"
 
 
@@ -128,9 +116,7 @@ def test_a_plain_text_without_a_date_is_no_article(sqlite: Database, tmp_path: P
     assert (report.found, report.new, len(report.rejected)) == (1, 0, 1)
 
 
-def test_reading_a_file_again_changes_nothing_and_a_changed_one_is_updated(
-    database: Database, folder: Path
-) -> None:
+def test_reading_a_file_again_changes_nothing_and_a_changed_one_is_updated(database: Database, folder: Path) -> None:
     file = folder / "harbour.xml"
     read(database, file)
     assert read(database, file)["file:harbour.xml"].unchanged == 1
@@ -140,9 +126,9 @@ def test_reading_a_file_again_changes_nothing_and_a_changed_one_is_updated(
 
 def test_files_alone_visit_no_source_and_are_not_visited_later(sqlite: Database, folder: Path) -> None:
     source = SourceSettings(url="https://port.example.org/feed", name="Port", publisher="Port")
-    assert list(
-        read(sqlite, folder / "harbour.xml", settings=Settings(file=SettingsFile(sources=[source])))
-    ) == ["file:harbour.xml"]
+    assert list(read(sqlite, folder / "harbour.xml", settings=Settings(file=SettingsFile(sources=[source])))) == [
+        "file:harbour.xml"
+    ]
     assert read(sqlite) == {}
 
 

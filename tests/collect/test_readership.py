@@ -59,9 +59,7 @@ def with_articles(database: Database, *paths: str) -> None:
             values = {"title": path, "categories": [], "dated_at": NOON, "date_basis": "published"}
             url = SITE + path
             session.add(
-                Article(
-                    source_id=source.id, key=path, url=url, link=url, found_at=NOON, seen_at=NOON, **values
-                )
+                Article(source_id=source.id, key=path, url=url, link=url, found_at=NOON, seen_at=NOON, **values)
             )
 
 
@@ -72,8 +70,7 @@ def views(database: Database) -> dict[str, int | None]:
 
 def settings(folder: Path, *, csv: str = "", wordpress: str = "") -> Settings:
     file = SettingsFile(
-        publication=PublicationSettings(site=SITE),
-        readership=ReadershipSettings(csv=csv, wordpress=wordpress),
+        publication=PublicationSettings(site=SITE), readership=ReadershipSettings(csv=csv, wordpress=wordpress)
     )
     return Settings(file=file, origin=folder / "digest.toml")
 
@@ -133,10 +130,7 @@ def test_a_site_without_the_plugin_says_what_to_do(body: bytes | None) -> None:
 
 def test_views_stand_on_the_articles_and_what_is_no_longer_counted_has_none(database: Database) -> None:
     with_articles(database, "/a", "/b", "/c")
-    assert apply_views(database, {f"{SITE}/a": 5, f"{SITE}/b": 6, f"{SITE}/zz": 7}) == {
-        f"{SITE}/a",
-        f"{SITE}/b",
-    }
+    assert apply_views(database, {f"{SITE}/a": 5, f"{SITE}/b": 6, f"{SITE}/zz": 7}) == {f"{SITE}/a", f"{SITE}/b"}
     assert views(database) == {"/a": 5, "/b": 6, "/c": None}
     apply_views(database, {f"{SITE}/b": 9, f"{SITE}/c": 1})
     assert views(database) == {"/a": None, "/b": 9, "/c": 1}
@@ -146,9 +140,7 @@ def test_both_reports_are_one_week(database: Database, tmp_path: Path) -> None:
     with_articles(database, "/a", "/b")
     (tmp_path / "reads.csv").write_text("url,views\n/a,10\n/zz,3\nbad\n", "utf-8")
     plugin = Plugin(json.dumps([{"link": f"{SITE}/a", "pageviews": 5}]).encode())
-    imported = import_readership(
-        database, plugin, settings(tmp_path, csv="reads.csv", wordpress=SITE), now=NOON
-    )
+    imported = import_readership(database, plugin, settings(tmp_path, csv="reads.csv", wordpress=SITE), now=NOON)
     assert [(one.origin, one.matched, one.unmatched, len(one.rejected)) for one in imported] == [
         ("reads.csv", 1, 1, 1),
         (SITE, 1, 0, 0),
@@ -160,9 +152,7 @@ def test_a_report_that_cannot_be_read_leaves_the_counts_of_before(database: Data
     with_articles(database, "/a", "/b")
     apply_views(database, {f"{SITE}/a": 5})
     (tmp_path / "reads.csv").write_text("/b,10\n", "utf-8")
-    csv, wordpress = import_readership(
-        database, NOWHERE, settings(tmp_path, csv="reads.csv", wordpress=SITE), now=NOON
-    )
+    csv, wordpress = import_readership(database, NOWHERE, settings(tmp_path, csv="reads.csv", wordpress=SITE), now=NOON)
     assert csv.error is None
     assert wordpress.error
     assert views(database) == {"/a": 5, "/b": 10}

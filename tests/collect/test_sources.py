@@ -46,9 +46,7 @@ def synced(database: Database, *sources: SourceSettings) -> SyncResult:
         return sync_sources(session, naming(*sources))
 
 
-def visited(
-    database: Database, seen: VisitSuccess | VisitFailure, now: datetime = NOON, luck: float = 0.5
-) -> Source:
+def visited(database: Database, seen: VisitSuccess | VisitFailure, now: datetime = NOON, luck: float = 0.5) -> Source:
     with database.write() as session:
         source = session.scalars(select(Source).where(Source.url == PORT.url)).one()
         if isinstance(seen, VisitSuccess):
@@ -58,9 +56,7 @@ def visited(
     return source
 
 
-def test_rows_follow_the_settings_and_a_source_that_is_no_longer_named_keeps_its_row(
-    database: Database,
-) -> None:
+def test_rows_follow_the_settings_and_a_source_that_is_no_longer_named_keeps_its_row(database: Database) -> None:
     assert synced(database, PORT, COAST) == SyncResult(added=2, changed=0, dropped=0)
     assert synced(database, PORT, COAST) == SyncResult(0, 0, 0)
     heavier = PORT.model_copy(update={"weight": 2.0, "topics": {"Ports": "maritime"}})
@@ -80,9 +76,7 @@ def test_a_source_that_is_named_again_starts_anew_also_when_it_was_gone(database
     assert is_source_due(again, NOON)
 
 
-def test_an_operator_who_writes_down_the_new_address_keeps_the_source_and_its_articles(
-    database: Database,
-) -> None:
+def test_an_operator_who_writes_down_the_new_address_keeps_the_source_and_its_articles(database: Database) -> None:
     synced(database, PORT)
     number = row(database).id
     visited(database, VisitSuccess(DocumentKind.RSS, moved_to="https://new.example.org/feed"))
@@ -99,9 +93,7 @@ def test_files_that_were_read_are_left_alone_by_the_settings(database: Database)
     assert row(database, "file:///srv/week.xml").active
 
 
-def test_a_good_visit_forgets_earlier_failures_and_waits_as_long_as_the_answer_is_fresh(
-    database: Database,
-) -> None:
+def test_a_good_visit_forgets_earlier_failures_and_waits_as_long_as_the_answer_is_fresh(database: Database) -> None:
     synced(database, PORT)
     visited(database, VisitFailure(SourceHealth.FAILING, "no connection"))
     good = visited(database, VisitSuccess(DocumentKind.ATOM, '"v1"', "Mon", refresh_seconds=3600))
@@ -118,16 +110,12 @@ def test_not_modified_keeps_the_kind(database: Database) -> None:
     assert visited(database, VisitSuccess(None, '"v1"')).kind == "atom"
 
 
-def test_what_was_learnt_about_an_address_is_forgotten_when_nothing_is_there_any_more(
-    database: Database,
-) -> None:
+def test_what_was_learnt_about_an_address_is_forgotten_when_nothing_is_there_any_more(database: Database) -> None:
     synced(database, PORT)
     visited(database, VisitSuccess(DocumentKind.RSS, '"v1"', moved_to="https://new.example.org/feed"))
     lost = visited(database, VisitFailure(SourceHealth.GONE, "closed", status=410))
     assert (lost.moved_to, lost.etag, lost.health) == (None, None, SourceHealth.FAILING)
-    assert (
-        visited(database, VisitFailure(SourceHealth.GONE, "closed", status=410)).health is SourceHealth.GONE
-    )
+    assert visited(database, VisitFailure(SourceHealth.GONE, "closed", status=410)).health is SourceHealth.GONE
 
 
 @pytest.mark.parametrize(
@@ -142,9 +130,7 @@ def test_what_was_learnt_about_an_address_is_forgotten_when_nothing_is_there_any
         (FetchErrorReason.TIMEOUT, None, SourceHealth.FAILING),
     ],
 )
-def test_what_an_answer_makes_of_a_source(
-    reason: FetchErrorReason, status: int | None, health: SourceHealth
-) -> None:
+def test_what_an_answer_makes_of_a_source(reason: FetchErrorReason, status: int | None, health: SourceHealth) -> None:
     error = FetchError(PORT.url, reason, "as it is", retry_after=90, status=status)
     assert classify_fetch_error(error) == VisitFailure(health, "as it is", 90, status)
 
@@ -188,9 +174,7 @@ def test_editors_see_what_fails_for_a_week_and_at_once_what_refuses(database: Da
     visited(database, VisitFailure(SourceHealth.FAILING, "no connection"))
     with database.write() as session:
         source = session.scalars(select(Source).where(Source.url == COAST.url)).one()
-        record_visit_failure(
-            source, VisitFailure(SourceHealth.REFUSING, "ask them"), NOON + timedelta(days=2), 0.5
-        )
+        record_visit_failure(source, VisitFailure(SourceHealth.REFUSING, "ask them"), NOON + timedelta(days=2), 0.5)
     with database.read() as session:
         assert [t.name for t in list_source_problems(session, NOON + timedelta(days=6))] == ["Coast news"]
         both = list_source_problems(session, NOON + timedelta(days=7))

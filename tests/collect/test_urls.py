@@ -103,10 +103,7 @@ ADDRESSES = st.builds(
         ("https://example.org/amp", "https://example.org/amp"),
         ("https://www.google.com/amp/s/www.example.org/a", "https://www.example.org/a"),
         ("https://www-example-org.cdn.ampproject.org/c/s/www.example.org/a", "https://www.example.org/a"),
-        (
-            "https://www.google.com/url?rct=j&url=https://example.org/a%3Fb%3D1&ct=ga",
-            "https://example.org/a?b=1",
-        ),
+        ("https://www.google.com/url?rct=j&url=https://example.org/a%3Fb%3D1&ct=ga", "https://example.org/a?b=1"),
         ("  https://example.org/a b\n", "https://example.org/a%20b"),
         ("https:\\\\example.org\\a", None),
     ],
@@ -173,9 +170,7 @@ def test_a_refusal_never_repeats_credentials() -> None:
 
 
 def test_a_link_stays_as_published_but_absolute() -> None:
-    assert (
-        absolute_url("../b?utm_source=x#f", "http://example.org/a/c") == "http://example.org/b?utm_source=x#f"
-    )
+    assert absolute_url("../b?utm_source=x#f", "http://example.org/a/c") == "http://example.org/b?utm_source=x#f"
     assert absolute_url(" //example.net/a\n", "https://example.org/") == "https://example.net/a"
     assert absolute_url('https://example.org/"><x>') == "https://example.org/%22%3E%3Cx%3E"
 

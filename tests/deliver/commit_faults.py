@@ -22,9 +22,7 @@ from sqlalchemy import Engine, event
 TIMES_PER_BOUNDARY = (
     2  # each boundary is a place to die when it is met first, and when it is met again by the same process
 )
-_WRITE_STATEMENT = re.compile(
-    r"\s*(INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)\s*(.*)", re.DOTALL | re.IGNORECASE
-)
+_WRITE_STATEMENT = re.compile(r"\s*(INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)\s*(.*)", re.DOTALL | re.IGNORECASE)
 _ASSIGNED_COLUMN = re.compile(r"(\w+)\s*=")
 
 
@@ -34,11 +32,7 @@ def transaction_kind(statements: Iterable[str]) -> str:
     for statement in statements:
         if match := _WRITE_STATEMENT.match(statement):
             verb, table, rest = match.groups()
-            columns = (
-                sorted(_ASSIGNED_COLUMN.findall(rest.partition("WHERE")[0]))
-                if verb.upper() == "UPDATE"
-                else []
-            )
+            columns = sorted(_ASSIGNED_COLUMN.findall(rest.partition("WHERE")[0])) if verb.upper() == "UPDATE" else []
             found.add(f"{verb.split()[0].lower()} {table}" + (f"({', '.join(columns)})" if columns else ""))
     return " + ".join(sorted(found))
 

@@ -67,9 +67,7 @@ class DeliverySetup:
         )
         with self.database.write() as session:
             for address in addresses:
-                added = manual_signup.add_subscriber(
-                    session, self.keys, address, evidence=evidence, now=RELEASE
-                )
+                added = manual_signup.add_subscriber(session, self.keys, address, evidence=evidence, now=RELEASE)
                 numbers.append(added.number)
                 if choices:
                     change_preferences(session, added.number, choices, RELEASE)
@@ -77,9 +75,7 @@ class DeliverySetup:
 
 
 def _fragment_body(kind: str, name: str) -> str:
-    text = (
-        f"{name}: caf\u00e9, a line that is long enough to need a soft break somewhere before its end = 76.\n"
-    )
+    text = f"{name}: caf\u00e9, a line that is long enough to need a soft break somewhere before its end = 76.\n"
     if name == "foot":
         text += f"You asked for it on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}.\n"
         text += f"Leave: https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} or choose: "

@@ -141,9 +141,7 @@ class _ImapSession(socketserver.StreamRequestHandler):
 
     def _login(self, words: list[str]) -> str:
         said = [re.sub(r"\\(.)", r"\1", word) for word in words]
-        return (
-            "OK in" if said == [USER, PASSWORD] else f"NO [AUTHENTICATIONFAILED] not {said[0]} with {said[1]}"
-        )
+        return "OK in" if said == [USER, PASSWORD] else f"NO [AUTHENTICATIONFAILED] not {said[0]} with {said[1]}"
 
     def _authenticate(self, _: list[str]) -> str:
         self._send_line("+ ")

@@ -10,14 +10,7 @@ from typing import Any, Self
 from email_validator import EmailNotValidError, validate_email
 
 API_KEY = "SG.a-key-that-must-not-show"
-RESERVED_HEADERS = {
-    "x-sg-id",
-    "x-sg-eid",
-    "received",
-    "dkim-signature",
-    "content-type",
-    "content-transfer-encoding",
-}
+RESERVED_HEADERS = {"x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"}
 RESERVED_HEADERS |= {"to", "from", "subject", "reply-to", "cc", "bcc"}
 KNOWN_KEYS = {"personalizations", "from", "reply_to", "subject", "content", "headers", "tracking_settings"}
 
@@ -37,23 +30,14 @@ def find_request_fault(body: dict[str, Any], authorization: str) -> tuple[int, s
     kinds = [c["type"] for c in body["content"]]
     people = body["personalizations"]
     seen: set[str] = set()
-    wrong = [
-        f"personalizations.{n}.{w}"
-        for n, one in enumerate(people)
-        if (w := _personalization_fault(one, seen))
-    ]
+    wrong = [f"personalizations.{n}.{w}" for n, one in enumerate(people) if (w := _personalization_fault(one, seen))]
     named = {name.lower() for one in [body, *people] for name in one.get("headers", {})}
     table = (
         (authorization != f"Bearer {API_KEY}", 401, None, "The provided authorization grant is invalid"),
         (bool(body.keys() - KNOWN_KEYS), 400, "unknown", "an unknown key"),
         (not body.get("subject"), 400, "subject", "The subject is required"),
         (not body["from"].get("email"), 400, "from", "The from address is required"),
-        (
-            kinds not in (["text/plain", "text/html"], ["text/plain"]),
-            400,
-            "content",
-            "text/plain must be first",
-        ),
+        (kinds not in (["text/plain", "text/html"], ["text/plain"]), 400, "content", "text/plain must be first"),
         (not all(c["value"] for c in body["content"]), 400, "content", "must not be empty"),
         (not 1 <= len(people) <= 1000, 400, "personalizations", "from 1 to 1000 personalizations"),
         (bool(wrong), 400, wrong[0] if wrong else None, "Does not contain a valid address or value"),

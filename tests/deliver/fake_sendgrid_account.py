@@ -41,9 +41,7 @@ class FakeSendGridAccount(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(
-        self, override: Callable[[RecordedRequest], ScriptedResponse | None] = lambda _: None
-    ) -> None:
+    def __init__(self, override: Callable[[RecordedRequest], ScriptedResponse | None] = lambda _: None) -> None:
         super().__init__(("127.0.0.1", 0), _AccountHandler)
         self.lists: dict[str, list[dict[str, Any]]] = {name: [] for name in SUPPRESSION_LISTS}
         self.override = override
@@ -107,18 +105,14 @@ class _AccountHandler(BaseHTTPRequestHandler):
                 self._send_response_with_body(instead.status, instead.body, instead.headers)
             return
         if self.headers.get("Authorization") != f"Bearer {API_KEY}":
-            self._send_response_with_body(
-                401, b'{"errors":[{"message":"authorization required","field":null}]}'
-            )
+            self._send_response_with_body(401, b'{"errors":[{"message":"authorization required","field":null}]}')
             return
         status, said = self.server.respond(asked)
         self._send_response_with_body(status, b"" if said is None else json.dumps(said).encode())
 
     do_GET = do_POST = do_DELETE = _handle_request  # noqa: N815 - their names
 
-    def _send_response_with_body(
-        self, status: int, body: bytes, headers: dict[str, str] | None = None
-    ) -> None:
+    def _send_response_with_body(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

@@ -153,9 +153,7 @@ class KillableSend:
         found = self.check_against_receiver()
         with self.database.read() as session:
             assert session.scalars(select(Edition.state)).one() is EditionState.SENT
-        assert found[DeliveryState.ACCEPTED] + found[DeliveryState.UNCERTAIN] == self.readers, (
-            "somebody is lost"
-        )
+        assert found[DeliveryState.ACCEPTED] + found[DeliveryState.UNCERTAIN] == self.readers, "somebody is lost"
 
     def log_tail(self) -> str:
         """Give the end of what its processes have logged."""
@@ -183,9 +181,7 @@ class KillableSend:
             Counter(reader_number(taken.recipient) for taken in self.receiver.accepted_messages()),
         )
         assert max(got.values(), default=1) == 1, "somebody got it twice"
-        wrong = {
-            n: states.get(n) for n in got if states.get(n) not in (*IN_DOUBT_STATES, DeliveryState.ACCEPTED)
-        }
+        wrong = {n: states.get(n) for n in got if states.get(n) not in (*IN_DOUBT_STATES, DeliveryState.ACCEPTED)}
         assert not wrong, "somebody has it of whom the books say otherwise"
         assert {n for n, state in states.items() if state is DeliveryState.ACCEPTED} <= got.keys()
         return found
@@ -194,9 +190,7 @@ class KillableSend:
         """Kill a process that sends, and hold to account what it left; give how many are in doubt by now."""
         process.kill()
         process.join(WAIT_TIMEOUT)
-        assert process.exitcode == -signal.SIGKILL, (
-            f"it was done before it could be killed: {self.log_tail()}"
-        )
+        assert process.exitcode == -signal.SIGKILL, f"it was done before it could be killed: {self.log_tail()}"
         return self.check_after_kill()
 
     def check_after_kill(self) -> int:
@@ -212,11 +206,7 @@ def open_killable_send(
 ) -> Iterator[KillableSend]:
     """Lay one out in a folder."""
     with run_receiver(route.kind, home, delay) as receiver:
-        mail = (
-            route.mail_url_pattern % receiver.port
-            if "%d" in route.mail_url_pattern
-            else route.mail_url_pattern
-        )
+        mail = route.mail_url_pattern % receiver.port if "%d" in route.mail_url_pattern else route.mail_url_pattern
         host = f"http://127.0.0.1:{receiver.port}"
         opened = open_database(database)
         try:

@@ -12,16 +12,7 @@ REQUIRED_HEADERS = (
     "from", "to", "date", "message-id", "subject", "mime-version", "reply-to", "list-id", "list-unsubscribe",
     "list-unsubscribe-post",
 )  # fmt: skip
-OPTIONAL_HEADERS = (
-    "sender",
-    "feedback-id",
-    "cc",
-    "bcc",
-    "precedence",
-    "list-post",
-    "list-help",
-    "list-archive",
-)
+OPTIONAL_HEADERS = ("sender", "feedback-id", "cc", "bcc", "precedence", "list-post", "list-help", "list-archive")
 GMAIL_CLIP_BYTES = 102 * 1024  # octets of HTML: Gmail shows no more
 LINK_PATTERN = re.compile(r"""(?:href|src)="([^"]*)\"""")
 
@@ -46,9 +37,7 @@ def _byte_faults(raw: bytes) -> Iterator[str]:
 
 def _header_faults(raw: bytes, message: EmailMessage) -> Iterator[str]:
     counts = Counter(name.lower() for name in message)
-    yield from (
-        f"RFC 5322, 3.6: {name} stands {counts[name]} times" for name in REQUIRED_HEADERS if counts[name] != 1
-    )
+    yield from (f"RFC 5322, 3.6: {name} stands {counts[name]} times" for name in REQUIRED_HEADERS if counts[name] != 1)
     yield from (f"RFC 5322, 3.6: {name} stands twice" for name in OPTIONAL_HEADERS if counts[name] > 1)
     fields = dict(_unfolded_headers(raw))
     for name, value in fields.items():

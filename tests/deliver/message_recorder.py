@@ -48,9 +48,7 @@ class MessageRecorder:
 
     async def handle_DATA(self, _server: SMTP, _session: Any, envelope: Any) -> str:  # noqa: N802 - its name
         """Take a message that came by SMTP."""
-        await self.record_message(
-            [" ".join(envelope.rcpt_tos)], envelope.mail_from, envelope.original_content
-        )
+        await self.record_message([" ".join(envelope.rcpt_tos)], envelope.mail_from, envelope.original_content)
         return "250 2.0.0 written down"
 
     async def handle_post(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

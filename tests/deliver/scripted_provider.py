@@ -11,10 +11,7 @@ class ScriptedProvider:
     batch_timeout = 60.0
 
     def __init__(
-        self,
-        answer: Callable[[Sequence[OutgoingMessage]], BatchOutcome],
-        batch_size: int = 10,
-        name: str = "scripted",
+        self, answer: Callable[[Sequence[OutgoingMessage]], BatchOutcome], batch_size: int = 10, name: str = "scripted"
     ) -> None:
         self.answer, self.batch_size, self.name = answer, batch_size, name
         self.received_messages: list[OutgoingMessage] = []

@@ -75,9 +75,7 @@ def run_send(options: SendOptions) -> None:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
     settings = options.settings
-    database = open_database(
-        settings.effective_database_url, writer_timeout=options.lock_timeout or WRITER_TIMEOUT
-    )
+    database = open_database(settings.effective_database_url, writer_timeout=options.lock_timeout or WRITER_TIMEOUT)
     if options.kill_boundary_file:
         watch_commits(database.engine, ProcessKiller(boundary_file=options.kill_boundary_file))
     elif options.failure_boundary_file:

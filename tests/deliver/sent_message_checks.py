@@ -63,9 +63,7 @@ class SentMessageChecker:
 
 def verify_signatures(raw: bytes, signer: DkimSigner) -> list[bool]:
     """Ask dkimpy about every signature."""
-    known = {
-        f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys
-    }
+    known = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys}
     message = judge.DKIM(raw)
     return [
         bool(message.verify(idx=at, dnsfunc=lambda name, timeout: known.get(name) if timeout else None))

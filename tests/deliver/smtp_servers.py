@@ -87,9 +87,7 @@ class ScriptedSmtpServer(socketserver.ThreadingTCPServer):
     def __init__(self, script: dict[str, list[bytes | None]], extensions: bytes = b"") -> None:
         super().__init__(("127.0.0.1", 0), _SmtpSession)
         self.script = script
-        self.default_replies = DEFAULT_REPLIES | (
-            {"EHLO": b"250-here\r\n250 " + extensions} if extensions else {}
-        )
+        self.default_replies = DEFAULT_REPLIES | ({"EHLO": b"250-here\r\n250 " + extensions} if extensions else {})
         self.received_lines: list[bytes] = []
         self.accepted_count = self.connection_count = self.quit_count = 0
         self.port = int(self.server_address[1])

@@ -17,13 +17,7 @@ from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocume
 from digest.collect.readership import import_readership
 from digest.deliver.providers.outbox.provider import OutboxProvider
 from digest.deliver.send import edition_run
-from digest.edition.approval import (
-    ApprovalError,
-    clear_approval,
-    current_content_hash,
-    sign_approval,
-    verify_approval,
-)
+from digest.edition.approval import ApprovalError, clear_approval, current_content_hash, sign_approval, verify_approval
 from digest.edition.drafting import DraftError
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.settings import (
@@ -35,16 +29,7 @@ from digest.settings import (
     SettingsFile,
     load_settings,
 )
-from digest.store.models import (
-    Article,
-    AuditEntry,
-    Database,
-    Edition,
-    EditionState,
-    EditionStory,
-    Fragment,
-    Source,
-)
+from digest.store.models import Article, AuditEntry, Database, Edition, EditionState, EditionStory, Fragment, Source
 from subscribers.crypto.keys import KeyRing
 from tests.conftest import ROOT
 
@@ -54,9 +39,7 @@ KEYS = KeyRing.from_seed(b"tests")
 
 
 def sample_settings() -> Settings:
-    return load_settings(SAMPLE / "digest.toml", {}).model_copy(
-        update={"base_url": "https://news.example.org"}
-    )
+    return load_settings(SAMPLE / "digest.toml", {}).model_copy(update={"base_url": "https://news.example.org"})
 
 
 def collected(database: Database, settings: Settings, now: datetime = NOW) -> Installation:
@@ -70,9 +53,7 @@ def collected(database: Database, settings: Settings, now: datetime = NOW) -> In
 def drafted(install: Installation, now: datetime = NOW) -> Edition:
     weekly.draft_next_edition(install, now=now, actor="test", getter=BundledFetcher(SAMPLE))
     with install.database.read() as session:
-        return session.scalars(select(Edition).order_by(Edition.release_at.desc())).first() or pytest.fail(
-            "no draft"
-        )
+        return session.scalars(select(Edition).order_by(Edition.release_at.desc())).first() or pytest.fail("no draft")
 
 
 def bodies(database: Database) -> list[tuple[str, str, str]]:
@@ -165,9 +146,7 @@ def considered(database: Database, name: str) -> set[str]:
     """Name the articles that an edition looked at, chosen or left out."""
     with database.read() as session:
         stories = session.scalars(
-            select(EditionStory)
-            .join(Edition, Edition.id == EditionStory.edition_id)
-            .where(Edition.name == name)
+            select(EditionStory).join(Edition, Edition.id == EditionStory.edition_id).where(Edition.name == name)
         )
         return {url.rsplit("/", 1)[1] for s in stories for url in s.members}
 
@@ -192,18 +171,14 @@ def test_the_next_edition_opens_where_the_last_one_closed_and_takes_late_arrival
     assert considered(database, second.name) == {"late-border-news", "fresh-border-news"}
 
 
-def test_a_row_with_a_lower_number_that_is_committed_after_a_draft_is_a_late_arrival(
-    postgresql: Database,
-) -> None:
+def test_a_row_with_a_lower_number_that_is_committed_after_a_draft_is_a_late_arrival(postgresql: Database) -> None:
     install = Installation(WEEKLY, postgresql)
     add(postgresql, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     with postgresql.write() as session:
         other = Source(url="https://b.example.org/feed", name="B", publisher="B Press", topics={})
         session.add(other)
     with postgresql.write() as slow:  # takes its row's number, and commits after the draft
-        store_document(
-            slow, slow.merge(other), reading("slow border news", dated=NOW - timedelta(days=1)), NOW
-        )
+        store_document(slow, slow.merge(other), reading("slow border news", dated=NOW - timedelta(days=1)), NOW)
         add(postgresql, "quick border news", dated=NOW - timedelta(days=1), found=NOW)
         first = drafted(install)
     numbers = {a.title: a.id for a in articles(postgresql)}
@@ -254,9 +229,7 @@ def test_a_draft_that_never_went_out_gives_its_week_and_its_number_back(database
         approve_now(install, first, NOW)
 
 
-def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody_has_it(
-    database: Database,
-) -> None:
+def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody_has_it(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     first = drafted(install)
@@ -266,9 +239,7 @@ def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody
             row.state, row.planned_at = EditionState.CANCELLED, planned_at
         with pytest.raises(DraftError, match="2026-W47 is cancelled, and its release is"):
             drafted(install)
-        weekly.draft_next_edition(
-            install, now=NOW + timedelta(days=5), actor="test", getter=BundledFetcher(SAMPLE)
-        )
+        weekly.draft_next_edition(install, now=NOW + timedelta(days=5), actor="test", getter=BundledFetcher(SAMPLE))
         with database.read() as session:
             second = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
         assert considered(database, "2026-W48") == {"early-border-news"}
@@ -312,9 +283,7 @@ def releasing(database: Database, release: str, timezone: str = "America/New_Yor
 
 def editions(database: Database) -> list[tuple[str, int, datetime]]:
     with database.read() as session:
-        return [
-            (e.name, e.number, e.release_at) for e in session.scalars(select(Edition).order_by(Edition.id))
-        ]
+        return [(e.name, e.number, e.release_at) for e in session.scalars(select(Edition).order_by(Edition.id))]
 
 
 @pytest.mark.parametrize(
@@ -361,9 +330,7 @@ def test_a_release_that_is_moved_after_approval_is_left_alone_and_said(database:
         ("sun 02:30", datetime(2027, 3, 14, tzinfo=UTC)),  # an hour that does not come
     ],
 )
-def test_where_the_clock_changes_a_release_has_one_edition(
-    sqlite: Database, release: str, sunday: datetime
-) -> None:
+def test_where_the_clock_changes_a_release_has_one_edition(sqlite: Database, release: str, sunday: datetime) -> None:
     install = releasing(sqlite, release)
     for hours in range(-30, 40, 3):
         drafted(install, sunday + timedelta(hours=hours))
@@ -400,9 +367,7 @@ def with_pages(install: Installation, pages: Pages, now: datetime = NOW) -> dict
     made = weekly.draft_next_edition(install, now=now, actor="test", getter=pages)
     with install.database.read() as session:
         query = (
-            select(EditionStory)
-            .join(Edition, Edition.id == EditionStory.edition_id)
-            .where(Edition.name == made.name)
+            select(EditionStory).join(Edition, Edition.id == EditionStory.edition_id).where(Edition.name == made.name)
         )
         return {s.url.rsplit("/", 1)[1]: s.section or s.reason for s in session.scalars(query)}
 
@@ -425,10 +390,7 @@ def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(data
         store_document(session, other, retold, NOW)
     assert len(with_pages(install, Pages())) == 1, "it is one story"
     told = with_pages(install, Pages(gone=["border-wall-contract-awarded"]))
-    assert told == {
-        "border-wall-contract-awarded": WITHDRAWN_REASON,
-        "border-wall-contract-awarded-today": "featured",
-    }
+    assert told == {"border-wall-contract-awarded": WITHDRAWN_REASON, "border-wall-contract-awarded-today": "featured"}
 
 
 def test_a_page_that_fails_stops_no_draft_and_stays_in(database: Database) -> None:
@@ -439,9 +401,7 @@ def test_a_page_that_fails_stops_no_draft_and_stays_in(database: Database) -> No
     assert WITHDRAWN_REASON not in told.values()
 
 
-def test_a_page_that_is_back_is_in_the_next_draft_and_each_page_is_asked_once_a_draft(
-    database: Database,
-) -> None:
+def test_a_page_that_is_back_is_in_the_next_draft_and_each_page_is_asked_once_a_draft(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
     with_pages(install, Pages(gone=["port-security-news"]))
@@ -453,9 +413,7 @@ def test_a_page_that_is_back_is_in_the_next_draft_and_each_page_is_asked_once_a_
     ]
 
 
-def test_a_page_that_was_gone_at_one_edition_and_is_back_has_its_chance_in_the_next(
-    database: Database,
-) -> None:
+def test_a_page_that_was_gone_at_one_edition_and_is_back_has_its_chance_in_the_next(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
     with_pages(install, Pages(gone=["port-security-news"]))
@@ -483,9 +441,7 @@ def test_what_was_approved_is_proved(approved: tuple[Installation, int]) -> None
         row = session.get_one(Edition, number)
         assert verify_approval(session, row, settings=install.settings, keys=KEYS)
         assert row.approved_by == "eve"
-        assert (
-            session.scalars(select(AuditEntry).where(AuditEntry.act == "approve")).one().subject == row.name
-        )
+        assert session.scalars(select(AuditEntry).where(AuditEntry.act == "approve")).one().subject == row.name
 
 
 def test_any_change_voids_the_approval(approved: tuple[Installation, int]) -> None:
@@ -516,16 +472,11 @@ def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Insta
             verify_approval(session, session.get_one(Edition, number), settings=settings, keys=KEYS)
 
 
-def test_an_approval_written_into_the_database_by_hand_is_no_approval(
-    approved: tuple[Installation, int],
-) -> None:
+def test_an_approval_written_into_the_database_by_hand_is_no_approval(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
         verify_approval(
-            session,
-            session.get_one(Edition, number),
-            settings=install.settings,
-            keys=KeyRing.from_seed(b"others"),
+            session, session.get_one(Edition, number), settings=install.settings, keys=KeyRing.from_seed(b"others")
         )
 
 
@@ -540,13 +491,7 @@ def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Da
     for mark in (seen, seen[:7], "", "abc"):
         with database.write() as session, pytest.raises(ApprovalError, match="has changed"):
             sign_approval(
-                session,
-                session.get_one(Edition, edition.id),
-                mark,
-                settings=WEEKLY,
-                keys=KEYS,
-                actor="eve",
-                now=NOW,
+                session, session.get_one(Edition, edition.id), mark, settings=WEEKLY, keys=KEYS, actor="eve", now=NOW
             )
 
 

@@ -42,13 +42,9 @@ words = st.one_of(
 )
 urls = st.builds(
     lambda path, query: f"https://example.org/{path}?q={query}&x=1#ü",
-    st.text(
-        alphabet=st.characters(exclude_categories=("Cc", "Zl", "Zp"), exclude_characters="?#[]/"), max_size=30
-    ),
+    st.text(alphabet=st.characters(exclude_categories=("Cc", "Zl", "Zp"), exclude_characters="?#[]/"), max_size=30),
     st.one_of(
-        st.sampled_from(
-            ['"><script>', "~leave-token~", "a b", "%7E%zz", "ünï&amp;copy=1", "אב", "'\"`{|}\\^"]
-        ),
+        st.sampled_from(['"><script>', "~leave-token~", "a b", "%7E%zz", "ünï&amp;copy=1", "אב", "'\"`{|}\\^"]),
         st.text(alphabet=st.characters(exclude_categories=("Cc", "Zl", "Zp")), max_size=20),
     ),
 )
@@ -108,15 +104,11 @@ def test_no_feed_can_plant_a_mark(kind: str, title: str, url: str) -> None:
     def count(entry: SectionEntry) -> list[int]:
         pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
         return [
-            join_fragments(pieces, form).count(m)
-            for form in ("html", "text")
-            for m in placeholders.ALL_PLACEHOLDERS
+            join_fragments(pieces, form).count(m) for form in ("html", "text") for m in placeholders.ALL_PLACEHOLDERS
         ]
 
     planted = "".join(placeholders.ALL_PLACEHOLDERS) + title
-    hostile = SectionEntry(
-        headline=planted, url=f"{url}~leave-token~", kicker=planted, summary=planted, source=planted
-    )
+    hostile = SectionEntry(headline=planted, url=f"{url}~leave-token~", kicker=planted, summary=planted, source=planted)
     assert count(hostile) == count(SectionEntry(headline="x", url="https://example.org/", kicker="y"))
 
 
@@ -130,20 +122,9 @@ def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionC
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "javascript:alert(1)",
-        "data:text/html,x",
-        "//example.org/x",
-        "/relative",
-        "",
-        "http:///x",
-        "https://[::1",
-    ],
+    "url", ["javascript:alert(1)", "data:text/html,x", "//example.org/x", "/relative", "", "http:///x", "https://[::1"]
 )
-def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(
-    full_content: EditionContent, url: str
-) -> None:
+def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(full_content: EditionContent, url: str) -> None:
     section = full_content.sections[1]
     bad = replace(section, entries=(replace(section.entries[0], url=url),))
     with pytest.raises(RenderingError, match=re.escape(repr(url))):

@@ -45,27 +45,18 @@ AXE = {"resultTypes": ["violations"], "rules": {"region": {"enabled": False}}}
 
 @pytest.fixture(scope="module")
 def mail(full_content: EditionContent) -> str:
-    return join_fragments(
-        render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "html"
-    )
+    return join_fragments(render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "html")
 
 
 @pytest.fixture(scope="module")
 def web_copy(full_content: EditionContent) -> str:
-    return join_fragments(
-        render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "web"
-    )
+    return join_fragments(render_edition(full_content, publication_frame(OURS), create_mail_environment(OURS)), "web")
 
 
 @pytest.fixture(scope="module")
 def odd_mail(full_content: EditionContent) -> str:
     """Give an edition of the titles that break layouts."""
-    titles = (
-        "W" * 300,
-        "وزارة الداخلية تعلن عن خطة جديدة",
-        "🚨👨‍👩‍👧‍👦 " * 20,
-        "A long headline of many words " * 10,
-    )
+    titles = ("W" * 300, "وزارة الداخلية تعلن عن خطة جديدة", "🚨👨‍👩‍👧‍👦 " * 20, "A long headline of many words " * 10)
     sections = tuple(
         replace(
             section,
@@ -78,9 +69,7 @@ def odd_mail(full_content: EditionContent) -> str:
         for section in full_content.sections
     )
     content = replace(full_content, sections=sections, intro="W" * 200)
-    return join_fragments(
-        render_edition(content, publication_frame(OURS), create_mail_environment(OURS)), "html"
-    )
+    return join_fragments(render_edition(content, publication_frame(OURS), create_mail_environment(OURS)), "html")
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +142,7 @@ def test_only_our_pictures_are_asked_for(browser: Browser, request: pytest.Fixtu
 @pytest.mark.chromium
 @pytest.mark.parametrize("width", [320, 390, 640])
 @pytest.mark.parametrize("form", ["mail", "odd_mail"])
-def test_nothing_scrolls_sideways(
-    browser: Browser, request: pytest.FixtureRequest, form: str, width: int
-) -> None:
+def test_nothing_scrolls_sideways(browser: Browser, request: pytest.FixtureRequest, form: str, width: int) -> None:
     with Shown(browser, request.getfixturevalue(form), width=width) as shown:
         assert shown.ask("document.documentElement.scrollWidth") <= width
 
@@ -163,9 +150,7 @@ def test_nothing_scrolls_sideways(
 @pytest.mark.chromium
 def test_the_column_is_at_most_560_wide_and_the_lead_fills_it(browser: Browser, mail: str) -> None:
     with Shown(browser, mail, width=1200) as shown:
-        box = shown.ask(
-            "(b => [b.x, b.width, b.height])(document.querySelector('img').getBoundingClientRect())"
-        )
+        box = shown.ask("(b => [b.x, b.width, b.height])(document.querySelector('img').getBoundingClientRect())")
         assert box == [320, 560, 315]
 
 
@@ -195,9 +180,7 @@ def judged(script: str, html: str, tmp_path: Path) -> str:
 @pytest.mark.node
 @pytest.mark.parametrize("form", ["mail", "web_copy", "odd_mail"])
 @pytest.mark.parametrize("script", ["html_validate.mjs", "can_i_email.mjs"])
-def test_the_judges_find_nothing(
-    request: pytest.FixtureRequest, tmp_path: Path, script: str, form: str
-) -> None:
+def test_the_judges_find_nothing(request: pytest.FixtureRequest, tmp_path: Path, script: str, form: str) -> None:
     assert judged(script, request.getfixturevalue(form), tmp_path) == ""
 
 

@@ -34,13 +34,7 @@ OURS = Settings.model_validate(
 )
 FRAME = publication_frame(OURS)
 KEYS = ("featured", "most-read", "topics", "products", "events", "opportunities")
-NAMES = [
-    "head",
-    "section:featured",
-    "sponsor",
-    *(f"section:{key}" for key in KEYS[1:]),
-    "foot",
-]
+NAMES = ["head", "section:featured", "sponsor", *(f"section:{key}" for key in KEYS[1:]), "foot"]
 SHARE_ONLY = ("mailto:", "https://www.linkedin.com/", "https://news.example.org/media/")
 
 
@@ -113,9 +107,7 @@ def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
     monkeypatch.setattr(fragments, "inline_css", spy)
     pieces = render_edition(full_content, FRAME, pages)
     assert len(whole) == 1, "a page is inlined once"
-    expected = re.sub(
-        r"<!--cut [a-z0-9:-]+-->|<!--/?mail-->|<!--web-->.*?<!--/web-->", "", whole[0], flags=re.DOTALL
-    )
+    expected = re.sub(r"<!--cut [a-z0-9:-]+-->|<!--/?mail-->|<!--web-->.*?<!--/web-->", "", whole[0], flags=re.DOTALL)
     assert join_fragments(pieces, "html") == expected
 
 
@@ -180,9 +172,7 @@ def test_html_and_text_say_the_same_links(pieces: tuple[RenderedFragment, ...]) 
     assert links_of_text(join_fragments(pieces, "text")) == html
 
 
-def test_lines_of_the_text_fit_72_columns_and_addresses_stay_whole(
-    pieces: tuple[RenderedFragment, ...],
-) -> None:
+def test_lines_of_the_text_fit_72_columns_and_addresses_stay_whole(pieces: tuple[RenderedFragment, ...]) -> None:
     for line in join_fragments(pieces, "text").splitlines():
         assert len(line) <= 72 or " " not in line, line
         assert " http" not in line, "an address stands alone on its line"
@@ -196,9 +186,7 @@ def test_the_text_ends_with_leaving_and_the_postal_address(pieces: tuple[Rendere
     )
 
 
-def test_the_text_says_what_the_html_says(
-    full_content: EditionContent, pieces: tuple[RenderedFragment, ...]
-) -> None:
+def test_the_text_says_what_the_html_says(full_content: EditionContent, pieces: tuple[RenderedFragment, ...]) -> None:
     html = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html")).text_content().split())
     text = " ".join(join_fragments(pieces, "text").split())
     for section in full_content.sections:
@@ -262,9 +250,7 @@ def test_products_stand_in_pairs_whatever_their_number(
     assert lxml_html.document_fromstring(html).xpath("count(//h3)") == count
 
 
-def test_a_section_of_the_operators_own_is_set_in_rows(
-    full_content: EditionContent, pages: Environment
-) -> None:
+def test_a_section_of_the_operators_own_is_set_in_rows(full_content: EditionContent, pages: Environment) -> None:
     own = EditionSection("local", "stories", "Local news", "", full_content.sections[0].entries[1:4])
     html = join_fragments(render_edition(replace(full_content, sections=(own,)), FRAME, pages), "html")
     assert "Local news" in html
@@ -273,17 +259,14 @@ def test_a_section_of_the_operators_own_is_set_in_rows(
 
 def test_headings_step_down_by_one_from_a_single_h1(pieces: tuple[RenderedFragment, ...]) -> None:
     levels = [
-        int(e.tag[1])
-        for e in lxml_html.document_fromstring(join_fragments(pieces, "html")).iter("h1", "h2", "h3")
+        int(e.tag[1]) for e in lxml_html.document_fromstring(join_fragments(pieces, "html")).iter("h1", "h2", "h3")
     ]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
-def test_language_and_direction_stand_outside_and_inside(
-    full_content: EditionContent, pages: Environment
-) -> None:
+def test_language_and_direction_stand_outside_and_inside(full_content: EditionContent, pages: Environment) -> None:
     frame = replace(FRAME, language="ar", direction="rtl")
     html = join_fragments(render_edition(full_content, frame, pages), "html")
     assert html.count('lang="ar" dir="rtl"') == 2
@@ -296,16 +279,12 @@ def test_the_subject_is_one_line(full_content: EditionContent, pages: Environmen
     assert render_subject(full_content, FRAME, pages) == full_content.subject
 
 
-def test_an_operators_template_with_an_unknown_name_is_refused(
-    full_content: EditionContent, tmp_path: Path
-) -> None:
+def test_an_operators_template_with_an_unknown_name_is_refused(full_content: EditionContent, tmp_path: Path) -> None:
     own = tmp_path / "mail" / "edition"
     own.mkdir(parents=True)
     (own / "body.txt").write_text("{{ no_such_name }}")
     with pytest.raises(UndefinedError, match="no_such_name"):
-        render_edition(
-            full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path}))
-        )
+        render_edition(full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path})))
 
 
 @pytest.mark.parametrize(
@@ -322,6 +301,4 @@ def test_an_operators_template_that_lost_its_cuts_is_refused(
     own.mkdir(parents=True)
     (own / name).write_text(text)
     with pytest.raises(RenderingError, match=says):
-        render_edition(
-            full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path}))
-        )
+        render_edition(full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path})))

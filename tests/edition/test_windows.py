@@ -38,9 +38,7 @@ def test_every_article_falls_into_exactly_one_window_of_a_chain(gaps: list[int],
             earliest = max(cut_off - timedelta(days=6), START) if i else cut_off - timedelta(days=6)
             seconds = st.integers(0, int((cut_off - earliest).total_seconds()))
             dated_at = cut_off - timedelta(seconds=data.draw(seconds))
-            if data.draw(
-                st.booleans()
-            ):  # a clock ahead of ours, found before its own date; corrected next time
+            if data.draw(st.booleans()):  # a clock ahead of ours, found before its own date; corrected next time
                 dated_at, right = cut_off + timedelta(minutes=5), dated_at
                 articles.append(Told(i, dated_at, (i + 1, right)))
             else:

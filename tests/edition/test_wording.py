@@ -33,10 +33,7 @@ def test_the_last_two_words_are_bound_when_short(text: str, expected: str | None
 
 
 def test_fewer_letters_are_bound_where_the_column_is_narrow() -> None:
-    assert (
-        bind_last_words("fires: what three departments changed", 14)
-        == "fires: what three departments changed"
-    )
+    assert bind_last_words("fires: what three departments changed", 14) == "fires: what three departments changed"
     assert bind_last_words("the maps of the county are final", 14) == "the maps of the county are\xa0final"
 
 
@@ -82,8 +79,7 @@ def test_the_first_strong_letter_gives_the_direction() -> None:
 
 def test_topics_keep_the_order_in_which_they_come() -> None:
     entries = [
-        SectionEntry(h, "https://example.org/", kicker=t)
-        for h, t in (("1", "B"), ("2", "A"), ("3", "B"), ("4", ""))
+        SectionEntry(h, "https://example.org/", kicker=t) for h, t in (("1", "B"), ("2", "A"), ("3", "B"), ("4", ""))
     ]
     assert [(t, [e.headline for e in es]) for t, es in group_by_topic(entries)] == [
         ("B", ["1", "3"]),
@@ -93,15 +89,11 @@ def test_topics_keep_the_order_in_which_they_come() -> None:
 
 
 def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
-    e = SectionEntry(
-        "h", "https://example.org/", source="HLS.Today", credit="INTERPOL", date="Nov 18", summary="s"
-    )
+    e = SectionEntry("h", "https://example.org/", source="HLS.Today", credit="INTERPOL", date="Nov 18", summary="s")
     assert secondary_lines(e, "topics") == ("HLS.Today, Nov 18 · Source: INTERPOL",)
     assert secondary_lines(e, "most-read") == ("HLS.Today · Source: INTERPOL",)
     assert secondary_lines(e, "opportunities") == ("s",)
-    assert secondary_lines(
-        SectionEntry("h", "https://example.org/", details=("Norfolk", "Free")), "events"
-    ) == (
+    assert secondary_lines(SectionEntry("h", "https://example.org/", details=("Norfolk", "Free")), "events") == (
         "Norfolk",
         "Free",
     )

@@ -53,11 +53,7 @@ def chosen(
     sections = more.get("sections", DEFAULT_SECTIONS)
     assert isinstance(sections, (list, tuple))
     return propose_edition(
-        found,
-        select=select or SelectionSettings(),
-        sections=sections,
-        now=NOW,
-        previous=previous or PreviousEditions(),
+        found, select=select or SelectionSettings(), sections=sections, now=NOW, previous=previous or PreviousEditions()
     )
 
 
@@ -136,10 +132,7 @@ def test_a_pin_that_is_not_among_the_articles_is_said() -> None:
 def test_what_an_earlier_edition_had_is_left_out_by_url_and_by_title() -> None:
     found = week()
     other = article("Measles outbreak closes the summer camps", "Other Press")
-    used = (
-        ("2026-W45", found[0].url, found[0].title),
-        ("2026-W46", "https://elsewhere.example.org/1", found[7].title),
-    )
+    used = (("2026-W45", found[0].url, found[0].title), ("2026-W46", "https://elsewhere.example.org/1", found[7].title))
     why = reasons(chosen([*found, other], previous=PreviousEditions(used)))
     assert why[found[0].url] == "was in 2026-W45"
     assert why[found[7].url] == why[other.url] == "was in 2026-W46 under much the same title"
@@ -208,9 +201,7 @@ def test_events_are_those_to_come_within_90_days_by_date() -> None:
 
 def test_one_event_of_two_sources_is_announced_once() -> None:
     one = event("The Port Summit", timedelta(days=3), days=2)
-    two = replace(
-        one, url="https://b.example.org/", link="https://b.example.org/", publisher="B", dated_at=NOW
-    )
+    two = replace(one, url="https://b.example.org/", link="https://b.example.org/", publisher="B", dated_at=NOW)
     choice = chosen([*week(), one, two])
     (placed,) = choice.sections["events"]
     assert [a.url for a in placed.scored.story.also_reported] == [two.url]
@@ -251,9 +242,7 @@ def test_further_pieces_of_one_matter_come_only_when_there_is_nothing_else() -> 
 
 def test_too_few_news_stories_hold_the_edition() -> None:
     choice = chosen(week()[:3])
-    assert (
-        choice.incomplete_reason == "3 news stories are too few: an edition has at least 4 (select.minimum)"
-    )
+    assert choice.incomplete_reason == "3 news stories are too few: an edition has at least 4 (select.minimum)"
     assert chosen(week()[4:8]).incomplete_reason == ""
     assert chosen([]).incomplete_reason.startswith("there is no news story")
 
@@ -278,20 +267,10 @@ def test_related_are_earlier_articles_of_the_same_matter_newest_first() -> None:
         "Bermuda counts hurricane shelters",
         "Hurricane Nadia turns to Bermuda",
     )
-    old = [
-        article(t, f"Wire {n}", days=d) for n, (t, d) in enumerate(zip(titles, (12, 9, 15, 10), strict=True))
-    ]
-    choice = chosen(
-        week(), previous=PreviousEditions(earlier_articles=(*old, article("Choir sings in Lyon", days=9)))
-    )
-    placed = next(
-        p for k in ("featured", "topics") for p in choice.sections[k] if "Nadia" in p.scored.story.lead.title
-    )
-    assert [r.publisher for r in placed.related] == [
-        "Wire 1",
-        "Wire 0",
-        "Wire 2",
-    ]  # the fourth says what the lead says
+    old = [article(t, f"Wire {n}", days=d) for n, (t, d) in enumerate(zip(titles, (12, 9, 15, 10), strict=True))]
+    choice = chosen(week(), previous=PreviousEditions(earlier_articles=(*old, article("Choir sings in Lyon", days=9))))
+    placed = next(p for k in ("featured", "topics") for p in choice.sections[k] if "Nadia" in p.scored.story.lead.title)
+    assert [r.publisher for r in placed.related] == ["Wire 1", "Wire 0", "Wire 2"]  # the fourth says what the lead says
 
 
 any_article = st.builds(
@@ -323,9 +302,7 @@ def test_every_article_ends_in_one_place_in_any_order_and_the_caps_hold(
     stories = [p.scored.story for placed in choice.sections.values() for p in placed]
     stories += [out.scored.story for out in choice.left_out]
     assert sorted(m.url for s in stories for m in s.members) == sorted({c.url for c in found})
-    led = Counter(
-        p.scored.story.lead.publisher for k in ("featured", "topics") for p in choice.sections.get(k, ())
-    )
+    led = Counter(p.scored.story.lead.publisher for k in ("featured", "topics") for p in choice.sections.get(k, ()))
     assert all(n <= 3 for n in led.values())
     assert all(len(choice.sections.get(s.key, ())) <= s.most for s in DEFAULT_SECTIONS)
     for out in choice.left_out:

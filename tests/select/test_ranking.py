@@ -25,9 +25,7 @@ def article(
     return replace(made, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
-def ranking(
-    *stories: Story, weights: RankingWeights | None = None, pins: frozenset[str] = frozenset()
-) -> StoryRanking:
+def ranking(*stories: Story, weights: RankingWeights | None = None, pins: frozenset[str] = frozenset()) -> StoryRanking:
     return StoryRanking(WeekStatistics.from_stories(stories, NOW), RULES, weights or RankingWeights(), pins)
 
 
@@ -52,9 +50,7 @@ def test_a_copied_text_counts_once_and_the_note_says_so() -> None:
     wire = "Hackers shut the port of Harlow for two days, officials said on Monday"
     copied = Story(article("Alpha", "Port shut", summary=wire), (article("Beta", "Port shut", summary=wire),))
     assert count_independent_publishers(copied) == 1
-    assert (
-        "1 of them with another's text" in term(ranking(copied).score_story(copied), TermName.COVERAGE).note
-    )
+    assert "1 of them with another's text" in term(ranking(copied).score_story(copied), TermName.COVERAGE).note
 
 
 def test_without_readership_its_weight_goes_to_the_others() -> None:
@@ -76,9 +72,7 @@ def test_the_most_read_story_has_all_of_that_term() -> None:
     most = Story(article("Ours", "Ransomware one", own=True, views=900))
     least = Story(article("Ours", "Ransomware two", own=True, views=10))
     rank = ranking(most, least, of_three())
-    assert term(rank.score_story(most), TermName.READERSHIP) == ScoreTerm(
-        TermName.READERSHIP, 25.0, MOST_READ_NOTE
-    )
+    assert term(rank.score_story(most), TermName.READERSHIP) == ScoreTerm(TermName.READERSHIP, 25.0, MOST_READ_NOTE)
     assert 0 < term(rank.score_story(least), TermName.READERSHIP).points < 25
     assert term(rank.score_story(of_three()), TermName.READERSHIP).points == 0
 
@@ -119,9 +113,7 @@ def test_a_sources_weight_is_a_term_of_its_own_and_stays_within_the_bounds() -> 
     plain, heavy = Story(article()), Story(article(weight=3.0))
     assert term(ranking(plain).score_story(plain), TermName.SOURCE).points == 0
     assert term(ranking(heavy).score_story(heavy), TermName.SOURCE).points == 20.0
-    top = Story(
-        article(title="Ransomware malware botnet phishing", own=True, featured=True, days=0, weight=3.0)
-    )
+    top = Story(article(title="Ransomware malware botnet phishing", own=True, featured=True, days=0, weight=3.0))
     assert ranking(top).score_story(top).score == 100.0
     low = Story(article(weight=0.0, title="Singer dies", days=60))
     none = RankingWeights(coverage=0, readership=0, editorial=0, topic=1, freshness=0)
@@ -150,9 +142,7 @@ candidates = st.builds(
     weight=st.floats(0, 3),
     views=st.none() | st.integers(0, 10**7),
 )
-weights_ = st.builds(
-    RankingWeights, coverage=part, readership=part, editorial=part, topic=part, freshness=part
-)
+weights_ = st.builds(RankingWeights, coverage=part, readership=part, editorial=part, topic=part, freshness=part)
 
 
 @settings(max_examples=150, deadline=None)

@@ -43,17 +43,9 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
         ),
         (article("CISA", primary=True), 4, "an official source and four others reported it"),
         (article("CISA", primary=True), 1, "an official source and one other reported it"),
-        (
-            article("CISA", primary=True),
-            0,
-            "it comes from an official source, CISA, and it is about cybersecurity",
-        ),
+        (article("CISA", primary=True), 0, "it comes from an official source, CISA, and it is about cybersecurity"),
         (article("Wire"), 0, "Wire reported it, and it is about cybersecurity"),
-        (
-            article("HLS", own=True, featured=True),
-            2,
-            "our editors featured it, and three publishers carried it",
-        ),
+        (article("HLS", own=True, featured=True), 2, "our editors featured it, and three publishers carried it"),
     ],
 )
 def test_the_sentence_names_what_the_score_holds(lead: CandidateArticle, others: int, sentence: str) -> None:

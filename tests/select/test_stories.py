@@ -16,9 +16,7 @@ MONDAY = datetime(2026, 11, 16, 12, tzinfo=UTC)
 THRESHOLD = 0.24
 
 
-def article(
-    publisher: str, title: str, summary: str = "", *, hours: float = 0, name: str = ""
-) -> CandidateArticle:
+def article(publisher: str, title: str, summary: str = "", *, hours: float = 0, name: str = "") -> CandidateArticle:
     slug = name or "".join(ch if ch.isalnum() else "-" for ch in title.lower())
     url = f"https://{publisher.lower().replace(' ', '')}.example.org/{slug}"
     return CandidateArticle(url, url, title, summary, publisher, publisher, MONDAY + timedelta(hours=hours))
@@ -32,10 +30,7 @@ def fillers() -> list[CandidateArticle]:
         "Senate panel hears grid operators", "Drone rules change for farms", "Storm season ends quietly",
         "School district hires safety officers", "Water plant replaces old pumps", "Customs dogs find ivory",
     )  # fmt: skip
-    return [
-        article(f"Filler {n}", s, f"{s}, the agency wrote in report {n}.", hours=n)
-        for n, s in enumerate(subjects)
-    ]
+    return [article(f"Filler {n}", s, f"{s}, the agency wrote in report {n}.", hours=n) for n, s in enumerate(subjects)]
 
 
 def story_of(candidate: CandidateArticle, stories: tuple[Story, ...]) -> Story:
@@ -57,9 +52,7 @@ def test_the_same_news_of_three_publishers_is_one_story() -> None:
 
 
 def test_one_canonical_url_from_several_sources_is_one_article_and_the_best_source_wins() -> None:
-    plain = replace(
-        DAM[0], source="Aggregator", publisher="Aggregator", views=5, featured=True, image="p.jpg"
-    )
+    plain = replace(DAM[0], source="Aggregator", publisher="Aggregator", views=5, featured=True, image="p.jpg")
     best = replace(DAM[0], own=True, source="Own site", publisher="Ours")
     (kept,) = merge_same_url([plain, best])
     assert (kept.source, kept.views, kept.featured, kept.image) == ("Own site", 5, True, "p.jpg")
@@ -145,9 +138,7 @@ def test_articles_far_apart_in_time_do_not_join() -> None:
 def test_the_own_site_leads_before_an_official_source_and_that_before_all_others() -> None:
     official = replace(DAM[1], primary=True)
     own = replace(DAM[2], own=True)
-    assert (
-        story_of(own, group_into_stories([DAM[0], official, own, *fillers()], THRESHOLD)).lead.url == own.url
-    )
+    assert story_of(own, group_into_stories([DAM[0], official, own, *fillers()], THRESHOLD)).lead.url == own.url
     assert (
         story_of(official, group_into_stories([DAM[0], official, DAM[2], *fillers()], THRESHOLD)).lead.url
         == official.url
@@ -218,6 +209,4 @@ def test_stories_do_not_depend_on_the_order_of_arrival_and_lose_nothing(
     assert group_into_stories(shuffled, THRESHOLD) == stories
     urls = [m.url for s in stories for m in s.members]
     assert sorted(urls) == sorted({c.url for c in found})
-    assert all(
-        len({a.publisher for a in (s.lead, *s.also_reported)}) == 1 + len(s.also_reported) for s in stories
-    )
+    assert all(len({a.publisher for a in (s.lead, *s.also_reported)}) == 1 + len(s.also_reported) for s in stories)

@@ -14,9 +14,7 @@ RULES = compile_topic_rules()
 
 def article(title: str, summary: str = "", *, publisher: str = "Alpha") -> CandidateArticle:
     url = f"https://{publisher.lower()}.example.org/{len(title)}-{title[:8].strip()}"
-    return CandidateArticle(
-        url, url, title, summary, publisher, publisher, datetime(2026, 11, 16, tzinfo=UTC)
-    )
+    return CandidateArticle(url, url, title, summary, publisher, publisher, datetime(2026, 11, 16, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -85,16 +83,11 @@ def test_a_category_word_counts_more_than_a_title_word() -> None:
 
 
 def test_a_title_counts_more_than_a_summary_and_weak_words_settle_nothing_alone() -> None:
-    in_title, in_summary = (
-        RULES.match_topic(article("Ransomware")),
-        RULES.match_topic(article("News", "ransomware")),
-    )
+    in_title, in_summary = (RULES.match_topic(article("Ransomware")), RULES.match_topic(article("News", "ransomware")))
     assert in_title is not None
     assert in_summary is not None
     assert in_title.strength > in_summary.strength
-    many_weak = RULES.match_topic(
-        article("Police arrest suspect, charged with murder", "gang prosecutor prison crime")
-    )
+    many_weak = RULES.match_topic(article("Police arrest suspect, charged with murder", "gang prosecutor prison crime"))
     assert many_weak is not None
     assert many_weak.strength == in_summary.strength
 

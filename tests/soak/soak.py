@@ -48,10 +48,7 @@ from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 ROOT = Path(__file__).parent.parent.parent
 RESULT_PAGE = ROOT / "docs" / "soak.md"
 ROUTES = (smtp_route(8), sendgrid_route(100), smtp_route(1))
-RECEIVER_DELAYS = {
-    "smtp": 0.0,
-    "sendgrid": 0.005,
-}  # seconds that the receiver takes, else it is all over too soon
+RECEIVER_DELAYS = {"smtp": 0.0, "sendgrid": 0.005}  # seconds that the receiver takes, else it is all over too soon
 UNSUBSCRIBE_CLICKS = 50
 
 
@@ -105,9 +102,7 @@ def run_killed_send(
             doubts = list(at.delivery_states().values()).count(DeliveryState.UNCERTAIN)
             assert doubts == sum(left), "a doubt that no kill explains"
     spent = time.monotonic() - began
-    return KilledSendResult(
-        route.name, database, prepared.readers, seed, tuple(left), route.max_in_doubt, spent
-    )
+    return KilledSendResult(route.name, database, prepared.readers, seed, tuple(left), route.max_in_doubt, spent)
 
 
 @contextmanager
@@ -162,9 +157,7 @@ def _signing_settings(home: Path) -> Settings:
 
 def _send_edition(database: Database, settings: Settings, url: str) -> None:
     with closing(open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))) as transport:
-        report = send_edition(
-            database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC)
-        )
+        report = send_edition(database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC))
     assert report.delivery_counts.open == 0
 
 
@@ -224,9 +217,7 @@ decoded parts included. {clicks} links were clicked: each took off its own reade
 
 def main() -> None:
     """Run it all; the page is written after each step."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--readers", type=int, default=20_000)
     parser.add_argument("--messages", type=int, default=10_000)

@@ -56,9 +56,7 @@ def test_reading_commits_nothing(database: Database) -> None:
 def test_an_error_of_the_database_quotes_no_value_of_a_row(database: Database) -> None:
     def twice() -> None:
         with database.write() as session:
-            session.add_all(
-                TimetableSlot(job="draft", at=NOON, owner="zebra", lease_until=NOON) for _ in range(2)
-            )
+            session.add_all(TimetableSlot(job="draft", at=NOON, owner="zebra", lease_until=NOON) for _ in range(2))
 
     with pytest.raises(IntegrityError) as caught:
         twice()

@@ -88,10 +88,7 @@ def _mast(x: float, foot: float) -> str:
 
 def _pine(x: float, foot: float, high: float) -> str:
     return "".join(
-        polygon(
-            [(x - high * w, foot - high * a), (x, foot - high * b), (x + high * w, foot - high * a)],
-            "#0F1826",
-        )
+        polygon([(x - high * w, foot - high * a), (x, foot - high * b), (x + high * w, foot - high * a)], "#0F1826")
         for w, a, b in ((0.28, 0.0, 0.5), (0.22, 0.28, 0.76), (0.16, 0.54, 1.0))
     )
 
@@ -135,10 +132,7 @@ def _pylon(x: float, foot: float, scale: float) -> str:
     for k in range(6):
         low, high = 46 - k * 6, 46 - (k + 1) * 6
         y1, y2 = -k * 41.6, -(k + 1) * 41.6
-        parts += [
-            stroke_line((-low, y1), (high, y2), steel, 3),
-            stroke_line((low, y1), (-high, y2), steel, 3),
-        ]
+        parts += [stroke_line((-low, y1), (high, y2), steel, 3), stroke_line((low, y1), (-high, y2), steel, 3)]
     for y, wide in ((-250, 110), (-310, 88), (-364, 62)):
         parts += [
             stroke_line((-wide, y), (wide, y), steel, 5),
@@ -157,15 +151,9 @@ def _wires() -> str:
             ax, ay = 210 + side * wide * 0.7, 470 + (y + 22) * 0.7
             bx, by = 980 + side * wide * 1.15, 560 + (y + 22) * 1.15
             middle = (ax + bx) / 2
-            wires.append(
-                path(f"M{ax},{ay} Q{middle},{max(ay, by) + 60} {bx},{by}", stroke="#101A28", stroke_width=2)
-            )
-            wires.append(
-                path(f"M{ax},{ay} Q{ax - 160},{ay + 30} -20,{ay - 20}", stroke="#101A28", stroke_width=2)
-            )
-            wires.append(
-                path(f"M{bx},{by} Q{bx + 120},{by + 30} 1260,{by - 30}", stroke="#101A28", stroke_width=2)
-            )
+            wires.append(path(f"M{ax},{ay} Q{middle},{max(ay, by) + 60} {bx},{by}", stroke="#101A28", stroke_width=2))
+            wires.append(path(f"M{ax},{ay} Q{ax - 160},{ay + 30} -20,{ay - 20}", stroke="#101A28", stroke_width=2))
+            wires.append(path(f"M{bx},{by} Q{bx + 120},{by + 30} 1260,{by - 30}", stroke="#101A28", stroke_width=2))
     return "".join(wires)
 
 
@@ -177,11 +165,7 @@ def _transformer(x: float, foot: float) -> str:
             rect(x - 70, foot - 112, 140, 14, "#5F7382", rx=3),
             rect(x - 74, foot - 10, 148, 12, "#0F1722"),
             *(rect(x - 42 + k * 38, foot - 158, 10, 48, PAPER, opacity=0.85) for k in range(3)),
-            *(
-                rect(x - 46 + k * 38, foot - 150 + j * 12, 18, 5, "#A9B7C1")
-                for k in range(3)
-                for j in range(3)
-            ),
+            *(rect(x - 46 + k * 38, foot - 150 + j * 12, 18, 5, "#A9B7C1") for k in range(3) for j in range(3)),
             circle(x + 50, foot - 118, 4, "#7FE0A0"),
         ]
     )
@@ -194,7 +178,4 @@ def _yard_fence() -> str:
     return "".join([*mesh, *posts, stroke_line((0, 610), (WIDTH, 610), "#0B1220", 5)])
 
 
-SCENES: dict[str, Callable[[], str]] = {
-    "radio-mast": radio_mast,
-    "substation": substation,
-}
+SCENES: dict[str, Callable[[], str]] = {"radio-mast": radio_mast, "substation": substation}

@@ -48,10 +48,7 @@ def crossing() -> str:
 
 def _canopy() -> str:
     booths = [(-2, "g"), (-1, "g"), (0, "g"), (1, "r"), (2, "g")]
-    out = [
-        polygon([(70, 262), (1130, 262), (1160, 300), (40, 300)], "#24364A"),
-        rect(40, 300, 1120, 16, RUST),
-    ]
+    out = [polygon([(70, 262), (1130, 262), (1160, 300), (40, 300)], "#24364A"), rect(40, 300, 1120, 16, RUST)]
     for k, light in booths:
         x = 600 + k * 200
         out += [
@@ -72,10 +69,7 @@ def _sign(x: float, y: float, light: str) -> str:
             (x + 9, y - 9), (x - 9, y + 9), "#F26A4B", 5
         )
     return stroke_line((x, y - 11), (x, y + 10), "#7FE0A0", 5) + path(
-        f"M{x - 9},{y + 2} L{x},{y + 11} L{x + 9},{y + 2}",
-        stroke="#7FE0A0",
-        stroke_width=5,
-        stroke_linecap="round",
+        f"M{x - 9},{y + 2} L{x},{y + 11} L{x + 9},{y + 2}", stroke="#7FE0A0", stroke_width=5, stroke_linecap="round"
     )
 
 
@@ -165,7 +159,4 @@ def _bus() -> str:
     )
 
 
-SCENES: dict[str, Callable[[], str]] = {
-    "crossing": crossing,
-    "open-gate": open_gate,
-}
+SCENES: dict[str, Callable[[], str]] = {"crossing": crossing, "open-gate": open_gate}

@@ -83,12 +83,8 @@ def _plant() -> str:
 
 
 def _curve(rng: random.Random, x: float, y: float, w: float, h: float) -> str:
-    grid = "".join(
-        stroke_line((x + 12, y + h * k / 4), (x + w - 12, y + h * k / 4), "#2B5568", 1.5) for k in (1, 2, 3)
-    )
-    points = [
-        (x + 14 + k * (w - 28) / 11, y + h * (0.62 - 0.02 * k) - rng.uniform(-14, 14)) for k in range(12)
-    ]
+    grid = "".join(stroke_line((x + 12, y + h * k / 4), (x + w - 12, y + h * k / 4), "#2B5568", 1.5) for k in (1, 2, 3))
+    points = [(x + 14 + k * (w - 28) / 11, y + h * (0.62 - 0.02 * k) - rng.uniform(-14, 14)) for k in range(12)]
     d = "M" + " L".join(f"{px:.0f},{py:.0f}" for px, py in points)
     return grid + path(d, stroke="#7FD3C2", stroke_width=4, stroke_linejoin="round", stroke_linecap="round")
 
@@ -97,9 +93,7 @@ def _desk_screen(x: float) -> str:
     return (
         rect(x - 76, 404, 152, 88, "#0B1420", rx=6)
         + rect(x - 70, 410, 140, 76, "#17405A", rx=3)
-        + "".join(
-            rect(x - 60, 420 + k * 13, 40 + (k * 37) % 70, 6, "#8FCBD6", rx=3, opacity=0.8) for k in range(5)
-        )
+        + "".join(rect(x - 60, 420 + k * 13, 40 + (k * 37) % 70, 6, "#8FCBD6", rx=3, opacity=0.8) for k in range(5))
         + rect(x - 8, 492, 16, 14, "#0B1420")
         + rect(x - 30, 504, 60, 6, "#0B1420", rx=3)
     )
@@ -206,10 +200,7 @@ def _screen(rng: random.Random) -> str:
             rect(1022, 86, 112, 130, "#6FA36B", opacity=0.5, rx=4),
             path("M904,190 L932,126 L978,126 L978,190 Z", "#3D76B5", opacity=0.75),
             circle(950, 160, 20, "#244E86", opacity=0.8),
-            *(
-                rect(1036 + (k % 3) * 30, 104 + (k // 3) * 34, 22, 24, "#3F7D4E", opacity=0.75, rx=3)
-                for k in range(9)
-            ),
+            *(rect(1036 + (k % 3) * 30, 104 + (k // 3) * 34, 22, 24, "#3F7D4E", opacity=0.75, rx=3) for k in range(9)),
             rect(1030, 134, 66, 34, "none", stroke=RUST, stroke_width=5, rx=3),
             rect(874, 226, 120 + rng.uniform(0, 20), 8, "#8695A1", rx=4),
             rect(1090, 226, 54, 8, RUST, rx=4),
@@ -249,10 +240,7 @@ def _camera(x: float, y: float) -> str:
         + polygon([(x - 10, y + 26), (x + 10, y + 26), (x + 330, 470), (x - 330, 470)], "url(#view)")
         + rect(x - 5, 0, 10, y - 20, "#3A434D")
         + rect(x - 40, y - 22, 80, 20, "#3A434D", rx=6)
-        + path(
-            f"M{x - 34},{y - 4} Q{x - 32},{y + 34} {x},{y + 34} Q{x + 32},{y + 34} {x + 34},{y - 4} Z",
-            "#1C252F",
-        )
+        + path(f"M{x - 34},{y - 4} Q{x - 32},{y + 34} {x},{y + 34} Q{x + 32},{y + 34} {x + 34},{y - 4} Z", "#1C252F")
         + circle(x, y + 14, 11, "#4F7C99")
         + circle(x + 22, y + 2, 4, "#F2593A")
     )
@@ -280,12 +268,8 @@ def _stack(x: float, foot: float, papers: int, rng: random.Random) -> str:
         shift = rng.uniform(-4, 4)
         out.append(rect(x + shift, foot - k * 5, 84, 6, "#FFFDF6" if k % 2 else "#DDD2BC"))
     top = foot - papers * 5
-    out.append(
-        polygon([(x + 4, top + 5), (x + 82, top + 5), (x + 74, top - 16), (x + 12, top - 16)], "#FFFDF6")
-    )
-    out += [
-        stroke_line((x + 24, top - 10 + k * 6), (x + 62, top - 10 + k * 6), "#8695A1", 2) for k in range(2)
-    ]
+    out.append(polygon([(x + 4, top + 5), (x + 82, top + 5), (x + 74, top - 16), (x + 12, top - 16)], "#FFFDF6"))
+    out += [stroke_line((x + 24, top - 10 + k * 6), (x + 62, top - 10 + k * 6), "#8695A1", 2) for k in range(2)]
     return "".join(out)
 
 

@@ -67,9 +67,7 @@ def _station(rng: random.Random) -> str:
             *bays,
             rect(880, 60, 120, 470, "#76402F"),
             rect(868, 44, 144, 22, "#C9BDA9"),
-            window_grid(
-                (908, 104), 2, 3, size=(26, 54), gap=(14, 40), colours=["#F3CE8E", "#2D3B4B"], rng=rng
-            ),
+            window_grid((908, 104), 2, 3, size=(26, 54), gap=(14, 40), colours=["#F3CE8E", "#2D3B4B"], rng=rng),
             circle(815, 214, 20, PAPER),
             stroke_line((815, 214), (815, 202), INK, 3),
             stroke_line((815, 214), (824, 218), INK, 3),
@@ -202,7 +200,4 @@ def _tree(x: float, foot: float, scale: float) -> str:
     )
 
 
-SCENES: dict[str, Callable[[], str]] = {
-    "fire-engine": fire_engine,
-    "hospital": hospital,
-}
+SCENES: dict[str, Callable[[], str]] = {"fire-engine": fire_engine, "hospital": hospital}

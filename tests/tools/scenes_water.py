@@ -121,14 +121,7 @@ def _crane(x: float, scale: float) -> str:
 def flood() -> str:
     """A street of houses under water at dusk; two responders in a rubber boat with a lamp."""
     rng = random.Random(5)
-    homes = [
-        (-60, 250, 190),
-        (150, 210, 210),
-        (392, 264, 176),
-        (598, 200, 220),
-        (850, 250, 190),
-        (1066, 216, 220),
-    ]
+    homes = [(-60, 250, 190), (150, 210, 210), (392, 264, 176), (598, 200, 220), (850, 250, 190), (1066, 216, 220)]
     walls = ["#5C6B7A", "#72606A", "#4E6473", "#6C6F7E", "#56697A", "#6B5F68"]
     return svg_document(
         gradient_band("sky", "#2A3B52", "#556A7F", "#93A3AC", bottom=460),
@@ -151,9 +144,7 @@ def _home(x: float, y: float, w: float, wall: str, rng: random.Random) -> str:
         + rect(x + w * 0.7, y - 8, 24, 54, "#3B3F4B")
         + rect(x, y + 70, w, 320, wall)
         + rect(x, y + 70, w, 12, NIGHT, opacity=0.25)
-        + window_grid(
-            (x + w * 0.14, y + 104), 3, 1, size=(w * 0.18, 54), gap=(w * 0.09, 20), colours=lit, rng=rng
-        )
+        + window_grid((x + w * 0.14, y + 104), 3, 1, size=(w * 0.18, 54), gap=(w * 0.09, 20), colours=lit, rng=rng)
         + rect(x + w * 0.14, y + 190, w * 0.72, 70, "#2D3B4B")
         + rect(x, y + 182, w, 4, "#FFFFFF", opacity=0.14)
     )
@@ -206,9 +197,7 @@ def _boat() -> str:
 def _helmet(x: float, y: float) -> str:
     return (
         circle(x, y + 4, 14, "#E3B48C")
-        + path(
-            f"M{x - 19},{y + 1} Q{x - 18},{y - 19} {x},{y - 19} Q{x + 18},{y - 19} {x + 19},{y + 1} Z", PAPER
-        )
+        + path(f"M{x - 19},{y + 1} Q{x - 18},{y - 19} {x},{y - 19} Q{x + 18},{y - 19} {x + 19},{y + 1} Z", PAPER)
         + rect(x - 21, y - 2, 44, 5, PAPER, rx=2.5)
     )
 
@@ -284,10 +273,7 @@ def _pilot() -> str:
             stroke_line((-20, 6), (34, 4), INK, 4),
             circle(6, -30, 7, SUN),
             stroke_line((124, 146), (292, 126), INK, 3),
-            *(
-                stroke_line((140 + k * 38, 144 - k * 5), (140 + k * 38, 112 - k * 4), INK, 3)
-                for k in range(4)
-            ),
+            *(stroke_line((140 + k * 38, 144 - k * 5), (140 + k * 38, 112 - k * 4), INK, 3) for k in range(4)),
             stroke_line((140, 112), (256, 99), INK, 3),
             path("M-176,214 Q-236,206 -300,232 Q-226,226 -160,240 Z", PAPER, opacity=0.55),
         ]

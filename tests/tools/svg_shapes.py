@@ -28,9 +28,7 @@ Point = tuple[float, float]
 def svg_element(name: str, body: str = "", /, **attributes: Any) -> str:
     """Give an element; `stroke_width` becomes `stroke-width`, None is left out."""
     said = "".join(
-        f' {key.replace("_", "-")}="{_attribute_text(value)}"'
-        for key, value in attributes.items()
-        if value is not None
+        f' {key.replace("_", "-")}="{_attribute_text(value)}"' for key, value in attributes.items() if value is not None
     )
     return f"<{name}{said}>{body}</{name}>" if body else f"<{name}{said}/>"
 
@@ -62,15 +60,7 @@ def path(d: str, fill: str = "none", **more: Any) -> str:
 def stroke_line(a: Point, b: Point, stroke: str, width: float = 4, **more: Any) -> str:
     """Give a straight stroke."""
     return svg_element(
-        "line",
-        x1=a[0],
-        y1=a[1],
-        x2=b[0],
-        y2=b[1],
-        stroke=stroke,
-        stroke_width=width,
-        stroke_linecap="round",
-        **more,
+        "line", x1=a[0], y1=a[1], x2=b[0], y2=b[1], stroke=stroke, stroke_width=width, stroke_linecap="round", **more
     )
 
 
@@ -135,11 +125,7 @@ def window_grid(
     """Give a grid of windows, each in one of the colours."""
     return "".join(
         rect(
-            at[0] + c * (size[0] + gap[0]),
-            at[1] + r * (size[1] + gap[1]),
-            size[0],
-            size[1],
-            rng.choice(list(colours)),
+            at[0] + c * (size[0] + gap[0]), at[1] + r * (size[1] + gap[1]), size[0], size[1], rng.choice(list(colours))
         )
         for r in range(rows)
         for c in range(columns)
@@ -164,9 +150,7 @@ def person_figure(x: float, foot: float, height: float, fill: str, **more: Any) 
     return svg_element("g", body, **more)
 
 
-def radio_arcs(
-    at: Point, colour: str, *, first: float = 16, step: float = 14, count: int = 3, width: float = 5
-) -> str:
+def radio_arcs(at: Point, colour: str, *, first: float = 16, step: float = 14, count: int = 3, width: float = 5) -> str:
     """Give the arcs of a radio signal, to both sides of a point."""
     return "".join(
         _radio_arc(at, side * (first + i * step), colour, stroke_width=width, opacity=1 - i * 0.22)

@@ -40,10 +40,7 @@ def main() -> None:
         with sync_playwright() as playwright:
             chromium = shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-            light, dark = (
-                take_screenshot(browser, copy, 640, "light"),
-                take_screenshot(browser, copy, 390, "dark"),
-            )
+            light, dark = (take_screenshot(browser, copy, 640, "light"), take_screenshot(browser, copy, 390, "dark"))
             browser.close()
     both = Image.new("RGB", (light.width + dark.width + 48, HEIGHT + 32), "#E6E9ED")
     both.paste(light, (16, 16))

@@ -65,9 +65,7 @@ class WebSetup:
         """Give every row of every table."""
         with self.database.engine.connect() as connection:
             return {
-                name: sorted(
-                    (tuple(row) for row in connection.execute(text(f'SELECT * FROM "{name}"'))), key=repr
-                )
+                name: sorted((tuple(row) for row in connection.execute(text(f'SELECT * FROM "{name}"'))), key=repr)
                 for name in Base.metadata.tables
             }
 
@@ -141,9 +139,7 @@ def store_edition(
     """Store an edition as drafting does, and give its name."""
     content = sample_content(store_picture(install.database), name, number, subject)
     content = replace(content, sections=()) if without_sections else content
-    pieces = render_edition(
-        content, publication_frame(install.settings), create_mail_environment(install.settings)
-    )
+    pieces = render_edition(content, publication_frame(install.settings), create_mail_environment(install.settings))
     with install.database.write() as session:
         edition = Edition(
             slot=release_slot(release_at),
@@ -244,19 +240,9 @@ def sample_content(picture: EditionPicture, name: str, number: int, subject: str
             date="Nov 17",
         )
         for headline, host, kicker, source in (
-            (
-                "New flood maps move 41,000 homes into the high-risk zone",
-                "fema.example",
-                "Disaster response",
-                "FEMA",
-            ),
+            ("New flood maps move 41,000 homes into the high-risk zone", "fema.example", "Disaster response", "FEMA"),
             ("Two land crossings open a second face-matching lane", "cbp.example", "Borders", "CBP"),
-            (
-                "What a hospital learned from a week without its network",
-                "aspr.example",
-                "Health sector",
-                "ASPR",
-            ),
+            ("What a hospital learned from a week without its network", "aspr.example", "Health sector", "ASPR"),
         )
     ]
     event = SectionEntry(
@@ -287,8 +273,6 @@ def sample_content(picture: EditionPicture, name: str, number: int, subject: str
         sections=(
             EditionSection("featured", "featured", "Featured", "", (lead, *rows)),
             EditionSection("events", "events", "Events", "", (event,)),
-            EditionSection(
-                "opportunities", "opportunities", "Opportunities", "Soonest deadline first", (chance,)
-            ),
+            EditionSection("opportunities", "opportunities", "Opportunities", "Soonest deadline first", (chance,)),
         ),
     )

@@ -31,9 +31,7 @@ TYPES = (
     "",
 )
 NAME = re.compile(r'\sname="([^"]+)"')
-texts = st.text(max_size=30) | st.sampled_from(
-    ["", "\0", "\U0001f600", "../../etc/passwd", "%", "{{ 7*7 }}", "9" * 30]
-)
+texts = st.text(max_size=30) | st.sampled_from(["", "\0", "\U0001f600", "../../etc/passwd", "%", "{{ 7*7 }}", "9" * 30])
 values = texts | st.sampled_from(
     ["yes", "page", "4w", "often", "fortnightly", "6", "UTC", "2026-12-24", "featured", "a@b.example", "1"]
 )
@@ -51,9 +49,7 @@ def readers(world: Any) -> list[int]:
     )
     with world.database.write() as session:
         return [
-            add_subscriber(
-                session, world.install.keys, f"r{n}@example.org", evidence=evidence, now=NOW
-            ).number
+            add_subscriber(session, world.install.keys, f"r{n}@example.org", evidence=evidence, now=NOW).number
             for n in range(PEOPLE)
         ]
 
@@ -68,15 +64,11 @@ def secrets_of(world: Any) -> list[str]:
 
     with world.database.write() as session:
         for n in range(PEOPLE):
-            staff.add_staff_member(
-                session, read_address(f"s{n}@example.org"), "editor", queue, actor="test", now=NOW
-            )
+            staff.add_staff_member(session, read_address(f"s{n}@example.org"), "editor", queue, actor="test", now=NOW)
         for number in numbers:
             my_data.request_data_link(session, number, queue, now=NOW)
             address = read_address(f"new{number}@example.org")
-            address_change.request_address_change(
-                session, world.install.keys, number, address, queue, now=NOW
-            )
+            address_change.request_address_change(session, world.install.keys, number, address, queue, now=NOW)
         over = NOW - timedelta(hours=1)
         kept += [
             one_time_tokens.issue_token(session, purpose, numbers[0], now=over, expires_at=over)
@@ -113,9 +105,7 @@ def ground(world: Any) -> tuple[Any, list[Rule], list[str], list[str]]:
 
 
 @settings(
-    max_examples=400,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.data())
 def test_no_request_is_answered_with_a_fault_of_ours(
@@ -123,12 +113,8 @@ def test_no_request_is_answered_with_a_fault_of_ours(
 ) -> None:
     world, rules, secrets, fields = ground
     rule = data.draw(st.sampled_from(rules), label="rule")
-    named = st.sampled_from([*secrets, "2026-W46", "2026-W47"]) | texts.filter(
-        lambda text: text not in {"", ".", ".."}
-    )
-    damaged = st.sampled_from(secrets).map(lambda secret: secret[:-1]) | st.sampled_from(secrets).map(
-        str.swapcase
-    )
+    named = st.sampled_from([*secrets, "2026-W46", "2026-W47"]) | texts.filter(lambda text: text not in {"", ".", ".."})
+    damaged = st.sampled_from(secrets).map(lambda secret: secret[:-1]) | st.sampled_from(secrets).map(str.swapcase)
     arguments = {name: data.draw(named | damaged, label=name) for name in rule.arguments}
     form = st.lists(st.tuples(st.sampled_from(fields) | texts, values), max_size=8)
     body: Any = data.draw(st.binary(max_size=200) | form, label="body")
@@ -154,9 +140,7 @@ def test_no_request_is_answered_with_a_fault_of_ours(
         assert "Content-Security-Policy" in answer.headers
 
 
-def test_every_form_of_a_reader_posts_to_a_route_of_ours(
-    ground: tuple[Any, list[Rule], list[str], list[str]],
-) -> None:
+def test_every_form_of_a_reader_posts_to_a_route_of_ours(ground: tuple[Any, list[Rule], list[str], list[str]]) -> None:
     world, _, _, _ = ground
     adapter = world.app.url_map.bind("news.example.org")
     preferences, leave = world.token("preferences"), world.token("leave")

@@ -108,15 +108,7 @@ def paths(world: Any) -> list[str]:
         "/desk/editions/none",
         "/desk/preview/2026-W47/inbox",
     ]
-    readers = [
-        "/",
-        "/subscribe",
-        "/contact",
-        "/privacy",
-        "/nothing",
-        "/u/unknown",
-        f"/u/{world.token('leave')}",
-    ]
+    readers = ["/", "/subscribe", "/contact", "/privacy", "/nothing", "/u/unknown", f"/u/{world.token('leave')}"]
     readers += [f"/preferences/{world.token('preferences')}", f"/u/{world.token('test leave')}"]
     readers += [f"/u/{world.token('leave')}/pause", *mailed_links(world)]
     return [*readers, f"/u/{world.token('leave', 4711)}", *desk]
@@ -135,26 +127,18 @@ def mailed_links(world: Any) -> list[str]:
         address = read_address("new@elsewhere.example")
         address_change.request_address_change(session, world.install.keys, world.ada, address, queue, now=NOW)
         purposes: tuple[one_time_tokens.OneTimePurpose, ...] = ("my data", "change address")
-        kept += [
-            one_time_tokens.issue_token(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes
-        ]
+        kept += [one_time_tokens.issue_token(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes]
         session.execute(delete(StaffMember))
         session.add(
             StaffMember(
-                email="kim@newsroom.example",
-                role="editor",
-                added_at=NOW,
-                added_by="terminal:eve",
-                proven_at=NOW,
+                email="kim@newsroom.example", role="editor", added_at=NOW, added_by="terminal:eve", proven_at=NOW
             )
         )
         sam = staff.add_staff_member(
             session, read_address("sam@news.example.org"), "admin", queue, actor="test", now=NOW
         )
         kept += [
-            one_time_tokens.issue_token(
-                session, staff.PROOF_PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id)
-            )
+            one_time_tokens.issue_token(session, staff.PROOF_PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id))
         ]
     data, move, old_data, old_move, proving, old_proving = kept
     return [
@@ -170,9 +154,7 @@ def mailed_links(world: Any) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
-def test_axe_finds_nothing_on_any_page(
-    browser: Browser, served: tuple[Any, str], width: int, scheme: Any
-) -> None:
+def test_axe_finds_nothing_on_any_page(browser: Browser, served: tuple[Any, str], width: int, scheme: Any) -> None:
     world, address = served
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
@@ -382,9 +364,7 @@ def test_the_desk_is_used_by_keyboard_alone(browser: Browser, served: tuple[Any,
     names = []
     for _ in range(9):
         page.keyboard.press("Tab")
-        names.append(
-            page.evaluate("document.activeElement.innerText || document.activeElement.name || ''").strip()
-        )
+        names.append(page.evaluate("document.activeElement.innerText || document.activeElement.name || ''").strip())
     assert "Review and approve" in names
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert outline == "2px"

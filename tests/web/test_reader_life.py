@@ -93,9 +93,7 @@ class House:
         """Give every row of every table but those of counts."""
         with self.install.database.engine.connect() as connection:
             return {
-                name: sorted(
-                    (tuple(r) for r in connection.execute(text(f'SELECT * FROM "{name}"'))), key=repr
-                )
+                name: sorted((tuple(r) for r in connection.execute(text(f'SELECT * FROM "{name}"'))), key=repr)
                 for name in Base.metadata.tables
                 if name not in COUNTS
             }
@@ -236,15 +234,10 @@ def test_the_whole_life_of_a_reader(page: Page, tmp_path: Path) -> None:
         home.pass_time(days=6)
         second = home.draft()
         assert second != first
-        books = plan_deliveries(
-            home.install.database, second, home.install.keys, home.install.settings, now=home.now
-        )
+        books = plan_deliveries(home.install.database, second, home.install.keys, home.install.settings, now=home.now)
         assert books.planned == 0
         with home.install.database.read() as session:
-            assert (
-                session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(second))).all()
-                == []
-            )
+            assert session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(second))).all() == []
             sent = session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(first))).one()
             assert (sent.person, sent.state) == (None, DeliveryState.ACCEPTED)  # the count stays, without her
             chain = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.seq))]
@@ -287,9 +280,7 @@ def own_links(mail: EmailMessage) -> set[str]:
     """Find every link of ours in all parts of a mail and in its headers."""
     said = [str(value) for value in mail.values()]
     said += [str(p.get_content()) for p in mail.walk() if p.get_content_maintype() == "text"]
-    found = {
-        link.rstrip(".,;") for one in said for link in re.findall(rf"{re.escape(BASE)}[^\s\"'<>)]*", one)
-    }
+    found = {link.rstrip(".,;") for one in said for link in re.findall(rf"{re.escape(BASE)}[^\s\"'<>)]*", one)}
     return {urlsplit(link)._replace(scheme="", netloc="", fragment="").geturl() or "/" for link in found}
 
 
@@ -306,9 +297,7 @@ def test_a_scanner_that_opens_every_link_of_every_mail_twice_changes_no_row(tmp_
         before = home.dump()
         journal = home.install.settings.left_log
         for method, link in asked:
-            answer = client.open(
-                link, method=method, headers={"Sec-Purpose": "prefetch", "User-Agent": "scanner"}
-            )
+            answer = client.open(link, method=method, headers={"Sec-Purpose": "prefetch", "User-Agent": "scanner"})
             assert answer.status_code in {200, 410}, (method, link)
             assert "Set-Cookie" not in answer.headers
         assert home.dump() == before

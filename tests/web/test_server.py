@@ -58,11 +58,7 @@ def test_a_server_serves_stops_and_gives_its_port_back(world: Any, sqlite: Datab
 def test_the_desk_refuses_a_proxied_request_through_the_real_server_too(world: Any) -> None:
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
-        for headers, status in (
-            ({}, 200),
-            ({"X-Forwarded-For": "203.0.113.9"}, 403),
-            ({"Host": "evil.example"}, 403),
-        ):
+        for headers, status in (({}, 200), ({"X-Forwarded-For": "203.0.113.9"}, 403), ({"Host": "evil.example"}, 403)):
             connection.request("GET", "/desk/", headers=headers)
             answer = connection.getresponse()
             answer.read()

@@ -31,9 +31,7 @@ LINK = re.compile(r"https://news\.example\.org(/staff/[A-Za-z0-9_-]{22})\b")
 def add(world: Any, email: str = SAM, role: staff.StaffRole = "editor", now: datetime = NOW) -> int:
     queue = notices.make_notice_queue(world.install.keys, world.install.settings, lambda: now)
     with world.database.write() as session:
-        return staff.add_staff_member(
-            session, read_address(email), role, queue, actor="terminal:eve", now=now
-        ).id
+        return staff.add_staff_member(session, read_address(email), role, queue, actor="terminal:eve", now=now).id
 
 
 def mail_again(world: Any, now: datetime = NOW) -> None:
@@ -83,9 +81,7 @@ def fields_of(page: str) -> dict[str, str]:
 
 def audits(world: Any) -> list[tuple[str, str, str]]:
     with world.database.read() as session:
-        return [
-            (a.actor, a.act, a.subject) for a in session.scalars(select(AuditEntry).order_by(AuditEntry.id))
-        ]
+        return [(a.actor, a.act, a.subject) for a in session.scalars(select(AuditEntry).order_by(AuditEntry.id))]
 
 
 def test_the_button_behind_the_mailed_link_proves_the_address_and_looking_does_not(both: Any) -> None:
@@ -109,10 +105,7 @@ def test_the_button_behind_the_mailed_link_proves_the_address_and_looking_does_n
     assert "Thank you" in both.client.get(path).text
     later = at(both, NOW + timedelta(days=1)).post(path)
     assert (later.status_code, member(both).proven_at) == (200, NOW), "twice is once"
-    assert audits(both) == [
-        ("terminal:eve", "staff added", "staff 1"),
-        ("staff 1", "staff address proven", "staff 1"),
-    ]
+    assert audits(both) == [("terminal:eve", "staff added", "staff 1"), ("staff 1", "staff address proven", "staff 1")]
 
 
 def test_a_link_that_ran_out_was_replaced_or_is_a_former_members_proves_nothing(both: Any) -> None:
@@ -191,10 +184,7 @@ def run(world: Any) -> Any:
 def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
     assert "Nobody is on the staff yet" in run("staff", "list").output
     added = run("staff", "add", "-", "--role", "admin", typed=f"{SAM}\n")
-    assert (added.exit_code, added.output.startswith("Added: staff 1, admin. A link is on its way")) == (
-        0,
-        True,
-    )
+    assert (added.exit_code, added.output.startswith("Added: staff 1, admin. A link is on its way")) == (0, True)
     again = run("staff", "add", SAM, "--role", "editor")
     assert (again.exit_code, "has this address already, as admin" in again.output) == (1, True)
     (listed,) = json.loads(run("staff", "list", "--json").output)
@@ -209,9 +199,7 @@ def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
     assert [act for _, act, _ in audits(world)] == ["staff added", "staff link mailed", "staff removed"]
 
 
-def test_who_is_named_with_as_must_be_on_the_staff_and_stands_in_the_audit_log_by_number(
-    run: Any, world: Any
-) -> None:
+def test_who_is_named_with_as_must_be_on_the_staff_and_stands_in_the_audit_log_by_number(run: Any, world: Any) -> None:
     act = ("staff", "add", "new@newsroom.example", "--role", "editor")
     for _ in ("with nobody on the staff", "with somebody else there"):
         refused = run("--as", SAM, *act)

@@ -51,16 +51,10 @@ Exit codes:
 )
 @click.argument("email")
 @click.option("--wording", required=True, help="The exact words that the person agreed to.")
-@click.option(
-    "--wording-version", default="1", show_default=True, help="Which version of those words it was."
-)
+@click.option("--wording-version", default="1", show_default=True, help="Which version of those words it was.")
 @click.option("--language", default="en", show_default=True, help="The language of the words.")
-@click.option(
-    "--where", "page", required=True, help="Where they stood: a site or an occasion. Readers see it."
-)
-@click.option(
-    "--method", "--evidence", required=True, help="What proves it: 'signed paper list', 'double opt-in'."
-)
+@click.option("--where", "page", required=True, help="Where they stood: a site or an occasion. Readers see it.")
+@click.option("--method", "--evidence", required=True, help="What proves it: 'signed paper list', 'double opt-in'.")
 @click.option("--on", "agreed", type=MOMENT, required=True, help="When the person agreed.")
 @click.option("--confirmed", is_flag=True, help="The person confirmed by mail; otherwise you attest it.")
 @pass_command_context
@@ -76,17 +70,13 @@ def add(desk: CommandContext, /, email: str, confirmed: bool, agreed: datetime, 
     install = desk.install
     try:
         with install.database.write() as session:
-            added = manual_signup.add_subscriber(
-                session, install.keys, _read_email(email), evidence=evidence, now=now
-            )
+            added = manual_signup.add_subscriber(session, install.keys, _read_email(email), evidence=evidence, now=now)
             if not added.already_subscribed:
                 _record_audit(session, desk, "subscriber added", added.number, evidence.method)
     except (AddressError, SignupRefusedError) as exc:
         raise CommandRefusedError(f"Not added: {exc}") from None
     click.echo(
-        f"Subscribed already: person {added.number}."
-        if added.already_subscribed
-        else f"Added: person {added.number}."
+        f"Subscribed already: person {added.number}." if added.already_subscribed else f"Added: person {added.number}."
     )
 
 
@@ -129,9 +119,7 @@ def withdraw(desk: CommandContext, email: str, reason: str) -> None:
             number = people.find_person_number(session, install.keys, read_address(_read_email(email)))
             if number is None:
                 raise CommandRefusedError("Nobody of this address is on the list.")
-            left = unsubscribe_person(
-                session, journal, number, method=f"admin: {reason}", now=datetime.now(UTC)
-            )
+            left = unsubscribe_person(session, journal, number, method=f"admin: {reason}", now=datetime.now(UTC))
             if left.changed:
                 _record_audit(session, desk, "subscriber withdrawn", number, reason)
     except AddressError as exc:
@@ -160,11 +148,7 @@ Exit codes:
   2  wrong use"""
 )
 @click.option(
-    "--seal",
-    "kept",
-    multiple=True,
-    metavar="HASH",
-    help="A seal that was kept: it must be there. Repeatable.",
+    "--seal", "kept", multiple=True, metavar="HASH", help="A seal that was kept: it must be there. Repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
 @pass_command_context
@@ -199,14 +183,10 @@ def _read_email(email: str) -> str:
     return sys.stdin.readline().strip() if email == "-" else email
 
 
-def _record_audit(
-    session: Session, context: CommandContext, act: str, person_number: int, reason: str
-) -> None:
+def _record_audit(session: Session, context: CommandContext, act: str, person_number: int, reason: str) -> None:
     at = datetime.now(UTC)
     session.add(
-        AuditEntry(
-            at=at, actor=context.actor, act=act, subject=f"person {person_number}", detail={"why": reason}
-        )
+        AuditEntry(at=at, actor=context.actor, act=act, subject=f"person {person_number}", detail={"why": reason})
     )
 
 

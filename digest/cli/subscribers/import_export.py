@@ -97,11 +97,7 @@ def import_list(
     now = datetime.now(UTC)
     try:
         found = survey_file(file, file_status=options.file_status)
-        report = (
-            _commit_import(desk, found, options, now)
-            if commit
-            else _rehearse_import(desk, found, options, now)
-        )
+        report = _commit_import(desk, found, options, now) if commit else _rehearse_import(desk, found, options, now)
     except ListFileError as exc:
         raise CommandRefusedError(f"{file.name}: {exc}") from None
     except KeyboardInterrupt:
@@ -124,11 +120,7 @@ def _rehearse_import(
 ) -> ImportReport:
     with show_progress("Looking") as bar:
         return rehearse_import(
-            _import_context(context),
-            file_survey,
-            options,
-            now=now,
-            progress=lambda row: bar(row, file_survey.rows + 1),
+            _import_context(context), file_survey, options, now=now, progress=lambda row: bar(row, file_survey.rows + 1)
         )
 
 
@@ -145,11 +137,7 @@ def _commit_import(
             progress=lambda row: bar(row, file_survey.rows + 1),
         )
     if not report.already_imported:
-        detail = {
-            "origin": file_survey.layout.origin,
-            "options": options.as_json(),
-            "counts": report.as_json(),
-        }
+        detail = {"origin": file_survey.layout.origin, "options": options.as_json(), "counts": report.as_json()}
         with context.install.database.write() as session:
             record_audit(session, context, "list imported", f"import {report.batch}", detail)
     return report
@@ -214,10 +202,7 @@ Exit codes:
 )
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
-    "--reason",
-    required=True,
-    callback=check_reason,
-    help="Why; every reader in the file sees it. No addresses.",
+    "--reason", required=True, callback=check_reason, help="Why; every reader in the file sees it. No addresses."
 )
 @click.option(
     "--to",
@@ -242,9 +227,7 @@ def export(desk: CommandContext, file: Path, reason: str, to_whom: str) -> None:
             now=now,
             progress=lambda done: bar(done, done),
         )
-    click.echo(
-        f"{number:,} people written to {file}. It holds addresses in clear: delete it when it has served."
-    )
+    click.echo(f"{number:,} people written to {file}. It holds addresses in clear: delete it when it has served.")
 
 
 @contextmanager

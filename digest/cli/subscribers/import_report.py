@@ -15,10 +15,7 @@ _OUTCOME_TEXTS = {
         "left or suppressed",
         "they left, bounced, complained or were erased: nothing changes",
     ),
-    RowOutcome.DEPARTED: (
-        "departures",
-        "the file says that they left or cannot be reached: kept away from now on",
-    ),
+    RowOutcome.DEPARTED: ("departures", "the file says that they left or cannot be reached: kept away from now on"),
     RowOutcome.DUPLICATE: ("duplicates", "the address stands in an earlier row"),
     RowOutcome.REJECTED: ("rejected", ""),
     RowOutcome.BLANK: ("blank rows", ""),
@@ -26,11 +23,7 @@ _OUTCOME_TEXTS = {
 
 
 def describe_import(
-    report: ImportReport,
-    *,
-    committed: bool,
-    rejected_file: Path | None,
-    other_unfinished: Sequence[UnfinishedImport],
+    report: ImportReport, *, committed: bool, rejected_file: Path | None, other_unfinished: Sequence[UnfinishedImport]
 ) -> Iterator[str]:
     """Give the lines: the file, the counts, the first problems, and how to go on."""
     found = report.survey

@@ -25,9 +25,7 @@ Exit codes:
   1  a list could not be read, or not whole; the line says why, and the next run goes on
   2  wrong use"""
 )
-@click.option(
-    "--all", "whole", is_flag=True, help="Read the lists from their beginning, not since last time."
-)
+@click.option("--all", "whole", is_flag=True, help="Read the lists from their beginning, not since last time.")
 @click.option("--json", "as_json", is_flag=True, help="Print what it came to as JSON.")
 @pass_command_context
 def pull(desk: CommandContext, whole: bool, as_json: bool) -> None:

@@ -50,9 +50,7 @@ def show(desk: CommandContext, email: str, reason: str, form: str) -> None:
     install, now = desk.install, datetime.now(UTC)
     with install.database.write() as session:
         number = _find_person(session, desk, read_email_argument(email)).number
-        disclosures.record_disclosures(
-            session, [number], to_whom="our staff", why=reason, reference="", now=now
-        )
+        disclosures.record_disclosures(session, [number], to_whom="our staff", why=reason, reference="", now=now)
         record_audit(session, desk, "subscriber shown", f"person {number}", {"why": reason})
         found = build_person_record(
             session,
@@ -60,9 +58,7 @@ def show(desk: CommandContext, email: str, reason: str, form: str) -> None:
             number,
             controller=_data_controller(desk),
             now=now,
-            other_disclosures=map(
-                disclosure_as_json, delivery_disclosures(session, number, install.settings)
-            ),
+            other_disclosures=map(disclosure_as_json, delivery_disclosures(session, number, install.settings)),
         )
     if form == "html" and found is not None:
         page = create_jinja_environment(install.settings.templates).get_template("web/record.html")
@@ -90,9 +86,7 @@ Exit codes:
   2  wrong use"""
 )
 @click.argument("email")
-@click.option(
-    "--reason", required=True, callback=check_reason, help="Why, for the ledger. No names or addresses."
-)
+@click.option("--reason", required=True, callback=check_reason, help="Why, for the ledger. No names or addresses.")
 @pass_command_context
 def erase(desk: CommandContext, email: str, reason: str) -> None:
     """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
@@ -127,9 +121,7 @@ Exit codes:
   2  wrong use"""
 )
 @click.argument("email")
-@click.option(
-    "--reason", required=True, callback=check_reason, help="Why, for the audit log. No names or addresses."
-)
+@click.option("--reason", required=True, callback=check_reason, help="Why, for the audit log. No names or addresses.")
 @pass_command_context
 def suppress(desk: CommandContext, email: str, reason: str) -> None:
     """Bar one address, whether or not it is on the list: no import and no form brings it back."""
@@ -139,13 +131,7 @@ def suppress(desk: CommandContext, email: str, reason: str) -> None:
     with install.database.write() as session:
         number = people.find_person_number(session, install.keys, address)
         suppression.suppress_address(
-            session,
-            install.keys,
-            address,
-            reason="by an admin",
-            actor=desk.actor,
-            now=now,
-            departure_log=journal,
+            session, install.keys, address, reason="by an admin", actor=desk.actor, now=now, departure_log=journal
         )
         subject = "an address" if number is None else f"person {number}"
         record_audit(session, desk, "address suppressed", subject, {"why": reason})
@@ -164,9 +150,7 @@ Exit codes:
   2  wrong use"""
 )
 @click.argument("email")
-@click.option(
-    "--reason", required=True, callback=check_reason, help="Why, for the audit log. No names or addresses."
-)
+@click.option("--reason", required=True, callback=check_reason, help="Why, for the audit log. No names or addresses.")
 @pass_command_context
 def allow(desk: CommandContext, email: str, reason: str) -> None:
     """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
@@ -174,9 +158,7 @@ def allow(desk: CommandContext, email: str, reason: str) -> None:
     address = read_email_argument(email)
     with install.database.write() as session:
         if not suppression.allow_signup(session, install.keys, address):
-            raise CommandRefusedError(
-                "The address is not suppressed: nothing stands in the way of its owner."
-            )
+            raise CommandRefusedError("The address is not suppressed: nothing stands in the way of its owner.")
         record_audit(session, desk, "sign-up allowed", "an address", {"why": reason})
     click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")
 

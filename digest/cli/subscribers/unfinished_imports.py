@@ -58,6 +58,4 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
         record_audit(session, context, "import abandoned", f"import {batch}", detail)
     click.echo(f"Dropped: import {batch}, {done.removed:,} people.")
     if done.kept:
-        click.echo(
-            f"{done.kept:,} were there before, or have acted since, and stand as if it had never been."
-        )
+        click.echo(f"{done.kept:,} were there before, or have acted since, and stand as if it had never been.")

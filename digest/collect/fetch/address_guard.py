@@ -9,14 +9,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -94,9 +87,7 @@ class AddressGuard:
 
     def _look_up_host(self, host: str, port: int, timeout: float) -> list[IPAddress]:
         try:
-            answers = [
-                ip_address(text) for text in _run_with_timeout(lambda: self._resolver(host, port), timeout)
-            ]
+            answers = [ip_address(text) for text in _run_with_timeout(lambda: self._resolver(host, port), timeout)]
         except (OSError, ValueError) as exc:
             raise UnknownHostError(f"{host} has no address ({exc}); check the spelling and the DNS") from exc
         if not answers:

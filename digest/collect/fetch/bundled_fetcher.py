@@ -59,9 +59,7 @@ class BundledFetcher:
         found = parse_web_address(url)
         entry = self._index.get(str(found))
         if entry is None:
-            raise FetchError(
-                url, FetchErrorReason.DNS, f"{found.host} has no address; check the spelling and the DNS"
-            )
+            raise FetchError(url, FetchErrorReason.DNS, f"{found.host} has no address; check the spelling and the DNS")
         body = (self._folder / entry["file"]).read_bytes()
         if max_bytes is not None and len(body) > max_bytes:
             raise FetchError(url, FetchErrorReason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)
@@ -69,9 +67,7 @@ class BundledFetcher:
         known = (etag is not None and etag == headers.get("etag")) or (
             etag is None and last_modified is not None and last_modified == headers.get("last-modified")
         )
-        return _bundled_result(
-            str(found), b"" if known else body, entry["content_type"], headers, not_modified=known
-        )
+        return _bundled_result(str(found), b"" if known else body, entry["content_type"], headers, not_modified=known)
 
     def may_read(self, url: str) -> bool:
         """Say whether the index lists `url`: a dead host allows nothing, and the folder forbids nothing."""

@@ -174,10 +174,7 @@ class HttpFetcher:
                 )
             seen.add(str(there))
             # A stored address follows permanent redirects only, and never loses its encryption by one answer.
-            permanent &= answer.status in _PERMANENT_REDIRECTS and (here.scheme, there.scheme) != (
-                "https",
-                "http",
-            )
+            permanent &= answer.status in _PERMANENT_REDIRECTS and (here.scheme, there.scheme) != ("https", "http")
             moved_to = str(there) if permanent else moved_to
             here = there
         raise FetchError(
@@ -186,16 +183,9 @@ class HttpFetcher:
             f"more than {self._limits.fetch_redirects} redirects, the last to {here}; use the final address",
         )
 
-    def _fetch_hop(
-        self, url: httpx.URL, request: _FetchRequest, budget: http_connection.TimeBudget
-    ) -> _HopResponse:
+    def _fetch_hop(self, url: httpx.URL, request: _FetchRequest, budget: http_connection.TimeBudget) -> _HopResponse:
         """Make one hop, and turn whatever fails into a `FetchError`."""
-        headers = {
-            "User-Agent": self._user_agent,
-            "Accept-Encoding": "gzip",
-            **request.headers,
-            "Connection": "close",
-        }
+        headers = {"User-Agent": self._user_agent, "Accept-Encoding": "gzip", **request.headers, "Connection": "close"}
         try:
             with (
                 self._host_locks.lock_for(url.host.rstrip(".")),
@@ -223,17 +213,10 @@ class HttpFetcher:
 
 def _read_body(response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> bytes:
     declared = headers.get("content-length", "")
-    if (
-        declared.isascii()
-        and declared.isdigit()
-        and int(declared[:20]) > request.max_bytes
-        and not request.truncate
-    ):
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > request.max_bytes and not request.truncate:
         raise http_response.BodyTooLargeError(f"{declared[:20]} bytes declared")
     packing = headers.get("content-encoding", "")
-    return http_response.decode_body(
-        response.iter_stream(), packing, request.max_bytes, truncate=request.truncate
-    )
+    return http_response.decode_body(response.iter_stream(), packing, request.max_bytes, truncate=request.truncate)
 
 
 def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None) -> FetchResult:

@@ -57,12 +57,7 @@ class TimeBudget:
 
 @contextmanager
 def open_response(
-    url: httpx.URL,
-    headers: Mapping[str, str],
-    *,
-    guard: AddressGuard,
-    tls: ssl.SSLContext,
-    budget: TimeBudget,
+    url: httpx.URL, headers: Mapping[str, str], *, guard: AddressGuard, tls: ssl.SSLContext, budget: TimeBudget
 ) -> Iterator[httpcore.Response]:
     """Send one GET and lend the answer; its body is read, still packed, with `iter_stream`.
 

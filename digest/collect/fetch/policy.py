@@ -42,9 +42,7 @@ def parse_web_address(url: str) -> httpx.URL:
         read = httpx.URL(url[: MAX_URL_LENGTH + 1].strip())
         host = read.raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
-        raise FetchError(
-            _printable_url(url), FetchErrorReason.BAD_URL, f"no web address ({exc}); correct it"
-        ) from exc
+        raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, f"no web address ({exc}); correct it") from exc
     if why := _address_objection(read, host, url):
         raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, why)
     return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" where there is none
@@ -73,9 +71,7 @@ def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_ur
     location = headers.get("location", "")
     if not location:
         raise FetchError(
-            requested_url,
-            FetchErrorReason.BAD_ANSWER,
-            f"{current} redirects without saying where; tell the publisher",
+            requested_url, FetchErrorReason.BAD_ANSWER, f"{current} redirects without saying where; tell the publisher"
         )
     try:
         there = parse_web_address(str(current.join(location[:MAX_URL_LENGTH])))
@@ -83,7 +79,9 @@ def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_ur
         message = f"{current} redirects to {exc.url}: {exc.message}"
         raise FetchError(requested_url, exc.reason, message) from exc
     except (httpx.InvalidURL, ValueError) as exc:
-        message = f"{current} redirects to {_printable_url(location)}, which is no web address ({exc}); tell the publisher"
+        message = (
+            f"{current} redirects to {_printable_url(location)}, which is no web address ({exc}); tell the publisher"
+        )
         raise FetchError(requested_url, FetchErrorReason.BAD_URL, message) from exc
     return there
 
@@ -103,27 +101,15 @@ def classify_status(
 
 _REFUSED_FAILURE = (
     FetchErrorReason.REFUSING,
-    (
-        "the publisher refuses us ({status}); ask them to allow the user agent '{agent}', "
-        "or use another feed of theirs"
-    ),
+    ("the publisher refuses us ({status}); ask them to allow the user agent '{agent}', or use another feed of theirs"),
 )
 _STATUS_FAILURES = {
     **dict.fromkeys((401, 403, 407, 451), _REFUSED_FAILURE),
     404: (FetchErrorReason.MISSING, "nothing is there (404); look up the address on the publisher's site"),
-    410: (
-        FetchErrorReason.GONE,
-        "the publisher has closed it (410); remove the source or find its successor",
-    ),
-    429: (
-        FetchErrorReason.RATE_LIMITED,
-        "the publisher says that we ask too often (429); it is tried again later",
-    ),
+    410: (FetchErrorReason.GONE, "the publisher has closed it (410); remove the source or find its successor"),
+    429: (FetchErrorReason.RATE_LIMITED, "the publisher says that we ask too often (429); it is tried again later"),
 }
-_SERVER_FAILURE = (
-    FetchErrorReason.SERVER,
-    "the publisher's server failed ({status}); it is tried again later",
-)
+_SERVER_FAILURE = (FetchErrorReason.SERVER, "the publisher's server failed ({status}); it is tried again later")
 _UNEXPECTED_FAILURE = (
     FetchErrorReason.BAD_ANSWER,
     "an answer that makes no sense here ({status}); open the address in a browser",
@@ -147,17 +133,11 @@ def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[
         case httpcore.TimeoutException():
             found = FetchErrorReason.TIMEOUT, f"not done within {timeout:g} s; it is tried again later"
         case TlsHandshakeError():
-            found = (
-                FetchErrorReason.TLS,
-                f"no safe connection ({exc}); the publisher's certificate needs mending",
-            )
+            found = (FetchErrorReason.TLS, f"no safe connection ({exc}); the publisher's certificate needs mending")
         case httpcore.ConnectError():
             found = FetchErrorReason.CONNECT, f"no connection ({exc}); it is tried again later"
         case _:
-            found = (
-                FetchErrorReason.BAD_ANSWER,
-                f"it broke off or is no HTTP ({exc}); it is tried again later",
-            )
+            found = (FetchErrorReason.BAD_ANSWER, f"it broke off or is no HTTP ({exc}); it is tried again later")
     return found
 
 

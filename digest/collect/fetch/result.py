@@ -26,12 +26,7 @@ class FetchErrorReason(StrEnum):
 
 
 _PERMANENT = frozenset(
-    {
-        FetchErrorReason.BAD_URL,
-        FetchErrorReason.REFUSED_ADDRESS,
-        FetchErrorReason.REFUSING,
-        FetchErrorReason.GONE,
-    }
+    {FetchErrorReason.BAD_URL, FetchErrorReason.REFUSED_ADDRESS, FetchErrorReason.REFUSING, FetchErrorReason.GONE}
 )
 
 

@@ -43,9 +43,7 @@ def parse_document(
         ParseError: the document can't be read at all; nothing else is raised.
     """
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise ParseError(
-            f"The answer has {len(body):,} bytes, more than {MAX_DOCUMENT_BYTES:,}. Give a shorter feed."
-        )
+        raise ParseError(f"The answer has {len(body):,} bytes, more than {MAX_DOCUMENT_BYTES:,}. Give a shorter feed.")
     text = decode_document(body, charset, content_type)
     kind = detect_kind(text)
     where = ParseContext(url, now)

@@ -60,9 +60,7 @@ def _run_feedparser(body: bytes, url: str) -> Any:
             f"The feed can't be read: {type(exc).__name__}: {str(exc)[:200]}. Tell the publisher."
         ) from exc
     if not parsed["entries"] and not parsed["feed"]:
-        raise ParseError(
-            "The answer begins like a feed and holds nothing of one. Open the address in a browser."
-        )
+        raise ParseError("The answer begins like a feed and holds nothing of one. Open the address in a browser.")
     return parsed
 
 
@@ -70,12 +68,7 @@ def _raw_items(entries: list[Any], kind: DocumentKind, feed_title: str) -> Itera
     for entry in entries:
         try:
             yield _raw_item(entry, kind, feed_title)
-        except (
-            AttributeError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as exc:  # elements where feedparser expects none
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:  # elements where feedparser expects none
             yield RejectedEntry(0, f"the item is malformed: {type(exc).__name__}: {str(exc)[:100]}")
 
 

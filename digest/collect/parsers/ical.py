@@ -91,10 +91,7 @@ def _components(document: str, name: str) -> Iterator[str]:
 
 def _defined_zones(document: str) -> dict[str, str]:
     """Give the zones that the calendar defines by their names, without rules that could be walked for hours."""
-    zones = (
-        _UNSAFE_ZONE_RULE.sub("", block)
-        for block in itertools.islice(_components(document, "VTIMEZONE"), 100)
-    )
+    zones = (_UNSAFE_ZONE_RULE.sub("", block) for block in itertools.islice(_components(document, "VTIMEZONE"), 100))
     return {_calendar_property(zone, "TZID"): zone for zone in zones}
 
 
@@ -103,9 +100,7 @@ def _parse_event(block: str, zones: dict[str, str]) -> Any:
     names = set(re.findall(r";TZID=\"?([^\":;\n]{1,80})", block))
     defined = "".join(zones[name] for name in sorted(names & set(zones)) if _load_zone(name) is None)
     try:
-        calendar = Calendar.from_ical(
-            f"BEGIN:VCALENDAR\n{defined}{block}END:VCALENDAR\n".replace("\n", "\r\n")
-        )
+        calendar = Calendar.from_ical(f"BEGIN:VCALENDAR\n{defined}{block}END:VCALENDAR\n".replace("\n", "\r\n"))
         return next(iter(calendar.walk("VEVENT")), RejectedEntry(0, "no event in it"))
     except Exception as exc:  # noqa: BLE001  icalendar lets its internals' errors through; the event is rejected
         return RejectedEntry(0, f"the event can't be read: {type(exc).__name__}: {str(exc)[:100]}")
@@ -176,9 +171,7 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
         summary=described if re.search(r"<\w+[ />]", described) else escape(described, quote=False),
         authors=[str(organiser.params.get("CN", ""))] if hasattr(organiser, "params") else (),
         categories=_categories(event),
-        published=_timestamp_text(
-            event, "CREATED"
-        ),  # not DTSTAMP: most servers write the time of the request there
+        published=_timestamp_text(event, "CREATED"),  # not DTSTAMP: most servers write the time of the request there
         updated=_timestamp_text(event, "LAST-MODIFIED"),
         starts=starts,
         ends=ends,
@@ -191,19 +184,9 @@ def _occurrence_days(event: Any, event_time: _EventTime, overridden: set[date], 
     rule = event.get("RRULE")
     rule = rule[0] if isinstance(rule, list) else rule
     left_out = {_to_date(value) for value in _date_list(event, "EXDATE")} | overridden
-    today = (
-        now.astimezone(event_time.start.tzinfo).date()
-        if isinstance(event_time.start, datetime)
-        else now.date()
-    )
-    days = {
-        day
-        for day in next_occurrences(parse_recurrence_rule(rule, event_time.day), today)
-        if day not in left_out
-    }
-    added = {
-        day for value in _date_list(event, "RDATE") if today <= (day := _to_date(value)) <= today + LOOK_AHEAD
-    }
+    today = now.astimezone(event_time.start.tzinfo).date() if isinstance(event_time.start, datetime) else now.date()
+    days = {day for day in next_occurrences(parse_recurrence_rule(rule, event_time.day), today) if day not in left_out}
+    added = {day for value in _date_list(event, "RDATE") if today <= (day := _to_date(value)) <= today + LOOK_AHEAD}
     return sorted(days | (added - left_out))[:10]
 
 
@@ -213,11 +196,7 @@ def _overridden_days(events: list[Any], zone: tzinfo | None) -> dict[str, set[da
     for event in events:
         instead = None if isinstance(event, RejectedEntry) else _time_value(event, "RECURRENCE-ID")
         if isinstance(instead, date):
-            in_zone = (
-                instead.astimezone(zone)
-                if isinstance(instead, datetime) and instead.tzinfo and zone
-                else instead
-            )
+            in_zone = instead.astimezone(zone) if isinstance(instead, datetime) and instead.tzinfo and zone else instead
             moved.setdefault(_text_value(event, "UID"), set()).update({_to_date(instead), _to_date(in_zone)})
     return moved
 
@@ -230,9 +209,7 @@ def _event_time(event: Any, zone: tzinfo | None) -> _EventTime:
     length = _time_value(event, "DURATION")
     if isinstance(end, date) and isinstance(end, datetime) == isinstance(start, datetime):
         length = _with_zone(end, zone) - _with_zone(start, zone)
-    lasting = (
-        length if isinstance(length, timedelta) and timedelta(0) < length < timedelta(days=400) else None
-    )
+    lasting = length if isinstance(length, timedelta) and timedelta(0) < length < timedelta(days=400) else None
     floating = isinstance(start, datetime) and start.tzinfo is None and zone is None
     return _EventTime(_with_zone(start, zone), lasting, floating)
 

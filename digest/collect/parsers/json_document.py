@@ -31,12 +31,8 @@ def parse_json(document: str, context: ParseContext) -> ParsedDocument:
         return parse_wordpress_posts(value, context)
     if isinstance(value, dict) and "code" in value and "message" in value:
         told = f"{value['code']}: {value['message']}"[:200]
-        raise ParseError(
-            f"The WordPress site answers with an error ({told}). Check the address in a browser."
-        )
-    raise ParseError(
-        "The answer is JSON, but neither a JSON Feed nor WordPress posts. Look for the feed's address."
-    )
+        raise ParseError(f"The WordPress site answers with an error ({told}). Check the address in a browser.")
+    raise ParseError("The answer is JSON, but neither a JSON Feed nor WordPress posts. Look for the feed's address.")
 
 
 def _load_json(document: str) -> Any:
@@ -79,7 +75,5 @@ def _find_script_posts(document: str) -> list[Any]:
             continue
         posts += [one for one in (value if isinstance(value, list) else [value]) if is_wordpress_post(one)]
     if not posts:
-        raise ParseError(
-            "The answer is a script without WordPress posts. Look for the address of the site's feed."
-        )
+        raise ParseError("The answer is a script without WordPress posts. Look for the address of the site's feed.")
     return posts

@@ -24,8 +24,7 @@ def parse_json_feed(value: dict[str, Any], context: ParseContext) -> ParsedDocum
     given = value.get("items")
     spoken = normalise_language(_text_value(value, "language")) or context.language
     items, rejected = clean_items(
-        _raw_items(given if isinstance(given, list) else [], value),
-        ParseContext(context.url, context.now, spoken),
+        _raw_items(given if isinstance(given, list) else [], value), ParseContext(context.url, context.now, spoken)
     )
     return ParsedDocument(
         kind=DocumentKind.JSON_FEED,
@@ -39,9 +38,7 @@ def parse_json_feed(value: dict[str, Any], context: ParseContext) -> ParsedDocum
 
 def _raw_items(entries: list[Any], feed: dict[str, Any]) -> Iterator[RawItem | RejectedEntry]:
     for one in entries:
-        yield (
-            _raw_item(one, feed) if isinstance(one, dict) else RejectedEntry(0, "the item is no JSON object")
-        )
+        yield (_raw_item(one, feed) if isinstance(one, dict) else RejectedEntry(0, "the item is no JSON object"))
 
 
 def _raw_item(entry: dict[str, Any], feed: dict[str, Any]) -> RawItem:

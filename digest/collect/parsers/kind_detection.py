@@ -32,9 +32,7 @@ def detect_kind(text: str) -> DocumentKind | None:
     """
     start = text.lstrip("\ufeff \t\r\n\0")
     if not start:
-        raise ParseError(
-            "The answer is empty. Open the address in a browser, and check that it is the feed's."
-        )
+        raise ParseError("The answer is empty. Open the address in a browser, and check that it is the feed's.")
     if start[:15].upper() == "BEGIN:VCALENDAR":
         return DocumentKind.ICALENDAR
     if start[0] in "{[" or _is_script(start):
@@ -52,9 +50,7 @@ def detect_kind(text: str) -> DocumentKind | None:
 def strip_feed_preamble(text: str) -> str:
     """Drop what stands before a feed's XML: blank lines, and what a server printed in front of it."""
     text = text.lstrip("\ufeff \t\r\n\0")
-    if text.startswith("<?xml") or (
-        not text.startswith("<") and (at := text.find("<?xml", 0, _HEAD_CHARACTERS)) >= 0
-    ):
+    if text.startswith("<?xml") or (not text.startswith("<") and (at := text.find("<?xml", 0, _HEAD_CHARACTERS)) >= 0):
         return text if text.startswith("<?xml") else text[at:]
     root = _LATE_ROOT.search(text[:_HEAD_CHARACTERS])
     return text[root.start() :] if root and not text.startswith("<") else text

@@ -22,9 +22,7 @@ def parse_opml(document: str, context: ParseContext) -> ParsedDocument:
             url = absolute_url(has.get("xmlurl", ""), context.url)
         except ValueError:
             continue
-        feeds.setdefault(
-            url, FeedLink(url, text_cleanup.clean_title(has.get("title") or has.get("text") or ""))
-        )
+        feeds.setdefault(url, FeedLink(url, text_cleanup.clean_title(has.get("title") or has.get("text") or "")))
     return ParsedDocument(
         kind=DocumentKind.OPML,
         items=(),

@@ -13,14 +13,7 @@ import trafilatura
 from lxml import etree
 
 from digest.collect import text_cleanup
-from digest.collect.parsed_document import (
-    DateBasis,
-    DocumentKind,
-    FeedLink,
-    ParsedDocument,
-    ParsedItem,
-    ParseError,
-)
+from digest.collect.parsed_document import DateBasis, DocumentKind, FeedLink, ParsedDocument, ParsedItem, ParseError
 from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
 from digest.collect.parsers.lead_sentences import extract_lead
 from digest.collect.parsers.page_head import (
@@ -41,9 +34,7 @@ for _name in ("trafilatura", "htmldate", "courlan"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 _FEED_TYPES = {"application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml"}
-_HTML_TAG = re.compile(
-    r"<(?:!doctype|html|head|body|meta|article|main|div|p|h1|section|a|title)\b", re.IGNORECASE
-)
+_HTML_TAG = re.compile(r"<(?:!doctype|html|head|body|meta|article|main|div|p|h1|section|a|title)\b", re.IGNORECASE)
 _MAX_FEEDS = 50
 _MAX_CHARACTERS = 4_000_000  # twice the largest page that we have seen
 _MAX_ELEMENTS = 60_000  # a page with more has no article; trafilatura would take minutes
@@ -63,9 +54,7 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
     feeds = tuple(_feed_links(root, base))
     found = _page_item(root, base, context, names_feeds=bool(feeds))
     if not found and not feeds:
-        raise ParseError(
-            "The page holds no article that can be made out, and names no feed. Give the feed's address."
-        )
+        raise ParseError("The page holds no article that can be made out, and names no feed. Give the feed's address.")
     items, rejected = clean_items([found] if found else [], context)
     items = tuple(_with_page_date_basis(one) for one in items)
     return ParsedDocument(
@@ -157,9 +146,7 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
     head = _head_item(root, base, context, (meta, linked))
     main = _extract_main_text(root, context)
     paragraphs = [
-        line
-        for raw in (main.text or "").splitlines()
-        if (line := text_cleanup.normalise_text(raw).lstrip("-# "))
+        line for raw in (main.text or "").splitlines() if (line := text_cleanup.normalise_text(raw).lstrip("-# "))
     ]
     description = publisher_description(meta, linked, title) or extract_lead(title, paragraphs)
     published = publication_date(root, meta, linked, main.date, context)
@@ -173,14 +160,11 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
         content=escape("\n".join(paragraphs), quote=False),
         authors=linked.authors or (main.author or "").split(";"),
         published=published,
-        credit=credit
-        or next((c for line in reversed(paragraphs[-4:]) if (c := text_cleanup.find_credit(line))), None),
+        credit=credit or next((c for line in reversed(paragraphs[-4:]) if (c := text_cleanup.find_credit(line))), None),
     )
 
 
-def _head_item(
-    root: Any, base: str, context: ParseContext, metadata: tuple[dict[str, str], LinkedData]
-) -> RawItem:
+def _head_item(root: Any, base: str, context: ParseContext, metadata: tuple[dict[str, str], LinkedData]) -> RawItem:
     """Give what a page's head says beside title, text and date."""
     meta, linked = metadata
     image = meta.get("og:image") or meta.get("og:image:url") or linked.image or meta.get("twitter:image")
@@ -205,12 +189,7 @@ def _extract_main_text(root: Any, context: ParseContext) -> Any:
     dates = {"original_date": True, "extensive_search": False, "max_date": context.now.date().isoformat()}
     try:
         found = trafilatura.bare_extraction(
-            root,
-            url=context.url,
-            fast=True,
-            with_metadata=True,
-            include_comments=False,
-            date_extraction_params=dates,
+            root, url=context.url, fast=True, with_metadata=True, include_comments=False, date_extraction_params=dates
         )
     except Exception as exc:  # it lets the errors of its many parts through
         raise ParseError(f"The page can't be read: {type(exc).__name__}: {str(exc)[:200]}.") from exc

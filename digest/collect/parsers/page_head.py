@@ -56,9 +56,7 @@ def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
         if t
     ]
     head = _strip_site_name(text_cleanup.clean_title(escape(said[0], quote=False)), site) if said else ""
-    headings = [
-        h for e in root.iter("h1") if (h := text_cleanup.clean_title(escape(e.text_content(), quote=False)))
-    ]
+    headings = [h for e in root.iter("h1") if (h := text_cleanup.clean_title(escape(e.text_content(), quote=False)))]
     words = set(head.lower().split())
     agreeing = [h for h in headings if len(words & set(h.lower().split())) * 2 >= len(words)]
     if len(agreeing) == 1 and len(agreeing[0].split()) >= 3:
@@ -101,9 +99,7 @@ def publication_date(
     given = [
         linked.published,
         *(meta.get(name, "") for name in _DATE_META_NAMES),
-        first_xpath_text(
-            root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"
-        ),
+        first_xpath_text(root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"),
         fallback or "",
     ]
     said = [value for value in given if value]
@@ -130,6 +126,4 @@ def image_alt_text(root: Any, image: str | None) -> str:
     name = (image or "").partition("?")[0].rpartition("/")[2]
     if not name:
         return ""
-    return next(
-        (alt for e in root.iter("img") if name in (e.get("src") or "") and (alt := e.get("alt") or "")), ""
-    )
+    return next((alt for e in root.iter("img") if name in (e.get("src") or "") and (alt := e.get("alt") or "")), "")

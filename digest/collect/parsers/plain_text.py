@@ -47,11 +47,7 @@ def extract_article(document: str) -> PlainTextArticle | None:
     2. It ends before the first line of a site's foot ("Share", "Related articles", "About …"), or at a credit.
     3. The title is the line before the body that shares most words with it, near the date line.
     """
-    lines = [
-        line
-        for raw in document.splitlines()
-        if (line := text_cleanup.normalise_text(raw).lstrip("# ").strip())
-    ]
+    lines = [line for raw in document.splitlines() if (line := text_cleanup.normalise_text(raw).lstrip("# ").strip())]
     begins = next((at for at, line in enumerate(lines) if _is_paragraph(line)), None)
     if begins is None:
         return None
@@ -101,10 +97,5 @@ def _choose_title(head: list[str], body: list[str]) -> str:
 
 def _may_be_title(line: str) -> bool:
     fewest, most = _TITLE_WORD_RANGE
-    frame = (
-        _DATE_LINE.match(line)
-        or _BYLINE.match(line)
-        or _FOOTER_LINE.match(line)
-        or _IMAGE_CAPTION.search(line)
-    )
+    frame = _DATE_LINE.match(line) or _BYLINE.match(line) or _FOOTER_LINE.match(line) or _IMAGE_CAPTION.search(line)
     return fewest <= len(line.split()) <= most and not frame

@@ -151,11 +151,7 @@ def _clean_summary(raw: RawItem) -> tuple[str, str]:
 def _worth_cleaning(content: str) -> bool:
     """Say whether the content is worth cleaning beside a good description: a credit or a deadline may be in it."""
     return bool(
-        re.search(
-            r"source|credit|via|deadline|closes|closing|due|apply|submi|regist|no later",
-            content,
-            re.IGNORECASE,
-        )
+        re.search(r"source|credit|via|deadline|closes|closing|due|apply|submi|regist|no later", content, re.IGNORECASE)
     )
 
 
@@ -166,9 +162,7 @@ def _title_from_summary(summary: str) -> str:
 
 def _join_authors(names: Sequence[str]) -> str | None:
     people = [name for given in names[:20] if (name := text_cleanup.clean_author(given))]
-    once = {
-        name.replace("-", " ").lower(): name for name in reversed(people)
-    }  # "Jane Roe" and the slug "Jane-Roe"
+    once = {name.replace("-", " ").lower(): name for name in reversed(people)}  # "Jane Roe" and the slug "Jane-Roe"
     return text_cleanup.clean_name(", ".join(reversed(once.values()))) or None
 
 
@@ -198,9 +192,9 @@ def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
             continue
         try:
-            return absolute_url(unescape(address), base), text_cleanup.normalise_text(
-                text_cleanup.html_to_text(alt)
-            )[:500] or None
+            return absolute_url(unescape(address), base), text_cleanup.normalise_text(text_cleanup.html_to_text(alt))[
+                :500
+            ] or None
         except ValueError:
             continue
     return None, None
@@ -209,11 +203,7 @@ def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
 def _images_in(markup: str) -> Iterable[tuple[str, str]]:
     for tag in _IMG_TAG.findall(markup[: text_cleanup.MAX_HTML_CHARACTERS]) if "<" in markup else ():
         has = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
-        if has.get("width", "").strip() in {"0", "1", "2"} or has.get("height", "").strip() in {
-            "0",
-            "1",
-            "2",
-        }:
+        if has.get("width", "").strip() in {"0", "1", "2"} or has.get("height", "").strip() in {"0", "1", "2"}:
             continue  # a counter of readers
         src = has.get("src", "")
         late = has.get("data-src") or has.get("data-lazy-src") or has.get("data-original")

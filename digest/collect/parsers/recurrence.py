@@ -43,9 +43,7 @@ def parse_recurrence_rule(parts: Mapping[str, Sequence[object]], start: date) ->
     """
     frequency = str(next(iter(parts.get("FREQ", ())), "")).upper()
     if frequency not in {"DAILY", "WEEKLY", "MONTHLY", "YEARLY"}:
-        raise ValueError(
-            f"it repeats {frequency.lower()[:20] or 'at no frequency'}; only daily to yearly is read"
-        )
+        raise ValueError(f"it repeats {frequency.lower()[:20] or 'at no frequency'}; only daily to yearly is read")
     if odd := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
         raise ValueError(f"its rule has {', '.join(odd)[:80]}, which is not read")
     until = next(iter(parts.get("UNTIL", ())), None)
@@ -112,8 +110,7 @@ def _in_interval(rule: RecurrenceRule, day: date) -> bool:
     months = (day.year - rule.start.year) * 12 + day.month - rule.start.month
     steps = {
         "DAILY": (day - rule.start).days,
-        "WEEKLY": (_start_of_week(day, rule.week_start) - _start_of_week(rule.start, rule.week_start)).days
-        // 7,
+        "WEEKLY": (_start_of_week(day, rule.week_start) - _start_of_week(rule.start, rule.week_start)).days // 7,
         "MONTHLY": months,
         "YEARLY": day.year - rule.start.year,
     }

@@ -24,9 +24,7 @@ def parse_sitemap(document: str, context: ParseContext) -> ParsedDocument:
     """
     root = parse_xml_tree(strip_feed_preamble(document), item_pattern="url")
     if etree.QName(root).localname == "sitemapindex":
-        return ParsedDocument(
-            kind=DocumentKind.SITEMAP, items=(), feeds=tuple(_child_sitemaps(root, context.url))
-        )
+        return ParsedDocument(kind=DocumentKind.SITEMAP, items=(), feeds=tuple(_child_sitemaps(root, context.url)))
     items, rejected = clean_items(map(_raw_item, root.iterfind("{*}url")), context)
     name = text_cleanup.clean_title(root.findtext(".//{*}publication/{*}name") or "")
     return ParsedDocument(kind=DocumentKind.SITEMAP, items=items, rejected=rejected, title=name)
@@ -38,9 +36,7 @@ def _raw_item(entry: etree._Element) -> RawItem | RejectedEntry:
 
     title = said("{*}news/{*}title") or said("{*}video/{*}title")
     if not title:
-        return RejectedEntry(
-            0, "no title: the sitemap isn't a news sitemap; give the address of the feed or the page"
-        )
+        return RejectedEntry(0, "no title: the sitemap isn't a news sitemap; give the address of the feed or the page")
     return RawItem(
         link=said("{*}loc"),
         title=title,

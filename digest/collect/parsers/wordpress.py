@@ -9,20 +9,13 @@ from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 
 def is_wordpress_post(value: object) -> bool:
     """Say whether a JSON value is a post: it has a link and a title, which WordPress gives as rendered."""
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("title"), dict)
-        and "link" in value
-        and "date" in value
-    )
+    return isinstance(value, dict) and isinstance(value.get("title"), dict) and "link" in value and "date" in value
 
 
 def parse_wordpress_posts(posts: list[Any], context: ParseContext) -> ParsedDocument:
     """Read posts; what isn't one, or isn't public, is rejected by its place."""
     items, rejected = clean_items(_raw_items(posts), context)
-    return ParsedDocument(
-        kind=DocumentKind.WORDPRESS, items=items, rejected=rejected, language=context.language
-    )
+    return ParsedDocument(kind=DocumentKind.WORDPRESS, items=items, rejected=rejected, language=context.language)
 
 
 def _raw_items(posts: list[Any]) -> Iterator[RawItem | RejectedEntry]:
@@ -48,9 +41,7 @@ def _raw_item(post: dict[str, Any]) -> RawItem:
         content=_rendered_text(post, "content"),
         authors=[_text_value(author.get("name")) for author in _as_objects(embedded.get("author"))],
         categories=[
-            _text_value(term.get("name"))
-            for terms in _as_list(embedded.get("wp:term"))
-            for term in _as_objects(terms)
+            _text_value(term.get("name")) for terms in _as_list(embedded.get("wp:term")) for term in _as_objects(terms)
         ],
         language=_text_value(post.get("lang")),
         image=image,

@@ -10,17 +10,13 @@ from lxml import etree
 from digest.collect.parsed_document import ParseError
 
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>", re.IGNORECASE)
-_BEFORE_ROOT = re.compile(
-    r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.DOTALL | re.IGNORECASE
-)
+_BEFORE_ROOT = re.compile(r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.DOTALL | re.IGNORECASE)
 _DOCTYPE = re.compile(r"<!DOCTYPE", re.IGNORECASE)
 _NON_XML_CHARACTERS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CDATA = re.compile(r"(<!\[CDATA\[.*?(?:\]\]>|\Z))", re.DOTALL)
 _REFERENCE = re.compile(r"&(?:(#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
 _PREDEFINED = {"amp", "lt", "gt", "quot", "apos"}
-_PREFIX = re.compile(
-    r"</?([A-Za-z_][\w.-]{0,40}):[A-Za-z_]|\s([A-Za-z_][\w.-]{0,40}):[\w.-]{1,60}\s?=\s?[\"']"
-)
+_PREFIX = re.compile(r"</?([A-Za-z_][\w.-]{0,40}):[A-Za-z_]|\s([A-Za-z_][\w.-]{0,40}):[\w.-]{1,60}\s?=\s?[\"']")
 _NAMESPACE_DECLARATION = re.compile(r"\bxmlns:([A-Za-z_][\w.-]{0,40})\s*=")
 _USUAL_NAMESPACES = {  # what publishers mean who forget to say it
     "atom": "http://www.w3.org/2005/Atom",
@@ -66,9 +62,7 @@ def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
     text = _repair_text(text)
     root, cause = _parse_strictly(text)
     if root is not None:
-        return (
-            etree.tostring(root, encoding="utf-8") if _prune_excess(root, item_pattern) else text.encode()
-        ), False
+        return (etree.tostring(root, encoding="utf-8") if _prune_excess(root, item_pattern) else text.encode()), False
     root, broken = _recover_tree(text, item_pattern, cause)
     _prune_excess(root, item_pattern)
     return etree.tostring(root, encoding="utf-8"), broken
@@ -91,12 +85,7 @@ def _parse_strictly(text: str) -> tuple[etree._Element | None, str]:
 
 def _xml_parser(*, recover: bool) -> etree.XMLParser:
     return etree.XMLParser(
-        recover=recover,
-        resolve_entities=False,
-        load_dtd=False,
-        no_network=True,
-        huge_tree=False,
-        encoding="utf-8",
+        recover=recover, resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False, encoding="utf-8"
     )
 
 
@@ -151,9 +140,7 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
 
     feedparser's time grows with the square of both. Gives whether anything was dropped.
     """
-    surplus = [
-        (element, name) for element in _MANY_ATTRIBUTES(root) for name in element.attrib.keys()[_MAX_SIMILAR:]
-    ]
+    surplus = [(element, name) for element in _MANY_ATTRIBUTES(root) for name in element.attrib.keys()[_MAX_SIMILAR:]]
     for element, name in surplus:
         del element.attrib[name]
     extra: list[etree._Element] = []
@@ -161,9 +148,7 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
         seen: Counter[object] = Counter()
         for child in parent:
             seen[child.tag] += 1
-            if seen[child.tag] > _MAX_SIMILAR and not re.search(
-                rf"(?:^|\}})(?:{item_pattern})$", str(child.tag)
-            ):
+            if seen[child.tag] > _MAX_SIMILAR and not re.search(rf"(?:^|\}})(?:{item_pattern})$", str(child.tag)):
                 extra.append(child)
     for child in extra:
         child.getparent().remove(child)
@@ -172,9 +157,7 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
 
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:
     """Say where items begin, and where they end."""
-    opens = [
-        found.start() for found in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?:{item_pattern})(?=[\s>])", text)
-    ]
+    opens = [found.start() for found in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?:{item_pattern})(?=[\s>])", text)]
     closes = [found.end() for found in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?:{item_pattern})\s*>", text)]
     return opens, closes
 
@@ -193,9 +176,7 @@ def _repair_items(text: str, item_pattern: str) -> str:
     opens, closes = _item_bounds(text, item_pattern)
     if len(opens) > _MAX_REPAIRED_ITEMS:
         return text
-    declared = " ".join(
-        dict.fromkeys(re.findall(r"\bxmlns(?::[\w.-]{1,40})?\s*=\s*[\"'][^\"'<>]{0,300}[\"']", text))
-    )
+    declared = " ".join(dict.fromkeys(re.findall(r"\bxmlns(?::[\w.-]{1,40})?\s*=\s*[\"'][^\"'<>]{0,300}[\"']", text)))
     pieces, at = [], 0
     for start, following in zip(opens, [*opens[1:], len(text)], strict=False):
         last = bisect_right(closes, following) - 1

@@ -25,9 +25,7 @@ OVERSIGNED = (
     *(b"from", b"to", b"subject", b"date", b"reply-to", b"message-id"),
     *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post"),  # RFC 8058, 4 demands the last two
 )
-_ALSO_SIGNED = re.compile(
-    rb"mime-version|content-type|content-transfer-encoding|feedback-id|(?:list|cfbl)-.*"
-)
+_ALSO_SIGNED = re.compile(rb"mime-version|content-type|content-transfer-encoding|feedback-id|(?:list|cfbl)-.*")
 _PEM_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 _CANONICAL_VALUE = re.compile(rb"[!-~]+(?: [!-~]+)*")  # what relaxed canonicalisation leaves as it is
 _SLOT = re.compile(rb"\0(\d)\0")
@@ -100,9 +98,7 @@ class SigningKey:
         """Give the TXT record that stands at `<selector>._domainkey.<domain>` (RFC 6376, 3.6.1)."""
         raw, der = serialization.Encoding.Raw, serialization.Encoding.DER
         if self.key_type == "rsa":
-            public = self.private_key.public_key().public_bytes(
-                der, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
+            public = self.private_key.public_key().public_bytes(der, serialization.PublicFormat.SubjectPublicKeyInfo)
         else:
             public = self.private_key.public_key().public_bytes(raw, serialization.PublicFormat.Raw)
         return f"v=DKIM1; k={self.key_type}; p={b64encode(public).decode()}"
@@ -161,9 +157,7 @@ def load_signer(settings: Settings) -> DkimSigner | None:
     file, selectors = settings.dkim_key_file, settings.dkim_selectors
     secrets = [_load_private_key(file, pem) for pem in _PEM_KEY.findall(_read_key_file(file))]
     if not 0 < len(secrets) == len(selectors):
-        raise _key_file_error(
-            file, f"it holds {len(secrets)} key(s), and DIGEST_DKIM_SELECTOR names {len(selectors)}"
-        )
+        raise _key_file_error(file, f"it holds {len(secrets)} key(s), and DIGEST_DKIM_SELECTOR names {len(selectors)}")
     rsa, *more = secrets
     # RFC 8463, 3: few can check Ed25519 yet, so it is no more than a second signature beside RSA.
     if not isinstance(rsa, RSAPrivateKey) or [type(m) for m in more if not isinstance(m, Ed25519PrivateKey)]:
@@ -188,9 +182,7 @@ def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateK
     try:
         secret = serialization.load_pem_private_key(pem, password=None)
     except TypeError:
-        raise _key_file_error(
-            file, "its key wants a password; store it without one, readable by you alone"
-        ) from None
+        raise _key_file_error(file, "its key wants a password; store it without one, readable by you alone") from None
     except ValueError:
         raise _key_file_error(file, "a key in it cannot be read") from None
     if not isinstance(secret, (RSAPrivateKey, Ed25519PrivateKey)):
@@ -219,9 +211,7 @@ def _fields_to_sign(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], byt
     Fields of one name are taken from the last to the first, and after the first the name stands for none
     (RFC 6376, 5.4.2).
     """
-    others = dict.fromkeys(
-        name for name, _ in fields if _ALSO_SIGNED.fullmatch(name) and name not in OVERSIGNED
-    )
+    others = dict.fromkeys(name for name, _ in fields if _ALSO_SIGNED.fullmatch(name) and name not in OVERSIGNED)
     names: list[bytes] = []
     lines: list[bytes] = []
     for name in (*OVERSIGNED, *others):

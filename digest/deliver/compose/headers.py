@@ -36,23 +36,17 @@ def header_field(name: str, value: str) -> bytes:
 def unstructured_field(name: str, text: str) -> bytes:
     """Write a field of free text, such as Subject: folded at blanks, or as encoded words (RFC 2047)."""
     words = " ".join(text.split()).split(" ")
-    plain = all(
-        w.isascii() and w.isprintable() and "=?" not in w and len(w) <= HEADER_LINE_LENGTH - 2 for w in words
-    )
+    plain = all(w.isascii() and w.isprintable() and "=?" not in w and len(w) <= HEADER_LINE_LENGTH - 2 for w in words)
     if not plain:
         words = _encode_words(" ".join(words), first_width=ENCODED_WORD_LENGTH - len(name) - 2)
     return (
-        "\r\n ".join(_fold_words(words, HEADER_LINE_LENGTH - len(name) - 2))
-        .join([f"{name}: ", "\r\n"])
-        .encode("ascii")
+        "\r\n ".join(_fold_words(words, HEADER_LINE_LENGTH - len(name) - 2)).join([f"{name}: ", "\r\n"]).encode("ascii")
     )
 
 
 def mailbox_field(name: str, display_name: str, address: str) -> bytes:
     """Write a field of one address with its display name: From, or List-Id with its angle brackets."""
-    return (
-        "\r\n ".join(_mailbox_lines(name, display_name, address)).join([f"{name}: ", "\r\n"]).encode("ascii")
-    )
+    return "\r\n ".join(_mailbox_lines(name, display_name, address)).join([f"{name}: ", "\r\n"]).encode("ascii")
 
 
 def mailbox_value(name: str, display_name: str, address: str) -> str:

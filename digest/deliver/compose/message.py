@@ -149,9 +149,7 @@ def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -
     return _join_parts(template, placeholders.slot_values())
 
 
-def splice_signed_message(
-    template: MessageTemplate, placeholders: PlaceholderValues, signer: DkimSigner
-) -> bytes:
+def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderValues, signer: DkimSigner) -> bytes:
     """Give the finished message with its DKIM signatures on top.
 
     Raises:

@@ -66,9 +66,7 @@ class NoticeComposer:
         if (kind, there) not in self._html_cache:
             places = {name: f"~fact-{name}~" if value else "" for name, value in facts.items()}
             self._html_cache[kind, there] = inline_css(self._render_part(kind, "body.html", places))
-        return _FACT_PLACEHOLDER.sub(
-            lambda place: str(escape(facts[place[1]])), self._html_cache[kind, there]
-        )
+        return _FACT_PLACEHOLDER.sub(lambda place: str(escape(facts[place[1]])), self._html_cache[kind, there])
 
     def _render_part(self, kind: str, part: str, facts: Mapping[str, str]) -> str:
         base = self.frame.base

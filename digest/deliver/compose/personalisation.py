@@ -27,9 +27,7 @@ class ComposeError(Exception):
     """No sound message can be written; the message says which field or setting is at fault."""
 
 
-def fill_placeholders(
-    reader: AudienceMember, message_id: str, *, keys: KeyRing, zone: ZoneInfo
-) -> PlaceholderValues:
+def fill_placeholders(reader: AudienceMember, message_id: str, *, keys: KeyRing, zone: ZoneInfo) -> PlaceholderValues:
     """Work out what stands for the marks in a reader's message; `message_id` is its Message-ID.
 
     Raises:

@@ -31,9 +31,7 @@ def encode_quoted_printable(text: str) -> bytes:
 
 def is_safe_value(value: str) -> bool:
     """Say whether a value may stand for a mark: short, printable ASCII that no encoding or HTML cares about."""
-    return (
-        bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9 _.,:/()+-]*", value)) and len(value) <= MAX_VALUE_LENGTH
-    )
+    return bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9 _.,:/()+-]*", value)) and len(value) <= MAX_VALUE_LENGTH
 
 
 def _encode_line(line: str) -> bytes:

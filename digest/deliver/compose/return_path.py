@@ -42,9 +42,7 @@ def find_return_paths(keys: KeyRing, text: str) -> frozenset[str]:
 
 
 def _verified_delivery_id(keys: KeyRing, delivery_id: str, mac: str) -> str | None:
-    known = any(
-        hmac.compare_digest(_compute_mac(key, delivery_id), mac) for key in keys.of_kind("return-path")
-    )
+    known = any(hmac.compare_digest(_compute_mac(key, delivery_id), mac) for key in keys.of_kind("return-path"))
     return delivery_id if known else None
 
 

@@ -67,9 +67,7 @@ class EditionVariants:
 def build_variants(edition: Edition, fragments: Iterable[Fragment], settings: Settings) -> EditionVariants:
     """Take an edition and its fragments, in their order."""
     ordered = sorted(fragments, key=lambda f: f.position)
-    return EditionVariants(
-        edition, tuple(RenderedFragment(f.kind, f.name, f.body) for f in ordered), settings
-    )
+    return EditionVariants(edition, tuple(RenderedFragment(f.kind, f.name, f.body) for f in ordered), settings)
 
 
 def section_names(names: Iterable[str]) -> frozenset[str]:

@@ -59,9 +59,7 @@ def cancel_edition(database: Database, name: str, *, actor: str, clock: Callable
         if edition.state is EditionState.SENT:
             raise EditionControlError(f"{name} is sent: there is nothing left to cancel.")
         if edition.state is not EditionState.CANCELLED:
-            _add_audit_entry(
-                session, "cancelled", name, {"was": str(edition.state)}, actor=actor, now=clock()
-            )
+            _add_audit_entry(session, "cancelled", name, {"was": str(edition.state)}, actor=actor, now=clock())
         edition.state = EditionState.CANCELLED
         edition.paused_at, edition.paused_because = None, ""
     return cancel_waiting_deliveries(database, name)
@@ -73,12 +71,7 @@ def cancel_waiting_deliveries(database: Database, name: str) -> int:
     done = 0
     while True:
         with database.write() as session:
-            some = (
-                select(Delivery.id)
-                .where(*waiting)
-                .limit(ROWS_PER_TRANSACTION)
-                .with_for_update(skip_locked=True)
-            )
+            some = select(Delivery.id).where(*waiting).limit(ROWS_PER_TRANSACTION).with_for_update(skip_locked=True)
             ids = list(session.scalars(some))
             if ids:
                 rows = [{"id": delivery, "state": DeliveryState.CANCELLED} for delivery in ids]

@@ -27,7 +27,9 @@ class InstallationHold:
     def __str__(self) -> str:
         """Say it as one sentence, with what to do."""
         why = f": {self.reason}" if self.reason else ""
-        return f"held by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC{why}. 'digest release' lets mail leave again."
+        return (
+            f"held by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC{why}. 'digest release' lets mail leave again."
+        )
 
 
 def current_hold(session: Session) -> InstallationHold | None:
@@ -62,8 +64,6 @@ def release_installation(session: Session, *, actor: str, now: datetime) -> Inst
     return standing
 
 
-def _add_audit_entry(
-    session: Session, act: str, detail: dict[str, str], *, actor: str, now: datetime
-) -> None:
+def _add_audit_entry(session: Session, act: str, detail: dict[str, str], *, actor: str, now: datetime) -> None:
     session.add(AuditEntry(at=now, actor=actor, act=act, subject="installation", detail=detail))
     session.flush()

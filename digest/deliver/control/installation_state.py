@@ -26,7 +26,4 @@ def write_installation_state(session: Session, key: str, value: Mapping[str, Any
 
 def delete_installation_state(session: Session, key: str) -> bool:
     """Forget what is under a name; say whether there was something."""
-    return (
-        session.connection().execute(delete(InstallationState).where(InstallationState.name == key)).rowcount
-        == 1
-    )
+    return session.connection().execute(delete(InstallationState).where(InstallationState.name == key)).rowcount == 1

@@ -28,13 +28,7 @@ class EventKind(StrEnum):
 
 
 _ACCEPTANCE_KINDS = frozenset(
-    {
-        EventKind.ACCEPTED,
-        EventKind.DELIVERED,
-        EventKind.DEFERRED,
-        EventKind.COMPLAINED,
-        EventKind.UNSUBSCRIBED,
-    }
+    {EventKind.ACCEPTED, EventKind.DELIVERED, EventKind.DEFERRED, EventKind.COMPLAINED, EventKind.UNSUBSCRIBED}
 )
 _REFUSAL_KINDS = frozenset({EventKind.BOUNCED, EventKind.DROPPED})
 _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)

@@ -91,11 +91,7 @@ def _attribute_to_delivery(database: Database, mailbox_event: MailboxEvent) -> D
 
 
 def _apply_batch(
-    database: Database,
-    batch: _EventBatch,
-    keys: KeyRing,
-    journal: DepartureLog,
-    clock: Callable[[], datetime],
+    database: Database, batch: _EventBatch, keys: KeyRing, journal: DepartureLog, clock: Callable[[], datetime]
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
     last = max(0, (len(batch.events) - 1) // MAX_EVENTS_PER_TRANSACTION)

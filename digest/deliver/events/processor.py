@@ -67,12 +67,7 @@ def hash_parts(*parts: str) -> str:
 
 
 def process_events(
-    session: Session,
-    events: Sequence[DeliveryEvent],
-    *,
-    keys: KeyRing,
-    departure_log: DepartureLog,
-    now: datetime,
+    session: Session, events: Sequence[DeliveryEvent], *, keys: KeyRing, departure_log: DepartureLog, now: datetime
 ) -> Counter[str]:
     """Take events in (at most 500), and do what they mean; count what came of them.
 
@@ -96,9 +91,7 @@ def process_events(
     counts["known"] = len(ours) - len(new)
     counts.update(str(s.kind) for s in new)
     _update_delivery_states(
-        session,
-        _group_by_delivery((s.delivery_id, s.kind, s.detail) for s in new if s.delivery_id in owed),
-        now,
+        session, _group_by_delivery((s.delivery_id, s.kind, s.detail) for s in new if s.delivery_id in owed), now
     )
     reports = [r for s in new if (r := _feedback_report(s, owed))]
     counts.update(apply_feedback(session, reports, keys=keys, departure_log=departure_log, now=now))
@@ -159,9 +152,7 @@ def _group_by_delivery(
     return found
 
 
-def _update_delivery_states(
-    session: Session, feedback: Mapping[str, _DeliveryFeedback], now: datetime
-) -> None:
+def _update_delivery_states(session: Session, feedback: Mapping[str, _DeliveryFeedback], now: datetime) -> None:
     """Bring deliveries to where events put them. What somebody else holds at the moment is settled next time."""
     query = select(Delivery.id, Delivery.state).where(Delivery.id.in_(feedback)).order_by(Delivery.id)
     states = {row.id: row.state for row in session.execute(query)}
@@ -172,12 +163,7 @@ def _update_delivery_states(
     held = {row.id: row.state for row in session.execute(locked)} if moving else {}
     for delivery, state in held.items():
         one = feedback[delivery]
-        values = {
-            "state": state_after_events(state, one.kinds),
-            "reply": one.reply,
-            "owner": None,
-            "lease_until": None,
-        }
+        values = {"state": state_after_events(state, one.kinds), "reply": one.reply, "owner": None, "lease_until": None}
         if values["state"] is not state:
             session.execute(update(Delivery).where(Delivery.id == delivery).values(**values))
     waits |= moving - held.keys()
@@ -200,9 +186,7 @@ def deliveries_with_pending_events(session: Session) -> list[str]:
 
 def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now: datetime) -> None:
     """Settle such deliveries by all that was ever said of them."""
-    rows = session.execute(
-        select(Event.delivery, Event.kind, Event.detail).where(Event.delivery.in_(delivery_ids))
-    )
+    rows = session.execute(select(Event.delivery, Event.kind, Event.detail).where(Event.delivery.in_(delivery_ids)))
     told = _group_by_delivery((row.delivery, EventKind(row.kind), row.detail) for row in rows)
     session.execute(update(Event).where(Event.delivery.in_(delivery_ids)).values(unsettled_since=None))
     _update_delivery_states(session, told, now)
@@ -215,11 +199,7 @@ def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str, Any]) -> Fee
         return None
     if delivery.purpose.startswith(NEW_ADDRESS_PURPOSE):
         return None
-    at = (
-        (delivery.handed_at or event.occurred_at)
-        if word is heeding.FeedbackKind.BOUNCED
-        else event.occurred_at
-    )
+    at = (delivery.handed_at or event.occurred_at) if word is heeding.FeedbackKind.BOUNCED else event.occurred_at
     detail = {"delivery": delivery.id, "said": str(event.kind)}
     if event.detail.get("status"):
         detail["status"] = event.detail["status"]
@@ -227,12 +207,7 @@ def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str, Any]) -> Fee
 
 
 def apply_feedback(
-    session: Session,
-    reports: Iterable[FeedbackReport],
-    *,
-    keys: KeyRing,
-    departure_log: DepartureLog,
-    now: datetime,
+    session: Session, reports: Iterable[FeedbackReport], *, keys: KeyRing, departure_log: DepartureLog, now: datetime
 ) -> Counter[str]:
     """Do to people what was said of them, and write their departures into the journal with one sync."""
     counts: Counter[str] = Counter()

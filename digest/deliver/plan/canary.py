@@ -38,9 +38,7 @@ def canary_size(waiting: int) -> int:
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
 
-def current_canary_phase(
-    canary_readers: int | None, wait_until: datetime | None, now: datetime
-) -> CanaryPhase:
+def current_canary_phase(canary_readers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
     """Say how far to look, given how many go ahead and until when the rest waits for them."""
     if not canary_readers:
         return CanaryPhase(now)
@@ -63,9 +61,7 @@ def choose_canary(session: Session, keys: KeyRing, edition: Edition, *, now: dat
     return edition.canary
 
 
-def _select_canary_deliveries(
-    session: Session, keys: KeyRing, edition: Edition, now: datetime
-) -> Sequence[str]:
+def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition, now: datetime) -> Sequence[str]:
     many = canary_size(edition.planned or 0)
     due = (
         Delivery.purpose == edition_purpose(edition.name),
@@ -75,17 +71,14 @@ def _select_canary_deliveries(
     if not many:
         return []
     spread = session.scalars(select(Delivery.id).where(*due).order_by(Delivery.id).limit(many))
-    ours = session.scalars(
-        select(Delivery.id).where(*due, Delivery.person.in_(_staff_readers(session, keys)))
-    )
+    ours = session.scalars(select(Delivery.id).where(*due, Delivery.person.in_(_staff_readers(session, keys))))
     return sorted({*spread, *ours})
 
 
 def _staff_readers(session: Session, keys: KeyRing) -> list[int]:
     """Give those of the staff who are readers too."""
     members = (
-        people.find_person_number(session, keys, read_address(m.email))
-        for m in staff.list_proven_staff(session)
+        people.find_person_number(session, keys, read_address(m.email)) for m in staff.list_proven_staff(session)
     )
     return [number for number in members if number is not None]
 

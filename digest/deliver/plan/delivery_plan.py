@@ -130,9 +130,7 @@ class _PlannedRows:
         }
 
     def _is_skipped(self, reader: AudienceMember) -> bool:
-        return reader.preferences.is_paused(self.today) or omits_every_section(
-            reader.preferences, self.sections
-        )
+        return reader.preferences.is_paused(self.today) or omits_every_section(reader.preferences, self.sections)
 
 
 def _load_edition(session: Session, name: str) -> Edition:
@@ -146,9 +144,7 @@ def _edition_release(session: Session, edition: Edition, settings: Settings, now
     went = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.id != edition.id)
     before = select(func.max(Edition.release_at)).where(*went, Edition.release_at < edition.release_at)
     previous = session.scalar(before)
-    return EditionRelease(
-        effective_release_time(edition.release_at, now), previous, settings.file.publication.zone
-    )
+    return EditionRelease(effective_release_time(edition.release_at, now), previous, settings.file.publication.zone)
 
 
 def _edition_sections(session: Session, edition: Edition) -> frozenset[str]:

@@ -43,9 +43,7 @@ def is_wanted_by_reader(choices: Preferences, release: EditionRelease) -> bool:
     if choices.frequency == "weekly":
         return True
     day = release.released_at.astimezone(release.zone).date()
-    before = (
-        release.previous_release_at.astimezone(release.zone).date() if release.previous_release_at else None
-    )
+    before = release.previous_release_at.astimezone(release.zone).date() if release.previous_release_at else None
     if choices.frequency == "monthly":
         return before is None or (before.year, before.month) != (day.year, day.month)
     weeks = (_monday_of(day) - _monday_of(choices.start or date.min)) // _WEEK
@@ -81,11 +79,7 @@ def _moments_showing(day: date, wall_time: time, zone: ZoneInfo) -> set[datetime
     """Give the moments at which clocks in `zone` show `wall_time` on `day`: one, or two where the hour comes twice."""
     second = datetime.combine(day, wall_time, tzinfo=zone).replace(fold=1).astimezone(UTC)
     there = second.astimezone(zone).replace(tzinfo=None) == datetime.combine(day, wall_time)
-    return (
-        {resolve_wall_time(day, wall_time, zone), second}
-        if there
-        else {resolve_wall_time(day, wall_time, zone)}
-    )
+    return {resolve_wall_time(day, wall_time, zone), second} if there else {resolve_wall_time(day, wall_time, zone)}
 
 
 @lru_cache(maxsize=1024)

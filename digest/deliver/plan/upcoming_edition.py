@@ -25,9 +25,7 @@ def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -
     release_at, here = find_next_release(session, settings.file.schedule.release_rule, publication.zone, now)
     if here is None:
         return UpcomingEdition(next_edition_number(session, publication.first_number), release_at)
-    return UpcomingEdition(
-        here.number, here.release_at if here.state == EditionState.APPROVED else release_at
-    )
+    return UpcomingEdition(here.number, here.release_at if here.state == EditionState.APPROVED else release_at)
 
 
 def find_latest_edition(session: Session, now: datetime) -> Edition | None:

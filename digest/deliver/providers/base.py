@@ -6,12 +6,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.compose.message import (
-    MessageTemplate,
-    PlaceholderValues,
-    splice_message,
-    splice_signed_message,
-)
+from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
 
 
 class HandoverResult(StrEnum):

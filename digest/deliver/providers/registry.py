@@ -12,13 +12,7 @@ from digest.settings import Settings, is_loopback
 if TYPE_CHECKING:  # the package behind it is imported once it is used
     from digest.deliver.providers.sendgrid.api import SendGridApi
 
-__all__ = [
-    "ProviderSettingsError",
-    "leaves_this_machine",
-    "open_provider",
-    "open_sendgrid_api",
-    "uses_sendgrid",
-]
+__all__ = ["ProviderSettingsError", "leaves_this_machine", "open_provider", "open_sendgrid_api", "uses_sendgrid"]
 
 MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
 
@@ -112,11 +106,7 @@ def _parse_count(text: str, maximum: int, name: str) -> int:
 
 
 def _open_sendgrid(url: SplitResult, settings: Settings) -> Provider:
-    from digest.deliver.providers.sendgrid.provider import (
-        DEFAULT_BATCH_SIZE,
-        MAX_BATCH_SIZE,
-        SendGridProvider,
-    )
+    from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
 
     options = _url_options(url, {"batch": str(DEFAULT_BATCH_SIZE)})
     return SendGridProvider(
@@ -168,9 +158,7 @@ def _open_smtp(url: SplitResult, signer: DkimSigner | None) -> Provider:
     if options["starttls"] not in {"required", "off"}:
         raise ProviderSettingsError("DIGEST_MAIL_URL: starttls is required or off")
     if clear and not is_loopback(url.hostname):
-        raise ProviderSettingsError(
-            "DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along"
-        )
+        raise ProviderSettingsError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
     tls = "implicit" if url.scheme == "smtps" else "off" if clear else "starttls"
     server = SmtpServer(
         host=url.hostname,

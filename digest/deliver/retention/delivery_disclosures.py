@@ -26,9 +26,7 @@ _PURPOSE_TEXTS = {
 }
 
 
-def delivery_disclosures(
-    session: Session, person_number: int, settings: Settings
-) -> tuple[AddressDisclosure, ...]:
+def delivery_disclosures(session: Session, person_number: int, settings: Settings) -> tuple[AddressDisclosure, ...]:
     """List the mails to one person that were handed over: that is when the address left the house.
 
     The old ones are among the totals that `subscribers.consent.disclosures` gives (`digest.deliver.retention.delivery_totals`).

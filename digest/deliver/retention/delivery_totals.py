@@ -20,7 +20,9 @@ from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal,
 from digest.store.models import Database, Edition, EditionState
 from subscribers.store.models import DisclosureTotal, Person
 
-ROWS_PER_SCAN = 20_000  # deliveries found by one look over the table, which has no index for their age: the oldest stand first
+ROWS_PER_SCAN = (
+    20_000  # deliveries found by one look over the table, which has no index for their age: the oldest stand first
+)
 ROWS_PER_TRANSACTION = 500  # deliveries a transaction: some 30 ms on SQLite
 _OPEN_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER)
 _ONGOING_STATES = (EditionState.APPROVED, EditionState.SENDING)
@@ -36,9 +38,7 @@ def aggregate_deliveries(database: Database, settings: Settings, *, now: datetim
     while True:
         with database.read() as session:
             old = _is_old_and_finished(session, before)
-            found = session.execute(
-                select(Delivery.id, Delivery.person).where(old).limit(ROWS_PER_SCAN)
-            ).all()
+            found = session.execute(select(Delivery.id, Delivery.person).where(old).limit(ROWS_PER_SCAN)).all()
         done = 0
         for at in range(0, len(found), ROWS_PER_TRANSACTION):
             with database.write() as session:
@@ -57,16 +57,12 @@ def _is_old_and_finished(session: Session, before: datetime) -> ColumnElement[bo
     return long_ago & Delivery.state.not_in(_OPEN_STATES) & Delivery.purpose.not_in(purposes)
 
 
-def _aggregate_page(
-    session: Session, page: Sequence[Any], condition: ColumnElement[bool], settings: Settings
-) -> int:
+def _aggregate_page(session: Session, page: Sequence[Any], condition: ColumnElement[bool], settings: Settings) -> int:
     """Count a page and delete it, unless somebody is at a row at this moment: the next run has it then."""
     # People first, as whoever erases one does: a total's foreign key locks them anyway, and in the other order the two
     # would wait for each other. Whoever is erased is so before this, or after it.
     people = {row.person for row in page if row.person is not None}
-    session.execute(
-        select(Person.number).where(Person.number.in_(people)).order_by(Person.number).with_for_update()
-    )
+    session.execute(select(Person.number).where(Person.number.in_(people)).order_by(Person.number).with_for_update())
     columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.transport)
     still = select(*columns, Delivery.handed_at).where(condition, Delivery.id.in_([row.id for row in page]))
     rows = session.execute(still.with_for_update(skip_locked=True)).all()
@@ -74,9 +70,7 @@ def _aggregate_page(
     _add_reader_totals(session, rows, settings)
     ids = [row.id for row in rows]
     for table, column in ((Notice, Notice.delivery), (Event, Event.delivery), (Delivery, Delivery.id)):
-        session.execute(
-            delete(table).where(column.in_(ids)), execution_options={"synchronize_session": False}
-        )
+        session.execute(delete(table).where(column.in_(ids)), execution_options={"synchronize_session": False})
     return len(ids)
 
 
@@ -90,9 +84,7 @@ def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
     counts = Counter((total_purpose(row.purpose), row.state) for row in rows)
     put = _dialect_insert(session)(DeliveryTotal)
     key = [DeliveryTotal.purpose, DeliveryTotal.state]
-    put = put.on_conflict_do_update(
-        index_elements=key, set_={"count": DeliveryTotal.count + put.excluded.count}
-    )
+    put = put.on_conflict_do_update(index_elements=key, set_={"count": DeliveryTotal.count + put.excluded.count})
     said = [{"purpose": p, "state": s, "count": n} for (p, s), n in sorted(counts.items())]
     if said:
         session.execute(put, said)
@@ -129,11 +121,7 @@ def _dialect_insert(session: Session) -> Any:
 
 def _delete_unmatched_events(database: Database, before: datetime) -> None:
     """Delete what was said of no delivery of ours, once it is as old."""
-    loose = (
-        select(Event.id)
-        .where(Event.delivery.is_(None), Event.received_at < before)
-        .limit(ROWS_PER_TRANSACTION)
-    )
+    loose = select(Event.id).where(Event.delivery.is_(None), Event.received_at < before).limit(ROWS_PER_TRANSACTION)
     while True:
         with database.write() as session:
             ids: Collection[int] = session.scalars(loose).all()

@@ -36,11 +36,7 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
     waiting = ids.where(Delivery.state == DeliveryState.WAITING)
     unsynchronized = {"synchronize_session": False}
     session.execute(delete(Notice).where(Notice.delivery.in_(waiting)), execution_options=unsynchronized)
-    session.execute(
-        update(Event).where(Event.delivery.in_(ids)).values(detail={}), execution_options=unsynchronized
-    )
-    withdrawn = case(
-        (Delivery.state == DeliveryState.WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state
-    )
+    session.execute(update(Event).where(Event.delivery.in_(ids)).values(detail={}), execution_options=unsynchronized)
+    withdrawn = case((Delivery.state == DeliveryState.WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state)
     emptied = {"person": None, "state": withdrawn, "domain_tag": None, "reply": "", "message_id": ""}
     session.execute(update(Delivery).where(mine).values(**emptied), execution_options=unsynchronized)

@@ -32,7 +32,9 @@ ERASURE_KEPT_FOR = timedelta(days=30)  # an address that nobody takes is not kep
 MAX_RETRY_DAYS = 4  # days between two tries
 NIGHT_SLACK = timedelta(hours=1)  # nights are not exactly a day apart
 MAX_ERASURES_PER_RUN = 500  # erasures a night, each with four requests
-NEEDED_PERMISSION = "Suppressions, and recipients.erasejob.create, which Twilio's support gives to accounts from before July 2023"
+NEEDED_PERMISSION = (
+    "Suppressions, and recipients.erasejob.create, which Twilio's support gives to accounts from before July 2023"
+)
 # On these an address serves nobody once it is erased here. Complaints and departures are the person's own word to
 # SendGrid, which keeps others who mail through the account from writing: they stay.
 SUPPRESSION_LISTS = ("bounces", "blocks", "invalid_emails")
@@ -56,9 +58,7 @@ class ErasureReport:
         return f"{said}; {self.trouble}" if self.trouble else said
 
 
-def queue_provider_erasure(
-    session: Session, keys: KeyRing, number: int, address: Address, *, now: datetime
-) -> bool:
+def queue_provider_erasure(session: Session, keys: KeyRing, number: int, address: Address, *, now: datetime) -> bool:
     """Queue the address of a person who is being erased, if SendGrid got it from us; say whether it did.
 
     Call it while the person's deliveries still lead to them.
@@ -79,9 +79,7 @@ def queue_provider_erasure(
 def _provider_knows_person(session: Session, number: int) -> bool:
     handed = (Delivery.transport == PROVIDER) & Delivery.handed_at.is_not(None)
     mailed = exists().where(Delivery.person == number, handed)
-    long_ago = exists().where(
-        DisclosureTotal.person == number, DisclosureTotal.to_whom.startswith(SENDGRID_NAME)
-    )
+    long_ago = exists().where(DisclosureTotal.person == number, DisclosureTotal.to_whom.startswith(SENDGRID_NAME))
     return bool(session.scalar(select(mailed | long_ago)))
 
 
@@ -110,11 +108,7 @@ def forward_erasures(
     """
     passed = ErasureReport(given_up=_give_up_old_erasures(database, now))
     tried = 0
-    while (
-        api is not None
-        and tried < limit
-        and (due := _claim_next_erasure(database, recipient, now)) is not None
-    ):
+    while api is not None and tried < limit and (due := _claim_next_erasure(database, recipient, now)) is not None:
         tried += 1
         address = _decrypt_address(keys, due)
         if address is None:
@@ -153,18 +147,14 @@ def _claim_next_erasure(database: Database, recipient: str, now: datetime) -> Pr
         if installation_hold.current_hold(session) is not None:
             return None
         due = session.scalars(
-            query.order_by(ProviderErasure.next_try_at, ProviderErasure.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
+            query.order_by(ProviderErasure.next_try_at, ProviderErasure.id).limit(1).with_for_update(skip_locked=True)
         ).first()
         if due is None:
             return None
         due.tries += 1
         due.next_try_at = now + erasure_retry_delay(due.tries)
         why, reference = "To have an erased address erased there too", due.mark
-        disclosures.record_disclosures(
-            session, [None], to_whom=recipient, why=why, reference=reference, now=now
-        )
+        disclosures.record_disclosures(session, [None], to_whom=recipient, why=why, reference=reference, now=now)
         return due
 
 
@@ -175,9 +165,7 @@ def erasure_retry_delay(tries: int) -> timedelta:
 
 def _decrypt_address(keys: KeyRing, erasure: ProviderErasure) -> str | None:
     try:
-        said = decrypt_json(
-            keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark)
-        )
+        said = decrypt_json(keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark))
     except DecryptionError:  # a damaged row must not hold up those behind it
         log.error("an erasure does not open", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
         return None

@@ -46,9 +46,7 @@ def count_failures(session: Session, purpose: str, since: datetime) -> FailureCo
 
 def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
     """Say in a sentence why a send should rest; empty where it need not."""
-    if _exceeds_limit(
-        failures.policy_refusals, handed_over, alerts.policy_refusals, alerts.policy_refusals_share
-    ):
+    if _exceeds_limit(failures.policy_refusals, handed_over, alerts.policy_refusals, alerts.policy_refusals_share):
         return (
             f"servers refused {failures.policy_refusals:,} of {handed_over:,} messages for what we are (policy, DKIM, SPF, DMARC). "
             "Look at 'digest doctor' and at the replies."

@@ -215,14 +215,7 @@ def _update_waiting_rows(session: Session, statement: _UpdateById, rows: list[di
 def record_results(session: Session, owner: str, state_changes: Iterable[tuple[str, StateChange]]) -> None:
     """Write down what came of claimed deliveries, given as (id, move)."""
     rows = [
-        {
-            "of": delivery,
-            "by": owner,
-            "to": m.state,
-            "said": m.reply,
-            "tried": int(m.attempted),
-            "again": m.next_try_at,
-        }
+        {"of": delivery, "by": owner, "to": m.state, "said": m.reply, "tried": int(m.attempted), "again": m.next_try_at}
         for delivery, m in state_changes
     ]
     if rows:
@@ -249,9 +242,7 @@ def undo_stray_claims(session: Session, lease: LeaseTerms, in_flight: Collection
     return len(strays)
 
 
-def mark_purpose_orphans_uncertain(
-    session: Session, purpose: str, owner: ProcessOwner, *, now: datetime
-) -> int:
+def mark_purpose_orphans_uncertain(session: Session, purpose: str, owner: ProcessOwner, *, now: datetime) -> int:
     """Settle what dead processes left of one purpose; see `mark_orphans_uncertain`."""
     return mark_orphans_uncertain(session, Delivery.purpose == purpose, owner, now=now)
 

@@ -43,9 +43,7 @@ class DatabaseRetry:
                 if not _is_unavailable(exc) or self.stopping() or waited >= MAX_TOTAL_WAIT.total_seconds():
                     raise
                 log.warning(
-                    "the database is out of reach; sending waits for it",
-                    why=_failure_summary(exc),
-                    seconds=rest,
+                    "the database is out of reach; sending waits for it", why=_failure_summary(exc), seconds=rest
                 )
             self.sleep(rest)
             waited, rest = waited + rest, min(rest * 2, MAX_PAUSE)

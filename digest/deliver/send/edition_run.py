@@ -111,9 +111,7 @@ def send_edition(
     patient = DatabaseRetry(sleep, stopping)
     variants = patient(lambda: _begin_sending(database, name, keys, settings))
     planned = patient(lambda: plan_deliveries(database, name, keys, settings, now=now))
-    begun = patient(
-        lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=watched)
-    )
+    begun = patient(lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=watched))
     lease = timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN
     run = SendRun(
         database=database,
@@ -144,9 +142,7 @@ def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Setti
         if edition is None:
             raise SendError(f"No edition is called {name}. See 'digest status'.")
         if why := send_blocked_reason(
-            name,
-            edition,
-            installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY),
+            name, edition, installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         ):
             raise SendError(f"Nothing is sent: {why}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
@@ -158,13 +154,7 @@ def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Setti
 
 
 def _prepare_first_send(
-    database: Database,
-    name: str,
-    keys: KeyRing,
-    settings: Settings,
-    *,
-    now: datetime,
-    feedback_expected: bool,
+    database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime, feedback_expected: bool
 ) -> datetime:
     """Before anything leaves: name earlier doubts, choose who goes ahead, and see whether the list is sound.
 
@@ -179,9 +169,7 @@ def _prepare_first_send(
             canary.choose_canary(
                 session, keys, edition, now=now, enabled=feedback_expected and bool(alerts.canary_minutes)
             )
-            odd = alarms.list_change_warning(
-                _previous_planned_count(session, edition), edition.planned or 0, alerts
-            )
+            odd = alarms.list_change_warning(_previous_planned_count(session, edition), edition.planned or 0, alerts)
             if odd and feedback_expected:
                 edition_control.pause_edition(session, name, odd, actor="digest", now=now)
                 log.error("sending paused", edition=name, why=odd)
@@ -215,9 +203,7 @@ def _finish_run(run: SendRun) -> SendReport:
 
 def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
-        claims.mark_purpose_orphans_uncertain(
-            session, run.lease.purpose, this_process_owner(), now=run.clock()
-        )
+        claims.mark_purpose_orphans_uncertain(session, run.lease.purpose, this_process_owner(), now=run.clock())
         # Held, so that whoever puts deliveries back to wait at this moment (`settling`) comes before or after.
         edition = session.scalars(select(Edition).where(Edition.name == run.edition).with_for_update()).one()
         found = count_deliveries(session, run.lease.purpose)

@@ -108,12 +108,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> tuple[ClaimedDeliver
         run.rate_limiter.count_messages(session, len(owed), now)
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
-    run.state_changes, run.refusal_events, run.withdrawn, run.unsent = (
-        [],
-        [],
-        [],
-        [o.delivery_id for o in owed],
-    )
+    run.state_changes, run.refusal_events, run.withdrawn, run.unsent = ([], [], [], [o.delivery_id for o in owed])
     run.database_retry.commit_in_doubt = False
     return owed
 
@@ -142,9 +137,7 @@ def _record_results(run: SendRun, session: Session, workers: WorkerPool) -> None
         )
 
 
-def _claim_allowed(
-    run: SendRun, session: Session, workers: WorkerPool, capacity: int
-) -> tuple[ClaimedDelivery, ...]:
+def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity: int) -> tuple[ClaimedDelivery, ...]:
     """Claim what may go now; where nothing may, note why and until when."""
     now = run.clock()
     told = check_send_gate(session, run.edition, now)
@@ -171,9 +164,7 @@ def _claim_allowed(
         watch = timedelta(minutes=run.settings.file.alerts.canary_minutes)
         _pause_until_allowed(
             run,
-            SendAllowance(
-                0, canary.end_canary(session, run.edition, now=now, observe_for=watch), _CANARY_WAIT_REASON
-            ),
+            SendAllowance(0, canary.end_canary(session, run.edition, now=now, observe_for=watch), _CANARY_WAIT_REASON),
         )
     return found
 
@@ -216,9 +207,7 @@ def _compose_message(run: SendRun, task: SendTask) -> OutgoingMessage:
         delivery_id=owed.delivery_id,
         outbox_folder="edition",
         template=task.template,
-        placeholders=fill_placeholders(
-            owed.reader, owed.message_id, keys=run.keys, zone=file.publication.zone
-        ),
+        placeholders=fill_placeholders(owed.reader, owed.message_id, keys=run.keys, zone=file.publication.zone),
         bounce_address=return_path.make_return_path(run.keys, owed.delivery_id, domain) if domain else "",
     )
 
@@ -258,8 +247,7 @@ def _note_outcomes(run: SendRun, result: WorkerResult) -> None:
         if outcome.result in _NOT_ACCEPTED:
             _note_refusal(run, owed, moved, now)
     run.state_changes += [
-        (id_, StateChange(DeliveryState.REFUSED, why, attempted=False))
-        for id_, why in result.compose_errors.items()
+        (id_, StateChange(DeliveryState.REFUSED, why, attempted=False)) for id_, why in result.compose_errors.items()
     ]
 
 
@@ -275,9 +263,7 @@ def _note_refusal(run: SendRun, delivery: ClaimedDelivery, change: StateChange, 
     elif asks_to_slow_down(change.reply) and run.rate_limiter.domain_limits.slow_down_domain(
         delivery.reader.domain_tag, now
     ):
-        log.warning(
-            "a domain asks for less; it gets half as many", delivery=delivery.delivery_id, said=change.reply
-        )
+        log.warning("a domain asks for less; it gets half as many", delivery=delivery.delivery_id, said=change.reply)
 
 
 def _react_to_outcome(run: SendRun, workers: WorkerPool, result: WorkerResult) -> None:
@@ -291,9 +277,7 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, result: WorkerResult) -
     if handed.wait_seconds:
         _pause_until_allowed(
             run,
-            SendAllowance(
-                0, run.clock() + timedelta(seconds=handed.wait_seconds), "the provider asks for patience"
-            ),
+            SendAllowance(0, run.clock() + timedelta(seconds=handed.wait_seconds), "the provider asks for patience"),
         )
     results = {outcome.result for outcome in handed.outcomes}
     if results == {HandoverResult.UNCERTAIN}:

@@ -49,11 +49,7 @@ RETRY_PAUSE = timedelta(
 )  # after a server said no to everything; and what a provider's longer wish is held against
 
 TO_EDITORS = frozenset({"contact", "staff"})  # to the editors, where the note names no address
-_TOKEN_PAGES = {
-    "data": "my-data",
-    "move": "address",
-    "staff": "staff",
-}  # which page a token opens; all others confirm
+_TOKEN_PAGES = {"data": "my-data", "move": "address", "staff": "staff"}  # which page a token opens; all others confirm
 _PLAIN_FACTS = (
     "wording",
     "where",
@@ -151,12 +147,7 @@ class _NoticeRun:
 
 
 def send_due_notices(
-    database: Database,
-    provider: Provider,
-    keys: KeyRing,
-    settings: Settings,
-    *,
-    clock: Callable[[], datetime],
+    database: Database, provider: Provider, keys: KeyRing, settings: Settings, *, clock: Callable[[], datetime]
 ) -> Counter[HandoverResult]:
     """Hand over every notice that is due, until none is or the transport asks to stop; count what came of them.
 
@@ -180,9 +171,7 @@ def send_due_notices(
             _delete_finished_notices(session)
         results.update(outcome.result for outcome in handed.outcomes)
         if handed.stop_reason or handed.wait_seconds:
-            log.warning(
-                "notices wait", why=handed.stop_reason or f"the provider asks for {handed.wait_seconds:.0f} s"
-            )
+            log.warning("notices wait", why=handed.stop_reason or f"the provider asks for {handed.wait_seconds:.0f} s")
             break
     return results
 
@@ -232,8 +221,7 @@ def _update_waiting(session: Session, delivery_ids: Sequence[str], values: Mappi
 
 def _delete_finished_notices(session: Session) -> None:
     open_ = select(Delivery.id).where(
-        Delivery.id == Notice.delivery,
-        Delivery.state.in_((DeliveryState.WAITING, DeliveryState.HANDING_OVER)),
+        Delivery.id == Notice.delivery, Delivery.state.in_((DeliveryState.WAITING, DeliveryState.HANDING_OVER))
     )
     session.execute(delete(Notice).where(~open_.exists()), execution_options={"synchronize_session": False})
 
@@ -265,9 +253,7 @@ def _hand_over_notices(
     return handed, _decide_state_changes(run, going, handed)
 
 
-def _recheck_recipients(
-    run: _NoticeRun, notices: Sequence[_ClaimedNotice]
-) -> dict[tuple[int | None, str], str]:
+def _recheck_recipients(run: _NoticeRun, notices: Sequence[_ClaimedNotice]) -> dict[tuple[int | None, str], str]:
     with run.database.read() as session:
         return _allowed_addresses(run, session, [(o.person, o.kind) for o in notices], run.clock())
 
@@ -295,9 +281,7 @@ def _decide_state_changes(
     rest = max(RETRY_PAUSE, timedelta(seconds=batch_outcome.wait_seconds))
     moves = []
     for o, outcome in zip(notices, batch_outcome.outcomes, strict=True):
-        moved = decide_state_change(
-            outcome, delivery_id=o.delivery_id, tries=o.tries, due_at=o.due_at, now=now
-        )
+        moved = decide_state_change(outcome, delivery_id=o.delivery_id, tries=o.tries, due_at=o.due_at, now=now)
         if outcome.result is HandoverResult.NOT_TRIED:
             moved = replace(moved, next_try_at=now + rest)
         moves.append((o.delivery_id, moved))
@@ -322,9 +306,7 @@ def _compose_message(run: _NoticeRun, notice: _ClaimedNotice, address: str) -> O
         to=notice.facts.get("to", address),
         message_id=notice.message_id,
         leave_token=link_tokens.make_link_token(run.keys, subscriber, "leave") if subscriber else "",
-        preferences_token=link_tokens.make_link_token(run.keys, subscriber, "preferences")
-        if subscriber
-        else "",
+        preferences_token=link_tokens.make_link_token(run.keys, subscriber, "preferences") if subscriber else "",
     )
     letter = run.composer.compose_notice(notice.kind, _template_facts(run, notice), date=notice.due_at)
     return OutgoingMessage(
@@ -344,9 +326,7 @@ def _template_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
         facts["confirm_url"] = f"{run.settings.link_base}/confirm/{said['token']}"
         facts["url"] = f"{run.settings.link_base}/{_TOKEN_PAGES.get(notice.kind, 'confirm')}/{said['token']}"
         facts["until"] = (
-            _format_moment(ends, run.zone)
-            if notice.kind == "data"
-            else long_date(ends.astimezone(run.zone).date())
+            _format_moment(ends, run.zone) if notice.kind == "data" else long_date(ends.astimezone(run.zone).date())
         )
     if "message" in said:  # a stranger's words: no mark of ours may stand in them
         facts["message"] = "\n".join(sanitise_text(line) for line in said["message"].splitlines())
@@ -359,10 +339,7 @@ def _template_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
 
 def _edition_facts(run: _NoticeRun, now: datetime) -> dict[str, str]:
     with run.database.read() as session:
-        newest, following = (
-            find_latest_edition(session, now),
-            find_upcoming_edition(session, run.settings, now),
-        )
+        newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, run.settings, now))
         day = long_date(following.release_at.astimezone(run.zone).date())
         return {
             "next_number": str(following.number),

@@ -72,10 +72,7 @@ class ProgressWriter:
 
     def is_due(self, now: datetime) -> bool:
         """Say whether it is time for a beat; a clock that was set back does not silence it."""
-        return (
-            self.last_written_at is None
-            or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
-        )
+        return self.last_written_at is None or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
 
     def write_progress(
         self,

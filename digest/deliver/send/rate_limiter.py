@@ -45,8 +45,7 @@ class RateLimiter:
     def from_settings(cls, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
         """Make the pace of a run out of the settings."""
         caps = {
-            domain_tag(keys, Address("x", domain.lower())): most
-            for domain, most in limits.domains_per_hour.items()
+            domain_tag(keys, Address("x", domain.lower())): most for domain, most in limits.domains_per_hour.items()
         }
         return cls(limits, DomainLimits(caps), TokenBucket(limits.send_per_second))
 
@@ -70,9 +69,7 @@ class RateLimiter:
         query = select(HandoverCount.minute, HandoverCount.messages).where(
             HandoverCount.minute > now - longest - MINUTE
         )
-        found = allowance_under_limits(
-            bounds, [(row.minute, row.messages) for row in session.execute(query)], now
-        )
+        found = allowance_under_limits(bounds, [(row.minute, row.messages) for row in session.execute(query)], now)
         return SendAllowance(min(wanted, smooth.messages, found.messages), found.available_at, found.reason)
 
     def count_messages(self, session: Session, messages: int, now: datetime) -> None:

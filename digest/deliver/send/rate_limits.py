@@ -69,9 +69,7 @@ def allowance_under_limits(
     return min(rooms, key=lambda r: r.messages)
 
 
-def _allowance_under_limit(
-    rate_limit: RateLimit, counts: list[tuple[datetime, int]], now: datetime
-) -> SendAllowance:
+def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, int]], now: datetime) -> SendAllowance:
     inside = [(minute + MINUTE + rate_limit.span, count) for minute, count in counts]
     inside = [(leaves, count) for leaves, count in inside if leaves > now]
     used = sum(count for _, count in inside)
@@ -101,9 +99,7 @@ class TokenBucket:
         self.updated_at = now
         if self.tokens >= 1.0:
             return SendAllowance(int(self.tokens))
-        return SendAllowance(
-            0, now + timedelta(seconds=(1.0 - self.tokens) / self.per_second), "the pace is set"
-        )
+        return SendAllowance(0, now + timedelta(seconds=(1.0 - self.tokens) / self.per_second), "the pace is set")
 
     def take(self, messages: int) -> None:
         """Count messages that leave."""
@@ -206,9 +202,7 @@ class DomainLimits:
             return False
         if line is None:
             cap = _per_minute(self.caps_per_hour[domain_tag]) if domain_tag in self.caps_per_hour else None
-            line = self.by_domain[domain_tag] = _DomainLimit(
-                cap or max(2, self.seen_this_minute[domain_tag]), cap
-            )
+            line = self.by_domain[domain_tag] = _DomainLimit(cap or max(2, self.seen_this_minute[domain_tag]), cap)
         line.allowed_per_minute, line.slowed_at, line.doublings = max(1, line.allowed_per_minute // 2), now, 0
         return True
 

@@ -49,9 +49,7 @@ class SendRun:
     refusal_events: list[DeliveryEvent] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     unsent: list[str] = field(default_factory=list)
-    possibly_sent: set[str] = field(
-        default_factory=set
-    )  # handed over by a courier whom a fault struck: nobody knows
+    possibly_sent: set[str] = field(default_factory=set)  # handed over by a courier whom a fault struck: nobody knows
     stop_reason: str = ""  # why nothing more is handed over
     wait_reason: str = ""  # the same where nothing is wrong: it goes on at `not_before`
     resumes_at: datetime | None = None

@@ -47,8 +47,7 @@ def check_send_gate(session: Session, edition: str, now: datetime) -> GateDecisi
     """Ask what a run of an edition may do now."""
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
-        canary.current_canary_phase(row.canary, row.canary_until, now),
-        send_blocked_reason(edition, row, row.value),
+        canary.current_canary_phase(row.canary, row.canary_until, now), send_blocked_reason(edition, row, row.value)
     )
 
 

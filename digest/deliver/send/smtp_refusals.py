@@ -36,9 +36,5 @@ def refusal_event(delivery_id: str, tries: int, change: StateChange, now: dateti
         received_at=now,
         fingerprint=hashlib.sha256(mark.encode()).hexdigest(),
         provider_mark=None,
-        detail={
-            "by": REPORTED_BY,
-            "status": " ".join(filter(None, (code, *sorted(statuses)))),
-            "reason": change.reply,
-        },
+        detail={"by": REPORTED_BY, "status": " ".join(filter(None, (code, *sorted(statuses)))), "reason": change.reply},
     )

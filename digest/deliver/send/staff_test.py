@@ -106,9 +106,7 @@ def send_test_mail(
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{secrets.token_hex(4)}"
     with database.read() as session:
         letter = _compose_template(session, name, keys, settings)
-        mails = [
-            _compose_mail(member, letter, purpose, keys, settings) for member in _choose_members(session, to)
-        ]
+        mails = [_compose_mail(member, letter, purpose, keys, settings) for member in _choose_members(session, to)]
     with database.write() as session:
         claims.mark_orphans_uncertain(
             session, Delivery.purpose.startswith(TEST_PURPOSE_PREFIX), this_process_owner(), now=clock()
@@ -158,9 +156,7 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
     for place, email in enumerate(to, start=1):
         member = staff.find_staff_member(session, email)
         if member is None:
-            raise SendError(
-                f"Address {place} of those to test with is not on the staff. See 'digest staff list'."
-            )
+            raise SendError(f"Address {place} of those to test with is not on the staff. See 'digest staff list'.")
         if member.proven_at is None:
             raise SendError(
                 f"{staff.staff_actor(member)} has not proven the address yet. 'digest staff prove' mails the link again."
@@ -182,9 +178,7 @@ def _compose_mail(
         preferences_token=link_tokens.make_link_token(keys, member.id, "test preferences"),
         signup_text=signup_text(since, "the desk", settings.file.publication.zone),
     )
-    bounces_to = (
-        return_path.make_return_path(keys, named, sender.bounce_domain) if sender.bounce_domain else ""
-    )
+    bounces_to = return_path.make_return_path(keys, named, sender.bounce_domain) if sender.bounce_domain else ""
     return _StaffTestMail(member, OutgoingMessage(named, "test", template, filled, bounces_to))
 
 
@@ -193,9 +187,7 @@ def _split_into_batches(mails: Sequence[_StaffTestMail], size: int) -> Iterator[
         yield mails[start : start + size]
 
 
-def _hand_over_batch(
-    run: _StaffTestRun, batch: Sequence[_StaffTestMail]
-) -> tuple[list[StaffTestResult], str]:
+def _hand_over_batch(run: _StaffTestRun, batch: Sequence[_StaffTestMail]) -> tuple[list[StaffTestResult], str]:
     """Claim, hand over and record one batch; give what came of it, and why nothing more should be tried."""
     with run.database.write() as session:
         held = installation_hold.current_hold(session)
@@ -215,9 +207,7 @@ def _hand_over_batch(
     return tested, stop
 
 
-def _claim_mails(
-    session: Session, run: _StaffTestRun, batch: Sequence[_StaffTestMail]
-) -> list[_StaffTestMail]:
+def _claim_mails(session: Session, run: _StaffTestRun, batch: Sequence[_StaffTestMail]) -> list[_StaffTestMail]:
     """Write the rows of those who are still to get it, at this moment; give their mails."""
     proven = {member.id for member in staff.list_staff_members(session) if member.proven_at}
     still = [mail for mail in batch if mail.member.id in proven]

@@ -95,9 +95,7 @@ def resolve_uncertain(
                     held.state, held.sent_at = EditionState.SENDING, None
                 said = {"because": reason, "deliveries": ids}
                 session.add(
-                    AuditEntry(
-                        at=clock(), actor=actor, act=f"uncertain {resolution}", subject=edition, detail=said
-                    )
+                    AuditEntry(at=clock(), actor=actor, act=f"uncertain {resolution}", subject=edition, detail=said)
                 )
         done += len(ids)
     return done
@@ -108,9 +106,7 @@ def _lock_edition(session: Session, name: str, resolution: UncertainResolution) 
     if edition is None:
         raise EditionControlError(f"No edition is called {name}. See 'digest status'.")
     if resolution is UncertainResolution.SEND_AGAIN and edition.state is EditionState.CANCELLED:
-        raise EditionControlError(
-            f"{name} is cancelled: nothing of it is sent again. You can take it as accepted."
-        )
+        raise EditionControlError(f"{name} is cancelled: nothing of it is sent again. You can take it as accepted.")
     return edition
 
 

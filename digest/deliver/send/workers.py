@@ -61,9 +61,7 @@ class SendWorker:
         self._results = results
         self._task_queue: SimpleQueue[Sequence[SendTask] | None] = SimpleQueue()
         # A daemon: who interrupts twice will not wait for a server's ten minutes.
-        threading.Thread(
-            target=self._run_until_dismissed, name=f"courier {provider.name}", daemon=True
-        ).start()
+        threading.Thread(target=self._run_until_dismissed, name=f"courier {provider.name}", daemon=True).start()
 
     @property
     def batch_size(self) -> int:
@@ -103,9 +101,7 @@ class SendWorker:
 class WorkerPool:
     """The couriers of one run, used by one thread. They must be sent home at the end."""
 
-    def __init__(
-        self, providers: Sequence[Provider], compose_message: Callable[[SendTask], OutgoingMessage]
-    ) -> None:
+    def __init__(self, providers: Sequence[Provider], compose_message: Callable[[SendTask], OutgoingMessage]) -> None:
         """Hire one courier for each transport; `compose_message` makes a message, in the courier's thread."""
         self._results: SimpleQueue[WorkerResult] = SimpleQueue()
         self.idle_workers = [SendWorker(transport, compose_message, self._results) for transport in providers]

@@ -4,13 +4,7 @@ Every rule has a name, a level and a section in `docs/preflight.md`. An edition 
 error cannot be approved.
 """
 
-from digest.edition.preflight import (  # noqa: F401 - each registers its rules
-    content_rules,
-    contrast_rules,
-    image_rules,
-    link_rules,
-    message_rules,
-)
+from digest.edition.preflight import content_rules, contrast_rules, image_rules, link_rules, message_rules  # noqa: F401 - each registers its rules
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,

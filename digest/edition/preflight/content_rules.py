@@ -12,11 +12,7 @@ from digest.edition.preflight.rule_registry import (
     warning_finding,
 )
 
-MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH, MAX_HEADLINE_LENGTH = (
-    60,
-    90,
-    110,
-)  # characters that inboxes and phones show
+MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH, MAX_HEADLINE_LENGTH = (60, 90, 110)  # characters that inboxes and phones show
 
 
 @preflight_rule("held", "An edition that is held (too few stories) is not approved.")
@@ -26,18 +22,14 @@ def check_completeness(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield error_finding("held", f"The edition is held: {examined.incomplete_reason}")
 
 
-@preflight_rule(
-    "subject", "There is a subject of at most 60 characters, and a preheader that says something else."
-)
+@preflight_rule("subject", "There is a subject of at most 60 characters, and a preheader that says something else.")
 def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look at the two lines of the inbox."""
     line, second = examined.content.subject, examined.content.preheader
     if not line.strip():
         yield error_finding("subject", "The subject is empty.")
     if len(line) > MAX_SUBJECT_LENGTH:
-        yield warning_finding(
-            "subject", f"The subject has {len(line)} characters; phones show {MAX_SUBJECT_LENGTH}."
-        )
+        yield warning_finding("subject", f"The subject has {len(line)} characters; phones show {MAX_SUBJECT_LENGTH}.")
     if line and second.casefold().startswith(line.casefold()):
         yield warning_finding("subject", "The preheader repeats the subject.")
     if len(second) > MAX_PREHEADER_LENGTH:
@@ -53,9 +45,7 @@ def check_headline_lengths(examined: PreflightInput) -> Iterator[PreflightFindin
         for entry in section.entries:
             if len(entry.headline) > MAX_HEADLINE_LENGTH:
                 yield warning_finding(
-                    "headlines",
-                    f"“{entry.headline[:60]}…” has {len(entry.headline)} characters.",
-                    section.title,
+                    "headlines", f"“{entry.headline[:60]}…” has {len(entry.headline)} characters.", section.title
                 )
 
 
@@ -75,9 +65,7 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
         yield error_finding("sections", "Nothing is featured: the edition has no lead.")
 
 
-@preflight_rule(
-    "repeats", "No story stands twice in the edition, and none but a pinned one was in one of the last."
-)
+@preflight_rule("repeats", "No story stands twice in the edition, and none but a pinned one was in one of the last.")
 def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Compare links as canonical addresses, within the edition and with those before. A pin is an editor's word."""
     pinned = {_canonical_or_raw(pin) for pin in examined.file.select.pins}
@@ -87,9 +75,7 @@ def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFindin
     for title, entry in entries:
         key = _canonical_or_raw(entry.url)
         if counts[key] > 1:
-            yield error_finding(
-                "repeats", f"“{entry.headline}” stands {counts[key]} times in the edition.", title
-            )
+            yield error_finding("repeats", f"“{entry.headline}” stands {counts[key]} times in the edition.", title)
             counts[key] = 0
         if key in before:
             said = warning_finding if key in pinned else error_finding

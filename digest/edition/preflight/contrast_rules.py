@@ -13,16 +13,9 @@ from cssselect import SelectorError
 from lxml.cssselect import CSSSelector
 from lxml.etree import _Element
 
-from digest.edition.preflight.rule_registry import (
-    PreflightFinding,
-    PreflightInput,
-    error_finding,
-    preflight_rule,
-)
+from digest.edition.preflight.rule_registry import PreflightFinding, PreflightInput, error_finding, preflight_rule
 
-_DARK_MEDIA_BLOCK = re.compile(
-    r"@media[^{]*prefers-color-scheme:\s*dark[^{]*\{((?:[^{}]*\{[^{}]*\})*)\s*\}", re.DOTALL
-)
+_DARK_MEDIA_BLOCK = re.compile(r"@media[^{]*prefers-color-scheme:\s*dark[^{]*\{((?:[^{}]*\{[^{}]*\})*)\s*\}", re.DOTALL)
 _CSS_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
 _HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.IGNORECASE)
 
@@ -54,8 +47,7 @@ def contrast_ratio(text_colour: str, background_colour: str) -> float:
 
 
 @preflight_rule(
-    "contrast",
-    "Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme.",
+    "contrast", "Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme."
 )
 def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Walk the tree once a scheme; each pair of colours is reported once."""

@@ -16,8 +16,7 @@ SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # what Outlook's Wor
 
 
 @preflight_rule(
-    "images-ours",
-    "Every picture comes from /media/ of this installation: nobody else sees a reader open the mail.",
+    "images-ours", "Every picture comes from /media/ of this installation: nobody else sees a reader open the mail."
 )
 def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Compare each source with our own address."""
@@ -25,14 +24,12 @@ def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
         source = str(image.get("src") or "")
         if not source.startswith(f"{examined.base}/media/"):
             yield error_finding(
-                "images-ours",
-                f"{source or 'A picture without a source'} is not under {examined.base}/media/.",
+                "images-ours", f"{source or 'A picture without a source'} is not under {examined.base}/media/."
             )
 
 
 @preflight_rule(
-    "images-described",
-    "Every picture has an alt text (empty for decoration), and the lead's says what is seen.",
+    "images-described", "Every picture has an alt text (empty for decoration), and the lead's says what is seen."
 )
 def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look at alt texts."""
@@ -49,16 +46,13 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 @preflight_rule(
-    "images-sized",
-    "Every picture says its width and height, so that nothing jumps and Outlook keeps the layout.",
+    "images-sized", "Every picture says its width and height, so that nothing jumps and Outlook keeps the layout."
 )
 def check_image_dimensions(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look at the width and height attributes."""
     for image in examined.tree.iter("img"):
         if not all(re.fullmatch(r"[1-9]\d*", str(image.get(side) or "")) for side in ("width", "height")):
-            yield error_finding(
-                "images-sized", f"{image.get('src')} has no width and height in whole pixels."
-            )
+            yield error_finding("images-sized", f"{image.get('src')} has no width and height in whole pixels.")
 
 
 @preflight_rule("images-kept", "Every picture is kept here, as JPEG, PNG or GIF, and weighs at most 200 KB.")
@@ -69,14 +63,8 @@ def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
         name = source.rsplit("/", 1)[-1]
         facts = examined.pictures.get(name)
         if facts is None:
-            yield error_finding(
-                "images-kept", f"{source} is not kept here: readers would see nothing. Draft again."
-            )
+            yield error_finding("images-kept", f"{source} is not kept here: readers would see nothing. Draft again.")
         elif facts.content_type not in SUPPORTED_TYPES:
-            yield error_finding(
-                "images-kept", f"{source} is {facts.content_type}: some mail programs show nothing."
-            )
+            yield error_finding("images-kept", f"{source} is {facts.content_type}: some mail programs show nothing.")
         elif facts.size > MAX_IMAGE_BYTES:
-            yield error_finding(
-                "images-kept", f"{source} weighs {facts.size // 1024} KB; 200 KB is the limit."
-            )
+            yield error_finding("images-kept", f"{source} weighs {facts.size // 1024} KB; 200 KB is the limit.")

@@ -31,9 +31,7 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
         if address.startswith("#"):
             continue
         if not parts.scheme:
-            yield error_finding(
-                "links", f"{address or 'An empty link'} is relative: it leads nowhere from a mail."
-            )
+            yield error_finding("links", f"{address or 'An empty link'} is relative: it leads nowhere from a mail.")
         elif parts.scheme == "http":
             yield warning_finding(
                 "links", f"{address} is plain http: who carries the mail's reader there can read along."

@@ -28,23 +28,17 @@ REQUIRED_FIELDS = ("from", "date", "message-id", "to", "subject", "mime-version"
 STRUCTURED_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "Message-ID", "List-Id")
 
 
-@preflight_rule(
-    "size", "The HTML part stays below 80 KB, and must stay below 102 KB, where Gmail cuts it off."
-)
+@preflight_rule("size", "The HTML part stays below 80 KB, and must stay below 102 KB, where Gmail cuts it off.")
 def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Count the decoded HTML, as Gmail does."""
     octets = len(examined.html.encode())
     if octets > GMAIL_CLIP_SIZE:
-        yield error_finding(
-            "size", f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories."
-        )
+        yield error_finding("size", f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories.")
     elif octets > CLIP_WARNING_SIZE:
         yield warning_finding("size", f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
 
 
-@preflight_rule(
-    "syntax", "The message follows RFC 5322, 5321, 2045 and 2047: line ends, line lengths, header fields."
-)
+@preflight_rule("syntax", "The message follows RFC 5322, 5321, 2045 and 2047: line ends, line lengths, header fields.")
 def check_message_syntax(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Lint what any receiving server may refuse."""
     raw = examined.message
@@ -58,9 +52,7 @@ def check_message_syntax(examined: PreflightInput) -> Iterator[PreflightFinding]
     counts = Counter(name.lower() for name in examined.parsed_message)
     for name in SINGLE_FIELDS:
         if counts[name] > 1:
-            yield error_finding(
-                "syntax", f"The header field {name} stands {counts[name]} times (RFC 5322, 3.6)."
-            )
+            yield error_finding("syntax", f"The header field {name} stands {counts[name]} times (RFC 5322, 3.6).")
     for name in REQUIRED_FIELDS:
         if not counts[name]:
             yield error_finding("syntax", f"The header field {name} is missing (RFC 5322, 3.6; RFC 2919).")
@@ -94,17 +86,14 @@ def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
 
 
 @preflight_rule(
-    "one-click",
-    "The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts.",
+    "one-click", "The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts."
 )
 def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Ask for one https address, the fixed POST value, and the link in both parts."""
     value = str(examined.parsed_message.get("List-Unsubscribe", ""))
     addresses = re.findall(r"<(https://[^>\s]+)>", value)
     if len(addresses) != 1 or "<http://" in value:
-        yield error_finding(
-            "one-click", "List-Unsubscribe must hold exactly one https address (RFC 8058, 3.1)."
-        )
+        yield error_finding("one-click", "List-Unsubscribe must hold exactly one https address (RFC 8058, 3.1).")
         return
     if len(value) > 77:
         yield error_finding(
@@ -112,24 +101,17 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
             f"List-Unsubscribe is {len(value)} characters long: SendGrid garbles it from 78 on. Use a shorter host.",
         )
     if examined.parsed_message.get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click":
-        yield error_finding(
-            "one-click", "List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1)."
-        )
+        yield error_finding("one-click", "List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1).")
     for kind, body in (("HTML", examined.html), ("text", examined.text)):
         if addresses[0] not in body:
             yield error_finding("one-click", f"The {kind} part does not hold the unsubscribe link.")
 
 
-@preflight_rule(
-    "parts", "The text comes first and the HTML last, in one multipart/alternative (RFC 2046, 5.1.4)."
-)
+@preflight_rule("parts", "The text comes first and the HTML last, in one multipart/alternative (RFC 2046, 5.1.4).")
 def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look at the order of the two parts."""
     kinds = [p.get_content_type() for p in examined.parsed_message.walk() if not p.is_multipart()]
-    if examined.parsed_message.get_content_type() != "multipart/alternative" or kinds != [
-        "text/plain",
-        "text/html",
-    ]:
+    if examined.parsed_message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
         yield error_finding(
             "parts", f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right."
         )
@@ -146,13 +128,9 @@ def check_part_parity(examined: PreflightInput) -> Iterator[PreflightFinding]:
         for entry in section.entries:
             for kind, body in words.items():
                 if _without_white_space(entry.headline) not in body:
-                    yield error_finding(
-                        "parity", f"“{entry.headline}” is missing in the {kind} part.", section.title
-                    )
+                    yield error_finding("parity", f"“{entry.headline}” is missing in the {kind} part.", section.title)
             if entry.url not in examined.links or entry.url not in examined.text:
-                yield error_finding(
-                    "parity", f"The link of “{entry.headline}” is not in both parts.", section.title
-                )
+                yield error_finding("parity", f"The link of “{entry.headline}” is not in both parts.", section.title)
 
 
 def _without_white_space(text: str) -> str:
@@ -163,11 +141,7 @@ def _without_white_space(text: str) -> str:
 def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look for braces and marks in the subject and in both parts; those that the edition itself says are warnings."""
     said = json.dumps(examined.content.as_json(), ensure_ascii=False)
-    for where, body in (
-        ("subject", examined.content.subject),
-        ("HTML", examined.html),
-        ("text", examined.text),
-    ):
+    for where, body in (("subject", examined.content.subject), ("HTML", examined.html), ("text", examined.text)):
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b", *placeholders.ALL_PLACEHOLDERS):
             if sign in body:
                 found = warning_finding if sign in said else error_finding
@@ -179,9 +153,7 @@ def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]
     """Ask for the address of the settings, in both parts."""
     address = join_address_lines(examined.file.sender.postal_address)
     if not address:
-        yield error_finding(
-            "postal-address", "sender.postal_address is empty in the settings: the law demands one."
-        )
+        yield error_finding("postal-address", "sender.postal_address is empty in the settings: the law demands one.")
         return
     for kind, body in (("text", examined.text), ("HTML", " ".join(examined.tree.itertext()))):
         if _without_white_space(address) not in _without_white_space(body):

@@ -97,9 +97,7 @@ class PreflightInput:
     @cached_property
     def links(self) -> tuple[str, ...]:
         """Every `href` of the HTML part, in order, each once."""
-        return tuple(
-            dict.fromkeys(str(a.get("href") or "") for a in self.tree.iter("a") if "href" in a.attrib)
-        )
+        return tuple(dict.fromkeys(str(a.get("href") or "") for a in self.tree.iter("a") if "href" in a.attrib))
 
 
 RuleCheck = Callable[[PreflightInput], Iterator[PreflightFinding]]

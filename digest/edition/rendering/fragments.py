@@ -33,9 +33,7 @@ __all__ = [
 
 FragmentKind = Literal["html", "text", "web"]
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:-]+)-->")
-_TEXT_CUT_SEPARATOR = re.compile(
-    r"\x1e([a-z0-9:-]+)\x1e"
-)  # the record separator: no text of an edition holds it
+_TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:-]+)\x1e")  # the record separator: no text of an edition holds it
 _REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
 
 
@@ -202,6 +200,4 @@ def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
     """Give a piece of text that stands two blank lines below the one before, wherever it comes to stand."""
     lines = "\n".join(line.rstrip() for line in fragment.body.strip().splitlines())
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n"
-    return RenderedFragment(
-        kind="text", name=fragment.name, body=body if fragment.name == "head" else f"\n\n{body}"
-    )
+    return RenderedFragment(kind="text", name=fragment.name, body=body if fragment.name == "head" else f"\n\n{body}")

@@ -17,9 +17,7 @@ from digest.edition.content import EditionContent
 # Left as they are in an address: RFC 3986's unreserved and reserved characters and the percent sign, without
 # those that libxml2, other than browsers, has been known to encode itself.
 _URL_SAFE_CHARACTERS = "-._~/?:@!&'()*+,;=#%"
-_BIDI_CONTROLS = re.compile(
-    "[\u202a-\u202e\u2066-\u2069]"
-)  # bidi controls; dir attributes do their honest work
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidi controls; dir attributes do their honest work
 
 
 class RenderingError(Exception):
@@ -79,8 +77,6 @@ def sanitise_url(url: str) -> str:
     except ValueError:  # an unclosed [ of IPv6, or a host that no A-label can stand for
         host = None
     if not host or parts.scheme not in {"http", "https"}:
-        raise RenderingError(
-            f"{url!r} is no http or https address. Correct the entry's link, or drop the entry."
-        )
+        raise RenderingError(f"{url!r} is no http or https address. Correct the entry's link, or drop the entry.")
     whole = quote(urlunsplit(parts), safe=_URL_SAFE_CHARACTERS, errors="replace")
     return _defuse_placeholders(whole, "%7E")

@@ -246,9 +246,7 @@ def upgrade() -> None:
         sa.Column("last_modified", sa.Text(), nullable=True),
         sa.Column(
             "health",
-            sa.Enum(
-                "new", "good", "failing", "refusing", "gone", name="health", native_enum=False, length=40
-            ),
+            sa.Enum("new", "good", "failing", "refusing", "gone", name="health", native_enum=False, length=40),
             nullable=False,
         ),
         sa.Column("message", sa.Text(), nullable=False),

@@ -76,13 +76,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("email", name="uq_staff_one_row_an_address"),
     )
     with op.batch_alter_table("edition", schema=None) as batch_op:
-        batch_op.add_column(
-            sa.Column("paused_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=True)
-        )
+        batch_op.add_column(sa.Column("paused_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("paused_because", sa.Text(), server_default="", nullable=False))
-        batch_op.add_column(
-            sa.Column("resumed_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=True)
-        )
+        batch_op.add_column(sa.Column("resumed_at", subscribers.store.models.UtcDateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("canary", sa.Integer(), nullable=True))
         batch_op.add_column(
             sa.Column("canary_until", subscribers.store.models.UtcDateTime(timezone=True), nullable=True)
@@ -91,16 +87,10 @@ def upgrade() -> None:
     op.execute("ALTER TABLE edition DROP COLUMN seen_through")
 
     op.create_index(
-        "ix_event_alarms",
-        "event",
-        ["received_at"],
-        sqlite_where=sa.text(ALARMING),
-        postgresql_where=sa.text(ALARMING),
+        "ix_event_alarms", "event", ["received_at"], sqlite_where=sa.text(ALARMING), postgresql_where=sa.text(ALARMING)
     )
     with op.batch_alter_table("inbound", schema=None) as batch_op:
-        batch_op.add_column(
-            sa.Column("origin", sa.String(length=20), server_default="sendgrid", nullable=False)
-        )
+        batch_op.add_column(sa.Column("origin", sa.String(length=20), server_default="sendgrid", nullable=False))
 
 
 def downgrade() -> None:

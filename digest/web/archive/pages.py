@@ -84,9 +84,7 @@ def style_sheet(name: str) -> Response:
 def list_public_editions(session: Session) -> list[Edition]:
     """List the editions that anybody may read, the newest first."""
     query = (
-        select(Edition)
-        .where(Edition.state.in_(PUBLIC_STATES))
-        .order_by(Edition.release_at.desc(), Edition.id.desc())
+        select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc(), Edition.id.desc())
     )
     return list(session.scalars(query))
 
@@ -130,9 +128,7 @@ def build_atom_feed(context: WebContext, editions: Iterable[Edition]) -> bytes:
     _add_text_element(
         root,
         "updated",
-        _atom_timestamp(
-            max((_published_at(e) for e in shown), default=datetime.fromisoformat("2000-01-01T00:00:00Z"))
-        ),
+        _atom_timestamp(max((_published_at(e) for e in shown), default=datetime.fromisoformat("2000-01-01T00:00:00Z"))),
     )
     _add_text_element(root, "author/name", publication.name)
     ET.SubElement(root, "link", rel="self", type="application/atom+xml", href=f"{base}/feed.atom")

@@ -37,11 +37,7 @@ class OutlineRow:
     def meta(self) -> str:
         """The quiet line: topic, who reported it, when."""
         also = [link.text for link in self.entry.also]
-        told = (
-            f"Also {', '.join(also)}{f' and {self.entry.more} more' if self.entry.more else ''}"
-            if also
-            else ""
-        )
+        told = f"Also {', '.join(also)}{f' and {self.entry.more} more' if self.entry.more else ''}" if also else ""
         said = ", ".join(x for x in (self.entry.source, self.entry.date) if x)
         closes = f"Closes {self.entry.closes}" if self.entry.closes else ""
         return ". ".join(x for x in (self.entry.kicker, closes, said, told) if x)
@@ -178,18 +174,14 @@ def score_bar_parts(story: EditionStory) -> tuple[ScoreBarPart, ...]:
     laid = []
     for term in story.terms:
         width = 100 * max(0.0, term["points"]) / added
-        laid.append(
-            ScoreBarPart(str(term["name"]), term["points"], term["note"], round(start, 2), round(width, 2))
-        )
+        laid.append(ScoreBarPart(str(term["name"]), term["points"], term["note"], round(start, 2), round(width, 2)))
         start += width
     return tuple(laid)
 
 
 def build_listed_story(story: EditionStory, section_titles: Mapping[str, str]) -> ListedStory:
     """Show one story of the week; `section_titles` are the sections' names by key."""
-    place = (
-        f"{section_titles.get(story.section, story.section)} {story.position + 1}" if story.section else ""
-    )
+    place = f"{section_titles.get(story.section, story.section)} {story.position + 1}" if story.section else ""
     return ListedStory(
         title=story.title,
         url=story.url,

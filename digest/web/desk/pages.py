@@ -33,13 +33,7 @@ from digest.web.desk.edition_outline import (
     build_listed_story,
     summarise_checks,
 )
-from digest.web.desk.previews import (
-    PREVIEW_VIEWS,
-    edition_body,
-    edition_html_size,
-    find_preview_view,
-    preview_response,
-)
+from digest.web.desk.previews import PREVIEW_VIEWS, edition_body, edition_html_size, find_preview_view, preview_response
 from digest.web.desk.status_rows import build_sent_row, build_source_rows
 from digest.web.security import DESK_POLICY, mark_response_private, remote_request_reason
 from subscribers.consent import audience
@@ -188,9 +182,7 @@ def _find_listed_stories(
     query = select(EditionStory).where(EditionStory.edition_id == edition.id)
     if page_query.filter != "all":
         query = query.where(
-            EditionStory.section.is_not(None)
-            if page_query.filter == "used"
-            else EditionStory.section.is_(None)
+            EditionStory.section.is_not(None) if page_query.filter == "used" else EditionStory.section.is_(None)
         )
     if page_query.q:
         words = (
@@ -199,9 +191,7 @@ def _find_listed_stories(
         )
         query = query.where(words[0] | words[1])
     count = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    rows = session.scalars(
-        query.order_by(EditionStory.score.desc(), EditionStory.id).limit(MAX_LISTED_STORIES)
-    )
+    rows = session.scalars(query.order_by(EditionStory.score.desc(), EditionStory.id).limit(MAX_LISTED_STORIES))
     titles = {b.section.key: b.section.title for b in outline.blocks}
     return [build_listed_story(story, titles) for story in rows], count
 
@@ -216,9 +206,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
         if view != "inbox":
             return preview_response(session, found, view)
         response = Response(
-            render_template(
-                "web/desk/inbox.html", edition=found, sender=web_context().settings.file.sender.name
-            )
+            render_template("web/desk/inbox.html", edition=found, sender=web_context().settings.file.sender.name)
         )
         response.headers["Content-Security-Policy"] = DESK_POLICY.replace(
             "frame-ancestors 'none'", "frame-ancestors 'self'"
@@ -256,9 +244,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
     try:
         editions.approve_edition(here.install, name, mark, actor=DESK_ACTOR, now=here.clock())
     except (ApprovalError, ComposeError) as exc:
-        return render_template(
-            "web/desk/conflict.html", edition=found, why=str(exc), mark=mark, stands=stands
-        ), 409
+        return render_template("web/desk/conflict.html", edition=found, why=str(exc), mark=mark, stands=stands), 409
     return redirect(url_for("desk.edition", name=name), 303)
 
 
@@ -288,9 +274,7 @@ def steer(name: str, act: str) -> ResponseReturnValue:
             else:
                 edition_control.resume_edition(session, name, **by)
         except EditionControlError as exc:  # it went out, or was cancelled, meanwhile
-            return render_template(
-                "web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""
-            ), 409
+            return render_template("web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""), 409
     return redirect(url_for("desk.edition", name=name), 303)
 
 
@@ -309,8 +293,6 @@ def sent() -> ResponseReturnValue:
     over = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
     here = web_context()
     with here.database.read() as session:
-        found = session.scalars(
-            select(Edition).where(Edition.state.in_(over)).order_by(Edition.release_at.desc())
-        )
+        found = session.scalars(select(Edition).where(Edition.state.in_(over)).order_by(Edition.release_at.desc()))
         rows = [(build_sent_row(session, e), _sending_progress(here, session, e)) for e in found]
         return render_template("web/desk/sent.html", rows=rows)

@@ -37,9 +37,5 @@ def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: 
     with web_context().database.read() as session:
         members = [member for member in staff.list_staff_members(session) if member.proven_at]
         return render_template(
-            "web/desk/test.html",
-            edition=edition_or_404(session, name),
-            members=members,
-            report=report,
-            why=error,
+            "web/desk/test.html", edition=edition_or_404(session, name), members=members, report=report, why=error
         )

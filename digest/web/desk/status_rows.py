@@ -51,12 +51,7 @@ class SentRow:
     @property
     def other(self) -> str:
         """Name the rest: those who left in time, had nothing in their sections, or were called off."""
-        shown = (
-            DeliveryState.WITHDRAWN,
-            DeliveryState.SKIPPED,
-            DeliveryState.CANCELLED,
-            DeliveryState.EXPIRED,
-        )
+        shown = (DeliveryState.WITHDRAWN, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
         said = [f"{self.books[state]:,} {state}" for state in shown if self.books[state]]
         if not self.books.is_balanced:
             said.append("the books do not balance")
@@ -101,20 +96,12 @@ def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, 
         return "Off", "quiet", "It stands in the settings no more. Its articles are kept."
     match source.health:
         case SourceHealth.GOOD:
-            moved = (
-                f"It has moved to {source.moved_to}: put that address in digest.toml."
-                if source.moved_to
-                else ""
-            )
+            moved = f"It has moved to {source.moved_to}: put that address in digest.toml." if source.moved_to else ""
             return "Good", "ok", moved
         case SourceHealth.NEW:
             return "New", "quiet", "Not visited yet. The next collection does, or 'digest collect' now."
         case SourceHealth.REFUSING:
-            return (
-                "Refusing",
-                "bad",
-                (said or "The publisher turns us away: write and ask to be let in.") + since,
-            )
+            return ("Refusing", "bad", (said or "The publisher turns us away: write and ask to be let in.") + since)
         case SourceHealth.GONE:
             return "Gone", "bad", (said or "It is gone for good: look for its new address.") + since
         case SourceHealth.FAILING:
@@ -125,11 +112,7 @@ def _failing_status(source: Source, trouble: str, now: datetime) -> tuple[str, s
     tried = f"{trouble}, {count_with_noun(source.failures, 'try', 'tries')}."
     if now - (source.failing_since or now) < FAILURE_GRACE:
         return "Failing", "warn", f"{tried} We try again by ourselves."
-    return (
-        "Failing for a week",
-        "bad",
-        f"{tried} Nothing of it reaches the edition. {_FAILING_ADVICE}",
-    )
+    return ("Failing for a week", "bad", f"{tried} Nothing of it reaches the edition. {_FAILING_ADVICE}")
 
 
 def _as_sentence(text: str) -> str:

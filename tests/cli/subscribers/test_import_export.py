@@ -32,8 +32,7 @@ def _acts(home: Path) -> list[tuple[str, str]]:
     database = open_database(f"sqlite:///{home / 'digest.store.models'}")
     with database.read() as session:
         found = [
-            (row.act, json.dumps(row.detail))
-            for row in session.scalars(select(AuditEntry).order_by(AuditEntry.id))
+            (row.act, json.dumps(row.detail)) for row in session.scalars(select(AuditEntry).order_by(AuditEntry.id))
         ]
     database.close()
     return found
@@ -80,11 +79,7 @@ def test_a_file_that_is_no_list_is_refused_in_a_line(home: Path) -> None:
 
 
 def test_a_reason_holds_no_address(home: Path) -> None:
-    for words in (
-        ["import", "list.csv", "--attest"],
-        ["export", "out.csv", "--reason"],
-        ["erase", "-", "--reason"],
-    ):
+    for words in (["import", "list.csv", "--attest"], ["export", "out.csv", "--reason"], ["erase", "-", "--reason"]):
         result = _run(*words, "for ada@okapi.example.org")
         assert result.exit_code == 2
         assert "okapi" not in result.output
@@ -110,10 +105,7 @@ def test_one_person_is_shown_erased_and_then_known_no_more(home: Path) -> None:
     _run("import", "list.csv", "--commit")
     shown = json.loads(_run("show", "ada@okapi.example.org").output)
     assert shown["events"][0]["details"]["wording"] == "not recorded by Mailchimp"
-    assert (
-        _run("erase", "-", "--reason", "by letter", typed="ada@okapi.example.org\n").output
-        == "Erased: person 1.\n"
-    )
+    assert _run("erase", "-", "--reason", "by letter", typed="ada@okapi.example.org\n").output == "Erased: person 1.\n"
     gone = _run("show", "-", typed="ada@okapi.example.org\n")
     assert gone.exit_code == 1
     assert "It is suppressed: erased" in gone.output
@@ -128,13 +120,8 @@ def test_an_address_is_barred_whether_known_or_not(home: Path) -> None:
         assert (result.exit_code, result.output) == (0, "Suppressed.\n")
     log = (home / "left.log").read_text()  # a copy from before must know both: the stranger's bar, too
     assert [json.loads(line)["kind"] for line in log.splitlines()] == ["barred", "barred"]
-    Path("more.csv").write_text(
-        HEADINGS + f"cy@okapi.example.org,{CONFIRMED}\nada@okapi.example.org,{CONFIRMED}\n"
-    )
-    assert (
-        json.loads(_run("import", "more.csv", "--commit", "--json").output)["counts"]["left or suppressed"]
-        == 2
-    )
+    Path("more.csv").write_text(HEADINGS + f"cy@okapi.example.org,{CONFIRMED}\nada@okapi.example.org,{CONFIRMED}\n")
+    assert json.loads(_run("import", "more.csv", "--commit", "--json").output)["counts"]["left or suppressed"] == 2
 
 
 def test_departures_can_be_named_as_such(home: Path) -> None:

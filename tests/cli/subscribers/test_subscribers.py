@@ -37,9 +37,7 @@ def test_a_person_is_added_from_standard_input_counted_and_withdrawn(home: Path)
     assert "its owner left" in refused.output
 
 
-@pytest.mark.parametrize(
-    "words", [["add", "zebra@nowhere", *EVIDENCE], ["withdraw", "zebra@nowhere", "--reason", "x"]]
-)
+@pytest.mark.parametrize("words", [["add", "zebra@nowhere", *EVIDENCE], ["withdraw", "zebra@nowhere", "--reason", "x"]])
 def test_a_wrong_address_is_refused_and_not_repeated(home: Path, words: list[str]) -> None:
     result = _run(*words)
     assert result.exit_code == 1
@@ -64,10 +62,7 @@ def test_nobody_of_that_address_is_said(home: Path) -> None:
 def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
     _run("add", "ada@example.org", *EVIDENCE)
     good = _run("verify")
-    assert (good.exit_code, good.output) == (
-        0,
-        "1 people, 1 links, 0 seals: every chain and every seal holds.\n",
-    )
+    assert (good.exit_code, good.output) == (0, "1 people, 1 links, 0 seals: every chain and every seal holds.\n")
     database = _database(home)
     with database.write() as session:
         session.query(ConsentEvent).update({"body": "{}"})

@@ -68,9 +68,7 @@ def test_we_say_who_we_are_and_ask_for_gzip_only(httpserver: HTTPServer, fetcher
     assert "Cookie" not in sent
 
 
-def test_cookies_of_one_answer_are_not_sent_with_the_next(
-    httpserver: HTTPServer, fetcher: HttpFetcher
-) -> None:
+def test_cookies_of_one_answer_are_not_sent_with_the_next(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"x", headers={"Set-Cookie": "who=us"})
     fetcher.get(httpserver.url_for("/feed"))
     fetcher.get(httpserver.url_for("/feed"))
@@ -89,17 +87,11 @@ def test_a_proxy_of_the_environment_is_not_used(
 def test_an_unchanged_document_is_not_sent_again(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     def answer(request: Request) -> Response:
         known = request.headers.get("If-None-Match") == '"1"' and "If-Modified-Since" in request.headers
-        return (
-            Response(status=304, headers={"ETag": '"1"'})
-            if known
-            else Response(b"all", headers={"ETag": '"1"'})
-        )
+        return Response(status=304, headers={"ETag": '"1"'}) if known else Response(b"all", headers={"ETag": '"1"'})
 
     httpserver.expect_request("/feed").respond_with_handler(answer)
     first = fetcher.get(httpserver.url_for("/feed"))
-    again = fetcher.get(
-        httpserver.url_for("/feed"), etag=first.etag, last_modified="Thu, 19 Nov 2026 08:00:00 GMT"
-    )
+    again = fetcher.get(httpserver.url_for("/feed"), etag=first.etag, last_modified="Thu, 19 Nov 2026 08:00:00 GMT")
     assert (again.not_modified, again.status, again.body, again.etag) == (True, 304, b"", '"1"')
 
 
@@ -108,9 +100,7 @@ def test_not_modified_without_a_condition_is_no_answer(httpserver: HTTPServer, f
     assert failing(fetcher, httpserver.url_for("/feed")).reason is FetchErrorReason.BAD_ANSWER
 
 
-def test_a_stored_etag_that_could_inject_a_header_is_left_out(
-    httpserver: HTTPServer, fetcher: HttpFetcher
-) -> None:
+def test_a_stored_etag_that_could_inject_a_header_is_left_out(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"x")
     fetcher.get(httpserver.url_for("/feed"), etag='"1"\r\nX-Evil: 1', last_modified="é")
     sent = httpserver.log[0][0].headers
@@ -250,9 +240,7 @@ def test_localhost_is_reached_where_its_networks_are_open(httpserver: HTTPServer
         assert open_fetcher.get(f"http://localhost:{httpserver.port}/feed").body == b"x"
 
 
-def test_the_connection_goes_to_the_address_that_was_checked_under_the_asked_name(
-    httpserver: HTTPServer,
-) -> None:
+def test_the_connection_goes_to_the_address_that_was_checked_under_the_asked_name(httpserver: HTTPServer) -> None:
     asked: list[str] = []
 
     def rebinding(host: str, port: int) -> list[str]:
@@ -282,9 +270,7 @@ def test_an_unknown_host_and_a_closed_port_have_their_own_reasons() -> None:
         assert failing(made, "http://127.0.0.1:1025/").reason is FetchErrorReason.CONNECT
 
 
-def test_plain_http_on_an_https_address_is_a_tls_failure(
-    httpserver: HTTPServer, fetcher: HttpFetcher
-) -> None:
+def test_plain_http_on_an_https_address_is_a_tls_failure(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     error = failing(fetcher, f"https://127.0.0.1:{httpserver.port}/feed")
     assert error.reason is FetchErrorReason.TLS
     assert "certificate" in error.message

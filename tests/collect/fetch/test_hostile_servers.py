@@ -90,10 +90,7 @@ def test_an_answer_that_is_broken_gives_a_reason(answer: bytes) -> None:
 
 
 def test_a_body_longer_than_it_says_ends_where_it_says() -> None:
-    assert (
-        body_of(says(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<rss/>HTTP/1.1 200 OK\r\n\r\nmore"))
-        == b"<rss/>"
-    )
+    assert body_of(says(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<rss/>HTTP/1.1 200 OK\r\n\r\nmore")) == b"<rss/>"
 
 
 def test_a_body_without_a_length_ends_with_the_connection() -> None:

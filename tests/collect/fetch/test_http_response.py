@@ -199,9 +199,7 @@ def test_a_web_address_is_brought_to_one_form(url: str, ascii_form: str) -> None
 @pytest.mark.parametrize("location", ["http://[::1/", "http://127.0.0.1:99999/", "http://\u202ea@b/"])
 def test_a_redirect_to_no_address_is_the_publishers_mistake(location: str) -> None:
     with pytest.raises(FetchError) as caught:
-        redirect_target(
-            parse_web_address("https://example.org/a"), {"location": location}, "https://example.org/feed"
-        )
+        redirect_target(parse_web_address("https://example.org/a"), {"location": location}, "https://example.org/feed")
     assert caught.value.reason is FetchErrorReason.BAD_URL
     assert caught.value.url == "https://example.org/feed"
     assert "https://example.org/a redirects to" in caught.value.message

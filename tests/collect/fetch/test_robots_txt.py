@@ -75,9 +75,7 @@ def test_rules_that_moved_are_followed(httpserver: HTTPServer, fetcher: HttpFetc
     assert not fetcher.may_read(httpserver.url_for("/a"))
 
 
-def test_of_overlong_rules_the_first_half_megabyte_counts(
-    httpserver: HTTPServer, fetcher: HttpFetcher
-) -> None:
+def test_of_overlong_rules_the_first_half_megabyte_counts(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
     rules = b"User-agent: *\nDisallow: /early\n" + b"# padding\n" * 60_000 + b"Disallow: /late\n"
     httpserver.expect_request("/robots.txt").respond_with_data(rules)
     assert not fetcher.may_read(httpserver.url_for("/early"))

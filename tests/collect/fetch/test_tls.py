@@ -73,17 +73,12 @@ def test_tls_keeps_the_name_while_the_connection_goes_to_the_checked_address(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     names: list[str | None] = []
-    with (
-        serving(certificate, names) as port,
-        HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as fetcher,
-    ):
+    with serving(certificate, names) as port, HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as fetcher:
         assert fetcher.get(f"https://{NAME}:{port}/feed").body == b"<rss/>"
     assert names == [NAME]
 
 
-def test_a_certificate_for_another_name_is_refused(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_certificate_for_another_name_is_refused(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with (
         serving(certificate, []) as port,

@@ -107,11 +107,7 @@ def test_an_id_that_is_an_address_stands_in_for_the_link_and_the_text_for_the_ti
 
 def test_atom_gives_its_change_where_it_has_no_publication_date() -> None:
     got = reading(ATOM)
-    assert (got.kind, got.title, got.next_url) == (
-        DocumentKind.ATOM,
-        "Küste",
-        "https://www.example.org/feed?page=2",
-    )
+    assert (got.kind, got.title, got.next_url) == (DocumentKind.ATOM, "Küste", "https://www.example.org/feed?page=2")
     entry = got.items[0]
     assert (entry.title, entry.url, entry.link) == (
         "Sturm & Flut",
@@ -123,11 +119,7 @@ def test_atom_gives_its_change_where_it_has_no_publication_date() -> None:
         datetime(2026, 11, 19, 9, tzinfo=UTC),
         DateBasis.UPDATED,
     )
-    assert (entry.author, entry.language, entry.summary) == (
-        "Ada Quill",
-        "de",
-        "Das Wasser stieg um zwei Meter.",
-    )
+    assert (entry.author, entry.language, entry.summary) == ("Ada Quill", "de", "Das Wasser stieg um zwei Meter.")
 
 
 def test_rdf_says_how_often_it_changes() -> None:
@@ -149,10 +141,7 @@ def test_a_publisher_cannot_keep_us_away_for_more_than_a_day(asked: str, seconds
     [
         (rss(item("Café — наводнение")).encode(), None),
         (b"\xef\xbb\xbf" + rss(item("Café — наводнение")).encode(), "iso-8859-1"),
-        (
-            ("<?xml version='1.0' encoding='ISO-8859-1'?>" + rss(item("Café — наводнение"))).encode(),
-            None,
-        ),  # a lie
+        (("<?xml version='1.0' encoding='ISO-8859-1'?>" + rss(item("Café — наводнение"))).encode(), None),  # a lie
         (rss(item("Café — наводнение")).encode("utf-16"), None),
         (rss(item("Café — наводнение")).encode("utf-16-le"), None),
     ],
@@ -200,13 +189,7 @@ def test_whole_items_of_a_truncated_feed_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken",
-    [
-        "AT&T and R&D",
-        "AT&amp;T and R&nbsp;&D",
-        "AT&T and R&D\x00\x0b",
-        "AT&T and R&D\ufffe",
-    ],
+    "broken", ["AT&T and R&D", "AT&amp;T and R&nbsp;&D", "AT&T and R&D\x00\x0b", "AT&T and R&D\ufffe"]
 )
 def test_invalid_xml_is_mended(broken: str) -> None:
     got = items(rss(item(broken), item("Next", 2)))
@@ -234,11 +217,7 @@ def test_what_a_server_prints_before_a_feed_is_passed_over(before: str) -> None:
 
 def test_duplicate_ids_emoji_and_right_to_left_come_in() -> None:
     same = "<item><guid>1</guid><title>{}</title><link>https://example.org/{}</link></item>"
-    got = items(
-        rss(
-            same.format("🌊 Flood 👩‍🚒", 1), same.format("سیلاب کی وارننگ", 2), same.format("אזהרה\u202e!", 3)
-        )
-    )
+    got = items(rss(same.format("🌊 Flood 👩‍🚒", 1), same.format("سیلاب کی وارننگ", 2), same.format("אזהרה\u202e!", 3)))
     assert [i.title for i in got] == ["🌊 Flood 👩‍🚒", "سیلاب کی وارننگ", "אזהרה!"]
     assert {i.guid for i in got} == {"1"}
 
@@ -265,11 +244,7 @@ def test_an_empty_feed_is_no_error() -> None:
 def test_dates_in_1970_and_2099_are_refused_and_said() -> None:
     dated = "<item><title>x</title><link>https://example.org/{}</link><pubDate>{}</pubDate></item>"
     got = items(
-        rss(
-            dated.format(1, "Thu, 01 Jan 1970 00:00:00 GMT"),
-            dated.format(2, "2099-01-01T00:00:00Z"),
-            item("none", 3),
-        )
+        rss(dated.format(1, "Thu, 01 Jan 1970 00:00:00 GMT"), dated.format(2, "2099-01-01T00:00:00Z"), item("none", 3))
     )
     assert [i.published for i in got] == [None, None, None]
     assert [i.date_basis for i in got] == [
@@ -324,8 +299,6 @@ def test_what_is_nothing_of_ours_is_an_error_that_says_what_to_do(body: bytes) -
 
 def test_the_kind_is_told_by_looking_not_by_the_declared_type() -> None:
     assert (
-        parse_document(
-            ATOM.encode(), url="https://example.org/a.json", now=NOW, content_type="text/html"
-        ).kind
+        parse_document(ATOM.encode(), url="https://example.org/a.json", now=NOW, content_type="text/html").kind
         is DocumentKind.ATOM
     )

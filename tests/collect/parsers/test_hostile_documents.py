@@ -30,9 +30,7 @@ SEEDS = [
             "items": [{"id": "1", "url": "https://example.org/1", "title": "x"}],
         }
     ).encode(),
-    json.dumps(
-        [{"link": "https://example.org/1", "date": "2026-11-19T10:00:00", "title": {"rendered": "x"}}]
-    ).encode(),
+    json.dumps([{"link": "https://example.org/1", "date": "2026-11-19T10:00:00", "title": {"rendered": "x"}}]).encode(),
     (
         b"BEGIN:VCALENDAR\r\nBEGIN:VTIMEZONE\r\nTZID:X\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nTZOFFSETFROM:-0500\r\nTZOFFSETTO:-0500\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\n"
         b"BEGIN:VEVENT\r\nUID:1\r\nSUMMARY:x\r\nDTSTART;TZID=X:20261203T130000\r\nDTEND;TZID=X:20261203T140000\r\nRRULE:FREQ=MONTHLY;BYDAY=1TH;COUNT=5\r\nEXDATE:20270107T130000\r\n"
@@ -183,9 +181,7 @@ def test_an_external_entity_is_not_opened(tmp_path: Path) -> None:
         "<rss><![CDATA[" * 20_000,
         "<!DOCTYPE [" * 20_000 + "<rss>",
         "<rss " + " ".join(f"a{n}='1'" for n in range(30_000)) + "/>",
-        "<rss><channel><item><title>x</title>"
-        + "<category>y</category>" * 30_000
-        + "</item></channel></rss>",
+        "<rss><channel><item><title>x</title>" + "<category>y</category>" * 30_000 + "</item></channel></rss>",
         "<html><body>" + "<div>" * 50_000 + "words",
         "<html><body>" + "<a><b>" * 20_000 + "words",
         "[" * 200_000,

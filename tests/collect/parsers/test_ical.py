@@ -10,20 +10,14 @@ from icalendar import vRecur
 
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.recurrence import (
-    LOOK_AHEAD,
-    MAX_OCCURRENCES,
-    next_occurrences,
-    parse_recurrence_rule,
-)
+from digest.collect.parsers.recurrence import LOOK_AHEAD, MAX_OCCURRENCES, next_occurrences, parse_recurrence_rule
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def reading(*events: str, head: str = "") -> ParsedDocument:
     body = "".join(
-        f"BEGIN:VEVENT\nUID:{n}@example.org\nSUMMARY:Event {n}\n{e}\nEND:VEVENT\n"
-        for n, e in enumerate(events)
+        f"BEGIN:VEVENT\nUID:{n}@example.org\nSUMMARY:Event {n}\n{e}\nEND:VEVENT\n" for n, e in enumerate(events)
     )
     document = f"BEGIN:VCALENDAR\nVERSION:2.0\nX-WR-CALNAME:Drills\n{head}{body}END:VCALENDAR\n"
     return parse_document(document.replace("\n", "\r\n").encode(), url="https://example.org/cal.ics", now=NOW)
@@ -46,34 +40,22 @@ def test_an_event_comes_in_with_its_zone_place_and_page() -> None:
         "https://example.org/events/1",
         "Ada Quill",
     )
-    assert (event.summary, event.categories, event.all_day) == (
-        "Free. Bring boots.",
-        ("Ports", "Drills"),
-        False,
-    )
+    assert (event.summary, event.categories, event.all_day) == ("Free. Bring boots.", ("Ports", "Drills"), False)
     assert (event.published, event.date_basis) == (datetime(2026, 11, 1, 8, tzinfo=UTC), DateBasis.PUBLISHED)
 
 
 def test_day_long_events_are_kept_at_noon_and_end_on_their_last_day() -> None:
-    one, three = reading(
-        "DTSTART;VALUE=DATE:20270114", "DTSTART;VALUE=DATE:20270114\nDTEND;VALUE=DATE:20270117"
-    ).items
+    one, three = reading("DTSTART;VALUE=DATE:20270114", "DTSTART;VALUE=DATE:20270114\nDTEND;VALUE=DATE:20270117").items
     assert (one.starts_at, one.ends_at, one.all_day) == (datetime(2027, 1, 14, 12, tzinfo=UTC), None, True)
     assert three.ends_at == datetime(2027, 1, 16, 12, tzinfo=UTC)
 
 
 def test_a_time_without_zone_is_the_calendars_own_or_utc_and_then_said() -> None:
     floating = reading("DTSTART:20261203T130000\nDURATION:PT90M").items[0]
-    assert (floating.starts_at, floating.date_basis) == (
-        datetime(2026, 12, 3, 13, tzinfo=UTC),
-        DateBasis.ZONE_ASSUMED,
-    )
+    assert (floating.starts_at, floating.date_basis) == (datetime(2026, 12, 3, 13, tzinfo=UTC), DateBasis.ZONE_ASSUMED)
     assert floating.ends_at == datetime(2026, 12, 3, 14, 30, tzinfo=UTC)
     zoned = reading("DTSTART:20261203T130000", head="X-WR-TIMEZONE:Europe/Paris\n").items[0]
-    assert (zoned.starts_at, zoned.date_basis) == (
-        datetime(2026, 12, 3, 12, tzinfo=UTC),
-        DateBasis.FIRST_SEEN_NO_DATE,
-    )
+    assert (zoned.starts_at, zoned.date_basis) == (datetime(2026, 12, 3, 12, tzinfo=UTC), DateBasis.FIRST_SEEN_NO_DATE)
 
 
 def test_a_zone_that_the_calendar_defines_is_used() -> None:
@@ -85,10 +67,7 @@ def test_a_zone_that_the_calendar_defines_is_used() -> None:
 
 def test_cancelled_and_unreadable_events_are_named_and_the_others_go_on() -> None:
     got = reading(
-        "DTSTART:20261203T130000Z\nSTATUS:CANCELLED",
-        "DTSTART:nonsense",
-        "SUMMARY2:x",
-        "DTSTART:20261203T130000Z",
+        "DTSTART:20261203T130000Z\nSTATUS:CANCELLED", "DTSTART:nonsense", "SUMMARY2:x", "DTSTART:20261203T130000Z"
     )
     assert len(got.items) == 1
     assert [r.place for r in got.rejected] == [1, 2, 3]
@@ -132,9 +111,7 @@ def test_a_moved_occurrence_takes_the_place_of_the_series_own() -> None:
 
 
 def test_a_series_that_is_over_is_named() -> None:
-    got = reading(
-        "DTSTART:20240101T100000Z\nRRULE:FREQ=WEEKLY;UNTIL=20240601T000000Z", "DTSTART:20261203T130000Z"
-    )
+    got = reading("DTSTART:20240101T100000Z\nRRULE:FREQ=WEEKLY;UNTIL=20240601T000000Z", "DTSTART:20261203T130000Z")
     assert "not in the next 120 days" in got.rejected[0].reason
 
 
@@ -174,9 +151,7 @@ def test_a_truncated_calendar_keeps_its_whole_events() -> None:
 
 
 def test_a_calendar_of_nothing_readable_names_each_event_and_an_empty_one_is_no_error() -> None:
-    assert [r.reason for r in reading("DTSTART:nonsense").rejected] == [
-        "the event can't be read: no readable start"
-    ]
+    assert [r.reason for r in reading("DTSTART:nonsense").rejected] == ["the event can't be read: no readable start"]
     assert reading().item_count == 0
 
 
@@ -191,10 +166,7 @@ _RULES = st.one_of(
     ),
     st.builds("FREQ=WEEKLY;INTERVAL={}".format, st.integers(1, 6)),
     st.builds(
-        "FREQ=MONTHLY;INTERVAL={};BYDAY={}{}".format,
-        st.integers(1, 4),
-        st.sampled_from([1, 2, 3, 4, 5, -1, -2]),
-        _DAY,
+        "FREQ=MONTHLY;INTERVAL={};BYDAY={}{}".format, st.integers(1, 4), st.sampled_from([1, 2, 3, 4, 5, -1, -2]), _DAY
     ),
     st.builds("FREQ=MONTHLY;BYMONTHDAY={}".format, st.sampled_from([1, 15, 28, 30, 31, -1, -3])),
     st.builds(
@@ -203,9 +175,7 @@ _RULES = st.one_of(
         st.sampled_from([1, 2, -1]),
     ),
     st.builds("FREQ=YEARLY;BYMONTH={};BYMONTHDAY={}".format, st.integers(1, 12), st.integers(1, 28)),
-    st.builds(
-        "FREQ=YEARLY;BYMONTH={};BYDAY={}{}".format, st.integers(1, 12), st.sampled_from([1, 2, -1]), _DAY
-    ),
+    st.builds("FREQ=YEARLY;BYMONTH={};BYDAY={}{}".format, st.integers(1, 12), st.sampled_from([1, 2, -1]), _DAY),
     st.builds("FREQ=YEARLY;BYDAY={}{}".format, st.integers(1, 52), _DAY),
     st.just("FREQ=YEARLY"),
     st.just("FREQ=MONTHLY"),
@@ -224,8 +194,7 @@ def test_the_days_of_a_rule_are_those_that_dateutil_walks_to(rule: str, tail: st
     first = datetime.combine(today, time())
     wanted = [d.date() for d in walked.between(first, first + LOOK_AHEAD, inc=True)]
     assert (
-        next_occurrences(parse_recurrence_rule(vRecur.from_ical(rule + tail), start), today)
-        == wanted[:MAX_OCCURRENCES]
+        next_occurrences(parse_recurrence_rule(vRecur.from_ical(rule + tail), start), today) == wanted[:MAX_OCCURRENCES]
     )
 
 

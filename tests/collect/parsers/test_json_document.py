@@ -72,22 +72,14 @@ def test_a_json_feed_comes_in() -> None:
         "https://www.example.org/feed.json?page=2",
     )
     first, second = got.items
-    assert (first.guid, first.link, first.title) == (
-        "7",
-        "https://www.example.org/posts/7",
-        "Sirens & lights",
-    )
+    assert (first.guid, first.link, first.title) == ("7", "https://www.example.org/posts/7", "Sirens & lights")
     assert (first.author, first.categories, first.image_url) == (
         "Ada Quill",
         ("Alerting", "3"),
         "https://img.example.org/7.jpg",
     )
     assert first.published == datetime(2026, 11, 19, 15, tzinfo=UTC)
-    assert (second.link, second.title, second.author) == (
-        "https://example.net/8",
-        "Plain <text> only.",
-        "Field Radio",
-    )
+    assert (second.link, second.title, second.author) == ("https://example.net/8", "Plain <text> only.", "Field Radio")
     assert [r.place for r in got.rejected] == [3, 4]
 
 
@@ -136,10 +128,7 @@ def test_whole_posts_of_a_truncated_answer_are_kept() -> None:
 
 def test_a_local_date_alone_is_taken_for_utc_and_said() -> None:
     post = reading([{k: v for k, v in POST.items() if k != "date_gmt"}]).items[0]
-    assert (post.published, post.date_basis) == (
-        datetime(2026, 11, 19, 5, tzinfo=UTC),
-        DateBasis.ZONE_ASSUMED,
-    )
+    assert (post.published, post.date_basis) == (datetime(2026, 11, 19, 5, tzinfo=UTC), DateBasis.ZONE_ASSUMED)
 
 
 @pytest.mark.parametrize(
@@ -163,21 +152,8 @@ def test_odd_types_in_every_field_are_survived() -> None:
     for key in POST:
         for value in odd:
             assert reading([{**POST, key: value}, POST]).item_count == 2
-    for key in (
-        "id",
-        "url",
-        "title",
-        "content_html",
-        "authors",
-        "tags",
-        "image",
-        "date_published",
-        "attachments",
-    ):
+    for key in ("id", "url", "title", "content_html", "authors", "tags", "image", "date_published", "attachments"):
         for value in odd:
             assert (
-                reading(
-                    {**FEED, "items": [{"url": "https://example.org/", "title": "x", key: value}]}
-                ).item_count
-                == 1
+                reading({**FEED, "items": [{"url": "https://example.org/", "title": "x", key: value}]}).item_count == 1
             )

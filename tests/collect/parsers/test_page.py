@@ -71,16 +71,10 @@ def test_a_page_comes_in_with_what_it_says_of_itself() -> None:
         "Two shelters open in Lindmoor",
         "Ada Quill",
     )
-    assert (article.published, article.date_basis) == (
-        datetime(2026, 11, 18, 12, 30, tzinfo=UTC),
-        DateBasis.PAGE,
-    )
+    assert (article.published, article.date_basis) == (datetime(2026, 11, 18, 12, 30, tzinfo=UTC), DateBasis.PAGE)
     assert article.updated == datetime(2026, 11, 18, 14, tzinfo=UTC)
     assert (article.link, article.language) == ("https://example.org/news/shelters", "en-US")
-    assert (article.image_url, article.image_alt) == (
-        "https://www.example.org/img/hall.jpg",
-        "Camp beds in a hall",
-    )
+    assert (article.image_url, article.image_alt) == ("https://www.example.org/img/hall.jpg", "Camp beds in a hall")
     assert article.credit == "Lindmoor County"
 
 
@@ -93,16 +87,9 @@ def test_a_page_without_a_description_is_summed_up_by_its_lead() -> None:
 
 def test_the_publishers_own_description_goes_first_in_whole_sentences() -> None:
     head = "<meta name='description' content='Shelters opened as the river rose quickly. Volunteers came and many of…'>"
-    assert (
-        reading(PAGE.format(head=head, body=BODY)).items[0].summary
-        == "Shelters opened as the river rose quickly."
-    )
+    assert reading(PAGE.format(head=head, body=BODY)).items[0].summary == "Shelters opened as the river rose quickly."
     same = "<meta name='description' content='Two shelters open in Lindmoor'>"
-    assert (
-        reading(PAGE.format(head=same, body=BODY))
-        .items[0]
-        .summary.startswith("Two shelters opened on Tuesday")
-    )
+    assert reading(PAGE.format(head=same, body=BODY)).items[0].summary.startswith("Two shelters opened on Tuesday")
 
 
 def test_a_date_in_the_future_gives_way_to_one_that_can_be() -> None:
@@ -110,9 +97,7 @@ def test_a_date_in_the_future_gives_way_to_one_that_can_be() -> None:
         LINKED.replace("2026-11-18T07", "2036-11-18T07")
         + "<meta property='article:published_time' content='2026-11-17T10:00:00Z'>"
     )
-    assert reading(PAGE.format(head=head, body=BODY)).items[0].published == datetime(
-        2026, 11, 17, 10, tzinfo=UTC
-    )
+    assert reading(PAGE.format(head=head, body=BODY)).items[0].published == datetime(2026, 11, 17, 10, tzinfo=UTC)
 
 
 def test_a_site_names_its_feeds() -> None:
@@ -135,10 +120,7 @@ def test_an_event_page_gives_time_and_place() -> None:
     got = reading(
         f"<html><head><title>Workshop on lights</title>{event}</head><body><p>{'Lights and how to mend them in the dark. ' * 5}</p></body></html>"
     ).items[0]
-    assert (got.starts_at, got.ends_at) == (
-        datetime(2027, 2, 3, 14, tzinfo=UTC),
-        datetime(2027, 2, 3, 16, tzinfo=UTC),
-    )
+    assert (got.starts_at, got.ends_at) == (datetime(2027, 2, 3, 14, tzinfo=UTC), datetime(2027, 2, 3, 16, tzinfo=UTC))
     assert got.place == "Port Ellery"
 
 
@@ -152,10 +134,7 @@ def test_a_canonical_address_elsewhere_is_not_believed() -> None:
 def test_an_article_in_plain_text_comes_in_without_its_sites_frame() -> None:
     got = reading(TEXT)
     article = got.items[0]
-    assert (got.kind, article.title) == (
-        DocumentKind.PAGE,
-        "LINDMOOR: County Opens Two Shelters as the River Rises",
-    )
+    assert (got.kind, article.title) == (DocumentKind.PAGE, "LINDMOOR: County Opens Two Shelters as the River Rises")
     assert article.published is not None
     assert (article.published.date(), article.date_basis) == (date(2026, 11, 17), DateBasis.PAGE)
     assert article.credit == "Lindmoor County"
@@ -170,9 +149,7 @@ def test_an_article_in_plain_text_comes_in_without_its_sites_frame() -> None:
     [
         lambda t: t.replace("\n", "\r\n"),
         lambda t: t.replace("Tuesday, November 17, 2026", "Published on 17 November 2026"),
-        lambda t: t.replace("Tuesday, November 17, 2026\n", "").replace(
-            "Rises\n", "Rises\nBy Ada Quill\n2026-11-17\n"
-        ),
+        lambda t: t.replace("Tuesday, November 17, 2026\n", "").replace("Rises\n", "Rises\nBy Ada Quill\n2026-11-17\n"),
         lambda t: t.replace("LINDMOOR: County", "# LINDMOOR: County"),
     ],
 )
@@ -185,8 +162,7 @@ def test_the_frame_may_have_other_shapes(change: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "document",
-    ["a,b,c\n1,2,3\n" * 20, "only a few words", "word " * 500, "<html><body></body></html>", "<p></p>"],
+    "document", ["a,b,c\n1,2,3\n" * 20, "only a few words", "word " * 500, "<html><body></body></html>", "<p></p>"]
 )
 def test_a_page_without_article_or_feed_is_an_error(document: str) -> None:
     with pytest.raises(ParseError, match=r"\. [A-Z]"):

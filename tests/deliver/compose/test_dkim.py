@@ -13,20 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from digest.deliver.compose.dkim import (
-    OVERSIGNED,
-    DkimError,
-    DkimSigner,
-    SigningKey,
-    canonicalise_body,
-    load_signer,
-)
-from digest.deliver.compose.message import (
-    MessageTemplate,
-    PlaceholderValues,
-    splice_message,
-    splice_signed_message,
-)
+from digest.deliver.compose.dkim import OVERSIGNED, DkimError, DkimSigner, SigningKey, canonicalise_body, load_signer
+from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
 from digest.edition import placeholders
 from digest.settings import Settings, SettingsError, load_settings
 
@@ -43,9 +31,7 @@ def _signer() -> DkimSigner:
 
 
 def _dns(signer: DkimSigner) -> Callable[..., bytes | None]:
-    known = {
-        f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys
-    }
+    known = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys}
     return lambda name, timeout: known.get(name) if timeout else None
 
 
@@ -72,9 +58,7 @@ LETTER = MessageTemplate(
     unsubscribe_url_prefix="https://news.example.org/u/",
     extra_headers={"List-Archive": "<https://news.example.org/>", "Precedence": "bulk"},
 )
-FILLED = PlaceholderValues(
-    "ada@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026, at hls.today"
-)
+FILLED = PlaceholderValues("ada@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026, at hls.today")
 SIGNED = splice_signed_message(LETTER, FILLED, _signer())
 
 
@@ -250,14 +234,8 @@ def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
     ("environ", "says"),
     [
         ({"DIGEST_DKIM_DOMAIN": "x.example.org"}, "DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE missing"),
-        (
-            {"DIGEST_DKIM_DOMAIN": "x y", "DIGEST_DKIM_SELECTOR": "s", "DIGEST_DKIM_KEY_FILE": "k"},
-            "no domain",
-        ),
-        (
-            {"DIGEST_DKIM_DOMAIN": "x.org", "DIGEST_DKIM_SELECTOR": "s;", "DIGEST_DKIM_KEY_FILE": "k"},
-            "selector",
-        ),
+        ({"DIGEST_DKIM_DOMAIN": "x y", "DIGEST_DKIM_SELECTOR": "s", "DIGEST_DKIM_KEY_FILE": "k"}, "no domain"),
+        ({"DIGEST_DKIM_DOMAIN": "x.org", "DIGEST_DKIM_SELECTOR": "s;", "DIGEST_DKIM_KEY_FILE": "k"}, "selector"),
     ],
 )
 def test_the_settings_for_signing_are_given_all_or_none(environ: dict[str, str], says: str) -> None:

@@ -57,10 +57,7 @@ def test_a_name_with_a_dot_is_quoted_and_plain_words_are_not() -> None:
     assert headers.mailbox_field("From", "HLS.Today", "d@x.org") == b'From: "HLS.Today" <d@x.org>\r\n'
     assert headers.mailbox_field("From", "The Desk", "d@x.org") == b"From: The Desk <d@x.org>\r\n"
     assert headers.mailbox_field("Reply-To", "", "d@x.org") == b"Reply-To: <d@x.org>\r\n"
-    assert (
-        headers.mailbox_field("List-Id", 'A "b" \\c.', "w.x.org")
-        == b'List-Id: "A \\"b\\" \\\\c." <w.x.org>\r\n'
-    )
+    assert headers.mailbox_field("List-Id", 'A "b" \\c.', "w.x.org") == b'List-Id: "A \\"b\\" \\\\c." <w.x.org>\r\n'
 
 
 def test_a_long_ascii_subject_is_folded_at_its_blanks() -> None:
@@ -76,9 +73,7 @@ def test_a_value_that_would_break_out_of_its_field_is_refused(value: str) -> Non
         headers.header_field("X-Test", value)
 
 
-@pytest.mark.parametrize(
-    "address", ["a@x.org>\r\nBcc: b@x.org", "a b@x.org", "a@x.org, b@x.org", "\u00e9@x.org"]
-)
+@pytest.mark.parametrize("address", ["a@x.org>\r\nBcc: b@x.org", "a b@x.org", "a@x.org, b@x.org", "\u00e9@x.org"])
 def test_an_address_that_would_break_out_of_its_field_is_refused(address: str) -> None:
     with pytest.raises(HeaderError, match="From"):
         headers.mailbox_field("From", "Desk", address)

@@ -49,8 +49,6 @@ def test_anything_else_is_nobody(address: str) -> None:
     assert return_path.read_return_path(KEYS, address) is None
 
 
-@pytest.mark.parametrize(
-    "address", ["", "@", "bounce+@x", f"bounce+{DELIVERY}@x", "postmaster@news.example.org"]
-)
+@pytest.mark.parametrize("address", ["", "@", "bounce+@x", f"bounce+{DELIVERY}@x", "postmaster@news.example.org"])
 def test_what_is_no_path_of_ours_is_nobody(address: str) -> None:
     assert return_path.read_return_path(KEYS, address) is None

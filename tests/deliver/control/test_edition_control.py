@@ -74,9 +74,7 @@ def _steer(world: DeliverySetup, act: Callable[..., Any], *args: Any) -> Any:
         return act(session, *args, actor="eve", now=world.clock())
 
 
-def _at(
-    transport_call: int, act: Callable[[], object]
-) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
+def _at(transport_call: int, act: Callable[[], object]) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
     """Accept everything, and do something while the n-th batch is being handed over."""
     calls = [0]
 
@@ -89,21 +87,18 @@ def _at(
     return answer
 
 
-def test_a_pause_from_elsewhere_is_heeded_at_the_next_claim_and_resuming_sends_the_rest(
-    world: DeliverySetup,
-) -> None:
+def test_a_pause_from_elsewhere_is_heeded_at_the_next_claim_and_resuming_sends_the_rest(world: DeliverySetup) -> None:
     _many(world, 30)
     first = ScriptedProvider(
-        _at(2, lambda: _steer(world, edition_control.pause_edition, EDITION_NAME, "a wrong date")),
-        batch_size=5,
+        _at(2, lambda: _steer(world, edition_control.pause_edition, EDITION_NAME, "a wrong date")), batch_size=5
     )
     report = _send(world, first)
     assert "paused: a wrong date" in report.wait_reason
-    assert (
-        report.delivery_counts[ACCEPTED],
-        report.delivery_counts[WAITING],
-        report.delivery_counts.is_balanced,
-    ) == (10, 20, True)
+    assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING], report.delivery_counts.is_balanced) == (
+        10,
+        20,
+        True,
+    )
     with pytest.raises(SendError, match=f"digest resume {EDITION_NAME}"):
         _send(world, ScriptedProvider(ACCEPT))
     assert _steer(world, edition_control.resume_edition, EDITION_NAME)
@@ -116,9 +111,7 @@ def test_holding_stops_every_edition_until_the_release(world: DeliverySetup) -> 
     _many(world, 12)
     report = _send(
         world,
-        ScriptedProvider(
-            _at(1, lambda: _steer(world, installation_hold.hold_installation, "moving")), batch_size=4
-        ),
+        ScriptedProvider(_at(1, lambda: _steer(world, installation_hold.hold_installation, "moving")), batch_size=4),
     )
     assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING]) == (4, 8)
     assert "digest release" in report.wait_reason
@@ -155,10 +148,7 @@ def test_cancelling_in_mid_send_leaves_nobody_waiting_not_even_who_was_put_off(w
 
 
 def test_what_cannot_be_steered_says_why(world: DeliverySetup) -> None:
-    with (
-        world.database.write() as session,
-        pytest.raises(edition_control.EditionControlError, match="No edition"),
-    ):
+    with world.database.write() as session, pytest.raises(edition_control.EditionControlError, match="No edition"):
         edition_control.pause_edition(session, "2020-W01", "", actor="eve", now=RELEASE)
     _many(world, 1)
     _send(world, ScriptedProvider(ACCEPT))
@@ -178,9 +168,7 @@ def test_who_steers_stands_in_the_audit_log_once(world: DeliverySetup) -> None:
     assert not _steer(world, edition_control.resume_edition, EDITION_NAME)
     with world.database.read() as session:
         acts = [
-            (a.act, a.actor, a.detail)
-            for a in session.scalars(select(AuditEntry))
-            if a.act in {"paused", "resumed"}
+            (a.act, a.actor, a.detail) for a in session.scalars(select(AuditEntry)) if a.act in {"paused", "resumed"}
         ]
     assert acts == [("paused", "eve", {"because": "a doubt"}), ("resumed", "eve", {})]
 
@@ -232,9 +220,7 @@ def test_of_a_large_edition_a_few_go_ahead_and_the_rest_follows_after_a_quarter_
 ) -> None:
     _many(watched, 1000)
     with watched.database.write() as session:
-        staff = StaffMember(
-            email="r7@example.org", role="editor", added_at=RELEASE, added_by="eve", proven_at=RELEASE
-        )
+        staff = StaffMember(email="r7@example.org", role="editor", added_at=RELEASE, added_by="eve", proven_at=RELEASE)
         session.add(staff)
         seven = session.scalars(select(Person.number).order_by(Person.number)).all()[7]
     first = ScriptedProvider(ACCEPT)
@@ -328,10 +314,7 @@ def test_a_mailbox_that_the_server_does_not_know_is_never_mailed_again(world: De
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         no = MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 <address>: no such user")
         return BatchOutcome(
-            tuple(
-                no if m.address.startswith("ada") else MessageOutcome(HandoverResult.ACCEPTED)
-                for m in messages
-            )
+            tuple(no if m.address.startswith("ada") else MessageOutcome(HandoverResult.ACCEPTED) for m in messages)
         )
 
     report = _send(world, ScriptedProvider(answer, name="smtp"))
@@ -346,9 +329,7 @@ def test_a_mailbox_that_the_server_does_not_know_is_never_mailed_again(world: De
 
 def test_a_mailbox_that_stays_full_until_the_message_expires_is_one_strike(world: DeliverySetup) -> None:
     world.add_readers("ada@example.org")
-    full = ScriptedProvider(
-        same_outcome_for_all(HandoverResult.TRY_LATER, reply="452 4.2.2 mailbox full"), name="smtp"
-    )
+    full = ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER, reply="452 4.2.2 mailbox full"), name="smtp")
     for _ in range(100):
         report = _send(world, full)
         if not report.delivery_counts.open:
@@ -358,20 +339,13 @@ def test_a_mailbox_that_stays_full_until_the_message_expires_is_one_strike(world
     assert report.delivery_counts[DeliveryState.EXPIRED] == 1
     with world.database.read() as session:
         (told,) = session.scalars(select(Event))
-        assert (told.cause, session.scalars(select(Person.state)).one()) == (
-            FailureCause.SOFT,
-            PersonState.SUBSCRIBED,
-        )
+        assert (told.cause, session.scalars(select(Person.state)).one()) == (FailureCause.SOFT, PersonState.SUBSCRIBED)
 
 
 def _edition_before(world: DeliverySetup, planned: int) -> None:
     with world.database.write() as session:
         now = session.scalars(select(Edition)).one()
-        fields = {
-            c.key: getattr(now, c.key)
-            for c in Edition.__table__.columns
-            if c.key not in {"id", "name", "slot"}
-        }
+        fields = {c.key: getattr(now, c.key) for c in Edition.__table__.columns if c.key not in {"id", "name", "slot"}}
         release = RELEASE - timedelta(days=7)
         fields |= {"state": EditionState.SENT, "planned": planned, "release_at": release, "number": 11}
         session.add(Edition(name="2026-W46", slot=release.isoformat(), **fields))
@@ -502,9 +476,7 @@ def test_a_commit_that_seems_lost_loses_and_repeats_nothing_whether_or_not_it_ca
     assert len(_given(transport)) == 40
 
 
-def test_a_database_that_stays_away_ends_the_run_after_a_quarter_of_an_hour(
-    sqlite_world: DeliverySetup,
-) -> None:
+def test_a_database_that_stays_away_ends_the_run_after_a_quarter_of_an_hour(sqlite_world: DeliverySetup) -> None:
     _many(sqlite_world, 40)
     away = [False]
     transport = ScriptedProvider(_at(2, lambda: away.__setitem__(0, True)), batch_size=4)

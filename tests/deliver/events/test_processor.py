@@ -14,12 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text, update
 
 from digest.deliver.events import payloads
-from digest.deliver.events.consequences import (
-    DeliveryAttempt,
-    EventKind,
-    has_failed_too_often,
-    state_after_events,
-)
+from digest.deliver.events.consequences import DeliveryAttempt, EventKind, has_failed_too_often, state_after_events
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.events.intake import apply_stored_payloads
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
@@ -144,11 +139,7 @@ def _count(database: Database, table: type[Base]) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-GONE: dict[str, Any] = {
-    "type": "bounce",
-    "status": "5.1.1",
-    "reason": f"550 5.1.1 <{ADA}>: no ada.lovelace here",
-}
+GONE: dict[str, Any] = {"type": "bounce", "status": "5.1.1", "reason": f"550 5.1.1 <{ADA}>: no ada.lovelace here"}
 
 
 def test_a_mailbox_that_is_not_there_is_never_mailed_again(post: Post) -> None:
@@ -206,9 +197,7 @@ def test_who_leaves_at_the_provider_has_left_here(quick: Post, name: str) -> Non
         ("Recipient List over Package Quota", "subscribed", None),
     ],
 )
-def test_what_stands_on_the_providers_lists_is_mirrored(
-    quick: Post, reason: str, state: str, why: str | None
-) -> None:
+def test_what_stands_on_the_providers_lists_is_mirrored(quick: Post, reason: str, state: str, why: str | None) -> None:
     quick.arrives(quick.event("dropped", reason=reason))
     assert (quick.state, quick.suppressed, quick.delivered) == (state, why, "refused")
 
@@ -275,9 +264,7 @@ def test_46_posts_of_the_same_events_count_once_whatever_their_ids(post: Post) -
 
 def test_the_same_body_is_kept_once(post: Post) -> None:
     body = json.dumps([post.event("processed")]).encode()
-    stored = [
-        payloads.store_payload(post.world.database, post.world.keys, body, now=LATER) for _ in range(46)
-    ]
+    stored = [payloads.store_payload(post.world.database, post.world.keys, body, now=LATER) for _ in range(46)]
     assert stored == [True] + [False] * 45
     assert _count(post.world.database, InboundPayload) == 1
 
@@ -320,9 +307,7 @@ def test_a_word_from_before_the_readers_own_last_word_does_not_count(quick: Post
         ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, LATER)
         ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, LATER + timedelta(hours=2))
     now = LATER + timedelta(hours=5)
-    quick.arrives(
-        quick.event("unsubscribe"), quick.event("spamreport"), quick.event("bounce", **GONE), at=now
-    )
+    quick.arrives(quick.event("unsubscribe"), quick.event("spamreport"), quick.event("bounce", **GONE), at=now)
     assert (quick.state, quick.suppressed) == ("subscribed", None)
     quick.arrives(quick.event("unsubscribe", at=LATER + timedelta(hours=3)), at=now)
     assert quick.state == PersonState.WITHDRAWN
@@ -452,9 +437,7 @@ def test_strikes_wait_until_the_provider_has_nothing_more_to_say(quick: Post) ->
         ("", "see 550 5.1.1", None),
     ],
 )
-def test_codes_alone_decide_and_the_reader_is_given_the_benefit(
-    status: str, reply: str, cause: str | None
-) -> None:
+def test_codes_alone_decide_and_the_reader_is_given_the_benefit(status: str, reply: str, cause: str | None) -> None:
     assert failure_cause(*parse_reply_codes(status, reply)) == cause
 
 
@@ -478,20 +461,14 @@ def test_any_order_repetition_and_cut_of_events_ends_in_one_state(
 
 @given(
     st.lists(
-        st.tuples(
-            st.integers(0, 60), st.sampled_from([FailureCause.HARD, FailureCause.SOFT, FailureCause.NONE])
-        ),
+        st.tuples(st.integers(0, 60), st.sampled_from([FailureCause.HARD, FailureCause.SOFT, FailureCause.NONE])),
         max_size=8,
     )
 )
 def test_striking_out_knows_no_order(told: list[tuple[int, FailureCause]]) -> None:
-    attempts = [
-        DeliveryAttempt(RELEASE + timedelta(days=day), f"{n}", cause) for n, (day, cause) in enumerate(told)
-    ]
+    attempts = [DeliveryAttempt(RELEASE + timedelta(days=day), f"{n}", cause) for n, (day, cause) in enumerate(told)]
     assert has_failed_too_often(attempts) == has_failed_too_often(reversed(attempts))
-    assert not has_failed_too_often(
-        [*attempts, DeliveryAttempt(RELEASE + timedelta(days=99), "z", FailureCause.NONE)]
-    )
+    assert not has_failed_too_often([*attempts, DeliveryAttempt(RELEASE + timedelta(days=99), "z", FailureCause.NONE)])
 
 
 JSON = st.recursive(

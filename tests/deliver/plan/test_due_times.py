@@ -11,12 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.deliver.plan.delivery_plan import plan_deliveries
-from digest.deliver.plan.due_times import (
-    EditionRelease,
-    effective_release_time,
-    first_due_time,
-    is_wanted_by_reader,
-)
+from digest.deliver.plan.due_times import EditionRelease, effective_release_time, first_due_time, is_wanted_by_reader
 from digest.deliver.providers.outbox.provider import OutboxProvider
 from digest.deliver.send.edition_run import send_edition
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -48,9 +43,7 @@ def oracle(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
         shown = moment.astimezone(zone)
         before = (moment - timedelta(seconds=1)).astimezone(zone)
         skipped = (
-            before.replace(tzinfo=None)
-            < shown.replace(hour=hour, minute=0, tzinfo=None)
-            < shown.replace(tzinfo=None)
+            before.replace(tzinfo=None) < shown.replace(hour=hour, minute=0, tzinfo=None) < shown.replace(tzinfo=None)
         )
         if (shown.hour, shown.minute) == (hour, 0) or skipped:
             return moment
@@ -59,9 +52,7 @@ def oracle(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(ZONES), st.integers(0, 23), starts)
-def test_a_reader_gets_it_at_the_first_such_hour_of_their_clock(
-    zone: str, hour: int, start: datetime
-) -> None:
+def test_a_reader_gets_it_at_the_first_such_hour_of_their_clock(zone: str, hour: int, start: datetime) -> None:
     assert first_due_time(at(hour, zone), start) == oracle(hour, ZoneInfo(zone), start)
 
 
@@ -79,9 +70,7 @@ CHANGES = [
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(CHANGES), st.integers(-27 * 60, 27 * 60), st.integers(0, 23))
-def test_it_holds_around_every_change_of_the_clock(
-    change: tuple[str, datetime], minutes: int, hour: int
-) -> None:
+def test_it_holds_around_every_change_of_the_clock(change: tuple[str, datetime], minutes: int, hour: int) -> None:
     zone, moment = change
     start = moment + timedelta(minutes=minutes)
     due = first_due_time(at(hour, zone), start)
@@ -159,16 +148,12 @@ def test_an_extra_edition_of_the_week_is_for_those_who_want_every_one() -> None:
     extra = EditionRelease(friday.released_at + timedelta(hours=5), friday.released_at, NEW_YORK)
     got = [is_wanted_by_reader(Preferences(frequency=often, start=start), extra) for often, start in OFTEN]
     assert got == [True, False, False]
-    assert [
-        is_wanted_by_reader(Preferences(frequency=often, start=start), friday) for often, start in OFTEN
-    ] == [True] * 3
+    assert [is_wanted_by_reader(Preferences(frequency=often, start=start), friday) for often, start in OFTEN] == [
+        True
+    ] * 3
 
 
-OFTEN: list[tuple[Frequency, date | None]] = [
-    ("weekly", None),
-    ("fortnightly", date(2026, 11, 2)),
-    ("monthly", None),
-]
+OFTEN: list[tuple[Frequency, date | None]] = [("weekly", None), ("fortnightly", date(2026, 11, 2)), ("monthly", None)]
 
 
 @given(
@@ -177,9 +162,7 @@ OFTEN: list[tuple[Frequency, date | None]] = [
     st.none() | st.integers(0, 23),
     st.sampled_from(ZONES),
 )
-def test_choices_come_back_as_they_were_stored(
-    often: Frequency, start: date, hour: int | None, zone: str
-) -> None:
+def test_choices_come_back_as_they_were_stored(often: Frequency, start: date, hour: int | None, zone: str) -> None:
     chosen = Preferences(
         frequency=often,
         start=start if often == "fortnightly" else None,

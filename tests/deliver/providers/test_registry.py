@@ -55,13 +55,7 @@ def test_the_url_names_the_transport(url: str, kind: type, away: bool) -> None: 
 def test_nothing_leaves_home_before_the_settings_say_who_sends(url: str) -> None:
     with pytest.raises(ProviderSettingsError) as caught:
         open_provider(_settings(url, sendgrid_api_key=SecretStr("SG.key")))
-    for key in (
-        "sender.postal_address",
-        "sender.address",
-        "sender.list_id",
-        "sender.reply_to",
-        "DIGEST_BASE_URL",
-    ):
+    for key in ("sender.postal_address", "sender.address", "sender.list_id", "sender.reply_to", "DIGEST_BASE_URL"):
         assert key in str(caught.value)
 
 

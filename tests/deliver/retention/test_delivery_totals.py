@@ -17,12 +17,7 @@ from sqlalchemy import event, func, select, text, update
 
 from digest.app import maintenance
 from digest.app.installation import Installation
-from digest.deliver.plan.delivery_plan import (
-    DeliveryCounts,
-    count_deliveries,
-    edition_purpose,
-    plan_deliveries,
-)
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.retention import delivery_totals
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures
 from digest.deliver.retention.delivery_totals import aggregate_deliveries
@@ -71,10 +66,7 @@ def _count(database: Database, table: Any) -> int:
 def _passages(world: DeliverySetup, number: int) -> int:
     """Count what a reader sees, in sum."""
     with world.database.read() as session:
-        found = [
-            *delivery_disclosures(session, number, world.settings),
-            *disclosures.list_disclosures(session, number),
-        ]
+        found = [*delivery_disclosures(session, number, world.settings), *disclosures.list_disclosures(session, number)]
     return sum(passage.times for passage in found)
 
 
@@ -93,9 +85,7 @@ def test_the_books_of_an_old_edition_balance_as_before(world: DeliverySetup) -> 
     _sent(world, states)
     before = _books(world.database)
     assert before.is_balanced
-    assert aggregate_deliveries(world.database, world.settings, now=LATE) == len(
-        [s for s in states if s not in OPEN]
-    )
+    assert aggregate_deliveries(world.database, world.settings, now=LATE) == len([s for s in states if s not in OPEN])
     after = _books(world.database)
     assert after.by_state == before.by_state
     assert after.planned == before.planned == len(states)
@@ -153,9 +143,7 @@ def test_what_was_said_goes_with_its_delivery_and_what_is_young_stays(world: Del
 
 
 @pytest.mark.parametrize("state", [EditionState.APPROVED, EditionState.SENDING])
-def test_an_edition_that_goes_on_keeps_its_deliveries_however_old(
-    world: DeliverySetup, state: EditionState
-) -> None:
+def test_an_edition_that_goes_on_keeps_its_deliveries_however_old(world: DeliverySetup, state: EditionState) -> None:
     _sent(world, [DeliveryState.ACCEPTED])
     with world.database.write() as session:
         session.execute(update(Edition).values(state=state))
@@ -226,9 +214,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
     with ThreadPoolExecutor(1) as pool:
         with postgresql.write() as session:
             forget = make_erasure_callback(KEYS, lambda: LATE)
-            erase_person(
-                session, KEYS, journal, person.number, method="page", forget_elsewhere=forget, now=LATE
-            )
+            erase_person(session, KEYS, journal, person.number, method="page", forget_elsewhere=forget, now=LATE)
             folded = pool.submit(aggregate_deliveries, postgresql, ours, now=LATE)
             while not (folded.done() or _somebody_waits(postgresql)):
                 time.sleep(0.02)
@@ -301,9 +287,7 @@ def _write(database: Database, rows: list[Any]) -> None:
             state = EditionState.SENDING if n == 3 else EditionState.SENT
             when = dict.fromkeys(("opens_at", "cut_off", "release_at", "drafted_at"), RELEASE - KEPT)
             planned = sum(row[0] == f"edition:{name}" for row in rows)
-            session.add(
-                Edition(slot=name, name=name, number=n, state=state, content={}, planned=planned, **when)
-            )
+            session.add(Edition(slot=name, name=name, number=n, state=state, content={}, planned=planned, **when))
         session.flush()
         for place, (purpose, state, whose, days, handed, over) in enumerate(rows):
             at = RELEASE - KEPT + timedelta(days=days)
@@ -350,11 +334,7 @@ def _strike(world: DeliverySetup, number: int, serial: int, at: datetime) -> Non
 
 
 @pytest.mark.parametrize("folded_first", [True, False])
-def test_strikes_are_judged_alike_before_and_after_folding(
-    sqlite_world: DeliverySetup,
-    *,
-    folded_first: bool,
-) -> None:
+def test_strikes_are_judged_alike_before_and_after_folding(sqlite_world: DeliverySetup, *, folded_first: bool) -> None:
     world = sqlite_world
     ada, bo = world.add_readers("ada@example.org", "bo@example.org")
     _strike(world, ada, 1, RELEASE)

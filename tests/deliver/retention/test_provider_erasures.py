@@ -31,12 +31,7 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import Disclosure, DisclosureTotal, Person
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
-from tests.deliver.fake_sendgrid_account import (
-    API_KEY,
-    FakeSendGridAccount,
-    RecordedRequest,
-    ScriptedResponse,
-)
+from tests.deliver.fake_sendgrid_account import API_KEY, FakeSendGridAccount, RecordedRequest, ScriptedResponse
 
 NOW = RELEASE + timedelta(days=1)
 TO_WHOM = "Twilio SendGrid (api.sendgrid.com), who delivers for us"
@@ -119,11 +114,7 @@ def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> Non
 
 def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup) -> None:
     (ada,) = world.add_readers(ADA)
-    said = {
-        "to_whom": describe_recipient("sendgrid", world.settings),
-        "why": "To deliver an edition",
-        "times": 3,
-    }
+    said = {"to_whom": describe_recipient("sendgrid", world.settings), "why": "To deliver an edition", "times": 3}
     with world.database.write() as session:
         session.add(DisclosureTotal(person=ada, first_at=RELEASE, last_at=RELEASE, **said))
     _erase(world, ada)
@@ -172,10 +163,7 @@ def test_nothing_is_said_while_the_installation_is_held(world: DeliverySetup) ->
             ScriptedResponse(403, b'{"errors":[{"message":"access forbidden","field":null}]}'),
             "recipients.erasejob.create",
         ),
-        (
-            ScriptedResponse(400, b'{"errors":[{"message":"Email_address Ada@example.org is not valid"}]}'),
-            "not valid",
-        ),
+        (ScriptedResponse(400, b'{"errors":[{"message":"Email_address Ada@example.org is not valid"}]}'), "not valid"),
         (ScriptedResponse(429, headers={"Retry-After": "9"}), "patience"),
         (ScriptedResponse(502, b"<html>Ada@example.org"), "502"),
         (ScriptedResponse(200, b"{}"), "no answer of its API"),
@@ -208,9 +196,7 @@ def test_a_failed_try_rests_and_is_made_again(
     assert "ada" not in f"{passed} {caplog.text}".lower()
 
 
-def test_lists_that_cannot_be_cleared_are_tried_again_and_one_bad_address_holds_up_nobody(
-    world: DeliverySetup,
-) -> None:
+def test_lists_that_cannot_be_cleared_are_tried_again_and_one_bad_address_holds_up_nobody(world: DeliverySetup) -> None:
     people = _mailed(world, "ada@example.org", "bo@example.org", "cy@example.org")
     for number in people:
         _erase(world, number)
@@ -265,9 +251,7 @@ def test_a_damaged_row_is_passed_over(world: DeliverySetup) -> None:
         assert fake.erased_addresses == [["bo@example.org"]]
 
 
-def test_the_night_passes_erasures_on_where_there_is_a_key(
-    sqlite_world: DeliverySetup, tmp_path: Path
-) -> None:
+def test_the_night_passes_erasures_on_where_there_is_a_key(sqlite_world: DeliverySetup, tmp_path: Path) -> None:
     world = sqlite_world
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)

@@ -47,9 +47,7 @@ class Line(socketserver.ThreadingTCPServer):
     @property
     def url(self) -> str:
         """The database at this end of the line."""
-        here = self.address.set(host="127.0.0.1", port=int(self.server_address[1])).difference_update_query(
-            ["host"]
-        )
+        here = self.address.set(host="127.0.0.1", port=int(self.server_address[1])).difference_update_query(["host"])
         return here.render_as_string(hide_password=False)
 
     def verify_request(self, *_: Any) -> bool:
@@ -134,9 +132,7 @@ def _away(process: BaseProcess, *, back: Callable[[], Any] = lambda: None) -> No
     back()
 
 
-def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(
-    postgresql_url: str, tmp_path: Path
-) -> None:
+def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql_url: str, tmp_path: Path) -> None:
     crowd = prepare_postgresql(tmp_path, postgresql_url, READERS, kilobytes=4)
     with (
         Line(crowd.copy_into(tmp_path)) as line,
@@ -152,9 +148,7 @@ def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(
 
 
 @pytest.mark.parametrize("how", ["in good order", "at once, and it has to recover"])
-def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(
-    server: Any, tmp_path: Path, how: str
-) -> None:
+def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(server: Any, tmp_path: Path, how: str) -> None:
     url = prepare_postgresql(tmp_path, _url_of(server), READERS, kilobytes=4).copy_into(tmp_path)
     with open_killable_send(smtp_route(4), tmp_path, url, READERS, SLOW) as at, _in_the_middle(at) as process:
         if how == "in good order":
@@ -174,9 +168,7 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(
-    on_sqlite: PreparedDatabase, tmp_path: Path
-) -> None:
+def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
     with open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at:
         other = sqlite3.connect(tmp_path / "digest.store.models", timeout=30, isolation_level=None)
         with closing(other), _in_the_middle(at, busy=BUSY) as process:
@@ -212,15 +204,7 @@ def test_every_commit_may_fail_or_seem_to_fail_and_nobody_is_in_doubt(
         assert process.exitcode == 0, at.log_tail()
         found = at.check_against_receiver()
         assert found[DeliveryState.ACCEPTED] == MANY == at.receiver.count_accepted()
-        for written in (
-            "insert delivery",
-            "planned_at",
-            "handed_at",
-            "tries",
-            "canary_until",
-            "memo",
-            "sent_at",
-        ):
+        for written in ("insert delivery", "planned_at", "handed_at", "tries", "canary_until", "memo", "sent_at"):
             assert {b.rsplit("; ", 1)[1] for b in read_boundaries(at.boundary_file) if written in b} == {
                 "before",
                 "after",

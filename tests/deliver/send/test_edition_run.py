@@ -141,9 +141,7 @@ def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: P
     _send(world, transport)
     _send(world, OutboxProvider(tmp_path / "again"))
     for message in transport.received_messages:
-        assert (
-            tmp_path / "again" / "edition" / f"{message.delivery_id}.eml"
-        ).read_bytes() == message.to_bytes()
+        assert (tmp_path / "again" / "edition" / f"{message.delivery_id}.eml").read_bytes() == message.to_bytes()
 
 
 def test_choices_decide_what_a_reader_gets(world: DeliverySetup, arrived: Arrived) -> None:
@@ -169,16 +167,10 @@ def test_choices_and_departures_after_planning_count_too(world: DeliverySetup, t
     ada, bo, cy = world.add_readers("ada@example.org", "bo@example.org", "cy@example.org")
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
-        unsubscribe_person(
-            session, DepartureLog(tmp_path / "left.log", world.keys), ada, method="page", now=RELEASE
-        )
+        unsubscribe_person(session, DepartureLog(tmp_path / "left.log", world.keys), ada, method="page", now=RELEASE)
         change_preferences(session, bo, Preferences(pause_until=date(2027, 1, 1)), RELEASE)
     report = _send(world)
-    assert _states(world) == {
-        ada: DeliveryState.WITHDRAWN,
-        bo: DeliveryState.SKIPPED,
-        cy: DeliveryState.ACCEPTED,
-    }
+    assert _states(world) == {ada: DeliveryState.WITHDRAWN, bo: DeliveryState.SKIPPED, cy: DeliveryState.ACCEPTED}
     assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
 
 
@@ -190,9 +182,7 @@ def test_who_leaves_while_a_send_runs_gets_nothing_after_that_moment(
     gone: set[int] = set()
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-        handed = {
-            link_tokens.read_link_token(world.keys, m.placeholders.leave_token, "leave") for m in messages
-        }
+        handed = {link_tokens.read_link_token(world.keys, m.placeholders.leave_token, "leave") for m in messages}
         assert not handed & gone
         with world.database.write() as session:
             for number in [n for n in numbers if n not in handed and n not in gone][:1]:
@@ -216,9 +206,7 @@ class Meddling(Database):
     @contextmanager
     def read(self) -> Iterator[Session]:
         with super().read() as looking:
-            claimed = looking.scalar(
-                select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER)
-            )
+            claimed = looking.scalar(select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER))
         if claimed is not None:
             journal = DepartureLog(Path(str(self.engine.url.database)).with_name("left.log"), KEYS)
             with self.write() as session:
@@ -309,9 +297,7 @@ def test_an_unknown_edition_is_an_error(sqlite: Database, world: DeliverySetup) 
         )
 
 
-def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anything_moves(
-    world: DeliverySetup,
-) -> None:
+def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anything_moves(world: DeliverySetup) -> None:
     settings = world.settings.model_copy(update={"base_url": f"https://{'a' * 43}"})
     with pytest.raises(ComposeError, match="DIGEST_BASE_URL"):
         send_edition(
@@ -327,9 +313,7 @@ def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anyth
 
 def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: DeliverySetup) -> None:
     world.add_readers(*(f"r{n}@example.org" for n in range(10)))
-    report = _send(
-        world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=3), limit=4
-    )
+    report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=3), limit=4)
     assert (report.state, report.delivery_counts[DeliveryState.WAITING]) == (EditionState.SENDING, 6)
     assert (
         _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=3)).state
@@ -340,10 +324,7 @@ def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: Deliver
 def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> None:
     world.add_readers(*(f"r{n}@example.org" for n in range(5)))
     report = _send(
-        world,
-        ScriptedProvider(
-            same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the key is wrong"), batch_size=2
-        ),
+        world, ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the key is wrong"), batch_size=2)
     )
     assert report.stop_reason == "the key is wrong"
     assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (5, EditionState.SENDING)
@@ -360,9 +341,7 @@ def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(wo
         tries += 1
         assert report.next_due_at - world.clock() >= timedelta(minutes=15)
         assert report.state is EditionState.SENDING
-        assert (
-            _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))).results.total() == 0
-        )
+        assert _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))).results.total() == 0
         world.clock.now = report.next_due_at
     assert (report.delivery_counts[DeliveryState.EXPIRED], report.state) == (1, EditionState.SENT)
     assert 15 < tries < 30
@@ -397,10 +376,7 @@ def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> Non
 def test_two_batches_without_an_answer_end_the_run(world: DeliverySetup) -> None:
     world.add_readers(*(f"r{n}@example.org" for n in range(10)))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=2))
-    assert (
-        report.delivery_counts[DeliveryState.UNCERTAIN],
-        report.delivery_counts[DeliveryState.WAITING],
-    ) == (4, 6)
+    assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.WAITING]) == (4, 6)
     assert "no answer" in report.stop_reason
 
 
@@ -426,10 +402,10 @@ def test_what_a_dead_process_left_in_the_air_is_uncertain_and_the_rest_goes_out(
     with pytest.raises(MemoryError):
         _send(world, ScriptedProvider(crash, batch_size=2))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
-    assert (
-        report.delivery_counts[DeliveryState.ACCEPTED],
-        report.delivery_counts[DeliveryState.HANDING_OVER],
-    ) == (3, 2)
+    assert (report.delivery_counts[DeliveryState.ACCEPTED], report.delivery_counts[DeliveryState.HANDING_OVER]) == (
+        3,
+        2,
+    )
     assert report.state is EditionState.SENDING
     world.clock.now += timedelta(minutes=10)
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
@@ -448,14 +424,9 @@ def test_a_process_of_this_machine_that_is_gone_is_known_dead_at_once(world: Del
     with world.database.write() as session:
         mine = session.scalars(select(Delivery.owner).where(Delivery.owner.is_not(None))).one()
         assert mine is not None
-        session.execute(
-            update(Delivery).values(owner=mine.rpartition("/")[0] + "/0000").where(Delivery.owner == mine)
-        )
+        session.execute(update(Delivery).values(owner=mine.rpartition("/")[0] + "/0000").where(Delivery.owner == mine))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
-    assert (
-        report.delivery_counts[DeliveryState.UNCERTAIN],
-        report.delivery_counts[DeliveryState.ACCEPTED],
-    ) == (1, 1)
+    assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.ACCEPTED]) == (1, 1)
 
 
 def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> None:

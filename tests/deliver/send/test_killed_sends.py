@@ -67,9 +67,7 @@ def test_killed_at_every_write_boundary_it_loses_nobody_and_repeats_nothing(at: 
     at.finish_send()
 
 
-def test_killed_between_handing_over_and_the_answer_it_leaves_a_doubt_and_repeats_nothing(
-    at: KillableSend,
-) -> None:
+def test_killed_between_handing_over_and_the_answer_it_leaves_a_doubt_and_repeats_nothing(at: KillableSend) -> None:
     for when in ("before", "after", "before", "after"):
         kill_before_answer(at, when)
     at.finish_send()

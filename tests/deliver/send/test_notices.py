@@ -60,9 +60,7 @@ def ask(world: DeliverySetup, *addresses: str) -> None:
         )
         with world.database.write() as session:
             request_queue.enqueue_request(session, form, SignupLimits())
-    RequestProcessor(world.database, KEYS, SignupLimits(), timedelta(days=90), queue).process_pending(
-        world.clock
-    )
+    RequestProcessor(world.database, KEYS, SignupLimits(), timedelta(days=90), queue).process_pending(world.clock)
 
 
 def send(world: DeliverySetup, transport: object) -> dict[HandoverResult, int]:
@@ -213,9 +211,7 @@ def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: De
     send(world, down)
     assert len(down.received_messages) == 2
     world.clock.now += timedelta(minutes=1)
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
-        HandoverResult.ACCEPTED: 2
-    }
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 2}
 
 
 def test_what_a_dead_process_left_in_the_air_is_uncertain(world: DeliverySetup) -> None:
@@ -280,9 +276,7 @@ def test_damaged_rows_hold_up_nobody(world: DeliverySetup) -> None:
         first, second, _ = session.scalars(select(Delivery).order_by(Delivery.person))
         session.execute(update(Person).where(Person.number == first.person).values(ciphertext=b"x" * 40))
         session.execute(update(Notice).where(Notice.delivery == second.id).values(ciphertext=b"x" * 40))
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
-        HandoverResult.ACCEPTED: 1
-    }
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
     assert waiting_notices(world) == 0
 
 
@@ -295,9 +289,7 @@ def test_a_template_that_is_broken_loses_no_mail(world: DeliverySetup) -> None:
     with pytest.raises(Exception, match="nothing_of_the_kind"):
         send(broken, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
     assert [d.state for d in deliveries(world)] == [DeliveryState.WAITING]
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
-        HandoverResult.ACCEPTED: 1
-    }
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
 
 
 def test_while_the_settings_forbid_sending_mails_wait_and_the_way_out_is_not_tried_every_second(
@@ -415,6 +407,4 @@ def test_while_the_installation_is_held_no_notice_leaves(world: DeliverySetup) -
     assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
     with world.database.write() as session:
         installation_hold.release_installation(session, actor="eve", now=world.clock())
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
-        HandoverResult.ACCEPTED: 1
-    }
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}

@@ -27,9 +27,7 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @given(
-    st.lists(st.integers(0, 240), max_size=60),
-    st.integers(1, 40),
-    st.sampled_from([MINUTE, HOUR, timedelta(hours=3)]),
+    st.lists(st.integers(0, 240), max_size=60), st.integers(1, 40), st.sampled_from([MINUTE, HOUR, timedelta(hours=3)])
 )
 def test_no_bound_is_ever_passed_in_any_window(minutes: list[int], most: int, span: timedelta) -> None:
     bound = RateLimit(most, span, "so many")
@@ -169,18 +167,16 @@ def test_how_many_go_ahead() -> None:
 
 def test_how_far_a_run_looks() -> None:
     later = NOON + timedelta(minutes=15)
-    assert (
-        current_canary_phase(None, None, NOON).horizon == current_canary_phase(0, None, NOON).horizon == NOON
+    assert current_canary_phase(None, None, NOON).horizon == current_canary_phase(0, None, NOON).horizon == NOON
+    assert (current_canary_phase(20, None, NOON).horizon, current_canary_phase(20, None, NOON).canary_only) == (
+        CANARY_DUE_AT,
+        True,
     )
-    assert (
-        current_canary_phase(20, None, NOON).horizon,
-        current_canary_phase(20, None, NOON).canary_only,
-    ) == (CANARY_DUE_AT, True)
     assert current_canary_phase(20, later, NOON).wait_until == later
-    assert (
-        current_canary_phase(20, later, later).horizon,
-        current_canary_phase(20, later, later).wait_until,
-    ) == (later, None)
+    assert (current_canary_phase(20, later, later).horizon, current_canary_phase(20, later, later).wait_until) == (
+        later,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,23 +195,14 @@ def test_how_far_a_run_looks() -> None:
         (FailureCounts(), 0, ""),
     ],
 )
-def test_counts_decide_on_small_lists_and_shares_on_large_ones(
-    found: FailureCounts, handed: int, word: str
-) -> None:
+def test_counts_decide_on_small_lists_and_shares_on_large_ones(found: FailureCounts, handed: int, word: str) -> None:
     said = pause_reason(found, handed, AlertSettings())
     assert word in said if word else not said
 
 
 @pytest.mark.parametrize(
     ("before", "planned", "odd"),
-    [
-        (None, 5, False),
-        (100, 199, False),
-        (100, 200, True),
-        (1000, 1250, False),
-        (1000, 1251, True),
-        (1000, 0, True),
-    ],
+    [(None, 5, False), (100, 199, False), (100, 200, True), (1000, 1250, False), (1000, 1251, True), (1000, 0, True)],
 )
 def test_which_lists_are_odd(before: int | None, planned: int, *, odd: bool) -> None:
     assert bool(list_change_warning(before, planned, AlertSettings())) is odd

@@ -45,9 +45,7 @@ def test_every_message_of_a_send_is_sound_and_signed_and_is_for_one_person_alone
         deliveries = {d.id: d.person for d in session.scalars(select(Delivery))}
     look = SentMessageChecker(sqlite_world.keys, _signer(keyed), numbers, deliveries)
     assert {look.check_message(*taken) for taken in box.messages} == set(numbers.values())
-    unsubscribe_and_check(
-        Installation(keyed, sqlite_world.database), sqlite_world.keys, list(numbers.values())[::100]
-    )
+    unsubscribe_and_check(Installation(keyed, sqlite_world.database), sqlite_world.keys, list(numbers.values())[::100])
 
 
 def test_files_in_the_outbox_are_signed_too(sqlite_world: DeliverySetup, keyed: Settings) -> None:
@@ -96,7 +94,5 @@ def test_the_doctor_notices_a_signature_for_a_foreign_domain_and_a_key_that_othe
     assert keyed.dkim_key_file is not None
     keyed.dkim_key_file.chmod(0o644)
     assert [
-        d.level
-        for d in examine_installation(Installation(keyed, sqlite_world.database))
-        if "chmod" in d.message
+        d.level for d in examine_installation(Installation(keyed, sqlite_world.database)) if "chmod" in d.message
     ] == ["error"]

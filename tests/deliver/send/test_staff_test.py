@@ -59,11 +59,7 @@ def hire(world: DeliverySetup, *emails: str, proven: bool = True) -> list[int]:
     with world.database.write() as session:
         members = [
             StaffMember(
-                email=email,
-                role="editor",
-                added_at=RELEASE,
-                added_by="test",
-                proven_at=RELEASE if proven else None,
+                email=email, role="editor", added_at=RELEASE, added_by="test", proven_at=RELEASE if proven else None
             )
             for email in emails
         ]
@@ -76,14 +72,7 @@ def sent(
     world: DeliverySetup, transport: Any, settings: Settings | None = None, *, to: Sequence[str] = ()
 ) -> StaffTestReport:
     return staff_test.send_test_mail(
-        world.database,
-        EDITION_NAME,
-        transport,
-        KEYS,
-        settings or world.settings,
-        to=to,
-        actor="eve",
-        clock=world.clock,
+        world.database, EDITION_NAME, transport, KEYS, settings or world.settings, to=to, actor="eve", clock=world.clock
     )
 
 
@@ -133,9 +122,7 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
     assert (to_staff, to_reader) == ([SAM], [ADA])
     with world.database.read() as session:
         rows = {row.person: row for row in session.scalars(select(Delivery))}
-    assert masked(world, test, SAM, rows[None], sam, "test ") == masked(
-        world, edition, ADA, rows[ada], ada, ""
-    )
+    assert masked(world, test, SAM, rows[None], sam, "test ") == masked(world, edition, ADA, rows[ada], ada, "")
     assert len(SIGNATURE.findall(test)) == len(SIGNATURE.findall(edition)) == 2
     assert str(arrived(test)["Date"]) == str(arrived(edition)["Date"])
     assert return_path.read_return_path(KEYS, test_path or "") == rows[None].id
@@ -167,18 +154,14 @@ def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(sqlite_world: Delive
     assert staff_rows(world)[0].id == mine["custom_args"]["delivery_id"]
 
 
-def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody(
-    world: DeliverySetup,
-) -> None:
+def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody(world: DeliverySetup) -> None:
     world.add_readers(ADA)
     hire(world, SAM)
     with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         approval.clear_approval(session, edition, actor="eve", now=RELEASE)
         session.execute(
-            update(Fragment)
-            .where(Fragment.name == "section:events", Fragment.kind == "text")
-            .values(body="Anew.\n")
+            update(Fragment).where(Fragment.name == "section:events", Fragment.kind == "text").values(body="Anew.\n")
         )
     report = sent(world, open_provider(world.settings))
     assert report.arrived
@@ -188,26 +171,17 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
         found = session.scalars(select(Edition)).one()
         counted = count_deliveries(session, edition_purpose(EDITION_NAME))
         said = session.scalars(select(AuditEntry).where(AuditEntry.act == "test")).one()
-    assert (found.state, found.planned, found.planned_at, found.approval) == (
-        EditionState.DRAFT,
-        None,
-        None,
-        None,
-    )
+    assert (found.state, found.planned, found.planned_at, found.approval) == (EditionState.DRAFT, None, None, None)
     assert (counted.planned, sum(counted.by_state.values())) == (0, 0)
     assert (said.actor, said.subject, said.detail) == ("eve", EDITION_NAME, {"to": ["staff 1"]})
 
 
-def test_a_test_before_during_or_after_changes_nothing_in_the_books_of_the_edition(
-    world: DeliverySetup,
-) -> None:
+def test_a_test_before_during_or_after_changes_nothing_in_the_books_of_the_edition(world: DeliverySetup) -> None:
     world.add_readers(ADA, "bo@reader.example")
     hire(world, SAM, EVE)
     transport = open_provider(world.settings)
     sent(world, transport)
-    edition_run.send_edition(
-        world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, limit=1
-    )
+    edition_run.send_edition(world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, limit=1)
     sent(world, transport)
     real(world, transport, world.settings)
     sent(world, transport)
@@ -216,9 +190,7 @@ def test_a_test_before_during_or_after_changes_nothing_in_the_books_of_the_editi
         assert session.scalars(select(Edition.state)).one() is EditionState.SENT
     assert (counted.planned, counted[DeliveryState.ACCEPTED], counted.is_balanced) == (2, 2, True)
     assert [row.person for row in staff_rows(world)] == [None] * 6
-    assert (
-        len({row.id for row in staff_rows(world)}) == len({row.message_id for row in staff_rows(world)}) == 6
-    )
+    assert len({row.id for row in staff_rows(world)}) == len({row.message_id for row in staff_rows(world)}) == 6
 
 
 def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: DeliverySetup) -> None:
@@ -230,9 +202,7 @@ def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: De
     assert staff_rows(world) == []
 
 
-def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(
-    world: DeliverySetup,
-) -> None:
+def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(world: DeliverySetup) -> None:
     world.add_readers(ADA)
     with pytest.raises(SendError, match="Nobody on the staff has proven an address yet"):
         sent(world, Scripted())
@@ -258,9 +228,7 @@ def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> Non
     class Removing(Scripted):
         def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
             with world.database.write() as session:
-                staff.remove_staff_member(
-                    session, session.get_one(StaffMember, eve), actor="test", now=RELEASE
-                )
+                staff.remove_staff_member(session, session.get_one(StaffMember, eve), actor="test", now=RELEASE)
             return super().send_batch(messages)
 
     report = sent(world, Removing(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
@@ -295,8 +263,7 @@ def test_what_came_of_it_is_said_and_written_down_and_nothing_is_tried_again(
 def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world: DeliverySetup) -> None:
     hire(world, SAM, EVE)
     stop = BatchOutcome(
-        (MessageOutcome(HandoverResult.NOT_TRIED, "no"),),
-        stop_reason="AUTH refused. Look at DIGEST_MAIL_URL.",
+        (MessageOutcome(HandoverResult.NOT_TRIED, "no"),), stop_reason="AUTH refused. Look at DIGEST_MAIL_URL."
     )
     report = sent(world, Scripted(stop))
     assert report.stopped == "AUTH refused. Look at DIGEST_MAIL_URL."

@@ -47,13 +47,7 @@ def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED)
     """Send the edition; every message comes to the same."""
     transport = ScriptedProvider(same_outcome_for_all(result, reply="no answer after the final dot"))
     send_edition(
-        world.database,
-        EDITION_NAME,
-        transport,
-        KEYS,
-        world.settings,
-        clock=world.clock,
-        sleep=world.clock.sleep,
+        world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
     )
     return transport
 
@@ -61,13 +55,7 @@ def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED)
 def word(world: DeliverySetup, word: UncertainResolution, ids: Sequence[str] | None = None) -> int:
     chosen = [d.delivery_id for d in listed(world)] if ids is None else ids
     return resolve_uncertain(
-        world.database,
-        EDITION_NAME,
-        chosen,
-        word,
-        reason="by the log",
-        actor="terminal:eve",
-        clock=world.clock,
+        world.database, EDITION_NAME, chosen, word, reason="by the log", actor="terminal:eve", clock=world.clock
     )
 
 
@@ -132,9 +120,7 @@ def test_taken_as_accepted_is_accepted_and_nothing_is_sent(doubtful: DeliverySet
     assert sent(doubtful).received_messages == []
     with doubtful.database.read() as session:
         audit = session.scalars(
-            select(AuditEntry).where(
-                AuditEntry.subject == EDITION_NAME, AuditEntry.act.startswith("uncertain")
-            )
+            select(AuditEntry).where(AuditEntry.subject == EDITION_NAME, AuditEntry.act.startswith("uncertain"))
         ).one()
     assert (audit.actor, audit.act) == ("terminal:eve", "uncertain taken as accepted")
     assert audit.detail["because"] == "by the log"
@@ -164,9 +150,7 @@ def test_who_left_meanwhile_is_not_sent_it_again(doubtful: DeliverySetup) -> Non
     with doubtful.database.write() as session:
         number = session.scalars(select(Delivery.person)).first()
         assert number
-        unsubscribe_person(
-            session, DepartureLog(doubtful.settings.left_log, KEYS), number, method="page", now=RELEASE
-        )
+        unsubscribe_person(session, DepartureLog(doubtful.settings.left_log, KEYS), number, method="page", now=RELEASE)
     word(doubtful, UncertainResolution.SEND_AGAIN)
     assert len(sent(doubtful).received_messages) == 2
     assert states(doubtful)[DeliveryState.WITHDRAWN] == 1
@@ -187,11 +171,7 @@ def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tr
     now = RELEASE + since
     values = resolution_values(UncertainResolution.SEND_AGAIN, now)
     later = decide_state_change(
-        MessageOutcome(HandoverResult.TRY_LATER),
-        delivery_id="d",
-        tries=tries,
-        due_at=values["due_at"],
-        now=now,
+        MessageOutcome(HandoverResult.TRY_LATER), delivery_id="d", tries=tries, due_at=values["due_at"], now=now
     )
     assert later.state is WAITING
 
@@ -210,9 +190,7 @@ def test_what_an_event_has_settled_by_then_is_left_as_it_is(
         assert session.get_one(Delivery, ids[0]).state is ends
 
 
-def test_an_event_that_comes_after_the_word_still_keeps_it_from_being_sent_again(
-    doubtful: DeliverySetup,
-) -> None:
+def test_an_event_that_comes_after_the_word_still_keeps_it_from_being_sent_again(doubtful: DeliverySetup) -> None:
     ids = [d.delivery_id for d in listed(doubtful)]
     word(doubtful, UncertainResolution.SEND_AGAIN)
     said(doubtful, ids[0], EventKind.DELIVERED)
@@ -268,13 +246,7 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
 
     transport = ScriptedProvider(answer, batch_size=1)
     report = send_edition(
-        world.database,
-        EDITION_NAME,
-        transport,
-        KEYS,
-        world.settings,
-        clock=world.clock,
-        sleep=world.clock.sleep,
+        world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
     )
     committing.join()
     words.close()
@@ -296,9 +268,7 @@ def _somebody_waits(world: DeliverySetup) -> None:
         sleep(0.01)
 
 
-def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(
-    world: DeliverySetup,
-) -> None:
+def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(world: DeliverySetup) -> None:
     world.add_readers(*READERS)
     transport = ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=1)
     send_edition(

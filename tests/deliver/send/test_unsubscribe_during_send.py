@@ -51,9 +51,7 @@ def at(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> It
             for number in range(1, READERS + 1):
                 address = f"reader{number}@example.org"
                 assert (
-                    manual_signup.add_subscriber(
-                        session, KEYS, address, evidence=_evidence(), now=RELEASE
-                    ).number
+                    manual_signup.add_subscriber(session, KEYS, address, evidence=_evidence(), now=RELEASE).number
                     == number
                 )
         yield laid
@@ -62,13 +60,7 @@ def at(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> It
 def _evidence() -> ConsentEvidence:
     at = RELEASE - timedelta(days=100)
     return ConsentEvidence(
-        wording="Yes.",
-        wording_version="1",
-        language="en",
-        page="hls.today",
-        method="form",
-        actor="test",
-        agreed_at=at,
+        wording="Yes.", wording_version="1", language="en", page="hls.today", method="form", actor="test", agreed_at=at
     )
 
 
@@ -113,9 +105,7 @@ def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: K
     left: dict[int, float] = {}
     with open_page_server(_pages(at.options.settings, at.database), "127.0.0.1", 0) as serving:
         process = at.start_process(dawdle=RESTS)
-        wait_until(
-            lambda: at.receiver.count_accepted() > 0, process.is_alive
-        )  # from here on everybody is owed one
+        wait_until(lambda: at.receiver.count_accepted() > 0, process.is_alive)  # from here on everybody is owed one
         while process.is_alive() and len(left) < LEAVING:
             staying = set(range(1, READERS + 1)) - left.keys()
             # Every second one is somebody who has been claimed at this moment, where there is one.

@@ -83,9 +83,7 @@ def test_nothing_is_handed_over_before_its_claim_is_in_the_database(world: Deliv
         with world.database.read() as session:
             ids = [m.delivery_id for m in messages]
             states = session.scalars(select(Delivery.state).where(Delivery.id.in_(ids))).all()
-            out = session.scalars(
-                select(Delivery.id).where(Delivery.state == DeliveryState.HANDING_OVER)
-            ).all()
+            out = session.scalars(select(Delivery.id).where(Delivery.state == DeliveryState.HANDING_OVER)).all()
         assert set(states) == {DeliveryState.HANDING_OVER}
         assert len(out) <= 3, "one message a connection is in the air"
         return TAKES(messages)
@@ -138,9 +136,7 @@ def test_one_connection_too_many_is_given_up_and_the_others_do_its_work(world: D
 
 def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup) -> None:
     _readers(world, 20)
-    lanes = [
-        Lane(every(HandoverResult.NOT_TRIED, stop="no connection to mx", here_alone=True)) for _ in range(3)
-    ]
+    lanes = [Lane(every(HandoverResult.NOT_TRIED, stop="no connection to mx", here_alone=True)) for _ in range(3)]
     report = _send(world, *lanes)
     assert report.stop_reason == "no connection to mx"
     assert report.delivery_counts[DeliveryState.WAITING] == 20
@@ -178,10 +174,7 @@ def test_one_connection_that_misses_its_answers_does_not_stop_the_others(world: 
     flaky = Lane(once)
     report = _send(world, flaky, works)
     assert (report.state, report.stop_reason) == (EditionState.SENT, "")
-    assert (
-        report.delivery_counts[DeliveryState.UNCERTAIN],
-        report.delivery_counts[DeliveryState.ACCEPTED],
-    ) == (1, 29)
+    assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.ACCEPTED]) == (1, 29)
     assert world.clock() == began
 
 

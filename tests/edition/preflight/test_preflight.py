@@ -32,9 +32,7 @@ from tests.conftest import ROOT
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 SETTINGS = Settings(
     base_url="https://news.example.org",
-    file=SettingsFile(
-        sender=SenderSettings(postal_address="1200 Example Avenue, Suite 300, Washington, DC 20005")
-    ),
+    file=SettingsFile(sender=SenderSettings(postal_address="1200 Example Avenue, Suite 300, Washington, DC 20005")),
 )
 TOKEN = "AbCdEfGhIjKlMnOpQrStUv"
 
@@ -55,12 +53,10 @@ def message_of(
     content: EditionContent, settings: Settings = SETTINGS, edit: Callable[[str], str] = lambda html: html
 ) -> bytes:
     """Make the final bytes of a message, as sending does."""
-    edition = Edition(
-        name=content.name, subject=content.subject, release_at=RELEASE, state=EditionState.DRAFT
+    edition = Edition(name=content.name, subject=content.subject, release_at=RELEASE, state=EditionState.DRAFT)
+    letter = EditionVariants(edition, pieces_of(content, settings.file.sender.postal_address), settings).template_for(
+        Preferences()
     )
-    letter = EditionVariants(
-        edition, pieces_of(content, settings.file.sender.postal_address), settings
-    ).template_for(Preferences())
     assert letter is not None
     assert letter.html is not None
     filled = PlaceholderValues(
@@ -238,34 +234,15 @@ FAULTS = (
         lambda: swapped(examined(), b"List-Post: NO", "List-Post: NÖ".encode()),
     ),
     Fault(
-        "syntax",
-        FindingLevel.ERROR,
-        "stands 2 times",
-        lambda: swapped(examined(), b"List-Post: NO", b"Subject: again"),
+        "syntax", FindingLevel.ERROR, "stands 2 times", lambda: swapped(examined(), b"List-Post: NO", b"Subject: again")
     ),
+    Fault("syntax", FindingLevel.ERROR, "date is missing", lambda: swapped(examined(), b"\r\nDate: ", b"\r\nX-Date: ")),
     Fault(
-        "syntax",
-        FindingLevel.ERROR,
-        "date is missing",
-        lambda: swapped(examined(), b"\r\nDate: ", b"\r\nX-Date: "),
+        "syntax", FindingLevel.ERROR, "encoded word", lambda: swapped(examined(), b"<a.b@", b"=?utf-8?q?=3Ca?= <a.b@")
     ),
+    Fault("syntax", FindingLevel.ERROR, "Message-ID", lambda: swapped(examined(), b"<a.b@news.example.org>", b"<a.b>")),
     Fault(
-        "syntax",
-        FindingLevel.ERROR,
-        "encoded word",
-        lambda: swapped(examined(), b"<a.b@", b"=?utf-8?q?=3Ca?= <a.b@"),
-    ),
-    Fault(
-        "syntax",
-        FindingLevel.ERROR,
-        "Message-ID",
-        lambda: swapped(examined(), b"<a.b@news.example.org>", b"<a.b>"),
-    ),
-    Fault(
-        "syntax",
-        FindingLevel.ERROR,
-        "List-Id",
-        lambda: swapped(examined(), b"<weekly.news.example.org>", b"<weekly>"),
+        "syntax", FindingLevel.ERROR, "List-Id", lambda: swapped(examined(), b"<weekly.news.example.org>", b"<weekly>")
     ),
     Fault(
         "syntax",
@@ -279,17 +256,13 @@ FAULTS = (
         "exactly one https",
         lambda: swapped(examined(), b"List-Unsubscribe: <https:", b"List-Unsubscribe: <http:"),
     ),
-    Fault(
-        "one-click", FindingLevel.ERROR, "must be", lambda: swapped(examined(), b"=One-Click", b"=Two-Clicks")
-    ),
+    Fault("one-click", FindingLevel.ERROR, "must be", lambda: swapped(examined(), b"=One-Click", b"=Two-Clicks")),
     Fault(
         "one-click",
         FindingLevel.ERROR,
         "characters long",
         lambda: swapped(
-            examined(),
-            b"List-Unsubscribe: <https://news.",
-            b"List-Unsubscribe: <https://" + b"a" * 40 + b".news.",
+            examined(), b"List-Unsubscribe: <https://news.", b"List-Unsubscribe: <https://" + b"a" * 40 + b".news."
         ),
     ),
     Fault(
@@ -308,9 +281,7 @@ FAULTS = (
         "parity",
         FindingLevel.ERROR,
         "missing in the text",
-        lambda: replace(
-            examined(), content=first_entry(sound(), lambda e: replace(e, headline="Never said"))
-        ),
+        lambda: replace(examined(), content=first_entry(sound(), lambda e: replace(e, headline="Never said"))),
     ),
     Fault(
         "parity",
@@ -334,21 +305,14 @@ FAULTS = (
     ),
     Fault("placeholders", FindingLevel.ERROR, "{{", _html("Featured", "{{ title }}")),
     Fault("placeholders", FindingLevel.WARNING, "subject", _said(subject="Hello {{ name }}")),
-    Fault(
-        "postal-address", FindingLevel.ERROR, "empty", lambda: examined(settings=_settings(SenderSettings()))
-    ),
+    Fault("postal-address", FindingLevel.ERROR, "empty", lambda: examined(settings=_settings(SenderSettings()))),
     Fault(
         "postal-address",
         FindingLevel.ERROR,
         "not in the text",
         lambda: replace(examined(), file=_settings(SenderSettings(postal_address="9 Elsewhere")).file),
     ),
-    Fault(
-        "held",
-        FindingLevel.ERROR,
-        "too few",
-        lambda: replace(examined(), incomplete_reason="too few stories"),
-    ),
+    Fault("held", FindingLevel.ERROR, "too few", lambda: replace(examined(), incomplete_reason="too few stories")),
     Fault("subject", FindingLevel.ERROR, "empty", _said(subject=" ")),
     Fault("subject", FindingLevel.WARNING, "phones show", _said(subject="x" * 61)),
     Fault("subject", FindingLevel.WARNING, "repeats", _said(preheader=sound().subject + "!")),
@@ -386,35 +350,20 @@ FAULTS = (
         "repeats",
         FindingLevel.ERROR,
         "was in 2026-W46",
-        lambda: replace(
-            examined(), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)
-        ),
+        lambda: replace(examined(), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)),
     ),
     Fault(
         "repeats",
         FindingLevel.WARNING,
         "was in 2026-W46, and is pinned",
-        lambda: replace(
-            pinning(LEAD_URL), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)
-        ),
+        lambda: replace(pinning(LEAD_URL), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)),
+    ),
+    Fault("links", FindingLevel.ERROR, "relative", _html('href="https://harbor-ledger[^"]*"', 'href="/crane-links"')),
+    Fault(
+        "links", FindingLevel.WARNING, "plain http", _html('href="https://harbor-ledger', 'href="http://harbor-ledger')
     ),
     Fault(
-        "links",
-        FindingLevel.ERROR,
-        "relative",
-        _html('href="https://harbor-ledger[^"]*"', 'href="/crane-links"'),
-    ),
-    Fault(
-        "links",
-        FindingLevel.WARNING,
-        "plain http",
-        _html('href="https://harbor-ledger', 'href="http://harbor-ledger'),
-    ),
-    Fault(
-        "links",
-        FindingLevel.ERROR,
-        "no web or mail",
-        _html('href="https://harbor-ledger', 'href="ftp://harbor-ledger'),
+        "links", FindingLevel.ERROR, "no web or mail", _html('href="https://harbor-ledger', 'href="ftp://harbor-ledger')
     ),
     Fault(
         "dead-links",
@@ -448,25 +397,14 @@ FAULTS = (
         lambda: replace(
             examined(),
             content=first_entry(
-                sound(),
-                lambda e: replace(e, picture=replace(e.picture or EditionPicture("", 1, 1, ""), alt="")),
+                sound(), lambda e: replace(e, picture=replace(e.picture or EditionPicture("", 1, 1, ""), alt=""))
             ),
         ),
     ),
     Fault("images-sized", FindingLevel.ERROR, "width and height", _html(r'(<img[^>]*?) width="\d+"', r"\1")),
     Fault("images-kept", FindingLevel.ERROR, "not kept", _with_facts(None)),
-    Fault(
-        "images-kept",
-        FindingLevel.ERROR,
-        "image/webp",
-        _with_facts(PictureFacts("image/webp", 9000, 1120, 630)),
-    ),
-    Fault(
-        "images-kept",
-        FindingLevel.ERROR,
-        "weighs",
-        _with_facts(PictureFacts("image/jpeg", 300_000, 1120, 630)),
-    ),
+    Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(PictureFacts("image/webp", 9000, 1120, 630))),
+    Fault("images-kept", FindingLevel.ERROR, "weighs", _with_facts(PictureFacts("image/jpeg", 300_000, 1120, 630))),
     Fault("contrast", FindingLevel.ERROR, "is needed", _html("color:#56606C", "color:#A0A8B0")),
     Fault("contrast", FindingLevel.ERROR, "is needed", _html(r"#A4AEBA ?!important", "#3A4450!important")),
 )
@@ -520,7 +458,5 @@ def test_our_own_links_are_not_tried_online() -> None:
 
 
 def test_errors_come_first() -> None:
-    levels = [
-        f.level for f in run_preflight_rules(replace(_said(subject="x" * 61)(), incomplete_reason="too few"))
-    ]
+    levels = [f.level for f in run_preflight_rules(replace(_said(subject="x" * 61)(), incomplete_reason="too few"))]
     assert levels == sorted(levels, key=lambda level: level != FindingLevel.ERROR)

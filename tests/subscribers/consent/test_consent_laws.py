@@ -84,9 +84,7 @@ class Story:
     """What happened to one address, told without any of our tables."""
 
     consent: bool = False  # somebody consented, or vouched, and they have not departed since
-    departed: bool = (
-        False  # left, complained, bounced or erased, with no own word since: no list brings them back
-    )
+    departed: bool = False  # left, complained, bounced or erased, with no own word since: no list brings them back
     gravely: bool = False  # complained or erased, with no own word since
     by_hand: datetime | None = None  # when they left by their own hand: it can be taken back
     asked: datetime | None = None  # when we asked them, once, whether they want the mail
@@ -137,9 +135,7 @@ class Life(RuleBasedStateMachine):
     def _queue(self, session: Session, note: MailRequest) -> None:
         if note.kind in {"confirm", "remind", "ask"}:
             names = [
-                n
-                for n in NAMES
-                if people.find_person_number(session, KEYS, read_address(_address(n))) == note.person
+                n for n in NAMES if people.find_person_number(session, KEYS, read_address(_address(n))) == note.person
             ]
             self.links.append((note.context["token"], names[0]))
 
@@ -187,19 +183,14 @@ class Life(RuleBasedStateMachine):
         if link.stage is ConfirmationStage.CONFIRMED and link.new:
             self.stories[name].own_word()
             if self.copy:
-                self.copy.gone_since.discard(
-                    name
-                )  # of a restored copy that lost this word nothing is promised
+                self.copy.gone_since.discard(name)  # of a restored copy that lost this word nothing is promised
                 self.copy.consent.discard(name)
 
     @rule(name=WHO, method=st.sampled_from(["one-click", "page", "admin: by phone"]))
     def somebody_leaves(self, name: str, method: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            left = (
-                number
-                and unsubscribe_person(session, self.journal, number, method=method, now=self.now).changed
-            )
+            left = number and unsubscribe_person(session, self.journal, number, method=method, now=self.now).changed
         if left:
             self._gone(name, by_hand=not method.startswith("admin"))
 
@@ -345,9 +336,7 @@ class Life(RuleBasedStateMachine):
             number = self._number(session, name)
             state = replay.fold_state(
                 session.scalars(
-                    select(ConsentEvent.kind)
-                    .where(ConsentEvent.person == (number or 0))
-                    .order_by(ConsentEvent.seq)
+                    select(ConsentEvent.kind).where(ConsentEvent.person == (number or 0)).order_by(ConsentEvent.seq)
                 )
             )
             assert number is None or state in {PersonState.SUPPRESSED, PersonState.ERASED}
@@ -397,9 +386,7 @@ class Life(RuleBasedStateMachine):
         shutil.copy(self.copy.file, self.file)
         self.now += timedelta(seconds=1)
         with self.database.write() as session:
-            merge_departure_log(
-                session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
-            )
+            merge_departure_log(session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now)
         with self.database.write() as session:
             again = merge_departure_log(
                 session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
@@ -455,9 +442,7 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_flipped_byte_is_found(self, data: st.DataObject) -> None:
         with self.database.write() as session:
-            links = list(
-                session.execute(text("SELECT id, kind, at, body, previous, hash FROM consent_event"))
-            )
+            links = list(session.execute(text("SELECT id, kind, at, body, previous, hash FROM consent_event")))
             if not links:
                 return
             link = data.draw(st.sampled_from(links))

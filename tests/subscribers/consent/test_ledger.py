@@ -61,9 +61,7 @@ def test_whatever_is_changed_in_a_link_is_found_at_that_link(
     _chain(database, "ada", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED])
     bo = _chain(database, "bo", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.CHOICES_CHANGED])
     with database.write() as session:
-        session.execute(
-            update(ConsentEvent).where(ConsentEvent.person == bo, ConsentEvent.seq == 2).values(**changed)
-        )
+        session.execute(update(ConsentEvent).where(ConsentEvent.person == bo, ConsentEvent.seq == 2).values(**changed))
     broken = _verify(database).broken
     assert broken is not None
     assert (broken.person, broken.seq) == (bo, 2)
@@ -86,10 +84,7 @@ def test_a_state_that_the_chain_does_not_give_is_found(database: Database) -> No
         session.execute(update(Person).values(state=PersonState.SUBSCRIBED))
     broken = _verify(database).broken
     assert broken is not None
-    assert (broken.person, broken.fault) == (
-        ada,
-        "by the chain the person is withdrawn, the row says subscribed",
-    )
+    assert (broken.person, broken.fault) == (ada, "by the chain the person is withdrawn, the row says subscribed")
 
 
 def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:

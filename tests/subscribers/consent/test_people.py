@@ -122,9 +122,7 @@ def test_evidence_of_the_future_is_refused(sqlite: Database) -> None:
         _add(sqlite, "ada", replace(PAPER, agreed_at=NOW + timedelta(days=1)))
 
 
-def test_the_roll_gives_everybody_once_in_order_whatever_the_page(
-    database: Database, journal: DepartureLog
-) -> None:
+def test_the_roll_gives_everybody_once_in_order_whatever_the_page(database: Database, journal: DepartureLog) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(25)]
     for gone in numbers[::5]:
         _leave(database, journal, gone)
@@ -139,9 +137,7 @@ def test_the_roll_gives_everybody_once_in_order_whatever_the_page(
         assert audience.count_people_by_state(session)[PersonState.WITHDRAWN] == 5
 
 
-def test_somebody_who_leaves_while_the_roll_is_read_is_not_given(
-    database: Database, journal: DepartureLog
-) -> None:
+def test_somebody_who_leaves_while_the_roll_is_read_is_not_given(database: Database, journal: DepartureLog) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(6)]
     seen = []
     with database.read() as session:
@@ -166,9 +162,7 @@ def test_leaving_twice_is_one_event_and_one_line(database: Database, journal: De
     assert (line.person_hash, line.kind, line.at) == (journal.hash_lookup(person.lookup), "left", NOW)
 
 
-def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(
-    sqlite: Database, journal: DepartureLog
-) -> None:
+def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(sqlite: Database, journal: DepartureLog) -> None:
     ada = _add(sqlite, "ada").number
     with sqlite.write() as session:
         unsubscribe_person(session, journal, ada, method="page", now=NOW)
@@ -199,9 +193,7 @@ def test_journal_lines_from_many_threads_make_one_chain(journal: DepartureLog) -
     }
 
 
-def test_a_changed_or_missing_journal_line_is_found_and_a_torn_one_is_passed_over(
-    journal: DepartureLog,
-) -> None:
+def test_a_changed_or_missing_journal_line_is_found_and_a_torn_one_is_passed_over(journal: DepartureLog) -> None:
     for name in "abc":
         journal.append(name, "1-key", kind="left", at=NOW)
     lines = journal.path.read_bytes().splitlines(keepends=True)

@@ -76,13 +76,9 @@ class _Text(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_says_all_that_an_auditor_asks_for(
-    database: Database, ada: int, journal: DepartureLog
-) -> None:
+def test_the_page_says_all_that_an_auditor_asks_for(database: Database, ada: int, journal: DepartureLog) -> None:
     with database.write() as session:
-        disclosures.record_disclosures(
-            session, [ada], to_whom="our staff", why="a question", reference="r-7", now=NOW
-        )
+        disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a question", reference="r-7", now=NOW)
         unsubscribe_person(session, journal, ada, method="one-click", now=NOW + timedelta(hours=1))
     text = _Text()
     text.feed(_page(_record(database, ada)))
@@ -111,14 +107,10 @@ def test_the_page_stands_alone_and_runs_nothing(database: Database, ada: int) ->
     text = _Text()
     text.feed(_page(_record(database, ada)))
     assert not {tag for tag, _ in text.tags} & {"script", "link", "img", "iframe", "form", "a", "b"}
-    assert not [
-        name for _, attrs in text.tags for name in attrs if name in {"src", "href"} or name.startswith("on")
-    ]
+    assert not [name for _, attrs in text.tags for name in attrs if name in {"src", "href"} or name.startswith("on")]
 
 
-def test_processing_names_the_ground_and_the_language_of_the_last_consent(
-    database: Database, ada: int
-) -> None:
+def test_processing_names_the_ground_and_the_language_of_the_last_consent(database: Database, ada: int) -> None:
     with database.read() as session:
         said = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
     assert said is not None
@@ -132,9 +124,7 @@ def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
     database: Database, ada: int, journal: DepartureLog
 ) -> None:
     with database.write() as session:
-        erase_person(
-            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
-        )
+        erase_person(session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
     found = _record(database, ada)
     assert ("Address", "erased, or not kept any more") in found.facts
     assert [entry.what for entry in found.events][-1] == "erased"
@@ -146,13 +136,9 @@ def test_passages_are_listed_the_latest_first_with_the_exports_that_held_the_per
 ) -> None:
     with database.write() as session:
         bo = manual_signup.add_subscriber(session, KEYS, "bo@example.org", evidence=YES, now=NOW).number
-        disclosures.record_disclosures(
-            session, [ada, bo], to_whom="our staff", why="a question", reference="", now=NOW
-        )
+        disclosures.record_disclosures(session, [ada, bo], to_whom="our staff", why="a question", reference="", now=NOW)
         for days, holders in ((1, [ada]), (2, [bo])):
-            export = ListExport(
-                at=NOW + timedelta(days=days), to_whom="an auditor", why="audit", reference=f"e{days}"
-            )
+            export = ListExport(at=NOW + timedelta(days=days), to_whom="an auditor", why="audit", reference=f"e{days}")
             session.add(export)
             session.flush()
             bits = sum(1 << holder for holder in holders).to_bytes(8, "little")
@@ -170,16 +156,9 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
     with database.write() as session:
         for days in (0, 1, 500):
             disclosures.record_disclosures(
-                session,
-                [ada],
-                to_whom="our staff",
-                why="a look",
-                reference="r",
-                now=NOW + timedelta(days=days),
+                session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW + timedelta(days=days)
             )
-        disclosures.record_disclosures(
-            session, [ada], to_whom="an auditor", why="audit", reference="r", now=NOW
-        )
+        disclosures.record_disclosures(session, [ada], to_whom="an auditor", why="audit", reference="r", now=NOW)
     with database.write() as session:
         assert disclosures.aggregate_disclosures(session, NOW + timedelta(days=402)) == 3
     with database.write() as session:
@@ -193,20 +172,12 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
     ]
 
 
-def test_erasing_keeps_the_totals_and_names_nobody(
-    database: Database, ada: int, journal: DepartureLog
-) -> None:
+def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int, journal: DepartureLog) -> None:
     with database.write() as session:
-        disclosures.record_disclosures(
-            session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW
-        )
+        disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
         disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
-        disclosures.record_disclosures(
-            session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW
-        )
-        erase_person(
-            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
-        )
+        disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
+        erase_person(session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
         disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
     with database.read() as session:
         (total,) = session.scalars(select(DisclosureTotal))

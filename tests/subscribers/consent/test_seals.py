@@ -58,9 +58,7 @@ def _prove(database: Database, *kept: str) -> seals.LedgerProof:
 def _forge(session: Session, number: int) -> None:
     """Rewrite a person's whole chain so that it is sound in itself: with other words, and never withdrawn."""
     head = ""
-    for event in session.scalars(
-        select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
-    ):
+    for event in session.scalars(select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)):
         event.body, event.previous = ledger.canonical_json({"wording": "anything at all"}), head
         head = event.hash = ledger.hash_event(event)
     session.execute(update(Person).where(Person.number == number).values(chain_head=head))
@@ -112,9 +110,7 @@ def test_a_person_who_was_removed_with_their_whole_chain_breaks_the_seal(sqlite:
     assert "is not what the ledger gives" in proof.fault
 
 
-def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_together(
-    sqlite: Database,
-) -> None:
+def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_together(sqlite: Database) -> None:
     ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
     kept = _seal(sqlite)
     with sqlite.write() as session:
@@ -137,9 +133,7 @@ def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_tog
         ({"previous": "0" * 64}, "does not follow"),
     ],
 )
-def test_whatever_is_changed_in_a_seal_is_found(
-    sqlite: Database, changed: dict[str, object], fault: str
-) -> None:
+def test_whatever_is_changed_in_a_seal_is_found(sqlite: Database, changed: dict[str, object], fault: str) -> None:
     _person(sqlite, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
     _seal(sqlite)
     second = _seal(sqlite, NOON + NIGHT)
@@ -166,9 +160,7 @@ def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None
     _person(sqlite, "bo", ConsentKind.ATTESTED)
     flips = found = 0
     with sqlite.write() as session:
-        links = session.execute(
-            text("SELECT id, kind, at, body, previous, hash FROM consent_event")
-        ).mappings()
+        links = session.execute(text("SELECT id, kind, at, body, previous, hash FROM consent_event")).mappings()
         for link in list(links):
             for column in ("kind", "at", "body", "previous", "hash"):
                 value = str(link[column]).encode()
@@ -189,8 +181,7 @@ def _found_with(session: Session, link: int, column: str, value: bytes | int) ->
     with session.begin_nested() as step:
         try:
             session.execute(
-                text(f"UPDATE consent_event SET {column} = {set_to} WHERE id = :id"),
-                {"value": value, "id": link},
+                text(f"UPDATE consent_event SET {column} = {set_to} WHERE id = :id"), {"value": value, "id": link}
             )
             return chain_verification.verify_chains(session).broken is not None
         except IntegrityError:  # two links in one place: the database itself refuses
@@ -229,9 +220,7 @@ def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(sqlit
     _person(sqlite, "ada", ConsentKind.CONFIRMED)
     for number, name in ((1000, "bo"), (1001, "cy"), (5_000_000, "dee")):
         with sqlite.write() as session:
-            session.execute(
-                text("UPDATE sqlite_sequence SET seq = :seq WHERE name = 'person'"), {"seq": number - 1}
-            )
+            session.execute(text("UPDATE sqlite_sequence SET seq = :seq WHERE name = 'person'"), {"seq": number - 1})
         assert _person(sqlite, name, ConsentKind.CONFIRMED) == number
     seen: list[tuple[int, int]] = []
     with sqlite.read() as session:
@@ -294,7 +283,5 @@ def test_a_seal_hashes_the_numbers_and_heads_alone(sqlite: Database) -> None:
     thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()
     assert sealed.root == hashlib.sha256(f"1 {thousand}\n".encode()).hexdigest()
     said = {k: getattr(sealed, k) for k in ("previous", "root", "through", "links", "people")}
-    canonical = json.dumps(
-        {"at": "2026-11-20T12:00:00.123+00:00", **said}, sort_keys=True, separators=(",", ":")
-    )
+    canonical = json.dumps({"at": "2026-11-20T12:00:00.123+00:00", **said}, sort_keys=True, separators=(",", ":"))
     assert sealed.hash == hashlib.sha256(canonical.encode()).hexdigest()

@@ -53,9 +53,7 @@ def journal(tmp_path: Path, keys: KeyRing) -> DepartureLog:
 
 def _add(database: Database, keys: KeyRing, name: str) -> int:
     with database.write() as session:
-        return manual_signup.add_subscriber(
-            session, keys, f"{name}@example.org", evidence=YES, now=NOW
-        ).number
+        return manual_signup.add_subscriber(session, keys, f"{name}@example.org", evidence=YES, now=NOW).number
 
 
 def _gone(database: Database, keys: KeyRing, journal: DepartureLog, name: str, at: datetime = NOW) -> int:
@@ -86,9 +84,7 @@ def _suppress(
         )
 
 
-def _import(
-    database: Database, keys: KeyRing, journal: DepartureLog, file: Path, now: datetime
-) -> dict[str, int]:
+def _import(database: Database, keys: KeyRing, journal: DepartureLog, file: Path, now: datetime) -> dict[str, int]:
     desk = ImportContext(database, keys, journal, "eve")
     report = run_import(desk, survey_file(file), ImportOptions(), now=now, on_reject=lambda *_: None)
     return {name: count for name, count in report.counts.items() if count}
@@ -135,11 +131,7 @@ def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
 
 @pytest.mark.parametrize("reason", ["bounced", "complained", "by an admin"])
 def test_who_was_suppressed_goes_alike_and_stays_suppressed(
-    database: Database,
-    keys: KeyRing,
-    journal: DepartureLog,
-    tmp_path: Path,
-    reason: suppression.SuppressionReason,
+    database: Database, keys: KeyRing, journal: DepartureLog, tmp_path: Path, reason: suppression.SuppressionReason
 ) -> None:
     ada = _add(database, keys, "ada")
     _suppress(database, keys, journal, "ada", reason)
@@ -187,9 +179,7 @@ def test_who_is_asked_again_keeps_the_address_while_they_can_answer(
         assert person is not None
         event = ledger.append_event(session, person, ConsentKind.REQUESTED, {}, LATER)
         until = LATER + timedelta(days=7)
-        one_time_tokens.issue_token(
-            session, "confirm", ada, now=LATER, expires_at=until, serial=str(event.seq)
-        )
+        one_time_tokens.issue_token(session, "confirm", ada, now=LATER, expires_at=until, serial=str(event.seq))
     assert delete_expired_addresses(database, now=LATER) == 0
     assert delete_expired_addresses(database, now=until) == 1
 
@@ -219,9 +209,7 @@ def test_a_run_that_is_cut_short_is_finished_by_the_next(
 ) -> None:
     with database.write() as session:
         for n in range(BATCH_SIZE + 20):
-            number = manual_signup.add_subscriber(
-                session, keys, f"r{n}@example.org", evidence=YES, now=NOW
-            ).number
+            number = manual_signup.add_subscriber(session, keys, f"r{n}@example.org", evidence=YES, now=NOW).number
             person = ledger.lock_person(session, number)
             assert person is not None
             ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, NOW)
@@ -244,9 +232,7 @@ def test_new_keys_still_find_who_was_let_go(
     newer = KeyRing.load(path)
     with database.read() as session:
         assert people.find_person_number(session, newer, read_address("ada@example.org")) == ada
-    assert _import(database, newer, journal, _list(tmp_path, "ada"), LATER) == {
-        RowOutcome.LEFT_OR_SUPPRESSED: 1
-    }
+    assert _import(database, newer, journal, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
     with pytest.raises(manual_signup.SignupRefusedError, match="its owner left"):
         _add(database, newer, "ada")
 
@@ -293,11 +279,7 @@ def test_who_was_let_go_can_still_be_erased_and_stays_away(
         ).changed
     row = _person(database, ada)
     assert row.state is PersonState.ERASED
-    assert (
-        row.lookup is None
-    ) is known  # where the address is not known, the look-up is the only bar there is
-    assert _import(database, keys, journal, _list(tmp_path, "ada"), LATER) == {
-        RowOutcome.LEFT_OR_SUPPRESSED: 1
-    }
+    assert (row.lookup is None) is known  # where the address is not known, the look-up is the only bar there is
+    assert _import(database, keys, journal, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
     assert [d.kind for d in journal.read()] == ["left", "erased"]
     _sound(database)

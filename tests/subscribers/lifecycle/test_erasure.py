@@ -60,19 +60,13 @@ def _live(world: Any) -> dict[str, Any]:
             session.add(row)
         session.flush()
         said = {"reason": "550 the user of desk seven is unknown"}
-        session.add(
-            Event(delivery="d2026-W47", kind="bounced", at=NOW, received_at=NOW, fingerprint="f", detail=said)
-        )
-        disclosures.record_disclosures(
-            session, [world.ada], to_whom="our staff", why="a look", reference="", now=NOW
-        )
+        session.add(Event(delivery="d2026-W47", kind="bounced", at=NOW, received_at=NOW, fingerprint="f", detail=said))
+        disclosures.record_disclosures(session, [world.ada], to_whom="our staff", why="a look", reference="", now=NOW)
         old = {"to_whom": "our staff", "why": "a look", "times": 3, "first_at": NOW, "last_at": NOW}
         session.add(DisclosureTotal(person=world.ada, **old))
         first = session.scalars(select(ConsentEvent).order_by(ConsentEvent.id)).first()
         assert first is not None
-        store_evidence(
-            session, keys, first, RequestOrigin("203.0.113.77", "Desk/7"), salt=new_salt(), until=NOW
-        )
+        store_evidence(session, keys, first, RequestOrigin("203.0.113.77", "Desk/7"), salt=new_salt(), until=NOW)
         my_data.request_data_link(session, world.ada, put, now=NOW)
         address_change.request_address_change(session, keys, world.ada, read_address(BO), put, now=NOW)
         put(session, MailRequest("known", world.ada, "today"))
@@ -104,9 +98,7 @@ def _live(world: Any) -> dict[str, Any]:
 
 def _by_page(world: Any) -> None:
     with world.database.write() as session:
-        token = one_time_tokens.issue_token(
-            session, "my data", world.ada, now=NOW, expires_at=NOW + timedelta(days=1)
-        )
+        token = one_time_tokens.issue_token(session, "my data", world.ada, now=NOW, expires_at=NOW + timedelta(days=1))
     assert "Your data is erased" in world.client.post(f"/my-data/{token}/erase").text
 
 
@@ -114,9 +106,7 @@ def _by_command(world: Any) -> None:
     url = world.database.engine.url.render_as_string(hide_password=False)
     home = str(world.install.settings.home)
     run = CliRunner(env={"DIGEST_HOME": home, "DIGEST_DATABASE_URL": url})
-    done = run.invoke(
-        digest, ["subscribers", "erase", "-", "--reason", "by letter"], input=ADA_ADDRESS + "\n"
-    )
+    done = run.invoke(digest, ["subscribers", "erase", "-", "--reason", "by letter"], input=ADA_ADDRESS + "\n")
     assert done.exit_code == 0, done.output
 
 
@@ -182,9 +172,7 @@ def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
     blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     with ThreadPoolExecutor(1) as threads:
         with postgresql.write() as session:  # as the door of events: the delivery first, then the person
-            session.execute(
-                update(Delivery).where(Delivery.id == "d2026-W47").values(state=DeliveryState.ACCEPTED)
-            )
+            session.execute(update(Delivery).where(Delivery.id == "d2026-W47").values(state=DeliveryState.ACCEPTED))
             erasing = threads.submit(erase_now)
             while not erasing.done():
                 with postgresql.read() as other:

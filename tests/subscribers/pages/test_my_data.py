@@ -79,9 +79,7 @@ def opened(world: Any) -> tuple[Any, str]:
 def complained(world: Any, session: Session, address: Address) -> None:
     keys = world.install.keys
     journal = DepartureLog(world.install.settings.left_log, keys)
-    suppression.suppress_address(
-        session, keys, address, reason="complained", actor="p", now=NOW, departure_log=journal
-    )
+    suppression.suppress_address(session, keys, address, reason="complained", actor="p", now=NOW, departure_log=journal)
 
 
 def person(world: Any) -> Person:
@@ -182,12 +180,7 @@ def test_the_record_to_print_needs_the_owners_link_and_its_button(opened: tuple[
     assert ADA not in over.text
     answer = world.client.post(f"/my-data/{secret}/record")
     assert answer.status_code == 200
-    for words in (
-        ADA,
-        "Send me the weekly mail.",
-        "ISO/IEC TS 27560:2023",
-        "To send you the link to your data",
-    ):
+    for words in (ADA, "Send me the weekly mail.", "ISO/IEC TS 27560:2023", "To send you the link to your data"):
         assert words in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     policy = answer.headers["Content-Security-Policy"]
@@ -213,9 +206,7 @@ def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: An
     with both.database.read() as session:
         assert session.scalars(select(Delivery).where(Delivery.person == both.ada)).all() == []
         assert session.scalars(select(PendingAddressChange)).all() == []
-    assert [d.kind for d in DepartureLog(both.install.settings.left_log, both.install.keys).read()] == [
-        "erased"
-    ]
+    assert [d.kind for d in DepartureLog(both.install.settings.left_log, both.install.keys).read()] == ["erased"]
     assert inbox.new() == []  # what still waited for them goes nowhere
     before = both.dump()
     for path, status in {
@@ -287,9 +278,7 @@ def moved(world: Any, secret: str, address: str = BO) -> list[EmailMessage]:
     return inbox.new()
 
 
-def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(
-    opened: tuple[Any, str],
-) -> None:
+def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(opened: tuple[Any, str]) -> None:
     world, secret = opened
     mails = {str(m["To"]): m for m in moved(world, secret)}
     assert set(mails) == {ADA, BO}
@@ -349,9 +338,7 @@ def leave(world: Any) -> None:
 
 def ask_again(world: Any) -> None:
     with world.database.write() as session:
-        session.execute(
-            update(OneTimeToken).where(OneTimeToken.purpose == "change address").values(ended_at=NOW)
-        )
+        session.execute(update(OneTimeToken).where(OneTimeToken.purpose == "change address").values(ended_at=NOW))
 
 
 @pytest.mark.parametrize(
@@ -378,11 +365,7 @@ def test_a_fourth_move_in_a_day_mails_nobody_and_the_newest_link_alone_works(ope
         clock = at(world, NOW + timedelta(seconds=number))
         clock.post(f"/my-data/{secret}/address", data={"email": f"new{number}@elsewhere.example"})
     inbox = Inbox(world)
-    links = {
-        str(m["To"]): secret_of(m)
-        for m in inbox.new(NOW + timedelta(minutes=1))
-        if "elsewhere" in str(m["To"])
-    }
+    links = {str(m["To"]): secret_of(m) for m in inbox.new(NOW + timedelta(minutes=1)) if "elsewhere" in str(m["To"])}
     assert sorted(links) == [f"new{n}@elsewhere.example" for n in range(3)]
     assert world.client.get(f"/address/{links['new0@elsewhere.example']}").status_code == 410
     assert world.client.get(f"/address/{links['new2@elsewhere.example']}").status_code == 200
@@ -406,9 +389,7 @@ def test_what_is_no_address_is_explained_without_repeating_it(opened: tuple[Any,
     assert world.dump() == before
 
 
-def test_tokens_that_are_not_ours_or_for_another_page_get_one_and_the_same_404(
-    opened: tuple[Any, str],
-) -> None:
+def test_tokens_that_are_not_ours_or_for_another_page_get_one_and_the_same_404(opened: tuple[Any, str]) -> None:
     world, secret = opened
     (move,) = [secret_of(m) for m in moved(world, secret) if m["To"] == BO]
     with world.database.read() as session:
@@ -502,8 +483,5 @@ def test_too_many_lines_from_one_network_are_turned_away(world: Any) -> None:
     statuses = [write(world, message="Hello").status_code for _ in range(most + 1)]
     assert statuses == [200] * most + [429]
     assert (
-        world.client.post(
-            "/contact", data={"message": "x"}, environ_base={"REMOTE_ADDR": "9.9.9.9"}
-        ).status_code
-        == 200
+        world.client.post("/contact", data={"message": "x"}, environ_base={"REMOTE_ADDR": "9.9.9.9"}).status_code == 200
     )

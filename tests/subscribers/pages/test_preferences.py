@@ -40,14 +40,9 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     form = {"section": ["featured", "events"], "text_only": "yes", "pause_until": "2026-12-24"}
     answer = both.client.post(path_of(both), data=form)
     assert answer.status_code == 200
-    assert (
-        "You get nothing until December 24, 2026. From then on: Featured and Events, as text only."
-        in answer.text
-    )
+    assert "You get nothing until December 24, 2026. From then on: Featured and Events, as text only." in answer.text
     assert chosen(both) == Preferences(
-        frozenset({"most-read", "topics", "products", "opportunities"}),
-        text_only=True,
-        pause_until=date(2026, 12, 24),
+        frozenset({"most-read", "topics", "products", "opportunities"}), text_only=True, pause_until=date(2026, 12, 24)
     )
     assert both.client.get(path_of(both)).text.count(" checked") == 4
     again = both.client.post(path_of(both), data={"section": SECTIONS})
@@ -62,9 +57,7 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
         "Your next mail has every section. It comes every second week, counted from the week of "
         "November 16, 2026. It is sent at 6:00 a.m. in Berlin, or soon after." in answer.text
     )
-    assert chosen(both) == Preferences(
-        frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin"
-    )
+    assert chosen(both) == Preferences(frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin")
     page = both.client.get(path_of(both)).text
     for selected in ('value="fortnightly" checked', '"6" selected', '"Europe/Berlin" selected'):
         assert selected in page
@@ -101,9 +94,7 @@ def test_a_zone_of_an_older_machine_stays_chosen(world: Any) -> None:
         ({"section": SECTIONS, "pause_until": "2031-01-01"}, "must lie between tomorrow and a year from now"),
     ],
 )
-def test_what_cannot_be_kept_is_said_and_nothing_is_changed(
-    world: Any, form: dict[str, Any], words: str
-) -> None:
+def test_what_cannot_be_kept_is_said_and_nothing_is_changed(world: Any, form: dict[str, Any], words: str) -> None:
     before = world.dump()
     answer = world.client.post(path_of(world), data=form)
     assert answer.status_code == 400

@@ -182,16 +182,11 @@ def test_who_fills_in_the_hidden_field_is_thanked_and_forgotten(world: Any) -> N
 
 def test_a_network_that_sends_too_many_is_turned_away_with_words(world: Any) -> None:
     for n in range(30):
-        assert (
-            world.client.post("/subscribe", data=form_for(f"r{n}@x.example"), environ_base=OUT).status_code
-            == 200
-        )
+        assert world.client.post("/subscribe", data=form_for(f"r{n}@x.example"), environ_base=OUT).status_code == 200
     answer = world.client.post("/subscribe", data=FORM, environ_base=OUT)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3600")
     assert "Many forms came from your network" in answer.text
-    assert (
-        world.client.post("/subscribe", data=FORM, environ_base={"REMOTE_ADDR": "8.8.8.8"}).status_code == 200
-    )
+    assert world.client.post("/subscribe", data=FORM, environ_base={"REMOTE_ADDR": "8.8.8.8"}).status_code == 200
 
 
 def with_limits(world: Any, **limits: Any) -> Any:
@@ -369,9 +364,7 @@ def test_an_unknown_link_is_one_and_the_same_page(world: Any, odd: str) -> None:
 
 def test_a_confirmation_needs_no_cookie_no_token_and_no_body(world: Any) -> None:
     link = asked_link(world)
-    answer = world.app.test_client(use_cookies=False).post(
-        link, headers={"Origin": "https://elsewhere.example"}
-    )
+    answer = world.app.test_client(use_cookies=False).post(link, headers={"Origin": "https://elsewhere.example"})
     assert answer.status_code == 200
     assert "Set-Cookie" not in answer.headers
     assert (person(world) or Person()).state is PersonState.SUBSCRIBED

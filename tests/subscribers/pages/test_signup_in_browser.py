@@ -94,10 +94,7 @@ def town(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator
     world = build_world(database, home)
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
     afterwards = create_app(world.install, clock=lambda: NOW + timedelta(days=8))
-    with (
-        open_page_server(world.app, "127.0.0.1", 0) as here,
-        open_page_server(afterwards, "127.0.0.1", 0) as then,
-    ):
+    with open_page_server(world.app, "127.0.0.1", 0) as here, open_page_server(afterwards, "127.0.0.1", 0) as then:
         town = Town(world, f"http://127.0.0.1:{here.port}", f"http://127.0.0.1:{then.port}")
         town.mails["confirm"] = town.ask("open@county.example")
         town.mails["remind"] = town.ask("open@county.example", after=timedelta(hours=1))
@@ -147,9 +144,7 @@ def test_axe_finds_nothing_on_the_pages(browser: Browser, town: Town, scheme: An
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_axe_finds_nothing_in_the_mails_which_fit_a_phone(
-    browser: Browser, town: Town, kind: str, scheme: Any
-) -> None:
+def test_axe_finds_nothing_in_the_mails_which_fit_a_phone(browser: Browser, town: Town, kind: str, scheme: Any) -> None:
     page = browser.new_page(viewport={"width": 320, "height": 800}, color_scheme=scheme)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

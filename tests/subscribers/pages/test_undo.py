@@ -57,10 +57,7 @@ def test_the_answer_offers_to_take_it_back_and_the_same_token_does(both: Any) ->
     assert "You are on the list again" in undone.text
     assert "Set-Cookie" not in undone.headers
     assert state_of(both) == PersonState.SUBSCRIBED
-    assert links(both) == [
-        ("withdrawn", {"method": "one-click"}),
-        ("undone", {"method": "page", "actor": "reader"}),
-    ]
+    assert links(both) == [("withdrawn", {"method": "one-click"}), ("undone", {"method": "page", "actor": "reader"})]
     assert kinds(both) == ["left", "undone"]
     with both.database.read() as session:
         assert session.get_one(Person, both.ada).choices == {"text_only": True}
@@ -98,13 +95,7 @@ def test_what_happened_to_a_reader_otherwise_is_not_taken_back(both: Any, what: 
     with both.database.write() as session:
         if what == "erased":
             erase_person(
-                session,
-                keys,
-                journal,
-                both.ada,
-                method="page",
-                forget_elsewhere=erase_from_deliveries,
-                now=NOW,
+                session, keys, journal, both.ada, method="page", forget_elsewhere=erase_from_deliveries, now=NOW
             )
         elif what in {"complained", "suppressed"}:
             reason: Any = "complained" if what == "complained" else "bounced"

@@ -29,9 +29,9 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
         first = session.scalars(select(ConsentEvent)).one()
         session.get_one(Person, both.ada).chain_head = first.hash
         assert (
-            merge_departure_log(
-                session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW
-            ).departed["left"]
+            merge_departure_log(session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW).departed[
+                "left"
+            ]
             == 0
         )
     assert state_of(both) == PersonState.SUBSCRIBED
@@ -41,9 +41,9 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
         person = session.get_one(Person, both.ada)
         person.chain_head, person.state = first.hash, PersonState.SUBSCRIBED
         assert (
-            merge_departure_log(
-                session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW
-            ).departed["left"]
+            merge_departure_log(session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW).departed[
+                "left"
+            ]
             == 1
         )
     assert state_of(both) == PersonState.WITHDRAWN

@@ -10,14 +10,9 @@ from sqlalchemy import select
 from subscribers.crypto import link_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
-MULTIPART = (
-    b'--xyz\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--xyz--\r\n'
-)
+MULTIPART = b'--xyz\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--xyz--\r\n'
 FORMS: dict[str, dict[str, Any]] = {
-    "url-encoded": {
-        "data": "List-Unsubscribe=One-Click",
-        "content_type": "application/x-www-form-urlencoded",
-    },
+    "url-encoded": {"data": "List-Unsubscribe=One-Click", "content_type": "application/x-www-form-urlencoded"},
     "multipart": {"data": MULTIPART, "content_type": "multipart/form-data; boundary=xyz"},
     "multipart, cut off": {"data": MULTIPART[:40], "content_type": "multipart/form-data; boundary=xyz"},
     "multipart without a boundary": {"data": MULTIPART, "content_type": "multipart/form-data"},
@@ -26,18 +21,12 @@ FORMS: dict[str, dict[str, Any]] = {
     "other fields too": {"data": {"List-Unsubscribe": "One-Click", "csrf_token": "no", "token": "another"}},
     "another value": {"data": {"List-Unsubscribe": "one-click"}},
     "json": {"data": "{}", "content_type": "application/json"},
-    "bytes that are no text": {
-        "data": b"\xff\xfe%ZZ=\x00",
-        "content_type": "application/x-www-form-urlencoded",
-    },
+    "bytes that are no text": {"data": b"\xff\xfe%ZZ=\x00", "content_type": "application/x-www-form-urlencoded"},
     "a strange user agent": {"headers": {"User-Agent": "\x21\u00e9\u00ff"}},
     "a foreign origin": {
         "headers": {"Origin": "https://mail.google.example", "Referer": "https://mail.google.example/"}
     },
-    "a body that is too large": {
-        "data": b"a=" + b"x" * 100_000,
-        "content_type": "application/x-www-form-urlencoded",
-    },
+    "a body that is too large": {"data": b"a=" + b"x" * 100_000, "content_type": "application/x-www-form-urlencoded"},
 }
 
 

@@ -43,9 +43,7 @@ def bring(world: WebSetup, *addresses: str, confirmed: str = "") -> dict[str, in
     path = folder / f"{len(list(folder.glob('*.csv')))}.csv"
     path.write_text("\n".join(["email,confirmed_at", *(f"{a},{confirmed}" for a in addresses)]) + "\n")
     desk = ImportContext(world.database, world.install.keys, journal(world), "eve")
-    report = run_import(
-        desk, survey_file(path), ImportOptions(), now=datetime.now(UTC), on_reject=lambda *_: None
-    )
+    report = run_import(desk, survey_file(path), ImportOptions(), now=datetime.now(UTC), on_reject=lambda *_: None)
     return {name: count for name, count in report.counts.items() if count}
 
 
@@ -56,11 +54,7 @@ def journal(world: WebSetup) -> DepartureLog:
 def run(world: WebSetup, *words: str, typed: str = "") -> Result:
     url = world.database.engine.url.render_as_string(hide_password=False)
     home = str(world.install.settings.home)
-    env = {
-        "DIGEST_HOME": home,
-        "DIGEST_DATABASE_URL": url,
-        "DIGEST_BASE_URL": world.install.settings.link_base,
-    }
+    env = {"DIGEST_HOME": home, "DIGEST_DATABASE_URL": url, "DIGEST_BASE_URL": world.install.settings.link_base}
     return CliRunner(env=env).invoke(digest, ["subscribers", "ask", *words], input=typed)
 
 

@@ -9,20 +9,12 @@ from hypothesis import strategies as st
 
 from subscribers.consent.evidence import RequestOrigin, digest_origin
 from subscribers.consent.wordings import current_wording, find_wording
-from subscribers.signup.rate_limits import (
-    SignupLimits,
-    SignupThrottle,
-    decide_throttle,
-    network_prefix,
-    window_start,
-)
+from subscribers.signup.rate_limits import SignupLimits, SignupThrottle, decide_throttle, network_prefix, window_start
 from subscribers.signup.request_processor import AddressStatus, SignupAnswer, decide_answer
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 BOUNDS = SignupLimits()
-NOBODY = AddressStatus(
-    subscribed=False, pending=False, suppression_reason="", recent_mails=(), requests_today=1
-)
+NOBODY = AddressStatus(subscribed=False, pending=False, suppression_reason="", recent_mails=(), requests_today=1)
 
 
 def ago(kind: str, **by: float) -> tuple[str, datetime]:
@@ -58,14 +50,9 @@ MANY = tuple(ago("confirm", days=d) for d in (29, 22, 15, 8))
         (replace(NOBODY, suppression_reason="bounced"), SignupAnswer.CONFIRM),
         (replace(NOBODY, suppression_reason="erased"), SignupAnswer.CONFIRM),
         (replace(NOBODY, suppression_reason="left elsewhere"), SignupAnswer.CONFIRM),
+        (replace(NOBODY, suppression_reason="bounced", recent_mails=(ago("confirm", days=29),)), SignupAnswer.NOTHING),
         (
-            replace(NOBODY, suppression_reason="bounced", recent_mails=(ago("confirm", days=29),)),
-            SignupAnswer.NOTHING,
-        ),
-        (
-            replace(
-                NOBODY, suppression_reason="bounced", pending=True, recent_mails=(ago("confirm", days=2),)
-            ),
+            replace(NOBODY, suppression_reason="bounced", pending=True, recent_mails=(ago("confirm", days=2),)),
             SignupAnswer.NOTHING,
         ),
     ],

@@ -158,9 +158,7 @@ def test_a_form_is_written_sealed_and_of_one_size(house: House) -> None:
     house.ask(f"{'l' * 60}@{'d' * 60}.example", machine=RequestOrigin("2606:2800:220::1", "Agent" * 200))
     with house.database.read() as session:
         rows = list(session.scalars(select(SignupRequest).order_by(SignupRequest.id)))
-    assert (
-        len({len(r.ciphertext) for r in rows if r.kind == "subscribe"}) <= 2
-    )  # the agent alone may add a step
+    assert len({len(r.ciphertext) for r in rows if r.kind == "subscribe"}) <= 2  # the agent alone may add a step
     for row in rows:
         whole = repr(vars(row)).lower()
         for clear in ("lovelace", "analytical", "93.184", "browser"):
@@ -186,9 +184,7 @@ def test_consent_event_token_and_queued_mail_commit_together(house: House) -> No
     with pytest.raises(RuntimeError):
         house.work()
     assert house.count(SignupRequest) == 1
-    assert [house.count(t) for t in (Person, ConsentEvent, OneTimeToken, SignupMail, RequestEvidence)] == [
-        0
-    ] * 5
+    assert [house.count(t) for t in (Person, ConsentEvent, OneTimeToken, SignupMail, RequestEvidence)] == [0] * 5
     house.queue = None
     assert house.work() == {SignupAnswer.CONFIRM: 1}
     assert house.count(SignupRequest) == 0
@@ -279,9 +275,7 @@ def test_a_link_that_ran_out_says_when_and_confirms_nothing(house: House) -> Non
 def test_an_unknown_link_is_unknown_and_one_for_another_purpose_too(house: House) -> None:
     number = house.subscribe()
     with house.database.write() as session:
-        erase = one_time_tokens.issue_token(
-            session, "erase", number, now=NOW, expires_at=NOW + timedelta(days=1)
-        )
+        erase = one_time_tokens.issue_token(session, "erase", number, now=NOW, expires_at=NOW + timedelta(days=1))
     assert house.look("A" * 22).stage is ConfirmationStage.UNKNOWN
     assert house.confirm(erase).stage is ConfirmationStage.UNKNOWN
 
@@ -364,13 +358,7 @@ def test_who_was_erased_comes_back_as_somebody_new(house: House, known: bool) ->
             session.execute(update(Person).values(ciphertext=None, key_id=None))
     with house.database.write() as session:
         erasure.erase_person(
-            session,
-            KEYS,
-            house.journal,
-            number,
-            method="page",
-            forget_elsewhere=forget_nowhere_else,
-            now=house.now,
+            session, KEYS, house.journal, number, method="page", forget_elsewhere=forget_nowhere_else, now=house.now
         )
     assert house.asked(days=31) == {SignupAnswer.CONFIRM: 1}
     assert house.count(Suppression) == 1
@@ -445,9 +433,7 @@ def test_one_network_is_turned_away_and_others_are_not(house: House) -> None:
     taken = [house.ask(f"r{n}@example.org") for n in range(5)]
     assert taken == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.NETWORK_LIMIT_REACHED] * 2
     assert house.ask(machine=RequestOrigin("93.184.217.1", "")) is SubmissionOutcome.ACCEPTED
-    assert (
-        house.ask(machine=RequestOrigin("127.0.0.1", "")) is SubmissionOutcome.ACCEPTED
-    )  # no network that we know
+    assert house.ask(machine=RequestOrigin("127.0.0.1", "")) is SubmissionOutcome.ACCEPTED  # no network that we know
     house.now += timedelta(hours=1)
     assert house.ask() is SubmissionOutcome.ACCEPTED
     assert house.count(SignupRequest) == 6
@@ -472,9 +458,7 @@ def test_when_too_many_wait_the_door_is_shut(house: House) -> None:
 
 
 def test_a_surge_rings_then_brakes_and_is_over_by_itself(house: House) -> None:
-    house.bounds = SignupLimits(
-        per_network_hour=10**6, alarm_per_hour=3, brake_per_hour=5, mails_per_hour=100
-    )
+    house.bounds = SignupLimits(per_network_hour=10**6, alarm_per_hour=3, brake_per_hour=5, mails_per_hour=100)
     for n in range(4):
         house.ask(f"r{n}@example.org")
     assert house.work() == {SignupAnswer.CONFIRM: 4}

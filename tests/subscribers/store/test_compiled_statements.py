@@ -16,14 +16,7 @@ from subscribers.store.models import Person, PersonState
 NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
 PEOPLE = inspect(Person).local_table
 NAMED = (
-    select(
-        PEOPLE.c.number,
-        PEOPLE.c.state,
-        PEOPLE.c.choices,
-        PEOPLE.c.asked_at,
-        PEOPLE.c.ciphertext,
-        PEOPLE.c.batch,
-    )
+    select(PEOPLE.c.number, PEOPLE.c.state, PEOPLE.c.choices, PEOPLE.c.asked_at, PEOPLE.c.ciphertext, PEOPLE.c.batch)
     .where(PEOPLE.c.state == PersonState.SUBSCRIBED, PEOPLE.c.asked_at <= bindparam("by"))
     .order_by(PEOPLE.c.number)
     .limit(bindparam("most"))

@@ -18,15 +18,7 @@ from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, evidence, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto import key_file, link_tokens
-from subscribers.crypto.keys import (
-    KEY_KINDS,
-    KeyFileError,
-    KeyKind,
-    KeyRing,
-    SecretKey,
-    decrypt_address,
-    lookup_hash,
-)
+from subscribers.crypto.keys import KEY_KINDS, KeyFileError, KeyKind, KeyRing, SecretKey, decrypt_address, lookup_hash
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -176,9 +168,7 @@ def test_a_process_that_runs_on_opens_what_a_newer_key_sealed(sqlite: Database, 
     assert _addresses(sqlite, running) == ["ada@ada.example.org"]
 
 
-def test_a_key_file_that_is_gone_or_damaged_for_a_moment_stops_no_running_process(
-    sqlite: Database, path: Path
-) -> None:
+def test_a_key_file_that_is_gone_or_damaged_for_a_moment_stops_no_running_process(sqlite: Database, path: Path) -> None:
     running = KeyRing.load(path)
     (ada,) = _add(sqlite, running, "ada")
     text = path.read_text()
@@ -240,9 +230,7 @@ def test_who_has_no_sealed_address_keeps_the_old_look_up(sqlite: Database, path:
     ada, bo, cy = _add(sqlite, keys, "ada", "bo", "cy")
     with sqlite.write() as session:  # Ada left, and the vault let her address go after 30 days
         session.execute(
-            update(Person)
-            .where(Person.number == ada)
-            .values(ciphertext=None, key_id=None, state=PersonState.WITHDRAWN)
+            update(Person).where(Person.number == ada).values(ciphertext=None, key_id=None, state=PersonState.WITHDRAWN)
         )
         erase_person(
             session,
@@ -314,9 +302,7 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
 
 
 @pytest.mark.parametrize("kind", ["vault", "lookup"])
-def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(
-    tmp_path: Path, kind: KeyKind
-) -> None:
+def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(tmp_path: Path, kind: KeyKind) -> None:
     keys = KeyRing.create(tmp_path / "keys.json")
     database = open_database(f"sqlite:///{tmp_path / 'digest.store.models'}")
     migrate_schema(database)

@@ -63,7 +63,5 @@ def test_old_ends_are_forgotten_and_open_confirmations_are_not(database: Databas
         assert one_time_tokens.look_up_token(session, used, "erase", now=WEEK).state is TokenState.USED
         one_time_tokens.delete_old_tokens(session, now=later)
         assert one_time_tokens.look_up_token(session, used, "erase", now=later).state is TokenState.UNKNOWN
-        assert (
-            one_time_tokens.look_up_token(session, ran_out, "my data", now=later).state is TokenState.UNKNOWN
-        )
+        assert one_time_tokens.look_up_token(session, ran_out, "my data", now=later).state is TokenState.UNKNOWN
         assert one_time_tokens.look_up_token(session, asked, "confirm", now=later).state is TokenState.EXPIRED

@@ -93,9 +93,7 @@ def _sound(desk: ImportContext) -> None:
         assert list(replay.find_ledger_differences(session)) == []
 
 
-def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(
-    desk: ImportContext, tmp_path: Path
-) -> None:
+def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(desk: ImportContext, tmp_path: Path) -> None:
     path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
     batch = _cut_short(desk, path)
     done = abandon_batch(desk.database, batch, actor="eve", now=NOW)
@@ -122,9 +120,7 @@ def test_a_finished_import_and_an_unknown_one_are_left_alone(desk: ImportContext
     assert _state(desk, "ada") is PersonState.SUBSCRIBED
 
 
-def test_whoever_was_there_before_or_acted_since_stands_as_they_did(
-    desk: ImportContext, tmp_path: Path
-) -> None:
+def test_whoever_was_there_before_or_acted_since_stands_as_they_did(desk: ImportContext, tmp_path: Path) -> None:
     _import(desk, _file(tmp_path, "bo", confirmed=False))  # a list named bo; nobody has evidence
     with desk.database.write() as session:
         address = read_address("cy@example.org")
@@ -169,9 +165,7 @@ def test_a_drop_that_is_cut_short_is_finished_by_the_next(desk: ImportContext, t
     _sound(desk)
 
 
-def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(
-    desk: ImportContext, tmp_path: Path
-) -> None:
+def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(desk: ImportContext, tmp_path: Path) -> None:
     path = _file(tmp_path, *(f"r{n}" for n in range(3 * MAX_STEP_ROWS)))
     dropped: list[int] = []
 
@@ -201,9 +195,7 @@ def test_the_command_lists_asks_and_drops(tmp_path: Path, monkeypatch: pytest.Mo
     KeyRing.create(tmp_path / "home" / "keys.json")
     assert "Every import was finished." in _run("--list").output
     with open_installation(load_settings()) as install:
-        desk = ImportContext(
-            install.database, install.keys, DepartureLog(tmp_path / "left.log", install.keys), "eve"
-        )
+        desk = ImportContext(install.database, install.keys, DepartureLog(tmp_path / "left.log", install.keys), "eve")
         batch = _cut_short(desk, _file(tmp_path, *(f"r{n}" for n in range(MANY))))
     (row,) = json.loads(_run("--list", "--json").output)
     assert (row["batch"], row["origin"]) == (batch, "Mailchimp")

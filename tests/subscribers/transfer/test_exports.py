@@ -58,9 +58,7 @@ def _add(database: Database, *names: str) -> list[int]:
 
 def _export(database: Database, **handed: str) -> list[list[str]]:
     text = io.StringIO()
-    number = export_list(
-        database, KEYS, text, ExportRecipient("Example Mail Ltd", "moving house", **handed), now=NOW
-    )
+    number = export_list(database, KEYS, text, ExportRecipient("Example Mail Ltd", "moving house", **handed), now=NOW)
     rows = list(csv.reader(io.StringIO(text.getvalue())))
     assert rows[0] == list(EXPORT_COLUMNS)
     assert number == len(rows) - 1
@@ -73,10 +71,7 @@ def test_the_list_holds_those_on_the_roll_and_each_sees_that_it_went_out(
     ada, bo, cy = _add(database, "ada", "bo", "cy")
     with database.write() as session:
         unsubscribe_person(session, journal, bo, method="page", now=NOW)
-    assert [row[0] for row in _export(database, reference="ticket 7")] == [
-        "ada@example.org",
-        "cy@example.org",
-    ]
+    assert [row[0] for row in _export(database, reference="ticket 7")] == ["ada@example.org", "cy@example.org"]
     with database.read() as session:
         for number, seen in ((ada, 1), (bo, 0), (cy, 1), (cy + 1, 0)):
             found = disclosures.list_disclosures(session, number)
@@ -108,9 +103,7 @@ def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database)
             row.state = PersonState.WITHDRAWN
             session.flush()
             ciphertext, key_id = encrypt_address(KEYS, address, new)
-            session.execute(
-                update(Person).where(Person.number == new).values(ciphertext=ciphertext, key_id=key_id)
-            )
+            session.execute(update(Person).where(Person.number == new).values(ciphertext=ciphertext, key_id=key_id))
     assert len(_export(sqlite)) == 4
     with sqlite.read() as session:
         assert [part.first for part in session.scalars(select(ListExportPart))] == [0, 8192, 999_424]
@@ -141,15 +134,8 @@ def test_an_address_is_no_formula(sqlite: Database) -> None:
 def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(database: Database) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
-        disclosures.record_disclosures(
-            session, [ada], to_whom="our staff", why="a question", reference="", now=NOW
-        )
-    mail = {
-        "disclosed_at": "2026-11-20",
-        "recipient": "smtp",
-        "purpose": "edition:2026-W47",
-        "reference": "<1>",
-    }
+        disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a question", reference="", now=NOW)
+    mail = {"disclosed_at": "2026-11-20", "recipient": "smtp", "purpose": "edition:2026-W47", "reference": "<1>"}
     with database.read() as session:
         said = build_person_record(session, KEYS, ada, controller=HERE, now=NOW, other_disclosures=[mail])
     assert said is not None
@@ -169,14 +155,10 @@ def test_nobody_has_no_record(sqlite: Database) -> None:
         assert build_person_record(session, KEYS, 5, controller=HERE, now=NOW) is None
 
 
-def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(
-    database: Database, journal: DepartureLog
-) -> None:
+def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(database: Database, journal: DepartureLog) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
-        disclosures.record_disclosures(
-            session, [ada], to_whom="our staff", why="a question", reference="", now=NOW
-        )
+        disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a question", reference="", now=NOW)
     for new in (True, False):
         with database.write() as session:
             assert (

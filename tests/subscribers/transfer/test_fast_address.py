@@ -7,13 +7,9 @@ from subscribers.transfer.fast_address import read_address_fast
 
 ATEXT = "abcXYZ019.!#$%&'*+-/=?^_`{|}~"
 LOCAL = (
-    st.text(ATEXT, max_size=70)
-    | st.text(max_size=12)
-    | st.sampled_from(["Info", "POSTMASTER", '"a b"', "a..b", ".a"])
+    st.text(ATEXT, max_size=70) | st.text(max_size=12) | st.sampled_from(["Info", "POSTMASTER", '"a b"', "a..b", ".a"])
 )
-LABEL = st.text("abcXYZ09-_éß。", min_size=1, max_size=66) | st.sampled_from(
-    ["xn--mnchen-3ya", "xn--a", "ab--c"]
-)
+LABEL = st.text("abcXYZ09-_éß。", min_size=1, max_size=66) | st.sampled_from(["xn--mnchen-3ya", "xn--a", "ab--c"])
 DOMAIN = st.lists(LABEL, max_size=6).map(".".join) | st.sampled_from(
     ["münchen.example", "EXAMPLE.org", "a.test", "[127.0.0.1]", "example.org.", "a.localhost", "1.2.3.4"]
 )
@@ -31,12 +27,7 @@ def _either(read: object, text: str) -> Address | str:
 @example("a" * 190, f"{'b' * 52}.example.org", "")
 @example("x", "é" * 30 + ".example", "")
 def test_the_quick_way_gives_what_the_slow_one_gives(local: str, domain: str, around: str) -> None:
-    for text in (
-        f"{local}@{domain}",
-        f"{around}{local}@{domain}{around}",
-        local,
-        f"{local}@{domain}@{domain}",
-    ):
+    for text in (f"{local}@{domain}", f"{around}{local}@{domain}{around}", local, f"{local}@{domain}@{domain}"):
         assert _either(read_address_fast, text) == _either(read_address, text)
 
 

@@ -19,8 +19,7 @@ MAILPOET = (
 )
 LISTMONK = "uuid,email,name,attributes,status,created_at,updated_at"
 GHOST = (
-    "id,email,name,note,subscribed_to_emails,complimentary_plan,stripe_customer_id,created_at,deleted_at,"
-    "labels,tiers"
+    "id,email,name,note,subscribed_to_emails,complimentary_plan,stripe_customer_id,created_at,deleted_at,labels,tiers"
 )
 SUBSTACK = "email,active_subscription,expiry,plan,email_disabled,created_at,first_payment_at"
 BUTTONDOWN = "email_address,notes,metadata,tags,type,source,creation_date"
@@ -72,11 +71,7 @@ def test_evidence_of_mailchimp_is_read() -> None:
         CONFIRM_IP="2001:db8::1",
     )
     assert row.address.mailbox == "Ada@example.org"
-    assert (row.status, row.requested_ip, row.confirmed_ip) == (
-        RowStatus.SUBSCRIBED,
-        "192.0.2.1",
-        "2001:db8::1",
-    )
+    assert (row.status, row.requested_ip, row.confirmed_ip) == (RowStatus.SUBSCRIBED, "192.0.2.1", "2001:db8::1")
     assert row.confirmed_at == datetime(2019, 4, 5, 10, 1, tzinfo=UTC)
 
 

@@ -69,9 +69,7 @@ class Imports(RuleBasedStateMachine):
         self.path = Path(self.folder.name)
         self.books = open_database(f"sqlite:///{self.path / 'digest.store.models'}")
         Base.metadata.create_all(self.books.engine)
-        self.desk = ImportContext(
-            self.books, KEYS, DepartureLog(self.path / "left.log", KEYS), "terminal:eve"
-        )
+        self.desk = ImportContext(self.books, KEYS, DepartureLog(self.path / "left.log", KEYS), "terminal:eve")
         self.gone: set[str] = set()
         self.granted: set[str] = set()
         self.begun: list[tuple[Path, ImportOptions, list[tuple[str, str]]]] = []
@@ -104,9 +102,7 @@ class Imports(RuleBasedStateMachine):
         except ListFileError as exc:
             raise AssertionError from exc
         self.gone |= {name for name, said in rows if said in {LEFT, COMPLAINED}}
-        self.granted |= {
-            n for n, said in rows if said == CONFIRMED or (options.attest_reason and said == BARE)
-        }
+        self.granted |= {n for n, said in rows if said == CONFIRMED or (options.attest_reason and said == BARE)}
 
     @rule(name=st.sampled_from(NAMES))
     def leave(self, name: str) -> None:
@@ -137,22 +133,14 @@ class Imports(RuleBasedStateMachine):
         with self.books.write() as session:
             address = read_address(f"{name}@example.org")
             suppression.suppress_address(
-                session,
-                KEYS,
-                address,
-                reason=reason,
-                actor="hook",
-                now=NOW,
-                departure_log=self.desk.departure_log,
+                session, KEYS, address, reason=reason, actor="hook", now=NOW, departure_log=self.desk.departure_log
             )
             self.gone.add(name)
 
     @invariant()
     def only_those_who_may_be_are_on_the_roll(self) -> None:
         with self.books.read() as session:
-            mailed = {
-                reader.decrypt_address(KEYS).partition("@")[0] for reader in audience.stream_audience(session)
-            }
+            mailed = {reader.decrypt_address(KEYS).partition("@")[0] for reader in audience.stream_audience(session)}
         assert not mailed & self.gone
         assert mailed <= self.granted
 

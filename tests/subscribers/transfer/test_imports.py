@@ -28,12 +28,7 @@ from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Per
 from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_report import ImportReport
 from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
-from subscribers.transfer.imports import (
-    drop_import_salts,
-    list_unfinished_imports,
-    rehearse_import,
-    run_import,
-)
+from subscribers.transfer.imports import drop_import_salts, list_unfinished_imports, rehearse_import, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from tests.conftest import ROOT, forget_nowhere_else
 
@@ -63,9 +58,7 @@ def _list(folder: Path, *rows: str, name: str = "list.csv", heading: str = HEADI
 DEFAULT_OPTIONS = ImportOptions()
 
 
-def _import(
-    desk: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS, **more: Any
-) -> ImportReport:
+def _import(desk: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS, **more: Any) -> ImportReport:
     found = survey_file(path, file_status=options.file_status)
     return run_import(desk, found, options, now=NOW, on_reject=more.get("reject", lambda *_: None))
 
@@ -114,11 +107,7 @@ def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
     assert _on_roll(desk) == {"Ada@example.org"}
     (event_,) = _chain(desk, "ada")
     said = json.loads(event_.body)
-    assert (event_.kind, said["wording"], said["row"]) == (
-        ConsentKind.IMPORTED,
-        "not recorded by Mailchimp",
-        2,
-    )
+    assert (event_.kind, said["wording"], said["row"]) == (ConsentKind.IMPORTED, "not recorded by Mailchimp", 2)
     assert said["agreed_at"] == "2019-04-05T10:01:00.000+00:00"
     assert event_.body == ledger.canonical_json(said)
     assert "192.0.2" not in event_.body
@@ -130,9 +119,7 @@ def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
     _assert_sound(desk)
 
 
-def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(
-    desk: ImportContext, tmp_path: Path
-) -> None:
+def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(desk: ImportContext, tmp_path: Path) -> None:
     _import(desk, _list(tmp_path, f"cy@example.org,{CONFIRMED}", name="earlier.csv"))
     with desk.database.write() as session:
         unsubscribe_person(session, desk.departure_log, _number(desk, "cy"), method="page", now=NOW)
@@ -184,17 +171,12 @@ def test_an_admin_may_attest_for_those_who_are_named_but_for_nobody_who_never_an
     attested = _import(desk, path, ImportOptions(attest_reason="signed list, Denver 2026"))
     assert _counts(attested) == {"subscribed": 1, "known": 1}
     assert [link.kind for link in _chain(desk, "ada")] == [ConsentKind.LISTED, ConsentKind.ATTESTED]
-    assert (
-        json.loads(_chain(desk, "ada")[1].body)["method"]
-        == "attested by terminal:eve: signed list, Denver 2026"
-    )
+    assert json.loads(_chain(desk, "ada")[1].body)["method"] == "attested by terminal:eve: signed list, Denver 2026"
     assert _on_roll(desk) == {"ada@example.org"}
     _assert_sound(desk)
 
 
-def test_a_confirmation_without_a_network_address_can_be_doubted(
-    small: ImportContext, tmp_path: Path
-) -> None:
+def test_a_confirmation_without_a_network_address_can_be_doubted(small: ImportContext, tmp_path: Path) -> None:
     path = _list(tmp_path, "ada@example.org,,,2019-04-05 10:00:00,,1")
     report = _import(small, path, ImportOptions(need_network=True))
     assert (report.counts["subscribed"], report.counts["unverified"]) == (0, 1)
@@ -273,11 +255,7 @@ def test_those_who_confirmed_here_after_they_left_elsewhere_stay(desk: ImportCon
             person = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
             ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, NOW)
     path = _list(
-        tmp_path,
-        "ada@example.org,2020-01-01",
-        "bo@example.org,?",
-        name="u.csv",
-        heading="Email Address,UNSUB_TIME",
+        tmp_path, "ada@example.org,2020-01-01", "bo@example.org,?", name="u.csv", heading="Email Address,UNSUB_TIME"
     )
     assert _counts(_import(desk, path)) == {"known": 1, "departures": 1}
     assert _on_roll(desk) == {"ada@example.org"}
@@ -397,8 +375,7 @@ def test_a_crash_at_any_commit_leaves_nobody_to_be_mailed_and_the_next_run_compl
     with desk.database.read() as session:
         assert audience.count_audience(session) == expected["subscribed"]
         assert (
-            session.scalar(select(func.count()).select_from(Person))
-            == expected["subscribed"] + expected["unverified"]
+            session.scalar(select(func.count()).select_from(Person)) == expected["subscribed"] + expected["unverified"]
         )
         assert list_unfinished_imports(session) == []
     _assert_sound(desk)
@@ -427,9 +404,7 @@ def test_a_mended_file_takes_over_the_people_of_a_broken_run(desk: ImportContext
         assert audience.count_audience(session) == report.counts["subscribed"] == len(_on_roll(desk))
 
 
-def test_whoever_confirms_in_the_middle_of_a_broken_import_is_mailed(
-    desk: ImportContext, tmp_path: Path
-) -> None:
+def test_whoever_confirms_in_the_middle_of_a_broken_import_is_mailed(desk: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
     with pytest.raises(Crash), _crash_at(4):
         _import(desk, path)
@@ -443,9 +418,7 @@ def test_whoever_confirms_in_the_middle_of_a_broken_import_is_mailed(
 def test_somebody_who_is_added_or_suppressed_between_look_and_commit_is_judged_again(
     desk: ImportContext, tmp_path: Path
 ) -> None:
-    path = _list(
-        tmp_path, f"ada@example.org,{CONFIRMED}", f"cy@example.org,{CONFIRMED}", f"dee@example.org,{BARE}"
-    )
+    path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"cy@example.org,{CONFIRMED}", f"dee@example.org,{BARE}")
 
     def meanwhile() -> None:
         with desk.database.write() as session:
@@ -531,9 +504,7 @@ def test_a_killed_import_leaves_nobody_to_be_mailed_and_is_completed_by_the_next
             writer.send_signal(signal.SIGKILL)
         killed += writer.returncode == -signal.SIGKILL
         with small.database.read() as session:
-            done = not list_unfinished_imports(session) and session.scalar(
-                select(func.count()).select_from(Person)
-            )
+            done = not list_unfinished_imports(session) and session.scalar(select(func.count()).select_from(Person))
             assert done or audience.count_audience(session) == 0
     assert killed
     report = _import(small, path)
@@ -556,18 +527,13 @@ def test_no_address_stands_in_the_database_after_an_import(small: ImportContext,
     assert b"okapi" not in held
 
 
-def test_a_csv_writer_and_our_reader_agree_on_a_million_ways_to_quote(
-    small: ImportContext, tmp_path: Path
-) -> None:
+def test_a_csv_writer_and_our_reader_agree_on_a_million_ways_to_quote(small: ImportContext, tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file, delimiter=";", quoting=csv.QUOTE_ALL)
         writer.writerow(["E-Mail", "note", "confirmed_at"])
         writer.writerow(["ada@example.org", 'a;"b"\r\nc', "2020-01-01"])
-    assert _counts(_import(small, path)) == {
-        "subscribed": 1,
-        "confirmed without a network address": 1,
-    }
+    assert _counts(_import(small, path)) == {"subscribed": 1, "confirmed without a network address": 1}
     with small.database.write() as session:
         session.execute(update(ImportBatch).values(done_at=None))
         assert audience.count_audience(session) == 0

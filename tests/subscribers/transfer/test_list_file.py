@@ -84,9 +84,7 @@ def test_a_hundred_columns_and_null_bytes_are_no_trouble(tmp_path: Path) -> None
         (b"\xff\xfeabc", "breaks off"),
     ],
 )
-def test_what_is_no_list_is_refused_before_anything_is_done(
-    tmp_path: Path, content: bytes, says: str
-) -> None:
+def test_what_is_no_list_is_refused_before_anything_is_done(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(ListFileError, match=says) as caught:
         survey_file(_file(tmp_path, content))
     assert "example.org" not in str(caught.value)
@@ -117,9 +115,7 @@ def test_any_bytes_are_a_list_or_refused(tmp_path: Path, content: bytes) -> None
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=2, max_size=4), max_size=6)
-)
+@given(st.lists(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=2, max_size=4), max_size=6))
 def test_rows_come_back_as_a_csv_writer_wrote_them(tmp_path: Path, rows: list[list[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([["email", "x"], *rows])

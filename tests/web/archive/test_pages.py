@@ -19,18 +19,10 @@ def test_an_empty_archive_says_that_nothing_has_gone_out_yet(world: Any) -> None
 
 def test_the_archive_lists_what_went_out_newest_first_and_nothing_else(both: Any) -> None:
     both.edition(
-        name="2026-W45",
-        number=145,
-        state=EditionState.SENT,
-        release_at=RELEASE - timedelta(14),
-        subject="Old",
+        name="2026-W45", number=145, state=EditionState.SENT, release_at=RELEASE - timedelta(14), subject="Old"
     )
     both.edition(
-        name="2026-W46",
-        number=146,
-        state=EditionState.SENDING,
-        release_at=RELEASE - timedelta(7),
-        subject="New",
+        name="2026-W46", number=146, state=EditionState.SENDING, release_at=RELEASE - timedelta(7), subject="New"
     )
     both.edition(name="2026-W47", number=147, state=EditionState.APPROVED, subject="Not yet out")
     page = both.client.get("/").text
@@ -120,9 +112,7 @@ PAGES = (
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_answer_is_closed_to_scripts_frames_and_sniffing_and_sets_no_cookie(
-    world: Any, path: str
-) -> None:
+def test_every_answer_is_closed_to_scripts_frames_and_sniffing_and_sets_no_cookie(world: Any, path: str) -> None:
     world.edition(state=EditionState.SENT)
     headers = world.client.get(path).headers
     assert "default-src 'none'" in headers["Content-Security-Policy"]

@@ -41,9 +41,7 @@ OUTSIDE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("request_", OUTSIDE.values(), ids=OUTSIDE.keys())
-def test_the_desk_is_closed_to_whoever_does_not_sit_at_the_machine(
-    world: Any, request_: dict[str, Any]
-) -> None:
+def test_the_desk_is_closed_to_whoever_does_not_sit_at_the_machine(world: Any, request_: dict[str, Any]) -> None:
     for path in (
         "/desk/",
         "/desk/sources",
@@ -181,16 +179,12 @@ def test_the_preview_is_the_stored_bytes_but_for_scheme_pictures_and_link_target
         stored = "".join(f.body for f in rows)
     shown = world.client.get(f"/desk/preview/{name}/phone").text
     undone = shown.replace('<base target="_blank">', "").replace("/media/", "https://news.example.org/media/")
-    plain = re.compile(
-        r"\((?:max-width:0|min-width:0|prefers-color-scheme:\s*dark)\)|content=\"light(?: dark)?\""
-    )
+    plain = re.compile(r"\((?:max-width:0|min-width:0|prefers-color-scheme:\s*dark)\)|content=\"light(?: dark)?\"")
     assert plain.sub("", undone) == plain.sub("", stored)
 
 
 def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
-    html = (
-        '<head><meta name="color-scheme" content="light dark"></head>@media (prefers-color-scheme: dark){a}'
-    )
+    html = '<head><meta name="color-scheme" content="light dark"></head>@media (prefers-color-scheme: dark){a}'
     dark = prepare_preview_html(html, dark=True)
     light = prepare_preview_html(html, dark=False)
     assert "@media (min-width:0){a}" in dark
@@ -211,9 +205,7 @@ def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
     assert edition.approved_at == NOW
     with both.database.read() as session:
         assert session.scalar(select(AuditEntry.act).where(AuditEntry.act == "approve"))
-        approval.verify_approval(
-            session, edition_of(both), settings=both.install.settings, keys=both.install.keys
-        )
+        approval.verify_approval(session, edition_of(both), settings=both.install.settings, keys=both.install.keys)
     page = client.get(answer.headers["Location"]).text
     assert "Approved Thursday, November 19, 5:30 p.m. EST" in page
     assert "Take the approval back" in page
@@ -282,17 +274,13 @@ def test_unknown_editions_and_views_are_said_to_be_unknown(world: Any) -> None:
 
 def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) -> None:
     def source(name: str, **known: Any) -> Source:
-        return Source(
-            url=f"https://{name}.example/feed", name=name, publisher=name.title(), topics={}, **known
-        )
+        return Source(url=f"https://{name}.example/feed", name=name, publisher=name.title(), topics={}, **known)
 
     with both.database.write() as session:
         session.add_all(
             [
                 source("alpha", health=SourceHealth.GOOD, good_at=NOW - timedelta(hours=3)),
-                source(
-                    "beta", health=SourceHealth.REFUSING, message="the publisher refuses us (403); ask them"
-                ),
+                source("beta", health=SourceHealth.REFUSING, message="the publisher refuses us (403); ask them"),
                 source(
                     "gamma",
                     health=SourceHealth.FAILING,
@@ -324,16 +312,10 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
 
 def test_the_books_of_what_went_out_balance(both: Any) -> None:
     name = both.edition(state=EditionState.SENT)
-    states = [DeliveryState.ACCEPTED] * 3 + [
-        DeliveryState.REFUSED,
-        DeliveryState.UNCERTAIN,
-        DeliveryState.WITHDRAWN,
-    ]
+    states = [DeliveryState.ACCEPTED] * 3 + [DeliveryState.REFUSED, DeliveryState.UNCERTAIN, DeliveryState.WITHDRAWN]
     with both.database.write() as session:
         session.add_all(
-            Delivery(
-                id=f"d{n}", purpose=f"edition:{name}", person=None, state=state, due_at=NOW, next_try_at=NOW
-            )
+            Delivery(id=f"d{n}", purpose=f"edition:{name}", person=None, state=state, due_at=NOW, next_try_at=NOW)
             for n, state in enumerate(states)
         )
     page = both.client.get("/desk/sent").text

@@ -44,9 +44,7 @@ class Hook:
     def client(self) -> FlaskClient:
         return create_app(self.install, clock=lambda: NOW).test_client()
 
-    def post(
-        self, body: bytes = BODY, *, key: Any = KEY, at: datetime = NOW, **headers: str | None
-    ) -> TestResponse:
+    def post(self, body: bytes = BODY, *, key: Any = KEY, at: datetime = NOW, **headers: str | None) -> TestResponse:
         stamp = headers.get("timestamp", str(int(at.timestamp()))) or ""
         made = b64encode(key.sign(stamp.encode() + body, ec.ECDSA(SHA256()))).decode()
         sent = {TIMESTAMP_HEADER: stamp, SIGNATURE_HEADER: headers.get("signature", made)}
@@ -119,9 +117,7 @@ def test_whatever_is_wrong_gets_one_and_the_same_answer(hook: Hook, wrong: dict[
 def test_the_raw_bytes_are_what_was_signed(hook: Hook, body: bytes) -> None:
     stamp = str(int(NOW.timestamp()))
     made = b64encode(KEY.sign(stamp.encode() + BODY, ec.ECDSA(SHA256()))).decode()
-    answer = hook.client.post(
-        "/hooks/sendgrid", data=body, headers={TIMESTAMP_HEADER: stamp, SIGNATURE_HEADER: made}
-    )
+    answer = hook.client.post("/hooks/sendgrid", data=body, headers={TIMESTAMP_HEADER: stamp, SIGNATURE_HEADER: made})
     assert answer.status_code == 403
 
 
@@ -155,9 +151,7 @@ def test_only_posts_are_taken(hook: Hook) -> None:
     assert hook.kept == 0
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"not json", b'{"event":"processed"}', b'[{"event":"news"},[],7,null]']
-)
+@pytest.mark.parametrize("body", [b"", b"not json", b'{"event":"processed"}', b'[{"event":"news"},[],7,null]'])
 def test_what_is_signed_is_never_turned_away(hook: Hook, body: bytes) -> None:
     assert hook.post(body).status_code == 200
     background.apply_inbound_events(hook.install, clock=lambda: NOW)
@@ -180,13 +174,7 @@ def test_a_bounce_goes_all_the_way_to_the_reader_over_the_real_server(world: Any
                 handed_at=NOW - timedelta(hours=1),
             )
         )
-    told = {
-        "event": "bounce",
-        "type": "bounce",
-        "status": "5.1.1",
-        "delivery_id": named,
-        "email": ADA_ADDRESS,
-    }
+    told = {"event": "bounce", "type": "bounce", "status": "5.1.1", "delivery_id": named, "email": ADA_ADDRESS}
     body = json.dumps([told] * 2000).encode()
     stamp = str(int(NOW.timestamp()))
     signed = b64encode(KEY.sign(stamp.encode() + body, ec.ECDSA(SHA256()))).decode()
@@ -227,7 +215,5 @@ def test_a_key_that_is_none_is_said_when_the_settings_are_read(keys: str) -> Non
 
 
 def test_good_keys_are_read() -> None:
-    settings: Settings = load_settings(
-        environ={"DIGEST_SENDGRID_WEBHOOK_KEY": f"{shown(KEY)}, {shown(OTHER)}"}
-    )
+    settings: Settings = load_settings(environ={"DIGEST_SENDGRID_WEBHOOK_KEY": f"{shown(KEY)}, {shown(OTHER)}"})
     assert len(settings.sendgrid_webhook_keys) == 2

@@ -95,14 +95,10 @@ class MailboxFolder:
                 return self._delete(uid)
             typ, said = self._move(uid)
             if typ == "NO":
-                self._imap.create(
-                    _quote_name(self._done_folder)
-                )  # if it is there already, something else is wrong
+                self._imap.create(_quote_name(self._done_folder))  # if it is there already, something else is wrong
                 typ, said = self._move(uid)
         return (
-            ""
-            if typ == "OK"
-            else f"cannot move to {self._done_folder}: {_reply_text(said)}. Put inbound.done right."
+            "" if typ == "OK" else f"cannot move to {self._done_folder}: {_reply_text(said)}. Put inbound.done right."
         )
 
     def _move(self, uid: int) -> tuple[str, list[bytes | None]]:

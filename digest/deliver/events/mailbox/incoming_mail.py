@@ -15,12 +15,7 @@ from itertools import islice
 from digest.deliver.compose import return_path
 from digest.deliver.events.mailbox import mime
 from digest.deliver.events.mailbox.mime import MimePart
-from digest.deliver.events.mailbox.reports import (
-    MailSystemReport,
-    ReportVerdict,
-    parse_legacy_bounce,
-    parse_report,
-)
+from digest.deliver.events.mailbox.reports import MailSystemReport, ReportVerdict, parse_legacy_bounce, parse_report
 from digest.deliver.events.processor import DeliveryEvent, hash_parts, parse_delivery_id
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
@@ -83,9 +78,7 @@ def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> M
         return IgnoreReason.AMBIGUOUS if readers else IgnoreReason.UNPROVEN
     if report.verdict is None:
         return IgnoreReason.NO_VERDICT
-    return _mailbox_event(
-        report.verdict, delivery, next(iter(readers), None), _event_times(mail, received_at)
-    )
+    return _mailbox_event(report.verdict, delivery, next(iter(readers), None), _event_times(mail, received_at))
 
 
 def _return_path_candidates(mail: MimePart, report: MailSystemReport | None) -> Iterator[str]:
@@ -95,9 +88,7 @@ def _return_path_candidates(mail: MimePart, report: MailSystemReport | None) -> 
     """
     for name in _RECIPIENT_FIELDS:
         yield " ".join(mail.fields.all(name))
-    yield " ".join(
-        to for line in mail.fields.all("received")[:20] for to in _RECEIVED_FOR.findall(line[:2000])
-    )
+    yield " ".join(to for line in mail.fields.all("received")[:20] for to in _RECEIVED_FOR.findall(line[:2000]))
     if report is not None:
         yield report.original_sender
         yield " ".join(report.returned_fields.all("return-path"))
@@ -113,10 +104,7 @@ def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[Quoted
     """Name the readers whose tokens stand in the List-Unsubscribe field of the message that is quoted."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
-    people = (
-        link_tokens.read_link_token(keys, found[1], "leave")
-        for found in islice(_LEAVE_LINK.finditer(links), 5)
-    )
+    people = (link_tokens.read_link_token(keys, found[1], "leave") for found in islice(_LEAVE_LINK.finditer(links), 5))
     return frozenset(QuotedReader(person, message) for person in people if person is not None)
 
 
@@ -135,10 +123,7 @@ def _reason_to_ignore(mail: MimePart, delivery: str | None) -> IgnoreReason:
 
 
 def _mailbox_event(
-    verdict: ReportVerdict,
-    delivery: str | None,
-    reader: QuotedReader | None,
-    times: tuple[datetime, datetime],
+    verdict: ReportVerdict, delivery: str | None, reader: QuotedReader | None, times: tuple[datetime, datetime]
 ) -> MailboxEvent:
     about = delivery or (f"{reader.person} {reader.message_id}" if reader else "")
     detail = {"by": REPORTED_BY, "status": verdict.status, "reason": verdict.reason}

@@ -96,11 +96,7 @@ class MimePart:
 def parse_mime(raw: bytes) -> MimePart:
     """Cut a message into its fields and its body."""
     ends = _HEAD_END.search(raw, 0, MAX_HEAD_BYTES)
-    return (
-        MimePart(HeaderFields(raw[: ends.start()]), raw[ends.end() :])
-        if ends
-        else MimePart(HeaderFields(raw), b"")
-    )
+    return MimePart(HeaderFields(raw[: ends.start()]), raw[ends.end() :]) if ends else MimePart(HeaderFields(raw), b"")
 
 
 def _split_at_boundary(body: bytes, boundary: bytes) -> Iterator[bytes]:

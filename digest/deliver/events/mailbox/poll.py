@@ -106,9 +106,7 @@ def _process_message(poller: MailboxPoller, folder: MailboxFolder, uid: int, res
 
 
 def _folder_fingerprint(mailbox: BounceMailboxSettings) -> str:
-    return hashlib.sha256(f"{mailbox.host_and_port} {mailbox.user} {mailbox.folder}".encode()).hexdigest()[
-        :16
-    ]
+    return hashlib.sha256(f"{mailbox.host_and_port} {mailbox.user} {mailbox.folder}".encode()).hexdigest()[:16]
 
 
 def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> None:
@@ -155,9 +153,7 @@ def claim_poll_turn(database: Database, *, now: datetime) -> bool:
 
 
 def _time_to_next_poll(last: LastPoll) -> timedelta:
-    return (
-        timedelta(0) if last.more else min(MAX_POLL_INTERVAL, POLL_INTERVAL * (1 << min(last.troubles, 10)))
-    )
+    return timedelta(0) if last.more else min(MAX_POLL_INTERVAL, POLL_INTERVAL * (1 << min(last.troubles, 10)))
 
 
 def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, trouble: str = "") -> None:

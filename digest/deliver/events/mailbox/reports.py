@@ -15,12 +15,7 @@ from digest.deliver.providers.replies import scrub_addresses
 
 _DELIVERY_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
 _FEEDBACK_TYPES = ("message/feedback-report",)
-_RETURNED_MESSAGE_TYPES = (
-    "message/rfc822",
-    "text/rfc822-headers",
-    "message/global",
-    "message/global-headers",
-)
+_RETURNED_MESSAGE_TYPES = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
 # "relayed" and "expanded" tell nothing of the mailbox: the message went on to where no more reports come from
 _KIND_OF_ACTION = {
     "delivered": EventKind.DELIVERED,
@@ -67,8 +62,7 @@ def parse_report(mail: MimePart) -> MailSystemReport | None:
     form = mail.parameter("report-type").lower()
     parts = mail.parts()
     returned = next(
-        (_returned_fields(part) for part in parts if part.media_type in _RETURNED_MESSAGE_TYPES),
-        HeaderFields(b""),
+        (_returned_fields(part) for part in parts if part.media_type in _RETURNED_MESSAGE_TYPES), HeaderFields(b"")
     )
     if form == "delivery-status" and (part := _first_part(parts, _DELIVERY_STATUS_TYPES)):
         groups = part.field_groups()
@@ -77,12 +71,8 @@ def parse_report(mail: MimePart) -> MailSystemReport | None:
     if form == "feedback-report" and (part := _first_part(parts, _FEEDBACK_TYPES)):
         said = HeaderFields(part.decoded_body())
         # Any other type is about our mail, not about a wish of the reader; an unknown one is "other" (RFC 5965, 3.5).
-        verdict = (
-            ReportVerdict(EventKind.COMPLAINED) if said.first("feedback-type").lower() == "abuse" else None
-        )
-        return MailSystemReport(
-            verdict, returned, original_sender=said.first("original-mail-from"), is_feedback=True
-        )
+        verdict = ReportVerdict(EventKind.COMPLAINED) if said.first("feedback-type").lower() == "abuse" else None
+        return MailSystemReport(verdict, returned, original_sender=said.first("original-mail-from"), is_feedback=True)
     return None
 
 
@@ -97,9 +87,7 @@ def parse_legacy_bounce(mail: MimePart) -> ReportVerdict | None:
     text = mail.decoded_body() if mail.media_type == "text/plain" else b""
     qsbmf = _QSBMF.match(text.lstrip()) and _QSBMF_COPY.search(text)
     return (
-        ReportVerdict(EventKind.BOUNCED, FailureCause.SOFT)
-        if qsbmf or "x-failed-recipients" in mail.fields
-        else None
+        ReportVerdict(EventKind.BOUNCED, FailureCause.SOFT) if qsbmf or "x-failed-recipients" in mail.fields else None
     )
 
 

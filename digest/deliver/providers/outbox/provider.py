@@ -34,11 +34,12 @@ class OutboxProvider:
             for box in {m.outbox_folder for m in messages}:
                 sync_folder(self._folder / box)
         except OSError as exc:
-            stop = f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
+            stop = (
+                f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
+            )
             accepted = [MessageOutcome(HandoverResult.ACCEPTED)] * done
             return BatchOutcome(
-                (*accepted, *[MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - done)),
-                stop_reason=stop,
+                (*accepted, *[MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - done)), stop_reason=stop
             )
         return BatchOutcome(tuple(MessageOutcome(HandoverResult.ACCEPTED) for _ in messages))
 

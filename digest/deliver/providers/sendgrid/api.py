@@ -50,12 +50,7 @@ class SendGridApi:
     """SendGrid's API as one account sees it. Nothing is held open: the package makes a connection a request."""
 
     def __init__(
-        self,
-        api_key: str,
-        host: str,
-        *,
-        timeout: float = STEP_TIMEOUT,
-        clock: Callable[[], float] = time.time,
+        self, api_key: str, host: str, *, timeout: float = STEP_TIMEOUT, clock: Callable[[], float] = time.time
     ) -> None:
         _silence_debug_log()
         self._clock = clock
@@ -85,9 +80,7 @@ class SendGridApi:
             response: Response = getattr(client, method)(request_body=body, query_params=query)
         except HTTPError as exc:
             said, fields = _parse_errors(exc.body)
-            return SendGridResponse(
-                exc.status_code, said, wait_seconds=self._rate_limit_wait(exc), error_fields=fields
-            )
+            return SendGridResponse(exc.status_code, said, wait_seconds=self._rate_limit_wait(exc), error_fields=fields)
         except urllib.error.URLError as exc:
             # urllib wraps what fails while connecting and while the request goes out, and nothing after that.
             return SendGridResponse(text=scrub_addresses(str(exc.reason)), request_sent=False)
@@ -122,7 +115,9 @@ def describe_api_failure(response: SendGridResponse, *, needed_permission: str) 
     if not response.request_sent:
         return f"no connection to SendGrid: {said}"
     if response.status in {401, 403}:
-        return f"SendGrid refuses the key: {said}. Check DIGEST_SENDGRID_API_KEY and its permissions: {needed_permission}"
+        return (
+            f"SendGrid refuses the key: {said}. Check DIGEST_SENDGRID_API_KEY and its permissions: {needed_permission}"
+        )
     if response.status == 429:
         return f"SendGrid asks for patience: {response.wait_seconds:.0f} seconds"
     if response.status >= 500 or not response.status:
@@ -145,9 +140,7 @@ def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
 class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to wherever it points, and turn the POST into a GET."""
 
-    def redirect_request(
-        self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
+    def redirect_request(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
         """Follow nothing: urllib then raises the redirect as an error."""
 
 
@@ -169,9 +162,7 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         response.close()
-        whole = urllib.response.addinfourl(
-            io.BytesIO(bytes(read)), response.headers, response.url, response.status
-        )
+        whole = urllib.response.addinfourl(io.BytesIO(bytes(read)), response.headers, response.url, response.status)
         whole.msg = response.reason  # type: ignore[attr-defined]  # urllib's own handlers read it
         return whole
 

@@ -85,9 +85,7 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
     if kind is not EventKind.BOUNCED:
         return FailureCause.NONE
     if text_value(item, "type") == "blocked" or text_value(item, "event") == "blocked":
-        return (
-            FailureCause.POLICY
-        )  # the message was turned away, not the address; SendGrid itself does not suppress it
+        return FailureCause.POLICY  # the message was turned away, not the address; SendGrid itself does not suppress it
     told = _CAUSE_OF_CLASSIFICATION.get(text_value(item, "bounce_classification").strip().lower())
     by_code = failure_cause(*parse_reply_codes(text_value(item, "status"), text_value(item, "reason")))
     if FailureCause.POLICY in {told, by_code}:
@@ -100,10 +98,7 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
 def _drop_cause(reason: str) -> FailureCause:
     """Read a drop's reason: SendGrid's own words for its own lists, at the beginning of the text."""
     said = reason.strip().lower()
-    return next(
-        (cause for words, cause in _CAUSE_OF_DROP_REASON.items() if _is_phrase(said, words)),
-        FailureCause.NONE,
-    )
+    return next((cause for words, cause in _CAUSE_OF_DROP_REASON.items() if _is_phrase(said, words)), FailureCause.NONE)
 
 
 def _is_phrase(reason: str, phrase: str) -> bool:
@@ -127,12 +122,7 @@ def _event_detail(item: Mapping[str, Any], kind: EventKind, name: str) -> dict[s
 def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
     """Hash what makes an event itself: its id at SendGrid may change from one try of a post to the next."""
     reason = text_value(item, "reason") or text_value(item, "response")
-    said = (
-        text_value(item, "sg_message_id"),
-        name,
-        text_value(item, "timestamp"),
-        text_value(item, "delivery_id"),
-    )
+    said = (text_value(item, "sg_message_id"), name, text_value(item, "timestamp"), text_value(item, "delivery_id"))
     return hash_parts(REPORTED_BY, *said, hash_parts(reason))
 
 

@@ -59,9 +59,7 @@ class SendGridProvider:
             handed = self._send_request(batch)
             outcomes |= {m.delivery_id: o for m, o in zip(batch, handed.outcomes, strict=True)}
             stop, wait = handed.stop_reason, handed.wait_seconds
-        return BatchOutcome(
-            tuple(outcomes[m.delivery_id] for m in messages), stop_reason=stop, wait_seconds=wait
-        )
+        return BatchOutcome(tuple(outcomes[m.delivery_id] for m in messages), stop_reason=stop, wait_seconds=wait)
 
     def close(self) -> None:
         """Nothing is held open: the package makes a connection a request."""
@@ -84,9 +82,7 @@ class SendGridProvider:
         first = self._send_request(batch[:middle])
         if first.stop_reason or first.wait_seconds:
             rest = tuple(MessageOutcome(HandoverResult.NOT_TRIED) for _ in batch[middle:])
-            return BatchOutcome(
-                first.outcomes + rest, stop_reason=first.stop_reason, wait_seconds=first.wait_seconds
-            )
+            return BatchOutcome(first.outcomes + rest, stop_reason=first.stop_reason, wait_seconds=first.wait_seconds)
         if middle >= MIN_TELLING_REFUSALS and all(o.result is HandoverResult.REFUSED for o in first.outcomes):
             # Not one entry of several is taken: the fault is the letter's, not theirs.
             untouched = tuple(MessageOutcome(HandoverResult.NOT_TRIED) for _ in batch)
@@ -127,8 +123,7 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
         )
     if 400 <= response.status < 500:
         return BatchOutcome(
-            every(HandoverResult.NOT_TRIED),
-            stop_reason=f"SendGrid refuses the message: {said}. Nothing was sent.",
+            every(HandoverResult.NOT_TRIED), stop_reason=f"SendGrid refuses the message: {said}. Nothing was sent."
         )
     if response.status >= 500 or not response.status:
         return BatchOutcome(every(HandoverResult.UNCERTAIN, said or "no answer"))

@@ -76,13 +76,8 @@ class PullResult:
 
     def __str__(self) -> str:
         """Say it in one line."""
-        counted = (
-            ", ".join(f"{count:,} {word}" for word, count in sorted(self.feedback_counts.items()))
-            or "nobody new"
-        )
-        said = (
-            f"SendGrid's lists: {counted} ({self.entries:,} entries, {self.matched_people:,} of our people)"
-        )
+        counted = ", ".join(f"{count:,} {word}" for word, count in sorted(self.feedback_counts.items())) or "nobody new"
+        said = f"SendGrid's lists: {counted} ({self.entries:,} entries, {self.matched_people:,} of our people)"
         return "; ".join([said, *self.troubles])
 
 
@@ -180,9 +175,7 @@ def _apply_page(run: _PullRun, name: str, page: SuppressionPage, position: ListP
     reports = [_feedback_report(number, entry) for number, entry in known if entry.feedback is not None]
     run.result.entries += page.size
     run.result.matched_people += len(known)
-    parts = [
-        reports[at : at + PEOPLE_PER_TRANSACTION] for at in range(0, len(reports), PEOPLE_PER_TRANSACTION)
-    ] or [[]]
+    parts = [reports[at : at + PEOPLE_PER_TRANSACTION] for at in range(0, len(reports), PEOPLE_PER_TRANSACTION)] or [[]]
     for last, part in ((part is parts[-1], part) for part in parts):
         with run.database.write() as session:
             counts = apply_feedback(session, part, keys=run.keys, departure_log=run.journal, now=run.now)
@@ -206,9 +199,7 @@ def _feedback_report(number: int, entry: SuppressionEntry) -> FeedbackReport:
 def _list_positions(session: Session) -> dict[str, ListPosition]:
     return {
         name: ListPosition(**said)
-        for name, said in (
-            installation_state.read_installation_state(session, POSITIONS_STATE_KEY) or {}
-        ).items()
+        for name, said in (installation_state.read_installation_state(session, POSITIONS_STATE_KEY) or {}).items()
     }
 
 
@@ -221,8 +212,6 @@ def _save_position(session: Session, name: str, position: ListPosition, now: dat
 
 def _save_troubles(session: Session, troubles: Sequence[str], now: datetime) -> None:
     if troubles:
-        installation_state.write_installation_state(
-            session, TROUBLES_STATE_KEY, {"troubles": list(troubles)}, now=now
-        )
+        installation_state.write_installation_state(session, TROUBLES_STATE_KEY, {"troubles": list(troubles)}, now=now)
     else:
         installation_state.delete_installation_state(session, TROUBLES_STATE_KEY)

@@ -36,12 +36,7 @@ def load_webhook_key(der: bytes) -> EllipticCurvePublicKey:
 
 
 def webhook_refusal_reason(
-    keys: Sequence[EllipticCurvePublicKey],
-    body: bytes,
-    *,
-    signature: str | None,
-    timestamp: str | None,
-    now: datetime,
+    keys: Sequence[EllipticCurvePublicKey], body: bytes, *, signature: str | None, timestamp: str | None, now: datetime
 ) -> str:
     """Say why a request is refused, for the log alone; empty when any of `keys` signed it and it is fresh."""
     if not keys:

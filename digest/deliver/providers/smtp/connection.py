@@ -227,9 +227,7 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
     assert context is not None or server.tls_mode == "off", "TLS without a check of the certificate is none"
     where = (server.host, server.port, _greeting_name())
     if server.tls_mode == "implicit":
-        connection: SmtpConnection = TlsSmtpConnection(
-            *where, timeout=server.timeouts.connect, context=context
-        )
+        connection: SmtpConnection = TlsSmtpConnection(*where, timeout=server.timeouts.connect, context=context)
     else:
         connection = SmtpConnection(*where, timeout=server.timeouts.connect)
     connection.timeouts = server.timeouts

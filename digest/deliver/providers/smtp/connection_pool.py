@@ -12,12 +12,8 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageO
 from digest.deliver.providers.smtp.connection import CONNECT_TIMEOUT
 from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpSessionError
 
-POOL_COUNT = (
-    2  # while one waits for its commit, the other keeps the server busy; more only wait for one another
-)
-_EXTRA_TIMEOUT = (
-    2 * CONNECT_TIMEOUT + 5.0
-)  # seconds that each further connection may add to what a crew waits
+POOL_COUNT = 2  # while one waits for its commit, the other keeps the server busy; more only wait for one another
+_EXTRA_TIMEOUT = 2 * CONNECT_TIMEOUT + 5.0  # seconds that each further connection may add to what a crew waits
 
 log = structlog.get_logger("sending")
 
@@ -50,9 +46,7 @@ class SmtpConnectionPool:
             if handed.stop_reason:
                 outcomes += [MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - len(outcomes))
                 return BatchOutcome(
-                    tuple(outcomes),
-                    stop_reason=handed.stop_reason,
-                    this_connection_only=handed.this_connection_only,
+                    tuple(outcomes), stop_reason=handed.stop_reason, this_connection_only=handed.this_connection_only
                 )
         return BatchOutcome(tuple(outcomes))
 
@@ -60,9 +54,7 @@ class SmtpConnectionPool:
         """Hand at most one message over each connection."""
         outcomes: dict[int, MessageOutcome] = {}
         refusals: dict[SmtpProvider, SmtpSessionError] = {}
-        going = [
-            (at, c, c.send_in_steps(messages[at])) for at, c in enumerate(self._connections[: len(messages)])
-        ]
+        going = [(at, c, c.send_in_steps(messages[at])) for at, c in enumerate(self._connections[: len(messages)])]
         while going:
             for at, connection, steps in going:
                 try:
@@ -97,7 +89,4 @@ class SmtpConnectionPool:
 
 def split_into_pools(connections: Sequence[SmtpProvider]) -> list[SmtpConnectionPool]:
     """Form the crews that share connections, at least two, out among them."""
-    return [
-        SmtpConnectionPool(connections[start::POOL_COUNT])
-        for start in range(min(POOL_COUNT, len(connections)))
-    ]
+    return [SmtpConnectionPool(connections[start::POOL_COUNT]) for start in range(min(POOL_COUNT, len(connections)))]

@@ -104,9 +104,7 @@ class SmtpProvider:
             data = data.replace(b"\r\n.", b"\r\n..")
         return data + (b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n")
 
-    def _run_transaction(
-        self, envelope: SmtpEnvelope, data: bytes
-    ) -> Generator[None, None, MessageOutcome | None]:
+    def _run_transaction(self, envelope: SmtpEnvelope, data: bytes) -> Generator[None, None, MessageOutcome | None]:
         """Run one mail transaction; None says that the connection broke while nothing was at stake."""
         connection = self._ensure_connection()
         try:
@@ -134,12 +132,8 @@ class SmtpProvider:
             self._reset_transaction()
         if reply.code in {530, 535, 538}:
             self._hang_up()
-            raise SmtpSessionError(
-                f"the server wants a sign-in: {said}. Put user and password into DIGEST_MAIL_URL."
-            )
-        return MessageOutcome(
-            HandoverResult.REFUSED if 500 <= reply.code < 600 else HandoverResult.TRY_LATER, said
-        )
+            raise SmtpSessionError(f"the server wants a sign-in: {said}. Put user and password into DIGEST_MAIL_URL.")
+        return MessageOutcome(HandoverResult.REFUSED if 500 <= reply.code < 600 else HandoverResult.TRY_LATER, said)
 
     def _handle_sender_refusal(self, code: int, reply_text: str) -> MessageOutcome:
         """A refusal at MAIL is about us: offering the other messages would spoil them all."""
@@ -183,9 +177,7 @@ class SmtpProvider:
                 self._connection = connect_smtp(self._server, self._tls_context)
             except smtplib.SMTPAuthenticationError as exc:
                 said = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
-                raise SmtpSessionError(
-                    f"the server refuses the sign-in: {said}. Check DIGEST_MAIL_URL."
-                ) from None
+                raise SmtpSessionError(f"the server refuses the sign-in: {said}. Check DIGEST_MAIL_URL.") from None
             except ssl.SSLError as exc:
                 why = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
                 raise SmtpSessionError(f"no trusted TLS with {self._server.host}: {why}.") from None

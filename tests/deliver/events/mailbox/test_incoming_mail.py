@@ -48,9 +48,7 @@ def said(raw: bytes) -> DeliveryEvent:
         ("yahoo", EventKind.COMPLAINED, FailureCause.NONE, ""),
     ],
 )
-def test_each_form_is_read_and_holds_no_address(
-    form: str, kind: EventKind, cause: FailureCause, status: str
-) -> None:
+def test_each_form_is_read_and_holds_no_address(form: str, kind: EventKind, cause: FailureCause, status: str) -> None:
     told = said(ADA.returned_mail(form))
     assert (told.delivery_id, told.kind, told.cause, told.detail.get("status", "")) == (
         ADA.delivery,
@@ -100,9 +98,7 @@ def test_an_envelope_id_or_a_message_id_alone_proves_nothing() -> None:
 
 
 def test_a_report_that_names_two_messages_of_ours_is_left_alone() -> None:
-    other = ADA.returned_mail("sendmail").replace(
-        b"Id: " + ADA.delivery.encode(), b"Id: " + BO.delivery.encode()
-    )
+    other = ADA.returned_mail("sendmail").replace(b"Id: " + ADA.delivery.encode(), b"Id: " + BO.delivery.encode())
     assert read(other) is IgnoreReason.AMBIGUOUS
     both = ADA.returned_mail("postfix").replace(
         b"Delivered-To: bounces@", f"Delivered-To: {ADA.return_path}, {BO.return_path} x@".encode()
@@ -121,8 +117,7 @@ def test_who_the_report_was_sent_to_outweighs_what_it_quotes() -> None:
 def test_one_place_that_holds_the_return_path_is_enough(kept: str) -> None:
     lines = ADA.returned_mail("postfix").decode().split("\r\n")
     lines = [
-        one if one.strip().startswith(kept) else one.replace(ADA.return_path, "somebody@far.example")
-        for one in lines
+        one if one.strip().startswith(kept) else one.replace(ADA.return_path, "somebody@far.example") for one in lines
     ]
     assert said("\r\n".join(lines).encode()).delivery_id == ADA.delivery
 
@@ -162,10 +157,7 @@ FAILED = f"Final-Recipient: rfc822; {READER_ADDRESS}\nAction: failed\n"
         ("Status: 5.0.0\nDiagnostic-Code: smtp; no such user, 550 5.1.1", FailureCause.SOFT),
         ("Status: 5.0.0\nDiagnostic-Code: x-unix; 550 5.1.1", FailureCause.SOFT),
         ("", FailureCause.SOFT),
-        (
-            "Original-Recipient: rfc822; ada.lovelace@ANALYTICAL.example\nStatus: 5.1.1",
-            FailureCause.NO_MAILBOX,
-        ),
+        ("Original-Recipient: rfc822; ada.lovelace@ANALYTICAL.example\nStatus: 5.1.1", FailureCause.NO_MAILBOX),
         ("Original-Recipient: rfc822; staff@analytical.example\nStatus: 5.1.1", FailureCause.HARD),
     ],
 )
@@ -200,14 +192,9 @@ def test_a_report_without_a_known_action_says_nothing(action: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["yahoo", "comcast"])
-@pytest.mark.parametrize(
-    "other", ["fraud", "virus", "not-spam", "auth-failure", "other", "opt-out", "", "abuse2"]
-)
+@pytest.mark.parametrize("other", ["fraud", "virus", "not-spam", "auth-failure", "other", "opt-out", "", "abuse2"])
 def test_feedback_that_is_no_complaint_takes_nobody_off(form: str, other: str) -> None:
-    assert (
-        read(ADA.returned_mail(form).replace(b"Type: abuse", b"Type: " + other.encode()))
-        is IgnoreReason.NO_VERDICT
-    )
+    assert read(ADA.returned_mail(form).replace(b"Type: abuse", b"Type: " + other.encode())) is IgnoreReason.NO_VERDICT
 
 
 def test_another_tokens_purpose_complains_of_nothing() -> None:
@@ -229,22 +216,14 @@ def test_the_same_thing_said_in_46_mails_is_one_event() -> None:
 
 def test_a_time_is_when_it_came_and_never_to_come() -> None:
     assert said(ADA.returned_mail("postfix")).occurred_at == datetime(2026, 11, 20, 11, 20, 5, tzinfo=UTC)
-    for date in (
-        "soon",
-        "Fri, 20 Nov 2099 11:20:05 +0000",
-        "Fri, 99 Nov 2026 99:00:00",
-        "1 Jan 0001 00:00:00 +2359",
-    ):
+    for date in ("soon", "Fri, 20 Nov 2099 11:20:05 +0000", "Fri, 99 Nov 2026 99:00:00", "1 Jan 0001 00:00:00 +2359"):
         raw = _status(f"{FAILED}Status: 5.1.1", more=f"Date: {date}\n")
         assert said(raw).occurred_at <= NOW
 
 
 def test_a_report_in_transfer_encodings_is_read() -> None:
     inner = f"Reporting-MTA: dns; x\n\n{FAILED}Status: 5.1.1\n".encode()
-    for how, body in (
-        (b"base64", encodebytes(inner)),
-        (b"quoted-printable", inner.replace(b"5.1.1", b"5.1=2E1")),
-    ):
+    for how, body in ((b"base64", encodebytes(inner)), (b"quoted-printable", inner.replace(b"5.1.1", b"5.1=2E1"))):
         raw = (
             b"To: %s\nContent-Type: multipart/report; report-type=delivery-status; boundary=x\n\n--x\n"
             b"Content-Type: message/delivery-status\nContent-Transfer-Encoding: %s\n\n%s\n--x--\n"
@@ -261,10 +240,7 @@ def _quoting(inner: bytes) -> bytes:
 
 def test_a_report_that_stands_in_a_quoted_message_is_not_read() -> None:
     assert read(_quoting(ADA.returned_mail("postfix"))) is IgnoreReason.PERSONAL_REPLY
-    assert (
-        read(ADA.returned_mail("letter") + b"\r\n" + ADA.returned_mail("postfix"))
-        is IgnoreReason.PERSONAL_REPLY
-    )
+    assert read(ADA.returned_mail("letter") + b"\r\n" + ADA.returned_mail("postfix")) is IgnoreReason.PERSONAL_REPLY
 
 
 def _nested(depth: int) -> bytes:
@@ -284,8 +260,7 @@ HOSTILE = {
     "return paths without end": b"Delivered-To: " + ADA.forged_copy().return_path.encode() * 10_000,
     "blank lines": b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n\n"
     b"--x\nContent-Type: message/delivery-status\n\n" + b" \n" * 300_000,
-    "a long hello": b"Return-Path: <>\nTo: %s\n\nHi. This is the x\n" % ADA.return_path.encode()
-    + b"<a>\n" * 200_000,
+    "a long hello": b"Return-Path: <>\nTo: %s\n\nHi. This is the x\n" % ADA.return_path.encode() + b"<a>\n" * 200_000,
     "charsets": b"Content-Type: text/plain; charset=x-martian\nContent-Transfer-Encoding: uuencode\n\n\xff\xfe\x00",
     "nul": bytes(1_000_000),
     "a boundary of nothing": b'Content-Type: multipart/report; boundary=""; report-type=delivery-status\n\n--\n--\n',
@@ -311,34 +286,12 @@ WORDS = st.sampled_from(
         ),
         b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\n",
         b"Content-Type: multipart/report; report-type=feedback-report; boundary=x\r\n",
-        *(
-            b"Content-Type: " + kind + b"\n"
-            for kind in (b"message/delivery-status", b"message/feedback-report")
-        ),
-        *(
-            b"Content-Type: message/rfc822\n",
-            b"\n",
-            b"\r\n\r\n",
-            b"--x\n",
-            b"--x--\n",
-            b" folded\n",
-            b"\x00",
-            b"\xff:",
-        ),
-        *(
-            b"Action: failed\n",
-            b"Status: 5.1.1\n",
-            b"Feedback-Type: abuse\n",
-            b"Auto-Submitted: auto-replied\n",
-        ),
+        *(b"Content-Type: " + kind + b"\n" for kind in (b"message/delivery-status", b"message/feedback-report")),
+        *(b"Content-Type: message/rfc822\n", b"\n", b"\r\n\r\n", b"--x\n", b"--x--\n", b" folded\n", b"\x00", b"\xff:"),
+        *(b"Action: failed\n", b"Status: 5.1.1\n", b"Feedback-Type: abuse\n", b"Auto-Submitted: auto-replied\n"),
         f"Diagnostic-Code: smtp; 550 5.1.1 <{READER_ADDRESS}> {READER_ADDRESS}\n".encode(),
         f"Final-Recipient: rfc822;{READER_ADDRESS}\n".encode(),
-        *(
-            b"Hi. This is the x\n",
-            b"<a@b>:\n",
-            b"--- Below this line is a copy of the message.\n",
-            b"Date: x;\n",
-        ),
+        *(b"Hi. This is the x\n", b"<a@b>:\n", b"--- Below this line is a copy of the message.\n", b"Date: x;\n"),
         f"List-Unsubscribe: <https://x/u/{ADA.leave_token}>\n".encode(),
     ]
 )
@@ -354,9 +307,7 @@ def test_reading_never_raises_and_keeps_no_address(pieces: list[bytes]) -> None:
 
 
 @given(st.sampled_from(MAIL_FORMS), st.data())
-def test_a_report_that_is_cut_or_damaged_never_says_worse_than_the_whole(
-    form: str, data: st.DataObject
-) -> None:
+def test_a_report_that_is_cut_or_damaged_never_says_worse_than_the_whole(form: str, data: st.DataObject) -> None:
     raw = ADA.returned_mail(form)
     cut = data.draw(st.integers(0, len(raw)))
     heard = read(raw[:cut])
@@ -379,9 +330,7 @@ def test_an_old_bounce_with_a_sender_is_a_letter() -> None:
     raw = ADA.returned_mail("qmail").replace(b"Return-Path: <>", b"Return-Path: <ezmlm@lists.example>")
     assert read(raw) is IgnoreReason.PERSONAL_REPLY
     assert (
-        said(
-            b"X-Failed-Recipients: %s\nTo: %s\n\nfailed" % (READER_ADDRESS.encode(), ADA.return_path.encode())
-        ).cause
+        said(b"X-Failed-Recipients: %s\nTo: %s\n\nfailed" % (READER_ADDRESS.encode(), ADA.return_path.encode())).cause
         is FailureCause.SOFT
     )
 

@@ -101,10 +101,7 @@ def test_the_command_says_what_is_wrong_and_applies_what_waits(
     assert "DIGEST_INBOUND_PASSWORD: missing" in done.stderr
     operator.file.write_text("")
     done = operator.run()
-    assert (done.exit_code, done.stdout.splitlines()[0]) == (
-        0,
-        "No mailbox is set: see [inbound] in digest.toml.",
-    )
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "No mailbox is set: see [inbound] in digest.toml.")
 
 
 @pytest.mark.parametrize("verb", ["UID FETCH", "UID MOVE", "LOGOUT"])
@@ -157,9 +154,7 @@ def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -
         scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
     assert [line["log_level"] for line in logs] == ["error", "info"]
     assert "cannot move" not in operator.doctor()
-    assert sum("SELECT" in line for line in server.received_lines) == 4, (
-        "reading itself went on, every minute"
-    )
+    assert sum("SELECT" in line for line in server.received_lines) == 4, "reading itself went on, every minute"
 
 
 def test_a_process_that_is_about_to_end_stops_between_two_messages(operator: Operator) -> None:
@@ -188,9 +183,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
     assert len(operator.server.inbox.messages) == 2
 
 
-def test_the_clockwork_looks_only_where_a_mailbox_is_set(
-    operator: Operator, sqlite_world: DeliverySetup
-) -> None:
+def test_the_clockwork_looks_only_where_a_mailbox_is_set(operator: Operator, sqlite_world: DeliverySetup) -> None:
     jobs = [
         {job.id for job in scheduler.JobScheduler(install)._scheduler.get_jobs()}
         for install in (operator.install, Installation(sqlite_world.settings, sqlite_world.database))
@@ -216,19 +209,9 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
     [
         ("outbox:", "", "", []),
         ("smtp://mx", "", "", ["warning bounces go to sender.address and are not read: set [inbound]"]),
-        (
-            "smtps://mx",
-            "",
-            "b.example.net",
-            ["warning bounces go to bounce+…@b.example.net and are not read"],
-        ),
+        ("smtps://mx", "", "b.example.net", ["warning bounces go to bounce+…@b.example.net and are not read"]),
         ("smtp://mx", "x", "b.example.net", ["ok the bounce mailbox INBOX at x:"]),
-        (
-            "smtp://mx",
-            "x",
-            "",
-            ["ok the bounce mailbox INBOX at x:", "warning sender.bounce_domain is empty"],
-        ),
+        ("smtp://mx", "x", "", ["ok the bounce mailbox INBOX at x:", "warning sender.bounce_domain is empty"]),
         ("sendgrid:", "", "", ["warning SendGrid's events are refused"]),
     ],
 )

@@ -60,9 +60,7 @@ class Desk:
         return DepartureLog(self.world.settings.left_log, self.world.keys)
 
     def apply(self) -> dict[str, int]:
-        return dict(
-            apply_stored_payloads(self.world.database, self.world.keys, self.journal, clock=lambda: LATER)
-        )
+        return dict(apply_stored_payloads(self.world.database, self.world.keys, self.journal, clock=lambda: LATER))
 
     def night(self) -> int:
         """Judge strikes, when all has been said."""
@@ -229,9 +227,7 @@ def test_a_doubt_is_settled_by_a_bounce_and_a_delay_is_a_proof(quick: Desk) -> N
 
 
 def test_no_address_of_a_report_is_left_in_the_clear(quick: Desk) -> None:
-    quick.arrives(
-        "postfix", "exim", "office365", "exchange", "gmail", "sendmail", "qmail", "delayed", "yahoo"
-    )
+    quick.arrives("postfix", "exim", "office365", "exchange", "gmail", "sendmail", "qmail", "delayed", "yahoo")
     quick.look()
     quick.apply()
     with quick.world.database.read() as session:
@@ -241,9 +237,7 @@ def test_no_address_of_a_report_is_left_in_the_clear(quick: Desk) -> None:
                 assert not any(word in said for word in ("lovelace", "analytical")), table
 
 
-@pytest.mark.parametrize(
-    "step", ["AUTHENTICATE", "SELECT", "UID SEARCH", "UID FETCH", "UID MOVE", "CREATE", "LOGOUT"]
-)
+@pytest.mark.parametrize("step", ["AUTHENTICATE", "SELECT", "UID SEARCH", "UID FETCH", "UID MOVE", "CREATE", "LOGOUT"])
 def test_a_connection_cut_at_any_step_loses_and_repeats_nothing(quick: Desk, step: str) -> None:
     quick.arrives("spam", "postfix", "delayed")
     quick.server.hang_up_at.append(step)
@@ -372,10 +366,7 @@ def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: Desk) -> N
 @pytest.mark.parametrize(
     ("place", "error"),
     [
-        (
-            {"user": "nobody"},
-            "the server refuses the sign-in: not nobody with <password>. Check inbound.user",
-        ),
+        ({"user": "nobody"}, "the server refuses the sign-in: not nobody with <password>. Check inbound.user"),
         ({"folder": "Elsewhere"}, "no folder Elsewhere: no such folder. Put inbound.folder right."),
         ({"authorities": ""}, "no trusted TLS with 127.0.0.1"),
         ({"authorities": "/nowhere.pem"}, "inbound.authorities: No such file or directory"),
@@ -476,9 +467,7 @@ def test_from_a_send_over_smtp_to_a_suppressed_reader(
 ) -> None:
     ada, bo = world.add_readers(READER_ADDRESS, "bo@example.net")
     sender = world.settings.file.sender.model_copy(update={"bounce_domain": "bounce.example.net"})
-    settings = world.settings.model_copy(
-        update={"file": world.settings.file.model_copy(update={"sender": sender})}
-    )
+    settings = world.settings.model_copy(update={"file": world.settings.file.model_copy(update={"sender": sender})})
     box = RecordingHandler()
     with run_smtp_server(box) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")

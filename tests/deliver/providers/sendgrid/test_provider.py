@@ -38,17 +38,11 @@ LETTER = MessageTemplate(
 
 
 def _message(name: str) -> OutgoingMessage:
-    filled = PlaceholderValues(
-        f"{name}@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026"
-    )
-    return OutgoingMessage(
-        f"id-of-{len(name)}-{sum(map(ord, name)):x}".ljust(26, "x"), "edition", LETTER, filled
-    )
+    filled = PlaceholderValues(f"{name}@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026")
+    return OutgoingMessage(f"id-of-{len(name)}-{sum(map(ord, name)):x}".ljust(26, "x"), "edition", LETTER, filled)
 
 
-def _hand(
-    fake: FakeSendGrid, *names: str, key: str = API_KEY, clock: Callable[[], float] = time.time
-) -> BatchOutcome:
+def _hand(fake: FakeSendGrid, *names: str, key: str = API_KEY, clock: Callable[[], float] = time.time) -> BatchOutcome:
     return SendGridProvider(key, fake.host, clock=clock).send_batch([_message(n) for n in names])
 
 
@@ -91,18 +85,12 @@ def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them(
         (PlannedAnswer(503), UNCERTAIN, ""),
         (PlannedAnswer(202, hang_seconds=None), UNCERTAIN, ""),
         (PlannedAnswer(401, b'{"errors":[{"message":"no ada@example.org"}]}'), UNTOUCHED, "refuses the key"),
-        (
-            PlannedAnswer(403, b'{"errors":[{"message":"not verified","field":"from"}]}'),
-            UNTOUCHED,
-            "not verified",
-        ),
+        (PlannedAnswer(403, b'{"errors":[{"message":"not verified","field":"from"}]}'), UNTOUCHED, "not verified"),
         (PlannedAnswer(404), UNTOUCHED, "refuses the message"),
         (PlannedAnswer(400, b'{"errors":[{"message":"empty","field":"subject"}]}'), UNTOUCHED, "400 empty"),
     ],
 )
-def test_only_202_is_success_and_a_doubt_is_a_doubt(
-    answer: PlannedAnswer, result: HandoverResult, stop: str
-) -> None:
+def test_only_202_is_success_and_a_doubt_is_a_doubt(answer: PlannedAnswer, result: HandoverResult, stop: str) -> None:
     with FakeSendGrid(answer) as fake:
         handed = _hand(fake, *NAMES)
     assert _results(handed) == [result] * 4
@@ -148,10 +136,7 @@ def test_one_bad_entry_in_a_thousand_is_found_and_999_go_out_once() -> None:
     messages = [replace(_message("ada"), delivery_id=f"{n:026}") for n in range(1000)]
     messages = [
         replace(
-            m,
-            placeholders=replace(
-                m.placeholders, to=f"bad@d{n}.example.org" if n == 700 else f"r{n}@example.org"
-            ),
+            m, placeholders=replace(m.placeholders, to=f"bad@d{n}.example.org" if n == 700 else f"r{n}@example.org")
         )
         for n, m in enumerate(messages)
     ]
@@ -216,13 +201,7 @@ def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int) -> SendReport:
     )
     transport = open_provider(settings)
     return send_edition(
-        world.database,
-        EDITION_NAME,
-        transport,
-        world.keys,
-        settings,
-        clock=world.clock,
-        sleep=world.clock.sleep,
+        world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock, sleep=world.clock.sleep
     )
 
 
@@ -235,15 +214,11 @@ def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: Deliver
     assert len(fake.recipients) == len(set(fake.recipients)) == 31
     people = {p["to"][0]["email"]: p for body in fake.accepted_bodies for p in body["personalizations"]}
     for number, address in zip(
-        [*numbers, *text_only],
-        [*(f"reader{n}@example.org" for n in range(30)), "plain@example.org"],
-        strict=True,
+        [*numbers, *text_only], [*(f"reader{n}@example.org" for n in range(30)), "plain@example.org"], strict=True
     ):
         one = people[address]
         assert (
-            link_tokens.read_link_token(
-                world.keys, one["substitutions"][placeholders.LEAVE_PLACEHOLDER], "leave"
-            )
+            link_tokens.read_link_token(world.keys, one["substitutions"][placeholders.LEAVE_PLACEHOLDER], "leave")
             == number
         )
         assert (

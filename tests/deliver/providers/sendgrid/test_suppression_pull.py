@@ -187,12 +187,7 @@ def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(world: 
         rest = _pull(world, fake, now=NOW + timedelta(days=1))
     assert rest.feedback_counts == {"complained": 101}
     assert rest.troubles == []
-    assert [a.query["offset"] for a in fake.requests if a.path.endswith("spam_reports")] == [
-        0,
-        500,
-        1000,
-        1101,
-    ]
+    assert [a.query["offset"] for a in fake.requests if a.path.endswith("spam_reports")] == [0, 500, 1000, 1101]
     assert set(_states(world, people)) == {PersonState.SUPPRESSED}
 
 
@@ -215,11 +210,7 @@ HTML = b"<html><h1>Bad Gateway for ada@example.org</h1>"
             "refuses the key: 401",
             1,
         ),
-        (
-            ScriptedResponse(403, b'{"errors":[{"message":"access forbidden","field":null}]}'),
-            "Suppressions (read)",
-            5,
-        ),
+        (ScriptedResponse(403, b'{"errors":[{"message":"access forbidden","field":null}]}'), "Suppressions (read)", 5),
         (ScriptedResponse(429, headers={"Retry-After": "17"}), "patience: 17 seconds", 1),
         (ScriptedResponse(500, b"{}"), "no answer that counts: 500", 5),
         (ScriptedResponse(502, HTML), "no answer that counts: 502", 5),
@@ -287,9 +278,7 @@ def test_one_list_in_trouble_does_not_keep_the_others_from_being_read(sqlite_wor
         ("blocks", GONE, None),
     ],
 )
-def test_an_entry_is_read_by_its_codes(
-    name: str, entry: dict[str, object], word: FeedbackKind | None
-) -> None:
+def test_an_entry_is_read_by_its_codes(name: str, entry: dict[str, object], word: FeedbackKind | None) -> None:
     body = json.dumps([{"created": THEN, "email": "ada@example.org", **entry}]).encode()
     page = parse_suppression_page(name, body, received_at=NOW)
     assert page is not None
@@ -349,12 +338,7 @@ def test_an_admin_pulls_by_hand_and_a_script_reads_what_came_of_it(
         fake.add_to_list("spam_reports", "ada@example.org", int(datetime.now(UTC).timestamp()))
         done = runner.invoke(digest, ["subscribers", "pull", "--json"])
         assert done.exit_code == 0, done.output
-        assert json.loads(done.stdout) == {
-            "entries": 1,
-            "ours": 1,
-            "people": {"complained": 1},
-            "troubles": [],
-        }
+        assert json.loads(done.stdout) == {"entries": 1, "ours": 1, "people": {"complained": 1}, "troubles": []}
         again = runner.invoke(digest, ["subscribers", "pull", "--all"])
         assert again.stdout == "SendGrid's lists: nobody new (1 entries, 1 of our people).\n"
         fake.override = lambda _: ScriptedResponse(503)

@@ -6,23 +6,12 @@ from digest.deliver.providers.smtp.connection import SmtpConnection, SmtpEnvelop
 from tests.deliver.smtp_servers import ACCEPTED, REFUSED, ScriptedSmtpServer, results_of, send_through
 
 
-@pytest.mark.parametrize(
-    "data", [b"354 go on", b"503 5.5.1 nobody to send it to", b"554 no valid recipients"]
-)
+@pytest.mark.parametrize("data", [b"354 go on", b"503 5.5.1 nobody to send it to", b"554 no valid recipients"])
 def test_a_refused_recipient_in_a_pipeline_disturbs_nobody_after(data: bytes) -> None:
-    script = {
-        "RCPT": [b"550 5.1.1 unknown"],
-        "DATA": [data],
-        "DOT": [b"554 nobody"] if data[:1] == b"3" else [],
-    }
-    with ScriptedSmtpServer(
-        {verb: list[bytes | None](said) for verb, said in script.items()}, b"PIPELINING"
-    ) as server:
+    script = {"RCPT": [b"550 5.1.1 unknown"], "DATA": [data], "DOT": [b"554 nobody"] if data[:1] == b"3" else []}
+    with ScriptedSmtpServer({verb: list[bytes | None](said) for verb, said in script.items()}, b"PIPELINING") as server:
         handed = send_through(server, "ada@example.org", "bo@example.org")
-    assert [(o.result, o.reply[:9]) for o in handed.outcomes] == [
-        (REFUSED, "550 5.1.1"),
-        (ACCEPTED, "250 taken"),
-    ]
+    assert [(o.result, o.reply[:9]) for o in handed.outcomes] == [(REFUSED, "550 5.1.1"), (ACCEPTED, "250 taken")]
     assert (server.connection_count, server.accepted_count, server.quit_count) == (1, 1, 1)
 
 
@@ -66,9 +55,7 @@ class Recording(SmtpConnection):
 def test_delivery_reports_are_asked_for_by_id_where_the_server_can_give_them() -> None:
     with ScriptedSmtpServer({}, b"DSN") as server:
         send_through(server)
-    assert (
-        b"MAIL FROM:<digest@news.example.org> RET=HDRS ENVID=" + b"d" * 26 + b"\r\n" in server.received_lines
-    )
+    assert b"MAIL FROM:<digest@news.example.org> RET=HDRS ENVID=" + b"d" * 26 + b"\r\n" in server.received_lines
     assert b"RCPT TO:<ada@example.org> NOTIFY=FAILURE\r\n" in server.received_lines
 
 
@@ -79,6 +66,4 @@ def test_an_address_that_would_be_another_command_is_never_said(address: str) ->
     with ScriptedSmtpServer({}) as server:
         handed = send_through(server, address, "bo@example.org")
     assert results_of(handed) == [REFUSED, ACCEPTED]
-    assert [line for line in server.received_lines if line.startswith(b"RCPT")] == [
-        b"RCPT TO:<bo@example.org>\r\n"
-    ]
+    assert [line for line in server.received_lines if line.startswith(b"RCPT")] == [b"RCPT TO:<bo@example.org>\r\n"]

@@ -21,9 +21,7 @@ ADDRESSES = tuple(f"reader{n}@example.org" for n in range(9))
 
 
 def _crew(server: ScriptedSmtpServer, connections: int = 3) -> SmtpConnectionPool:
-    return SmtpConnectionPool(
-        [SmtpProvider(SmtpServer("127.0.0.1", server.port, "off")) for _ in range(connections)]
-    )
+    return SmtpConnectionPool([SmtpProvider(SmtpServer("127.0.0.1", server.port, "off")) for _ in range(connections)])
 
 
 def _hand(server: ScriptedSmtpServer, connections: int = 3, messages: int = 9) -> BatchOutcome:
@@ -61,9 +59,7 @@ def test_each_message_has_a_fate_of_its_own(offers: bytes) -> None:
 def test_outcomes_stand_in_the_order_of_the_messages() -> None:
     with ScriptedSmtpServer({}, b"PIPELINING") as server:
         crew = _crew(server)
-        handed = crew.send_batch(
-            [outgoing_message(a) for a in ("a@example.org", "no address", "c@example.org")]
-        )
+        handed = crew.send_batch([outgoing_message(a) for a in ("a@example.org", "no address", "c@example.org")])
         crew.close()
     assert [o.result for o in handed.outcomes] == [ACCEPTED, REFUSED, ACCEPTED]
 
@@ -107,6 +103,4 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
 @pytest.mark.parametrize(("connections", "shares"), [(1, [1]), (2, [1, 1]), (5, [3, 2]), (50, [25, 25])])
 def test_connections_are_shared_out_over_two_crews(connections: int, shares: list[int]) -> None:
     server = SmtpServer("127.0.0.1", 25, "off")
-    assert [
-        crew.batch_size for crew in split_into_pools([SmtpProvider(server) for _ in range(connections)])
-    ] == shares
+    assert [crew.batch_size for crew in split_into_pools([SmtpProvider(server) for _ in range(connections)])] == shares

@@ -210,11 +210,7 @@ def _authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str,
 @pytest.mark.parametrize(("password", "accepted"), [("right", True), ("wrong", False)])
 def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accepted: bool) -> None:  # noqa: FBT001
     box = RecordingHandler()
-    options = {
-        "tls_context": server_tls_context(certificate),
-        "authenticator": _authenticator,
-        "auth_required": True,
-    }
+    options = {"tls_context": server_tls_context(certificate), "authenticator": _authenticator, "auth_required": True}
     with run_smtp_server(box, **options) as port:
         server = SmtpServer("127.0.0.1", port, "starttls", "desk", password, ca_file=certificate)
         transport = SmtpProvider(server)
@@ -271,10 +267,10 @@ def test_faults_in_mid_send_keep_the_books_and_repeat_nothing(sqlite_world: Deli
     }
     with ScriptedSmtpServer(script) as server:
         report = _send(world, server.port)
-        assert (
-            report.delivery_counts[DeliveryState.UNCERTAIN],
-            report.delivery_counts[DeliveryState.REFUSED],
-        ) == (1, 2)
+        assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.REFUSED]) == (
+            1,
+            2,
+        )
         assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (1, EditionState.SENDING)
         assert report.next_due_at is not None
         world.clock.now = report.next_due_at
