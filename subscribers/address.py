@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from email_validator import EmailNotValidError, validate_email
 
+from subscribers.errors import ApplicationError
 
-class AddressError(Exception):
+
+class AddressError(ApplicationError):
     """The text is no address that we can mail; the message says which part is wrong, never the address."""
 
 

@@ -101,7 +101,7 @@ def send_due_notices(install: Installation, *, clock: Callable[[], datetime]) ->
     """Hand over the mails that are no edition and are due; without one, nothing is opened.
 
     Raises:
-        TransportError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
+        ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
     """
     with install.database.read() as session:
         if not notices.has_due_notices(session, now=clock()):

@@ -47,10 +47,11 @@ from digest.edition.queries import (
 from digest.edition.rendering.fragments import join_fragments
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile
 from subscribers.consent import audience
+from subscribers.errors import ApplicationError
 from subscribers.store.models import PersonState
 
 
-class UnknownEditionError(LookupError):
+class UnknownEditionError(ApplicationError):
     """No edition has that name; the message lists those that exist."""
 
 
@@ -58,7 +59,7 @@ def find_edition(session: Session, name: str) -> Edition:
     """Find an edition; `current` is the one that goes out next, or went out last.
 
     Raises:
-        UnknownEdition: there is none of that name.
+        UnknownEditionError: there is none of that name.
     """
     if name == "current":
         edition = find_current_edition(session)
@@ -121,7 +122,7 @@ def run_preflight(install: Installation, name: str, *, online: bool = False) -> 
     """Check an edition; `online` tries its links too.
 
     Raises:
-        UnknownEdition: there is none of that name.
+        UnknownEditionError: there is none of that name.
     """
     with install.database.read() as session:
         facts = gather_preflight_facts(install, session, find_edition(session, name))
@@ -135,7 +136,7 @@ def approve_edition(install: Installation, name: str, content_hash: str, *, acto
     """Approve an edition by the content mark that was looked at; give its name.
 
     Raises:
-        UnknownEdition: there is none of that name.
+        UnknownEditionError: there is none of that name.
         ApprovalError: it is no draft, changed since, or preflight finds errors.
     """
     errors = [f for f in run_preflight(install, name) if f.level == FindingLevel.ERROR]
@@ -154,7 +155,7 @@ def void_approval(install: Installation, name: str, *, actor: str, now: datetime
     """Take an approval back; give the edition's name.
 
     Raises:
-        UnknownEdition: there is none of that name.
+        UnknownEditionError: there is none of that name.
         ApprovalError: nothing is approved, or sending has begun.
     """
     with install.database.write() as session:
@@ -186,7 +187,7 @@ def edition_status(install: Installation, name: str, *, now: datetime) -> Editio
     """Say where an edition stands.
 
     Raises:
-        UnknownEdition: there is none of that name.
+        UnknownEditionError: there is none of that name.
     """
     zone = install.settings.file.publication.zone
     with install.database.read() as session:
@@ -220,7 +221,7 @@ def edition_bytes(install: Installation, name: str, output_format: EditionFormat
     """Give an edition as readers get it (html, text, eml), as the archive shows it (web), or as data (json).
 
     Raises:
-        UnknownEdition: there is none of that name.
+        UnknownEditionError: there is none of that name.
     """
     with install.database.read() as session:
         edition = find_edition(session, name)
@@ -243,10 +244,10 @@ def send_edition(
     """Send an approved edition, or go on with one that was cut short; say what this run did.
 
     Raises:
-        UnknownEdition: there is none of that name.
+        UnknownEditionError: there is none of that name.
         SendError: it is not approved.
         ApprovalError: it is not what was approved.
-        TransportError: the settings do not say how to send, or forbid it.
+        ProviderSettingsError: the settings do not say how to send, or forbid it.
     """
     with install.database.read() as session:
         name = find_edition(session, name).name
@@ -270,10 +271,10 @@ def send_test_mail(
     """Send an edition as it stands, a draft too, to the staff whose address is proven: to all, or to those named.
 
     Raises:
-        UnknownEdition: there is none of that name.
+        UnknownEditionError: there is none of that name.
         SendError: there is nothing to send, or nobody to send it to.
         ApprovalError: it is approved, and not what was approved.
-        TransportError: the settings do not say how to send, or forbid it.
+        ProviderSettingsError: the settings do not say how to send, or forbid it.
     """
     with install.database.read() as session:
         name = find_edition(session, name).name

@@ -12,9 +12,10 @@ from digest.app.live_settings import LiveSettings
 from digest.settings import Settings
 from digest.store.models import Database, migrate_schema, open_database
 from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
 
 
-class InstallationError(Exception):
+class InstallationError(ApplicationError):
     """The installation cannot be opened; the message says what is missing and what to do."""
 
 
@@ -36,7 +37,7 @@ class Installation:
         """The keys of the key file.
 
         Raises:
-            InstallError: there is no key file.
+            InstallationError: there is no key file.
         """
         if not self.settings.key_file.exists():
             raise InstallationError(f"{self.settings.key_file}: no key file. Run 'digest init' first.")
@@ -50,7 +51,7 @@ def open_installation(settings: Settings) -> Iterator[Installation]:
     A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`.
 
     Raises:
-        InstallError: its folder or its database file is out of reach.
+        InstallationError: its folder or its database file is out of reach.
         sqlalchemy.exc.SQLAlchemyError: the database does not answer.
     """
     create_home_folder(settings.home)
@@ -72,7 +73,7 @@ def create_home_folder(home: Path) -> None:
     """Make the folder that holds everything, closed to other users.
 
     Raises:
-        InstallError: it cannot be made.
+        InstallationError: it cannot be made.
     """
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)

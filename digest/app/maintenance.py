@@ -155,7 +155,7 @@ def pull_suppression_lists(install: Installation, now: datetime) -> PullResult:
     """Read what is new on SendGrid's suppression lists.
 
     Raises:
-        TransportError: there is no key for its API.
+        ProviderSettingsError: there is no key for its API.
         OSError: the journal could not be written.
     """
     api = open_sendgrid_api(install.settings)

@@ -19,6 +19,7 @@ from typing import IO, Any, Literal
 from sqlalchemy import JSON, Column, ColumnElement, Date, Enum, LargeBinary, String, Table, Text, cast, type_coerce
 
 from digest.store.delivery_models import InboundPayload
+from subscribers.errors import ApplicationError
 from subscribers.store.models import Base, UtcDateTime
 
 ARCHIVE_FORMAT = 1
@@ -34,7 +35,7 @@ _DAMAGE_ERRORS = (
 )
 
 
-class BackupError(Exception):
+class BackupError(ApplicationError):
     """A backup cannot be made, read or restored; the message says why and what to do."""
 
 

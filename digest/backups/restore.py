@@ -91,7 +91,7 @@ def restore_backup(
 
     Raises:
         BackupError: it cannot be done; nothing has changed.
-        JournalError: `left.log` is damaged; nothing has changed.
+        DepartureLogError: `left.log` is damaged; nothing has changed.
         OSError: a file cannot be written.
     """
     create_home_folder(settings.home)

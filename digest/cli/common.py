@@ -29,7 +29,7 @@ def read_email_argument(email: str) -> Address:
     """Read the address that a command got; `-` takes it from standard input.
 
     Raises:
-        Refused: it is no address.
+        CommandRefusedError: it is no address.
     """
     try:
         return read_address(sys.stdin.readline() if email == "-" else email)

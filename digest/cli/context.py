@@ -67,7 +67,7 @@ class CommandContext:
         """Who acts, as the audit log has it: `staff 3`, or `terminal:<system user>`.
 
         Raises:
-            CannotOpen: nobody on the staff has the address that was named.
+            CommandSetupError: nobody on the staff has the address that was named.
         """
         if self.acting_email is None:
             return f"terminal:{system_user()}"
@@ -84,7 +84,7 @@ class CommandContext:
         """Read a settings file and the environment.
 
         Raises:
-            CannotOpen: with every problem in them.
+            CommandSetupError: with every problem in them.
         """
         try:
             return load_settings(file)
@@ -96,7 +96,7 @@ class CommandContext:
         """Open the installation that `settings` describe, for the length of the block.
 
         Raises:
-            CannotOpen: its folder or database is out of reach.
+            CommandSetupError: its folder or database is out of reach.
         """
         with ExitStack() as stack:
             try:

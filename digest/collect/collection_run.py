@@ -34,11 +34,12 @@ from digest.collect.sources import (
 )
 from digest.settings import Settings
 from digest.store.models import Article, Database, Source, SourceHealth
+from subscribers.errors import ApplicationError
 
 log = structlog.get_logger(__name__)
 
 
-class UnknownSourceError(LookupError):
+class UnknownSourceError(ApplicationError):
     """No source has that name or address; the message lists those that exist."""
 
 
@@ -109,7 +110,7 @@ def collect_sources(
         jitter: gives random numbers for the next tries.
 
     Raises:
-        UnknownSource: `only` names a source that the settings do not have.
+        UnknownSourceError: `only` names a source that the settings do not have.
     """
     run = _CollectionRun(database, fetcher, settings, now, jitter)
     wanted = () if files and only is None else only

@@ -11,6 +11,8 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
+from subscribers.errors import ApplicationError
+
 READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
 _JPEG_QUALITIES = (84, 76, 68, 60)
 _LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
@@ -18,7 +20,7 @@ _MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photogra
 _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
-class ImageError(Exception):
+class ImageError(ApplicationError):
     """Bytes that are no picture we can use; the message says why. Fetching them again changes nothing."""
 
 
@@ -36,7 +38,7 @@ def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> 
     """Read the first frame as upright RGB on white, shrunk to fit in `max_size` (width, height).
 
     Raises:
-        PictureError: no picture, a kind that is not read (SVG), too many pixels, or broken.
+        ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
     """
     if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
         raise ImageError("it is SVG or a page, not a photograph; SVG can carry scripts and no mail shows it")

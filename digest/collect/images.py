@@ -62,7 +62,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
 
     Raises:
         FetchError: it could not be fetched.
-        PictureError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
+        ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     got = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
     image = decode_image(got.body, max_pixels=limits.image_pixels, max_size=(MAX_WIDTH, MAX_HEIGHT))
@@ -79,7 +79,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     Its `source_url` is the picture's with `#lead` or `#thumb`.
 
     Raises:
-        PictureError: `body` is no picture.
+        ImageError: `body` is no picture.
     """
     size, heaviest = _CROP_SIZES[shape]
     image = decode_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, MAX_HEIGHT))

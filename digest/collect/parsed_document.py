@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
+from subscribers.errors import ApplicationError
+
 
 class DocumentKind(StrEnum):
     """What came back from a source, told by looking at it."""
@@ -32,7 +34,7 @@ class DateBasis(StrEnum):
     FIRST_SEEN_ANCIENT = "first seen: date before 1990"
 
 
-class ParseError(Exception):
+class ParseError(ApplicationError):
     """The document cannot be read as what it seems to be; the message says what, where and what to do."""
 
 

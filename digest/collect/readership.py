@@ -22,6 +22,7 @@ from digest.collect.parsed_document import RejectedEntry
 from digest.collect.urls import canonical_url
 from digest.settings import Settings
 from digest.store.models import Article, Database
+from subscribers.errors import ApplicationError
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +71,7 @@ class ReadershipImport:
     error: str | None = None
 
 
-class ReadershipError(Exception):
+class ReadershipError(ApplicationError):
     """A report of readership cannot be read; the message says what to do."""
 
 

@@ -19,9 +19,10 @@ from digest.edition.windows import next_window
 from digest.settings import Settings
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment
 from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.errors import ApplicationError
 
 
-class ApprovalError(Exception):
+class ApprovalError(ApplicationError):
     """The edition cannot be approved, or is not what was approved; the message says why and what to do."""
 
 

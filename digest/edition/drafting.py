@@ -39,11 +39,12 @@ from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal, ScoredStory
 from digest.settings import Settings
 from digest.store.models import AuditEntry, Database, Edition, EditionState, EditionStory, Fragment
+from subscribers.errors import ApplicationError
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first choice, and of those who took the places
 
 
-class DraftError(Exception):
+class DraftError(ApplicationError):
     """No draft can be made; the message says why and what to do."""
 
 

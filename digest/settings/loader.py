@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from digest.settings.model import Settings
+from subscribers.errors import ApplicationError
 
 SETTINGS_FILE_NAME = "digest.toml"
 
 
-class SettingsError(Exception):
+class SettingsError(ApplicationError):
     """The settings cannot be used; the message lists every problem, one a line."""
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry
 from subscribers.address import Address, AddressError, read_address
+from subscribers.errors import ApplicationError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
 from subscribers.store.one_time_tokens import TokenState
@@ -26,7 +27,7 @@ PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 
 
-class StaffError(Exception):
+class StaffError(ApplicationError):
     """It cannot be done to the staff; the message says why and what to do, and holds no address."""
 
 

@@ -41,7 +41,7 @@ def create_app(install: Installation, *, clock: Callable[[], datetime] = now_utc
     """Put the pages together.
 
     Raises:
-        InstallError: the installation has no keys.
+        InstallationError: the installation has no keys.
     """
     settings = install.settings
     site = site_from_settings(settings)

@@ -21,7 +21,7 @@ def build_page_context(install: Installation, site: SiteDetails, clock: Callable
     """Put together what `subscribers.pages.privacy` asks for.
 
     Raises:
-        InstallError: the installation has no keys.
+        InstallationError: the installation has no keys.
     """
     settings = install.settings
 

@@ -20,7 +20,7 @@ def build_signup_context(install: Installation, clock: Callable[[], datetime]) -
     """Put together what `subscribers.pages.signup` asks for.
 
     Raises:
-        InstallError: the installation has no keys.
+        InstallationError: the installation has no keys.
     """
     settings = install.settings
     publication = settings.file.publication

@@ -42,7 +42,7 @@ class AudienceMember:
         """Open the address.
 
         Raises:
-            VaultError: it does not open.
+            DecryptionError: it does not open.
         """
         return decrypt_address(keys, self.encrypted_address, self.number)
 

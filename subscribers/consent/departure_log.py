@@ -16,13 +16,14 @@ from typing import IO, Any, Literal
 
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing, departure_hash
+from subscribers.errors import ApplicationError
 
 DepartureKind = Literal[
     "left", "bounced", "barred", "complained", "erased", "undone"
 ]  # the last ends a "left" before it
 
 
-class DepartureLogError(Exception):
+class DepartureLogError(ApplicationError):
     """The journal is damaged; the message names the file and the line."""
 
 
@@ -103,7 +104,7 @@ class DepartureLog:
         """Give every departure, the oldest first; a torn last line was never answered and is passed over.
 
         Raises:
-            JournalError: a line does not follow from the one before it.
+            DepartureLogError: a line does not follow from the one before it.
         """
         if not self.path.exists():
             return

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
+from subscribers.errors import ApplicationError
 from subscribers.store.models import ConsentKind
 
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
@@ -17,7 +18,7 @@ Frequency = Literal["weekly", "fortnightly", "monthly"]
 FREQUENCIES: tuple[Frequency, ...] = get_args(Frequency)
 
 
-class PreferencesError(Exception):
+class PreferencesError(ApplicationError):
     """The choices make no sense; the message names the field."""
 
 
@@ -63,7 +64,7 @@ class Preferences:
         """Read the stored form, or what a page sent.
 
         Raises:
-            ChoicesError: a field is unknown or has a wrong value.
+            PreferencesError: a field is unknown or has a wrong value.
         """
         if unknown := sorted(fields.keys() - _FIELD_NAMES):
             raise PreferencesError(f"{unknown[0]!r}: no such choice")

@@ -96,7 +96,7 @@ def suppress_person(
     Where the vault let their address go, they are barred by the hash that the journal knows them by.
 
     Raises:
-        VaultError: the sealed address does not open.
+        DecryptionError: the sealed address does not open.
     """
     if person.ciphertext is not None and person.key_id is not None:
         address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))

@@ -34,7 +34,7 @@ def decrypt_bytes(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str)
     """Give the bytes that `encrypt_bytes` made `encrypted` of.
 
     Raises:
-        VaultError: the ciphertext was changed, or belongs to another row.
+        DecryptionError: the ciphertext was changed, or belongs to another row.
         KeyFileError: the key is not in the key file.
     """
     ciphertext, key_id = encrypted
@@ -56,7 +56,7 @@ def decrypt_json(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str) 
     """Give the value that `encrypt_json` made `encrypted` of.
 
     Raises:
-        VaultError: the ciphertext was changed, or belongs to another row.
+        DecryptionError: the ciphertext was changed, or belongs to another row.
         KeyFileError: the key is not in the key file.
     """
     value: dict[str, Any] = json.loads(decrypt_bytes(keys, encrypted, bound_to=bound_to))

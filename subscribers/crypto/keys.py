@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from subscribers.address import Address, read_address
 from subscribers.crypto import key_file
+from subscribers.errors import ApplicationError
 
 KeyKind = Literal["vault", "lookup", "token", "return-path", "session", "suppression"]
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
@@ -30,11 +31,11 @@ _FileStamp = tuple[int, int, int]
 _NONCE_LENGTH = 12  # bytes, as NIST SP 800-38D 8.2 wants for AES-GCM
 
 
-class KeyFileError(Exception):
+class KeyFileError(ApplicationError):
     """The key file cannot be used; the message says which file, why, and what to do."""
 
 
-class DecryptionError(Exception):
+class DecryptionError(ApplicationError):
     """A sealed address does not open; the message names the person's number and the key, no address."""
 
 
@@ -259,7 +260,7 @@ def reencrypt(keys: KeyRing, encrypted: tuple[bytes, str], bound_to: bytes) -> t
     """Encrypt anew, with the current vault key, what an earlier key sealed; nobody gets to see it.
 
     Raises:
-        VaultError: the ciphertext was changed, or is bound to something else.
+        DecryptionError: the ciphertext was changed, or is bound to something else.
         KeyFileError: the key is not in the key file.
     """
     return _encrypt(keys.current("vault"), _decrypt(keys, encrypted, bound_to), bound_to)
@@ -269,7 +270,7 @@ def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) ->
     """Give the address (ASCII, as mail goes to it) that `encrypt_address` made `encrypted` of: ciphertext and key id.
 
     Raises:
-        VaultError: the ciphertext was changed, or belongs to another person.
+        DecryptionError: the ciphertext was changed, or belongs to another person.
         KeyFileError: the key is not in the key file.
     """
     return _decrypt(keys, encrypted, _person_binding(number)).decode("ascii")

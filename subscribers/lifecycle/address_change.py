@@ -82,7 +82,7 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     """Say how a link stands; nothing is changed.
 
     Raises:
-        VaultError: an address does not open.
+        DecryptionError: an address does not open.
     """
     found = one_time_tokens.look_up_token(session, token, "change address", now=now)
     if found.state is TokenState.UNKNOWN or found.person is None:
@@ -116,7 +116,7 @@ def confirm_address_change(
 
     Raises:
         OSError: the journal could not be written.
-        VaultError: an address does not open.
+        DecryptionError: an address does not open.
         sqlalchemy.exc.IntegrityError: somebody signed up with the new address in this very moment.
     """
     found = look_up_address_change(session, keys, token, now=now)

@@ -53,7 +53,7 @@ def merge_departure_log(
         now: the moment.
 
     Raises:
-        JournalError: the journal is damaged.
+        DepartureLogError: the journal is damaged.
         KeyFileError: the journal names a key that is not in the key file.
         OSError: the journal could not be written.
     """

@@ -58,7 +58,7 @@ def erase_person(
 
     Raises:
         OSError: the journal could not be written.
-        VaultError: the sealed address does not open.
+        DecryptionError: the sealed address does not open.
     """
     there = session.get(Person, number)
     if there is None or there.state == PersonState.ERASED:

@@ -58,7 +58,7 @@ def apply_feedback_report(
         now: the moment.
 
     Raises:
-        VaultError: the person's address does not open.
+        DecryptionError: the person's address does not open.
     """
     person = ledger.lock_person(session, report.person)
     if person is None or person.state is PersonState.ERASED:

@@ -101,7 +101,7 @@ def undo_unsubscribe(session: Session, keys: KeyRing, number: int, *, now: datet
     lost would bring somebody back who is gone.
 
     Raises:
-        VaultError: the sealed address does not open.
+        DecryptionError: the sealed address does not open.
     """
     person = ledger.lock_person(session, number)
     if person is None or find_undo_deadline(session, number, now=now) is None or _is_suppressed(session, keys, person):

@@ -51,7 +51,7 @@ def look_up_confirmation(session: Session, keys: KeyRing, token: str, *, now: da
     """Say how a confirmation link stands; nothing is changed.
 
     Raises:
-        VaultError: the person's address does not open.
+        DecryptionError: the person's address does not open.
     """
     return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
 
@@ -72,7 +72,7 @@ def confirm_subscription(
     once, and a link that was used never brings back who has left since.
 
     Raises:
-        VaultError: the person's address does not open.
+        DecryptionError: the person's address does not open.
     """
     found = _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
     if found.stage is not ConfirmationStage.OPEN:

@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
 from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
 from subscribers.store import people
 from subscribers.store.models import ConsentKind, PersonState
 
 
-class SignupRefusedError(Exception):
+class SignupRefusedError(ApplicationError):
     """This address may not be added; the message says why and what would help, without the address."""
 
 

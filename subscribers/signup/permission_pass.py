@@ -55,7 +55,7 @@ def queue_permission_mails(
         now: the moment.
 
     Raises:
-        VaultError: an address does not open.
+        DecryptionError: an address does not open.
     """
     asked, after = 0, 0
     while asked < limit:

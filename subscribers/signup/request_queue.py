@@ -126,7 +126,7 @@ def decrypt_request(keys: KeyRing, request: PendingRequest) -> FormSubmission:
     """Open a form.
 
     Raises:
-        VaultError: it was changed.
+        DecryptionError: it was changed.
         KeyFileError: its key is not in the key file.
     """
     value = decrypt_json(keys, request.encrypted, bound_to=_request_binding(request.kind, request.address_tag))

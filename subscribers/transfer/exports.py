@@ -67,7 +67,7 @@ def build_person_record(
             handed over: those are not kept here.
 
     Raises:
-        VaultError: the sealed address does not open.
+        DecryptionError: the sealed address does not open.
     """
     person = session.get(Person, number)
     if person is None:
@@ -127,7 +127,7 @@ def export_list(
         How many people the file names.
 
     Raises:
-        VaultError: an address does not open.
+        DecryptionError: an address does not open.
     """
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(EXPORT_COLUMNS)

@@ -55,7 +55,7 @@ def rehearse_import(
     """Go through a file and count what an import would do. Nothing is written.
 
     Raises:
-        FileError: the file changed meanwhile.
+        ListFileError: the file changed meanwhile.
     """
     report = ImportReport(survey)
     with SeenAddresses() as seen:
@@ -89,7 +89,7 @@ def run_import(
         progress: called with the number of the last settled row.
 
     Raises:
-        FileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
+        ListFileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
         OSError: the journal could not be written.
     """
     report, batch, reached = _open_batch(context, survey, options, now)
@@ -163,7 +163,7 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
     """Find the batch of this file with these options.
 
     Raises:
-        FileError: an import of the file with other options was not finished.
+        ListFileError: an import of the file with other options was not finished.
     """
     query = select(ImportBatch).where(ImportBatch.file_hash == survey.file_hash).order_by(ImportBatch.id.desc())
     several = list(session.scalars(query))

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from subscribers.errors import ApplicationError
 from subscribers.transfer.formats import ColumnLayout, RowStatus, recognise_layout
 
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
@@ -20,7 +21,7 @@ _CHUNK_BYTES = 1 << 20
 NumberedFields = tuple[int, list[str]]
 
 
-class ListFileError(Exception):
+class ListFileError(ApplicationError):
     """The file cannot be read as a list; the message says which row and what to do, and quotes nothing of it."""
 
 
@@ -46,7 +47,7 @@ def survey_file(path: Path, *, file_status: RowStatus | None = None) -> FileSurv
         file_status: what the operator says that every row is.
 
     Raises:
-        FileError: it is no file of rows, or no column of it holds addresses.
+        ListFileError: it is no file of rows, or no column of it holds addresses.
     """
     try:
         with path.open("rb") as file:
@@ -66,7 +67,7 @@ def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
     """Give the rows that follow the heading, each with its number as a spreadsheet counts.
 
     Raises:
-        FileError: the file changed since it was surveyed.
+        ListFileError: the file changed since it was surveyed.
     """
     yield from _read_body(survey.path, survey.encoding, survey.separator, survey.layout)
     with survey.path.open("rb") as file:
@@ -160,7 +161,7 @@ def _parse_rows(path: Path, encoding: str, separator: str, layout: ColumnLayout 
     """Give every row, blank ones too.
 
     Raises:
-        FileError: a line or a field is too long to be one, or a quotation mark is never closed.
+        ListFileError: a line or a field is too long to be one, or a quotation mark is never closed.
     """
     with path.open(encoding=encoding, newline="") as file:
         rows = csv.reader(chain(_read_lines(file), [_END_MARKER]), **_csv_options(separator, layout))

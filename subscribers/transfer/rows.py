@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from subscribers.address import Address, AddressError
+from subscribers.errors import ApplicationError
 from subscribers.transfer.fast_address import read_address_fast
 from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, RowStatus
 
@@ -27,7 +28,7 @@ class ImportRow(NamedTuple):
     left_at: datetime | None
 
 
-class RowError(Exception):
+class RowError(ApplicationError):
     """The row cannot be taken; the message says why, and holds nothing of the row."""
 
 

@@ -38,7 +38,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     """Drop an import that was not finished, once somebody has confirmed it.
 
     Raises:
-        Refused: there is no such import, or it was finished.
+        CommandRefusedError: there is no such import, or it was finished.
     """
     database, now = context.install.database, datetime.now(UTC)
     refused = f"There is no unfinished import {batch}. 'digest subscribers import --list' names them."

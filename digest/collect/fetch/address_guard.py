@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from subscribers.errors import ApplicationError
+
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 HostResolver = Callable[
@@ -52,11 +54,11 @@ _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the las
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it is no name
 
 
-class AddressRefusedError(Exception):
+class AddressRefusedError(ApplicationError):
     """An address that must not be reached; the message says which, why and how to allow it."""
 
 
-class UnknownHostError(Exception):
+class UnknownHostError(ApplicationError):
     """A name that has no address, or whose look-up failed."""
 
 
@@ -75,8 +77,8 @@ class AddressGuard:
         mistake, and picking the good one would hide it.
 
         Raises:
-            RefusedAddress: the literal or one of the answers is closed.
-            UnknownHost: no such name, no answer in time, or an answer that is no address.
+            AddressRefusedError: the literal or one of the answers is closed.
+            UnknownHostError: no such name, no answer in time, or an answer that is no address.
         """
         literal = parse_ip_literal(host)
         answers = [literal] if literal else self._look_up_host(host, port, timeout)
@@ -124,7 +126,7 @@ def parse_ip_literal(host: str) -> IPAddress | None:
     answer does not depend on which library is below.
 
     Raises:
-        UnknownHost: it ends in a number, as no name does, yet is no address: 1.2.3.4.5 or 999.1.1.1.
+        UnknownHostError: it ends in a number, as no name does, yet is no address: 1.2.3.4.5 or 999.1.1.1.
     """
     bare = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
     try:

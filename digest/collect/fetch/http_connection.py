@@ -15,11 +15,12 @@ import httpcore
 import httpx
 
 from digest.collect.fetch.address_guard import AddressGuard
+from subscribers.errors import ApplicationError
 
 _MAX_ADDRESSES = 4
 
 
-class TlsHandshakeError(Exception):
+class TlsHandshakeError(ApplicationError):
     """The TLS handshake failed: a wrong certificate, an old protocol, or no TLS at all."""
 
 
@@ -66,8 +67,8 @@ def open_response(
     threads.
 
     Raises:
-        RefusedAddress, UnknownHost: see `guard`.
-        NoSafeConnection: no TLS with the name that was asked for.
+        AddressRefusedError, UnknownHostError: see `guard`.
+        TlsHandshakeError: no TLS with the name that was asked for.
         httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network's own.
     """
     backend = _GuardedBackend(guard, budget)

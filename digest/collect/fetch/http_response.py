@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from subscribers.errors import ApplicationError
+
 MAX_RETRY_SECONDS = 7 * 24 * 3600  # seconds; one answer must not silence a source for good
 _MAX_FRESHNESS = 2**31  # seconds; RFC 9111 1.2.2
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", re.IGNORECASE)
@@ -14,11 +16,11 @@ _NO_CACHE = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:$|,)", re.IGNORECASE
 _GZIP_WINDOW_BITS = 16 + zlib.MAX_WBITS
 
 
-class BodyTooLargeError(Exception):
+class BodyTooLargeError(ApplicationError):
     """A body over its bound, packed or unpacked."""
 
 
-class ContentEncodingError(Exception):
+class ContentEncodingError(ApplicationError):
     """A body that cannot be unpacked; the message says why."""
 
 
@@ -72,8 +74,8 @@ def decode_body(chunks: Iterable[bytes], encoding: str, max_bytes: int, *, trunc
     the first `max_bytes` bytes are given instead of an error.
 
     Raises:
-        TooBig: there are more than `max_bytes` bytes.
-        BadPacking: the packing is one that we did not ask for, broken, or ends too early.
+        BodyTooLargeError: there are more than `max_bytes` bytes.
+        ContentEncodingError: the packing is one that we did not ask for, broken, or ends too early.
     """
     unpacking = _body_decoder(encoding)
     body = bytearray()

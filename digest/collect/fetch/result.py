@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from subscribers.errors import ApplicationError
+
 
 class FetchErrorReason(StrEnum):
     """Why a fetch gave nothing."""
@@ -30,7 +32,7 @@ _PERMANENT = frozenset(
 )
 
 
-class FetchError(Exception):
+class FetchError(ApplicationError):
     """A fetch that gave nothing: `url` as it was asked for, and a message that says what to do.
 
     `retry_after` is the wait that the publisher asks for, in seconds; `status` the HTTP status, if it came so far.
@@ -53,9 +55,9 @@ class FetchError(Exception):
         self.status = status
 
     @property
-    def permanent(self) -> bool:
-        """Whether trying again changes nothing until somebody acts."""
-        return self.reason in _PERMANENT
+    def can_retry(self) -> bool:
+        """Whether trying again may help before anybody acts."""
+        return self.reason not in _PERMANENT
 
 
 @dataclass(frozen=True, slots=True)

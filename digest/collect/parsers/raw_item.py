@@ -10,6 +10,7 @@ from digest.collect import text_cleanup
 from digest.collect.dates import find_deadline, parse_event_time, parse_item_dates
 from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry
 from digest.collect.urls import absolute_url, canonical_url
+from subscribers.errors import ApplicationError
 
 _MAX_TITLE_WORDS = 14  # of a title that is made from a text without one
 _MIN_SUMMARY_CHARACTERS = 25  # characters: a description shorter than this gives way to the content
@@ -54,7 +55,7 @@ class RawItem:
     featured: bool = False
 
 
-class UnusableItemError(Exception):
+class UnusableItemError(ApplicationError):
     """One item can't be taken in; the message says why."""
 
 
@@ -79,7 +80,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     """Clean one item.
 
     Raises:
-        Unusable: it has no usable address, or no title and no text to make one from.
+        UnusableItemError: it has no usable address, or no title and no text to make one from.
     """
     base = raw.base or context.url
     link, url = _clean_urls(raw, base)

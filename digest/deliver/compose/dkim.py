@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from digest.settings import Settings
+from subscribers.errors import ApplicationError
 
 OVERSIGNED = (
     *(b"from", b"to", b"subject", b"date", b"reply-to", b"message-id"),
@@ -34,7 +35,7 @@ _LINE_LENGTH = 76  # characters of a line of the field
 SlotPlaces = Sequence[tuple[int, int]]  # (place among the parts, slot whose value stands there)
 
 
-class DkimError(Exception):
+class DkimError(ApplicationError):
     """Mail cannot be signed; the message names the setting, says why, and what to do."""
 
 

@@ -9,13 +9,15 @@ from base64 import b64encode
 from datetime import datetime
 from email.utils import format_datetime
 
+from subscribers.errors import ApplicationError
+
 HEADER_LINE_LENGTH = 78  # characters a line should have at most (RFC 5322, 2.1.1)
 ENCODED_WORD_LENGTH = 75  # characters an encoded word may have (RFC 2047, 2)
 _WORD_START, _WORD_END = "=?utf-8?b?", "?="
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
-class HeaderError(Exception):
+class HeaderError(ApplicationError):
     """A value cannot stand in a header field; the message names the field."""
 
 

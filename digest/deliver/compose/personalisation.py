@@ -18,12 +18,13 @@ from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
 
 _MAX_UNSUBSCRIBE_LENGTH = 77  # SendGrid's relay turns a longer List-Unsubscribe into encoded words
 _SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - stands in a specimen where a token would, as long as one
 
 
-class ComposeError(Exception):
+class ComposeError(ApplicationError):
     """No sound message can be written; the message says which field or setting is at fault."""
 
 
@@ -31,7 +32,7 @@ def fill_placeholders(reader: AudienceMember, message_id: str, *, keys: KeyRing,
     """Work out what stands for the marks in a reader's message; `message_id` is its Message-ID.
 
     Raises:
-        VaultError: the reader's address does not open.
+        DecryptionError: the reader's address does not open.
     """
     return PlaceholderValues(
         to=reader.decrypt_address(keys),
@@ -81,7 +82,7 @@ def check_unsubscribe_length(base_url: str) -> None:
     """Make sure that a reader's List-Unsubscribe is short enough to survive.
 
     Raises:
-        LetterError: the base URL is too long.
+        ComposeError: the base URL is too long.
     """
     length = len(f"<{base_url}/u/") + 22 + 1
     if length > _MAX_UNSUBSCRIBE_LENGTH:

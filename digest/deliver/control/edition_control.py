@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Database, Edition, EditionState
+from subscribers.errors import ApplicationError
 
 ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
 PAUSABLE_STATES = frozenset({EditionState.APPROVED, EditionState.SENDING})
 
 
-class EditionControlError(Exception):
+class EditionControlError(ApplicationError):
     """The edition can't be steered so; the message says why and what to do."""
 
 
@@ -22,7 +23,7 @@ def pause_edition(session: Session, name: str, reason: str, *, actor: str, now: 
     """Let an edition rest; False where it rested already. What is being handed over at this moment still arrives.
 
     Raises:
-        SteeringError: there is no such edition, or it is neither approved nor being sent.
+        EditionControlError: there is no such edition, or it is neither approved nor being sent.
     """
     edition = _lock_edition(session, name)
     if edition.state not in PAUSABLE_STATES:
@@ -38,7 +39,7 @@ def resume_edition(session: Session, name: str, *, actor: str, now: datetime) ->
     """Let a paused edition go on; False where it did not rest. What had gone wrong until now no longer counts.
 
     Raises:
-        SteeringError: there is no such edition.
+        EditionControlError: there is no such edition.
     """
     edition = _lock_edition(session, name)
     if edition.paused_at is None:
@@ -52,7 +53,7 @@ def cancel_edition(database: Database, name: str, *, actor: str, clock: Callable
     """Cancel an edition for good: whoever has it keeps it, nobody else gets it. Gives how many were cancelled.
 
     Raises:
-        SteeringError: there is no such edition, or it went out already.
+        EditionControlError: there is no such edition, or it went out already.
     """
     with database.write() as session:
         edition = _lock_edition(session, name)

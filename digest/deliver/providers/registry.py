@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
 from digest.deliver.providers.base import Provider
 from digest.settings import Settings, is_loopback
+from subscribers.errors import ApplicationError
 
 if TYPE_CHECKING:  # the package behind it is imported once it is used
     from digest.deliver.providers.sendgrid.api import SendGridApi
@@ -17,7 +18,7 @@ __all__ = ["ProviderSettingsError", "leaves_this_machine", "open_provider", "ope
 MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
 
 
-class ProviderSettingsError(Exception):
+class ProviderSettingsError(ApplicationError):
     """No transport can be opened; the message lists every setting that is wrong or missing."""
 
 
@@ -28,7 +29,7 @@ def open_provider(settings: Settings) -> Provider:
     with a postal address, a sender of one's own and an https base URL.
 
     Raises:
-        TransportError: the URL cannot be read, or something is missing; no password is in the message.
+        ProviderSettingsError: the URL cannot be read, or something is missing; no password is in the message.
     """
     url = _parse_mail_url(settings.mail_url.get_secret_value())
     problems = _sender_problems(settings) if leaves_this_machine(settings) else []
@@ -118,7 +119,7 @@ def open_sendgrid_api(settings: Settings) -> "SendGridApi":
     """Open SendGrid's API for the account whose key the settings name.
 
     Raises:
-        TransportError: there is no key, or it would travel in the clear.
+        ProviderSettingsError: there is no key, or it would travel in the clear.
     """
     from digest.deliver.providers.sendgrid.api import SendGridApi
 

@@ -36,13 +36,14 @@ from digest.store.models import Database, Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
 
 LEASE_MARGIN = timedelta(minutes=1)  # for splicing and a slow disk
 
 log = structlog.get_logger("sending")
 
 
-class SendError(Exception):
+class SendError(ApplicationError):
     """The edition cannot be sent; the message says why and what to do."""
 
 
@@ -104,7 +105,7 @@ def send_edition(
     Raises:
         SendError: there is no such edition, it is a draft, held, paused or cancelled, or the installation is held.
         ApprovalError: it is not what was approved.
-        LetterError: the base URL is too long for List-Unsubscribe.
+        ComposeError: the base URL is too long for List-Unsubscribe.
     """
     check_unsubscribe_length(settings.link_base)
     now, watched = clock(), provider.name != "outbox"

@@ -100,7 +100,7 @@ def send_test_mail(
     Raises:
         SendError: there is no such edition, nothing in it, or nobody to send it to.
         ApprovalError: it is approved, and not what was approved.
-        LetterError: the base URL is too long for List-Unsubscribe.
+        ComposeError: the base URL is too long for List-Unsubscribe.
     """
     check_unsubscribe_length(settings.link_base)
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{secrets.token_hex(4)}"

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from digest.collect.urls import ascii_host
 from digest.edition import placeholders
 from digest.edition.content import EditionContent
+from subscribers.errors import ApplicationError
 
 # Left as they are in an address: RFC 3986's unreserved and reserved characters and the percent sign, without
 # those that libxml2, other than browsers, has been known to encode itself.
@@ -20,7 +21,7 @@ _URL_SAFE_CHARACTERS = "-._~/?:@!&'()*+,;=#%"
 _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidi controls; dir attributes do their honest work
 
 
-class RenderingError(Exception):
+class RenderingError(ApplicationError):
     """An edition cannot be rendered as it is; the message says what to change."""
 
 

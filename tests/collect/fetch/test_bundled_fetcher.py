@@ -50,7 +50,7 @@ def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:
         assert not getter.may_read(url)
         with pytest.raises(FetchError) as caught:
             getter.get(url)
-        errors.append((str(caught.value), caught.value.reason, caught.value.permanent))
+        errors.append((str(caught.value), caught.value.reason, not caught.value.can_retry))
     assert errors[0] == errors[1]
     assert errors[0][1] is FetchErrorReason.DNS
 

@@ -195,7 +195,7 @@ def test_each_status_has_its_reason(
 ) -> None:
     httpserver.expect_request("/feed").respond_with_data(b"no", status=status)
     error = failing(fetcher, httpserver.url_for("/feed"))
-    assert (error.reason, error.permanent, error.status) == (reason, permanent, status)
+    assert (error.reason, not error.can_retry, error.status) == (reason, permanent, status)
     assert str(status) in error.message
 
 

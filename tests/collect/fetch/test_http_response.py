@@ -161,7 +161,7 @@ def test_what_is_no_web_address_is_a_bad_url(url: str) -> None:
     with pytest.raises(FetchError) as caught:
         parse_web_address(url)
     assert caught.value.reason is FetchErrorReason.BAD_URL
-    assert caught.value.permanent
+    assert not caught.value.can_retry
     assert "\n" not in str(caught.value)
     assert "\r" not in str(caught.value)
 

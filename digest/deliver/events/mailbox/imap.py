@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from digest.deliver.providers.replies import scrub_addresses
 from digest.settings import BounceMailboxSettings
+from subscribers.errors import ApplicationError
 
 STEP_TIMEOUT = 30.0  # seconds for connecting and for each step
 MAX_MESSAGE_BYTES = 1_000_000  # of a message; a report stands at the beginning, what came back may be cut
@@ -16,8 +17,13 @@ _NAMESPACE = re.compile(rb'\(\("([^"\\]*)" (?:"([^"\\])"|NIL)')  # RFC 2342: the
 _DELIMITER = re.compile(rb'\) "([^"\\])" ')
 
 
-class MailboxError(Exception):
+class MailboxError(ApplicationError):
     """The mailbox cannot be read; the message says why and what to do, and holds no password and no address."""
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether trying again may help: servers come back."""
+        return True
 
 
 class _BoundedImap(imaplib.IMAP4):

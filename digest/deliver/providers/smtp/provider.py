@@ -16,6 +16,7 @@ from digest.deliver.providers.smtp.connection import (
     SmtpServer,
     connect_smtp,
 )
+from subscribers.errors import ApplicationError
 
 __all__ = ["SendSteps", "SmtpProvider", "SmtpServer", "SmtpSessionError"]
 
@@ -23,7 +24,7 @@ __all__ = ["SendSteps", "SmtpProvider", "SmtpServer", "SmtpSessionError"]
 SendSteps = Generator[None, None, MessageOutcome]
 
 
-class SmtpSessionError(Exception):
+class SmtpSessionError(ApplicationError):
     """The server will not go on with anything; the message is fit for the operator.
 
     With `this_connection_only` it may go on with another connection: there are too many, or one broke.
@@ -83,7 +84,7 @@ class SmtpProvider:
         before the data goes out is tried once more, on a new one: nothing can have been accepted.
 
         Raises:
-            Refusal: the server, or this connection, takes nothing at all.
+            SmtpSessionError: the server, or this connection, takes nothing at all.
         """
         envelope = SmtpEnvelope(message.return_path, message.address, message.delivery_id)
         if not envelope.is_valid:

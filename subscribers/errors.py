@@ -1,0 +1,13 @@
+"""The root of all errors that the product raises on purpose."""
+
+
+class ApplicationError(Exception):
+    """An error that somebody can understand and act on.
+
+    Its message says what failed, which thing it concerns and what to do; it never holds a reader's address.
+    """
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether the same call may succeed later without anybody changing anything."""
+        return False
