@@ -19,7 +19,7 @@ SITE = "https://agency.example.org"
 
 def item(path: str = "/a", title: str = "Port closed", **more: object) -> ParsedItem:
     values: dict[str, object] = {"guid": None, "url": SITE + path, "link": SITE + path, "title": title}
-    values |= {"published": NOON - DAY, "basis": DateBasis.PUBLISHED}
+    values |= {"published": NOON - DAY, "date_basis": DateBasis.PUBLISHED}
     return ParsedItem(**(values | more))  # type: ignore[arg-type]
 
 
@@ -186,7 +186,7 @@ def test_a_date_that_moves_forward_on_an_unchanged_item_is_noted_beside_the_firs
 def test_the_date_that_counts_is_the_earliest_of_the_best_kind_in_any_order(database: Database) -> None:
     for published, updated in [(None, None), (None, NOON), (NOON - DAY, NOON), (NOON, NOON), (None, None)]:
         basis = DateBasis.PUBLISHED if published else DateBasis.FIRST_SEEN_NO_DATE
-        stored(database, item(published=published, updated=updated, basis=basis), now=LATER)
+        stored(database, item(published=published, updated=updated, date_basis=basis), now=LATER)
     (one,) = articles(database)
     assert (one.dated_at, one.date_basis, one.updated_at) == (NOON - DAY, "published", NOON)
 
@@ -203,7 +203,7 @@ def test_the_date_that_counts_is_the_earliest_of_the_best_kind_in_any_order(data
 def test_without_a_usable_date_an_article_counts_from_when_it_was_first_seen(
     sqlite: Database, basis: DateBasis
 ) -> None:
-    undated = item(published=None, basis=basis)
+    undated = item(published=None, date_basis=basis)
     stored(sqlite, undated)
     assert stored(sqlite, undated, now=LATER).unchanged == 1
     (one,) = articles(sqlite)

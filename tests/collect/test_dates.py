@@ -82,7 +82,7 @@ def test_the_change_stands_in_for_a_missing_or_refused_publication() -> None:
 @given(st.text(max_size=120))
 def test_any_text_is_a_plausible_date_or_refused(written: str) -> None:
     moment, basis = parse_date(written, NOW)
-    assert (moment is None) == basis.name.startswith("FOUND")
+    assert (moment is None) == basis.name.startswith("FIRST_SEEN")
     if moment:
         assert moment.tzinfo is UTC
         assert 1990 <= moment.year <= 2026

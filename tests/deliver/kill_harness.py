@@ -225,7 +225,7 @@ def reader_number(address: str) -> int:
 def kill_at_boundaries(killable: KillableSend) -> list[str]:
     """Let one process after the other die at the next boundary; give the boundaries."""
     while True:
-        process = killable.start_process(ledger=killable.boundary_file)
+        process = killable.start_process(kill_boundary_file=killable.boundary_file)
         process.join(WAIT_TIMEOUT)
         if process.exitcode == 0:
             break

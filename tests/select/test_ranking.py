@@ -101,7 +101,7 @@ def test_a_story_without_a_topic_loses_half_unless_it_is_our_own() -> None:
 
 
 def test_each_fault_is_named_and_takes_its_part_of_what_is_left() -> None:
-    story = Story(article(title="Sponsored: ransomware defense", dated=False))
+    story = Story(article(title="Sponsored: ransomware defense", has_date=False))
     scored = ranking(story).score_story(story)
     penalty = term(scored, TermName.PENALTY)
     assert penalty.note == "sponsored or a deal (-50%); no date (-30%)"
@@ -138,7 +138,7 @@ candidates = st.builds(
     own=st.booleans(),
     primary=st.booleans(),
     featured=st.booleans(),
-    dated=st.booleans(),
+    has_date=st.booleans(),
     weight=st.floats(0, 3),
     views=st.none() | st.integers(0, 10**7),
 )

@@ -60,7 +60,7 @@ def mails(world: Any, now: datetime = NOW) -> list[EmailMessage]:
     background.send_due_notices(world.install, clock=lambda: now)
     with world.database.read() as session:
         sent = select(Delivery.id).where(Delivery.handed_at.is_not(None)).order_by(Delivery.handed_at)
-        files = [world.install.settings.outbox / "notice" / f"{name}.eml" for name in session.scalars(sent)]
+        files = [world.install.settings.outbox_folder / "notice" / f"{name}.eml" for name in session.scalars(sent)]
     return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
 
 
@@ -225,7 +225,7 @@ def proven(both: Any) -> Any:
 
 
 def in_outbox(world: Any) -> list[EmailMessage]:
-    files = (world.install.settings.outbox / "test").glob("*.eml")
+    files = (world.install.settings.outbox_folder / "test").glob("*.eml")
     return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
 
 

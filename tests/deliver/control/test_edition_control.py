@@ -117,7 +117,7 @@ def test_holding_stops_every_edition_until_the_release(world: DeliverySetup) -> 
     assert "digest release" in report.wait_reason
     with pytest.raises(SendError, match="held by eve"):
         _send(world, ScriptedProvider(ACCEPT))
-    assert _steer(world, installation_hold.hold_installation, "another reason").because == "moving"
+    assert _steer(world, installation_hold.hold_installation, "another reason").reason == "moving"
     assert _steer(world, installation_hold.release_installation).actor == "eve"
     assert _steer(world, installation_hold.release_installation) is None
     assert _send(world, ScriptedProvider(ACCEPT)).state is EditionState.SENT

@@ -171,7 +171,7 @@ def _runs(pid: int) -> bool:
 def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
     with open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at:
         other = sqlite3.connect(tmp_path / "digest.store.models", timeout=30, isolation_level=None)
-        with closing(other), _in_the_middle(at, busy=BUSY) as process:
+        with closing(other), _in_the_middle(at, lock_timeout=BUSY) as process:
             other.execute("BEGIN IMMEDIATE")
             _away(process)
             other.execute("ROLLBACK")
@@ -199,7 +199,7 @@ def test_every_commit_may_fail_or_seem_to_fail_and_nobody_is_in_doubt(
     else:
         crowd = prepare_postgresql(tmp_path, request.getfixturevalue("postgresql_url"), MANY, kilobytes=4)
     with open_killable_send(smtp_route(4), tmp_path, crowd.copy_into(tmp_path), MANY) as at:
-        process = at.start_process(failing=at.boundary_file)
+        process = at.start_process(failure_boundary_file=at.boundary_file)
         process.join(WAIT_TIMEOUT)
         assert process.exitcode == 0, at.log_tail()
         found = at.check_against_receiver()

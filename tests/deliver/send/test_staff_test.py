@@ -40,7 +40,7 @@ SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
 class Scripted:
     """A transport that answers by a script and remembers what it was given."""
 
-    name, patience, batch = "scripted", 60.0, 1
+    name, batch_timeout, batch_size = "scripted", 60.0, 1
 
     def __init__(self, *answers: BatchOutcome | BaseException) -> None:
         self.answers, self.given = list(answers), []  # type: tuple[list[BatchOutcome | BaseException], list[OutgoingMessage]]

@@ -104,7 +104,7 @@ def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: K
     chance = random.Random(8058)
     left: dict[int, float] = {}
     with open_page_server(_pages(at.options.settings, at.database), "127.0.0.1", 0) as serving:
-        process = at.start_process(dawdle=RESTS)
+        process = at.start_process(delay_after_claim=RESTS)
         wait_until(lambda: at.receiver.count_accepted() > 0, process.is_alive)  # from here on everybody is owed one
         while process.is_alive() and len(left) < LEAVING:
             staying = set(range(1, READERS + 1)) - left.keys()

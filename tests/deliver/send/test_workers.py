@@ -122,7 +122,9 @@ def test_a_limit_counts_what_all_of_them_carry(world: DeliverySetup) -> None:
 
 def test_one_connection_too_many_is_given_up_and_the_others_do_its_work(world: DeliverySetup) -> None:
     _readers(world, 20)
-    refused = Lane(every(HandoverResult.NOT_TRIED, stop="no connection to mx: too many", here_alone=True))
+    refused = Lane(
+        every(HandoverResult.NOT_TRIED, stop_reason="no connection to mx: too many", this_connection_only=True)
+    )
     works = Lane(TAKES)
     report = _send(world, refused, works)
     assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED], report.stop_reason) == (
@@ -136,7 +138,10 @@ def test_one_connection_too_many_is_given_up_and_the_others_do_its_work(world: D
 
 def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup) -> None:
     _readers(world, 20)
-    lanes = [Lane(every(HandoverResult.NOT_TRIED, stop="no connection to mx", here_alone=True)) for _ in range(3)]
+    lanes = [
+        Lane(every(HandoverResult.NOT_TRIED, stop_reason="no connection to mx", this_connection_only=True))
+        for _ in range(3)
+    ]
     report = _send(world, *lanes)
     assert report.stop_reason == "no connection to mx"
     assert report.delivery_counts[DeliveryState.WAITING] == 20
@@ -145,7 +150,7 @@ def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup
 
 def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
     _readers(world, 40)
-    told = Lane(every(HandoverResult.NOT_TRIED, stop="the server refuses the sender"))
+    told = Lane(every(HandoverResult.NOT_TRIED, stop_reason="the server refuses the sender"))
     works = Lane(TAKES)
     report = _send(world, told, works)
     assert report.stop_reason == "the server refuses the sender"

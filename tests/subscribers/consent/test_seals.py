@@ -258,7 +258,7 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Datab
     with sqlite.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
     said = maintenance.run_nightly_steps(Installation(Settings(), sqlite), NOON)
-    assert "seal failed: OperationalError" in said
+    assert "seal_consent_ledger failed: OperationalError" in said
     assert "0 old disclosures folded" in said
 
 

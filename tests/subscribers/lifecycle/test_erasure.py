@@ -143,7 +143,7 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
     assert [d.kind for d in _journal(both).read()] == ["erased"]
     background.process_signup_requests(both.install, clock=lambda: NOW)
     background.send_due_notices(both.install, clock=lambda: NOW)
-    assert list((both.install.settings.outbox / "notice").glob("*.eml")) == []
+    assert list((both.install.settings.outbox_folder / "notice").glob("*.eml")) == []
 
 
 def _journal(world: Any) -> DepartureLog:

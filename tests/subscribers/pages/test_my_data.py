@@ -40,7 +40,7 @@ class Inbox:
     def new(self, at: datetime = NOW) -> list[EmailMessage]:
         """Send what is due, and give what arrived since the last look."""
         background.send_due_notices(self.world.install, clock=lambda: at)
-        files = sorted((self.world.install.settings.outbox / "notice").glob("*.eml"))
+        files = sorted((self.world.install.settings.outbox_folder / "notice").glob("*.eml"))
         fresh = [file for file in files if file.name not in self.seen]
         self.seen |= {file.name for file in fresh}
         return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
@@ -274,7 +274,7 @@ def moved(world: Any, secret: str, address: str = BO) -> list[EmailMessage]:
     assert answer.status_code == 200
     assert "Check the new inbox" in answer.text
     inbox = Inbox(world)
-    inbox.seen = {f.name for f in (world.install.settings.outbox / "notice").glob("*.eml")}
+    inbox.seen = {f.name for f in (world.install.settings.outbox_folder / "notice").glob("*.eml")}
     return inbox.new()
 
 

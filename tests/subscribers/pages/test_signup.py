@@ -58,7 +58,7 @@ def answered(world: Any, now: datetime = NOW) -> dict[SignupAnswer, int]:
 
 def mailed(world: Any, now: datetime = NOW) -> list[str]:
     """Hand over what is queued; give the new messages as text, soft line breaks undone."""
-    folder = world.install.settings.outbox / "notice"
+    folder = world.install.settings.outbox_folder / "notice"
     before = set(folder.glob("*.eml")) if folder.exists() else set()
     send_due_notices(world.install, clock=lambda: now)
     new = sorted(set(folder.glob("*.eml")) - before) if folder.exists() else []

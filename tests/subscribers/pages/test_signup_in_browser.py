@@ -61,7 +61,7 @@ class Town:
         """Answer what waits, hand it over, and give the one new mail."""
         process_signup_requests(self.world.install, clock=lambda: NOW + after)
         send_due_notices(self.world.install, clock=lambda: NOW + after)
-        files = set((self.world.install.settings.outbox / "notice").glob("*.eml"))
+        files = set((self.world.install.settings.outbox_folder / "notice").glob("*.eml"))
         (new,) = files - self._seen
         self._seen |= files
         message = message_from_bytes(new.read_bytes(), policy=policy.default)

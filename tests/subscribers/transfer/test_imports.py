@@ -472,19 +472,19 @@ WRITER = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from digest.db import open_database
-from subscribers.journal import Journal
-from subscribers.transfer.deciding import Options
-from subscribers.transfer.importing import bring_in
-from subscribers.transfer.reading import survey
-from subscribers.transfer.stepping import Desk
-from subscribers.vault import Keys
+from digest.store.models import open_database
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.transfer.decisions import ImportOptions
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.imports import run_import
+from subscribers.transfer.list_file import survey_file
 url, path, log = sys.argv[1:]
-keys = Keys.fixed(b"import tests")
-desk = Desk(open_database(url), keys, Journal(Path(log), keys), "terminal:eve")
+keys = KeyRing.from_seed(b"import tests")
+desk = ImportContext(open_database(url), keys, DepartureLog(Path(log), keys), "terminal:eve")
 print("ready", flush=True)
-bring_in(desk, survey(Path(path)), Options(), now=datetime.fromisoformat("2026-11-20T12:00:00+00:00"),
-         reject=lambda *_: None)
+run_import(desk, survey_file(Path(path)), ImportOptions(), now=datetime.fromisoformat("2026-11-20T12:00:00+00:00"),
+         on_reject=lambda *_: None)
 """
 
 

@@ -161,7 +161,7 @@ def test_each_view_can_be_framed_by_the_desk_alone_and_runs_nothing(world: Any) 
 
 
 def test_an_edition_without_sections_shows_why_nothing_can_be_sent(world: Any) -> None:
-    name = world.edition(state=EditionState.INCOMPLETE, empty=True)
+    name = world.edition(state=EditionState.INCOMPLETE, without_sections=True)
     page = world.client.get(f"/desk/editions/{name}")
     assert page.status_code == 200
     assert "to fix" in page.text

@@ -85,9 +85,7 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
     if kind is not EventKind.BOUNCED:
         return FailureCause.NONE
     if text_value(item, "type") == "blocked" or text_value(item, "event") == "blocked":
-        return (
-            FailureCause.POLICY
-        )  # the message was turned away, not the address; SendGrid itself does not suppress it
+        return FailureCause.POLICY  # the message was turned away, not the address; SendGrid itself does not suppress it
     told = _CAUSE_OF_CLASSIFICATION.get(text_value(item, "bounce_classification").strip().lower())
     by_code = failure_cause(*parse_reply_codes(text_value(item, "status"), text_value(item, "reason")))
     if FailureCause.POLICY in {told, by_code}:

@@ -90,7 +90,7 @@ def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
     verb: str, reply: bytes, offers: bytes, result: HandoverResult
 ) -> None:
     with ScriptedSmtpServer({verb: [DrippingReply(reply)]}, offers) as server:
-        handed = send_through(server, limits=QUICKLY)
+        handed = send_through(server, timeouts=QUICKLY)
     assert results_of(handed) == [result]
     assert bool(handed.stop_reason) == (result is UNTOUCHED)
     assert server.accepted_count == (result is UNCERTAIN), "who has the whole message may have taken it"
@@ -142,7 +142,7 @@ def test_one_connection_serves_many_messages_and_says_goodbye() -> None:
 
 def test_a_connection_is_changed_after_as_many_messages_as_set() -> None:
     with ScriptedSmtpServer({}) as server:
-        handed = send_through(server, *(f"r{n}@example.org" for n in range(5)), messages=2)
+        handed = send_through(server, *(f"r{n}@example.org" for n in range(5)), messages_per_connection=2)
     assert results_of(handed) == [ACCEPTED] * 5
     assert (server.connection_count, server.quit_count) == (3, 3)
 
