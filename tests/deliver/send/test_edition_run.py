@@ -137,7 +137,7 @@ def test_a_second_send_hands_nothing_over(world: DeliverySetup) -> None:
 
 def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: Path) -> None:
     world.add_readers("ada@example.org", "bo@example.org")
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop_reason="later"))
+    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="later"))
     _send(world, transport)
     _send(world, OutboxProvider(tmp_path / "again"))
     for message in transport.received_messages:
@@ -325,7 +325,7 @@ def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> N
     world.add_readers(*(f"r{n}@example.org" for n in range(5)))
     report = _send(
         world,
-        ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop_reason="the key is wrong"), batch_size=2),
+        ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the key is wrong"), batch_size=2),
     )
     assert report.stop_reason == "the key is wrong"
     assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (5, EditionState.SENDING)

@@ -205,7 +205,7 @@ def test_a_doubt_is_final_and_asking_again_is_the_way_out(world: DeliverySetup) 
 
 def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: DeliverySetup) -> None:
     ask(world, BO, "cy@county.example")
-    down = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop_reason="the server is down"))
+    down = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the server is down"))
     send(world, down)
     assert len(down.received_messages) == 2
     send(world, down)
