@@ -16,7 +16,7 @@ DATABASE_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 def fresh_database(kind: str, folder: Path) -> Iterator[str]:
     """Give its URL; a PostgreSQL runs in a folder of its own, where any user may start it."""
     if kind == "sqlite":
-        yield f"sqlite:///{folder / 'digest.store.models'}"
+        yield f"sqlite:///{folder / 'digest.db'}"
         return
     home = tempfile.mkdtemp(prefix="digest-pg-", dir="/tmp")
     os.environ.setdefault("XDG_RUNTIME_DIR", home)

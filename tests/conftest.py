@@ -99,7 +99,7 @@ def sibling_database_url(url: str, name: str) -> str:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Migrate one empty SQLite database, for tests to copy."""
-    path = tmp_path_factory.mktemp("template") / "digest.store.models"
+    path = tmp_path_factory.mktemp("template") / "digest.db"
     database = open_database(f"sqlite:///{path}")
     migrate_schema(database)
     with database.engine.connect() as connection:
@@ -121,8 +121,8 @@ def postgresql_template(postgresql_url: str) -> str:
 @pytest.fixture
 def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     """Give a migrated, empty SQLite database in a file of its own."""
-    shutil.copy(sqlite_template, tmp_path / "digest.store.models")
-    database = open_database(f"sqlite:///{tmp_path / 'digest.store.models'}")
+    shutil.copy(sqlite_template, tmp_path / "digest.db")
+    database = open_database(f"sqlite:///{tmp_path / 'digest.db'}")
     yield database
     database.close()
 

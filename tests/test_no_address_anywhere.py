@@ -166,7 +166,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
         stack.callback(server.stop)
         with _everything_logged(left):
             database = open_database(
-                f"sqlite:///{home / 'digest.store.models'}"
+                f"sqlite:///{home / 'digest.db'}"
             )  # SQLAlchemy looks at its log level once
             stack.callback(database.close)
             migrate_schema(database)
@@ -182,7 +182,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             }
             install = Installation(world.install.settings.model_copy(update=changes), database)
             _live(install, left)
-        for name in ("digest.store.models", "digest.store.models-wal", "left.log"):
+        for name in ("digest.db", "digest.db-wal", "left.log"):
             left.keep(name, (home / name).read_bytes())
         create_backup(install, home / "backup.zip", actor="eve", now=RELEASE)
         with zipfile.ZipFile(home / "backup.zip") as archive:
@@ -402,7 +402,7 @@ def _ask_the_command_line(left: Left, added: list[str], listed: list[str]) -> No
 def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
     assert len(left.mailed) > 600
     assert left.refused > 100
-    database = open_database(f"sqlite:///{left.home / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{left.home / 'digest.db'}")
     with database.read() as session:
         states = set(session.scalars(select(Delivery.state)))
         replies = set(session.scalars(select(Delivery.reply)))
@@ -414,7 +414,7 @@ def test_the_world_was_as_busy_as_it_should_be(left: Left) -> None:
 
 
 WHERE = (
-    *("digest.store.models", "digest.store.models-wal", "backup", "left.log", "logs at DEBUG", "pages", "error pages"),
+    *("digest.db", "digest.db-wal", "backup", "left.log", "logs at DEBUG", "pages", "error pages"),
     *("import report", "nightly", "repr"),
     *("exception: no address", "exception: the database", "exception: the vault"),
     "exception: import into a broken database",

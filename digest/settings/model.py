@@ -134,7 +134,7 @@ class Settings(values.SettingsTable):
     @property
     def effective_database_url(self) -> str:
         """The database's URL; by default one SQLite file in the home folder."""
-        return self.database_url or f"sqlite:///{(self.home / 'digest.store.models').absolute()}"
+        return self.database_url or f"sqlite:///{(self.home / 'digest.db').absolute()}"
 
     @property
     def outbox_folder(self) -> Path:

@@ -63,11 +63,11 @@ def test_a_copy_of_a_copy_is_held_again(tmp_path: Path) -> None:
 def test_an_older_file_that_was_put_in_the_place_of_the_database_is_held(tmp_path: Path) -> None:
     home = tmp_path / "home"
     open_at(home)
-    shutil.copy(home / "digest.store.models", tmp_path / "yesterday.db")
-    (home / "digest.store.models").unlink()
-    for log in home.glob("digest.store.models-*"):
+    shutil.copy(home / "digest.db", tmp_path / "yesterday.db")
+    (home / "digest.db").unlink()
+    for log in home.glob("digest.db-*"):
         log.unlink()
-    shutil.move(tmp_path / "yesterday.db", home / "digest.store.models")
+    shutil.move(tmp_path / "yesterday.db", home / "digest.db")
     held = open_at(home)
     assert held is not None
     assert "in another file, of which this is a copy" in held.reason

@@ -398,7 +398,7 @@ def test_an_archive_that_is_not_what_was_written_is_refused(
     settings = settings_of(tmp_path / "other", small.install.keys)
     with pytest.raises(BackupError, match=words):
         put_back(settings, file)
-    assert not (settings.home / "digest.store.models").exists()
+    assert not (settings.home / "digest.db").exists()
     assert sorted(p.name for p in settings.home.iterdir()) == ["keys.json"]
 
 
@@ -486,7 +486,7 @@ def test_the_commands_say_what_they_did_and_what_to_do_next(
     check = run(other, "restore", str(file), "--check")
     assert check.exit_code == 0
     assert "every chain and every seal holds" in check.output
-    assert not (other / "digest.store.models").exists()
+    assert not (other / "digest.db").exists()
     done = run(other, "restore", str(file))
     assert done.exit_code == 0, done.output
     for words in ("left.log is not there", "is held", "digest subscribers pull", "digest release"):

@@ -49,7 +49,7 @@ def feed(httpserver: HTTPServer) -> str:
 
 
 def database(tmp_path: Path) -> Database:
-    return open_database(f"sqlite:///{tmp_path / 'home' / 'digest.store.models'}")
+    return open_database(f"sqlite:///{tmp_path / 'home' / 'digest.db'}")
 
 
 def test_a_source_is_added_and_collected(run: Run, feed: str, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def prepare_sqlite(folder: Path, readers: int, kilobytes: int) -> PreparedDataba
     create_ready_database(settings, readers, kilobytes=kilobytes).close()
 
     def copy(home: Path) -> str:
-        shutil.copyfile(folder / "digest.store.models", home / "digest.store.models")
+        shutil.copyfile(folder / "digest.db", home / "digest.db")
         return benchmark_settings(home).effective_database_url
 
     return PreparedDatabase(readers, copy)

@@ -41,7 +41,7 @@ class StepFuse:
 
 def rotate_with_fuse(home: Path, kind: KeyKind, steps: int) -> None:
     """Rotate with a fuse of so many steps."""
-    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
     fuse = StepFuse(steps, home)
     for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
         event.listen(database.engine, name, fuse.count_step)
@@ -56,7 +56,7 @@ def rotate_killed_copies(home: Path, kind: KeyKind) -> int:
     for steps in range(500):
         copy = home / f"died-{steps:03}"
         copy.mkdir()
-        for name in ("digest.store.models", "keys.json"):
+        for name in ("digest.db", "keys.json"):
             shutil.copy2(home / name, copy / name)
         child = os.fork()
         if child == 0:

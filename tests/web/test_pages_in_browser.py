@@ -54,7 +54,7 @@ def browser() -> Iterator[Browser]:
 def served(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator[tuple[Any, str]]:
     """Serve an installation with a draft, editions that went out, sources of every health."""
     home = tmp_path_factory.mktemp("served")
-    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
     migrate_schema(database)
     world = build_world(database, home)
     world.edition(name="2026-W45", number=145, state=EditionState.SENT, release_at=RELEASE - timedelta(14))

@@ -244,7 +244,7 @@ def test_the_whole_life_of_a_reader(page: Page, tmp_path: Path) -> None:
         assert chain[-3:] == ["withdrawn", "undone", "erased"]
         journal = DepartureLog(home.install.settings.left_log, home.install.keys)
         assert [d.kind for d in journal.read()] == ["left", "undone", "erased"]
-        stored = b"".join(f.read_bytes() for f in tmp_path.glob("digest.store.models*")).lower()
+        stored = b"".join(f.read_bytes() for f in tmp_path.glob("digest.db*")).lower()
         assert b"lovelace" not in stored
         assert b"analytical" not in stored
 

@@ -29,7 +29,7 @@ def _run(*words: str, typed: str = "") -> Result:
 
 
 def _acts(home: Path) -> list[tuple[str, str]]:
-    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
     with database.read() as session:
         found = [
             (row.act, json.dumps(row.detail)) for row in session.scalars(select(AuditEntry).order_by(AuditEntry.id))

@@ -73,4 +73,4 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
 
 
 def _database(home: Path) -> Database:
-    return open_database(f"sqlite:///{home / 'digest.store.models'}")
+    return open_database(f"sqlite:///{home / 'digest.db'}")

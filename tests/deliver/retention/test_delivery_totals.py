@@ -261,7 +261,7 @@ def test_no_count_changes_whatever_is_folded_when(rows: list[Any], nights: list[
 
 
 def _law(folder: Path, rows: list[Any], nights: list[int]) -> None:
-    database = open_database(f"sqlite:///{folder / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{folder / 'digest.db'}")
     migrate_schema(database)
     ours = delivery_settings(folder)
     _write(database, rows)

@@ -276,7 +276,7 @@ def test_an_admins_erasure_is_queued_with_the_address_that_the_admin_gave(
     runner.invoke(digest, ["init"])
     added = ["subscribers", "add", "-", "--where", "here", "--on", "2026-03-04", "--method", "form"]
     runner.invoke(digest, [*added, "--confirmed", "--wording", "Yes."], input=ADA)
-    database = open_database(f"sqlite:///{tmp_path / 'home' / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{tmp_path / 'home' / 'digest.db'}")
     with database.write() as session:
         person = session.scalars(select(Person)).one()
         person.ciphertext = person.key_id = None  # as thirty days after leaving

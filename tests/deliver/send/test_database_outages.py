@@ -170,7 +170,7 @@ def _runs(pid: int) -> bool:
 
 def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
     with open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at:
-        other = sqlite3.connect(tmp_path / "digest.store.models", timeout=30, isolation_level=None)
+        other = sqlite3.connect(tmp_path / "digest.db", timeout=30, isolation_level=None)
         with closing(other), _in_the_middle(at, lock_timeout=BUSY) as process:
             other.execute("BEGIN IMMEDIATE")
             _away(process)

@@ -112,7 +112,7 @@ def test_no_address_stands_in_the_database_after_a_send(sqlite_world: DeliverySe
     sqlite_world.add_readers(*(f"{local}@{domain}" for local, domain in names))
     _send(sqlite_world)
     home = sqlite_world.settings.home
-    stored = b"".join(f.read_bytes() for f in home.glob("digest.store.models*")).lower()
+    stored = b"".join(f.read_bytes() for f in home.glob("digest.db*")).lower()
     assert len(stored) > 100_000
     assert not [n for n in names for part in n if part.encode() in stored]
 

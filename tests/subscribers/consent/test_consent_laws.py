@@ -115,7 +115,7 @@ class Life(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="laws-"))
-        self.file = self.folder / "digest.store.models"
+        self.file = self.folder / "digest.db"
         shutil.copy(_template(), self.file)
         self.database = open_database(f"sqlite:///{self.file}")
         self.journal = DepartureLog(self.folder / "left.log", KEYS)
@@ -381,7 +381,7 @@ class Life(RuleBasedStateMachine):
     def the_backup_is_restored(self) -> None:
         assert self.copy is not None
         self.database.close()
-        for file in self.folder.glob("digest.store.models*"):
+        for file in self.folder.glob("digest.db*"):
             file.unlink()
         shutil.copy(self.copy.file, self.file)
         self.now += timedelta(seconds=1)
@@ -505,7 +505,7 @@ _templates: list[Path] = []
 def _template() -> Path:
     """Give an empty database; migrating anew for each story would take most of the time."""
     if not _templates:
-        file = Path(tempfile.mkdtemp(prefix="laws-template-")) / "digest.store.models"
+        file = Path(tempfile.mkdtemp(prefix="laws-template-")) / "digest.db"
         database = open_database(f"sqlite:///{file}")
         migrate_schema(database)
         database.close()

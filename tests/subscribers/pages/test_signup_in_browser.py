@@ -89,7 +89,7 @@ def html_of(message: EmailMessage) -> str:
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterator[Town]:
     home = tmp_path_factory.mktemp("town")
-    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
     migrate_schema(database)
     world = build_world(database, home)
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))

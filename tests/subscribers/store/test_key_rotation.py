@@ -304,7 +304,7 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
 @pytest.mark.parametrize("kind", ["vault", "lookup"])
 def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(tmp_path: Path, kind: KeyKind) -> None:
     keys = KeyRing.create(tmp_path / "keys.json")
-    database = open_database(f"sqlite:///{tmp_path / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{tmp_path / 'digest.db'}")
     migrate_schema(database)
     numbers = _add(database, keys, *NAMES[:7])
     with database.engine.connect() as connection:
@@ -331,7 +331,7 @@ def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(tmp
 def _works_and_finishes(home: Path, kind: KeyKind, numbers: list[int]) -> bool:
     """Check one installation whose rotation was killed; say whether it had rows of both keys."""
     path = home / "keys.json"
-    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
     names = NAMES[: len(numbers)]
     keys = KeyRing.load(path)
     addresses = [f"{n}@{n}.example.org" for n in names]
@@ -357,7 +357,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     keys = KeyRing.create(tmp_path / "home" / "keys.json")
-    database = open_database(f"sqlite:///{tmp_path / 'home' / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{tmp_path / 'home' / 'digest.db'}")
     migrate_schema(database)
     _add(database, keys, "ada")
     database.close()
@@ -370,7 +370,7 @@ def test_the_command_rotates_prints_the_recovery_copy_and_writes_an_audit_line(h
     text = (home / "keys.json").read_text()
     assert text.strip() in result.output
     assert "1 rows were brought over" in result.output
-    database = open_database(f"sqlite:///{home / 'digest.store.models'}")
+    database = open_database(f"sqlite:///{home / 'digest.db'}")
     with database.read() as session:
         line = session.scalars(select(AuditEntry).where(AuditEntry.act == "key rotated")).one()
     database.close()

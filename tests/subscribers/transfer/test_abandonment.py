@@ -176,7 +176,7 @@ def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(desk:
             dropped.append(one.batch)
             abandon_batch(desk.database, one.batch, actor="eve", now=NOW)
 
-    small = {"on_reject": lambda *_: None, "report_progress": drop}
+    small = {"on_reject": lambda *_: None, "progress": drop}
     with pytest.raises(ListFileError, match="dropped meanwhile"):
         run_import(desk, survey_file(path), ImportOptions(), now=NOW, **small)  # type: ignore[arg-type]
     with desk.database.read() as session:

@@ -67,7 +67,7 @@ class Imports(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="digest-imports-")
         self.path = Path(self.folder.name)
-        self.books = open_database(f"sqlite:///{self.path / 'digest.store.models'}")
+        self.books = open_database(f"sqlite:///{self.path / 'digest.db'}")
         Base.metadata.create_all(self.books.engine)
         self.desk = ImportContext(self.books, KEYS, DepartureLog(self.path / "left.log", KEYS), "terminal:eve")
         self.gone: set[str] = set()

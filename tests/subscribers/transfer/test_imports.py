@@ -522,7 +522,7 @@ def test_memory_of_the_file_is_not_needed_for_its_duplicates(small: ImportContex
 def test_no_address_stands_in_the_database_after_an_import(small: ImportContext, tmp_path: Path) -> None:
     _import(small, _list(tmp_path, f"zebra.quagga@okapi.example.org,{CONFIRMED}", "zebra.quagga@,,,,,"))
     small.database.engine.dispose()  # type: ignore[attr-defined]
-    held = b"".join(file.read_bytes() for file in tmp_path.glob("digest.store.models*"))
+    held = b"".join(file.read_bytes() for file in tmp_path.glob("digest.db*"))
     assert b"zebra" not in held
     assert b"okapi" not in held
 
