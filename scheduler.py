@@ -31,7 +31,8 @@ from digest.deliver.send.edition_run import SendReport
 from digest.edition.drafting import DraftError
 from digest.edition.rendering.fragments import RenderingError
 from digest.settings import SettingsError, load_settings
-from digest.store.models import FIRST_LOOK_JOB, Database, TimetableSlot
+from digest.store.engine import Database
+from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
 from subscribers.crypto.keys import KeyFileError

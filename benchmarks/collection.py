@@ -15,7 +15,7 @@ from pathlib import Path
 from digest.collect.collection_run import collect_sources
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
-from digest.store.models import migrate_schema, open_database
+from digest.store.engine import migrate_schema, open_database
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 FEEDS = 100

@@ -20,7 +20,7 @@ from benchmarks.results import ResultSheet
 from benchmarks.sample_installation import benchmark_settings, create_ready_database
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Database
+from digest.store.engine import Database
 
 CONNECTIONS = 8
 

@@ -25,7 +25,7 @@ from digest.deliver.providers.parallel import ParallelProvider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import send_edition
 from digest.settings import Settings
-from digest.store.models import open_database
+from digest.store.engine import open_database
 
 BATCH_SIZE = 1_000  # readers a request
 

@@ -23,7 +23,7 @@ from benchmarks.peak_memory import peak_memory_mb
 from benchmarks.results import ResultSheet
 from benchmarks.sample_installation import KEYS, benchmark_settings, create_populated_database
 from benchmarks.sizes import FULL, BenchmarkSize
-from digest.store.models import open_database
+from digest.store.engine import open_database
 from subscribers.consent import audience
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.transfer.decisions import ImportOptions

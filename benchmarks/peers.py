@@ -29,7 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from benchmarks.peak_memory import peak_memory_mb
 from benchmarks.sample_installation import edition_bodies
-from digest.store.models import open_database
+from digest.store.engine import open_database
 from subscribers.store.models import Person
 
 ROWS_PER_COMMIT = 1000  # rows

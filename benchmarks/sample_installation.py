@@ -12,7 +12,8 @@ from sqlalchemy import insert, text
 
 from digest.edition import approval, placeholders
 from digest.settings import AlertSettings, SenderSettings, Settings, SettingsFile
-from digest.store.models import Database, Edition, EditionState, Fragment, migrate_schema, open_database
+from digest.store.engine import Database, migrate_schema, open_database
+from digest.store.models import Edition, EditionState, Fragment
 from subscribers.address import read_address
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing, domain_tag, encrypt_address, lookup_hash

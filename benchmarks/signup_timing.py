@@ -24,7 +24,7 @@ from benchmarks.sizes import FULL, BenchmarkSize
 from digest.app.background import process_signup_requests, send_due_notices
 from digest.app.installation import Installation
 from digest.settings import LimitSettings, Settings, SettingsFile
-from digest.store.models import migrate_schema, open_database
+from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent import suppression

@@ -29,7 +29,7 @@ from benchmarks.sample_installation import KEYS, benchmark_settings, create_popu
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.deliver.compose.identifiers import make_delivery_id
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
-from digest.store.models import Database, open_database
+from digest.store.engine import Database, open_database
 from digest.web.hooks.sendgrid import SIGNATURE_HEADER, TIMESTAMP_HEADER
 
 MIN_EVENTS_PER_SECOND = 5_000  # events a second

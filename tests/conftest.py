@@ -14,7 +14,7 @@ from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.edition.content import EditionContent
-from digest.store.models import Database, migrate_schema, open_database
+from digest.store.engine import Database, migrate_schema, open_database
 
 ROOT = Path(__file__).parent.parent
 TOOL_COMMANDS = {

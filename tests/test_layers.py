@@ -28,6 +28,7 @@ LAYERS = (
     ("digest.app.installation", "digest.app.copy_guard", "digest.store.staff"),
     ("digest.app.live_settings",),
     (
+        "digest.store.engine",
         "digest.store.models",
         "digest.store.connections",
         "digest.store.delivery_models",

@@ -36,7 +36,7 @@ from digest.deliver.events import payloads
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.settings import AlertSettings, LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import migrate_schema, open_database
+from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
 from subscribers.address import AddressError, read_address
 from subscribers.consent import suppression
@@ -165,9 +165,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
     with contextlib.ExitStack() as stack:
         stack.callback(server.stop)
         with _everything_logged(left):
-            database = open_database(
-                f"sqlite:///{home / 'digest.db'}"
-            )  # SQLAlchemy looks at its log level once
+            database = open_database(f"sqlite:///{home / 'digest.db'}")  # SQLAlchemy looks at its log level once
             stack.callback(database.close)
             migrate_schema(database)
             world = build_web_setup(database, home)

@@ -12,7 +12,8 @@ import scheduler
 from digest.app import editions, maintenance
 from digest.app.installation import Installation
 from digest.settings import ScheduleSettings, Settings, SettingsFile
-from digest.store.models import Database, Edition, EditionState, TimetableSlot
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState, TimetableSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 

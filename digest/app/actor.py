@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from digest.store.models import Database
+from digest.store.engine import Database
 from digest.store.staff import find_staff_member, staff_actor
 from subscribers.errors import ApplicationError
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.actor import Actor, Role
 from digest.store.audit import record_audit
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.errors import ApplicationError
 
 log = structlog.get_logger("acts")

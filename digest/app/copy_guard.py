@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from digest.deliver.control import installation_hold, installation_state
 from digest.settings import Settings
-from digest.store.models import Database
+from digest.store.engine import Database
 
 IDENTITY_STATE_KEY = "at home"
 COPY_GUARD_ACTOR = "the copy fence"

@@ -10,7 +10,7 @@ from pathlib import Path
 from digest.app import copy_guard
 from digest.app.live_settings import LiveSettings
 from digest.settings import Settings
-from digest.store.models import Database, migrate_schema, open_database
+from digest.store.engine import Database, migrate_schema, open_database
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 

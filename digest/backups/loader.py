@@ -31,7 +31,7 @@ from digest.backups.archive import (
     ValueFormat,
     tables_by_dependency,
 )
-from digest.store.models import newest_schema_revision, upgrade_schema
+from digest.store.engine import newest_schema_revision, upgrade_schema
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing, decrypt_address
 from subscribers.store.models import Person, UtcDateTime
 

@@ -22,7 +22,8 @@ from digest.backups.loader import check_sqlite_integrity, load_archive
 from digest.deliver.control import installation_hold, installation_state
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.settings import Settings
-from digest.store.models import AuditEntry, Edition, EditionState, open_database
+from digest.store.engine import open_database
+from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent import seals
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.key_file import sync_folder

@@ -33,7 +33,8 @@ from digest.collect.sources import (
     sync_sources,
 )
 from digest.settings import Settings
-from digest.store.models import Article, Database, Source, SourceHealth
+from digest.store.engine import Database
+from digest.store.models import Article, Source, SourceHealth
 from subscribers.errors import ApplicationError
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,8 @@ from sqlalchemy import select
 
 from digest.collect.articles import clear_withdrawn, mark_withdrawn
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.store.models import Article, Database
+from digest.store.engine import Database
+from digest.store.models import Article
 
 MISSING_STATUSES = frozenset({404, 410})  # statuses that say that a page is not there; any other failure says nothing
 TIME_LIMIT = 60.0  # seconds; a page that has not been asked by then counts as one that says nothing

@@ -21,7 +21,8 @@ from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.parsed_document import RejectedEntry
 from digest.collect.urls import canonical_url
 from digest.settings import Settings
-from digest.store.models import Article, Database
+from digest.store.engine import Database
+from digest.store.models import Article
 from subscribers.errors import ApplicationError
 
 log = structlog.get_logger(__name__)

@@ -38,7 +38,8 @@ from digest.edition.windows import EditionWindow, name_edition, next_window
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal, ScoredStory
 from digest.settings import Settings
-from digest.store.models import AuditEntry, Database, Edition, EditionState, EditionStory, Fragment
+from digest.store.engine import Database
+from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, Fragment
 from subscribers.errors import ApplicationError
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first choice, and of those who took the places

@@ -10,7 +10,7 @@ from digest.edition.content import EditionPicture
 from digest.edition.content_builder import PictureCuts
 from digest.select.values import CandidateArticle, Proposal
 from digest.settings import Settings
-from digest.store.models import Database
+from digest.store.engine import Database
 
 LEAD_SIZE = (560, 315)  # CSS pixels, as the template shows them; the files have twice as many
 THUMB_SIZE = (120, 80)

@@ -1,4 +1,4 @@
-"""Alembic's hook: the connection comes from `digest.store.models.migrate`, never from a file."""
+"""Alembic's hook: the connection comes from `digest.store.engine.upgrade_schema`, never from a file."""
 
 from alembic import context
 

@@ -1,42 +1,18 @@
-"""The newsletter's rows, and how a database is opened.
+"""The newsletter's rows.
 
 The tables follow the flow of data: source → article → story → edition → fragment → delivery → event.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Connection,
-    Date,
-    Engine,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    String,
-    Text,
-    UniqueConstraint,
-    create_engine,
-)
-from sqlalchemy.engine import make_url
-from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+from sqlalchemy import JSON, Date, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.delivery_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
-from digest.store import connections
 from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
-
-if TYPE_CHECKING:
-    from alembic.config import Config
 
 
 class SourceHealth(StrEnum):
@@ -273,92 +249,3 @@ class AuditEntry(Base):
     act: Mapped[str] = mapped_column(String(60))
     subject: Mapped[str] = mapped_column(String(200))
     detail: Mapped[Json]
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """An open database. It lives as long as the process; sessions are short."""
-
-    engine: Engine
-
-    @contextmanager
-    def read(self) -> Iterator[Session]:
-        """Lend a session for looking only: whatever it holds is rolled back."""
-        with Session(self.engine, expire_on_commit=False) as session:
-            yield session
-
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Lend a session that commits at the end of the block, or rolls back when the block raises.
-
-        On SQLite the transaction begins IMMEDIATE, so that two writers queue instead of one failing with
-        "database is locked" in the middle (https://www.sqlite.org/lang_transaction.html).
-        """
-        with Session(self.engine.execution_options(immediate=True), expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Session]:
-        """Lend a session for looking only, in which all is seen as it was at one moment."""
-        with self.read() as session:
-            if self.engine.dialect.name == "postgresql":
-                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            yield session
-
-    def close(self) -> None:
-        """Give all connections back."""
-        self.engine.dispose()
-
-
-def open_database(url: str, *, writer_timeout: float = connections.WRITER_TIMEOUT) -> Database:
-    """Open `url` with the pragmas of the product; the schema is `migrate_schema`'s matter.
-
-    With SQLite a writer waits `writer_timeout` seconds for its turn, and then fails with "database is locked".
-
-    Raises:
-        sqlalchemy.exc.ArgumentError: the URL cannot be read.
-    """
-    address = make_url(url)
-    if address.get_backend_name() != "sqlite":
-        return Database(connections.replace_dead_connections(create_engine(address, hide_parameters=True)))
-    if address.database:
-        Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Created before SQLite does it, so that no umask can leave people's rows readable to others.
-        os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
-    # hide_parameters: an error's text must not quote the values of a row.
-    engine = create_engine(address, connect_args={"timeout": writer_timeout}, hide_parameters=True)
-    return Database(connections.queue_writers(engine, writer_timeout))
-
-
-def migrate_schema(database: Database, revision: str = "head") -> None:
-    """Bring the schema to `revision`; a no-op when it is there already."""
-    with database.engine.execution_options(immediate=True).begin() as connection:
-        upgrade_schema(connection, revision)
-
-
-def upgrade_schema(connection: Connection, revision: str) -> None:
-    """Bring the schema to `revision` within the transaction of a connection.
-
-    Raises:
-        alembic.util.CommandError: there is no such revision.
-    """
-    from alembic import command
-
-    config = _alembic_config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
-
-
-def newest_schema_revision() -> str:
-    """Name the schema's revision that this version works with."""
-    from alembic.script import ScriptDirectory
-
-    return ScriptDirectory.from_config(_alembic_config()).get_current_head() or ""
-
-
-def _alembic_config() -> "Config":
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", "digest:migrations")
-    return config

@@ -11,7 +11,7 @@ from jinja2 import BaseLoader, Environment
 
 from digest.app.installation import Installation
 from digest.settings import Settings
-from digest.store.models import Database
+from digest.store.engine import Database
 
 STYLE_SHEET_FILES = {name: ("base.css", f"{name}.css") for name in ("reader", "desk", "inbox")}
 

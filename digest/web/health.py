@@ -1,13 +1,10 @@
 """For machines that watch this one: is the process alive, and can it do its work?"""
 
-from functools import cache
-
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from flask import Blueprint, Response
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from digest.store.engine import newest_schema_revision
 from digest.web.context import web_context
 
 health_pages = Blueprint("health", __name__)
@@ -29,19 +26,12 @@ def report_readiness() -> Response:
         return _plain_response(
             "not ready: the database does not answer, or was never migrated; run 'digest doctor'", 503
         )
-    if stands != newest_migration():
+    if stands != newest_schema_revision():
         return _plain_response(
-            f"not ready: the schema is {stands}, this version needs {newest_migration()}; run 'digest migrate'", 503
+            f"not ready: the schema is {stands}, this version needs {newest_schema_revision()}; run 'digest migrate'",
+            503,
         )
     return _plain_response("ready")
-
-
-@cache
-def newest_migration() -> str | None:
-    """Name the newest migration that this version ships."""
-    config = Config()
-    config.set_main_option("script_location", "digest:migrations")
-    return ScriptDirectory.from_config(config).get_current_head()
 
 
 def _plain_response(text: str, status: int = 200) -> Response:

@@ -12,7 +12,7 @@ from digest.app.installation import open_installation
 from digest.deliver.control import installation_hold, installation_state
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.settings import Settings
-from digest.store.models import Database
+from digest.store.engine import Database
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -8,7 +8,8 @@ from digest.app.installation import Installation
 from digest.collect.sources import sync_sources
 from digest.settings import SourceSettings, load_settings
 from digest.settings.source_blocks import append_sources
-from digest.store.models import Database, Source
+from digest.store.engine import Database
+from digest.store.models import Source
 
 ONE = '[[sources]]\nurl = "https://one.example.org/feed"\nname = "One"\npublisher = "One"\n'
 TWO = SourceSettings(url="https://two.example.org/feed", name="Two", publisher="Two")

@@ -23,7 +23,8 @@ from digest.deliver.control import installation_hold
 from digest.deliver.retention.person_erasure import erase_from_deliveries
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, Notice
-from digest.store.models import Database, Edition, EditionState, migrate_schema, open_database
+from digest.store.engine import Database, migrate_schema, open_database
+from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, replay, seals, suppression
 from subscribers.consent.departure_log import DepartureLog

@@ -12,7 +12,8 @@ from digest.cli.collect import collect
 from digest.cli.context import context_options, system_user
 from digest.cli.sources import sources
 from digest.settings import load_settings
-from digest.store.models import AuditEntry, Database, Source, open_database
+from digest.store.engine import Database, open_database
+from digest.store.models import AuditEntry, Source
 
 FEED = """<rss version="2.0"><channel><title>Port News</title>
 <item><title>Port reopens</title><link>https://port.example.org/reopens</link>

@@ -9,7 +9,8 @@ from sqlalchemy import delete, event, select
 from digest.collect.articles import ItemCounts, mark_withdrawn, prepare_batches, store_batch, store_document
 from digest.collect.item_identity import BATCH_SIZE, identify_items
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
-from digest.store.models import Article, ArticleChange, Database, Source
+from digest.store.engine import Database
+from digest.store.models import Article, ArticleChange, Source
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=12)

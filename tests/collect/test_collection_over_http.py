@@ -9,7 +9,8 @@ from werkzeug import Request, Response
 from digest.collect.collection_run import SourceReport, collect_sources
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
-from digest.store.models import Article, Database, Source, SourceHealth
+from digest.store.engine import Database
+from digest.store.models import Article, Source, SourceHealth
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 FEED = """<rss version="2.0"><channel><title>Port</title><item><title>Port reopens</title>

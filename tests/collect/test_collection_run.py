@@ -11,7 +11,8 @@ from digest.collect.page_check import check_pages
 from digest.collect.parsed_document import FeedLink
 from digest.collect.source_visit import MAX_PAGES, rank_feeds
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
-from digest.store.models import Article, ArticleChange, Database, Source, SourceHealth
+from digest.store.engine import Database
+from digest.store.models import Article, ArticleChange, Source, SourceHealth
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 PORT, COAST = "https://port.example.org/feed", "https://coast.example.org/feed"

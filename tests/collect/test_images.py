@@ -15,7 +15,7 @@ from digest.collect.fetch.fetcher import FetchError, FetchErrorReason, FetchResu
 from digest.collect.image_codec import decode_image, encode_image
 from digest.collect.images import CropShape, ImageError, PreparedImage, crop_image, fetch_image, find_image, store_image
 from digest.settings import LimitSettings
-from digest.store.models import Database
+from digest.store.engine import Database
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 URL = "https://press.example.org/photo.jpg"

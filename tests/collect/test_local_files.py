@@ -9,7 +9,8 @@ from digest.collect.collection_run import SourceReport, collect_sources
 from digest.collect.fetch.result import FetchResult
 from digest.collect.local_files import find_document_url, list_files
 from digest.settings import LimitSettings, PublicationSettings, Settings, SettingsFile, SourceSettings
-from digest.store.models import Article, Database, Source
+from digest.store.engine import Database
+from digest.store.models import Article, Source
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 

@@ -17,7 +17,8 @@ from digest.collect.readership import (
     parse_readership_csv,
 )
 from digest.settings import PublicationSettings, ReadershipSettings, Settings, SettingsFile
-from digest.store.models import Article, Database, Source
+from digest.store.engine import Database
+from digest.store.models import Article, Source
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 SITE = "https://news.example.org"

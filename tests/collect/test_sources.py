@@ -25,7 +25,8 @@ from digest.collect.sources import (
     sync_sources,
 )
 from digest.settings import Settings, SettingsFile, SourceSettings
-from digest.store.models import Database, Source, SourceHealth
+from digest.store.engine import Database
+from digest.store.models import Source, SourceHealth
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 PORT = SourceSettings(url="https://port.example.org/feed", name="Port news", publisher="Port Authority")

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from digest.edition import approval, placeholders
 from digest.settings import AlertSettings, PublicationSettings, SenderSettings, Settings, SettingsFile
-from digest.store.models import Database, Edition, EditionState, Fragment
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState, Fragment
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import manual_signup

@@ -22,7 +22,8 @@ from sqlalchemy import select
 from benchmarks.sample_installation import EDITION_NAME
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Database, Edition, EditionState, open_database
+from digest.store.engine import Database, open_database
+from digest.store.models import Edition, EditionState
 from tests.deliver.send_process import SendOptions, run_send
 
 WAIT_TIMEOUT = 120.0  # seconds for one process to get somewhere

@@ -15,7 +15,7 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import send_edition
 from digest.settings import Settings
 from digest.store.connections import WRITER_TIMEOUT
-from digest.store.models import open_database
+from digest.store.engine import open_database
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, watch_commits
 
 CANARY_MINUTES = 15  # minutes that the rest of a large list waits for those who go ahead

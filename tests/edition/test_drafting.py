@@ -29,7 +29,8 @@ from digest.settings import (
     SettingsFile,
     load_settings,
 )
-from digest.store.models import Article, AuditEntry, Database, Edition, EditionState, EditionStory, Fragment, Source
+from digest.store.engine import Database
+from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Fragment, Source
 from subscribers.crypto.keys import KeyRing
 from tests.conftest import ROOT
 
@@ -71,7 +72,7 @@ def test_sqlite_and_postgresql_give_the_same_bytes(sqlite: Database, postgresql:
 
 
 def test_sources_in_another_order_give_the_same_bytes(sqlite: Database, tmp_path: Path) -> None:
-    from digest.store.models import migrate_schema, open_database
+    from digest.store.engine import migrate_schema, open_database
 
     settings = sample_settings()
     drafted(collected(sqlite, settings))

@@ -32,7 +32,7 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import send_edition
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Database
+from digest.store.engine import Database
 from tests.deliver.kill_harness import (
     SendRoute,
     kill_at_random,

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from digest.store.connections import PING_AFTER_IDLE
-from digest.store.models import Database, open_database
+from digest.store.engine import Database, open_database
 
 COUNT = text("SELECT count(*) FROM note")
 

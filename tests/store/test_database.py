@@ -7,7 +7,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from digest.store.models import Database, TimetableSlot
+from digest.store.engine import Database
+from digest.store.models import TimetableSlot
 from subscribers.store.models import Base
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from sqlalchemy import event
 
-from digest.store.models import open_database
+from digest.store.engine import open_database
 from subscribers.crypto.keys import KeyKind
 from subscribers.store import key_rotation
 

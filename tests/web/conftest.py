@@ -20,7 +20,8 @@ from digest.edition.drafting import replace_fragments
 from digest.edition.queries import release_slot
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFile
-from digest.store.models import Database, Edition, EditionState, EditionStory, MediaFile
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState, EditionStory, MediaFile
 from digest.web.app import create_app
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing

@@ -14,7 +14,8 @@ from sqlalchemy import delete, select
 
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
-from digest.store.models import Edition, EditionState, Source, SourceHealth, migrate_schema, open_database
+from digest.store.engine import migrate_schema, open_database
+from digest.store.models import Edition, EditionState, Source, SourceHealth
 from digest.web.desk.previews import PREVIEW_VIEWS
 from digest.web.server import open_page_server
 from subscribers.address import read_address

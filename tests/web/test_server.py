@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from digest.app.installation import Installation
 from digest.settings import Settings
-from digest.store.models import Database, EditionState, open_database
+from digest.store.engine import Database, open_database
+from digest.store.models import EditionState
 from digest.web.app import create_app, describe_address_recipients
 from digest.web.server import open_page_server
 from subscribers.crypto.keys import KeyRing

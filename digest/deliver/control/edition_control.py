@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import AuditEntry, Database, Edition, EditionState
+from digest.store.engine import Database
+from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.errors import ApplicationError
 
 ROWS_PER_TRANSACTION = 1000  # rows of one write transaction

@@ -16,7 +16,7 @@ from digest.deliver.events.payloads import StoredPayload
 from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, DeliveryEvent
 from digest.deliver.providers.sendgrid import events as sendgrid
 from digest.store.delivery_models import Delivery
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 

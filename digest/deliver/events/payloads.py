@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import InboundPayload
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_bytes
 from subscribers.crypto.keys import DecryptionError, KeyRing
 

@@ -14,7 +14,8 @@ from digest.deliver.compose.variants import omits_every_section, section_names
 from digest.deliver.plan.due_times import EditionRelease, effective_release_time
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
-from digest.store.models import Database, Edition, EditionState, Fragment
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState, Fragment
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.crypto.keys import KeyRing

@@ -17,7 +17,8 @@ from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.delivery_disclosures import describe_purpose, describe_recipient
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
-from digest.store.models import Database, Edition, EditionState
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
 from subscribers.store.models import DisclosureTotal, Person
 
 ROWS_PER_SCAN = (

@@ -20,7 +20,8 @@ from digest.deliver.providers.replies import scrub_addresses
 from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure
 from digest.deliver.retention.delivery_disclosures import SENDGRID_NAME
 from digest.store.delivery_models import Delivery, ProviderErasure
-from digest.store.models import AuditEntry, Database
+from digest.store.engine import Database
+from digest.store.models import AuditEntry
 from subscribers.address import Address
 from subscribers.consent import disclosures
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json

@@ -17,7 +17,7 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.processor import NEW_ADDRESS_PURPOSE, apply_feedback
 from digest.deliver.providers.sendgrid.webhook_signature import MAX_AGE
 from digest.store.delivery_models import Delivery, DeliveryState, Event
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, find_feedback_cutoff

@@ -32,7 +32,8 @@ from digest.deliver.send.run_state import SendRun
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval
 from digest.settings import Settings
-from digest.store.models import Database, Edition, EditionState
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing

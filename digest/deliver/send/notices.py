@@ -32,7 +32,7 @@ from digest.edition.content_builder import long_date
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
-from digest.store.models import Database
+from digest.store.engine import Database
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto import link_tokens

@@ -23,7 +23,7 @@ from digest.deliver.send.rate_limits import (
 )
 from digest.settings import LimitSettings
 from digest.store.delivery_models import HandoverCount
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing, domain_tag
 

@@ -14,7 +14,7 @@ from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.retry_policy import StateChange
 from digest.settings import Settings
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 

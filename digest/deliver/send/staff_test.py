@@ -30,7 +30,8 @@ from digest.edition import approval
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
-from digest.store.models import AuditEntry, Database, Edition
+from digest.store.engine import Database
+from digest.store.models import AuditEntry, Edition
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens

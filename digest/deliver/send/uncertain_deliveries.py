@@ -17,7 +17,8 @@ from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.send import claims
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import AuditEntry, Database, Edition, EditionState
+from digest.store.engine import Database
+from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner
 
 ROWS_PER_TRANSACTION = 1000  # rows of one write transaction

@@ -7,7 +7,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.cli import digest
-from digest.store.models import AuditEntry, open_database
+from digest.store.engine import open_database
+from digest.store.models import AuditEntry
 from subscribers.crypto.keys import KeyRing
 
 HEADINGS = "Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID\n"

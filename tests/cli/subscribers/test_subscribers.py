@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from digest.cli import digest
-from digest.store.models import Database, open_database
+from digest.store.engine import Database, open_database
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import ConsentEvent
 

@@ -22,7 +22,7 @@ from digest.deliver.providers.sendgrid import events as sendgrid
 from digest.deliver.retention import repeated_bounces
 from digest.deliver.retention.person_erasure import erase_from_deliveries
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import DepartureLog

@@ -25,7 +25,8 @@ from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.deliver.retention.provider_erasures import queue_provider_erasure
 from digest.settings import RetentionSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
-from digest.store.models import Database, Edition, EditionState, migrate_schema, open_database
+from digest.store.engine import Database, migrate_schema, open_database
+from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.consent import disclosures
 from subscribers.consent.departure_log import DepartureLog

@@ -26,7 +26,8 @@ from digest.deliver.retention.provider_erasures import (
     forward_erasures,
 )
 from digest.store.delivery_models import Delivery, DeliveryState, ProviderErasure
-from digest.store.models import AuditEntry, open_database
+from digest.store.engine import open_database
+from digest.store.models import AuditEntry
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import Disclosure, DisclosureTotal, Person

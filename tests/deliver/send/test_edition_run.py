@@ -20,7 +20,8 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, SendReport, send_edition
 from digest.edition.approval import ApprovalError
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Database, Edition, EditionState, Fragment
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState, Fragment
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto import link_tokens
@@ -324,8 +325,7 @@ def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: Deliver
 def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> None:
     world.add_readers(*(f"r{n}@example.org" for n in range(5)))
     report = _send(
-        world,
-        ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the key is wrong"), batch_size=2),
+        world, ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the key is wrong"), batch_size=2)
     )
     assert report.stop_reason == "the key is wrong"
     assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (5, EditionState.SENDING)

@@ -20,7 +20,7 @@ from benchmarks.sample_installation import KEYS, RELEASE, create_ready_database
 from digest.app.installation import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Database
+from digest.store.engine import Database
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.crypto import link_tokens

@@ -16,7 +16,7 @@ from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.deliver.retention.person_erasure import erase_from_deliveries
-from digest.store.models import migrate_schema, open_database
+from digest.store.engine import migrate_schema, open_database
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, replay, seals, suppression
 from subscribers.consent.departure_log import DepartureLog

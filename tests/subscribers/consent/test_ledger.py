@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger
 from subscribers.crypto.keys import KeyRing

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, suppression
 from subscribers.consent.departure_log import DepartureLog, DepartureLogError

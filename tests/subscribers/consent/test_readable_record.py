@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from sqlalchemy import func, select
 
 from digest.cli import digest
-from digest.store.models import Database
+from digest.store.engine import Database
 from digest.templating import create_jinja_environment
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.departure_log import DepartureLog

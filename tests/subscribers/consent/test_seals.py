@@ -14,7 +14,8 @@ import scheduler
 from digest.app import maintenance
 from digest.app.installation import Installation
 from digest.settings import Settings
-from digest.store.models import AuditEntry, Database
+from digest.store.engine import Database
+from digest.store.models import AuditEntry
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 from subscribers.address import read_address

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger, replay, suppression
 from subscribers.consent.departure_log import DepartureLog

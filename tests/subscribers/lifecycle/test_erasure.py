@@ -15,7 +15,8 @@ from digest.cli import digest
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.deliver.send import notices
 from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
-from digest.store.models import Database, EditionState
+from digest.store.engine import Database
+from digest.store.models import EditionState
 from subscribers.address import read_address
 from subscribers.consent import disclosures, ledger
 from subscribers.consent.departure_log import DepartureLog

@@ -14,7 +14,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from digest.app.background import process_signup_requests, send_due_notices
-from digest.store.models import EditionState, migrate_schema, open_database
+from digest.store.engine import migrate_schema, open_database
+from digest.store.models import EditionState
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.address import read_address

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, suppression, wordings
 from subscribers.consent import evidence as traces

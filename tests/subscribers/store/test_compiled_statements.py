@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import bindparam, column, inspect, select, table, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.consent import audience
 from subscribers.store.compiled_statements import CompiledStatement, convert_column
 from subscribers.store.models import Person, PersonState

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from sqlalchemy import select, update
 
 from digest.cli import digest
-from digest.store.models import AuditEntry, Database, migrate_schema, open_database
+from digest.store.engine import Database, migrate_schema, open_database
+from digest.store.models import AuditEntry
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, evidence, suppression
 from subscribers.consent.departure_log import DepartureLog

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.store import one_time_tokens
 from subscribers.store.one_time_tokens import TokenState
 from subscribers.store.signup_models import OneTimeToken

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from digest.app.installation import open_installation
 from digest.cli import digest
 from digest.settings import load_settings
-from digest.store.models import AuditEntry, Database
+from digest.store.engine import Database
+from digest.store.models import AuditEntry
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, ledger, replay
 from subscribers.consent.departure_log import DepartureLog

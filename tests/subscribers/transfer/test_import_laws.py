@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from digest.store.models import open_database
+from digest.store.engine import open_database
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, suppression
 from subscribers.consent.departure_log import DepartureLog

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, event, func, select, update
 from sqlalchemy.orm import Session, SessionTransaction
 
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, ledger, suppression
 from subscribers.consent.departure_log import DepartureLog
@@ -472,7 +472,7 @@ WRITER = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from digest.store.models import open_database
+from digest.store.engine import open_database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.transfer.decisions import ImportOptions

@@ -21,7 +21,7 @@ from digest.deliver.events.mailbox.imap import MailboxError, MailboxFolder
 from digest.deliver.events.mailbox.incoming_mail import IgnoreReason
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import InstallationState
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
 
 MAX_MESSAGES = 200  # messages at one look

@@ -18,7 +18,7 @@ from digest.deliver.providers.sendgrid import suppression_lists
 from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure
 from digest.deliver.providers.sendgrid.events import REPORTED_BY
 from digest.deliver.providers.sendgrid.suppression_lists import SuppressionEntry, SuppressionPage
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackReport

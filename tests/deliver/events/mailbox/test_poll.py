@@ -26,7 +26,7 @@ from digest.deliver.retention import repeated_bounces
 from digest.deliver.send.edition_run import send_edition
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
-from digest.store.models import Database
+from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.consent.departure_log import DepartureLog
