@@ -96,7 +96,7 @@ def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
     assert server.accepted_count == (result is UNCERTAIN), "who has the whole message may have taken it"
 
 
-@pytest.mark.parametrize("how", ["cut", "sips"])
+@pytest.mark.parametrize("how", ["hangs_up_in_message", "reads_slowly"])
 def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str) -> None:
     """More than fits into what is under way: else nobody knows which part arrived, and it is in doubt."""
     letter = replace(SAMPLE_TEMPLATE, text="word word word word word word word word word word\n" * 200_000)
