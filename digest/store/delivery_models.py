@@ -63,7 +63,8 @@ class Notice(Base):
     key_id: Mapped[str] = mapped_column(String(16))
 
 
-ALARMING_EVENTS = "cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained'"
+# In parentheses: SQL as text is joined to other conditions by AND, which binds more closely than OR.
+ALARMING_EVENTS = "(cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained')"
 
 
 class Event(Base):
