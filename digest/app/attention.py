@@ -13,6 +13,7 @@ from digest.deliver.retention import provider_erasures
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition.queries import explain_missed_release
 from digest.store.models import Edition, EditionState
+from subscribers.phrases import join_words
 from subscribers.signup import rate_limits
 from subscribers.transfer.imports import list_unfinished_imports
 
@@ -40,14 +41,9 @@ def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
         if words := explain_missed_release(edition, now):
             yield f"{edition.name} did not go out. {words}"
     if sources := [trouble.name for trouble in list_source_problems(session, now)]:
-        yield f"Nothing comes in from {_join_names(sources)}: see Sources at the desk, or 'digest sources list'."
+        names = join_words(sources[:MAX_SOURCES_NAMED], more=max(0, len(sources) - MAX_SOURCES_NAMED))
+        yield f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
     if unread := suppression_pull.last_pull_trouble(session):
         yield f"SendGrid's lists were not read whole last time: {unread}. The next night tries again, or 'digest subscribers pull'."
     if untaken := provider_erasures.stuck_erasures_warning(session):
         yield untaken
-
-
-def _join_names(names: list[str]) -> str:
-    if len(names) > MAX_SOURCES_NAMED:
-        names = [*names[:MAX_SOURCES_NAMED], f"{len(names) - MAX_SOURCES_NAMED} more"]
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -27,9 +27,8 @@ from digest.deliver.send import edition_run, staff_test
 from digest.deliver.send.progress import SendProgress, read_progress
 from digest.deliver.send.progress import describe_progress as in_words_of
 from digest.deliver.send.send_gate import send_blocked_reason
-from digest.edition import approval, drafting
+from digest.edition import approval, drafting, queries
 from digest.edition.content import EditionContent
-from digest.edition.content_builder import long_date
 from digest.edition.preflight import (
     FindingLevel,
     PictureFacts,
@@ -47,12 +46,8 @@ from digest.edition.queries import (
 from digest.edition.rendering.fragments import join_fragments
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile
 from subscribers.consent import audience
-from subscribers.errors import ApplicationError
+from subscribers.phrases import weekday_date
 from subscribers.store.models import PersonState
-
-
-class UnknownEditionError(ApplicationError):
-    """No edition has that name; the message lists those that exist."""
 
 
 def find_edition(session: Session, name: str) -> Edition:
@@ -61,15 +56,9 @@ def find_edition(session: Session, name: str) -> Edition:
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    if name == "current":
-        edition = find_current_edition(session)
-    else:
-        edition = session.scalar(select(Edition).where(Edition.name == name))
-    if edition is None:
-        names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(5)).all()
-        there = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
-        raise UnknownEditionError(f"No edition is called {name}. {there}")
-    return edition
+    if name == "current" and (edition := find_current_edition(session)):
+        return edition
+    return queries.find_edition(session, name)
 
 
 def collect_articles(install: Installation, *, now: datetime) -> list[collection_run.SourceReport]:
@@ -194,7 +183,7 @@ def edition_status(install: Installation, name: str, *, now: datetime) -> Editio
         edition = find_edition(session, name)
         readers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
         local = edition.release_at.astimezone(zone)
-        release = f"{long_date(local.date())}, {local:%H:%M %Z}"
+        release = f"{weekday_date(local)}, {local:%H:%M %Z}"
         when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
         found, last = (count_deliveries(session, edition_purpose(edition.name)), read_progress(session, edition.name))
         hindered = send_blocked_reason(

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from digest import __version__, logs
-from digest.app.editions import UnknownEditionError
 from digest.app.installation import InstallationError
 from digest.cli.backup import backup, restore
 from digest.cli.collect import collect
@@ -27,6 +26,7 @@ from digest.deliver.providers.registry import ProviderSettingsError
 from digest.deliver.send.edition_run import SendError
 from digest.edition.approval import ApprovalError
 from digest.edition.drafting import DraftError
+from digest.edition.queries import UnknownEditionError
 from digest.edition.rendering.fragments import RenderingError
 from digest.settings import SettingsError
 from subscribers.crypto.keys import KeyFileError

@@ -19,7 +19,7 @@ from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
-from digest.collect.urls import absolute_url
+from digest.collect.urls import absolute_url, site_name
 from digest.settings import SettingsError, SourceSettings
 from digest.settings.source_blocks import append_sources
 from digest.store.models import AuditEntry, Source
@@ -97,7 +97,7 @@ def add(desk: CommandContext, url: str, name: str | None, publisher: str | None,
     if tried and not isinstance(tried.outcome, VisitFailure):
         address = tried.outcome.moved_to or address
     _refuse_known_source(desk, address)
-    title = (reading.title if reading else "") or (urlsplit(address).hostname or address).removeprefix("www.")
+    title = (reading.title if reading else "") or site_name(address) or address
     wanted = _source_settings(address, name or title, publisher or name or title, section)
     _save_sources(desk, [wanted])
     items = f": {len(reading.items)} items, {reading.kind}" if reading else " (not tried)"

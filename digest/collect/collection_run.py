@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import select
@@ -32,6 +31,7 @@ from digest.collect.sources import (
     record_visit_success,
     sync_sources,
 )
+from digest.collect.urls import site_name
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth
@@ -274,7 +274,7 @@ def _job_source(session: Session, job: _CollectionJob, document: ParsedDocument 
 def _document_publisher(document: ParsedDocument) -> str:
     """Name who published a file, by the document's own title, or by the site that its page comes from."""
     if document.kind is DocumentKind.PAGE and document.items:
-        return (urlsplit(document.items[0].url).hostname or "").removeprefix("www.")
+        return site_name(document.items[0].url)
     return document.title[:200]
 
 

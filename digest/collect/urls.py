@@ -88,6 +88,11 @@ def strip_tracking(link: str) -> str:
     return f"{address}{mark if kept else ''}{kept}{hash_}{fragment}" if mark else link
 
 
+def site_name(url: str) -> str:
+    """Name a web address by its host, without `www.`; empty where it has none."""
+    return (urlsplit(url).hostname or "").removeprefix("www.")
+
+
 def _canonicalise_once(url: str) -> str:
     scheme, host, port, path, query = _split_url(url)
     inner = _unwrap_google_url(host, path, query)

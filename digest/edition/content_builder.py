@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from digest.collect.text_cleanup import shorten_text
@@ -18,6 +18,7 @@ from digest.edition.content import (
 from digest.select.proposals import explain_lead
 from digest.select.values import CandidateArticle, PlacedStory, Proposal
 from digest.settings import SectionSettings, SettingsFile
+from subscribers.phrases import clock_time, short_month_day, weekday_date
 
 SUBJECT_LENGTH = 60  # characters that a phone's inbox shows
 PREHEADER_LENGTH = 90
@@ -66,7 +67,7 @@ def build_content(
         number=identity.number,
         subject=truncate_text(headlines[0], SUBJECT_LENGTH) if headlines else file.publication.name,
         preheader=compose_preheader(headlines[1:]),
-        date=long_date(identity.release_at.astimezone(zone).date()),
+        date=weekday_date(identity.release_at.astimezone(zone)),
         minutes=_reading_minutes(sections, file.publication.intro),
         intro=file.publication.intro,
         editor=file.publication.editor,
@@ -83,7 +84,7 @@ def _featured_first(sections: tuple[EditionSection, ...]) -> Iterator[EditionSec
 def _section_note(section: SectionSettings, identity: EditionIdentity, zone: ZoneInfo) -> str:
     if section.note or section.kind != "most-read":
         return section.note
-    return f"In the week to {short_date(identity.release_at, zone)}"
+    return f"In the week to {short_month_day(identity.release_at.astimezone(zone))}"
 
 
 def _section_entries(
@@ -155,7 +156,7 @@ def _event_entry(placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
         headline=first.title,
         url=strip_tracking(first.link),
         source=first.publisher,
-        date=long_date(day),
+        date=weekday_date(day),
         month=f"{day:%b}",
         day=str(day.day),
         details=tuple(d for d in (_place_and_time(first, zone), shorten_text(first.summary, 16)) if d),
@@ -167,8 +168,7 @@ def _place_and_time(event: CandidateArticle, zone: ZoneInfo) -> str:
     if event.all_day or not event.starts_at:
         return place
     start = event.starts_at.astimezone(zone)
-    hour = f"{start:%I:%M}".lstrip("0").removesuffix(":00")
-    time = f"{hour} {'a.m.' if start.hour < 12 else 'p.m.'} {start:%Z}"
+    time = f"{clock_time(start).replace(':00', '')} {start:%Z}"
     return f"{place}, {time}" if place else time
 
 
@@ -180,7 +180,7 @@ def _opportunity_entry(placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
         summary=shorten_text(first.summary, 22),
         source=first.publisher,
         date=_displayed_date(first, zone),
-        closes=f"{first.closes_on:%b} {first.closes_on.day}" if first.closes_on else "",
+        closes=short_month_day(first.closes_on) if first.closes_on else "",
     )
 
 
@@ -190,18 +190,7 @@ def _displayed_credit(candidate: CandidateArticle) -> str:
 
 
 def _displayed_date(candidate: CandidateArticle, zone: ZoneInfo) -> str:
-    return short_date(candidate.dated_at, zone) if candidate.has_date else ""
-
-
-def short_date(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "Nov 18" as the publication's readers date it."""
-    day = moment.astimezone(zone)
-    return f"{day:%b} {day.day}"
-
-
-def long_date(day: date) -> str:
-    """Write "Friday, November 20, 2026"."""
-    return f"{day:%A, %B} {day.day}, {day.year}"
+    return short_month_day(candidate.dated_at.astimezone(zone)) if candidate.has_date else ""
 
 
 def truncate_text(text: str, max_length: int) -> str:

@@ -9,11 +9,31 @@ from sqlalchemy.orm import Session
 from digest.edition.content import RenderedFragment
 from digest.store.models import Edition, EditionState, Fragment
 from digest.timetable import ScheduleRule
+from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
 MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
 UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
+
+
+class UnknownEditionError(ApplicationError):
+    """No edition has that name; the message lists those that exist."""
+
+
+def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
+    """Find an edition by its name; with `lock`, its row is held until the transaction ends.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    query = select(Edition).where(Edition.name == name)
+    edition = session.scalar(query.with_for_update() if lock else query)
+    if edition is None:
+        names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(5)).all()
+        hint = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
+        raise UnknownEditionError(f"No edition is called {name}. {hint}")
+    return edition
 
 
 def release_slot(release_at: datetime) -> str:

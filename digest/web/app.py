@@ -112,7 +112,6 @@ def _set_up_templates(app: Flask, settings: Settings, site: SiteDetails, styles:
         filters.count_with_noun,
         filters.kilobytes,
         filters.url_without_scheme,
-        filters.site_of_url,
         filters.word_mark,
         state_words,
     ):

@@ -6,42 +6,42 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
+from digest.collect.urls import site_name
+from subscribers.phrases import clock_time, full_date, month_day, short_month_day, weekday_date
+
 
 def long_day(moment: datetime, zone: ZoneInfo) -> str:
     """Write "Friday, November 20, 2026"."""
-    local = moment.astimezone(zone)
-    return f"{local:%A, %B} {local.day}, {local.year}"
+    return weekday_date(moment.astimezone(zone))
 
 
 def date_of(moment: datetime, zone: ZoneInfo) -> str:
     """Write "November 20, 2026"."""
-    local = moment.astimezone(zone)
-    return f"{local:%B} {local.day}, {local.year}"
+    return full_date(moment.astimezone(zone))
 
 
 def short_day(moment: datetime, zone: ZoneInfo) -> str:
     """Write "Nov 20, 2026"."""
     local = moment.astimezone(zone)
-    return f"{local:%b} {local.day}, {local.year}"
+    return f"{short_month_day(local)}, {local.year}"
 
 
 def hour_with_zone(moment: datetime, zone: ZoneInfo) -> str:
     """Write "6:00 a.m. EST"."""
     local = moment.astimezone(zone)
-    clock = f"{local:%I:%M}".lstrip("0")
-    return f"{clock} {'a.m.' if local.hour < 12 else 'p.m.'} {local:%Z}"
+    return f"{clock_time(local)} {local:%Z}"
 
 
 def day_and_hour(moment: datetime, zone: ZoneInfo) -> str:
     """Write "Friday, November 20, 6:00 a.m. EST"."""
     local = moment.astimezone(zone)
-    return f"{local:%A, %B} {local.day}, {hour_with_zone(moment, zone)}"
+    return f"{local:%A}, {month_day(local)}, {hour_with_zone(moment, zone)}"
 
 
 def short_moment(moment: datetime, zone: ZoneInfo) -> str:
     """Write "Nov 20, 6:00 a.m." for tables that name their zone once."""
     local = moment.astimezone(zone)
-    return f"{local:%b} {local.day}, {hour_with_zone(moment, zone).rpartition(' ')[0]}"
+    return f"{short_month_day(local)}, {clock_time(local)}"
 
 
 def count_with_noun(count: int, singular: str, plural: str = "") -> str:
@@ -56,13 +56,7 @@ def kilobytes(octets: int) -> str:
 
 def url_without_scheme(url: str) -> str:
     """Write an address as people say it: host and path, no scheme, no slash at the end."""
-    parts = urlsplit(url)
-    return f"{(parts.hostname or '').removeprefix('www.')}{parts.path}".rstrip("/")
-
-
-def site_of_url(url: str) -> str:
-    """Name the site that an address leads to."""
-    return (urlsplit(url).hostname or "").removeprefix("www.")
+    return f"{site_name(url)}{urlsplit(url).path}".rstrip("/")
 
 
 def word_mark(name: str) -> Markup:

@@ -12,6 +12,7 @@ from digest.deliver.send import notices
 from digest.timetable import ScheduleRule
 from digest.web.filters import long_day
 from subscribers.pages.signup import SignupContext
+from subscribers.phrases import join_words
 
 _DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
@@ -50,4 +51,4 @@ def describe_release_days(rule: ScheduleRule) -> str:
     days = [_DAY_NAMES[day] for day in sorted(rule.days)]
     if not days or len(days) == len(_DAY_NAMES):
         return "every day" if days else "as it comes"
-    return " and ".join(part for part in (", ".join(days[:-1]), days[-1]) if part)
+    return join_words(days)

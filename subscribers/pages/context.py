@@ -94,16 +94,6 @@ def is_subscribed(person: Person | None) -> bool:
     return person is not None and person.state == PersonState.SUBSCRIBED and person.ciphertext is not None
 
 
-def format_day(day: date) -> str:
-    """Write "November 20, 2026"."""
-    return f"{day:%B} {day.day}, {day.year}"
-
-
-def join_words(parts: list[str]) -> str:
-    """Write "a", "a and b" or "a, b and c"."""
-    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
-
-
 def answer_unmatched_token(token: str, purpose: link_tokens.LinkPurpose, page_description: str) -> Response:
     """Answer a token that is nobody's: one of a test mail says so, and all others look the same."""
     if link_tokens.read_link_token(page_context().keys, token, purpose) is not None:

@@ -17,13 +17,12 @@ from subscribers.pages.context import (
     PageContext,
     SiteDetails,
     answer_unmatched_token,
-    format_day,
     is_subscribed,
-    join_words,
     page_context,
     private_response,
     reader_pages,
 )
+from subscribers.phrases import full_date, join_words
 from subscribers.store.models import Person
 
 MAX_PAUSE = timedelta(days=366)
@@ -126,7 +125,7 @@ def describe_preferences(preferences: Preferences, site: SiteDetails) -> str:
     what = "every section" if len(kept) == len(site.sections) else join_words(kept)
     form = ", as text only" if preferences.text_only else ""
     if preferences.pause_until:
-        said = f"You get nothing until {format_day(preferences.pause_until)}. From then on: {what}{form}."
+        said = f"You get nothing until {full_date(preferences.pause_until)}. From then on: {what}{form}."
     else:
         said = f"Your next mail has {what}{form}."
     return " ".join([said, *_describe_schedule(preferences)])
@@ -136,7 +135,7 @@ def _describe_schedule(preferences: Preferences) -> list[str]:
     said = []
     if preferences.start:
         monday = preferences.start - timedelta(days=preferences.start.weekday())
-        said.append(f"It comes every second week, counted from the week of {format_day(monday)}.")
+        said.append(f"It comes every second week, counted from the week of {full_date(monday)}.")
     if preferences.frequency == "monthly":
         said.append("It comes once a month: the first edition of the month.")
     if preferences.hour is not None:

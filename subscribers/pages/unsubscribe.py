@@ -15,12 +15,12 @@ from subscribers.lifecycle import unsubscribe
 from subscribers.pages.context import (
     PageContext,
     answer_unmatched_token,
-    format_day,
     is_subscribed,
     page_context,
     private_response,
     reader_pages,
 )
+from subscribers.phrases import full_date
 from subscribers.store.models import Person
 
 PAUSE_LENGTHS = {"4w": (28, "Four weeks"), "3m": (91, "Three months"), "6m": (182, "Six months")}  # days, words
@@ -105,7 +105,7 @@ def pause_now(token: str) -> ResponseReturnValue:
         if not is_subscribed(session.get(Person, number, with_for_update=True)):
             return _status_page(here, session, number, token)
         pause_mail(session, number, until, now=here.clock())
-    page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=format_day(until), problem="")
+    page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
     return private_response(page)
 
 

@@ -11,7 +11,6 @@ from digest.edition.rendering.template_filters import (
     dir_attribute,
     fit_picture,
     group_by_topic,
-    join_names,
     minify_css,
     secondary_lines,
     story_facts_line,
@@ -52,20 +51,6 @@ def test_a_picture_fits_its_box_keeps_its_shape_and_never_grows(w: int, h: int) 
     scale = min(1, 560 / w, 420 / h)
     assert abs(width - w * scale) <= 1
     assert abs(height - h * scale) <= 1
-
-
-@pytest.mark.parametrize(
-    ("names", "more", "expected"),
-    [
-        (["A"], 0, "A"),
-        (["A", "B"], 0, "A and B"),
-        (["A", "B"], 4, "A, B and 4 more"),
-        (["A"], 1, "A and 1 more"),
-        (["A", "B", "C"], 0, "A, B and C"),
-    ],
-)
-def test_names_are_listed_as_a_sentence_does(names: list[str], more: int, expected: str) -> None:
-    assert join_names(names, more) == expected
 
 
 def test_the_first_strong_letter_gives_the_direction() -> None:

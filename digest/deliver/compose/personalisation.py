@@ -19,6 +19,7 @@ from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.phrases import full_date
 
 _MAX_UNSUBSCRIBE_LENGTH = 77  # SendGrid's relay turns a longer List-Unsubscribe into encoded words
 _SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - stands in a specimen where a token would, as long as one
@@ -65,7 +66,7 @@ def compose_specimen(session: Session, edition: Edition, settings: Settings) -> 
 def signup_text(asked_at: datetime, where: str, zone: ZoneInfo) -> str:
     """Say when and where a reader asked for the mail: "March 4, 2026, at hls.today", at most 60 characters."""
     day = asked_at.astimezone(zone)
-    return _safe_signup_text(f"{day:%B} {day.day}, {day.year}", where)
+    return _safe_signup_text(full_date(day), where)
 
 
 @lru_cache(maxsize=4096)

@@ -7,9 +7,10 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.models import AuditEntry, EditionState
 from subscribers.errors import ApplicationError
 
 ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
@@ -26,7 +27,7 @@ def pause_edition(session: Session, name: str, reason: str, *, actor: str, now: 
     Raises:
         EditionControlError: there is no such edition, or it is neither approved nor being sent.
     """
-    edition = _lock_edition(session, name)
+    edition = find_edition(session, name, lock=True)
     if edition.state not in PAUSABLE_STATES:
         raise EditionControlError(f"{name} is {edition.state}: only what goes out can be paused.")
     if edition.paused_at is not None:
@@ -42,7 +43,7 @@ def resume_edition(session: Session, name: str, *, actor: str, now: datetime) ->
     Raises:
         EditionControlError: there is no such edition.
     """
-    edition = _lock_edition(session, name)
+    edition = find_edition(session, name, lock=True)
     if edition.paused_at is None:
         return False
     edition.paused_at, edition.paused_because, edition.resumed_at = None, "", now
@@ -57,7 +58,7 @@ def cancel_edition(database: Database, name: str, *, actor: str, clock: Callable
         EditionControlError: there is no such edition, or it went out already.
     """
     with database.write() as session:
-        edition = _lock_edition(session, name)
+        edition = find_edition(session, name, lock=True)
         if edition.state is EditionState.SENT:
             raise EditionControlError(f"{name} is sent: there is nothing left to cancel.")
         if edition.state is not EditionState.CANCELLED:
@@ -81,13 +82,6 @@ def cancel_waiting_deliveries(database: Database, name: str) -> int:
         done += len(ids)
         if len(ids) < ROWS_PER_TRANSACTION:
             return done
-
-
-def _lock_edition(session: Session, name: str) -> Edition:
-    edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
-    if edition is None:
-        raise EditionControlError(f"No edition is called {name}. See 'digest status'.")
-    return edition
 
 
 def _add_audit_entry(

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.variants import omits_every_section, section_names
 from digest.deliver.plan.due_times import EditionRelease, effective_release_time
+from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
 from digest.store.engine import Database
@@ -60,10 +61,10 @@ def plan_deliveries(
     `skipped`.
 
     Raises:
-        LookupError: there is no edition of that name.
+        UnknownEditionError: there is no edition of that name.
     """
     with database.read() as session:
-        edition = _load_edition(session, name)
+        edition = find_edition(session, name)
         if edition.planned_at is not None:
             return count_deliveries(session, edition_purpose(name))
         rows = _PlannedRows(
@@ -134,13 +135,6 @@ class _PlannedRows:
         return reader.preferences.is_paused(self.today) or omits_every_section(reader.preferences, self.sections)
 
 
-def _load_edition(session: Session, name: str) -> Edition:
-    edition = session.scalar(select(Edition).where(Edition.name == name))
-    if edition is None:
-        raise LookupError(f"no edition is called {name}")
-    return edition
-
-
 def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
     went = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.id != edition.id)
     before = select(func.max(Edition.release_at)).where(*went, Edition.release_at < edition.release_at)
@@ -161,7 +155,7 @@ def _insert_if_absent(session: Session) -> Insert:
 
 def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:
     with database.write() as session:
-        edition = _load_edition(session, name)
+        edition = find_edition(session, name)
         if edition.planned_at is None:
             found = count_deliveries(session, edition_purpose(name))
             edition.planned, edition.planned_at = found.planned, now

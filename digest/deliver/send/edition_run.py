@@ -31,6 +31,7 @@ from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.run_state import SendRun
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval
+from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
@@ -140,9 +141,7 @@ def send_edition(
 
 def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Settings) -> EditionVariants:
     with database.write() as session:
-        edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
-        if edition is None:
-            raise SendError(f"No edition is called {name}. See 'digest status'.")
+        edition = find_edition(session, name, lock=True)
         if why := send_blocked_reason(
             name, edition, installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         ):
@@ -166,7 +165,7 @@ def _prepare_first_send(
     alerts = settings.file.alerts
     with database.write() as session:
         claims.mark_purpose_orphans_uncertain(session, edition_purpose(name), this_process_owner(), now=now)
-        edition = session.scalars(select(Edition).where(Edition.name == name).with_for_update()).one()
+        edition = find_edition(session, name, lock=True)
         if edition.canary is None:
             canary.choose_canary(
                 session, keys, edition, now=now, enabled=feedback_expected and bool(alerts.canary_minutes)
@@ -207,7 +206,7 @@ def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
         claims.mark_purpose_orphans_uncertain(session, run.lease.purpose, this_process_owner(), now=run.clock())
         # Held, so that whoever puts deliveries back to wait at this moment (`settling`) comes before or after.
-        edition = session.scalars(select(Edition).where(Edition.name == run.edition).with_for_update()).one()
+        edition = find_edition(session, run.edition, lock=True)
         found = count_deliveries(session, run.lease.purpose)
         if not found.open and edition.state is EditionState.SENDING:
             edition.state, edition.sent_at = EditionState.SENT, run.clock()

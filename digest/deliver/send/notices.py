@@ -28,7 +28,6 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, Outgoing
 from digest.deliver.send import claims, smtp_refusals
 from digest.deliver.send.retry_policy import StateChange, decide_state_change
 from digest.deliver.send.smtp_refusals import refusal_event
-from digest.edition.content_builder import long_date
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
@@ -40,6 +39,7 @@ from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.lifecycle import notice_recipients
 from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.phrases import full_date, weekday_date
 from subscribers.store.models import Person
 
 BATCH_SIZE = 20  # messages claimed at once: each is a letter of its own
@@ -326,7 +326,7 @@ def _template_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
         facts["confirm_url"] = f"{run.settings.link_base}/confirm/{said['token']}"
         facts["url"] = f"{run.settings.link_base}/{_TOKEN_PAGES.get(notice.kind, 'confirm')}/{said['token']}"
         facts["until"] = (
-            _format_moment(ends, run.zone) if notice.kind == "data" else long_date(ends.astimezone(run.zone).date())
+            _format_moment(ends, run.zone) if notice.kind == "data" else weekday_date(ends.astimezone(run.zone))
         )
     if "message" in said:  # a stranger's words: no mark of ours may stand in them
         facts["message"] = "\n".join(sanitise_text(line) for line in said["message"].splitlines())
@@ -340,7 +340,7 @@ def _template_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
 def _edition_facts(run: _NoticeRun, now: datetime) -> dict[str, str]:
     with run.database.read() as session:
         newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, run.settings, now))
-        day = long_date(following.release_at.astimezone(run.zone).date())
+        day = weekday_date(following.release_at.astimezone(run.zone))
         return {
             "next_number": str(following.number),
             "next_day": day,
@@ -351,4 +351,4 @@ def _edition_facts(run: _NoticeRun, now: datetime) -> dict[str, str]:
 
 def _format_moment(at: datetime, zone: ZoneInfo) -> str:
     local = at.astimezone(zone)
-    return f"{local:%B} {local.day}, {local.year}, {local:%H:%M} {local:%Z}"
+    return f"{full_date(local)}, {local:%H:%M %Z}"

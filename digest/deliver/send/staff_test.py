@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose import return_path
@@ -27,11 +26,12 @@ from digest.deliver.send import claims
 from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.retry_policy import StateChange, decide_state_change
 from digest.edition import approval
+from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition
+from digest.store.models import AuditEntry
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
@@ -129,9 +129,7 @@ def send_test_mail(
 
 def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:
     """Write the letter of every section. What is approved has to be what was approved, as with readers."""
-    edition = session.scalar(select(Edition).where(Edition.name == name))
-    if edition is None:
-        raise SendError(f"No edition is called {name}. See 'digest status'.")
+    edition = find_edition(session, name)
     if edition.approval:
         fragments = approval.verify_approval(session, edition, settings=settings, keys=keys)
     else:

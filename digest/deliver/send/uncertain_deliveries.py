@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.send import claims
+from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -103,9 +104,7 @@ def resolve_uncertain(
 
 
 def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:
-    edition = session.scalar(select(Edition).where(Edition.name == name).with_for_update())
-    if edition is None:
-        raise EditionControlError(f"No edition is called {name}. See 'digest status'.")
+    edition = find_edition(session, name, lock=True)
     if resolution is UncertainResolution.SEND_AGAIN and edition.state is EditionState.CANCELLED:
         raise EditionControlError(f"{name} is cancelled: nothing of it is sent again. You can take it as accepted.")
     return edition

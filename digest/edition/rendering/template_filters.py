@@ -6,11 +6,12 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
+from digest.collect.urls import site_name
 from digest.edition.content import EditionPicture, SectionEntry
+from subscribers.phrases import join_words
 
 TEXT_WIDTH = 72  # columns of the text part
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -65,11 +66,6 @@ def without_alt_text(picture: EditionPicture) -> EditionPicture:
     return replace(picture, alt="")
 
 
-def host_name(url: str) -> str:
-    """Name a web address by its host, where a source has no name."""
-    return (urlsplit(url).hostname or url).removeprefix("www.")
-
-
 def has_other_credit(entry: SectionEntry) -> bool:
     """Say whether the news is another's than the source's own."""
     return bool(entry.credit) and entry.credit.casefold() != entry.source.casefold()
@@ -93,15 +89,9 @@ def story_facts_line(entry: SectionEntry) -> str:
         entry.kicker,
         ", ".join(part for part in (entry.source, entry.date) if part),
         f"Source: {entry.credit}" if has_other_credit(entry) else "",
-        f"Also {join_names([link.text for link in entry.also], entry.more)}" if entry.also else "",
+        f"Also {join_words([link.text for link in entry.also], entry.more)}" if entry.also else "",
     ]
     return " ".join(f"{part}." for part in parts if part)
-
-
-def join_names(names: list[str], more_count: int = 0) -> str:
-    """Join names as a sentence does: "A", "A and B", "A, B and 4 more"."""
-    words = [*names, f"{more_count} more"] if more_count else names
-    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def date_prefix(entry: SectionEntry) -> str:
@@ -135,7 +125,7 @@ TEMPLATE_FILTERS: dict[str, Callable[..., Any]] = {
     "credited": has_other_credit,
     "facts": story_facts_line,
     "fit": fit_picture,
-    "host": host_name,
+    "host": lambda url: site_name(url) or url,
     "lean": minify_css,
     "nb": bind_last_words,
     "quiet": secondary_lines,

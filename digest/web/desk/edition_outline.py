@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from digest.collect.urls import site_name
 from digest.edition.content import EditionContent, EditionSection, SectionEntry
 from digest.edition.preflight import PREFLIGHT_RULES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionState, EditionStory
-from digest.web.filters import count_with_noun, site_of_url
+from digest.web.filters import count_with_noun
 
 # Limits that inboxes set; the counters beside the lines show them.
 MAX_SUBJECT_CHARACTERS, MAX_PREHEADER_CHARACTERS, MAX_INTRO_WORDS = 60, 90, 60
@@ -185,7 +186,7 @@ def build_listed_story(story: EditionStory, section_titles: Mapping[str, str]) -
     return ListedStory(
         title=story.title,
         url=story.url,
-        site=site_of_url(story.url),
+        site=site_name(story.url),
         articles=count_with_noun(len(story.members), "article"),
         score=story.score,
         share=max(0.0, min(100.0, story.score)),

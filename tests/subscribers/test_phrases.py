@@ -1,0 +1,37 @@
+"""Dates, hours and lists as a sentence writes them."""
+
+from datetime import datetime
+
+import pytest
+
+from subscribers.phrases import clock_time, full_date, join_words, month_day, short_month_day, weekday_date
+
+EARLY = datetime(2026, 12, 4, 0, 5)  # noqa: DTZ001 - the functions write what they are given
+
+
+def test_a_date_is_written_as_readers_of_english_write_it() -> None:
+    assert weekday_date(EARLY) == "Friday, December 4, 2026"
+    assert full_date(EARLY.date()) == "December 4, 2026"
+    assert month_day(EARLY) == "December 4"
+    assert short_month_day(EARLY) == "Dec 4"
+
+
+@pytest.mark.parametrize(
+    ("hour", "expected"), [(0, "12:05 a.m."), (6, "6:05 a.m."), (12, "12:05 p.m."), (23, "11:05 p.m.")]
+)
+def test_an_hour_is_one_of_twelve(hour: int, expected: str) -> None:
+    assert clock_time(EARLY.replace(hour=hour)) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "expected"),
+    [
+        (["A"], 0, "A"),
+        (["A", "B"], 0, "A and B"),
+        (["A", "B"], 4, "A, B and 4 more"),
+        (["A"], 1, "A and 1 more"),
+        (["A", "B", "C"], 0, "A, B and C"),
+    ],
+)
+def test_names_are_listed_as_a_sentence_does(names: list[str], more: int, expected: str) -> None:
+    assert join_words(names, more) == expected
