@@ -30,9 +30,18 @@ class NotPermittedError(ApplicationError):
 class AuditDraft:
     """What the audit row of an act will say. An act that finds nothing to change sets `changed` to False."""
 
+    act: str
+    actor: str
+    now: datetime
     subject: str
     detail: dict[str, Any] = field(default_factory=dict)
     changed: bool = True
+    recorded: bool = False
+
+    def record(self, session: Session) -> None:
+        """Write the row in one of the act's own transactions; an act may write several."""
+        record_audit(session, self.act, self.subject, self.detail, actor=self.actor, now=self.now)
+        self.recorded = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,50 +60,42 @@ class Act:
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
         """
-        self.check_role(database, actor, subject, now=now)
-        draft = AuditDraft(subject)
-        with self._recorded_failure(database, actor, draft, now), database.write() as session:
+        with self._attempt(database, actor, subject, now) as draft, database.write() as session:
             yield session, draft
             if draft.changed:
-                record_audit(session, self.name, draft.subject, draft.detail, actor=actor.name, now=now)
+                draft.record(session)
 
     @contextmanager
     def steps(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> Iterator[AuditDraft]:
-        """Frame an act that takes several transactions; the audit row is written when all are done.
+        """Frame an act that takes several transactions.
+
+        The audit row is written when all are done, unless the act has recorded it in a transaction of its own.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
         """
-        self.check_role(database, actor, subject, now=now)
-        draft = AuditDraft(subject)
-        with self._recorded_failure(database, actor, draft, now):
+        with self._attempt(database, actor, subject, now) as draft:
             yield draft
-            if draft.changed:
+            if draft.changed and not draft.recorded:
                 with database.write() as session:
-                    record_audit(session, self.name, draft.subject, draft.detail, actor=actor.name, now=now)
-
-    def check_role(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
-        """Refuse an actor without the role, and write the refusal down.
-
-        Raises:
-            NotPermittedError: the actor lacks the role.
-        """
-        if actor.holds(self.role):
-            return
-        with database.write() as session:
-            detail = {"role": str(actor.role), "needed": str(self.role)}
-            record_audit(session, f"refused: {self.name}", subject, detail, actor=actor.name, now=now)
-        raise NotPermittedError(f"{actor.name} is an {actor.role}: only an {self.role} may do this.")
+                    draft.record(session)
 
     @contextmanager
-    def _recorded_failure(self, database: Database, actor: Actor, draft: AuditDraft, now: datetime) -> Iterator[None]:
+    def _attempt(self, database: Database, actor: Actor, subject: str, now: datetime) -> Iterator[AuditDraft]:
+        """Refuse an actor without the role, and write a refusal or a failure down."""
+        draft = AuditDraft(self.name, actor.name, now, subject)
+        if not actor.holds(self.role):
+            draft.act, draft.detail = f"refused: {self.name}", {"role": str(actor.role), "needed": str(self.role)}
+            with database.write() as session:
+                draft.record(session)
+            raise NotPermittedError(f"{actor.name} is an {actor.role}: only an {self.role} may do this.")
         try:
-            yield
+            yield draft
         except BaseException as exc:
-            detail = draft.detail | {"error": type(exc).__name__}
+            draft.act, draft.detail = f"failed: {self.name}", draft.detail | {"error": type(exc).__name__}
             try:
                 with database.write() as session:
-                    record_audit(session, f"failed: {self.name}", draft.subject, detail, actor=actor.name, now=now)
+                    draft.record(session)
             except SQLAlchemyError:
                 # The failure itself matters more than that it could not be written down.
                 log.exception("a failed act could not be recorded", act=self.name, actor=actor.name)

@@ -27,7 +27,7 @@ from digest.deliver.send import edition_run, staff_test
 from digest.deliver.send.progress import SendProgress, read_progress
 from digest.deliver.send.progress import describe_progress as in_words_of
 from digest.deliver.send.send_gate import send_blocked_reason
-from digest.edition import approval, drafting, queries
+from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
 from digest.edition.preflight import (
     FindingLevel,
@@ -37,28 +37,12 @@ from digest.edition.preflight import (
     SentStory,
     run_preflight_rules,
 )
-from digest.edition.queries import (
-    explain_missed_release,
-    find_current_edition,
-    load_rendered_fragments,
-    select_editions_before,
-)
+from digest.edition.queries import explain_missed_release, find_edition, load_rendered_fragments, select_editions_before
 from digest.edition.rendering.fragments import join_fragments
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile
 from subscribers.consent import audience
 from subscribers.phrases import weekday_date
 from subscribers.store.models import PersonState
-
-
-def find_edition(session: Session, name: str) -> Edition:
-    """Find an edition; `current` is the one that goes out next, or went out last.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-    """
-    if name == "current" and (edition := find_current_edition(session)):
-        return edition
-    return queries.find_edition(session, name)
 
 
 def collect_articles(install: Installation, *, now: datetime) -> list[collection_run.SourceReport]:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from digest import __version__, logs
+from digest.app.acts import NotPermittedError
 from digest.app.installation import InstallationError
 from digest.cli.backup import backup, restore
 from digest.cli.collect import collect
@@ -35,6 +36,7 @@ from subscribers.crypto.keys import KeyFileError
 CORRECTABLE_ERRORS = (
     *(ApprovalError, DraftError, InstallationError, KeyFileError, ComposeError),
     *(RenderingError, SendError, SettingsError, EditionControlError, ProviderSettingsError, UnknownEditionError),
+    NotPermittedError,
 )
 
 

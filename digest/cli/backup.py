@@ -47,7 +47,7 @@ def backup(desk: CommandContext, file: Path, as_json: bool) -> None:
     """
     with show_progress("Backing up", shown=not as_json) as bar:
         try:
-            manifest = create_backup(desk.install, file, actor=desk.actor, now=datetime.now(UTC), progress=bar)
+            manifest = create_backup(desk.install, file, actor=desk.actor.name, now=datetime.now(UTC), progress=bar)
         except BackupError as exc:
             raise CommandRefusedError(str(exc)) from None
     rows = {name: part.rows for name, part in manifest.tables.items()}
@@ -101,7 +101,7 @@ def restore(desk: CommandContext, file: Path, check: bool, replace: bool, yes: b
                 proof, done = rehearse_backup(settings, file, keys, progress=bar), None
             else:
                 done = restore_backup(
-                    settings, file, keys, replace=replace, actor=desk.actor, now=datetime.now(UTC), progress=bar
+                    settings, file, keys, replace=replace, actor=desk.actor.name, now=datetime.now(UTC), progress=bar
                 )
                 proof = done.proof
     except (BackupError, DepartureLogError) as exc:

@@ -39,4 +39,4 @@ def read_email_argument(email: str) -> Address:
 
 def record_audit(session: Session, context: CommandContext, act: str, subject: str, detail: dict[str, Any]) -> None:
     """Write down who did what."""
-    session.add(AuditEntry(at=datetime.now(UTC), actor=context.actor, act=act, subject=subject, detail=detail))
+    session.add(AuditEntry(at=datetime.now(UTC), actor=context.actor.name, act=act, subject=subject, detail=detail))

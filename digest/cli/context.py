@@ -14,9 +14,9 @@ import click
 from dateutil.parser import isoparse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from digest.app.actor import Actor, Face, UnknownStaffError, identify_staff, terminal_actor
 from digest.app.installation import Installation, InstallationError, open_installation
 from digest.settings import Settings, SettingsError, load_settings
-from digest.store import staff
 
 
 class CommandSetupError(click.ClickException):
@@ -63,22 +63,21 @@ class CommandContext:
         return click.get_current_context().find_root().with_resource(self.open_installation(self.settings))
 
     @cached_property
-    def actor(self) -> str:
-        """Who acts, as the audit log has it: `staff 3`, or `terminal:<system user>`.
+    def actor(self) -> Actor:
+        """Who acts: the staff member who was named, else whoever sits at this terminal.
 
         Raises:
             CommandSetupError: nobody on the staff has the address that was named.
         """
         if self.acting_email is None:
-            return f"terminal:{system_user()}"
-        with self.install.database.read() as session:
-            member = staff.find_staff_member(session, self.acting_email)
-        if member is None:
+            return terminal_actor(system_user())
+        try:
+            return identify_staff(self.install.database, self.acting_email, Face.TERMINAL)
+        except UnknownStaffError:
             raise CommandSetupError(
                 "--as: nobody on the staff has this address. See 'digest staff list', or leave --as out: "
                 "then you act as the user of this terminal."
-            )
-        return staff.staff_actor(member)
+            ) from None
 
     def read_settings(self, file: Path | None) -> Settings:
         """Read a settings file and the environment.

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import click
 
-from digest.app import editions
 from digest.cli.common import check_reason
 from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import HANDED_OVER_STATES, count_deliveries, edition_purpose
+from digest.edition.queries import find_edition
 from digest.store.delivery_models import DeliveryState
 
 because_option = click.option(
@@ -18,7 +18,7 @@ because_option = click.option(
 
 def _edition_name(context: CommandContext, edition: str) -> str:
     with context.install.database.read() as session:
-        return editions.find_edition(session, edition).name
+        return find_edition(session, edition).name
 
 
 @click.command(
@@ -37,7 +37,7 @@ def pause(desk: CommandContext, edition: str, because: str | None) -> None:
     """Let the sending of an EDITION rest, from any terminal, until 'digest resume'."""
     name = _edition_name(desk, edition)
     with desk.install.database.write() as session:
-        new = edition_control.pause_edition(session, name, because or "", actor=desk.actor, now=datetime.now(UTC))
+        new = edition_control.pause_edition(session, name, because or "", actor=desk.actor.name, now=datetime.now(UTC))
         waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
     click.echo(f"{name} {'is paused' if new else 'was paused already'}; {waiting:,} deliveries wait.")
 
@@ -56,7 +56,7 @@ def resume(desk: CommandContext, edition: str) -> None:
     """Let a paused EDITION go on: by itself where 'digest serve' runs, else with 'digest send'."""
     name = _edition_name(desk, edition)
     with desk.install.database.write() as session:
-        rested = edition_control.resume_edition(session, name, actor=desk.actor, now=datetime.now(UTC))
+        rested = edition_control.resume_edition(session, name, actor=desk.actor.name, now=datetime.now(UTC))
     click.echo(f"{name} goes on." if rested else f"{name} was not paused.")
 
 
@@ -84,7 +84,7 @@ def cancel(desk: CommandContext, edition: str, yes: bool) -> None:
             abort=True,
         )
     done = edition_control.cancel_edition(
-        desk.install.database, name, actor=desk.actor, clock=lambda: datetime.now(UTC)
+        desk.install.database, name, actor=desk.actor.name, clock=lambda: datetime.now(UTC)
     )
     click.echo(f"{name} is cancelled; {done:,} deliveries that waited will not go out.")
 
@@ -102,7 +102,9 @@ Exit codes: 0 held, also if it was before."""
 def hold(desk: CommandContext, because: str | None) -> None:
     """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
     with desk.install.database.write() as session:
-        standing = installation_hold.hold_installation(session, because or "", actor=desk.actor, now=datetime.now(UTC))
+        standing = installation_hold.hold_installation(
+            session, because or "", actor=desk.actor.name, now=datetime.now(UTC)
+        )
     click.echo(f"This installation is {standing}")
 
 
@@ -111,5 +113,5 @@ def hold(desk: CommandContext, because: str | None) -> None:
 def release(desk: CommandContext) -> None:
     """Let mail leave a held installation again."""
     with desk.install.database.write() as session:
-        held = installation_hold.release_installation(session, actor=desk.actor, now=datetime.now(UTC))
+        held = installation_hold.release_installation(session, actor=desk.actor.name, now=datetime.now(UTC))
     click.echo("Mail leaves again." if held else "Nothing held this installation.")

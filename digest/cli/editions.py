@@ -44,7 +44,7 @@ Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 def draft(desk: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
     """Group, rank and arrange an edition from the articles of its window."""
     install = desk.install
-    drafted = editions.draft_next_edition(install, now=desk.moment_or_now(now), actor=desk.actor)
+    drafted = editions.draft_next_edition(install, now=desk.moment_or_now(now), actor=desk.actor.name)
     if as_json:
         click.echo(
             json.dumps(
@@ -161,10 +161,10 @@ def approve(desk: CommandContext, edition: str, mark: str, void: bool) -> None:
     install = desk.install
     if void:
         click.echo(
-            f"{editions.void_approval(install, edition, actor=desk.actor, now=desk.moment_or_now(None))} is a draft again."
+            f"{editions.void_approval(install, edition, actor=desk.actor.name, now=desk.moment_or_now(None))} is a draft again."
         )
     elif mark:
-        name = editions.approve_edition(install, edition, mark, actor=desk.actor, now=desk.moment_or_now(None))
+        name = editions.approve_edition(install, edition, mark, actor=desk.actor.name, now=desk.moment_or_now(None))
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
         standing = editions.edition_status(install, edition, now=_utc_now())

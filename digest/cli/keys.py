@@ -90,7 +90,7 @@ def rotate(desk: CommandContext, kind: KeyKind, fresh: bool) -> None:
         detail = {"made": done.key_added, "moved": done.rows_moved, "stuck": len(done.unmoved_rows)}
         at = datetime.now(UTC)
         session.add(
-            AuditEntry(at=at, actor=desk.actor, act="key rotated", subject=f"{kind} {done.key_id}", detail=detail)
+            AuditEntry(at=at, actor=desk.actor.name, act="key rotated", subject=f"{kind} {done.key_id}", detail=detail)
         )
     _print_rotation(done)
     click.echo("The keys' new recovery copy. Keep it apart from the backups, in place of the old one:")

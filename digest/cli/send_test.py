@@ -14,7 +14,7 @@ EXIT_NOT_ALL_ACCEPTED = 1
 def send_test_and_report(context: CommandContext, edition: str, to: Sequence[str]) -> None:
     """Send a test, and print a line for each member of the staff."""
     report = editions.send_test_mail(
-        context.install, edition, to=to, actor=context.actor, clock=lambda: datetime.now(UTC)
+        context.install, edition, to=to, actor=context.actor.name, clock=lambda: datetime.now(UTC)
     )
     click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
     for one in report.tested:

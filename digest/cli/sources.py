@@ -223,7 +223,9 @@ def _save_sources(context: CommandContext, new_sources: list[SourceSettings]) ->
         for source in new_sources:
             detail = {"name": source.name, "publisher": source.publisher, "section": source.section}
             session.add(
-                AuditEntry(at=now, actor=context.actor, act="source added", subject=source.url[:200], detail=detail)
+                AuditEntry(
+                    at=now, actor=context.actor.name, act="source added", subject=source.url[:200], detail=detail
+                )
             )
 
 

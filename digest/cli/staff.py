@@ -41,7 +41,9 @@ def add(desk: CommandContext, email: str, role: StaffRole) -> None:
     address, now = read_email_argument(email), _utc_now()
     try:
         with desk.install.database.write() as session:
-            member = members.add_staff_member(session, address, role, _notice_queue(desk), actor=desk.actor, now=now)
+            member = members.add_staff_member(
+                session, address, role, _notice_queue(desk), actor=desk.actor.name, now=now
+            )
             number = member.id
     except StaffError as exc:
         raise CommandRefusedError(f"Not added: {exc}") from None
@@ -80,7 +82,7 @@ def remove(desk: CommandContext, email: str) -> None:
     """Let EMAIL go. The number and the address stay on record, for the audit log speaks of them."""
     with desk.install.database.write() as session:
         member = _find_member(session, email)
-        members.remove_staff_member(session, member, actor=desk.actor, now=_utc_now())
+        members.remove_staff_member(session, member, actor=desk.actor.name, now=_utc_now())
         number = member.id
     click.echo(f"Removed: staff {number}.")
 
@@ -93,7 +95,7 @@ def prove(desk: CommandContext, email: str) -> None:
     try:
         with desk.install.database.write() as session:
             members.mail_proof_link(
-                session, _find_member(session, email), _notice_queue(desk), actor=desk.actor, now=_utc_now()
+                session, _find_member(session, email), _notice_queue(desk), actor=desk.actor.name, now=_utc_now()
             )
     except StaffError as exc:
         raise CommandRefusedError(f"Nothing was mailed: {exc}") from None

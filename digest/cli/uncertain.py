@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import click
 from rich.table import Table
 
-from digest.app import editions
 from digest.cli.collect import table_console
 from digest.cli.common import CommandRefusedError, check_reason
 from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver.send import uncertain_deliveries
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
+from digest.edition.queries import find_edition
 
 MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
 ALL = "all"
@@ -57,7 +57,7 @@ def uncertain(
         raise click.UsageError("Say why with --because: it stands in the audit log.")
     install = desk.install
     with install.database.read() as session:
-        name = editions.find_edition(session, edition).name
+        name = find_edition(session, edition).name
     found = uncertain_deliveries.list_uncertain_deliveries(install.database, name, now=_utc_now())
     if accept or again:
         word = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
@@ -106,7 +106,7 @@ def _resolve_deliveries(
         [doubt.delivery_id for doubt in deliveries],
         resolution,
         reason=because,
-        actor=context.actor,
+        actor=context.actor.name,
         clock=_utc_now,
     )
     left = len(deliveries) - done

@@ -22,17 +22,20 @@ class UnknownEditionError(ApplicationError):
 
 
 def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
-    """Find an edition by its name; with `lock`, its row is held until the transaction ends.
+    """Find an edition by its name; `current` is the one that goes out next, or went out last. `lock` keeps its row.
 
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    query = select(Edition).where(Edition.name == name)
-    edition = session.scalar(query.with_for_update() if lock else query)
+    if name == "current":
+        edition = find_current_edition(session)
+    else:
+        query = select(Edition).where(Edition.name == name)
+        edition = session.scalar(query.with_for_update() if lock else query)
     if edition is None:
         names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(5)).all()
-        hint = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
-        raise UnknownEditionError(f"No edition is called {name}. {hint}")
+        advice = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
+        raise UnknownEditionError(f"No edition is called {name}. {advice}")
     return edition
 
 

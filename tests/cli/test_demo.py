@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from digest.app.editions import find_edition, gather_preflight_facts
+from digest.app.editions import gather_preflight_facts
 from digest.app.installation import open_installation
 from digest.cli import digest
 from digest.edition.preflight import FindingLevel, run_preflight_rules
+from digest.edition.queries import find_edition
 from digest.settings import load_settings
 
 

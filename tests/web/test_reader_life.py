@@ -30,6 +30,7 @@ from digest.cli.demo import SAMPLE_NOW
 from digest.collect import collection_run
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
+from digest.edition.queries import find_edition
 from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.web.app import create_app
@@ -85,7 +86,7 @@ class House:
             now=self.now,
         )
         with self.install.database.read() as session:
-            self.now = editions.find_edition(session, name).release_at
+            self.now = find_edition(session, name).release_at
         editions.send_edition(self.install, name, clock=self.clock)
         return name
 

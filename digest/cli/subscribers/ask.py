@@ -55,7 +55,7 @@ def ask(desk: CommandContext, most: int, yes: bool, as_json: bool) -> None:
             notices.make_notice_queue(install.keys, install.settings, lambda: now),
             wording=wordings.current_wording(install.settings.file.publication.name),
             page=f"{install.settings.link_base}/confirm",
-            actor=desk.actor,
+            actor=desk.actor.name,
             limit=most,
             now=now,
         )

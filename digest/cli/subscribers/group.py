@@ -63,7 +63,7 @@ def add(desk: CommandContext, /, email: str, confirmed: bool, agreed: datetime, 
     now = datetime.now(UTC)
     evidence = ConsentEvidence(
         **said,
-        actor=desk.actor,
+        actor=desk.actor.name,
         agreed_at=desk.moment_or_now(agreed),
         kind=ConsentKind.CONFIRMED if confirmed else ConsentKind.ATTESTED,
     )
@@ -186,7 +186,7 @@ def _read_email(email: str) -> str:
 def _record_audit(session: Session, context: CommandContext, act: str, person_number: int, reason: str) -> None:
     at = datetime.now(UTC)
     session.add(
-        AuditEntry(at=at, actor=context.actor, act=act, subject=f"person {person_number}", detail={"why": reason})
+        AuditEntry(at=at, actor=context.actor.name, act=act, subject=f"person {person_number}", detail={"why": reason})
     )
 
 

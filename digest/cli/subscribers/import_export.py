@@ -146,7 +146,7 @@ def _commit_import(
 def _import_context(context: CommandContext) -> ImportDesk:
     install = context.install
     journal = DepartureLog(install.settings.left_log, install.keys)
-    return ImportDesk(install.database, install.keys, journal, context.actor)
+    return ImportDesk(install.database, install.keys, journal, context.actor.name)
 
 
 def _rejected_rows_path(file: Path) -> Path:

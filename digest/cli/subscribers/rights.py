@@ -131,7 +131,7 @@ def suppress(desk: CommandContext, email: str, reason: str) -> None:
     with install.database.write() as session:
         number = people.find_person_number(session, install.keys, address)
         suppression.suppress_address(
-            session, install.keys, address, reason="by an admin", actor=desk.actor, now=now, departure_log=journal
+            session, install.keys, address, reason="by an admin", actor=desk.actor.name, now=now, departure_log=journal
         )
         subject = "an address" if number is None else f"person {number}"
         record_audit(session, desk, "address suppressed", subject, {"why": reason})

@@ -50,7 +50,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
         click.confirm(
             f"Import {batch} brought {people:,} people so far; nobody of them is mailed. Drop it?", abort=True
         )
-    done = abandon_batch(database, batch, actor=context.actor, now=now)
+    done = abandon_batch(database, batch, actor=context.actor.name, now=now)
     if done is None:
         raise CommandRefusedError(refused)
     with database.write() as session:

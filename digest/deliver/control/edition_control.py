@@ -25,7 +25,8 @@ def pause_edition(session: Session, name: str, reason: str, *, actor: str, now: 
     """Let an edition rest; False where it rested already. What is being handed over at this moment still arrives.
 
     Raises:
-        EditionControlError: there is no such edition, or it is neither approved nor being sent.
+        UnknownEditionError: there is no such edition.
+        EditionControlError: it is neither approved nor being sent.
     """
     edition = find_edition(session, name, lock=True)
     if edition.state not in PAUSABLE_STATES:
@@ -41,7 +42,7 @@ def resume_edition(session: Session, name: str, *, actor: str, now: datetime) ->
     """Let a paused edition go on; False where it did not rest. What had gone wrong until now no longer counts.
 
     Raises:
-        EditionControlError: there is no such edition.
+        UnknownEditionError: there is no such edition.
     """
     edition = find_edition(session, name, lock=True)
     if edition.paused_at is None:
@@ -55,7 +56,8 @@ def cancel_edition(database: Database, name: str, *, actor: str, clock: Callable
     """Cancel an edition for good: whoever has it keeps it, nobody else gets it. Gives how many were cancelled.
 
     Raises:
-        EditionControlError: there is no such edition, or it went out already.
+        UnknownEditionError: there is no such edition.
+        EditionControlError: it went out already.
     """
     with database.write() as session:
         edition = find_edition(session, name, lock=True)

@@ -105,7 +105,8 @@ def send_edition(
         stopping: whether the process is about to end: then nothing more is handed over.
 
     Raises:
-        SendError: there is no such edition, it is a draft, held, paused or cancelled, or the installation is held.
+        UnknownEditionError: there is no such edition.
+        SendError: it is a draft, held, paused or cancelled, or the installation is held.
         ApprovalError: it is not what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """

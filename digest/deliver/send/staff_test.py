@@ -99,7 +99,8 @@ def send_test_mail(
     """Send an edition as it stands to the staff whose address is proven: all of them, or those of `to`.
 
     Raises:
-        SendError: there is no such edition, nothing in it, or nobody to send it to.
+        UnknownEditionError: there is no such edition.
+        SendError: there is nothing in it, or nobody to send it to.
         ApprovalError: it is approved, and not what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """

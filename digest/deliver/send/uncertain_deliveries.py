@@ -82,7 +82,8 @@ def resolve_uncertain(
     An edition that was sent is being sent again until those are out; consent is asked as with every message.
 
     Raises:
-        EditionControlError: there is no such edition, or it is cancelled and nothing of it may be sent again.
+        UnknownEditionError: there is no such edition.
+        EditionControlError: it is cancelled and nothing of it may be sent again.
     """
     done = 0
     for start in range(0, len(delivery_ids), ROWS_PER_TRANSACTION):

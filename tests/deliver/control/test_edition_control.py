@@ -19,6 +19,7 @@ from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send import progress
 from digest.deliver.send.edition_run import SendError, SendReport, send_edition
+from digest.edition.queries import UnknownEditionError
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -148,7 +149,7 @@ def test_cancelling_in_mid_send_leaves_nobody_waiting_not_even_who_was_put_off(w
 
 
 def test_what_cannot_be_steered_says_why(world: DeliverySetup) -> None:
-    with world.database.write() as session, pytest.raises(edition_control.EditionControlError, match="No edition"):
+    with world.database.write() as session, pytest.raises(UnknownEditionError, match="No edition"):
         edition_control.pause_edition(session, "2020-W01", "", actor="eve", now=RELEASE)
     _many(world, 1)
     _send(world, ScriptedProvider(ACCEPT))
