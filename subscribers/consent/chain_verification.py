@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
+from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentKind, PersonState
 
 CHUNK_SIZE = 1000
@@ -125,7 +126,7 @@ def read_raw_rows(
     A column's name begins with ' where it holds text, and with @ where it holds a moment, which comes as text
     of the form 2026-11-20 12:00:00.123000.
     """
-    sqlite = session.get_bind().dialect.name == "sqlite"
+    sqlite = not is_postgresql(session)
     wanted = ", ".join(_select_expression(name, sqlite=sqlite) for name in columns)
     query = text(f"SELECT {wanted} FROM {table} WHERE {condition}")  # noqa: S608 - our own names only
     texts = [place for place, name in enumerate(columns) if name[0] in "'@"]
@@ -160,7 +161,7 @@ def to_hashed_moment(stored_moment: str) -> str | None:
 
 def _begin_snapshot(session: Session) -> None:
     """Have all be read from one snapshot. On SQLite a transaction is that already."""
-    if session.get_bind().dialect.name == "postgresql" and not session.in_transaction():
+    if is_postgresql(session) and not session.in_transaction():
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 

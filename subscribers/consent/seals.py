@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import chain_verification, ledger
 from subscribers.consent.chain_verification import BrokenLink, ChainChunk, VerificationProgress
+from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentEvent, Seal
 
 
@@ -52,7 +53,7 @@ def find_last_stable_link(session: Session) -> int:
     Args:
         session: inside a write transaction of its own, that ends right after.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         # Ids are given out before a transaction commits. This waits until every writer has ended, and holds new
         # ones up for that moment (https://www.postgresql.org/docs/current/explicit-locking.html).
         session.execute(text("LOCK TABLE consent_event IN SHARE MODE"))

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
 from subscribers.consent import ledger
-from subscribers.signup.request_processor import PeopleDatabase
+from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken
 

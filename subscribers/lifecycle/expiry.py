@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from subscribers.consent import evidence, ledger, receipts
 from subscribers.lifecycle import address_change
 from subscribers.signup import rate_limits, request_queue
-from subscribers.signup.request_processor import PeopleDatabase
 from subscribers.store import one_time_tokens
+from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, PersonState
 from subscribers.store.signup_models import OneTimeToken
 

@@ -8,10 +8,8 @@ Opening a page changes nothing, whoever opens it: scanners follow every link of 
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, current_app, render_template
@@ -24,20 +22,11 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.mail_requests import QueueMail
 from subscribers.signup.rate_limits import SignupLimits
+from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, PersonState
 from subscribers.transfer.exports import DataController
 
 reader_pages = Blueprint("readers", __name__)
-
-
-class PagesDatabase(Protocol):
-    """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
-
-    def read(self) -> AbstractContextManager[Session]:
-        """Lend a session for looking only."""
-
-    def write(self) -> AbstractContextManager[Session]:
-        """Lend a session that commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +55,7 @@ class PageContext:
     """
 
     site: SiteDetails
-    database: PagesDatabase
+    database: PeopleDatabase
     keys: KeyRing
     departure_log: DepartureLog
     clock: Callable[[], datetime]

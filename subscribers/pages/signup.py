@@ -26,8 +26,9 @@ from subscribers.mail_requests import QueueMail
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
 from subscribers.signup.rate_limits import SignupLimits
-from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, PeopleDatabase
+from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.signup.request_queue import FormKind, FormSubmission, SubmissionOutcome
+from subscribers.store.database import PeopleDatabase
 
 signup_pages = Blueprint("signup", __name__)
 

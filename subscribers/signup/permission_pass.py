@@ -17,8 +17,9 @@ from subscribers.consent.wordings import Wording
 from subscribers.crypto.keys import KeyRing, decrypt_address
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
-from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, COUNTED_MAIL_KINDS, PeopleDatabase
+from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, COUNTED_MAIL_KINDS
 from subscribers.store import one_time_tokens
+from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, Person, PersonState
 
 BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a queued mail

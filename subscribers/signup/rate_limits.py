@@ -9,12 +9,12 @@ import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Insert, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.store.database import upsert
 from subscribers.store.signup_models import RateLimitCount, SignupAlarm, SignupMail
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -95,15 +95,11 @@ def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:
 def increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> int:
     """Count one more; give how many that makes in this window. One statement, whatever stood there before."""
     row = {"scope": scope, "tag": tag, "began": window_start(now, window), "count": 1}
-    return session.scalar(_build_upsert(session).values(row)) or 0
-
-
-def _build_upsert(session: Session) -> Insert:
-    postgres = session.get_bind().dialect.name == "postgresql"
-    insert = postgresql.insert(RateLimitCount) if postgres else sqlite.insert(RateLimitCount)
-    return insert.on_conflict_do_update(
+    statement = upsert(session, RateLimitCount).values(row)
+    statement = statement.on_conflict_do_update(
         index_elements=["scope", "tag", "began"], set_={"count": RateLimitCount.count + 1}
-    ).returning(RateLimitCount.count)
+    )
+    return session.scalar(statement.returning(RateLimitCount.count)) or 0
 
 
 def read_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> int:

@@ -4,11 +4,9 @@
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
 
 import structlog
 from sqlalchemy.exc import IntegrityError
@@ -22,6 +20,7 @@ from subscribers.signup import rate_limits, request_queue
 from subscribers.signup.rate_limits import SignupLimits
 from subscribers.signup.request_queue import FormSubmission, PendingRequest
 from subscribers.store import one_time_tokens, people
+from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
 from subscribers.store.signup_models import OneTimeToken
 
@@ -35,16 +34,6 @@ BLOCKING_REASONS = frozenset(
 COUNTED_MAIL_KINDS = frozenset({"confirm", "remind", "ask"})
 
 log = structlog.get_logger("signup")
-
-
-class PeopleDatabase(Protocol):
-    """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
-
-    def read(self) -> AbstractContextManager[Session]:
-        """Lend a session for looking only."""
-
-    def write(self) -> AbstractContextManager[Session]:
-        """Lend a session that commits."""
 
 
 class SignupAnswer(StrEnum):

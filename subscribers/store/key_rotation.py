@@ -10,10 +10,9 @@ are looked for by all look-up keys. A run that was cut short is finished by the 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, func, select, update
 from sqlalchemy.orm import Session
@@ -31,21 +30,12 @@ from subscribers.crypto.keys import (
     lookup_hash,
     reencrypt,
 )
+from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Base, Person, Suppression
 from subscribers.store.signup_models import RequestEvidence
 
 BATCH_SIZE = 500  # rows a transaction: some 10 ms on SQLite
 REWRITTEN_KINDS = frozenset({"vault", "lookup"})  # the kinds whose rows are brought over
-
-
-class RotationDatabase(Protocol):
-    """Where people are kept."""
-
-    def read(self) -> AbstractContextManager[Session]:
-        """Lend a session for looking only."""
-
-    def write(self) -> AbstractContextManager[Session]:
-        """Lend a session that commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +108,7 @@ def _find_encrypted_tables() -> Iterator[Table]:
 
 
 def rotate_key(
-    database: RotationDatabase,
+    database: PeopleDatabase,
     key_file: Path,
     kind: KeyKind,
     *,
@@ -216,7 +206,7 @@ def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
 
 
 def _rewrite_rows(
-    database: RotationDatabase, keys: KeyRing, kind: KeyKind, progress: Callable[[int, int], None] | None
+    database: PeopleDatabase, keys: KeyRing, kind: KeyKind, progress: Callable[[int, int], None] | None
 ) -> tuple[int, tuple[UnmovedRow, ...]]:
     with database.read() as session:
         total = _count_remaining(session, keys, kind)
@@ -234,7 +224,7 @@ def _rewrite_rows(
 
 
 def _run_rewrite_pass(
-    database: RotationDatabase, keys: KeyRing, kind: KeyKind, column: _KeyedColumn
+    database: PeopleDatabase, keys: KeyRing, kind: KeyKind, column: _KeyedColumn
 ) -> Iterator[tuple[int, list[UnmovedRow]]]:
     """Go once over the rows of a place; give after each page how many were moved, and which could not be."""
     after = 0
@@ -245,7 +235,7 @@ def _run_rewrite_pass(
         after = rows[-1].number
 
 
-def _load_page(database: RotationDatabase, column: _KeyedColumn, current_key_id: str, after: int) -> Sequence[Any]:
+def _load_page(database: PeopleDatabase, column: _KeyedColumn, current_key_id: str, after: int) -> Sequence[Any]:
     columns = (column.number_column.label("number"), column.value_column.label("made"), *_encrypted_columns(column))
     query = select(*columns).where(column.needs_rewrite(current_key_id), column.number_column > after)
     with database.read() as session:
@@ -280,7 +270,7 @@ def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> d
 
 
 def _write_changes(
-    database: RotationDatabase, kind: KeyKind, column: _KeyedColumn, changes: list[dict[str, Any]]
+    database: PeopleDatabase, kind: KeyKind, column: _KeyedColumn, changes: list[dict[str, Any]]
 ) -> tuple[int, list[UnmovedRow]]:
     """Write a page; a row that is not what it was (erased, moved by another run) stays as it is."""
     with database.write() as session:

@@ -12,8 +12,9 @@ from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
+from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
-from subscribers.transfer.import_store import TransferDatabase, load_event_chains
+from subscribers.transfer.import_store import load_event_chains
 
 PAGE_SIZE = 500  # people a transaction
 _IMPORTED_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.UNVERIFIED})
@@ -27,7 +28,7 @@ class AbandonmentResult:
     kept: int = 0
 
 
-def abandon_batch(database: TransferDatabase, batch: int, *, actor: str, now: datetime) -> AbandonmentResult | None:
+def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: datetime) -> AbandonmentResult | None:
     """Drop an import; None where there is no such one, or it was finished. Cut short, it is finished by the next run.
 
     Departures that the file told of stay: they were ours to heed. The file can be imported again afterwards.

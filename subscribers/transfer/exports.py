@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from subscribers.consent import audience, disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ListExport, ListExportPart, Person
-from subscribers.transfer.import_store import TransferDatabase
 
 RECORD_SCHEMA = "ISO/IEC TS 27560:2023"
 EXPORT_COLUMNS = ("email", "asked_at", "asked_where")
@@ -110,7 +110,7 @@ def disclosure_as_json(disclosure: AddressDisclosure) -> dict[str, Any]:
 
 
 def export_list(
-    database: TransferDatabase,
+    database: PeopleDatabase,
     keys: KeyRing,
     file: IO[str],
     recipient: ExportRecipient,
@@ -160,7 +160,7 @@ def export_list(
     return people
 
 
-def _read_audience_parts(database: TransferDatabase) -> Iterator[list[audience.AudienceMember]]:
+def _read_audience_parts(database: PeopleDatabase) -> Iterator[list[audience.AudienceMember]]:
     """Give everyone on the roll, those of one part of numbers at a time; no session stays open between two."""
     after = 0
     part: list[audience.AudienceMember] = []

@@ -14,11 +14,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from subscribers.consent.departure_log import DepartureKind, DepartureLog, PendingDeparture
 from subscribers.consent.suppression import DEPARTURE_KINDS
 from subscribers.crypto.keys import KeyRing
+from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentKind, ImportBatch
-from subscribers.transfer import import_store as accounts
+from subscribers.transfer import import_store
 from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowOutcome, decide_row
 from subscribers.transfer.import_report import ImportReport, count_row
-from subscribers.transfer.import_store import ImportStep, TransferDatabase
+from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.row_builder import AddressHashes, BatchDetails, DecidedRow, ImportRowBuilder
 from subscribers.transfer.rows import ImportRow
@@ -41,7 +42,7 @@ HashedRow = tuple[ImportRow, AddressHashes]
 class ImportContext:
     """What an import stands on. `actor` is who does it, and stands in every person's chain."""
 
-    database: TransferDatabase
+    database: PeopleDatabase
     keys: KeyRing
     departure_log: DepartureLog
     actor: str
@@ -76,7 +77,7 @@ class ImportRun:
         self._steps_written = 0
         self._needs_lookup = True
         with context.database.read() as session:
-            self._is_postgresql = session.get_bind().dialect.name == "postgresql"
+            self._is_postgresql = is_postgresql(session)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="import")
         self._pending: _PendingWrite | None = None
 
@@ -157,9 +158,9 @@ class ImportRun:
         with ExitStack() as stack:
             session = stack.enter_context(self._context.database.write())
             began = time.monotonic()
-            if not accounts.lock_unfinished_batch(session, self._batch.id):
+            if not import_store.lock_unfinished_batch(session, self._batch.id):
                 raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
-            again = accounts.write_step(session, step, now=self._batch.now)
+            again = import_store.write_step(session, step, now=self._batch.now)
             if not again and last_row is not None:
                 mine = update(ImportBatch).where(ImportBatch.id == self._batch.id)
                 session.execute(mine.values(counts=counts, reached=last_row))
@@ -170,7 +171,7 @@ class ImportRun:
         self._adjust_step_size(time.monotonic() - began)
         self._steps_written += 1
         if self._steps_written % _CHECKPOINT_STEPS == 0:
-            accounts.checkpoint_sqlite(self._context.database)
+            import_store.checkpoint_sqlite(self._context.database)
         return rows_to_retry
 
     def _build_step(self, rows: list[DecidedRow]) -> ImportStep:
@@ -188,7 +189,7 @@ class ImportRun:
         if count > self._numbers_left:
             take = max(count, min(_NUMBERS_RESERVED, self._report.survey.rows))
             with self._context.database.write() as session:
-                self._numbers = iter(accounts.reserve_person_numbers(session, take))
+                self._numbers = iter(import_store.reserve_person_numbers(session, take))
             self._numbers_left = take
         self._numbers_left -= count
 
@@ -242,10 +243,10 @@ def decide_rows(
     if rows and needs_lookup:
         hashes = [one for _, one in rows]
         with context.database.read() as session:
-            accounts.force_custom_plans(session)
-            known = accounts.find_existing_people(session, hashes)
-            barred = accounts.find_suppressed(session, hashes)
-            chains = accounts.load_event_chains(session, [person.number for person in known.values()])
+            import_store.force_custom_plans(session)
+            known = import_store.find_existing_people(session, hashes)
+            barred = import_store.find_suppressed(session, hashes)
+            chains = import_store.load_event_chains(session, [person.number for person in known.values()])
         known = {lookup: replace(person, events=chains[person.number]) for lookup, person in known.items()}
     return [
         DecidedRow(

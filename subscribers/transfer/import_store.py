@@ -1,18 +1,18 @@
 """The database's side of an import: what is known of some addresses, and everything of a step in one commit."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from sqlalchemy import Table, bindparam, event, func, insert, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from subscribers.consent.suppression import reason_gravity
+from subscribers.store.bulk_sql import insert_many, matches_any
+from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, Suppression
-from subscribers.transfer.bulk_sql import insert_many, matches_any
 from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson
 from subscribers.transfer.row_builder import AddressHashes, DecidedRow, PersonChange
 
@@ -22,16 +22,6 @@ _LOCK_TIMEOUT = "200ms"
 _FORCE_CUSTOM_PLAN = func.set_config("plan_cache_mode", "force_custom_plan", True)
 _CACHE_KIB = 32_000  # KiB
 _UPDATE_PERSON = update(_PERSON_TABLE).where(_PERSON_TABLE.c.number == bindparam("changed"))
-
-
-class TransferDatabase(Protocol):
-    """Where people are kept: sessions for looking, and sessions that commit at the end of their block."""
-
-    def read(self) -> AbstractContextManager[Session]:
-        """Lend a session for looking only."""
-
-    def write(self) -> AbstractContextManager[Session]:
-        """Lend a session that commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +91,7 @@ def find_suppressed(session: Session, hashes: Sequence[AddressHashes]) -> dict[s
 
 def reserve_person_numbers(session: Session, count: int) -> range | list[int]:
     """Take numbers for people to come: sealing needs them before the rows are there. Unused ones stay unused."""
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         query = text("SELECT nextval(pg_get_serial_sequence('person', 'number')) FROM generate_series(1, :several)")
         return [int(number) for number in session.scalars(query, {"several": count})]
     # AUTOINCREMENT keeps its counter in an ordinary table that may be written (https://sqlite.org/autoinc.html).
@@ -143,7 +133,7 @@ def _lock_suppressions(session: Session) -> None:
     SQLite's write transaction has that already. On PostgreSQL we give up soon where somebody holds a person's row
     and waits for us: theirs goes through, and the step is tried again.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         session.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True), _FORCE_CUSTOM_PLAN))
         session.execute(text("LOCK TABLE suppression IN SHARE ROW EXCLUSIVE MODE"))
     else:
@@ -152,7 +142,7 @@ def _lock_suppressions(session: Session) -> None:
 
 def force_custom_plans(session: Session) -> None:
     """Have PostgreSQL plan each look for the table as it is now: a plan kept from its first rows reads it whole."""
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         session.execute(select(_FORCE_CUSTOM_PLAN))
 
 
@@ -174,10 +164,10 @@ def _defer_checkpoints(session: Session) -> None:
     event.listen(session, "after_soft_rollback", restore)
 
 
-def checkpoint_sqlite(database: TransferDatabase) -> None:
+def checkpoint_sqlite(database: PeopleDatabase) -> None:
     """Copy SQLite's log back into the database, as far as no reader stands in the way; it stops no writer."""
     with database.read() as session:
-        if session.get_bind().dialect.name == "sqlite":
+        if not is_postgresql(session):
             session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
 
 

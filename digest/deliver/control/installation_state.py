@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import InstallationState
+from subscribers.store.database import upsert
 
 
 def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
@@ -18,9 +18,8 @@ def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | N
 
 def write_installation_state(session: Session, key: str, value: Mapping[str, Any], *, now: datetime) -> None:
     """Remember something under a name, instead of what was there."""
-    dialect: Any = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     said = {"value": dict(value), "at": now}
-    put = dialect.insert(InstallationState).values(name=key, **said)
+    put = upsert(session, InstallationState).values(name=key, **said)
     session.execute(put.on_conflict_do_update(index_elements=["name"], set_=said))
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import DELIVERY_ID_LENGTH
@@ -26,6 +25,7 @@ from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.lifecycle import feedback as heeding
 from subscribers.lifecycle.feedback import FeedbackReport
+from subscribers.store.database import upsert
 
 MAX_EVENTS_PER_TRANSACTION = 500  # events: some 20 ms on SQLite
 _DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
@@ -111,8 +111,7 @@ def _insert_new_events(
         return []
     by_mark = {s.provider_mark or s.fingerprint: s for s in events}  # a post may repeat itself
     once = {s.fingerprint: s for s in sorted(by_mark.values(), key=lambda s: s.fingerprint)}
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    put = dialect.insert(Event).on_conflict_do_nothing().returning(Event.fingerprint)
+    put = upsert(session, Event).on_conflict_do_nothing().returning(Event.fingerprint)
     rows = [_event_row(s, deliveries) for s in once.values()]
     return [once[fingerprint] for fingerprint in session.scalars(put, rows)]
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Insert, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
@@ -20,6 +19,7 @@ from digest.store.models import Edition, EditionState, Fragment
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.crypto.keys import KeyRing
+from subscribers.store.database import upsert
 
 ROWS_PER_TRANSACTION = 1000  # rows a write transaction
 HANDED_OVER_STATES = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
@@ -84,7 +84,8 @@ def plan_deliveries(
             return _close_plan(database, name, now)
         written = [rows.row_for(reader) for reader in page]  # hashing: outside of the write transaction
         with database.write() as session:
-            session.execute(_insert_if_absent(session), written)
+            # What an earlier, interrupted planning wrote stands.
+            session.execute(upsert(session, Delivery).on_conflict_do_nothing(), written)
         after = page[-1].number
 
 
@@ -144,13 +145,6 @@ def _edition_release(session: Session, edition: Edition, settings: Settings, now
 
 def _edition_sections(session: Session, edition: Edition) -> frozenset[str]:
     return section_names(session.scalars(select(Fragment.name).where(Fragment.edition_id == edition.id)))
-
-
-def _insert_if_absent(session: Session) -> Insert:
-    """Give an INSERT that passes over what is there: an earlier, interrupted planning wrote it."""
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(Delivery).on_conflict_do_nothing()
-    return sqlite.insert(Delivery).on_conflict_do_nothing()
 
 
 def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:

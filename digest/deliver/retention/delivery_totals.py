@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import edition_purpose
@@ -19,6 +18,7 @@ from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
+from subscribers.store.database import upsert
 from subscribers.store.models import DisclosureTotal, Person
 
 ROWS_PER_SCAN = (
@@ -83,7 +83,7 @@ def total_purpose(purpose: str) -> str:
 
 def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
     counts = Counter((total_purpose(row.purpose), row.state) for row in rows)
-    put = _dialect_insert(session)(DeliveryTotal)
+    put = upsert(session, DeliveryTotal)
     key = [DeliveryTotal.purpose, DeliveryTotal.state]
     put = put.on_conflict_do_update(index_elements=key, set_={"count": DeliveryTotal.count + put.excluded.count})
     said = [{"purpose": p, "state": s, "count": n} for (p, s), n in sorted(counts.items())]
@@ -98,7 +98,7 @@ def _add_reader_totals(session: Session, rows: Iterable[Any], settings: Settings
         if row.person is not None and row.handed_at is not None:
             key = (row.person, describe_recipient(row.transport, settings), describe_purpose(row.purpose))
             times.setdefault(key, []).append(row.handed_at)
-    put, kept = _dialect_insert(session)(DisclosureTotal), DisclosureTotal
+    put, kept = upsert(session, DisclosureTotal), DisclosureTotal
     new = put.excluded
     put = put.on_conflict_do_update(
         index_elements=[kept.person, kept.to_whom, kept.why],
@@ -114,10 +114,6 @@ def _add_reader_totals(session: Session, rows: Iterable[Any], settings: Settings
     ]
     if said:
         session.execute(put, said)
-
-
-def _dialect_insert(session: Session) -> Any:
-    return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert
 
 
 def _delete_unmatched_events(database: Database, before: datetime) -> None:

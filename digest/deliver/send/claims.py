@@ -33,6 +33,7 @@ from digest.store.process_owner import ProcessOwner
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.store.compiled_statements import CompiledStatement
+from subscribers.store.database import is_postgresql
 from subscribers.store.models import Person, UtcDateTime
 
 MAX_ROWS_PER_CLAIM = 1000  # rows looked at in one claim
@@ -76,7 +77,7 @@ class _UpdateById:
 
     def update_rows(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
         """Change rows, given with the same names each, `of` first; give how many changed."""
-        if session.get_bind().dialect.name != "postgresql":
+        if not is_postgresql(session):
             return self._single_row.execute_many(session, rows)
         alike: dict[tuple[Any, ...], list[str]] = {}
         for row in rows:

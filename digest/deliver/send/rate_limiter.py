@@ -5,10 +5,8 @@ Where nothing is bounded nothing is counted, and a send costs what it costs with
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_state
@@ -26,6 +24,7 @@ from digest.store.delivery_models import HandoverCount
 from digest.store.engine import Database
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing, domain_tag
+from subscribers.store.database import upsert
 
 FIRST_HANDOVER_KEY = "first handed over"  # the memo that says since when a new sender warms up
 COUNTS_KEPT_FOR = 2 * DAY
@@ -94,9 +93,8 @@ class RateLimiter:
 
 
 def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
-    dialect: Any = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     row = {"minute": now.replace(second=0, microsecond=0), "messages": messages}
-    put = dialect.insert(HandoverCount).values(**row)
+    put = upsert(session, HandoverCount).values(**row)
     more = {"messages": HandoverCount.messages + messages}
     session.execute(put.on_conflict_do_update(index_elements=["minute"], set_=more))
 

@@ -10,13 +10,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from subscribers.store.compiled_statements import convert_column
+from subscribers.store.database import is_postgresql
 
 Column = InstrumentedAttribute[Any]
 
 
 def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
     """Ask whether a text column is one of many hashes, written in hex, which travel as one parameter."""
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         # Hex needs no quotes inside an array. A join with the hashes instead would read the whole table.
         return column == any_(cast(literal(f"{{{','.join(hashes)}}}", String), ARRAY(String)))
     return column.in_(select(func.json_each(json.dumps(hashes)).table_valued("value").c.value))
@@ -29,7 +30,7 @@ def insert_many(session: Session, table: Table, rows: Sequence[dict[str, Any]]) 
     columns = [_bind_values(table, name, dialect, [row[name] for row in rows]) for name in names]
     prepared = zip(*columns, strict=True)
     listed = ", ".join(names)
-    if dialect.name == "postgresql":
+    if is_postgresql(session):
         _copy_rows(session, f"COPY {table.name} ({listed}) FROM STDIN", prepared)
         return
     places = ", ".join("?" * len(names))
