@@ -1,36 +1,123 @@
-"""Serve the pages with waitress, until told to stop."""
+"""Serve the pages with waitress, until told to stop.
 
+Waitress reads requests in one thread and hands whole ones to workers, but it waits for an unfinished header as long
+as bytes trickle in, and stops accepting at its limit of connections. So a request has a deadline here, and one client
+may hold a share of the connections only.
+"""
+
+import ipaddress
 import logging
 import re
 import socket
 import threading
+import time
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from flask import Flask
 from waitress import wasyncore
-from waitress.server import create_server
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
 
 MAX_BODY_BYTES = 2_000_000  # octets: a provider's post (digest.web.hooks.sendgrid); the pages take far less
+MAX_CONNECTIONS = 1000
 WORKER_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How long a request may take to arrive, in seconds, and how many connections one client may hold.
+
+    Behind a proxy every connection comes from the proxy, so `per_client` is None there.
+    """
+
+    header_seconds: float = 15.0
+    request_seconds: float = 60.0
+    per_client: int | None = 50
+
+
+class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    """A connection that knows since when it waits for a whole request."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.waiting_since = time.monotonic()
+        super().__init__(*args, **kwargs)
+
+    def received(self, data: bytes) -> bool:
+        read = bool(super().received(data))
+        if self.request is None:  # a whole request came in
+            self.waiting_since = time.monotonic()
+        return read
+
+    def is_overdue(self, now: float, limits: ConnectionLimits) -> bool:
+        """Say whether the request that is awaited took too long to arrive."""
+        if self.requests or self.total_outbufs_len:
+            self.waiting_since = now  # an answer is under way
+            return False
+        has_header = self.request is not None and self.request.headers_finished
+        return now - self.waiting_since > (limits.request_seconds if has_header else limits.header_seconds)
+
+
+class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
+    channel_class = _BoundedChannel
+    limits = ConnectionLimits()
+
+    def maintenance(self, now: float) -> None:
+        super().maintenance(now)
+        moment = time.monotonic()
+        for channel in self.active_channels.values():
+            if channel.is_overdue(moment, self.limits):
+                channel.will_close = True
+
+    def set_socket_options(self, conn: socket.socket) -> None:
+        """Refuse a connection beyond its client's share; waitress takes an OSError here for a client that has gone."""
+        if self.limits.per_client is not None:
+            client = _client_network(conn.getpeername()[0])
+            held = sum(_client_network(channel.addr[0]) == client for channel in self.active_channels.values())
+            if held >= self.limits.per_client:
+                conn.close()
+                raise ConnectionRefusedError
+        super().set_socket_options(conn)
+
+
+def _client_network(address: str) -> str:
+    """Give the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 class PageServer:
     """A server that has taken its port. `run` it, `start` it, or use it as a context manager."""
 
-    def __init__(self, app: Flask, host: str, port: int) -> None:
+    def __init__(self, app: Flask, host: str, port: int, limits: ConnectionLimits) -> None:
         redact_waitress_log()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket_map: dict[int, object] = {}
-        self._server = create_server(
-            app,
-            map=self._socket_map,
-            sockets=[socket.create_server((host, port), family=family)],
+        listener = socket.create_server((host, port), family=family)
+        adjustments = Adjustments(
             threads=WORKER_THREADS,
+            connection_limit=MAX_CONNECTIONS,
+            cleanup_interval=1,  # seconds between two looks for requests that are overdue
             ident=None,  # no `Server` header: nobody needs to know
             max_request_body_size=MAX_BODY_BYTES,
             clear_untrusted_proxy_headers=False,  # the desk looks at them to know that a proxy is there
+            log_socket_errors=False,
         )
+        dispatcher = ThreadedTaskDispatcher()
+        dispatcher.set_thread_count(WORKER_THREADS)
+        self._socket_map: dict[int, object] = {}
+        self._server = _BoundedServer(
+            app,
+            map=self._socket_map,
+            _sock=listener,
+            dispatcher=dispatcher,
+            adj=adjustments,
+            sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+            bind_socket=False,
+        )
+        self._server.limits = limits
         self.port = int(self._server.effective_port)
         self._stop_requested = threading.Event()
         self._thread: threading.Thread | None = None
@@ -39,7 +126,7 @@ class PageServer:
         """Serve in this thread until `stop` is called in another, or the process is interrupted."""
         try:
             while not self._stop_requested.is_set():
-                wasyncore.loop(timeout=1, count=1, map=self._socket_map)
+                wasyncore.loop(timeout=1, count=1, map=self._socket_map, use_poll=True)
         finally:
             self._server.task_dispatcher.shutdown()  # lets the running answers end
             wasyncore.loop(timeout=0.02, count=5, map=self._socket_map)  # and hands over what they wrote
@@ -68,13 +155,18 @@ class PageServer:
         self.stop()
 
 
-def open_page_server(app: Flask, host: str, port: int) -> PageServer:
+def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits | None = None) -> PageServer:
     """Take the port, and give the server that `run` or `start` sets going.
+
+    Without `limits`, one client may hold a share of the connections unless the application stands behind a proxy.
 
     Raises:
         OSError: the port is taken, or the host is none of this machine's.
     """
-    return PageServer(app, host, port)
+    if limits is None:
+        behind_proxy = app.extensions["digest"].settings.file.limits.proxies > 0
+        limits = ConnectionLimits(per_client=None) if behind_proxy else ConnectionLimits()
+    return PageServer(app, host, port, limits)
 
 
 class _PathRedactingFilter(logging.Filter):

@@ -1,6 +1,7 @@
 import http.client
 import logging
 import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from digest.settings import Settings
 from digest.store.engine import Database, open_database
 from digest.store.models import EditionState
 from digest.web.app import create_app, describe_address_recipients
-from digest.web.server import open_page_server
+from digest.web.server import ConnectionLimits, open_page_server
 from subscribers.crypto.keys import KeyRing
 
 
@@ -97,3 +98,51 @@ def test_the_privacy_page_follows_the_transport_and_tells_no_secret(url: str, wo
     said = " ".join(describe_address_recipients(Settings(mail_url=SecretStr(url))))
     assert words in said
     assert "secret" not in said
+
+
+def _alive_from(source: str, port: int) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    connection.request("GET", "/healthz")
+    try:
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def test_500_unfinished_headers_from_one_address_leave_room_for_another(world: Any) -> None:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving, ExitStack() as opened:
+        for _ in range(500):
+            slow = opened.enter_context(socket.create_connection(("127.0.0.1", serving.port), timeout=10))
+            with suppress(OSError):  # beyond the share the server hangs up
+                slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        assert _alive_from("127.0.0.2", serving.port) == b"alive\n"
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HT", b"POST /subscribe HTTP/1.1\r\nContent-Length: 9\r\n\r\nab"])
+def test_a_request_that_does_not_come_to_its_end_is_hung_up_on(world: Any, begun: bytes) -> None:
+    limits = ConnectionLimits(header_seconds=0.2, request_seconds=0.2)
+    with (
+        open_page_server(world.app, "127.0.0.1", 0, limits) as serving,
+        socket.create_connection(("127.0.0.1", serving.port), timeout=20) as slow,
+    ):
+        slow.sendall(begun)
+        assert slow.recv(1000) == b""
+
+
+def test_a_connection_that_goes_on_asking_is_kept(world: Any) -> None:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
+        for _ in range(3):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() == b"alive\n"
+        connection.close()
+
+
+def test_behind_a_declared_proxy_one_address_is_everybody(world: Any) -> None:
+    with (
+        open_page_server(world.app, "127.0.0.1", 0, ConnectionLimits(per_client=None)) as serving,
+        ExitStack() as opened,
+    ):
+        for _ in range(120):
+            opened.enter_context(socket.create_connection(("127.0.0.1", serving.port), timeout=10))
+        assert _alive_from("127.0.0.1", serving.port) == b"alive\n"
