@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 import structlog
 from flask import Flask, Request, Response, request
 
+from digest.web.context import web_context
+
 log = structlog.get_logger("digest.web")
+
+HSTS_SECONDS = 365 * 24 * 3600
 
 # Nothing but our own style sheet, pictures and forms; no script at all, from anywhere.
 STRICT_POLICY = (
@@ -55,9 +59,20 @@ def add_default_headers(response: Response) -> Response:
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    if web_context().settings.link_base.startswith("https:"):
+        headers.setdefault("Strict-Transport-Security", f"max-age={HSTS_SECONDS}")
     if response.status_code >= 400:
         mark_response_private(response)
     headers.setdefault("Cache-Control", "no-cache")
+    return _without_request_host(response)
+
+
+def _without_request_host(response: Response) -> Response:
+    """Make a redirect to the host that the request named relative: anybody may have written that name."""
+    target = urlsplit(response.location or "")
+    if target.netloc and target.netloc == request.host:
+        response.location = target._replace(scheme="", netloc="").geturl()
+        response.set_data(b"")  # Werkzeug's page about the redirect names the host too
     return response
 
 
@@ -78,7 +93,7 @@ def remote_request_reason(incoming: Request) -> str:
         return "it came from another machine"
     name = urlsplit(f"//{incoming.host}").hostname or ""
     if name != "localhost" and not _is_loopback(name):
-        return f"it asked for the host {name}"
+        return "it asked for a host that is not this machine"
     if any(header in incoming.headers for header in _PROXY_HEADERS):
         return "it came through a proxy"
     return ""

@@ -1,5 +1,6 @@
 import http.client
 import logging
+import re
 import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -146,3 +147,25 @@ def test_behind_a_declared_proxy_one_address_is_everybody(world: Any) -> None:
         for _ in range(120):
             opened.enter_context(socket.create_connection(("127.0.0.1", serving.port), timeout=10))
         assert _alive_from("127.0.0.1", serving.port) == b"alive\n"
+
+
+def test_a_strangers_host_is_in_no_answer(world: Any) -> None:
+    filled = {"name": world.edition(), "token": "x" * 22, "view": "phone", "act": "pause"}
+    paths = {
+        re.sub(r"<(?:[^:<>]+(?:\([^)]*\))?:)?(\w+)>", lambda part: filled.get(part[1], "x"), str(rule))
+        for rule in world.app.url_map.iter_rules()
+    }
+    for path in sorted(paths | {path.rstrip("/") for path in paths if path != "/"}):
+        for method in ("GET", "POST"):
+            answer = world.client.open(path, method=method, headers={"Host": "evil.example"})
+            assert b"evil.example" not in answer.data, (method, path)
+            assert not [value for _, value in answer.headers if "evil.example" in value], (method, path)
+
+
+def test_a_redirect_to_the_end_of_an_address_still_leads_there(world: Any) -> None:
+    answer = world.client.get("/desk?tab=stories")
+    assert (answer.status_code, answer.headers["Location"]) == (308, "/desk/?tab=stories")
+
+
+def test_where_the_pages_are_https_browsers_are_told_to_stay_there(world: Any) -> None:
+    assert world.client.get("/").headers["Strict-Transport-Security"] == "max-age=31536000"
