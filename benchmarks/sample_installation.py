@@ -16,7 +16,8 @@ from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState, Fragment
 from subscribers.address import read_address
 from subscribers.crypto import key_file
-from subscribers.crypto.keys import KeyRing, domain_tag, encrypt_address, lookup_hash
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import domain_tag, encrypt_address, lookup_hash
 from subscribers.store.models import Person, PersonState
 
 KEYS = KeyRing.from_seed(b"benchmarks")

@@ -15,7 +15,8 @@ from digest.edition import placeholders
 from subscribers.address import read_address
 from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences
-from subscribers.crypto.keys import KeyRing, encrypt_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import encrypt_address
 
 MAX_MICROSECONDS = 30.0  # µs a reader
 ROUNDS = 7

@@ -41,7 +41,8 @@ from digest.web.app import create_app
 from subscribers.address import AddressError, read_address
 from subscribers.consent import suppression
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.crypto.keys import DecryptionError, decrypt_address
+from subscribers.crypto.keys import DecryptionError
+from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.signup import manual_signup
 from subscribers.store import people

@@ -32,7 +32,8 @@ from digest.backups.archive import (
     tables_by_dependency,
 )
 from digest.store.engine import newest_schema_revision, upgrade_schema
-from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing, decrypt_address
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.store.models import Person, UtcDateTime
 
 INSERT_BATCH_SIZE = 1000  # rows that are written at a time

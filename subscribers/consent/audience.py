@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, bindparam, func, inspect, or_, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent.preferences import Preferences
-from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.models import ImportBatch, Person, PersonState
 

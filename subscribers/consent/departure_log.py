@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from subscribers.crypto.key_file import sync_folder
-from subscribers.crypto.keys import KeyRing, departure_hash
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import departure_hash
 from subscribers.errors import ApplicationError
 
 DepartureKind = Literal[

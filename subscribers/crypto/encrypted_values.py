@@ -1,8 +1,4 @@
-"""Small values at rest: JSON encrypted with the vault key, bound to the row that it stands in.
-
-Addresses of people have a place of their own (`vault.encrypt_address`); this is for what waits for a moment: a form that
-was sent, a mail that is still to go out.
-"""
+"""Values at rest: encrypted by AES-GCM with the vault key, each bound to the row that it stands in."""
 
 import json
 import secrets
@@ -14,8 +10,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from subscribers.crypto.keys import DecryptionError, KeyRing
 
-_NONCE_LENGTH = 12  # bytes, as NIST SP 800-38D 8.2 wants for AES-GCM
-_PADDING_STEP = 512  # bytes: what is sealed is filled up to a multiple, so that its length says next to nothing
+# Bytes, as NIST SP 800-38D 8.2 asks for with AES-GCM.
+_NONCE_LENGTH = 12
+# JSON is filled up to a multiple of so many bytes, so that its length says next to nothing.
+_PADDING_STEP = 512
 
 
 @lru_cache(maxsize=16)
@@ -24,14 +22,17 @@ def _cipher(secret: bytes) -> AESGCM:
 
 
 def encrypt_bytes(keys: KeyRing, plain: bytes, *, bound_to: str) -> tuple[bytes, str]:
-    """Encrypt bytes as they are; give the ciphertext and the id of the key. It opens for `bound_to` only."""
+    """Encrypt bytes with the current vault key; return the ciphertext and the id of the key.
+
+    The ciphertext opens for the same `bound_to` only: rows that were swapped in the database do not open.
+    """
     key = keys.current("vault")
     nonce = secrets.token_bytes(_NONCE_LENGTH)
     return nonce + _cipher(key.secret).encrypt(nonce, plain, bound_to.encode()), key.id
 
 
-def decrypt_bytes(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str) -> bytes:
-    """Give the bytes that `encrypt_bytes` made `encrypted` of.
+def decrypt_bytes(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str, label: str = "") -> bytes:
+    """Return the bytes that `encrypt_bytes` made `encrypted` of; `label` names the value in an error.
 
     Raises:
         DecryptionError: the ciphertext was changed, or belongs to another row.
@@ -42,18 +43,28 @@ def decrypt_bytes(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str)
     try:
         return cipher.decrypt(ciphertext[:_NONCE_LENGTH], ciphertext[_NONCE_LENGTH:], bound_to.encode())
     except (InvalidTag, ValueError):
-        kind = bound_to.partition(" ")[0]
-        raise DecryptionError(f"a sealed {kind} does not open with the vault key {key_id}") from None
+        label = label or f"a sealed {bound_to.partition(' ')[0]}"
+        raise DecryptionError(f"{label} does not open with the vault key {key_id}") from None
+
+
+def reencrypt(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str, label: str = "") -> tuple[bytes, str]:
+    """Encrypt with the current vault key what an earlier one encrypted.
+
+    Raises:
+        DecryptionError: the ciphertext was changed, or belongs to another row.
+        KeyFileError: the key is not in the key file.
+    """
+    return encrypt_bytes(keys, decrypt_bytes(keys, encrypted, bound_to=bound_to, label=label), bound_to=bound_to)
 
 
 def encrypt_json(keys: KeyRing, value: dict[str, Any], *, bound_to: str) -> tuple[bytes, str]:
-    """Encrypt a value of plain JSON; give the ciphertext and the id of the key. It opens for `bound_to` only."""
+    """Encrypt a value of plain JSON, as `encrypt_bytes` does."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return encrypt_bytes(keys, text + b" " * (-len(text) % _PADDING_STEP), bound_to=bound_to)
 
 
 def decrypt_json(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str) -> dict[str, Any]:
-    """Give the value that `encrypt_json` made `encrypted` of.
+    """Return the value that `encrypt_json` made `encrypted` of.
 
     Raises:
         DecryptionError: the ciphertext was changed, or belongs to another row.

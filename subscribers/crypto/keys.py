@@ -1,4 +1,4 @@
-"""The keys, and addresses at rest: sealed with AES-GCM, found again by a keyed hash.
+"""The key ring of an installation and its file.
 
 Every kind of key is independent of the others and has numbered successors, so that each can be rotated alone.
 A row names the key that it was made with.
@@ -17,10 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from subscribers.address import Address, read_address
 from subscribers.crypto import key_file
 from subscribers.errors import ApplicationError
 
@@ -28,7 +24,6 @@ KeyKind = Literal["vault", "lookup", "token", "return-path", "session", "suppres
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
 MAX_KEYS_PER_KIND = 255  # keys of a kind
 _FileStamp = tuple[int, int, int]
-_NONCE_LENGTH = 12  # bytes, as NIST SP 800-38D 8.2 wants for AES-GCM
 
 
 class KeyFileError(ApplicationError):
@@ -232,98 +227,3 @@ def _parse_key_file(path: Path, text: bytes) -> list[SecretKey]:
 def _file_stamp(file_stat: os.stat_result) -> _FileStamp:
     """Tell one file from another that took its name."""
     return file_stat.st_ino, file_stat.st_mtime_ns, file_stat.st_size
-
-
-@lru_cache(maxsize=16)
-def _cipher(secret: bytes) -> AESGCM:
-    return AESGCM(secret)
-
-
-def _person_binding(number: int) -> bytes:
-    return b"person %d" % number
-
-
-def encrypt_address(keys: KeyRing, address: Address, number: int) -> tuple[bytes, str]:
-    """Encrypt the address of person `number`; give the ciphertext and the id of the key.
-
-    The ciphertext opens for that number only: rows swapped in the database show themselves.
-    """
-    return _encrypt(keys.current("vault"), address.mailbox.encode("ascii"), _person_binding(number))
-
-
-def _encrypt(key: SecretKey, plain: bytes, bound_to: bytes) -> tuple[bytes, str]:
-    nonce = secrets.token_bytes(_NONCE_LENGTH)
-    return nonce + _cipher(key.secret).encrypt(nonce, plain, bound_to), key.id
-
-
-def reencrypt(keys: KeyRing, encrypted: tuple[bytes, str], bound_to: bytes) -> tuple[bytes, str]:
-    """Encrypt anew, with the current vault key, what an earlier key sealed; nobody gets to see it.
-
-    Raises:
-        DecryptionError: the ciphertext was changed, or is bound to something else.
-        KeyFileError: the key is not in the key file.
-    """
-    return _encrypt(keys.current("vault"), _decrypt(keys, encrypted, bound_to), bound_to)
-
-
-def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) -> str:
-    """Give the address (ASCII, as mail goes to it) that `encrypt_address` made `encrypted` of: ciphertext and key id.
-
-    Raises:
-        DecryptionError: the ciphertext was changed, or belongs to another person.
-        KeyFileError: the key is not in the key file.
-    """
-    return _decrypt(keys, encrypted, _person_binding(number)).decode("ascii")
-
-
-def _decrypt(keys: KeyRing, encrypted: tuple[bytes, str], bound_to: bytes) -> bytes:
-    ciphertext, key_id = encrypted
-    cipher = _cipher(keys.by_id("vault", key_id).secret)
-    try:
-        return cipher.decrypt(ciphertext[:_NONCE_LENGTH], ciphertext[_NONCE_LENGTH:], bound_to)
-    except (InvalidTag, ValueError):
-        raise DecryptionError(f"the address of {bound_to.decode()} does not open with the vault key {key_id}") from None
-
-
-def lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | None = None) -> str:
-    """Give the keyed hash (64 hex digits) by which a person is found; the current lookup key unless named.
-
-    Raises:
-        AddressError: `address` is a text that is no address.
-    """
-    key = keys.current("lookup") if key_id is None else keys.by_id("lookup", key_id)
-    return _keyed_hash(key, b"address", _as_address(address).canonical)
-
-
-def domain_tag(keys: KeyRing, address: Address) -> str:
-    """Give a keyed hash (32 hex digits) of the domain: caps per receiving domain need no more."""
-    return _keyed_hash(keys.current("lookup"), b"domain", address.domain)[:32]
-
-
-def suppression_hash(key: SecretKey, address: Address) -> str:
-    """Give the keyed hash (64 hex digits) under which an address is suppressed."""
-    return _keyed_hash(key, b"suppressed", address.canonical)
-
-
-def departure_hash(key: SecretKey, lookup: str) -> str:
-    """Give the keyed hash (64 hex digits) under which the journal knows the person of a look-up hash."""
-    return hmac.digest(key.secret, b"left\0" + lookup.encode(), "sha256").hex()
-
-
-def suppression_hashes(keys: KeyRing, address: Address) -> list[tuple[str, str]]:
-    """Give every hash, with its key's id, under which an address may be suppressed: the newest by address comes last.
-
-    After a restore a bar may be known by the journal's hash of the look-up alone (`subscribers.lifecycle.departure_merge`).
-    """
-    lookups = [lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
-    made = keys.of_kind("suppression")
-    by_journal = [(departure_hash(key, one), key.id) for key in made for one in lookups]
-    return by_journal + [(suppression_hash(key, address), key.id) for key in made]
-
-
-def _as_address(address: Address | str) -> Address:
-    return read_address(address) if isinstance(address, str) else address
-
-
-def _keyed_hash(key: SecretKey, purpose: bytes, text: str) -> str:
-    return hmac.digest(key.secret, purpose + b"\0" + text.encode(), "sha256").hex()

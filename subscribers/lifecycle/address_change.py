@@ -11,7 +11,8 @@ from subscribers.address import Address, mask_address, read_address
 from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
-from subscribers.crypto.keys import KeyRing, decrypt_address, domain_tag, encrypt_address, lookup_hash
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import lookup_hash
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, Person, PersonState
@@ -52,10 +53,14 @@ def request_address_change(
     and neither does a fourth one in a day.
     """
     person = ledger.lock_person(session, number)
-    if person is None or person.state is not PersonState.SUBSCRIBED or person.ciphertext is None:
+    if person is None or person.state is not PersonState.SUBSCRIBED:
         return
-    old = _decrypt_address_of(keys, person)
-    if old.canonical == new_address.canonical or _count_requests_today(session, number, now) >= MAX_REQUESTS_PER_DAY:
+    old = people.decrypt_person_address(keys, person)
+    if (
+        old is None
+        or old.canonical == new_address.canonical
+        or _count_requests_today(session, number, now) >= MAX_REQUESTS_PER_DAY
+    ):
         return
     expires_at = now + ADDRESS_CHANGE_LIFETIME
     one_time_tokens.end_tokens(session, number, "change address", now=now)
@@ -91,17 +96,15 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
         return AddressChange(AddressChangeStage.DONE)
     person = session.get(Person, found.person, populate_existing=True)
     row = session.get(PendingAddressChange, one_time_tokens.hash_token(token))
-    there = person is not None and person.state is PersonState.SUBSCRIBED and person.ciphertext is not None
-    if found.state is not TokenState.FRESH or row is None or person is None or not there:
+    old = people.decrypt_person_address(keys, person) if person is not None else None
+    subscribed = person is not None and person.state is PersonState.SUBSCRIBED
+    if found.state is not TokenState.FRESH or row is None or old is None or not subscribed:
         return AddressChange(AddressChangeStage.OVER)
     new = _decrypt_new_address(keys, row)
-    if _is_unavailable(session, keys, new, person.number):
+    if _is_unavailable(session, keys, new, found.person):
         return AddressChange(AddressChangeStage.TAKEN)
     return AddressChange(
-        AddressChangeStage.OPEN,
-        mask_address(_decrypt_address_of(keys, person).mailbox),
-        mask_address(new.mailbox),
-        found.expires_at,
+        AddressChangeStage.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), found.expires_at
     )
 
 
@@ -134,8 +137,7 @@ def confirm_address_change(
     if person.lookup and person.lookup_key:
         departure_log.append(person.lookup, person.lookup_key, kind="left", at=now)
     person.lookup, person.lookup_key = lookup_hash(keys, new), keys.current("lookup").id
-    person.domain_tag = domain_tag(keys, new)
-    person.ciphertext, person.key_id = encrypt_address(keys, new, person.number)
+    people.set_person_address(keys, person, new)
     said = {"method": "link to the new address", "actor": "reader"}
     ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, said, now)
     session.delete(row)
@@ -162,12 +164,6 @@ def _is_unavailable(session: Session, keys: KeyRing, new_address: Address, numbe
     """Say whether a new address cannot be moved to: it is somebody's on the list, or left it, or is barred."""
     known = people.find_person_number(session, keys, new_address)
     return known not in {None, number} or suppression.find_suppression(session, keys, new_address) is not None
-
-
-def _decrypt_address_of(keys: KeyRing, person: Person) -> Address:
-    assert person.ciphertext is not None
-    assert person.key_id is not None
-    return read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
 
 
 def _decrypt_new_address(keys: KeyRing, row: PendingAddressChange) -> Address:

@@ -8,10 +8,11 @@ named without evidence, and who were not asked or did not answer, nothing stays 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, select, update
+from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import Session, aliased
 
 from subscribers.consent import ledger
+from subscribers.store import people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken
@@ -69,14 +70,14 @@ def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int
     lock = select(Person.number).where(Person.number.in_(numbers)).with_for_update(skip_locked=True)
     held = session.scalars(lock).all()
     due = session.scalars(_query_expired(state, now).where(Person.number.in_(held)).order_by(Person.number)).all()
-    emptied = {"ciphertext": None, "key_id": None, "domain_tag": None}
-    if state is PersonState.UNVERIFIED:  # they never were on the list: nothing has to keep them off it
-        emptied |= {"lookup": None, "lookup_key": None}
+    # Who never was on the list needs nothing that keeps them off it.
+    was_listed = state is not PersonState.UNVERIFIED
+    if not was_listed:
         for number in due:
             person = ledger.lock_person(session, number)
             assert person is not None, "it is held"
             ledger.append_event(
                 session, person, ConsentKind.EXPIRED, {"method": "kept for 30 days without an answer"}, now
             )
-    session.execute(update(Person).where(Person.number.in_(due)).values(**emptied))
+    people.empty_people(session, due, keep_lookup=was_listed, keep_preferences=was_listed)
     return len(due)

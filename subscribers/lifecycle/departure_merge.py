@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import DepartureKind, DepartureLog, LoggedDeparture
-from subscribers.crypto.keys import KeyRing, decrypt_address, departure_hash, lookup_hash
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address, departure_hash, lookup_hash
 from subscribers.lifecycle import erasure
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -187,4 +188,4 @@ def _gravest_departure(departures: Iterable[LoggedDeparture]) -> LoggedDeparture
 def _suppress_hash(session: Session, departures: Sequence[LoggedDeparture], now: datetime) -> bool:
     """Bar an address of which only the journal's hash is known; say whether that is new."""
     last = _gravest_departure(departures)
-    return suppression.suppress_hash(session, last.person_hash, last.key_id, _REASON_BY_KIND[last.kind], now)
+    return suppression.suppress_hashes(session, [(last.person_hash, last.key_id)], _REASON_BY_KIND[last.kind], now)

@@ -10,13 +10,14 @@ from datetime import datetime
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from subscribers.address import Address, read_address
+from subscribers.address import Address
 from subscribers.consent import evidence, ledger, suppression
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.crypto.keys import KeyRing, decrypt_address, suppression_hash
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import hash_address
 from subscribers.signup import request_queue
-from subscribers.store import one_time_tokens
-from subscribers.store.models import ConsentKind, Disclosure, DisclosureTotal, Person, PersonState, Suppression
+from subscribers.store import one_time_tokens, people
+from subscribers.store.models import ConsentKind, Disclosure, DisclosureTotal, Person, PersonState
 from subscribers.store.signup_models import PendingAddressChange
 
 ForgetElsewhere = Callable[[Session, int, Address | None], None]
@@ -64,17 +65,14 @@ def erase_person(
     if there is None or there.state == PersonState.ERASED:
         return ErasureResult(changed=False)
     # Mails before people, as events do it (`digest.deliver.events.processor`): in another order the two could wait for each other.
-    forget_elsewhere(session, number, _decrypt_address_of(keys, there) or address)
+    forget_elsewhere(session, number, people.decrypt_person_address(keys, there) or address)
     person = ledger.lock_person(session, number)
     if person is None or person.state == PersonState.ERASED:
         return ErasureResult(changed=False)
-    known = _decrypt_address_of(keys, person) or address
+    known = people.decrypt_person_address(keys, person) or address
     if known is not None:
         request_queue.delete_requests_from(session, keys, known)
-        if suppression.find_suppression(session, keys, known) is None:
-            key = keys.current("suppression")
-            hashed = suppression_hash(key, known)
-            session.add(Suppression(hash=hashed, key_id=key.id, reason="erased", at=now))
+        suppression.suppress_hashes(session, hash_address(keys, known).suppressions, "erased", now)
     ledger.append_event(session, person, ConsentKind.ERASED, {"method": method}, now)
     if person.lookup and person.lookup_key:
         departure_log.append(person.lookup, person.lookup_key, kind="erased", at=now)
@@ -82,21 +80,12 @@ def erase_person(
     return ErasureResult(changed=True)
 
 
-def _decrypt_address_of(keys: KeyRing, person: Person) -> Address | None:
-    if person.ciphertext is None or person.key_id is None:
-        return None
-    return read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
-
-
 def _clear_person(session: Session, person: Person, *, keep_lookup: bool, now: datetime) -> None:
     """Take out all that leads to the person. What was disclosed stays countable, and names nobody.
 
     Links that were mailed keep their hashes for a while, so that their pages can say that all is erased.
     """
-    if not keep_lookup:
-        person.lookup = person.lookup_key = None
-    person.ciphertext = person.key_id = person.domain_tag = None
-    person.choices = {}
+    people.empty_people(session, [person.number], keep_lookup=keep_lookup)
     one_time_tokens.end_all_tokens(session, person.number, now=now)
     session.execute(delete(PendingAddressChange).where(PendingAddressChange.person == person.number))
     evidence.delete_evidence_of(session, person.number)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import evidence, ledger, receipts
 from subscribers.lifecycle import address_change
 from subscribers.signup import rate_limits, request_queue
-from subscribers.store import one_time_tokens
+from subscribers.store import one_time_tokens, people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, PersonState
 from subscribers.store.signup_models import OneTimeToken
@@ -67,10 +67,10 @@ def _expire_request(session: Session, number: int, seq: int, now: datetime) -> N
         return
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
     if never or receipts.read_event_body(session, number, seq).get("address_sealed_again"):
-        person.ciphertext = person.key_id = person.domain_tag = None
+        # Whoever was asked by us keeps the look-up hash, or a later list would have them asked again.
+        keep_lookup = not never or _had_permission_pass(session, number)
+        people.empty_people(session, [number], keep_lookup=keep_lookup, keep_preferences=not never)
         evidence.delete_evidence_of(session, number)
-    if never and not _had_permission_pass(session, number):  # or a later list would have them asked again
-        person.lookup = person.lookup_key = None
     ledger.append_event(session, person, ConsentKind.EXPIRED, {"request": seq}, now)
 
 

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import read_address
 from subscribers.consent import audience, suppression
-from subscribers.crypto.keys import DecryptionError, KeyRing, decrypt_address
+from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.lifecycle import my_data
 from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
 UNDO_PERIOD = timedelta(days=7)
@@ -104,17 +104,13 @@ def undo_unsubscribe(session: Session, keys: KeyRing, number: int, *, now: datet
         DecryptionError: the sealed address does not open.
     """
     person = ledger.lock_person(session, number)
-    if person is None or find_undo_deadline(session, number, now=now) is None or _is_suppressed(session, keys, person):
+    if person is None or find_undo_deadline(session, number, now=now) is None:
+        return UndoResult(changed=False)
+    address = people.decrypt_person_address(keys, person)
+    if address is None or suppression.find_suppression(session, keys, address) is not None:
         return UndoResult(changed=False)
     ledger.append_event(session, person, ConsentKind.UNDONE, {"method": "page", "actor": "reader"}, now)
     return UndoResult(changed=True, lookup=person.lookup or "", lookup_key=person.lookup_key or "")
-
-
-def _is_suppressed(session: Session, keys: KeyRing, person: Person) -> bool:
-    assert person.ciphertext is not None
-    assert person.key_id is not None
-    address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
-    return suppression.find_suppression(session, keys, address) is not None
 
 
 def log_undo(departure_log: DepartureLog, result: UndoResult, *, at: datetime) -> None:

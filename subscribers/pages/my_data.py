@@ -14,13 +14,12 @@ from sqlalchemy.orm import Session
 from subscribers.address import AddressError, mask_address, read_address
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
-from subscribers.crypto.keys import decrypt_address
 from subscribers.lifecycle import address_change
 from subscribers.lifecycle import my_data as mydata
 from subscribers.lifecycle.address_change import AddressChange, AddressChangeStage
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.pages.context import PageContext, page_context, private_response, reader_pages, unknown_link_page
-from subscribers.store import one_time_tokens
+from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import TokenState
 from subscribers.transfer.exports import build_person_record, disclosure_as_json
@@ -215,6 +214,6 @@ def _list_disclosures(context: PageContext, session: Session, number: int) -> li
 
 
 def _masked_address(context: PageContext, person: Person) -> str:
-    assert person.ciphertext is not None
-    assert person.key_id is not None
-    return mask_address(decrypt_address(context.keys, (person.ciphertext, person.key_id), person.number))
+    address = people.decrypt_person_address(context.keys, person)
+    assert address is not None, "only a person with an address has this page"
+    return mask_address(address.mailbox)

@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 from subscribers.address import mask_address
 from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences, change_preferences
 from subscribers.crypto import link_tokens
-from subscribers.crypto.keys import decrypt_address
+from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.lifecycle import my_data
 from subscribers.pages import time_zones
 from subscribers.pages.context import (

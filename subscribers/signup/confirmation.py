@@ -9,17 +9,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, tuple_
 from sqlalchemy.orm import Session
 
-from subscribers.address import read_address
 from subscribers.consent import audience, evidence, ledger, receipts, suppression
 from subscribers.consent.evidence import RequestOrigin
-from subscribers.crypto.keys import KeyRing, decrypt_address, suppression_hashes
+from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup.request_processor import BLOCKING_REASONS
-from subscribers.store import one_time_tokens
-from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
+from subscribers.store import one_time_tokens, people
+from subscribers.store.models import ConsentKind, Person
 from subscribers.store.one_time_tokens import TokenLookup, TokenState
 
 
@@ -104,17 +102,21 @@ def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -
 
 def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person) -> ConfirmationLink:
     """Look at a link that has not run out: an erasure or a complaint since the request shuts it all the same."""
-    if person.ciphertext is None or person.key_id is None:
+    address = people.decrypt_person_address(keys, person)
+    suppressed = suppression.find_suppression(session, keys, address) if address else None
+    if address is None or (suppressed is not None and suppressed.reason in BLOCKING_REASONS):
         return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
-    address = decrypt_address(keys, (person.ciphertext, person.key_id), person.number)
-    barred = suppression.find_suppression(session, keys, read_address(address))
-    if barred is not None and barred.reason in BLOCKING_REASONS:
-        return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
-    said = receipts.read_event_body(session, person.number, int(token_lookup.serial))
-    asked_at = datetime.fromisoformat(said["asked_at"])
-    by_us = said["method"] == receipts.PERMISSION_METHOD
+    request = receipts.read_event_body(session, person.number, int(token_lookup.serial))
+    asked_at = datetime.fromisoformat(request["asked_at"])
+    by_us = request["method"] == receipts.PERMISSION_METHOD
     return ConfirmationLink(
-        ConfirmationStage.OPEN, address, said["wording"], said["where"], asked_at, token_lookup.expires_at, by_us=by_us
+        ConfirmationStage.OPEN,
+        address.mailbox,
+        request["wording"],
+        request["where"],
+        asked_at,
+        token_lookup.expires_at,
+        by_us=by_us,
     )
 
 
@@ -141,19 +143,11 @@ def _record_consent(
         "request": seq,
         **evidence.digest_origin(origin, salt),
     }
-    _lift_suppression(session, keys, person)
+    address = people.decrypt_person_address(keys, person)
+    assert address is not None, "an emptied person has no open link"
+    suppression.lift_suppression(session, keys, address)
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
     evidence.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
     person.asked_at, person.asked_where = datetime.fromisoformat(request["asked_at"]), request["where"][:200]
     facts = {**{key: request[key] for key in _REQUEST_FIELDS}, "confirmed_at": now.isoformat()}
     queue(session, MailRequest("welcome", person.number, str(event.seq), facts))
-
-
-def _lift_suppression(session: Session, keys: KeyRing, person: Person) -> None:
-    assert person.state is not PersonState.ERASED, "an erased person has no open link"
-    assert person.ciphertext is not None
-    assert person.key_id is not None
-    address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
-    named = suppression_hashes(keys, address)
-    lifted = delete(Suppression).where(tuple_(Suppression.hash, Suppression.key_id).in_(named))
-    session.execute(lifted)

@@ -10,15 +10,14 @@ from datetime import datetime
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from subscribers.address import read_address
 from subscribers.consent import audience, ledger, suppression
 from subscribers.consent.receipts import PERMISSION_METHOD
 from subscribers.consent.wordings import Wording
-from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, COUNTED_MAIL_KINDS
-from subscribers.store import one_time_tokens
+from subscribers.store import one_time_tokens, people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, Person, PersonState
 
@@ -89,9 +88,11 @@ def _queue_permission_mail(
     now: datetime,
 ) -> bool:
     person = ledger.lock_person(session, number)
-    if person is None or person.state is not PersonState.UNVERIFIED or person.ciphertext is None:
+    if person is None or person.state is not PersonState.UNVERIFIED:
         return False
-    address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id or ""), number))
+    address = people.decrypt_person_address(keys, person)
+    if address is None:
+        return False
     tag = rate_limits.address_tag(keys, address)
     lately = any(kind in COUNTED_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now))
     if lately or suppression.find_suppression(session, keys, address) is not None:

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.consent import audience, evidence, ledger, receipts, suppression
-from subscribers.crypto.keys import DecryptionError, KeyRing, domain_tag, encrypt_address, suppression_hash
+from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.stored_addresses import hash_address
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits, request_queue
 from subscribers.signup.rate_limits import SignupLimits
@@ -223,8 +224,7 @@ class RequestProcessor:
             )
         again = person.ciphertext is None
         if again:  # the vault let it go 30 days after they left
-            person.ciphertext, person.key_id = encrypt_address(self.keys, submission.address, person.number)
-            person.domain_tag = domain_tag(self.keys, submission.address)
+            people.set_person_address(self.keys, person, submission.address)
         salt = evidence.new_salt()
         body = {
             **submission.wording.as_json(),
@@ -280,8 +280,6 @@ def _find_own_request_token(session: Session, number: int, now: datetime) -> One
 
 def _move_suppression_off_row(session: Session, keys: KeyRing, person: Person, address: Address, now: datetime) -> None:
     """Move the bar from an erased row, whose look-up was all that was left, to a suppression: now we know the address."""
-    key = keys.current("suppression")
-    hashed = suppression_hash(key, address)
-    session.add(Suppression(hash=hashed, key_id=key.id, reason="erased", at=now))
+    suppression.suppress_hashes(session, hash_address(keys, address).suppressions, "erased", now)
     person.lookup = person.lookup_key = None
     session.flush()

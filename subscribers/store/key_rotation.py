@@ -19,17 +19,9 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import AddressError, read_address
 from subscribers.crypto import key_file as keyfile
-from subscribers.crypto.keys import (
-    KEY_KINDS,
-    DecryptionError,
-    KeyFileError,
-    KeyKind,
-    KeyRing,
-    decrypt_address,
-    domain_tag,
-    lookup_hash,
-    reencrypt,
-)
+from subscribers.crypto.encrypted_values import reencrypt
+from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address, domain_tag, lookup_hash
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Base, Person, Suppression
 from subscribers.store.signup_models import RequestEvidence
@@ -262,7 +254,7 @@ def _compute_changes(
 def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> dict[str, Any]:
     sealed = (row.ciphertext, row.key_id)
     if kind == "vault":
-        ciphertext, key_id = reencrypt(keys, sealed, row_label.encode())
+        ciphertext, key_id = reencrypt(keys, sealed, bound_to=row_label, label=f"the address of {row_label}")
         return {"of": row.number, "was": row.made, "to": ciphertext, "by": key_id}
     address = read_address(decrypt_address(keys, sealed, row.number))
     said = {"to": lookup_hash(keys, address), "by": keys.current("lookup").id, "tag": domain_tag(keys, address)}

@@ -1,13 +1,15 @@
-"""Rows of people: found by a keyed hash of the address, made with the address sealed."""
+"""Rows of people: found by a keyed hash of the address, created with the address encrypted, and emptied."""
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from subscribers.address import Address
-from subscribers.crypto.keys import KeyRing, domain_tag, encrypt_address, lookup_hash
+from subscribers.address import Address, read_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address, domain_tag, encrypt_address, lookup_hash
 from subscribers.store.models import Person, PersonState
 
 
@@ -18,14 +20,14 @@ def find_person_number(session: Session, keys: KeyRing, address: Address) -> int
 
 
 def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:
-    """Find the people behind some addresses (at most 1,000): canonical address → number, for those that are known."""
+    """Return the numbers of the people behind some addresses (at most 1,000), by canonical address."""
     hashes = {lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses}
-    found = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(hashes)))
-    return {hashes[row.lookup]: row.number for row in found}
+    rows = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(hashes)))
+    return {hashes[row.lookup]: row.number for row in rows}
 
 
 def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at: datetime, asked_where: str) -> Person:
-    """Make a person who has asked and not yet consented; the ledger says what follows.
+    """Create a person who has asked and not yet consented; the ledger says what follows.
 
     Raises:
         sqlalchemy.exc.IntegrityError: somebody else added the address in this very moment.
@@ -33,7 +35,6 @@ def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at
     person = Person(
         lookup=lookup_hash(keys, address),
         lookup_key=keys.current("lookup").id,
-        domain_tag=domain_tag(keys, address),
         state=PersonState.REQUESTED,
         choices={},
         chain_head="",
@@ -41,6 +42,47 @@ def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at
         asked_where=asked_where,
     )
     session.add(person)
-    session.flush()  # gives the number, which the ciphertext is bound to
-    person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
+    # The flush gives the number, which the ciphertext is bound to.
+    session.flush()
+    set_person_address(keys, person, address)
     return person
+
+
+def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
+    """Encrypt an address into the row of a person; the look-up hash stays as it is."""
+    person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
+    person.domain_tag = domain_tag(keys, address)
+
+
+def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
+    """Return a person's address, None where the row holds none any more.
+
+    Raises:
+        DecryptionError: the ciphertext does not open.
+        KeyFileError: its key is not in the key file.
+    """
+    if person.ciphertext is None or person.key_id is None:
+        return None
+    return read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+
+
+# The columns that lead to a person, by what keeps them: all of them go when a person is emptied.
+_ADDRESS_COLUMNS: dict[str, Any] = {"ciphertext": None, "key_id": None, "domain_tag": None}
+_LOOKUP_COLUMNS: dict[str, Any] = {"lookup": None, "lookup_key": None}
+_PREFERENCE_COLUMNS: dict[str, Any] = {"choices": {}}
+
+
+def empty_people(
+    session: Session, numbers: Collection[int], *, keep_lookup: bool = False, keep_preferences: bool = False
+) -> None:
+    """Remove from rows of people (at most 1,000) what leads to them; the rows and their chains stay.
+
+    `keep_lookup` leaves the keyed hash, by which their own sign-up finds their history and an import is stopped;
+    `keep_preferences` what they chose, for when they come back.
+    """
+    columns = _ADDRESS_COLUMNS
+    if not keep_lookup:
+        columns = columns | _LOOKUP_COLUMNS
+    if not keep_preferences:
+        columns = columns | _PREFERENCE_COLUMNS
+    session.execute(update(Person).where(Person.number.in_(numbers)).values(columns))

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from subscribers.consent import ledger
-from subscribers.consent.suppression import SuppressionReason, reason_gravity
+from subscribers.consent.suppression import SuppressionReason, is_graver
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
 from subscribers.transfer.rows import ImportRow
@@ -149,7 +149,7 @@ def _decide_subscribed(existing: ExistingPerson, outcome: RowOutcome, batch: int
 
 def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppressed: str) -> RowDecision:
     reason = _SUPPRESSION_REASONS[row.status]
-    graver = not suppressed or reason_gravity(reason) < reason_gravity(suppressed)
+    graver = is_graver(reason, suppressed)
     if existing is None:
         return RowDecision(RowOutcome.DEPARTED, suppression_reason=reason) if graver else _NO_RETURN_DECISION
     barred = row.status is not RowStatus.LEFT

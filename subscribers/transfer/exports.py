@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
-from subscribers.crypto.keys import KeyRing, decrypt_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ListExport, ListExportPart, Person
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from subscribers.consent.departure_log import DepartureKind, DepartureLog, PendingDeparture
 from subscribers.consent.suppression import DEPARTURE_KINDS
 from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import AddressHashes
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentKind, ImportBatch
 from subscribers.transfer import import_store
@@ -21,7 +22,7 @@ from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowOut
 from subscribers.transfer.import_report import ImportReport, count_row
 from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
-from subscribers.transfer.row_builder import AddressHashes, BatchDetails, DecidedRow, ImportRowBuilder
+from subscribers.transfer.row_builder import BatchDetails, DecidedRow, ImportRowBuilder
 from subscribers.transfer.rows import ImportRow
 
 MAX_STEP_ROWS = 1000  # rows a step: the most that one transaction may hold
@@ -245,7 +246,7 @@ def decide_rows(
         with context.database.read() as session:
             import_store.force_custom_plans(session)
             known = import_store.find_existing_people(session, hashes)
-            barred = import_store.find_suppressed(session, hashes)
+            barred = import_store.find_suppression_reasons(session, hashes)
             chains = import_store.load_event_chains(session, [person.number for person in known.values()])
         known = {lookup: replace(person, events=chains[person.number]) for lookup, person in known.items()}
     return [

@@ -6,15 +6,16 @@ from datetime import datetime
 from itertools import compress
 from typing import Any, cast
 
-from sqlalchemy import Table, bindparam, event, func, insert, select, text, tuple_, update
+from sqlalchemy import Table, bindparam, event, func, select, text, update
 from sqlalchemy.orm import Session
 
-from subscribers.consent.suppression import reason_gravity
+from subscribers.consent import suppression
+from subscribers.crypto.stored_addresses import AddressHashes
 from subscribers.store.bulk_sql import insert_many, matches_any
 from subscribers.store.database import PeopleDatabase, is_postgresql
-from subscribers.store.models import ConsentEvent, ImportBatch, Person, Suppression
+from subscribers.store.models import ConsentEvent, ImportBatch, Person
 from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson
-from subscribers.transfer.row_builder import AddressHashes, DecidedRow, PersonChange
+from subscribers.transfer.row_builder import DecidedRow, PersonChange
 
 _PERSON_TABLE = cast("Table", Person.__table__)  # not the classes: those would go through the ORM, row by row
 _EVENT_TABLE = cast("Table", ConsentEvent.__table__)
@@ -72,21 +73,10 @@ def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, lis
     return chains
 
 
-def find_suppressed(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, str]:
-    """Give those of some addresses (at most 1,000) that are suppressed, by whichever key, with the gravest reason."""
-    lookups = {pair: one.lookup for one in hashes for pair in one.suppressions}
-    by_key: dict[str, list[str]] = {}
-    for value, key_id in lookups:
-        by_key.setdefault(key_id, []).append(value)
-    found: dict[str, str] = {}
-    for key_id, values in by_key.items():
-        query = select(Suppression.hash, Suppression.reason).where(
-            matches_any(session, Suppression.hash, values), Suppression.key_id == key_id
-        )
-        for hashed, reason in session.execute(query):
-            who = lookups[hashed, key_id]
-            found[who] = min(found.get(who, reason), reason, key=reason_gravity)
-    return found
+def find_suppression_reasons(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, str]:
+    """Return why addresses (at most 1,000) are suppressed, by their current look-up hash; the others are missing."""
+    rows = suppression.find_suppressions(session, [address.suppressions for address in hashes])
+    return {address.lookup: row.reason for address, row in zip(hashes, rows, strict=True) if row is not None}
 
 
 def reserve_person_numbers(session: Session, count: int) -> range | list[int]:
@@ -123,7 +113,12 @@ def write_step(session: Session, step: ImportStep, *, now: datetime) -> list[Dec
         insert_many(session, _PERSON_TABLE, step.people)
         insert_many(session, _EVENT_TABLE, step.events)
     late = _write_changes(session, step)
-    _write_suppressions(session, [one for one in step.suppressed_rows if one not in late], now)
+    requested = [
+        (row.hashes.suppressions, row.decision.suppression_reason)
+        for row in step.suppressed_rows
+        if row not in late and row.decision.suppression_reason is not None
+    ]
+    suppression.store_suppressions(session, requested, now)
     return [*again.values(), *late]
 
 
@@ -179,7 +174,7 @@ def _find_overtaken(session: Session, step: ImportStep) -> dict[str, DecidedRow]
     strangers = [*step.new_rows, *(one for one in step.suppressed_rows if one.existing is None)]
     if not strangers:
         return {}
-    shut = find_suppressed(session, [one.hashes for one in strangers])
+    shut = find_suppression_reasons(session, [one.hashes for one in strangers])
     asked = [old for one in step.new_rows for old in one.hashes.older_lookups]
     asked += [old for one in step.suppressed_rows for old in (one.hashes.lookup, *one.hashes.older_lookups)]
     taken: set[str | None] = set()
@@ -193,15 +188,9 @@ def _find_overtaken(session: Session, step: ImportStep) -> dict[str, DecidedRow]
 
 
 def _is_suppressed(row: DecidedRow, suppressed: dict[str, str]) -> bool:
-    """Say whether a suppression stands in the way of a row: one that the row itself would make graver does not."""
-    there = suppressed.get(row.hashes.lookup)
-    return there is not None and not _has_graver_reason(row, there)
-
-
-def _has_graver_reason(row: DecidedRow, current_reason: str) -> bool:
-    return row.decision.suppression_reason is not None and reason_gravity(
-        row.decision.suppression_reason
-    ) < reason_gravity(current_reason)
+    """Return whether a suppression stands in the way of a row: one that the row itself would make graver does not."""
+    reason = suppressed.get(row.hashes.lookup)
+    return reason is not None and not suppression.is_graver(row.decision.suppression_reason or "", reason)
 
 
 def _without_overtaken(step: ImportStep, overtaken: dict[str, DecidedRow]) -> ImportStep:
@@ -240,21 +229,3 @@ def _write_changes(session: Session, step: ImportStep) -> list[DecidedRow]:
         insert_many(session, _EVENT_TABLE, events)
     pairs = zip(step.changed_rows, step.changes, strict=True)
     return [one for one, change in pairs if heads.get(change.number) != change.expected_head]
-
-
-def _write_suppressions(session: Session, rows_to_suppress: Sequence[DecidedRow], now: datetime) -> None:
-    """Write suppressions under the current key; of those that stand already, only lighter ones are changed."""
-    if not rows_to_suppress:
-        return
-    shut = find_suppressed(session, [one.hashes for one in rows_to_suppress])
-    rows = []
-    for one in rows_to_suppress:
-        there, reason = shut.get(one.hashes.lookup), one.decision.suppression_reason
-        if there is None:
-            hashed, key_id = one.hashes.suppressions[-1]
-            rows.append({"hash": hashed, "key_id": key_id, "reason": reason, "at": now})
-        elif _has_graver_reason(one, there):
-            theirs = tuple_(Suppression.hash, Suppression.key_id).in_(one.hashes.suppressions)
-            session.execute(update(Suppression).where(theirs).values(reason=reason, at=now))
-    if rows:
-        session.execute(insert(Suppression), rows)

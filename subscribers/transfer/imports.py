@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from subscribers.crypto.stored_addresses import hash_addresses
 from subscribers.store.models import ImportBatch
 from subscribers.transfer.decisions import ImportOptions, RowOutcome
 from subscribers.transfer.formats import DEPARTURE_STATUSES
@@ -20,7 +21,7 @@ from subscribers.transfer.import_report import ImportProgress, ImportReport, Rej
 from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
 from subscribers.transfer.import_store import lock_unfinished_batch
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
-from subscribers.transfer.row_builder import BatchDetails, hash_addresses
+from subscribers.transfer.row_builder import BatchDetails
 from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row
 from subscribers.transfer.seen_addresses import SeenAddresses
 

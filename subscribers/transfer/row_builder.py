@@ -1,7 +1,7 @@
 """From decisions to rows: addresses sealed, links hashed. All the cryptography of an import, outside any transaction."""
 
 import hmac
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from subscribers.address import Address
 from subscribers.consent import ledger
-from subscribers.crypto.keys import KeyRing, departure_hash, domain_tag, encrypt_address, lookup_hash, suppression_hash
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import AddressHashes, domain_tag, encrypt_address
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowDecision
 from subscribers.transfer.formats import RowStatus
@@ -26,15 +27,6 @@ class BatchDetails:
     salt: bytes
     options: ImportOptions
     now: datetime
-
-
-class AddressHashes(NamedTuple):
-    """An address's keyed hashes: by the current look-up key, by older ones, and for each suppression key."""
-
-    lookup: str
-    lookup_key: str
-    older_lookups: tuple[str, ...]
-    suppressions: tuple[tuple[str, str], ...]  # hash and key id
 
 
 class DecidedRow(NamedTuple):
@@ -54,23 +46,6 @@ class PersonChange:
     expected_head: str
     person_values: dict[str, Any]
     event_values: dict[str, Any] | None
-
-
-def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:
-    """Compute the hashes by which addresses are found."""
-    *older, current = [key.id for key in keys.of_kind("lookup")]
-    suppression_keys = [(key, key.id) for key in keys.of_kind("suppression")]
-    found = []
-    for address in addresses:
-        now, before = (
-            lookup_hash(keys, address, key_id=current),
-            tuple(lookup_hash(keys, address, key_id=k) for k in older),
-        )
-        # As `vault.suppression_hashes`, which computes the look-ups by itself: by the journal first, then by address.
-        by_journal = [(departure_hash(key, one), key_id) for key, key_id in suppression_keys for one in (now, *before)]
-        by_address = [(suppression_hash(key, address), key_id) for key, key_id in suppression_keys]
-        found.append(AddressHashes(now, current, before, (*by_journal, *by_address)))
-    return found
 
 
 class ImportRowBuilder:

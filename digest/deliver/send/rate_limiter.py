@@ -23,7 +23,8 @@ from digest.settings import LimitSettings
 from digest.store.delivery_models import HandoverCount
 from digest.store.engine import Database
 from subscribers.address import Address
-from subscribers.crypto.keys import KeyRing, domain_tag
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.store.database import upsert
 
 FIRST_HANDOVER_KEY = "first handed over"  # the memo that says since when a new sender warms up

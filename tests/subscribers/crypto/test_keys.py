@@ -7,12 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subscribers.address import Address, AddressError, read_address
-from subscribers.crypto.keys import (
-    KEY_KINDS,
-    DecryptionError,
-    KeyFileError,
-    KeyRing,
-    SecretKey,
+from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyRing, SecretKey
+from subscribers.crypto.stored_addresses import (
     decrypt_address,
     domain_tag,
     encrypt_address,

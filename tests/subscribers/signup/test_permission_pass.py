@@ -18,7 +18,7 @@ from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, replay, suppression
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.crypto.keys import departure_hash
+from subscribers.crypto.stored_addresses import departure_hash
 from subscribers.lifecycle import expiry
 from subscribers.signup import rate_limits
 from subscribers.store import people
@@ -170,7 +170,7 @@ def barred(world: WebSetup) -> None:
         assert row is not None
         assert row.lookup is not None
         hashed = departure_hash(key, row.lookup)
-        suppression.suppress_hash(session, hashed, key.id, "complained", datetime.now(UTC))
+        suppression.suppress_hashes(session, [(hashed, key.id)], "complained", datetime.now(UTC))
 
 
 def mailed_of_late(world: WebSetup) -> None:

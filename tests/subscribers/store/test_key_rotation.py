@@ -19,7 +19,8 @@ from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, evidence, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto import key_file, link_tokens
-from subscribers.crypto.keys import KEY_KINDS, KeyFileError, KeyKind, KeyRing, SecretKey, decrypt_address, lookup_hash
+from subscribers.crypto.keys import KEY_KINDS, KeyFileError, KeyKind, KeyRing, SecretKey
+from subscribers.crypto.stored_addresses import decrypt_address, lookup_hash
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence

@@ -11,7 +11,8 @@ from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, chain_verification, disclosures, suppression
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.crypto.keys import KeyRing, encrypt_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import encrypt_address
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
