@@ -14,9 +14,9 @@ from sqlalchemy import select
 
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context
-from digest.collect import parsers
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.sandbox import documents as sandbox
 from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url, site_name
@@ -231,7 +231,7 @@ def _save_sources(context: CommandContext, new_sources: list[SourceSettings]) ->
 
 def _read_opml_file(file: Path, context: CommandContext) -> ParsedDocument:
     try:
-        reading = parsers.parse_document(
+        reading = sandbox.parse_document(
             file.read_bytes(), url=file.resolve().as_uri(), now=context.moment_or_now(None)
         )
     except OSError as exc:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from digest.collect import parsers
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
 from digest.collect.parsed_document import DocumentKind, FeedLink, ParsedDocument, ParseError, RejectedEntry
+from digest.collect.sandbox import documents as sandbox
 from digest.collect.sources import VisitFailure, VisitSuccess, classify_fetch_error
 from digest.store.models import SourceHealth
 
@@ -104,7 +104,7 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
 
 
 def _parse_response(response: FetchResult, now: datetime) -> ParsedDocument:
-    return parsers.parse_document(
+    return sandbox.parse_document(
         response.body, url=response.url, now=now, content_type=response.content_type, charset=response.charset
     )
 

@@ -1,0 +1,69 @@
+"""Documents that somebody saved into a file: where they come from, and what they hold."""
+
+import re
+from dataclasses import replace
+from datetime import datetime
+from urllib.parse import quote_plus, urljoin
+
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
+from digest.collect.parsers import parse_document
+from digest.collect.urls import absolute_url, canonical_url
+
+_HEAD_BYTES = 2_000_000  # bytes; some pages name their address behind a megabyte of scripts
+_LINK_OR_META_TAG = re.compile(r"<(?:\w+:)?(?:link|meta)\b[^>]{0,2000}>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
+_CHANNEL_LINK = re.compile(r"<link>\s*(?:<!\[CDATA\[)?\s*(https?://[^\s<\]]+)", re.IGNORECASE)
+_JSON_LINK = re.compile(r'"(?:feed_url|home_page_url)"\s*:\s*"(https?:[^"\s]+)"')
+_TEXT_SUFFIXES = (".txt", ".text", ".md")
+
+
+def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
+    """Read a saved document. Where it names no address of its own it stands at `file_url`; a plain text on `site`.
+
+    Raises:
+        ParseError: it can't be read.
+    """
+    address = find_document_url(body)
+    if address is None and file_url.lower().endswith(_TEXT_SUFFIXES):
+        document = parse_document(body, url=site, now=now)
+        return _place_on_site(document, site) if document.kind is DocumentKind.PAGE else document
+    return parse_document(body, url=address or file_url, now=now)
+
+
+def find_document_url(body: bytes) -> str | None:
+    """Find where a saved document says that it comes from: relative links in it are relative to that."""
+    head = body[:_HEAD_BYTES].decode("latin-1")
+    named: dict[str, str] = {}
+    for tag in _LINK_OR_META_TAG.findall(head):
+        has = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
+        name = has.get("rel") or has.get("property") or ""
+        named.setdefault(name.lower(), has.get("href") or has.get("content") or "")
+    channel = _CHANNEL_LINK.search(head) or _JSON_LINK.search(head)
+    said = [named.get("canonical"), named.get("og:url"), named.get("self"), channel and channel[1]]
+    if b"<html" not in body[:_HEAD_BYTES].lower():
+        said.append(named.get("alternate"))
+    for address in said:
+        try:
+            return absolute_url((address or "").replace("&amp;", "&").replace("\\/", "/"))
+        except ValueError:
+            continue
+    return None
+
+
+def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:
+    """Let the article of a plain text stand on the own site, if it says when it was published.
+
+    Such a text names no address, so its link is the site's search for its title. Without a date it is more
+    likely a note about the folder it lies in than an article.
+    """
+    items = tuple(_with_search_link(item, site) for item in document.items if item.published)
+    undated = [RejectedEntry(place, _NO_ADDRESS_REASON) for place, i in enumerate(document.items, 1) if not i.published]
+    return replace(document, items=items, rejected=(*document.rejected, *undated))
+
+
+_NO_ADDRESS_REASON = "a plain text without address or date of publication; save the page as HTML instead"
+
+
+def _with_search_link(item: ParsedItem, site: str) -> ParsedItem:
+    link = urljoin(site, f"/?s={quote_plus(item.title)}")
+    return replace(item, link=link, url=canonical_url(link))

@@ -1,0 +1,168 @@
+"""The way to the processes that read documents; the first request starts them, from whatever thread it comes."""
+
+import atexit
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from digest.collect.sandbox.wire import OversizedMessageError, pack_message, read_frame, unpack_message, write_frame
+from subscribers.errors import ApplicationError
+
+_STOP_SECONDS = 10.0
+_ATTEMPTS = 3  # a broker that has just ended for want of work is started again
+
+
+class DocumentRefusedError(Exception):
+    """A document could not be read; the message is the parser's, or names the limit that it ran into."""
+
+
+class SandboxError(ApplicationError):
+    """The processes that read documents cannot be started, or fail by an error of this program."""
+
+
+class BrokerLostError(Exception):
+    """The broker ended before it answered."""
+
+
+class BrokerProcess:
+    """One running broker. Any thread may ask it; each waits for its own answer."""
+
+    def __init__(self, module: str = "digest.collect.sandbox") -> None:
+        search_path = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+        self._process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
+            [sys.executable, "-s", "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={"PYTHONPATH": search_path, "LC_ALL": "C.UTF-8"},  # and nothing else: settings and keys stand there
+            cwd="/",
+            start_new_session=True,  # Ctrl+C is for us to act on
+        )
+        self._numbers = itertools.count()
+        self._waiting: dict[int, Future[bytes]] = {}
+        self._registry = threading.Lock()
+        self._writing = threading.Lock()
+        self._lost = False
+        threading.Thread(target=self._receive_replies, name="sandbox", daemon=True).start()
+
+    @property
+    def process_id(self) -> int:
+        """Its process id; its children are of its session."""
+        return self._process.pid
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended."""
+        return self._lost
+
+    def ask(self, message: bytes) -> bytes:
+        """Send a request's message, and wait for the reply's.
+
+        Raises:
+            BrokerLostError: it ended before.
+        """
+        number, future = next(self._numbers), Future[bytes]()
+        with self._registry:
+            if self._lost:
+                raise BrokerLostError
+            self._waiting[number] = future
+        assert self._process.stdin, "opened as a pipe"
+        try:
+            with self._writing:
+                write_frame(self._process.stdin, number, message)
+        except (OSError, ValueError) as error:
+            raise BrokerLostError from error
+        return future.result()
+
+    def stop(self) -> None:
+        """End it with all its children."""
+        with self._writing:
+            if self._process.stdin:
+                self._process.stdin.close()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _receive_replies(self) -> None:
+        assert self._process.stdout, "opened as a pipe"
+        with self._process.stdout as replies:
+            try:
+                while frame := read_frame(replies):
+                    number, message = frame
+                    with self._registry:
+                        future = self._waiting.pop(number, None)
+                    if future:
+                        future.set_result(message)
+            except (OSError, OversizedMessageError):
+                self._process.kill()
+            with self._registry:
+                self._lost, waiting = True, list(self._waiting.values())
+            for future in waiting:
+                future.set_exception(BrokerLostError())
+        self.stop()
+
+
+class Sandbox:
+    """The broker of this process, started when it is first needed and again after it has ended."""
+
+    def __init__(self, module: str = "digest.collect.sandbox") -> None:
+        self._module = module
+        self._starting = threading.Lock()
+        self._broker: BrokerProcess | None = None
+        self._owner = 0
+
+    def run(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        """Run one operation on a document; give the reply's head and body.
+
+        Raises:
+            DocumentRefusedError: it can't be read, or ran into a limit.
+            SandboxError: no broker stays alive, or the operation failed by an error of ours.
+        """
+        message = pack_message(head, body)
+        for _ in range(_ATTEMPTS):
+            try:
+                reply, content = unpack_message(self.running_broker().ask(message))
+            except BrokerLostError:
+                continue
+            if "limit" in reply:
+                raise DocumentRefusedError(
+                    f"Reading it was given up: {reply['limit']}. It is much larger or stranger than such a document "
+                    "should be: tell its publisher, or take the source out. The other sources are not affected."
+                )
+            if "refused" in reply:
+                raise DocumentRefusedError(str(reply["refused"]))
+            if "lost" not in reply:
+                break
+            self.stop()
+        else:
+            raise SandboxError("The process that reads documents ends again and again. Is the machine out of memory?")
+        if "surprise" in reply:
+            raise SandboxError(f"reading the document failed: {reply['surprise']}")
+        return reply, content
+
+    def running_broker(self) -> BrokerProcess:
+        """Give the broker; start one where there is none."""
+        with self._starting:
+            if self._owner != os.getpid():  # a fork has its parent's pipes, and none of its threads
+                self._broker, self._owner = None, os.getpid()
+            if self._broker is None or self._broker.is_lost:
+                self._broker = BrokerProcess(self._module)
+            return self._broker
+
+    def stop(self) -> None:
+        """End the broker, if there is one."""
+        with self._starting:
+            broker, self._broker = self._broker, None
+        if broker and self._owner == os.getpid():
+            broker.stop()
+
+
+SANDBOX = Sandbox()
+atexit.register(SANDBOX.stop)

@@ -1,0 +1,184 @@
+"""A document from outside can end the process that reads it, and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from digest.collect.parsed_document import ParseError
+from digest.collect.parsers import parse_document
+from digest.collect.parsers.saved_file import parse_saved_file
+from digest.collect.sandbox import documents
+from digest.collect.sandbox.child import MAX_REPLY_BYTES
+from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError, Sandbox, SandboxError
+from tests.collect.parsers.test_hostile_documents import NOW, SEEDS
+
+URL = "https://www.example.org/a/feed"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """Give children that can be asked to misbehave."""
+    found = Sandbox("tests.collect.sandbox.trying_broker")
+    yield found
+    found.stop()
+
+
+def session_processes(leader: int) -> list[int]:
+    """Give the living processes of a session, zombies left out."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def wait_until_gone(leader: int, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while session_processes(leader):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=range(len(SEEDS)))
+def test_a_child_gives_what_the_parser_gives(seed: bytes) -> None:
+    assert repr(documents.parse_document(seed, url=URL, now=NOW)) == repr(parse_document(seed, url=URL, now=NOW))
+    saved = {"file_url": "file:///a/saved.html", "site": "https://hls.example/", "now": NOW}
+    assert documents.parse_saved_file(seed, **saved) == parse_saved_file(seed, **saved)  # type: ignore[arg-type]
+
+
+def test_a_parsers_refusal_comes_back_as_its_own_error() -> None:
+    with pytest.raises(ParseError, match="The answer is empty"):
+        documents.parse_document(b" ", url=URL, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        ({"operation": "burn"}, "more than 1 s of computing"),
+        ({"operation": "sleep"}, "more than 3 s"),
+        ({"operation": "take memory", "bytes": 300_000_000}, "more than 200 MB of memory"),
+        ({"operation": "die"}, "signal 11"),
+        ({"operation": "answer at length", "bytes": MAX_REPLY_BYTES + 1}, "more than 60 MB"),
+    ],
+    ids=lambda value: value.get("operation", "") if isinstance(value, dict) else "",
+)
+def test_a_document_over_a_limit_is_refused_with_the_limit_and_the_next_is_read(
+    sandbox: Sandbox, head: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(DocumentRefusedError, match=reason) as refusal:
+        sandbox.run(head, b"")
+    assert "take the source out" in str(refusal.value)
+    assert sandbox.run({"operation": "take memory", "bytes": 100_000_000}, b"")[0] == {"taken": 100_000_000}
+
+
+def test_many_threads_get_each_their_own_answer_while_others_are_killed(sandbox: Sandbox) -> None:
+    def ask(number: int) -> object:
+        try:
+            head = {"operation": "die"} if number % 5 == 0 else {"operation": "take memory", "bytes": number}
+            return sandbox.run(head, b"")[0]["taken"]
+        except DocumentRefusedError:
+            return "refused"
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, range(60)))
+    assert answers == ["refused" if number % 5 == 0 else number for number in range(60)]
+
+
+def test_an_error_of_ours_comes_back_with_its_trace(sandbox: Sandbox) -> None:
+    with pytest.raises(SandboxError, match=r"(?s)trying_broker.*our own fault"):
+        sandbox.run({"operation": "fail"}, b"")
+
+
+def test_a_child_sees_no_environment_no_settings_and_no_file_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIGEST_SENDGRID_API_KEY", "SG.secret-of-the-house")
+    with (tmp_path / "keys.json").open("w"):
+        alone = Sandbox("tests.collect.sandbox.trying_broker")
+        try:
+            around, _ = alone.run({"operation": "look around"}, b"")
+        finally:
+            alone.stop()
+    assert set(around["environ"]) <= {"LC_CTYPE"}
+    assert "secret-of-the-house" not in "".join(around["first environments"])
+    assert not [
+        name for name in around["modules"] if name.startswith(("digest.settings", "digest.store", "sqlalchemy"))
+    ]
+    assert not [name for name in around["modules"] if name.startswith("subscribers.crypto")]
+    assert not [name for name in around["files"] if name.startswith(str(tmp_path))]
+
+
+def test_stopping_leaves_no_process_and_the_next_document_starts_anew() -> None:
+    alone = Sandbox("tests.collect.sandbox.trying_broker")
+    before = alone.running_broker().process_id
+    assert alone.run({"operation": "take memory", "bytes": 1}, b"")[0]["taken"] == 1
+    assert len(session_processes(before)) > 2
+    alone.stop()
+    assert wait_until_gone(before, 5)
+    assert alone.run({"operation": "take memory", "bytes": 2}, b"")[0]["taken"] == 2
+    assert alone.running_broker().process_id != before
+    alone.stop()
+
+
+def test_a_killed_broker_is_started_again_and_leaves_no_child(sandbox: Sandbox) -> None:
+    sandbox.run({"operation": "take memory", "bytes": 1}, b"")
+    before = sandbox.running_broker().process_id
+    os.kill(before, signal.SIGKILL)
+    assert sandbox.run({"operation": "take memory", "bytes": 2}, b"")[0]["taken"] == 2
+    assert wait_until_gone(before, 5)
+
+
+PARENT = """
+import threading, time
+from digest.collect.sandbox.client import Sandbox
+sandbox = Sandbox("tests.collect.sandbox.trying_broker")
+sandbox.run({"operation": "take memory", "bytes": 1}, b"")
+threading.Thread(target=sandbox.run, args=({"operation": "sleep"}, b""), daemon=True).start()
+time.sleep(0.3)
+print(sandbox.running_broker().process_id, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_parent_leaves_no_child_not_even_one_that_waits() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        broker = int(parent.stdout.readline())
+        assert len(session_processes(broker)) > 2
+        parent.kill()
+        assert wait_until_gone(broker, 10)
+
+
+def test_a_program_that_ends_says_nothing_and_leaves_no_child() -> None:
+    program = (
+        "from digest.collect.sandbox.client import SANDBOX\n"
+        "from digest.collect.sandbox import documents\n"
+        "from datetime import datetime, UTC\n"
+        "documents.parse_document(b'BEGIN:VCALENDAR\\nEND:VCALENDAR', url='https://a.example/', now=datetime.now(UTC))\n"
+        "print(SANDBOX.running_broker().process_id)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stderr == ""
+    assert wait_until_gone(int(run.stdout), 5)
+
+
+def test_all_that_is_read_here_is_read_by_one_broker() -> None:
+    documents.parse_document(SEEDS[0], url=URL, now=NOW)
+    before = SANDBOX.running_broker().process_id
+    documents.parse_document(SEEDS[1], url=URL, now=NOW)
+    assert SANDBOX.running_broker().process_id == before

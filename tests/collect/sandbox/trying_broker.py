@@ -1,0 +1,74 @@
+"""A broker whose children can also be asked to misbehave, within limits small enough for a test.
+
+Children import it as their main module, so they know these operations too.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from digest.collect.sandbox import broker, child
+from digest.collect.sandbox.limits import DocumentLimits
+from digest.collect.sandbox.operations import OPERATIONS, Reply
+
+LIMITS = DocumentLimits(cpu_seconds=1, wall_seconds=3.0, memory_bytes=200_000_000)
+
+
+def burn(_head: dict[str, Any], _body: bytes) -> Reply:
+    """Compute for ever, in one call that no signal handler of Python's interrupts."""
+    return {"sum": sum(iter(int, 1))}, b""
+
+
+def sleep(_head: dict[str, Any], _body: bytes) -> Reply:
+    threading.Event().wait()
+    return {}, b""
+
+
+def take_memory(head: dict[str, Any], _body: bytes) -> Reply:
+    return {"taken": len(bytearray(head["bytes"]))}, b""
+
+
+def die(_head: dict[str, Any], _body: bytes) -> Reply:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(60)
+    return {}, b""
+
+
+def answer_at_length(head: dict[str, Any], _body: bytes) -> Reply:
+    return {}, bytes(head["bytes"])
+
+
+def fail(_head: dict[str, Any], _body: bytes) -> Reply:
+    raise KeyError("our own fault")
+
+
+def look_around(_head: dict[str, Any], _body: bytes) -> Reply:
+    environments = {
+        process: Path(f"/proc/{process}/environ").read_bytes().decode() for process in (os.getpid(), os.getppid())
+    }
+    return {
+        "environ": dict(os.environ),
+        "process": os.getpid(),
+        "first environments": list(environments.values()),
+        "modules": sorted(sys.modules),
+        "files": sorted(str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()),
+    }, b""
+
+
+OPERATIONS |= {
+    "burn": burn,
+    "sleep": sleep,
+    "take memory": take_memory,
+    "die": die,
+    "answer at length": answer_at_length,
+    "fail": fail,
+    "look around": look_around,
+}
+broker.document_limits = child.document_limits = lambda _size: LIMITS  # type: ignore[assignment, attr-defined]
+
+if __name__ == "__main__":
+    broker.serve_requests()
