@@ -7,6 +7,7 @@ are dropped, not applied: a wide-gamut photo comes out a little paler, and no ho
 import io
 import warnings
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from PIL import Image, ImageOps
@@ -14,9 +15,26 @@ from PIL import Image, ImageOps
 from subscribers.errors import ApplicationError
 
 READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
+MAX_WIDTH = 1200  # pixels: twice the mail's column
+MAX_HEIGHT = 2400  # pixels
+MAX_IMAGE_BYTES = 200_000  # bytes
+MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
+MIN_HEIGHT = 60  # pixels; below are rules and spacers
+
+
+class CropShape(StrEnum):
+    """The crops that the mail shows; a mail client cannot crop."""
+
+    LEAD = "lead"
+    THUMB = "thumb"
+
+
+_CROP_SIZES = {CropShape.LEAD: ((1120, 630), 120_000), CropShape.THUMB: ((240, 160), 30_000)}  # pixels, bytes
+_CROP_CENTRE = (0.5, 0.4)  # faces are in the upper half more often than not
 _JPEG_QUALITIES = (84, 76, 68, 60)
 _LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
 _MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
+_MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes for one: 270 MB
 _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
@@ -34,6 +52,31 @@ class EncodedImage:
     height: int
 
 
+def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
+    """Make a picture fit for the mail: at most 1200 pixels wide and 200 KB.
+
+    Raises:
+        ImageError: it is no usable picture: SVG, broken, too many pixels, or too small to show.
+    """
+    image = decode_image(body, max_pixels=max_pixels, max_size=(MAX_WIDTH, MAX_HEIGHT))
+    if image.width < MIN_WIDTH or image.height < MIN_HEIGHT:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels: too small to show ({MIN_WIDTH} x {MIN_HEIGHT} are needed)"
+        )
+    return encode_image(image, MAX_IMAGE_BYTES)
+
+
+def crop_image(body: bytes, shape: CropShape) -> EncodedImage:
+    """Cut a stored picture to a shape of the mail, covering all of it; a small one is enlarged.
+
+    Raises:
+        ImageError: `body` is no picture.
+    """
+    size, max_bytes = _CROP_SIZES[shape]
+    image = decode_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, MAX_HEIGHT))
+    return encode_image(ImageOps.fit(image, size, centering=_CROP_CENTRE), max_bytes, fixed_size=True)
+
+
 def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
     """Read the first frame as upright RGB on white, shrunk to fit in `max_size` (width, height).
 
@@ -47,7 +90,7 @@ def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> 
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
             _check_pixels(image, max_pixels)
-            image.draft("RGB", (2 * max(max_size), 2 * max(max_size)))  # JPEG: decode no finer than is needed
+            _draft_to_size(image, max_size)
             return _orient_and_flatten(image, max_size)
     except ImageError:
         raise
@@ -58,6 +101,22 @@ def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise ImageError(f"{image.width} x {image.height} pixels, more than {max_pixels:,}")
+
+
+def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
+    """Let a JPEG be decoded no finer than is needed; the other kinds decode whole, so their size is limited.
+
+    Twice the size that is wanted looks best; what would take too much memory so gets the size itself.
+    """
+    box = (2 * max(max_size),) * 2
+    scale = min(1, *(most / side for most, side in zip(max_size, image.size, strict=True)))
+    if image.width * image.height > _MAX_DECODED_PIXELS:
+        box = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+    image.draft("RGB", box)
+    if image.width * image.height > _MAX_DECODED_PIXELS:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels, more than {_MAX_DECODED_PIXELS:,}: only JPEG can be decoded smaller"
+        )
 
 
 def _orient_and_flatten(image: Image.Image, max_size: tuple[int, int]) -> Image.Image:

@@ -12,37 +12,20 @@ The network and the codecs run outside a transaction:
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
-from PIL import ImageOps
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.image_codec import EncodedImage, ImageError, decode_image, encode_image
+from digest.collect.image_codec import CropShape, EncodedImage, ImageError
+from digest.collect.sandbox import pictures
 from digest.settings import LimitSettings
 from digest.store.models import MediaFile
 
 __all__ = ["CropShape", "ImageError", "PreparedImage", "crop_image", "fetch_image", "find_image", "store_image"]
 
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
-MAX_WIDTH = 1200  # pixels: twice the mail's column
-MAX_HEIGHT = 2400  # pixels
-MAX_IMAGE_BYTES = 200_000  # bytes
-MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
-MIN_HEIGHT = 60  # pixels; below are rules and spacers
-
-
-class CropShape(StrEnum):
-    """The crops that the mail shows; a mail client cannot crop."""
-
-    LEAD = "lead"
-    THUMB = "thumb"
-
-
-_CROP_SIZES = {CropShape.LEAD: ((1120, 630), 120_000), CropShape.THUMB: ((240, 160), 30_000)}  # pixels, bytes
-_CROP_CENTRE = (0.5, 0.4)  # faces are in the upper half more often than not
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +48,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
         ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     got = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
-    image = decode_image(got.body, max_pixels=limits.image_pixels, max_size=(MAX_WIDTH, MAX_HEIGHT))
-    if image.width < MIN_WIDTH or image.height < MIN_HEIGHT:
-        raise ImageError(
-            f"{image.width} x {image.height} pixels: too small to show ({MIN_WIDTH} x {MIN_HEIGHT} are needed)"
-        )
-    return _prepared_image(url, encode_image(image, MAX_IMAGE_BYTES))
+    return _prepared_image(url, pictures.fit_image(got.body, max_pixels=limits.image_pixels))
 
 
 def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
@@ -81,10 +59,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     Raises:
         ImageError: `body` is no picture.
     """
-    size, heaviest = _CROP_SIZES[shape]
-    image = decode_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, MAX_HEIGHT))
-    made = encode_image(ImageOps.fit(image, size, centering=_CROP_CENTRE), heaviest, fixed_size=True)
-    return _prepared_image(f"{source_url}#{shape}", made)
+    return _prepared_image(f"{source_url}#{shape}", pictures.crop_image(body, shape))
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:

@@ -3,6 +3,8 @@
 import io
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from datetime import UTC, datetime
 
@@ -16,6 +18,7 @@ from digest.collect.image_codec import decode_image, encode_image
 from digest.collect.images import CropShape, ImageError, PreparedImage, crop_image, fetch_image, find_image, store_image
 from digest.settings import LimitSettings
 from digest.store.engine import Database
+from tests.conftest import ROOT
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 URL = "https://press.example.org/photo.jpg"
@@ -218,6 +221,46 @@ def test_a_truncated_picture_is_refused(kind: str) -> None:
     body = written(photo(400, 300), kind)
     with pytest.raises(ImageError, match="cannot be read"):
         picture_of(body[: len(body) // 2])
+
+
+MEASURE = """
+import sys
+from benchmarks.peak_memory import peak_memory_mb
+from digest.collect.image_codec import ImageError, fit_image
+before = peak_memory_mb()
+try:
+    fitted = fit_image(sys.stdin.buffer.read(), max_pixels=40_000_000)
+    said = f"{fitted.width} x {fitted.height}"
+except ImageError as error:
+    said = str(error)
+print(peak_memory_mb() - before, said, sep="|")
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options", "result"),
+    [
+        ("WEBP", "RGBA", {"method": 0}, "more than 16,000,000"),
+        ("PNG", "P", {}, "more than 16,000,000"),
+        ("JPEG", "RGB", {"quality": 20}, "1200 x 750"),
+        ("JPEG", "RGB", {"quality": 20, "progressive": True}, "1200 x 750"),
+    ],
+    ids=["webp", "png", "jpeg", "progressive jpeg"],
+)
+def test_a_small_file_of_40_million_pixels_takes_little_memory(
+    kind: str, mode: str, options: dict[str, object], result: str
+) -> None:
+    body = written(Image.new(mode, (8000, 5000)), kind, **options)
+    assert len(body) < 700_000
+    command = [sys.executable, "-c", MEASURE]
+    run = subprocess.run(command, input=body, capture_output=True, check=True, cwd=ROOT)
+    megabytes, _, said = run.stdout.decode().partition("|")
+    assert result in said
+    assert float(megabytes) < 200
+
+
+def test_the_largest_webp_that_is_decoded_stays_within_a_childs_memory() -> None:
+    assert picture_of(written(Image.new("RGBA", (5000, 3200), (1, 2, 3, 90)), "WEBP", method=0)).width == 1200
 
 
 SEEDS = [written(photo(160, 120), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP")]

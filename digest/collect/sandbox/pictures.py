@@ -1,0 +1,32 @@
+"""Pictures decoded and encoded in a child process: the same functions as the codec's, for everybody outside of it."""
+
+from typing import Any
+
+from digest.collect.image_codec import CropShape, EncodedImage, ImageError
+from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
+
+
+def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
+    """Make a picture fit for the mail as `image_codec.fit_image` does.
+
+    Raises:
+        ImageError: it is no usable picture, or ran into a limit.
+    """
+    return _encode({"operation": "fit picture", "max_pixels": max_pixels}, body)
+
+
+def crop_image(body: bytes, shape: CropShape) -> EncodedImage:
+    """Cut a picture to a shape as `image_codec.crop_image` does.
+
+    Raises:
+        ImageError: it is no picture, or ran into a limit.
+    """
+    return _encode({"operation": "crop picture", "shape": shape.value}, body)
+
+
+def _encode(head: dict[str, Any], body: bytes) -> EncodedImage:
+    try:
+        reply, content = SANDBOX.run(head, body)
+    except DocumentRefusedError as refusal:
+        raise ImageError(str(refusal)) from refusal
+    return EncodedImage(content, reply["content_type"], int(reply["width"]), int(reply["height"]))
