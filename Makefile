@@ -20,7 +20,7 @@ demo: $(VENV)/.stamp  ## Run a whole week on the bundled sample, into ./digest-d
 
 test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
 	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.stamp  ## Check style and form
 	@$(BIN)/ruff check --output-format concise .

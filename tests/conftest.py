@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, NullPool, create_engine, make_url, text
@@ -22,6 +23,7 @@ TOOL_COMMANDS = {
     "node": ("node",),
     "spamassassin": ("spamassassin",),
 }
+LONG_TEST_FILES = ("test_whole_week.py", "test_benchmarks.py", "test_killed_sends.py")
 _left_out_tests: set[str] = set()
 
 
@@ -41,26 +43,42 @@ def has_tool(name: str) -> bool:
     return bool(find_tool(name))
 
 
+def pytest_configure() -> None:
+    """Stop where all tests are demanded and a tool is missing."""
+    missing = [name for name in TOOL_COMMANDS if not has_tool(name)]
+    if missing and os.environ.get("DIGEST_TEST_REQUIRE") == "all":
+        pytest.exit(f"DIGEST_TEST_REQUIRE=all, but not installed (with their packages): {', '.join(missing)}", 3)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests whose tool is missing, unless all are demanded."""
-    demand_all = os.environ.get("DIGEST_TEST_REQUIRE") == "all"
+    """Leave out the tests whose tool is missing."""
     for name in TOOL_COMMANDS:
-        if has_tool(name):
-            continue
-        if demand_all and any(item.get_closest_marker(name) for item in items):
-            pytest.exit(f"DIGEST_TEST_REQUIRE=all, but {name} (with its packages) is not installed", returncode=3)
         out = [item for item in items if item.get_closest_marker(name)]
-        if out:
+        if out and not has_tool(name):
             _left_out_tests.add(f"{len(out)} that need {name}")
             items[:] = [item for item in items if item not in out]
             config.hook.pytest_deselected(items=out)
+    # The longest tests begin first: begun last, they would leave the other processes without work.
+    items.sort(key=lambda item: item.path.name not in LONG_TEST_FILES)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over from a worker of pytest-xdist what it left out (each worker collects every test)."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out_tests"] = sorted(_left_out_tests)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take from a worker of pytest-xdist what it left out."""
+    _left_out_tests.update(getattr(node, "workeroutput", {}).get("left_out_tests", ()))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Say in the last line what was left out."""
-    del config
-    print("left out: " + ("; ".join(sorted(_left_out_tests)) if _left_out_tests else "nothing"))
+    if not hasattr(config, "workerinput"):
+        print("left out: " + ("; ".join(sorted(_left_out_tests)) if _left_out_tests else "nothing"))
 
 
 @pytest.fixture(scope="session")
