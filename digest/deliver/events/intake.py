@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from digest.deliver.events import payloads, processor
 from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.events.mailbox.incoming_mail import MailboxEvent
 from digest.deliver.events.payloads import StoredPayload
-from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, DeliveryEvent
+from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION
 from digest.deliver.providers.sendgrid import events as sendgrid
 from digest.store.delivery_models import Delivery
 from digest.store.engine import Database

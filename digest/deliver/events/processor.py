@@ -4,8 +4,6 @@ Whoever hears something (the webhook, the bounce mailbox) makes it into `Deliver
 is counted once, deliveries are settled, and people who may not be mailed any more are suppressed or taken off.
 """
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +14,8 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.identifiers import DELIVERY_ID_LENGTH
 from digest.deliver.events.consequences import EventKind, feedback_of_event, state_after_events
-from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.replies import MAX_REPLY_LENGTH
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
@@ -28,42 +25,11 @@ from subscribers.lifecycle.feedback import FeedbackReport
 from subscribers.store.database import upsert
 
 MAX_EVENTS_PER_TRANSACTION = 500  # events: some 20 ms on SQLite
-_DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
 
 # Goes to an address that somebody says is their new one: what comes back is not about the address that we hold.
 NEW_ADDRESS_PURPOSE = "move:"
 
 log = structlog.get_logger("events")
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryEvent:
-    """One event, normalised. `detail` holds plain texts, scrubbed of addresses; `reported_by` names who says it.
-
-    `fingerprint` is a hash of what it says, `provider_mark` one of the provider's id for it: it is the same event
-    if either is known.
-    """
-
-    reported_by: str
-    delivery_id: str | None
-    kind: EventKind
-    cause: FailureCause
-    occurred_at: datetime
-    received_at: datetime
-    fingerprint: str
-    provider_mark: str | None
-    detail: Mapping[str, str]
-
-
-def parse_delivery_id(text: str) -> str | None:
-    """Give the delivery's id that a text is, or None where it has not the form of one."""
-    return text if _DELIVERY_ID.fullmatch(text) else None
-
-
-def hash_parts(*parts: str) -> str:
-    """Hash what makes an event itself; no two lists of parts give the same text."""
-    text = "".join(f"{len(part)}:{part}" for part in parts)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def process_events(

@@ -22,7 +22,7 @@ from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.control import installation_hold
 from digest.deliver.events import processor
-from digest.deliver.events.processor import DeliveryEvent
+from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.plan.upcoming_edition import find_latest_edition, find_upcoming_edition
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, Provider
 from digest.deliver.send import claims, smtp_refusals

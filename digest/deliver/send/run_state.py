@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from digest.deliver.compose.variants import EditionVariants
-from digest.deliver.events.processor import DeliveryEvent
+from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send.claims import LeaseTerms
 from digest.deliver.send.database_retry import DatabaseRetry

@@ -4,8 +4,8 @@ import hashlib
 from datetime import datetime
 
 from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
-from digest.deliver.events.processor import DeliveryEvent
 from digest.deliver.send.retry_policy import StateChange
 from digest.store.delivery_models import DeliveryState
 

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.events import processor
 from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.events.processor import DeliveryEvent
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send import progress

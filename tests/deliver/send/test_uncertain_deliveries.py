@@ -17,8 +17,9 @@ from digest.app.installation import Installation
 from digest.deliver.control import edition_control
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.events.processor import DeliveryEvent, process_events
+from digest.deliver.events.processor import process_events
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.edition_run import send_edition

@@ -13,10 +13,10 @@ from enum import StrEnum
 from itertools import islice
 
 from digest.deliver.compose import return_path
+from digest.deliver.events.delivery_event import DeliveryEvent, hash_parts, parse_delivery_id
 from digest.deliver.events.mailbox import mime
 from digest.deliver.events.mailbox.mime import MimePart
 from digest.deliver.events.mailbox.reports import MailSystemReport, ReportVerdict, parse_legacy_bounce, parse_report
-from digest.deliver.events.processor import DeliveryEvent, hash_parts, parse_delivery_id
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import DeliveryEvent, hash_parts, parse_delivery_id
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
-from digest.deliver.events.processor import DeliveryEvent, hash_parts, parse_delivery_id
 from digest.deliver.providers.replies import scrub_addresses
 
 REPORTED_BY = "sendgrid"

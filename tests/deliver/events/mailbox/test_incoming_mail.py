@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.mailbox.incoming_mail import IgnoreReason, MailboxEvent
-from digest.deliver.events.processor import DeliveryEvent
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing, SecretKey
 from tests.deliver.returned_mails import MAIL_FORMS, READER_ADDRESS, sent_message
