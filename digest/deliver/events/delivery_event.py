@@ -1,0 +1,43 @@
+"""One event about a delivery, normalised: what a provider, a mail server or the bounce mailbox reported."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.deliver.compose.identifiers import DELIVERY_ID_LENGTH
+from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.failure_causes import FailureCause
+
+_DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEvent:
+    """One event, normalised. `detail` holds plain texts, scrubbed of addresses; `reported_by` names who says it.
+
+    `fingerprint` is a hash of what it says, `provider_mark` one of the provider's id for it: it is the same event
+    if either is known.
+    """
+
+    reported_by: str
+    delivery_id: str | None
+    kind: EventKind
+    cause: FailureCause
+    occurred_at: datetime
+    received_at: datetime
+    fingerprint: str
+    provider_mark: str | None
+    detail: Mapping[str, str]
+
+
+def parse_delivery_id(text: str) -> str | None:
+    """Give the delivery's id that a text is, or None where it has not the form of one."""
+    return text if _DELIVERY_ID.fullmatch(text) else None
+
+
+def hash_parts(*parts: str) -> str:
+    """Hash what makes an event itself; no two lists of parts give the same text."""
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
