@@ -341,8 +341,10 @@ def _hear_from_a_provider(install: Installation, several: list[str]) -> None:
                     "status": "5.1.1",
                 }
             )
-    payloads.store_payload(install.database, install.keys, json.dumps(events).encode(), now=RELEASE)
-    payloads.store_payload(install.database, install.keys, f"no JSON: {several[0]}".encode(), now=RELEASE)
+    payloads.store_payload(install.database, install.keys, json.dumps(events).encode(), origin="sendgrid", now=RELEASE)
+    payloads.store_payload(
+        install.database, install.keys, f"no JSON: {several[0]}".encode(), origin="sendgrid", now=RELEASE
+    )
     counts = background.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
     assert counts.total() >= 200
 
@@ -355,7 +357,7 @@ def _hear_from_the_mailbox(install: Installation, name: str, several: list[str])
         assert number is not None
         spoken = sent_message(install.keys, number, f"edition:{name}", reader_address=address)
         raw = spoken.returned_mail(MAIL_FORMS[place % len(MAIL_FORMS)])
-        payloads.store_payload(install.database, install.keys, raw, now=RELEASE, origin="mailbox")
+        payloads.store_payload(install.database, install.keys, raw, origin="mailbox", now=RELEASE)
     counts = background.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
     assert {"bounced", "complained", "deferred", "person bounced", "person complained"} <= counts.keys()
 

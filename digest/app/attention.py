@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sources import list_source_problems
 from digest.deliver.control import edition_control, installation_hold
-from digest.deliver.providers.sendgrid import suppression_pull
+from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition.queries import explain_missed_release
@@ -43,7 +43,7 @@ def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
     if sources := [trouble.name for trouble in list_source_problems(session, now)]:
         names = join_words(sources[:MAX_SOURCES_NAMED], more=max(0, len(sources) - MAX_SOURCES_NAMED))
         yield f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
-    if unread := suppression_pull.last_pull_trouble(session):
-        yield f"SendGrid's lists were not read whole last time: {unread}. The next night tries again, or 'digest subscribers pull'."
-    if untaken := provider_erasures.stuck_erasures_warning(session):
-        yield untaken
+    for kind in provider_kinds():
+        if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
+            yield f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again, or 'digest subscribers pull'."
+    yield from provider_erasures.stuck_erasures_warnings(session)

@@ -10,8 +10,10 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.intake import apply_stored_payloads
 from digest.deliver.events.mailbox import poll
 from digest.deliver.events.mailbox.imap import MailboxError
+from digest.deliver.events.payloads import store_payload
 from digest.deliver.providers.base import HandoverResult
-from digest.deliver.providers.registry import open_provider
+from digest.deliver.providers.kind import ProviderWebhook
+from digest.deliver.providers.registry import find_provider, open_provider
 from digest.deliver.send import notices
 from digest.settings import Settings
 from subscribers.consent.departure_log import DepartureLog
@@ -54,6 +56,28 @@ def apply_inbound_events(install: Installation, *, clock: Callable[[], datetime]
     """
     journal = DepartureLog(install.settings.left_log, install.keys)
     return apply_stored_payloads(install.database, install.keys, journal, clock=clock)
+
+
+def has_webhook(provider_name: str) -> bool:
+    """Whether there is a provider of that name that posts events."""
+    return _find_webhook(provider_name) is not None
+
+
+def _find_webhook(provider_name: str) -> ProviderWebhook | None:
+    provider = find_provider(provider_name)
+    return provider.webhook if provider else None
+
+
+def receive_webhook(
+    install: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
+) -> str:
+    """Store a provider's post, durably when this returns; return why it is refused, for the log alone, else an empty text."""
+    webhook = _find_webhook(provider_name)
+    assert webhook is not None, "see has_webhook"
+    reason = webhook.refusal_reason(install.settings, header, body, now)
+    if not reason:
+        store_payload(install.database, install.keys, body, origin=provider_name, now=now)
+    return reason
 
 
 def read_bounce_mailbox(

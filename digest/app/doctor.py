@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Literal
@@ -12,20 +11,13 @@ from sqlalchemy import func, select
 
 from digest.app.attention import attention_sentences
 from digest.app.installation import Installation
-from digest.deliver.compose.dkim import DkimError, load_signer
 from digest.deliver.events.mailbox import poll
+from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.providers.registry import ProviderSettingsError, provider_in_use
 from digest.store.models import Source
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES = 1_000_000_000  # bytes
-
-
-@dataclass(frozen=True, slots=True)
-class DoctorFinding:
-    """One thing looked at, and how it is."""
-
-    level: Literal["ok", "warning", "error"]
-    message: str
 
 
 def examine_installation(install: Installation) -> list[DoctorFinding]:
@@ -36,8 +28,7 @@ def examine_installation(install: Installation) -> list[DoctorFinding]:
         *_check_database(install),
         *_check_disk_space(install),
         *_check_sending(install),
-        *_check_dkim(install),
-        *_check_bounce_handling(install),
+        *_check_provider(install),
         *_check_proxies(install),
         *_report_attention(install),
     ]
@@ -87,9 +78,6 @@ def _check_disk_space(install: Installation) -> Iterator[DoctorFinding]:
 
 def _check_sending(install: Installation) -> Iterator[DoctorFinding]:
     settings = install.settings
-    scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
-    if scheme == "outbox":
-        yield DoctorFinding("ok", f"mail goes to files in {settings.outbox_folder}; nobody is mailed")
     if not settings.file.sender.postal_address.strip():
         yield DoctorFinding("error", "sender.postal_address is empty: no edition can be approved without it.")
     if urlsplit(settings.link_base).scheme != "https":
@@ -117,56 +105,14 @@ def _report_attention(install: Installation) -> Iterator[DoctorFinding]:
     yield from (DoctorFinding("warning", sentence) for sentence in sentences)
 
 
-def _check_dkim(install: Installation) -> Iterator[DoctorFinding]:
-    settings = install.settings
-    scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
-    if scheme == "sendgrid":
-        yield DoctorFinding("ok", "SendGrid signs the mail by itself")
-        return
-    try:
-        signer = load_signer(settings)
-    except DkimError as exc:
-        yield DoctorFinding("error", str(exc))
-        return
-    if signer is None:
-        yield DoctorFinding(
-            "ok" if scheme == "outbox" else "warning",
-            "mail is not signed (DKIM): the large providers refuse newsletters without a signature. Set "
-            "DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
-        )
-        return
-    for key in signer.keys:
-        name = f"{key.selector}._domainkey.{signer.domain}"
-        yield DoctorFinding("ok", f"mail is signed; the DNS must have at {name} the TXT record {key.dns_record()}")
-    sender = settings.file.sender.address.rpartition("@")[2].lower()
-    if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
-        yield DoctorFinding(
-            "warning",
-            f"mail is signed for {signer.domain} and comes from {sender}: without a common domain DMARC fails.",
-        )
-
-
-def _check_bounce_handling(install: Installation) -> Iterator[DoctorFinding]:
-    """Say whether anybody hears what comes back: of mail over SMTP bounces, of SendGrid its events."""
-    settings = install.settings
-    scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
-    place, domain = settings.file.inbound, settings.file.sender.bounce_domain
-    if place.host:
+def _check_provider(install: Installation) -> Iterator[DoctorFinding]:
+    """Whether mail can leave, signed, and whether what comes back of it is heard."""
+    if install.settings.file.inbound.host:
         yield _check_bounce_mailbox(install)
-        if scheme.startswith("smtp") and not domain:
-            yield DoctorFinding(
-                "warning",
-                "sender.bounce_domain is empty: bounces come back without proof of which message they speak, and "
-                "count for nothing. Give a domain whose mail for bounce+…@ ends up in the mailbox of [inbound].",
-            )
-    elif scheme.startswith("smtp"):
-        where = f"bounce+…@{domain}" if domain else "sender.address"
-        yield DoctorFinding("warning", f"bounces go to {where} and are not read: set [inbound] (docs/admins.md).")
-    if scheme == "sendgrid":
-        if settings.sendgrid_webhook_key.strip():
-            yield DoctorFinding("ok", "SendGrid's events are heard where they are signed with our key")
-        else:
-            yield DoctorFinding("warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.")
+    try:
+        yield from provider_in_use(install.settings).doctor_findings(install.settings)
+    except ProviderSettingsError as exc:
+        yield DoctorFinding("error", str(exc))
 
 
 def _check_bounce_mailbox(install: Installation) -> DoctorFinding:

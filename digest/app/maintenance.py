@@ -8,11 +8,9 @@ from sqlalchemy import delete, select
 
 from digest.app.installation import Installation
 from digest.deliver.events import payloads
-from digest.deliver.providers.registry import ProviderSettingsError, open_sendgrid_api, uses_sendgrid
-from digest.deliver.providers.sendgrid import suppression_pull
-from digest.deliver.providers.sendgrid.suppression_pull import PullResult
+from digest.deliver.providers.kind import ProviderErasures, ProviderKind, PullResult
+from digest.deliver.providers.registry import ProviderSettingsError, is_in_use, provider_kinds, suppression_lists
 from digest.deliver.retention import delivery_totals, provider_erasures, repeated_bounces
-from digest.deliver.retention.delivery_disclosures import describe_recipient
 from digest.deliver.send import rate_limiter
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from subscribers.consent import disclosures, seals
@@ -125,42 +123,54 @@ def delete_old_rate_counts(install: Installation, now: datetime) -> str:
 
 
 def request_provider_erasures(install: Installation, now: datetime) -> str:
-    """Ask SendGrid to erase whom we have erased, where it ever knew them."""
-    settings = install.settings
+    """Ask the providers to erase whom we have erased, where they ever knew them."""
+    return "; ".join(_request_erasures(install, kind, kind.erasures, now) for kind in provider_kinds() if kind.erasures)
+
+
+def _request_erasures(install: Installation, provider: ProviderKind, erasures: ProviderErasures, now: datetime) -> str:
     try:
-        api = open_sendgrid_api(settings) if settings.sendgrid_api_key is not None else None
+        erase = erasures.open_eraser(install.settings)
     except ProviderSettingsError as exc:
         return f"no erasure was passed on: {exc}"
-    to_whom = describe_recipient(provider_erasures.PROVIDER, settings)
-    passed = provider_erasures.forward_erasures(install.database, install.keys, api, recipient=to_whom, now=now)
-    if passed.trouble or passed.given_up:
-        log.warning("erasures", outcome=str(passed))
-    return str(passed)
+    recipient = provider.describe_recipient(install.settings)
+    report = provider_erasures.forward_erasures(
+        install.database, install.keys, provider, erase, recipient=recipient, now=now
+    )
+    if report.trouble or report.given_up:
+        log.warning("erasures", outcome=str(report))
+    return str(report)
 
 
-def pull_sendgrid_suppressions(install: Installation, now: datetime) -> str:
-    """Take over whom SendGrid will not deliver to any more, while mail goes out over SendGrid."""
-    if not uses_sendgrid(install.settings):
-        return "mail does not go over SendGrid, so its lists were not read"
+def pull_provider_suppressions(install: Installation, now: datetime) -> str:
+    """Apply the suppression lists of the provider in use to our people."""
+    return "; ".join(_pull_if_in_use(install, kind, now) for kind in provider_kinds() if kind.suppressions)
+
+
+def _pull_if_in_use(install: Installation, provider: ProviderKind, now: datetime) -> str:
+    if not is_in_use(provider, install.settings):
+        return f"mail does not go over {provider.title}, so its lists were not read"
     try:
-        pulled = pull_suppression_lists(install, now)
+        result = pull_suppression_lists(install, now)
     except ProviderSettingsError as exc:
-        return f"SendGrid's lists were not read: {exc}"
-    for trouble in pulled.troubles:
-        log.warning("a list of SendGrid", trouble=trouble)
-    return str(pulled)
+        return f"{provider.title}'s lists were not read: {exc}"
+    for trouble in result.troubles:
+        log.warning("a suppression list", provider=provider.name, trouble=trouble)
+    return str(result)
 
 
-def pull_suppression_lists(install: Installation, now: datetime) -> PullResult:
-    """Read what is new on SendGrid's suppression lists.
+def pull_suppression_lists(install: Installation, now: datetime, *, from_beginning: bool = False) -> PullResult:
+    """Read what is new on the provider's suppression lists, or everything on them.
 
     Raises:
-        ProviderSettingsError: there is no key for its API.
-        OSError: the journal could not be written.
+        ProviderSettingsError: the settings do not open the provider's API.
+        OSError: the departure log could not be written.
     """
-    api = open_sendgrid_api(install.settings)
-    journal = DepartureLog(install.settings.left_log, install.keys)
-    return suppression_pull.pull_suppressions(install.database, install.keys, journal, api, now=now)
+    lists = suppression_lists(install.settings)
+    if from_beginning:
+        with install.database.write() as session:
+            lists.reset_positions(session)
+    departure_log = DepartureLog(install.settings.left_log, install.keys)
+    return lists.pull(install.database, install.keys, departure_log, install.settings, now=now)
 
 
 def delete_old_slots(install: Installation, now: datetime) -> str:
@@ -190,5 +200,5 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_old_rate_counts,
     delete_old_slots,
     request_provider_erasures,
-    pull_sendgrid_suppressions,  # asks others, and may take its time
+    pull_provider_suppressions,  # asks others, and may take its time
 )

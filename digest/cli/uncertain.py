@@ -10,6 +10,7 @@ from rich.table import Table
 from digest.cli.collect import table_console
 from digest.cli.common import CommandRefusedError, check_reason
 from digest.cli.context import CommandContext, pass_command_context
+from digest.deliver.providers.registry import provider_in_use
 from digest.deliver.send import uncertain_deliveries
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
 from digest.edition.queries import find_edition
@@ -96,10 +97,8 @@ def _resolve_deliveries(
     as_json: bool,
 ) -> None:
     if deliveries and not yes:
-        by_sendgrid = context.settings.mail_url.get_secret_value().startswith("sendgrid:")
-        click.confirm(
-            f"{_describe_risk(len(deliveries), resolution, by_sendgrid=by_sendgrid)} Go on?", abort=True, err=True
-        )
+        risk = _describe_risk(len(deliveries), resolution, provider_in_use(context.settings).resend_risk)
+        click.confirm(f"{risk} Go on?", abort=True, err=True)
     done = uncertain_deliveries.resolve_uncertain(
         context.install.database,
         name,
@@ -122,15 +121,13 @@ def _resolve_deliveries(
         raise SystemExit(1)
 
 
-def _describe_risk(count: int, resolution: UncertainResolution, *, by_sendgrid: bool) -> str:
+def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str) -> str:
     """Say in plain words what may come of it."""
     these = f"{count:,} message{'s' if count > 1 else ''}"
     if resolution is UncertainResolution.ACCEPTED:
         return f"{these} will count as accepted: whoever did not get it, will not get it any more."
     twice = f"{these} will be sent again: whoever got it already, gets it twice"
-    if by_sendgrid:
-        return f"{twice}. SendGrid gives each its own Message-ID, so no mail server can tell that it had it before."
-    return f"{twice}, unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."
+    return f"{twice}{resend_risk}"
 
 
 def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> None:

@@ -12,6 +12,7 @@ from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 
 from digest.app.installation import Installation
+from digest.deliver.providers.registry import describe_recipients
 from digest.edition.rendering.fragments import publication_frame
 from digest.settings import Settings
 from digest.templating import create_jinja_environment
@@ -22,7 +23,7 @@ from digest.web.desk import send_test  # noqa: F401 - testmail_pages adds its ro
 from digest.web.desk.edition_outline import state_words
 from digest.web.desk.pages import desk_pages
 from digest.web.health import health_pages
-from digest.web.hooks.sendgrid import webhook_pages
+from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response, remote_request_reason
 from digest.web.staff_link import staff_link_pages
 from subscribers.pages.privacy import SiteDetails, reader_pages
@@ -138,29 +139,8 @@ def site_from_settings(settings: Settings) -> SiteDetails:
         reply_to=sender.reply_to,
         postal_address=publication_frame(settings).postal_line,
         sections=tuple((s.key, s.title) for s in settings.file.sections),
-        recipients=describe_address_recipients(settings),
+        recipients=describe_recipients(settings),
     )
-
-
-def describe_address_recipients(settings: Settings) -> tuple[str, ...]:
-    """Say who gets to know a reader's address, by the transport of the settings."""
-    scheme = urlsplit(settings.mail_url.get_secret_value()).scheme
-    if scheme == "sendgrid":
-        where = urlsplit(settings.sendgrid_host).hostname
-        who = f"Twilio SendGrid, who delivers the mail for us as a processor ({where})."
-        how = "It gets your address with each mail, and its own counting of opens and clicks is switched off."
-        then = (
-            "When you have everything erased here, we ask it to erase you too. For that alone your address is kept "
-            "encrypted until it has answered, and for 30 days at most."
-        )
-        return (f"{who} {how} {then}", "Your own mail provider, to whom the mail goes.")
-    if scheme in {"smtp", "smtps"}:
-        relay = urlsplit(settings.mail_url.get_secret_value()).hostname
-        return (
-            f"The mail server {relay}, through which our mail leaves. It gets your address with each mail.",
-            "Your own mail provider, to whom the mail goes.",
-        )
-    return ("At present nobody: this installation writes its mail into files and sends none.",)
 
 
 _ERROR_TEXTS = {

@@ -22,7 +22,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-MAX_BODY_BYTES = 2_000_000  # octets: a provider's post (digest.web.hooks.sendgrid); the pages take far less
+MAX_BODY_BYTES = 2_000_000  # octets: a provider's post (digest.web.hooks.pages); the pages take far less
 MAX_CONNECTIONS = 1000
 WORKER_THREADS = 8
 

@@ -9,7 +9,6 @@ from digest.app import maintenance
 from digest.cli.common import CommandRefusedError, record_audit
 from digest.cli.context import CommandContext, pass_command_context
 from digest.deliver.providers.registry import ProviderSettingsError
-from digest.deliver.providers.sendgrid import suppression_pull
 
 
 @click.command(
@@ -35,16 +34,13 @@ def pull(desk: CommandContext, whole: bool, as_json: bool) -> None:
     comes back by it. Addresses that are not on our list are counted and dropped.
     """
     install, now = desk.install, datetime.now(UTC)
-    if whole:
-        with install.database.write() as session:
-            suppression_pull.reset_list_positions(session)
     try:
-        pulled = maintenance.pull_suppression_lists(install, now)
+        pulled = maintenance.pull_suppression_lists(install, now, from_beginning=whole)
     except ProviderSettingsError as exc:
         raise CommandRefusedError(f"Not read: {exc}") from None
     said = {"entries": pulled.entries, "ours": pulled.matched_people, "people": dict(pulled.feedback_counts)}
     with install.database.write() as session:
-        record_audit(session, desk, "suppressions pulled", "SendGrid", said)
+        record_audit(session, desk, "suppressions pulled", pulled.provider_title, said)
     click.echo(json.dumps(said | {"troubles": pulled.troubles}) if as_json else f"{pulled}.")
     if pulled.troubles:
         click.get_current_context().exit(1)

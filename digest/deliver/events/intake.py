@@ -15,7 +15,7 @@ from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.events.mailbox.incoming_mail import MailboxEvent
 from digest.deliver.events.payloads import StoredPayload
 from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION
-from digest.deliver.providers.sendgrid import events as sendgrid
+from digest.deliver.providers import registry
 from digest.store.delivery_models import Delivery
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
@@ -59,15 +59,16 @@ def apply_stored_payloads(
 
 
 def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPayload) -> list[DeliveryEvent]:
-    said = None
-    if payload.body is not None and payload.origin == "mailbox":
-        heard = incoming_mail.read_incoming_mail(payload.body, keys=keys, received_at=payload.at)
-        said = [_attribute_to_delivery(database, heard)] if isinstance(heard, MailboxEvent) else None
-    elif payload.body is not None:
-        said = sendgrid.parse_webhook_body(payload.body, received_at=payload.at)
-    if said is None:
+    events = None
+    provider = registry.find_provider(payload.origin)
+    if payload.body is not None and payload.origin == incoming_mail.REPORTED_BY:
+        mail = incoming_mail.read_incoming_mail(payload.body, keys=keys, received_at=payload.at)
+        events = [_attribute_to_delivery(database, mail)] if isinstance(mail, MailboxEvent) else None
+    elif payload.body is not None and provider and provider.webhook:
+        events = provider.webhook.parse_body(payload.body, payload.at)
+    if events is None:
         log.error("a payload cannot be read", inbound=payload.id)
-    return said or []
+    return events or []
 
 
 def _attribute_to_delivery(database: Database, mailbox_event: MailboxEvent) -> DeliveryEvent:

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Any
 
 import structlog
 from sqlalchemy import delete, select, update
@@ -29,8 +29,6 @@ _INSERT_IF_NEW = {
     for dialect in (postgresql, sqlite)
 }
 
-PayloadOrigin = Literal["sendgrid", "mailbox"]  # who can read it
-
 log = structlog.get_logger("inbound")
 
 
@@ -39,15 +37,16 @@ class StoredPayload:
     """One posted body, or one message. `body` is None where it does not open."""
 
     id: int
-    origin: PayloadOrigin
+    origin: str
     at: datetime
     body: bytes | None
 
 
-def store_payload(
-    database: Database, keys: KeyRing, body: bytes, *, now: datetime, origin: PayloadOrigin = "sendgrid"
-) -> bool:
-    """Keep a body, durably when this returns. False: the same body is there already, and nothing was written."""
+def store_payload(database: Database, keys: KeyRing, body: bytes, *, origin: str, now: datetime) -> bool:
+    """Store a body, durably when this returns; return False where the same body is stored already.
+
+    `origin` names who can read it: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
+    """
     body_hash = hashlib.sha256(body).hexdigest()
     ciphertext, key_id = encrypt_bytes(keys, zlib.compress(body, 1), bound_to=_payload_binding(body_hash))
     row = {"at": now, "origin": origin, "body_hash": body_hash, "ciphertext": ciphertext, "key_id": key_id}
@@ -92,7 +91,7 @@ def _open_payload(keys: KeyRing, row: Any) -> StoredPayload:
         plain = zlib.decompress(decrypt_bytes(keys, sealed, bound_to=_payload_binding(row.body_hash)))
     except (DecryptionError, zlib.error):  # a damaged row must not hold up those behind it
         log.error("a payload does not open", inbound=row.id)  # noqa: TRY400 - no trace needed
-    return StoredPayload(row.id, cast("PayloadOrigin", row.origin), row.at, plain)
+    return StoredPayload(row.id, row.origin, row.at, plain)
 
 
 def mark_payloads_applied(session: Session, payload_ids: Collection[int], *, now: datetime) -> None:

@@ -1,17 +1,16 @@
 """Mails as passages of an address: a delivery that reached handing over tells who got it, for what, when, under which id."""
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from digest.deliver.providers.registry import describe_recipient
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery
 from digest.store.models import Edition
 from subscribers.consent.disclosures import AddressDisclosure
 
-SENDGRID_NAME = "Twilio SendGrid"  # how its name begins wherever a reader sees it
 _PURPOSE_TEXTS = {
     "edition": "To deliver an edition",
     "confirm": "To ask whether you want our mail",
@@ -59,15 +58,3 @@ def describe_purpose(purpose: str) -> str:
     """Say what mails of a kind were for, without telling one from the other: as their total says it."""
     kind = purpose.partition(":")[0]
     return _PURPOSE_TEXTS.get(kind, f"To send you a mail ({kind})")
-
-
-def describe_recipient(provider_name: str, settings: Settings) -> str:
-    """Say in words who got a message, by the name of the transport that took it."""
-    mail = urlsplit(settings.mail_url.get_secret_value())
-    if provider_name == "outbox":
-        return "Nobody outside: a file on our own machine"
-    if provider_name == "sendgrid":
-        return f"{SENDGRID_NAME} ({urlsplit(settings.sendgrid_host).hostname}), who delivers for us"
-    if mail.scheme in {"smtp", "smtps"} and mail.hostname:
-        return f"Our mail server {mail.hostname}, on the way to your own"
-    return "Our mail server, on the way to your own"

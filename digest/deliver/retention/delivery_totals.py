@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, case, delete, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.deliver.retention.delivery_disclosures import describe_purpose, describe_recipient
+from digest.deliver.providers.registry import describe_recipient
+from digest.deliver.retention.delivery_disclosures import describe_purpose
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
 from digest.store.engine import Database

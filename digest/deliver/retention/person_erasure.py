@@ -1,4 +1,4 @@
-"""Forgetting somebody who is erased: their mails stay countable, and lead to nobody."""
+"""The deliveries of an erased person: they stay countable, and lead to nobody."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -14,21 +14,21 @@ from subscribers.lifecycle.erasure import ForgetElsewhere
 
 
 def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ForgetElsewhere:
-    """Give the callable that lets go of somebody here, and queues that a provider who knows them does so too."""
+    """Return the callback that erases a person from the deliveries, and queues the same at the providers that know them."""
 
-    def let_go(session: Session, number: int, address: Address | None) -> None:
+    def erase(session: Session, number: int, address: Address | None) -> None:
         if address is not None:
-            provider_erasures.queue_provider_erasure(session, keys, number, address, now=clock())
+            provider_erasures.queue_provider_erasures(session, keys, number, address, now=clock())
         erase_from_deliveries(session, number, address)
 
-    return let_go
+    return erase
 
 
 def erase_from_deliveries(session: Session, number: int, address: Address | None) -> None:
-    """Take a person out of the deliveries that were theirs: what waited is withdrawn, what was said of them goes.
+    """Detach a person's deliveries from them: waiting ones are withdrawn, what their events quote is emptied.
 
-    A mail that is being handed over at this moment ends as it ends: its owner still writes down the result. The
-    address is not needed here; see `subscribers.lifecycle.erasure.ForgetElsewhere`.
+    The owner of a message that is being handed over at this moment still writes down its result. The address is
+    not needed here; see `subscribers.lifecycle.erasure.ForgetElsewhere`.
     """
     del address
     mine = Delivery.person == number

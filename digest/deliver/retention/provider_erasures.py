@@ -1,13 +1,13 @@
-"""Erasure passed on: whom we erase, SendGrid is asked to erase too, if it ever got their address from us.
+"""Erasure at the providers: a provider that ever got the address of a person erased here is asked to erase it too.
 
-The address is queued, encrypted, in the transaction that erases it everywhere else here. A nightly step passes it
-on; each try is a disclosure, of somebody who is nobody any more. See docs/decisions/0019-the-provider.md.
+The address is queued, encrypted, in the transaction that erases it everywhere else here. A nightly step forwards it;
+each try is a disclosure that names no person any more. See docs/decisions/0019-the-provider.md.
 """
 
 import base64
-import json
 import secrets
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,9 +16,8 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.providers.replies import scrub_addresses
-from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure
-from digest.deliver.retention.delivery_disclosures import SENDGRID_NAME
+from digest.deliver.providers.kind import ErasureOutcome, ProviderKind
+from digest.deliver.providers.registry import find_provider, provider_kinds
 from digest.store.delivery_models import Delivery, ProviderErasure
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
@@ -28,60 +27,57 @@ from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.store.models import DisclosureTotal
 
-PROVIDER = "sendgrid"
 ERASURE_KEPT_FOR = timedelta(days=30)  # an address that nobody takes is not kept for longer
 MAX_RETRY_DAYS = 4  # days between two tries
 NIGHT_SLACK = timedelta(hours=1)  # nights are not exactly a day apart
-MAX_ERASURES_PER_RUN = 500  # erasures a night, each with four requests
-NEEDED_PERMISSION = (
-    "Suppressions, and recipients.erasejob.create, which Twilio's support gives to accounts from before July 2023"
-)
-# On these an address serves nobody once it is erased here. Complaints and departures are the person's own word to
-# SendGrid, which keeps others who mail through the account from writing: they stay.
-SUPPRESSION_LISTS = ("bounces", "blocks", "invalid_emails")
-
+MAX_ERASURES_PER_RUN = 500  # erasures a night, each with several requests
 log = structlog.get_logger("erasures")
 
 
 @dataclass(slots=True)
 class ErasureReport:
-    """What a night came to: erasures that SendGrid took, that wait on, and that were given up after 30 days."""
+    """The result of one run: erasures that the provider accepted, that still wait, and that were given up after 30 days."""
 
+    provider_title: str
     accepted: int = 0
     waiting: int = 0
     given_up: int = 0
     trouble: str = ""
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Describe the result in one line."""
         given_up = f", {self.given_up:,} given up after {ERASURE_KEPT_FOR.days} days" if self.given_up else ""
-        said = f"erasures for SendGrid: {self.accepted:,} passed on, {self.waiting:,} waiting{given_up}"
-        return f"{said}; {self.trouble}" if self.trouble else said
+        counts = f"erasures for {self.provider_title}: {self.accepted:,} passed on, {self.waiting:,} waiting{given_up}"
+        return f"{counts}; {self.trouble}" if self.trouble else counts
 
 
-def queue_provider_erasure(session: Session, keys: KeyRing, number: int, address: Address, *, now: datetime) -> bool:
-    """Queue the address of a person who is being erased, if SendGrid got it from us; say whether it did.
+def queue_provider_erasures(session: Session, keys: KeyRing, number: int, address: Address, *, now: datetime) -> bool:
+    """Queue the address of a person who is being erased, for each provider that got it from us; return whether any did.
 
     Call it while the person's deliveries still lead to them.
     """
-    if not _provider_knows_person(session, number):
-        return False
-    mark = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
-    ciphertext, key_id = encrypt_json(keys, {"address": address.mailbox}, bound_to=_encryption_context(mark))
-    session.add(
-        ProviderErasure(
-            provider=PROVIDER, mark=mark, ciphertext=ciphertext, key_id=key_id, asked_at=now, next_try_at=now
+    providers = [kind for kind in provider_kinds() if _provider_knows_person(session, kind, number)]
+    for provider in providers:
+        mark = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+        ciphertext, key_id = encrypt_json(keys, {"address": address.mailbox}, bound_to=_encryption_context(mark))
+        session.add(
+            ProviderErasure(
+                provider=provider.name, mark=mark, ciphertext=ciphertext, key_id=key_id, asked_at=now, next_try_at=now
+            )
         )
-    )
     session.flush()
-    return True
+    return bool(providers)
 
 
-def _provider_knows_person(session: Session, number: int) -> bool:
-    handed = (Delivery.transport == PROVIDER) & Delivery.handed_at.is_not(None)
-    mailed = exists().where(Delivery.person == number, handed)
-    long_ago = exists().where(DisclosureTotal.person == number, DisclosureTotal.to_whom.startswith(SENDGRID_NAME))
-    return bool(session.scalar(select(mailed | long_ago)))
+def _provider_knows_person(session: Session, provider: ProviderKind, number: int) -> bool:
+    """Whether a provider that can erase was ever given an address of this person."""
+    if provider.erasures is None:
+        return False
+    handed = (Delivery.transport == provider.name) & Delivery.handed_at.is_not(None)
+    recent = exists().where(Delivery.person == number, handed)
+    recipient = DisclosureTotal.to_whom.startswith(provider.erasures.recipient_prefix)
+    old = exists().where(DisclosureTotal.person == number, recipient)
+    return bool(session.scalar(select(recent | old)))
 
 
 def _encryption_context(mark: str) -> str:
@@ -91,120 +87,113 @@ def _encryption_context(mark: str) -> str:
 def forward_erasures(
     database: Database,
     keys: KeyRing,
-    api: SendGridApi | None,
+    provider: ProviderKind,
+    erase: Callable[[str], ErasureOutcome] | None,
     *,
     recipient: str,
     now: datetime,
     limit: int = MAX_ERASURES_PER_RUN,
 ) -> ErasureReport:
-    """Pass on what is due, one address at a time; nothing while the installation is held, or without a key.
+    """Forward at most `limit` due erasures to a provider, one address at a time; none while the installation is held.
 
-    Args:
-        database: the database.
-        keys: the keys of the installation.
-        api: SendGrid's API; None where there is no key for it, and what is queued waits.
-        recipient: SendGrid as readers see it named.
-        now: the moment.
-        limit: how many are tried at most.
+    `erase` is None where the settings give no access: what is queued waits. `recipient` names the provider in the
+    disclosure of each try.
     """
-    passed = ErasureReport(given_up=_give_up_old_erasures(database, now))
+    report = ErasureReport(provider.title, given_up=_give_up_old_erasures(database, provider, now))
     tried = 0
-    while api is not None and tried < limit and (due := _claim_next_erasure(database, recipient, now)) is not None:
+    while (
+        erase is not None
+        and tried < limit
+        and (due := _claim_next_erasure(database, provider, recipient, now)) is not None
+    ):
         tried += 1
         address = _decrypt_address(keys, due)
         if address is None:
             continue
-        answer = _request_erasure(api, address)
-        if answer.status == 202:
-            _finish_erasure(database, due, _job_id(answer), now)
-            passed.accepted += 1
+        outcome = erase(address)
+        if not outcome.trouble:
+            _finish_erasure(database, due, outcome.reference, now)
+            report.accepted += 1
             continue
-        passed.trouble = describe_api_failure(
-            replace(answer, text=scrub_addresses(answer.text, address)), needed_permission=NEEDED_PERMISSION
-        )
-        if answer.status != 400:  # what is not about this one address, is about all
+        report.trouble = outcome.trouble
+        if outcome.concerns_all:
             break
+    waiting = select(func.count()).where(ProviderErasure.provider == provider.name)
     with database.read() as session:
-        passed.waiting = session.scalar(select(func.count()).select_from(ProviderErasure)) or 0
-    return passed
+        report.waiting = session.scalar(waiting) or 0
+    return report
 
 
-def stuck_erasures_warning(session: Session) -> str:
-    """Say in a sentence which erasures SendGrid did not take in two nights; empty where there are none."""
-    query = select(func.count(), func.min(ProviderErasure.asked_at)).where(ProviderErasure.tries >= 2)
-    count, first = session.execute(query).one()
-    if not count:
-        return ""
-    return (
-        f"SendGrid has not taken {count:,} of the erasures it was asked for, and the first is given up on "
-        f"{first + ERASURE_KEPT_FOR:%Y-%m-%d}: the log of the night says why. The key needs {NEEDED_PERMISSION}."
+def stuck_erasures_warnings(session: Session) -> Iterator[str]:
+    """Describe, a sentence a provider, the erasures that it did not accept in two nights."""
+    stuck = (
+        select(ProviderErasure.provider, func.count(), func.min(ProviderErasure.asked_at))
+        .where(ProviderErasure.tries >= 2)
+        .group_by(ProviderErasure.provider)
+        .order_by(ProviderErasure.provider)
     )
+    for name, count, first in session.execute(stuck):
+        provider = find_provider(name)
+        if provider is not None and provider.erasures is not None:
+            yield (
+                f"{provider.title} has not taken {count:,} of the erasures it was asked for, and the first is given up "
+                f"on {first + ERASURE_KEPT_FOR:%Y-%m-%d}: the log of the night says why. "
+                f"The key needs {provider.erasures.needed_permission}."
+            )
 
 
-def _claim_next_erasure(database: Database, recipient: str, now: datetime) -> ProviderErasure | None:
-    """Take the next that is due, with its next try written down before this one begins."""
-    query = select(ProviderErasure).where(ProviderErasure.next_try_at <= now)
+def _claim_next_erasure(
+    database: Database, provider: ProviderKind, recipient: str, now: datetime
+) -> ProviderErasure | None:
+    """Claim the next erasure that is due, with its next try written down before this one begins."""
+    query = (
+        select(ProviderErasure)
+        .where(ProviderErasure.provider == provider.name, ProviderErasure.next_try_at <= now)
+        .order_by(ProviderErasure.next_try_at, ProviderErasure.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
     with database.write() as session:
         if installation_hold.current_hold(session) is not None:
             return None
-        due = session.scalars(
-            query.order_by(ProviderErasure.next_try_at, ProviderErasure.id).limit(1).with_for_update(skip_locked=True)
-        ).first()
+        due = session.scalars(query).first()
         if due is None:
             return None
         due.tries += 1
         due.next_try_at = now + erasure_retry_delay(due.tries)
-        why, reference = "To have an erased address erased there too", due.mark
-        disclosures.record_disclosures(session, [None], to_whom=recipient, why=why, reference=reference, now=now)
+        reason = "To have an erased address erased there too"
+        disclosures.record_disclosures(session, [None], to_whom=recipient, why=reason, reference=due.mark, now=now)
         return due
 
 
 def erasure_retry_delay(tries: int) -> timedelta:
-    """Say how long to rest after so many tries: one night, two, then four."""
+    """Return the pause after so many tries: one night, two, then four."""
     return timedelta(days=min(1 << min(tries - 1, 10), MAX_RETRY_DAYS)) - NIGHT_SLACK
 
 
 def _decrypt_address(keys: KeyRing, erasure: ProviderErasure) -> str | None:
     try:
-        said = decrypt_json(keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark))
+        values = decrypt_json(keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark))
     except DecryptionError:  # a damaged row must not hold up those behind it
         log.error("an erasure does not open", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
         return None
-    return str(said["address"])
-
-
-def _request_erasure(api: SendGridApi, address: str) -> SendGridResponse:
-    """Take an address off SendGrid's lists, then have all else erased: 202 says that both is done."""
-    for name in SUPPRESSION_LISTS:
-        answer = api.call("delete", f"suppression/{name}", body={"emails": [address]})
-        if not 200 <= answer.status < 300 and answer.status != 404:  # 404: it does not stand there
-            return answer
-    return api.call("post", "recipients/erasejob", body={"email_addresses": [address]})
-
-
-def _job_id(response: SendGridResponse) -> str:
-    try:
-        said = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return ""
-    job = said.get("job_id") if isinstance(said, dict) else None
-    return scrub_addresses(job)[:80] if isinstance(job, str) else ""
+    return str(values["address"])
 
 
 def _finish_erasure(database: Database, erasure: ProviderErasure, job: str, now: datetime) -> None:
     with database.write() as session:
         session.execute(delete(ProviderErasure).where(ProviderErasure.id == erasure.id))
-        detail = {"provider": PROVIDER, "job": job, "tries": erasure.tries}
+        detail = {"provider": erasure.provider, "job": job, "tries": erasure.tries}
         session.add(_audit_entry("erasure passed on", erasure.mark, detail, now))
 
 
-def _give_up_old_erasures(database: Database, now: datetime) -> int:
-    """Let go of addresses that nobody took in 30 days; the audit log says so."""
+def _give_up_old_erasures(database: Database, provider: ProviderKind, now: datetime) -> int:
+    """Delete the addresses that a provider did not accept in 30 days, with a row in the audit log."""
     with database.write() as session:
         old = list(
             session.scalars(
                 select(ProviderErasure)
-                .where(ProviderErasure.asked_at <= now - ERASURE_KEPT_FOR)
+                .where(ProviderErasure.provider == provider.name, ProviderErasure.asked_at <= now - ERASURE_KEPT_FOR)
                 .limit(MAX_ERASURES_PER_RUN)
             )
         )

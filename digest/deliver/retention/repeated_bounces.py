@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.events.consequences import DeliveryAttempt, EventKind, has_failed_too_often
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.processor import NEW_ADDRESS_PURPOSE, apply_feedback
-from digest.deliver.providers.sendgrid.webhook_signature import MAX_AGE
+from digest.deliver.providers import registry
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
@@ -43,11 +43,12 @@ def suppress_repeated_bounces(
         OSError: the journal could not be written.
     """
     suppressed = after = 0
+    max_event_delay = max(kind.max_event_delay for kind in registry.provider_kinds())
     since = now - lookback
     while True:
         with database.read() as session:
             people = _people_with_bounces(session, after, since)
-            reports = list(_feedback_reports(session, people, since, now - MAX_AGE))
+            reports = list(_feedback_reports(session, people, since, now - max_event_delay))
         if reports:
             with database.write() as session:
                 counts = apply_feedback(session, reports, keys=keys, departure_log=departure_log, now=now)
@@ -104,7 +105,7 @@ def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:
 def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt | None:
     """Say what became of one message; None where nobody knows, or where it was not the address's doing.
 
-    Over SendGrid a message arrived when it says so. A mail server that took a message has nothing more to say.
+    Over some providers a message arrived when they report so; others (a mail server) report nothing after they accepted it.
     """
     first, causes = rows[0], {row.cause for row in rows}
     at = first.handed_at or min((row.at for row in rows if row.at), default=None)
@@ -112,6 +113,7 @@ def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt 
         return None
     if strikes := [cause for cause in (FailureCause.HARD, FailureCause.SOFT) if cause in causes]:
         return DeliveryAttempt(at, delivery_id, strikes[0])
-    by_server = first.state is DeliveryState.ACCEPTED and first.transport == "smtp"
-    arrived = by_server or any(row.kind == EventKind.DELIVERED for row in rows)
+    provider = registry.find_provider(first.transport)
+    accepted = first.state is DeliveryState.ACCEPTED and provider is not None and provider.acceptance_is_arrival
+    arrived = accepted or any(row.kind == EventKind.DELIVERED for row in rows)
     return DeliveryAttempt(at, delivery_id, FailureCause.NONE) if arrived else None

@@ -1,1 +1,1 @@
-"""Where machines report."""
+"""The webhooks of providers."""

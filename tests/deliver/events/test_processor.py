@@ -59,7 +59,9 @@ class Post:
 
     def arrives(self, *events: dict[str, Any], at: datetime = LATER) -> dict[str, int]:
         """Post and apply."""
-        payloads.store_payload(self.world.database, self.world.keys, json.dumps(events).encode(), now=at)
+        payloads.store_payload(
+            self.world.database, self.world.keys, json.dumps(events).encode(), origin="sendgrid", now=at
+        )
         journal = self.journal
         return dict(apply_stored_payloads(self.world.database, self.world.keys, journal, clock=lambda: at))
 
@@ -264,7 +266,10 @@ def test_46_posts_of_the_same_events_count_once_whatever_their_ids(post: Post) -
 
 def test_the_same_body_is_kept_once(post: Post) -> None:
     body = json.dumps([post.event("processed")]).encode()
-    stored = [payloads.store_payload(post.world.database, post.world.keys, body, now=LATER) for _ in range(46)]
+    stored = [
+        payloads.store_payload(post.world.database, post.world.keys, body, origin="sendgrid", now=LATER)
+        for _ in range(46)
+    ]
     assert stored == [True] + [False] * 45
     assert _count(post.world.database, InboundPayload) == 1
 
@@ -338,8 +343,8 @@ def test_no_address_is_left_of_a_post_in_the_clear(quick: Post) -> None:
 
 def test_a_payload_that_is_no_json_or_does_not_open_holds_up_nobody(quick: Post) -> None:
     database, keys = quick.world.database, quick.world.keys
-    payloads.store_payload(database, keys, b"[{", now=LATER)
-    payloads.store_payload(database, keys, b"[1]", now=LATER)
+    payloads.store_payload(database, keys, b"[{", origin="sendgrid", now=LATER)
+    payloads.store_payload(database, keys, b"[1]", origin="sendgrid", now=LATER)
     with database.write() as session:
         session.execute(update(InboundPayload).where(InboundPayload.id == 2).values(ciphertext=b"x" * 40))
     assert quick.arrives(quick.event("delivered")) == {"delivered": 1}

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from digest.deliver.providers.outbox.provider import OutboxProvider
 from digest.deliver.providers.parallel import ParallelProvider
-from digest.deliver.providers.registry import ProviderSettingsError, leaves_this_machine, open_provider
+from digest.deliver.providers.registry import ProviderSettingsError, open_provider, provider_in_use
 from digest.deliver.providers.replies import MAX_REPLY_LENGTH, scrub_addresses
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
 from digest.deliver.providers.smtp.provider import SmtpProvider
@@ -47,7 +47,7 @@ def test_the_url_names_the_transport(url: str, kind: type, away: bool) -> None: 
     settings = _settings(url, **READY)
     transport = open_provider(settings)
     assert isinstance(transport, kind)
-    assert leaves_this_machine(settings) is away
+    assert provider_in_use(settings).leaves_machine(settings) is away
     transport.close()
 
 

@@ -22,7 +22,7 @@ from digest.deliver.retention import delivery_totals
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures
 from digest.deliver.retention.delivery_totals import aggregate_deliveries
 from digest.deliver.retention.person_erasure import make_erasure_callback
-from digest.deliver.retention.provider_erasures import queue_provider_erasure
+from digest.deliver.retention.provider_erasures import queue_provider_erasures
 from digest.settings import RetentionSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
 from digest.store.engine import Database, migrate_schema, open_database
@@ -178,7 +178,7 @@ def test_erasure_keeps_the_counts_before_and_after_folding(world: DeliverySetup)
     aggregate_deliveries(world.database, world.settings, now=LATE)
     assert _books(world.database)[DeliveryState.ACCEPTED] == 2
     with world.database.write() as session:
-        assert queue_provider_erasure(session, world.keys, bo, read_address("r1@example.org"), now=LATE)
+        assert queue_provider_erasures(session, world.keys, bo, read_address("r1@example.org"), now=LATE)
         erase_person(session, world.keys, journal, bo, method="page", forget_elsewhere=forget, now=LATE)
         assert list(session.scalars(select(DisclosureTotal.person))) == [None]
     assert _books(world.database).is_balanced

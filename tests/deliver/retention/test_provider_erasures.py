@@ -15,8 +15,10 @@ from digest.app.installation import Installation
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.providers.registry import describe_recipient
 from digest.deliver.providers.sendgrid.api import SendGridApi
-from digest.deliver.retention.delivery_disclosures import describe_recipient
+from digest.deliver.providers.sendgrid.erasure import make_eraser
+from digest.deliver.providers.sendgrid.kind import KIND
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.deliver.retention.provider_erasures import (
     ERASURE_KEPT_FOR,
@@ -58,7 +60,7 @@ def _erase(world: DeliverySetup, number: int, *, now: datetime = NOW) -> None:
 
 def _pass_on(world: DeliverySetup, fake: FakeSendGridAccount, *, now: datetime = NOW) -> ErasureReport:
     api = SendGridApi(API_KEY, fake.host, timeout=5.0)
-    return forward_erasures(world.database, world.keys, api, recipient=TO_WHOM, now=now)
+    return forward_erasures(world.database, world.keys, KIND, make_eraser(api), recipient=TO_WHOM, now=now)
 
 
 def _queued(world: DeliverySetup) -> list[ProviderErasure]:

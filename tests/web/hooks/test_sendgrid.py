@@ -16,11 +16,16 @@ from werkzeug.test import TestResponse
 
 from digest.app import background
 from digest.app.installation import Installation
-from digest.deliver.providers.sendgrid.webhook_signature import MAX_AGE, MAX_CLOCK_SKEW
+from digest.deliver.providers.sendgrid.webhook_signature import (
+    MAX_AGE,
+    MAX_CLOCK_SKEW,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+)
 from digest.settings import Settings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
 from digest.web.app import create_app
-from digest.web.hooks.sendgrid import MAX_POST_BYTES, SIGNATURE_HEADER, TIMESTAMP_HEADER
+from digest.web.hooks.pages import MAX_POST_BYTES
 from digest.web.server import MAX_BODY_BYTES, open_page_server
 from tests.web.conftest import ADA_ADDRESS, NOW
 

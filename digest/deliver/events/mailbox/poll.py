@@ -99,7 +99,7 @@ def _process_message(poller: MailboxPoller, folder: MailboxFolder, uid: int, res
     if isinstance(heard, IgnoreReason):
         result.ignored[heard] += 1
         return
-    new = payloads.store_payload(poller.database, poller.keys, raw, now=now, origin="mailbox")
+    new = payloads.store_payload(poller.database, poller.keys, raw, origin=incoming_mail.REPORTED_BY, now=now)
     result.stored += new
     result.already_stored += not new
     result.stuck = folder.move_or_delete(uid) or result.stuck

@@ -16,13 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import IO, Any, Literal
+from urllib.parse import urlsplit
 
 import python_http_client
 from python_http_client.client import Response
 from python_http_client.exceptions import HTTPError
-from sendgrid import SendGridAPIClient
 
+from digest.deliver.providers.mail_url import ProviderSettingsError
 from digest.deliver.providers.replies import scrub_addresses
+from digest.settings import Settings, is_loopback
 
 STEP_TIMEOUT = 30.0  # seconds for every step of a request
 MAX_RESPONSE_BYTES = 4_000_000  # bytes: a page of 500 bounces has some 200,000
@@ -52,6 +54,8 @@ class SendGridApi:
     def __init__(
         self, api_key: str, host: str, *, timeout: float = STEP_TIMEOUT, clock: Callable[[], float] = time.time
     ) -> None:
+        from sendgrid import SendGridAPIClient  # imported once it is used: at every start it would cost 50 ms
+
         _silence_debug_log()
         self._clock = clock
         headers = dict(SendGridAPIClient(api_key=api_key, host=host).client.request_headers)
@@ -102,6 +106,25 @@ class SendGridApi:
             return max(1.0, parsedate_to_datetime(after).timestamp() - self._clock())
         except ValueError:
             return DEFAULT_RATE_LIMIT_WAIT
+
+
+def read_account(settings: Settings) -> tuple[str, str]:
+    """Return the API key and the host of the account that the settings name.
+
+    Raises:
+        ProviderSettingsError: there is no key, or it would travel in the clear.
+    """
+    if settings.sendgrid_api_key is None:
+        raise ProviderSettingsError("DIGEST_SENDGRID_API_KEY: missing; sendgrid: needs it")
+    host = urlsplit(settings.sendgrid_host)
+    if host.scheme != "https" and not is_loopback(host.hostname or ""):
+        raise ProviderSettingsError("DIGEST_SENDGRID_HOST: not https; the key would travel in the clear")
+    return settings.sendgrid_api_key.get_secret_value(), settings.sendgrid_host.rstrip("/")
+
+
+def open_api(settings: Settings) -> SendGridApi:
+    """Open the API for the account that the settings name; raise as `read_account` does."""
+    return SendGridApi(*read_account(settings))
 
 
 def describe_api_failure(response: SendGridResponse, *, needed_permission: str) -> str:

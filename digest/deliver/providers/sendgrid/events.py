@@ -46,7 +46,7 @@ _CAUSE_OF_DROP_REASON = {  # `reason` of a drop: what SendGrid's own lists say
 }
 
 
-def parse_webhook_body(body: bytes, *, received_at: datetime) -> list[DeliveryEvent] | None:
+def parse_webhook_body(body: bytes, received_at: datetime) -> list[DeliveryEvent] | None:
     """Give the events of a posted body, without those that are ignored; None where it is no array of events."""
     try:
         told = json.loads(body)

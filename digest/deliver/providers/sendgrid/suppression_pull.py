@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_state
 from digest.deliver.events.processor import apply_feedback
+from digest.deliver.providers.kind import PullResult
 from digest.deliver.providers.sendgrid import suppression_lists
 from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure
 from digest.deliver.providers.sendgrid.events import REPORTED_BY
@@ -66,22 +67,6 @@ class ListPosition:
 
 
 @dataclass(slots=True)
-class PullResult:
-    """What a pull came to. `feedback_counts` counts people whom a word moved; `troubles` are lists that could not be read whole."""
-
-    entries: int = 0
-    matched_people: int = 0
-    feedback_counts: Counter[str] = field(default_factory=Counter)
-    troubles: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        counted = ", ".join(f"{count:,} {word}" for word, count in sorted(self.feedback_counts.items())) or "nobody new"
-        said = f"SendGrid's lists: {counted} ({self.entries:,} entries, {self.matched_people:,} of our people)"
-        return "; ".join([said, *self.troubles])
-
-
-@dataclass(slots=True)
 class _PullRun:
     """One run over the lists, with what is left of its bounds."""
 
@@ -93,7 +78,7 @@ class _PullRun:
     pages_left: int
     ends_at: float
     clock: Callable[[], float]
-    result: PullResult = field(default_factory=PullResult)
+    result: PullResult = field(default_factory=lambda: PullResult("SendGrid"))
 
     def is_out_of_time(self) -> bool:
         """Say whether the night is over."""

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
+TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
 # SendGrid tries for 24 hours, and does not say whether it signs each try anew. Two hours more for clocks and outages.
 MAX_AGE = timedelta(hours=26)
 MAX_CLOCK_SKEW = timedelta(minutes=10)  # a clock that goes wrong

@@ -490,7 +490,9 @@ def test_from_a_send_over_smtp_to_a_suppressed_reader(
 
 def test_bodies_of_both_origins_are_applied_by_who_can_read_them(quick: Desk) -> None:
     event = {"event": "delivered", "delivery_id": quick.about.delivery, "timestamp": 1}
-    payloads.store_payload(quick.world.database, quick.world.keys, json.dumps([event]).encode(), now=LATER)
+    payloads.store_payload(
+        quick.world.database, quick.world.keys, json.dumps([event]).encode(), origin="sendgrid", now=LATER
+    )
     quick.arrives("delayed")
     quick.look()
     assert quick.apply() == {"delivered": 1, "deferred": 1}

@@ -14,10 +14,11 @@ from digest.app import maintenance
 from digest.app.attention import attention_sentences
 from digest.app.installation import Installation
 from digest.cli import digest
+from digest.deliver.providers.kind import PullResult
 from digest.deliver.providers.sendgrid import suppression_lists, suppression_pull
 from digest.deliver.providers.sendgrid.api import SendGridApi
 from digest.deliver.providers.sendgrid.suppression_lists import parse_suppression_page
-from digest.deliver.providers.sendgrid.suppression_pull import PullResult, pull_suppressions
+from digest.deliver.providers.sendgrid.suppression_pull import pull_suppressions
 from digest.settings import Settings
 from digest.store.delivery_models import InstallationState
 from subscribers.address import read_address
@@ -306,9 +307,9 @@ def test_the_night_pulls_where_mail_goes_over_sendgrid(sqlite_world: DeliverySet
     with FakeSendGridAccount() as fake:
         fake.add_to_list("unsubscribes", "ada@example.org", THEN)
         other = Installation(_settings(world, fake, "outbox:"), world.database)
-        assert "does not go over SendGrid" in maintenance.pull_sendgrid_suppressions(other, NOW)
+        assert "does not go over SendGrid" in maintenance.pull_provider_suppressions(other, NOW)
         keyless = _settings(world, fake).model_copy(update={"sendgrid_api_key": None})
-        assert "DIGEST_SENDGRID_API_KEY" in maintenance.pull_sendgrid_suppressions(
+        assert "DIGEST_SENDGRID_API_KEY" in maintenance.pull_provider_suppressions(
             Installation(keyless, world.database), NOW
         )
         assert fake.requests == []

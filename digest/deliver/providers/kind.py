@@ -1,0 +1,139 @@
+"""What the product asks of a provider: each folder declares one `ProviderKind` named KIND in its module `kind`.
+
+`open`, `leaves_machine` and the three descriptions are required; webhook, suppression lists and erasure are None where
+a provider has no such thing. Importing a `kind` must be cheap: it happens at every start.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from sqlalchemy.orm import Session
+
+from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.providers.base import Provider
+from digest.settings import Settings
+from digest.store.engine import Database
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorFinding:
+    """One thing that `digest doctor` looked at, and how it is."""
+
+    level: Literal["ok", "warning", "error"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderWebhook:
+    """Where a provider posts its events, at `/hooks/<name>`.
+
+    `refusal_reason` takes the settings, a function that gives a header field by its name, the raw body and the time, and returns why the post is
+    not proved to be the provider's, for the log alone; empty where it is. `parse_body` takes a proved body and the time of its
+    arrival, and returns its events, or None where it cannot be read; it raises nothing.
+    """
+
+    refusal_reason: Callable[[Settings, Callable[[str], str | None], bytes, datetime], str]
+    parse_body: Callable[[bytes, datetime], list[DeliveryEvent] | None]
+
+
+@dataclass(slots=True)
+class PullResult:
+    """The result of reading a provider's suppression lists.
+
+    `feedback_counts` counts people whose state changed; `troubles` name the lists that could not be read whole.
+    """
+
+    provider_title: str
+    entries: int = 0
+    matched_people: int = 0
+    feedback_counts: Counter[str] = field(default_factory=Counter)
+    troubles: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Describe the result in one line."""
+        changes = ", ".join(f"{count:,} {word}" for word, count in sorted(self.feedback_counts.items()))
+        counts = f"{self.entries:,} entries, {self.matched_people:,} of our people"
+        return "; ".join([f"{self.provider_title}'s lists: {changes or 'nobody new'} ({counts})", *self.troubles])
+
+
+class PullSuppressions(Protocol):
+    """Apply what is new on a provider's suppression lists to our people. Repeating it changes nothing."""
+
+    def __call__(
+        self, database: Database, keys: KeyRing, departure_log: DepartureLog, settings: Settings, *, now: datetime
+    ) -> PullResult:
+        """Read the lists.
+
+        Raises:
+            ProviderSettingsError: the settings do not open the provider's API.
+            OSError: the departure log could not be written; what is not applied yet is read again.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionLists:
+    """A provider's lists of addresses that it does not deliver to any more.
+
+    `last_trouble` returns what the last pull could not read, empty where all is well; `reset_positions` makes the next pull
+    read the lists from their beginning.
+    """
+
+    pull: PullSuppressions
+    last_trouble: Callable[[Session], str]
+    reset_positions: Callable[[Session], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureOutcome:
+    """The provider's answer to one request for erasure.
+
+    `reference` is its own id of the request, where it gives one. `trouble` is empty where it accepted; else it says why not and
+    what to do, without the address, and `concerns_all` whether any other address would fare the same.
+    """
+
+    reference: str = ""
+    trouble: str = ""
+    concerns_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderErasures:
+    """How a provider is asked to erase an address that it got from us.
+
+    `recipient_prefix` begins what `describe_recipient` returns, whatever the settings. `open_eraser` returns what asks for
+    one address, or None where the settings give no access; it raises `ProviderSettingsError` where they are wrong.
+    """
+
+    recipient_prefix: str
+    needed_permission: str
+    open_eraser: Callable[[Settings], Callable[[str], ErasureOutcome] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderKind:
+    """One provider as the rest of the product sees it.
+
+    `name` stands in delivery rows, stored payloads and the webhook's URL, and never changes; `title` is for people. The
+    schemes of `url_examples` select the provider in DIGEST_MAIL_URL. `open` raises `ProviderSettingsError`.
+    """
+
+    name: str
+    title: str
+    url_examples: tuple[str, ...]
+    open: Callable[[Settings], Provider]
+    leaves_machine: Callable[[Settings], bool]
+    describe_recipient: Callable[[Settings], str]  # who got one message, for the list of disclosures
+    describe_recipients: Callable[[Settings], tuple[str, ...]]  # who gets addresses, for the privacy page
+    doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
+    resend_risk: str = ", unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."  # ends the sentence "whoever got it already, gets it twice"
+    acceptance_is_arrival: bool = False  # nothing more will be reported of an accepted message that arrived
+    max_event_delay: timedelta = timedelta(0)  # how late an event may still be reported
+    webhook: ProviderWebhook | None = None
+    suppressions: SuppressionLists | None = None
+    erasures: ProviderErasures | None = None

@@ -1,0 +1,92 @@
+"""SendGrid as a provider: its settings, and what operators and readers are told about it."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from digest.deliver.providers.kind import (
+    DoctorFinding,
+    ProviderErasures,
+    ProviderKind,
+    ProviderWebhook,
+    PullResult,
+    SuppressionLists,
+)
+from digest.deliver.providers.mail_url import parse_count, read_url_options, split_mail_url
+from digest.deliver.providers.sendgrid import erasure, suppression_pull
+from digest.deliver.providers.sendgrid.api import open_api, read_account
+from digest.deliver.providers.sendgrid.events import parse_webhook_body
+from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
+from digest.deliver.providers.sendgrid.webhook_signature import (
+    MAX_AGE,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    load_webhook_key,
+    webhook_refusal_reason,
+)
+from digest.settings import Settings, is_loopback
+from digest.store.engine import Database
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+
+RECIPIENT_NAME = "Twilio SendGrid"
+
+
+def _open(settings: Settings) -> SendGridProvider:
+    options = read_url_options(split_mail_url(settings), {"batch": str(DEFAULT_BATCH_SIZE)})
+    return SendGridProvider(*read_account(settings), batch_size=parse_count(options["batch"], MAX_BATCH_SIZE, "batch"))
+
+
+def _host(settings: Settings) -> str:
+    return urlsplit(settings.sendgrid_host).hostname or ""
+
+
+def _describe_recipients(settings: Settings) -> tuple[str, ...]:
+    return (
+        (
+            f"{RECIPIENT_NAME}, who delivers the mail for us as a processor ({_host(settings)}). It gets your address with "
+            "each mail, and its own counting of opens and clicks is switched off. When you have everything erased here, we "
+            "ask it to erase you too. For that alone your address is kept encrypted until it has answered, and for 30 days "
+            "at most."
+        ),
+        "Your own mail provider, to whom the mail goes.",
+    )
+
+
+def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
+    yield DoctorFinding("ok", "SendGrid signs the mail by itself")
+    if settings.sendgrid_webhook_key.strip():
+        yield DoctorFinding("ok", "SendGrid's events are heard where they are signed with our key")
+    else:
+        yield DoctorFinding("warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.")
+
+
+def _refusal_reason(settings: Settings, header: Callable[[str], str | None], body: bytes, now: datetime) -> str:
+    keys = [load_webhook_key(der) for der in settings.sendgrid_webhook_keys]
+    signature, timestamp = header(SIGNATURE_HEADER), header(TIMESTAMP_HEADER)
+    return webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
+
+
+def _pull_suppressions(
+    database: Database, keys: KeyRing, departure_log: DepartureLog, settings: Settings, *, now: datetime
+) -> PullResult:
+    return suppression_pull.pull_suppressions(database, keys, departure_log, open_api(settings), now=now)
+
+
+KIND = ProviderKind(
+    name=SendGridProvider.name,
+    title="SendGrid",
+    url_examples=("sendgrid:",),
+    open=_open,
+    leaves_machine=lambda settings: not is_loopback(_host(settings)),
+    describe_recipient=lambda settings: f"{RECIPIENT_NAME} ({_host(settings)}), who delivers for us",
+    describe_recipients=_describe_recipients,
+    doctor_findings=_doctor_findings,
+    resend_risk=". SendGrid gives each its own Message-ID, so no mail server can tell that it had it before.",
+    max_event_delay=MAX_AGE,
+    webhook=ProviderWebhook(_refusal_reason, parse_webhook_body),
+    suppressions=SuppressionLists(
+        _pull_suppressions, suppression_pull.last_pull_trouble, suppression_pull.reset_list_positions
+    ),
+    erasures=ProviderErasures(RECIPIENT_NAME, erasure.NEEDED_PERMISSION, erasure.open_eraser),
+)
