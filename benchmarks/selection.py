@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions
 from digest.settings import DEFAULT_SECTIONS, SelectionSettings
@@ -65,7 +66,12 @@ def measure_selection(number: int) -> float:
     week = made_up_articles(number)
     start = time.process_time()
     choice = propose_edition(
-        week, select=SelectionSettings(), sections=DEFAULT_SECTIONS, now=NOW, previous=PreviousEditions()
+        week,
+        select=SelectionSettings(),
+        sections=DEFAULT_SECTIONS,
+        kinds=SECTION_KINDS,
+        now=NOW,
+        previous=PreviousEditions(),
     )
     spent = time.process_time() - start
     assert choice.sections["featured"]

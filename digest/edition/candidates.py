@@ -3,44 +3,32 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.select.values import CandidateArticle, PreviousEditions
 from digest.store.models import Article, Edition, EditionStory, Source
 
-EVENT_LOOKAHEAD = timedelta(days=90)
-OPPORTUNITY_LOOKBACK = timedelta(days=60)
 RELATED_LOOKBACK = timedelta(days=120)
 MAX_EARLIER_ARTICLES = 2000  # earlier articles looked at for "related", the newest
 
 
 def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
     """Gather the articles of a window, and the events and opportunities that may be announced at a release."""
-    listed = select(Article, Source).join(Source)
-    news = listed.where(
-        Source.section.in_(("news", "products")),
-        Article.dated_at > window.late_from,
-        Article.dated_at <= window.cut_off,
-    )
-    events = listed.where(
-        Source.section == "events", Article.starts_at > release_at, Article.starts_at <= release_at + EVENT_LOOKAHEAD
-    )
-    chances = listed.where(
-        Source.section == "opportunities",
-        Article.dated_at <= window.cut_off,
-        Article.dated_at > window.cut_off - OPPORTUNITY_LOOKBACK,
-    )
-    before = _urls_seen_before(session, window, release_at)
-    found = (
-        *(row for row in session.execute(news) if window.includes(row[0].dated_at, seen_before=row[0].url in before)),
-        *session.execute(events),
-        *session.execute(chances),
-    )
-    return _sort_candidates(candidate_from_article(article, source) for article, source in found)
+    seen_before = _urls_seen_before(session, window, release_at)
+    rows: list[Row[Article, Source]] = []
+    for kind in {k.source_section: k for k in SECTION_KINDS.values()}.values():
+        query = select(Article, Source).join(Source).where(Source.section == kind.source_section)
+        rows += (
+            row
+            for row in session.execute(query.where(kind.candidate_condition(window, release_at)))
+            if kind.has_own_date or window.includes(row[0].dated_at, seen_before=row[0].url in seen_before)
+        )
+    return _sort_candidates(candidate_from_article(article, source) for article, source in rows)
 
 
 def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:

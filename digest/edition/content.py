@@ -6,6 +6,8 @@ It is stored as JSON in `Edition.content`, is what an editor changes, and is all
 from dataclasses import asdict, dataclass
 from typing import Any
 
+MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90  # characters that the inbox of a phone shows
+
 
 @dataclass(frozen=True, slots=True)
 class EditionPicture:
@@ -16,6 +18,14 @@ class EditionPicture:
     height: int
     alt: str
     credit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCuts:
+    """The cuts of one article's picture, made for the lead's and a row's place."""
+
+    lead: EditionPicture
+    thumb: EditionPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +58,18 @@ class SectionEntry:
     details: tuple[str, ...] = ()  # events: place, price; products: maker
     closes: str = ""  # opportunities: "Dec 4"
 
+    @property
+    def has_other_credit(self) -> bool:
+        """Whether the news is another's than the source's own."""
+        return bool(self.credit) and self.credit.casefold() != self.source.casefold()
+
 
 @dataclass(frozen=True, slots=True)
 class EditionSection:
     """One block of the edition; a section without entries is not made."""
 
     key: str
-    kind: str  # settings.SectionKind
+    kind: str  # a key of `edition.kinds.SECTION_KINDS`
     title: str
     note: str
     entries: tuple[SectionEntry, ...]

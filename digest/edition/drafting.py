@@ -19,6 +19,7 @@ from digest.edition import candidates as gathering
 from digest.edition.approval import hash_fragment_body
 from digest.edition.content import EditionContent
 from digest.edition.content_builder import EditionIdentity, build_content
+from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import prepare_pictures
 from digest.edition.queries import (
     UNAPPROVED_STATES,
@@ -151,6 +152,7 @@ def _propose_edition(
         candidates,
         select=settings.file.select,
         sections=settings.file.sections,
+        kinds=SECTION_KINDS,
         # "Closed" and "past" are meant on the day when readers get it, by their calendar.
         now=max(now, plan.identity.release_at).astimezone(settings.file.publication.zone),
         previous=plan.previous,

@@ -6,8 +6,8 @@ from datetime import datetime
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.images import CropShape, ImageError, crop_image, fetch_image, find_image, store_image
 from digest.collect.images import PreparedImage as Kept
-from digest.edition.content import EditionPicture
-from digest.edition.content_builder import PictureCuts
+from digest.edition.content import EditionPicture, PictureCuts
+from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import CandidateArticle, Proposal
 from digest.settings import Settings
 from digest.store.engine import Database
@@ -37,7 +37,7 @@ def prepare_pictures(
 
 def _pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
     for section in settings.file.sections:
-        if section.kind in {"featured", "stories"}:
+        if SECTION_KINDS[section.kind].shows_pictures:
             yield from (placed.scored.story.lead for placed in proposal.sections.get(section.key, ()))
 
 

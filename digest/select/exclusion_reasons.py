@@ -1,15 +1,9 @@
 """Why a story is not in the edition: one reason in words, the one that decided."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from digest.select.section_filler import (
-    MAX_STORIES_PER_TOPIC,
-    NEWS_SECTION_KINDS,
-    SectionFiller,
-    explain_unfit_event,
-    explain_unfit_opportunity,
-)
+from digest.select.section_filler import MAX_STORIES_PER_TOPIC, NEWS_SECTION, SectionFiller
 from digest.select.story_similarity import SAME_TITLE_OVERLAP
 from digest.select.text_similarity import is_near_duplicate, jaccard_overlap, title_words
 from digest.select.values import CandidateArticle, PreviousEditions, ScoredStory
@@ -66,26 +60,26 @@ class EarlierStories:
 
 def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iterable[SectionSettings]) -> str:
     """Give the reason why a story that might have come is not on the page."""
-    kind = scored.story.lead.section
-    if kind == "news":
-        return _explain_news_exclusion(
-            scored, filler, [s for s in sections if s.kind in NEWS_SECTION_KINDS and s.kind != "most-read"]
-        )
-    fault = {"events": explain_unfit_event, "opportunities": explain_unfit_opportunity}.get(kind)
-    if fault and (said := fault(scored, filler.now)):
-        return said
-    fit = [s for s in sections if s.kind == kind]
-    return f"{fit[-1].title} is full ({fit[-1].most})" if fit else f"no section for {kind}"
+    source_section = scored.story.lead.section
+    for kind in filler.kinds.values():
+        if kind.source_section == source_section and (reason := kind.explain_unfit(scored, filler.now)):
+            return reason
+    takers = [s for s in sections if filler.kinds[s.kind].source_section == source_section]
+    if source_section == NEWS_SECTION:
+        takers = [s for s in takers if filler.kinds[s.kind].capped]
+    if not takers:
+        return f"no section for {source_section}"
+    if source_section == NEWS_SECTION:
+        return _explain_news_exclusion(scored, filler, takers)
+    return f"{takers[-1].title} is full ({takers[-1].most})"
 
 
 def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
-    if not sections:
-        return "no section for news"
     if scored.topic is None:
         return "no topic of ours"
-    if last := _find_missed_section(scored, filler.sections, sections):
-        section, score = last
-        return f"score {scored.score:.1f}, below the last of {section.title} ({score:.1f})"
+    if missed := _find_missed_section(scored, filler, sections):
+        section, least_score = missed
+        return f"score {scored.score:.1f}, below the last of {section.title} ({least_score:.1f})"
     return _explain_variety_exclusion(scored, filler, sections)
 
 
@@ -97,26 +91,20 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
         return f"{led} stor{'y' if led == 1 else 'ies'} of {publisher} {'is' if led == 1 else 'are'} in already"
     if near := filler.similarity.find_same_matter(scored, filler.news_stories):
         return f"a further piece of “{near.story.lead.title}”, which is in"
-    full = [s for s in sections if s.kind in {"featured", "topics"} and filler.is_topic_full(s, scored)]
+    full = [s for s in sections if filler.kinds[s.kind].limits_topics and filler.is_topic_full(s, scored)]
     if full:
         return f"{MAX_STORIES_PER_TOPIC} stories on {scored.topic} are in {full[-1].title} already"
-    return (
-        f"gave way to others, for variety, in {sections[0].title}"
-        if sections[0].kind == "featured"
-        else "no section for its topic"
-    )
+    return filler.kinds[sections[0].kind].explain_unchosen(sections[0])
 
 
 def _find_missed_section(
-    scored: ScoredStory, filled_sections: Mapping[str, Sequence[ScoredStory]], sections: Sequence[SectionSettings]
+    scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]
 ) -> tuple[SectionSettings, float] | None:
     """Find the full section that a story came nearest to, when its score was too low for every full one."""
-    lasts = [
-        (min(p.score for p in filled_sections[s.key]), s)
-        for s in sections
-        if len(filled_sections[s.key]) >= s.most and s.kind != "stories"
-    ]
-    if not lasts or len(lasts) < sum(s.kind != "stories" for s in sections):
+    open_to_all = [s for s in sections if filler.kinds[s.kind].takes_every_topic]
+    if not open_to_all or not all(filler.is_section_full(s) for s in open_to_all):
         return None
-    least, section = min(lasts, key=lambda pair: pair[0])
-    return (section, least) if scored.score <= least else None
+    least_score, section = min(
+        ((min(p.score for p in filler.sections[s.key]), s) for s in open_to_all), key=lambda pair: pair[0]
+    )
+    return (section, least_score) if scored.score <= least_score else None

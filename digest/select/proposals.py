@@ -7,14 +7,13 @@
 5. Related articles are found for the news; whatever is not in gets the reason why.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, EarlierStories, explain_exclusion
-from digest.select.lead_reasons import explain_lead
 from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
-from digest.select.section_filler import NEWS_SECTION_KINDS, SectionFiller
+from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
 from digest.select.stories import build_story_led_by, group_into_stories, merge_same_url
 from digest.select.story_similarity import StorySimilarity, find_related_articles
 from digest.select.text_similarity import title_words
@@ -30,8 +29,6 @@ from digest.select.values import (
 )
 from digest.settings import SectionSettings, SelectionSettings
 
-__all__ = ["explain_lead", "propose_edition"]
-
 _NO_READERSHIP_NOTE = "nothing is known of readership: its weight went to the other terms"
 
 
@@ -40,6 +37,7 @@ def propose_edition(
     *,
     select: SelectionSettings,
     sections: Sequence[SectionSettings],
+    kinds: Mapping[str, SectionPicker],
     now: datetime,
     previous: PreviousEditions,
 ) -> Proposal:
@@ -48,7 +46,8 @@ def propose_edition(
     Args:
         candidates: the articles of the window, and all events and opportunities that may be announced.
         select: weights, threshold, caps, topics, pins and bans.
-        sections: in the order of the edition; the order in which they take their pick is fixed.
+        sections: in the order of the edition.
+        kinds: the section kinds by name, in the order in which they take their pick.
         now: the moment of the draft; in the publication's zone, where its days decide what is past.
         previous: what the last editions held, and earlier articles.
 
@@ -57,7 +56,7 @@ def propose_edition(
     """
     articles = merge_same_url(candidates)
     admitted, refused = _admit_articles(articles, select, previous)
-    stories = [_lead_with_pinned(story, select.pins) for story in _group_stories(admitted, select.same_story)]
+    stories = [_lead_with_pinned(story, select.pins) for story in _group_stories(admitted, kinds, select.same_story)]
     ranking = StoryRanking(
         WeekStatistics.from_stories(stories, now),
         compile_topic_rules(select.topics),
@@ -65,11 +64,10 @@ def propose_edition(
         _effective_pins(select),
     )
     ranked = ranking.rank_stories(stories)
-    page = SectionFiller(select, ranking, StorySimilarity(articles, select.same_story), now)
-    for section in sorted(sections, key=_pick_order):
-        page.fill_section(section, [s for s in ranked if s.story.lead.section == _source_section(section)])
+    filler = SectionFiller(kinds, select, ranking, StorySimilarity(articles, select.same_story), now)
+    filler.fill_sections(sections, ranked)
     return _build_proposal(
-        _SelectionOutcome(ranked, refused, page), sections, previous, _proposal_notes(articles, ranking, select)
+        _SelectionOutcome(ranked, refused, filler), sections, previous, _proposal_notes(articles, ranking, select)
     )
 
 
@@ -96,18 +94,22 @@ def _admit_articles(
     return admitted, refused
 
 
-def _group_stories(articles: Sequence[CandidateArticle], threshold: float) -> list[Story]:
-    """Group each section's articles after its kind: news by its text, what has a date by title and date."""
-    by_text = [
-        s
-        for kind in ("news", "products")
-        for s in group_into_stories((a for a in articles if a.section == kind), threshold)
-    ]
-    dated: dict[tuple[object, ...], list[CandidateArticle]] = {}
+def _group_stories(
+    articles: Sequence[CandidateArticle], kinds: Mapping[str, SectionPicker], threshold: float
+) -> list[Story]:
+    """Group each source section's articles: by text, or where they have a date of their own by title and date."""
+    dated_sections = {kind.source_section for kind in kinds.values() if kind.has_own_date}
+    by_section: dict[str, list[CandidateArticle]] = {}
+    by_date: dict[tuple[object, ...], list[CandidateArticle]] = {}
     for article in articles:
-        if article.section not in {"news", "products"}:
-            dated.setdefault(_same_date_key(article), []).append(article)
-    return by_text + [build_story_led_by(found[0], found[1:]) for found in map(_sort_best_first, dated.values())]
+        if article.section in dated_sections:
+            by_date.setdefault(_same_date_key(article), []).append(article)
+        else:
+            by_section.setdefault(article.section, []).append(article)
+    return [
+        *(story for group in by_section.values() for story in group_into_stories(group, threshold)),
+        *(build_story_led_by(best, others) for best, *others in map(_sort_best_first, by_date.values())),
+    ]
 
 
 def _same_date_key(article: CandidateArticle) -> tuple[object, ...]:
@@ -133,14 +135,6 @@ def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
     return story
 
 
-def _source_section(section: SectionSettings) -> str:
-    return "news" if section.kind in NEWS_SECTION_KINDS else section.kind
-
-
-def _pick_order(section: SectionSettings) -> int:
-    return NEWS_SECTION_KINDS.index(section.kind) if section.kind in NEWS_SECTION_KINDS else len(NEWS_SECTION_KINDS)
-
-
 @dataclass(frozen=True, slots=True)
 class _SelectionOutcome:
     ranked: tuple[ScoredStory, ...]
@@ -151,25 +145,25 @@ class _SelectionOutcome:
 def _build_proposal(
     outcome: _SelectionOutcome, sections: Sequence[SectionSettings], previous: PreviousEditions, notes: tuple[str, ...]
 ) -> Proposal:
-    page = outcome.filler
-    in_edition = {s.story.lead.url for placed in page.sections.values() for s in placed}
+    filler = outcome.filler
+    in_edition = {s.story.lead.url for placed in filler.sections.values() for s in placed}
     left = [
-        LeftOutStory(s, explain_exclusion(s, page, sections))
+        LeftOutStory(s, explain_exclusion(s, filler, sections))
         for s in outcome.ranked
         if s.story.lead.url not in in_edition
     ]
-    left += [LeftOutStory(page.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused]
+    left += [LeftOutStory(filler.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused]
     beside = find_related_articles(
-        page.news_stories, _related_candidates(left, previous, page.select.bans, in_edition), page.similarity
+        filler.news_stories, _related_candidates(left, previous, filler.select.bans, in_edition), filler.similarity
     )
     return Proposal(
         sections={
-            s.key: tuple(PlacedStory(p, beside.get(p.story.lead.url, ())) for p in page.sections[s.key])
+            s.key: tuple(PlacedStory(p, beside.get(p.story.lead.url, ())) for p in filler.sections[s.key])
             for s in sections
-            if page.sections[s.key]
+            if filler.sections[s.key]
         },
         left_out=tuple(sorted(left, key=lambda out: ranking_order(out.scored))),
-        incomplete_reason=_incomplete_reason(page),
+        incomplete_reason=_incomplete_reason(filler),
         notes=notes,
     )
 
@@ -181,7 +175,7 @@ def _related_candidates(
     barred = set(bans)
     found = [
         *previous.earlier_articles,
-        *(a for out in left if out.scored.story.lead.section == "news" for a in out.scored.story.members),
+        *(a for out in left if out.scored.story.lead.section == NEWS_SECTION for a in out.scored.story.members),
     ]
     return [a for a in found if a.url not in in_edition and not {a.url, a.link} & barred]
 

@@ -73,7 +73,7 @@ class ScheduleSettings(values.SettingsTable):
         return parse_schedule_rule(self.release)
 
 
-SectionKind = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
+SectionKindName = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
 
 
 class SectionSettings(values.SettingsTable):
@@ -81,7 +81,7 @@ class SectionSettings(values.SettingsTable):
 
     key: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")
     title: str
-    kind: SectionKind
+    kind: SectionKindName
     note: str = ""
     most: int = Field(default=5, ge=1, le=40)
     topics: list[str] = []

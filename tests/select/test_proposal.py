@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import DEFAULT_SECTIONS, SectionSettings, SelectionSettings
@@ -53,7 +54,12 @@ def chosen(
     sections = more.get("sections", DEFAULT_SECTIONS)
     assert isinstance(sections, (list, tuple))
     return propose_edition(
-        found, select=select or SelectionSettings(), sections=sections, now=NOW, previous=previous or PreviousEditions()
+        found,
+        select=select or SelectionSettings(),
+        sections=sections,
+        kinds=SECTION_KINDS,
+        now=NOW,
+        previous=previous or PreviousEditions(),
     )
 
 

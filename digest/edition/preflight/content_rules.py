@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from digest.collect.urls import canonical_url
+from digest.edition.content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH
+from digest.edition.kinds import lead_sections
 from digest.edition.preflight.rule_registry import (
     PreflightFinding,
     PreflightInput,
@@ -12,7 +14,7 @@ from digest.edition.preflight.rule_registry import (
     warning_finding,
 )
 
-MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH, MAX_HEADLINE_LENGTH = (60, 90, 110)  # characters that inboxes and phones show
+MAX_HEADLINE_LENGTH = 110  # characters; a phone shows more as a wall of bold text
 
 
 @preflight_rule("held", "An edition that is held (too few stories) is not approved.")
@@ -61,7 +63,7 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
             yield warning_finding(
                 "sections", f"{len(section.entries)} entries; the settings allow {most}.", section.title
             )
-    if not any(s.kind == "featured" and s.entries for s in examined.content.sections):
+    if not any(section.entries for section in lead_sections(examined.content.sections)):
         yield error_finding("sections", "Nothing is featured: the edition has no lead.")
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from digest.edition.kinds import lead_sections
 from digest.edition.preflight.rule_registry import (
     PreflightFinding,
     PreflightInput,
@@ -36,13 +37,12 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     for image in examined.tree.iter("img"):
         if "alt" not in image.attrib:
             yield error_finding("images-described", f"{image.get('src')} has no alt text.")
-    for section in examined.content.sections:
-        if section.kind == "featured" and section.entries:
-            lead = section.entries[0]
-            if lead.picture and not lead.picture.alt.strip():
-                yield warning_finding(
-                    "images-described", f"The picture of “{lead.headline}” has no description.", section.title
-                )
+    for section in lead_sections(examined.content.sections):
+        lead = section.entries[0] if section.entries else None
+        if lead and lead.picture and not lead.picture.alt.strip():
+            yield warning_finding(
+                "images-described", f"The picture of “{lead.headline}” has no description.", section.title
+            )
 
 
 @preflight_rule(

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from digest.edition import placeholders
 from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.kinds import lead_sections
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
 from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_address_lines
@@ -173,8 +174,7 @@ def _sponsor_after(content: EditionContent) -> str | None:
     """Name the section that the paid block stands after: Featured, else the first."""
     if not content.sponsor or not content.sections:
         return None
-    featured = [s.key for s in content.sections if s.kind == "featured"]
-    return (featured or [content.sections[0].key])[0]
+    return (lead_sections(content.sections) or content.sections)[0].key
 
 
 def _keep_only(target: Literal["mail", "web"], html: str) -> str:

@@ -5,12 +5,14 @@ import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from markupsafe import Markup
 
 from digest.collect.urls import site_name
 from digest.edition.content import EditionPicture, SectionEntry
+from digest.edition.kinds import SECTION_KINDS
 from subscribers.phrases import join_words
 
 TEXT_WIDTH = 72  # columns of the text part
@@ -66,21 +68,9 @@ def without_alt_text(picture: EditionPicture) -> EditionPicture:
     return replace(picture, alt="")
 
 
-def has_other_credit(entry: SectionEntry) -> bool:
-    """Say whether the news is another's than the source's own."""
-    return bool(entry.credit) and entry.credit.casefold() != entry.source.casefold()
-
-
 def secondary_lines(entry: SectionEntry, section_kind: str) -> tuple[str, ...]:
-    """Give the quiet lines under a list's headline; `section_kind` is the section's."""
-    if section_kind in {"events", "opportunities", "products"} and entry.details:
-        return entry.details
-    if section_kind in {"events", "opportunities"} and entry.summary:
-        return (entry.summary,)
-    line = ", ".join(part for part in (entry.source, entry.date if section_kind == "topics" else "") if part)
-    if has_other_credit(entry):
-        line = " · ".join(part for part in (line, f"Source: {entry.credit}") if part)
-    return (line,) if line else ()
+    """Give the quiet lines under a list's headline, as the section's kind has them."""
+    return SECTION_KINDS[section_kind].secondary_lines(entry)
 
 
 def story_facts_line(entry: SectionEntry) -> str:
@@ -88,7 +78,7 @@ def story_facts_line(entry: SectionEntry) -> str:
     parts = [
         entry.kicker,
         ", ".join(part for part in (entry.source, entry.date) if part),
-        f"Source: {entry.credit}" if has_other_credit(entry) else "",
+        f"Source: {entry.credit}" if entry.has_other_credit else "",
         f"Also {join_words([link.text for link in entry.also], entry.more)}" if entry.also else "",
     ]
     return " ".join(f"{part}." for part in parts if part)
@@ -122,7 +112,7 @@ def minify_css(css: str, page_direction: str) -> Markup:
 TEMPLATE_FILTERS: dict[str, Callable[..., Any]] = {
     "bound": keep_on_one_line,
     "by_topic": group_by_topic,
-    "credited": has_other_credit,
+    "credited": attrgetter("has_other_credit"),
     "facts": story_facts_line,
     "fit": fit_picture,
     "host": lambda url: site_name(url) or url,

@@ -1,0 +1,79 @@
+"""Events: what is ahead, the soonest first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, and_
+
+from digest.collect.text_cleanup import shorten_text
+from digest.edition.content import SectionEntry
+from digest.edition.kinds.section_kind import SectionKind, plain_entry
+from digest.edition.windows import EditionWindow
+from digest.select.section_filler import SectionFiller
+from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
+from digest.settings import SectionSettings
+from digest.store.models import Article
+from subscribers.phrases import clock_time, month_day, weekday_date
+
+LOOKAHEAD = timedelta(days=90)
+SUMMARY_WORDS = 16
+
+
+class EventSection(SectionKind):
+    """Events from the release on, as far as can be planned."""
+
+    name = source_section = "events"
+    has_own_date = True
+
+    def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
+        """Take what begins after the release, whenever it was announced."""
+        del window
+        return and_(Article.starts_at > release_at, Article.starts_at <= release_at + LOOKAHEAD)
+
+    def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
+        """Take the pins and the soonest, in order of date."""
+        filler.take_in_order(section, sorted(pool, key=_event_order))
+        filler.sections[section.key].sort(key=_event_order)
+
+    def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
+        """Say why an event is none to announce; empty when it may be."""
+        event = scored.story.lead
+        if event.starts_at is None:
+            return "an event without a date of its own"
+        # An all-day event is a date, kept as midnight UTC.
+        past = event.starts_at.date() < now.date() if event.all_day else event.starts_at < now
+        if past:
+            return f"an event of the past ({month_day(event.starts_at)})"
+        if event.starts_at > now + LOOKAHEAD:
+            return f"an event more than {LOOKAHEAD.days} days away ({month_day(event.starts_at)})"
+        return ""
+
+    def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
+        """Write an event under its day, with place and hour."""
+        event = placed.scored.story.lead
+        start = event.starts_at or event.dated_at
+        # An all-day event is a date, kept as midnight UTC: turning it into a local time would move it a day.
+        day = start.date() if event.all_day else start.astimezone(zone).date()
+        return replace(
+            plain_entry(event),
+            date=weekday_date(day),
+            month=f"{day:%b}",
+            day=str(day.day),
+            details=tuple(d for d in (_place_and_time(event, zone), shorten_text(event.summary, SUMMARY_WORDS)) if d),
+        )
+
+
+def _event_order(scored: ScoredStory) -> tuple[datetime, str]:
+    event = scored.story.lead
+    return (event.starts_at or event.dated_at, event.url)
+
+
+def _place_and_time(event: CandidateArticle, zone: ZoneInfo) -> str:
+    place = event.place or ""
+    if event.all_day or not event.starts_at:
+        return place
+    start = event.starts_at.astimezone(zone)
+    time = f"{clock_time(start).replace(':00', '')} {start:%Z}"
+    return f"{place}, {time}" if place else time

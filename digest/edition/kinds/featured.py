@@ -1,0 +1,58 @@
+"""Featured: the week's best stories, with variety; the first one leads the edition."""
+
+from collections.abc import Mapping, Sequence
+from zoneinfo import ZoneInfo
+
+from digest.edition.content import PictureCuts, SectionEntry
+from digest.edition.kinds.section_kind import SectionKind
+from digest.edition.kinds.story_entry import write_lead, write_row
+from digest.select.section_filler import SectionFiller
+from digest.select.values import PlacedStory, ScoredStory
+from digest.settings import SectionSettings
+
+
+class FeaturedSection(SectionKind):
+    """The pins, then one after the other what adds most: score less similarity (maximal marginal relevance)."""
+
+    name = "featured"
+    capped = limits_topics = leads_edition = shows_pictures = True
+
+    def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
+        """Take stories until the section is full or none may be added."""
+        others = filler.take_pinned(section, pool)
+        while not filler.is_section_full(section):
+            best = _best_addition(filler, section, [s for s in others if _may_feature(filler, section, s)])
+            if best is None:
+                return
+            filler.take_story(section, best)
+            others.remove(best)
+
+    def explain_unchosen(self, section: SectionSettings) -> str:
+        """Say that a story gave way to less similar ones."""
+        return f"gave way to others, for variety, in {section.title}"
+
+    def write_entries(
+        self, placed: tuple[PlacedStory, ...], zone: ZoneInfo, pictures: Mapping[str, PictureCuts]
+    ) -> tuple[SectionEntry, ...]:
+        """Write the lead, then rows."""
+        return tuple((write_row if i else write_lead)(story, zone, pictures) for i, story in enumerate(placed))
+
+
+def _may_feature(filler: SectionFiller, section: SectionSettings, scored: ScoredStory) -> bool:
+    return not filler.is_publisher_full(scored) and not (scored.topic and filler.is_topic_full(section, scored))
+
+
+def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> ScoredStory | None:
+    """Find the best by score and variety; a further piece of a matter that is in only when there is no other."""
+    weight, chosen = filler.select.variety, filler.sections[section.key]
+    best: tuple[float, ScoredStory] | None = None
+    for scored in pool:
+        if best and weight * scored.score <= best[0]:
+            break  # the pool is in order of score, and similarity can only take away
+        if filler.similarity.find_same_matter(scored, chosen):
+            continue
+        similarity = max((filler.similarity.compare_stories(scored, other) for other in chosen), default=0.0)
+        value = weight * scored.score - (1 - weight) * 100 * similarity
+        if best is None or value > best[0]:
+            best = (value, scored)
+    return best[1] if best else next(iter(pool), None)

@@ -1,0 +1,32 @@
+"""Most read: what readers of our own site opened most in the week."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from digest.edition.kinds.section_kind import SectionKind
+from digest.select.section_filler import SectionFiller
+from digest.select.values import ScoredStory
+from digest.settings import SectionSettings
+from subscribers.phrases import short_month_day
+
+
+class MostReadSection(SectionKind):
+    """Stories of the own site by reads a day alone: no cap for a publisher, and no pins."""
+
+    name = "most-read"
+
+    def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
+        """Take the most read; ties go to the earliest, then by URL."""
+        read = [(reads, s) for s in pool if s.story.lead.own and (reads := _daily_reads(filler, s)) > 0]
+        ordered = sorted(read, key=lambda pair: (-pair[0], pair[1].story.lead.dated_at, pair[1].story.lead.url))
+        for _, scored in ordered[: section.most]:
+            filler.take_story(section, scored)
+
+    def section_note(self, section: SectionSettings, release_at: datetime) -> str:
+        """Say which week was counted, where the operator wrote nothing else."""
+        return section.note or f"In the week to {short_month_day(release_at)}"
+
+
+def _daily_reads(filler: SectionFiller, scored: ScoredStory) -> float:
+    own = [a for a in scored.story.members if a.own and a.views]
+    return max((filler.ranking.week.daily_reads(a) or 0.0 for a in own), default=0.0)

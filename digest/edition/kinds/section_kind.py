@@ -1,0 +1,79 @@
+"""What a section kind adds to its picker: the articles it may take, and how its entries are written."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import ClassVar
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, and_
+
+from digest.collect.urls import strip_tracking
+from digest.edition.content import PictureCuts, SectionEntry
+from digest.edition.windows import EditionWindow
+from digest.select.section_filler import SectionPicker
+from digest.select.values import CandidateArticle, PlacedStory
+from digest.settings import SectionSettings
+from digest.store.models import Article
+from subscribers.phrases import short_month_day
+
+
+class SectionKind(SectionPicker):
+    """One kind of section. Stateless: one instance serves every section of its kind."""
+
+    leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which an edition must have
+    shows_pictures: ClassVar[bool] = False
+
+    def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
+        """Give the condition on articles of its sources; of a window, with those that may have come too late."""
+        del release_at
+        return and_(Article.dated_at > window.late_from, Article.dated_at <= window.cut_off)
+
+    def section_note(self, section: SectionSettings, release_at: datetime) -> str:
+        """Give the line beside the section's title; `release_at` is in the publication's zone."""
+        del release_at
+        return section.note
+
+    def write_entries(
+        self, placed: tuple[PlacedStory, ...], zone: ZoneInfo, pictures: Mapping[str, PictureCuts]
+    ) -> tuple[SectionEntry, ...]:
+        """Write the section's entries in order; `pictures` are by a candidate's `image`."""
+        del pictures
+        return tuple(self.write_entry(story, zone) for story in placed)
+
+    def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
+        """Write one entry: by default a headline with its topic, source and date."""
+        lead = placed.scored.story.lead
+        return replace(
+            plain_entry(lead),
+            kicker=placed.scored.topic or "",
+            credit=displayed_credit(lead),
+            date=displayed_date(lead, zone),
+        )
+
+    def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
+        """Give the quiet lines under an entry's headline: by default its details, else its source."""
+        return entry.details or source_lines(entry, entry.source)
+
+
+def plain_entry(article: CandidateArticle) -> SectionEntry:
+    """Give an entry with what every kind shows: headline, link and source."""
+    return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
+
+
+def source_lines(entry: SectionEntry, source: str) -> tuple[str, ...]:
+    """Write where an entry was read, and whose news it is where it is another's; no line where nothing is known."""
+    credit = f"Source: {entry.credit}" if entry.has_other_credit else ""
+    line = " · ".join(part for part in (source, credit) if part)
+    return (line,) if line else ()
+
+
+def displayed_credit(article: CandidateArticle) -> str:
+    """Give whose news an article is; empty where it is the publisher's own."""
+    credit = article.credit or ""
+    return "" if credit.casefold() == article.publisher.casefold() else credit
+
+
+def displayed_date(article: CandidateArticle, zone: ZoneInfo) -> str:
+    """Give an article's day; empty where its date is only the moment of finding."""
+    return short_month_day(article.dated_at.astimezone(zone)) if article.has_date else ""

@@ -1,0 +1,30 @@
+"""Topics: the next best stories, by topic."""
+
+from collections.abc import Sequence
+
+from digest.edition.content import SectionEntry
+from digest.edition.kinds.section_kind import SectionKind, source_lines
+from digest.select.section_filler import SectionFiller
+from digest.select.values import ScoredStory
+from digest.settings import SectionSettings
+
+
+class TopicSection(SectionKind):
+    """The next best, few a topic, ordered by topic, the best topic first."""
+
+    name = "topics"
+    capped = limits_topics = True
+
+    def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
+        """Take the pins, then the best that have a topic."""
+        fit = [s for s in filler.take_pinned(section, pool) if s.topic]
+        for scored in filler.new_matter_first(section, fit):
+            if not filler.is_publisher_full(scored) and not filler.is_topic_full(section, scored):
+                filler.take_story(section, scored)
+        chosen = filler.sections[section.key]
+        first_place = {s.topic: n for n, s in reversed(list(enumerate(chosen)))}
+        chosen.sort(key=lambda s: first_place[s.topic])
+
+    def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
+        """Give the source with the date."""
+        return source_lines(entry, ", ".join(part for part in (entry.source, entry.date) if part))
