@@ -1,0 +1,125 @@
+"""A populated database of an older schema goes through every later migration and is whole afterwards.
+
+`tests/fixtures/revision_0002` was made by version 0.1.0 at commit 4a01f1e (schema 0002) through the product's own acts,
+with the clock set by time-machine: `digest init`, an admin added to the staff, four people added by hand, a list of 15 of
+them imported (three without evidence), four sign-ups by the form of which three were confirmed, the nightly run; then
+the bundled sample collected without its pictures, drafted, approved, and sent to an outbox; a complaint and a bounce
+of delivered messages, one reader leaving by the link of a mail, one withdrawn, one erased, one address barred, the nightly
+run again (the second seal); a week later a second edition, incomplete, and `digest backup`. Beside the backup stand its
+throw-away keys, its departure log and its settings. Every address is invented.
+
+When a later migration renames a table, moves rows or adds some, say so here.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, func, inspect, select, table, text
+from sqlalchemy.orm import Session
+
+from digest.backups.archive import ArchiveReader
+from digest.backups.loader import load_archive
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.edition.approval import verify_approval
+from digest.edition.queries import find_edition
+from digest.settings import load_settings
+from digest.store.delivery_models import DeliveryState
+from digest.store.engine import newest_schema_revision, open_database
+from digest.store.models import EditionState
+from subscribers.consent.audience import count_people_by_state, stream_audience
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.replay import find_ledger_differences
+from subscribers.consent.seals import prove_ledger
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.models import PersonState
+from tests.conftest import run_on_server, sibling_database_url
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "revision_0002"
+AUDIENCE = {
+    1: "hand1@county.example",
+    3: "hand3@county.example",
+    4: "hand4@county.example",
+    **{number: f"listed{number - 4}@okapi.example.org" for number in (5, 8, 9, 10, 12, 13, 14, 15, 16)},
+    20: "form1@county.example",
+    22: "form3@county.example",
+    23: "form4@county.example",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Copy the fixture; key files must be closed to other users."""
+    shutil.copytree(FIXTURE, tmp_path / "home")
+    (tmp_path / "home" / "keys.json").chmod(0o600)
+    return tmp_path / "home"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of a database without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'upgraded.db'}"
+        return
+    server: str = request.getfixturevalue("postgresql_url")
+    run_on_server(server, "CREATE DATABASE upgraded")
+    yield sibling_database_url(server, "upgraded")
+    run_on_server(server, "DROP DATABASE upgraded")
+
+
+@contextmanager
+def upgraded(url: str, keys: KeyRing) -> Iterator[tuple[Connection, Session, ArchiveReader]]:
+    """Load the backup into the schema of its time, migrate it, and lend it."""
+    database, reader = open_database(url), ArchiveReader(FIXTURE / "backup.zip")
+    try:
+        assert reader.manifest.revision == "0002"
+        with database.engine.execution_options(immediate=True).begin() as connection:
+            yield connection, load_archive(connection, reader, keys, None), reader
+    finally:
+        reader.close()
+        database.close()
+
+
+def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
+    empty_database_url: str, home: Path
+) -> None:
+    keys = KeyRing.load(home / "keys.json")
+    settings = load_settings(
+        home / "digest.toml", {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": "https://news.example.org"}
+    )
+    with upgraded(empty_database_url, keys) as (connection, session, reader):
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == newest_schema_revision()
+        count = {name: session.scalar(select(func.count()).select_from(table(name))) for name in reader.manifest.tables}
+        assert count == {name: archived.rows for name, archived in reader.manifest.tables.items()}
+        assert set(reader.manifest.tables) < set(inspect(connection).get_table_names())
+
+        proof = prove_ledger(session, kept_hashes=["86b0c0f", "841f36"])
+        assert proof.sound, (proof.broken, proof.fault)
+        assert (proof.people, proof.links, proof.seals) == (23, 33, 2)
+        assert list(find_ledger_differences(session)) == []
+
+        audience = {member.number: member.decrypt_address(keys) for member in stream_audience(session)}
+        assert audience == AUDIENCE
+        states = Counter({state: people for state, people in count_people_by_state(session).items() if people})
+        assert states == {
+            PersonState.SUBSCRIBED: 15,
+            PersonState.UNVERIFIED: 3,
+            PersonState.WITHDRAWN: 3,
+            PersonState.SUPPRESSED: 1,
+            PersonState.ERASED: 1,
+        }
+
+        sent, draft = find_edition(session, "2026-W47"), find_edition(session, "2026-W48")
+        assert (sent.state, draft.state) == (EditionState.SENT, EditionState.INCOMPLETE)
+        assert verify_approval(session, sent, settings=settings, keys=keys), "what was approved is there, byte for byte"
+        delivery_counts = count_deliveries(session, edition_purpose("2026-W47"))
+        assert (delivery_counts.planned, delivery_counts[DeliveryState.ACCEPTED]) == (19, 18)
+
+
+def test_its_departure_log_reads_on(home: Path) -> None:
+    log = DepartureLog(home / "left.log", KeyRing.load(home / "keys.json"))
+    kinds = Counter(departure.kind for departure in log.read())
+    assert kinds == {"left": 2, "complained": 1, "bounced": 1, "erased": 1, "barred": 1}
