@@ -24,7 +24,8 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from digest import logs
-from digest.app import background, editions, maintenance
+from digest.app import background, editions, maintenance, sending
+from digest.app.actor import SCHEDULER
 from digest.app.installation import Installation, InstallationError, open_installation
 from digest.deliver.events.mailbox.imap import MailboxError
 from digest.deliver.send.edition_run import SendReport
@@ -142,14 +143,14 @@ def _run_slot(install: Installation, slot: DueJob, clock: Callable[[], datetime]
 
 
 def _collect_step(install: Installation, now: datetime) -> str:
-    reports = editions.collect_articles(install, now=now)
+    reports = editions.collect_articles(install, actor=SCHEDULER, now=now).sources
     failed = [r for r in reports if r.error]
     return f"{sum(r.new for r in reports)} new from {len(reports)} sources, {len(failed)} failed"
 
 
 def _draft_step(install: Installation, now: datetime) -> str:
     try:
-        drafted = editions.draft_next_edition(install, now=now, actor="scheduler")
+        drafted = editions.draft_next_edition(install, now=now, actor=SCHEDULER)
     except (DraftError, RenderingError) as exc:  # approved already, or something that only a person can mend
         log.warning("nothing drafted", why=str(exc))
         return str(exc)
@@ -209,7 +210,7 @@ def send_due_editions(
     install: Installation, clock: Callable[[], datetime], backoff: ReleaseBackoff, stopping: threading.Event
 ) -> None:
     """Send what is approved and due, and go on with what was cut short, each at its pace."""
-    found = editions.find_pending_releases(install, now=clock())
+    found = sending.find_pending_releases(install, now=clock())
     for name in backoff.take_unreported(found.missed):
         log.warning("release missed", edition=name, what=found.missed[name])
     for name in found.ready_to_send:
@@ -221,7 +222,9 @@ def _send_edition(
     install: Installation, name: str, clock: Callable[[], datetime], stopping: threading.Event
 ) -> SendReport | None:
     try:
-        return editions.send_edition(install, name, clock=clock, sleep=stopping.wait, stopping=stopping.is_set)
+        return sending.send_edition(
+            install, name, actor=SCHEDULER, clock=clock, sleep=stopping.wait, stopping=stopping.is_set
+        )
     except Exception:  # a server that is down, a setting that is wrong: said now, tried again later
         log.exception("sending failed", edition=name)
         return None

@@ -28,7 +28,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest.app import background, editions, maintenance
+from digest.app import background, editions, maintenance, sending
 from digest.app.installation import Installation
 from digest.backups.backup import create_backup
 from digest.cli import digest
@@ -51,6 +51,7 @@ from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import rehearse_import, run_import
 from subscribers.transfer.list_file import survey_file
+from tests.actors import ADMIN
 from tests.deliver.fake_sendgrid_account import (
     API_KEY,
     SUPPRESSION_LISTS,
@@ -199,9 +200,9 @@ def _live(install: Installation, left: Left) -> None:
     _bring_in_lists(install, left, listed)
     name = store_edition(install)
     editions.approve_edition(
-        install, name, editions.edition_status(install, name, now=NOW).content_hash, actor="eve@example.org", now=NOW
+        install, name, editions.edition_status(install, name, now=NOW).content_hash, actor=ADMIN, now=NOW
     )
-    editions.send_edition(install, name, clock=lambda: RELEASE)
+    sending.send_edition(install, name, actor=ADMIN, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:200])
     _hear_from_the_mailbox(install, name, added[400:500])
     _stumble(install, left, added)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 import scheduler
-from digest.app import editions, maintenance
+from digest.app import maintenance, sending
 from digest.app.installation import Installation
 from digest.settings import ScheduleSettings, Settings, SettingsFile
 from digest.store.engine import Database
@@ -179,9 +179,9 @@ def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install
 def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_later(install: Installation) -> None:
     an_approved_edition(install.database, NOON)
     edge = NOON + timedelta(hours=24)
-    assert editions.find_pending_releases(install, now=edge) == editions.PendingReleases(("2026-W47",), {})
-    after = editions.find_pending_releases(install, now=edge + timedelta(seconds=1))
+    assert sending.find_pending_releases(install, now=edge) == sending.PendingReleases(("2026-W47",), {})
+    after = sending.find_pending_releases(install, now=edge + timedelta(seconds=1))
     assert (after.ready_to_send, list(after.missed)) == ((), ["2026-W47"])
     with install.database.write() as session:
         session.scalars(select(Edition)).one().approved_at = edge
-    assert editions.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)
+    assert sending.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)

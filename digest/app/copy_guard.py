@@ -42,7 +42,7 @@ def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> 
         moved = [] if known is None else describe_differences(known, here)
         if moved:
             why = f"this may be a copy: it was last at home {' and '.join(moved)}"
-            installation_hold.hold_installation(
+            installation_hold.hold_and_record(
                 session, f"{why}. Release it once nothing else sends to the same list", actor=COPY_GUARD_ACTOR, now=now
             )
         installation_state.write_installation_state(session, IDENTITY_STATE_KEY, here, now=now)

@@ -109,9 +109,7 @@ def restore_backup(
         installation_state.delete_installation_state(
             session, IDENTITY_STATE_KEY
         )  # it is at home where it is opened next
-        held = installation_hold.current_hold(session)
-        if held is None:
-            installation_hold.hold_installation(session, f"restored from a backup of {made}", actor=actor, now=now)
+        installation_hold.hold_and_record(session, f"restored from a backup of {made}", actor=actor, now=now)
         detail = {"made_at": made, "people": reader.manifest.people, "merged": dict(merged.departed)}
         session.add(AuditEntry(at=now, actor=actor, act="restored", subject="installation", detail=detail))
         session.flush()

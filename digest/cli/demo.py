@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from rich.console import Console
 from sqlalchemy import select
 
-from digest.app import editions
+from digest.app import editions, sending
+from digest.app.actor import Actor, Face, Role
 from digest.app.installation import Installation, create_home_folder, delete_home_folder, open_installation
 from digest.cli.context import CommandContext, pass_command_context
 from digest.collect import collection_run
@@ -36,7 +37,7 @@ SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New
 SAMPLE_BASE_URL = "https://news.example.org"
 SAMPLE_KEY_SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
 DEMO_MARKER = ".digest-demo"
-DEMO_ACTOR = "demo"
+DEMO_ACTOR = Actor("demo", Role.ADMIN, Face.TERMINAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _run_week(install: Installation, getter: ContentFetcher, output: _DemoOutput
             f"No source could be reached. The first said: {reports[0].error if reports else 'there is none'}"
         )
     import_readership(install.database, getter, install.settings, now=now)
-    drafted = editions.draft_next_edition(install, now=now, actor=DEMO_ACTOR, getter=getter)
+    drafted = editions.draft_next_edition(install, now=now, actor=DEMO_ACTOR, fetcher=getter)
     output.print_step(
         f"Drafted {drafted.name}, No. {drafted.number}: {sum(map(len, drafted.proposal.sections.values()))} stories."
     )
@@ -132,7 +133,9 @@ def _run_week(install: Installation, getter: ContentFetcher, output: _DemoOutput
     _check_edition(install, drafted.name, output)
     mark = editions.edition_status(install, drafted.name, now=now).content_hash
     editions.approve_edition(install, drafted.name, mark, actor=DEMO_ACTOR, now=now)
-    books = editions.send_edition(install, drafted.name, clock=lambda: max(now, drafted.release_at)).delivery_counts
+    books = sending.send_edition(
+        install, drafted.name, actor=DEMO_ACTOR, clock=lambda: max(now, drafted.release_at)
+    ).delivery_counts
     output.print_step(
         f"Approved as {mark[:7]} and handed over: {books[DeliveryState.ACCEPTED]} messages, {books[DeliveryState.SKIPPED]} skipped by choice."
     )
@@ -148,7 +151,7 @@ def _run_week(install: Installation, getter: ContentFetcher, output: _DemoOutput
 
 
 def _check_edition(install: Installation, name: str, output: _DemoOutput) -> None:
-    findings = editions.run_preflight(install, name)
+    findings = editions.check_edition(install, name)
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     for f in findings:
         output.print_step(f"  {f.level} {f.rule}: {f.message}")
@@ -168,7 +171,7 @@ def _add_sample_readers(install: Installation, now: datetime) -> int:
                 language="en",
                 page=row["asked_where"],
                 method="bundled sample",
-                actor=DEMO_ACTOR,
+                actor=DEMO_ACTOR.name,
                 agreed_at=datetime.fromisoformat(row["asked_at"]).astimezone(UTC),
             )
             added = manual_signup.add_subscriber(session, install.keys, row["address"], evidence=evidence, now=now)

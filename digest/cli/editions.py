@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from digest.app import editions
+from digest.app import editions, sending
 from digest.app.attention import attention_sentences
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
 from digest.cli.explanation import explain_proposal
@@ -41,10 +41,10 @@ Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 @click.option("--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was drafted as JSON.")
 @pass_command_context
-def draft(desk: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
+def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
     """Group, rank and arrange an edition from the articles of its window."""
-    install = desk.install
-    drafted = editions.draft_next_edition(install, now=desk.moment_or_now(now), actor=desk.actor.name)
+    installation = context.install
+    drafted = editions.draft_next_edition(installation, actor=context.actor, now=context.moment_or_now(now))
     if as_json:
         click.echo(
             json.dumps(
@@ -63,7 +63,7 @@ def draft(desk: CommandContext, now: datetime | None, explain: bool, as_json: bo
     else:
         if explain:
             click.echo(explain_proposal(drafted.proposal))
-        zone = install.settings.file.publication.zone
+        zone = installation.settings.file.publication.zone
         opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
         stories = sum(map(len, drafted.proposal.sections.values()))
         click.echo(
@@ -92,9 +92,9 @@ Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
 @click.option("--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @pass_command_context
-def show(desk: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
+def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
     """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
-    body = editions.edition_bytes(desk.install, edition, form)
+    body = editions.edition_bytes(context.install, edition, form)
     if output:
         output.write_bytes(body)
         click.echo(f"{output}: {len(body)} bytes")
@@ -126,9 +126,9 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_command_context
-def check(desk: CommandContext, edition: str, online: bool, as_json: bool) -> None:
+def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION."""
-    findings = editions.run_preflight(desk.install, edition, online=online)
+    findings = editions.check_edition(context.install, edition, online=online)
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings]))
@@ -156,18 +156,17 @@ Exit codes: 0 approved (without MARK: shown), 2 it cannot be (it says why), or w
 @click.argument("mark", default="")
 @click.option("--void", is_flag=True, help="Take the approval back, so that the edition can change.")
 @pass_command_context
-def approve(desk: CommandContext, edition: str, mark: str, void: bool) -> None:
+def approve(context: CommandContext, edition: str, mark: str, void: bool) -> None:
     """Approve an EDITION by its content MARK, the first seven digits at least."""
-    install = desk.install
+    installation, now = context.install, _utc_now()
     if void:
-        click.echo(
-            f"{editions.void_approval(install, edition, actor=desk.actor.name, now=desk.moment_or_now(None))} is a draft again."
-        )
+        name = editions.void_approval(installation, edition, actor=context.actor, now=now)
+        click.echo(f"{name} is a draft again.")
     elif mark:
-        name = editions.approve_edition(install, edition, mark, actor=desk.actor.name, now=desk.moment_or_now(None))
+        name = editions.approve_edition(installation, edition, mark, actor=context.actor, now=now)
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
-        standing = editions.edition_status(install, edition, now=_utc_now())
+        standing = editions.edition_status(installation, edition, now=now)
         if standing.state != EditionState.DRAFT:
             raise ApprovalError(f"{standing.name} is {standing.state}: only a draft can be approved.")
         click.echo(
@@ -197,36 +196,42 @@ Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 somethi
 @click.option("--to", multiple=True, metavar="EMAIL", help="With --test: to this member of the staff. Repeatable.")
 @click.option("--yes", is_flag=True, help="Do not ask before mail leaves for the world.")
 @pass_command_context
-def send(desk: CommandContext, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
+def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
     """Send an approved EDITION now, one message per person; with --test, to the staff."""
     if test:
-        send_test_and_report(desk, edition, to)
+        send_test_and_report(context, edition, to)
         return
     if to:
         raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
-    install = desk.install
-    standing = editions.edition_status(install, edition, now=_utc_now())
-    if not yes and not install.settings.mail_url.get_secret_value().startswith("outbox:"):
+    installation = context.install
+    standing = editions.edition_status(installation, edition, now=_utc_now())
+    if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{standing.release_sentence} Send now?", abort=True)
-    with stop_on_signal() as told, show_progress(f"Sending {standing.name}") as progress:
+    with stop_on_signal() as stopping, show_progress(f"Sending {standing.name}") as progress:
         while True:
-            report = editions.send_edition(
-                install, standing.name, clock=_utc_now, progress=progress, sleep=told.wait, stopping=told.is_set
+            report = sending.send_edition(
+                installation,
+                standing.name,
+                actor=context.actor,
+                clock=_utc_now,
+                report_progress=progress,
+                sleep=stopping.wait,
+                stopping=stopping.is_set,
             )
             if (
                 not wait
-                or told.is_set()
+                or stopping.is_set()
                 or report.stop_reason
                 or not report.delivery_counts.open
                 or not report.next_due_at
             ):
                 break
-            told.wait(max(1.0, min(60.0, (report.next_due_at - _utc_now()).total_seconds())))
-    click.echo(editions.describe_delivery_counts(report.delivery_counts))
+            stopping.wait(max(1.0, min(60.0, (report.next_due_at - _utc_now()).total_seconds())))
+    click.echo(sending.describe_delivery_counts(report.delivery_counts))
     if report.stop_reason or report.wait_reason:
         click.echo(f"Stopped: {report.stop_reason or report.wait_reason}", err=True)
     if report.delivery_counts.open:
-        _print_resume_time(report, install.settings.file.publication.zone)
+        _print_resume_time(report, installation.settings.file.publication.zone)
         raise SystemExit(EXIT_ANSWER_NO)
 
 
@@ -254,10 +259,10 @@ Exit codes: 0 shown, 2 there is no such edition."""
 @click.argument("edition", default="current")
 @click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
 @pass_command_context
-def status(desk: CommandContext, edition: str, as_json: bool) -> None:
+def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
-    standing = editions.edition_status(desk.install, edition, now=_utc_now())
-    with desk.install.database.read() as session:
+    standing = editions.edition_status(context.install, edition, now=_utc_now())
+    with context.install.database.read() as session:
         attention = attention_sentences(session, _utc_now())
     if as_json:
         click.echo(
@@ -280,7 +285,7 @@ def status(desk: CommandContext, edition: str, as_json: bool) -> None:
     table.add_row("state", standing.state)
     table.add_row("mark", standing.content_hash[:7])
     table.add_row("release", standing.release_text)
-    table.add_row("deliveries", editions.describe_delivery_counts(standing.delivery_counts))
+    table.add_row("deliveries", sending.describe_delivery_counts(standing.delivery_counts))
     if standing.progress_sentence:
         table.add_row("sending", standing.progress_sentence)
     Console().print(table)

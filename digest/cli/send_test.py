@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
-from digest.app import editions
+from digest.app import sending
 from digest.cli.context import CommandContext
 
 EXIT_NOT_ALL_ACCEPTED = 1
@@ -13,12 +13,10 @@ EXIT_NOT_ALL_ACCEPTED = 1
 
 def send_test_and_report(context: CommandContext, edition: str, to: Sequence[str]) -> None:
     """Send a test, and print a line for each member of the staff."""
-    report = editions.send_test_mail(
-        context.install, edition, to=to, actor=context.actor.name, clock=lambda: datetime.now(UTC)
-    )
+    report = sending.send_test(context.install, edition, to=to, actor=context.actor, clock=lambda: datetime.now(UTC))
     click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
-    for one in report.tested:
-        click.echo(f"  {one.email:40} {one.state}{f': {one.reply}' if one.reply else ''}")
+    for result in report.tested:
+        click.echo(f"  {result.email:40} {result.state}{f': {result.reply}' if result.reply else ''}")
     if report.stopped:
         click.echo(f"Stopped: {report.stopped}", err=True)
     if not report.arrived:

@@ -7,13 +7,11 @@ from datetime import UTC, datetime
 import click
 from rich.table import Table
 
+from digest.app import editions, sending
 from digest.cli.collect import table_console
 from digest.cli.common import CommandRefusedError, check_reason
 from digest.cli.context import CommandContext, pass_command_context
-from digest.deliver.providers.registry import provider_in_use
-from digest.deliver.send import uncertain_deliveries
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
-from digest.edition.queries import find_edition
 
 MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
 ALL = "all"
@@ -43,7 +41,7 @@ Exit codes:
 @click.option("--json", "as_json", is_flag=True, help="Print what is uncertain, or what was settled, as JSON.")
 @pass_command_context
 def uncertain(
-    desk: CommandContext,
+    context: CommandContext,
     edition: str,
     accept: tuple[str, ...],
     again: tuple[str, ...],
@@ -56,18 +54,16 @@ def uncertain(
         raise click.UsageError("Give --accept or --again: one word at a time.")
     if (accept or again) and not because:
         raise click.UsageError("Say why with --because: it stands in the audit log.")
-    install = desk.install
-    with install.database.read() as session:
-        name = find_edition(session, edition).name
-    found = uncertain_deliveries.list_uncertain_deliveries(install.database, name, now=_utc_now())
+    name = editions.edition_name(context.install, edition)
+    candidates = sending.list_uncertain(context.install, name, now=_utc_now())
     if accept or again:
-        word = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
-        chosen = _select_deliveries(name, found, accept or again)
-        _resolve_deliveries(desk, name, chosen, word, because=because or "", yes=yes, as_json=as_json)
+        resolution = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
+        chosen = _select_deliveries(name, candidates, accept or again)
+        _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
     elif as_json:
-        click.echo(json.dumps([_delivery_as_json(doubt) for doubt in found], indent=2))
+        click.echo(json.dumps([_delivery_as_json(delivery) for delivery in candidates], indent=2))
     else:
-        _print_deliveries(name, found)
+        _print_deliveries(name, candidates)
 
 
 def _utc_now() -> datetime:
@@ -75,15 +71,15 @@ def _utc_now() -> datetime:
 
 
 def _select_deliveries(
-    name: str, candidates: Sequence[UncertainDelivery], wanted_ids: Sequence[str]
+    name: str, candidates: Sequence[UncertainDelivery], chosen_ids: Sequence[str]
 ) -> list[UncertainDelivery]:
-    if ALL in wanted_ids:
+    if ALL in chosen_ids:
         return list(candidates)
-    by_id = {doubt.delivery_id: doubt for doubt in candidates}
-    for wanted in wanted_ids:
-        if wanted not in by_id:
-            raise CommandRefusedError(f"Nothing was settled: {wanted} is not among what is uncertain of {name}.")
-    return [by_id[wanted] for wanted in dict.fromkeys(wanted_ids)]
+    by_id = {delivery.delivery_id: delivery for delivery in candidates}
+    for delivery_id in chosen_ids:
+        if delivery_id not in by_id:
+            raise CommandRefusedError(f"Nothing was settled: {delivery_id} is not among what is uncertain of {name}.")
+    return [by_id[delivery_id] for delivery_id in dict.fromkeys(chosen_ids)]
 
 
 def _resolve_deliveries(
@@ -97,27 +93,31 @@ def _resolve_deliveries(
     as_json: bool,
 ) -> None:
     if deliveries and not yes:
-        risk = _describe_risk(len(deliveries), resolution, provider_in_use(context.settings).resend_risk)
+        risk = _describe_risk(len(deliveries), resolution, sending.resend_risk(context.install))
         click.confirm(f"{risk} Go on?", abort=True, err=True)
-    done = uncertain_deliveries.resolve_uncertain(
-        context.install.database,
+    resolved = sending.resolve_uncertain(
+        context.install,
         name,
-        [doubt.delivery_id for doubt in deliveries],
+        [delivery.delivery_id for delivery in deliveries],
         resolution,
         reason=because,
-        actor=context.actor.name,
+        actor=context.actor,
         clock=_utc_now,
     )
-    left = len(deliveries) - done
+    resolved_meanwhile = len(deliveries) - resolved
     if as_json:
-        click.echo(json.dumps({"edition": name, "word": resolution, "settled": done, "settled_meanwhile": left}))
+        click.echo(
+            json.dumps(
+                {"edition": name, "word": resolution, "settled": resolved, "settled_meanwhile": resolved_meanwhile}
+            )
+        )
     else:
-        click.echo(f"{done:,} of {name} {resolution}.")
-        if done and resolution is UncertainResolution.SEND_AGAIN:
+        click.echo(f"{resolved:,} of {name} {resolution}.")
+        if resolved and resolution is UncertainResolution.SEND_AGAIN:
             click.echo(f"'digest serve' or hls-scheduler sends them with its next look, 'digest send {name}' now.")
-        if left:
-            click.echo(f"{left:,} were settled by somebody else meanwhile, and were left as they are.")
-    if left:
+        if resolved_meanwhile:
+            click.echo(f"{resolved_meanwhile:,} were settled by somebody else meanwhile, and were left as they are.")
+    if resolved_meanwhile:
         raise SystemExit(1)
 
 
@@ -137,9 +137,9 @@ def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Non
     table = Table()
     for heading in ("Delivery", "Handed over (UTC)", "Over", "What was said"):
         table.add_column(heading, no_wrap=heading == "Delivery")
-    for doubt in candidates[:MAX_ROWS_SHOWN]:
-        at = f"{doubt.handed_at:%Y-%m-%d %H:%M:%S}" if doubt.handed_at else ""
-        table.add_row(doubt.delivery_id, at, doubt.provider_name, doubt.reply)
+    for delivery in candidates[:MAX_ROWS_SHOWN]:
+        at = f"{delivery.handed_at:%Y-%m-%d %H:%M:%S}" if delivery.handed_at else ""
+        table.add_row(delivery.delivery_id, at, delivery.provider_name, delivery.reply)
     table_console().print(table)
     if len(candidates) > MAX_ROWS_SHOWN:
         click.echo(f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more: --json lists them all.")

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from digest.edition.queries import last_cut_off_before
 from digest.edition.windows import next_window
 from digest.settings import Settings
-from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionState, Fragment
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
@@ -75,8 +75,8 @@ def sign_approval(
     keys: KeyRing,
     actor: str,
     now: datetime,
-) -> None:
-    """Approve what `content_hash` names (at least its first seven digits), or say why not.
+) -> str:
+    """Approve what `content_hash` names (at least its first seven digits), and give the whole hash.
 
     Raises:
         ApprovalError: it is no draft, another edition covers its week or leaves a gap before it, or it has
@@ -109,10 +109,10 @@ def sign_approval(
     edition.approved_by = actor
     edition.approved_at = now
     edition.state = EditionState.APPROVED
-    session.add(AuditEntry(at=now, actor=actor, act="approve", subject=edition.name, detail={"mark": stands}))
+    return stands
 
 
-def clear_approval(session: Session, edition: Edition, *, actor: str, now: datetime) -> None:
+def clear_approval(session: Session, edition: Edition) -> None:
     """Take an approval back, so that the edition can be changed again.
 
     Raises:
@@ -124,7 +124,6 @@ def clear_approval(session: Session, edition: Edition, *, actor: str, now: datet
     edition.approval = None
     edition.approved_by = edition.approved_at = None
     edition.state = EditionState.DRAFT
-    session.add(AuditEntry(at=now, actor=actor, act="void approval", subject=edition.name, detail={}))
 
 
 def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> tuple[Fragment, ...]:

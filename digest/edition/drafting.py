@@ -40,7 +40,7 @@ from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal, ScoredStory
 from digest.settings import Settings
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, Fragment
+from digest.store.models import Edition, EditionState, EditionStory, Fragment
 from subscribers.errors import ApplicationError
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first choice, and of those who took the places
@@ -76,44 +76,55 @@ class _DraftPlan:
     previous: PreviousEditions
 
 
-def draft_edition(
-    database: Database, getter: ContentFetcher, settings: Settings, *, now: datetime, actor: str
-) -> DraftResult:
-    """Draft the edition of the next release slot after `now`, replacing an unapproved draft of that slot.
+@dataclass(frozen=True, slots=True)
+class PreparedDraft:
+    """A draft that is rendered and not stored yet. `fragments` are (kind, name, body), in order."""
+
+    plan: _DraftPlan
+    proposal: Proposal
+    content: EditionContent
+    fragments: tuple[tuple[str, str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime) -> PreparedDraft:
+    """Choose, arrange and render the edition of the next release slot after `now`.
 
     Raises:
         DraftError: the slot's edition is approved or further.
     """
     with database.read() as session:
         plan = _plan_draft(session, settings, now)
-    choice = _propose_with_rechecks(database, getter, settings, plan, now)
-    pictures, warnings = prepare_pictures(database, getter, settings, choice, now=now)
+    proposal = _propose_with_rechecks(database, fetcher, settings, plan, now)
+    pictures, warnings = prepare_pictures(database, fetcher, settings, proposal, now=now)
     frame, templates = publication_frame(settings), create_mail_environment(settings)
-    content = sanitise_content(
-        build_content(choice, plan.identity, settings.file, pictures)
-    )  # stored as it will be read
+    # Sanitised before it is stored, so that what is stored is what is read.
+    content = sanitise_content(build_content(proposal, plan.identity, settings.file, pictures))
     content = replace(content, subject=render_subject(content, frame, templates))
-    pieces = render_edition(content, frame, templates)
-    with database.write() as session:
-        edition = _store_draft(session, plan, choice, content, now)
-        _replace_stories(session, edition, choice)
-        replace_fragments(session, edition, ((p.kind, p.name, p.body) for p in pieces))
-        session.add(
-            AuditEntry(
-                at=now, actor=actor, act="draft", subject=edition.name, detail={"articles": len(plan.candidates)}
-            )
-        )
-        return DraftResult(
-            name=edition.name,
-            number=edition.number,
-            state=edition.state,
-            incomplete_reason=edition.held_because,
-            release_at=edition.release_at,
-            window=plan.window,
-            proposal=choice,
-            article_count=len(plan.candidates),
-            warnings=warnings,
-        )
+    fragments = tuple((f.kind, f.name, f.body) for f in render_edition(content, frame, templates))
+    return PreparedDraft(plan, proposal, content, fragments, warnings)
+
+
+def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
+    """Store a prepared draft, replacing an unapproved draft of its slot.
+
+    Raises:
+        DraftError: the slot's edition was approved meanwhile.
+    """
+    edition = _store_edition(session, draft.plan, draft.proposal, draft.content, now)
+    _replace_stories(session, edition, draft.proposal)
+    replace_fragments(session, edition, draft.fragments)
+    return DraftResult(
+        name=edition.name,
+        number=edition.number,
+        state=edition.state,
+        incomplete_reason=edition.held_because,
+        release_at=edition.release_at,
+        window=draft.plan.window,
+        proposal=draft.proposal,
+        article_count=len(draft.plan.candidates),
+        warnings=draft.warnings,
+    )
 
 
 def _propose_with_rechecks(
@@ -196,7 +207,7 @@ def _name_for_release(session: Session, existing: Edition | None, release_at: da
     return name_edition(release_at, zone, set(session.scalars(others)))
 
 
-def _store_draft(
+def _store_edition(
     session: Session, plan: _DraftPlan, proposal: Proposal, content: EditionContent, now: datetime
 ) -> Edition:
     slot = release_slot(plan.identity.release_at)

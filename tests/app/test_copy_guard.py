@@ -24,7 +24,7 @@ def open_at(home: Path, **said: str) -> InstallationHold | None:
 
 def release(home: Path) -> None:
     with open_installation(Settings(home=home)) as install, install.database.write() as session:
-        installation_hold.release_installation(session, actor="eve", now=NOW)
+        installation_hold.release_installation(session)
 
 
 def test_an_installation_that_stays_where_it_is_is_never_held(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from digest.settings import (
 from digest.store.engine import Database
 from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Fragment, Source
 from subscribers.crypto.keys import KeyRing
+from tests.actors import ADMIN
 from tests.conftest import ROOT
 
 SAMPLE = ROOT / "digest" / "sample"
@@ -52,7 +53,7 @@ def collected(database: Database, settings: Settings, now: datetime = NOW) -> In
 
 
 def drafted(install: Installation, now: datetime = NOW) -> Edition:
-    weekly.draft_next_edition(install, now=now, actor="test", getter=BundledFetcher(SAMPLE))
+    weekly.draft_next_edition(install, now=now, actor=ADMIN, fetcher=BundledFetcher(SAMPLE))
     with install.database.read() as session:
         return session.scalars(select(Edition).order_by(Edition.release_at.desc())).first() or pytest.fail("no draft")
 
@@ -211,7 +212,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
     add(database, "fresh border news", dated=NOW + timedelta(days=3), found=later)
     second = drafted(install, later)
     with database.write() as session:
-        clear_approval(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
+        clear_approval(session, session.get_one(Edition, first.id))
     with pytest.raises(ApprovalError, match="Draft it again"):
         approve_now(install, second, later)
     again = drafted(install, later)
@@ -240,7 +241,7 @@ def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody
             row.state, row.planned_at = EditionState.CANCELLED, planned_at
         with pytest.raises(DraftError, match="2026-W47 is cancelled, and its release is"):
             drafted(install)
-        weekly.draft_next_edition(install, now=NOW + timedelta(days=5), actor="test", getter=BundledFetcher(SAMPLE))
+        weekly.draft_next_edition(install, now=NOW + timedelta(days=5), actor=ADMIN, fetcher=BundledFetcher(SAMPLE))
         with database.read() as session:
             second = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
         assert considered(database, "2026-W48") == {"early-border-news"}
@@ -365,7 +366,7 @@ class Pages:
 
 def with_pages(install: Installation, pages: Pages, now: datetime = NOW) -> dict[str, str]:
     """Draft, and give the reason of each story that was left out; of one that is in, its section."""
-    made = weekly.draft_next_edition(install, now=now, actor="test", getter=pages)
+    made = weekly.draft_next_edition(install, now=now, actor=ADMIN, fetcher=pages)
     with install.database.read() as session:
         query = (
             select(EditionStory).join(Edition, Edition.id == EditionStory.edition_id).where(Edition.name == made.name)
@@ -499,13 +500,13 @@ def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Da
 def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.write() as session:
-        clear_approval(session, session.get_one(Edition, number), actor="eve", now=NOW)
+        clear_approval(session, session.get_one(Edition, number))
     with install.database.write() as session:
         row = session.get_one(Edition, number)
         assert (row.state, row.approval) == (EditionState.DRAFT, None)
         row.state = EditionState.SENDING
         with pytest.raises(ApprovalError, match="no approval to take back"):
-            clear_approval(session, row, actor="eve", now=NOW)
+            clear_approval(session, row)
 
 
 def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, tmp_path: Path) -> None:
@@ -527,7 +528,7 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
 
     sender = threading.Thread(target=send)
     with postgresql.write() as session:
-        clear_approval(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
+        clear_approval(session, session.get_one(Edition, edition.id))
         sender.start()
         sender.join(timeout=0.5)
         assert outcomes == [], "it waits for what is being decided"

@@ -24,7 +24,7 @@ from flask import Flask
 from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import select, text
 
-from digest.app import background, editions
+from digest.app import background, editions, sending
 from digest.app.installation import Installation, open_installation
 from digest.cli.demo import SAMPLE_NOW
 from digest.collect import collection_run
@@ -38,6 +38,7 @@ from digest.web.server import open_page_server
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import Base, ConsentEvent, Person, PersonState
+from tests.actors import ADMIN
 
 BASE = "https://news.example.org"
 ADA = "ada.lovelace@analytical.example"
@@ -73,7 +74,7 @@ class House:
     def draft(self) -> str:
         with BundledFetcher(resources.files("digest").joinpath("sample")) as getter:
             collection_run.collect_sources(self.install.database, getter, self.install.settings, now=self.now)
-            return editions.draft_next_edition(self.install, now=self.now, actor="eve", getter=getter).name
+            return editions.draft_next_edition(self.install, now=self.now, actor=ADMIN, fetcher=getter).name
 
     def publish(self) -> str:
         """Draft from the bundled sample, approve, wait for the release, send."""
@@ -82,12 +83,12 @@ class House:
             self.install,
             name,
             editions.edition_status(self.install, name, now=self.now).content_hash,
-            actor="eve",
+            actor=ADMIN,
             now=self.now,
         )
         with self.install.database.read() as session:
             self.now = find_edition(session, name).release_at
-        editions.send_edition(self.install, name, clock=self.clock)
+        sending.send_edition(self.install, name, actor=ADMIN, clock=self.clock)
         return name
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:

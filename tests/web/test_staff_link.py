@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app import background, editions
+from digest.app import background, sending
 from digest.cli import digest
 from digest.deliver.send import notices
 from digest.store import staff
@@ -22,6 +22,7 @@ from digest.store.staff import StaffError
 from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.store.models import Base
+from tests.actors import ADMIN
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SAM = "sam.okafor@newsroom.example"
@@ -265,7 +266,7 @@ def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: A
 
 
 def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any) -> None:
-    editions.send_test_mail(proven.install, "2026-W47", actor="eve", clock=lambda: NOW)
+    sending.send_test(proven.install, "2026-W47", actor=ADMIN, clock=lambda: NOW)
     (mail,) = in_outbox(proven)
     leave = urlsplit(str(mail["List-Unsubscribe"]).strip("<>")).path
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"

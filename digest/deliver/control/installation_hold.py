@@ -1,7 +1,7 @@
-"""Holding: nothing leaves the installation, no edition, no notice, no word about anybody to a provider, until it is released.
+"""Hold the installation: no edition, no notice, no word about anybody to a provider leaves it until it is released.
 
-A pause concerns one edition (`steering`); holding concerns all that leaves, for a copy that must not mail anybody,
-or for an hour in which nobody knows what is wrong.
+A pause concerns one edition (`edition_control`); a hold concerns all that leaves: for a copy that must not mail
+anybody, or for an hour in which nobody knows what is wrong.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_state
-from digest.store.models import AuditEntry
+from digest.store.audit import record_audit
 
 HOLD_STATE_KEY = "held"
 
@@ -33,37 +33,33 @@ class InstallationHold:
 
 
 def current_hold(session: Session) -> InstallationHold | None:
-    """Say whether the installation is held."""
-    found = installation_state.read_installation_state(session, HOLD_STATE_KEY)
-    return None if found is None else parse_hold(found)
+    """Return what holds the installation, or None."""
+    stored = installation_state.read_installation_state(session, HOLD_STATE_KEY)
+    return None if stored is None else parse_hold(stored)
 
 
 def parse_hold(stored: Mapping[str, str]) -> InstallationHold:
-    """Read what holds the installation out of its memo."""
+    """Read a hold from the installation's state."""
     return InstallationHold(stored["because"], stored["actor"], datetime.fromisoformat(stored["since"]))
 
 
-def hold_installation(session: Session, reason: str, *, actor: str, now: datetime) -> InstallationHold:
-    """Hold the installation; one that is held already stays held as it was."""
-    standing = current_hold(session)
-    if standing is not None:
-        return standing
-    installation_state.write_installation_state(
-        session, HOLD_STATE_KEY, {"because": reason, "actor": actor, "since": now.isoformat()}, now=now
-    )
-    _add_audit_entry(session, "held", {"because": reason} if reason else {}, actor=actor, now=now)
-    return InstallationHold(reason, actor, now)
+def hold_installation(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
+    """Hold the installation; False where it is held already: that hold stands as it was."""
+    if current_hold(session) is not None:
+        return False
+    stored = {"because": reason, "actor": actor, "since": now.isoformat()}
+    installation_state.write_installation_state(session, HOLD_STATE_KEY, stored, now=now)
+    return True
 
 
-def release_installation(session: Session, *, actor: str, now: datetime) -> InstallationHold | None:
-    """Let mail leave again; give what held it, or None where nothing did."""
-    standing = current_hold(session)
-    if standing is not None:
-        installation_state.delete_installation_state(session, HOLD_STATE_KEY)
-        _add_audit_entry(session, "released", {}, actor=actor, now=now)
-    return standing
+def hold_and_record(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
+    """Hold the installation because it may be a copy, with an audit row; False where it is held already."""
+    held = hold_installation(session, reason, actor=actor, now=now)
+    if held:
+        record_audit(session, "held", "installation", {"because": reason}, actor=actor, now=now)
+    return held
 
 
-def _add_audit_entry(session: Session, act: str, detail: dict[str, str], *, actor: str, now: datetime) -> None:
-    session.add(AuditEntry(at=now, actor=actor, act=act, subject="installation", detail=detail))
-    session.flush()
+def release_installation(session: Session) -> bool:
+    """Let mail leave again; False where nothing held the installation."""
+    return installation_state.delete_installation_state(session, HOLD_STATE_KEY)

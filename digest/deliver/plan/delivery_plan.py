@@ -22,7 +22,6 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import upsert
 
 ROWS_PER_TRANSACTION = 1000  # rows a write transaction
-HANDED_OVER_STATES = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,12 @@ class DeliveryCounts:
 
     def __getitem__(self, state: DeliveryState) -> int:
         return self.by_state[state]
+
+    @property
+    def handed_over(self) -> int:
+        """How many were handed over, whatever came of it."""
+        states = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
+        return sum(self.by_state[state] for state in states)
 
     @property
     def open(self) -> int:

@@ -14,13 +14,7 @@ from digest.deliver.compose.personalisation import check_unsubscribe_length
 from digest.deliver.compose.variants import EditionVariants, build_variants
 from digest.deliver.control import edition_control, installation_hold, installation_state
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import (
-    HANDED_OVER_STATES,
-    DeliveryCounts,
-    count_deliveries,
-    edition_purpose,
-    plan_deliveries,
-)
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send import alarms, claims
 from digest.deliver.send.claims import LeaseTerms
@@ -134,7 +128,7 @@ def send_edition(
         progress_writer=ProgressWriter(name, now),
         failures_counted_since=begun,
         planned_total=planned.planned,
-        handed_over_before=sum(planned[state] for state in HANDED_OVER_STATES),
+        handed_over_before=planned.handed_over,
     )
     run_send_loop(run)
     return _finish_run(run)
@@ -173,7 +167,7 @@ def _prepare_first_send(
             )
             odd = alarms.list_change_warning(_previous_planned_count(session, edition), edition.planned or 0, alerts)
             if odd and feedback_expected:
-                edition_control.pause_edition(session, name, odd, actor="digest", now=now)
+                edition_control.pause_by_alarm(session, name, odd, now=now)
                 log.error("sending paused", edition=name, why=odd)
         return edition.resumed_at or edition.planned_at or now
 

@@ -92,7 +92,7 @@ def _check_alarms(run: SendRun) -> None:
     run.alarms_checked_at, run.refusals_since_check = now, 0
     if because:
         with suppress(EditionControlError), run.database.write() as session:  # it may be over meanwhile
-            if edition_control.pause_edition(session, run.edition, because, actor="digest", now=now):
+            if edition_control.pause_by_alarm(session, run.edition, because, now=now):
                 log.error("sending paused", edition=run.edition, why=because)
 
 

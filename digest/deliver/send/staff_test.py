@@ -31,7 +31,6 @@ from digest.settings import Settings
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
-from digest.store.models import AuditEntry
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
@@ -75,6 +74,20 @@ class _StaffTestMail:
 
 
 @dataclass(frozen=True, slots=True)
+class StaffTest:
+    """A composed test of an edition."""
+
+    edition: str
+    purpose: str
+    mails: tuple[_StaffTestMail, ...]
+
+    @property
+    def recipients(self) -> list[str]:
+        """Who gets it, as the audit log names them."""
+        return [staff.staff_actor(mail.member) for mail in self.mails]
+
+
+@dataclass(frozen=True, slots=True)
 class _StaffTestRun:
     """One test over one transport."""
 
@@ -85,18 +98,10 @@ class _StaffTestRun:
     clock: Callable[[], datetime]
 
 
-def send_test_mail(
-    database: Database,
-    name: str,
-    provider: Provider,
-    keys: KeyRing,
-    settings: Settings,
-    *,
-    to: Sequence[str] = (),
-    actor: str,
-    clock: Callable[[], datetime],
-) -> StaffTestReport:
-    """Send an edition as it stands to the staff whose address is proven: all of them, or those of `to`.
+def compose_test(
+    session: Session, name: str, keys: KeyRing, settings: Settings, *, to: Sequence[str] = ()
+) -> StaffTest:
+    """Write an edition as it stands to the staff whose address is proven: all of them, or those of `to`.
 
     Raises:
         UnknownEditionError: there is no such edition.
@@ -106,26 +111,30 @@ def send_test_mail(
     """
     check_unsubscribe_length(settings.link_base)
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{secrets.token_hex(4)}"
-    with database.read() as session:
-        letter = _compose_template(session, name, keys, settings)
-        mails = [_compose_mail(member, letter, purpose, keys, settings) for member in _choose_members(session, to)]
+    template = _compose_template(session, name, keys, settings)
+    mails = [_compose_mail(member, template, purpose, keys, settings) for member in _choose_members(session, to)]
+    return StaffTest(name, purpose, tuple(mails))
+
+
+def hand_over_test(
+    database: Database, test: StaffTest, provider: Provider, *, clock: Callable[[], datetime]
+) -> StaffTestReport:
+    """Hand a composed test over, each mail once."""
     with database.write() as session:
         claims.mark_orphans_uncertain(
             session, Delivery.purpose.startswith(TEST_PURPOSE_PREFIX), this_process_owner(), now=clock()
         )
-        detail = {"to": [staff.staff_actor(mail.member) for mail in mails]}
-        session.add(AuditEntry(at=clock(), actor=actor, act="test", subject=name, detail=detail))
-    run = _StaffTestRun(database, provider, purpose, str(this_process_owner()), clock)
+    run = _StaffTestRun(database, provider, test.purpose, str(this_process_owner()), clock)
     tested: list[StaffTestResult] = []
     stopped = ""
-    for batch in _split_into_batches(mails, provider.batch_size):
+    for batch in _split_into_batches(test.mails, provider.batch_size):
         if stopped:
             tested += [StaffTestResult(mail.member.email, DeliveryState.CANCELLED) for mail in batch]
         else:
-            some, stopped = _hand_over_batch(run, batch)
-            tested += some
-    log.info("test sent", edition=name, mails=len(tested), stopped=stopped)
-    return StaffTestReport(name, tuple(tested), stopped)
+            results, stopped = _hand_over_batch(run, batch)
+            tested += results
+    log.info("test sent", edition=test.edition, mails=len(tested), stopped=stopped)
+    return StaffTestReport(test.edition, tuple(tested), stopped)
 
 
 def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:

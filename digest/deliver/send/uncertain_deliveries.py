@@ -4,7 +4,7 @@ A message is uncertain where it was handed over and nobody said what became of i
 the rest only a person can weigh a message that never came against one that comes twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,7 +19,7 @@ from digest.deliver.send import claims
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.models import Edition, EditionState
 from digest.store.process_owner import this_process_owner
 
 ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
@@ -68,16 +68,9 @@ def resolution_values(resolution: UncertainResolution, now: datetime) -> dict[st
 
 
 def resolve_uncertain(
-    database: Database,
-    edition: str,
-    delivery_ids: Sequence[str],
-    resolution: UncertainResolution,
-    *,
-    reason: str,
-    actor: str,
-    clock: Callable[[], datetime],
-) -> int:
-    """Settle deliveries of an edition; give how many. One that is not uncertain any more is left as it is.
+    session: Session, edition: str, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
+) -> list[str]:
+    """Resolve deliveries of an edition, 1,000 at most; return the ids of those that were still uncertain.
 
     An edition that was sent is being sent again until those are out; consent is asked as with every message.
 
@@ -85,23 +78,13 @@ def resolve_uncertain(
         UnknownEditionError: there is no such edition.
         EditionControlError: it is cancelled and nothing of it may be sent again.
     """
-    done = 0
-    for start in range(0, len(delivery_ids), ROWS_PER_TRANSACTION):
-        with database.write() as session:
-            held = _lock_edition(session, edition, resolution)
-            ids = _lock_uncertain(session, edition, delivery_ids[start : start + ROWS_PER_TRANSACTION])
-            if ids:
-                session.execute(
-                    update(Delivery), [{"id": id_, **resolution_values(resolution, clock())} for id_ in ids]
-                )
-                if resolution is UncertainResolution.SEND_AGAIN and held.state is EditionState.SENT:
-                    held.state, held.sent_at = EditionState.SENDING, None
-                said = {"because": reason, "deliveries": ids}
-                session.add(
-                    AuditEntry(at=clock(), actor=actor, act=f"uncertain {resolution}", subject=edition, detail=said)
-                )
-        done += len(ids)
-    return done
+    row = _lock_edition(session, edition, resolution)
+    ids = _lock_uncertain(session, edition, delivery_ids)
+    if ids:
+        session.execute(update(Delivery), [{"id": id_, **resolution_values(resolution, now)} for id_ in ids])
+        if resolution is UncertainResolution.SEND_AGAIN and row.state is EditionState.SENT:
+            row.state, row.sent_at = EditionState.SENDING, None
+    return ids
 
 
 def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:

@@ -5,17 +5,16 @@ Accounts come later. Until then the desk is for whoever sits at this machine, an
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app import editions
+from digest.app import editions, sending
+from digest.app.actor import Actor, Face, Role
 from digest.app.attention import attention_sentences
 from digest.deliver.compose.personalisation import ComposeError
-from digest.deliver.control import edition_control
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.send import progress
@@ -40,7 +39,8 @@ from subscribers.consent import audience
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
 
-DESK_ACTOR = "desk on this machine"  # stands in the audit log until there are accounts
+# There are no accounts yet: whoever sits at this machine is an editor.
+DESK_ACTOR = Actor("desk on this machine", Role.EDITOR, Face.DESK)
 MAX_LISTED_STORIES = 100  # stories in the list
 STORY_FILTERS = (("all", "All"), ("used", "Used"), ("left-out", "Left out"))
 PAGE_TABS = ("stories", "edition", "preview")
@@ -252,10 +252,10 @@ def submit_approval(name: str) -> ResponseReturnValue:
 def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     here = web_context()
+    with here.database.read() as session:
+        found = edition_or_404(session, name)
     try:
-        with here.database.write() as session:
-            found = edition_or_404(session, name)
-            approval.clear_approval(session, found, actor=DESK_ACTOR, now=here.clock())
+        editions.void_approval(here.install, name, actor=DESK_ACTOR, now=here.clock())
     except ApprovalError as exc:
         return render_template("web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""), 409
     return redirect(url_for("desk.edition", name=name), 303)
@@ -265,16 +265,15 @@ def void(name: str) -> ResponseReturnValue:
 def steer(name: str, act: str) -> ResponseReturnValue:
     """Let the sending of an edition rest, or go on."""
     here = web_context()
-    by: Any = {"actor": DESK_ACTOR, "now": here.clock()}
-    with here.database.write() as session:
+    with here.database.read() as session:
         found = edition_or_404(session, name)
-        try:
-            if act == "pause":
-                edition_control.pause_edition(session, name, "", **by)
-            else:
-                edition_control.resume_edition(session, name, **by)
-        except EditionControlError as exc:  # it went out, or was cancelled, meanwhile
-            return render_template("web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""), 409
+    try:
+        if act == "pause":
+            sending.pause_edition(here.install, name, reason="", actor=DESK_ACTOR, now=here.clock())
+        else:
+            sending.resume_edition(here.install, name, actor=DESK_ACTOR, now=here.clock())
+    except EditionControlError as exc:  # it went out, or was cancelled, meanwhile
+        return render_template("web/desk/conflict.html", edition=found, why=str(exc), mark="", stands=""), 409
     return redirect(url_for("desk.edition", name=name), 303)
 
 

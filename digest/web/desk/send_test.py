@@ -3,7 +3,7 @@
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
-from digest.app import editions
+from digest.app import sending
 from digest.deliver.compose.personalisation import ComposeError
 from digest.deliver.providers.registry import ProviderSettingsError
 from digest.deliver.send.edition_run import SendError
@@ -27,7 +27,7 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     with here.database.read() as session:
         edition_or_404(session, name)
     try:
-        report = editions.send_test_mail(here.install, name, actor=DESK_ACTOR, clock=here.clock)
+        report = sending.send_test(here.install, name, actor=DESK_ACTOR, clock=here.clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     return _test_mail_page(name, report=report)

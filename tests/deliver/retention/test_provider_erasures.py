@@ -154,7 +154,7 @@ def test_nothing_is_said_while_the_installation_is_held(world: DeliverySetup) ->
         assert _pass_on(world, fake).waiting == 1
         assert fake.requests == []
         with world.database.write() as session:
-            installation_hold.release_installation(session, actor="eve", now=NOW)
+            installation_hold.release_installation(session)
         assert _pass_on(world, fake).accepted == 1
 
 

@@ -406,5 +406,5 @@ def test_while_the_installation_is_held_no_notice_leaves(world: DeliverySetup) -
         assert not notices.has_due_notices(session, now=world.clock())
     assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
     with world.database.write() as session:
-        installation_hold.release_installation(session, actor="eve", now=world.clock())
+        installation_hold.release_installation(session)
     assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}

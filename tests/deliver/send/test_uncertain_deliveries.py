@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from digest.app import editions
+from digest.app import sending
 from digest.app.installation import Installation
-from digest.deliver.control import edition_control
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.consequences import EventKind
 from digest.deliver.events.delivery_event import DeliveryEvent
@@ -29,13 +28,13 @@ from digest.deliver.send.uncertain_deliveries import (
     UncertainResolution,
     list_uncertain_deliveries,
     resolution_values,
-    resolve_uncertain,
 )
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 
@@ -55,8 +54,9 @@ def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED)
 
 def word(world: DeliverySetup, word: UncertainResolution, ids: Sequence[str] | None = None) -> int:
     chosen = [d.delivery_id for d in listed(world)] if ids is None else ids
-    return resolve_uncertain(
-        world.database, EDITION_NAME, chosen, word, reason="by the log", actor="terminal:eve", clock=world.clock
+    installation = Installation(world.settings, world.database)
+    return sending.resolve_uncertain(
+        installation, EDITION_NAME, chosen, word, reason="by the log", actor=ADMIN, clock=world.clock
     )
 
 
@@ -136,7 +136,7 @@ def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: Deliv
     assert word(doubtful, UncertainResolution.SEND_AGAIN, [first, second]) == 2
     assert edition(doubtful).state is EditionState.SENDING
     install = Installation(doubtful.settings, doubtful.database)
-    assert editions.find_pending_releases(install, now=doubtful.clock()).ready_to_send == (EDITION_NAME,), (
+    assert sending.find_pending_releases(install, now=doubtful.clock()).ready_to_send == (EDITION_NAME,), (
         "the scheduler picks it up"
     )
     transport = sent(doubtful)
@@ -282,7 +282,7 @@ def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_clos
         sleep=world.clock.sleep,
         limit=1,
     )
-    edition_control.cancel_edition(world.database, EDITION_NAME, actor="eve", clock=world.clock)
+    sending.cancel_edition(Installation(world.settings, world.database), EDITION_NAME, actor=ADMIN, now=world.clock())
     with pytest.raises(EditionControlError, match="is cancelled: nothing of it is sent again"):
         word(world, UncertainResolution.SEND_AGAIN)
     assert word(world, UncertainResolution.ACCEPTED) == 1

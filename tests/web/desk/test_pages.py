@@ -72,7 +72,7 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         assert "Nothing leaves: held by eve@news.example.org" in page
     with world.database.write() as session:
         session.execute(update(SignupAlarm).values(ended_at=NOW))
-        installation_hold.release_installation(session, actor="eve@news.example.org", now=NOW)
+        installation_hold.release_installation(session)
     assert 'class="attention"' not in world.client.get("/desk/").text
 
 

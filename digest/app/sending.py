@@ -1,0 +1,253 @@
+"""The acts of staff and timetable on what leaves: send, test, pause, resume, cancel, hold, release, resolve."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import select
+
+from digest.app.actor import Actor, Role
+from digest.app.acts import Act
+from digest.app.editions import edition_name
+from digest.app.installation import Installation
+from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.control.installation_hold import InstallationHold
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.providers.registry import open_provider, provider_in_use
+from digest.deliver.send import edition_run, staff_test, uncertain_deliveries
+from digest.deliver.send.edition_run import SendReport
+from digest.deliver.send.staff_test import StaffTestReport
+from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
+from digest.edition.queries import explain_missed_release
+from digest.store.delivery_models import DeliveryState
+from digest.store.models import Edition, EditionState
+
+SEND = Act("send", Role.ADMIN)
+SEND_TEST = Act("test", Role.EDITOR)
+PAUSE, RESUME = Act("paused", Role.EDITOR), Act("resumed", Role.EDITOR)
+CANCEL = Act("cancelled", Role.ADMIN)
+HOLD, RELEASE = Act("held", Role.ADMIN), Act("released", Role.ADMIN)
+RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN) for resolution in UncertainResolution}
+INSTALLATION = "installation"  # the subject of acts on all that leaves
+
+
+def send_edition(
+    installation: Installation,
+    name: str,
+    *,
+    actor: Actor,
+    clock: Callable[[], datetime],
+    report_progress: Callable[[int, int], None] | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
+) -> SendReport:
+    """Send an approved edition, or go on with one that was cut short; say what this run did.
+
+    A run that handed nothing over changed nothing, and leaves no audit row. `report_progress` is called with (messages
+    dealt with, planned) after every batch. Once `stopping` is true nothing more is handed over, and `sleep`, which
+    waits for so many seconds, may come back early.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SendError: it is not approved, it is paused or cancelled, or the installation is held.
+        ApprovalError: it is not what was approved.
+        ProviderSettingsError: the settings do not say how to send, or forbid it.
+    """
+    name = edition_name(installation, name)
+    with (
+        SEND.steps(installation.database, actor, name, now=clock()) as audit,
+        closing(open_provider(installation.settings)) as provider,
+    ):
+        report = edition_run.send_edition(
+            installation.database,
+            name,
+            provider,
+            installation.keys,
+            installation.settings,
+            clock=clock,
+            report_progress=report_progress,
+            sleep=sleep,
+            stopping=stopping,
+        )
+        audit.changed, audit.detail = report.handed_over > 0, {"handed over": report.handed_over}
+    return report
+
+
+def send_test(
+    installation: Installation, name: str, *, to: Sequence[str] = (), actor: Actor, clock: Callable[[], datetime]
+) -> StaffTestReport:
+    """Send an edition as it stands, a draft too, to the staff whose address is proven: to all, or to those named.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SendError: there is nothing to send, or nobody to send it to.
+        ApprovalError: it is approved, and not what was approved.
+        ProviderSettingsError: the settings do not say how to send, or forbid it.
+    """
+    name, database = edition_name(installation, name), installation.database
+    with (
+        SEND_TEST.steps(database, actor, name, now=clock()) as audit,
+        closing(open_provider(installation.settings)) as provider,
+    ):
+        with database.read() as session:
+            test = staff_test.compose_test(session, name, installation.keys, installation.settings, to=to)
+        audit.detail = {"to": test.recipients}
+        # Before anything leaves: a crash must not hide who sent it.
+        with database.write() as session:
+            audit.record(session)
+        return staff_test.hand_over_test(database, test, provider, clock=clock)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseResult:
+    """An edition that was to be paused or resumed: whether that changed anything, and how many deliveries wait."""
+
+    edition: str
+    changed: bool
+    waiting: int
+
+
+def pause_edition(installation: Installation, name: str, *, reason: str, actor: Actor, now: datetime) -> PauseResult:
+    """Pause the sending of an edition. What is being handed over at this moment still arrives.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditionControlError: it is neither approved nor being sent.
+    """
+    name = edition_name(installation, name)
+    with PAUSE.transaction(installation.database, actor, name, now=now) as (session, audit):
+        audit.changed = edition_control.pause_edition(session, name, reason, now=now)
+        audit.detail = _reason_detail(reason)
+        waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
+    return PauseResult(name, audit.changed, waiting)
+
+
+def resume_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> PauseResult:
+    """Resume a paused edition. Failures reported before `now` no longer count against it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    name = edition_name(installation, name)
+    with RESUME.transaction(installation.database, actor, name, now=now) as (session, audit):
+        audit.changed = edition_control.resume_edition(session, name, now=now)
+        waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
+    return PauseResult(name, audit.changed, waiting)
+
+
+def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
+    """Cancel an edition for good: who has it keeps it, nobody else gets it. Return how many were cancelled.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditionControlError: it is sent.
+    """
+    name, database = edition_name(installation, name), installation.database
+    with CANCEL.steps(database, actor, name, now=now) as audit:
+        with database.write() as session:
+            state_before = edition_control.cancel_edition(session, name)
+            audit.changed, audit.detail = state_before is not EditionState.CANCELLED, {"was": str(state_before)}
+            if audit.changed:
+                audit.record(session)
+        return edition_control.cancel_waiting_deliveries(database, name)
+
+
+def hold_installation(installation: Installation, *, reason: str, actor: Actor, now: datetime) -> InstallationHold:
+    """Let nothing leave the installation; return what holds it. One that is held already stays held as it was."""
+    with HOLD.transaction(installation.database, actor, INSTALLATION, now=now) as (session, audit):
+        audit.changed = installation_hold.hold_installation(session, reason, actor=actor.name, now=now)
+        audit.detail = _reason_detail(reason)
+        hold = installation_hold.current_hold(session)
+    assert hold is not None, "it was just written"
+    return hold
+
+
+def release_installation(installation: Installation, *, actor: Actor, now: datetime) -> bool:
+    """Let mail leave the installation again; False where nothing held it."""
+    with RELEASE.transaction(installation.database, actor, INSTALLATION, now=now) as (session, audit):
+        audit.changed = installation_hold.release_installation(session)
+    return audit.changed
+
+
+def _reason_detail(reason: str) -> dict[str, str]:
+    return {"because": reason} if reason else {}
+
+
+def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
+    """List the uncertain deliveries of an edition, earliest first; what a dead process was handing over is, too.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    name = edition_name(installation, name)
+    return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
+
+
+def resend_risk(installation: Installation) -> str:
+    """Say what may come of sending an uncertain message again over the provider of the settings."""
+    return provider_in_use(installation.settings).resend_risk
+
+
+def resolve_uncertain(
+    installation: Installation,
+    name: str,
+    delivery_ids: Sequence[str],
+    resolution: UncertainResolution,
+    *,
+    reason: str,
+    actor: Actor,
+    clock: Callable[[], datetime],
+) -> int:
+    """Resolve uncertain deliveries by an admin's word; return how many. Those not uncertain any more stay as they are.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditionControlError: it is cancelled and nothing of it may be sent again.
+    """
+    name, database = edition_name(installation, name), installation.database
+    resolved = 0
+    with RESOLVE[resolution].steps(database, actor, name, now=clock()) as audit:
+        audit.changed = False
+        remaining = iter(delivery_ids)
+        while page := list(islice(remaining, uncertain_deliveries.ROWS_PER_TRANSACTION)):
+            with database.write() as session:
+                ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
+                audit.detail = {"because": reason, "deliveries": ids}
+                if ids:
+                    audit.record(session)
+            resolved += len(ids)
+    return resolved
+
+
+@dataclass(frozen=True, slots=True)
+class PendingReleases:
+    """What is to be sent now, by name, and what a person decides about: what was missed, with what to do."""
+
+    ready_to_send: tuple[str, ...]
+    missed: dict[str, str]
+
+
+def find_pending_releases(installation: Installation, *, now: datetime) -> PendingReleases:
+    """Find what to send: approved editions whose time has come, and those that were cut short.
+
+    None that is paused is ready, and none at all while the installation is held.
+    """
+    due = select(Edition).where(
+        Edition.paused_at.is_(None),
+        (Edition.state == EditionState.SENDING)
+        | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)),
+    )
+    with installation.database.read() as session:
+        held = installation_hold.current_hold(session) is not None
+        editions = session.scalars(due.order_by(Edition.release_at)).all()
+    missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
+    return PendingReleases(() if held else tuple(e.name for e in editions if e.name not in missed), missed)
+
+
+def describe_delivery_counts(counts: DeliveryCounts) -> str:
+    """Say delivery counts in one sentence; states in which nobody is are left out."""
+    parts = [f"{count:,} {state}" for state, count in counts.by_state.items() if count]
+    return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."

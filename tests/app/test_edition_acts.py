@@ -1,0 +1,154 @@
+"""Acts on editions and on what leaves: who may do them, and what the audit log says of those refused and failed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from digest.app import editions, sending
+from digest.app.actor import SCHEDULER, Actor
+from digest.app.acts import NotPermittedError
+from digest.app.installation import Installation
+from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.send.uncertain_deliveries import UncertainResolution
+from digest.edition.approval import ApprovalError
+from digest.edition.queries import UnknownEditionError
+from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
+from digest.store.engine import Database
+from digest.store.models import AuditEntry, Edition, EditionState
+from tests.actors import ADMIN, EDITOR
+from tests.web.conftest import NOW, RELEASE, WebSetup, build_web_setup
+
+Attempt = Callable[[Installation, str, Actor], object]
+
+ADMINS_ACTS: dict[str, Attempt] = {
+    "send": lambda i, name, actor: sending.send_edition(i, name, actor=actor, clock=lambda: RELEASE),
+    "cancelled": lambda i, name, actor: sending.cancel_edition(i, name, actor=actor, now=NOW),
+    "held": lambda i, _, actor: sending.hold_installation(i, reason="a doubt", actor=actor, now=NOW),
+    "released": lambda i, _, actor: sending.release_installation(i, actor=actor, now=NOW),
+    "uncertain taken as accepted": lambda i, name, actor: sending.resolve_uncertain(
+        i, name, ["a" * 26], UncertainResolution.ACCEPTED, reason="the log", actor=actor, clock=lambda: NOW
+    ),
+    "uncertain sent again": lambda i, name, actor: sending.resolve_uncertain(
+        i, name, ["a" * 26], UncertainResolution.SEND_AGAIN, reason="the log", actor=actor, clock=lambda: NOW
+    ),
+}
+
+
+@pytest.fixture
+def both(database: Database, tmp_path: Path) -> WebSetup:
+    """Give an installation with one subscriber, once on SQLite and once on PostgreSQL."""
+    return build_web_setup(database, tmp_path)
+
+
+@pytest.fixture
+def approved(both: WebSetup) -> WebSetup:
+    """Give an installation whose edition is approved, with one uncertain message of it."""
+    name = both.edition()
+    content_hash = editions.edition_status(both.install, name, now=NOW).content_hash
+    editions.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
+    with both.database.write() as session:
+        session.add(
+            Delivery(id="a" * 26, purpose=f"edition:{name}", state=DeliveryState.UNCERTAIN, due_at=NOW, next_try_at=NOW)
+        )
+        session.execute(delete(AuditEntry))
+    return both
+
+
+def audit_rows(database: Database) -> list[tuple[str, str, str, dict[str, Any]]]:
+    with database.read() as session:
+        rows = session.scalars(select(AuditEntry).order_by(AuditEntry.id))
+        return [(row.act, row.actor, row.subject, row.detail) for row in rows]
+
+
+@pytest.mark.parametrize("act", ADMINS_ACTS)
+def test_what_an_editor_may_not_do_leaves_only_its_refusal(approved: WebSetup, act: str) -> None:
+    before = approved.dump()
+    with pytest.raises(NotPermittedError, match="only an admin may do this"):
+        ADMINS_ACTS[act](approved.install, "2026-W47", EDITOR)
+    after = approved.dump()
+    subject = "installation" if act in {"held", "released"} else "2026-W47"
+    assert audit_rows(approved.database) == [
+        (f"refused: {act}", EDITOR.name, subject, {"role": "editor", "needed": "admin"})
+    ]
+    assert after | {"audit": []} == before
+    assert not approved.install.settings.outbox_folder.exists()
+
+
+@pytest.mark.parametrize("act", ADMINS_ACTS)
+def test_what_an_admin_does_stands_in_the_audit_log_by_name(approved: WebSetup, act: str) -> None:
+    if act == "released":
+        sending.hold_installation(approved.install, reason="a doubt", actor=ADMIN, now=NOW)
+    ADMINS_ACTS[act](approved.install, "2026-W47", ADMIN)
+    assert audit_rows(approved.database)[-1][:2] == (act, ADMIN.name)
+
+
+def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(both: WebSetup) -> None:
+    name = both.edition()
+    with both.database.write() as session:
+        session.add(
+            StaffMember(email="sam@news.example.org", role="editor", added_at=NOW, added_by="eve", proven_at=NOW)
+        )
+    install = both.install
+    content_hash = editions.edition_status(install, name, now=NOW).content_hash
+    assert editions.check_edition(install, name) == ()
+    editions.approve_edition(install, "current", content_hash, actor=EDITOR, now=NOW)
+    assert sending.pause_edition(install, name, reason="a doubt", actor=EDITOR, now=NOW).changed
+    assert not sending.pause_edition(install, name, reason="another", actor=EDITOR, now=NOW).changed
+    assert sending.resume_edition(install, name, actor=EDITOR, now=NOW).changed
+    assert not sending.resume_edition(install, name, actor=EDITOR, now=NOW).changed
+    assert sending.send_test(install, name, actor=EDITOR, clock=lambda: NOW).arrived
+    editions.void_approval(install, name, actor=EDITOR, now=NOW)
+    assert audit_rows(both.database) == [
+        ("approve", EDITOR.name, name, {"mark": content_hash}),
+        ("paused", EDITOR.name, name, {"because": "a doubt"}),
+        ("resumed", EDITOR.name, name, {}),
+        ("test", EDITOR.name, name, {"to": ["staff 1"]}),
+        ("void approval", EDITOR.name, name, {}),
+    ]
+    drafted = editions.draft_next_edition(install, actor=EDITOR, now=NOW)
+    assert audit_rows(both.database)[-1] == ("draft", EDITOR.name, drafted.name, {"articles": 0})
+
+
+def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetup) -> None:
+    install, name = approved.install, "2026-W47"
+    before = approved.dump()
+    with pytest.raises(ApprovalError):
+        editions.approve_edition(install, name, "0000000", actor=EDITOR, now=NOW)
+    with approved.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT))
+    with pytest.raises(EditionControlError):
+        sending.cancel_edition(install, name, actor=ADMIN, now=NOW)
+    with approved.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.APPROVED))
+    assert audit_rows(approved.database) == [
+        ("failed: approve", EDITOR.name, name, {"error": "ApprovalError"}),
+        ("failed: cancelled", ADMIN.name, name, {"error": "EditionControlError"}),
+    ]
+    assert approved.dump() | {"audit": []} == before
+
+
+def test_an_unknown_edition_is_no_act(approved: WebSetup) -> None:
+    with pytest.raises(UnknownEditionError, match="The last are 2026-W47"):
+        sending.pause_edition(approved.install, "2020-W01", reason="", actor=EDITOR, now=NOW)
+    assert audit_rows(approved.database) == []
+
+
+def test_cancelling_and_holding_twice_is_written_once(approved: WebSetup) -> None:
+    for _ in range(2):
+        sending.cancel_edition(approved.install, "2026-W47", actor=ADMIN, now=NOW)
+        assert sending.hold_installation(approved.install, reason="a", actor=ADMIN, now=NOW).reason == "a"
+    assert [sending.release_installation(approved.install, actor=ADMIN, now=NOW) for _ in range(2)] == [True, False]
+    assert [(row[0], row[3]) for row in audit_rows(approved.database)] == [
+        ("cancelled", {"was": "approved"}),
+        ("held", {"because": "a"}),
+        ("released", {}),
+    ]
+
+
+def test_the_timetable_sends_in_its_own_name_and_only_what_it_handed_over_is_written(approved: WebSetup) -> None:
+    for _ in range(2):
+        sending.send_edition(approved.install, "2026-W47", actor=SCHEDULER, clock=lambda: RELEASE)
+    assert audit_rows(approved.database) == [("send", "scheduler", "2026-W47", {"handed over": 1})]
