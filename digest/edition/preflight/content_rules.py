@@ -21,7 +21,7 @@ MAX_HEADLINE_LENGTH = 110  # characters; a phone shows more as a wall of bold te
 def check_completeness(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Repeat why the edition is held."""
     if examined.incomplete_reason:
-        yield error_finding("held", f"The edition is held: {examined.incomplete_reason}")
+        yield error_finding(f"The edition is held: {examined.incomplete_reason}")
 
 
 @preflight_rule("subject", "There is a subject of at most 60 characters, and a preheader that says something else.")
@@ -29,15 +29,13 @@ def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look at the two lines of the inbox."""
     line, second = examined.content.subject, examined.content.preheader
     if not line.strip():
-        yield error_finding("subject", "The subject is empty.")
+        yield error_finding("The subject is empty.")
     if len(line) > MAX_SUBJECT_LENGTH:
-        yield warning_finding("subject", f"The subject has {len(line)} characters; phones show {MAX_SUBJECT_LENGTH}.")
+        yield warning_finding(f"The subject has {len(line)} characters; phones show {MAX_SUBJECT_LENGTH}.")
     if line and second.casefold().startswith(line.casefold()):
-        yield warning_finding("subject", "The preheader repeats the subject.")
+        yield warning_finding("The preheader repeats the subject.")
     if len(second) > MAX_PREHEADER_LENGTH:
-        yield warning_finding(
-            "subject", f"The preheader has {len(second)} characters; inboxes show {MAX_PREHEADER_LENGTH}."
-        )
+        yield warning_finding(f"The preheader has {len(second)} characters; inboxes show {MAX_PREHEADER_LENGTH}.")
 
 
 @preflight_rule("headlines", "No headline is so long that a phone shows a wall of bold text.")
@@ -46,9 +44,7 @@ def check_headline_lengths(examined: PreflightInput) -> Iterator[PreflightFindin
     for section in examined.content.sections:
         for entry in section.entries:
             if len(entry.headline) > MAX_HEADLINE_LENGTH:
-                yield warning_finding(
-                    "headlines", f"“{entry.headline[:60]}…” has {len(entry.headline)} characters.", section.title
-                )
+                yield warning_finding(f"“{entry.headline[:60]}…” has {len(entry.headline)} characters.", section.title)
 
 
 @preflight_rule("sections", "No section is empty or fuller than the settings allow, and Featured is there.")
@@ -57,14 +53,12 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
     limits = {s.key: s.most for s in examined.file.sections}
     for section in examined.content.sections:
         if not section.entries:
-            yield error_finding("sections", "The section is empty.", section.title)
+            yield error_finding("The section is empty.", section.title)
         most = limits.get(section.key)
         if most is not None and len(section.entries) > most:
-            yield warning_finding(
-                "sections", f"{len(section.entries)} entries; the settings allow {most}.", section.title
-            )
+            yield warning_finding(f"{len(section.entries)} entries; the settings allow {most}.", section.title)
     if not any(section.entries for section in lead_sections(examined.content.sections)):
-        yield error_finding("sections", "Nothing is featured: the edition has no lead.")
+        yield error_finding("Nothing is featured: the edition has no lead.")
 
 
 @preflight_rule("repeats", "No story stands twice in the edition, and none but a pinned one was in one of the last.")
@@ -77,12 +71,12 @@ def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFindin
     for title, entry in entries:
         key = _canonical_or_raw(entry.url)
         if counts[key] > 1:
-            yield error_finding("repeats", f"“{entry.headline}” stands {counts[key]} times in the edition.", title)
+            yield error_finding(f"“{entry.headline}” stands {counts[key]} times in the edition.", title)
             counts[key] = 0
         if key in before:
-            said = warning_finding if key in pinned else error_finding
-            again = ", and is pinned" if key in pinned else ""
-            yield said("repeats", f"“{entry.headline}” was in {before[key]}{again}.", title)
+            make_finding = warning_finding if key in pinned else error_finding
+            pin_note = ", and is pinned" if key in pinned else ""
+            yield make_finding(f"“{entry.headline}” was in {before[key]}{pin_note}.", title)
 
 
 def _canonical_or_raw(url: str) -> str:

@@ -61,7 +61,6 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
             if (has := contrast_ratio(look.text_colour, look.background_colour)) < needed:
                 seen.add((look.text_colour, look.background_colour))
                 yield error_finding(
-                    "contrast",
                     f"{look.text_colour} on {look.background_colour} is {has:.1f}, {needed} is needed (“{words[:40]}”).",
                     f"{scheme} scheme",
                 )

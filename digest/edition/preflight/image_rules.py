@@ -24,9 +24,7 @@ def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
     for image in examined.tree.iter("img"):
         source = str(image.get("src") or "")
         if not source.startswith(f"{examined.base}/media/"):
-            yield error_finding(
-                "images-ours", f"{source or 'A picture without a source'} is not under {examined.base}/media/."
-            )
+            yield error_finding(f"{source or 'A picture without a source'} is not under {examined.base}/media/.")
 
 
 @preflight_rule(
@@ -36,13 +34,11 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look at alt texts."""
     for image in examined.tree.iter("img"):
         if "alt" not in image.attrib:
-            yield error_finding("images-described", f"{image.get('src')} has no alt text.")
+            yield error_finding(f"{image.get('src')} has no alt text.")
     for section in lead_sections(examined.content.sections):
         lead = section.entries[0] if section.entries else None
         if lead and lead.picture and not lead.picture.alt.strip():
-            yield warning_finding(
-                "images-described", f"The picture of “{lead.headline}” has no description.", section.title
-            )
+            yield warning_finding(f"The picture of “{lead.headline}” has no description.", section.title)
 
 
 @preflight_rule(
@@ -52,7 +48,7 @@ def check_image_dimensions(examined: PreflightInput) -> Iterator[PreflightFindin
     """Look at the width and height attributes."""
     for image in examined.tree.iter("img"):
         if not all(re.fullmatch(r"[1-9]\d*", str(image.get(side) or "")) for side in ("width", "height")):
-            yield error_finding("images-sized", f"{image.get('src')} has no width and height in whole pixels.")
+            yield error_finding(f"{image.get('src')} has no width and height in whole pixels.")
 
 
 @preflight_rule("images-kept", "Every picture is kept here, as JPEG, PNG or GIF, and weighs at most 200 KB.")
@@ -63,8 +59,8 @@ def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
         name = source.rsplit("/", 1)[-1]
         facts = examined.pictures.get(name)
         if facts is None:
-            yield error_finding("images-kept", f"{source} is not kept here: readers would see nothing. Draft again.")
+            yield error_finding(f"{source} is not kept here: readers would see nothing. Draft again.")
         elif facts.content_type not in SUPPORTED_TYPES:
-            yield error_finding("images-kept", f"{source} is {facts.content_type}: some mail programs show nothing.")
+            yield error_finding(f"{source} is {facts.content_type}: some mail programs show nothing.")
         elif facts.size > MAX_IMAGE_BYTES:
-            yield error_finding("images-kept", f"{source} weighs {facts.size // 1024} KB; 200 KB is the limit.")
+            yield error_finding(f"{source} weighs {facts.size // 1024} KB; 200 KB is the limit.")

@@ -31,13 +31,11 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
         if address.startswith("#"):
             continue
         if not parts.scheme:
-            yield error_finding("links", f"{address or 'An empty link'} is relative: it leads nowhere from a mail.")
+            yield error_finding(f"{address or 'An empty link'} is relative: it leads nowhere from a mail.")
         elif parts.scheme == "http":
-            yield warning_finding(
-                "links", f"{address} is plain http: who carries the mail's reader there can read along."
-            )
+            yield warning_finding(f"{address} is plain http: who carries the mail's reader there can read along.")
         elif parts.scheme not in {"https", "mailto"} or (parts.scheme == "https" and not parts.hostname):
-            yield error_finding("links", f"{address} is no web or mail address.")
+            yield error_finding(f"{address} is no web or mail address.")
 
 
 @preflight_rule("dead-links", "Online only: every link answers, and none leads elsewhere for good.")
@@ -51,8 +49,8 @@ def check_dead_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
         try:
             answer = examined.getter.get(address)
         except FetchError as exc:
-            said = error_finding if exc.reason in DEAD_LINK_REASONS else warning_finding
-            yield said("dead-links", f"{address}: {exc}")
+            make_finding = error_finding if exc.reason in DEAD_LINK_REASONS else warning_finding
+            yield make_finding(f"{address}: {exc}")
             continue
         if answer.moved_to:
-            yield warning_finding("dead-links", f"{address} has moved to {answer.moved_to}.")
+            yield warning_finding(f"{address} has moved to {answer.moved_to}.")

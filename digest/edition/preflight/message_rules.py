@@ -33,9 +33,9 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Count the decoded HTML, as Gmail does."""
     octets = len(examined.html.encode())
     if octets > GMAIL_CLIP_SIZE:
-        yield error_finding("size", f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories.")
+        yield error_finding(f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories.")
     elif octets > CLIP_WARNING_SIZE:
-        yield warning_finding("size", f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
+        yield warning_finding(f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
 
 
 @preflight_rule("syntax", "The message follows RFC 5322, 5321, 2045 and 2047: line ends, line lengths, header fields.")
@@ -43,19 +43,19 @@ def check_message_syntax(examined: PreflightInput) -> Iterator[PreflightFinding]
     """Lint what any receiving server may refuse."""
     raw = examined.message
     if re.search(rb"(?<!\r)\n|\r(?!\n)", raw):
-        yield error_finding("syntax", "A bare CR or LF stands in the message (RFC 5321, 2.3.8).")
+        yield error_finding("A bare CR or LF stands in the message (RFC 5321, 2.3.8).")
     if max(map(len, raw.split(b"\r\n"))) > 998:
-        yield error_finding("syntax", "A line is longer than 998 octets (RFC 5322, 2.1.1).")
+        yield error_finding("A line is longer than 998 octets (RFC 5322, 2.1.1).")
     head = raw.partition(b"\r\n\r\n")[0]
     if not head.isascii():
-        yield error_finding("syntax", "A header field holds bytes that are not ASCII (RFC 5322, 2.2).")
+        yield error_finding("A header field holds bytes that are not ASCII (RFC 5322, 2.2).")
     counts = Counter(name.lower() for name in examined.parsed_message)
     for name in SINGLE_FIELDS:
         if counts[name] > 1:
-            yield error_finding("syntax", f"The header field {name} stands {counts[name]} times (RFC 5322, 3.6).")
+            yield error_finding(f"The header field {name} stands {counts[name]} times (RFC 5322, 3.6).")
     for name in REQUIRED_FIELDS:
         if not counts[name]:
-            yield error_finding("syntax", f"The header field {name} is missing (RFC 5322, 3.6; RFC 2919).")
+            yield error_finding(f"The header field {name} is missing (RFC 5322, 3.6; RFC 2919).")
     yield from _check_identifiers(head)
     for part in examined.parsed_message.walk():
         yield from _check_quoted_printable(part)
@@ -68,11 +68,11 @@ def _check_identifiers(head: bytes) -> Iterator[PreflightFinding]:
         value = values.get(name, "")
         # A display name before List-Id's angle brackets is a phrase, where encoded words are at home.
         if "=?" in (value.partition("<")[2] if name == "List-Id" else value):
-            yield error_finding("syntax", f"An encoded word stands in {name} (RFC 2047, 5).")
+            yield error_finding(f"An encoded word stands in {name} (RFC 2047, 5).")
     if not re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", values.get("Message-ID", "")):
-        yield error_finding("syntax", "The Message-ID is not of the form <left@right> (RFC 5322, 3.6.4).")
+        yield error_finding("The Message-ID is not of the form <left@right> (RFC 5322, 3.6.4).")
     if not re.search(r"<[\w!#$%&'*+/=?^`{|}~.-]+\.[\w.-]+>$", values.get("List-Id", "")):
-        yield error_finding("syntax", "The List-Id does not end in <label.domain> (RFC 2919, 2).")
+        yield error_finding("The List-Id does not end in <label.domain> (RFC 2919, 2).")
 
 
 def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
@@ -80,9 +80,7 @@ def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
         return
     lines = str(part.get_payload()).split("\n")
     if max(len(line.rstrip("\r")) for line in lines) > 76:
-        yield error_finding(
-            "syntax", f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, 6.7)."
-        )
+        yield error_finding(f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, 6.7).")
 
 
 @preflight_rule(
@@ -93,18 +91,17 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
     value = str(examined.parsed_message.get("List-Unsubscribe", ""))
     addresses = re.findall(r"<(https://[^>\s]+)>", value)
     if len(addresses) != 1 or "<http://" in value:
-        yield error_finding("one-click", "List-Unsubscribe must hold exactly one https address (RFC 8058, 3.1).")
+        yield error_finding("List-Unsubscribe must hold exactly one https address (RFC 8058, 3.1).")
         return
     if len(value) > 77:
         yield error_finding(
-            "one-click",
-            f"List-Unsubscribe is {len(value)} characters long: SendGrid garbles it from 78 on. Use a shorter host.",
+            f"List-Unsubscribe is {len(value)} characters long: SendGrid garbles it from 78 on. Use a shorter host."
         )
     if examined.parsed_message.get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click":
-        yield error_finding("one-click", "List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1).")
+        yield error_finding("List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1).")
     for kind, body in (("HTML", examined.html), ("text", examined.text)):
         if addresses[0] not in body:
-            yield error_finding("one-click", f"The {kind} part does not hold the unsubscribe link.")
+            yield error_finding(f"The {kind} part does not hold the unsubscribe link.")
 
 
 @preflight_rule("parts", "The text comes first and the HTML last, in one multipart/alternative (RFC 2046, 5.1.4).")
@@ -112,9 +109,7 @@ def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look at the order of the two parts."""
     kinds = [p.get_content_type() for p in examined.parsed_message.walk() if not p.is_multipart()]
     if examined.parsed_message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
-        yield error_finding(
-            "parts", f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right."
-        )
+        yield error_finding(f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right.")
 
 
 @preflight_rule("parity", "Text and HTML say the same: every headline and every story's link stands in both.")
@@ -128,9 +123,9 @@ def check_part_parity(examined: PreflightInput) -> Iterator[PreflightFinding]:
         for entry in section.entries:
             for kind, body in words.items():
                 if _without_white_space(entry.headline) not in body:
-                    yield error_finding("parity", f"“{entry.headline}” is missing in the {kind} part.", section.title)
+                    yield error_finding(f"“{entry.headline}” is missing in the {kind} part.", section.title)
             if entry.url not in examined.links or entry.url not in examined.text:
-                yield error_finding("parity", f"The link of “{entry.headline}” is not in both parts.", section.title)
+                yield error_finding(f"The link of “{entry.headline}” is not in both parts.", section.title)
 
 
 def _without_white_space(text: str) -> str:
@@ -140,12 +135,12 @@ def _without_white_space(text: str) -> str:
 @preflight_rule("placeholders", "Nothing is left unfilled: no template braces, no personal mark.")
 def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look for braces and marks in the subject and in both parts; those that the edition itself says are warnings."""
-    said = json.dumps(examined.content.as_json(), ensure_ascii=False)
-    for where, body in (("subject", examined.content.subject), ("HTML", examined.html), ("text", examined.text)):
+    edition_text = json.dumps(examined.content.as_json(), ensure_ascii=False)
+    for place, body in (("subject", examined.content.subject), ("HTML", examined.html), ("text", examined.text)):
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b", *placeholders.ALL_PLACEHOLDERS):
             if sign in body:
-                found = warning_finding if sign in said else error_finding
-                yield found("placeholders", f"{sign} was left in the {where}.")
+                make_finding = warning_finding if sign in edition_text else error_finding
+                yield make_finding(f"{sign} was left in the {place}.")
 
 
 @preflight_rule("postal-address", "The postal address stands in both parts (CAN-SPAM, 15 USC 7704(a)(5)).")
@@ -153,8 +148,8 @@ def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]
     """Ask for the address of the settings, in both parts."""
     address = join_address_lines(examined.file.sender.postal_address)
     if not address:
-        yield error_finding("postal-address", "sender.postal_address is empty in the settings: the law demands one.")
+        yield error_finding("sender.postal_address is empty in the settings: the law demands one.")
         return
     for kind, body in (("text", examined.text), ("HTML", " ".join(examined.tree.itertext()))):
         if _without_white_space(address) not in _without_white_space(body):
-            yield error_finding("postal-address", f"The postal address is not in the {kind} part.")
+            yield error_finding(f"The postal address is not in the {kind} part.")

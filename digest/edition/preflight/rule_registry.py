@@ -3,7 +3,7 @@
 import email
 import email.policy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from enum import StrEnum
 from functools import cached_property
@@ -116,28 +116,28 @@ PREFLIGHT_RULES: dict[str, PreflightRule] = {}
 
 
 def preflight_rule(name: str, description: str) -> Callable[[RuleCheck], RuleCheck]:
-    """Register a function as the rule `name`."""
+    """Register a function as the rule `name`. It wants a section in `docs/preflight.md` and a planted fault in its tests."""
 
-    def register(look: RuleCheck) -> RuleCheck:
+    def register(check: RuleCheck) -> RuleCheck:
         if name in PREFLIGHT_RULES:
             raise ValueError(f"two rules are called {name}")
-        PREFLIGHT_RULES[name] = PreflightRule(name, description, look)
-        return look
+        PREFLIGHT_RULES[name] = PreflightRule(name, description, check)
+        return check
 
     return register
 
 
 def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     """Run every rule; errors come first, then in the order of the rules."""
-    found = [finding for r in PREFLIGHT_RULES.values() for finding in r.check(examined)]
-    return tuple(sorted(found, key=lambda f: f.level != FindingLevel.ERROR))
+    findings = [replace(f, rule=rule.name) for rule in PREFLIGHT_RULES.values() for f in rule.check(examined)]
+    return tuple(sorted(findings, key=lambda f: f.level != FindingLevel.ERROR))
 
 
-def error_finding(name: str, message: str, where: str = "") -> PreflightFinding:
-    """Make a finding that stops approval."""
-    return PreflightFinding(name, FindingLevel.ERROR, message, where)
+def error_finding(message: str, where: str = "") -> PreflightFinding:
+    """Make a finding that stops approval; running the rules names the rule."""
+    return PreflightFinding("", FindingLevel.ERROR, message, where)
 
 
-def warning_finding(name: str, message: str, where: str = "") -> PreflightFinding:
-    """Make a finding that is only shown."""
-    return PreflightFinding(name, FindingLevel.WARNING, message, where)
+def warning_finding(message: str, where: str = "") -> PreflightFinding:
+    """Make a finding that is only shown; running the rules names the rule."""
+    return PreflightFinding("", FindingLevel.WARNING, message, where)
