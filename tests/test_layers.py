@@ -1,41 +1,60 @@
 """The architecture in one list: a module imports from its own layer or from those below it."""
 
 import ast
+import enum
+import importlib
+import inspect
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import is_dataclass
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.face_imports import FACE_EXCEPTIONS
 
-# Top to bottom. The one exception is the import of `scheduler` inside `digest serve`.
+# Top to bottom; what stands on one line may import each other. The one exception is the import of `scheduler` inside
+# `digest serve`. The longest name that fits a module says its layer.
 LAYERS = (
     ("digest.cli", "digest.__main__"),
     ("scheduler",),
     ("digest.web",),
-    ("digest.app", "digest.backups"),
-    ("digest.deliver",),
+    ("digest.app",),
+    ("digest.backups",),
+    ("digest.app.installation", "digest.app.copy_guard", "digest.app.live_settings"),  # what is opened, before any act
+    ("digest.deliver.send",),
+    ("digest.deliver.retention",),
+    ("digest.deliver.events", "digest.deliver.providers"),  # a provider's folder reads its own events
+    ("digest.deliver.control",),
+    ("digest.deliver.plan",),
+    ("digest.deliver.compose",),
     ("digest.edition",),
     ("digest.select",),
     ("digest.collect",),
-    ("digest.app.installation", "digest.app.copy_guard", "digest.store.staff"),
-    ("digest.app.live_settings",),
-    (
-        "digest.store.engine",
-        "digest.store.models",
-        "digest.store.connections",
-        "digest.store.delivery_models",
-        "digest.deliver.control.installation_hold",  # with its memos: a database is held before anything of a newsletter is known
-        "digest.deliver.control.installation_state",
-        "digest.store.process_owner",
-        "digest.settings",
-        "digest.timetable",
-        "digest.templating",
-        "digest.logs",
-        "digest.migrations",
-        "digest",
-    ),
+    ("digest.store", "digest.migrations"),
+    ("digest.settings", "digest.timetable", "digest.templating", "digest.logs", "digest"),
+    ("subscribers.pages",),
+    ("subscribers.lifecycle",),
+    ("subscribers.signup",),
+    ("subscribers.transfer",),
+    ("subscribers.consent",),
+    ("subscribers.store",),
+    ("subscribers.crypto",),
     ("subscribers",),
+)
+FACES = ("digest.cli", "digest.web", "scheduler")
+# What a process needs before it can act, and what makes pages: no face goes around an act by it.
+FACE_TOOLS = (
+    "digest.settings",
+    "digest.logs",
+    "digest.templating",
+    "digest.timetable",
+    "subscribers.pages",
+    "subscribers.phrases",
 )
 
 
@@ -50,42 +69,123 @@ def layer(module: str) -> int | None:
     return max(depths)[1] if depths else None
 
 
-def imports(source: str) -> Iterator[str]:
-    """Name all that a source text imports, inside functions too."""
-    for node in ast.walk(ast.parse(source)):
+def within(module: str, names: tuple[str, ...]) -> bool:
+    """Say whether a module is, or stands below, one of `names`."""
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def imports(tree: ast.AST, *, when_loaded: bool = False) -> Iterator[str]:
+    """Name all that a module imports: inside functions and for types too, or only what it imports when it is loaded."""
+    for node in ast.iter_child_nodes(tree):
+        late = isinstance(node, ast.FunctionDef | ast.Lambda)
+        late |= isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if when_loaded and late:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imports(node, when_loaded=when_loaded)
 
 
-def upward(module: str, source: str) -> list[str]:
+def upward(module: str, tree: ast.AST) -> list[str]:
     """List the imports of a module that point up."""
-    here = layer(module)
-    assert here is not None, f"{module} stands in no layer"
-    return [name for name in imports(source) if (there := layer(name)) is not None and there < here]
+    own = layer(module)
+    assert own is not None, f"{module} stands in no layer"
+    return [name for name in imports(tree) if (target := layer(name)) is not None and target < own]
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    """Name every module of the product with its file."""
-    for file in [ROOT / "scheduler.py", *(ROOT / "digest").rglob("*.py"), *(ROOT / "subscribers").rglob("*.py")]:
-        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        if "versions" not in name:
-            yield name, file
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Parse every module of the product, by name."""
+    files = [ROOT / "scheduler.py", *(ROOT / "digest").rglob("*.py"), *(ROOT / "subscribers").rglob("*.py")]
+    names = {file: module_name(file) for file in sorted(files)}
+    return {name: ast.parse(file.read_text("utf-8")) for file, name in names.items() if "versions" not in name}
 
 
-@pytest.mark.parametrize(("module", "file"), list(modules()), ids=lambda v: v if isinstance(v, str) else "")
-def test_imports_point_down(module: str, file: Path) -> None:
-    assert upward(module, file.read_text("utf-8")) == []
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def module_of(name: str) -> str:
+    """Give the module of the product that an imported name belongs to; empty for a foreign one."""
+    while name and name not in modules():
+        name = name.rpartition(".")[0]
+    return name
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_down(module: str) -> None:
+    assert upward(module, modules()[module]) == []
 
 
 def test_a_planted_upward_import_is_found() -> None:
-    planted = "def f():\n    from digest.app.editions import draft\n"
+    planted = ast.parse("def f():\n    from digest.app.editions import draft\n")
     assert upward("digest.select.ranking", planted) == ["digest.app.editions.draft"]
 
 
 def test_people_know_nothing_of_newsletters() -> None:
-    for module, file in modules():
+    for module, tree in modules().items():
         if module.startswith("subscribers"):
-            assert not [n for n in imports(file.read_text("utf-8")) if n.split(".")[0] == "digest"], module
+            assert not [name for name in imports(tree) if name.split(".")[0] == "digest"], module
+
+
+def test_no_import_circle() -> None:
+    graph = {
+        module: {module_of(name) for name in imports(tree, when_loaded=True)} - {"", module}
+        for module, tree in modules().items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
+
+
+def test_a_class_name_stands_in_one_module() -> None:
+    """Where one protocol needs several forms of one name, it is named here with their number, at most 3; none does."""
+    places = defaultdict(set)
+    for module, tree in modules().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].add(module)
+    assert {name: sorted(where) for name, where in places.items() if len(where) > 1} == {}
+
+
+def is_value_or_error(name: str) -> bool:
+    """Say whether an imported name of the product is a value, a class of values, an error or a type.
+
+    Rows of the database are none: who holds one can change it.
+    """
+    module, _, attribute = name.rpartition(".")
+    thing = getattr(importlib.import_module(module), attribute, None)
+    if isinstance(thing, ModuleType) or inspect.isroutine(thing):
+        return False
+    if not isinstance(thing, type):
+        return True
+    values = (BaseException, enum.Enum, tuple)
+    return is_dataclass(thing) or issubclass(thing, values) or getattr(thing, "_is_protocol", False)
+
+
+def reached_below_app() -> set[tuple[str, str]]:
+    """List the pairs of a face's module and a module below `digest.app` from which it takes more than values."""
+    app = layer("digest.app")
+    assert app is not None
+    return {
+        (module, module_of(name))
+        for module, tree in modules().items()
+        if within(module, FACES)
+        for name in imports(tree)
+        if (depth := layer(name)) is not None
+        and depth > app
+        and not within(name, (*FACE_TOOLS, "digest.app"))
+        and not is_value_or_error(name)
+    }
+
+
+def test_faces_act_through_the_application_layer() -> None:
+    """`FACE_EXCEPTIONS` only ever gets shorter: an entry that is not needed any more is taken out."""
+    reached = reached_below_app()
+    assert sorted(reached - FACE_EXCEPTIONS) == [], "call a function of digest.app instead"
+    assert sorted(FACE_EXCEPTIONS - reached) == [], "not needed any more: take them out of tests/face_imports.py"
