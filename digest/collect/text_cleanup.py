@@ -49,14 +49,32 @@ def html_to_text(markup: str) -> str:
             text = nh3.clean(
                 _BLOCK_TAG.sub(" <", _NON_TAG.sub("&lt;", text)), tags=set(), clean_content_tags=_DROPPED_TAGS
             )
-        text = html.unescape(text)
+        text = unescape_html(text)
         if not _REMAINING_MARKUP.search(text):
             break
     if "&" in text:
-        text = html.unescape(text)
+        text = unescape_html(text)
     if "CDATA[" in text:
         text = _BROKEN_CDATA.sub("", text)
     return normalise_text(text)
+
+
+_LONG_REFERENCE = re.compile(r"&((?:amp;)*)#(?:([0-9]{8,})|[xX]([0-9a-fA-F]{8,}));?")
+
+
+def unescape_html(text: str) -> str:
+    """Decode character references as HTML does; one of thousands of digits too, which `html.unescape` fails on."""
+    return html.unescape(shorten_references(text))
+
+
+def shorten_references(text: str) -> str:
+    """Write numeric references of many digits, escaped twice or not, with few: Python reads 4,300 digits at most."""
+    return _LONG_REFERENCE.sub(_shorten_reference, text) if "#" in text else text
+
+
+def _shorten_reference(found: re.Match[str]) -> str:
+    digits = (found[2] or found[3]).lstrip("0") or "0"
+    return f"&{found[1]}#{'x' if found[3] else ''}{digits};" if len(digits) <= 7 else "\ufffd"
 
 
 _UNSAFE_CHARACTERS = re.compile(
@@ -102,6 +120,8 @@ _READ_MORE_LINK = re.compile(
     rf"|\s+(?:{_READ_MORE_WORDS})\s*(?:\.\.\.|[…→»›>\])]+)\s*$",  # noqa: RUF001  as above
     re.IGNORECASE,
 )
+_MAX_FOOTER_CHARACTERS = 700  # none of the patterns is longer, and over a whole text they take quadratic time
+_MAX_FOOTERS = 10
 _BRACKETED_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*(?:…|\.\.\.)\s*\))\s*$")
 
 
@@ -111,13 +131,17 @@ def strip_boilerplate(text: str) -> str:
     That is "The post X appeared first on Y.", "Continue reading", "Read more" and "[...]", which becomes "…"
     where it breaks off a sentence.
     """
-    before = ""
-    while before != text:
+    for _ in range(_MAX_FOOTERS):
         before = text
-        text = _READ_MORE_LINK.sub("", _SYNDICATION_FOOTER.sub("", text)).rstrip()
-        if found := _BRACKETED_ELLIPSIS.search(text):
+        for footer in (_SYNDICATION_FOOTER, _READ_MORE_LINK):
+            if found := footer.search(text, max(0, len(text) - _MAX_FOOTER_CHARACTERS)):
+                text = text[: found.start()]
+        text = text.rstrip()
+        if found := _BRACKETED_ELLIPSIS.search(text, max(0, len(text) - _MAX_FOOTER_CHARACTERS)):
             head = text[: found.start()].rstrip(" .…")
             text = f"{head}…" if head and text[len(head) : len(head) + 1] != "." else text[: found.start()]
+        if text == before:
+            break
     return text
 
 
@@ -164,7 +188,9 @@ def shorten_text(text: str, max_words: int) -> str:
     return " ".join(text.split()[:max_words]).rstrip(",;:–—-.") + "…"  # noqa: RUF001  dashes of every width
 
 
-_SENTENCE_END = re.compile(r"[.!?…。！？؟۔।]+[\"”’»')\]]*(?=\s|(?<=[。！？]))")  # noqa: RUF001  full stops of many scripts
+# Begins where no stop stands before: a run of a hundred thousand is looked at once, not once for each of them.
+_SENTENCE_END = re.compile(r"(?<![.!?…。！？؟۔।])[.!?…。！？؟۔।]+[\"”’»')\]]*(?=\s|(?<=[。！？]))")  # noqa: RUF001  full stops of many scripts
+_NEXT_CHARACTER = re.compile("[\"“‘«'(\\[ ]{0,50}(.)")  # noqa: RUF001  the quotation marks and dashes that publishers use
 _ABBREVIATION = re.compile(
     r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|Sen|Rep|Gov|Gen|Lt|Col|Sgt|Capt|Cmdr|Adm|Maj|Det|Rev|Hon|St|Mt|Ft|Jr|Sr|vs|"
     r"No|Nos|Inc|Ltd|Corp|Co|Bros|Dept|Est|approx|ca|cf|Fig|Art|Sec|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|"
@@ -176,8 +202,10 @@ def split_sentences(text: str) -> Iterator[str]:
     """Cut a clean text into its sentences, with a list of the usual English abbreviations in mind."""
     start = 0
     for found in _SENTENCE_END.finditer(text):
-        follows = text[found.end() :].lstrip("\"“‘«'([ ")[:1]  # noqa: RUF001  the quotation marks and dashes that publishers use
-        if follows.islower() or _ABBREVIATION.search(text, max(start, found.start() - 12), found.start() + 1):
+        follows = _NEXT_CHARACTER.match(text, found.end())
+        if (follows and follows[1].islower()) or _ABBREVIATION.search(
+            text, max(start, found.start() - 12), found.start() + 1
+        ):
             continue
         if sentence := text[start : found.end()].strip():
             yield sentence
@@ -209,7 +237,7 @@ def clean_author(text: str) -> str | None:
 
     "jane@example.org (Jane Roe)" and "Jane Roe <jane@example.org>" both give "Jane Roe".
     """
-    found = _MAIL_ADDRESS.sub(" ", html.unescape(text).replace("<", " <")[:2_000])
+    found = _MAIL_ADDRESS.sub(" ", unescape_html(text[:10_000]).replace("<", " <")[:2_000])
     found = clean_name(re.sub(r"<\s*>|\(\s*\)|\[\s*\]", " ", found))
     found = found.strip(" ,;:|<>-")
     if found.startswith("(") and found.endswith(")"):

@@ -12,6 +12,7 @@ from digest.collect.parsers.opml import parse_opml
 from digest.collect.parsers.page import parse_page
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.sitemap import parse_sitemap
+from digest.collect.text_cleanup import shorten_references
 
 MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one holds for files too
 
@@ -44,7 +45,7 @@ def parse_document(
     """
     if len(body) > MAX_DOCUMENT_BYTES:
         raise ParseError(f"The answer has {len(body):,} bytes, more than {MAX_DOCUMENT_BYTES:,}. Give a shorter feed.")
-    text = decode_document(body, charset, content_type)
+    text = shorten_references(decode_document(body, charset, content_type))
     kind = detect_kind(text)
     where = ParseContext(url, now)
     if kind in {DocumentKind.RSS, DocumentKind.RDF, DocumentKind.ATOM}:

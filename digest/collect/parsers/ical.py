@@ -59,7 +59,8 @@ def parse_calendar(document: str, context: ParseContext) -> ParsedDocument:
     says. Cancelled events are rejected. A repeating event gives one item for each of its next occurrences, at
     most ten and within 120 days. A calendar never fails as a whole: each event that can't be read is rejected.
     """
-    document = re.sub(r"[ \t]*\r?\n", "\n", document.strip("\ufeff \t\r\n\0")) + "\n"
+    lines = re.split(r"\r?\n", document.strip("\ufeff \t\r\n\0"))
+    document = "\n".join(line.rstrip(" \t") for line in lines) + "\n"
     document = re.sub(r"\n[ \t]", "", document)  # folded lines
     document = re.sub(
         r"^(?:begin|end):v\w+$", lambda found: found[0].upper(), document, flags=re.MULTILINE | re.IGNORECASE

@@ -11,6 +11,7 @@ from digest.collect.parsers.wordpress import is_wordpress_post, parse_wordpress_
 
 _VALUE_START = re.compile(r"[=(]\s*(?=[\[{])")
 _MAX_VALUES = 500
+_MAX_DIGITS = 100  # of a number: no id is longer, and Python refuses a document with one of 4,300
 
 
 def parse_json(document: str, context: ParseContext) -> ParsedDocument:
@@ -37,15 +38,19 @@ def parse_json(document: str, context: ParseContext) -> ParsedDocument:
 
 def _load_json(document: str) -> Any:
     try:
-        return json.loads(document)
+        return json.loads(document, parse_int=_read_integer)
     except (ValueError, RecursionError) as exc:
         return _complete_posts(document, exc)
+
+
+def _read_integer(digits: str) -> int:
+    return int(digits) if len(digits) < _MAX_DIGITS else 0
 
 
 def _complete_posts(document: str, cause: Exception) -> Any:
     """Take the whole posts of an array that breaks off, as a truncated feed's whole items are taken."""
     found: list[Any] = []
-    decoder, at = json.JSONDecoder(), 1
+    decoder, at = json.JSONDecoder(parse_int=_read_integer), 1
     try:
         while document.startswith("[") and (start := _next_object_offset(document, at)) >= 0:
             value, at = decoder.raw_decode(document, start)
@@ -63,7 +68,7 @@ def _next_object_offset(document: str, offset: int) -> int:
 
 def _find_script_posts(document: str) -> list[Any]:
     posts: list[Any] = []
-    decoder, at = json.JSONDecoder(), 0
+    decoder, at = json.JSONDecoder(parse_int=_read_integer), 0
     for _ in range(_MAX_VALUES):
         found = _VALUE_START.search(document, at)
         if not found:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from html import unescape
 
 from digest.collect import text_cleanup
 from digest.collect.dates import find_deadline, parse_event_time, parse_item_dates
@@ -176,7 +175,7 @@ def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(n for n in names if n))[:_MAX_CATEGORIES]
 
 
-_IMG_TAG = re.compile(r"<img\b[^>]{0,4000}>", re.IGNORECASE)
+_IMG_TAG = re.compile(r"<img\b[^<>]{0,4000}>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([a-z-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _NON_IMAGE_URL = re.compile(
     r"feedburner|doubleclick|/pixel|[/_.-](?:spacer|blank|beacon|tracking|1x1)\b|s\.w\.org/images/core/emoji|gravatar\.com|"
@@ -193,9 +192,9 @@ def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
             continue
         try:
-            return absolute_url(unescape(address), base), text_cleanup.normalise_text(text_cleanup.html_to_text(alt))[
-                :500
-            ] or None
+            return absolute_url(text_cleanup.unescape_html(address), base), text_cleanup.normalise_text(
+                text_cleanup.html_to_text(alt)
+            )[:500] or None
         except ValueError:
             continue
     return None, None

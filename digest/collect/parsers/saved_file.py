@@ -10,9 +10,9 @@ from digest.collect.parsers import parse_document
 from digest.collect.urls import absolute_url, canonical_url
 
 _HEAD_BYTES = 2_000_000  # bytes; some pages name their address behind a megabyte of scripts
-_LINK_OR_META_TAG = re.compile(r"<(?:\w+:)?(?:link|meta)\b[^>]{0,2000}>", re.IGNORECASE)
+_LINK_OR_META_TAG = re.compile(r"<(?:\w+:)?(?:link|meta)\b[^<>]{0,2000}>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
-_CHANNEL_LINK = re.compile(r"<link>\s*(?:<!\[CDATA\[)?\s*(https?://[^\s<\]]+)", re.IGNORECASE)
+_CHANNEL_LINK = re.compile(r"<link>\s*(?:<!\[CDATA\[\s*)?(https?://[^\s<\]]+)", re.IGNORECASE)
 _JSON_LINK = re.compile(r'"(?:feed_url|home_page_url)"\s*:\s*"(https?:[^"\s]+)"')
 _TEXT_SUFFIXES = (".txt", ".text", ".md")
 

@@ -14,7 +14,7 @@ _BEFORE_ROOT = re.compile(r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\
 _DOCTYPE = re.compile(r"<!DOCTYPE", re.IGNORECASE)
 _NON_XML_CHARACTERS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CDATA = re.compile(r"(<!\[CDATA\[.*?(?:\]\]>|\Z))", re.DOTALL)
-_REFERENCE = re.compile(r"&(?:(#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
+_REFERENCE = re.compile(r"&(?:(#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
 _PREDEFINED = {"amp", "lt", "gt", "quot", "apos"}
 _PREFIX = re.compile(r"</?([A-Za-z_][\w.-]{0,40}):[A-Za-z_]|\s([A-Za-z_][\w.-]{0,40}):[\w.-]{1,60}\s?=\s?[\"']")
 _NAMESPACE_DECLARATION = re.compile(r"\bxmlns:([A-Za-z_][\w.-]{0,40})\s*=")
@@ -33,6 +33,12 @@ _ROOT_END_TAG = re.compile(r"</(?:[\w.-]{1,40}:)?(?:rss|RDF|feed|urlset)\s*>", r
 
 _MAX_SIMILAR = 300
 _MAX_REPAIRED_ITEMS = 20_000  # items
+_MAX_NAME_CHARACTERS = 1_000
+_LONG_NAMES = etree.XPath(
+    "//*[contains('|author|creator|contributor|managingeditor|webmaster|publisher|owner|name|email|', "
+    "concat('|', translate(local-name(), 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'), '|'))]"
+    f"[string-length(.) > {_MAX_NAME_CHARACTERS}]"
+)
 _MANY_ATTRIBUTES = etree.XPath(f"//*[@*[{_MAX_SIMILAR + 1}]]")
 _MANY_CHILDREN = etree.XPath(f"//*[*[{_MAX_SIMILAR + 1}]]")
 
@@ -119,7 +125,7 @@ def _repair_reference(found: re.Match[str]) -> str:
         return found[0]
     if name[0] == "#":
         code = int(f"0{name[1:]}", 16) if name[1] in "xX" else int(name[1:])
-        return found[0] if code <= 0x10FFFF and not _NON_XML_CHARACTERS.match(chr(code)) else ""
+        return f"&#{code};" if code <= 0x10FFFF and not _NON_XML_CHARACTERS.match(chr(code)) else ""
     return html5.get(f"{name};", f"&amp;{name};")
 
 
@@ -136,10 +142,15 @@ def _recover_tree(text: str, item_pattern: str, cause: str) -> tuple[etree._Elem
 
 
 def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
-    """Drop what no feed has: hundreds of attributes on an element, hundreds of its children with one name.
+    """Drop what no feed has: long names of authors, hundreds of attributes or of children with one name.
 
-    feedparser's time grows with the square of both. Gives whether anything was dropped.
+    feedparser's time grows with the square of each. Gives whether anything was dropped.
     """
+    names = _LONG_NAMES(root)
+    for element in names:
+        text = "".join(element.itertext())[:_MAX_NAME_CHARACTERS]
+        del element[:]
+        element.text = text
     surplus = [(element, name) for element in _MANY_ATTRIBUTES(root) for name in element.attrib.keys()[_MAX_SIMILAR:]]
     for element, name in surplus:
         del element.attrib[name]
@@ -152,7 +163,7 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
                 extra.append(child)
     for child in extra:
         child.getparent().remove(child)
-    return bool(surplus or extra)
+    return bool(names or surplus or extra)
 
 
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:

@@ -68,7 +68,7 @@ def test_a_parsers_refusal_comes_back_as_its_own_error() -> None:
     ("head", "reason"),
     [
         ({"operation": "burn"}, "more than 1 s of computing"),
-        ({"operation": "sleep"}, "more than 3 s"),
+        ({"operation": "sleep"}, "more than 8 s"),
         ({"operation": "take memory", "bytes": 300_000_000}, "more than 200 MB of memory"),
         ({"operation": "die"}, "signal 11"),
         ({"operation": "answer at length", "bytes": MAX_REPLY_BYTES + 1}, "more than 60 MB"),

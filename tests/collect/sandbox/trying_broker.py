@@ -15,7 +15,7 @@ from digest.collect.sandbox import broker, child
 from digest.collect.sandbox.limits import DocumentLimits
 from digest.collect.sandbox.operations import OPERATIONS, Reply
 
-LIMITS = DocumentLimits(cpu_seconds=1, wall_seconds=3.0, memory_bytes=200_000_000)
+LIMITS = DocumentLimits(cpu_seconds=1, wall_seconds=8.0, memory_bytes=200_000_000)
 
 
 def burn(_head: dict[str, Any], _body: bytes) -> Reply:
