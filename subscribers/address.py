@@ -10,6 +10,8 @@ from subscribers.errors import ApplicationError
 class AddressError(ApplicationError):
     """The text is no address that we can mail; the message says which part is wrong, never the address."""
 
+    is_refusal = True
+
 
 @dataclass(frozen=True, slots=True)
 class Address:

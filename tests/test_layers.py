@@ -25,7 +25,6 @@ LAYERS = (
     ("digest.web",),
     ("digest.app",),
     ("digest.backups",),
-    ("digest.app.installation", "digest.app.copy_guard", "digest.app.live_settings"),  # what is opened, before any act
     ("digest.deliver.send",),
     ("digest.deliver.retention",),
     ("digest.deliver.events", "digest.deliver.providers"),  # a provider's folder reads its own events

@@ -29,8 +29,9 @@ from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from digest.app import background, editions, maintenance, sending
+from digest.app.actor import terminal_actor
+from digest.app.backups import create_backup
 from digest.app.installation import Installation
-from digest.backups.backup import create_backup
 from digest.cli import digest
 from digest.deliver.events import payloads
 from digest.deliver.retention.person_erasure import make_erasure_callback
@@ -184,7 +185,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
             _live(install, left)
         for name in ("digest.db", "digest.db-wal", "left.log"):
             left.keep(name, (home / name).read_bytes())
-        create_backup(install, home / "backup.zip", actor="eve", now=RELEASE)
+        create_backup(install, terminal_actor("eve"), home / "backup.zip", now=RELEASE)
         with zipfile.ZipFile(home / "backup.zip") as archive:
             for name in archive.namelist():
                 left.keep("backup", archive.read(name))

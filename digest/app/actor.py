@@ -1,8 +1,10 @@
 """Who acts: a name for the audit log, a role, and the face through which the act came."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
+from digest.store.audit import record_audit
 from digest.store.engine import Database
 from digest.store.staff import find_staff_member, staff_actor
 from subscribers.errors import ApplicationError
@@ -13,7 +15,8 @@ class Role(StrEnum):
 
     EDITOR = "editor"
     ADMIN = "admin"
-    SYSTEM = "system"  # the timetable and the webhooks: they do what an admin's settings tell them
+    # The timetable and the webhooks: they do what an admin's settings tell them.
+    SYSTEM = "system"
 
 
 class Face(StrEnum):
@@ -49,14 +52,19 @@ def terminal_actor(system_user: str) -> Actor:
     return Actor(f"terminal:{system_user}", Role.ADMIN, Face.TERMINAL)
 
 
-def identify_staff(database: Database, email: str, face: Face) -> Actor:
-    """Find who acts by a staff address.
+def identify_staff(database: Database, email: str, *, claimant: Actor, subject: str, now: datetime) -> Actor:
+    """Find who acts by a staff address, through the face of the claimant, who gives the address.
 
     Raises:
-        UnknownStaffError: nobody on the staff has it.
+        UnknownStaffError: nobody on the staff has it; the claimant's try is in the audit log, without the address.
     """
     with database.read() as session:
         member = find_staff_member(session, email)
     if member is None:
-        raise UnknownStaffError("nobody on the staff has this address. See 'digest staff list'.")
-    return Actor(staff_actor(member), Role(member.role), face)
+        with database.write() as session:
+            record_audit(session, "refused: acting as staff", subject, {}, actor=claimant.name, now=now)
+        raise UnknownStaffError(
+            "--as: nobody on the staff has this address. See 'digest staff list', or leave --as out: then you act as "
+            "the user of this terminal."
+        )
+    return Actor(staff_actor(member), Role(member.role), claimant.face)

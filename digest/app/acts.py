@@ -80,15 +80,24 @@ class Act:
                 with database.write() as session:
                     draft.record(session)
 
+    def check_role(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
+        """Refuse an actor without the role; all that an act which only looks has to do.
+
+        Raises:
+            NotPermittedError: the actor lacks the role; the refusal is in the audit log.
+        """
+        if actor.holds(self.role):
+            return
+        detail = {"role": str(actor.role), "needed": str(self.role)}
+        with database.write() as session:
+            record_audit(session, f"refused: {self.name}", subject, detail, actor=actor.name, now=now)
+        raise NotPermittedError(f"{actor.name} is an {actor.role}: only an {self.role} may do this.")
+
     @contextmanager
     def _attempt(self, database: Database, actor: Actor, subject: str, now: datetime) -> Iterator[AuditDraft]:
-        """Refuse an actor without the role, and write a refusal or a failure down."""
+        """Check the role, and write a failure down."""
+        self.check_role(database, actor, subject, now=now)
         draft = AuditDraft(self.name, actor.name, now, subject)
-        if not actor.holds(self.role):
-            draft.act, draft.detail = f"refused: {self.name}", {"role": str(actor.role), "needed": str(self.role)}
-            with database.write() as session:
-                draft.record(session)
-            raise NotPermittedError(f"{actor.name} is an {actor.role}: only an {self.role} may do this.")
         try:
             yield draft
         except BaseException as exc:

@@ -1,8 +1,8 @@
-"""The copy fence: a database that is opened somewhere else than last time is held, for it may be a copy.
+"""The copy guard: a database that is opened somewhere else than last time is held, for it may be a copy.
 
-Two installations with one list would mail everybody twice. So the database remembers where it is at home, and where
-that has changed nothing leaves before an admin has said so. Asked once too often costs one command; not asked costs
-double mail. The new place is then the known one: a second copy is noticed again.
+Two installations with one list would mail everybody twice. So the database records where it was last opened, and where
+that has changed nothing leaves before an admin releases it. A needless hold costs one command; a missed copy costs
+double mail. The new place is recorded then, so that a second copy is noticed again.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from digest.deliver.control import installation_hold, installation_state
+from digest.deliver.control.installation_state import IDENTITY_STATE_KEY
 from digest.settings import Settings
 from digest.store.engine import Database
 
-IDENTITY_STATE_KEY = "at home"
 COPY_GUARD_ACTOR = "the copy fence"
 _MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))  # machine-id(5)
 _DIFFERENCE_TEXTS = {
@@ -32,20 +32,20 @@ _DIFFERENCE_TEXTS = {
 
 def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> None:
     """Hold the installation where its database was at home somewhere else, and make this its home."""
-    here = database_identity(database, settings)
+    current = database_identity(database, settings)
     with database.read() as session:
-        known = installation_state.read_installation_state(session, IDENTITY_STATE_KEY)
-    if known == here:
+        recorded = installation_state.read_installation_state(session, IDENTITY_STATE_KEY)
+    if recorded == current:
         return
     with database.write() as session:
-        known = installation_state.read_installation_state(session, IDENTITY_STATE_KEY)
-        moved = [] if known is None else describe_differences(known, here)
-        if moved:
-            why = f"this may be a copy: it was last at home {' and '.join(moved)}"
+        recorded = installation_state.read_installation_state(session, IDENTITY_STATE_KEY)
+        differences = [] if recorded is None else describe_differences(recorded, current)
+        if differences:
+            why = f"this may be a copy: it was last at home {' and '.join(differences)}"
             installation_hold.hold_and_record(
                 session, f"{why}. Release it once nothing else sends to the same list", actor=COPY_GUARD_ACTOR, now=now
             )
-        installation_state.write_installation_state(session, IDENTITY_STATE_KEY, here, now=now)
+        installation_state.write_installation_state(session, IDENTITY_STATE_KEY, current, now=now)
 
 
 def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
@@ -53,9 +53,9 @@ def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]
     if recorded.keys() != current.keys():
         return ["somewhere that was told apart by other marks"]
     return [
-        _DIFFERENCE_TEXTS[mark].format(recorded[mark])
-        for mark in current
-        if recorded[mark] and current[mark] and recorded[mark] != current[mark]
+        _DIFFERENCE_TEXTS[part].format(recorded[part])
+        for part in current
+        if recorded[part] and current[part] and recorded[part] != current[part]
     ]
 
 
@@ -73,11 +73,11 @@ def _machine_id_hash() -> str:
     """Give a hash of the machine's id, which is not to be shown around itself; empty where it has none."""
     for file in _MACHINE_ID_FILES:
         try:
-            found = file.read_text("ascii").strip()
+            machine_id = file.read_text("ascii").strip()
         except (OSError, UnicodeDecodeError):
             continue
-        if found and found != "uninitialized":
-            return hashlib.sha256(f"hls-digest {found}".encode()).hexdigest()[:16]
+        if machine_id and machine_id != "uninitialized":
+            return hashlib.sha256(f"hls-digest {machine_id}".encode()).hexdigest()[:16]
     return ""
 
 

@@ -1,16 +1,19 @@
-"""One installation, opened: its settings, its database, its keys. Every process starts here."""
+"""An open installation: its settings, database and keys. Every process starts here."""
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest.app import copy_guard
 from digest.app.live_settings import LiveSettings
 from digest.settings import Settings
 from digest.store.engine import Database, migrate_schema, open_database
+from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
@@ -43,6 +46,11 @@ class Installation:
             raise InstallationError(f"{self.settings.key_file}: no key file. Run 'digest init' first.")
         return KeyRing.load(self.settings.key_file)
 
+    @property
+    def departure_log(self) -> DepartureLog:
+        """The log of departures outside the database."""
+        return DepartureLog(self.settings.left_log, self.keys)
+
 
 @contextmanager
 def open_installation(settings: Settings) -> Iterator[Installation]:
@@ -51,22 +59,26 @@ def open_installation(settings: Settings) -> Iterator[Installation]:
     A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`.
 
     Raises:
-        InstallationError: its folder or its database file is out of reach.
-        sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+        InstallationError: its folder or its database is out of reach.
     """
     create_home_folder(settings.home)
-    try:
-        database = open_database(settings.effective_database_url)
-    except OSError as exc:
-        raise InstallationError(
-            f"{settings.home}: the database can't be opened ({exc.strerror}). Look at DIGEST_HOME."
-        ) from exc
-    try:
-        migrate_schema(database)
-        copy_guard.hold_if_copied(database, settings, now=datetime.now(UTC))
+    with ExitStack() as opened:
+        try:
+            database = open_database(settings.effective_database_url)
+            opened.callback(database.close)
+            migrate_schema(database)
+            copy_guard.hold_if_copied(database, settings, now=datetime.now(UTC))
+        except OSError as exc:
+            raise InstallationError(
+                f"{settings.home}: the database can't be opened ({exc.strerror}). Look at DIGEST_HOME."
+            ) from exc
+        except SQLAlchemyError as exc:
+            # The URL may hold a password, so only what the driver said is shown.
+            reason = str(exc.orig).strip() if isinstance(exc, DBAPIError) else type(exc).__name__
+            raise InstallationError(
+                f"The database cannot be opened: {reason}\nLook at DIGEST_DATABASE_URL and DIGEST_HOME."
+            ) from exc
         yield Installation(settings, database)
-    finally:
-        database.close()
 
 
 def create_home_folder(home: Path) -> None:

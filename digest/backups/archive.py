@@ -38,6 +38,8 @@ _DAMAGE_ERRORS = (
 class BackupError(ApplicationError):
     """A backup cannot be made, read or restored; the message says why and what to do."""
 
+    is_refusal = True
+
 
 @dataclass(frozen=True, slots=True)
 class ArchivedTable:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from sqlalchemy import Table, func, not_, select, text
 from sqlalchemy.orm import Session
 
 from digest import __version__
-from digest.app.installation import Installation
 from digest.backups.archive import (
     ARCHIVE_FORMAT,
     ArchiveManifest,
@@ -22,15 +22,16 @@ from digest.backups.archive import (
     select_expression,
     tables_by_dependency,
 )
-from digest.store.models import AuditEntry
+from digest.store.engine import Database
 from subscribers.crypto.key_file import sync_folder
+from subscribers.crypto.keys import KeyRing
 from subscribers.store.key_rotation import list_key_usage
 
 READ_BATCH_SIZE = 2000  # rows that are read at a time
 
 
 def create_backup(
-    install: Installation, file: Path, *, actor: str, now: datetime, progress: RowProgress | None = None
+    database: Database, keys: KeyRing, file: Path, *, now: datetime, progress: RowProgress | None = None
 ) -> ArchiveManifest:
     """Write a backup to a file that must not exist yet, and read it again to prove it.
 
@@ -41,36 +42,30 @@ def create_backup(
         raise BackupError(f"{file}: is there already. Name a new file.")
     part = file.with_name(f".{file.name}.part")
     try:
-        _write_archive(install, part, now, progress)
-        reader = ArchiveReader(part)
-        try:
+        _write_archive(database, keys, part, now, progress)
+        with closing(ArchiveReader(part)) as reader:
             reader.verify()
-        finally:
-            reader.close()
         part.rename(file)
         sync_folder(file.parent)
     except OSError as exc:
         raise BackupError(f"{file}: cannot be written ({exc.strerror}).") from exc
     finally:
         part.unlink(missing_ok=True)
-    with install.database.write() as session:
-        detail = {"people": reader.manifest.people, "format": ARCHIVE_FORMAT}
-        session.add(AuditEntry(at=now, actor=actor, act="backed up", subject="installation", detail=detail))
     return reader.manifest
 
 
-def _write_archive(install: Installation, part: Path, now: datetime, progress: RowProgress | None) -> None:
+def _write_archive(database: Database, keys: KeyRing, part: Path, now: datetime, progress: RowProgress | None) -> None:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as out, install.database.snapshot() as session:
+    with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
         writer = ArchiveWriter(out)
-        whole = sum(_count_rows(session, table) for table in tables_by_dependency())
-        done = 0
+        total = sum(_count_rows(session, table) for table in tables_by_dependency())
+        rows_done = 0
         for table in tables_by_dependency():
             for written in writer.write_table(table, _select_rows(session, table)):
                 if progress is not None:
-                    progress(done + written, whole)
-            done += writer.archived_tables[table.name].rows
+                    progress(rows_done + written, total)
+            rows_done += writer.archived_tables[table.name].rows
         writer.close(
             ArchiveManifest(
                 format=ARCHIVE_FORMAT,
@@ -78,7 +73,7 @@ def _write_archive(install: Installation, part: Path, now: datetime, progress: R
                 revision=str(session.scalar(text("SELECT version_num FROM alembic_version"))),
                 made_at=now.isoformat(timespec="seconds"),
                 origin=session.get_bind().dialect.name,
-                keys=_used_key_ids(session, install),
+                keys=_used_key_ids(session, keys),
                 tables=writer.archived_tables,
             )
         )
@@ -88,8 +83,9 @@ def _write_archive(install: Installation, part: Path, now: datetime, progress: R
 
 def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
     query = select(*(select_expression(column) for column in table.c)).order_by(*table.primary_key.columns)
-    out = excluded_rows(table)
-    query = query if out is None else query.where(not_(out))
+    excluded = excluded_rows(table)
+    if excluded is not None:
+        query = query.where(not_(excluded))
     yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})
 
 
@@ -97,10 +93,10 @@ def _count_rows(session: Session, table: Table) -> int:
     return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def _used_key_ids(session: Session, install: Installation) -> dict[str, list[str]]:
+def _used_key_ids(session: Session, keys: KeyRing) -> dict[str, list[str]]:
     """Name the keys that rows were made with: without them the copy cannot be read."""
-    found: dict[str, list[str]] = {}
-    for use in list_key_usage(session, install.keys):
-        if use.rows:
-            found.setdefault(use.kind, []).append(use.id)
-    return found
+    ids_by_kind: dict[str, list[str]] = {}
+    for usage in list_key_usage(session, keys):
+        if usage.rows:
+            ids_by_kind.setdefault(usage.kind, []).append(usage.id)
+    return ids_by_kind

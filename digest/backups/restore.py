@@ -1,4 +1,4 @@
-"""Restoring: a backup put in the place of what is there, told of all who left since, and held.
+"""Put a backup in the place of the database, apply the departures since then, and hold the installation.
 
 Everything is made ready beside what is there, in one transaction, and takes its place at the end; what was there is
 set aside, not removed.
@@ -7,7 +7,7 @@ set aside, not removed.
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -15,15 +15,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, inspect, make_url, select, text
 
-from digest.app.copy_guard import IDENTITY_STATE_KEY
-from digest.app.installation import create_home_folder
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
 from digest.backups.loader import check_sqlite_integrity, load_archive
 from digest.deliver.control import installation_hold, installation_state
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.settings import Settings
+from digest.store.audit import record_audit
 from digest.store.engine import open_database
-from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.models import Edition, EditionState
 from subscribers.consent import seals
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.key_file import sync_folder
@@ -56,17 +55,15 @@ def rehearse_restore(
     Raises:
         BackupError: it cannot be restored.
     """
-    with _open_checked_archive(file, keys) as reader:
-        create_home_folder(settings.home)
-        with tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder:
-            database = open_database(f"sqlite:///{folder}/digest.db")
-            try:
-                with database.engine.execution_options(immediate=True).begin() as connection:
-                    session = load_archive(connection, reader, keys, progress)
-                    check_sqlite_integrity(connection)
-                    return seals.prove_ledger(session)
-            finally:
-                database.close()
+    with (
+        _open_checked_archive(file, keys) as reader,
+        tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder,
+        closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
+        database.engine.execution_options(immediate=True).begin() as connection,
+    ):
+        session = load_archive(connection, reader, keys, progress)
+        check_sqlite_integrity(connection)
+        return seals.prove_ledger(session)
 
 
 def restore_backup(
@@ -81,41 +78,32 @@ def restore_backup(
 ) -> RestoreResult:
     """Put a backup in the place of the database that the settings name.
 
-    Args:
-        settings: where the database and the journal are.
-        file: the backup.
-        keys: the key file's keys: those that the backup's rows name must be among them.
-        replace: do it even though the database holds something.
-        actor: who does it.
-        now: the moment.
-        progress: called with the rows done, and all.
+    `keys` must hold those that the backup's rows name; `replace` does it even though the database holds
+    something. `progress` is called with the rows done, and all.
 
     Raises:
         BackupError: it cannot be done; nothing has changed.
         DepartureLogError: `left.log` is damaged; nothing has changed.
         OSError: a file cannot be written.
     """
-    create_home_folder(settings.home)
-    journal = DepartureLog(settings.left_log, keys)
+    departure_log = DepartureLog(settings.left_log, keys)
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
         session = load_archive(connection, reader, keys, progress)
         proof = seals.prove_ledger(session)
-        known = journal.path.exists()
+        log_exists = departure_log.path.exists()
         merged = merge_departure_log(
-            session, journal, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
+            session, departure_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
         )
-        made = reader.manifest.made_at
-        installation_state.delete_installation_state(
-            session, IDENTITY_STATE_KEY
-        )  # it is at home where it is opened next
-        installation_hold.hold_and_record(session, f"restored from a backup of {made}", actor=actor, now=now)
-        detail = {"made_at": made, "people": reader.manifest.people, "merged": dict(merged.departed)}
-        session.add(AuditEntry(at=now, actor=actor, act="restored", subject="installation", detail=detail))
-        session.flush()
-        open_ = select(Edition.name).where(Edition.state.in_((EditionState.APPROVED, EditionState.SENDING)))
-        unfinished = tuple(session.scalars(open_.order_by(Edition.release_at)))
-        return RestoreResult(reader.manifest, proof, merged, known, aside, unfinished)
+        made_at = reader.manifest.made_at
+        # The database belongs where it is opened next.
+        installation_state.delete_installation_state(session, installation_state.IDENTITY_STATE_KEY)
+        installation_hold.hold_and_record(session, f"restored from a backup of {made_at}", actor=actor, now=now)
+        detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
+        record_audit(session, "restored", "installation", detail, actor=actor, now=now)
+        unsent = select(Edition.name).where(Edition.state.in_((EditionState.APPROVED, EditionState.SENDING)))
+        names = tuple(session.scalars(unsent.order_by(Edition.release_at)))
+        return RestoreResult(reader.manifest, proof, merged, log_exists, aside, names)
 
     with _open_checked_archive(file, keys) as reader:
         if make_url(settings.effective_database_url).get_backend_name() == "sqlite":
@@ -129,10 +117,9 @@ FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]
 @contextmanager
 def _open_checked_archive(file: Path, keys: KeyRing) -> Iterator[ArchiveReader]:
     """Lend an archive that is whole, and whose keys are at hand."""
-    reader = ArchiveReader(file)
-    try:
-        have = {(key.kind, key.id) for key in keys.all}
-        missing = [f"{k} {i}" for k, ids in reader.manifest.keys.items() for i in ids if (k, i) not in have]
+    with closing(ArchiveReader(file)) as reader:
+        available = {(key.kind, key.id) for key in keys.all}
+        missing = [f"{k} {i}" for k, ids in reader.manifest.keys.items() for i in ids if (k, i) not in available]
         if missing:
             raise BackupError(
                 f"{file}: its rows were made with keys that are not in the key file: {', '.join(missing)}. "
@@ -140,25 +127,25 @@ def _open_checked_archive(file: Path, keys: KeyRing) -> Iterator[ArchiveReader]:
             )
         reader.verify()
         yield reader
-    finally:
-        reader.close()
 
 
 def _restore_into_sqlite(
     settings: Settings, reader: ArchiveReader, fill: FillDatabase, *, replace: bool, now: datetime
 ) -> RestoreResult:
-    named = make_url(settings.effective_database_url).database
-    if not named:
+    file_name = make_url(settings.effective_database_url).database
+    if not file_name:
         raise BackupError("DIGEST_DATABASE_URL names no file to restore into.")
-    final = Path(named)
-    there = final.exists()
-    full = there and _has_content(settings.effective_database_url)
-    if full and not replace:
+    final = Path(file_name)
+    exists = final.exists()
+    has_content = exists and _has_content(settings.effective_database_url)
+    if has_content and not replace:
         raise BackupError(_NOT_EMPTY_MESSAGE)
-    if there:
+    if exists:
         _require_exclusive_use(final)
-    name = f"{final.name}.before-{now:%Y%m%dT%H%M%S}"
-    aside = final.with_name(_unused_name(name, lambda one: final.with_name(one).exists())) if full else None
+    aside = None
+    if has_content:
+        aside_name = f"{final.name}.before-{now:%Y%m%dT%H%M%S}"
+        aside = final.with_name(_unused_name(aside_name, lambda name: final.with_name(name).exists()))
     part = final.with_name(f".{final.name}.restoring")
     _delete_database_files(part)
     database = open_database(f"sqlite:///{part}")
@@ -167,8 +154,9 @@ def _restore_into_sqlite(
             restored = fill(connection, reader, str(aside or ""))
             check_sqlite_integrity(connection)
         database.close()
-        _require_exclusive_use(part)  # and one file: what stood in its log is in it now
-        if there:
+        # This also makes it one file: what stood in its write-ahead log is in it now.
+        _require_exclusive_use(part)
+        if exists:
             _require_exclusive_use(final)
         if aside is not None:
             final.rename(aside)
@@ -208,7 +196,8 @@ def _restore_into_postgresql(
 
 def _unused_name(name: str, taken: Callable[[str], bool]) -> str:
     """Give a name that nothing has yet."""
-    return next(one for n in count(1) if not taken(one := name if n == 1 else f"{name}_{n}"))
+    candidates = (name if number == 1 else f"{name}_{number}" for number in count(1))
+    return next(candidate for candidate in candidates if not taken(candidate))
 
 
 _NOT_EMPTY_MESSAGE = (
@@ -224,12 +213,8 @@ def _has_content(url: str) -> bool:
     database = open_database(url)
     try:
         with database.engine.connect() as connection:
-            there = set(inspect(connection).get_table_names())
-            return any(
-                connection.scalar(select(func.count()).select_from(text(name)))
-                for name in _CONTENT_TABLES
-                if name in there
-            )
+            tables = set(inspect(connection).get_table_names()).intersection(_CONTENT_TABLES)
+            return any(connection.scalar(select(func.count()).select_from(text(name))) for name in tables)
     finally:
         database.close()
 

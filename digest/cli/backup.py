@@ -7,16 +7,14 @@ from pathlib import Path
 
 import click
 
-from digest.backups.archive import BackupError
-from digest.backups.backup import create_backup
-from digest.backups.restore import RestoreResult, restore_backup
-from digest.backups.restore import rehearse_restore as rehearse_backup
-from digest.cli.common import CommandRefusedError
+from digest.app import backups
+from digest.app.actor import Actor
+from digest.app.installation import open_installation
+from digest.backups.restore import RestoreResult
+from digest.cli.common import label_refusals
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.progress_bar import show_progress
-from subscribers.consent.departure_log import DepartureLogError
 from subscribers.consent.seals import LedgerProof
-from subscribers.crypto.keys import KeyRing
 
 FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 
@@ -40,16 +38,13 @@ Exit codes:
 @click.argument("file", type=FILE_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print what it holds as JSON.")
 @pass_command_context
-def backup(desk: CommandContext, file: Path, as_json: bool) -> None:
+def backup(context: CommandContext, file: Path, as_json: bool) -> None:
     """Write every row of the database to one FILE that only you can read, while all goes on.
 
     Addresses are in it as in the database: encrypted with keys that it does not hold. It fits SQLite and PostgreSQL.
     """
     with show_progress("Backing up", shown=not as_json) as bar:
-        try:
-            manifest = create_backup(desk.install, file, actor=desk.actor.name, now=datetime.now(UTC), progress=bar)
-        except BackupError as exc:
-            raise CommandRefusedError(str(exc)) from None
+        manifest = backups.create_backup(context.install, context.actor, file, now=datetime.now(UTC), progress=bar)
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
     if as_json:
@@ -58,7 +53,7 @@ def backup(desk: CommandContext, file: Path, as_json: bool) -> None:
     click.echo(
         f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved."
     )
-    click.echo(f"Its addresses open with {desk.settings.key_file} alone: keep a copy of that file elsewhere.")
+    click.echo(f"Its addresses open with {context.settings.key_file} alone: keep a copy of that file elsewhere.")
 
 
 @click.command(
@@ -84,42 +79,48 @@ Exit codes:
 @click.option("--yes", is_flag=True, help="Do not ask before something is replaced.")
 @click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 @pass_command_context
-def restore(desk: CommandContext, file: Path, check: bool, replace: bool, yes: bool, as_json: bool) -> None:
+def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes: bool, as_json: bool) -> None:
     """Put a backup in the place of the database, tell it of all who left since, and hold it.
 
     `left.log` in DIGEST_HOME knows who left, bounced, complained or was erased after the backup was made.
     """
-    settings = desk.settings
-    keys = KeyRing.load(settings.key_file)
+    settings, now = context.settings, datetime.now(UTC)
+    actor = _permitted_actor(context, now)
     if replace and not check and not yes:
         click.confirm(
             "The database that is there is set aside, and the backup takes its place. Go on?", abort=True, err=True
         )
-    try:
-        with show_progress("Checking" if check else "Restoring", shown=not as_json) as bar:
-            if check:
-                proof, done = rehearse_backup(settings, file, keys, progress=bar), None
-            else:
-                done = restore_backup(
-                    settings, file, keys, replace=replace, actor=desk.actor.name, now=datetime.now(UTC), progress=bar
-                )
-                proof = done.proof
-    except (BackupError, DepartureLogError) as exc:
-        raise CommandRefusedError(f"Not restored: {exc}") from None
+    with label_refusals("Not restored"), show_progress("Checking" if check else "Restoring", shown=not as_json) as bar:
+        result = None
+        if check:
+            proof = backups.rehearse_restore(settings, file, progress=bar)
+        else:
+            result = backups.restore_backup(settings, actor, file, replace=replace, now=now, progress=bar)
+            proof = result.proof
     if as_json:
-        click.echo(json.dumps(_restore_as_json(proof, done)))
+        click.echo(json.dumps(_restore_as_json(proof, result)))
     else:
-        for line in (_describe_proof(proof), *(_describe_restore(done, settings.left_log) if done else ())):
+        for line in (_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())):
             click.echo(line)
     if not proof.sound:
         click.get_current_context().exit(1)
 
 
+def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
+    """Find who restores. A staff member is looked up in the database that is there, which is closed again."""
+    if context.acting_email is None:
+        return context.terminal
+    with open_installation(context.settings) as installation:
+        actor = context.identify_actor(installation)
+        backups.check_may_restore(installation, actor, now=now)
+    return actor
+
+
 def _describe_proof(proof: LedgerProof) -> str:
-    counted = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
+    counts = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
     if proof.sound:
-        return f"{counted}: every row is as it was written, every chain and every seal holds."
-    return f"{counted}: the ledger in it is broken. 'digest subscribers verify' says where."
+        return f"{counts}: every row is as it was written, every chain and every seal holds."
+    return f"{counts}: the ledger in it is broken. 'digest subscribers verify' says where."
 
 
 def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
@@ -143,10 +144,10 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
 
 
 def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:
-    said: dict[str, object] = {"sound": proof.sound, "people": proof.people, "links": proof.links}
+    proof_fields: dict[str, object] = {"sound": proof.sound, "people": proof.people, "links": proof.links}
     if result is None:
-        return said
-    return said | {
+        return proof_fields
+    return proof_fields | {
         "made_at": result.manifest.made_at,
         "aside": result.set_aside_as,
         "journal": result.departure_log_found,

@@ -1,21 +1,14 @@
-"""What the commands about people share: who is meant, why, and the line in the audit log."""
+"""What several commands share: a person's address, a reason, and the words before a refusal."""
 
 import sys
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
-from sqlalchemy.orm import Session
 
-from digest.cli.context import CommandContext
-from digest.store.models import AuditEntry
-from subscribers.address import Address, AddressError, read_address
-
-
-class CommandRefusedError(click.ClickException):
-    """It cannot be done, and what stands in the way can be mended; the message never holds an address."""
-
-    exit_code = 1
+from digest.cli.lazy_group import CommandRefusedError as CommandRefusedError  # noqa: PLC0414
+from subscribers.address import Address, read_address
+from subscribers.errors import ApplicationError
 
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
@@ -25,18 +18,22 @@ def check_reason(_context: click.Context, _parameter: click.Parameter, text: str
     return text
 
 
+@contextmanager
+def label_refusals(label: str) -> Iterator[None]:
+    """Begin the message of every refusal in the block with what was not done."""
+    try:
+        yield
+    except ApplicationError as exc:
+        if not exc.is_refusal:
+            raise
+        raise CommandRefusedError(f"{label}: {exc}") from exc
+
+
 def read_email_argument(email: str) -> Address:
     """Read the address that a command got; `-` takes it from standard input.
 
     Raises:
         CommandRefusedError: it is no address.
     """
-    try:
+    with label_refusals("Not done"):
         return read_address(sys.stdin.readline() if email == "-" else email)
-    except AddressError as exc:
-        raise CommandRefusedError(f"Not done: {exc}") from None
-
-
-def record_audit(session: Session, context: CommandContext, act: str, subject: str, detail: dict[str, Any]) -> None:
-    """Write down who did what."""
-    session.add(AuditEntry(at=datetime.now(UTC), actor=context.actor.name, act=act, subject=subject, detail=detail))

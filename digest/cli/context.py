@@ -1,28 +1,23 @@
-"""What every command stands on: the settings, the installation, who acts, and the moment it is."""
+"""What every command stands on: the settings, the installation, who acts, and the moment it is.
+
+What is heavy to import is imported where it is first needed: `digest --version` opens nothing.
+"""
 
 import getpass
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from dateutil.parser import isoparse
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from digest.app.actor import Actor, Face, UnknownStaffError, identify_staff, terminal_actor
-from digest.app.installation import Installation, InstallationError, open_installation
-from digest.settings import Settings, SettingsError, load_settings
-
-
-class CommandSetupError(click.ClickException):
-    """The installation cannot be opened as it is: wrong use, in the sense of the exit codes."""
-
-    exit_code = 2
+if TYPE_CHECKING:
+    from digest.app.actor import Actor
+    from digest.app.installation import Installation
+    from digest.settings import Settings
 
 
 def moment(text: str) -> datetime:
@@ -31,6 +26,8 @@ def moment(text: str) -> datetime:
     Raises:
         click.BadParameter: it is no moment of ISO 8601.
     """
+    from dateutil.parser import isoparse
+
     try:
         return isoparse(text.strip())
     except ValueError as exc:
@@ -53,61 +50,63 @@ class CommandContext:
     acting_email: str | None = None
 
     @cached_property
-    def settings(self) -> Settings:
-        """The settings, checked."""
-        return self.read_settings(self.settings_file)
-
-    @cached_property
-    def install(self) -> Installation:
-        """The installation, its database at the newest schema; closed when the command ends."""
-        return click.get_current_context().find_root().with_resource(self.open_installation(self.settings))
-
-    @cached_property
-    def actor(self) -> Actor:
-        """Who acts: the staff member who was named, else whoever sits at this terminal.
+    def settings(self) -> "Settings":
+        """The settings, checked.
 
         Raises:
-            CommandSetupError: nobody on the staff has the address that was named.
+            SettingsError: with every problem in them.
         """
+        from digest.settings import load_settings
+
+        return load_settings(self.settings_file)
+
+    @property
+    def install(self) -> "Installation":
+        """The installation, its database at the newest schema; closed when the command ends.
+
+        Raises:
+            InstallationError: its folder or database is out of reach.
+            UnknownStaffError: nobody on the staff has the address that was named.
+        """
+        return self._opened[0]
+
+    @property
+    def actor(self) -> "Actor":
+        """Who acts: the staff member who was named, else whoever sits at this terminal."""
+        return self._opened[1]
+
+    @cached_property
+    def _opened(self) -> "tuple[Installation, Actor]":
+        """The installation with who acts on it: nothing of it is lent to somebody unknown."""
+        from digest.app.installation import open_installation
+
+        installation = click.get_current_context().find_root().with_resource(open_installation(self.settings))
+        return installation, self.identify_actor(installation)
+
+    @property
+    def terminal(self) -> "Actor":
+        """Whoever sits at this terminal."""
+        from digest.app.actor import terminal_actor
+
+        return terminal_actor(system_user())
+
+    def identify_actor(self, installation: "Installation") -> "Actor":
+        """Find who acts on an installation.
+
+        Raises:
+            UnknownStaffError: nobody on the staff has the address that was named; it is in the audit log.
+        """
+        from digest.app.actor import identify_staff
+
         if self.acting_email is None:
-            return terminal_actor(system_user())
-        try:
-            return identify_staff(self.install.database, self.acting_email, Face.TERMINAL)
-        except UnknownStaffError:
-            raise CommandSetupError(
-                "--as: nobody on the staff has this address. See 'digest staff list', or leave --as out: "
-                "then you act as the user of this terminal."
-            ) from None
-
-    def read_settings(self, file: Path | None) -> Settings:
-        """Read a settings file and the environment.
-
-        Raises:
-            CommandSetupError: with every problem in them.
-        """
-        try:
-            return load_settings(file)
-        except SettingsError as exc:
-            raise CommandSetupError(str(exc)) from exc
-
-    @contextmanager
-    def open_installation(self, settings: Settings) -> Iterator[Installation]:
-        """Open the installation that `settings` describe, for the length of the block.
-
-        Raises:
-            CommandSetupError: its folder or database is out of reach.
-        """
-        with ExitStack() as stack:
-            try:
-                install = stack.enter_context(open_installation(settings))
-            except InstallationError as exc:
-                raise CommandSetupError(str(exc)) from exc
-            except SQLAlchemyError as exc:
-                # The URL may hold a password, so only what the driver said is shown.
-                said = str(exc.orig).strip() if isinstance(exc, DBAPIError) else type(exc).__name__
-                advice = "Look at DIGEST_DATABASE_URL and DIGEST_HOME."
-                raise CommandSetupError(f"The database cannot be opened: {said}\n{advice}") from exc
-            yield install
+            return self.terminal
+        return identify_staff(
+            installation.database,
+            self.acting_email,
+            claimant=self.terminal,
+            subject=click.get_current_context().command_path,
+            now=datetime.now(UTC),
+        )
 
     def moment_or_now(self, given: datetime | None) -> datetime:
         """Give the moment that was named, else now; in UTC."""

@@ -8,10 +8,10 @@ import click
 
 from digest import logs
 from digest.app.doctor import examine_installation
-from digest.app.installation import create_home_folder
+from digest.app.installation import create_home_folder, open_installation
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.stop_signals import stop_on_signal
-from digest.settings import SETTINGS_FILE_NAME
+from digest.settings import SETTINGS_FILE_NAME, load_settings
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
 from subscribers.crypto.keys import KeyRing
@@ -42,7 +42,7 @@ def init(desk: CommandContext, target: Path | None) -> None:
         click.echo(
             f"{target}: written, with the sources of homeland-security news; change sender and publication first"
         )
-    settings = desk.read_settings(target)
+    settings = load_settings(target)
     create_home_folder(settings.home)
     if settings.key_file.exists():
         click.echo(f"{settings.key_file}: there already, left as it is")
@@ -54,7 +54,7 @@ def init(desk: CommandContext, target: Path | None) -> None:
             "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:"
         )
         click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
-    with desk.open_installation(settings):
+    with open_installation(settings):
         click.echo(f"{settings.home}: the database is ready")
     click.echo("Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail")
     click.echo("an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.")

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from digest.store import connections
@@ -74,7 +76,9 @@ def open_database(url: str, *, writer_timeout: float = connections.WRITER_TIMEOU
 
 
 def migrate_schema(database: Database, revision: str = "head") -> None:
-    """Bring the schema to `revision`; a no-op when it is there already."""
+    """Bring the schema to `revision`; a no-op when it is there already, and then without importing Alembic."""
+    if revision == "head" and _read_schema_revision(database) == newest_schema_revision():
+        return
     with database.engine.execution_options(immediate=True).begin() as connection:
         upgrade_schema(connection, revision)
 
@@ -92,12 +96,20 @@ def upgrade_schema(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
 
 
+def _read_schema_revision(database: Database) -> str | None:
+    """Read the revision of a schema; None where there is none yet, or the database does not answer."""
+    try:
+        with database.read() as session:
+            return str(session.scalar(text("SELECT version_num FROM alembic_version")))
+    except DBAPIError:
+        return None
+
+
 @cache
 def newest_schema_revision() -> str:
-    """Name the schema's revision that this version works with."""
-    from alembic.script import ScriptDirectory
-
-    return ScriptDirectory.from_config(_alembic_config()).get_current_head() or ""
+    """Name the schema's revision that this version works with, by the names of the migrations' files."""
+    files = resources.files("digest.migrations").joinpath("versions").iterdir()
+    return max(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
 
 
 def _alembic_config() -> "Config":

@@ -30,6 +30,8 @@ PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 class StaffError(ApplicationError):
     """It cannot be done to the staff; the message says why and what to do, and holds no address."""
 
+    is_refusal = True
+
 
 class ProofLinkStage(StrEnum):
     """How a link that proves an address stands."""

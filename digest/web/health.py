@@ -21,16 +21,19 @@ def report_readiness() -> Response:
     """Say whether the database answers and its schema is the one that this version knows."""
     try:
         with web_context().database.engine.connect() as connection:
-            stands = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")
     except DBAPIError:
         return _plain_response(
             "not ready: the database does not answer, or was never migrated; run 'digest doctor'", 503
         )
-    if stands != newest_schema_revision():
-        return _plain_response(
-            f"not ready: the schema is {stands}, this version needs {newest_schema_revision()}; run 'digest migrate'",
-            503,
+    needed = newest_schema_revision()
+    if revision != needed:
+        advice = (
+            "run 'digest status' with this version: every command brings the schema up to date"
+            if revision < needed or revision == "empty"
+            else "start this process again with the version that the database was brought up to"
         )
+        return _plain_response(f"not ready: the schema is {revision}, this version needs {needed}; {advice}", 503)
     return _plain_response("ready")
 
 

@@ -27,6 +27,8 @@ DepartureKind = Literal[
 class DepartureLogError(ApplicationError):
     """The journal is damaged; the message names the file and the line."""
 
+    is_refusal = True
+
 
 @dataclass(frozen=True, slots=True)
 class PendingDeparture:

@@ -18,6 +18,8 @@ from subscribers.store.models import ConsentKind, PersonState
 class SignupRefusedError(ApplicationError):
     """This address may not be added; the message says why and what would help, without the address."""
 
+    is_refusal = True
+
 
 @dataclass(frozen=True, slots=True)
 class ConsentEvidence:

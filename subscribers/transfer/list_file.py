@@ -24,6 +24,8 @@ NumberedFields = tuple[int, list[str]]
 class ListFileError(ApplicationError):
     """The file cannot be read as a list; the message says which row and what to do, and quotes nothing of it."""
 
+    is_refusal = True
+
 
 @dataclass(frozen=True, slots=True)
 class FileSurvey:

@@ -108,7 +108,7 @@ def test_postgresql_knows_another_server_and_another_database(postgresql: Databa
     with postgresql.write() as session:
         assert installation_hold.current_hold(session) is None
         installation_state.write_installation_state(
-            session, copy_guard.IDENTITY_STATE_KEY, here | {mark: "another"}, now=NOW
+            session, installation_state.IDENTITY_STATE_KEY, here | {mark: "another"}, now=NOW
         )
     copy_guard.hold_if_copied(postgresql, settings, now=NOW)
     with postgresql.read() as session:

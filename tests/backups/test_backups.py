@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, text
 
+from digest.app.actor import terminal_actor
+from digest.app.backups import create_backup, rehearse_restore, restore_backup
 from digest.app.installation import Installation
 from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError, tables_by_dependency
-from digest.backups.backup import create_backup
-from digest.backups.restore import RestoreResult, rehearse_restore, restore_backup
+from digest.backups.restore import RestoreResult
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.person_erasure import erase_from_deliveries
@@ -36,6 +37,7 @@ from subscribers.store import people
 from subscribers.store.models import Base, Person, PersonState
 from tests.web.conftest import ADA_ADDRESS, NOW, RELEASE, WebSetup, build_web_setup, sample_evidence, store_edition
 
+EVE = terminal_actor("eve")
 LATER = NOW + timedelta(days=3)
 NAMES = ("bo", "cy", "dee", "eve")
 NOT_SAME = {"memo", "audit", "inbound"}  # what a restore writes itself, and what it leaves out
@@ -116,12 +118,11 @@ def opened(settings: Settings) -> Database:
 
 
 def put_back(settings: Settings, file: Path, **said: Any) -> RestoreResult:
-    keys = KeyRing.load(settings.key_file)
-    return restore_backup(settings, file, keys, actor="eve", now=LATER, **{"replace": False, **said})
+    return restore_backup(settings, EVE, file, now=LATER, **{"replace": False, **said})
 
 
 def a_backup(world: WebSetup, tmp_path: Path, name: str = "b.zip") -> Path:
-    create_backup(world.install, tmp_path / name, actor="eve", now=NOW)
+    create_backup(world.install, EVE, tmp_path / name, now=NOW)
     return tmp_path / name
 
 
@@ -189,7 +190,7 @@ def test_no_address_and_no_key_stands_in_a_backup_and_only_its_owner_reads_it(fu
         assert key.secret not in bytes_
         assert b64encode(key.secret) not in bytes_
     with pytest.raises(BackupError, match="is there already"):
-        create_backup(full.install, file, actor="eve", now=NOW)
+        create_backup(full.install, EVE, file, now=NOW)
 
 
 def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSetup, tmp_path: Path) -> None:
@@ -467,7 +468,7 @@ def test_a_backup_is_of_one_moment_while_people_come_and_go(full: WebSetup, tmp_
         stop.set()
         thread.join()
     for file in files:
-        assert rehearse_restore(full.install.settings, file, full.install.keys).sound
+        assert rehearse_restore(full.install.settings, file).sound
     assert list(full.install.settings.home.glob(".rehearsal*")) == []
 
 

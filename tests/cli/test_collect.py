@@ -2,15 +2,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.cli.collect import collect
-from digest.cli.context import context_options, system_user
-from digest.cli.sources import sources
+from digest.cli import digest
+from digest.cli.context import system_user
 from digest.settings import load_settings
 from digest.store.engine import Database, open_database
 from digest.store.models import AuditEntry, Source
@@ -24,23 +22,13 @@ OWN = '# the operator\'s own words\n[limits]\nallow_networks = ["127.0.0.0/8"]\n
 Run = Callable[..., Result]
 
 
-@click.group()
-@context_options
-def group() -> None:
-    """Stand in for the whole command line."""
-
-
-group.add_command(collect)
-group.add_command(sources)
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DIGEST_SETTINGS", raising=False)
     (tmp_path / "digest.toml").write_text(OWN, "utf-8")
-    return lambda *words: CliRunner().invoke(group, [str(w) for w in words], catch_exceptions=False)
+    return lambda *words: CliRunner().invoke(digest, [str(w) for w in words], catch_exceptions=False)
 
 
 @pytest.fixture

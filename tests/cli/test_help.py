@@ -7,21 +7,25 @@ from click.testing import CliRunner
 
 from digest.cli import digest
 
+CONTEXT = click.Context(digest)
+
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
     """Name every command and every group of commands by its words."""
     yield path
     if isinstance(command, click.Group):
-        for name, below in command.commands.items():
+        for name in command.list_commands(CONTEXT):
+            below = command.get_command(CONTEXT, name)
+            assert below is not None
             yield from commands(below, *path, name)
 
 
 def is_group(words: tuple[str, ...]) -> bool:
-    found: click.Command = digest
+    command: click.Command | None = digest
     for word in words:
-        assert isinstance(found, click.Group)
-        found = found.commands[word]
-    return isinstance(found, click.Group)
+        assert isinstance(command, click.Group)
+        command = command.get_command(CONTEXT, word)
+    return isinstance(command, click.Group)
 
 
 @pytest.mark.parametrize("words", list(commands(digest)), ids=" ".join)

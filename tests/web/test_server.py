@@ -30,7 +30,7 @@ def test_an_old_schema_is_not_ready_but_alive(both: Any) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     answer = both.client.get("/readyz")
     assert answer.status_code == 503
-    assert "digest migrate" in answer.text
+    assert "run 'digest status'" in answer.text
     assert both.client.get("/healthz").status_code == 200
 
 

@@ -5,11 +5,8 @@ from datetime import UTC, datetime
 
 import click
 
-from digest.cli.common import record_audit
+from digest.app import lists
 from digest.cli.context import CommandContext, pass_command_context
-from digest.deliver.send import notices
-from subscribers.consent import wordings
-from subscribers.signup import permission_pass
 
 DEFAULT_BATCH_SIZE = 500
 
@@ -36,34 +33,20 @@ Exit codes:
 @click.option("--yes", is_flag=True, help="Do not ask before anybody is mailed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @pass_command_context
-def ask(desk: CommandContext, most: int, yes: bool, as_json: bool) -> None:
+def ask(context: CommandContext, most: int, yes: bool, as_json: bool) -> None:
     """Ask those whom a list named without evidence whether they want the mail: each of them once, for ever.
 
     They answer with the button on the confirmation page. Who does not within seven days is emptied, and is never
     asked again. Who is not asked within 30 days of the import is emptied too.
     """
-    install, now = desk.install, datetime.now(UTC)
-    with install.database.read() as session:
-        could = permission_pass.count_candidates(session)
-    if could and not yes:
-        click.confirm(f"{could:,} people could be asked. Mail up to {most:,} of them?", abort=True, err=True)
-    asked = 0
-    if could:
-        asked = permission_pass.queue_permission_mails(
-            install.database,
-            install.keys,
-            notices.make_notice_queue(install.keys, install.settings, lambda: now),
-            wording=wordings.current_wording(install.settings.file.publication.name),
-            page=f"{install.settings.link_base}/confirm",
-            actor=desk.actor.name,
-            limit=most,
-            now=now,
-        )
-        with install.database.write() as session:
-            record_audit(session, desk, "people re-asked", "unverified people", {"asked": asked})
+    installation, actor, now = context.install, context.actor, datetime.now(UTC)
+    candidates = lists.count_unverified_people(installation, actor, now=now)
+    if candidates and not yes:
+        click.confirm(f"{candidates:,} people could be asked. Mail up to {most:,} of them?", abort=True, err=True)
+    asked = lists.ask_unverified_people(installation, actor, limit=most, now=now) if candidates else 0
     if as_json:
-        click.echo(json.dumps({"could": could, "asked": asked}))
-    elif could:
+        click.echo(json.dumps({"could": candidates, "asked": asked}))
+    elif candidates:
         click.echo(f"{asked:,} questions are queued; 'digest serve' or 'hls-scheduler' hands them over.")
     else:
         click.echo("There is nobody to ask.")

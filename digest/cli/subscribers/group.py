@@ -6,27 +6,28 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
-from sqlalchemy.orm import Session
 
-from digest.cli.common import CommandRefusedError
+from digest.app import people
+from digest.cli.common import check_reason, label_refusals, read_email_argument
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
+from digest.cli.lazy_group import LazyGroup
 from digest.cli.progress_bar import show_progress
-from digest.cli.subscribers.ask import ask
-from digest.cli.subscribers.import_export import export, import_list
-from digest.cli.subscribers.pull import pull
-from digest.cli.subscribers.rights import allow, erase, show, suppress
-from digest.store.models import AuditEntry
-from subscribers.address import AddressError, read_address
-from subscribers.consent import audience, seals
-from subscribers.consent.departure_log import DepartureLog
-from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.signup import manual_signup
-from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
-from subscribers.store import people
+from subscribers.consent.seals import LedgerProof
+from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 
 
-@click.group(epilog="\b\nExample:\n  digest subscribers list")
+@click.group(
+    cls=LazyGroup,
+    command_places={
+        "import": "digest.cli.subscribers.import_export:import_list",
+        "export": "digest.cli.subscribers.import_export:export",
+        "ask": "digest.cli.subscribers.ask:ask",
+        "pull": "digest.cli.subscribers.pull:pull",
+        **{name: f"digest.cli.subscribers.rights:{name}" for name in ("show", "erase", "suppress", "allow")},
+    },
+    epilog="\b\nExample:\n  digest subscribers list",
+)
 def subscribers() -> None:
     """Look after the list: add, withdraw, count, and prove the consent ledger.
 
@@ -58,26 +59,18 @@ Exit codes:
 @click.option("--on", "agreed", type=MOMENT, required=True, help="When the person agreed.")
 @click.option("--confirmed", is_flag=True, help="The person confirmed by mail; otherwise you attest it.")
 @pass_command_context
-def add(desk: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **said: str) -> None:
+def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **evidence_fields: str) -> None:
     """Add one person, with the evidence that they asked for it. Nobody is mailed by this."""
-    now = datetime.now(UTC)
     evidence = ConsentEvidence(
-        **said,
-        actor=desk.actor.name,
-        agreed_at=desk.moment_or_now(agreed),
+        **evidence_fields,
+        actor=context.actor.name,
+        agreed_at=context.moment_or_now(agreed),
         kind=ConsentKind.CONFIRMED if confirmed else ConsentKind.ATTESTED,
     )
-    install = desk.install
-    try:
-        with install.database.write() as session:
-            added = manual_signup.add_subscriber(session, install.keys, _read_email(email), evidence=evidence, now=now)
-            if not added.already_subscribed:
-                _record_audit(session, desk, "subscriber added", added.number, evidence.method)
-    except (AddressError, SignupRefusedError) as exc:
-        raise CommandRefusedError(f"Not added: {exc}") from None
-    click.echo(
-        f"Subscribed already: person {added.number}." if added.already_subscribed else f"Added: person {added.number}."
-    )
+    address = sys.stdin.readline().strip() if email == "-" else email
+    with label_refusals("Not added"):
+        signup = people.add_person(context.install, context.actor, address, evidence, now=datetime.now(UTC))
+    click.echo(f"{'Subscribed already' if signup.already_subscribed else 'Added'}: person {signup.number}.")
 
 
 @subscribers.command(
@@ -85,10 +78,9 @@ def add(desk: CommandContext, /, email: str, confirmed: bool, agreed: datetime, 
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @pass_command_context
-def list_person_states(desk: CommandContext, as_json: bool) -> None:
+def list_person_states(context: CommandContext, as_json: bool) -> None:
     """Count people by where they stand; addresses are never shown."""
-    with desk.install.database.read() as session:
-        counts = {str(state): count for state, count in audience.count_people_by_state(session).items()}
+    counts = people.count_people(context.install, context.actor, now=datetime.now(UTC))
     if as_json:
         click.echo(json.dumps(counts))
         return
@@ -108,23 +100,19 @@ Exit codes:
   2  wrong use"""
 )
 @click.argument("email")
-@click.option("--reason", required=True, help="Why, for the ledger: 'asked by phone'. No names or addresses.")
+@click.option(
+    "--reason",
+    required=True,
+    callback=check_reason,
+    help="Why, for the ledger: 'asked by phone'. No names or addresses.",
+)
 @pass_command_context
-def withdraw(desk: CommandContext, email: str, reason: str) -> None:
+def withdraw(context: CommandContext, email: str, reason: str) -> None:
     """Take one person off the list, as if they had left by themselves."""
-    install = desk.install
-    journal = DepartureLog(install.settings.left_log, install.keys)
-    try:
-        with install.database.write() as session:
-            number = people.find_person_number(session, install.keys, read_address(_read_email(email)))
-            if number is None:
-                raise CommandRefusedError("Nobody of this address is on the list.")
-            left = unsubscribe_person(session, journal, number, method=f"admin: {reason}", now=datetime.now(UTC))
-            if left.changed:
-                _record_audit(session, desk, "subscriber withdrawn", number, reason)
-    except AddressError as exc:
-        raise CommandRefusedError(f"Not withdrawn: {exc}") from None
-    click.echo(f"Withdrawn: person {number}." if left.changed else f"Person {number} had left before.")
+    number, result = people.withdraw_person(
+        context.install, context.actor, read_email_argument(email), reason, now=datetime.now(UTC)
+    )
+    click.echo(f"Withdrawn: person {number}." if result.changed else f"Person {number} had left before.")
 
 
 @subscribers.command(
@@ -152,16 +140,17 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
 @pass_command_context
-def verify(desk: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
+def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
     """Prove the consent ledger.
 
     Checks every link of every person's chain and where they stand by it, then every nightly seal against the
     chains as they stood that night.
     """
-    if short := [one for one in kept if len(one) < 12]:
+    if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
-    with desk.install.database.read() as session, show_progress("Verifying", shown=not as_json) as progress:
-        proof = seals.prove_ledger(session, kept_hashes=kept, progress=progress)
+    installation, actor = context.install, context.actor
+    with show_progress("Verifying", shown=not as_json) as progress:
+        proof = people.verify_ledger(installation, actor, kept_hashes=kept, now=datetime.now(UTC), progress=progress)
     if as_json:
         click.echo(json.dumps({key: value for key, value in asdict(proof).items() if key != "survey"}))
     else:
@@ -170,25 +159,10 @@ def verify(desk: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
-def _describe_proof(proof: seals.LedgerProof) -> str:
+def _describe_proof(proof: LedgerProof) -> str:
     if proof.broken is not None:
         return f"Broken: person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}."
     if proof.fault:
         return f"Broken: {proof.fault}."
-    counted = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
-    return f"{counted}: every chain and every seal holds."
-
-
-def _read_email(email: str) -> str:
-    return sys.stdin.readline().strip() if email == "-" else email
-
-
-def _record_audit(session: Session, context: CommandContext, act: str, person_number: int, reason: str) -> None:
-    at = datetime.now(UTC)
-    session.add(
-        AuditEntry(at=at, actor=context.actor.name, act=act, subject=f"person {person_number}", detail={"why": reason})
-    )
-
-
-for command in (import_list, ask, export, show, erase, suppress, allow, pull):
-    subscribers.add_command(command)
+    counts = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
+    return f"{counts}: every chain and every seal holds."

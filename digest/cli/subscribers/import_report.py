@@ -1,4 +1,4 @@
-"""What an import did, or would do, in words."""
+"""The lines that say what an import did, or would do."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,24 +26,24 @@ def describe_import(
     report: ImportReport, *, committed: bool, rejected_file: Path | None, other_unfinished: Sequence[UnfinishedImport]
 ) -> Iterator[str]:
     """Give the lines: the file, the counts, the first problems, and how to go on."""
-    found = report.survey
-    yield f"{found.path.name}: {found.layout.origin}, {found.rows:,} rows, {found.encoding}."
-    yield from found.warnings
+    survey = report.survey
+    yield f"{survey.path.name}: {survey.layout.origin}, {survey.rows:,} rows, {survey.encoding}."
+    yield from survey.warnings
     if report.already_imported and report.started_at is not None:
         yield f"This very file came in before, as import {report.batch} on {report.started_at:%Y-%m-%d %H:%M} UTC:"
     for outcome, (words, meaning) in _OUTCOME_TEXTS.items():
         if report.counts[outcome]:
             yield f"  {words:20}{report.counts[outcome]:>11,}  {meaning}".rstrip()
-    marks = [f"{report.counts[mark]:,} {mark}" for mark in ROW_FLAGS if report.counts[mark]]
-    if marks:
-        yield f"Look twice at: {'; '.join(marks)} (docs/importing.md says why)."
+    flags = [f"{report.counts[flag]:,} {flag}" for flag in ROW_FLAGS if report.counts[flag]]
+    if flags:
+        yield f"Look twice at: {'; '.join(flags)} (docs/importing.md says why)."
     if report.problems:
         yield "The first problems:"
         yield from (f"  row {number}: {reason}" for number, reason in report.problems)
     if rejected_file is not None:
         yield f"The rejected rows stand in {rejected_file}, each with its reason."
-    for one in other_unfinished:
-        yield one.sentence
+    for other in other_unfinished:
+        yield other.sentence
     yield from _next_step(report, committed=committed)
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import click
 
-from digest.app import maintenance
-from digest.cli.common import CommandRefusedError, record_audit
+from digest.app import lists
 from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.lazy_group import CommandRefusedError
 from digest.deliver.providers.registry import ProviderSettingsError
 
 
@@ -27,20 +27,20 @@ Exit codes:
 @click.option("--all", "whole", is_flag=True, help="Read the lists from their beginning, not since last time.")
 @click.option("--json", "as_json", is_flag=True, help="Print what it came to as JSON.")
 @pass_command_context
-def pull(desk: CommandContext, whole: bool, as_json: bool) -> None:
+def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     """Take over whom SendGrid will not deliver to any more. The timetable does it every night.
 
     Bounces, invalid addresses, complaints and departures on its lists are applied to the people here; nobody
     comes back by it. Addresses that are not on our list are counted and dropped.
     """
-    install, now = desk.install, datetime.now(UTC)
     try:
-        pulled = maintenance.pull_suppression_lists(install, now, from_beginning=whole)
+        result = lists.pull_suppressions(context.install, context.actor, from_beginning=whole, now=datetime.now(UTC))
     except ProviderSettingsError as exc:
-        raise CommandRefusedError(f"Not read: {exc}") from None
-    said = {"entries": pulled.entries, "ours": pulled.matched_people, "people": dict(pulled.feedback_counts)}
-    with install.database.write() as session:
-        record_audit(session, desk, "suppressions pulled", pulled.provider_title, said)
-    click.echo(json.dumps(said | {"troubles": pulled.troubles}) if as_json else f"{pulled}.")
-    if pulled.troubles:
+        raise CommandRefusedError(f"Not read: {exc}") from exc
+    if as_json:
+        counts = {"entries": result.entries, "ours": result.matched_people, "people": dict(result.feedback_counts)}
+        click.echo(json.dumps(counts | {"troubles": result.troubles}))
+    else:
+        click.echo(f"{result}.")
+    if result.troubles:
         click.get_current_context().exit(1)

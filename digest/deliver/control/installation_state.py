@@ -10,6 +10,9 @@ from sqlalchemy.orm import Session
 from digest.store.delivery_models import InstallationState
 from subscribers.store.database import upsert
 
+# Where the database belongs: the name, machine or server that it was last opened on.
+IDENTITY_STATE_KEY = "at home"
+
 
 def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
     """Return the state of a name, or None."""

@@ -1,0 +1,285 @@
+"""Lists that come and go, by an admin: imports, exports, the question to the unverified, a provider's suppressions."""
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from digest.app import maintenance
+from digest.app.actor import Actor, Role
+from digest.app.acts import Act
+from digest.app.installation import Installation
+from digest.deliver.providers.kind import PullResult
+from digest.deliver.send import notices
+from subscribers.consent import wordings
+from subscribers.errors import ApplicationError
+from subscribers.signup import permission_pass
+from subscribers.transfer import exports, imports
+from subscribers.transfer.abandonment import AbandonmentResult, abandon_batch, count_batch_people
+from subscribers.transfer.decisions import ImportOptions, RowOutcome
+from subscribers.transfer.exports import ExportRecipient
+from subscribers.transfer.import_report import ImportReport, RejectCallback
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.imports import UnfinishedImport
+from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
+
+IMPORT = Act("list imported", Role.ADMIN)
+ABANDON = Act("import abandoned", Role.ADMIN)
+EXPORT = Act("list exported", Role.ADMIN)
+ASK = Act("people re-asked", Role.ADMIN)
+PULL = Act("suppressions pulled", Role.ADMIN)
+
+RowProgress = Callable[[int, int], None]
+
+
+class UnknownImportError(ApplicationError):
+    """There is no unfinished import of that number."""
+
+    is_refusal = True
+
+
+class ExportFileError(ApplicationError):
+    """The file of an export cannot be made."""
+
+    is_refusal = True
+
+
+def rehearse_import(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    options: ImportOptions,
+    *,
+    now: datetime,
+    progress: RowProgress,
+) -> ImportReport:
+    """Go through a file and count what an import would do. Nothing is written.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ListFileError: the file cannot be read as a list, or changed meanwhile.
+    """
+    IMPORT.check_role(installation.database, actor, "a list", now=now)
+    survey = survey_file(file, file_status=options.file_status)
+    return imports.rehearse_import(
+        _import_context(installation, actor), survey, options, now=now, progress=_count_rows(survey, progress)
+    )
+
+
+def import_list(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    options: ImportOptions,
+    *,
+    now: datetime,
+    progress: RowProgress,
+) -> tuple[ImportReport, Path | None]:
+    """Import a file, or go on with an import of it; give the file of the rejected rows too, where there are any.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ListFileError: the file cannot be read as a list, changed meanwhile, or its import was begun otherwise.
+        OSError: the departure log, or the file of the rejected rows, could not be written.
+    """
+    with IMPORT.steps(installation.database, actor, "a list", now=now) as draft:
+        survey = survey_file(file, file_status=options.file_status)
+        draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
+        with _open_reject_writer(survey) as write_reject:
+            report = imports.run_import(
+                _import_context(installation, actor),
+                survey,
+                options,
+                now=now,
+                on_reject=write_reject,
+                progress=_count_rows(survey, progress),
+            )
+        draft.subject, draft.changed = f"import {report.batch}", not report.already_imported
+        draft.detail |= {"counts": report.as_json()}
+    rejected_file = _rejected_rows_path(file)
+    return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
+
+
+def _import_context(installation: Installation, actor: Actor) -> ImportContext:
+    return ImportContext(installation.database, installation.keys, installation.departure_log, actor.name)
+
+
+def _count_rows(survey: FileSurvey, progress: RowProgress) -> Callable[[int], None]:
+    return lambda row: progress(row, survey.rows + 1)
+
+
+def _rejected_rows_path(file: Path) -> Path:
+    return file.with_name(f"{file.name}.rejected.csv")
+
+
+@contextmanager
+def _open_reject_writer(survey: FileSurvey) -> Iterator[RejectCallback]:
+    """Lend a function that writes a rejected row, whole, to a file beside the list, for its owner's eyes only."""
+    path = _rejected_rows_path(survey.path)
+    with ExitStack() as stack:
+        writers: list[Any] = []
+
+        def write_reject(number: int, reason: str, fields: Sequence[str]) -> None:
+            if not writers:
+                # An earlier run may have left one.
+                path.unlink(missing_ok=True)
+                writers.append(csv.writer(stack.enter_context(_create_private_file(path))))
+                writers[0].writerow(["row", "reason", *read_headings(survey)])
+            writers[0].writerow([number, reason, *fields])
+
+        yield write_reject
+
+
+def _create_private_file(path: Path) -> IO[str]:
+    """Make a new file that its owner alone can read, from its first moment on."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    return os.fdopen(descriptor, "w", newline="", encoding="utf-8")
+
+
+def list_unfinished_imports(
+    installation: Installation, actor: Actor, *, now: datetime
+) -> list[tuple[UnfinishedImport, int]]:
+    """List the imports that were begun and not finished, each with how many people stand in it.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    IMPORT.check_role(installation.database, actor, "unfinished imports", now=now)
+    with installation.database.read() as session:
+        return [
+            (unfinished, count_batch_people(session, unfinished.batch))
+            for unfinished in imports.list_unfinished_imports(session)
+        ]
+
+
+def count_unfinished_import(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> int:
+    """Count the people in an import that could be abandoned.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownImportError: there is no unfinished import of that number.
+    """
+    ABANDON.check_role(installation.database, actor, f"import {batch}", now=now)
+    for unfinished, people in list_unfinished_imports(installation, actor, now=now):
+        if unfinished.batch == batch:
+            return people
+    raise _unknown_import(batch)
+
+
+def abandon_import(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> AbandonmentResult:
+    """Drop an import that was not finished, with everybody whom it alone brought.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownImportError: there is no unfinished import of that number.
+    """
+    with ABANDON.steps(installation.database, actor, f"import {batch}", now=now) as draft:
+        result = abandon_batch(installation.database, batch, actor=actor.name, now=now)
+        if result is None:
+            raise _unknown_import(batch)
+        draft.detail = {"people": result.removed, "stay": result.kept}
+        return result
+
+
+def _unknown_import(batch: int) -> UnknownImportError:
+    return UnknownImportError(f"There is no unfinished import {batch}. 'digest subscribers import --list' names them.")
+
+
+def export_list(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    recipient: ExportRecipient,
+    *,
+    now: datetime,
+    progress: RowProgress,
+) -> int:
+    """Write everyone who may be mailed to a new CSV file that its owner alone can read; give how many they are.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ExportFileError: the file is there already, or cannot be made.
+        DecryptionError: an address does not open.
+    """
+    with EXPORT.steps(installation.database, actor, "the list", now=now) as draft:
+        draft.detail = {"why": recipient.why, "to": recipient.to_whom}
+        keys = installation.keys
+        with _create_export_file(file) as csv_file:
+            return exports.export_list(
+                installation.database,
+                keys,
+                csv_file,
+                recipient,
+                now=now,
+                progress=lambda people: progress(people, people),
+            )
+
+
+@contextmanager
+def _create_export_file(path: Path) -> Iterator[IO[str]]:
+    """Lend a file that did not exist; half of one is removed."""
+    try:
+        file = _create_private_file(path)
+    except OSError as exc:
+        raise ExportFileError(
+            f"{path}: cannot be written: {exc.strerror}. Name a file that does not exist yet."
+        ) from exc
+    try:
+        with file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def count_unverified_people(installation: Installation, actor: Actor, *, now: datetime) -> int:
+    """Count the people who could be asked whether they want the mail.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    ASK.check_role(installation.database, actor, "unverified people", now=now)
+    with installation.database.read() as session:
+        return permission_pass.count_candidates(session)
+
+
+def ask_unverified_people(installation: Installation, actor: Actor, *, limit: int, now: datetime) -> int:
+    """Queue the one question for up to `limit` people whom a list named without evidence; give for how many.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        DecryptionError: an address does not open.
+    """
+    settings = installation.settings
+    with ASK.steps(installation.database, actor, "unverified people", now=now) as draft:
+        asked = permission_pass.queue_permission_mails(
+            installation.database,
+            installation.keys,
+            notices.make_notice_queue(installation.keys, settings, lambda: now),
+            wording=wordings.current_wording(settings.file.publication.name),
+            page=f"{settings.link_base}/confirm",
+            actor=actor.name,
+            limit=limit,
+            now=now,
+        )
+        draft.detail = {"asked": asked}
+        return asked
+
+
+def pull_suppressions(installation: Installation, actor: Actor, *, from_beginning: bool, now: datetime) -> PullResult:
+    """Apply whom the provider will not deliver to any more: what is new on its lists, or everything on them.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ProviderSettingsError: the settings do not open the provider's API.
+        OSError: the departure log could not be written.
+    """
+    with PULL.steps(installation.database, actor, "suppression lists", now=now) as draft:
+        result = maintenance.pull_suppression_lists(installation, now, from_beginning=from_beginning)
+        draft.subject = result.provider_title
+        people = dict(result.feedback_counts)
+        draft.detail = {"entries": result.entries, "ours": result.matched_people, "people": people}
+        return result

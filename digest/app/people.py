@@ -1,0 +1,222 @@
+"""What an admin does to one person, and the consent ledger of them all."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from digest.app.actor import Actor, Role
+from digest.app.acts import Act
+from digest.app.installation import Installation
+from digest.deliver.retention.delivery_disclosures import delivery_disclosures
+from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.templating import create_jinja_environment
+from subscribers.address import Address
+from subscribers.consent import audience, disclosures, readable_record, seals, suppression
+from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.unsubscribe import UnsubscribeResult, unsubscribe_person
+from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
+from subscribers.store import people
+from subscribers.store.models import Person
+from subscribers.transfer.exports import DataController, build_person_record, disclosure_as_json
+
+ADD = Act("subscriber added", Role.ADMIN)
+WITHDRAW = Act("subscriber withdrawn", Role.ADMIN)
+SHOW = Act("subscriber shown", Role.ADMIN)
+ERASE = Act("subscriber erased", Role.ADMIN)
+SUPPRESS = Act("address suppressed", Role.ADMIN)
+ALLOW = Act("sign-up allowed", Role.ADMIN)
+COUNT = Act("people counted", Role.ADMIN)
+VERIFY = Act("ledger verified", Role.ADMIN)
+
+# The subject of an audit row while, or because, no person's number is known.
+AN_ADDRESS = "an address"
+
+
+class UnknownPersonError(ApplicationError):
+    """Nobody of the address is on the list."""
+
+    is_refusal = True
+
+
+class NotSuppressedError(ApplicationError):
+    """The address is not suppressed, so nothing is there to be lifted."""
+
+    is_refusal = True
+
+
+def add_person(
+    installation: Installation, actor: Actor, address: str, evidence: ConsentEvidence, *, now: datetime
+) -> ManualSignup:
+    """Add a person on the evidence of their consent. Nobody is mailed by this.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        AddressError: the text is no address.
+        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future.
+    """
+    with ADD.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        signup = add_subscriber(session, installation.keys, address, evidence=evidence, now=now)
+        draft.subject, draft.detail = f"person {signup.number}", {"why": evidence.method}
+        draft.changed = not signup.already_subscribed
+        return signup
+
+
+def withdraw_person(
+    installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime
+) -> tuple[int, UnsubscribeResult]:
+    """Take one person off the list, as if they had left by themselves; give their number with what came of it.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+        OSError: the departure log could not be written.
+    """
+    with WITHDRAW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = people.find_person_number(session, installation.keys, address)
+        if number is None:
+            raise UnknownPersonError("Nobody of this address is on the list.")
+        result = unsubscribe_person(session, installation.departure_log, number, method=f"admin: {reason}", now=now)
+        draft.subject, draft.detail, draft.changed = f"person {number}", {"why": reason}, result.changed
+        return number, result
+
+
+def show_person(
+    installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime
+) -> dict[str, Any]:
+    """Give all that is held of one person, as JSON values. The look is itself a disclosure, which the person can see.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+        DecryptionError: the sealed address does not open.
+    """
+    settings = installation.settings
+    with SHOW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = _find_person(session, installation.keys, address).number
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        disclosures.record_disclosures(session, [number], to_whom="our staff", why=reason, reference="", now=now)
+        publication, sender = settings.file.publication, settings.file.sender
+        record = build_person_record(
+            session,
+            installation.keys,
+            number,
+            controller=DataController(publication.name, sender.reply_to, sender.postal_address, publication.site),
+            now=now,
+            other_disclosures=map(disclosure_as_json, delivery_disclosures(session, number, settings)),
+        )
+        assert record is not None, "the person was found in this transaction"
+        return record
+
+
+def render_record_page(installation: Installation, record: Mapping[str, Any]) -> str:
+    """Give a person's record as a page to print."""
+    page = create_jinja_environment(installation.settings.templates).get_template("web/record.html")
+    return page.render(record=readable_record.make_record_readable(record))
+
+
+def erase_subscriber(installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime) -> int:
+    """Erase one person; give their number. A keyed hash of the address keeps later imports away.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+        OSError: the departure log could not be written.
+    """
+    with ERASE.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        keys = installation.keys
+        number = _find_person(session, keys, address).number
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        erase_person(
+            session,
+            keys,
+            installation.departure_log,
+            number,
+            method=f"admin: {reason}",
+            forget_elsewhere=make_erasure_callback(keys, lambda: now),
+            now=now,
+            address=address,
+        )
+        return number
+
+
+def suppress_address(installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime) -> None:
+    """Suppress one address, whether or not it is on the list: no import and no form brings it back.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        OSError: the departure log could not be written.
+    """
+    with SUPPRESS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = people.find_person_number(session, installation.keys, address)
+        suppression.suppress_address(
+            session,
+            installation.keys,
+            address,
+            reason="by an admin",
+            actor=actor.name,
+            now=now,
+            departure_log=installation.departure_log,
+        )
+        draft.subject = AN_ADDRESS if number is None else f"person {number}"
+        draft.detail = {"why": reason}
+
+
+def allow_signup(installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime) -> None:
+    """Let the owner of a suppressed address sign up again. Nobody is on the list before they confirm.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        NotSuppressedError: the address is not suppressed.
+    """
+    with ALLOW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        if not suppression.allow_signup(session, installation.keys, address):
+            raise NotSuppressedError("The address is not suppressed: nothing stands in the way of its owner.")
+        draft.detail = {"why": reason}
+
+
+def count_people(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:
+    """Count people by their state.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    COUNT.check_role(installation.database, actor, "the list", now=now)
+    with installation.database.read() as session:
+        return {str(state): count for state, count in audience.count_people_by_state(session).items()}
+
+
+def verify_ledger(
+    installation: Installation,
+    actor: Actor,
+    *,
+    kept_hashes: tuple[str, ...],
+    now: datetime,
+    progress: Callable[[int, int], None],
+) -> seals.LedgerProof:
+    """Prove every chain and every seal of the consent ledger; each of `kept_hashes` must be a seal of it.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    VERIFY.check_role(installation.database, actor, "ledger", now=now)
+    with installation.database.read() as session:
+        return seals.prove_ledger(session, kept_hashes=kept_hashes, progress=progress)
+
+
+def _find_person(session: Session, keys: KeyRing, address: Address) -> Person:
+    """Find a person.
+
+    Raises:
+        UnknownPersonError: there is none; the message says whether the address is suppressed.
+    """
+    number = people.find_person_number(session, keys, address)
+    person = session.get(Person, number) if number else None
+    if person is not None:
+        return person
+    suppressed = suppression.find_suppression(session, keys, address)
+    status = "" if suppressed is None else f" It is suppressed: {suppressed.reason}, {suppressed.at:%Y-%m-%d}."
+    raise UnknownPersonError(f"Nobody of this address is on the list.{status}")

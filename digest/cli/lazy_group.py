@@ -1,0 +1,62 @@
+"""Groups that import a command's module only when the command runs, and say the expected errors."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from subscribers.errors import ApplicationError
+
+
+class CommandRefusedError(click.ClickException):
+    """The answer is no; the message says why."""
+
+    exit_code = 1
+
+
+class CorrectableError(click.ClickException):
+    """Something is to be set right before the command can do its work; the message says what."""
+
+    exit_code = 2
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named as `module:attribute`, each imported when it is asked for."""
+
+    def __init__(self, *args: Any, command_places: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        """Take the places of the commands by name; commands may be added by decorator as well."""
+        super().__init__(*args, **kwargs)
+        self._command_places = command_places or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands, in the order of the alphabet."""
+        return sorted({*super().list_commands(ctx), *self._command_places})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None where there is none of that name."""
+        place = self._command_places.get(cmd_name)
+        if place is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = place.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+class ErrorReportingGroup(LazyGroup):
+    """The group of all commands: their expected errors are messages with an exit code, anything else a traceback.
+
+    `before_command` is called before a command's module is imported.
+    """
+
+    before_command: Callable[[], None] | None = None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn an expected error into its message."""
+        if self.before_command is not None:
+            self.before_command()
+        try:
+            return super().invoke(ctx)
+        except ApplicationError as exc:
+            raise (CommandRefusedError if exc.is_refusal else CorrectableError)(str(exc)) from exc

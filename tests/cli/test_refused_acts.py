@@ -1,0 +1,119 @@
+"""Who may not act leaves nothing behind but the refusal in the audit log; an act that failed stands as failed."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from digest.cli import digest
+from digest.cli.context import system_user
+
+EDITOR, STRANGER = "eve@news.example.org", "nobody@okapi.example.org"
+EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
+TERMINAL = f"terminal:{system_user()}"
+
+ADMIN_COMMANDS = (
+    ("subscribers", "add", "bo@okapi.example.org", *EVIDENCE),
+    ("subscribers", "withdraw", "ada@okapi.example.org", "--reason", "phone"),
+    ("subscribers", "show", "ada@okapi.example.org"),
+    ("subscribers", "erase", "ada@okapi.example.org", "--reason", "by letter"),
+    ("subscribers", "suppress", "ada@okapi.example.org", "--reason", "asked"),
+    ("subscribers", "allow", "cy@okapi.example.org", "--reason", "a slip"),
+    ("subscribers", "list"),
+    ("subscribers", "verify"),
+    ("subscribers", "ask", "--yes"),
+    ("subscribers", "import", "list.csv"),
+    ("subscribers", "import", "list.csv", "--commit"),
+    ("subscribers", "import", "--list"),
+    ("subscribers", "import", "--abandon", "1", "--yes"),
+    ("subscribers", "export", "out.csv", "--reason", "moving"),
+    ("subscribers", "pull", "--all"),
+    ("backup", "backup.zip"),
+    ("restore", "backup.zip", "--replace", "--yes"),
+    ("restore", "backup.zip", "--check"),
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an installation with a reader, somebody who is barred, and an editor."""
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ("init",),
+        ("staff", "add", EDITOR, "--role", "editor"),
+        ("subscribers", "add", "ada@okapi.example.org", *EVIDENCE),
+        ("subscribers", "suppress", "cy@okapi.example.org", "--reason", "asked"),
+    ):
+        assert _run(*words).exit_code == 0
+    (tmp_path / "list.csv").write_text("dee@okapi.example.org\nzebra\n")
+    return tmp_path / "home"
+
+
+def _run(*words: str) -> Result:
+    return CliRunner().invoke(digest, list(words), prog_name="digest")
+
+
+def _stored(home: Path) -> tuple[dict[str, list[Any]], list[Any]]:
+    """Give every row by table, and the audit log apart."""
+    connection = sqlite3.connect(home / "digest.db")
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names if name != "audit"}
+    audit = connection.execute("SELECT actor, act, subject, detail FROM audit ORDER BY id").fetchall()
+    connection.close()
+    return rows, audit
+
+
+def _files(home: Path) -> dict[str, bytes]:
+    """Give the files that an act could write, the database's own left out."""
+    folders = (home, home.parent)
+    return {
+        str(path): path.read_bytes()
+        for folder in folders
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith("digest.db")
+    }
+
+
+def test_a_reader_stays_when_a_stranger_tries_to_withdraw_them(home: Path) -> None:
+    before = (home / "left.log").read_bytes()
+    assert _run("--as", STRANGER, "subscribers", "withdraw", "ada@okapi.example.org", "--reason", "x").exit_code == 2
+    assert (home / "left.log").read_bytes() == before
+
+
+@pytest.mark.parametrize("words", ADMIN_COMMANDS, ids=lambda words: " ".join(words[:2]))
+@pytest.mark.parametrize("acting", [EDITOR, STRANGER])
+def test_a_refused_act_leaves_its_refusal_and_nothing_else(home: Path, acting: str, words: tuple[str, ...]) -> None:
+    (rows, audit), files = _stored(home), _files(home)
+    refused = _run("--as", acting, *words)
+    assert refused.exit_code == 2, refused.output
+    after, audit_after = _stored(home)
+    assert (after, _files(home)) == (rows, files)
+    (row,) = audit_after[len(audit) :]
+    assert row[0] == ("staff 1" if acting == EDITOR else TERMINAL)
+    assert row[1].startswith("refused: ")
+    assert "@" not in " ".join(map(str, row))
+
+
+def test_an_editor_may_collect_and_look_at_sources_and_a_stranger_may_not(home: Path) -> None:
+    file = home.parent / "odd.xml"
+    file.write_text("<rss version='2.0'><channel><title>x</title></channel></rss>")
+    for words, refusal in ((("collect", str(file)), 2), (("sources", "list"), 2)):
+        assert _run("--as", EDITOR, *words).exit_code == 0
+        assert _run("--as", STRANGER, *words).exit_code == refusal
+
+
+def test_an_export_that_failed_is_written_as_failed(home: Path) -> None:
+    Path("out.csv").write_text("mine")
+    assert _run("subscribers", "export", "out.csv", "--reason", "moving").exit_code == 1
+    actor, act, subject, _detail = _stored(home)[1][-1]
+    assert (actor, act, subject) == (TERMINAL, "failed: list exported", "the list")
+    assert Path("out.csv").read_text() == "mine"
+
+
+def test_a_reason_to_withdraw_holds_no_address(home: Path) -> None:
+    refused = _run("subscribers", "withdraw", "ada@okapi.example.org", "--reason", "ada@okapi.example.org asked")
+    assert refused.exit_code == 2
+    assert not any("withdrawn" in row[1] for row in _stored(home)[1])
