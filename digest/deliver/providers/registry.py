@@ -11,6 +11,7 @@ from digest.settings import Settings
 
 __all__ = ["ProviderSettingsError", "open_provider", "provider_kinds"]
 
+# One line each: a folder beside this module, whose module `kind` declares the provider.
 PROVIDER_FOLDERS = ("outbox", "smtp", "sendgrid")
 
 
