@@ -2,35 +2,57 @@
 
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.bulk_sql import insert_many
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, table_of
 
+# The tables rather than the classes: the ORM would go through the rows one by one.
+_PERSON_TABLE, _EVENT_TABLE = table_of(Person), table_of(ConsentEvent)
 GRANT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE})
+# A person's own word, which ends a departure before it; no import is one.
+OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
+DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+# The other kinds (requested, bounced, address changed, choices changed) leave a person where they stand.
 _STATE_AFTER = {
     **dict.fromkeys(GRANT_KINDS, PersonState.SUBSCRIBED),
     ConsentKind.WITHDRAWN: PersonState.WITHDRAWN,
     ConsentKind.COMPLAINED: PersonState.SUPPRESSED,
     ConsentKind.SUPPRESSED: PersonState.SUPPRESSED,
     ConsentKind.ERASED: PersonState.ERASED,
-}  # the others (requested, bounced, address changed, choices changed) leave a person where they stand
+}
+# These move nobody who left, or consented by their own word: anybody can type an address into a form.
 _UNDECIDED_TRANSITIONS = {
     (PersonState.UNVERIFIED, ConsentKind.RE_ASKED): PersonState.REQUESTED,
     (PersonState.REQUESTED, ConsentKind.LISTED): PersonState.UNVERIFIED,
     (PersonState.REQUESTED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
     (PersonState.UNVERIFIED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
     (PersonState.SUBSCRIBED, ConsentKind.EXPIRED): PersonState.UNVERIFIED,  # the import was dropped
-}  # these move nobody who left, or consented by their own word: anybody can type an address into a form
+}
+
+
+class NewLink(NamedTuple):
+    """A link that is still to be written: the columns of its own row, and those that change in its person's row."""
+
+    event: dict[str, Any]
+    person: dict[str, Any]
 
 
 def lock_person(session: Session, number: int) -> Person | None:
     """Read a person for changing: whoever else wants to waits until this transaction ends."""
     return session.get(Person, number, with_for_update=True, populate_existing=True)
+
+
+def find_last_event(session: Session, number: int, kinds: Collection[ConsentKind] = ()) -> ConsentEvent | None:
+    """Return the last event of a person, or their last one of some kinds; None where there is none."""
+    query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq.desc()).limit(1)
+    return session.scalar(query.where(ConsentEvent.kind.in_(kinds)) if kinds else query)
 
 
 def append_event(
@@ -40,28 +62,60 @@ def append_event(
 
     `person` was read with `lock_person`, or is new. `body` holds plain JSON values; times are kept to the millisecond.
     """
-    last = session.scalar(
-        select(ConsentEvent.seq).where(ConsentEvent.person == person.number).order_by(ConsentEvent.seq.desc()).limit(1)
-    )
-    event = ConsentEvent(
-        person=person.number,
-        seq=(last or 0) + 1,
-        kind=kind,
-        at=truncate_to_millisecond(at),
-        body=canonical_json(body),
-        previous=person.chain_head,
-    )
-    event.hash = person.chain_head = hash_event(event)
-    person.state = next_state(person.state, kind)
-    if kind == ConsentKind.CONFIRMED:
-        person.batch = None  # their own word: it counts, whatever becomes of the import that named them first
+    last = find_last_event(session, person.number)
+    seq = last.seq + 1 if last else 1
+    link = build_link(person.number, person.state, kind, canonical_json(body), at, seq=seq, previous=person.chain_head)
+    event = ConsentEvent(**link.event)
+    for column, value in link.person.items():
+        setattr(person, column, value)
     session.add(event)
     session.flush()
     return event
 
 
+def build_link(
+    number: int, state: PersonState, kind: ConsentKind, body: str, at: datetime, *, seq: int, previous: str
+) -> NewLink:
+    """Compute the link that follows `previous` at place `seq` of a chain, and where its person stands then.
+
+    `body` is canonical JSON.
+    """
+    at = truncate_to_millisecond(at)
+    link_hash = hash_link(number, seq, kind, at, body=body, previous=previous)
+    event = {"person": number, "seq": seq, "kind": kind, "at": at, "body": body, "previous": previous}
+    person: dict[str, Any] = {"state": next_state(state, kind), "chain_head": link_hash}
+    if kind is ConsentKind.CONFIRMED:
+        # Their own word counts, whatever becomes of the import that named them first.
+        person["batch"] = None
+    return NewLink(event | {"hash": link_hash}, person)
+
+
+def write_links(
+    session: Session,
+    events: Sequence[dict[str, Any]],
+    *,
+    new_people: Sequence[dict[str, Any]] = (),
+    changed_people: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Write many links at once, with the rows of their people as they are afterwards; see `build_link`.
+
+    `new_people` hold all columns, `changed_people` their `number` and the columns that change.
+    """
+    if new_people:
+        insert_many(session, _PERSON_TABLE, new_people)
+    rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for person in changed_people:
+        rows_by_columns.setdefault(tuple(sorted(person)), []).append({**person, "changed_number": person["number"]})
+    for columns, rows in rows_by_columns.items():
+        change = update(_PERSON_TABLE).where(_PERSON_TABLE.c.number == bindparam("changed_number"))
+        values: dict[str, Any] = {column: bindparam(column) for column in columns if column != "number"}
+        session.connection().execute(change.values(values), rows)
+    if events:
+        insert_many(session, _EVENT_TABLE, events)
+
+
 def next_state(state: PersonState, kind: ConsentKind) -> PersonState:
-    """Decide where a person stands after `kind` happened to somebody who stood at `state`.
+    """Return where a person stands after `kind` happened to somebody who stood at `state`.
 
     A request moves nobody: who left has left until they confirm, or a form would open the door to an import.
     """
@@ -76,13 +130,8 @@ def canonical_json(body: dict[str, Any]) -> str:
     return _CANONICAL_ENCODER.encode(body)
 
 
-def hash_event(event: ConsentEvent) -> str:
-    """Compute the hash (64 hex digits) of one link from everything that it says."""
-    return hash_link(event.person, event.seq, event.kind, event.at, body=event.body, previous=event.previous)
-
-
 def hash_link(person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str) -> str:
-    """Compute the hash of a link that stands in no row yet: imports make many at once."""
+    """Compute the hash (64 hex digits) of one link from everything that it says."""
     moment = at.astimezone(UTC).isoformat(timespec="milliseconds")
     return hash_raw_link(person, seq, kind, moment, body=body, previous=previous)
 
@@ -93,11 +142,11 @@ def hash_raw_link(person: int, seq: int, kind: str, moment: str, *, body: str, p
     What is hashed is the canonical JSON of the link, written out here: it takes a fifth of the encoder's time.
     `kind` must be one of ours and `previous` a hash: neither is escaped.
     """
-    said = (
+    link = (
         f'{{"at":"{moment}","body":{encode_basestring(body)},"kind":"{kind}",'
         f'"person":{person},"previous":"{previous}","seq":{seq}}}'
     )
-    return hashlib.sha256(said.encode()).hexdigest()
+    return hashlib.sha256(link.encode()).hexdigest()
 
 
 def truncate_to_millisecond(at: datetime) -> datetime:

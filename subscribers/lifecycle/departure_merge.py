@@ -20,14 +20,12 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, departure_hash, lookup_hash
 from subscribers.lifecycle import erasure
 from subscribers.lifecycle.erasure import ForgetElsewhere
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.models import ConsentKind, Person, PersonState
 
 BATCH_SIZE = 1000
-OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})  # what ends a departure: no import does
 _REASON_BY_KIND: dict[DepartureKind, suppression.SuppressionReason] = {
     kind: reason for reason, kind in suppression.DEPARTURE_KINDS.items()
 }
-_DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 
 
 @dataclass(slots=True)
@@ -132,13 +130,8 @@ def _apply_departures(
     """Do to one person what the journal says happened to them after their last own word."""
     person = ledger.lock_person(session, number)
     assert person is not None
-    word = session.scalar(
-        select(ConsentEvent.at)
-        .where(ConsentEvent.person == number, ConsentEvent.kind.in_(OWN_CONSENT_KINDS))
-        .order_by(ConsentEvent.seq.desc())
-        .limit(1)
-    )
-    since = [d for d in departures if word is None or d.at >= word]
+    own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
+    since = [d for d in departures if own_word is None or d.at >= own_word.at]
     if not since or person.state == PersonState.ERASED:
         return
     light = [d for d in since if d.kind != "erased"]
@@ -171,7 +164,7 @@ def _remove_from_audience(
             session, keys, person, reason=reason, actor=_describe_departure(departure), now=now
         )
         return barred is not None
-    if person.state in _DEPARTED_STATES:
+    if person.state in ledger.DEPARTED_STATES:
         return False
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": _describe_departure(departure)}, now)
     return True

@@ -9,19 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import PendingDeparture
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-
-_OWN_CONSENT_KINDS = (
-    ConsentKind.CONFIRMED,
-    ConsentKind.UNDONE,
-)  # no import is one: see `subscribers.lifecycle.departure_merge`
-_DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+from subscribers.store.models import ConsentKind, Person, PersonState
 
 
 class FeedbackKind(StrEnum):
@@ -78,21 +71,15 @@ def find_feedback_cutoff(session: Session, person: int, kind: FeedbackKind) -> d
 
     Others' clocks tell whole seconds, so the moment is the beginning of the second.
     """
-    kinds = _OWN_CONSENT_KINDS + ((ConsentKind.ADDRESS_CHANGED,) if kind is FeedbackKind.BOUNCED else ())
-    query = (
-        select(ConsentEvent.at)
-        .where(ConsentEvent.person == person, ConsentEvent.kind.in_(kinds))
-        .order_by(ConsentEvent.seq.desc())
-        .limit(1)
-    )
-    spoke = session.scalar(query)
-    return spoke.replace(microsecond=0) if spoke else None
+    kinds = ledger.OWN_CONSENT_KINDS | ({ConsentKind.ADDRESS_CHANGED} if kind is FeedbackKind.BOUNCED else set())
+    event = ledger.find_last_event(session, person, kinds)
+    return event.at.replace(microsecond=0) if event else None
 
 
 def _apply_unsubscribe(
     session: Session, person: Person, report: FeedbackReport, now: datetime
 ) -> tuple[bool, PendingDeparture | None]:
-    if person.state in _DEPARTED_STATES:
+    if person.state in ledger.DEPARTED_STATES:
         return False, None
     said = {"method": f"provider: {report.reporter}", **report.detail}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, said, now)
@@ -113,13 +100,7 @@ def _apply_bounce(
 def _apply_complaint(
     session: Session, keys: KeyRing, person: Person, report: FeedbackReport, now: datetime
 ) -> tuple[bool, PendingDeparture | None]:
-    last = session.scalar(
-        select(ConsentEvent.kind)
-        .where(ConsentEvent.person == person.number)
-        .where(ConsentEvent.kind.in_((*_OWN_CONSENT_KINDS, ConsentKind.COMPLAINED)))
-        .order_by(ConsentEvent.seq.desc())
-        .limit(1)
-    )
-    if person.state is PersonState.SUPPRESSED and last is ConsentKind.COMPLAINED:
+    last = ledger.find_last_event(session, person.number, ledger.OWN_CONSENT_KINDS | {ConsentKind.COMPLAINED})
+    if person.state is PersonState.SUPPRESSED and last is not None and last.kind is ConsentKind.COMPLAINED:
         return False, None
     return True, suppression.suppress_person(session, keys, person, reason="complained", actor=report.reporter, now=now)

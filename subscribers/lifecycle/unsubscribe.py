@@ -4,14 +4,13 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.store import people
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.models import ConsentKind, Person, PersonState
 
 UNDO_PERIOD = timedelta(days=7)
 UNDOABLE_METHODS = frozenset({"one-click", "page"})  # what a reader did, a reader may take back; an admin's act not
@@ -23,7 +22,6 @@ UNSUBSCRIBE_REASONS = {
     "moved": "I read it elsewhere, or at another address",
     "job": "My work has changed",
 }  # by the key that the ledger keeps; no free text, for people write names and addresses into that
-_DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def unsubscribe_person(
         OSError: the journal could not be written.
     """
     person = ledger.lock_person(session, number)
-    if person is None or person.state in _DEPARTED_STATES:
+    if person is None or person.state in ledger.DEPARTED_STATES:
         return UnsubscribeResult(changed=False)
     said = {"method": method, "reason": reason} if reason in UNSUBSCRIBE_REASONS else {"method": method}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, said, now)
@@ -81,13 +79,7 @@ def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datet
     person = session.get(Person, number)
     if person is None or person.state != PersonState.WITHDRAWN or person.ciphertext is None:
         return None
-    query = (
-        select(ConsentEvent)
-        .where(ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.WITHDRAWN)
-        .order_by(ConsentEvent.seq.desc())
-        .limit(1)
-    )
-    last = session.scalar(query)
+    last = ledger.find_last_event(session, number, {ConsentKind.WITHDRAWN})
     if last is None or json.loads(last.body).get("method") not in UNDOABLE_METHODS:
         return None
     until = last.at + UNDO_PERIOD

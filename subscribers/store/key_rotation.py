@@ -23,7 +23,7 @@ from subscribers.crypto.encrypted_values import reencrypt
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, domain_tag, lookup_hash
 from subscribers.store.database import PeopleDatabase
-from subscribers.store.models import Base, Person, Suppression
+from subscribers.store.models import Base, Person, Suppression, table_of
 from subscribers.store.signup_models import RequestEvidence
 
 BATCH_SIZE = 500  # rows a transaction: some 10 ms on SQLite
@@ -164,13 +164,7 @@ class _KeyedColumn:
         )
 
 
-def _table_of(model: type[Base]) -> Table:
-    table = model.__table__
-    assert isinstance(table, Table)
-    return table
-
-
-_PERSON_TABLE, _EVIDENCE_TABLE = _table_of(Person), _table_of(RequestEvidence)
+_PERSON_TABLE, _EVIDENCE_TABLE = table_of(Person), table_of(RequestEvidence)
 _KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
     "vault": (
         _KeyedColumn(

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, func, insert, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.store.database import PeopleDatabase
-from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
+from subscribers.store.models import ConsentKind, ImportBatch, Person, PersonState
+from subscribers.store.people import empty_people
 from subscribers.transfer.import_store import load_event_chains
 
 PAGE_SIZE = 500  # people a transaction
@@ -77,52 +78,29 @@ def _remove_people(
 ) -> None:
     """Empty those whom this import alone brought; take its word back from the others."""
     chains = load_event_chains(session, [person.number for person in people])
+    body = ledger.canonical_json({"actor": actor, "batch": batch, "method": "import abandoned"})
     events: list[dict[str, Any]] = []
-    gone: list[int] = []
-    heads: list[dict[str, Any]] = []
+    changes: list[dict[str, Any]] = []
+    removed: list[int] = []
     for person in people:
         chain, kind = chains[person.number], None
+        change: dict[str, Any] = {"number": person.number, "batch": None}
         if len(chain) == 1 and person.state in _IMPORTED_STATES:
             kind = ConsentKind.ERASED
-            gone.append(person.number)
+            removed.append(person.number)
         elif person.state is PersonState.SUBSCRIBED:
             kind = ConsentKind.EXPIRED
         if kind is not None:
-            event = _closing_event(person, chain[-1].seq + 1, kind, batch, actor, now)
-            events.append(event)
-            state = ledger.next_state(person.state, kind)
-            heads.append({"of": person.number, "to": state, "head": event["hash"]})
-    if events:
-        session.execute(insert(_table_of(ConsentEvent)), events)
-        of = update(_table_of(Person)).where(Person.number == bindparam("of"))
-        session.connection().execute(of.values(state=bindparam("to"), chain_head=bindparam("head")), heads)
-    numbers = [person.number for person in people]
-    session.execute(update(Person).where(Person.number.in_(numbers)).values(batch=None))
-    emptied = ("lookup", "lookup_key", "domain_tag", "ciphertext", "key_id")
-    session.execute(update(Person).where(Person.number.in_(gone)).values(dict.fromkeys(emptied)))
-    result.removed += len(gone)
-    result.kept += len(people) - len(gone)
-
-
-def _closing_event(person: Any, seq: int, kind: ConsentKind, batch: int, actor: str, now: datetime) -> dict[str, Any]:
-    at = ledger.truncate_to_millisecond(now)
-    body = ledger.canonical_json({"actor": actor, "batch": batch, "method": "import abandoned"})
-    hashed = ledger.hash_link(person.number, seq, kind, at, body=body, previous=person.chain_head)
-    return {
-        "person": person.number,
-        "seq": seq,
-        "kind": kind,
-        "at": at,
-        "body": body,
-        "previous": person.chain_head,
-        "hash": hashed,
-    }
-
-
-def _table_of(model: type[Person] | type[ConsentEvent]) -> Table:
-    table = model.__table__
-    assert isinstance(table, Table)
-    return table
+            link = ledger.build_link(
+                person.number, person.state, kind, body, now, seq=chain[-1].seq + 1, previous=person.chain_head
+            )
+            events.append(link.event)
+            change |= link.person
+        changes.append(change)
+    ledger.write_links(session, events, changed_people=changes)
+    empty_people(session, removed)
+    result.removed += len(removed)
+    result.kept += len(people) - len(removed)
 
 
 def count_batch_people(session: Session, batch: int) -> int:

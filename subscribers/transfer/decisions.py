@@ -95,7 +95,6 @@ _SUPPRESSION_REASONS: dict[RowStatus, SuppressionReason] = {
     RowStatus.COMPLAINED: "complained",
     RowStatus.BLOCKED: "by an admin",
 }
-_ENDED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 
 
 def decide_row(
@@ -114,7 +113,7 @@ def decide_row(
         return _decide_departure(row, existing, suppressed=suppressed)
     kind = _consent_kind(row, options)
     outcome = RowOutcome.UNVERIFIED if kind is ConsentKind.LISTED else RowOutcome.SUBSCRIBED
-    if existing is not None and existing.state in _ENDED_STATES:
+    if existing is not None and existing.state in ledger.DEPARTED_STATES:
         return _NO_RETURN_DECISION
     if existing is not None and existing.state is PersonState.SUBSCRIBED:
         return _decide_subscribed(existing, outcome, batch)
@@ -188,5 +187,5 @@ def _consented_here_since(existing: ExistingPerson, left_at: datetime | None) ->
     if existing.state is PersonState.REQUESTED:
         return left_at is None or existing.asked_at > left_at
     own = [link for link in existing.events if link.kind in ledger.GRANT_KINDS]
-    confirmed = bool(own) and own[-1].kind in {ConsentKind.CONFIRMED, ConsentKind.UNDONE}
+    confirmed = bool(own) and own[-1].kind in ledger.OWN_CONSENT_KINDS
     return confirmed and left_at is not None and own[-1].at > left_at

@@ -4,25 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Table, bindparam, event, func, select, text, update
+from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session
 
-from subscribers.consent import suppression
+from subscribers.consent import ledger, suppression
 from subscribers.crypto.stored_addresses import AddressHashes
-from subscribers.store.bulk_sql import insert_many, matches_any
+from subscribers.store.bulk_sql import matches_any
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, ImportBatch, Person
 from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson
 from subscribers.transfer.row_builder import DecidedRow, PersonChange
 
-_PERSON_TABLE = cast("Table", Person.__table__)  # not the classes: those would go through the ORM, row by row
-_EVENT_TABLE = cast("Table", ConsentEvent.__table__)
 _LOCK_TIMEOUT = "200ms"
 _FORCE_CUSTOM_PLAN = func.set_config("plan_cache_mode", "force_custom_plan", True)
 _CACHE_KIB = 32_000  # KiB
-_UPDATE_PERSON = update(_PERSON_TABLE).where(_PERSON_TABLE.c.number == bindparam("changed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +106,7 @@ def write_step(session: Session, step: ImportStep, *, now: datetime) -> list[Dec
     again = _find_overtaken(session, step)
     if again:
         step = _without_overtaken(step, again)
-    if step.people:
-        insert_many(session, _PERSON_TABLE, step.people)
-        insert_many(session, _EVENT_TABLE, step.events)
+    ledger.write_links(session, step.events, new_people=step.people)
     late = _write_changes(session, step)
     requested = [
         (row.hashes.suppressions, row.decision.suppression_reason)
@@ -218,14 +213,6 @@ def _write_changes(session: Session, step: ImportStep) -> list[DecidedRow]:
     heads = {row.number: row.chain_head for row in session.execute(query)}
     sound = [change for change in step.changes if heads.get(change.number) == change.expected_head]
     events = [change.event_values for change in sound if change.event_values is not None]
-    for fields in {tuple(sorted(change.person_values)) for change in sound}:
-        rows = [
-            {"changed": change.number, **change.person_values}
-            for change in sound
-            if tuple(sorted(change.person_values)) == fields
-        ]
-        session.execute(_UPDATE_PERSON.values({name: bindparam(name) for name in fields}), rows)
-    if events:
-        insert_many(session, _EVENT_TABLE, events)
+    ledger.write_links(session, events, changed_people=[change.person_values for change in sound])
     pairs = zip(step.changed_rows, step.changes, strict=True)
     return [one for one, change in pairs if heads.get(change.number) != change.expected_head]

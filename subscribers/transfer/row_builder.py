@@ -55,7 +55,6 @@ class ImportRowBuilder:
         self._keys = keys
         self._batch = batch
         self._salt = hmac.digest(keys.current("suppression").secret, b"import\0" + batch.salt, "sha256")
-        self._event_time = ledger.truncate_to_millisecond(batch.now)
         self._prepare_shared_json()
         self._cached_domain_tag = lru_cache(maxsize=20_000)(self._domain_tag)
 
@@ -68,28 +67,29 @@ class ImportRowBuilder:
             kind = one.decision.event_kind
             assert kind is not None
             number = next(numbers)
-            event = self._event_values(number, 1, kind, one.row, previous="")
-            people.append(self._person_values(number, one, kind, event["hash"]))
-            events.append(event)
+            link = self._build_link(number, PersonState.REQUESTED, kind, one.row, seq=1, previous="")
+            people.append(self._person_values(number, one) | link.person)
+            events.append(link.event)
         return people, events
 
     def build_change(self, row: DecidedRow) -> PersonChange:
         """Make what an import does to a person who is there already."""
         known, kind = row.existing, row.decision.event_kind
         assert known is not None
-        person: dict[str, Any] = {"state": known.state, "chain_head": known.chain_head, "batch": known.batch}
+        person: dict[str, Any] = {
+            "number": known.number,
+            "batch": self._batch.id if row.decision.adopt else known.batch,
+        }
         event = None
         if kind is not None:
             seq = known.events[-1].seq + 1 if known.events else 1
-            event = self._event_values(known.number, seq, kind, row.row, previous=known.chain_head)
-            person |= {"state": ledger.next_state(known.state, kind), "chain_head": event["hash"]}
-        if row.decision.adopt:
-            person["batch"] = self._batch.id
+            link = self._build_link(known.number, known.state, kind, row.row, seq=seq, previous=known.chain_head)
+            event, person = link.event, person | link.person
         if row.decision.adopt and kind is not None:
             person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where()}
         return PersonChange(known.number, known.chain_head, person, event)
 
-    def _person_values(self, number: int, row: DecidedRow, kind: ConsentKind, head: str) -> dict[str, Any]:
+    def _person_values(self, number: int, row: DecidedRow) -> dict[str, Any]:
         ciphertext, key_id = encrypt_address(self._keys, row.row.address, number)
         return {
             "number": number,
@@ -98,27 +98,17 @@ class ImportRowBuilder:
             "domain_tag": self._cached_domain_tag(row.row.address.domain),
             "ciphertext": ciphertext,
             "key_id": key_id,
-            "state": ledger.next_state(PersonState.REQUESTED, kind),
             "choices": _NO_PREFERENCES,
-            "chain_head": head,
             "asked_at": self._asked_at(row.row),
             "asked_where": self._asked_where(),
             "batch": self._batch.id,
         }
 
-    def _event_values(
-        self, number: int, seq: int, kind: ConsentKind, row: ImportRow, *, previous: str
-    ) -> dict[str, Any]:
+    def _build_link(
+        self, number: int, state: PersonState, kind: ConsentKind, row: ImportRow, *, seq: int, previous: str
+    ) -> ledger.NewLink:
         body = self._event_body(number, kind, row)
-        return {
-            "person": number,
-            "seq": seq,
-            "kind": kind,
-            "at": self._event_time,
-            "body": body,
-            "previous": previous,
-            "hash": ledger.hash_link(number, seq, kind, self._event_time, body=body, previous=previous),
-        }
+        return ledger.build_link(number, state, kind, body, self._batch.now, seq=seq, previous=previous)
 
     def _event_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
         """Say what the file proves, and no more: no service hands out the words that people agreed to."""

@@ -100,7 +100,9 @@ def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:
             previous=last.hash,
             hash="",
         )
-        forged.hash = ledger.hash_event(forged)
+        forged.hash = ledger.hash_link(
+            forged.person, forged.seq, forged.kind, forged.at, body=forged.body, previous=forged.previous
+        )
         session.add(forged)
     broken = _verify(sqlite).broken
     assert broken is not None

@@ -61,7 +61,9 @@ def _forge(session: Session, number: int) -> None:
     head = ""
     for event in session.scalars(select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)):
         event.body, event.previous = ledger.canonical_json({"wording": "anything at all"}), head
-        head = event.hash = ledger.hash_event(event)
+        head = event.hash = ledger.hash_link(
+            event.person, event.seq, event.kind, event.at, body=event.body, previous=event.previous
+        )
     session.execute(update(Person).where(Person.number == number).values(chain_head=head))
 
 
