@@ -100,10 +100,11 @@ class Story:
 
 @dataclass
 class Copy:
-    """A backup: the file, who had consented when it was made, and who departed in a way the journal knows since."""
+    """A backup: the file, who had consented and who was asked when it was made, and who departed with a log entry since."""
 
     file: Path
     consent: set[str]
+    asked: dict[str, datetime | None]
     gone_since: set[str] = field(default_factory=set)
 
 
@@ -374,7 +375,8 @@ class Life(RuleBasedStateMachine):
             connection.exec_driver_sql("COMMIT")
             connection.exec_driver_sql("VACUUM INTO ?", (str(file),))
             connection.exec_driver_sql("BEGIN")
-        self.copy = Copy(file, {name for name, story in self.stories.items() if story.consent})
+        consent = {name for name, story in self.stories.items() if story.consent}
+        self.copy = Copy(file, consent, {name: story.asked for name, story in self.stories.items()})
 
     @precondition(lambda self: bool(getattr(self, "copy", None)))
     @rule()
@@ -392,7 +394,9 @@ class Life(RuleBasedStateMachine):
                 session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
             )
         assert (again.departed.total(), again.unknown_hashes) == (0, 0)
-        address_retention.delete_expired_addresses(self.database, now=self.now)  # the night after
+        # What the first night after a restore does: of requests that ran out meanwhile no address stays either.
+        expiry.expire_unconfirmed(self.database, now=self.now)
+        address_retention.delete_expired_addresses(self.database, now=self.now)
         with self.database.read() as session:
             for name, story in self.stories.items():
                 number = self._number(session, name)
@@ -402,6 +406,7 @@ class Life(RuleBasedStateMachine):
                 story.consent = mailed and (kept or story.consent)
                 story.departed = story.departed and not mailed
                 story.by_hand = None
+                story.asked = self.copy.asked[name]
 
     @rule(name=WHO)
     def somebody_signs_up(self, name: str) -> None:
