@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,9 +8,11 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 import scheduler
-from digest.app import maintenance, sending
+from digest.app import jobs, maintenance, sending
 from digest.app.installation import Installation
+from digest.app.jobs import JobContext
 from digest.settings import ScheduleSettings, Settings, SettingsFile
+from digest.store import timetable_slots
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, TimetableSlot
 from digest.store.process_owner import ProcessOwner
@@ -27,108 +28,118 @@ def install(database: Database) -> Installation:
     return Installation(Settings(file=SettingsFile(schedule=schedule)), database)
 
 
+def due_slots(install: Installation, job: str, now: datetime) -> tuple[DueJob, ...]:
+    return jobs.find_due_slots(JobContext(install, lambda: now), job, scheduler.job_rules(install)[job])
+
+
 def slots(database: Database, job: str) -> list[TimetableSlot]:
     with database.read() as session:
         return list(session.scalars(select(TimetableSlot).where(TimetableSlot.job == job)))
 
 
 def test_of_many_takers_one_gets_the_slot(database: Database) -> None:
-    taken = [scheduler.claim_slot(database, SLOT, ProcessOwner(f"machine{n}"), NOON) for n in range(5)]
+    taken = [timetable_slots.claim_slot(database, SLOT, ProcessOwner(f"machine{n}"), NOON) for n in range(5)]
     assert taken == [True, False, False, False, False]
     assert len(slots(database, "draft")) == 1
 
 
 def test_a_slot_that_is_done_is_never_taken_again(database: Database) -> None:
     owner = ProcessOwner()
-    assert scheduler.claim_slot(database, SLOT, owner, NOON)
-    scheduler.complete_slot(database, SLOT, "drafted", NOON)
+    assert timetable_slots.claim_slot(database, SLOT, owner, NOON)
+    timetable_slots.complete_slot(database, SLOT, "drafted", NOON)
     later = NOON + timedelta(days=9)
-    assert not scheduler.claim_slot(database, SLOT, ProcessOwner(nonce="another"), later)
+    assert not timetable_slots.claim_slot(database, SLOT, ProcessOwner(nonce="another"), later)
 
 
 def test_the_slot_of_a_process_that_died_here_is_taken_over_at_once(database: Database) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    assert scheduler.claim_slot(database, SLOT, ProcessOwner(pid=int(gone.stdout)), NOON)
-    assert scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON)
+    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(pid=int(gone.stdout)), NOON)
+    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(), NOON)
 
 
 def test_the_slot_of_a_process_that_lives_is_left_to_it(database: Database) -> None:
-    assert scheduler.claim_slot(database, SLOT, ProcessOwner(pid=os.getppid()), NOON)
-    assert not scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE - timedelta(seconds=1))
-    assert scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE + timedelta(seconds=1))
+    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(pid=os.getppid()), NOON)
+    assert not timetable_slots.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE - timedelta(seconds=1)
+    )
+    assert timetable_slots.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE + timedelta(seconds=1)
+    )
 
 
 def test_a_restarted_container_knows_that_its_number_was_another_process(database: Database) -> None:
-    assert scheduler.claim_slot(database, SLOT, ProcessOwner(nonce="before"), NOON)
-    assert scheduler.claim_slot(database, SLOT, ProcessOwner(nonce="after"), NOON)
+    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(nonce="before"), NOON)
+    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(nonce="after"), NOON)
 
 
 def test_of_another_machine_nobody_knows_before_the_lease_is_over(database: Database) -> None:
-    assert scheduler.claim_slot(database, SLOT, ProcessOwner("elsewhere", 999_999_999), NOON)
-    assert not scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + timedelta(minutes=1))
-    assert scheduler.claim_slot(database, SLOT, ProcessOwner(), NOON + scheduler.SLOT_LEASE + timedelta(seconds=1))
+    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner("elsewhere", 999_999_999), NOON)
+    assert not timetable_slots.claim_slot(database, SLOT, ProcessOwner(), NOON + timedelta(minutes=1))
+    assert timetable_slots.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE + timedelta(seconds=1)
+    )
 
 
 def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installation) -> None:
-    assert scheduler.find_due_slots(install, "collect", NOON) == ()
+    assert due_slots(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
-    assert scheduler.find_due_slots(install, "collect", following) == (DueJob("collect", following),)
+    assert due_slots(install, "collect", following) == (DueJob("collect", following),)
 
 
 def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Installation) -> None:
-    scheduler.ensure_timetable_start(install.database, NOON - timedelta(days=9))
+    timetable_slots.ensure_timetable_start(install.database, NOON - timedelta(days=9))
     with install.database.write() as session:
         for hours in range(200):
             at = NOON - timedelta(hours=hours)
             session.add(TimetableSlot(job="collect", at=at, owner="-", lease_until=at, done_at=at))
-    assert scheduler.find_due_slots(install, "collect", NOON) == ()
+    assert due_slots(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
-    assert scheduler.find_due_slots(install, "collect", following) == (DueJob("collect", following),)
+    assert due_slots(install, "collect", following) == (DueJob("collect", following),)
 
 
 def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(install: Installation) -> None:
     long_ago = NOON - timedelta(days=200)
-    since = scheduler.ensure_timetable_start(install.database, long_ago)
+    since = timetable_slots.ensure_timetable_start(install.database, long_ago)
     for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
         with install.database.write() as session:
             session.add(TimetableSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
     assert maintenance.delete_old_slots(install, NOON) == "2 old slots dropped"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
-    assert scheduler.ensure_timetable_start(install.database, NOON) == since
+    assert timetable_slots.ensure_timetable_start(install.database, NOON) == since
 
 
 def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:
-    scheduler.ensure_timetable_start(install.database, NOON - timedelta(minutes=1))
+    timetable_slots.ensure_timetable_start(install.database, NOON - timedelta(minutes=1))
     owner = ProcessOwner()
     # No key file, no sources: drafting finds nothing and holds the edition, collecting has nothing to visit.
-    outcomes = scheduler.run_due_slots(install, "collect", owner, lambda: NOON)
+    outcomes = scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=owner), "collect")
     assert outcomes == ["0 new from 0 sources, 0 failed"]
-    assert scheduler.run_due_slots(install, "collect", owner, lambda: NOON) == []
+    assert scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=owner), "collect") == []
     (slot,) = slots(install.database, "collect")
     assert (slot.done_at, slot.outcome) == (NOON, outcomes[0])
 
 
 def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: Installation) -> None:
-    scheduler.ensure_timetable_start(install.database, NOON - timedelta(days=8))
+    timetable_slots.ensure_timetable_start(install.database, NOON - timedelta(days=8))
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE story")
-    outcomes = scheduler.run_due_slots(install, "draft", ProcessOwner(), lambda: NOON)
+    outcomes = scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=ProcessOwner()), "draft")
     assert len(outcomes) == 1
     assert outcomes[0].startswith("failed: ")
 
 
 def test_a_step_that_stumbled_is_tried_again_after_a_rest_until_it_succeeds(install: Installation) -> None:
-    scheduler.ensure_timetable_start(install.database, NOON - timedelta(days=8))
+    timetable_slots.ensure_timetable_start(install.database, NOON - timedelta(days=8))
     owner = ProcessOwner()
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE story RENAME TO story_away")
-    assert scheduler.run_due_slots(install, "draft", owner, lambda: NOON)[0].startswith("failed: ")
+    assert scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=owner), "draft")[0].startswith("failed: ")
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE story_away RENAME TO story")
-    soon, later = NOON + timedelta(minutes=1), NOON + scheduler.SLOT_RETRY_DELAY + timedelta(seconds=1)
-    assert scheduler.run_due_slots(install, "draft", owner, lambda: soon) == []
-    assert "2026-W47" in scheduler.run_due_slots(install, "draft", owner, lambda: later)[0]
-    assert scheduler.run_due_slots(install, "draft", owner, lambda: later + timedelta(hours=1)) == []
+    soon, later = NOON + timedelta(minutes=1), NOON + jobs.SLOT_RETRY_DELAY + timedelta(seconds=1)
+    assert scheduler.run_due_slots(JobContext(install, lambda: soon, owner=owner), "draft") == []
+    assert "2026-W47" in scheduler.run_due_slots(JobContext(install, lambda: later, owner=owner), "draft")[0]
+    assert scheduler.run_due_slots(JobContext(install, lambda: later + timedelta(hours=1), owner=owner), "draft") == []
 
 
 def test_after_trouble_an_edition_rests_longer_and_longer_and_after_success_not_at_all() -> None:
@@ -168,8 +179,8 @@ def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install
     pace = scheduler.ReleaseBackoff()
     late = NOON + timedelta(days=2)
     with capture_logs() as logged:
-        scheduler.send_due_editions(install, lambda: late, pace, threading.Event())
-        scheduler.send_due_editions(install, lambda: late + timedelta(seconds=1), pace, threading.Event())
+        scheduler.send_due_editions(JobContext(install, lambda: late), pace)
+        scheduler.send_due_editions(JobContext(install, lambda: late + timedelta(seconds=1)), pace)
     (line,) = logged
     assert (line["event"], line["log_level"], line["edition"]) == ("release missed", "warning", "2026-W47")
     assert "digest send 2026-W47" in line["what"]

@@ -9,6 +9,7 @@ import click
 from digest import logs
 from digest.app.doctor import examine_installation
 from digest.app.installation import create_home_folder, open_installation
+from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.stop_signals import stop_on_signal
 from digest.settings import SETTINGS_FILE_NAME, load_settings
@@ -97,7 +98,7 @@ def serve(desk: CommandContext, host: str, port: int, timetable: bool) -> None:
         raise click.ClickException(
             f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
         ) from exc
-    clockwork = JobScheduler(install, without_timetable=not timetable)
+    clockwork = JobScheduler(JobContext(install), without_timetable=not timetable)
     with stop_on_signal() as told, serving:
         clockwork.start()
         click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")

@@ -11,9 +11,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 import scheduler
-from digest.app import maintenance
+from digest.app import jobs, maintenance
 from digest.app.installation import Installation
+from digest.app.jobs import JobContext
 from digest.settings import Settings
+from digest.store import timetable_slots
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from digest.store.process_owner import ProcessOwner
@@ -236,11 +238,13 @@ def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Databas
     _person(database, "ada", ConsentKind.CONFIRMED)
     install = Installation(Settings(), database)
     slot = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)  # 03:30 in New York
-    scheduler.ensure_timetable_start(database, slot - NIGHT / 2)
-    assert scheduler.find_due_slots(install, "nightly", slot) == (DueJob("nightly", slot),)
-    (outcome,) = scheduler.run_due_slots(install, "nightly", ProcessOwner(), lambda: slot)
+    timetable_slots.ensure_timetable_start(database, slot - NIGHT / 2)
+    assert jobs.find_due_slots(
+        JobContext(install, lambda: slot), "nightly", scheduler.job_rules(install)["nightly"]
+    ) == (DueJob("nightly", slot),)
+    (outcome,) = scheduler.run_due_slots(JobContext(install, lambda: slot, owner=ProcessOwner()), "nightly")
     assert outcome.startswith("sealed 1 links of 1 people as ")
-    assert scheduler.run_due_slots(install, "nightly", ProcessOwner(), lambda: slot + NIGHT / 2) == []
+    assert scheduler.run_due_slots(JobContext(install, lambda: slot + NIGHT / 2, owner=ProcessOwner()), "nightly") == []
     with database.read() as session:
         (sealed,) = session.scalars(select(Seal))
         (line,) = session.scalars(select(AuditEntry))

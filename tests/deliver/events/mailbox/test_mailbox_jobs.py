@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 import scheduler
 from digest.app.doctor import examine_installation
 from digest.app.installation import Installation
+from digest.app.jobs import JobContext, run_job
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import plan_deliveries
@@ -124,7 +125,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     operator.server.refusals = {"SELECT": "NO gone"}
     with capture_logs() as logs:
         for _ in range(8 * 60):
-            scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
+            run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
             clock.sleep(1)
     assert [line["log_level"] for line in logs] == ["error"]
     tries = sum("SELECT" in line for line in operator.server.received_lines)
@@ -134,8 +135,8 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     operator.server.refusals = {}
     clock.sleep(30 * 60)
     with capture_logs() as logs:
-        scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
-        scheduler.apply_and_log_events(operator.install, clock)
+        run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
+        run_job(JobContext(operator.install, clock), "apply_events")
     assert [line["event"] for line in logs] == ["the bounce mailbox is well again", "events applied"]
     assert "was read last Nov 20 06:38 EST" in operator.doctor()
 
@@ -145,13 +146,13 @@ def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -
     server.refusals = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
     with capture_logs() as logs:
         for _ in range(3):
-            scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
+            run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
             clock.sleep(60)
         assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
         assert "and cannot move to Digest/Done: quota. Put inbound.done right." in operator.doctor()
         server.refusals = {}
         server.inbox.add_message(server.inbox.messages[1] + b"again")
-        scheduler.poll_bounce_mailbox(operator.install, clock, GOING_ON)
+        run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
     assert [line["log_level"] for line in logs] == ["error", "info"]
     assert "cannot move" not in operator.doctor()
     assert sum("SELECT" in line for line in server.received_lines) == 4, "reading itself went on, every minute"
@@ -160,22 +161,22 @@ def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -
 def test_a_process_that_is_about_to_end_stops_between_two_messages(operator: Operator) -> None:
     ending = threading.Event()
     ending.set()
-    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), ending)
+    run_job(JobContext(operator.install, FakeClock(), ending), "read_mailbox")
     assert not operator.server.fetched_uids
-    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
+    run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
     assert operator.server.fetched_uids == [1, 2], "whoever is next goes on at once"
 
 
 def test_of_several_schedulers_one_looks(operator: Operator) -> None:
     for _ in range(3):
-        scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
+        run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
     assert sum("SELECT" in line for line in operator.server.received_lines) == 1
 
 
 def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) -> None:
     with operator.install.database.write() as session:
         installation_hold.hold_installation(session, "a copy", actor="eve", now=RELEASE)
-    scheduler.poll_bounce_mailbox(operator.install, FakeClock(), GOING_ON)
+    run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
     done = operator.run()
     assert done.exit_code == 1
     assert "The mailbox: not read: the installation is held by eve" in done.stderr
@@ -185,7 +186,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
 
 def test_the_clockwork_looks_only_where_a_mailbox_is_set(operator: Operator, sqlite_world: DeliverySetup) -> None:
     jobs = [
-        {job.id for job in scheduler.JobScheduler(install)._scheduler.get_jobs()}
+        {job.id for job in scheduler.JobScheduler(JobContext(install))._scheduler.get_jobs()}
         for install in (operator.install, Installation(sqlite_world.settings, sqlite_world.database))
     ]
     assert ["mailbox" in names for names in jobs] == [True, False]

@@ -1,0 +1,155 @@
+"""Jobs: functions that an engine starts by name, with plain arguments. Each is safe to run twice.
+
+What a job works on is lent by the engine's process (`JobContext`). A job that the timetable owes is guarded by the row
+of its slot, which is the lock whatever the number of engines (`run_slot`). Sending needs no slot: an approved edition
+whose time has come is its own work list, and sending it is resumable.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from digest.app import background, editions, maintenance, sending
+from digest.app.actor import SCHEDULER
+from digest.app.installation import Installation
+from digest.deliver.events.mailbox.imap import MailboxError
+from digest.deliver.send.edition_run import SendReport
+from digest.edition.drafting import DraftError
+from digest.edition.rendering.fragments import RenderingError
+from digest.store import timetable_slots
+from digest.store.process_owner import ProcessOwner, this_process_owner
+from digest.timetable import DueJob, ScheduleRule, find_due_jobs
+
+SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
+
+log = structlog.get_logger("scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What an engine's process lends to its jobs. Once `stopping` is set, a job ends as soon as it safely can."""
+
+    installation: Installation
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    owner: ProcessOwner = field(default_factory=this_process_owner)
+
+
+def collect(context: JobContext) -> str:
+    """Visit the sources that are due."""
+    reports = editions.collect_articles(context.installation, actor=SCHEDULER, now=context.clock()).sources
+    failed = sum(bool(report.error) for report in reports)
+    return f"{sum(report.new for report in reports)} new from {len(reports)} sources, {failed} failed"
+
+
+def draft(context: JobContext) -> str:
+    """Draft the next edition; one that is approved already is left alone."""
+    try:
+        result = editions.draft_next_edition(context.installation, actor=SCHEDULER, now=context.clock())
+    except (DraftError, RenderingError) as exc:  # approved already, or something that only a person can mend
+        log.warning("nothing drafted", why=str(exc))
+        return str(exc)
+    return f"{result.name}: {result.incomplete_reason or f'drafted from {result.article_count} articles'}"
+
+
+def nightly(context: JobContext) -> str:
+    """Do all that a night owes."""
+    return maintenance.run_nightly_steps(context.installation, context.clock())
+
+
+def send_edition(context: JobContext, edition: str) -> SendReport:
+    """Send an edition that is due, or go on with one that was cut short."""
+    stopping = context.stopping
+    return sending.send_edition(
+        context.installation,
+        edition,
+        actor=SCHEDULER,
+        clock=context.clock,
+        sleep=stopping.wait,
+        stopping=stopping.is_set,
+    )
+
+
+def answer_signups(context: JobContext) -> str:
+    """Answer the sign-up forms that wait."""
+    return str(background.process_signup_requests(context.installation, clock=context.clock))
+
+
+def send_notices(context: JobContext) -> str:
+    """Hand over the mails that are no edition and are due."""
+    return str(background.send_due_notices(context.installation, clock=context.clock))
+
+
+def apply_events(context: JobContext) -> str:
+    """Apply what providers have posted, and log what came of it."""
+    counts = background.apply_inbound_events(context.installation, clock=context.clock)
+    outcome = json.dumps(counts)
+    if counts:
+        log.info("events applied", outcome=outcome)
+    return outcome
+
+
+def read_mailbox(context: JobContext) -> str:
+    """Read the bounce mailbox when it is time; trouble with it is logged where it begins."""
+    installation, clock = context.installation, context.clock
+    if background.claim_mailbox_turn(installation, now=clock()):
+        with suppress(MailboxError):
+            return str(background.read_bounce_mailbox(installation, clock=clock, stopping=context.stopping.is_set))
+    return ""
+
+
+SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {"collect": collect, "draft": draft, "nightly": nightly}
+JOBS: dict[str, Callable[..., object]] = {
+    **SLOT_JOBS,
+    "send_edition": send_edition,
+    "answer_signups": answer_signups,
+    "send_notices": send_notices,
+    "apply_events": apply_events,
+    "read_mailbox": read_mailbox,
+}
+
+
+def run_job(context: JobContext, name: str, *arguments: str) -> object:
+    """Run a job by its name. A failure is logged and returned in words: it must end neither engine nor other jobs."""
+    try:
+        return JOBS[name](context, *arguments)
+    except Exception as exc:
+        log.exception("job failed", job=name, arguments=arguments)
+        return f"failed: {type(exc).__name__}"
+
+
+def start_timetable(context: JobContext) -> None:
+    """Remember, once for all processes, that the timetable is followed from now on."""
+    timetable_slots.ensure_timetable_start(context.installation.database, context.clock())
+
+
+def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:
+    """Find what the timetable owes of one job now."""
+    database, now = context.installation.database, context.clock()
+    zone = context.installation.settings.file.publication.zone
+    since = timetable_slots.ensure_timetable_start(database, now)
+    latest = [slot.at for slot in find_due_jobs(now, {job: rules}, (), zone=zone, since=since)]
+    completed = timetable_slots.find_completed_slots(database, job, latest)
+    return find_due_jobs(now, {job: rules}, completed, zone=zone, since=since)
+
+
+def run_slot(context: JobContext, slot: DueJob) -> str | None:
+    """Claim a slot and run its job; None where another process has it, or it is done. After a failure it stays owed."""
+    database = context.installation.database
+    if not timetable_slots.claim_slot(database, slot, context.owner, context.clock()):
+        return None
+    try:
+        outcome = SLOT_JOBS[slot.job](context)
+    except Exception as exc:  # a locked database, a full disk
+        outcome = f"failed: {type(exc).__name__}"
+        log.exception("job failed", job=slot.job, again_in=str(SLOT_RETRY_DELAY))
+        timetable_slots.postpone_slot(database, slot, outcome, context.clock() + SLOT_RETRY_DELAY)
+        return outcome
+    timetable_slots.complete_slot(database, slot, outcome, context.clock())
+    log.info("slot done", job=slot.job, at=slot.at.isoformat(), outcome=outcome)
+    return outcome

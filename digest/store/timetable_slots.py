@@ -1,0 +1,69 @@
+"""The slots of the timetable: one row a job and moment, which is the lock and, once done, the record of what came of it."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import IntegrityError
+
+from digest.store.engine import Database
+from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
+from digest.store.process_owner import ProcessOwner
+from digest.timetable import DueJob
+
+SLOT_LEASE = timedelta(minutes=30)  # longer than any collection takes: 20 s a fetch, eight at a time
+
+
+def claim_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datetime) -> bool:
+    """Claim a slot, also one of a process that died with it. False: another process has it, or it is done."""
+    lease = now + SLOT_LEASE
+    try:
+        with database.write() as session:
+            session.add(TimetableSlot(job=slot.job, at=slot.at, owner=str(owner), lease_until=lease))
+    except IntegrityError:
+        pass
+    else:
+        return True
+    with database.write() as session:
+        row = session.scalars(select(TimetableSlot).where(*_is_slot(slot)).with_for_update()).one()
+        if row.done_at or not (row.lease_until < now or owner.knows_dead(row.owner)):
+            return False
+        row.owner, row.lease_until = str(owner), lease
+        return True
+
+
+def complete_slot(database: Database, slot: DueJob, outcome: str, now: datetime) -> None:
+    """Mark a slot as done, with its outcome in words."""
+    with database.write() as session:
+        session.execute(update(TimetableSlot).where(*_is_slot(slot)).values(done_at=now, outcome=outcome))
+
+
+def postpone_slot(database: Database, slot: DueJob, outcome: str, until: datetime) -> None:
+    """Leave a slot undone after a failure: whoever looks after `until` claims it again."""
+    with database.write() as session:
+        session.execute(update(TimetableSlot).where(*_is_slot(slot)).values(lease_until=until, outcome=outcome))
+
+
+def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[DueJob]:
+    """Find which slots of a job are done, among those at `moments`."""
+    query = select(TimetableSlot.at).where(
+        TimetableSlot.job == job, TimetableSlot.at.in_(moments), TimetableSlot.done_at.is_not(None)
+    )
+    with database.read() as session:
+        return {DueJob(job, at) for at in session.scalars(query)}
+
+
+def ensure_timetable_start(database: Database, now: datetime) -> datetime:
+    """Return the moment since which the timetable is followed: nothing is owed for the time before."""
+    query = select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB).order_by(TimetableSlot.at).limit(1)
+    with database.read() as session:
+        since = session.scalar(query)
+    if since is None:
+        with database.write() as session:
+            session.add(TimetableSlot(job=FIRST_LOOK_JOB, at=now, owner="-", lease_until=now, done_at=now))
+        return now
+    return since
+
+
+def _is_slot(slot: DueJob) -> tuple[ColumnElement[bool], ...]:
+    return TimetableSlot.job == slot.job, TimetableSlot.at == slot.at
