@@ -1,15 +1,8 @@
 """Where a face still goes around `digest.app`: its module, and the modules below that it acts or looks through."""
 
-_REACHED = {
-    "digest.cli.backup": ("digest.backups.backup", "digest.backups.restore", "subscribers.crypto.keys"),
+_REACHED: dict[str, tuple[str, ...]] = {
     "digest.cli.collect": ("digest.collect.fetch.fetcher",),
-    "digest.cli.common": ("digest.store.models", "subscribers.address"),
-    "digest.cli.control": (
-        "digest.deliver.control.edition_control",
-        "digest.deliver.control.installation_hold",
-        "digest.deliver.plan.delivery_plan",
-        "digest.edition.queries",
-    ),
+    "digest.cli.common": ("subscribers.address",),
     "digest.cli.demo": (
         "digest.collect.fetch.bundled_fetcher",
         "digest.collect.fetch.fetcher",
@@ -19,7 +12,7 @@ _REACHED = {
         "subscribers.crypto.keys",
     ),
     "digest.cli.installation": ("subscribers.crypto.keys",),
-    "digest.cli.keys": ("digest.store.models", "subscribers.crypto.keys", "subscribers.store.key_rotation"),
+    "digest.cli.keys": ("digest.store.models", "subscribers.crypto.keys"),
     "digest.cli.sources": (
         "digest.collect.fetch.fetcher",
         "digest.collect.source_visit",
@@ -28,42 +21,10 @@ _REACHED = {
         "digest.store.models",
     ),
     "digest.cli.staff": ("digest.store.delivery_models", "digest.store.staff"),
-    "digest.cli.subscribers.ask": ("subscribers.consent.wordings",),
-    "digest.cli.subscribers.group": (
-        "digest.store.models",
-        "subscribers.address",
-        "subscribers.consent.audience",
-        "subscribers.consent.departure_log",
-        "subscribers.consent.seals",
-        "subscribers.lifecycle.unsubscribe",
-        "subscribers.signup.manual_signup",
-        "subscribers.store.people",
-    ),
-    "digest.cli.subscribers.import_export": (
-        "subscribers.consent.departure_log",
-        "subscribers.transfer.exports",
-        "subscribers.transfer.imports",
-        "subscribers.transfer.list_file",
-    ),
-    "digest.cli.subscribers.rights": (
-        "digest.deliver.retention.delivery_disclosures",
-        "digest.deliver.retention.person_erasure",
-        "subscribers.consent.departure_log",
-        "subscribers.consent.disclosures",
-        "subscribers.consent.readable_record",
-        "subscribers.consent.suppression",
-        "subscribers.lifecycle.erasure",
-        "subscribers.store.models",
-        "subscribers.store.people",
-        "subscribers.transfer.exports",
-    ),
-    "digest.cli.subscribers.unfinished_imports": ("subscribers.transfer.abandonment", "subscribers.transfer.imports"),
-    "digest.cli.uncertain": ("digest.deliver.providers.registry", "digest.edition.queries"),
     "digest.web.app": ("digest.deliver.providers.registry", "digest.edition.rendering.fragments"),
     "digest.web.archive.pages": ("digest.edition.queries", "digest.edition.rendering.fragments", "digest.store.models"),
     "digest.web.desk.edition_outline": ("digest.collect.urls", "digest.store.models"),
     "digest.web.desk.pages": (
-        "digest.deliver.control.edition_control",
         "digest.deliver.plan.delivery_plan",
         "digest.deliver.send.progress",
         "digest.edition.approval",
@@ -84,6 +45,5 @@ _REACHED = {
     ),
     "digest.web.signup_context": ("digest.deliver.plan.upcoming_edition",),
     "digest.web.staff_link": ("digest.store.staff", "subscribers.address"),
-    "scheduler": ("digest.store.models", "digest.store.process_owner"),
 }
 FACE_EXCEPTIONS = frozenset((face, module) for face, reached in _REACHED.items() for module in reached)
