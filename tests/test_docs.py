@@ -1,0 +1,150 @@
+"""What an operator can set, type or be told has its place in docs/, and nothing that is gone stands there."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from digest.cli import digest
+from digest.edition.preflight import PREFLIGHT_RULES
+from digest.settings import SettingsFile, SourceSettings, SponsorSettings
+from tests.conftest import ROOT
+
+DOCS = ROOT / "docs"
+# Known to the tests alone; no operator sets it.
+UNDOCUMENTED_VARIABLES = {"DIGEST_TEST_REQUIRE"}
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+def sections(name: str) -> dict[str, str]:
+    """Give the sections of a page by their headings, of whatever depth."""
+    parts = re.split(r"(?m)^##+ (.+)$", page(name))
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def first_cells(section: str) -> set[str]:
+    """Give what stands as code in the first cells of a section's table."""
+    rows = re.findall(r"(?m)^\| (`(?:[^|]|\\\|)+) \|", section)
+    return {code for row in rows for code in re.findall(r"[`, ](--?[\w-]+|[a-z_]+)(?=[`, ])", row)}
+
+
+def tables(model: type[BaseModel], name: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Name every table of digest.toml below `model` with its keys."""
+    nested = {
+        key: field.annotation
+        for key, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    if name:
+        yield f"[{name}]", set(model.model_fields) - set(nested)
+    for key, table in nested.items():
+        yield from tables(table, f"{name}.{key}".strip("."))
+
+
+def all_tables() -> dict[str, set[str]]:
+    lists = {"sections": "[[sections]]", "sources": "[[sources]]", "sponsor": "[sponsor]"}
+    kinds: dict[str, type[BaseModel]] = {
+        "[[sections]]": type(SettingsFile().sections[0]),
+        "[[sources]]": SourceSettings,
+        "[sponsor]": SponsorSettings,
+    }
+    found = dict(tables(SettingsFile)) | {heading: set(kind.model_fields) for heading, kind in kinds.items()}
+    plain = {key for key in SettingsFile.model_fields if f"[{key}]" not in found}
+    assert plain - set(lists) == set(), "a key of digest.toml that is no table: teach this test where it is documented"
+    return found
+
+
+@pytest.mark.parametrize("heading", all_tables())
+def test_every_setting_is_documented(heading: str) -> None:
+    assert first_cells(sections("settings.md")[heading]) == all_tables()[heading]
+
+
+def test_no_table_of_settings_is_documented_that_is_none() -> None:
+    assert set(sections("settings.md")) == set(all_tables())
+
+
+def variables_in_code() -> set[str]:
+    """Collect the environment's names from every string of the product."""
+    files = [ROOT / "scheduler.py", *(ROOT / "digest").rglob("*.py"), *(ROOT / "subscribers").rglob("*.py")]
+    return {name for file in files for name in variables_in_file(file)} - UNDOCUMENTED_VARIABLES
+
+
+def variables_in_file(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"DIGEST_[A-Z_]*[A-Z]", node.value)
+
+
+def test_every_environment_variable_stands_in_the_table_for_admins() -> None:
+    table = re.findall(r"(?m)^\| (`DIGEST_[^|]+) \|", page("admins.md"))
+    assert {name for row in table for name in re.findall(r"DIGEST_[A-Z_]+", row)} == variables_in_code()
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ("digest",)) -> Iterator[tuple[str, click.Command]]:
+    """Name every command below `command` by its words."""
+    if len(path) > 1:
+        yield " ".join(path), command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from commands(below, (*path, name))
+
+
+COMMANDS = dict(commands(digest))
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_is_documented_with_its_options(words: str) -> None:
+    options = {
+        option
+        for parameter in COMMANDS[words].params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert {cell for cell in first_cells(sections("commands.md")[words]) if cell.startswith("-")} == options
+
+
+def test_no_command_is_documented_that_is_none() -> None:
+    assert set(sections("commands.md")) == set(COMMANDS)
+
+
+def test_every_preflight_rule_is_documented() -> None:
+    assert set(sections("preflight.md")) == set(PREFLIGHT_RULES)
+
+
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    documents = [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]
+    for document in documents:
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", document.read_text("utf-8")):
+            assert (document.parent / target).exists(), f"{document.relative_to(ROOT)}: {target}"
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/glossary.md"])
+def test_every_file_and_folder_that_maps_name_is_there(document: str) -> None:
+    paths = re.findall(
+        r"`((?:digest|subscribers|templates|tests|docs|benchmarks)/[\w./-]*)`", (ROOT / document).read_text("utf-8")
+    )
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_product_folder_stands_on_the_map() -> None:
+    """A folder is named by itself or by one above it."""
+    named = set(re.findall(r"(?m)`([\w./]+)/`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))
+    folders = {
+        file.parent.relative_to(ROOT).as_posix()
+        for top in ("digest", "subscribers")
+        for file in (ROOT / top).rglob("*.py")
+    }
+    tops = {"digest", "digest/deliver", "subscribers", "subscribers/store"}
+    missing = {f for f in folders - tops if not any(f == name or f.startswith(f"{name}/") for name in named)}
+    assert missing == set()
