@@ -159,7 +159,7 @@ def check_edition(installation: Installation, name: str, *, online: bool = False
     if not online:
         return run_preflight_rules(facts)
     with open_fetcher(installation.settings) as fetcher:
-        return run_preflight_rules(replace(facts, getter=fetcher))
+        return run_preflight_rules(replace(facts, fetcher=fetcher))
 
 
 def approve_edition(installation: Installation, name: str, content_hash: str, *, actor: Actor, now: datetime) -> str:

@@ -136,14 +136,14 @@ def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
 
 
 def _set_withdrawn(session: Session, article: Article, now: datetime, *, withdrawn: bool, response: str) -> bool:
-    was = Article.withdrawn_at.is_(None) if withdrawn else Article.withdrawn_at.is_not(None)
-    done = session.execute(
+    is_other_state = Article.withdrawn_at.is_(None) if withdrawn else Article.withdrawn_at.is_not(None)
+    changed_id = session.execute(
         update(Article)
-        .where(Article.id == article.id, was)
+        .where(Article.id == article.id, is_other_state)
         .values(withdrawn_at=now if withdrawn else None)
         .returning(Article.id)
     ).scalar()
-    if done is None:
+    if changed_id is None:
         return False
     before = "" if withdrawn else "withdrawn"
     session.add(ArticleChange(article_id=article.id, at=now, field="withdrawn", before=before, after=response))
@@ -181,14 +181,14 @@ class _PendingWrites:
 
 
 def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now: datetime) -> _PendingWrites:
-    work, matched, taken = _PendingWrites(), match_rows(batch, rows), {row.key for row in rows}
+    work, matched, used_keys = _PendingWrites(), match_rows(batch, rows), {row.key for row in rows}
     for one in batch.items:
         row = matched.get(one.key)
         if row is None:
-            work.new_rows.append(_new_row(source_id, one, now, used_keys=taken))
+            work.new_rows.append(_new_row(source_id, one, now, used_keys=used_keys))
             work.unchanged += one.occurrences - 1  # listed again in the same document
             continue
-        values = _changed_values(row, one, used_keys=taken)
+        values = _changed_values(row, one, used_keys=used_keys)
         if values:
             work.changed_rows.append(_update_row(row, values, now))
             work.history_rows += [
@@ -196,16 +196,16 @@ def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now
             ]
         else:
             work.seen_ids.append(row.id)
-        told = bool(values.keys() - _SILENT_COLUMNS)
-        work.updated += told
-        work.unchanged += one.occurrences - told
+        is_news = bool(values.keys() - _SILENT_COLUMNS)
+        work.updated += is_news
+        work.unchanged += one.occurrences - is_news
     return work
 
 
 def _load_rows(session: Session, source_id: int, items: Sequence[IdentifiedItem]) -> Sequence[Row[Any]]:
     columns = [getattr(Article, name) for name in ("id", *_DERIVED_COLUMNS, *_ITEM_COLUMNS)]
-    asked = or_(Article.key.in_([one.key for one in items]), Article.url.in_({one.item.url: None for one in items}))
-    query = select(*columns).where(Article.source_id == source_id, asked).order_by(Article.id)
+    may_match = or_(Article.key.in_([one.key for one in items]), Article.url.in_({one.item.url: None for one in items}))
+    query = select(*columns).where(Article.source_id == source_id, may_match).order_by(Article.id)
     return session.execute(query).all()
 
 
@@ -234,10 +234,10 @@ def _new_row(source_id: int, identified: IdentifiedItem, now: datetime, *, used_
 
 def _changed_values(row: Row[Any], identified: IdentifiedItem, *, used_keys: set[str]) -> dict[str, Any]:
     """Give the columns whose value differs from the row's."""
-    wanted = _item_values(identified.item) | _merge_dates(row, identified.item)
+    values = _item_values(identified.item) | _merge_dates(row, identified.item)
     if identified.key not in used_keys:
-        wanted["key"] = identified.key  # the publisher's newest id is the one that will come back
-    return {name: value for name, value in wanted.items() if getattr(row, name) != value}
+        values["key"] = identified.key  # the publisher's newest id is the one that will come back
+    return {name: value for name, value in values.items() if getattr(row, name) != value}
 
 
 def _merge_dates(row: Row[Any], item: ParsedItem) -> dict[str, Any]:

@@ -114,19 +114,19 @@ def collect_sources(
         UnknownSourceError: `only` names a source that the settings do not have.
     """
     run = _CollectionRun(database, fetcher, settings, now, jitter)
-    wanted = () if files and only is None else only
+    selected = () if files and only is None else only
     with database.write() as session:
         sync_sources(session, settings)
-        targets, skipped = _due_targets(session, settings, _selected_urls(settings, wanted), now=now, force=force)
+        targets, skipped = _due_targets(session, settings, _selected_urls(settings, selected), now=now, force=force)
     jobs = [_CollectionJob(partial(visit_source, fetcher, t, now), target=t) for t in targets]
-    most, site = settings.file.limits.fetch_bytes, settings.file.publication.site
+    max_bytes, site = settings.file.limits.fetch_bytes, settings.file.publication.site
     jobs += [
-        _CollectionJob(partial(read_file_source, path, max_bytes=most, site=site, now=now), path=path)
+        _CollectionJob(partial(read_file_source, path, max_bytes=max_bytes, site=site, now=now), path=path)
         for path in list_files(files)
     ]
-    done = _run_jobs(run, jobs, progress)
+    reports = _run_jobs(run, jobs, progress)
     place = {source.url: number for number, source in enumerate(settings.file.sources)}
-    return sorted([*skipped, *done], key=lambda report: place.get(report.url, len(place)))
+    return sorted([*skipped, *reports], key=lambda report: place.get(report.url, len(place)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +158,11 @@ def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str
         return [source.url for source in listed]
     chosen = []
     for wanted in only:
-        found = [s.url for s in listed if wanted == s.url or wanted.casefold() == s.name.casefold()]
-        if not found:
+        urls = [s.url for s in listed if wanted == s.url or wanted.casefold() == s.name.casefold()]
+        if not urls:
             names = ", ".join(repr(source.name) for source in listed) or "none yet"
             raise UnknownSourceError(f"{wanted!r} is no source and no file. The sources are: {names}.")
-        chosen += found
+        chosen += urls
     return chosen
 
 
@@ -191,16 +191,16 @@ def _due_targets(
 def _run_jobs(
     run: _CollectionRun, jobs: list[_CollectionJob], progress: CollectionProgress | None
 ) -> list[SourceReport]:
-    tell = progress or (lambda _done, _total, _report: None)
+    report_progress = progress or (lambda _done, _total, _report: None)
     reports: dict[int, SourceReport] = {}
-    tell(0, len(jobs), None)
+    report_progress(0, len(jobs), None)
     pool = ThreadPoolExecutor(run.settings.file.limits.fetch_workers, "visit")
     try:
         futures = {pool.submit(job): number for number, job in enumerate(jobs)}
         for future in as_completed(list(futures)):
             number = futures.pop(future)  # the future, and the document in it, may go once it is stored
             reports[number] = _finish_job(run, jobs[number], future)
-            tell(len(reports), len(jobs), reports[number])
+            report_progress(len(reports), len(jobs), reports[number])
     finally:
         pool.shutdown(cancel_futures=True)
     return [reports[number] for number in sorted(reports)]
@@ -235,8 +235,8 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
             with run.database.write() as session:
                 _record_failure(run, session, job.target, result.outcome)
         return replace(job.empty_report, error=result.outcome.message)
-    most = run.settings.file.limits.items_per_source
-    counts, parts = prepare_batches(result.document, most) if result.document else (ItemCounts(), ())
+    max_items = run.settings.file.limits.items_per_source
+    counts, parts = prepare_batches(result.document, max_items) if result.document else (ItemCounts(), ())
     for part in parts[:-1]:  # short transactions: a web page of the desk may want to write in between
         with run.database.write() as session:
             counts += store_batch(session, _job_source(session, job, result.document).id, part, run.now)

@@ -146,13 +146,13 @@ def _parse_with_feedparser(text: str) -> datetime | None:
 def _parse_with_dateutil(text: str) -> datetime | None:
     """Read with dateutil, twice with other defaults: what the text doesn't say must not come from today."""
     try:
-        found, other = (
+        moment, with_other_default = (
             dateutil_parser.parse(text, default=default, tzinfos=_US_ZONES)
             for default in (datetime(2000, 1, 1), datetime(2001, 2, 2))  # noqa: DTZ001  zones come from the text
         )
-        if found.date() != other.date():
+        if moment.date() != with_other_default.date():
             return None
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError, TypeError, AttributeError, IndexError, ArithmeticError):
         return None  # dateutil lets its internals' errors through
 
@@ -197,8 +197,8 @@ def find_deadline(text: str, published: datetime | None) -> date | None:
     for cue in _DEADLINE_CUE.finditer(text):
         after = text[cue.end() : cue.end() + _CUE_DISTANCE]
         filler = _FILLER.match(after)
-        found = _DATE_PATTERN.match(after, filler.end() if filler else 0)
-        day = _deadline_day(found.groupdict(), published) if found else None
+        match = _DATE_PATTERN.match(after, filler.end() if filler else 0)
+        day = _deadline_day(match.groupdict(), published) if match else None
         if day and (published is None or day >= published.date() - timedelta(days=1)):
             return day
     return None
@@ -222,7 +222,7 @@ def _deadline_day(groups: dict[str, str | None], published: datetime | None) -> 
 def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
     years: Sequence[int] = (published.year, published.year + 1)
     for year in years:
-        found = date(year, month, day)
-        if found >= published.date():
-            return found if found - published.date() <= _MAX_INFERRED_AHEAD else None
+        anniversary = date(year, month, day)
+        if anniversary >= published.date():
+            return anniversary if anniversary - published.date() <= _MAX_INFERRED_AHEAD else None
     return None

@@ -47,8 +47,8 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
         FetchError: it could not be fetched.
         ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
-    got = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
-    return _prepared_image(url, pictures.fit_image(got.body, max_pixels=limits.image_pixels))
+    answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
+    return _prepared_image(url, pictures.fit_image(answer.body, max_pixels=limits.image_pixels))
 
 
 def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
@@ -64,10 +64,10 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
     """Give the picture that was kept for an address (with `#lead` or `#thumb` its cut), so as not to fetch it again."""
-    wanted = (
+    query = (
         select(MediaFile).where(MediaFile.source_url == source_url).order_by(MediaFile.made_at.desc(), MediaFile.hash)
     )
-    return session.scalars(wanted.limit(1)).first()
+    return session.scalars(query.limit(1)).first()
 
 
 def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaFile:

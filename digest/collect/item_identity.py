@@ -53,17 +53,17 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     distinct = _merge_duplicates(distinct, _version_key)
     guids = Counter(item.guid for item, _ in distinct)
     urls = Counter(item.url for item, _ in distinct)
-    known: dict[str, IdentifiedItem] = {}
+    by_key: dict[str, IdentifiedItem] = {}
     for item, times in distinct:
         shared = urls[item.url] > 1 or is_front_page(item.url)
         if item.guid and guids[item.guid] == 1:
             key = _hash_key("guid", item.guid)
         else:
             key = _fallback_key(item) if shared else _hash_key("url", item.url)
-        if key in known:  # nothing that we keep tells them apart
-            item, times = _merge_listings([(item, times), (known[key].item, known[key].occurrences)])  # noqa: PLW2901
-        known[key] = IdentifiedItem(item, key, shared, times)
-    return tuple(sorted(known.values(), key=lambda one: (one.item.url, one.key)))
+        if key in by_key:  # nothing that we keep tells them apart
+            item, times = _merge_listings([(item, times), (by_key[key].item, by_key[key].occurrences)])  # noqa: PLW2901
+        by_key[key] = IdentifiedItem(item, key, shared, times)
+    return tuple(sorted(by_key.values(), key=lambda one: (one.item.url, one.key)))
 
 
 def split_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
@@ -82,7 +82,7 @@ def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]
     3. The only row at its address, where that address carries one item.
     """
     by_key = {row.key: row for row in rows}
-    found = {
+    matched = {
         one.key: row
         for one in batch.items
         if (row := by_key.get(one.key)) is not None and not _is_reused_id(one.item, row)
@@ -90,15 +90,15 @@ def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]
     crowded = {url for url, rows_there in Counter(row.url for row in rows).items() if rows_there > 1}
     crowded |= {one.item.url for one in batch.items if one.address_shared}
     for look in (_title_signature, _date_signature, _url_signature):
-        claimed = {row.id for row in found.values()}
+        claimed = {row.id for row in matched.values()}
         free = [row for row in rows if row.id not in claimed and row.key not in batch.other_keys]
         waiting = {look((r.url, r.title, r.dated_at, r.starts_at), crowded): r for r in reversed(free)}
         for one in batch.items:
             traits = (one.item.url, one.item.title, one.item.published, one.item.starts_at)
-            sign = look(traits, crowded)
-            if one.key not in found and sign is not None and sign in waiting:
-                found[one.key] = waiting.pop(sign)
-    return found
+            signature = look(traits, crowded)
+            if one.key not in matched and signature is not None and signature in waiting:
+                matched[one.key] = waiting.pop(signature)
+    return matched
 
 
 _MatchTraits = tuple[str, str, datetime | None, datetime | None]  # address, title, date, start

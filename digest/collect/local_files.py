@@ -17,13 +17,13 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
 
     Hidden files in folders are passed over. Two ways to one file are one.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for path in paths:
         inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in inside:
             if file == path or not any(part.startswith(".") for part in file.relative_to(path).parts):
-                found.setdefault(file.resolve())
-    return list(found)
+                files.setdefault(file.resolve())
+    return list(files)
 
 
 def read_file_source(path: Path, *, max_bytes: int, site: str, now: datetime) -> VisitResult:

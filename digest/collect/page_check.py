@@ -40,15 +40,15 @@ def check_pages(
     if not pages:
         return {}
     answers = _fetch_statuses(fetcher, set(pages.values()), workers)
-    gone = {url: answers[link] for url, link in pages.items() if answers.get(link) in MISSING_STATUSES}
-    standing = {url for url, link in pages.items() if link in answers} - gone.keys()
+    missing = {url: answers[link] for url, link in pages.items() if answers.get(link) in MISSING_STATUSES}
+    standing = {url for url, link in pages.items() if link in answers} - missing.keys()
     with database.write() as session:
-        for article in session.scalars(select(Article).where(Article.url.in_(gone))):
-            mark_withdrawn(session, article, now, str(gone[article.url]))
+        for article in session.scalars(select(Article).where(Article.url.in_(missing))):
+            mark_withdrawn(session, article, now, str(missing[article.url]))
         back = select(Article).where(Article.url.in_(standing), Article.withdrawn_at.is_not(None))
         for article in session.scalars(back):
             clear_withdrawn(session, article, now)
-    return dict.fromkeys(gone, False) | dict.fromkeys(standing, True)
+    return dict.fromkeys(missing, False) | dict.fromkeys(standing, True)
 
 
 def _fetch_statuses(fetcher: ContentFetcher, links: Collection[str], workers: int) -> dict[str, int]:
@@ -58,8 +58,8 @@ def _fetch_statuses(fetcher: ContentFetcher, links: Collection[str], workers: in
         hosts.setdefault(urlsplit(link).hostname or "", []).append(link)
     end = time.monotonic() + TIME_LIMIT
     with ThreadPoolExecutor(workers, "recheck") as pool:
-        found = pool.map(partial(_fetch_host_statuses, fetcher, deadline=end), hosts.values())
-    return {link: status for answers in found for link, status in answers.items()}
+        results = pool.map(partial(_fetch_host_statuses, fetcher, deadline=end), hosts.values())
+    return {link: status for answers in results for link, status in answers.items()}
 
 
 def _fetch_host_statuses(fetcher: ContentFetcher, links: Collection[str], *, deadline: float) -> dict[str, int]:

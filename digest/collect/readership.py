@@ -80,21 +80,21 @@ def import_readership(
     database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime
 ) -> list[ReadershipImport]:
     """Bring in what the settings name (`readership.csv`, `readership.wordpress`); both together are one week."""
-    wanted, site = settings.file.readership, settings.file.publication.site
+    configured, site = settings.file.readership, settings.file.publication.site
     reports: dict[str, ReadershipReport | ReadershipError] = {}
-    if wanted.csv:
-        reports[wanted.csv] = _report_or_error(
-            lambda: parse_readership_csv(_read_file(_settings_file_path(settings, wanted.csv)), site)
+    if configured.csv:
+        reports[configured.csv] = _report_or_error(
+            lambda: parse_readership_csv(_read_file(_settings_file_path(settings, configured.csv)), site)
         )
-    if wanted.wordpress:
-        reports[wanted.wordpress] = _report_or_error(lambda: fetch_wordpress_views(fetcher, wanted.wordpress))
+    if configured.wordpress:
+        reports[configured.wordpress] = _report_or_error(lambda: fetch_wordpress_views(fetcher, configured.wordpress))
     total: Counter[str] = Counter()
     for report in reports.values():
         if isinstance(report, ReadershipReport):
             total.update(report.views)
     whole = not any(isinstance(report, ReadershipError) for report in reports.values())
-    known = apply_views(database, total, complete=whole) if reports else frozenset()
-    imported = [_import_result(origin, report, known) for origin, report in reports.items()]
+    article_urls = apply_views(database, total, complete=whole) if reports else frozenset()
+    imported = [_import_result(origin, report, article_urls) for origin, report in reports.items()]
     for one in imported:
         log.info("readership.imported", origin=one.origin, matched=one.matched, error=one.error, at=now.isoformat())
     return imported
@@ -105,15 +105,15 @@ def apply_views(database: Database, views: Mapping[str, int], *, complete: bool 
 
     With `complete`, articles that are not counted lose the count of an earlier import.
     """
-    known: set[str] = set()
+    article_urls: set[str] = set()
     urls = sorted(views)
     for start in range(0, len(urls), _CHUNK_SIZE):
         with database.write() as session:
-            there = session.execute(
+            rows = session.execute(
                 select(Article.id, Article.url, Article.views).where(Article.url.in_(urls[start : start + _CHUNK_SIZE]))
             ).all()
-            known |= {row.url for row in there}
-            _set_views(session, {row.id: views[row.url] for row in there if row.views != views[row.url]})
+            article_urls |= {row.url for row in rows}
+            _set_views(session, {row.id: views[row.url] for row in rows if row.views != views[row.url]})
     if complete:
         with database.read() as session:
             before = session.execute(select(Article.id, Article.url).where(Article.views.is_not(None))).all()
@@ -121,7 +121,7 @@ def apply_views(database: Database, views: Mapping[str, int], *, complete: bool 
         for start in range(0, len(stale), _CHUNK_SIZE):
             with database.write() as session:
                 _set_views(session, dict.fromkeys(stale[start : start + _CHUNK_SIZE]))
-    return frozenset(known)
+    return frozenset(article_urls)
 
 
 def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
@@ -191,10 +191,10 @@ def _import_result(
 
 def _report_or_error(load_report: Any) -> ReadershipReport | ReadershipError:
     try:
-        found: ReadershipReport = load_report()
+        report: ReadershipReport = load_report()
     except ReadershipError as exc:
         return exc
-    return found
+    return report
 
 
 def _settings_file_path(settings: Settings, name: str) -> Path:

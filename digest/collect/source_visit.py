@@ -161,11 +161,11 @@ def _older_page_url(page: ParsedDocument, url: str) -> str | None:
     if page.next_url or page.kind is not DocumentKind.WORDPRESS:
         return page.next_url
     parts = urlsplit(url)
-    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
-    size, number = asked.get("per_page", "10"), asked.get("page", "1")  # the defaults of the REST API
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    size, number = parameters.get("per_page", "10"), parameters.get("page", "1")  # the defaults of the REST API
     if not (size.isdecimal() and number.isdecimal()) or page.item_count < int(size):
         return None
-    return parts._replace(query=urlencode(asked | {"page": str(int(number) + 1)})).geturl()
+    return parts._replace(query=urlencode(parameters | {"page": str(int(number) + 1)})).geturl()
 
 
 def _merge_page(whole: ParsedDocument, page: ParsedDocument) -> ParsedDocument:

@@ -74,12 +74,12 @@ class SourceProblem:
 def sync_sources(session: Session, settings: Settings) -> SyncResult:
     """Make the rows follow the settings. A source that is no longer named keeps its row and its articles."""
     rows = {row.url: row for row in session.scalars(select(Source)) if not row.url.startswith(FILE_PREFIX)}
-    named = {wanted.url for wanted in settings.file.sources}
-    moved = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in named}
+    configured_urls = {wanted.url for wanted in settings.file.sources}
+    by_new_url = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured_urls}
     added = changed = 0
     for wanted in settings.file.sources:
         row = rows.get(wanted.url)
-        if row is None and (row := moved.pop(wanted.url, None)):
+        if row is None and (row := by_new_url.pop(wanted.url, None)):
             row.url, row.moved_to = wanted.url, None  # the operator wrote down where it moved to
             rows[wanted.url] = row
         if row is None:
@@ -87,7 +87,7 @@ def sync_sources(session: Session, settings: Settings) -> SyncResult:
             added += 1
         else:
             changed += _update_source(row, wanted)
-    dropped = [row for row in rows.values() if row.active and row.url not in named]
+    dropped = [row for row in rows.values() if row.active and row.url not in configured_urls]
     for row in dropped:
         row.active = False
     session.flush()
@@ -122,11 +122,11 @@ def next_try_time(outcome: VisitSuccess | VisitFailure, failures: int, now: date
         return now + min(timedelta(seconds=outcome.refresh_seconds), MAX_RETRY_INTERVAL)
     if outcome.health is SourceHealth.GONE:
         return None
-    asked = min(timedelta(seconds=outcome.retry_after), MAX_RETRY_AFTER)
+    requested_wait = min(timedelta(seconds=outcome.retry_after), MAX_RETRY_AFTER)
     if outcome.health is SourceHealth.REFUSING:
-        return now + max(MAX_RETRY_INTERVAL * (1 + jitter) / 2, asked)
+        return now + max(MAX_RETRY_INTERVAL * (1 + jitter) / 2, requested_wait)
     ceiling: timedelta = min(FIRST_RETRY_INTERVAL * (1 << min(failures - 1, 20)), MAX_RETRY_INTERVAL)
-    return now + max(ceiling * jitter, asked)
+    return now + max(ceiling * jitter, requested_wait)
 
 
 def is_source_due(source: Source, now: datetime) -> bool:
@@ -163,12 +163,12 @@ def list_source_problems(session: Session, now: datetime) -> list[SourceProblem]
     query = select(Source).where(
         Source.active, Source.health.in_([SourceHealth.FAILING, SourceHealth.REFUSING, SourceHealth.GONE])
     )
-    found = [
+    problems = [
         SourceProblem(row.name, row.url, row.health, row.failing_since or now, row.message)
         for row in session.scalars(query)
         if row.health is not SourceHealth.FAILING or (row.failing_since or now) <= now - FAILURE_GRACE
     ]
-    return sorted(found, key=lambda trouble: (trouble.since, trouble.url))
+    return sorted(problems, key=lambda trouble: (trouble.since, trouble.url))
 
 
 def describe_source_health(source: Source, now: datetime) -> str:

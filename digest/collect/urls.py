@@ -45,12 +45,12 @@ def absolute_url(link: str, base: str | None = None) -> str:
     Raises:
         ValueError: the address is empty, too long, not http or https, without host, or with credentials.
     """
-    wanted = re.sub(r"[\t\r\n]+", "", _SPACES.sub(" ", link).strip() if _SPACES.search(link) else link)
-    if not wanted:
+    address = re.sub(r"[\t\r\n]+", "", _SPACES.sub(" ", link).strip() if _SPACES.search(link) else link)
+    if not address:
         raise ValueError("no address: the link is empty")
-    if len(wanted) > MAX_URL_CHARACTERS:
-        raise ValueError(f"the address has {len(wanted):,} characters, more than {MAX_URL_CHARACTERS:,}")
-    joined = urljoin(base, wanted) if base else wanted
+    if len(address) > MAX_URL_CHARACTERS:
+        raise ValueError(f"the address has {len(address):,} characters, more than {MAX_URL_CHARACTERS:,}")
+    joined = urljoin(base, address) if base else address
     joined = _ILLEGAL_CHARACTERS.sub(lambda c: quote(c[0], safe="", errors="replace"), joined)
     _split_url(joined)
     return joined
@@ -66,10 +66,10 @@ def canonical_url(url: str, base: str | None = None) -> str:
     Raises:
         ValueError: the address can't be a page's; see `absolute_url`. The message says why.
     """
-    settled = absolute_url(url, base)
-    while (again := _canonicalise_once(settled)) != settled:  # "/a/amp/index.html" takes two turns
-        settled = again
-    return settled
+    canonical = absolute_url(url, base)
+    while (again := _canonicalise_once(canonical)) != canonical:  # "/a/amp/index.html" takes two turns
+        canonical = again
+    return canonical
 
 
 def strip_tracking(link: str) -> str:
@@ -150,22 +150,22 @@ def _printable(text: str) -> str:
 def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
     """Give the address inside Google's: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
     if host.endswith(".cdn.ampproject.org") or host == "cdn.ampproject.org":
-        found = re.fullmatch(r"/[a-z]+/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
+        match = re.fullmatch(r"/[a-z]+/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
     elif re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host):
         if path == "/url":
             return _google_redirect_target(query)
-        found = re.fullmatch(r"/amp/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
+        match = re.fullmatch(r"/amp/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
     else:
         return None
-    if not found:
+    if not match:
         return None
-    return f"http{'s' if found[1] else ''}://{found[2]}" + (f"?{query}" if query else "")
+    return f"http{'s' if match[1] else ''}://{match[2]}" + (f"?{query}" if query else "")
 
 
 def _google_redirect_target(query: str) -> str | None:
     """Give where Google's redirects lead (Google Alerts link through them)."""
-    has = dict(pair.partition("=")[::2] for pair in query.split("&"))
-    target = unquote(has.get("url") or has.get("q") or "")
+    parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
+    target = unquote(parameters.get("url") or parameters.get("q") or "")
     return target if re.match(r"https?://", target) else None
 
 
@@ -200,9 +200,9 @@ def _normalise_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
         character = chr(int(found[1], 16))
         return character if character in _UNRESERVED else found[0].upper()
 
-    settled = _PERCENT_ESCAPE.sub(settle, text)
-    settled = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", settled)
-    return quote(settled, safe=f"{safe}%~", errors="replace")
+    escaped = _PERCENT_ESCAPE.sub(settle, text)
+    escaped = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", escaped)
+    return quote(escaped, safe=f"{safe}%~", errors="replace")
 
 
 def _canonical_query(query: str) -> str:

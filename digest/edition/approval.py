@@ -88,28 +88,28 @@ def sign_approval(
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
         raise ApprovalError(f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one.")
-    spanned = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
-    if edition.opens_at != spanned.opens_at:
+    window = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
+    if edition.opens_at != window.opens_at:
         raise ApprovalError(
             f"What goes out before {edition.name} is not what it was when {edition.name} was drafted, so a story "
             "could be lost or come twice. Draft it again ('digest draft'), and approve that."
         )
-    stated = approval_statement(edition, load_fragments(session, edition), settings)
-    stands = content_hash_of(stated)
-    if len(content_hash) < 7 or not stands.startswith(content_hash.lower()):
+    statement = approval_statement(edition, load_fragments(session, edition), settings)
+    current_hash = content_hash_of(statement)
+    if len(content_hash) < 7 or not current_hash.startswith(content_hash.lower()):
         raise ApprovalError(
-            f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {stands[:7]}. "
+            f"{edition.name} has changed: you looked at {content_hash[:7] or 'nothing'}, now it is {current_hash[:7]}. "
             "Look at it again and approve what you see."
         )
     edition.approval = {
-        "mark": stands,
-        "signature": _sign_content_hash(keys.current("session"), stands),
-        "stated": stated,
+        "mark": current_hash,
+        "signature": _sign_content_hash(keys.current("session"), current_hash),
+        "stated": statement,
     }
     edition.approved_by = actor
     edition.approved_at = now
     edition.state = EditionState.APPROVED
-    return stands
+    return current_hash
 
 
 def clear_approval(session: Session, edition: Edition) -> None:
@@ -136,13 +136,15 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
     if not approval:
         raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
     fragments = load_fragments(session, edition)
-    stands = content_hash_of(approval_statement(edition, fragments, settings))
+    current_hash = content_hash_of(approval_statement(edition, fragments, settings))
     # By any key: one that was rotated between approval and sending must not stop an edition.
     signature = str(approval["signature"])
-    signed = any(hmac.compare_digest(_sign_content_hash(key, stands), signature) for key in keys.of_kind("session"))
-    if stands != approval["mark"] or not signed:
+    signed = any(
+        hmac.compare_digest(_sign_content_hash(key, current_hash), signature) for key in keys.of_kind("session")
+    )
+    if current_hash != approval["mark"] or not signed:
         raise ApprovalError(
-            f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {stands[:7]}): "
+            f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {current_hash[:7]}): "
             "its text, its sender or its list address changed. Take the approval back and approve anew."
         )
     return fragments

@@ -128,7 +128,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
 
 
 def _propose_with_rechecks(
-    database: Database, getter: ContentFetcher, settings: Settings, plan: _DraftPlan, now: datetime
+    database: Database, fetcher: ContentFetcher, settings: Settings, plan: _DraftPlan, now: datetime
 ) -> Proposal:
     """Choose, look whether the pages of what leads still stand, and choose again without those that are gone.
 
@@ -139,21 +139,21 @@ def _propose_with_rechecks(
         candidates: tuple[CandidateArticle, ...], pages: Iterable[CandidateArticle]
     ) -> tuple[CandidateArticle, ...]:
         links = {c.url: strip_tracking(c.link) for c in pages}
-        stands = check_pages(database, getter, links, workers=settings.file.limits.fetch_workers, now=now)
+        stands = check_pages(database, fetcher, links, workers=settings.file.limits.fetch_workers, now=now)
         return tuple(replace(c, withdrawn=not stands.get(c.url, not c.withdrawn)) for c in candidates)
 
-    gone = [c for c in plan.candidates if c.withdrawn]
-    candidates = asked(plan.candidates, gone)
-    choice = _propose_edition(candidates, settings, plan, now)
-    seen = {c.url for c in gone}
+    withdrawn = [c for c in plan.candidates if c.withdrawn]
+    candidates = asked(plan.candidates, withdrawn)
+    proposal = _propose_edition(candidates, settings, plan, now)
+    seen = {c.url for c in withdrawn}
     for _ in range(MAX_RECHECK_ROUNDS):
-        fresh = [c for c in choice.lead_articles if c.url not in seen]
+        fresh = [c for c in proposal.lead_articles if c.url not in seen]
         seen |= {c.url for c in fresh}
         before, candidates = candidates, asked(candidates, fresh)
         if candidates == before:
             break
-        choice = _propose_edition(candidates, settings, plan, now)
-    return choice
+        proposal = _propose_edition(candidates, settings, plan, now)
+    return proposal
 
 
 def _propose_edition(
@@ -172,20 +172,20 @@ def _propose_edition(
 
 def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPlan:
     publication = settings.file.publication
-    release_at, here = find_next_release(session, settings.file.schedule.release_rule, publication.zone, now)
-    if here is not None and here.state not in UNAPPROVED_STATES:
-        raise DraftError(_explain_refusal(here, publication.zone))
-    spanned = next_window(now, last_cut_off_before(session, release_at))
+    release_at, existing = find_next_release(session, settings.file.schedule.release_rule, publication.zone, now)
+    if existing is not None and existing.state not in UNAPPROVED_STATES:
+        raise DraftError(_explain_refusal(existing, publication.zone))
+    window = next_window(now, last_cut_off_before(session, release_at))
     return _DraftPlan(
-        replaced_id=here.id if here else None,
+        replaced_id=existing.id if existing else None,
         identity=EditionIdentity(
-            _name_for_release(session, here, release_at, publication.zone),
-            here.number if here else next_edition_number(session, publication.first_number),
+            _name_for_release(session, existing, release_at, publication.zone),
+            existing.number if existing else next_edition_number(session, publication.first_number),
             release_at,
         ),
-        window=spanned,
-        candidates=gathering.load_candidates(session, spanned, release_at),
-        previous=gathering.load_previous_editions(session, spanned, release_at, settings.file.select.repeat_editions),
+        window=window,
+        candidates=gathering.load_candidates(session, window, release_at),
+        previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
     )
 
 

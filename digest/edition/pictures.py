@@ -17,22 +17,22 @@ THUMB_SIZE = (120, 80)
 
 
 def prepare_pictures(
-    database: Database, getter: ContentFetcher, settings: Settings, proposal: Proposal, *, now: datetime
+    database: Database, fetcher: ContentFetcher, settings: Settings, proposal: Proposal, *, now: datetime
 ) -> tuple[dict[str, PictureCuts], tuple[str, ...]]:
     """Get the pictures of the stories that show one, and say which could not be had.
 
     A picture that fails costs the story its picture and nothing else.
     """
-    found: dict[str, PictureCuts] = {}
+    cuts_by_url: dict[str, PictureCuts] = {}
     warnings: list[str] = []
     for candidate in _pictured_articles(settings, proposal):
-        if not candidate.image or candidate.image in found:
+        if not candidate.image or candidate.image in cuts_by_url:
             continue
         try:
-            found[candidate.image] = _load_picture_cuts(database, getter, settings, candidate, now)
+            cuts_by_url[candidate.image] = _load_picture_cuts(database, fetcher, settings, candidate, now)
         except (FetchError, ImageError) as exc:
             warnings.append(f"no picture for “{candidate.title}”: {exc}")
-    return found, tuple(warnings)
+    return cuts_by_url, tuple(warnings)
 
 
 def _pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
@@ -42,13 +42,13 @@ def _pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[Candi
 
 
 def _load_picture_cuts(
-    database: Database, getter: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
+    database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
 ) -> PictureCuts:
     url = candidate.image or ""
     with database.read() as session:
         row = find_image(session, url)
         body = row.body if row else b""
-    whole = None if body else fetch_image(getter, url, settings.file.limits)
+    whole = None if body else fetch_image(fetcher, url, settings.file.limits)
     cuts = [
         crop_image(url, body or (whole.body if whole else b""), shape) for shape in (CropShape.LEAD, CropShape.THUMB)
     ]

@@ -51,8 +51,8 @@ def find_current_edition(session: Session) -> Edition | None:
         .where(Edition.state.not_in(FINISHED_STATES))
         .order_by(Edition.release_at.desc(), Edition.id.desc())
     )
-    found = session.scalar(coming.limit(1))
-    return found or session.scalar(select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1))
+    edition = session.scalar(coming.limit(1))
+    return edition or session.scalar(select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1))
 
 
 def find_next_release(
@@ -75,8 +75,8 @@ def find_next_release(
         )
         .order_by(Edition.release_at)
     )
-    found = session.scalars(waiting)
-    return release_at, next((e for e in found if rule.latest_time(e.release_at, zone) != e.release_at), None)
+    editions = session.scalars(waiting)
+    return release_at, next((e for e in editions if rule.latest_time(e.release_at, zone) != e.release_at), None)
 
 
 def next_edition_number(session: Session, first_number: int) -> int:

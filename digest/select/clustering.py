@@ -108,8 +108,8 @@ class _ArticleCluster:
         return total / pairs if pairs else 0.0
 
 
-def _add_vectors(one: WordVector, other: WordVector) -> WordVector:
-    total = dict(one)
+def _add_vectors(first: WordVector, other: WordVector) -> WordVector:
+    total = dict(first)
     for word, weight in other.items():
         total[word] = total.get(word, 0.0) + weight
     return total
@@ -147,14 +147,14 @@ class AverageLinkage:
         """Join the likest clusters until none are like enough; ties go to those that stood first."""
         new = len(self._texts)
         while self._heap:
-            _, one, other = heapq.heappop(self._heap)
-            if one in self._clusters and other in self._clusters and self._may_join(one, other):
-                self._join_clusters(one, other, new)
+            _, first, other = heapq.heappop(self._heap)
+            if first in self._clusters and other in self._clusters and self._may_join(first, other):
+                self._join_clusters(first, other, new)
                 new += 1
         return [cluster.members for _, cluster in sorted(self._clusters.items())]
 
-    def _may_join(self, one: int, other: int) -> bool:
-        a, b = self._clusters[one], self._clusters[other]
+    def _may_join(self, first: int, other: int) -> bool:
+        a, b = self._clusters[first], self._clusters[other]
         return (
             max(a.last_at, b.last_at) - min(a.first_at, b.first_at) <= self._limits.max_span
             and len(a.members) + len(b.members) <= MAX_CLUSTER_SIZE
@@ -170,10 +170,10 @@ class AverageLinkage:
             for theirs in b.by_publisher[name][1]
         )
 
-    def _join_clusters(self, one: int, other: int, new_number: int) -> None:
-        cluster = self._clusters.pop(one).merge_with(self._clusters.pop(other))
+    def _join_clusters(self, first: int, other: int, new_number: int) -> None:
+        cluster = self._clusters.pop(first).merge_with(self._clusters.pop(other))
         self._clusters[new_number] = cluster
-        near = {n for n in self._neighbours.pop(one) | self._neighbours.pop(other) if n in self._clusters}
+        near = {n for n in self._neighbours.pop(first) | self._neighbours.pop(other) if n in self._clusters}
         self._neighbours[new_number] = near
         for n in sorted(near):
             self._neighbours[n].add(new_number)

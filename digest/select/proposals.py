@@ -147,58 +147,60 @@ def _build_proposal(
 ) -> Proposal:
     filler = outcome.filler
     in_edition = {s.story.lead.url for placed in filler.sections.values() for s in placed}
-    left = [
+    left_out = [
         LeftOutStory(s, explain_exclusion(s, filler, sections))
         for s in outcome.ranked
         if s.story.lead.url not in in_edition
     ]
-    left += [LeftOutStory(filler.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused]
-    beside = find_related_articles(
-        filler.news_stories, _related_candidates(left, previous, filler.select.bans, in_edition), filler.similarity
+    left_out += [
+        LeftOutStory(filler.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused
+    ]
+    related = find_related_articles(
+        filler.news_stories, _related_candidates(left_out, previous, filler.select.bans, in_edition), filler.similarity
     )
     return Proposal(
         sections={
-            s.key: tuple(PlacedStory(p, beside.get(p.story.lead.url, ())) for p in filler.sections[s.key])
+            s.key: tuple(PlacedStory(p, related.get(p.story.lead.url, ())) for p in filler.sections[s.key])
             for s in sections
             if filler.sections[s.key]
         },
-        left_out=tuple(sorted(left, key=lambda out: ranking_order(out.scored))),
+        left_out=tuple(sorted(left_out, key=lambda out: ranking_order(out.scored))),
         incomplete_reason=_incomplete_reason(filler),
         notes=notes,
     )
 
 
 def _related_candidates(
-    left: Iterable[LeftOutStory], previous: PreviousEditions, bans: Sequence[str], in_edition: set[str]
+    left_out: Iterable[LeftOutStory], previous: PreviousEditions, bans: Sequence[str], in_edition: set[str]
 ) -> list[CandidateArticle]:
     """Gather what may be offered as related: earlier articles, and the news that was left out this time."""
-    barred = set(bans)
-    found = [
+    banned = set(bans)
+    articles = [
         *previous.earlier_articles,
-        *(a for out in left if out.scored.story.lead.section == NEWS_SECTION for a in out.scored.story.members),
+        *(a for out in left_out if out.scored.story.lead.section == NEWS_SECTION for a in out.scored.story.members),
     ]
-    return [a for a in found if a.url not in in_edition and not {a.url, a.link} & barred]
+    return [a for a in articles if a.url not in in_edition and not {a.url, a.link} & banned]
 
 
 def _incomplete_reason(filler: SectionFiller) -> str:
-    found, least = len(filler.news_stories), filler.select.minimum
-    if found >= least:
+    count, minimum = len(filler.news_stories), filler.select.minimum
+    if count >= minimum:
         return ""
-    have = {0: "there is no news story", 1: "one news story is too little"}.get(
-        found, f"{found} news stories are too few"
+    shortage = {0: "there is no news story", 1: "one news story is too little"}.get(
+        count, f"{count} news stories are too few"
     )
-    return f"{have}: an edition has at least {least} (select.minimum)"
+    return f"{shortage}: an edition has at least {minimum} (select.minimum)"
 
 
 def _proposal_notes(
     articles: Sequence[CandidateArticle], ranking: StoryRanking, select: SelectionSettings
 ) -> tuple[str, ...]:
-    known = {name for a in articles for name in (a.url, a.link)}
+    urls = {name for a in articles for name in (a.url, a.link)}
     bans = set(select.bans)
     notes = [] if ranking.week.median_daily_reads is not None else [_NO_READERSHIP_NOTE]
     for pin in select.pins:
         if pin in bans:
             notes.append(f"{pin} is both pinned and banned: it stays out")
-        elif pin not in known:
+        elif pin not in urls:
             notes.append(f"{pin} is pinned, but is not among the articles of this edition")
     return tuple(notes)

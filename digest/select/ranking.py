@@ -96,7 +96,7 @@ class StoryRanking:
     def _term_shares(self) -> dict[TermName, float]:
         """Give each term's part of the whole; without readership its part goes to the others."""
         w = self.weights
-        given = {
+        weights = {
             TermName.COVERAGE: w.coverage,
             TermName.READERSHIP: w.readership,
             TermName.EDITORIAL: w.editorial,
@@ -104,9 +104,9 @@ class StoryRanking:
             TermName.FRESHNESS: w.freshness,
         }
         if self.week.median_daily_reads is None:
-            del given[TermName.READERSHIP]
-        whole = math.fsum(given.values())
-        return {name: weight / whole if whole else 0.0 for name, weight in given.items()}
+            del weights[TermName.READERSHIP]
+        whole = math.fsum(weights.values())
+        return {name: weight / whole if whole else 0.0 for name, weight in weights.items()}
 
     def _coverage_share(self, story: Story) -> tuple[float, str]:
         names, own = len(story.publishers), count_independent_publishers(story)
@@ -180,13 +180,13 @@ def _topic_share(topic: TopicMatch | None) -> tuple[float, str]:
 def _source_points(story: Story, points_before: int) -> tuple[int, str]:
     """Add or take points by the lead's source, within 0 and 100 in all."""
     weight = story.lead.weight
-    wanted = round(SOURCE_POINTS * (weight - 1))
-    given = min(max(wanted, -points_before), 10_000 - points_before)
+    unbounded = round(SOURCE_POINTS * (weight - 1))
+    points = min(max(unbounded, -points_before), 10_000 - points_before)
     note = f"{story.lead.source} has weight {weight:g}"
-    return given, note if given == wanted else f"{note}; a score stays within 0 and 100"
+    return points, note if points == unbounded else f"{note}; a score stays within 0 and 100"
 
 
 def _penalty_points(penalties: Sequence[ScorePenalty], points_before: int) -> tuple[int, str]:
-    left = math.prod(1 - f.share for f in penalties)
+    remaining_share = math.prod(1 - f.share for f in penalties)
     note = "; ".join(f"{f.reason} (-{f.share:.0%})" for f in penalties)
-    return -round(points_before * (1 - left)), note or "none"
+    return -round(points_before * (1 - remaining_share)), note or "none"

@@ -105,16 +105,16 @@ def _cluster_articles(
         elif other not in twin_of and _are_twins(articles[one], articles[other]):
             twin_of[other] = twin_of.get(one, one)
     first_only = [p for p in pairs if p[0] not in twin_of and p[1] not in twin_of]
-    found = AverageLinkage(
+    clusters = AverageLinkage(
         texts, first_only, ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds())
     ).find_clusters()
-    return _add_twins(found, twin_of)
+    return _add_twins(clusters, twin_of)
 
 
-def _are_twins(one: CandidateArticle, other: CandidateArticle) -> bool:
+def _are_twins(first: CandidateArticle, other: CandidateArticle) -> bool:
     """Say whether a publisher put out one text under two addresses; without a summary nobody can tell."""
-    return bool(one.summary and other.summary) and is_near_duplicate(
-        f"{one.title} {one.summary}", f"{other.title} {other.summary}"
+    return bool(first.summary and other.summary) and is_near_duplicate(
+        f"{first.title} {first.summary}", f"{other.title} {other.summary}"
     )
 
 
@@ -143,10 +143,10 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[WordVect
 def build_story_led_by(lead: CandidateArticle, others: Iterable[CandidateArticle]) -> Story:
     """Put the others behind a lead: the first article of each further publisher, by date and name, then the rest."""
     also: dict[str, CandidateArticle] = {}
-    rest = []
+    further = []
     for article in sorted(others, key=lambda a: (a.dated_at, a.publisher, a.url)):
         if article.publisher == lead.publisher or article.publisher in also:
-            rest.append(article)
+            further.append(article)
         else:
             also[article.publisher] = article
-    return Story(lead, tuple(also.values()), tuple(rest))
+    return Story(lead, tuple(also.values()), tuple(further))

@@ -48,17 +48,17 @@ class StorySimilarity:
         """Give an article as a vector of length 1."""
         return self._tfidf.vector_for(count_words(article.title, article.summary))
 
-    def compare_stories(self, one: ScoredStory, other: ScoredStory) -> float:
+    def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
         """Say how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
-        words = cosine_similarity(self.centroid(one.story), self.centroid(other.story))
-        return max(words, SAME_TOPIC_SIMILARITY) if one.topic and one.topic == other.topic else words
+        words = cosine_similarity(self.centroid(first.story), self.centroid(other.story))
+        return max(words, SAME_TOPIC_SIMILARITY) if first.topic and first.topic == other.topic else words
 
     def find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
         """Find the placed story of whose matter this is one more piece."""
-        mine = self.centroid(scored.story)
-        near = ((cosine_similarity(mine, self.centroid(p.story)), p) for p in placed)
-        like, found = max(near, key=lambda pair: (pair[0], pair[1].story.lead.url), default=(0.0, None))
-        return found if like >= self._same_matter_threshold else None
+        centroid = self.centroid(scored.story)
+        near = ((cosine_similarity(centroid, self.centroid(p.story)), p) for p in placed)
+        similarity, nearest = max(near, key=lambda pair: (pair[0], pair[1].story.lead.url), default=(0.0, None))
+        return nearest if similarity >= self._same_matter_threshold else None
 
 
 def find_related_articles(

@@ -60,12 +60,12 @@ def fold_plural(word: str) -> str:
 
 def count_words(title: str, summary: str) -> dict[str, float]:
     """Count the words of a title (more) and of the head of a summary (less)."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for word in significant_words(title):
-        found[word] += TITLE_WORD_WEIGHT
+        counts[word] += TITLE_WORD_WEIGHT
     for _, word in zip(range(MAX_SUMMARY_WORDS), significant_words(summary), strict=False):
-        found[word] += 1
-    return dict(found)
+        counts[word] += 1
+    return dict(counts)
 
 
 class TfidfModel:
@@ -91,12 +91,12 @@ class TfidfModel:
         return {word: w / length for word, w in weights.items()}
 
 
-def cosine_similarity(one: WordVector, other: WordVector) -> float:
+def cosine_similarity(first: WordVector, other: WordVector) -> float:
     """Give the cosine of two vectors of length 1; of sums of vectors, the sum of the cosines of all pairs.
 
     `fsum` rounds once, so the result depends neither on the order of the words nor on which text came first.
     """
-    small, large = (one, other) if len(one) <= len(other) else (other, one)
+    small, large = (first, other) if len(first) <= len(other) else (other, first)
     return math.fsum(w * large[word] for word, w in small.items() if word in large)
 
 
@@ -114,17 +114,19 @@ def title_words(title: str) -> frozenset[str]:
     return frozenset(significant_words(title))
 
 
-def jaccard_overlap(one: frozenset[str], other: frozenset[str]) -> float:
+def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
     """Give the part of the words that two texts share (Jaccard), 0 to 1; texts without words share nothing."""
-    either = len(one | other)
-    return len(one & other) / either if either else 0.0
+    either = len(first | other)
+    return len(first & other) / either if either else 0.0
 
 
-def is_near_duplicate(one: str, other: str, min_overlap: float = 0.85) -> bool:
+def is_near_duplicate(first: str, other: str, min_overlap: float = 0.85) -> bool:
     """Say whether two texts are one text but for touches: other figures or CVE names make other news."""
-    mine, theirs = frozenset(significant_words(one)), frozenset(significant_words(other))
-    return jaccard_overlap(mine, theirs) >= min_overlap and _words_with_digits(mine) == _words_with_digits(theirs)
+    first_words, other_words = frozenset(significant_words(first)), frozenset(significant_words(other))
+    return jaccard_overlap(first_words, other_words) >= min_overlap and _words_with_digits(
+        first_words
+    ) == _words_with_digits(other_words)
 
 
-def _words_with_digits(found: frozenset[str]) -> frozenset[str]:
-    return frozenset(word for word in found if any(ch.isdigit() for ch in word))
+def _words_with_digits(words: frozenset[str]) -> frozenset[str]:
+    return frozenset(word for word in words if any(ch.isdigit() for ch in word))

@@ -59,25 +59,27 @@ class TopicRules:
         """
         if mapped := _match_source_category(candidate):
             return mapped
-        points, found = self._weigh_topics(candidate)
+        points, words_by_topic = self._weigh_topics(candidate)
         if not points:
             return None
         best = min(points, key=lambda t: (-round(points[t], 6), t))
         if points[best] < _MIN_POINTS - 1e-9:
             return None
-        return TopicMatch(self.topic_names[best], round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(found[best]))
+        return TopicMatch(
+            self.topic_names[best], round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(words_by_topic[best])
+        )
 
     def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[int, float], dict[int, list[str]]]:
         strong: dict[int, float] = defaultdict(float)
         weak: dict[int, float] = defaultdict(float)
-        found: dict[int, list[str]] = defaultdict(list)
+        words_by_topic: dict[int, list[str]] = defaultdict(list)
         texts = [("title", candidate.title), ("summary", candidate.summary)]
         for place, text in [*(("category", c) for c in candidate.categories), *texts]:
             for phrase in self._find_phrases(text):
-                if phrase.text not in found[phrase.topic_index]:
-                    found[phrase.topic_index].append(phrase.text)
+                if phrase.text not in words_by_topic[phrase.topic_index]:
+                    words_by_topic[phrase.topic_index].append(phrase.text)
                     (strong if phrase.strong else weak)[phrase.topic_index] += _PHRASE_POINTS[place, phrase.strong]
-        return {t: strong.get(t, 0.0) + min(weak.get(t, 0.0), _MAX_WEAK_POINTS) for t in found}, found
+        return {t: strong.get(t, 0.0) + min(weak.get(t, 0.0), _MAX_WEAK_POINTS) for t in words_by_topic}, words_by_topic
 
     def _find_phrases(self, text: str) -> list[_TopicPhrase]:
         tokens = _split_tokens(text)
@@ -143,15 +145,15 @@ def find_story_topic(story: Story, rules: TopicRules) -> TopicMatch | None:
     no topic of a large story, and where fewer than a third speak of any, the story has none.
     """
     matches = [(article, rules.match_topic(article)) for article in story.members]
-    said: dict[str, list[TopicMatch]] = defaultdict(list)
+    by_topic: dict[str, list[TopicMatch]] = defaultdict(list)
     for article, match in matches:
         if match:
-            said[match.topic].extend([match] * (2 if article is story.lead else 1))
+            by_topic[match.topic].extend([match] * (2 if article is story.lead else 1))
     voices = len(matches) + 1
-    if 3 * sum(map(len, said.values())) < voices:
+    if 3 * sum(map(len, by_topic.values())) < voices:
         return None
     place = {name: n for n, name in enumerate(rules.topic_names)}
-    sums = {topic: round(math.fsum(m.strength for m in found), 6) for topic, found in said.items()}
-    best = min(said, key=lambda t: (-sums[t], place.get(t, len(place)), t))
-    words = dict.fromkeys(w for m in said[best] for w in m.words)
+    sums = {topic: round(math.fsum(m.strength for m in found), 6) for topic, found in by_topic.items()}
+    best = min(by_topic, key=lambda t: (-sums[t], place.get(t, len(place)), t))
+    words = dict.fromkeys(w for m in by_topic[best] for w in m.words)
     return TopicMatch(best, round(math.fsum(sums.values()) / voices, 4), tuple(words))

@@ -45,12 +45,12 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
     Raises:
         SettingsError: a key is unknown or has a wrong value; all problems are in the one message.
     """
-    wanted = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
-    file = wanted or Path(SETTINGS_FILE_NAME)
+    required_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
+    file = required_file or Path(SETTINGS_FILE_NAME)
     values: dict[str, Any] = {}
     if file.exists():
         values = {"file": _read_toml(file), "origin": file}
-    elif wanted:
+    elif required_file:
         raise SettingsError(f"{file}: no such settings file. Write one with 'digest init' or leave the option out.")
     unknown = sorted(
         k for k in environ if k.startswith("DIGEST_") and k not in _ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
@@ -99,11 +99,11 @@ def _describe_problem(error: dict[str, Any]) -> str:
         steps[0] = names[str(steps[0])]
     elif steps and steps[0] == "file":
         steps.pop(0)
-    where = "".join(f"[{s + 1}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
+    key = "".join(f"[{s + 1}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
     text = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         text = "no such setting"
-    return f"{where}: {text}" if where else text
+    return f"{key}: {text}" if key else text
 
 
 def _problem_report(file: Path, problems: list[str]) -> str:

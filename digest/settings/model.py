@@ -81,13 +81,13 @@ class Settings(values.SettingsTable):
 
     @model_validator(mode="after")
     def _check_dkim(self) -> Self:
-        given = {
+        values_by_name = {
             "DIGEST_DKIM_DOMAIN": self.dkim_domain,
             "DIGEST_DKIM_SELECTOR": self.dkim_selector,
             "DIGEST_DKIM_KEY_FILE": self.dkim_key_file,
         }
-        missing = [name for name, value in given.items() if not value]
-        if 0 < len(missing) < len(given):
+        missing = [name for name, value in values_by_name.items() if not value]
+        if 0 < len(missing) < len(values_by_name):
             raise ValueError(f"{' and '.join(missing)} missing: mail is signed with all three or with none")
         if self.dkim_domain and not values.DOMAIN_PATTERN.fullmatch(self.dkim_domain):
             raise ValueError(f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} is no domain such as news.example.org")

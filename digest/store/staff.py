@@ -125,15 +125,15 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
 
 def look_up_proof_link(session: Session, token: str, *, now: datetime) -> ProofLink:
     """Say how a link stands; nothing is changed."""
-    found = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
-    if found.state is TokenState.UNKNOWN:
+    token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
+    if token_row.state is TokenState.UNKNOWN:
         return ProofLink(ProofLinkStage.UNKNOWN)
-    member = session.get_one(StaffMember, int(found.serial), populate_existing=True)
-    if found.state is TokenState.FRESH:
-        return ProofLink(ProofLinkStage.OPEN, member, found.expires_at)
-    if found.state is TokenState.USED and member.proven_at is not None:
+    member = session.get_one(StaffMember, int(token_row.serial), populate_existing=True)
+    if token_row.state is TokenState.FRESH:
+        return ProofLink(ProofLinkStage.OPEN, member, token_row.expires_at)
+    if token_row.state is TokenState.USED and member.proven_at is not None:
         return ProofLink(ProofLinkStage.PROVEN, member)
-    return ProofLink(ProofLinkStage.ENDED, member, found.expires_at)
+    return ProofLink(ProofLinkStage.ENDED, member, token_row.expires_at)
 
 
 def prove_staff_address(session: Session, token: str, *, now: datetime) -> ProofLink:
@@ -157,12 +157,12 @@ def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *
 def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:
     """End the links of a member that are open, and withdraw the mails with one that have not gone out."""
     unsynchronized = {"synchronize_session": False}
-    mine = (
+    own_links = (
         OneTimeToken.purpose == PROOF_PURPOSE,
         OneTimeToken.serial == str(member.id),
         OneTimeToken.ended_at.is_(None),
     )
-    session.execute(update(OneTimeToken).where(*mine).values(ended_at=now), execution_options=unsynchronized)
+    session.execute(update(OneTimeToken).where(*own_links).values(ended_at=now), execution_options=unsynchronized)
     waiting = (
         Delivery.id.in_(select(Notice.delivery).where(Notice.kind == "staff")),
         Delivery.purpose.startswith(f"staff:{member.id}-", autoescape=True),

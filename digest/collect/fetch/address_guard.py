@@ -169,8 +169,8 @@ def _run_with_timeout(look_up: Callable[[], Iterable[str]], timeout: float) -> l
 
 def _refusal_message(host: str, address: IPAddress, reason: str) -> str:
     text = str(address)
-    where = f"{host} is" if text in {host, host.strip("[]")} else f"{host} leads to {text}, which is"
+    subject = f"{host} is" if text in {host, host.strip("[]")} else f"{host} leads to {text}, which is"
     return (
-        f"{where} not on the public internet ({reason}). If this source is meant, name its network in "
+        f"{subject} not on the public internet ({reason}). If this source is meant, name its network in "
         f"limits.allow_networks of digest.toml."
     )

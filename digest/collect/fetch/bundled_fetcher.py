@@ -56,18 +56,22 @@ class BundledFetcher:
             FetchError: `Reason.DNS` where the index lists nothing, as for a host that is not there.
         """
         del accept
-        found = parse_web_address(url)
-        entry = self._index.get(str(found))
+        address = parse_web_address(url)
+        entry = self._index.get(str(address))
         if entry is None:
-            raise FetchError(url, FetchErrorReason.DNS, f"{found.host} has no address; check the spelling and the DNS")
+            raise FetchError(
+                url, FetchErrorReason.DNS, f"{address.host} has no address; check the spelling and the DNS"
+            )
         body = (self._folder / entry["file"]).read_bytes()
         if max_bytes is not None and len(body) > max_bytes:
             raise FetchError(url, FetchErrorReason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)
         headers = httpx.Headers(entry.get("headers", {}))
-        known = (etag is not None and etag == headers.get("etag")) or (
+        not_modified = (etag is not None and etag == headers.get("etag")) or (
             etag is None and last_modified is not None and last_modified == headers.get("last-modified")
         )
-        return _bundled_result(str(found), b"" if known else body, entry["content_type"], headers, not_modified=known)
+        return _bundled_result(
+            str(address), b"" if not_modified else body, entry["content_type"], headers, not_modified=not_modified
+        )
 
     def may_read(self, url: str) -> bool:
         """Say whether the index lists `url`: a dead host allows nothing, and the folder forbids nothing."""

@@ -160,27 +160,27 @@ class HttpFetcher:
             return b"" if absent and error.reason is not FetchErrorReason.RATE_LIMITED else None
 
     def _follow_redirects(self, request: _FetchRequest) -> FetchResult:
-        here, moved_to, permanent = parse_web_address(request.url), None, True
-        seen = {str(here)}
+        current, moved_to, permanent = parse_web_address(request.url), None, True
+        seen = {str(current)}
         allowance = http_connection.TimeBudget(self._limits.fetch_timeout)
         for _ in range(self._limits.fetch_redirects + 1):
-            answer = self._fetch_hop(here, request, allowance)
+            answer = self._fetch_hop(current, request, allowance)
             if answer.status not in REDIRECT_STATUSES:
-                return _fetch_result(here, answer, moved_to)
-            there = redirect_target(here, answer.headers, request.url)
-            if str(there) in seen:
+                return _fetch_result(current, answer, moved_to)
+            target = redirect_target(current, answer.headers, request.url)
+            if str(target) in seen:
                 raise FetchError(
-                    request.url, FetchErrorReason.REDIRECT_LOOP, f"it redirects in a circle, back to {there}"
+                    request.url, FetchErrorReason.REDIRECT_LOOP, f"it redirects in a circle, back to {target}"
                 )
-            seen.add(str(there))
+            seen.add(str(target))
             # A stored address follows permanent redirects only, and never loses its encryption by one answer.
-            permanent &= answer.status in _PERMANENT_REDIRECTS and (here.scheme, there.scheme) != ("https", "http")
-            moved_to = str(there) if permanent else moved_to
-            here = there
+            permanent &= answer.status in _PERMANENT_REDIRECTS and (current.scheme, target.scheme) != ("https", "http")
+            moved_to = str(target) if permanent else moved_to
+            current = target
         raise FetchError(
             request.url,
             FetchErrorReason.TOO_MANY_REDIRECTS,
-            f"more than {self._limits.fetch_redirects} redirects, the last to {here}; use the final address",
+            f"more than {self._limits.fetch_redirects} redirects, the last to {current}; use the final address",
         )
 
     def _fetch_hop(self, url: httpx.URL, request: _FetchRequest, budget: http_connection.TimeBudget) -> _HopResponse:
@@ -194,10 +194,10 @@ class HttpFetcher:
                     url, headers, guard=self._guard, tls=self._tls, budget=budget
                 ) as response,
             ):
-                said = httpx.Headers(response.headers)
-                self._raise_for_status(response.status, said, request)
-                body = _read_body(response, said, request) if response.status < 300 else b""
-                return _HopResponse(response.status, said, body)
+                answer_headers = httpx.Headers(response.headers)
+                self._raise_for_status(response.status, answer_headers, request)
+                body = _read_body(response, answer_headers, request) if response.status < 300 else b""
+                return _HopResponse(response.status, answer_headers, body)
         except FETCH_EXCEPTIONS as exc:
             reason, message = classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
             raise FetchError(request.url, reason, message) from exc

@@ -59,12 +59,12 @@ def freshness_seconds(headers: Mapping[str, str]) -> int | None:
     control = headers.get("cache-control", "")
     if _NO_CACHE.search(control):
         return 0
-    found = _MAX_AGE.search(control)
-    if not found:
+    match = _MAX_AGE.search(control)
+    if not match:
         return None
     age = headers.get("age", "")
     spent = int(age[:10]) if age.isascii() and age.isdigit() else 0
-    return max(min(int(found[1]), _MAX_FRESHNESS) - spent, 0)
+    return max(min(int(match[1]), _MAX_FRESHNESS) - spent, 0)
 
 
 def decode_body(chunks: Iterable[bytes], encoding: str, max_bytes: int, *, truncate: bool = False) -> bytes:

@@ -74,7 +74,7 @@ def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_ur
             requested_url, FetchErrorReason.BAD_ANSWER, f"{current} redirects without saying where; tell the publisher"
         )
     try:
-        there = parse_web_address(str(current.join(location[:MAX_URL_LENGTH])))
+        target = parse_web_address(str(current.join(location[:MAX_URL_LENGTH])))
     except FetchError as exc:
         message = f"{current} redirects to {exc.url}: {exc.message}"
         raise FetchError(requested_url, exc.reason, message) from exc
@@ -83,7 +83,7 @@ def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_ur
             f"{current} redirects to {_printable_url(location)}, which is no web address ({exc}); tell the publisher"
         )
         raise FetchError(requested_url, FetchErrorReason.BAD_URL, message) from exc
-    return there
+    return target
 
 
 def classify_status(
@@ -95,8 +95,8 @@ def classify_status(
     otherwise = _SERVER_FAILURE if 500 <= status < 600 else _UNEXPECTED_FAILURE
     reason, words = _STATUS_FAILURES.get(status, otherwise)
     pause = parse_retry_after(headers.get("retry-after"), now)
-    asked = "" if pause is None else f"; it asks us to wait {pause:.0f} s"
-    return reason, words.format(status=status, agent=agent) + asked, pause
+    wait_note = "" if pause is None else f"; it asks us to wait {pause:.0f} s"
+    return reason, words.format(status=status, agent=agent) + wait_note, pause
 
 
 _REFUSED_FAILURE = (
@@ -120,25 +120,28 @@ def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[
     """Say what one of `FETCH_EXCEPTIONS` means; `max_bytes` bytes and `timeout` were the bounds."""
     match exc:
         case AddressRefusedError():
-            found = FetchErrorReason.REFUSED_ADDRESS, str(exc)
+            classified = FetchErrorReason.REFUSED_ADDRESS, str(exc)
         case UnknownHostError():
-            found = FetchErrorReason.DNS, str(exc)
+            classified = FetchErrorReason.DNS, str(exc)
         case BodyTooLargeError():
-            found = (
+            classified = (
                 FetchErrorReason.TOO_BIG,
                 f"more than {max_bytes:,} bytes; raise the limit in digest.toml if it is meant",
             )
         case ContentEncodingError():
-            found = FetchErrorReason.BAD_ANSWER, f"{exc}; tell the publisher"
+            classified = FetchErrorReason.BAD_ANSWER, f"{exc}; tell the publisher"
         case httpcore.TimeoutException():
-            found = FetchErrorReason.TIMEOUT, f"not done within {timeout:g} s; it is tried again later"
+            classified = FetchErrorReason.TIMEOUT, f"not done within {timeout:g} s; it is tried again later"
         case TlsHandshakeError():
-            found = (FetchErrorReason.TLS, f"no safe connection ({exc}); the publisher's certificate needs mending")
+            classified = (
+                FetchErrorReason.TLS,
+                f"no safe connection ({exc}); the publisher's certificate needs mending",
+            )
         case httpcore.ConnectError():
-            found = FetchErrorReason.CONNECT, f"no connection ({exc}); it is tried again later"
+            classified = FetchErrorReason.CONNECT, f"no connection ({exc}); it is tried again later"
         case _:
-            found = (FetchErrorReason.BAD_ANSWER, f"it broke off or is no HTTP ({exc}); it is tried again later")
-    return found
+            classified = (FetchErrorReason.BAD_ANSWER, f"it broke off or is no HTTP ({exc}); it is tried again later")
+    return classified
 
 
 def _printable_url(url: str) -> str:

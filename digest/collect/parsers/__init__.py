@@ -47,7 +47,7 @@ def parse_document(
         raise ParseError(f"The answer has {len(body):,} bytes, more than {MAX_DOCUMENT_BYTES:,}. Give a shorter feed.")
     text = shorten_references(decode_document(body, charset, content_type))
     kind = detect_kind(text)
-    where = ParseContext(url, now)
+    context = ParseContext(url, now)
     if kind in {DocumentKind.RSS, DocumentKind.RDF, DocumentKind.ATOM}:
-        return parse_feed(text, kind, where)
-    return _PARSERS[kind](text, where)
+        return parse_feed(text, kind, context)
+    return _PARSERS[kind](text, context)

@@ -75,20 +75,20 @@ def _detect_utf16(body: bytes) -> str | None:
 
 
 def _declared_codec(body: bytes) -> str | None:
-    found = _DECLARED_CHARSET.search(body[:4096])
-    return _codec_name((found[1] or found[2]).decode("ascii")) if found else None
+    match = _DECLARED_CHARSET.search(body[:4096])
+    return _codec_name((match[1] or match[2]).decode("ascii")) if match else None
 
 
 def _codec_name(name: str) -> str | None:
     """Give the codec's settled name; Latin-1 is read as windows-1252, as browsers do (WHATWG Encoding)."""
     try:
-        found = codecs.lookup(name)
+        codec = codecs.lookup(name)
     except (LookupError, ValueError):
         return None
-    if not found._is_text_encoding or found.name in _REFUSED_CODECS:  # noqa: SLF001  the only way to tell "zlib" from text
+    if not codec._is_text_encoding or codec.name in _REFUSED_CODECS:  # noqa: SLF001  the only way to tell "zlib" from text
         return None
-    wide = found.name.startswith(("utf-16", "utf-32"))  # without zero bytes it is declared, but not true
-    return None if wide else "cp1252" if found.name == "iso8859-1" else found.name
+    wide = codec.name.startswith(("utf-16", "utf-32"))  # without zero bytes it is declared, but not true
+    return None if wide else "cp1252" if codec.name == "iso8859-1" else codec.name
 
 
 def _decode_as(body: bytes, name: str) -> str:

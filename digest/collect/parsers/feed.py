@@ -34,10 +34,10 @@ def parse_feed(document: str, kind: DocumentKind, context: ParseContext) -> Pars
     head = parsed["feed"]
     spoken = normalise_language(head.get("language")) or context.language
     title = text_cleanup.clean_title(str(head.get("title") or ""))
-    found: list[RawItem | RejectedEntry] = [*_raw_items(parsed["entries"], kind, title)]
+    entries: list[RawItem | RejectedEntry] = [*_raw_items(parsed["entries"], kind, title)]
     if broken:
-        found.append(RejectedEntry(0, "the document breaks off within this item"))
-    items, rejected = clean_items(found, ParseContext(context.url, context.now, spoken))
+        entries.append(RejectedEntry(0, "the document breaks off within this item"))
+    items, rejected = clean_items(entries, ParseContext(context.url, context.now, spoken))
     return ParsedDocument(
         kind=kind,
         items=items,
@@ -114,8 +114,8 @@ def _first_value(entry: Any, *names: str) -> str | None:
 def _distinct_summary(entry: Any, content: str) -> str:
     """Give the description. Where feedparser made it from the content it is the same text, and not told twice."""
     summary = dict.get(entry, "summary")
-    said = summary if isinstance(summary, str) else ""
-    return "" if said == content else said
+    text = summary if isinstance(summary, str) else ""
+    return "" if text == content else text
 
 
 def _item_link(entry: Any) -> str:

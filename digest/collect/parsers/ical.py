@@ -112,8 +112,8 @@ def _is_truncated(document: str) -> bool:
 
 
 def _calendar_property(document: str, name: str) -> str:
-    found = re.search(rf"^{name}(?:;[^:\n]*)?:(.*)$", document[:20_000], re.MULTILINE)
-    return re.sub(r"\\([,;\\])", r"\1", found[1]).strip() if found else ""
+    match = re.search(rf"^{name}(?:;[^:\n]*)?:(.*)$", document[:20_000], re.MULTILINE)
+    return re.sub(r"\\([,;\\])", r"\1", match[1]).strip() if match else ""
 
 
 def _load_zone(name: str) -> tzinfo | None:
@@ -126,7 +126,7 @@ def _load_zone(name: str) -> tzinfo | None:
 def _raw_items(
     events: list[Any], context: ParseContext, default_zone: tzinfo | None
 ) -> Iterator[RawItem | RejectedEntry]:
-    moved = _overridden_days(events, default_zone)
+    overridden = _overridden_days(events, default_zone)
     series = 0
     for event in events:
         if isinstance(event, RejectedEntry):
@@ -136,7 +136,7 @@ def _raw_items(
             series += "RRULE" in event
             if series > _MAX_SERIES and "RRULE" in event:
                 raise ValueError(f"more than {_MAX_SERIES:,} repeating events")  # noqa: TRY301  one way to reject
-            yield from _event_items(event, moved, context, default_zone)
+            yield from _event_items(event, overridden, context, default_zone)
         except Exception as exc:  # noqa: BLE001  a value that icalendar read with odd parts; the event is rejected
             yield RejectedEntry(0, f"the event can't be read: {str(exc)[:150] or type(exc).__name__}")
 
@@ -193,13 +193,13 @@ def _occurrence_days(event: Any, event_time: _EventTime, overridden: set[date], 
 
 def _overridden_days(events: list[Any], zone: tzinfo | None) -> dict[str, set[date]]:
     """Say which days of which series have an event of their own in place of the series'."""
-    moved: dict[str, set[date]] = {}
+    days: dict[str, set[date]] = {}
     for event in events:
         instead = None if isinstance(event, RejectedEntry) else _time_value(event, "RECURRENCE-ID")
         if isinstance(instead, date):
             in_zone = instead.astimezone(zone) if isinstance(instead, datetime) and instead.tzinfo and zone else instead
-            moved.setdefault(_text_value(event, "UID"), set()).update({_to_date(instead), _to_date(in_zone)})
-    return moved
+            days.setdefault(_text_value(event, "UID"), set()).update({_to_date(instead), _to_date(in_zone)})
+    return days
 
 
 def _event_time(event: Any, zone: tzinfo | None) -> _EventTime:
@@ -238,8 +238,8 @@ def _to_date(value: Any) -> date:
 
 
 def _date_list(event: Any, name: str) -> Iterator[date]:
-    given = event.get(name)
-    for part in (given if isinstance(given, list) else [given])[:100]:
+    value = event.get(name)
+    for part in (value if isinstance(value, list) else [value])[:100]:
         for one in getattr(part, "dts", [])[:1_000]:
             if isinstance(one.dt, date):
                 yield one.dt
@@ -259,14 +259,14 @@ def _timestamp_text(event: Any, name: str) -> str:
 
 
 def _categories(event: Any) -> list[str]:
-    given = event.get("CATEGORIES")
-    parts = given if isinstance(given, list) else [given]
+    value = event.get("CATEGORIES")
+    parts = value if isinstance(value, list) else [value]
     return [str(name) for part in parts for name in getattr(part, "cats", [])]
 
 
 def _find_link(content: str) -> str:
-    found = re.search(r"https?://[^\s<>\"')\]]{4,500}", content)
-    return found[0].rstrip(".,;") if found else ""
+    match = re.search(r"https?://[^\s<>\"')\]]{4,500}", content)
+    return match[0].rstrip(".,;") if match else ""
 
 
 def _event_link(url: str, key: str) -> str:

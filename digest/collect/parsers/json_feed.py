@@ -21,10 +21,10 @@ def is_json_feed(value: object) -> TypeGuard[dict[str, Any]]:
 
 def parse_json_feed(value: dict[str, Any], context: ParseContext) -> ParsedDocument:
     """Read a JSON Feed's items; the value is one that `is_json_feed` accepts."""
-    given = value.get("items")
+    entries = value.get("items")
     spoken = normalise_language(_text_value(value, "language")) or context.language
     items, rejected = clean_items(
-        _raw_items(given if isinstance(given, list) else [], value), ParseContext(context.url, context.now, spoken)
+        _raw_items(entries if isinstance(entries, list) else [], value), ParseContext(context.url, context.now, spoken)
     )
     return ParsedDocument(
         kind=DocumentKind.JSON_FEED,
@@ -60,18 +60,18 @@ def _raw_item(entry: dict[str, Any], feed: dict[str, Any]) -> RawItem:
 
 def _text_value(value: dict[str, Any], key: str) -> str:
     """Give a text; ids may be numbers."""
-    found = value.get(key)
-    return str(found) if isinstance(found, str | int | float) and not isinstance(found, bool) else ""
+    text = value.get(key)
+    return str(text) if isinstance(text, str | int | float) and not isinstance(text, bool) else ""
 
 
 def _list_value(value: dict[str, Any], key: str) -> list[Any]:
-    found = value.get(key)
-    return found if isinstance(found, list) else []
+    items = value.get(key)
+    return items if isinstance(items, list) else []
 
 
 def _author_names(value: dict[str, Any]) -> list[str]:
-    given = [*_list_value(value, "authors"), value.get("author")]
-    return [name for author in given if isinstance(author, dict) and (name := _text_value(author, "name"))]
+    authors = [*_list_value(value, "authors"), value.get("author")]
+    return [name for author in authors if isinstance(author, dict) and (name := _text_value(author, "name"))]
 
 
 def _attached_image(entry: dict[str, Any]) -> str:

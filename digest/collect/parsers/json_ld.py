@@ -88,5 +88,5 @@ def _entity_names(value: object) -> Iterator[str]:
 
 
 def _image_url(value: object) -> str:
-    one = value[0] if isinstance(value, list) and value else value
-    return _text_value(one.get("url") or one.get("contentUrl")) if isinstance(one, dict) else _text_value(one)
+    image = value[0] if isinstance(value, list) and value else value
+    return _text_value(image.get("url") or image.get("contentUrl")) if isinstance(image, dict) else _text_value(image)

@@ -64,9 +64,9 @@ def _kind_from_markup(text: str) -> DocumentKind:
         return _kind_from_root(found[1])
     if _HTML_TAG.search(text[:_HEAD_CHARACTERS]):
         return DocumentKind.PAGE
-    named = f"<{root[1]}>" if root else "no element that closes"
+    root_name = f"<{root[1]}>" if root else "no element that closes"
     raise ParseError(
-        f"The answer is XML or HTML of an unknown kind ({named}), no feed, calendar or page. Look for the feed's address."
+        f"The answer is XML or HTML of an unknown kind ({root_name}), no feed, calendar or page. Look for the feed's address."
     )
 
 

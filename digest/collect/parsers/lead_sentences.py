@@ -33,15 +33,15 @@ def extract_lead(title: str, paragraphs: Sequence[str]) -> str:
     start = [p for p in paragraphs[:12] if len(p.split()) >= _MIN_WORDS and not _BOILERPLATE.match(p)]
     if start:
         start[0] = _DATELINE.sub("", start[0])
-    found = [s for p in start for s in split_sentences(p)][: _CANDIDATE_SENTENCES + 1]
-    if not found:
+    sentences = [s for p in start for s in split_sentences(p)][: _CANDIDATE_SENTENCES + 1]
+    if not sentences:
         return ""
     best = max(
-        range(min(len(found), _CANDIDATE_SENTENCES)),
-        key=lambda at: (_sentence_score(found[at], at, _significant_words(title)), -at),
+        range(min(len(sentences), _CANDIDATE_SENTENCES)),
+        key=lambda at: (_sentence_score(sentences[at], at, _significant_words(title)), -at),
     )
-    pair = " ".join(found[best : best + 2])
-    return pair if len(pair.split()) <= MAX_LEAD_WORDS else shorten_text(found[best], MAX_LEAD_WORDS)
+    pair = " ".join(sentences[best : best + 2])
+    return pair if len(pair.split()) <= MAX_LEAD_WORDS else shorten_text(sentences[best], MAX_LEAD_WORDS)
 
 
 def _sentence_score(sentence: str, position: int, title_words: set[str]) -> float:

@@ -17,12 +17,14 @@ def parse_opml(document: str, context: ParseContext) -> ParsedDocument:
     root = parse_xml_tree(strip_feed_preamble(document), item_pattern="outline")
     feeds: dict[str, FeedLink] = {}
     for outline in root.iter("outline"):
-        has = {name.lower(): value for name, value in outline.attrib.items()}
+        attributes = {name.lower(): value for name, value in outline.attrib.items()}
         try:
-            url = absolute_url(has.get("xmlurl", ""), context.url)
+            url = absolute_url(attributes.get("xmlurl", ""), context.url)
         except ValueError:
             continue
-        feeds.setdefault(url, FeedLink(url, text_cleanup.clean_title(has.get("title") or has.get("text") or "")))
+        feeds.setdefault(
+            url, FeedLink(url, text_cleanup.clean_title(attributes.get("title") or attributes.get("text") or ""))
+        )
     return ParsedDocument(
         kind=DocumentKind.OPML,
         items=(),

@@ -52,10 +52,10 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
     root = _html_tree(document[:_MAX_CHARACTERS])
     base = _base_url(root, context.url)
     feeds = tuple(_feed_links(root, base))
-    found = _page_item(root, base, context, names_feeds=bool(feeds))
-    if not found and not feeds:
+    item = _page_item(root, base, context, names_feeds=bool(feeds))
+    if not item and not feeds:
         raise ParseError("The page holds no article that can be made out, and names no feed. Give the feed's address.")
-    items, rejected = clean_items([found] if found else [], context)
+    items, rejected = clean_items([item] if item else [], context)
     items = tuple(_with_page_date_basis(one) for one in items)
     return ParsedDocument(
         kind=DocumentKind.PAGE,
@@ -139,8 +139,8 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
     """
     meta = read_meta_elements(root)
     linked = parse_linked_data([str(s) for s in root.xpath("//script[contains(@type, 'ld+json')]/text()")])
-    named = linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
-    if not named and "article:published_time" not in meta and urlsplit(context.url).path in {"", "/"}:
+    is_declared = linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
+    if not is_declared and "article:published_time" not in meta and urlsplit(context.url).path in {"", "/"}:
         return None
     credit, title = _find_page_credit(root), page_title(root, meta, linked)
     head = _head_item(root, base, context, (meta, linked))
@@ -150,7 +150,7 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
     ]
     description = publisher_description(meta, linked, title) or extract_lead(title, paragraphs)
     published = publication_date(root, meta, linked, main.date, context)
-    front = names_feeds and not named and not published
+    front = names_feeds and not is_declared and not published
     if front or not title or not (description or paragraphs):
         return None
     return replace(
@@ -188,17 +188,17 @@ def _extract_main_text(root: Any, context: ParseContext) -> Any:
         return trafilatura.settings.Document()
     dates = {"original_date": True, "extensive_search": False, "max_date": context.now.date().isoformat()}
     try:
-        found = trafilatura.bare_extraction(
+        extracted = trafilatura.bare_extraction(
             root, url=context.url, fast=True, with_metadata=True, include_comments=False, date_extraction_params=dates
         )
     except Exception as exc:  # it lets the errors of its many parts through
         raise ParseError(f"The page can't be read: {type(exc).__name__}: {str(exc)[:200]}.") from exc
-    return found or trafilatura.settings.Document()
+    return extracted or trafilatura.settings.Document()
 
 
 def _find_page_credit(root: Any) -> str | None:
     """Find the last paragraph such as "Source: INTERPOL"; captions of pictures are not meant."""
-    found = None
+    last_credit = None
     for element in root.iter("p", "em", "div", "span"):
         own = element.text or "" if element.tag in {"div", "span"} else "".join(element.itertext())
         if len(own) > _MAX_CREDIT_CHARACTERS or "ource" not in own:
@@ -207,5 +207,5 @@ def _find_page_credit(root: Any) -> str | None:
         if (
             credit := text_cleanup.find_credit(text_cleanup.normalise_text("".join(element.itertext())[:300]))
         ) and next(captions, None) is None:
-            found = credit
-    return found
+            last_credit = credit
+    return last_credit

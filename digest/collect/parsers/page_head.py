@@ -45,7 +45,7 @@ def read_meta_elements(root: Any) -> dict[str, str]:
 def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
     """Choose the title: the one heading that readers see, if the head agrees; else what the head says."""
     site = meta.get("og:site_name", "")
-    said = [
+    titles = [
         t
         for t in (
             meta.get("og:title"),
@@ -55,7 +55,7 @@ def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
         )
         if t
     ]
-    head = _strip_site_name(text_cleanup.clean_title(escape(said[0], quote=False)), site) if said else ""
+    head = _strip_site_name(text_cleanup.clean_title(escape(titles[0], quote=False)), site) if titles else ""
     headings = [h for e in root.iter("h1") if (h := text_cleanup.clean_title(escape(e.text_content(), quote=False)))]
     words = set(head.lower().split())
     agreeing = [h for h in headings if len(words & set(h.lower().split())) * 2 >= len(words)]
@@ -83,12 +83,12 @@ def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) 
         linked.description,
         meta.get("twitter:description"),
     ):
-        said = text_cleanup.clean_summary(escape(text_cleanup.html_to_text(given or ""), quote=False))
-        if said.endswith(("…", "...")):
-            whole = list(text_cleanup.split_sentences(said))[:-1]
-            said = " ".join(whole)
-        if len(said.split()) >= 7 and said.rstrip(".") != title.rstrip("."):
-            return text_cleanup.shorten_text(said, MAX_LEAD_WORDS)
+        description = text_cleanup.clean_summary(escape(text_cleanup.html_to_text(given or ""), quote=False))
+        if description.endswith(("…", "...")):
+            whole = list(text_cleanup.split_sentences(description))[:-1]
+            description = " ".join(whole)
+        if len(description.split()) >= 7 and description.rstrip(".") != title.rstrip("."):
+            return text_cleanup.shorten_text(description, MAX_LEAD_WORDS)
     return ""
 
 
@@ -96,14 +96,14 @@ def publication_date(
     root: Any, meta: dict[str, str], linked: LinkedData, fallback: str | None, context: ParseContext
 ) -> str | None:
     """Give the publication date as written: the first of those that the page gives which can be one."""
-    given = [
+    candidates = [
         linked.published,
         *(meta.get(name, "") for name in _DATE_META_NAMES),
         first_xpath_text(root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"),
         fallback or "",
     ]
-    said = [value for value in given if value]
-    return next((value for value in said if parse_date(value, context.now)[0]), said[0] if said else None)
+    dates = [value for value in candidates if value]
+    return next((value for value in dates if parse_date(value, context.now)[0]), dates[0] if dates else None)
 
 
 def canonical_page_url(root: Any, base: str, url: str) -> str:
@@ -112,9 +112,9 @@ def canonical_page_url(root: Any, base: str, url: str) -> str:
         own = absolute_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base)
     except ValueError:
         return url
-    mine, its = (urlsplit(a) for a in (url, own))
-    same_host = _bare_host(mine.hostname) == _bare_host(its.hostname)
-    return own if same_host and (its.path not in {"", "/"} or its.query) else url
+    page, claimed = (urlsplit(a) for a in (url, own))
+    same_host = _bare_host(page.hostname) == _bare_host(claimed.hostname)
+    return own if same_host and (claimed.path not in {"", "/"} or claimed.query) else url
 
 
 def _bare_host(host: str | None) -> str:

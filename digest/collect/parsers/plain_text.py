@@ -82,12 +82,12 @@ def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
 
 
 def _choose_title(head: list[str], body: list[str]) -> str:
-    said = set(re.findall(r"\w{4,}", " ".join(body).lower()))
+    body_words = set(re.findall(r"\w{4,}", " ".join(body).lower()))
     dated = next((at for at, line in enumerate(head) if _DATE_LINE.match(line)), None)
 
     def worth(at: int) -> float:
         words = re.findall(r"\w{4,}", head[at].lower())
-        shared = len(set(words) & said)
+        shared = len(set(words) & body_words)
         near = 1.5 if dated is not None and at in {dated - 1, dated + 1} else 0.0
         return shared + near + 0.5 * at / len(head)
 

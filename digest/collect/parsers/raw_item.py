@@ -187,8 +187,8 @@ _NON_IMAGE_URL = re.compile(
 
 def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
     """Give the item's picture with its text: the one it names, else the first of its content that can be seen."""
-    named = (raw.image, raw.image_alt) if raw.image else None
-    for address, alt in [*([named] if named else []), *_images_in(raw.content), *_images_in(raw.summary)]:
+    declared = (raw.image, raw.image_alt) if raw.image else None
+    for address, alt in [*([declared] if declared else []), *_images_in(raw.content), *_images_in(raw.summary)]:
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
             continue
         try:
@@ -202,9 +202,13 @@ def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
 
 def _images_in(markup: str) -> Iterable[tuple[str, str]]:
     for tag in _IMG_TAG.findall(markup[: text_cleanup.MAX_HTML_CHARACTERS]) if "<" in markup else ():
-        has = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
-        if has.get("width", "").strip() in {"0", "1", "2"} or has.get("height", "").strip() in {"0", "1", "2"}:
+        attributes = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
+        if attributes.get("width", "").strip() in {"0", "1", "2"} or attributes.get("height", "").strip() in {
+            "0",
+            "1",
+            "2",
+        }:
             continue  # a counter of readers
-        src = has.get("src", "")
-        late = has.get("data-src") or has.get("data-lazy-src") or has.get("data-original")
-        yield (late if late and (not src or src.startswith("data:")) else src), has.get("alt", "")
+        src = attributes.get("src", "")
+        late = attributes.get("data-src") or attributes.get("data-lazy-src") or attributes.get("data-original")
+        yield (late if late and (not src or src.startswith("data:")) else src), attributes.get("alt", "")

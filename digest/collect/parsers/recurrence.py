@@ -169,8 +169,8 @@ def _period(rule: RecurrenceRule, day: date) -> tuple[date, date]:
 
 
 def _int_part(parts: Mapping[str, Sequence[object]], name: str) -> int | None:
-    found = _int_parts(parts, name)
-    return found[0] if found else None
+    numbers = _int_parts(parts, name)
+    return numbers[0] if numbers else None
 
 
 def _int_parts(parts: Mapping[str, Sequence[object]], name: str) -> tuple[int, ...]:

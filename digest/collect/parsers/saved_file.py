@@ -33,16 +33,16 @@ def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) ->
 def find_document_url(body: bytes) -> str | None:
     """Find where a saved document says that it comes from: relative links in it are relative to that."""
     head = body[:_HEAD_BYTES].decode("latin-1")
-    named: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for tag in _LINK_OR_META_TAG.findall(head):
-        has = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
-        name = has.get("rel") or has.get("property") or ""
-        named.setdefault(name.lower(), has.get("href") or has.get("content") or "")
+        attributes = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
+        name = attributes.get("rel") or attributes.get("property") or ""
+        by_name.setdefault(name.lower(), attributes.get("href") or attributes.get("content") or "")
     channel = _CHANNEL_LINK.search(head) or _JSON_LINK.search(head)
-    said = [named.get("canonical"), named.get("og:url"), named.get("self"), channel and channel[1]]
+    urls = [by_name.get("canonical"), by_name.get("og:url"), by_name.get("self"), channel and channel[1]]
     if b"<html" not in body[:_HEAD_BYTES].lower():
-        said.append(named.get("alternate"))
-    for address in said:
+        urls.append(by_name.get("alternate"))
+    for address in urls:
         try:
             return absolute_url((address or "").replace("&amp;", "&").replace("\\/", "/"))
         except ValueError:

@@ -68,14 +68,14 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 def dark_declarations(examined: PreflightInput) -> dict[_Element, dict[str, str]]:
     """Give, for each element, the declarations that the dark scheme lays over its own."""
-    found: dict[_Element, dict[str, str]] = {}
+    declarations: dict[_Element, dict[str, str]] = {}
     sheets = "\n".join(str(style.text or "") for style in examined.tree.iter("style"))
     for block in _DARK_MEDIA_BLOCK.findall(sheets):
         for selectors, body in _CSS_RULE.findall(block):
             for selector in selectors.split(","):
                 for element in _select_elements(examined.tree, selector.strip()):
-                    found.setdefault(element, {}).update(_parse_declarations(body))
-    return found
+                    declarations.setdefault(element, {}).update(_parse_declarations(body))
+    return declarations
 
 
 def _select_elements(tree: _Element, selector: str) -> list[_Element]:
@@ -94,11 +94,11 @@ def _walk_styled(
     element: _Element, inherited: TextStyle, dark_overrides: dict[_Element, dict[str, str]]
 ) -> Iterator[tuple[_Element, TextStyle]]:
     style = _parse_declarations(str(element.get("style") or "")) | dark_overrides.get(element, {})
-    look = _computed_style(style, inherited)
+    computed = _computed_style(style, inherited)
     if isinstance(element.tag, str) and element.tag not in {"style", "script", "head", "title"}:
-        yield element, look
+        yield element, computed
         for child in element:
-            yield from _walk_styled(child, look, dark_overrides)
+            yield from _walk_styled(child, computed, dark_overrides)
 
 
 def _computed_style(style: dict[str, str], inherited: TextStyle) -> TextStyle:
@@ -114,8 +114,8 @@ def _computed_style(style: dict[str, str], inherited: TextStyle) -> TextStyle:
 
 
 def _parse_colour(value: str) -> str:
-    found = _HEX_COLOUR.search(value)
-    return found[0].lower() if found else ""
+    match = _HEX_COLOUR.search(value)
+    return match[0].lower() if match else ""
 
 
 def _own_text(element: _Element) -> Iterator[str]:

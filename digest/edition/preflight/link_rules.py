@@ -41,13 +41,13 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
 @preflight_rule("dead-links", "Online only: every link answers, and none leads elsewhere for good.")
 def check_dead_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Fetch each outside link once, under the guards of collecting."""
-    if examined.getter is None:
+    if examined.fetcher is None:
         return
     for address in examined.links:
         if not address.startswith("http") or address.startswith(examined.base):
             continue
         try:
-            answer = examined.getter.get(address)
+            answer = examined.fetcher.get(address)
         except FetchError as exc:
             make_finding = error_finding if exc.reason in DEAD_LINK_REASONS else warning_finding
             yield make_finding(f"{address}: {exc}")

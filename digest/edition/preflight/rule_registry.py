@@ -66,7 +66,7 @@ class PreflightInput:
     pictures: Mapping[str, PictureFacts] = field(default_factory=dict)
     sent_stories: tuple[SentStory, ...] = ()
     incomplete_reason: str = ""
-    getter: ContentFetcher | None = None
+    fetcher: ContentFetcher | None = None
 
     @cached_property
     def parsed_message(self) -> EmailMessage:

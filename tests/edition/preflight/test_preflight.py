@@ -369,19 +369,19 @@ FAULTS = (
         "dead-links",
         FindingLevel.ERROR,
         "gone",
-        lambda: replace(examined(), getter=Web({LEAD_URL: FetchErrorReason.GONE}, {})),
+        lambda: replace(examined(), fetcher=Web({LEAD_URL: FetchErrorReason.GONE}, {})),
     ),
     Fault(
         "dead-links",
         FindingLevel.WARNING,
         "gone",
-        lambda: replace(examined(), getter=Web({LEAD_URL: FetchErrorReason.SERVER}, {})),
+        lambda: replace(examined(), fetcher=Web({LEAD_URL: FetchErrorReason.SERVER}, {})),
     ),
     Fault(
         "dead-links",
         FindingLevel.WARNING,
         "has moved to",
-        lambda: replace(examined(), getter=Web({}, {LEAD_URL: "https://new.example.org/"})),
+        lambda: replace(examined(), fetcher=Web({}, {LEAD_URL: "https://new.example.org/"})),
     ),
     Fault(
         "images-ours",
@@ -452,7 +452,7 @@ def test_the_dark_scheme_is_judged_by_its_own_colours() -> None:
 
 def test_our_own_links_are_not_tried_online() -> None:
     web = Web({}, {})
-    run_preflight_rules(replace(examined(), getter=web))
+    run_preflight_rules(replace(examined(), fetcher=web))
     assert LEAD_URL in web.asked
     assert not [u for u in web.asked if u.startswith("https://news.example.org")]
 
