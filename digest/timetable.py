@@ -32,8 +32,8 @@ class ScheduleRule:
             return datetime.fromtimestamp((int(moment.timestamp()) // seconds + 1) * seconds, UTC)
         day = moment.astimezone(zone).date() - timedelta(days=1)
         while True:
-            if day.weekday() in self.days and (found := resolve_wall_time(day, self.at, zone)) > moment:
-                return found
+            if day.weekday() in self.days and (at := resolve_wall_time(day, self.at, zone)) > moment:
+                return at
             day += timedelta(days=1)
 
     def latest_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
@@ -43,8 +43,8 @@ class ScheduleRule:
             return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
         day = moment.astimezone(zone).date() + timedelta(days=1)
         while True:
-            if day.weekday() in self.days and (found := resolve_wall_time(day, self.at, zone)) <= moment:
-                return found
+            if day.weekday() in self.days and (at := resolve_wall_time(day, self.at, zone)) <= moment:
+                return at
             day -= timedelta(days=1)
 
 

@@ -182,13 +182,13 @@ class _PendingWrites:
 
 def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now: datetime) -> _PendingWrites:
     work, matched, used_keys = _PendingWrites(), match_rows(batch, rows), {row.key for row in rows}
-    for one in batch.items:
-        row = matched.get(one.key)
+    for identified in batch.items:
+        row = matched.get(identified.key)
         if row is None:
-            work.new_rows.append(_new_row(source_id, one, now, used_keys=used_keys))
-            work.unchanged += one.occurrences - 1  # listed again in the same document
+            work.new_rows.append(_new_row(source_id, identified, now, used_keys=used_keys))
+            work.unchanged += identified.occurrences - 1  # listed again in the same document
             continue
-        values = _changed_values(row, one, used_keys=used_keys)
+        values = _changed_values(row, identified, used_keys=used_keys)
         if values:
             work.changed_rows.append(_update_row(row, values, now))
             work.history_rows += [
@@ -198,7 +198,7 @@ def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now
             work.seen_ids.append(row.id)
         is_news = bool(values.keys() - _SILENT_COLUMNS)
         work.updated += is_news
-        work.unchanged += one.occurrences - is_news
+        work.unchanged += identified.occurrences - is_news
     return work
 
 

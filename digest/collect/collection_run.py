@@ -157,11 +157,11 @@ def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str
     if only is None:
         return [source.url for source in listed]
     chosen = []
-    for wanted in only:
-        urls = [s.url for s in listed if wanted == s.url or wanted.casefold() == s.name.casefold()]
+    for name in only:
+        urls = [s.url for s in listed if name == s.url or name.casefold() == s.name.casefold()]
         if not urls:
             names = ", ".join(repr(source.name) for source in listed) or "none yet"
-            raise UnknownSourceError(f"{wanted!r} is no source and no file. The sources are: {names}.")
+            raise UnknownSourceError(f"{name!r} is no source and no file. The sources are: {names}.")
         chosen += urls
     return chosen
 

@@ -68,7 +68,11 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
 
 def split_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
     """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_rows` tells them by title or date."""
-    keys = frozenset(one.key for one in identified) if len(identified) > BATCH_SIZE else frozenset()
+    keys = (
+        frozenset(identified_item.key for identified_item in identified)
+        if len(identified) > BATCH_SIZE
+        else frozenset()
+    )
     for start in range(0, len(identified), BATCH_SIZE):
         items = tuple(identified[start : start + BATCH_SIZE])
         yield ItemBatch(items, keys - {one.key for one in items})
@@ -89,15 +93,15 @@ def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]
     }
     crowded = {url for url, rows_there in Counter(row.url for row in rows).items() if rows_there > 1}
     crowded |= {one.item.url for one in batch.items if one.address_shared}
-    for look in (_title_signature, _date_signature, _url_signature):
+    for signature_of in (_title_signature, _date_signature, _url_signature):
         claimed = {row.id for row in matched.values()}
         free = [row for row in rows if row.id not in claimed and row.key not in batch.other_keys]
-        waiting = {look((r.url, r.title, r.dated_at, r.starts_at), crowded): r for r in reversed(free)}
-        for one in batch.items:
-            traits = (one.item.url, one.item.title, one.item.published, one.item.starts_at)
-            signature = look(traits, crowded)
-            if one.key not in matched and signature is not None and signature in waiting:
-                matched[one.key] = waiting.pop(signature)
+        waiting = {signature_of((r.url, r.title, r.dated_at, r.starts_at), crowded): r for r in reversed(free)}
+        for identified in batch.items:
+            traits = (identified.item.url, identified.item.title, identified.item.published, identified.item.starts_at)
+            signature = signature_of(traits, crowded)
+            if identified.key not in matched and signature is not None and signature in waiting:
+                matched[identified.key] = waiting.pop(signature)
     return matched
 
 

@@ -95,8 +95,10 @@ def import_readership(
     whole = not any(isinstance(report, ReadershipError) for report in reports.values())
     article_urls = apply_views(database, total, complete=whole) if reports else frozenset()
     imported = [_import_result(origin, report, article_urls) for origin, report in reports.items()]
-    for one in imported:
-        log.info("readership.imported", origin=one.origin, matched=one.matched, error=one.error, at=now.isoformat())
+    for result in imported:
+        log.info(
+            "readership.imported", origin=result.origin, matched=result.matched, error=result.error, at=now.isoformat()
+        )
     return imported
 
 

@@ -89,8 +89,8 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
         return VisitResult(good, not_modified=True)
     reading = _parse_response(answer, now)
     moved_to = answer.moved_to
-    if reading.kind is DocumentKind.PAGE and (found := _discover_feed(fetcher, reading, answer.url, now)):
-        answer, reading = found
+    if reading.kind is DocumentKind.PAGE and (feed := _discover_feed(fetcher, reading, answer.url, now)):
+        answer, reading = feed
         moved_to = answer.moved_to or answer.url
     elif reading.kind is DocumentKind.PAGE and not fetcher.may_read(answer.url):
         return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))

@@ -77,16 +77,16 @@ def sync_sources(session: Session, settings: Settings) -> SyncResult:
     configured_urls = {wanted.url for wanted in settings.file.sources}
     by_new_url = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured_urls}
     added = changed = 0
-    for wanted in settings.file.sources:
-        row = rows.get(wanted.url)
-        if row is None and (row := by_new_url.pop(wanted.url, None)):
-            row.url, row.moved_to = wanted.url, None  # the operator wrote down where it moved to
-            rows[wanted.url] = row
+    for configured in settings.file.sources:
+        row = rows.get(configured.url)
+        if row is None and (row := by_new_url.pop(configured.url, None)):
+            row.url, row.moved_to = configured.url, None  # the operator wrote down where it moved to
+            rows[configured.url] = row
         if row is None:
-            session.add(_new_source(wanted))
+            session.add(_new_source(configured))
             added += 1
         else:
-            changed += _update_source(row, wanted)
+            changed += _update_source(row, configured)
     dropped = [row for row in rows.values() if row.active and row.url not in configured_urls]
     for row in dropped:
         row.active = False

@@ -67,8 +67,8 @@ def canonical_url(url: str, base: str | None = None) -> str:
         ValueError: the address can't be a page's; see `absolute_url`. The message says why.
     """
     canonical = absolute_url(url, base)
-    while (again := _canonicalise_once(canonical)) != canonical:  # "/a/amp/index.html" takes two turns
-        canonical = again
+    while (simplified := _canonicalise_once(canonical)) != canonical:  # "/a/amp/index.html" takes two turns
+        canonical = simplified
     return canonical
 
 
@@ -196,11 +196,11 @@ def _strip_amp(path: str) -> str:
 def _normalise_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
     """Normalise percent-encoding: unreserved characters bare, hexadecimal digits in upper case, others encoded."""
 
-    def settle(found: re.Match[str]) -> str:
-        character = chr(int(found[1], 16))
-        return character if character in _UNRESERVED else found[0].upper()
+    def normalise_escape(match: re.Match[str]) -> str:
+        character = chr(int(match[1], 16))
+        return character if character in _UNRESERVED else match[0].upper()
 
-    escaped = _PERCENT_ESCAPE.sub(settle, text)
+    escaped = _PERCENT_ESCAPE.sub(normalise_escape, text)
     escaped = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", escaped)
     return quote(escaped, safe=f"{safe}%~", errors="replace")
 

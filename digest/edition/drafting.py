@@ -135,21 +135,21 @@ def _propose_with_rechecks(
     Pages that an earlier draft found gone are asked first: they may be back.
     """
 
-    def asked(
+    def recheck(
         candidates: tuple[CandidateArticle, ...], pages: Iterable[CandidateArticle]
     ) -> tuple[CandidateArticle, ...]:
         links = {c.url: strip_tracking(c.link) for c in pages}
-        stands = check_pages(database, fetcher, links, workers=settings.file.limits.fetch_workers, now=now)
-        return tuple(replace(c, withdrawn=not stands.get(c.url, not c.withdrawn)) for c in candidates)
+        standing = check_pages(database, fetcher, links, workers=settings.file.limits.fetch_workers, now=now)
+        return tuple(replace(c, withdrawn=not standing.get(c.url, not c.withdrawn)) for c in candidates)
 
     withdrawn = [c for c in plan.candidates if c.withdrawn]
-    candidates = asked(plan.candidates, withdrawn)
+    candidates = recheck(plan.candidates, withdrawn)
     proposal = _propose_edition(candidates, settings, plan, now)
     seen = {c.url for c in withdrawn}
     for _ in range(MAX_RECHECK_ROUNDS):
         fresh = [c for c in proposal.lead_articles if c.url not in seen]
         seen |= {c.url for c in fresh}
-        before, candidates = candidates, asked(candidates, fresh)
+        before, candidates = candidates, recheck(candidates, fresh)
         if candidates == before:
             break
         proposal = _propose_edition(candidates, settings, plan, now)

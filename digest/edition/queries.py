@@ -95,7 +95,7 @@ def select_editions_before(release_at: datetime) -> Select[Edition]:
 def last_cut_off_before(session: Session, release_at: datetime) -> datetime | None:
     """Give the last cut-off before a release: where its window opens. None for a first edition."""
     last = select_editions_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
-    return found.cut_off if (found := session.scalar(last)) else None
+    return edition.cut_off if (edition := session.scalar(last)) else None
 
 
 def explain_missed_release(edition: Edition, now: datetime) -> str:

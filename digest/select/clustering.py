@@ -41,18 +41,18 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
     A text's pairs within its publisher do not crowd out those with others: each kind has its own bound.
     """
     holders: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for here, text in enumerate(texts):
+    for number, text in enumerate(texts):
         likely = _likely_partners(text, holders, min_similarity)
         for word, weight in text.vector.items():
-            holders[word].append((here, weight))
+            holders[word].append((number, weight))
         others = [n for n in likely if texts[n].publisher != text.publisher]
         same = [n for n in likely if texts[n].publisher == text.publisher]
-        for there, like in [
+        for earlier, similarity in [
             *_most_similar(text, texts, others[:MAX_MEASURED_PAIRS]),
             *_most_similar(text, texts, same[:MAX_MEASURED_PAIRS]),
         ]:
-            if like >= min_similarity:
-                yield there, here, like
+            if similarity >= min_similarity:
+                yield earlier, number, similarity
 
 
 def _likely_partners(
@@ -62,8 +62,8 @@ def _likely_partners(
     shared: dict[int, float] = {}
     heaviest = sorted(text.vector.items(), key=lambda item: (-item[1], item[0]))
     for word, weight in heaviest[:PROBE_WORDS]:
-        for there, other in texts_by_word.get(word, ())[-MAX_TEXTS_PER_WORD:]:
-            shared[there] = shared.get(there, 0.0) + weight * other
+        for number, other_weight in texts_by_word.get(word, ())[-MAX_TEXTS_PER_WORD:]:
+            shared[number] = shared.get(number, 0.0) + weight * other_weight
     # the heaviest words hold most of a likeness: with less than half by them the whole is not reached
     return sorted((n for n, part in shared.items() if part >= min_similarity / 2), key=lambda n: (-shared[n], n))
 
@@ -71,7 +71,7 @@ def _likely_partners(
 def _most_similar(
     text: ClusterText, texts: Sequence[ClusterText], candidates: Iterable[int]
 ) -> list[tuple[int, float]]:
-    measured = [(there, cosine_similarity(texts[there].vector, text.vector)) for there in candidates]
+    measured = [(number, cosine_similarity(texts[number].vector, text.vector)) for number in candidates]
     return sorted(measured, key=lambda pair: (-pair[1], pair[0]))[:MAX_PARTNERS]
 
 
@@ -138,9 +138,9 @@ class AverageLinkage:
         }
         self._neighbours: dict[int, set[int]] = defaultdict(set)
         self._heap = [(-like, one, other) for one, other, like in pairs if like >= limits.min_similarity]
-        for _, one, other in self._heap:
-            self._neighbours[one].add(other)
-            self._neighbours[other].add(one)
+        for _, first, other in self._heap:
+            self._neighbours[first].add(other)
+            self._neighbours[other].add(first)
         heapq.heapify(self._heap)
 
     def find_clusters(self) -> list[list[int]]:
@@ -177,5 +177,5 @@ class AverageLinkage:
         self._neighbours[new_number] = near
         for n in sorted(near):
             self._neighbours[n].add(new_number)
-            if (like := cluster.mean_similarity(self._clusters[n])) >= self._limits.min_similarity:
-                heapq.heappush(self._heap, (-like, n, new_number))
+            if (similarity := cluster.mean_similarity(self._clusters[n])) >= self._limits.min_similarity:
+                heapq.heappush(self._heap, (-similarity, n, new_number))

@@ -86,10 +86,10 @@ class ScorePenalty:
 def _title_or_url_test(
     title_pattern: Pattern[str], url_pattern: Pattern[str] | None = None
 ) -> Callable[[CandidateArticle], bool]:
-    def found(c: CandidateArticle) -> bool:
+    def matches(c: CandidateArticle) -> bool:
         return bool(title_pattern.search(c.title) or (url_pattern and url_pattern.search(c.url)))
 
-    return found
+    return matches
 
 
 _PENALTY_TESTS: tuple[tuple[ScorePenalty, Callable[[CandidateArticle], bool]], ...] = (
@@ -105,4 +105,4 @@ _PENALTY_TESTS: tuple[tuple[ScorePenalty, Callable[[CandidateArticle], bool]], .
 
 def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
     """List what speaks against an article, whatever it is about."""
-    return tuple(fault for fault, found in _PENALTY_TESTS if found(candidate))
+    return tuple(fault for fault, applies in _PENALTY_TESTS if applies(candidate))

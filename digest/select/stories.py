@@ -52,7 +52,7 @@ def merge_same_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArti
     by_url: dict[str, list[CandidateArticle]] = {}
     for candidate in candidates:
         by_url.setdefault(candidate.url, []).append(candidate)
-    return sorted((_merge_candidates(found) for found in by_url.values()), key=lambda c: (c.dated_at, c.url))
+    return sorted((_merge_candidates(duplicates) for duplicates in by_url.values()), key=lambda c: (c.dated_at, c.url))
 
 
 def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
@@ -97,13 +97,17 @@ def _cluster_articles(
     alone = [is_round_up_title(a.title) for a in articles]
     twin_of: dict[int, int] = {}
     pairs = []
-    for one, other, like in find_similar_pairs(texts, min_similarity):
-        if alone[one] or alone[other] or texts[other].timestamp - texts[one].timestamp > MAX_STORY_SPAN.total_seconds():
+    for first, other, similarity in find_similar_pairs(texts, min_similarity):
+        if (
+            alone[first]
+            or alone[other]
+            or texts[other].timestamp - texts[first].timestamp > MAX_STORY_SPAN.total_seconds()
+        ):
             continue
-        if texts[one].publisher != texts[other].publisher:
-            pairs.append((one, other, like))
-        elif other not in twin_of and _are_twins(articles[one], articles[other]):
-            twin_of[other] = twin_of.get(one, one)
+        if texts[first].publisher != texts[other].publisher:
+            pairs.append((first, other, similarity))
+        elif other not in twin_of and _are_twins(articles[first], articles[other]):
+            twin_of[other] = twin_of.get(first, first)
     first_only = [p for p in pairs if p[0] not in twin_of and p[1] not in twin_of]
     clusters = AverageLinkage(
         texts, first_only, ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds())

@@ -153,7 +153,7 @@ def find_story_topic(story: Story, rules: TopicRules) -> TopicMatch | None:
     if 3 * sum(map(len, by_topic.values())) < voices:
         return None
     place = {name: n for n, name in enumerate(rules.topic_names)}
-    sums = {topic: round(math.fsum(m.strength for m in found), 6) for topic, found in by_topic.items()}
+    sums = {topic: round(math.fsum(m.strength for m in topic_matches), 6) for topic, topic_matches in by_topic.items()}
     best = min(by_topic, key=lambda t: (-sums[t], place.get(t, len(place)), t))
     words = dict.fromkeys(w for m in by_topic[best] for w in m.words)
     return TopicMatch(best, round(math.fsum(sums.values()) / voices, 4), tuple(words))

@@ -136,10 +136,10 @@ class HttpFetcher:
             FetchError: for whatever reason there is no body (nor a "not modified").
         """
         headers = {"Accept": accept or "*/*"}
-        if known := http_response.usable_validator(etag):
-            headers["If-None-Match"] = known
-        if known := http_response.usable_validator(last_modified):
-            headers["If-Modified-Since"] = known
+        if validator := http_response.usable_validator(etag):
+            headers["If-None-Match"] = validator
+        if validator := http_response.usable_validator(last_modified):
+            headers["If-Modified-Since"] = validator
         return self._follow_redirects(_FetchRequest(url, headers, max_bytes or self._limits.fetch_bytes))
 
     def may_read(self, url: str) -> bool:
@@ -203,8 +203,8 @@ class HttpFetcher:
             raise FetchError(request.url, reason, message) from exc
 
     def _raise_for_status(self, status: int, headers: httpx.Headers, request: _FetchRequest) -> None:
-        if found := classify_status(status, headers, agent=self._user_agent, now=self._clock()):
-            reason, message, pause = found
+        if problem := classify_status(status, headers, agent=self._user_agent, now=self._clock()):
+            reason, message, pause = problem
             raise FetchError(request.url, reason, message, retry_after=pause, status=status)
         if status == 304 and not request.conditional:
             message = "it says 'not modified' (304), yet we asked for all of it; tell the publisher"

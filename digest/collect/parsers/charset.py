@@ -53,9 +53,9 @@ def decode_document(body: bytes, charset: str | None = None, content_type: str |
         except UnicodeDecodeError:
             pass
     header = _HEADER_CHARSET.search(content_type or "")
-    for said in (declared, _codec_name(charset or ""), _codec_name(header[1] if header else "")):
-        if said and said not in {"utf-8", "ascii"}:
-            return _decode_as(body, said)
+    for codec in (declared, _codec_name(charset or ""), _codec_name(header[1] if header else "")):
+        if codec and codec not in {"utf-8", "ascii"}:
+            return _decode_as(body, codec)
     return body.decode("utf-8", _FALLBACK_HANDLER)
 
 

@@ -240,9 +240,9 @@ def _to_date(value: Any) -> date:
 def _date_list(event: Any, name: str) -> Iterator[date]:
     value = event.get(name)
     for part in (value if isinstance(value, list) else [value])[:100]:
-        for one in getattr(part, "dts", [])[:1_000]:
-            if isinstance(one.dt, date):
-                yield one.dt
+        for entry in getattr(part, "dts", [])[:1_000]:
+            if isinstance(entry.dt, date):
+                yield entry.dt
 
 
 def _text_value(event: Any, name: str, *, raw: bool = False) -> str:

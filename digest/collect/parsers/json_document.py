@@ -28,7 +28,7 @@ def parse_json(document: str, context: ParseContext) -> ParsedDocument:
         return parse_json_feed(value, context)
     if is_wordpress_post(value):
         return parse_wordpress_posts([value], context)
-    if isinstance(value, list) and (not value or any(is_wordpress_post(one) for one in value)):
+    if isinstance(value, list) and (not value or any(is_wordpress_post(post) for post in value)):
         return parse_wordpress_posts(value, context)
     if isinstance(value, dict) and "code" in value and "message" in value:
         told = f"{value['code']}: {value['message']}"[:200]
@@ -78,7 +78,7 @@ def _find_script_posts(document: str) -> list[Any]:
             value, at = decoder.raw_decode(document, at)
         except (ValueError, RecursionError):
             continue
-        posts += [one for one in (value if isinstance(value, list) else [value]) if is_wordpress_post(one)]
+        posts += [post for post in (value if isinstance(value, list) else [value]) if is_wordpress_post(post)]
     if not posts:
         raise ParseError("The answer is a script without WordPress posts. Look for the address of the site's feed.")
     return posts

@@ -37,8 +37,8 @@ def parse_json_feed(value: dict[str, Any], context: ParseContext) -> ParsedDocum
 
 
 def _raw_items(entries: list[Any], feed: dict[str, Any]) -> Iterator[RawItem | RejectedEntry]:
-    for one in entries:
-        yield (_raw_item(one, feed) if isinstance(one, dict) else RejectedEntry(0, "the item is no JSON object"))
+    for entry in entries:
+        yield (_raw_item(entry, feed) if isinstance(entry, dict) else RejectedEntry(0, "the item is no JSON object"))
 
 
 def _raw_item(entry: dict[str, Any], feed: dict[str, Any]) -> RawItem:

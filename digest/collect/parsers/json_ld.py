@@ -81,8 +81,8 @@ def _text_value(value: object) -> str:
 
 
 def _entity_names(value: object) -> Iterator[str]:
-    for one in (value if isinstance(value, list) else [value])[:20]:
-        name = _text_value(one.get("name")) if isinstance(one, dict) else _text_value(one)
+    for entity in (value if isinstance(value, list) else [value])[:20]:
+        name = _text_value(entity.get("name")) if isinstance(entity, dict) else _text_value(entity)
         if name and "://" not in name:
             yield name
 

@@ -39,8 +39,8 @@ def detect_kind(text: str) -> DocumentKind | None:
         return None
     if start.startswith("<"):
         return _kind_from_markup(start)
-    if found := _LATE_ROOT.search(start[:_HEAD_CHARACTERS]):  # a server's warning printed before the feed
-        return _kind_from_root(found[1])
+    if match := _LATE_ROOT.search(start[:_HEAD_CHARACTERS]):  # a server's warning printed before the feed
+        return _kind_from_root(match[1])
     if _HTML_TAG.search(start[:_HEAD_CHARACTERS]):
         return DocumentKind.PAGE
     _refuse_binary(start)
@@ -60,8 +60,8 @@ def _kind_from_markup(text: str) -> DocumentKind:
     root = _ROOT_ELEMENT.match(text, root_offset(text))
     if root and (kind := _ROOT_KINDS.get(root[1].lower())):
         return kind
-    if found := _LATE_ROOT.search(text[:_HEAD_CHARACTERS]):
-        return _kind_from_root(found[1])
+    if match := _LATE_ROOT.search(text[:_HEAD_CHARACTERS]):
+        return _kind_from_root(match[1])
     if _HTML_TAG.search(text[:_HEAD_CHARACTERS]):
         return DocumentKind.PAGE
     root_name = f"<{root[1]}>" if root else "no element that closes"

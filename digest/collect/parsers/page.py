@@ -56,7 +56,7 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
     if not item and not feeds:
         raise ParseError("The page holds no article that can be made out, and names no feed. Give the feed's address.")
     items, rejected = clean_items([item] if item else [], context)
-    items = tuple(_with_page_date_basis(one) for one in items)
+    items = tuple(_with_page_date_basis(plain_item) for plain_item in items)
     return ParsedDocument(
         kind=DocumentKind.PAGE,
         items=items,
@@ -73,7 +73,7 @@ def _parse_plain_text(document: str, context: ParseContext) -> ParsedDocument:
         raise ParseError("The answer is plain text without an article. Give the address of a feed or a page.")
     items, rejected = clean_items([_plain_text_item(article, context)], context)
     return ParsedDocument(
-        DocumentKind.PAGE, tuple(_with_page_date_basis(one) for one in items), rejected, title=article.title
+        DocumentKind.PAGE, tuple(_with_page_date_basis(item) for item in items), rejected, title=article.title
     )
 
 

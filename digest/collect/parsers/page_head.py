@@ -77,13 +77,13 @@ def _strip_site_name(title: str, site: str) -> str:
 
 def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
     """Give the publisher's own description if it reads well: whole sentences, and not the title again."""
-    for given in (
+    for markup in (
         meta.get("og:description"),
         meta.get("description"),
         linked.description,
         meta.get("twitter:description"),
     ):
-        description = text_cleanup.clean_summary(escape(text_cleanup.html_to_text(given or ""), quote=False))
+        description = text_cleanup.clean_summary(escape(text_cleanup.html_to_text(markup or ""), quote=False))
         if description.endswith(("…", "...")):
             whole = list(text_cleanup.split_sentences(description))[:-1]
             description = " ".join(whole)

@@ -56,8 +56,8 @@ def extract_article(document: str) -> PlainTextArticle | None:
     title = _choose_title(head, body)
     if not title:
         return None
-    dates = (found["date"] for line in head if (found := _DATE_LINE.match(line)))
-    names = (text_cleanup.clean_author(found["name"]) for line in head if (found := _BYLINE.match(line)))
+    dates = (match["date"] for line in head if (match := _DATE_LINE.match(line)))
+    names = (text_cleanup.clean_author(match["name"]) for line in head if (match := _BYLINE.match(line)))
     return PlainTextArticle(
         title=text_cleanup.clean_title(title.replace("<", "&lt;")),
         paragraphs=tuple(body),

@@ -64,12 +64,12 @@ def clean_items(
     """Clean all items of a document; those that can't be taken are named with their place and the reason."""
     items: list[ParsedItem] = []
     rejected: list[RejectedEntry] = []
-    for place, one in enumerate(raw_items, start=1):
-        if isinstance(one, RejectedEntry):
-            rejected.append(replace(one, place=place))
+    for place, raw in enumerate(raw_items, start=1):
+        if isinstance(raw, RejectedEntry):
+            rejected.append(replace(raw, place=place))
             continue
         try:
-            items.append(clean_item(one, context))
+            items.append(clean_item(raw, context))
         except UnusableItemError as exc:
             rejected.append(RejectedEntry(place, str(exc)))
     return tuple(items), tuple(rejected)
@@ -161,7 +161,7 @@ def _title_from_summary(summary: str) -> str:
 
 
 def _join_authors(names: Sequence[str]) -> str | None:
-    people = [name for given in names[:20] if (name := text_cleanup.clean_author(given))]
+    people = [name for author in names[:20] if (name := text_cleanup.clean_author(author))]
     once = {name.replace("-", " ").lower(): name for name in reversed(people)}  # "Jane Roe" and the slug "Jane-Roe"
     return text_cleanup.clean_name(", ".join(reversed(once.values()))) or None
 

@@ -79,4 +79,4 @@ def _as_list(value: object) -> list[Any]:
 
 
 def _as_objects(value: object) -> list[dict[str, Any]]:
-    return [one for one in _as_list(value) if isinstance(one, dict)]
+    return [entry for entry in _as_list(value) if isinstance(entry, dict)]

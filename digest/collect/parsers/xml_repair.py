@@ -168,7 +168,7 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
 
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:
     """Say where items begin, and where they end."""
-    opens = [found.start() for found in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?:{item_pattern})(?=[\s>])", text)]
+    opens = [match.start() for match in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?:{item_pattern})(?=[\s>])", text)]
     closes = [found.end() for found in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?:{item_pattern})\s*>", text)]
     return opens, closes
 
@@ -221,7 +221,7 @@ def _wrap_in_cdata(piece: str, name: str) -> str:
 
 def _declare_prefixes(text: str) -> str:
     """Declare, on the root element, the prefixes that are used and not declared."""
-    used = {found[1] or found[2] for found in _PREFIX.finditer(text)}
+    used = {match[1] or match[2] for match in _PREFIX.finditer(text)}
     missing = sorted(used - set(_NAMESPACE_DECLARATION.findall(text)) - {"xml", "xmlns"})
     declarations = "".join(f' xmlns:{p}="{_USUAL_NAMESPACES.get(p, f"urn:undeclared:{p}")}"' for p in missing)
     name = re.compile(r"<[\w:.-]{1,80}").match(text, root_offset(text))

@@ -44,11 +44,11 @@ def hold_limits(limits: DocumentLimits) -> Iterator[None]:
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = math.ceil(usage.ru_utime + usage.ru_stime)
-    wanted = {resource.RLIMIT_CPU: used + limits.cpu_seconds}
+    limits_by_resource = {resource.RLIMIT_CPU: used + limits.cpu_seconds}
     if occupied := _occupied_bytes():
-        wanted[resource.RLIMIT_AS] = occupied + limits.memory_bytes
-    before = {kind: resource.getrlimit(kind) for kind in wanted}
-    for kind, most in wanted.items():
+        limits_by_resource[resource.RLIMIT_AS] = occupied + limits.memory_bytes
+    before = {kind: resource.getrlimit(kind) for kind in limits_by_resource}
+    for kind, most in limits_by_resource.items():
         hard = before[kind][1]
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     try:

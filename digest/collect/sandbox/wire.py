@@ -46,9 +46,9 @@ def unpack_message(message: bytes) -> tuple[dict[str, Any], bytes]:
 
 def write_frame(stream: RawStream, number: int, message: bytes) -> None:
     """Write one numbered message."""
-    rest = memoryview(_FRAME.pack(number, len(message)) + message)
-    while rest:
-        rest = rest[stream.write(rest) or 0 :]
+    unwritten = memoryview(_FRAME.pack(number, len(message)) + message)
+    while unwritten:
+        unwritten = unwritten[stream.write(unwritten) or 0 :]
 
 
 def read_frame(stream: RawStream) -> tuple[int, bytes] | None:

@@ -53,15 +53,15 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Walk the tree once a scheme; each pair of colours is reported once."""
     for scheme, overrides in (("light", {}), ("dark", dark_declarations(examined))):
         seen: set[tuple[str, str]] = set()
-        for element, look in _walk_styled(examined.tree, TextStyle(), overrides):
+        for element, style in _walk_styled(examined.tree, TextStyle(), overrides):
             words = " ".join("".join(_own_text(element)).split())
-            if not words or look.hidden or (look.text_colour, look.background_colour) in seen:
+            if not words or style.hidden or (style.text_colour, style.background_colour) in seen:
                 continue
-            needed = 3.0 if look.size >= 24 or (look.bold and look.size >= 18.66) else 4.5
-            if (has := contrast_ratio(look.text_colour, look.background_colour)) < needed:
-                seen.add((look.text_colour, look.background_colour))
+            needed = 3.0 if style.size >= 24 or (style.bold and style.size >= 18.66) else 4.5
+            if (contrast := contrast_ratio(style.text_colour, style.background_colour)) < needed:
+                seen.add((style.text_colour, style.background_colour))
                 yield error_finding(
-                    f"{look.text_colour} on {look.background_colour} is {has:.1f}, {needed} is needed (“{words[:40]}”).",
+                    f"{style.text_colour} on {style.background_colour} is {contrast:.1f}, {needed} is needed (“{words[:40]}”).",
                     f"{scheme} scheme",
                 )
 
