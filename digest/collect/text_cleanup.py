@@ -134,12 +134,12 @@ def strip_boilerplate(text: str) -> str:
     for _ in range(_MAX_FOOTERS):
         before = text
         for footer in (_SYNDICATION_FOOTER, _READ_MORE_LINK):
-            if found := footer.search(text, max(0, len(text) - _MAX_FOOTER_CHARACTERS)):
-                text = text[: found.start()]
+            if match := footer.search(text, max(0, len(text) - _MAX_FOOTER_CHARACTERS)):
+                text = text[: match.start()]
         text = text.rstrip()
-        if found := _BRACKETED_ELLIPSIS.search(text, max(0, len(text) - _MAX_FOOTER_CHARACTERS)):
-            head = text[: found.start()].rstrip(" .…")
-            text = f"{head}…" if head and text[len(head) : len(head) + 1] != "." else text[: found.start()]
+        if match := _BRACKETED_ELLIPSIS.search(text, max(0, len(text) - _MAX_FOOTER_CHARACTERS)):
+            head = text[: match.start()].rstrip(" .…")
+            text = f"{head}…" if head and text[len(head) : len(head) + 1] != "." else text[: match.start()]
         if text == before:
             break
     return text
@@ -176,15 +176,15 @@ def shorten_text(text: str, max_words: int) -> str:
     """
     if len(text.split()) <= max_words:
         return text
-    taken: list[str] = []
-    left = max_words
+    sentences: list[str] = []
+    words_left = max_words
     for sentence in split_sentences(text):
-        left -= len(sentence.split())
-        if left < 0:
+        words_left -= len(sentence.split())
+        if words_left < 0:
             break
-        taken.append(sentence)
-    if taken:
-        return " ".join(taken)
+        sentences.append(sentence)
+    if sentences:
+        return " ".join(sentences)
     return " ".join(text.split()[:max_words]).rstrip(",;:–—-.") + "…"  # noqa: RUF001  dashes of every width
 
 
@@ -201,17 +201,17 @@ _ABBREVIATION = re.compile(
 def split_sentences(text: str) -> Iterator[str]:
     """Cut a clean text into its sentences, with a list of the usual English abbreviations in mind."""
     start = 0
-    for found in _SENTENCE_END.finditer(text):
-        follows = _NEXT_CHARACTER.match(text, found.end())
+    for match in _SENTENCE_END.finditer(text):
+        follows = _NEXT_CHARACTER.match(text, match.end())
         if (follows and follows[1].islower()) or _ABBREVIATION.search(
-            text, max(start, found.start() - 12), found.start() + 1
+            text, max(start, match.start() - 12), match.start() + 1
         ):
             continue
-        if sentence := text[start : found.end()].strip():
+        if sentence := text[start : match.end()].strip():
             yield sentence
-        start = found.end()
-    if rest := text[start:].strip():
-        yield rest
+        start = match.end()
+    if remainder := text[start:].strip():
+        yield remainder
 
 
 _MAIL_ADDRESS = re.compile(
@@ -237,14 +237,14 @@ def clean_author(text: str) -> str | None:
 
     "jane@example.org (Jane Roe)" and "Jane Roe <jane@example.org>" both give "Jane Roe".
     """
-    found = _MAIL_ADDRESS.sub(" ", unescape_html(text[:10_000]).replace("<", " <")[:2_000])
-    found = clean_name(re.sub(r"<\s*>|\(\s*\)|\[\s*\]", " ", found))
-    found = found.strip(" ,;:|<>-")
-    if found.startswith("(") and found.endswith(")"):
-        found = found[1:-1].strip()
-    found = _BYLINE_PREFIX.sub("", found)
-    usable = any(c.isalpha() for c in found) and "://" not in found and found.lower() not in _GENERIC_AUTHORS
-    return found if usable else None
+    name = _MAIL_ADDRESS.sub(" ", unescape_html(text[:10_000]).replace("<", " <")[:2_000])
+    name = clean_name(re.sub(r"<\s*>|\(\s*\)|\[\s*\]", " ", name))
+    name = name.strip(" ,;:|<>-")
+    if name.startswith("(") and name.endswith(")"):
+        name = name[1:-1].strip()
+    name = _BYLINE_PREFIX.sub("", name)
+    usable = any(c.isalpha() for c in name) and "://" not in name and name.lower() not in _GENERIC_AUTHORS
+    return name if usable else None
 
 
 _CREDIT_LINE = re.compile(
@@ -259,10 +259,10 @@ _NON_CREDIT = re.compile(r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|
 
 def find_credit(text: str) -> str | None:
     """Give who a text's last line credits: "Source: INTERPOL" gives "INTERPOL"."""
-    found = _CREDIT_LINE.search(text.strip()[-160:])
-    if not found or len(found["who"].split()) > 10 or _NON_CREDIT.search(found["who"]):
+    match = _CREDIT_LINE.search(text.strip()[-160:])
+    if not match or len(match["who"].split()) > 10 or _NON_CREDIT.search(match["who"]):
         return None
-    return found["who"].strip(" .,–—-") or None  # noqa: RUF001  dashes of every width
+    return match["who"].strip(" .,–—-") or None  # noqa: RUF001  dashes of every width
 
 
 def _truncate(text: str, max_characters: int) -> str:

@@ -31,8 +31,8 @@ def parse_json(document: str, context: ParseContext) -> ParsedDocument:
     if isinstance(value, list) and (not value or any(is_wordpress_post(post) for post in value)):
         return parse_wordpress_posts(value, context)
     if isinstance(value, dict) and "code" in value and "message" in value:
-        told = f"{value['code']}: {value['message']}"[:200]
-        raise ParseError(f"The WordPress site answers with an error ({told}). Check the address in a browser.")
+        error_text = f"{value['code']}: {value['message']}"[:200]
+        raise ParseError(f"The WordPress site answers with an error ({error_text}). Check the address in a browser.")
     raise ParseError("The answer is JSON, but neither a JSON Feed nor WordPress posts. Look for the feed's address.")
 
 
@@ -49,31 +49,31 @@ def _read_integer(digits: str) -> int:
 
 def _complete_posts(document: str, cause: Exception) -> Any:
     """Take the whole posts of an array that breaks off, as a truncated feed's whole items are taken."""
-    found: list[Any] = []
+    posts: list[Any] = []
     decoder, at = json.JSONDecoder(parse_int=_read_integer), 1
     try:
         while document.startswith("[") and (start := _next_object_offset(document, at)) >= 0:
             value, at = decoder.raw_decode(document, start)
-            found.append(value)
+            posts.append(value)
     except (ValueError, RecursionError):
-        if found:
-            return [*found, "the document breaks off within this item"]
+        if posts:
+            return [*posts, "the document breaks off within this item"]
     raise ParseError(f"The answer is no valid JSON: {str(cause)[:200]}. Tell the publisher.") from cause
 
 
 def _next_object_offset(document: str, offset: int) -> int:
-    found = re.compile(r"[\s,]*(?=\{)").match(document, offset)
-    return found.end() if found else -1
+    match = re.compile(r"[\s,]*(?=\{)").match(document, offset)
+    return match.end() if match else -1
 
 
 def _find_script_posts(document: str) -> list[Any]:
     posts: list[Any] = []
     decoder, at = json.JSONDecoder(parse_int=_read_integer), 0
     for _ in range(_MAX_VALUES):
-        found = _VALUE_START.search(document, at)
-        if not found:
+        match = _VALUE_START.search(document, at)
+        if not match:
             break
-        at = found.end()
+        at = match.end()
         try:
             value, at = decoder.raw_decode(document, at)
         except (ValueError, RecursionError):

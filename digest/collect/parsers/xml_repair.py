@@ -106,23 +106,23 @@ def _repair_text(text: str) -> str:
 
 def _strip_doctype(text: str) -> str:
     """Drop the one document type that a document may have, with the declarations inside it."""
-    found = _DOCTYPE.search(text)
-    if not found:
+    match = _DOCTYPE.search(text)
+    if not match:
         return text
-    close, bracket = text.find(">", found.end()), text.find("[", found.end())
+    close, bracket = text.find(">", match.end()), text.find("[", match.end())
     if 0 <= bracket < close:
         inside = text.find("]", bracket)
         close = text.find(">", inside) if inside >= 0 else -1
-    return text[: found.start()] + text[close + 1 :] if close >= 0 else text
+    return text[: match.start()] + text[close + 1 :] if close >= 0 else text
 
 
-def _repair_reference(found: re.Match[str]) -> str:
+def _repair_reference(match: re.Match[str]) -> str:
     """Keep what XML knows, spell out what HTML knows, and take the rest for an ampersand that wasn't escaped."""
-    name = found[1]
+    name = match[1]
     if name is None:
         return "&amp;"
     if name in _PREDEFINED:
-        return found[0]
+        return match[0]
     if name[0] == "#":
         code = int(f"0{name[1:]}", 16) if name[1] in "xX" else int(name[1:])
         return f"&#{code};" if code <= 0x10FFFF and not _NON_XML_CHARACTERS.match(chr(code)) else ""
@@ -169,7 +169,7 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:
     """Say where items begin, and where they end."""
     opens = [match.start() for match in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?:{item_pattern})(?=[\s>])", text)]
-    closes = [found.end() for found in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?:{item_pattern})\s*>", text)]
+    closes = [match.end() for match in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?:{item_pattern})\s*>", text)]
     return opens, closes
 
 
