@@ -6,6 +6,9 @@ from email_validator import EmailNotValidError, validate_email
 
 from subscribers.errors import ApplicationError
 
+# Characters of a whole address: RFC 5321 4.5.3.1.3, without the angle brackets.
+MAX_ADDRESS_LENGTH = 254
+
 
 class AddressError(ApplicationError):
     """The text is no address that we can mail; the message says which part is wrong, never the address."""

@@ -33,3 +33,8 @@ def join_words(words: Sequence[str], more: int = 0) -> str:
     """Write "a", "a and b" or "a, b and c"; with `more` left unnamed, "a, b and 4 more"."""
     parts = [*words, f"{more} more"] if more else list(words)
     return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+
+
+def sentence(text: str) -> str:
+    """Write a message as a sentence: with a capital letter, and one full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""

@@ -26,8 +26,8 @@ from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response, remote_request_reason
 from digest.web.staff_link import staff_link_pages
-from subscribers.pages.privacy import SiteDetails, reader_pages
-from subscribers.pages.signup import signup_pages
+from subscribers.pages.blueprints import reader_pages, signup_pages
+from subscribers.pages.context import SiteDetails
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
@@ -56,7 +56,7 @@ def create_app(install: Installation, *, clock: Callable[[], datetime] = now_utc
     app.extensions["signup"] = signup_context.build_signup_context(install, clock)
     _set_up_templates(app, settings, site, styles)
     csrf = CSRFProtect(app)
-    csrf.exempt(reader_pages)  # no cookie, so nothing to forge with: see subscribers.pages.privacy
+    csrf.exempt(reader_pages)  # no cookie, so nothing to forge with: see subscribers.pages.context
     csrf.exempt(webhook_pages)  # a signature guards it
     csrf.exempt(signup_pages)  # as above: see subscribers.pages.signup
     csrf.exempt(staff_link_pages)  # as above

@@ -18,7 +18,7 @@ from subscribers.transfer.exports import DataController
 
 
 def build_page_context(install: Installation, site: SiteDetails, clock: Callable[[], datetime]) -> PageContext:
-    """Put together what `subscribers.pages.privacy` asks for.
+    """Put together what `subscribers.pages.context` asks for.
 
     Raises:
         InstallationError: the installation has no keys.

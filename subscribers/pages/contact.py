@@ -12,6 +12,7 @@ from subscribers.address import AddressError, read_address
 from subscribers.mail_requests import MailRequest
 from subscribers.pages.context import PageContext, page_context, private_response, reader_pages
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
+from subscribers.phrases import sentence
 from subscribers.signup import rate_limits
 
 MAX_MESSAGE_LENGTH = 5000  # characters of a message
@@ -46,17 +47,17 @@ def contact() -> Response:
 @reader_pages.post("/contact")
 def write_to_the_editors() -> Response:
     """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
-    here = page_context()
+    context = page_context()
     if request.form.get(HONEYPOT_FIELD):
         return _sent_page("")
     line = read_contact_form(request.form)
     if isinstance(line, FormProblem):
         return _contact_page(line)
-    with here.database.write() as session:
-        full = _check_limits(here, session)
+    with context.database.write() as session:
+        full = _check_limits(context, session)
         if not full:
             facts = {"message": line.message, "reply": line.reply_to}
-            here.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
+            context.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
     if full:
         response = private_response(render_template("web/too_many.html", network=full == 429), full)
         response.headers["Retry-After"] = "3600"
@@ -79,8 +80,7 @@ def read_contact_form(form: MultiDict[str, str]) -> EditorMessage | FormProblem:
     try:
         return EditorMessage(message, read_address(typed).mailbox if typed else "")
     except AddressError as exc:
-        words = str(exc)
-        return FormProblem(f"{words[:1].upper()}{words[1:]}. Please check it, or leave it empty.", "email")
+        return FormProblem(f"{sentence(str(exc))} Please check it, or leave it empty.", "email")
 
 
 def _check_limits(context: PageContext, session: Session) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, abort, current_app, render_template
 from sqlalchemy.orm import Session
 
 from subscribers.consent.departure_log import DepartureLog
@@ -74,8 +74,8 @@ class PageContext:
 
 def page_context() -> PageContext:
     """Give what the running application's pages stand on."""
-    found: PageContext = current_app.extensions["readers"]
-    return found
+    context: PageContext = current_app.extensions["readers"]
+    return context
 
 
 def is_subscribed(person: Person | None) -> bool:
@@ -83,11 +83,20 @@ def is_subscribed(person: Person | None) -> bool:
     return person is not None and person.state == PersonState.SUBSCRIBED and person.ciphertext is not None
 
 
-def answer_unmatched_token(token: str, purpose: link_tokens.LinkPurpose, page_description: str) -> Response:
-    """Answer a token that is nobody's: one of a test mail says so, and all others look the same."""
-    if link_tokens.read_link_token(page_context().keys, token, purpose) is not None:
-        return private_response(render_template("web/test_mail.html", what=page_description))
-    return unknown_link_page()
+def read_link_owner(
+    token: str, purpose: link_tokens.LinkPurpose, test_purpose: link_tokens.LinkPurpose, page_description: str
+) -> int:
+    """Return the number of the person in whose mails a link stands.
+
+    A link that is nobody's is answered at once: one of a test mail says so, and all others look the same.
+    """
+    keys = page_context().keys
+    number = link_tokens.read_link_token(keys, token, purpose)
+    if number is None:
+        if link_tokens.read_link_token(keys, token, test_purpose) is not None:
+            abort(private_response(render_template("web/test_mail.html", what=page_description)))
+        abort(unknown_link_page())
+    return number
 
 
 def unknown_link_page() -> Response:

@@ -6,25 +6,24 @@ from base64 import b64encode
 from typing import Any
 
 import structlog
-from flask import Response, render_template, request
+from flask import Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from subscribers.address import AddressError, mask_address, read_address
+from subscribers.address import MAX_ADDRESS_LENGTH, AddressError, mask_address, read_address
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.lifecycle import address_change
-from subscribers.lifecycle import my_data as mydata
 from subscribers.lifecycle.address_change import AddressChange, AddressChangeStage
 from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import PageContext, page_context, private_response, reader_pages, unknown_link_page
+from subscribers.phrases import sentence
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import TokenState
 from subscribers.transfer.exports import build_person_record, disclosure_as_json
-
-MAX_ADDRESS_LENGTH = 254  # characters: RFC 5321, 4.5.3.1.3, without the angle brackets
 
 log = structlog.get_logger("my data")
 
@@ -32,19 +31,16 @@ log = structlog.get_logger("my data")
 @reader_pages.get("/my-data/<token>")
 def my_data(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person. Looking uses nothing up: scanners look first."""
-    here = page_context()
-    with here.database.read() as session:
-        found = _find_owner(here, session, token)
-        return found if isinstance(found, Response) else _my_data_page(here, session, found, token)
+    context = page_context()
+    with context.database.read() as session:
+        return _my_data_page(context, session, _find_owner(context, session, token), token)
 
 
 @reader_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
-    said = _record_for_token(token)
-    if isinstance(said, Response):
-        return said
-    page = render_template("web/record.html", record=readable_record.make_record_readable(said))
+    record = readable_record.make_record_readable(_record_for_token(token))
+    page = render_template("web/record.html", record=record)
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
     return response
@@ -62,64 +58,52 @@ def _style_only_policy(html: str) -> str:
 @reader_pages.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
     """Give all that we hold of one person as JSON (ISO/IEC TS 27560)."""
-    said = _record_for_token(token)
-    if isinstance(said, Response):
-        return said
-    response = private_response(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+    response = private_response(json.dumps(_record_for_token(token), indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
     return response
 
 
-def _record_for_token(token: str) -> dict[str, Any] | Response:
-    """Give all that we hold of the person behind a link, or the page that says why not."""
-    here = page_context()
-    with here.database.read() as session:
-        found = _find_owner(here, session, token)
-        return found if isinstance(found, Response) else _build_record(here, session, found)
-
-
-def _build_record(context: PageContext, session: Session, person: Person) -> dict[str, Any]:
-    mails = map(disclosure_as_json, context.list_deliveries(session, person.number))
-    said = build_person_record(
-        session,
-        context.keys,
-        person.number,
-        controller=context.controller,
-        now=context.clock(),
-        other_disclosures=mails,
-    )
-    assert said is not None, "the person was found"
-    return said
+def _record_for_token(token: str) -> dict[str, Any]:
+    """Return all that is held of the person behind a link."""
+    context = page_context()
+    with context.database.read() as session:
+        person = _find_owner(context, session, token)
+        record = build_person_record(
+            session,
+            context.keys,
+            person.number,
+            controller=context.controller,
+            now=context.clock(),
+            other_disclosures=map(disclosure_as_json, context.list_deliveries(session, person.number)),
+        )
+    assert record is not None, "the person was found"
+    return record
 
 
 @reader_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
     """Say what erasing does, with the one button that does it."""
-    here = page_context()
-    with here.database.read() as session:
-        found = _find_owner(here, session, token)
-        if isinstance(found, Response):
-            return found
-        return private_response(render_template("web/erase.html", token=token, masked=_masked_address(here, found)))
+    context = page_context()
+    with context.database.read() as session:
+        person = _find_owner(context, session, token)
+        return private_response(render_template("web/erase.html", token=token, masked=_masked_address(context, person)))
 
 
 @reader_pages.post("/my-data/<token>/erase")
 def erase_now(token: str) -> ResponseReturnValue:
     """Erase a person for good. Twice is once."""
-    here = page_context()
-    with here.database.write() as session:
-        found = _find_owner(here, session, token)
-        if isinstance(found, Response):
-            return found
+    context = page_context()
+    with context.database.write() as session:
+        person = _find_owner(context, session, token)
         erase_person(
             session,
-            here.keys,
-            here.departure_log,
-            found.number,
+            context.keys,
+            context.departure_log,
+            person.number,
             method="page",
-            forget_elsewhere=here.forget_deliveries,
-            now=here.clock(),
+            forget_elsewhere=context.forget_deliveries,
+            now=context.clock(),
         )
     return private_response(render_template("web/erased.html", new=True))
 
@@ -127,19 +111,17 @@ def erase_now(token: str) -> ResponseReturnValue:
 @reader_pages.post("/my-data/<token>/address")
 def ask_to_move(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
-    here = page_context()
+    context = page_context()
     text = request.form.get("email", "").strip()
-    with here.database.write() as session:
-        found = _find_owner(here, session, token)
-        if isinstance(found, Response):
-            return found
+    with context.database.write() as session:
+        person = _find_owner(context, session, token)
         try:
             address = read_address(text[: MAX_ADDRESS_LENGTH + 1])
         except AddressError as exc:
-            words = str(exc)
-            problem = f"{words[:1].upper()}{words[1:]}. Please check it."
-            return _my_data_page(here, session, found, token, problem=problem)
-        address_change.request_address_change(session, here.keys, found.number, address, here.queue, now=here.clock())
+            return _my_data_page(context, session, person, token, problem=f"{sentence(str(exc))} Please check it.")
+        address_change.request_address_change(
+            session, context.keys, person.number, address, context.queue, now=context.clock()
+        )
     return private_response(
         render_template("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)
     )
@@ -148,25 +130,25 @@ def ask_to_move(token: str) -> ResponseReturnValue:
 @reader_pages.get("/address/<token>")
 def ask_to_confirm_move(token: str) -> ResponseReturnValue:
     """Show the button that makes an address the one which the mail goes to."""
-    here = page_context()
-    with here.database.read() as session:
+    context = page_context()
+    with context.database.read() as session:
         return _address_change_page(
-            address_change.look_up_address_change(session, here.keys, token, now=here.clock()), token
+            address_change.look_up_address_change(session, context.keys, token, now=context.clock()), token
         )
 
 
 @reader_pages.post("/address/<token>")
 def confirm_move(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
-    here = page_context()
-    now = here.clock()
+    context = page_context()
+    now = context.clock()
     try:
-        with here.database.write() as session:
-            moved = address_change.confirm_address_change(session, here.keys, here.departure_log, token, now=now)
+        with context.database.write() as session:
+            moved = address_change.confirm_address_change(session, context.keys, context.departure_log, token, now=now)
     except IntegrityError:  # somebody signed up with it between our look and our write
         moved = AddressChange(AddressChangeStage.TAKEN)
     try:
-        address_change.log_address_change(here.departure_log, moved, at=now)
+        address_change.log_address_change(context.departure_log, moved, at=now)
     except OSError as exc:  # the move is done all the same; only a restored copy would not know
         log.error("a move is not in the journal", error=type(exc).__name__)  # noqa: TRY400 - no trace needed
     return _address_change_page(moved, token)
@@ -179,16 +161,16 @@ def _address_change_page(move: AddressChange, token: str) -> Response:
     return private_response(render_template("web/move.html", move=move, stage=str(move.stage), token=token), status)
 
 
-def _find_owner(context: PageContext, session: Session, token: str) -> Person | Response:
-    """Find whose data a link opens; where it opens none, give the page that says why."""
-    found = one_time_tokens.look_up_token(session, token, "my data", now=context.clock())
-    if found.state is TokenState.UNKNOWN or found.person is None:
-        return unknown_link_page()
-    person = session.get(Person, found.person, populate_existing=True)
+def _find_owner(context: PageContext, session: Session, token: str) -> Person:
+    """Return the person whose data a link opens; a link that opens none is answered at once, with the reason."""
+    link = one_time_tokens.look_up_token(session, token, "my data", now=context.clock())
+    if link.state is TokenState.UNKNOWN or link.person is None:
+        abort(unknown_link_page())
+    person = session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state is PersonState.ERASED:
-        return private_response(render_template("web/erased.html", new=False), 410)
-    if found.state is not TokenState.FRESH or person is None or person.ciphertext is None:
-        return private_response(render_template("web/data_over.html", until=found.expires_at), 410)
+        abort(private_response(render_template("web/erased.html", new=False), 410))
+    if link.state is not TokenState.FRESH or person is None or person.ciphertext is None:
+        abort(private_response(render_template("web/data_over.html", until=link.expires_at), 410))
     return person
 
 
@@ -200,7 +182,7 @@ def _my_data_page(
         token=token,
         masked=_masked_address(context, person),
         subscribed=person.state is PersonState.SUBSCRIBED,
-        history=mydata.list_consent_history(session, person.number),
+        history=list_consent_history(session, person.number),
         passages=_list_disclosures(context, session, person.number),
         problem=problem,
     )
@@ -209,8 +191,8 @@ def _my_data_page(
 
 def _list_disclosures(context: PageContext, session: Session, number: int) -> list[AddressDisclosure]:
     """Give every passage of an address to somebody, the latest first: mails and all others."""
-    found = [*context.list_deliveries(session, number), *disclosures.list_disclosures(session, number)]
-    return sorted(found, key=lambda passage: passage.at, reverse=True)
+    listed = [*context.list_deliveries(session, number), *disclosures.list_disclosures(session, number)]
+    return sorted(listed, key=lambda passage: passage.at, reverse=True)
 
 
 def _masked_address(context: PageContext, person: Person) -> str:

@@ -10,19 +10,19 @@ from werkzeug.datastructures import MultiDict
 from subscribers.address import mask_address
 from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences, change_preferences
 from subscribers.crypto import link_tokens
-from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.lifecycle import my_data
 from subscribers.pages import time_zones
 from subscribers.pages.context import (
     PageContext,
     SiteDetails,
-    answer_unmatched_token,
     is_subscribed,
     page_context,
     private_response,
+    read_link_owner,
     reader_pages,
 )
 from subscribers.phrases import full_date, join_words
+from subscribers.store import people
 from subscribers.store.models import Person
 
 MAX_PAUSE = timedelta(days=366)
@@ -35,34 +35,34 @@ FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
 }
 
 
+def _read_number(token: str) -> int:
+    return read_link_owner(token, "preferences", "test preferences", "the choices of one reader")
+
+
 @reader_pages.get("/preferences/<token>")
 def show_preferences(token: str) -> ResponseReturnValue:
     """Show what a reader has chosen, and say where to ask for their data."""
-    here = page_context()
-    number = link_tokens.read_link_token(here.keys, token, "preferences")
-    if number is None:
-        return answer_unmatched_token(token, "test preferences", "the choices of one reader")
-    with here.database.read() as session:
-        return _preferences_page(here, session.get(Person, number), token)
+    context = page_context()
+    number = _read_number(token)
+    with context.database.read() as session:
+        return _preferences_page(context, session.get(Person, number), token)
 
 
 @reader_pages.post("/preferences/<token>")
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
-    here = page_context()
-    number = link_tokens.read_link_token(here.keys, token, "preferences")
-    if number is None:
-        return answer_unmatched_token(token, "test preferences", "the choices of one reader")
-    wanted = read_preferences_form(request.form, here.site, here.today())
+    context = page_context()
+    number = _read_number(token)
+    wanted = read_preferences_form(request.form, context.site, context.today())
     if isinstance(wanted, str):
-        with here.database.read() as session:
-            return _preferences_page(here, session.get(Person, number), token, problem=wanted)
-    with here.database.write() as session:
+        with context.database.read() as session:
+            return _preferences_page(context, session.get(Person, number), token, problem=wanted)
+    with context.database.write() as session:
         person = session.get(Person, number, with_for_update=True)
         if person is not None and is_subscribed(person):
             wanted = _keep_start_week(wanted, Preferences.from_json(person.choices))
-            change_preferences(session, number, wanted, now=here.clock())
-    return _preferences_page(here, person, token, saved=describe_preferences(wanted, here.site))
+            change_preferences(session, number, wanted, now=context.clock())
+    return _preferences_page(context, person, token, saved=describe_preferences(wanted, context.site))
 
 
 def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
@@ -161,12 +161,10 @@ def show_preferences_again(token: str) -> ResponseReturnValue:
 @reader_pages.post("/preferences/<token>/my-data")
 def mail_my_data(token: str) -> ResponseReturnValue:
     """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
-    here = page_context()
-    number = link_tokens.read_link_token(here.keys, token, "preferences")
-    if number is None:
-        return answer_unmatched_token(token, "test preferences", "the choices of one reader")
-    with here.database.write() as session:
-        my_data.request_data_link(session, number, here.queue, now=here.clock())
+    context = page_context()
+    number = _read_number(token)
+    with context.database.write() as session:
+        my_data.request_data_link(session, number, context.queue, now=context.clock())
     return private_response(
         render_template("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
     )
@@ -175,7 +173,8 @@ def mail_my_data(token: str) -> ResponseReturnValue:
 def _preferences_page(
     context: PageContext, person: Person | None, token: str, *, saved: str = "", problem: str = ""
 ) -> ResponseReturnValue:
-    if person is None or not is_subscribed(person):
+    address = people.decrypt_person_address(context.keys, person) if person is not None else None
+    if person is None or address is None or not is_subscribed(person):
         mine = token if my_data.may_request_data(person) else ""
         page = render_template("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
         return private_response(page)
@@ -184,9 +183,7 @@ def _preferences_page(
     zone = chosen.zone or context.site.zone.key
     page = render_template(
         "web/preferences.html",
-        masked=mask_address(
-            decrypt_address(context.keys, (person.ciphertext or b"", person.key_id or ""), person.number)
-        ),
+        masked=mask_address(address.mailbox),
         since=person.asked_at,
         chosen=chosen,
         often=FREQUENCY_LABELS,

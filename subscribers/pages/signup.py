@@ -17,12 +17,14 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, current_app, render_template, request
 from sqlalchemy.orm import Session
 
-from subscribers.address import Address, AddressError, mask_address, read_address
+from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_address, read_address
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.wordings import Wording
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import QueueMail
+from subscribers.pages.context import private_response, unknown_link_page
+from subscribers.phrases import sentence
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
 from subscribers.signup.rate_limits import SignupLimits
@@ -33,7 +35,6 @@ from subscribers.store.database import PeopleDatabase
 signup_pages = Blueprint("signup", __name__)
 
 HONEYPOT_FIELD = "website"  # no person sees this field: whoever fills it in is a program
-MAX_ADDRESS_LENGTH = 254  # characters: RFC 5321, 4.5.3.1.3, without the angle brackets
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class SignupContext:
 
 
 def _signup_context() -> SignupContext:
-    found: SignupContext = current_app.extensions["signup"]
-    return found
+    context: SignupContext = current_app.extensions["signup"]
+    return context
 
 
 @signup_pages.get("/subscribe")
@@ -82,24 +83,24 @@ def subscribe() -> Response:
 @signup_pages.post("/subscribe")
 def submit_signup() -> Response:
     """Take a form, and answer it without a look at who it is."""
-    here = _signup_context()
+    context = _signup_context()
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
     said = _read_address_field()
     if isinstance(said, str):
         return _signup_page(said, problem_field="address")
-    wording = wordings.find_wording(request.form.get("wording", ""), here.publication_name)
+    wording = wordings.find_wording(request.form.get("wording", ""), context.publication_name)
     if wording is None:
         return _signup_page("This form is out of date: please use the one here.")
     if request.form.get("agree") != "yes":
         return _signup_page("Tick the box, if you agree: without it we must not mail you.", problem_field="agree")
-    return _store_request(here, "subscribe", said, wording)
+    return _store_request(context, "subscribe", said, wording)
 
 
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
     """Show the form that asks for a lost link."""
-    return _private_response(render_template("web/lost_link.html", problem="", honeypot=HONEYPOT_FIELD))
+    return private_response(render_template("web/lost_link.html", problem="", honeypot=HONEYPOT_FIELD))
 
 
 @signup_pages.post("/preferences")
@@ -109,37 +110,37 @@ def request_lost_link() -> Response:
         return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
     said = _read_address_field()
     if isinstance(said, str):
-        return _private_response(render_template("web/lost_link.html", problem=said, honeypot=HONEYPOT_FIELD), 400)
+        return private_response(render_template("web/lost_link.html", problem=said, honeypot=HONEYPOT_FIELD), 400)
     return _store_request(_signup_context(), "lost link", said, None)
 
 
 @signup_pages.get("/confirm/<token>")
 def show_confirmation(token: str) -> Response:
     """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
-    here = _signup_context()
-    with here.database.read() as session:
+    context = _signup_context()
+    with context.database.read() as session:
         return _confirmation_page(
-            here, session, confirmation.look_up_confirmation(session, here.keys, token, now=here.clock())
+            context, session, confirmation.look_up_confirmation(session, context.keys, token, now=context.clock())
         )
 
 
 @signup_pages.post("/confirm/<token>")
 def submit_confirmation(token: str) -> Response:
     """Put the person on the list. Twice is once."""
-    here = _signup_context()
-    now = here.clock()
-    with here.database.write() as session:
+    context = _signup_context()
+    now = context.clock()
+    with context.database.write() as session:
         found = confirmation.confirm_subscription(
             session,
-            here.keys,
+            context.keys,
             token,
-            origin=_request_origin(here),
-            evidence_retention=here.evidence_retention,
-            queue=here.queue,
+            origin=_request_origin(context),
+            evidence_retention=context.evidence_retention,
+            queue=context.queue,
             now=now,
         )
-    with here.database.read() as session:
-        return _confirmation_page(here, session, found)
+    with context.database.read() as session:
+        return _confirmation_page(context, session, found)
 
 
 def _read_address_field() -> Address | str:
@@ -152,8 +153,7 @@ def _read_address_field() -> Address | str:
     try:
         return read_address(text)
     except AddressError as exc:
-        words = str(exc)
-        return f"{words[:1].upper()}{words[1:]}. Please check it."
+        return f"{sentence(str(exc))} Please check it."
 
 
 def _store_request(context: SignupContext, kind: FormKind, address: Address, wording: Wording | None) -> Response:
@@ -167,36 +167,36 @@ def _store_request(context: SignupContext, kind: FormKind, address: Address, wor
 
 def _request_answer(kind: FormKind, result: SubmissionOutcome) -> Response:
     if result is SubmissionOutcome.ACCEPTED:
-        return _private_response(render_template("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days))
+        return private_response(render_template("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days))
     full = result is SubmissionOutcome.NETWORK_LIMIT_REACHED
-    response = _private_response(render_template("web/too_many.html", network=full), 429 if full else 503)
+    response = private_response(render_template("web/too_many.html", network=full), 429 if full else 503)
     response.headers["Retry-After"] = "3600"
     return response
 
 
 def _signup_page(problem: str, *, problem_field: str = "") -> Response:
-    here = _signup_context()
+    context = _signup_context()
     page = render_template(
         "web/subscribe.html",
-        wording=here.current_wording,
-        rhythm=here.schedule,
+        wording=context.current_wording,
+        rhythm=context.schedule,
         problem=problem,
         problem_at=problem_field,
         honeypot=HONEYPOT_FIELD,
     )
-    return _private_response(page, 400) if problem else Response(page, mimetype="text/html")
+    return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 
 def _confirmation_page(context: SignupContext, session: Session, link: confirmation.ConfirmationLink) -> Response:
     match link.stage:
         case ConfirmationStage.UNKNOWN:
-            return _private_response(render_template("web/unknown_link.html"), 404)
+            return unknown_link_page()
         case ConfirmationStage.OPEN:
-            return _private_response(render_template("web/confirm.html", link=link, masked=mask_address(link.address)))
+            return private_response(render_template("web/confirm.html", link=link, masked=mask_address(link.address)))
         case ConfirmationStage.CONFIRMED:
             coming = context.describe_first_edition(session, context.clock())
-            return _private_response(render_template("web/confirmed.html", link=link, coming=coming))
-    return _private_response(render_template("web/expired.html", link=link), 410)
+            return private_response(render_template("web/confirmed.html", link=link, coming=coming))
+    return private_response(render_template("web/expired.html", link=link), 410)
 
 
 def _request_origin(context: SignupContext) -> RequestOrigin:
@@ -216,10 +216,3 @@ def client_address(trusted_proxies: int) -> str:
         except ValueError:
             return ""
     return request.remote_addr or ""
-
-
-def _private_response(html: str, status: int = 200) -> Response:
-    response = Response(html, status, mimetype="text/html")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Robots-Tag"] = "noindex, nofollow"
-    return response

@@ -10,34 +10,34 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
 from subscribers.consent.preferences import pause_mail
-from subscribers.crypto import link_tokens
 from subscribers.lifecycle import unsubscribe
 from subscribers.pages.context import (
     PageContext,
-    answer_unmatched_token,
     is_subscribed,
     page_context,
     private_response,
+    read_link_owner,
     reader_pages,
 )
 from subscribers.phrases import full_date
 from subscribers.store.models import Person
 
 PAUSE_LENGTHS = {"4w": (28, "Four weeks"), "3m": (91, "Three months"), "6m": (182, "Six months")}  # days, words
-_PAGE_DESCRIPTION = "a page with one button, to leave the list"
 
 log = structlog.get_logger("leaving")
+
+
+def _read_number(token: str) -> int:
+    return read_link_owner(token, "leave", "test leave", "a page with one button, to leave the list")
 
 
 @reader_pages.get("/u/<token>")
 def ask_to_leave(token: str) -> ResponseReturnValue:
     """Show the one button. Nothing is changed before it is pressed."""
-    here = page_context()
-    number = link_tokens.read_link_token(here.keys, token, "leave")
-    if number is None:
-        return answer_unmatched_token(token, "test leave", _PAGE_DESCRIPTION)
-    with here.database.read() as session:
-        return _status_page(here, session, number, token)
+    context = page_context()
+    number = _read_number(token)
+    with context.database.read() as session:
+        return _status_page(context, session, number, token)
 
 
 @reader_pages.post("/u/<token>")
@@ -48,23 +48,21 @@ def leave_now(token: str) -> ResponseReturnValue:
     one too. Only committed and journalled is it answered, with 200 and without a redirect. Twice is once. A
     person who is gone already is answered alike.
     """
-    here = page_context()
-    number = link_tokens.read_link_token(here.keys, token, "leave")
-    if number is None:
-        return answer_unmatched_token(token, "test leave", _PAGE_DESCRIPTION)
+    context = page_context()
+    number = _read_number(token)
     form = _read_form()
     by_page = form.get("from") == "page"
-    with here.database.write() as session:
+    with context.database.write() as session:
         unsubscribe.unsubscribe_person(
             session,
-            here.departure_log,
+            context.departure_log,
             number,
             method="page" if by_page else "one-click",
             reason=form.get("reason", "") if by_page else "",
-            now=here.clock(),
+            now=context.clock(),
         )
-    with here.database.read() as session:
-        until = unsubscribe.find_undo_deadline(session, number, now=here.clock())
+    with context.database.read() as session:
+        until = unsubscribe.find_undo_deadline(session, number, now=context.clock())
     return private_response(render_template("web/left.html", token=token, undo_until=until))
 
 
@@ -78,33 +76,29 @@ def _read_form() -> MultiDict[str, str]:
 @reader_pages.get("/u/<token>/pause")
 def ask_to_pause(token: str) -> ResponseReturnValue:
     """Offer a break in place of leaving."""
-    here = page_context()
-    number = link_tokens.read_link_token(here.keys, token, "leave")
-    if number is None:
-        return answer_unmatched_token(token, "test leave", _PAGE_DESCRIPTION)
-    with here.database.read() as session:
+    context = page_context()
+    number = _read_number(token)
+    with context.database.read() as session:
         if not is_subscribed(session.get(Person, number)):
-            return _status_page(here, session, number, token)
+            return _status_page(context, session, number, token)
     return private_response(render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem=""))
 
 
 @reader_pages.post("/u/<token>/pause")
 def pause_now(token: str) -> ResponseReturnValue:
     """Have the mail rest for one of the lengths that the page offers."""
-    here = page_context()
-    number = link_tokens.read_link_token(here.keys, token, "leave")
-    if number is None:
-        return answer_unmatched_token(token, "test leave", _PAGE_DESCRIPTION)
+    context = page_context()
+    number = _read_number(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
         problem = "Choose how long the break should be."
         page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem=problem)
         return private_response(page, 400)
-    until = here.today() + timedelta(days=days)
-    with here.database.write() as session:
+    until = context.today() + timedelta(days=days)
+    with context.database.write() as session:
         if not is_subscribed(session.get(Person, number, with_for_update=True)):
-            return _status_page(here, session, number, token)
-        pause_mail(session, number, until, now=here.clock())
+            return _status_page(context, session, number, token)
+        pause_mail(session, number, until, now=context.clock())
     page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
     return private_response(page)
 
@@ -118,21 +112,19 @@ def ask_to_undo(token: str) -> ResponseReturnValue:
 @reader_pages.post("/u/<token>/undo")
 def undo_now(token: str) -> ResponseReturnValue:
     """Put a reader back who left within the last week. Twice is once."""
-    here = page_context()
-    number = link_tokens.read_link_token(here.keys, token, "leave")
-    if number is None:
-        return answer_unmatched_token(token, "test leave", _PAGE_DESCRIPTION)
-    now = here.clock()
-    with here.database.write() as session:
-        undone = unsubscribe.undo_unsubscribe(session, here.keys, number, now=now)
+    context = page_context()
+    number = _read_number(token)
+    now = context.clock()
+    with context.database.write() as session:
+        undone = unsubscribe.undo_unsubscribe(session, context.keys, number, now=now)
     try:
-        unsubscribe.log_undo(here.departure_log, undone, at=now)
+        unsubscribe.log_undo(context.departure_log, undone, at=now)
     except OSError as exc:  # the reader is back all the same; only a restored copy would not know
         log.error("an undoing is not in the journal", person=number, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
-    with here.database.read() as session:
+    with context.database.read() as session:
         if is_subscribed(session.get(Person, number)):
             return private_response(render_template("web/undone.html", new=undone.changed))
-        return _status_page(here, session, number, token, status=410)
+        return _status_page(context, session, number, token, status=410)
 
 
 def _status_page(context: PageContext, session: Session, number: int, token: str, *, status: int = 200) -> Response:

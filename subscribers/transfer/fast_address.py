@@ -12,11 +12,10 @@ from functools import lru_cache
 from email_validator import EmailNotValidError, validate_email
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
-from subscribers.address import Address, read_address
+from subscribers.address import MAX_ADDRESS_LENGTH, Address, read_address
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
 _CASE_INSENSITIVE_NAMES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
-_MAX_ADDRESS_OCTETS = 254  # octets of a whole address
 
 
 def read_address_fast(text: str) -> Address:
@@ -29,7 +28,7 @@ def read_address_fast(text: str) -> Address:
     local, _, domain = typed.partition("@")
     if typed.isascii() and _DOT_ATOM.fullmatch(local):
         found = _check_domain(domain)
-        if found is not None and len(local) + 1 + found[1] <= _MAX_ADDRESS_OCTETS:
+        if found is not None and len(local) + 1 + found[1] <= MAX_ADDRESS_LENGTH:
             return Address(local.lower() if local.lower() in _CASE_INSENSITIVE_NAMES else local, found[0])
     return read_address(text)
 

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
+from subscribers.address import mask_address
 from subscribers.consent.preferences import Preferences
-from subscribers.pages.privacy import SiteDetails, describe_preferences, mask_address, read_preferences_form
+from subscribers.pages.context import SiteDetails
+from subscribers.pages.preferences import describe_preferences, read_preferences_form
 from subscribers.store.models import Person, PersonState
 
 SECTIONS = ["featured", "most-read", "topics", "products", "events", "opportunities"]
