@@ -41,7 +41,7 @@ def read(document: str) -> ParsedDocument:
         rss("author", "a" * 300_000),
         rss("dc:creator", "a@" * 150_000),
         rss("author", "<b>a</b>" * 50_000),
-        page("." * 200_000 + "x"),
+        page("Some words that begin a paragraph of nothing else than " + "." * 200_000 + "x"),
         page("." * 200_000),
         page(". " * 100_000),
         page((".”" * 100_000) + "x"),
