@@ -39,8 +39,15 @@ EDITION_FILE = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.js
 
 def measure_selection(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Collect, group and rank the articles of 100 feeds."""
-    few, many = (collection.measure_collection(n)[0] + selection.measure_selection(n) for n in size.articles)
+    collected = [collection.measure_collection(number)[0] for number in size.articles]
+    few, many = (spent + selection.measure_selection(n) for spent, n in zip(collected, size.articles, strict=True))
     parsed = peers.parse_with_feedparser(collection.made_up_feeds(size.articles[0]).values())
+    sheet.add_result(
+        f"collect {size.articles[0]:,} articles of 100 feeds, the children that parse counted",
+        f"{collected[0]:.1f} s CPU",
+        "<= 8 s",
+        bar_met=collected[0] <= 8,
+    )
     sheet.add_result(
         f"collect, group and rank {size.articles[0]:,} articles of 100 feeds",
         f"{few:.1f} s CPU",

@@ -13,6 +13,7 @@ from benchmarks.results import ResultSheet
 from tests.conftest import ROOT
 
 BARS = (  # of the design: some words of each, in the order of the parts
+    "collect 100 articles of 100 feeds, the children that parse counted",
     "collect, group and rank 100 articles",
     "ten times the articles",
     "render an edition",

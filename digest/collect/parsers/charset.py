@@ -3,6 +3,8 @@
 import codecs
 import re
 
+from charset_normalizer import from_bytes
+
 _BOMS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -14,6 +16,13 @@ _DECLARED_CHARSET = re.compile(
     rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})|<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})",
     re.IGNORECASE,
 )
+_JAPANESE_ESCAPE = re.compile(rb"\x1b\$[@B][\x21-\x7e]{2}")  # ISO-2022-JP, which is 7-bit
+_GUESSED_CODECS = ["cp932", "euc_jp", "cp949", "gb18030", "big5", "cp1251", "koi8_r", "koi8_u", "iso8859_5", "cp1252"]
+_MARKUP = re.compile(rb"[<>\r\n]+")
+_HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
+_LOOKED_AT_BYTES = 2_000_000
+_SAMPLE_BYTES = 20_000
+_FEWEST_HIGH_BYTES = 12
 _HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 # Codecs that are no document's, or that another program reads differently from us.
 _REFUSED_CODECS = {
@@ -34,7 +43,8 @@ def decode_document(body: bytes, charset: str | None = None, content_type: str |
 
     A byte-order mark wins. Then valid UTF-8 is UTF-8, whatever is declared: text in another encoding is
     practically never valid UTF-8 by chance, and wrong declarations are common. Then the document's own
-    declaration, the transport's, and UTF-8 in which each bad byte is read as windows-1252. Never raises.
+    declaration, the transport's, what the bytes look like (Japanese, Korean, Chinese or Cyrillic that says nothing
+    of itself), and UTF-8 in which each bad byte is read as windows-1252. Never raises.
 
     Args:
         body: the document as it came.
@@ -46,7 +56,7 @@ def decode_document(body: bytes, charset: str | None = None, content_type: str |
             return body[len(mark) :].decode(name, "replace")
     if wide := _detect_utf16(body):
         return body.decode(wide, "replace")
-    declared = _declared_codec(body)
+    declared = _declared_codec(body) or ("iso2022_jp" if _JAPANESE_ESCAPE.search(body) else None)
     if not (declared and declared.startswith("iso2022")):  # 7-bit, so it would pass for UTF-8
         try:
             return _decode_utf8(body)
@@ -56,7 +66,25 @@ def decode_document(body: bytes, charset: str | None = None, content_type: str |
     for codec in (declared, _codec_name(charset or ""), _codec_name(header[1] if header else "")):
         if codec and codec not in {"utf-8", "ascii"}:
             return _decode_as(body, codec)
+    if guessed := _guess_codec(body):
+        return _decode_as(body, guessed)
     return body.decode("utf-8", _FALLBACK_HANDLER)
+
+
+def _guess_codec(body: bytes) -> str | None:
+    """Tell the encoding of a text whose letters are not Latin; None: it is, or is UTF-8 with a few bad bytes.
+
+    Accents and quotation marks of Latin scripts stand alone among ASCII, so where most high bytes do, nobody is asked.
+    """
+    pieces = _MARKUP.split(body[:_LOOKED_AT_BYTES])
+    sample = b"\n".join(piece for piece in pieces if not piece.isascii())[:_SAMPLE_BYTES]
+    high = sum(map(len, _HIGH_BYTES.findall(sample)))
+    together = sum(len(run) for run in _HIGH_BYTES.findall(sample) if len(run) > 1)
+    bad = sum("\udc80" <= character <= "\udcff" for character in sample.decode("utf-8", "surrogateescape"))
+    if high < _FEWEST_HIGH_BYTES or 2 * together < high or 2 * bad < high:
+        return None
+    best = from_bytes(sample, cp_isolation=_GUESSED_CODECS, enable_fallback=False).best()
+    return None if best is None or best.encoding == "cp1252" else best.encoding
 
 
 def _decode_utf8(body: bytes) -> str:

@@ -9,6 +9,7 @@ _ROOT_ELEMENT = re.compile(r"<(?:[A-Za-z_][\w.-]{0,40}:)?([A-Za-z_][\w.-]{0,40})
 _ROOT_KINDS = {
     "rss": DocumentKind.RSS,
     "rdf": DocumentKind.RDF,
+    "channel": DocumentKind.RSS,  # of the Channel Definition Format, or RSS that lost its outer element
     "feed": DocumentKind.ATOM,
     "opml": DocumentKind.OPML,
     "urlset": DocumentKind.SITEMAP,
@@ -17,6 +18,12 @@ _ROOT_KINDS = {
 }
 _LATE_ROOT = re.compile(
     r"<(rss|(?:\w+:)?RDF|feed|opml|urlset|sitemapindex)\s[^<>]*(?:version|xmlns)[^<>]*>", re.IGNORECASE
+)
+# Not RDF: pages carry licences and trackbacks in it.
+_WRAPPED_FEED = re.compile(
+    r"<(feed)\s[^<>]*xmlns\s*=\s*[\"']http://(?:www\.w3\.org/2005/Atom|purl\.org/atom/ns#)[^<>]*>"
+    r"|<(rss)\s[^<>]*version\s*=[^<>]*>",
+    re.IGNORECASE,
 )
 _HTML_TAG = re.compile(
     r"<(?:!doctype\s+html|html|head|body|meta|title|article|main|div|p|h1|section|a)\b", re.IGNORECASE
@@ -52,11 +59,31 @@ def strip_feed_preamble(text: str) -> str:
     text = text.lstrip("\ufeff \t\r\n\0")
     if text.startswith("<?xml") or (not text.startswith("<") and (at := text.find("<?xml", 0, _HEAD_CHARACTERS)) >= 0):
         return text if text.startswith("<?xml") else text[at:]
+    if wrapped := _find_wrapped_feed(text):
+        end = text.rfind(f"</{wrapped[1] or wrapped[2]}>")
+        return text[wrapped.start() : end] + text[end:].partition(">")[0] + ">"
     root = _LATE_ROOT.search(text[:_HEAD_CHARACTERS])
     return text[root.start() :] if root and not text.startswith("<") else text
 
 
+def _find_wrapped_feed(text: str) -> re.Match[str] | None:
+    """Find a feed that stands whole inside an HTML page, as some templates and proxies serve it."""
+    root = _ROOT_ELEMENT.match(text, root_offset(text))
+    if not root or root[1].lower() != "html":
+        return None
+    found = _WRAPPED_FEED.search(text[:_HEAD_CHARACTERS])
+    if not found or f"</{found[1] or found[2]}>" not in text[found.end() :]:
+        return None
+    before = text[: found.start()]
+    hidden = before.rfind("<!--") > before.rfind("-->") or before.lower().rfind("<script") > before.lower().rfind(
+        "</script"
+    )
+    return None if hidden else found
+
+
 def _kind_from_markup(text: str) -> DocumentKind:
+    if wrapped := _find_wrapped_feed(text):
+        return _kind_from_root(wrapped[1] or wrapped[2])
     root = _ROOT_ELEMENT.match(text, root_offset(text))
     if root and (kind := _ROOT_KINDS.get(root[1].lower())):
         return kind

@@ -28,7 +28,7 @@ _USUAL_NAMESPACES = {  # what publishers mean who forget to say it
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "sy": "http://purl.org/rss/1.0/modules/syndication/",
 }
-_ROOT_END_TAG = re.compile(r"</(?:[\w.-]{1,40}:)?(?:rss|RDF|feed|urlset)\s*>", re.IGNORECASE)
+_ROOT_END_TAG = re.compile(r"</(?:[\w.-]{1,40}:)?(?:rss|RDF|feed|urlset|channel)\s*>", re.IGNORECASE)
 
 
 _MAX_SIMILAR = 300
@@ -159,7 +159,9 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
         seen: Counter[object] = Counter()
         for child in parent:
             seen[child.tag] += 1
-            if seen[child.tag] > _MAX_SIMILAR and not re.search(rf"(?:^|\}})(?:{item_pattern})$", str(child.tag)):
+            if seen[child.tag] > _MAX_SIMILAR and not re.search(
+                rf"(?:^|\}})(?:{item_pattern})$", str(child.tag), re.IGNORECASE
+            ):
                 extra.append(child)
     for child in extra:
         child.getparent().remove(child)
@@ -168,8 +170,8 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
 
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:
     """Say where items begin, and where they end."""
-    opens = [match.start() for match in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?:{item_pattern})(?=[\s>])", text)]
-    closes = [match.end() for match in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?:{item_pattern})\s*>", text)]
+    opens = [match.start() for match in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?i:{item_pattern})(?=[\s>])", text)]
+    closes = [match.end() for match in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?i:{item_pattern})\s*>", text)]
     return opens, closes
 
 
