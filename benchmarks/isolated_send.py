@@ -82,9 +82,9 @@ def _measure_send(home: Path, provider_url: str) -> SendResult:
     settings = benchmark_settings(home)
     database = open_database(settings.effective_database_url)
     plan_deliveries(database, EDITION_NAME, KEYS, settings, now=RELEASE)
-    with closing(_open_provider(settings, provider_url)) as transport:
+    with closing(_open_provider(settings, provider_url)) as provider:
         began, cpu = time.perf_counter(), time.process_time()
-        report = send_edition(database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC))
+        report = send_edition(database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC))
         took, worked = time.perf_counter() - began, time.process_time() - cpu
     assert report.delivery_counts.is_balanced
     database.close()

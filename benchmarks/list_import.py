@@ -1,6 +1,6 @@
 """Rows a second, memory and the longest transaction of an import with evidence: `python -m benchmarks.list_import`.
 
-Meanwhile `digest serve` answers readers who leave by one click, in a process of its own. Afterwards the roll is
+Meanwhile `digest serve` answers readers who leave by one click, in a process of its own. Afterwards the audience is
 streamed. Each size runs in a process of its own, so that its peak of memory is its own. `--rows` names other
 sizes, `--database sqlite` or `postgresql` one of the two.
 """
@@ -127,7 +127,7 @@ def _measure_stream(url: str) -> StreamResult:
 
 
 def measure_list_import(kind: str, rows: int) -> ImportMeasurement:
-    """Import so many rows into a database of some people, who leave meanwhile; then stream the roll."""
+    """Import so many rows into a database of some people, who leave meanwhile; then stream the audience."""
     with tempfile.TemporaryDirectory(prefix="digest-bench-") as name, fresh_database(kind, Path(name)) as url:
         home = Path(name)
         settings = benchmark_settings(home).model_copy(update={"database_url": url})
@@ -136,7 +136,7 @@ def measure_list_import(kind: str, rows: int) -> ImportMeasurement:
         with run_digest_serve(settings) as pages, unsubscribe_meanwhile(pages, settings, LEAVING_PEOPLE) as clicks:
             imported = import_in_subprocess(url, home)
         assert imported.rows == rows, f"{imported}"
-        streamed = StreamResult(**_run_subprocess("--roll", url, home))
+        streamed = StreamResult(**_run_subprocess("--audience", url, home))
         assert rows <= streamed.readers <= rows + len(LEAVING_PEOPLE), f"{streamed}"
     return ImportMeasurement(imported, clicks, streamed)
 
@@ -183,7 +183,7 @@ def _add_results(sheet: ResultSheet, kind: str, small: ImportMeasurement, large:
     )
     streamed, less = large.streamed, small.streamed
     flat = streamed.peak <= less.peak * MAX_MEMORY_GROWTH
-    what = f"the roll of {streamed.readers:,} streamed, {DATABASE_NAMES[kind]}: memory, against {less.readers:,}"
+    what = f"the audience of {streamed.readers:,} streamed, {DATABASE_NAMES[kind]}: memory, against {less.readers:,}"
     sheet.add_result(what, f"{streamed.peak:.0f} / {less.peak:.0f} MB", f"<= {MAX_MEMORY_GROWTH} times", bar_met=flat)
     sheet.print_note(
         f"{streamed.readers / streamed.seconds:,.0f} readers a second; growth of the import's memory {growth:.2f}"
@@ -195,12 +195,12 @@ def _run_command_line() -> None:
     reader.add_argument("--rows", type=int, nargs=2, default=FULL.import_rows)
     reader.add_argument("--database", choices=DATABASE_KINDS, nargs="+", default=DATABASE_KINDS)
     reader.add_argument("--import", dest="one", nargs=2, help=argparse.SUPPRESS)
-    reader.add_argument("--roll", nargs=2, help=argparse.SUPPRESS)
+    reader.add_argument("--audience", nargs=2, help=argparse.SUPPRESS)
     asked = reader.parse_args()
     if asked.one:
         print(json.dumps(asdict(_measure_import(asked.one[0], Path(asked.one[1])))))
-    elif asked.roll:
-        print(json.dumps(asdict(_measure_stream(asked.roll[0]))))
+    elif asked.audience:
+        print(json.dumps(asdict(_measure_stream(asked.audience[0]))))
     else:
         main(ResultSheet(), replace(FULL, import_rows=tuple(asked.rows)), tuple(asked.database))
 

@@ -1,6 +1,6 @@
 """What the usual way of doing the same work reaches on this machine: plain code over the same libraries.
 
-Each is the way that a library's own documentation shows, without books, encryption, or consent: less than we do. They are
+Each is the way that a library's own documentation shows, without delivery counts, encryption, or consent: less than we do. They are
 measured in the same run as ours, so that a ratio holds on any machine.
 """
 

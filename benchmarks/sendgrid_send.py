@@ -26,7 +26,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     with run_fake_provider() as (host, _):
         peer = peers.send_with_sendgrid_helpers(host, size.peer_items, BATCH_SIZE)
     slow, fast = many.readers / many.seconds, few.readers / few.seconds
-    said = f"the package's own helpers {peer:,.0f}/s, with no books and no consent"
+    said = f"the package's own helpers {peer:,.0f}/s, with no delivery counts and no consent"
     what = f"SendGrid, batches of {BATCH_SIZE:,}, {many.readers:,} readers, SQLite"
     sheet.add_result(
         what,

@@ -77,11 +77,11 @@ def depart_and_suppress(install: Installation) -> None:
     with install.database.write() as session:
         number = people.find_person_number(session, keys, read_address("withdrawn@county.example"))
         assert number is not None
-        journal = DepartureLog(install.settings.left_log, keys)
-        unsubscribe_person(session, journal, number, method="page", now=NOW)
+        departure_log = DepartureLog(install.settings.left_log, keys)
+        unsubscribe_person(session, departure_log, number, method="page", now=NOW)
         address = read_address("suppressed@county.example")
         suppression.suppress_address(
-            session, keys, address, reason="bounced", actor="bench", now=NOW, departure_log=journal
+            session, keys, address, reason="bounced", actor="bench", now=NOW, departure_log=departure_log
         )
 
 

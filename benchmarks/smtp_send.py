@@ -69,12 +69,12 @@ def prepare_sender(stack: ExitStack, port: int, case: SmtpCase, messages: int) -
     database = create_ready_database(settings, messages)
     stack.callback(database.close)
     plan_deliveries(database, EDITION_NAME, KEYS, settings, now=RELEASE)
-    transport: Provider = stack.enter_context(closing(open_provider(settings)))
+    provider: Provider = stack.enter_context(closing(open_provider(settings)))
 
     def turn(several: int) -> TurnTime:
         began, cpu = time.perf_counter(), time.process_time()
         report = send_edition(
-            database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC), limit=several
+            database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC), limit=several
         )
         spent = TurnTime(time.perf_counter() - began, time.process_time() - cpu)
         assert report.results == {HandoverResult.ACCEPTED: several}, f"{report.results} {report.stop_reason}"

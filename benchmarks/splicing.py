@@ -24,7 +24,7 @@ EDITION_DATE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 
 
 def _sample_template() -> MessageTemplate:
-    """A letter of the size of a whole edition: 70 KB of HTML, 12 KB of text, each mark where it stands."""
+    """A template of the size of a whole edition: 70 KB of HTML, 12 KB of text, each placeholder where it stands."""
     links = f"https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}"
     foot = f"You asked for it on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}. {links}\n"
     row = '<td style="padding:0 0 12px;font:16px/1.5 Georgia,serif">A story, told in a few words — é.</td>\n'
@@ -50,7 +50,7 @@ def _microseconds_per_call(act: Callable[[int], object], times: int) -> float:
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure the steps in interleaved rounds, and put the splice beside its bar."""
-    keys, letter, zone = KeyRing.from_seed(b"bench"), _sample_template(), ZoneInfo("America/New_York")
+    keys, template, zone = KeyRing.from_seed(b"bench"), _sample_template(), ZoneInfo("America/New_York")
     readers = [
         AudienceMember(
             n,
@@ -66,10 +66,10 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
         fill_placeholders(r, f"<2026-W47.{r.number:020}@weekly.news.example.org>", keys=keys, zone=zone)
         for r in readers
     ]
-    octets = len(splice_message(letter, filled[0]))
+    octets = len(splice_message(template, filled[0]))
 
     def spliced(n: int) -> bytes:
-        return splice_message(letter, filled[n])
+        return splice_message(template, filled[n])
 
     def opened(n: int) -> PlaceholderValues:
         return fill_placeholders(readers[n], filled[n].message_id, keys=keys, zone=zone)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -55,15 +56,15 @@ publisher = "Coastal Wire"
 """
 
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
-def until(what: str, look: Callable[[], Found | None]) -> Found:
+def until(what: str, look: Callable[[], Value | None]) -> Value:
     """Wait until `look` gives something."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        if found := look():
-            return found
+        if value := look():
+            return value
         time.sleep(0.1)
     pytest.fail(f"after {PATIENCE} s there is still no {what}")
 
@@ -89,12 +90,12 @@ class Feeds:
 
 @pytest.fixture
 def feeds() -> Iterator[Feeds]:
-    shown = Feeds()
+    server = Feeds()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            shown.asked += 1
-            body = shown.xml(self.path.strip("/").removesuffix(".xml"))
+            server.asked += 1
+            body = server.xml(self.path.strip("/").removesuffix(".xml"))
             self.send_response(200)
             self.send_header("Content-Type", "application/rss+xml")
             self.send_header("Content-Length", str(len(body)))
@@ -104,8 +105,8 @@ def feeds() -> Iterator[Feeds]:
         def log_message(self, *_args: Any) -> None: ...
 
     with served(Handler) as port:
-        shown.port = port
-        yield shown
+        server.port = port
+        yield server
 
 
 @contextmanager
@@ -142,13 +143,13 @@ class Mailboxes:
 
 @pytest.fixture
 def mailboxes() -> Iterator[tuple[Mailboxes, int]]:
-    boxes = Mailboxes()
+    mailboxes = Mailboxes()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    controller = Controller(boxes, hostname="127.0.0.1", port=port)
+    controller = Controller(mailboxes, hostname="127.0.0.1", port=port)
     controller.start()
-    yield boxes, port
+    yield mailboxes, port
     controller.stop()
 
 
@@ -168,16 +169,17 @@ class Installation:
             "DIGEST_HOME": str(self.home / "data"),
             "DIGEST_BASE_URL": "https://news.example.org",
             "DIGEST_MAIL_URL": self.mail_url,
+            "DIGEST_INSTALLATION": "the whole week",  # a copy of the prepared one is not held as a copy
             **self.more,
         }
 
-    def run(self, *command: str, said: str = "") -> str:
-        done = subprocess.run(
+    def run(self, *command: str, typed: str = "") -> str:
+        process = subprocess.run(
             [sys.executable, "-m", "digest", *command],
-            cwd=self.home, env=self.environment, input=said, text=True, capture_output=True, check=False,
+            cwd=self.home, env=self.environment, input=typed, text=True, capture_output=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        assert process.returncode == 0, process.stderr + process.stdout
+        return process.stdout
 
     def start(self, *command: str, log: str) -> subprocess.Popen[str]:
         with (self.home / log).open("a") as out:
@@ -203,13 +205,13 @@ def running(installation: Installation, *command: str, log: str) -> Iterator[sub
 
 def approve_in_browser(page: Page, base: str) -> str:
     """Approve what the desk shows, as an editor does; give the edition's name."""
-    for _ in range(20):
+    for _ in range(60):
         page.goto(f"{base}/desk/")
         page.get_by_role("link", name=re.compile("Review and approve")).first.click()
         name = page.url.rstrip("/").split("/")[-2]
         button = page.get_by_role("button", name=re.compile("^Approve"))
         if not button.is_enabled():
-            time.sleep(1)
+            time.sleep(0.3)
             continue
         with page.expect_navigation():
             button.click()
@@ -247,29 +249,26 @@ class Provider:
         return Handler
 
 
+@pytest.fixture(scope="module")
+def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Set up an installation with readers once, by its commands; each test gets a copy."""
+    home = tmp_path_factory.mktemp("prepared")
+    prepared = Installation(home, 0, "outbox:")
+    (home / "digest.toml").write_text(SETTINGS.format(port=0))
+    prepared.run("init")
+    evidence = ("--where", "hls.today", "--wording", "Yes.", "--method", "form", "--on", "2026-01-05")
+    for address in READERS:
+        prepared.run("subscribers", "add", "-", *evidence, typed=address)
+    return home
+
+
 @pytest.fixture
-def installation(tmp_path: Path, feeds: Feeds) -> Installation:
-    """Set up an installation with readers, by its commands."""
-    made = Installation(tmp_path, feeds.port, "outbox:")
+def installation(tmp_path: Path, feeds: Feeds, prepared_home: Path) -> Installation:
+    """Copy the prepared installation, and let it collect from this test's feeds."""
+    shutil.copytree(prepared_home, tmp_path, dirs_exist_ok=True)
     (tmp_path / "digest.toml").write_text(SETTINGS.format(port=feeds.port))
     feeds.titles = ["Port security drill at the harbor", "Border crossing opens new lanes"]
-    made.run("init")
-    add = (
-        "subscribers",
-        "add",
-        "-",
-        "--where",
-        "hls.today",
-        "--wording",
-        "Yes.",
-        "--method",
-        "form",
-        "--on",
-        "2026-01-05",
-    )
-    for address in READERS:
-        made.run(*add, said=address)
-    return made
+    return Installation(tmp_path, feeds.port, "outbox:")
 
 
 def drafted_and_approved(installation: Installation, chromium: str) -> str:
@@ -342,9 +341,9 @@ def approved_by_command(installation: Installation) -> str:
         file.write_text(file.read_text().replace(f'"{old}"', f'"{new}"'))
     installation.run("collect")
     installation.run("draft")
-    mark = re.findall(r"digest approve (\S+) (\S+)", installation.run("approve", "current"))[-1]
-    installation.run("approve", *mark)
-    return str(mark[0])
+    name, content_hash = re.findall(r"digest approve (\S+) (\S+)", installation.run("approve", "current"))[-1]
+    installation.run("approve", name, content_hash)
+    return str(name)
 
 
 @pytest.mark.parametrize(("command", "code"), [(("serve", "--port", "0"), 0), (("send", "current", "--yes"), 1)])
@@ -358,9 +357,9 @@ def test_a_service_managers_stop_leaves_nothing_in_the_air(
         until("first messages", lambda: len(boxes.names) >= 2)
         process.terminate()
         assert process.wait(PATIENCE) == code, (installation.home / "stopped.log").read_text()
-    books = json.loads(installation.run("status", name, "--json"))
-    assert (books["handing over"], books["uncertain"]) == (0, 0)
-    assert books["accepted"] == len(boxes.names)
-    assert books["waiting"] == len(READERS) - len(boxes.names) > 0
+    counts = json.loads(installation.run("status", name, "--json"))
+    assert (counts["handing over"], counts["uncertain"]) == (0, 0)
+    assert counts["accepted"] == len(boxes.names)
+    assert counts["waiting"] == len(READERS) - len(boxes.names) > 0
     installation.run("send", name, "--yes")
     assert sorted(boxes.names) == sorted(READERS)
