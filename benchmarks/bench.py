@@ -112,14 +112,14 @@ def main() -> None:
     reader.add_argument(
         "--table", type=Path, help=f"put the table into this file too, below '{LAST_RUN_HEADING}' where it has that"
     )
-    asked = reader.parse_args()
+    arguments = reader.parse_args()
     began = time.perf_counter()
-    sheet = run_parts(asked.part or list(PARTS), QUICK if asked.quick else FULL, judging=not asked.quick)
+    sheet = run_parts(arguments.part or list(PARTS), QUICK if arguments.quick else FULL, judging=not arguments.quick)
     table = sheet.as_markdown()
     print(f"\n{table}\n\n{(time.perf_counter() - began) / 60:.0f} minutes")
-    if asked.table:
-        before = asked.table.read_text("utf-8").partition(LAST_RUN_HEADING)[0] if asked.table.exists() else ""
-        asked.table.write_text(f"{before}{LAST_RUN_HEADING}\n\n{table}\n", "utf-8")
+    if arguments.table:
+        before = arguments.table.read_text("utf-8").partition(LAST_RUN_HEADING)[0] if arguments.table.exists() else ""
+        arguments.table.write_text(f"{before}{LAST_RUN_HEADING}\n\n{table}\n", "utf-8")
     if not sheet.all_bars_met:
         sys.exit(1)
 

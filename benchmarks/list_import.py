@@ -82,13 +82,13 @@ def write_list(path: Path, rows: int, seed: int = 1) -> None:
         file.write(CSV_HEADINGS + "\r\n")
         for n in range(rows):
             domain = domains[int(chance.paretovariate(0.5)) % 5_000]
-            asked = start + timedelta(seconds=chance.randrange(340_000_000))
-            said = asked + timedelta(seconds=chance.randrange(80_000))
+            signed_up = start + timedelta(seconds=chance.randrange(340_000_000))
+            confirmed = signed_up + timedelta(seconds=chance.randrange(80_000))
             network = f"198.51.{chance.randrange(256)}.{chance.randrange(256)}"
             file.write(
-                f"Reader.{n:x}.{chance.randrange(16**4):x}@{domain},Ada,Example,2,{asked:%Y-%m-%d %H:%M:%S},"
-                f"{network},{said:%Y-%m-%d %H:%M:%S},{network},34.9,-92.1,-6,-5,America/Chicago,us,ar,"
-                f"{said:%Y-%m-%d %H:%M:%S},{n},{n:x},\r\n"
+                f"Reader.{n:x}.{chance.randrange(16**4):x}@{domain},Ada,Example,2,{signed_up:%Y-%m-%d %H:%M:%S},"
+                f"{network},{confirmed:%Y-%m-%d %H:%M:%S},{network},34.9,-92.1,-6,-5,America/Chicago,us,ar,"
+                f"{confirmed:%Y-%m-%d %H:%M:%S},{n},{n:x},\r\n"
             )
 
 
@@ -99,9 +99,9 @@ def import_in_subprocess(url: str, home: Path) -> ImportResult:
 
 def _run_subprocess(option: str, url: str, home: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.list_import", option, url, str(home)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(process.stdout)
+    return result
 
 
 def _measure_import(url: str, home: Path) -> ImportResult:
@@ -196,13 +196,13 @@ def _run_command_line() -> None:
     reader.add_argument("--database", choices=DATABASE_KINDS, nargs="+", default=DATABASE_KINDS)
     reader.add_argument("--import", dest="one", nargs=2, help=argparse.SUPPRESS)
     reader.add_argument("--audience", nargs=2, help=argparse.SUPPRESS)
-    asked = reader.parse_args()
-    if asked.one:
-        print(json.dumps(asdict(_measure_import(asked.one[0], Path(asked.one[1])))))
-    elif asked.audience:
-        print(json.dumps(asdict(_measure_stream(asked.audience[0]))))
+    arguments = reader.parse_args()
+    if arguments.one:
+        print(json.dumps(asdict(_measure_import(arguments.one[0], Path(arguments.one[1])))))
+    elif arguments.audience:
+        print(json.dumps(asdict(_measure_stream(arguments.audience[0]))))
     else:
-        main(ResultSheet(), replace(FULL, import_rows=tuple(asked.rows)), tuple(asked.database))
+        main(ResultSheet(), replace(FULL, import_rows=tuple(arguments.rows)), tuple(arguments.database))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def command_environment(settings: Settings) -> Mapping[str, str]:
         f'[sender]\npostal_address = "{sender.postal_address}"\nbounce_domain = "{sender.bounce_domain}"\n'
         f"[alerts]\ncanary_minutes = {alerts.canary_minutes}\n"
     )
-    said = {
+    variables = {
         "DIGEST_SETTINGS": str(file),
         "DIGEST_HOME": str(settings.home),
         "DIGEST_DATABASE_URL": settings.database_url,
@@ -69,7 +69,7 @@ def command_environment(settings: Settings) -> Mapping[str, str]:
         "DIGEST_SENDGRID_WEBHOOK_KEY": settings.sendgrid_webhook_key,
     }
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}
-    return ours | {name: value for name, value in said.items() if value}
+    return ours | {name: value for name, value in variables.items() if value}
 
 
 @contextmanager
@@ -85,10 +85,10 @@ def run_digest_serve(settings: Settings, *, timetable: bool = False) -> Iterator
     ):
         assert process.stdout is not None
         try:
-            found = re.search(r"http://\S+:\d+", process.stdout.readline())
-            if found is None:
+            address = re.search(r"http://\S+:\d+", process.stdout.readline())
+            if address is None:
                 raise SystemExit(f"'digest serve' does not start: {Path(log.name).read_text()}")
-            yield found[0]
+            yield address[0]
         finally:
             process.terminate()
             try:
@@ -109,8 +109,8 @@ def unsubscribe_meanwhile(
         try:
             yield clicks
         finally:
-            told = process.communicate()[0]
-    clicks.waits_ms, clicks.failures = json.loads(told)
+            output = process.communicate()[0]
+    clicks.waits_ms, clicks.failures = json.loads(output)
 
 
 def _unsubscribe(server: tuple[str, int], token: str, wanted_at: float, clicks: ClickResults) -> None:
@@ -142,10 +142,10 @@ def _unsubscribe_in_turn(url: str, keys: KeyRing, people: range, per_second: int
     start = time.perf_counter()
     with ThreadPoolExecutor(64) as pool:
         for count, number in enumerate(cycle(people)):
-            wanted = start + count / per_second
-            if ended.wait(max(0.0, wanted - time.perf_counter())):
+            due = start + count / per_second
+            if ended.wait(max(0.0, due - time.perf_counter())):
                 break
-            pool.submit(_unsubscribe, place, link_tokens.make_link_token(keys, number, "leave"), wanted, clicks)
+            pool.submit(_unsubscribe, place, link_tokens.make_link_token(keys, number, "leave"), due, clicks)
     return clicks
 
 
@@ -155,9 +155,9 @@ def main() -> None:
     reader.add_argument("url")
     reader.add_argument("keys", type=Path)
     reader.add_argument("numbers", type=int, nargs=3, help="the first person, the one after the last, a second")
-    asked = reader.parse_args()
-    first, last, a_second = asked.numbers
-    clicks = _unsubscribe_in_turn(asked.url, KeyRing.load(asked.keys), range(first, last), a_second)
+    arguments = reader.parse_args()
+    first, last, a_second = arguments.numbers
+    clicks = _unsubscribe_in_turn(arguments.url, KeyRing.load(arguments.keys), range(first, last), a_second)
     print(json.dumps([clicks.waits_ms, clicks.failures]))
 
 

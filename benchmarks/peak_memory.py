@@ -11,5 +11,5 @@ def peak_memory_mb() -> float:
     Linux's own `ru_maxrss` also counts what the process that started this one held, up to `exec`: VmHWM does not.
     """
     status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
+    match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(match[1] if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024

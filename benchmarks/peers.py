@@ -126,10 +126,10 @@ def import_with_orm(path: Path, rows: int) -> float:
         began, count = time.perf_counter(), 0
         with Session(engine) as session:
             for count, row in enumerate(csv.DictReader(file), start=1):
-                found = validate_email(row["Email Address"], check_deliverability=False)
+                address = validate_email(row["Email Address"], check_deliverability=False)
                 session.add(
                     PeerContact(
-                        email=found.normalized,
+                        email=address.normalized,
                         name=row["First Name"],
                         confirmed_at=datetime.fromisoformat(row["CONFIRM_TIME"]),
                         confirmed_ip=row["CONFIRM_IP"],

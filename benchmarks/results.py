@@ -37,9 +37,9 @@ class ResultSheet:
         self, subject: str, measured: str, bar: str = "", *, bar_met: bool | None = None, peer: str = ""
     ) -> None:
         """Take down one result, and print it beside its bar and its peer."""
-        found = ResultLine(subject, measured, bar, bar_met if self.judges_bars else None, peer)
-        self.lines.append(found)
-        print(f"{found.verdict:6}  {subject}: {measured}" + (f"   (bar: {bar})" if bar else ""), flush=True)
+        line = ResultLine(subject, measured, bar, bar_met if self.judges_bars else None, peer)
+        self.lines.append(line)
+        print(f"{line.verdict:6}  {subject}: {measured}" + (f"   (bar: {bar})" if bar else ""), flush=True)
         if peer:
             self.print_note(f"peer: {peer}")
 

@@ -26,14 +26,14 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     with run_fake_provider() as (host, _):
         peer = peers.send_with_sendgrid_helpers(host, size.peer_items, BATCH_SIZE)
     slow, fast = many.readers / many.seconds, few.readers / few.seconds
-    said = f"the package's own helpers {peer:,.0f}/s, with no delivery counts and no consent"
+    peer_text = f"the package's own helpers {peer:,.0f}/s, with no delivery counts and no consent"
     what = f"SendGrid, batches of {BATCH_SIZE:,}, {many.readers:,} readers, SQLite"
     sheet.add_result(
         what,
         f"{slow:,.0f} readers/s",
         f">= {MIN_READERS_PER_SECOND:,}",
         bar_met=slow >= MIN_READERS_PER_SECOND,
-        peer=said,
+        peer=peer_text,
     )
     sheet.print_note(f"{many.cpu / many.readers * 1e6:.0f} µs of our CPU a reader")
     sheet.add_result(

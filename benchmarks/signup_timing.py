@@ -105,9 +105,11 @@ def measure_answer_times(install: Installation, rounds: int) -> dict[str, list[f
     return {standing: sorted(times) for standing, times in took.items()}
 
 
-def ks_distance(one: list[float], other: list[float]) -> float:
+def ks_distance(first: list[float], second: list[float]) -> float:
     """Give the Kolmogorov-Smirnov distance of two sorted samples."""
-    return max(abs(bisect_right(one, t) / len(one) - bisect_right(other, t) / len(other)) for t in (*one, *other))
+    return max(
+        abs(bisect_right(first, t) / len(first) - bisect_right(second, t) / len(second)) for t in (*first, *second)
+    )
 
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
