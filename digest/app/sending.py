@@ -22,8 +22,9 @@ from digest.deliver.send.edition_run import SendReport
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
 from digest.edition.queries import explain_missed_release
-from digest.store.delivery_models import DeliveryState
+from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
+from digest.store.staff import list_proven_staff
 
 SEND = Act("send", Role.ADMIN)
 SEND_TEST = Act("test", Role.EDITOR)
@@ -74,6 +75,12 @@ def send_edition(
         )
         audit.changed, audit.detail = report.handed_over > 0, {"handed over": report.handed_over}
     return report
+
+
+def list_test_recipients(installation: Installation) -> list[StaffMember]:
+    """List the staff whose address is proven: those to whom a test goes."""
+    with installation.database.read() as session:
+        return list_proven_staff(session)
 
 
 def send_test(

@@ -6,19 +6,15 @@ from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from flask import Blueprint, Response, abort, render_template, request
-from sqlalchemy import select
-from sqlalchemy.orm import Session, undefer
 from werkzeug.wrappers import Response as AnyResponse
 
+from digest.app import page_views
 from digest.edition.content import EditionContent
-from digest.edition.queries import load_rendered_fragments
-from digest.edition.rendering.fragments import join_fragments
-from digest.store.models import Edition, EditionState, MediaFile
+from digest.store.models import Edition
 from digest.web.context import WebContext, web_context
 
 archive_pages = Blueprint("archive", __name__)
 
-PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)
 MAX_FEED_EDITIONS = 20  # editions
 CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
 _ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
@@ -29,19 +25,16 @@ _INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\u
 @archive_pages.get("/")
 def index() -> str:
     """List the editions that went out, the newest first."""
-    with web_context().database.read() as session:
-        return render_template("web/archive.html", editions=list_public_editions(session))
+    return render_template("web/archive.html", editions=page_views.list_public_editions(web_context().install))
 
 
 @archive_pages.get("/editions/<name>")
 def edition(name: str) -> AnyResponse:
     """Show the web copy of an edition that is going out, or went."""
-    with web_context().database.read() as session:
-        found = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
-        if found is None:
-            abort(404)
-        body = use_local_picture_urls(join_fragments(load_rendered_fragments(session, found), "web"))
-    response = Response(body, mimetype="text/html")
+    html = page_views.public_edition_html(web_context().install, name)
+    if html is None:
+        abort(404)
+    response = Response(use_local_picture_urls(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = mail_content_policy()
     return _cacheable_response(response, seconds=300)
 
@@ -49,19 +42,18 @@ def edition(name: str) -> AnyResponse:
 @archive_pages.get("/feed.atom")
 def feed() -> AnyResponse:
     """Give the editions that went out as an Atom feed (RFC 4287)."""
-    with web_context().database.read() as session:
-        body = build_atom_feed(web_context(), list_public_editions(session)[:MAX_FEED_EDITIONS])
+    context = web_context()
+    body = build_atom_feed(context, page_views.list_public_editions(context.install)[:MAX_FEED_EDITIONS])
     return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
 
 
 @archive_pages.get("/media/<name>")
 def picture_file(name: str) -> AnyResponse:
     """Give a picture. Its name is the hash of its bytes, so it never changes."""
-    with web_context().database.read() as session:
-        found = session.get(MediaFile, name, options=[undefer(MediaFile.body)]) if len(name) == 64 else None
-        if found is None:
-            abort(404)
-        response = Response(found.body, mimetype=found.content_type)
+    picture = page_views.find_picture(web_context().install, name) if len(name) == 64 else None
+    if picture is None:
+        abort(404)
+    response = Response(picture.body, mimetype=picture.content_type)
     response.headers["Cache-Control"] = CACHE_FOREVER
     response.headers["Content-Security-Policy"] = "default-src 'none'"
     # Mail programs and their proxies show these pictures on pages of their own.
@@ -79,14 +71,6 @@ def style_sheet(name: str) -> Response:
     response = Response(text, mimetype="text/css")
     response.headers["Cache-Control"] = CACHE_FOREVER
     return response
-
-
-def list_public_editions(session: Session) -> list[Edition]:
-    """List the editions that anybody may read, the newest first."""
-    query = (
-        select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc(), Edition.id.desc())
-    )
-    return list(session.scalars(query))
 
 
 def use_local_picture_urls(html: str) -> str:
@@ -120,7 +104,7 @@ def _cacheable_response(response: Response, *, seconds: int) -> AnyResponse:
 def build_atom_feed(context: WebContext, editions: Iterable[Edition]) -> bytes:
     """Write the feed. Ids are the editions' public addresses, which never change."""
     publication, base = context.settings.file.publication, context.settings.link_base
-    shown = list(editions)
+    entries = list(editions)
     root = ET.Element("feed", {"xmlns": _ATOM_NAMESPACE, "xml:lang": publication.language})
     _add_text_element(root, "id", f"{base}/")
     _add_text_element(root, "title", publication.name)
@@ -128,15 +112,17 @@ def build_atom_feed(context: WebContext, editions: Iterable[Edition]) -> bytes:
     _add_text_element(
         root,
         "updated",
-        _atom_timestamp(max((_published_at(e) for e in shown), default=datetime.fromisoformat("2000-01-01T00:00:00Z"))),
+        _atom_timestamp(
+            max((_published_at(e) for e in entries), default=datetime.fromisoformat("2000-01-01T00:00:00Z"))
+        ),
     )
     _add_text_element(root, "author/name", publication.name)
     ET.SubElement(root, "link", rel="self", type="application/atom+xml", href=f"{base}/feed.atom")
     ET.SubElement(root, "link", rel="alternate", type="text/html", href=f"{base}/")
-    for issue in shown:
-        _add_atom_entry(root, issue, f"{base}/editions/{issue.name}")
-    written: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return written
+    for entry in entries:
+        _add_atom_entry(root, entry, f"{base}/editions/{entry.name}")
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document
 
 
 def _add_atom_entry(root: ET.Element, edition: Edition, address: str) -> None:

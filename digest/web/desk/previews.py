@@ -2,19 +2,14 @@
 
 The bytes are the stored fragments, put together. What a view changes is only what the looking needs: a
 colour scheme without asking the editor's own system, and pictures from this process, since the public
-address may not lead here yet. The marks for one reader's tokens stay as they are.
+address may not lead here yet. The placeholders stay as they are.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 from flask import Response
-from sqlalchemy.orm import Session
 
-from digest.edition.queries import load_rendered_fragments
-from digest.edition.rendering.fragments import join_fragments
-from digest.store.models import Edition
 from digest.web.archive.pages import mail_content_policy, use_local_picture_urls
 
 _DARK_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
@@ -47,30 +42,18 @@ def find_preview_view(key: str | None) -> PreviewView:
     return next((v for v in PREVIEW_VIEWS if v.key == key), PREVIEW_VIEWS[0])
 
 
-def preview_response(session: Session, edition: Edition, view_key: str) -> Response:
-    """Give an edition's bytes for one view, to be framed by the desk."""
+def preview_response(body: str, view_key: str) -> Response:
+    """Answer with an edition's text or HTML for one view, to be framed by the desk."""
     if view_key == "text":
-        response = Response(edition_body(session, edition, "text"), mimetype="text/plain")
+        response = Response(body, mimetype="text/plain")
     else:
-        html = prepare_preview_html(
-            use_local_picture_urls(edition_body(session, edition, "html")), dark=view_key == "dark"
-        )
+        html = prepare_preview_html(use_local_picture_urls(body), dark=view_key == "dark")
         response = Response(html, mimetype="text/html")
     # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.
     policy = mail_content_policy(images=view_key != "noimages", framed=True)
     response.headers["Content-Security-Policy"] = f"{policy}; sandbox allow-popups"
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
     return response
-
-
-def edition_body(session: Session, edition: Edition, kind: Literal["html", "text"]) -> str:
-    """Put one part of an edition together, with every section."""
-    return join_fragments(load_rendered_fragments(session, edition), kind, omit=())
-
-
-def edition_html_size(session: Session, edition: Edition) -> int:
-    """Count the HTML part as a receiver does."""
-    return len(edition_body(session, edition, "html").encode())
 
 
 def prepare_preview_html(html: str, *, dark: bool) -> str:

@@ -3,15 +3,14 @@
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
-from digest.app import sending
+from digest.app import page_views, sending
 from digest.deliver.compose.personalisation import ComposeError
 from digest.deliver.providers.registry import ProviderSettingsError
 from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import ApprovalError
-from digest.store import staff
 from digest.web.context import web_context
-from digest.web.desk.pages import DESK_ACTOR, desk_pages, edition_or_404
+from digest.web.desk.pages import DESK_ACTOR, desk_pages
 
 
 @desk_pages.get("/editions/<name>/test")
@@ -23,19 +22,16 @@ def before_test(name: str) -> ResponseReturnValue:
 @desk_pages.post("/editions/<name>/test")
 def submit_test_mail(name: str) -> ResponseReturnValue:
     """Send the edition as it stands to the staff, and show what came of it."""
-    here = web_context()
-    with here.database.read() as session:
-        edition_or_404(session, name)
+    context = web_context()
     try:
-        report = sending.send_test(here.install, name, actor=DESK_ACTOR, clock=here.clock)
+        report = sending.send_test(context.install, name, actor=DESK_ACTOR, clock=context.clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     return _test_mail_page(name, report=report)
 
 
 def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: str = "") -> str:
-    with web_context().database.read() as session:
-        members = [member for member in staff.list_staff_members(session) if member.proven_at]
-        return render_template(
-            "web/desk/test.html", edition=edition_or_404(session, name), members=members, report=report, why=error
-        )
+    installation = web_context().install
+    row = page_views.read_edition(installation, name)
+    members = sending.list_test_recipients(installation)
+    return render_template("web/desk/test.html", edition=row, members=members, report=report, why=error)

@@ -1,14 +1,12 @@
-"""How things stand, in words: the health of sources, the books of editions."""
+"""The desk's tables in words: the health of sources, the delivery counts of editions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.orm import Session
-
 from digest.collect.sources import FAILURE_GRACE
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
 from digest.web.filters import count_with_noun, short_moment
@@ -28,39 +26,34 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class SentRow:
-    """One edition with its books."""
+    """One edition with its delivery counts."""
 
     edition: Edition
-    books: DeliveryCounts
+    counts: DeliveryCounts
 
     @property
     def accepted(self) -> int:
         """How many messages the receiving side took."""
-        return self.books[DeliveryState.ACCEPTED]
+        return self.counts[DeliveryState.ACCEPTED]
 
     @property
     def refused(self) -> int:
         """How many it would not have."""
-        return self.books[DeliveryState.REFUSED]
+        return self.counts[DeliveryState.REFUSED]
 
     @property
     def uncertain(self) -> int:
         """How many were in the air when something broke."""
-        return self.books[DeliveryState.UNCERTAIN]
+        return self.counts[DeliveryState.UNCERTAIN]
 
     @property
     def other(self) -> str:
         """Name the rest: those who left in time, had nothing in their sections, or were called off."""
         shown = (DeliveryState.WITHDRAWN, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
-        said = [f"{self.books[state]:,} {state}" for state in shown if self.books[state]]
-        if not self.books.is_balanced:
-            said.append("the books do not balance")
-        return ", ".join(said)
-
-
-def build_sent_row(session: Session, edition: Edition) -> SentRow:
-    """Read an edition's books."""
-    return SentRow(edition, count_deliveries(session, edition_purpose(edition.name)))
+        parts = [f"{self.counts[state]:,} {state}" for state in shown if self.counts[state]]
+        if not self.counts.is_balanced:
+            parts.append("the books do not balance")
+        return ", ".join(parts)
 
 
 _FAILING_ADVICE = (
@@ -91,7 +84,7 @@ def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, 
     """Give state, tone and words. The stored message of a bad visit says already what to do about it."""
     begun = short_moment(source.failing_since or now, zone)
     since = f" Since {begun.removesuffix('.')}."  # an hour ends with a full stop of its own: "7:00 p.m."
-    said = _as_sentence(source.message)
+    message = _as_sentence(source.message)
     if not source.active:
         return "Off", "quiet", "It stands in the settings no more. Its articles are kept."
     match source.health:
@@ -101,11 +94,11 @@ def _source_status(source: Source, now: datetime, zone: ZoneInfo) -> tuple[str, 
         case SourceHealth.NEW:
             return "New", "quiet", "Not visited yet. The next collection does, or 'digest collect' now."
         case SourceHealth.REFUSING:
-            return ("Refusing", "bad", (said or "The publisher turns us away: write and ask to be let in.") + since)
+            return ("Refusing", "bad", (message or "The publisher turns us away: write and ask to be let in.") + since)
         case SourceHealth.GONE:
-            return "Gone", "bad", (said or "It is gone for good: look for its new address.") + since
+            return "Gone", "bad", (message or "It is gone for good: look for its new address.") + since
         case SourceHealth.FAILING:
-            return _failing_status(source, f"{said or 'It does not answer.'} Since {begun}", now)
+            return _failing_status(source, f"{message or 'It does not answer.'} Since {begun}", now)
 
 
 def _failing_status(source: Source, trouble: str, now: datetime) -> tuple[str, str, str]:

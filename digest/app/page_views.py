@@ -1,0 +1,162 @@
+"""What pages show: values read in one look, never acts."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, undefer
+
+from digest.app.editions import gather_preflight_facts
+from digest.app.installation import Installation
+from digest.deliver.compose.personalisation import ComposeError
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.send.progress import describe_progress, read_progress
+from digest.edition import approval
+from digest.edition.preflight import FindingLevel, PreflightFinding, run_preflight_rules
+from digest.edition.queries import explain_missed_release, find_edition, load_rendered_fragments
+from digest.edition.rendering.fragments import join_fragments
+from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
+from subscribers.consent import audience
+
+PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)
+DEPARTED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class DepartedEdition:
+    """An edition with its delivery counts, and how its sending gets on: empty where nothing waits, or it is paused."""
+
+    edition: Edition
+    counts: DeliveryCounts
+    progress_sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class EditionView:
+    """An edition with all that the desk shows of it. `stories` are those that have a section."""
+
+    edition: Edition
+    stories: tuple[EditionStory, ...]
+    findings: tuple[PreflightFinding, ...]
+    audience_size: int
+    content_hash: str
+    html: str
+    text: str
+    departed: DepartedEdition
+    missed_sentence: str
+
+
+def read_edition(installation: Installation, name: str) -> Edition:
+    """Return an edition's row.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        return find_edition(session, name)
+
+
+def view_edition(installation: Installation, name: str, *, now: datetime) -> EditionView:
+    """Read an edition as the desk shows it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    settings = installation.settings
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        placed = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
+        fragments = load_rendered_fragments(session, edition)
+        return EditionView(
+            edition=edition,
+            stories=tuple(session.scalars(placed)),
+            findings=_find_faults(installation, session, edition),
+            audience_size=audience.count_audience(session),
+            content_hash=approval.current_content_hash(session, edition, settings),
+            html=join_fragments(fragments, "html"),
+            text=join_fragments(fragments, "text"),
+            departed=_departed_edition(session, edition, now, settings.file.publication.zone),
+            missed_sentence=explain_missed_release(edition, now),
+        )
+
+
+def _find_faults(installation: Installation, session: Session, edition: Edition) -> tuple[PreflightFinding, ...]:
+    try:
+        return run_preflight_rules(gather_preflight_facts(installation, session, edition))
+    except ComposeError as exc:  # too little is there to make a message of, so no rule could look
+        return (PreflightFinding("message", FindingLevel.ERROR, str(exc)),)
+
+
+def _departed_edition(session: Session, edition: Edition, now: datetime, zone: ZoneInfo) -> DepartedEdition:
+    counts = count_deliveries(session, edition_purpose(edition.name))
+    progress = None if edition.paused_at else read_progress(session, edition.name)
+    sentence = "" if edition.paused_at else describe_progress(progress, counts.open, now, zone)
+    return DepartedEdition(edition, counts, sentence)
+
+
+def list_departed_editions(installation: Installation, *, now: datetime) -> list[DepartedEdition]:
+    """List the editions that are going out, went out or were cancelled, the newest first."""
+    query = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.release_at.desc())
+    zone = installation.settings.file.publication.zone
+    with installation.database.read() as session:
+        return [_departed_edition(session, edition, now, zone) for edition in session.scalars(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class StoryPage:
+    """The stories that fit a search, best first and cut at a limit, and how many fit in all."""
+
+    stories: tuple[EditionStory, ...]
+    count: int
+
+
+def find_stories(
+    installation: Installation, edition: Edition, *, placed: bool | None, words: str, limit: int
+) -> StoryPage:
+    """Find an edition's stories: all, those with a section or those without, whose title or address holds `words`."""
+    query = select(EditionStory).where(EditionStory.edition_id == edition.id)
+    if placed is not None:
+        query = query.where(EditionStory.section.is_not(None) == placed)
+    if words:
+        columns = (EditionStory.title, EditionStory.url)
+        title, url = (column.icontains(words, autoescape=True) for column in columns)
+        query = query.where(title | url)
+    with installation.database.read() as session:
+        count = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        rows = session.scalars(query.order_by(EditionStory.score.desc(), EditionStory.id).limit(limit))
+        return StoryPage(tuple(rows), count)
+
+
+def list_public_editions(installation: Installation) -> list[Edition]:
+    """List the editions that anybody may read, the newest first."""
+    query = (
+        select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc(), Edition.id.desc())
+    )
+    with installation.database.read() as session:
+        return list(session.scalars(query))
+
+
+def public_edition_html(installation: Installation, name: str) -> str | None:
+    """Return the web copy of an edition that anybody may read, or None."""
+    with installation.database.read() as session:
+        edition = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
+        return None if edition is None else join_fragments(load_rendered_fragments(session, edition), "web")
+
+
+def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:
+    """Return a stored picture with its bytes by their hash, or None."""
+    with installation.database.read() as session:
+        return session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
+
+
+def count_active_sources(installation: Installation) -> int:
+    """Count the sources that the settings name."""
+    with installation.database.read() as session:
+        return session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
+
+
+def list_known_sources(installation: Installation) -> list[Source]:
+    """List every source that the database knows, in no order."""
+    with installation.database.read() as session:
+        return list(session.scalars(select(Source)))
