@@ -1,7 +1,6 @@
 """Where a face still goes around `digest.app`: its module, and the modules below that it acts or looks through."""
 
 _REACHED: dict[str, tuple[str, ...]] = {
-    "digest.cli.collect": ("digest.collect.fetch.fetcher",),
     "digest.cli.common": ("subscribers.address",),
     "digest.cli.demo": (
         "digest.collect.fetch.bundled_fetcher",
@@ -11,16 +10,7 @@ _REACHED: dict[str, tuple[str, ...]] = {
         "subscribers.consent.preferences",
         "subscribers.crypto.keys",
     ),
-    "digest.cli.installation": ("subscribers.crypto.keys",),
-    "digest.cli.keys": ("digest.store.models", "subscribers.crypto.keys"),
-    "digest.cli.sources": (
-        "digest.collect.fetch.fetcher",
-        "digest.collect.source_visit",
-        "digest.collect.sources",
-        "digest.collect.urls",
-        "digest.store.models",
-    ),
-    "digest.cli.staff": ("digest.store.delivery_models", "digest.store.staff"),
+    "digest.cli.staff": ("digest.store.delivery_models",),
     "digest.web.app": ("digest.deliver.providers.registry", "digest.edition.rendering.fragments"),
     "digest.web.archive.pages": ("digest.store.models",),
     "digest.web.desk.edition_outline": ("digest.collect.urls", "digest.store.models"),

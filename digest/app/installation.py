@@ -95,6 +95,18 @@ def create_home_folder(home: Path) -> None:
         ) from exc
 
 
+def create_key_file(settings: Settings) -> bool:
+    """Make the key file where there is none; say whether it was made.
+
+    Raises:
+        KeyFileError: it cannot be made.
+    """
+    if settings.key_file.exists():
+        return False
+    KeyRing.create(settings.key_file)
+    return True
+
+
 def delete_home_folder(home: Path) -> None:
     """Remove a home folder with all that is in it (the demo starts anew each time)."""
     shutil.rmtree(home, ignore_errors=True)

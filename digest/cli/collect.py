@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from digest.app import editions
+from digest.app.editions import CollectionResult
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
 from digest.cli.progress_bar import show_progress
-from digest.collect import collection_run, readership
-from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.collection_run import SourceReport
 
 EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
 _PIPE_WIDTH = 160  # columns, where the output is no terminal and so has no width
@@ -35,47 +36,40 @@ Exit codes:
   1  none could be read
   2  wrong use: an unknown source, settings with mistakes"""
 )
-@click.argument("wanted", nargs=-1, metavar="[SOURCE|FILE]...")
-@click.option("--now", "named", type=MOMENT, help="Collect as if it were this moment.")
+@click.argument("names", nargs=-1, metavar="[SOURCE|FILE]...")
+@click.option("--now", type=MOMENT, help="Collect as if it were this moment.")
 @click.option("--force", is_flag=True, help="Visit also sources that are not due, or gone, and fetch all anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print what became of each source as JSON.")
 @pass_command_context
-def collect(desk: CommandContext, wanted: tuple[str, ...], named: datetime | None, force: bool, as_json: bool) -> None:
+def collect(context: CommandContext, names: tuple[str, ...], now: datetime | None, force: bool, as_json: bool) -> None:
     """Gather articles from the sources of the settings, or only from the SOURCES and FILES that are named.
 
     A source is named by its name or address. One that fails never stops the others. Files (feeds, calendars,
     pages; .gz is unpacked) count as sources of their own.
     """
-    files, only = _split_files_and_names(wanted)
-    install, now = desk.install, desk.moment_or_now(named)
-    if not wanted and not install.settings.file.sources:
+    files, only = _split_files_and_names(names)
+    installation, actor = context.install, context.actor
+    if not names and not context.settings.file.sources:
         raise click.UsageError("The settings name no source yet. Add one: digest sources add URL")
-    console = table_console()
-    try:
-        with open_fetcher(install.settings) as getter, show_progress("Collecting", shown=not as_json) as bar:
-            reports = collection_run.collect_sources(
-                install.database,
-                getter,
-                install.settings,
-                now=now,
-                only=only,
-                files=files,
-                force=force,
-                progress=lambda done, total, last: bar(done, total, last.name[:40] if last else ""),
-            )
-            counted = (
-                [] if wanted else readership.import_readership(install.database, getter, install.settings, now=now)
-            )
-    except collection_run.UnknownSourceError as exc:
-        raise click.UsageError(str(exc.args[0])) from exc
+    with show_progress("Collecting", shown=not as_json) as progress:
+        collection = editions.collect_articles(
+            installation,
+            actor=actor,
+            now=context.moment_or_now(now),
+            only=only,
+            files=files,
+            force=force,
+            progress=lambda done, total, last: progress(done, total, last.name[:40] if last else ""),
+        )
     if as_json:
-        click.echo(_reports_as_json(reports, counted))
+        click.echo(_collection_as_json(collection))
     else:
-        console.print(_report_table(reports))
-        for line in _remark_lines(reports, counted):
+        console = table_console()
+        console.print(_report_table(collection.sources))
+        for line in _remark_lines(collection):
             console.print(line, soft_wrap=True)
-    tried = [report for report in reports if report.skipped is None]
-    if tried and not any(report.succeeded for report in tried):
+    visited = [report for report in collection.sources if report.skipped is None]
+    if visited and not any(report.succeeded for report in visited):
         raise SystemExit(EXIT_NOTHING_READ)
 
 
@@ -85,21 +79,19 @@ def table_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
-def _split_files_and_names(wanted: Sequence[str]) -> tuple[list[Path], list[str] | None]:
-    files = [Path(word) for word in wanted if Path(word).exists()]
-    only = [word for word in wanted if not Path(word).exists()]
-    return files, only or None
+def _split_files_and_names(names: Sequence[str]) -> tuple[list[Path], list[str] | None]:
+    files = [Path(name) for name in names if Path(name).exists()]
+    return files, [name for name in names if not Path(name).exists()] or None
 
 
-def _reports_as_json(
-    reports: Sequence[collection_run.SourceReport], readership_imports: Sequence[readership.ReadershipImport]
-) -> str:
+def _collection_as_json(collection: CollectionResult) -> str:
+    reports = collection.sources
+    counts = {field: sum(getattr(report, field) for report in reports) for field in _COUNT_FIELDS}
     return json.dumps(
         {
             "sources": [asdict(report) for report in reports],
-            "readership": [asdict(one) for one in readership_imports],
-            "total": {key: sum(getattr(r, key) for r in reports) for key in _COUNT_FIELDS}
-            | {"rejected": sum(len(r.rejected) for r in reports)},
+            "readership": [asdict(readership) for readership in collection.readership],
+            "total": counts | {"rejected": sum(len(report.rejected) for report in reports)},
         },
         indent=2,
         ensure_ascii=False,
@@ -109,7 +101,7 @@ def _reports_as_json(
 _COUNT_FIELDS = ("found", "new", "updated", "unchanged")
 
 
-def _report_table(reports: Sequence[collection_run.SourceReport]) -> Table:
+def _report_table(reports: Sequence[SourceReport]) -> Table:
     table = Table(show_footer=True)
     total = Counter({key: sum(getattr(r, key) for r in reports) for key in _COUNT_FIELDS})
     table.add_column("Source", footer=f"{sum(r.succeeded for r in reports)} of {len(reports)} read", overflow="fold")
@@ -126,7 +118,7 @@ def _report_table(reports: Sequence[collection_run.SourceReport]) -> Table:
     return table
 
 
-def _report_state(report: collection_run.SourceReport) -> Text:
+def _report_state(report: SourceReport) -> Text:
     if report.error:
         return Text(report.error, style="red")
     if report.skipped:
@@ -135,19 +127,16 @@ def _report_state(report: collection_run.SourceReport) -> Text:
     return Text(f"{state}; {report.note}" if report.note else state)
 
 
-def _remark_lines(
-    reports: Sequence[collection_run.SourceReport], readership_imports: Sequence[readership.ReadershipImport]
-) -> Iterator[Text]:
+def _remark_lines(collection: CollectionResult) -> Iterator[Text]:
     """Say why items were rejected, each reason once a source, and what the readership brought."""
-    for report in reports:
-        for reason, times in Counter(rejected.reason for rejected in report.rejected).items():
-            places = [str(r.place) for r in report.rejected if r.reason == reason][:5]
-            which = f"item{'s' if times > 1 else ''} {', '.join(places)}{', …' if times > len(places) else ''}"
+    for report in collection.sources:
+        for reason, count in Counter(rejected.reason for rejected in report.rejected).items():
+            places = [str(rejected.place) for rejected in report.rejected if rejected.reason == reason][:5]
+            which = f"item{'s' if count > 1 else ''} {', '.join(places)}{', …' if count > len(places) else ''}"
             yield Text(f"{report.name}: {which} rejected: {reason}")
-    for one in readership_imports:
-        said = one.error or (
-            f"{one.matched} pages counted, {one.unmatched} are no articles of ours, {len(one.rejected)} rows rejected"
-        )
-        yield Text(f"Readership from {one.origin}: {said}")
-        for row in one.rejected[:5]:
+    for readership in collection.readership:
+        matched, unmatched, rejected = readership.matched, readership.unmatched, len(readership.rejected)
+        outcome = f"{matched} pages counted, {unmatched} are no articles of ours, {rejected} rows rejected"
+        yield Text(f"Readership from {readership.origin}: {readership.error or outcome}")
+        for row in readership.rejected[:5]:
             yield Text(f"  row {row.place}: {row.reason}")

@@ -83,6 +83,15 @@ class CommandContext:
         installation = click.get_current_context().find_root().with_resource(open_installation(self.settings))
         return installation, self.identify_actor(installation)
 
+    def refuse_unknown_actor(self) -> None:
+        """Look up the staff member who was named, for a command that otherwise needs no installation.
+
+        Raises:
+            UnknownStaffError: nobody on the staff has the address.
+        """
+        if self.acting_email is not None:
+            _ = self.actor
+
     @property
     def terminal(self) -> "Actor":
         """Whoever sits at this terminal."""

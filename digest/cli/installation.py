@@ -8,14 +8,13 @@ import click
 
 from digest import logs
 from digest.app.doctor import examine_installation
-from digest.app.installation import create_home_folder, open_installation
+from digest.app.installation import create_home_folder, create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.stop_signals import stop_on_signal
 from digest.settings import SETTINGS_FILE_NAME, load_settings
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
-from subscribers.crypto.keys import KeyRing
 
 
 @click.command(
@@ -45,10 +44,9 @@ def init(desk: CommandContext, target: Path | None) -> None:
         )
     settings = load_settings(target)
     create_home_folder(settings.home)
-    if settings.key_file.exists():
+    if not create_key_file(settings):
         click.echo(f"{settings.key_file}: there already, left as it is")
     else:
-        KeyRing.create(settings.key_file)
         click.echo(f"{settings.key_file}: the keys were made")
         click.echo("Without this file nobody, you included, can read an address again. Keep a copy of it apart from")
         click.echo(

@@ -8,13 +8,12 @@ from typing import get_args
 import click
 from rich.table import Table
 
+from digest.app import keys as key_acts
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.progress_bar import show_progress
-from digest.store.models import AuditEntry
-from subscribers.crypto.keys import KeyKind, KeyRing
-from subscribers.store import key_rotation
-from subscribers.store.key_rotation import KeyUsage, RotationResult
+from subscribers.crypto.keys import KeyKind
+from subscribers.store.key_rotation import REWRITTEN_KINDS, KeyUsage, RotationResult
 
 EXIT_ROWS_STUCK = 1
 
@@ -30,28 +29,27 @@ def keys() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @pass_command_context
-def list_keys(desk: CommandContext, as_json: bool) -> None:
+def list_keys(context: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that name each. No secret is shown."""
-    install = desk.install
-    with install.database.read() as session:
-        found = key_rotation.list_key_usage(session, install.keys)
+    usages = key_acts.list_keys(context.install, context.actor, now=datetime.now(UTC))
     if as_json:
-        click.echo(json.dumps([asdict(use) for use in found], indent=2))
+        click.echo(json.dumps([asdict(usage) for usage in usages], indent=2))
         return
     table = Table()
     for heading in ("Kind", "Id", "Rows", ""):
         table.add_column(heading, justify="right" if heading == "Rows" else "left")
-    for use in found:
-        table.add_row(use.kind, use.id, "-" if use.rows is None else f"{use.rows:,}", _key_status(use))
+    for usage in usages:
+        rows = "-" if usage.rows is None else f"{usage.rows:,}"
+        table.add_row(usage.kind, usage.id, rows, _key_status(usage))
     table_console().print(table)
 
 
-def _key_status(use: KeyUsage) -> str:
-    if not use.in_file:
+def _key_status(usage: KeyUsage) -> str:
+    if not usage.in_file:
         return "NOT IN THE KEY FILE: these rows cannot be read"
-    if use.current:
+    if usage.current:
         return "current"
-    return "kept: it verifies what was made with it" if use.rows is None else "kept"
+    return "kept: it verifies what was made with it" if usage.rows is None else "kept"
 
 
 @keys.command(
@@ -75,27 +73,21 @@ Exit codes:
 @click.argument("kind", type=click.Choice(get_args(KeyKind)))
 @click.option("--fresh", is_flag=True, help="Make a new key even though an earlier rotation is not finished.")
 @pass_command_context
-def rotate(desk: CommandContext, kind: KeyKind, fresh: bool) -> None:
+def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
     """Make a fresh key of a KIND. Older keys are kept: they open and verify what was made with them.
 
     For `vault` every address is encrypted anew, for `lookup` every hash is computed anew. For the others
     nothing is rewritten; after `session`, staff sign in again once the pages are restarted.
     """
-    install = desk.install
-    path = install.settings.key_file
-    _ = install.keys  # says where there is no key file
+    installation, actor = context.install, context.actor
     with show_progress(f"Rotating {kind}") as progress:
-        done = key_rotation.rotate_key(install.database, path, kind, force_new_key=fresh, progress=progress)
-    with install.database.write() as session:
-        detail = {"made": done.key_added, "moved": done.rows_moved, "stuck": len(done.unmoved_rows)}
-        at = datetime.now(UTC)
-        session.add(
-            AuditEntry(at=at, actor=desk.actor.name, act="key rotated", subject=f"{kind} {done.key_id}", detail=detail)
+        result, recovery_copy = key_acts.rotate_key(
+            installation, actor, kind, force_new_key=fresh, now=datetime.now(UTC), progress=progress
         )
-    _print_rotation(done)
+    _print_rotation(result)
     click.echo("The keys' new recovery copy. Keep it apart from the backups, in place of the old one:")
-    click.echo(f"\n{KeyRing.load(path).to_json().strip()}\n")
-    if done.unmoved_rows:
+    click.echo(f"\n{recovery_copy}\n")
+    if result.unmoved_rows:
         raise SystemExit(EXIT_ROWS_STUCK)
 
 
@@ -105,7 +97,7 @@ def _print_rotation(result: RotationResult) -> None:
     else:
         click.echo(f"An earlier rotation was finished; the {result.kind} key is {result.key_id}.")
         click.echo(f"For a new key run: digest keys rotate {result.kind}")
-    if result.kind in key_rotation.REWRITTEN_KINDS:
+    if result.kind in REWRITTEN_KINDS:
         click.echo(f"{result.rows_moved:,} rows were brought over.")
-    for stuck in result.unmoved_rows:
-        click.echo(f"{stuck.row.capitalize()} keeps the old key: {stuck.reason}.", err=True)
+    for unmoved in result.unmoved_rows:
+        click.echo(f"{unmoved.row.capitalize()} keeps the old key: {unmoved.reason}.", err=True)

@@ -5,16 +5,13 @@ from datetime import UTC, datetime
 
 import click
 from rich.table import Table
-from sqlalchemy.orm import Session
 
+from digest.app import staff as staff_acts
 from digest.cli.collect import table_console
-from digest.cli.common import CommandRefusedError, read_email_argument
+from digest.cli.common import label_refusals, read_email_argument
 from digest.cli.context import CommandContext, pass_command_context
-from digest.deliver.send import notices
-from digest.store import staff as members
 from digest.store.delivery_models import StaffMember
-from digest.store.staff import PROOF_LINK_LIFETIME, StaffError, StaffRole
-from subscribers.mail_requests import QueueMail
+from digest.store.staff import PROOF_LINK_LIFETIME, StaffRole
 
 EXIT_CODES_HELP = """\b
 Exit codes:
@@ -36,18 +33,12 @@ def staff() -> None:
 @click.argument("email")
 @click.option("--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do later on.")
 @pass_command_context
-def add(desk: CommandContext, email: str, role: StaffRole) -> None:
+def add(context: CommandContext, email: str, role: StaffRole) -> None:
     """Take EMAIL on to the staff, and mail it a link: its button proves the address."""
-    address, now = read_email_argument(email), _utc_now()
-    try:
-        with desk.install.database.write() as session:
-            member = members.add_staff_member(
-                session, address, role, _notice_queue(desk), actor=desk.actor.name, now=now
-            )
-            number = member.id
-    except StaffError as exc:
-        raise CommandRefusedError(f"Not added: {exc}") from None
-    click.echo(f"Added: staff {number}, {role}. {_LINK_MESSAGE}")
+    address = read_email_argument(email)
+    with label_refusals("Not added"):
+        member = staff_acts.add_staff_member(context.install, context.actor, address, role, now=datetime.now(UTC))
+    click.echo(f"Added: staff {member.id}, {role}. {_LINK_MESSAGE}")
 
 
 @staff.command(
@@ -57,20 +48,21 @@ def add(desk: CommandContext, email: str, role: StaffRole) -> None:
 @click.option("--all", "with_gone", is_flag=True, help="Also those who were on the staff.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @pass_command_context
-def list_staff(desk: CommandContext, with_gone: bool, as_json: bool) -> None:
+def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
     """List the staff by number: the audit log names them so."""
-    with desk.install.database.read() as session:
-        found = members.list_staff_members(session, include_removed=with_gone)
+    members = staff_acts.list_staff_members(
+        context.install, context.actor, include_removed=with_gone, now=datetime.now(UTC)
+    )
     if as_json:
-        click.echo(json.dumps([_member_as_json(member) for member in found], indent=2))
+        click.echo(json.dumps([_member_as_json(member) for member in members], indent=2))
         return
-    if not found:
+    if not members:
         click.echo("Nobody is on the staff yet: digest staff add EMAIL --role admin")
         return
     table = Table()
     for heading in ("No.", "Address", "Role", "Proven", "Added by"):
         table.add_column(heading)
-    for member in found:
+    for member in members:
         table.add_row(str(member.id), member.email, member.role, _proof_status(member), member.added_by)
     table_console().print(table)
 
@@ -78,48 +70,27 @@ def list_staff(desk: CommandContext, with_gone: bool, as_json: bool) -> None:
 @staff.command(epilog=f"\b\nExample:\n  digest staff remove sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @click.argument("email")
 @pass_command_context
-def remove(desk: CommandContext, email: str) -> None:
+def remove(context: CommandContext, email: str) -> None:
     """Let EMAIL go. The number and the address stay on record, for the audit log speaks of them."""
-    with desk.install.database.write() as session:
-        member = _find_member(session, email)
-        members.remove_staff_member(session, member, actor=desk.actor.name, now=_utc_now())
-        number = member.id
-    click.echo(f"Removed: staff {number}.")
+    address = read_email_argument(email)
+    member = staff_acts.remove_staff_member(context.install, context.actor, address, now=datetime.now(UTC))
+    click.echo(f"Removed: staff {member.id}.")
 
 
 @staff.command(epilog=f"\b\nExample:\n  digest staff prove sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @click.argument("email")
 @pass_command_context
-def prove(desk: CommandContext, email: str) -> None:
+def prove(context: CommandContext, email: str) -> None:
     """Mail EMAIL the link again; an earlier link ends."""
-    try:
-        with desk.install.database.write() as session:
-            members.mail_proof_link(
-                session, _find_member(session, email), _notice_queue(desk), actor=desk.actor.name, now=_utc_now()
-            )
-    except StaffError as exc:
-        raise CommandRefusedError(f"Nothing was mailed: {exc}") from None
+    address = read_email_argument(email)
+    with label_refusals("Nothing was mailed"):
+        staff_acts.mail_proof_link(context.install, context.actor, address, now=datetime.now(UTC))
     click.echo(_LINK_MESSAGE)
 
 
 _LINK_MESSAGE = (
     f"A link is on its way ('digest serve' or hls-scheduler mails it); it works for {PROOF_LINK_LIFETIME.days} days."
 )
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _notice_queue(context: CommandContext) -> QueueMail:
-    return notices.make_notice_queue(context.install.keys, context.install.settings, _utc_now)
-
-
-def _find_member(session: Session, email: str) -> StaffMember:
-    member = members.find_staff_member(session, read_email_argument(email).mailbox)
-    if member is None:
-        raise CommandRefusedError("Nobody on the staff has this address. See 'digest staff list'.")
-    return member
 
 
 def _proof_status(member: StaffMember) -> str:
@@ -130,5 +101,5 @@ def _proof_status(member: StaffMember) -> str:
 
 def _member_as_json(member: StaffMember) -> dict[str, str | int | None]:
     moments = {"added_at": member.added_at, "proven_at": member.proven_at, "removed_at": member.removed_at}
-    said = {name: at.isoformat() if at else None for name, at in moments.items()}
-    return {"number": member.id, "email": member.email, "role": member.role, "added_by": member.added_by, **said}
+    times = {name: at.isoformat() if at else None for name, at in moments.items()}
+    return {"number": member.id, "email": member.email, "role": member.role, "added_by": member.added_by, **times}

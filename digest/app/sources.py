@@ -1,0 +1,195 @@
+"""The sources that articles come from: listed, tried, and added to the settings file."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from digest.app.actor import Actor, Role
+from digest.app.acts import Act, AuditDraft
+from digest.app.installation import Installation
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.sandbox import documents as sandbox
+from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
+from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
+from digest.collect.urls import absolute_url, site_name
+from digest.settings import Settings, SettingsError, SourceSettings
+from digest.settings.source_blocks import append_sources
+from digest.store.models import Source
+from subscribers.errors import ApplicationError
+
+ADD = Act("source added", Role.ADMIN)
+LOOK = Act("sources looked at", Role.EDITOR)
+AUDIT_SUBJECT = "sources"
+
+
+class SourceRefusedError(ApplicationError):
+    """A source cannot be read, or cannot be added; the message names it and says why."""
+
+    is_refusal = True
+
+
+@dataclass(frozen=True, slots=True)
+class TriedSource:
+    """A source that could be read: what came in, and the address where it was found."""
+
+    url: str
+    document: ParsedDocument
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSource:
+    """A source as the database knows it, with its health as a sentence."""
+
+    row: Source
+    health: str
+
+
+def list_sources(
+    installation: Installation, actor: Actor, *, include_inactive: bool, now: datetime
+) -> list[ListedSource]:
+    """List the sources in the order of the settings; `include_inactive` also those that they no longer name."""
+    LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    with installation.database.write() as session:
+        sync_sources(session, installation.settings)
+        rows = session.scalars(select(Source).where(~Source.url.startswith(FILE_PREFIX, autoescape=True))).all()
+    places = {source.url: place for place, source in enumerate(installation.settings.file.sources)}
+    shown = [row for row in rows if row.active or include_inactive]
+    shown.sort(key=lambda row: (places.get(row.url, len(places)), row.url))
+    return [ListedSource(row, describe_source_health(row, now)) for row in shown]
+
+
+def try_source(settings: Settings, address: str, *, now: datetime) -> TriedSource:
+    """Visit an address as a source; nothing is stored, so it takes no role and no database.
+
+    Raises:
+        SourceRefusedError: it cannot be read.
+    """
+    with open_fetcher(settings) as fetcher:
+        visit: VisitResult = visit_source(fetcher, VisitTarget(0, "", address, address), now)
+    if isinstance(visit.outcome, VisitFailure):
+        raise SourceRefusedError(f"{address}: {visit.outcome.message}")
+    assert visit.document, "without a validator an answer is never 'not modified'"
+    return TriedSource(visit.outcome.moved_to or address, visit.document, visit.note)
+
+
+def parse_web_address(address: str) -> str:
+    """Make an absolute URL of what somebody typed; https where no scheme is given.
+
+    Raises:
+        ValueError: it is no web address.
+    """
+    return absolute_url(address if "://" in address else f"https://{address}")
+
+
+def add_source(
+    installation: Installation,
+    actor: Actor,
+    address: str,
+    *,
+    name: str | None,
+    publisher: str | None,
+    section: str,
+    try_first: bool,
+    now: datetime,
+) -> tuple[SourceSettings, ParsedDocument | None]:
+    """Try a source, and add it to the settings file; of a site's page, the best feed that it names.
+
+    Its name is by default the feed's own title, its publisher the name.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: it is listed already, cannot be read, or the settings file cannot take it.
+    """
+    with ADD.steps(installation.database, actor, address, now=now) as draft:
+        _refuse_listed(installation, address)
+        tried = try_source(installation.settings, address, now=now) if try_first else None
+        url = tried.url if tried else address
+        _refuse_listed(installation, url)
+        title = (tried.document.title if tried else "") or site_name(url) or url
+        source = _make_source(url, name or title, publisher or name or title, section)
+        _append_sources(installation, [source], draft)
+        return source, tried.document if tried else None
+
+
+@dataclass(frozen=True, slots=True)
+class OpmlImport:
+    """What became of the feeds of an OPML file; `refusals` says why some were left out."""
+
+    added: int
+    listed_before: int
+    refusals: tuple[str, ...]
+
+
+def import_opml(installation: Installation, actor: Actor, file: Path, section: str, *, now: datetime) -> OpmlImport:
+    """Add the feeds of an OPML file to the settings file, without a visit.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: the file is no list of feeds, or the settings file cannot take them.
+    """
+    added: list[SourceSettings] = []
+    refusals: list[str] = []
+    with ADD.steps(installation.database, actor, file.name, now=now) as draft:
+        document = _read_opml_file(file, now)
+        listed = {source.url for source in installation.settings.file.sources}
+        for feed in document.feeds:
+            if feed.url in listed:
+                continue
+            listed.add(feed.url)
+            name = feed.title or urlsplit(feed.url).hostname or feed.url
+            try:
+                added.append(_make_source(feed.url, name, name, section))
+            except SourceRefusedError as exc:
+                refusals.append(str(exc))
+        draft.changed = bool(added)
+        if added:
+            _append_sources(installation, added, draft)
+    return OpmlImport(len(added), len(document.feeds) - len(added) - len(refusals), tuple(refusals))
+
+
+def _refuse_listed(installation: Installation, address: str) -> None:
+    for source in installation.settings.file.sources:
+        if source.url == address:
+            raise SourceRefusedError(f"{address} is listed already, as {source.name!r}.")
+
+
+def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSettings:
+    values = {"url": url, "name": name[:200], "publisher": publisher[:200], "section": section}
+    try:
+        return SourceSettings.model_validate(values)
+    except ValidationError as exc:
+        raise SourceRefusedError(f"{url}: {exc.errors()[0]['msg']}") from exc
+
+
+def _append_sources(installation: Installation, added: list[SourceSettings], draft: AuditDraft) -> None:
+    """Write sources to the settings file, and one audit row each."""
+    try:
+        settings = append_sources(installation.settings, added)
+    except SettingsError as exc:
+        raise SourceRefusedError(str(exc)) from exc
+    with installation.database.write() as session:
+        sync_sources(session, settings)
+        for source in added:
+            draft.subject = source.url
+            draft.detail = {"name": source.name, "publisher": source.publisher, "section": source.section}
+            draft.record(session)
+
+
+def _read_opml_file(file: Path, now: datetime) -> ParsedDocument:
+    try:
+        document = sandbox.parse_document(file.read_bytes(), url=file.resolve().as_uri(), now=now)
+    except OSError as exc:
+        raise SourceRefusedError(f"{file}: cannot be read ({exc.strerror}).") from exc
+    except ParseError as exc:
+        raise SourceRefusedError(f"{file}: {exc}") from exc
+    if document.kind is not DocumentKind.OPML:
+        raise SourceRefusedError(
+            f"{file} is no list of feeds (OPML) but {document.kind}. Read it with 'digest collect {file}'."
+        )
+    return document
