@@ -29,7 +29,7 @@ def sleep(_head: dict[str, Any], _body: bytes) -> Reply:
 
 
 def take_memory(head: dict[str, Any], _body: bytes) -> Reply:
-    return {"taken": len(bytearray(head["bytes"]))}, b""
+    return {"taken": len(bytearray(head.get("bytes", 10**9)))}, b""
 
 
 def die(_head: dict[str, Any], _body: bytes) -> Reply:
@@ -59,7 +59,14 @@ def look_around(_head: dict[str, Any], _body: bytes) -> Reply:
     }, b""
 
 
+def read_or_burn(head: dict[str, Any], body: bytes) -> Reply:
+    """Read a document, but for one that says how it misbehaves."""
+    return {b"burn": burn, b"die": die, b"take memory": take_memory}.get(body, _parse)(head, body)
+
+
+_parse = OPERATIONS["document"]
 OPERATIONS |= {
+    "document": read_or_burn,
     "burn": burn,
     "sleep": sleep,
     "take memory": take_memory,

@@ -1,0 +1,65 @@
+"""One feed item must not stop the house: it is read elsewhere, and its source says so."""
+
+import http.client
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from digest.collect.collection_run import collect_sources
+from digest.collect.fetch.result import FetchResult
+from digest.collect.sandbox import documents
+from digest.collect.sandbox.client import Sandbox
+from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
+from digest.store.engine import Database
+from digest.store.models import Source, SourceHealth
+from digest.web.server import open_page_server
+from tests.collect.test_collection_run import Web, rss
+
+NOW = datetime(2026, 11, 16, 12, tzinfo=UTC)
+
+
+def answer_times(port: int, until: Future[Any]) -> list[float]:
+    """Ask whether the process is alive, again and again; give how long each answer took, in seconds."""
+    times = []
+    while not until.done():
+        began = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b"alive\n"
+        connection.close()
+        times.append(time.monotonic() - began)
+        threading.Event().wait(0.02)
+    return times
+
+
+def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_happened(
+    world: Any, sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = {"burn": b"burn", "die": b"die", "memory": b"take memory", "port": rss("/1", "/2"), "coast": rss("/3")}
+    addresses = {name: f"https://{name}.example.org/feed" for name in bodies}
+    sources = [SourceSettings(url=url, name=name.title(), publisher=name) for name, url in addresses.items()]
+    settings = Settings(file=SettingsFile(sources=sources, limits=LimitSettings(fetch_workers=5)))
+    getter = Web({url: FetchResult(url=url, status=200, body=bodies[name]) for name, url in addresses.items()})
+    sandbox = Sandbox("tests.collect.sandbox.trying_broker")
+    monkeypatch.setattr(documents, "SANDBOX", sandbox)
+    try:
+        with open_page_server(world.app, "127.0.0.1", 0) as serving, ThreadPoolExecutor(1) as threads:
+            collecting = threads.submit(collect_sources, sqlite, getter, settings, now=NOW)
+            times = answer_times(serving.port, collecting)
+            reports = {report.name: report for report in collecting.result()}
+    finally:
+        sandbox.stop()
+    assert "more than 1 s of computing" in (reports["Burn"].error or "")
+    assert "signal 11" in (reports["Die"].error or "")
+    assert "200 MB of memory" in (reports["Memory"].error or "")
+    assert (reports["Port"].new, reports["Coast"].new) == (2, 1)
+    with sqlite.read() as session:
+        burning = session.scalars(select(Source).where(Source.name == "Burn")).one()
+        assert burning.health == SourceHealth.FAILING
+        assert "take the source out" in (burning.message or "")
+    assert max(times) < 2, "in the server's own process the first of these never ends"
