@@ -166,7 +166,7 @@ def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipRepor
     except FetchError as exc:
         advice = "Is the plugin WordPress Popular Posts active, and its REST API public?"
         raise ReadershipError(f"{exc.message}. {advice}") from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ReadershipError(f"{address}: no JSON came back. Open the address in a browser.") from exc
     if not isinstance(posts, list):
         raise ReadershipError(f"{address}: a list of posts was expected. Open the address in a browser.")

@@ -1,12 +1,14 @@
 """Long runs that prove what the tests prove in small: `make soak`. It writes its table into docs/soak.md.
 
-    python -m tests.soak.soak [--kills 50] [--readers 20000] [--messages 10000] [--seed N]
+    python -m tests.soak.soak [--kills 50] [--readers 20000] [--messages 10000] [--fuzz-seconds 300] [--seed N]
 
-Kills at random moments of a large send over each way out and on each database, and every message of a large send looked at.
+Kills at random moments of a large send over each way out and on each database, every message of a large send looked at,
+and random documents for every parser.
 """
 
 import argparse
 import importlib
+import logging
 import os
 import platform
 import random
@@ -26,6 +28,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_settings, create_ready_database
+from digest import logs
 from digest.app.installation import Installation
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.registry import open_provider
@@ -44,6 +47,7 @@ from tests.deliver.kill_harness import (
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
 from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_and_check
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.soak.document_fuzz import fuzz_documents
 
 ROOT = Path(__file__).parent.parent.parent
 RESULT_PAGE = ROOT / "docs" / "soak.md"
@@ -215,18 +219,32 @@ decoded parts included. {clicks} links were clicked: each took off its own reade
 """
 
 
+DOCUMENTS_SECTION = """
+## Documents
+
+Feeds of every kind, calendars, pages and pictures, cut, spliced and repeated at random, read as the collector reads them (in
+child processes), while the same process serves its pages. {summary}
+"""
+
+
 def main() -> None:
     """Run it all; the page is written after each step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--readers", type=int, default=20_000)
     parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument("--fuzz-seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     asked = parser.parse_args()
+    logs.configure_logging(logging.WARNING)  # a line for each answered page would hide the results
     on, survived = commit_name(), list[KilledSendResult]()
     _print_progress(f"{asked.messages:,} messages …")
     seconds = check_messages(asked.messages)
     looked_at = MESSAGES_SECTION.format(messages=asked.messages, seconds=seconds, clicks=UNSUBSCRIBE_CLICKS)
+    _print_progress(f"random documents for {asked.fuzz_seconds:.0f} s …")
+    fuzzed = fuzz_documents(asked.fuzz_seconds, asked.seed)
+    assert not fuzzed.failures, "\n".join([fuzzed.summary, *fuzzed.failures])
+    looked_at += DOCUMENTS_SECTION.format(summary=fuzzed.summary)
     with prepare_databases(asked.readers) as made:
         ways = [(way, *crowd) for way in ROUTES for crowd in made.items()]
         for seed, (way, database, crowd) in enumerate(ways, asked.seed):

@@ -19,6 +19,7 @@ from digest.collect.sandbox.child import PRELOADED_MODULES, prepare_child, run_o
 from digest.collect.sandbox.limits import MEMORY_EXIT_CODE, DocumentLimits, document_limits
 from digest.collect.sandbox.wire import pack_message, read_frame, write_frame
 
+_NICENESS = 5  # pages and sending come first
 IDLE_SECONDS = 30.0  # without a request it ends, and all its children with it
 MAX_CHILDREN = 4
 _DOCUMENTS_PER_CHILD = 500  # then another takes its place: what leaks in a parser does not add up
@@ -28,6 +29,7 @@ def serve_requests() -> None:
     """Take requests from standard input until it ends, and write the replies to standard output."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a service's stop goes to all its processes: ours is the pipe's end
         signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICENESS)
     requests, replies = _take_over_pipes()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED_MODULES)
