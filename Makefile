@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types bench soak pins wheel clean
+.PHONY: help demo serve test lint types bench soak pins wheel clean
 help:            ## Show what can be made
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -17,6 +17,10 @@ $(VENV)/.stamp: requirements-dev.txt pyproject.toml
 
 demo: $(VENV)/.stamp  ## Run a whole week on the bundled sample, into ./digest-demo
 	@$(BIN)/digest demo
+
+serve: $(VENV)/.stamp  ## Open the desk on what 'make demo' made: http://127.0.0.1:8025/desk/
+	@test -f digest-demo/digest.toml || { echo "Nothing to show yet: run 'make demo' first."; exit 1; }
+	@DIGEST_HOME=digest-demo DIGEST_BASE_URL=https://news.example.org $(BIN)/digest --settings digest-demo/digest.toml serve --no-timetable
 
 test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
 	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"

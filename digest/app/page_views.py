@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, undefer
 
 from digest.app.editions import gather_preflight_facts
@@ -16,6 +17,7 @@ from digest.edition import approval
 from digest.edition.preflight import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import explain_missed_release, find_edition, load_rendered_fragments
 from digest.edition.rendering.fragments import join_fragments
+from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from subscribers.consent import audience
 
@@ -160,3 +162,21 @@ def list_known_sources(installation: Installation) -> list[Source]:
     """List every source that the database knows, in no order."""
     with installation.database.read() as session:
         return list(session.scalars(select(Source)))
+
+
+def readiness_problem(installation: Installation) -> str:
+    """Say why the database cannot be used by this version; empty where it can."""
+    try:
+        with installation.database.engine.connect() as connection:
+            revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")
+    except DBAPIError:
+        return "the database does not answer, or was never migrated; run 'digest doctor'"
+    needed = newest_schema_revision()
+    if revision == needed:
+        return ""
+    advice = (
+        "run 'digest status' with this version: every command brings the schema up to date"
+        if revision < needed or revision == "empty"
+        else "start this process again with the version that the database was brought up to"
+    )
+    return f"the schema is {revision}, this version needs {needed}; {advice}"

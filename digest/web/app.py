@@ -1,4 +1,4 @@
-"""The only wiring: from an opened installation to the application that serves all pages."""
+"""Build the application that serves all pages from an opened installation; everything is wired here."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -12,11 +12,11 @@ from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 
 from digest.app.installation import Installation
-from digest.deliver.providers.registry import describe_recipients
-from digest.edition.rendering.fragments import publication_frame
+from digest.app.page_context import build_page_context, site_from_settings
+from digest.app.signup_context import build_signup_context
 from digest.settings import Settings
 from digest.templating import create_jinja_environment
-from digest.web import filters, page_context, signup_context
+from digest.web import filters
 from digest.web.archive.pages import archive_pages
 from digest.web.context import StyleSheets, WebContext
 from digest.web.desk import send_test  # noqa: F401 - testmail_pages adds its routes
@@ -38,22 +38,22 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(install: Installation, *, clock: Callable[[], datetime] = now_utc) -> Flask:
+def create_app(installation: Installation, *, clock: Callable[[], datetime] = now_utc) -> Flask:
     """Put the pages together.
 
     Raises:
         InstallationError: the installation has no keys.
     """
-    settings = install.settings
+    settings = installation.settings
     site = site_from_settings(settings)
     app = RedactingFlask("digest.web", static_folder=None)
-    _configure_app(app, install)
+    _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
-    assert loader is not None, "environment() always sets one"
+    assert loader is not None, "create_jinja_environment() always sets one"
     styles = StyleSheets.load(loader)
-    app.extensions["digest"] = WebContext(install, clock, styles)
-    app.extensions["readers"] = page_context.build_page_context(install, site, clock)
-    app.extensions["signup"] = signup_context.build_signup_context(install, clock)
+    app.extensions["digest"] = WebContext(installation, clock, styles)
+    app.extensions["readers"] = build_page_context(installation, site, clock)
+    app.extensions["signup"] = build_signup_context(installation, clock)
     _set_up_templates(app, settings, site, styles)
     csrf = CSRFProtect(app)
     csrf.exempt(reader_pages)  # no cookie, so nothing to forge with: see subscribers.pages.context
@@ -79,10 +79,10 @@ def create_app(install: Installation, *, clock: Callable[[], datetime] = now_utc
     return app
 
 
-def _configure_app(app: Flask, install: Installation) -> None:
-    prefix = urlsplit(install.settings.link_base).path.rstrip("/")
+def _configure_app(app: Flask, installation: Installation) -> None:
+    prefix = urlsplit(installation.settings.link_base).path.rstrip("/")
     app.config.update(
-        SECRET_KEY=install.keys.current("session").secret,
+        SECRET_KEY=installation.keys.current("session").secret,
         SESSION_COOKIE_NAME="desk",
         SESSION_COOKIE_PATH=f"{prefix}/desk/",  # never sent with, nor set by, a reader's page
         SESSION_COOKIE_HTTPONLY=True,
@@ -100,7 +100,7 @@ def _set_up_templates(app: Flask, settings: Settings, site: SiteDetails, styles:
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
-    for written in (
+    for moment_filter in (
         filters.long_day,
         filters.date_of,
         filters.short_day,
@@ -108,39 +108,21 @@ def _set_up_templates(app: Flask, settings: Settings, site: SiteDetails, styles:
         filters.day_and_hour,
         filters.short_moment,
     ):
-        env.filters[written.__name__] = _bind_zone(written, zone)
-    for plain in (
+        env.filters[moment_filter.__name__] = _bind_zone(moment_filter, zone)
+    for plain_filter in (
         filters.count_with_noun,
         filters.kilobytes,
         filters.url_without_scheme,
         filters.word_mark,
         state_words,
     ):
-        env.filters[plain.__name__] = plain
+        env.filters[plain_filter.__name__] = plain_filter
     env.globals["site"] = site
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
 
 
 def _bind_zone(format_moment: Callable[[datetime, ZoneInfo], str], zone: ZoneInfo) -> Callable[[datetime], str]:
     return lambda moment: format_moment(moment, zone)
-
-
-def site_from_settings(settings: Settings) -> SiteDetails:
-    """Take from the settings what readers' pages say."""
-    publication, sender = settings.file.publication, settings.file.sender
-    return SiteDetails(
-        name=publication.name,
-        tagline=publication.tagline,
-        about=publication.about,
-        home=publication.site,
-        language=publication.language,
-        direction=publication.direction,
-        zone=publication.zone,
-        reply_to=sender.reply_to,
-        postal_address=publication_frame(settings).postal_line,
-        sections=tuple((s.key, s.title) for s in settings.file.sections),
-        recipients=describe_recipients(settings),
-    )
 
 
 _ERROR_TEXTS = {

@@ -1,5 +1,6 @@
 import re
 import subprocess
+import sys
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from digest.cli import digest
 from digest.edition.preflight import FindingLevel, run_preflight_rules
 from digest.edition.queries import find_edition
 from digest.settings import load_settings
+from tests.conftest import ROOT
 
 
 def demo(folder: Path, *more: str) -> Result:
@@ -43,6 +45,13 @@ def messages(folder: Path) -> list[bytes]:
 def test_the_demo_gives_the_same_bytes_each_time(made: Path, tmp_path: Path) -> None:
     assert demo(tmp_path / "again").exit_code == 0
     assert files(made) == files(tmp_path / "again")
+
+
+def test_make_serve_runs_the_command_that_the_demo_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = demo(Path("digest-demo")).output.splitlines()[-1]
+    recipe = (ROOT / "Makefile").read_text("utf-8").partition("\nserve:")[2].partition("\n\n")[0].splitlines()[-1]
+    assert recipe.strip("\t@").replace("$(BIN)/digest", sys.argv[0]) == printed.strip()
 
 
 def test_there_is_one_message_a_reader_and_each_names_only_them(made: Path) -> None:

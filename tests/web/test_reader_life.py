@@ -25,8 +25,8 @@ from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import select, text
 
 from digest.app import background, editions, sending
+from digest.app.demo import SAMPLE_NOW
 from digest.app.installation import Installation, open_installation
-from digest.cli.demo import SAMPLE_NOW
 from digest.collect import collection_run
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries

@@ -12,12 +12,12 @@ from sqlalchemy import event, func, select
 
 from digest.app.background import process_signup_requests, send_due_notices
 from digest.app.installation import Installation
+from digest.app.signup_context import describe_release_days
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.models import EditionState
 from digest.timetable import parse_schedule_rule
 from digest.web.app import create_app
-from digest.web.signup_context import describe_release_days
 from subscribers.address import read_address
 from subscribers.consent import suppression, wordings
 from subscribers.consent.departure_log import DepartureLog
