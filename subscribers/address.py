@@ -50,11 +50,11 @@ def read_address(text: str, *, label: str = "") -> Address:
     typed = text.strip()
     try:
         # No look-up in the DNS: it would tell strangers whom we are about to mail, and fail with the network.
-        found = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
+        validated = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
         prefix = f"{label}: " if label else ""
         raise AddressError(prefix + _describe_problem(typed)) from None  # the cause quotes the address
-    return Address(found.local_part, (found.ascii_domain or found.domain).lower())
+    return Address(validated.local_part, (validated.ascii_domain or validated.domain).lower())
 
 
 def mask_address(address: str) -> str:

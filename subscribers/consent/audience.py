@@ -54,9 +54,9 @@ def stream_audience(session: Session, *, after_number: int = 0, page_size: int =
     Pages are cut by number, so that a page costs the same wherever it lies and memory stays flat. A page is
     read when it is reached: somebody who left meanwhile is not in it.
     """
-    while found := load_audience_page(session, after_number=after_number, page_size=page_size):
-        yield from found
-        after_number = found[-1].number
+    while page := load_audience_page(session, after_number=after_number, page_size=page_size):
+        yield from page
+        after_number = page[-1].number
 
 
 def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
@@ -89,11 +89,11 @@ def read_audience_member(row: Any) -> AudienceMember | None:
 
 def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
     """Give those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
-    wanted = list(numbers)
-    if not wanted:
+    requested = list(numbers)
+    if not requested:
         return frozenset()
-    size = 1 << (len(wanted) - 1).bit_length()
-    padded = wanted + wanted[:1] * (size - len(wanted))
+    size = 1 << (len(requested) - 1).bit_length()
+    padded = requested + requested[:1] * (size - len(requested))
     rows = _compile_mailable_query(size).fetch_rows(session, {f"n{at}": number for at, number in enumerate(padded)})
     return frozenset(row.number for row in rows)
 
@@ -121,9 +121,9 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 @cache
 def _compile_mailable_query(size: int) -> CompiledStatement:
     """Give the query for so many numbers; the sizes are powers of two, so that there are few."""
-    wanted = [bindparam(f"n{at}", required=True, type_=Person.number.type) for at in range(size)]
+    numbers = [bindparam(f"n{at}", required=True, type_=Person.number.type) for at in range(size)]
     return CompiledStatement(
-        select(inspect(Person).local_table.c.number).where(_may_mail_condition(), Person.number.in_(wanted))
+        select(inspect(Person).local_table.c.number).where(_may_mail_condition(), Person.number.in_(numbers))
     )
 
 

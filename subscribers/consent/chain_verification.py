@@ -91,9 +91,9 @@ def walk_chains(session: Session, progress: VerificationProgress | None = None) 
     """Walk people by number, with their links; those that belong to nobody come along too."""
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
-    last = done = 0
-    while (found := session.scalar(_NEXT_NUMBER_QUERY, {"after": last})) is not None:
-        first = (found - 1) // CHUNK_SIZE * CHUNK_SIZE + 1
+    last = people_seen = 0
+    while (next_number := session.scalar(_NEXT_NUMBER_QUERY, {"after": last})) is not None:
+        first = (next_number - 1) // CHUNK_SIZE * CHUNK_SIZE + 1
         last = first + CHUNK_SIZE - 1
         between = {"first": first, "last": last}
         people = [
@@ -103,9 +103,9 @@ def walk_chains(session: Session, progress: VerificationProgress | None = None) 
             ChainLink(*row) for row in read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
         ]
         yield ChainChunk(first, people, links)
-        done += len(people)
+        people_seen += len(people)
         if progress:
-            progress(done, total)
+            progress(people_seen, total)
 
 
 _NEXT_NUMBER_QUERY = text(
@@ -127,8 +127,8 @@ def read_raw_rows(
     of the form 2026-11-20 12:00:00.123000.
     """
     sqlite = not is_postgresql(session)
-    wanted = ", ".join(_select_expression(name, sqlite=sqlite) for name in columns)
-    query = text(f"SELECT {wanted} FROM {table} WHERE {condition}")  # noqa: S608 - our own names only
+    expressions = ", ".join(_select_expression(name, sqlite=sqlite) for name in columns)
+    query = text(f"SELECT {expressions} FROM {table} WHERE {condition}")  # noqa: S608 - our own names only
     texts = [place for place, name in enumerate(columns) if name[0] in "'@"]
     rows = [list(row) for row in session.execute(query, parameters)]
     if sqlite:
@@ -155,8 +155,8 @@ def _decode_text(value: bytes | None) -> str:
 
 def to_hashed_moment(stored_moment: str) -> str | None:
     """Turn a moment as it is stored into the text that was hashed; None where it is no moment of ours."""
-    found = _STORED_MOMENT_PATTERN.fullmatch(stored_moment)
-    return f"{found[1]}T{found[2]}+00:00" if found else None
+    match = _STORED_MOMENT_PATTERN.fullmatch(stored_moment)
+    return f"{match[1]}T{match[2]}+00:00" if match else None
 
 
 def _begin_snapshot(session: Session) -> None:
@@ -172,8 +172,8 @@ def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
         if link.person not in chains:
             return BrokenLink(link.person, link.seq, "it belongs to nobody: the person's row is gone")
         chains[link.person].append(link)
-    found = (_check_chain(holder, chains[holder.number]) for holder in chunk.owners)
-    return next((broken for broken in found if broken), None)
+    broken_links = (_check_chain(holder, chains[holder.number]) for holder in chunk.owners)
+    return next((broken for broken in broken_links if broken), None)
 
 
 def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | None:
@@ -210,7 +210,7 @@ def _hash_stored_link(link: ChainLink, moment: str) -> str:
 
 def find_stray_links(session: Session, links_seen: int) -> BrokenLink | None:
     """Find links that no walk by numbers comes by, once `links_seen` links were looked at."""
-    there = session.scalar(text("SELECT count(*) FROM consent_event")) or 0
-    if there == links_seen:
+    links_stored = session.scalar(text("SELECT count(*) FROM consent_event")) or 0
+    if links_stored == links_seen:
         return None
-    return BrokenLink(0, 0, f"{there - links_seen:,} link(s) are of no person's number")
+    return BrokenLink(0, 0, f"{links_stored - links_seen:,} link(s) are of no person's number")

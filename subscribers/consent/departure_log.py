@@ -85,10 +85,10 @@ class DepartureLog:
             fcntl.flock(file, fcntl.LOCK_EX)  # the chain needs one writer at a time; closing the file unlocks
             _drop_torn_line(file)
             previous = _read_last_hash(file)
-            for one in departures:
-                said = self._entry_fields(one, at)
-                file.write(_encode_line(said, previous))
-                previous = _hash_line(said, previous)
+            for departure in departures:
+                fields = self._entry_fields(departure, at)
+                file.write(_encode_line(fields, previous))
+                previous = _hash_line(fields, previous)
             file.flush()
             os.fsync(file.fileno())
         if new:
@@ -115,12 +115,12 @@ class DepartureLog:
         for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True), start=1):
             if not line.endswith(b"\n"):
                 return
-            said = _parse_line(line)
-            if said is None or said.pop("hash", None) != _hash_line(said, previous):
+            fields = _parse_line(line)
+            if fields is None or fields.pop("hash", None) != _hash_line(fields, previous):
                 raise DepartureLogError(f"{self.path}: line {number} was changed, or one before it is missing")
-            previous = _hash_line(said, previous)
+            previous = _hash_line(fields, previous)
             yield LoggedDeparture(
-                said["who"], said["lookup_key"], said["key"], said["kind"], datetime.fromisoformat(said["at"])
+                fields["who"], fields["lookup_key"], fields["key"], fields["kind"], datetime.fromisoformat(fields["at"])
             )
 
 
@@ -135,10 +135,10 @@ def _hash_line(fields: dict[str, Any], previous: str) -> str:
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:
     try:
-        said = json.loads(line)
+        fields = json.loads(line)
     except ValueError:
         return None
-    return said if isinstance(said, dict) else None
+    return fields if isinstance(fields, dict) else None
 
 
 def _read_tail(file: IO[bytes]) -> bytes:
@@ -158,6 +158,6 @@ def _drop_torn_line(file: IO[bytes]) -> None:
 
 def _read_last_hash(file: IO[bytes]) -> str:
     lines = _read_tail(file).splitlines()
-    said = _parse_line(lines[-1]) if lines else None
+    fields = _parse_line(lines[-1]) if lines else None
     file.seek(0, os.SEEK_END)
-    return str(said["hash"]) if said else ""
+    return str(fields["hash"]) if fields else ""

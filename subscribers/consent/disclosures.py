@@ -46,19 +46,19 @@ def record_disclosures(
         reference: an id by which it can be found again: a request, a file's hash.
         now: the moment.
     """
-    said = {"at": now, "to_whom": to_whom[:200], "why": why[:200], "reference": reference[:200]}
-    session.add_all(Disclosure(person=number, **said) for number in numbers)
+    columns = {"at": now, "to_whom": to_whom[:200], "why": why[:200], "reference": reference[:200]}
+    session.add_all(Disclosure(person=number, **columns) for number in numbers)
     session.flush()
 
 
 def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     """List where the address of person `number` has been, the latest first; whole-list exports are among them."""
     mine = select(Disclosure).where(Disclosure.person == number)
-    found = [AddressDisclosure(d.at, d.to_whom, d.why, d.reference) for d in session.scalars(mine)]
+    listed = [AddressDisclosure(d.at, d.to_whom, d.why, d.reference) for d in session.scalars(mine)]
     totals = select(DisclosureTotal).where(DisclosureTotal.person == number)
-    found += [AddressDisclosure(t.last_at, t.to_whom, t.why, times=t.times) for t in session.scalars(totals)]
-    found += [AddressDisclosure(e.at, e.to_whom, e.why, e.reference) for e in _find_exports(session, number)]
-    return sorted(found, key=lambda passage: passage.at, reverse=True)
+    listed += [AddressDisclosure(t.last_at, t.to_whom, t.why, times=t.times) for t in session.scalars(totals)]
+    listed += [AddressDisclosure(e.at, e.to_whom, e.why, e.reference) for e in _find_exports(session, number)]
+    return sorted(listed, key=lambda passage: passage.at, reverse=True)
 
 
 def _find_exports(session: Session, number: int) -> list[ListExport]:

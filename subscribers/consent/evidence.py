@@ -33,8 +33,8 @@ class RequestOrigin:
 
 def digest_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
     """Give what goes into the chain."""
-    said = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
-    return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in said.items() if value}
+    values = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
+    return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in values.items() if value}
 
 
 def new_salt() -> bytes:

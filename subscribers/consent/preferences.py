@@ -44,20 +44,20 @@ class Preferences:
 
     def as_json(self) -> dict[str, Any]:
         """Give the form that is stored; what is not chosen is left out."""
-        said: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         if self.omit:
-            said["omit"] = sorted(self.omit)
+            fields["omit"] = sorted(self.omit)
         if self.text_only:
-            said["text_only"] = True
+            fields["text_only"] = True
         if self.pause_until:
-            said["pause_until"] = self.pause_until.isoformat()
+            fields["pause_until"] = self.pause_until.isoformat()
         if self.frequency != "weekly":
-            said["frequency"] = self.frequency
+            fields["frequency"] = self.frequency
         if self.start:
-            said["start"] = self.start.isoformat()
+            fields["start"] = self.start.isoformat()
         if self.hour is not None:
-            said["hour"], said["zone"] = self.hour, self.zone
-        return said
+            fields["hour"], fields["zone"] = self.hour, self.zone
+        return fields
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:

@@ -56,30 +56,30 @@ def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
 
     Language, method and notice are those of the last consent among `events`, a person's chain in its order.
     """
-    granted = [json.loads(event.body) for event in events if event.kind in ledger.GRANT_KINDS]
-    said: dict[str, Any] = granted[-1] if granted else {}
+    consents = [json.loads(event.body) for event in events if event.kind in ledger.GRANT_KINDS]
+    last_consent: dict[str, Any] = consents[-1] if consents else {}
     purpose = {
         "purpose": "to send the newsletter by e-mail",
         "lawful_basis": "consent",
         "pii_information": ["email_address", "choices"],
-        "collection_method": said.get("method"),
+        "collection_method": last_consent.get("method"),
         "storage": "encrypted, with a keyed hash for look-up",
         "retention_period": "until erased; the address until 30 days after leaving at the latest",
         "withdrawal_method": "the link in every mail, by one click",
     }
-    return {"privacy_notice": said.get("page"), "language": said.get("language"), "purposes": [purpose]}
+    return {"privacy_notice": last_consent.get("page"), "language": last_consent.get("language"), "purposes": [purpose]}
 
 
 def make_record_readable(record: Mapping[str, Any]) -> ReadableRecord:
     """Put a record into words. All times are in UTC; what is empty is left out."""
-    held = record["pii_information"]
+    information = record["pii_information"]
     facts = (
         ("Record", record["record_id"]),
-        ("Address", held["email_address"] or "erased, or not kept any more"),
+        ("Address", information["email_address"] or "erased, or not kept any more"),
         ("Stands as", record["state"]),
         ("Mailed at present", "yes" if record["may_be_mailed"] else "no"),
         ("Asked for the mail", f"{_format_moment(record['asked_at'])}, {record['asked_where']}"),
-        ("Choices", _format_value(held["choices"]) if held["choices"] else "none made"),
+        ("Choices", _format_value(information["choices"]) if information["choices"] else "none made"),
     )
     use = record.get("pii_processing", {})
     purposes = [_label_facts(purpose) for purpose in use.get("purposes", ())]
@@ -96,19 +96,19 @@ def make_record_readable(record: Mapping[str, Any]) -> ReadableRecord:
 
 def _event_entry(event: Mapping[str, Any]) -> RecordEntry:
     details = dict(event["details"])
-    named = [(name, details.pop(key)) for key, name in _FIELD_LABELS.items() if key in details]
-    rest = [(key.replace("_", " "), details[key]) for key in sorted(details)]
+    labelled = [(name, details.pop(key)) for key, name in _FIELD_LABELS.items() if key in details]
+    unlabelled = [(key.replace("_", " "), details[key]) for key in sorted(details)]
     chain = [("Link", event["sequence"]), ("Hash", event["hash"]), ("Hash before it", event["previous_hash"])]
     what = f"{event['event_type']} (consent)" if event["event_type"] in _GRANT_KINDS else event["event_type"]
-    return RecordEntry(_format_moment(event["event_time"]), what, _format_pairs([*named, *rest, *chain]))
+    return RecordEntry(_format_moment(event["event_time"]), what, _format_pairs([*labelled, *unlabelled, *chain]))
 
 
 def _disclosure_entry(disclosure: Mapping[str, Any]) -> RecordEntry:
     times = disclosure.get("times", 1)
-    said = [("Why", disclosure["purpose"]), ("Under the id", disclosure["reference"])]
+    facts = [("Why", disclosure["purpose"]), ("Under the id", disclosure["reference"])]
     if times > 1:
-        said.append(("How often until then", times))
-    return RecordEntry(_format_moment(disclosure["disclosed_at"] or ""), disclosure["recipient"], _format_pairs(said))
+        facts.append(("How often until then", times))
+    return RecordEntry(_format_moment(disclosure["disclosed_at"] or ""), disclosure["recipient"], _format_pairs(facts))
 
 
 def _label_facts(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

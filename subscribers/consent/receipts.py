@@ -21,5 +21,5 @@ def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
     body = session.scalar(query)
     if body is None:
         raise LookupError(f"the chain of person {person} has no link {seq}")
-    said: dict[str, Any] = json.loads(body)
-    return said
+    fields: dict[str, Any] = json.loads(body)
+    return fields

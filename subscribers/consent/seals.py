@@ -70,8 +70,8 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
     counted = {"people": survey.people, "links": survey.links}
-    found = hash_seal(_format_moment(at), survey, previous)
-    seal = Seal(at=at, through=survey.through, root=survey.root, previous=previous, hash=found, **counted)
+    seal_hash = hash_seal(_format_moment(at), survey, previous)
+    seal = Seal(at=at, through=survey.through, root=survey.root, previous=previous, hash=seal_hash, **counted)
     session.add(seal)
     session.flush()
     return seal
@@ -79,9 +79,9 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
 
 def hash_seal(moment: str, survey: LedgerSurvey, previous: str) -> str:
     """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
-    said: dict[str, Any] = {"at": moment, "previous": previous, "root": survey.root, "through": survey.through}
-    said |= {"links": survey.links, "people": survey.people}
-    return hashlib.sha256(ledger.canonical_json(said).encode()).hexdigest()
+    fields: dict[str, Any] = {"at": moment, "previous": previous, "root": survey.root, "through": survey.through}
+    fields |= {"links": survey.links, "people": survey.people}
+    return hashlib.sha256(ledger.canonical_json(fields).encode()).hexdigest()
 
 
 def format_seal_message(seal: Seal) -> str:
@@ -123,9 +123,9 @@ def prove_ledger(
         _StoredSeal(*row)
         for row in chain_verification.read_raw_rows(session, "seal", _SEAL_COLUMNS, "true ORDER BY id", {})
     ]
-    wanted = [_as_number(seal.through) for seal in seals]
-    wanted += [] if through is None else [through]
-    roots = [_RootHash(one) for one in wanted]
+    positions = [_as_number(seal.through) for seal in seals]
+    positions += [] if through is None else [through]
+    roots = [_RootHash(position) for position in positions]
     in_order = sorted(roots, key=lambda root: root.through)
     while first is not None:
         people += len(first.owners)
@@ -133,14 +133,14 @@ def prove_ledger(
         broken = broken or chain_verification.find_broken_link(first)
         _add_chunk(in_order, first)
         first = next(walk, None)
-    found = [root.survey() for root in roots]
+    surveys = [root.survey() for root in roots]
     return LedgerProof(
         people=people,
         links=links,
         seals=len(seals),
         broken=broken or chain_verification.find_stray_links(session, links),
-        fault=_find_seal_fault(seals, found) or _find_missing_seal(seals, kept_hashes),
-        survey=None if through is None else found[-1],
+        fault=_find_seal_fault(seals, surveys) or _find_missing_seal(seals, kept_hashes),
+        survey=None if through is None else surveys[-1],
     )
 
 
@@ -221,9 +221,9 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
 
 
 def _find_missing_seal(seals: Sequence[_StoredSeal], kept_hashes: Sequence[str]) -> str:
-    for one in kept_hashes:
-        if not any(seal.hash.startswith(one.lower()) for seal in seals):
-            return f"no seal {one} is there: seals, or the whole ledger, were replaced"
+    for kept_hash in kept_hashes:
+        if not any(seal.hash.startswith(kept_hash.lower()) for seal in seals):
+            return f"no seal {kept_hash} is there: seals, or the whole ledger, were replaced"
     return ""
 
 

@@ -116,25 +116,25 @@ class KeyRing:
         Raises:
             KeyFileError: the file does not hold it.
         """
-        found = self._snapshot.by_id.get((kind, key_id))
-        if found is None and self._reload_if_replaced():
-            found = self._snapshot.by_id.get((kind, key_id))
-        if found is None:
+        key = self._snapshot.by_id.get((kind, key_id))
+        if key is None and self._reload_if_replaced():
+            key = self._snapshot.by_id.get((kind, key_id))
+        if key is None:
             raise KeyFileError(
                 f"the {kind} key {key_id} is not in the key file: this database was written with other keys. "
                 "Put the right key file back (see 'digest init', recovery copy)."
             )
-        return found
+        return key
 
     def _reload_if_replaced(self) -> bool:
         """Read the file again where it was replaced; say whether it was."""
         if self._file is None:
             return False
         try:
-            found = self._file.stat()
-            if self._stamp == (mark := _file_stamp(found)):
+            status = self._file.stat()
+            if self._stamp == (stamp := _file_stamp(status)):
                 return False
-            self._snapshot, self._stamp = _KeySnapshot.build(self.load(self._file).all), mark
+            self._snapshot, self._stamp = _KeySnapshot.build(self.load(self._file).all), stamp
         except (OSError, KeyFileError):
             return False  # whoever mends the file must not stop readers from leaving meanwhile
         return True
@@ -186,20 +186,20 @@ class KeyRing:
         """
         try:
             with path.open("rb") as file:
-                found = os.fstat(file.fileno())
+                status = os.fstat(file.fileno())
                 text = file.read()
         except FileNotFoundError:
             raise KeyFileError(f"{path}: no key file. 'digest init' makes one.") from None
         except OSError as exc:
             raise KeyFileError(f"{path}: cannot be read: {exc.strerror}") from exc
-        mode = stat.S_IMODE(found.st_mode)
+        mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
             raise KeyFileError(
                 f"{path}: other users may read or write it (mode {mode:04o}). Run: chmod 600 {path}; and where "
                 "others have used this machine, make new keys ('digest keys rotate')."
             )
         keys = cls(_parse_key_file(path, text))
-        keys._file, keys._stamp = path, _file_stamp(found)
+        keys._file, keys._stamp = path, _file_stamp(status)
         return keys
 
     def to_json(self) -> str:

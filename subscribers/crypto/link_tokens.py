@@ -22,8 +22,8 @@ def make_link_token(keys: KeyRing, number: int, purpose: LinkPurpose) -> str:
     The two `test` purposes are for test mails: their pages say that it was a test and change nobody.
     """
     key = keys.current("token")
-    named = _encode_numbers(number, key)
-    return urlsafe_b64encode(named + _mac(key, named, purpose))[:TOKEN_LENGTH].decode("ascii")
+    numbers = _encode_numbers(number, key)
+    return urlsafe_b64encode(numbers + _mac(key, numbers, purpose))[:TOKEN_LENGTH].decode("ascii")
 
 
 def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> int | None:
@@ -34,10 +34,10 @@ def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> int | No
     raw = _decode_token(token)
     if raw is None:
         return None
-    named, mac = raw[:-_MAC_LENGTH], raw[-_MAC_LENGTH:]
+    numbers, mac = raw[:-_MAC_LENGTH], raw[-_MAC_LENGTH:]
     for key in keys.of_kind("token"):
-        if key.number == named[5] and hmac.compare_digest(_mac(key, named, purpose), mac):
-            return int.from_bytes(named[:5])
+        if key.number == numbers[5] and hmac.compare_digest(_mac(key, numbers, purpose), mac):
+            return int.from_bytes(numbers[:5])
     return None
 
 

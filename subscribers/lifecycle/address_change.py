@@ -66,12 +66,14 @@ def request_address_change(
     one_time_tokens.end_tokens(session, number, "change address", now=now)
     session.execute(delete(PendingAddressChange).where(PendingAddressChange.person == number))
     token = one_time_tokens.issue_token(session, "change address", number, now=now, expires_at=expires_at)
-    named = one_time_tokens.hash_token(token)
-    sealed, key_id = encrypt_json(keys, {"address": new_address.mailbox}, bound_to=_ciphertext_binding(named))
-    session.add(PendingAddressChange(hash=named, person=number, until=expires_at, ciphertext=sealed, key_id=key_id))
+    token_hash = one_time_tokens.hash_token(token)
+    sealed, key_id = encrypt_json(keys, {"address": new_address.mailbox}, bound_to=_ciphertext_binding(token_hash))
+    session.add(
+        PendingAddressChange(hash=token_hash, person=number, until=expires_at, ciphertext=sealed, key_id=key_id)
+    )
     serial = f"{now:%Y%m%dT%H%M%S%f}"
-    told = {"to": old.mailbox, "masked": mask_address(new_address.mailbox)}
-    queue(session, MailRequest("moving", number, serial, told))
+    notification = {"to": old.mailbox, "masked": mask_address(new_address.mailbox)}
+    queue(session, MailRequest("moving", number, serial, notification))
     if suppression.find_suppression(session, keys, new_address) is None:
         facts = {"token": token, "expires_at": expires_at.isoformat(), "masked": mask_address(old.mailbox)}
         queue(session, MailRequest("move", number, serial, {**facts, "to": new_address.mailbox}))
@@ -89,23 +91,21 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     Raises:
         DecryptionError: an address does not open.
     """
-    found = one_time_tokens.look_up_token(session, token, "change address", now=now)
-    if found.state is TokenState.UNKNOWN or found.person is None:
+    link = one_time_tokens.look_up_token(session, token, "change address", now=now)
+    if link.state is TokenState.UNKNOWN or link.person is None:
         return AddressChange(AddressChangeStage.UNKNOWN)
-    if found.state is TokenState.USED:
+    if link.state is TokenState.USED:
         return AddressChange(AddressChangeStage.DONE)
-    person = session.get(Person, found.person, populate_existing=True)
+    person = session.get(Person, link.person, populate_existing=True)
     row = session.get(PendingAddressChange, one_time_tokens.hash_token(token))
     old = people.decrypt_person_address(keys, person) if person is not None else None
     subscribed = person is not None and person.state is PersonState.SUBSCRIBED
-    if found.state is not TokenState.FRESH or row is None or old is None or not subscribed:
+    if link.state is not TokenState.FRESH or row is None or old is None or not subscribed:
         return AddressChange(AddressChangeStage.OVER)
     new = _decrypt_new_address(keys, row)
-    if _is_unavailable(session, keys, new, found.person):
+    if _is_unavailable(session, keys, new, link.person):
         return AddressChange(AddressChangeStage.TAKEN)
-    return AddressChange(
-        AddressChangeStage.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), found.expires_at
-    )
+    return AddressChange(AddressChangeStage.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), link.expires_at)
 
 
 def confirm_address_change(
@@ -122,14 +122,14 @@ def confirm_address_change(
         DecryptionError: an address does not open.
         sqlalchemy.exc.IntegrityError: somebody signed up with the new address in this very moment.
     """
-    found = look_up_address_change(session, keys, token, now=now)
+    change = look_up_address_change(session, keys, token, now=now)
     used = (
         one_time_tokens.use_token(session, token, "change address", now=now)
-        if found.stage is AddressChangeStage.OPEN
+        if change.stage is AddressChangeStage.OPEN
         else None
     )
     if used is None or used.person is None:
-        return found
+        return change
     row = session.get_one(PendingAddressChange, one_time_tokens.hash_token(token))
     new = _decrypt_new_address(keys, row)
     person = ledger.lock_person(session, used.person)
@@ -138,11 +138,11 @@ def confirm_address_change(
         departure_log.append(person.lookup, person.lookup_key, kind="left", at=now)
     person.lookup, person.lookup_key = lookup_hash(keys, new), keys.current("lookup").id
     people.set_person_address(keys, person, new)
-    said = {"method": "link to the new address", "actor": "reader"}
-    ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, said, now)
+    body = {"method": "link to the new address", "actor": "reader"}
+    ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, body, now)
     session.delete(row)
     one_time_tokens.end_tokens(session, person.number, "my data", now=now)  # these went to the old address
-    return AddressChange(AddressChangeStage.DONE, found.old, found.new, lookup=(person.lookup, person.lookup_key))
+    return AddressChange(AddressChangeStage.DONE, change.old, change.new, lookup=(person.lookup, person.lookup_key))
 
 
 def log_address_change(departure_log: DepartureLog, change: AddressChange, *, at: datetime) -> None:
@@ -162,8 +162,8 @@ def delete_expired_changes(session: Session, *, now: datetime) -> None:
 
 def _is_unavailable(session: Session, keys: KeyRing, new_address: Address, number: int) -> bool:
     """Say whether a new address cannot be moved to: it is somebody's on the list, or left it, or is barred."""
-    known = people.find_person_number(session, keys, new_address)
-    return known not in {None, number} or suppression.find_suppression(session, keys, new_address) is not None
+    owner = people.find_person_number(session, keys, new_address)
+    return owner not in {None, number} or suppression.find_suppression(session, keys, new_address) is not None
 
 
 def _decrypt_new_address(keys: KeyRing, row: PendingAddressChange) -> Address:

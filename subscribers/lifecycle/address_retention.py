@@ -28,14 +28,14 @@ _RETENTION_START_KINDS = {
 
 def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
     """Let go of every address that has served nothing for 30 days; give how many. Cut short, the next run goes on."""
-    gone = 0
+    deleted = 0
     for state in _RETENTION_START_KINDS:
         after = 0
         while page := _load_batch(database, state, after, now):
             with database.write() as session:
-                gone += _clear_addresses(session, state, page, now)
+                deleted += _clear_addresses(session, state, page, now)
             after = page[-1]
-    return gone
+    return deleted
 
 
 def _load_batch(database: PeopleDatabase, state: PersonState, after: int, now: datetime) -> Sequence[int]:
@@ -46,8 +46,8 @@ def _load_batch(database: PeopleDatabase, state: PersonState, after: int, now: d
 
 def _query_expired(state: PersonState, now: datetime) -> Select[int]:
     """Ask for people whose address may go: not of whoever was asked again and can still answer."""
-    asked = (OneTimeToken.person == Person.number) & (OneTimeToken.purpose == "confirm")
-    open_ = exists().where(asked, OneTimeToken.ended_at.is_(None), OneTimeToken.expires_at > now)
+    permission_asked = (OneTimeToken.person == Person.number) & (OneTimeToken.purpose == "confirm")
+    open_ = exists().where(permission_asked, OneTimeToken.ended_at.is_(None), OneTimeToken.expires_at > now)
     return select(Person.number).where(
         Person.state == state, Person.ciphertext.is_not(None), _retention_is_over(state, now), ~open_
     )
@@ -68,8 +68,8 @@ def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]
 def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int], now: datetime) -> int:
     """Empty the rows that nobody else holds at this moment, and that are still due now that we hold them."""
     lock = select(Person.number).where(Person.number.in_(numbers)).with_for_update(skip_locked=True)
-    held = session.scalars(lock).all()
-    due = session.scalars(_query_expired(state, now).where(Person.number.in_(held)).order_by(Person.number)).all()
+    locked = session.scalars(lock).all()
+    due = session.scalars(_query_expired(state, now).where(Person.number.in_(locked)).order_by(Person.number)).all()
     # Who never was on the list needs nothing that keeps them off it.
     was_listed = state is not PersonState.UNVERIFIED
     if not was_listed:

@@ -58,31 +58,31 @@ def merge_departure_log(
     """
     departures = _group_by_person(departure_log.read())
     merged = DepartureMergeResult()
-    known: set[str] = set()
+    matched: set[str] = set()
     pairs = sorted({(d.key_id, d.lookup_key) for several in departures.values() for d in several})
     for person in _stream_people(session) if departures else ():
         names = _hash_person(keys, person, pairs) & departures.keys()
         if names:
-            known |= names
+            matched |= names
             theirs = [departure for who in sorted(names) for departure in departures[who]]
             _apply_departures(
                 session, departure_log, keys, person.number, theirs, merged, forget_elsewhere=forget_elsewhere, now=now
             )
-    for who in departures.keys() - known:
+    for who in departures.keys() - matched:
         merged.unknown_hashes += _suppress_hash(session, departures[who], now)
     return merged
 
 
 def _group_by_person(departures: Iterable[LoggedDeparture]) -> dict[str, list[LoggedDeparture]]:
-    found: dict[str, list[LoggedDeparture]] = {}
+    by_person: dict[str, list[LoggedDeparture]] = {}
     for departure in departures:
         if departure.kind == "undone":
-            found[departure.person_hash] = [
-                d for d in found.get(departure.person_hash, ()) if not _undoes(departure, d)
+            by_person[departure.person_hash] = [
+                d for d in by_person.get(departure.person_hash, ()) if not _undoes(departure, d)
             ]
         else:
-            found.setdefault(departure.person_hash, []).append(departure)
-    return {who: several for who, several in found.items() if several}
+            by_person.setdefault(departure.person_hash, []).append(departure)
+    return {who: several for who, several in by_person.items() if several}
 
 
 def _undoes(undone: LoggedDeparture, departure: LoggedDeparture) -> bool:
@@ -105,10 +105,10 @@ def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]
     if person.lookup is None:
         return set()
     lookups = {person.lookup_key: person.lookup}
-    wanted = {lookup_key for _, lookup_key in key_pairs} - lookups.keys()
-    if wanted and person.ciphertext is not None:
+    missing_keys = {lookup_key for _, lookup_key in key_pairs} - lookups.keys()
+    if missing_keys and person.ciphertext is not None:
         address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
-        lookups |= {key_id: lookup_hash(keys, address, key_id=key_id) for key_id in wanted}
+        lookups |= {key_id: lookup_hash(keys, address, key_id=key_id) for key_id in missing_keys}
     return {
         departure_hash(keys.by_id("suppression", key_id), lookups[lookup_key])
         for key_id, lookup_key in key_pairs

@@ -61,22 +61,22 @@ def erase_person(
         OSError: the journal could not be written.
         DecryptionError: the sealed address does not open.
     """
-    there = session.get(Person, number)
-    if there is None or there.state == PersonState.ERASED:
+    unlocked = session.get(Person, number)
+    if unlocked is None or unlocked.state == PersonState.ERASED:
         return ErasureResult(changed=False)
     # Mails before people, as events do it (`digest.deliver.events.processor`): in another order the two could wait for each other.
-    forget_elsewhere(session, number, people.decrypt_person_address(keys, there) or address)
+    forget_elsewhere(session, number, people.decrypt_person_address(keys, unlocked) or address)
     person = ledger.lock_person(session, number)
     if person is None or person.state == PersonState.ERASED:
         return ErasureResult(changed=False)
-    known = people.decrypt_person_address(keys, person) or address
-    if known is not None:
-        request_queue.delete_requests_from(session, keys, known)
-        suppression.suppress_hashes(session, hash_address(keys, known).suppressions, "erased", now)
+    full_address = people.decrypt_person_address(keys, person) or address
+    if full_address is not None:
+        request_queue.delete_requests_from(session, keys, full_address)
+        suppression.suppress_hashes(session, hash_address(keys, full_address).suppressions, "erased", now)
     ledger.append_event(session, person, ConsentKind.ERASED, {"method": method}, now)
     if person.lookup and person.lookup_key:
         departure_log.append(person.lookup, person.lookup_key, kind="erased", at=now)
-    _clear_person(session, person, keep_lookup=known is None, now=now)
+    _clear_person(session, person, keep_lookup=full_address is None, now=now)
     return ErasureResult(changed=True)
 
 

@@ -18,12 +18,12 @@ BATCH_SIZE = 100  # people a transaction
 
 def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
     """Settle what ran out and forget what decides nothing any more; give how many requests ran out."""
-    settled = 0
+    expired = 0
     while True:
         with database.write() as session:
-            done = expire_confirmation_batch(session, now=now)
-        settled += done
-        if done < BATCH_SIZE:
+            batch = expire_confirmation_batch(session, now=now)
+        expired += batch
+        if batch < BATCH_SIZE:
             break
     with database.write() as session:
         request_queue.delete_old_requests(session, now=now)
@@ -31,7 +31,7 @@ def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
         evidence.delete_old_evidence(session, now=now)
         one_time_tokens.delete_old_tokens(session, now=now)
         address_change.delete_expired_changes(session, now=now)
-    return settled
+    return expired
 
 
 def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
@@ -75,5 +75,5 @@ def _expire_request(session: Session, number: int, seq: int, now: datetime) -> N
 
 
 def _had_permission_pass(session: Session, number: int) -> bool:
-    asked = (ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.RE_ASKED)
-    return session.scalar(select(exists().where(*asked))) or False
+    re_asked = (ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.RE_ASKED)
+    return session.scalar(select(exists().where(*re_asked))) or False

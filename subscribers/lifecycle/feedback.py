@@ -56,8 +56,8 @@ def apply_feedback_report(
     person = ledger.lock_person(session, report.person)
     if person is None or person.state is PersonState.ERASED:
         return False, None
-    spoke = find_feedback_cutoff(session, report.person, report.kind)
-    if spoke is not None and report.at < spoke:
+    cutoff = find_feedback_cutoff(session, report.person, report.kind)
+    if cutoff is not None and report.at < cutoff:
         return False, None
     if report.kind is FeedbackKind.UNSUBSCRIBED:
         return _apply_unsubscribe(session, person, report, now)
@@ -81,8 +81,8 @@ def _apply_unsubscribe(
 ) -> tuple[bool, PendingDeparture | None]:
     if person.state in ledger.DEPARTED_STATES:
         return False, None
-    said = {"method": f"provider: {report.reporter}", **report.detail}
-    ledger.append_event(session, person, ConsentKind.WITHDRAWN, said, now)
+    body = {"method": f"provider: {report.reporter}", **report.detail}
+    ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
     if person.lookup is None or person.lookup_key is None:
         return True, None
     return True, PendingDeparture(person.lookup, person.lookup_key, "left")

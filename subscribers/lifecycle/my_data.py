@@ -77,14 +77,14 @@ _KIND_SENTENCES = {
 
 
 def _history_entry(event: ConsentEvent) -> ConsentHistoryEntry:
-    said = json.loads(event.body)
+    body = json.loads(event.body)
     return ConsentHistoryEntry(
         at=event.at,
         what=_KIND_SENTENCES[event.kind],
-        how=_text_value(said, "method"),
-        where=_text_value(said, "where") or _text_value(said, "page"),
-        wording=_text_value(said, "wording"),
-        version=_text_value(said, "wording_version"),
+        how=_text_value(body, "method"),
+        where=_text_value(body, "where") or _text_value(body, "page"),
+        wording=_text_value(body, "wording"),
+        version=_text_value(body, "wording_version"),
     )
 
 

@@ -31,12 +31,12 @@ def find_permitted_recipients(
     A confirmation needs an open link and nobody's complaint; all else goes to those on the roll only. Who is gone,
     or whose address does not open, is missing.
     """
-    found = {}
+    permitted = {}
     for number, kind in requested:
         address = _load_address(session, keys, number)
         if address is not None and _may_receive(session, keys, number, address, kind, now=now):
-            found[number, kind] = address
-    return found
+            permitted[number, kind] = address
+    return permitted
 
 
 def _load_address(session: Session, keys: KeyRing, number: int) -> str | None:
@@ -58,5 +58,5 @@ def _may_receive(session: Session, keys: KeyRing, number: int, address: str, kin
         return audience.may_mail(session, number)
     if one_time_tokens.find_open_token(session, number, "confirm", now=now) is None:
         return False
-    barred = suppression.find_suppression(session, keys, read_address(address))
-    return barred is None or barred.reason not in BLOCKING_REASONS
+    suppressed = suppression.find_suppression(session, keys, read_address(address))
+    return suppressed is None or suppressed.reason not in BLOCKING_REASONS

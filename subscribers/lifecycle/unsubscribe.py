@@ -63,8 +63,8 @@ def unsubscribe_person(
     person = ledger.lock_person(session, number)
     if person is None or person.state in ledger.DEPARTED_STATES:
         return UnsubscribeResult(changed=False)
-    said = {"method": method, "reason": reason} if reason in UNSUBSCRIBE_REASONS else {"method": method}
-    ledger.append_event(session, person, ConsentKind.WITHDRAWN, said, now)
+    body = {"method": method, "reason": reason} if reason in UNSUBSCRIBE_REASONS else {"method": method}
+    ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
     if person.lookup and person.lookup_key:
         departure_log.append(person.lookup, person.lookup_key, kind="left", at=now)
     return UnsubscribeResult(changed=True)

@@ -97,9 +97,9 @@ def _check_limits(context: PageContext, session: Session) -> int:
 
 
 def _contact_page(problem: FormProblem | None) -> Response:
-    said = {"message": request.form.get("message", ""), "email": request.form.get("email", "")}
+    entered = {"message": request.form.get("message", ""), "email": request.form.get("email", "")}
     page = render_template(
-        "web/contact.html", problem=problem, said=said, honeypot=HONEYPOT_FIELD, longest=MAX_MESSAGE_LENGTH
+        "web/contact.html", problem=problem, said=entered, honeypot=HONEYPOT_FIELD, longest=MAX_MESSAGE_LENGTH
     )
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 

@@ -49,10 +49,8 @@ def show_my_record(token: str) -> ResponseReturnValue:
 def _style_only_policy(html: str) -> str:
     """Allow a page that needs no other file its own style, named by its hash (CSP 3, 8.4), and nothing else."""
     style = html.partition("<style>")[2].partition("</style>")[0]
-    named = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{named}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-    )
+    style_hash = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 
 @reader_pages.post("/my-data/<token>/download")
@@ -144,14 +142,14 @@ def confirm_move(token: str) -> ResponseReturnValue:
     now = context.clock()
     try:
         with context.database.write() as session:
-            moved = address_change.confirm_address_change(session, context.keys, context.departure_log, token, now=now)
+            change = address_change.confirm_address_change(session, context.keys, context.departure_log, token, now=now)
     except IntegrityError:  # somebody signed up with it between our look and our write
-        moved = AddressChange(AddressChangeStage.TAKEN)
+        change = AddressChange(AddressChangeStage.TAKEN)
     try:
-        address_change.log_address_change(context.departure_log, moved, at=now)
+        address_change.log_address_change(context.departure_log, change, at=now)
     except OSError as exc:  # the move is done all the same; only a restored copy would not know
         log.error("a move is not in the journal", error=type(exc).__name__)  # noqa: TRY400 - no trace needed
-    return _address_change_page(moved, token)
+    return _address_change_page(change, token)
 
 
 def _address_change_page(move: AddressChange, token: str) -> Response:

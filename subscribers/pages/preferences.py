@@ -53,16 +53,16 @@ def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
     context = page_context()
     number = _read_number(token)
-    wanted = read_preferences_form(request.form, context.site, context.today())
-    if isinstance(wanted, str):
+    preferences = read_preferences_form(request.form, context.site, context.today())
+    if isinstance(preferences, str):
         with context.database.read() as session:
-            return _preferences_page(context, session.get(Person, number), token, problem=wanted)
+            return _preferences_page(context, session.get(Person, number), token, problem=preferences)
     with context.database.write() as session:
         person = session.get(Person, number, with_for_update=True)
         if person is not None and is_subscribed(person):
-            wanted = _keep_start_week(wanted, Preferences.from_json(person.choices))
-            change_preferences(session, number, wanted, now=context.clock())
-    return _preferences_page(context, person, token, saved=describe_preferences(wanted, context.site))
+            preferences = _keep_start_week(preferences, Preferences.from_json(person.choices))
+            change_preferences(session, number, preferences, now=context.clock())
+    return _preferences_page(context, person, token, saved=describe_preferences(preferences, context.site))
 
 
 def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
@@ -77,8 +77,8 @@ def read_preferences_form(form: MultiDict[str, str], site: SiteDetails, today: d
     The form names the sections that are wanted, and what is kept are those that are not: a section that the
     publication starts later comes to everybody, until they say no to it.
     """
-    wanted = set(form.getlist("section"))
-    omit = frozenset(key for key, _ in site.sections if key not in wanted)
+    sections = set(form.getlist("section"))
+    omit = frozenset(key for key, _ in site.sections if key not in sections)
     if len(omit) == len(site.sections):
         return "Choose at least one section. If you want none of them, unsubscribe."
     text = form.get("pause_until", "").strip()
@@ -104,8 +104,8 @@ def read_preferences_form(form: MultiDict[str, str], site: SiteDetails, today: d
 
 
 def _read_frequency(form: MultiDict[str, str]) -> Frequency:
-    asked = form.get("frequency", "weekly")
-    return next((often for often in FREQUENCIES if often == asked), "weekly")
+    value = form.get("frequency", "weekly")
+    return next((often for often in FREQUENCIES if often == value), "weekly")
 
 
 def _read_hour(form: MultiDict[str, str]) -> tuple[int | None, str] | str:
@@ -125,24 +125,24 @@ def describe_preferences(preferences: Preferences, site: SiteDetails) -> str:
     what = "every section" if len(kept) == len(site.sections) else join_words(kept)
     form = ", as text only" if preferences.text_only else ""
     if preferences.pause_until:
-        said = f"You get nothing until {full_date(preferences.pause_until)}. From then on: {what}{form}."
+        first = f"You get nothing until {full_date(preferences.pause_until)}. From then on: {what}{form}."
     else:
-        said = f"Your next mail has {what}{form}."
-    return " ".join([said, *_describe_schedule(preferences)])
+        first = f"Your next mail has {what}{form}."
+    return " ".join([first, *_describe_schedule(preferences)])
 
 
 def _describe_schedule(preferences: Preferences) -> list[str]:
-    said = []
+    sentences = []
     if preferences.start:
         monday = preferences.start - timedelta(days=preferences.start.weekday())
-        said.append(f"It comes every second week, counted from the week of {full_date(monday)}.")
+        sentences.append(f"It comes every second week, counted from the week of {full_date(monday)}.")
     if preferences.frequency == "monthly":
-        said.append("It comes once a month: the first edition of the month.")
+        sentences.append("It comes once a month: the first edition of the month.")
     if preferences.hour is not None:
-        said.append(
+        sentences.append(
             f"It is sent at {format_hour(preferences.hour)} in {time_zones.zone_label(preferences.zone)}, or soon after."
         )
-    return said
+    return sentences
 
 
 def format_hour(hour: int) -> str:

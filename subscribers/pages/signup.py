@@ -86,15 +86,15 @@ def submit_signup() -> Response:
     context = _signup_context()
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
-    said = _read_address_field()
-    if isinstance(said, str):
-        return _signup_page(said, problem_field="address")
+    address = _read_address_field()
+    if isinstance(address, str):
+        return _signup_page(address, problem_field="address")
     wording = wordings.find_wording(request.form.get("wording", ""), context.publication_name)
     if wording is None:
         return _signup_page("This form is out of date: please use the one here.")
     if request.form.get("agree") != "yes":
         return _signup_page("Tick the box, if you agree: without it we must not mail you.", problem_field="agree")
-    return _store_request(context, "subscribe", said, wording)
+    return _store_request(context, "subscribe", address, wording)
 
 
 @signup_pages.get("/preferences")
@@ -108,10 +108,10 @@ def request_lost_link() -> Response:
     """Take the form, and answer it without a look at who it is."""
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
-    said = _read_address_field()
-    if isinstance(said, str):
-        return private_response(render_template("web/lost_link.html", problem=said, honeypot=HONEYPOT_FIELD), 400)
-    return _store_request(_signup_context(), "lost link", said, None)
+    address = _read_address_field()
+    if isinstance(address, str):
+        return private_response(render_template("web/lost_link.html", problem=address, honeypot=HONEYPOT_FIELD), 400)
+    return _store_request(_signup_context(), "lost link", address, None)
 
 
 @signup_pages.get("/confirm/<token>")
@@ -130,7 +130,7 @@ def submit_confirmation(token: str) -> Response:
     context = _signup_context()
     now = context.clock()
     with context.database.write() as session:
-        found = confirmation.confirm_subscription(
+        link = confirmation.confirm_subscription(
             session,
             context.keys,
             token,
@@ -140,7 +140,7 @@ def submit_confirmation(token: str) -> Response:
             now=now,
         )
     with context.database.read() as session:
-        return _confirmation_page(context, session, found)
+        return _confirmation_page(context, session, link)
 
 
 def _read_address_field() -> Address | str:
@@ -157,12 +157,12 @@ def _read_address_field() -> Address | str:
 
 
 def _store_request(context: SignupContext, kind: FormKind, address: Address, wording: Wording | None) -> Response:
-    page, where = context.form_origin(request.form.get("form", ""))
-    asked = FormSubmission(kind, address, context.clock(), page, where, wording, _request_origin(context))
-    form = request_queue.prepare_request(context.keys, asked)
+    page, source = context.form_origin(request.form.get("form", ""))
+    submission = FormSubmission(kind, address, context.clock(), page, source, wording, _request_origin(context))
+    form = request_queue.prepare_request(context.keys, submission)
     with context.database.write() as session:
-        taken = request_queue.enqueue_request(session, form, context.bounds)
-    return _request_answer(kind, taken)
+        outcome = request_queue.enqueue_request(session, form, context.bounds)
+    return _request_answer(kind, outcome)
 
 
 def _request_answer(kind: FormKind, result: SubmissionOutcome) -> Response:

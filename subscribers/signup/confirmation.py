@@ -72,9 +72,9 @@ def confirm_subscription(
     Raises:
         DecryptionError: the person's address does not open.
     """
-    found = _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
-    if found.stage is not ConfirmationStage.OPEN:
-        return found
+    link = _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
+    if link.stage is not ConfirmationStage.OPEN:
+        return link
     used = one_time_tokens.use_token(session, token, "confirm", now=now)
     if used.state is not TokenState.FRESH or used.person is None:  # somebody pressed twice, and we are second
         return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
@@ -83,7 +83,7 @@ def confirm_subscription(
     _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
     one_time_tokens.end_tokens(session, person.number, "confirm", now=now, used=True)
     return ConfirmationLink(
-        ConfirmationStage.CONFIRMED, found.address, found.wording, found.where, found.asked_at, now, new=True
+        ConfirmationStage.CONFIRMED, link.address, link.wording, link.where, link.asked_at, now, new=True
     )
 
 

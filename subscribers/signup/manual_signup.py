@@ -72,17 +72,17 @@ def add_subscriber(
     """
     if evidence.agreed_at > now:
         raise SignupRefusedError("the consent's date lies in the future: give the day on which the person agreed.")
-    found = read_address(address)
-    if (suppressed := suppression.find_suppression(session, keys, found)) is not None:
+    parsed = read_address(address)
+    if (suppressed := suppression.find_suppression(session, keys, parsed)) is not None:
         raise SignupRefusedError(
             f"this address is suppressed ({suppressed.reason}, {suppressed.at:%Y-%m-%d}): "
             "only its owner's own new sign-up can bring it back."
         )
-    where = evidence.page[:200]
-    number = people.find_person_number(session, keys, found)
+    source = evidence.page[:200]
+    number = people.find_person_number(session, keys, parsed)
     person = ledger.lock_person(session, number) if number else None
     if person is None:
-        person = people.create_person(session, keys, found, asked_at=evidence.agreed_at, asked_where=where)
+        person = people.create_person(session, keys, parsed, asked_at=evidence.agreed_at, asked_where=source)
     elif person.state == PersonState.SUBSCRIBED:
         return ManualSignup(person.number, already_subscribed=True)
     elif person.state not in {PersonState.REQUESTED, PersonState.UNVERIFIED}:
@@ -90,6 +90,6 @@ def add_subscriber(
             f"this address is {person.state}: its owner left, or did not answer when asked. "
             "Only their own new sign-up can bring it back."
         )
-    person.asked_at, person.asked_where = evidence.agreed_at, where
+    person.asked_at, person.asked_where = evidence.agreed_at, source
     ledger.append_event(session, person, evidence.kind, evidence.as_json(), now)
     return ManualSignup(person.number, already_subscribed=False)

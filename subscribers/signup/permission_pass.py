@@ -57,18 +57,18 @@ def queue_permission_mails(
     Raises:
         DecryptionError: an address does not open.
     """
-    asked, after = 0, 0
-    while asked < limit:
+    queued, after = 0, 0
+    while queued < limit:
         with database.write() as session:
             query = _query_candidates().where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
             numbers: Sequence[int] = session.scalars(query).all()
             for number in numbers:
-                if asked < limit:
-                    asked += _queue_permission_mail(session, keys, queue, number, wording, page, actor, now)
+                if queued < limit:
+                    queued += _queue_permission_mail(session, keys, queue, number, wording, page, actor, now)
         if not numbers:
             break
         after = numbers[-1]
-    return asked
+    return queued
 
 
 def _query_candidates() -> Select[int]:

@@ -62,14 +62,14 @@ def network_prefix(address: str) -> str | None:
     come from there, and ten busy readers would lock out all others.
     """
     try:
-        found = ipaddress.ip_address(address)
+        ip_address = ipaddress.ip_address(address)
     except ValueError:
         return None
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    if not found.is_global:
+    if isinstance(ip_address, ipaddress.IPv6Address) and ip_address.ipv4_mapped:
+        ip_address = ip_address.ipv4_mapped
+    if not ip_address.is_global:
         return None
-    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 48), strict=False))
+    return str(ipaddress.ip_network((ip_address, 24 if ip_address.version == 4 else 48), strict=False))
 
 
 def address_tag(keys: KeyRing, address: Address) -> str:
@@ -113,8 +113,8 @@ def read_count_last_hour(session: Session, scope: str, *, now: datetime) -> int:
 
 
 def _sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
-    where = (RateLimitCount.scope == scope, RateLimitCount.tag == tag, RateLimitCount.began >= since)
-    return session.scalar(select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(*where)) or 0
+    conditions = (RateLimitCount.scope == scope, RateLimitCount.tag == tag, RateLimitCount.began >= since)
+    return session.scalar(select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(*conditions)) or 0
 
 
 def window_start(now: datetime, window: timedelta) -> datetime:

@@ -72,11 +72,11 @@ def decide_answer(
     if status.requests_today > signup_limits.per_address_day:
         return SignupAnswer.NOTHING
     if status.subscribed:
-        wanted = SignupAnswer.LINK if kind == "lost link" else SignupAnswer.KNOWN
+        answer = SignupAnswer.LINK if kind == "lost link" else SignupAnswer.KNOWN
         return (
             SignupAnswer.NOTHING
             if _was_mailed_since(status, {"known", "link"}, now - SUBSCRIBER_MAIL_INTERVAL)
-            else wanted
+            else answer
         )
     if kind == "lost link" or status.suppression_reason in BLOCKING_REASONS:
         return SignupAnswer.NOTHING
@@ -113,17 +113,17 @@ class RequestProcessor:
 
     def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
         """Answer what waits, as fast as the limits allow; give how many got which answer."""
-        given = dict.fromkeys(SignupAnswer, 0)
+        answers = dict.fromkeys(SignupAnswer, 0)
         after, room = 0, self._update_throttle(clock())
         while room > 0 and (forms := self._load_pending(after)):
             for form in forms:
                 after = form.id
                 answer = self._process_request(form, clock())
-                given[answer] += 1
+                answers[answer] += 1
                 room -= answer is not SignupAnswer.NOTHING
                 if room <= 0:
                     break
-        return given
+        return answers
 
     def _load_pending(self, after_id: int) -> list[PendingRequest]:
         with self.database.read() as session:
@@ -136,26 +136,26 @@ class RequestProcessor:
                 session, limit=1
             ):
                 return 0  # the usual case, once a second: nothing is written
-            found, asked = self._read_throttle(session, now)
-            rings = found.alarm or rate_limits.find_open_alarm(session) is not None
+            throttle, forms_sent = self._read_throttle(session, now)
+            rings = throttle.alarm or rate_limits.find_open_alarm(session) is not None
         if rings:
             with self.database.write() as session:
-                changed = rate_limits.update_alarm(session, found, asked, now=now)
+                changed = rate_limits.update_alarm(session, throttle, forms_sent, now=now)
             if changed is not None:
-                log.warning("sign-up surge", forms_last_hour=asked, alarm=found.alarm, brake=found.brake)
-        return found.mails_left
+                log.warning("sign-up surge", forms_last_hour=forms_sent, alarm=throttle.alarm, brake=throttle.brake)
+        return throttle.mails_left
 
     def _read_throttle(self, session: Session, now: datetime) -> tuple[rate_limits.SignupThrottle, int]:
-        asked = rate_limits.read_count_last_hour(session, "all", now=now)
+        forms_sent = rate_limits.read_count_last_hour(session, "all", now=now)
         return rate_limits.decide_throttle(
-            asked, rate_limits.count_mails_last_hour(session, now=now), self.signup_limits
-        ), asked
+            forms_sent, rate_limits.count_mails_last_hour(session, now=now), self.signup_limits
+        ), forms_sent
 
     def _process_request(self, request: PendingRequest, now: datetime) -> SignupAnswer:
         """Answer one form, in one transaction. One that cannot be read is dropped: nobody could ever answer it."""
-        asked = None
+        submission = None
         try:
-            asked = (
+            submission = (
                 request_queue.decrypt_request(self.keys, request)
                 if now - request.sent_at <= request_queue.REQUEST_LIFETIME
                 else None
@@ -164,9 +164,9 @@ class RequestProcessor:
             log.error("a sign-up form does not open", form=request.id, error=str(exc))  # noqa: TRY400 - no trace needed
         try:
             with self.database.write() as session:
-                if not request_queue.remove_request(session, request) or asked is None:
+                if not request_queue.remove_request(session, request) or submission is None:
                     return SignupAnswer.NOTHING
-                return self._decide_and_queue(session, asked, request, now)
+                return self._decide_and_queue(session, submission, request, now)
         except IntegrityError:  # another worker made the same person in this moment: the form waits for the next look
             return SignupAnswer.NOTHING
 
@@ -176,8 +176,8 @@ class RequestProcessor:
         number = people.find_person_number(session, self.keys, submission.address)
         person = ledger.lock_person(session, number) if number else None
         barred = suppression.find_suppression(session, self.keys, submission.address)
-        known = self._load_address_status(session, person, barred, request, now)
-        answer = decide_answer(submission.kind, known, self.signup_limits, now=now)
+        status = self._load_address_status(session, person, barred, request, now)
+        answer = decide_answer(submission.kind, status, self.signup_limits, now=now)
         note = None
         if answer is SignupAnswer.CONFIRM:
             note = self._record_request(session, submission, person, now)
@@ -222,8 +222,8 @@ class RequestProcessor:
             person = people.create_person(
                 session, self.keys, submission.address, asked_at=submission.sent_at, asked_where=submission.where
             )
-        again = person.ciphertext is None
-        if again:  # the vault let it go 30 days after they left
+        encrypt_again = person.ciphertext is None
+        if encrypt_again:  # the vault let it go 30 days after they left
             people.set_person_address(self.keys, person, submission.address)
         salt = evidence.new_salt()
         body = {
@@ -233,7 +233,7 @@ class RequestProcessor:
             "method": "form",
             "actor": "reader",
             "asked_at": submission.sent_at.isoformat(timespec="milliseconds"),
-            "address_sealed_again": again,
+            "address_sealed_again": encrypt_again,
             **evidence.digest_origin(submission.origin, salt),
         }
         event = ledger.append_event(session, person, ConsentKind.REQUESTED, body, now)

@@ -130,22 +130,22 @@ def decrypt_request(keys: KeyRing, request: PendingRequest) -> FormSubmission:
         KeyFileError: its key is not in the key file.
     """
     value = decrypt_json(keys, request.encrypted, bound_to=_request_binding(request.kind, request.address_tag))
-    said = value["wording"]
+    wording = value["wording"]
     return FormSubmission(
         kind=request.kind,
         address=read_address(value["address"]),
         sent_at=request.sent_at,
         page=value["page"],
         where=value["where"],
-        wording=Wording(said["wording_version"], said["language"], said["wording"]) if said else None,
+        wording=Wording(wording["wording_version"], wording["language"], wording["wording"]) if wording else None,
         origin=RequestOrigin(value["network"], value["agent"]),
     )
 
 
 def remove_request(session: Session, request: PendingRequest) -> bool:
     """Remove a form that is answered in this transaction. False: another worker was faster."""
-    gone = delete(SignupRequest).where(SignupRequest.id == request.id).returning(SignupRequest.id)
-    return session.scalar(gone) is not None
+    deletion = delete(SignupRequest).where(SignupRequest.id == request.id).returning(SignupRequest.id)
+    return session.scalar(deletion) is not None
 
 
 def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> None:

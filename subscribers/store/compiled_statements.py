@@ -57,12 +57,12 @@ def convert_column(values: Sequence[Any], conversion: Callable[[Any], Any] | Non
     """
     if conversion is None:
         return values
-    last, became, found = object(), None, []
+    last, became, converted = object(), None, []
     for value in values:
         if value is not last and not (type(value) is str and value == last):
             last, became = value, conversion(value)
-        found.append(became)
-    return found
+        converted.append(became)
+    return converted
 
 
 class CompiledStatement:

@@ -63,17 +63,17 @@ class RotationResult:
 
 def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
     """List every key with the number of rows that name it; keys that rows name and the file lacks come last."""
-    found: list[KeyUsage] = []
+    usage: list[KeyUsage] = []
     missing: list[KeyUsage] = []
     for kind in KEY_KINDS:
         counted = _count_rows_by_key(session, kind)
         for key in keys.of_kind(kind):
             rows = counted.pop(key.id, 0) if counted is not None else None
-            found.append(KeyUsage(kind, key.number, key.id, key == keys.current(kind), rows))
+            usage.append(KeyUsage(kind, key.number, key.id, key == keys.current(kind), rows))
         for key_id, rows in sorted((counted or {}).items()):
             number = int(key_id.partition("-")[0]) if key_id[:1].isdigit() else 0
             missing.append(KeyUsage(kind, number, key_id, current=False, rows=rows, in_file=False))
-    return found + missing
+    return usage + missing
 
 
 def _count_rows_by_key(session: Session, kind: KeyKind) -> dict[str, int] | None:
@@ -125,11 +125,11 @@ def rotate_key(
     """
     keys = KeyRing.load(key_file)
     with database.read() as session:
-        made = force_new_key or not _count_remaining(session, keys, kind)
-    if made:
+        key_added = force_new_key or not _count_remaining(session, keys, kind)
+    if key_added:
         keys = add_key(key_file, kind)
-    moved, stuck = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
-    return RotationResult(kind, keys.current(kind).id, made, moved, stuck)
+    rows_moved, stuck = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
+    return RotationResult(kind, keys.current(kind).id, key_added, rows_moved, stuck)
 
 
 def add_key(key_file: Path, kind: KeyKind) -> KeyRing:
@@ -196,17 +196,17 @@ def _rewrite_rows(
 ) -> tuple[int, tuple[UnmovedRow, ...]]:
     with database.read() as session:
         total = _count_remaining(session, keys, kind)
-    moved = 0
+    rows_moved = 0
     while True:  # passes, until one finds nothing more that it can move: a process may have written meanwhile
-        before, stuck = moved, []
+        before, stuck = rows_moved, []
         for place in _KEYED_COLUMNS[kind]:
-            for done, faults in _run_rewrite_pass(database, keys, kind, place):
-                moved += done
+            for rewritten, faults in _run_rewrite_pass(database, keys, kind, place):
+                rows_moved += rewritten
                 stuck += faults
                 if progress:
-                    progress(moved, max(total, moved))
-        if moved == before:
-            return moved, tuple(stuck)
+                    progress(rows_moved, max(total, rows_moved))
+        if rows_moved == before:
+            return rows_moved, tuple(stuck)
 
 
 def _run_rewrite_pass(
@@ -216,8 +216,8 @@ def _run_rewrite_pass(
     after = 0
     while rows := _load_page(database, column, keys.current(kind).id, after):
         changes, damaged = _compute_changes(keys, kind, column, rows)
-        done, twins = _write_changes(database, kind, column, changes)
-        yield done, [*damaged, *twins]
+        rewritten, twins = _write_changes(database, kind, column, changes)
+        yield rewritten, [*damaged, *twins]
         after = rows[-1].number
 
 
@@ -251,8 +251,8 @@ def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> d
         ciphertext, key_id = reencrypt(keys, sealed, bound_to=row_label, label=f"the address of {row_label}")
         return {"of": row.number, "was": row.made, "to": ciphertext, "by": key_id}
     address = read_address(decrypt_address(keys, sealed, row.number))
-    said = {"to": lookup_hash(keys, address), "by": keys.current("lookup").id, "tag": domain_tag(keys, address)}
-    return {"of": row.number, "was": row.made, **said}
+    values = {"to": lookup_hash(keys, address), "by": keys.current("lookup").id, "tag": domain_tag(keys, address)}
+    return {"of": row.number, "was": row.made, **values}
 
 
 def _write_changes(
@@ -261,9 +261,9 @@ def _write_changes(
     """Write a page; a row that is not what it was (erased, moved by another run) stays as it is."""
     with database.write() as session:
         twins = _find_duplicates(session, changes) if kind == "lookup" else {}
-        wanted = [change for change in changes if change["of"] not in twins]
-        done = session.connection().execute(_update_statement(kind, column), wanted).rowcount if wanted else 0
-        return done, [
+        unique = [change for change in changes if change["of"] not in twins]
+        rewritten = session.connection().execute(_update_statement(kind, column), unique).rowcount if unique else 0
+        return rewritten, [
             UnmovedRow(f"person {number}", f"person {other} has the same address: erase one of the two")
             for number, other in twins.items()
         ]
@@ -280,5 +280,5 @@ def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
 def _find_duplicates(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
     """Find people whose address somebody else has under the new key; give who is whose twin."""
     numbers = {change["to"]: change["of"] for change in changes}
-    there = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(numbers)))
-    return {numbers[row.lookup]: row.number for row in there if row.number != numbers[row.lookup]}
+    rows = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(numbers)))
+    return {numbers[row.lookup]: row.number for row in rows if row.number != numbers[row.lookup]}

@@ -74,11 +74,11 @@ def look_up_token(session: Session, token: str, purpose: OneTimePurpose, *, now:
 def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
     """Use a token up; give what it was worth before. Of two that use it at once, one finds it fresh."""
     row = _find_row(session, token, purpose, lock=True)
-    found = _describe_row(row, now)
-    if row is not None and found.state is TokenState.FRESH:
+    lookup = _describe_row(row, now)
+    if row is not None and lookup.state is TokenState.FRESH:
         row.ended_at, row.used = now, True
         session.flush()
-    return found
+    return lookup
 
 
 def end_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:

@@ -38,15 +38,15 @@ def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: date
         row = session.get(ImportBatch, batch)
         if row is None or row.done_at is not None:
             return None
-    done, after = AbandonmentResult(), 0
+    result, after = AbandonmentResult(), 0
     while True:
         with database.write() as session:
             _lock_batch(session, batch)
             people = _next_people(session, batch, after)
             if not people and not after:
                 _close_batch(session, batch, now)
-                return done
-            _remove_people(session, batch, people, done, actor=actor, now=now)
+                return result
+            _remove_people(session, batch, people, result, actor=actor, now=now)
             after = people[-1].number if people else 0  # once more from the start: an import may run on beside us
 
 

@@ -40,14 +40,14 @@ class ImportOptions:
 
     def as_json(self) -> dict[str, str | bool]:
         """Give what the batch keeps: a second run goes on only with the same options."""
-        said: dict[str, str | bool] = {}
+        fields: dict[str, str | bool] = {}
         if self.attest_reason is not None:
-            said["attest"] = self.attest_reason
+            fields["attest"] = self.attest_reason
         if self.file_status is not None:
-            said["whole"] = str(self.file_status)
+            fields["whole"] = str(self.file_status)
         if self.need_network:
-            said["need_network"] = True
-        return said
+            fields["need_network"] = True
+        return fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ def read_address_fast(text: str) -> Address:
     typed = text.strip()
     local, _, domain = typed.partition("@")
     if typed.isascii() and _DOT_ATOM.fullmatch(local):
-        found = _check_domain(domain)
-        if found is not None and len(local) + 1 + found[1] <= MAX_ADDRESS_LENGTH:
-            return Address(local.lower() if local.lower() in _CASE_INSENSITIVE_NAMES else local, found[0])
+        checked_domain = _check_domain(domain)
+        if checked_domain is not None and len(local) + 1 + checked_domain[1] <= MAX_ADDRESS_LENGTH:
+            return Address(local.lower() if local.lower() in _CASE_INSENSITIVE_NAMES else local, checked_domain[0])
     return read_address(text)
 
 
@@ -37,8 +37,8 @@ def read_address_fast(text: str) -> Address:
 def _check_domain(typed: str) -> tuple[str, int] | None:
     """Give a domain as an A-label, and the length of its longest form; None where it is none."""
     try:
-        found = validate_email(f"x@{typed}", check_deliverability=False, allow_smtputf8=False)
+        validated = validate_email(f"x@{typed}", check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
         return None
-    ascii_domain = (found.ascii_domain or found.domain).lower()
-    return ascii_domain, max(len(typed), len(ascii_domain), len(found.domain.encode()))
+    ascii_domain = (validated.ascii_domain or validated.domain).lower()
+    return ascii_domain, max(len(typed), len(ascii_domain), len(validated.domain.encode()))

@@ -162,8 +162,8 @@ def recognise_layout(
         The layout, or None where no column holds addresses.
     """
     headings = [normalise_heading(text) for text in first_row]
-    known = frozenset(headings)
-    form = next((form for form in EXPORT_FORMATS if form.matches(known)), None)
+    heading_set = frozenset(headings)
+    form = next((form for form in EXPORT_FORMATS if form.matches(heading_set)), None)
     email = _find_column(headings, _EMAIL_HEADINGS)
     if email is None:
         bare = len(first_row) == 1 and _BARE_ADDRESS.fullmatch(first_row[0].lstrip("\ufeff"))

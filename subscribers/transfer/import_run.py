@@ -94,11 +94,11 @@ class ImportRun:
         Two rows of one address never share a step: the second is judged by what the first has done.
         """
         first, later = _split_repeated(rows)
-        settled = self._decide_rows(first)
-        step = self._build_step(settled)
+        decided = self._decide_rows(first)
+        step = self._build_step(decided)
         self.finish_pending_write()
-        _count_rows(self._report.counts, settled)
-        self._start_write(settled, step, Counter(self._report.counts), None if later else last_row)
+        _count_rows(self._report.counts, decided)
+        self._start_write(decided, step, Counter(self._report.counts), None if later else last_row)
         if later:
             self.finish_pending_write()
             self.process_rows(later, last_row)
@@ -109,27 +109,27 @@ class ImportRun:
             if self._pending is None:
                 return
             flight, self._pending = self._pending, None
-            again = _rows_to_retry(flight)
-            if not again:
+            rows_to_retry = _rows_to_retry(flight)
+            if not rows_to_retry:
                 continue
             time.sleep(0.01 * tried)
             self._needs_lookup = True
-            anew = self._decide_rows([(one.row, one.hashes) for one in again])
+            anew = self._decide_rows([(row.row, row.hashes) for row in rows_to_retry])
             for counts in (self._report.counts, flight.counts):
-                _count_rows(counts, again, by=-1)
+                _count_rows(counts, rows_to_retry, by=-1)
                 _count_rows(counts, anew)
             self._start_write(anew, self._build_step(anew), flight.counts, flight.last_row)
         raise ListFileError("others keep changing the same people: run the command again in a while.")
 
     def _decide_rows(self, rows: Sequence[HashedRow]) -> list[DecidedRow]:
-        settled = decide_rows(
+        decided = decide_rows(
             self._context, rows, self._batch.options, batch=self._batch.id, needs_lookup=self._needs_lookup
         )
         if self._needs_lookup:
             self._needs_lookup = any(
-                one.existing is not None or one.decision.outcome is RowOutcome.LEFT_OR_SUPPRESSED for one in settled
+                row.existing is not None or row.decision.outcome is RowOutcome.LEFT_OR_SUPPRESSED for row in decided
             )
-        return settled
+        return decided
 
     def _start_write(
         self, rows: list[DecidedRow], step: ImportStep, counts: Counter[str], last_row: int | None
@@ -161,11 +161,11 @@ class ImportRun:
             began = time.monotonic()
             if not import_store.lock_unfinished_batch(session, self._batch.id):
                 raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
-            again = import_store.write_step(session, step, now=self._batch.now)
-            if not again and last_row is not None:
+            rows_to_retry = import_store.write_step(session, step, now=self._batch.now)
+            if not rows_to_retry and last_row is not None:
                 mine = update(ImportBatch).where(ImportBatch.id == self._batch.id)
                 session.execute(mine.values(counts=counts, reached=last_row))
-            return stack.pop_all(), began, again
+            return stack.pop_all(), began, rows_to_retry
 
     def _commit_step(self, transaction: ExitStack, began: float, rows_to_retry: list[DecidedRow]) -> list[DecidedRow]:
         transaction.close()
@@ -176,13 +176,13 @@ class ImportRun:
         return rows_to_retry
 
     def _build_step(self, rows: list[DecidedRow]) -> ImportStep:
-        new = [one for one in rows if one.existing is None and one.decision.event_kind is not None]
-        changing = [one for one in rows if one.existing is not None and (one.decision.event_kind or one.decision.adopt)]
-        barring = [one for one in rows if one.decision.suppression_reason is not None]
+        new = [row for row in rows if row.existing is None and row.decision.event_kind is not None]
+        changing = [row for row in rows if row.existing is not None and (row.decision.event_kind or row.decision.adopt)]
+        barring = [row for row in rows if row.decision.suppression_reason is not None]
         self._reserve_numbers(len(new))
         people, events = self._row_builder.build_people(new, self._numbers)
         return ImportStep(
-            new, people, events, changing, [self._row_builder.build_change(one) for one in changing], barring
+            new, people, events, changing, [self._row_builder.build_change(row) for row in changing], barring
         )
 
     def _reserve_numbers(self, count: int) -> None:
@@ -200,12 +200,12 @@ class ImportRun:
         A list of those who left somewhere else may be long, and can be brought in again after a restore.
         """
         departed = {}
-        for one in (*step.changed_rows, *step.suppressed_rows):
-            kind = _departure_kind(one)
+        for row in (*step.changed_rows, *step.suppressed_rows):
+            kind = _departure_kind(row)
             if kind is not None:
-                known, hashes = one.existing, one.hashes
-                named = (known.lookup, known.lookup_key) if known else (hashes.lookup, hashes.lookup_key)
-                departed[hashes.lookup] = PendingDeparture(*named, kind)
+                person, hashes = row.existing, row.hashes
+                lookup = (person.lookup, person.lookup_key) if person else (hashes.lookup, hashes.lookup_key)
+                departed[hashes.lookup] = PendingDeparture(*lookup, kind)
         self._context.departure_log.append_all(list(departed.values()), at=self._batch.now)
 
     def _adjust_step_size(self, seconds: float) -> None:
@@ -239,30 +239,30 @@ def decide_rows(
 
     Without a `needs_lookup` nothing is taken for known: the transaction that writes finds out.
     """
-    known: dict[str, ExistingPerson] = {}
-    barred: dict[str, str] = {}
+    existing: dict[str, ExistingPerson] = {}
+    suppressed: dict[str, str] = {}
     if rows and needs_lookup:
-        hashes = [one for _, one in rows]
+        hashes = [address_hashes for _, address_hashes in rows]
         with context.database.read() as session:
             import_store.force_custom_plans(session)
-            known = import_store.find_existing_people(session, hashes)
-            barred = import_store.find_suppression_reasons(session, hashes)
-            chains = import_store.load_event_chains(session, [person.number for person in known.values()])
-        known = {lookup: replace(person, events=chains[person.number]) for lookup, person in known.items()}
+            existing = import_store.find_existing_people(session, hashes)
+            suppressed = import_store.find_suppression_reasons(session, hashes)
+            chains = import_store.load_event_chains(session, [person.number for person in existing.values()])
+        existing = {lookup: replace(person, events=chains[person.number]) for lookup, person in existing.items()}
     return [
         DecidedRow(
             row,
-            one,
-            person := known.get(one.lookup),
-            decide_row(row, person, suppressed=barred.get(one.lookup, ""), batch=batch, options=options),
+            address_hashes,
+            person := existing.get(address_hashes.lookup),
+            decide_row(row, person, suppressed=suppressed.get(address_hashes.lookup, ""), batch=batch, options=options),
         )
-        for row, one in rows
+        for row, address_hashes in rows
     ]
 
 
 def _count_rows(counts: Counter[str], rows: Sequence[DecidedRow], *, by: int = 1) -> None:
-    for one in rows:
-        count_row(counts, one.row, one.decision.outcome, by=by)
+    for row in rows:
+        count_row(counts, row.row, row.decision.outcome, by=by)
 
 
 def _rows_to_retry(pending: _PendingWrite) -> list[DecidedRow]:
@@ -278,7 +278,7 @@ def _rows_to_retry(pending: _PendingWrite) -> list[DecidedRow]:
 def _split_repeated(rows: Sequence[HashedRow]) -> tuple[list[HashedRow], list[HashedRow]]:
     """Part the first row of each address from those that follow it."""
     first: dict[str, HashedRow] = {}
-    later = [one for one in rows if first.setdefault(one[1].lookup, one) is not one]
+    later = [hashed_row for hashed_row in rows if first.setdefault(hashed_row[1].lookup, hashed_row) is not hashed_row]
     return list(first.values()), later
 
 

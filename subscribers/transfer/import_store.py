@@ -36,15 +36,15 @@ class ImportStep:
 
 def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
     """Find the people behind some addresses (at most 1,000), each by their address's current look-up hash."""
-    current = {old: one.lookup for one in hashes for old in (one.lookup, *one.older_lookups)}
+    current = {old: address.lookup for address in hashes for old in (address.lookup, *address.older_lookups)}
     unfinished = set(session.scalars(select(ImportBatch.id).where(ImportBatch.done_at.is_(None))))
     columns = (
         *(Person.number, Person.lookup, Person.lookup_key, Person.state, Person.batch),
         *(Person.asked_at, Person.chain_head),
     )
-    found: dict[str, ExistingPerson] = {}
+    existing: dict[str, ExistingPerson] = {}
     for row in session.execute(select(*columns).where(matches_any(session, Person.lookup, list(current)))):
-        found[current[row.lookup]] = ExistingPerson(
+        existing[current[row.lookup]] = ExistingPerson(
             number=row.number,
             state=row.state,
             batch=row.batch,
@@ -54,7 +54,7 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
             lookup=row.lookup,
             lookup_key=row.lookup_key,
         )
-    return found
+    return existing
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
@@ -103,9 +103,9 @@ def write_step(session: Session, step: ImportStep, *, now: datetime) -> list[Dec
         The rows whose people or suppressions are no longer what was decided on: they are to be judged again.
     """
     _lock_suppressions(session)
-    again = _find_overtaken(session, step)
-    if again:
-        step = _without_overtaken(step, again)
+    overtaken = _find_overtaken(session, step)
+    if overtaken:
+        step = _without_overtaken(step, overtaken)
     ledger.write_links(session, step.events, new_people=step.people)
     late = _write_changes(session, step)
     requested = [
@@ -114,7 +114,7 @@ def write_step(session: Session, step: ImportStep, *, now: datetime) -> list[Dec
         if row not in late and row.decision.suppression_reason is not None
     ]
     suppression.store_suppressions(session, requested, now)
-    return [*again.values(), *late]
+    return [*overtaken.values(), *late]
 
 
 def _lock_suppressions(session: Session) -> None:
@@ -166,19 +166,20 @@ def _find_overtaken(session: Session, step: ImportStep) -> dict[str, DecidedRow]
 
     A person added under the current key needs no look: the unique look-up refuses ours, and the step is judged anew.
     """
-    strangers = [*step.new_rows, *(one for one in step.suppressed_rows if one.existing is None)]
+    strangers = [*step.new_rows, *(row for row in step.suppressed_rows if row.existing is None)]
     if not strangers:
         return {}
-    shut = find_suppression_reasons(session, [one.hashes for one in strangers])
-    asked = [old for one in step.new_rows for old in one.hashes.older_lookups]
-    asked += [old for one in step.suppressed_rows for old in (one.hashes.lookup, *one.hashes.older_lookups)]
-    taken: set[str | None] = set()
-    if asked:
-        taken.update(session.scalars(select(Person.lookup).where(matches_any(session, Person.lookup, asked))))
+    suppressed = find_suppression_reasons(session, [row.hashes for row in strangers])
+    lookups = [old for row in step.new_rows for old in row.hashes.older_lookups]
+    lookups += [old for row in step.suppressed_rows for old in (row.hashes.lookup, *row.hashes.older_lookups)]
+    taken_lookups: set[str | None] = set()
+    if lookups:
+        taken_lookups.update(session.scalars(select(Person.lookup).where(matches_any(session, Person.lookup, lookups))))
     return {
-        one.hashes.lookup: one
-        for one in strangers
-        if _is_suppressed(one, shut) or not taken.isdisjoint((one.hashes.lookup, *one.hashes.older_lookups))
+        row.hashes.lookup: row
+        for row in strangers
+        if _is_suppressed(row, suppressed)
+        or not taken_lookups.isdisjoint((row.hashes.lookup, *row.hashes.older_lookups))
     }
 
 
@@ -189,14 +190,14 @@ def _is_suppressed(row: DecidedRow, suppressed: dict[str, str]) -> bool:
 
 
 def _without_overtaken(step: ImportStep, overtaken: dict[str, DecidedRow]) -> ImportStep:
-    stays = [one.hashes.lookup not in overtaken for one in step.new_rows]
+    stays = [row.hashes.lookup not in overtaken for row in step.new_rows]
     return ImportStep(
         list(compress(step.new_rows, stays)),
         list(compress(step.people, stays)),
         list(compress(step.events, stays)),
         step.changed_rows,
         step.changes,
-        [one for one in step.suppressed_rows if one.hashes.lookup not in overtaken],
+        [row for row in step.suppressed_rows if row.hashes.lookup not in overtaken],
     )
 
 
@@ -215,4 +216,4 @@ def _write_changes(session: Session, step: ImportStep) -> list[DecidedRow]:
     events = [change.event_values for change in sound if change.event_values is not None]
     ledger.write_links(session, events, changed_people=[change.person_values for change in sound])
     pairs = zip(step.changed_rows, step.changes, strict=True)
-    return [one for one, change in pairs if heads.get(change.number) != change.expected_head]
+    return [changed_row for changed_row, change in pairs if heads.get(change.number) != change.expected_head]

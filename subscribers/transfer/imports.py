@@ -61,10 +61,10 @@ def rehearse_import(
     report = ImportReport(survey)
     with SeenAddresses() as seen:
         for rows, through in _read_chunks(report, now, _ignore_reject, lambda: MAX_STEP_ROWS):
-            for one in decide_rows(
+            for decided in decide_rows(
                 context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
             ):
-                count_row(report.counts, one.row, one.decision.outcome)
+                count_row(report.counts, decided.row, decided.decision.outcome)
             if progress is not None:
                 progress(through)
     return report

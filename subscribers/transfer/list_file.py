@@ -135,18 +135,18 @@ def _refuse_binary_file(first_bytes: bytes) -> None:
 
 def _detect_layout(path: Path, encoding: str, file_status: RowStatus | None) -> tuple[str, ColumnLayout]:
     """Find the separator: the one by which the first row falls into the most columns with an address among them."""
-    found: list[tuple[str, ColumnLayout]] = []
+    layouts: list[tuple[str, ColumnLayout]] = []
     for separator in _SEPARATORS:
         first = next((fields for fields in _parse_rows(path, encoding, separator, None) if any(fields)), [])
         layout = recognise_layout(first, file_name=path.name, file_status=file_status)
         if layout is not None:
-            found.append((separator, layout))
-    if not found:
+            layouts.append((separator, layout))
+    if not layouts:
         raise ListFileError(
             "no column holds addresses. The first row must name the columns, one of them 'email' "
             "(a file with nothing but addresses, one a line, needs no names)."
         )
-    return max(found, key=lambda each: each[1].width)
+    return max(layouts, key=lambda each: each[1].width)
 
 
 def _read_body(path: Path, encoding: str, separator: str, layout: ColumnLayout) -> Iterator[NumberedFields]:

@@ -63,31 +63,33 @@ class ImportRowBuilder:
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Make the rows of people who are new, each with the first link of their chain."""
         people, events = [], []
-        for one in rows:
-            kind = one.decision.event_kind
+        for row in rows:
+            kind = row.decision.event_kind
             assert kind is not None
             number = next(numbers)
-            link = self._build_link(number, PersonState.REQUESTED, kind, one.row, seq=1, previous="")
-            people.append(self._person_values(number, one) | link.person)
+            link = self._build_link(number, PersonState.REQUESTED, kind, row.row, seq=1, previous="")
+            people.append(self._person_values(number, row) | link.person)
             events.append(link.event)
         return people, events
 
     def build_change(self, row: DecidedRow) -> PersonChange:
         """Make what an import does to a person who is there already."""
-        known, kind = row.existing, row.decision.event_kind
-        assert known is not None
+        existing, kind = row.existing, row.decision.event_kind
+        assert existing is not None
         person: dict[str, Any] = {
-            "number": known.number,
-            "batch": self._batch.id if row.decision.adopt else known.batch,
+            "number": existing.number,
+            "batch": self._batch.id if row.decision.adopt else existing.batch,
         }
         event = None
         if kind is not None:
-            seq = known.events[-1].seq + 1 if known.events else 1
-            link = self._build_link(known.number, known.state, kind, row.row, seq=seq, previous=known.chain_head)
+            seq = existing.events[-1].seq + 1 if existing.events else 1
+            link = self._build_link(
+                existing.number, existing.state, kind, row.row, seq=seq, previous=existing.chain_head
+            )
             event, person = link.event, person | link.person
         if row.decision.adopt and kind is not None:
             person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where()}
-        return PersonChange(known.number, known.chain_head, person, event)
+        return PersonChange(existing.number, existing.chain_head, person, event)
 
     def _person_values(self, number: int, row: DecidedRow) -> dict[str, Any]:
         ciphertext, key_id = encrypt_address(self._keys, row.row.address, number)
@@ -133,20 +135,20 @@ class ImportRowBuilder:
         if row.confirmed_ip != row.requested_ip:
             confirmed_from = self._network_digest(number, row.confirmed_ip) if row.confirmed_ip else ""
         agreed_at, granted = row.confirmed_at or row.requested_at, kind is not ConsentKind.LISTED
-        said = [self._actor_json]
+        members = [self._actor_json]
         if agreed_at and granted:
-            said.append(f'"agreed_at":"{_format_time(agreed_at)}"')
-        said.append(self._batch_json)
+            members.append(f'"agreed_at":"{_format_time(agreed_at)}"')
+        members.append(self._batch_json)
         if confirmed_from and granted:
-            said.append(f'"confirmed_from":"{confirmed_from}"')
-        said.append(self._methods_json[kind])
+            members.append(f'"confirmed_from":"{confirmed_from}"')
+        members.append(self._methods_json[kind])
         if row.requested_at:
-            said.append(f'"requested_at":"{_format_time(row.requested_at)}"')
+            members.append(f'"requested_at":"{_format_time(row.requested_at)}"')
         if requested_from:
-            said.append(f'"requested_from":"{requested_from}"')
-        said.append(f'"row":{row.number}')
-        said.append(self._wording_json)
-        return f"{{{','.join(said)}}}"
+            members.append(f'"requested_from":"{requested_from}"')
+        members.append(f'"row":{row.number}')
+        members.append(self._wording_json)
+        return f"{{{','.join(members)}}}"
 
     def _prepare_shared_json(self) -> None:
         """Write the pieces of canonical JSON that all rows share, without their braces."""

@@ -93,18 +93,18 @@ def parse_row_time(text: str) -> datetime | None:
     Raises:
         ValueError: something stands there, and it is no time that can be read in one way only.
     """
-    said = text.strip()
-    if said.lower() in _EMPTY_WORDS:
+    stripped = text.strip()
+    if stripped.lower() in _EMPTY_WORDS:
         return None
     try:
-        found = datetime.fromisoformat(said)
+        moment = datetime.fromisoformat(stripped)
     except ValueError:
-        match = _GO_TIME.fullmatch(said)
+        match = _GO_TIME.fullmatch(stripped)
         if match is None:
             raise ValueError("no time") from None
-        found = datetime.fromisoformat("".join(match.groups()))
-    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    return found if found.year > 1970 else None  # 1970-01-01 is a computer's zero, nobody's consent
+        moment = datetime.fromisoformat("".join(match.groups()))
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment if moment.year > 1970 else None  # 1970-01-01 is a computer's zero, nobody's consent
 
 
 def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
@@ -144,14 +144,14 @@ def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> RowStatus:
 
 def _confirmation_time(text: str, now: datetime) -> datetime | None:
     try:
-        found = parse_row_time(text)
+        confirmed_at = parse_row_time(text)
     except (ValueError, OverflowError):
         raise RowError(
             "its confirmation time cannot be read; write it like 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
         ) from None
-    if found is not None and found > now + timedelta(days=1):
+    if confirmed_at is not None and confirmed_at > now + timedelta(days=1):
         raise RowError("its confirmation lies in the future")
-    return found
+    return confirmed_at
 
 
 def _optional_time(fields: Sequence[str], column: int | None, now: datetime) -> datetime | None:
@@ -159,14 +159,14 @@ def _optional_time(fields: Sequence[str], column: int | None, now: datetime) -> 
     if column is None or not fields[column]:
         return None
     try:
-        found = parse_row_time(fields[column])
+        moment = parse_row_time(fields[column])
     except (ValueError, OverflowError):
         return None
-    return found if found is not None and found <= now else None
+    return moment if moment is not None and moment <= now else None
 
 
 def _first_known_time(fields: Sequence[str], columns: tuple[int, ...], now: datetime) -> datetime | None:
-    return next((found for place in columns if (found := _optional_time(fields, place, now))), None)
+    return next((moment for place in columns if (moment := _optional_time(fields, place, now))), None)
 
 
 def _ip_address(fields: Sequence[str], column: int | None) -> str:

@@ -34,13 +34,13 @@ class SeenAddresses:
         hashes = [int(lookup[:_HASH_DIGITS], 16) for lookup, _ in addresses]
         places = ",".join("?" * len(hashes))
         rows = self._connection.execute(f"SELECT hash, departed FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
-        known: dict[int, bool] = {number: bool(departed) for number, departed in rows}
+        departed_by_hash: dict[int, bool] = {number: bool(departed) for number, departed in rows}
         earlier, changed = [], {}
         for number, (_, departed) in zip(hashes, addresses, strict=True):
-            before = known.get(number)
+            before = departed_by_hash.get(number)
             earlier.append(before)
             if before is None or (departed and not before):
-                known[number] = changed[number] = departed
+                departed_by_hash[number] = changed[number] = departed
         self._connection.execute("BEGIN")
         self._connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", changed.items())
         self._connection.execute("COMMIT")
