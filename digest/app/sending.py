@@ -105,7 +105,9 @@ def send_test(
         # Before anything leaves: a crash must not hide who sent it.
         with database.write() as session:
             audit.record(session)
-        return staff_test.hand_over_test(database, test, provider, clock=clock)
+        return staff_test.hand_over_test(
+            database, test, provider, installation.keys, installation.settings, clock=clock
+        )
 
 
 @dataclass(frozen=True, slots=True)

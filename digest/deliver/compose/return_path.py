@@ -19,8 +19,11 @@ _MAX_CANDIDATES = 10  # paths in it
 
 
 def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
-    """Give the return path of a delivery, at most 64 characters before the @ (RFC 5321, 4.5.3.1.1)."""
-    return f"bounce+{delivery_id}.{_compute_mac(keys.current('return-path'), delivery_id)}@{domain}"
+    """Return the return path of a delivery, at most 64 characters before the @ (RFC 5321, 4.5.3.1.1).
+
+    Without a domain for bounces it is empty: they go to the sender's address.
+    """
+    return f"bounce+{delivery_id}.{_compute_mac(keys.current('return-path'), delivery_id)}@{domain}" if domain else ""
 
 
 def read_return_path(keys: KeyRing, address: str) -> str | None:

@@ -1,35 +1,24 @@
-"""The moves of deliveries in the database: claimed, asked again, recorded, released by a dead owner.
+"""Deliveries in the database: claiming them, recording results, undoing claims, and what dead processes left.
 
-A claim is a conditional UPDATE inside the transaction that selected the rows: of two processes one gets a row.
+A claim is a conditional UPDATE inside the transaction that selected the rows, so of two processes one gets a row.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    CursorResult,
-    Integer,
-    String,
-    any_,
-    bindparam,
-    func,
-    inspect,
-    or_,
-    outerjoin,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Integer, String, any_, bindparam, func, inspect, or_, outerjoin, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.providers.base import Provider
 from digest.deliver.send.rate_limits import DomainLimits
 from digest.deliver.send.retry_policy import StateChange
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.process_owner import ProcessOwner
+from digest.store.process_owner import this_process_owner
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.store.compiled_statements import CompiledStatement
@@ -37,7 +26,7 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.models import Person, UtcDateTime
 
 MAX_ROWS_PER_CLAIM = 1000  # rows looked at in one claim
-
+LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, beside the provider's own time
 
 _columns = inspect(Delivery).local_table.c
 
@@ -64,9 +53,9 @@ _SELECT_DUE = CompiledStatement(
 
 
 class _UpdateById:
-    """A change of rows by their ids (`of`): row by row on SQLite, on PostgreSQL at once for all that get the same values.
+    """An UPDATE of rows by id (`of`): row by row on SQLite; on PostgreSQL one statement for all with the same values.
 
-    There every statement is work for the planner, which shares our cores.
+    On PostgreSQL every statement is work for the planner, which shares our cores.
     """
 
     def __init__(self, *guard: ColumnElement[bool], **values: Any) -> None:
@@ -76,15 +65,15 @@ class _UpdateById:
         self._many_rows = CompiledStatement(change.where(_columns.id == several))
 
     def update_rows(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Change rows, given with the same names each, `of` first; give how many changed."""
+        """Update rows, all given with the same names, `of` first; return how many changed."""
         if not is_postgresql(session):
             return self._single_row.execute_many(session, rows)
-        alike: dict[tuple[Any, ...], list[str]] = {}
+        ids_by_values: dict[tuple[Any, ...], list[str]] = {}
         for row in rows:
-            alike.setdefault(tuple(row.values())[1:], []).append(row["of"])
+            ids_by_values.setdefault(tuple(row.values())[1:], []).append(row["of"])
         names = tuple(rows[0])[1:]
         return self._many_rows.execute_many(
-            session, [{"of": ids, **dict(zip(names, same, strict=True))} for same, ids in alike.items()]
+            session, [{"of": ids, **dict(zip(names, values, strict=True))} for values, ids in ids_by_values.items()]
         )
 
 
@@ -101,7 +90,7 @@ _TAKE_LEASE = _UpdateById(
 )
 _RECORD_RESULT = _UpdateById(
     _columns.owner == bindparam("by"),
-    # Past its lease the row was set to uncertain; whoever handed it over knows better.
+    # Past its lease the row became uncertain; the process that handed it over knows better.
     or_(_columns.state == DeliveryState.HANDING_OVER, _columns.state == DeliveryState.UNCERTAIN),
     state=bindparam("to"),
     reply=bindparam("said"),
@@ -123,22 +112,34 @@ _UNDO_CLAIM = _UpdateById(
 
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
-    """One claimer: whose rows (`owner`), of which purpose, over which transport, for how long at most."""
+    """The lease of one process: its name (`owner`), the provider that it hands over to, how long it has for a batch."""
 
-    purpose: str
     owner: str
     provider_name: str
     duration: timedelta
 
+    @classmethod
+    def for_provider(cls, provider: Provider) -> "LeaseTerms":
+        """Return the terms under which this process hands over to `provider`."""
+        return cls(str(this_process_owner()), provider.name, timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN)
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A claimed delivery and the reader whom it is owed to, as they stood at the claim."""
+    """A delivery as it stood when it was claimed; `tries` counts those before this one."""
 
     delivery_id: str
     message_id: str
     tries: int
     due_at: datetime
+    person: int | None
+    domain_tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderDelivery(ClaimedDelivery):
+    """A claimed delivery of an edition, and its reader."""
+
     reader: AudienceMember
 
 
@@ -151,20 +152,21 @@ def claim_deliveries(
     now: datetime,
     horizon: datetime,
     limit: int,
-) -> tuple[ClaimedDelivery, ...]:
-    """Claim up to `limit` deliveries that are due by `horizon`, and put aside those that are owed no more.
+) -> tuple[ReaderDelivery, ...]:
+    """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
 
-    Consent is asked here, in the transaction of the claim: who left has `withdrawn`, who paused or left out
-    every section has `skipped`, and neither is given back. What stands in line for its domain waits on.
+    Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
+    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on.
     """
-    claimed: list[ClaimedDelivery] = []
-    looked_at = 0
-    while len(claimed) < limit and looked_at < MAX_ROWS_PER_CLAIM:
-        asked = {"for_purpose": lease.purpose, "horizon": horizon, "most": limit - len(claimed)}
-        rows = _SELECT_DUE.fetch_rows(session, asked)
+    claimed: list[ReaderDelivery] = []
+    examined = 0
+    purpose = edition_purpose(variants.edition.name)
+    while len(claimed) < limit and examined < MAX_ROWS_PER_CLAIM:
+        parameters = {"for_purpose": purpose, "horizon": horizon, "most": limit - len(claimed)}
+        rows = _SELECT_DUE.fetch_rows(session, parameters)
         if not rows:
             break
-        looked_at += len(rows)
+        examined += len(rows)
         claimed += _sort_due_rows(session, lease, rows, variants, domain_limits, now)
     return tuple(claimed)
 
@@ -176,26 +178,29 @@ def _sort_due_rows(
     variants: EditionVariants,
     domain_limits: DomainLimits,
     now: datetime,
-) -> list[ClaimedDelivery]:
-    """Tell the rows that go now from those that wait on and those that are owed no more, and write all down."""
+) -> list[ReaderDelivery]:
+    """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
     today = now.astimezone(variants.settings.file.publication.zone).date()
-    owed, later, aside = [], [], []
+    going: list[ReaderDelivery] = []
+    postponed, aside = [], []
     for row in rows:
         reader = audience.read_audience_member(row)
         state = _state_for_reader(reader, variants, today)
         if reader is None or state is not DeliveryState.HANDING_OVER:
-            aside.append({"of": row.id, "to": state})
+            aside.append((row.id, state))
             continue
-        again = domain_limits.postponed_until(reader.domain_tag, now, fresh=row.next_try_at <= row.due_at)
-        if again is None:
-            owed.append(ClaimedDelivery(row.id, row.message_id, row.tries, row.due_at, reader))
+        domain_tag = reader.domain_tag
+        until = domain_limits.postponed_until(domain_tag, now, fresh=row.next_try_at <= row.due_at)
+        if until is None:
+            going.append(
+                ReaderDelivery(row.id, row.message_id, row.tries, row.due_at, reader.number, domain_tag, reader)
+            )
         else:
-            later.append({"of": row.id, "again": again})
-    _update_waiting_rows(session, _POSTPONE, later)
-    leased = {"by": lease.owner, "until": now + lease.duration, "now": now, "over": lease.provider_name}
-    _update_waiting_rows(session, _TAKE_LEASE, [{"of": o.delivery_id, **leased} for o in owed])
-    _update_waiting_rows(session, _SET_ASIDE, aside)
-    return owed
+            postponed.append({"of": row.id, "again": until})
+    _update_waiting_rows(session, _POSTPONE, postponed)
+    take_leases(session, lease, [d.delivery_id for d in going], now=now)
+    set_aside(session, aside)
+    return going
 
 
 def _state_for_reader(reader: AudienceMember | None, variants: EditionVariants, today: date) -> DeliveryState:
@@ -206,67 +211,65 @@ def _state_for_reader(reader: AudienceMember | None, variants: EditionVariants, 
     return DeliveryState.HANDING_OVER
 
 
+def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str], *, now: datetime) -> None:
+    """Claim waiting deliveries that this transaction has locked, for the time of the lease."""
+    terms = {"by": lease.owner, "until": now + lease.duration, "now": now, "over": lease.provider_name}
+    _update_waiting_rows(session, _TAKE_LEASE, [{"of": id_, **terms} for id_ in delivery_ids])
+
+
+def set_aside(session: Session, states: Iterable[tuple[str, DeliveryState]]) -> None:
+    """End waiting deliveries that are owed no more and that this transaction has locked, given as (id, state)."""
+    _update_waiting_rows(session, _SET_ASIDE, [{"of": id_, "to": state} for id_, state in states])
+
+
 def _update_waiting_rows(session: Session, statement: _UpdateById, rows: list[dict[str, Any]]) -> None:
-    """Move rows that wait, each by its id."""
     if rows:
         changed = statement.update_rows(session, rows)
         assert changed == len(rows), f"{changed} of {len(rows)} rows waited: another claimed them meanwhile"
 
 
 def record_results(session: Session, owner: str, state_changes: Iterable[tuple[str, StateChange]]) -> None:
-    """Write down what came of claimed deliveries, given as (id, move)."""
+    """Record what came of claimed deliveries, given as (id, change)."""
     rows = [
-        {"of": delivery, "by": owner, "to": m.state, "said": m.reply, "tried": int(m.attempted), "again": m.next_try_at}
-        for delivery, m in state_changes
+        {"of": id_, "by": owner, "to": c.state, "said": c.reply, "tried": int(c.attempted), "again": c.next_try_at}
+        for id_, c in state_changes
     ]
     if rows:
         _RECORD_RESULT.update_rows(session, rows)
 
 
-def undo_claims(session: Session, owner: str, deliveries: Iterable[str], *, withdrawn: bool) -> None:
+def undo_claims(session: Session, owner: str, delivery_ids: Iterable[str], *, withdrawn: bool) -> None:
     """Undo claims of messages that never left: the person went in that moment, or sending stopped."""
     state = DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING
-    rows = [{"of": delivery, "by": owner, "to": state} for delivery in deliveries]
+    rows = [{"of": id_, "by": owner, "to": state} for id_ in delivery_ids]
     if rows:
         _UNDO_CLAIM.update_rows(session, rows)
 
 
-def undo_stray_claims(session: Session, lease: LeaseTerms, in_flight: Collection[str]) -> int:
-    """Undo claims of this owner that nobody carries: their commit came through while it seemed lost. Give how many."""
-    mine = (
-        Delivery.state == DeliveryState.HANDING_OVER,
-        Delivery.purpose == lease.purpose,
-        Delivery.owner == lease.owner,
-    )
-    strays = [id_ for id_ in session.scalars(select(Delivery.id).where(*mine)) if id_ not in in_flight]
-    undo_claims(session, lease.owner, strays, withdrawn=False)
-    return len(strays)
+def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Collection[str]) -> None:
+    """Undo claims of `owner` that no worker holds: their commit came through although it seemed lost."""
+    own = (Delivery.state == DeliveryState.HANDING_OVER, Delivery.purpose == purpose, Delivery.owner == owner)
+    strays = [id_ for id_ in session.scalars(select(Delivery.id).where(*own)) if id_ not in in_flight]
+    undo_claims(session, owner, strays, withdrawn=False)
 
 
-def mark_purpose_orphans_uncertain(session: Session, purpose: str, owner: ProcessOwner, *, now: datetime) -> int:
-    """Settle what dead processes left of one purpose; see `mark_orphans_uncertain`."""
-    return mark_orphans_uncertain(session, Delivery.purpose == purpose, owner, now=now)
+def mark_orphans_uncertain(session: Session, condition: ColumnElement[bool], *, now: datetime) -> None:
+    """Set claimed deliveries to `uncertain` where the lease ran out, or the process is known to be dead.
 
-
-def mark_orphans_uncertain(
-    session: Session, condition: ColumnElement[bool], owner: ProcessOwner, *, now: datetime
-) -> int:
-    """Set to `uncertain` what its owner left in the air: the lease ran out, or the process is known to be dead.
-
-    Whether its last message left, nobody can know, so it is not sent again by itself. Gives how many.
+    Nobody can know whether the message left, so it is not sent again automatically.
     """
-    in_the_air = (Delivery.state == DeliveryState.HANDING_OVER, condition)
-    owners = session.scalars(select(Delivery.owner).where(*in_the_air).distinct())
-    dead = [name for name in owners if name and owner.knows_dead(name)]
-    done = session.execute(
+    this_process = this_process_owner()
+    claimed = (Delivery.state == DeliveryState.HANDING_OVER, condition)
+    owners = session.scalars(select(Delivery.owner).where(*claimed).distinct())
+    dead = [name for name in owners if name and this_process.knows_dead(name)]
+    session.execute(
         update(Delivery)
-        .where(*in_the_air, or_(Delivery.lease_until < now, Delivery.owner.in_(dead)))
+        .where(*claimed, or_(Delivery.lease_until < now, Delivery.owner.in_(dead)))
         .values(state=DeliveryState.UNCERTAIN, reply="the process that handed it over ended without a word")
     )
-    return cast("CursorResult[Any]", done).rowcount
 
 
 def next_due_time(session: Session, purpose: str) -> datetime | None:
-    """Say when the next waiting delivery is due, or None where none waits."""
-    where = (Delivery.state == DeliveryState.WAITING, Delivery.purpose == purpose)
-    return session.scalar(select(func.min(Delivery.next_try_at)).where(*where))
+    """Return when the next waiting delivery is due, or None where none waits."""
+    waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose == purpose)
+    return session.scalar(select(func.min(Delivery.next_try_at)).where(*waiting))

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 from sqlalchemy import select
@@ -17,7 +17,6 @@ from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send import alarms, claims
-from digest.deliver.send.claims import LeaseTerms
 from digest.deliver.send.database_retry import DatabaseRetry
 from digest.deliver.send.loop import run_send_loop
 from digest.deliver.send.progress import ProgressWriter
@@ -27,14 +26,11 @@ from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval
 from digest.edition.queries import find_edition
 from digest.settings import Settings
+from digest.store.delivery_models import Delivery
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from digest.store.process_owner import this_process_owner
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
-
-LEASE_MARGIN = timedelta(minutes=1)  # for splicing and a slow disk
 
 log = structlog.get_logger("sending")
 
@@ -110,7 +106,6 @@ def send_edition(
     variants = patient(lambda: _begin_sending(database, name, keys, settings))
     planned = patient(lambda: plan_deliveries(database, name, keys, settings, now=now))
     begun = patient(lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=watched))
-    lease = timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN
     run = SendRun(
         database=database,
         edition=name,
@@ -118,12 +113,10 @@ def send_edition(
         keys=keys,
         variants=variants,
         settings=settings,
-        departure_log=DepartureLog(settings.left_log, keys),
         clock=clock,
         database_retry=patient,
         report_progress=report_progress or (lambda _done, _planned: None),
         limit=limit,
-        lease=LeaseTerms(edition_purpose(name), str(this_process_owner()), provider.name, lease),
         rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
         progress_writer=ProgressWriter(name, now),
         failures_counted_since=begun,
@@ -159,7 +152,7 @@ def _prepare_first_send(
     """
     alerts = settings.file.alerts
     with database.write() as session:
-        claims.mark_purpose_orphans_uncertain(session, edition_purpose(name), this_process_owner(), now=now)
+        claims.mark_orphans_uncertain(session, Delivery.purpose == edition_purpose(name), now=now)
         edition = find_edition(session, name, lock=True)
         if edition.canary is None:
             canary.choose_canary(
@@ -199,13 +192,13 @@ def _finish_run(run: SendRun) -> SendReport:
 
 def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
-        claims.mark_purpose_orphans_uncertain(session, run.lease.purpose, this_process_owner(), now=run.clock())
+        claims.mark_orphans_uncertain(session, Delivery.purpose == run.purpose, now=run.clock())
         # Held, so that whoever puts deliveries back to wait at this moment (`settling`) comes before or after.
         edition = find_edition(session, run.edition, lock=True)
-        found = count_deliveries(session, run.lease.purpose)
+        found = count_deliveries(session, run.purpose)
         if not found.open and edition.state is EditionState.SENDING:
             edition.state, edition.sent_at = EditionState.SENT, run.clock()
-        due = claims.next_due_time(session, run.lease.purpose)
+        due = claims.next_due_time(session, run.purpose)
         next_at = max(due, run.resumes_at) if due and run.resumes_at else due
         run.progress_writer.write_progress(
             session,

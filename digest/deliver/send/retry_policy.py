@@ -36,16 +36,24 @@ def decide_state_change(
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=False, next_try_at=now)
     if outcome.result is not HandoverResult.TRY_LATER:
         return StateChange(_FINAL_STATES[outcome.result], outcome.reply, attempted=True)
-    again = now + retry_delay(delivery_id, tries)
-    if again > due_at + GIVE_UP_AFTER:
+    next_try_at = now + retry_delay(delivery_id, tries)
+    if next_try_at > due_at + GIVE_UP_AFTER:
         return StateChange(DeliveryState.EXPIRED, outcome.reply, attempted=True)
-    return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=again)
+    return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=next_try_at)
+
+
+def end_without_retry(change: StateChange) -> StateChange:
+    """Return the change of a delivery that gets one try: instead of waiting it is `expired`, untried `cancelled`."""
+    if change.state is not DeliveryState.WAITING:
+        return change
+    state = DeliveryState.EXPIRED if change.attempted else DeliveryState.CANCELLED
+    return StateChange(state, change.reply, change.attempted)
 
 
 def retry_delay(delivery_id: str, tries: int) -> timedelta:
-    """Give the wait before the next try: 15 minutes, doubling up to 4 hours, and up to as much again by chance.
+    """Return the wait before the next try: 15 minutes, doubling up to 4 hours, plus up to as much again by chance.
 
-    The chance comes out of the delivery's id, so that a thousand readers of one greylisting server do not
+    The chance is computed from the delivery's id, so that a thousand readers of one greylisting server do not
     come back in one minute, and the same delivery always waits the same.
     """
     step = min(FIRST_RETRY_DELAY * (1 << min(tries, 10)), MAX_RETRY_DELAY)

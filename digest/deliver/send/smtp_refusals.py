@@ -1,4 +1,4 @@
-"""What mail servers said no to in the conversation itself, as events: they pass the same door as all others."""
+"""Refusals in the SMTP conversation itself as events, which are processed like all others."""
 
 import hashlib
 from datetime import datetime
@@ -14,10 +14,10 @@ _FINAL_STATES = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED})
 
 
 def refusal_event(delivery_id: str, tries: int, change: StateChange, now: datetime) -> DeliveryEvent | None:
-    """Give the event that a final refusal is; None where it says nothing about address, message or standing.
+    """Return the event that a final refusal is; None where it says nothing about address, message or reputation.
 
-    A message that was put off until it expired counts once, by the last reply: a mailbox that stays full is a strike.
-    `tries` is how often it had been tried before.
+    A message that was deferred until it expired counts once, by the last reply: a mailbox that stays full is a
+    repeated bounce. `tries` counts those before this one.
     """
     if change.state not in _FINAL_STATES:
         return None
@@ -26,7 +26,7 @@ def refusal_event(delivery_id: str, tries: int, change: StateChange, now: dateti
     if cause in {None, FailureCause.NONE}:
         return None
     assert cause is not None
-    mark = f"{REPORTED_BY}\0{delivery_id}\0{tries}"
+    identity = f"{REPORTED_BY}\0{delivery_id}\0{tries}"
     return DeliveryEvent(
         reported_by=REPORTED_BY,
         delivery_id=delivery_id,
@@ -34,7 +34,7 @@ def refusal_event(delivery_id: str, tries: int, change: StateChange, now: dateti
         cause=cause,
         occurred_at=now,
         received_at=now,
-        fingerprint=hashlib.sha256(mark.encode()).hexdigest(),
+        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         provider_mark=None,
         detail={"by": REPORTED_BY, "status": " ".join(filter(None, (code, *sorted(statuses)))), "reason": change.reply},
     )

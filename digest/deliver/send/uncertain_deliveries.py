@@ -20,7 +20,6 @@ from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from digest.store.process_owner import this_process_owner
 
 ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
 
@@ -46,7 +45,7 @@ def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime
     """List what is uncertain of an edition, the earliest first; what a dead process left in the air is, too."""
     purpose = edition_purpose(edition)
     with database.write() as session:
-        claims.mark_purpose_orphans_uncertain(session, purpose, this_process_owner(), now=now)
+        claims.mark_orphans_uncertain(session, Delivery.purpose == purpose, now=now)
         query = (
             select(Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply)
             .where(Delivery.purpose == purpose, Delivery.state == DeliveryState.UNCERTAIN)

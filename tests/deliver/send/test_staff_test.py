@@ -73,7 +73,9 @@ def sent(
 ) -> StaffTestReport:
     with world.database.read() as session:
         test = staff_test.compose_test(session, EDITION_NAME, KEYS, settings or world.settings, to=to)
-    return staff_test.hand_over_test(world.database, test, transport, clock=world.clock)
+    return staff_test.hand_over_test(
+        world.database, test, transport, KEYS, settings or world.settings, clock=world.clock
+    )
 
 
 def real(world: DeliverySetup, transport: Any, settings: Settings) -> None:

@@ -1,0 +1,239 @@
+"""Handing claimed deliveries over and recording what came of it: one path for editions, notices and test mails.
+
+1. The caller claims rows (`claims`) in a commit that is durable before anything leaves.
+2. It asks again who may still get the message, and makes a `SendTask` of each delivery that may go.
+3. `hand_over_tasks` composes the messages and gives them to the provider. It may run in another thread.
+4. `HandoverRun.note_result` decides what becomes of each delivery; a refusal is an event too.
+5. `HandoverRun.write_results` writes that down, in the transaction of the next claim.
+
+After a fault, messages that had not left wait again. What may have left stays claimed until it is `uncertain`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.deliver.events import processor
+from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, Provider
+from digest.deliver.send import claims, smtp_refusals
+from digest.deliver.send.claims import ClaimedDelivery, LeaseTerms
+from digest.deliver.send.retry_policy import StateChange, decide_state_change, end_without_retry
+from digest.settings import Settings
+from digest.store.delivery_models import DeliveryState
+from digest.store.engine import Database
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import DecryptionError, KeyRing
+
+_NOT_ACCEPTED = frozenset({HandoverResult.REFUSED, HandoverResult.TRY_LATER})
+
+ClaimT = TypeVar("ClaimT", bound=ClaimedDelivery)
+
+log = structlog.get_logger("sending")
+
+
+@dataclass(frozen=True, slots=True)
+class SendTask:
+    """A claimed delivery that may go, and what composes its message."""
+
+    delivery: ClaimedDelivery
+    compose_message: Callable[[], OutgoingMessage]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What came of a batch of tasks.
+
+    `compose_errors` says, by delivery, why a message could not be composed; `outcome` speaks of the others, in their
+    order. With an `error`, `may_have_left` says whether some may have left all the same.
+    """
+
+    tasks: Sequence[SendTask]
+    outcome: BatchOutcome = field(default_factory=lambda: BatchOutcome(()))
+    compose_errors: Mapping[str, str] = field(default_factory=dict)
+    error: BaseException | None = None
+    may_have_left: bool = False
+
+    @property
+    def handed_over(self) -> list[ClaimedDelivery]:
+        """The deliveries whose messages were given to the provider."""
+        return [task.delivery for task in self.tasks if task.delivery.delivery_id not in self.compose_errors]
+
+
+def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask]) -> BatchResult:
+    """Compose the messages of a batch and hand them over; a fault is part of the result. No database is touched."""
+    may_have_left = False
+    try:
+        messages, compose_errors = _compose_messages(tasks)
+        may_have_left = bool(messages)
+        outcome = provider.send_batch(messages) if messages else BatchOutcome(())
+    except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
+        return BatchResult(tasks, error=exc, may_have_left=may_have_left)
+    return BatchResult(tasks, outcome, compose_errors)
+
+
+def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage], dict[str, str]]:
+    messages, errors = [], {}
+    for task in tasks:
+        try:
+            messages.append(task.compose_message())
+        except DecryptionError as exc:  # a damaged row must not hold up everybody behind it
+            delivery = task.delivery
+            log.error("address does not open", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
+            errors[delivery.delivery_id] = str(exc)
+    return messages, errors
+
+
+@dataclass(kw_only=True)
+class HandoverRun:
+    """One run over one provider, kept by one thread, and what its next commit writes down.
+
+    `state_changes` and `refusal_events` are what came of deliveries, `withdrawn` those whose recipients may not get
+    them any more, `unsent` those that were claimed and never left.
+    """
+
+    database: Database
+    provider: Provider
+    keys: KeyRing
+    settings: Settings
+    clock: Callable[[], datetime]
+    retries: bool = True  # False: a delivery gets one try
+    untried_pause: timedelta = timedelta()  # before the next try of what the provider did not even try
+    stop_reason: str = ""  # why nothing more is handed over
+    lease: LeaseTerms = field(init=False)
+    departure_log: DepartureLog = field(init=False)
+    results: Counter[HandoverResult] = field(default_factory=Counter)
+    refusal_count: int = 0
+    state_changes: list[tuple[str, StateChange]] = field(default_factory=list)
+    refusal_events: list[DeliveryEvent] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
+    unsent: list[str] = field(default_factory=list)
+    possibly_sent: set[str] = field(default_factory=set)  # a fault struck while they were handed over
+
+    def __post_init__(self) -> None:
+        self.lease = LeaseTerms.for_provider(self.provider)
+        self.departure_log = DepartureLog(self.settings.left_log, self.keys)
+
+    def note_claimed(self, claimed: Sequence[ClaimedDelivery]) -> None:
+        """Note that a commit wrote everything down and claimed these, which have not left yet."""
+        self.state_changes, self.refusal_events, self.withdrawn = [], [], []
+        self.unsent = [delivery.delivery_id for delivery in claimed]
+
+    def note_permitted(self, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask]) -> None:
+        """Note which of the claimed deliveries go now, as tasks; the recipients of the others are gone."""
+        going = {task.delivery.delivery_id for task in tasks}
+        self.unsent = []
+        self.withdrawn = [d.delivery_id for d in claimed if d.delivery_id not in going]
+
+    def note_result(self, result: BatchResult) -> list[tuple[ClaimedDelivery, StateChange]]:
+        """Note what came of a batch; return the deliveries that were not accepted and gave no event."""
+        if result.error is not None:
+            deliveries = [task.delivery.delivery_id for task in result.tasks]
+            if result.may_have_left:
+                self.possibly_sent.update(deliveries)
+            else:
+                self.unsent += deliveries
+            return []
+        now, deferred = self.clock(), []
+        for delivery, outcome in zip(result.handed_over, result.outcome.outcomes, strict=True):
+            change = self._decide_change(delivery, outcome, result.outcome.wait_seconds, now)
+            self.results[outcome.result] += 1
+            self.state_changes.append((delivery.delivery_id, change))
+            if outcome.result in _NOT_ACCEPTED and not self._note_refusal(delivery, change, now):
+                deferred.append((delivery, change))
+        self.state_changes += [
+            (delivery_id, StateChange(DeliveryState.REFUSED, error, attempted=False))
+            for delivery_id, error in result.compose_errors.items()
+        ]
+        return deferred
+
+    def _decide_change(
+        self, delivery: ClaimedDelivery, outcome: MessageOutcome, wait_seconds: float, now: datetime
+    ) -> StateChange:
+        change = decide_state_change(
+            outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, due_at=delivery.due_at, now=now
+        )
+        if not self.retries:
+            return end_without_retry(change)
+        if self.untried_pause and outcome.result is HandoverResult.NOT_TRIED:
+            return replace(change, next_try_at=now + max(self.untried_pause, timedelta(seconds=wait_seconds)))
+        return change
+
+    def _note_refusal(self, delivery: ClaimedDelivery, change: StateChange, now: datetime) -> bool:
+        """Note the event that a refusal in the SMTP conversation is; return whether it is one."""
+        if self.lease.provider_name != smtp_refusals.REPORTED_BY:
+            return False
+        event = smtp_refusals.refusal_event(delivery.delivery_id, delivery.tries, change, now)
+        if event is None:
+            return False
+        self.refusal_events.append(event)
+        self.refusal_count += 1
+        return True
+
+    def write_results(self, session: Session) -> None:
+        """Record what was noted, in the caller's transaction. It may be repeated after a failed commit."""
+        owner = self.lease.owner
+        claims.record_results(session, owner, self.state_changes)
+        claims.undo_claims(session, owner, self.withdrawn, withdrawn=True)
+        claims.undo_claims(session, owner, self.unsent, withdrawn=False)
+        if self.refusal_events:
+            processor.process_events(
+                session, self.refusal_events, keys=self.keys, departure_log=self.departure_log, now=self.clock()
+            )
+
+    def may_claim(self, session: Session) -> bool:
+        """Return whether anything may still be claimed; `stop_reason` says why not."""
+        hold = installation_hold.current_hold(session)
+        if hold is not None and not self.stop_reason:
+            self.stop_reason = f"the installation is {hold}"
+        return not self.stop_reason
+
+
+def hand_over_batches(
+    run: HandoverRun,
+    claim_next: Callable[[Session], Sequence[ClaimT]],
+    permit: Callable[[Sequence[ClaimT]], Sequence[SendTask]],
+) -> None:
+    """Hand over batch after batch in this thread, until nothing is claimed or the provider asks to stop.
+
+    One commit records what came of a batch and claims the next.
+
+    Args:
+        run: the run; its `stop_reason` says why it ended early.
+        claim_next: claims the next batch, none where `run.may_claim` forbids it.
+        permit: asks again who may get a message, and makes a task for each of those.
+    """
+    try:
+        while claimed := _record_and_claim(run, claim_next):
+            tasks = permit(claimed)
+            run.note_permitted(claimed, tasks)
+            outcome = _hand_over_batch(run, tasks)
+            run.stop_reason = outcome.stop_reason or (
+                f"the provider asks to wait for {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""
+            )
+    except BaseException:
+        with run.database.write() as session:
+            run.write_results(session)
+        raise
+
+
+def _record_and_claim(run: HandoverRun, claim_next: Callable[[Session], Sequence[ClaimT]]) -> Sequence[ClaimT]:
+    with run.database.write() as session:
+        run.write_results(session)
+        claimed = claim_next(session)
+    run.note_claimed(claimed)
+    return claimed
+
+
+def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask]) -> BatchOutcome:
+    result = hand_over_tasks(run.provider, tasks)
+    run.note_result(result)
+    if result.error is not None:
+        raise result.error
+    return result.outcome
