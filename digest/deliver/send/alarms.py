@@ -1,7 +1,7 @@
-"""What lets a send rest until somebody has looked: complaints, dead addresses, refusals of our mail, an odd list.
+"""What pauses a send until somebody has looked: complaints, dead addresses, policy refusals, a list that changed much.
 
 Counts decide on small lists, shares on large ones: three complaints out of 200 readers are too many, and out of
-20,000 they are not. Gmail tells nobody about single complaints, so none does not mean that there was none.
+20,000 they are not. Gmail reports no single complaints, so none counted does not mean none made.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from digest.store.delivery_models import ALARMING_EVENTS, Delivery, Event
 
 @dataclass(frozen=True, slots=True)
 class FailureCounts:
-    """How many deliveries of an edition came to what."""
+    """How many deliveries of an edition failed, by kind of failure."""
 
     complaints: int = 0
     dead_addresses: int = 0  # there is no such mailbox, or probably not
-    policy_refusals: int = 0  # our standing or our authentication was refused
+    policy_refusals: int = 0  # for our reputation or our authentication
 
 
 def count_failures(session: Session, purpose: str, since: datetime) -> FailureCounts:
-    """Count what was said of a purpose's deliveries since a moment."""
+    """Count the failures of a purpose's deliveries that were reported since a moment."""
     query = (
         select(Event.kind, Event.cause, func.count(distinct(Event.delivery)).label("many"))
         .join(Delivery, Delivery.id == Event.delivery)
@@ -45,7 +45,7 @@ def count_failures(session: Session, purpose: str, since: datetime) -> FailureCo
 
 
 def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
-    """Say in a sentence why a send should rest; empty where it need not."""
+    """Return in a sentence why a send should pause; empty where it need not."""
     if _exceeds_limit(failures.policy_refusals, handed_over, alerts.policy_refusals, alerts.policy_refusals_share):
         return (
             f"servers refused {failures.policy_refusals:,} of {handed_over:,} messages for what we are (policy, DKIM, SPF, DMARC). "
@@ -66,7 +66,7 @@ def _exceeds_limit(count: int, total: int, min_count: int, min_share: float) -> 
 
 
 def list_change_warning(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:
-    """Say in a sentence that the list changed too much since the edition before; empty where it did not."""
+    """Return a sentence if the list changed too much since the edition before; empty where it did not."""
     if planned_before is None or not alerts.list_drift:
         return ""
     change = abs(planned - planned_before)

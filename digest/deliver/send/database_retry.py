@@ -1,4 +1,4 @@
-"""A database that is away for a while pauses a send, and does not end it."""
+"""A database that is out of reach for a while pauses a send and does not end it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ log = structlog.get_logger("sending")
 
 @dataclass(slots=True)
 class DatabaseRetry:
-    """Takes steps that touch the database, again and again while it is out of reach.
+    """Repeats steps that use the database while it is out of reach.
 
-    `sleep` waits for so many seconds, `stopping` says whether nobody wants to wait any more. `commit_in_doubt` is set by a
-    failure, until somebody takes care of it: a commit may have come through that seemed lost.
+    `sleep` waits for so many seconds; `stopping` tells whether the process is about to end. `commit_in_doubt` is set
+    by a failure, since a commit may have come through that seemed lost; whoever resolves that clears it.
     """
 
     sleep: Callable[[float], object]
@@ -29,12 +29,12 @@ class DatabaseRetry:
     commit_in_doubt: bool = False
 
     def __call__(self, step: Callable[[], T]) -> T:
-        """Take a step; it must do no harm when it is taken twice.
+        """Run a step, which must be safe to run twice; return its result.
 
         Raises:
             DBAPIError, OSError: the last failure, after 15 minutes or once `stopping`; other errors at once.
         """
-        waited, rest = 0.0, FIRST_PAUSE
+        waited, pause = 0.0, FIRST_PAUSE
         while True:
             try:
                 return step()
@@ -43,18 +43,18 @@ class DatabaseRetry:
                 if not _is_unavailable(exc) or self.stopping() or waited >= MAX_TOTAL_WAIT.total_seconds():
                     raise
                 log.warning(
-                    "the database is out of reach; sending waits for it", why=_failure_summary(exc), seconds=rest
+                    "the database is out of reach; sending waits for it", why=_failure_summary(exc), seconds=pause
                 )
-            self.sleep(rest)
-            waited, rest = waited + rest, min(rest * 2, MAX_PAUSE)
+            self.sleep(pause)
+            waited, pause = waited + pause, min(pause * 2, MAX_PAUSE)
 
 
 def _is_unavailable(exc: DBAPIError | OSError) -> bool:
-    """Whether waiting may help: no connection, a lock held for long, a full disk, the journal's too."""
+    """Return whether waiting may help: no connection, a lock held for long, a full disk, the departure log's too."""
     return isinstance(exc, OSError | OperationalError | InterfaceError) or exc.connection_invalidated
 
 
 def _failure_summary(exc: DBAPIError | OSError) -> str:
-    """Name what is wrong by its kind and first line: no values stand in it (`hide_parameters`)."""
-    said = str(exc.orig) if isinstance(exc, DBAPIError) else exc.strerror
-    return f"{type(exc).__name__}: {(said or '').strip().partition(chr(10))[0][:100]}"
+    """Return the error's kind and first line, which hold no values of a row (`hide_parameters`)."""
+    text = str(exc.orig) if isinstance(exc, DBAPIError) else exc.strerror
+    return f"{type(exc).__name__}: {(text or '').strip().partition(chr(10))[0][:100]}"

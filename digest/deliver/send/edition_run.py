@@ -1,4 +1,4 @@
-"""Sending an edition: from approved to sent, resumable at every step. The handing over itself is `rounds`."""
+"""Sending an edition, from approved to sent, resumable at every step; `loop` hands the messages over."""
 
 import time
 from collections import Counter
@@ -43,8 +43,8 @@ class SendError(ApplicationError):
 class SendReport:
     """What one run did.
 
-    `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where nothing
-    is wrong; `next_due_at` is when something is due next.
+    `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where
+    nothing is wrong; `next_due_at` is when something is due next.
     """
 
     edition: str
@@ -57,7 +57,7 @@ class SendReport:
 
     @property
     def handed_over(self) -> int:
-        """How many messages left the house in this run."""
+        """How many messages left in this run."""
         return self.results[HandoverResult.ACCEPTED] + self.results[HandoverResult.UNCERTAIN]
 
 
@@ -77,18 +77,18 @@ def send_edition(
     """Send an approved edition, or go on with one that is being sent.
 
     1. Prove that the fragments are what was approved, and mark the edition as being sent.
-    2. Plan: one delivery for everybody on the roll (once); choose who goes ahead; see whether the list is sound.
-    3. Claim, ask for consent again, hand over and record, until nothing is due or something says stop. What a
-       crashed run left without a word is `uncertain`.
+    2. Plan one delivery for everybody in the audience (once), choose the canary, and check that the list is plausible.
+    3. Claim, ask for consent again, hand over and record, until nothing is due or something stops the run. What a
+       crashed run left without a result is `uncertain`.
     4. Mark the edition as sent when nothing waits and nothing is being handed over.
 
     Args:
-        database: where the books are.
-        name: the edition.
-        provider: the way out; it is not closed here.
+        database: holds the edition and its deliveries.
+        name: the edition's name.
+        provider: hands the messages over; it is not closed here.
         keys: the installation's keys.
         settings: the settings.
-        clock: the clock, UTC.
+        clock: returns the time in UTC.
         report_progress: called with (messages dealt with, planned) after every batch.
         limit: hand over at most so many messages in this run.
         sleep: waits for so many seconds; it may come back early once `stopping` is true.
@@ -101,11 +101,13 @@ def send_edition(
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
     check_unsubscribe_length(settings.link_base)
-    now, watched = clock(), provider.name != "outbox"
-    patient = DatabaseRetry(sleep, stopping)
-    variants = patient(lambda: _begin_sending(database, name, keys, settings))
-    planned = patient(lambda: plan_deliveries(database, name, keys, settings, now=now))
-    begun = patient(lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=watched))
+    now, feedback_expected = clock(), provider.name != "outbox"
+    database_retry = DatabaseRetry(sleep, stopping)
+    variants = database_retry(lambda: _begin_sending(database, name, keys, settings))
+    planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
+    failures_counted_since = database_retry(
+        lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
+    )
     run = SendRun(
         database=database,
         edition=name,
@@ -114,12 +116,12 @@ def send_edition(
         variants=variants,
         settings=settings,
         clock=clock,
-        database_retry=patient,
+        database_retry=database_retry,
         report_progress=report_progress or (lambda _done, _planned: None),
         limit=limit,
         rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
         progress_writer=ProgressWriter(name, now),
-        failures_counted_since=begun,
+        failures_counted_since=failures_counted_since,
         planned_total=planned.planned,
         handed_over_before=planned.handed_over,
     )
@@ -130,10 +132,10 @@ def send_edition(
 def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Settings) -> EditionVariants:
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
-        if why := send_blocked_reason(
+        if reason := send_blocked_reason(
             name, edition, installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         ):
-            raise SendError(f"Nothing is sent: {why}")
+            raise SendError(f"Nothing is sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
         fragments = approval.verify_approval(session, edition, settings=settings, keys=keys)
@@ -145,10 +147,10 @@ def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Setti
 def _prepare_first_send(
     database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime, feedback_expected: bool
 ) -> datetime:
-    """Before anything leaves: name earlier doubts, choose who goes ahead, and see whether the list is sound.
+    """Before anything leaves, mark orphans as uncertain, choose the canary, and check that the list is plausible.
 
-    Gives the moment since which what is said counts against the edition. `feedback_expected` is whether there is anybody
-    out there to say something.
+    Returns the moment since which failures count against the edition. `feedback_expected` tells whether this provider
+    brings any.
     """
     alerts = settings.file.alerts
     with database.write() as session:
@@ -158,10 +160,12 @@ def _prepare_first_send(
             canary.choose_canary(
                 session, keys, edition, now=now, enabled=feedback_expected and bool(alerts.canary_minutes)
             )
-            odd = alarms.list_change_warning(_previous_planned_count(session, edition), edition.planned or 0, alerts)
-            if odd and feedback_expected:
-                edition_control.pause_by_alarm(session, name, odd, now=now)
-                log.error("sending paused", edition=name, why=odd)
+            warning = alarms.list_change_warning(
+                _previous_planned_count(session, edition), edition.planned or 0, alerts
+            )
+            if warning and feedback_expected:
+                edition_control.pause_by_alarm(session, name, warning, now=now)
+                log.error("sending paused", edition=name, why=warning)
         return edition.resumed_at or edition.planned_at or now
 
 
@@ -193,10 +197,10 @@ def _finish_run(run: SendRun) -> SendReport:
 def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
         claims.mark_orphans_uncertain(session, Delivery.purpose == run.purpose, now=run.clock())
-        # Held, so that whoever puts deliveries back to wait at this moment (`settling`) comes before or after.
+        # Locked, so that an act that makes deliveries wait again (`uncertain_deliveries`) comes before or after.
         edition = find_edition(session, run.edition, lock=True)
-        found = count_deliveries(session, run.purpose)
-        if not found.open and edition.state is EditionState.SENDING:
+        counts = count_deliveries(session, run.purpose)
+        if not counts.open and edition.state is EditionState.SENDING:
             edition.state, edition.sent_at = EditionState.SENT, run.clock()
         due = claims.next_due_time(session, run.purpose)
         next_at = max(due, run.resumes_at) if due and run.resumes_at else due
@@ -206,13 +210,13 @@ def _close_run(run: SendRun) -> SendReport:
             run.clock(),
             running=False,
             wait_reason=run.stop_reason or run.wait_reason,
-            resumes_at=next_at if found.open else None,
+            resumes_at=next_at if counts.open else None,
         )
         return SendReport(
             edition=run.edition,
             state=edition.state,
             results=run.results,
-            delivery_counts=found,
+            delivery_counts=counts,
             stop_reason=run.stop_reason,
             wait_reason=run.wait_reason,
             next_due_at=next_at,

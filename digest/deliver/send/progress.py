@@ -1,4 +1,4 @@
-"""How a send is getting on, for whoever asks from another terminal: written every few seconds in the claim's commit."""
+"""The progress of a send, for whoever asks from another terminal: written every few seconds in the claim's commit."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_state
 
 WRITE_INTERVAL = timedelta(seconds=5)
-STALE_AFTER = timedelta(minutes=2)  # a run that said nothing for so long is not running
+STALE_AFTER = timedelta(minutes=2)  # a run that reported nothing for so long is not running
 
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
-    """One run as it last said of itself. `wait_reason` says what it waits for, and `resumes_at` until when."""
+    """What a run last reported. `wait_reason` says what it waits for, and `resumes_at` until when."""
 
     started_at: datetime
     reported_at: datetime
@@ -25,34 +25,34 @@ class SendProgress:
 
     @property
     def per_second(self) -> float:
-        """How many messages it dealt with in a second, on average."""
+        """The messages it dealt with per second, on average."""
         seconds = (self.reported_at - self.started_at).total_seconds()
         return self.attempted / seconds if seconds > 0 else 0.0
 
     def is_running(self, now: datetime) -> bool:
-        """Say whether it is still running, as far as anybody can tell."""
+        """Return whether it is still running, as far as anybody can tell."""
         return self.running and now - self.reported_at <= STALE_AFTER
 
     def time_left(self, waiting: int) -> timedelta | None:
-        """Say how long so many messages take at this rate; None where nobody knows."""
+        """Return how long so many messages take at this rate; None where that is unknown."""
         return timedelta(seconds=waiting / self.per_second) if self.per_second else None
 
 
 def describe_progress(progress: SendProgress | None, waiting: int, now: datetime, zone: ZoneInfo) -> str:
-    """Say in a sentence how a send with so many waiting deliveries is getting on; empty where nothing waits."""
+    """Describe in a sentence how far a send with so many waiting deliveries is; empty where nothing waits."""
     if progress is None or not waiting:
         return ""
     if progress.is_running(now):
-        left = progress.time_left(waiting)
-        rest = f", about {_format_duration(left)} left" if left is not None else ""
-        return f"{progress.attempted:,} handed over, {progress.per_second:,.1f} a second{rest}"
-    said = progress.wait_reason or ("it broke off without a word" if progress.running else "")
-    when = (
+        time_left = progress.time_left(waiting)
+        estimate = f", about {_format_duration(time_left)} left" if time_left is not None else ""
+        return f"{progress.attempted:,} handed over, {progress.per_second:,.1f} a second{estimate}"
+    reason = progress.wait_reason or ("it broke off without a word" if progress.running else "")
+    resumption = (
         f"goes on {progress.resumes_at.astimezone(zone):%a %H:%M %Z}"
         if progress.resumes_at and progress.resumes_at > now
         else ""
     )
-    return "; ".join(filter(None, (said, when)))
+    return "; ".join(filter(None, (reason, resumption)))
 
 
 def _format_duration(span: timedelta) -> str:
@@ -64,14 +64,14 @@ def _format_duration(span: timedelta) -> str:
 
 @dataclass(slots=True)
 class ProgressWriter:
-    """Beats for one run."""
+    """Writes the progress of one run."""
 
     edition: str
     started_at: datetime
     last_written_at: datetime | None = field(default=None)
 
     def is_due(self, now: datetime) -> bool:
-        """Say whether it is time for a beat; a clock that was set back does not silence it."""
+        """Return whether it is time to write; a clock that was set back does not prevent it."""
         return self.last_written_at is None or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
 
     def write_progress(
@@ -84,9 +84,9 @@ class ProgressWriter:
         wait_reason: str = "",
         resumes_at: datetime | None = None,
     ) -> None:
-        """Say how the run is getting on."""
+        """Write the progress into the caller's transaction."""
         self.last_written_at = now
-        said = {
+        stored = {
             "since": self.started_at.isoformat(),
             "at": now.isoformat(),
             "tried": attempted,
@@ -94,21 +94,21 @@ class ProgressWriter:
             "waits": wait_reason,
             "until": resumes_at.isoformat() if resumes_at else "",
         }
-        installation_state.write_installation_state(session, _progress_key(self.edition), said, now=now)
+        installation_state.write_installation_state(session, _progress_key(self.edition), stored, now=now)
 
 
 def read_progress(session: Session, edition: str) -> SendProgress | None:
-    """Ask how the last run of an edition was getting on."""
-    found = installation_state.read_installation_state(session, _progress_key(edition))
-    if found is None:
+    """Return the progress of an edition's last run, or None where it never ran."""
+    stored = installation_state.read_installation_state(session, _progress_key(edition))
+    if stored is None:
         return None
     return SendProgress(
-        started_at=datetime.fromisoformat(found["since"]),
-        reported_at=datetime.fromisoformat(found["at"]),
-        attempted=found["tried"],
-        running=found["running"],
-        wait_reason=found["waits"],
-        resumes_at=datetime.fromisoformat(found["until"]) if found["until"] else None,
+        started_at=datetime.fromisoformat(stored["since"]),
+        reported_at=datetime.fromisoformat(stored["at"]),
+        attempted=stored["tried"],
+        running=stored["running"],
+        wait_reason=stored["waits"],
+        resumes_at=datetime.fromisoformat(stored["until"]) if stored["until"] else None,
     )
 
 

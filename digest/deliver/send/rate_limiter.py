@@ -1,6 +1,6 @@
-"""The pace of one run: the bounds of the settings against what the whole installation handed over.
+"""The rate limiter of one run: the limits of the settings against what the whole installation handed over.
 
-Where nothing is bounded nothing is counted, and a send costs what it costs without this.
+Where the settings limit nothing, nothing is counted, and a send runs no statement for this.
 """
 
 from dataclasses import dataclass, field
@@ -27,13 +27,13 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.store.database import upsert
 
-FIRST_HANDOVER_KEY = "first handed over"  # the memo that says since when a new sender warms up
+FIRST_HANDOVER_KEY = "first handed over"  # the installation state that says since when a new sender warms up
 COUNTS_KEPT_FOR = 2 * DAY
 
 
 @dataclass(slots=True)
 class RateLimiter:
-    """What one run knows of its pace; it serves one thread."""
+    """Decides how many messages one run may hand over now; it serves one thread."""
 
     limits: LimitSettings
     domain_limits: DomainLimits
@@ -43,7 +43,7 @@ class RateLimiter:
 
     @classmethod
     def from_settings(cls, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
-        """Make the pace of a run out of the settings."""
+        """Make the rate limiter of a run from the settings."""
         caps = {
             domain_tag(keys, Address("x", domain.lower())): most for domain, most in limits.domains_per_hour.items()
         }
@@ -54,23 +54,25 @@ class RateLimiter:
         """Whether what is handed over has to be counted."""
         return bool(self.limits.send_per_second or self.limits.send_per_hour or self.limits.warm_up)
 
-    def current_allowance(self, session: Session, wanted: int, now: datetime) -> SendAllowance:
-        """Say how many of `wanted` messages may leave now; other processes wait until this transaction ends."""
+    def current_allowance(self, session: Session, requested: int, now: datetime) -> SendAllowance:
+        """Return how many of `requested` messages may leave now; other processes wait until this transaction ends."""
         if not self.has_limits:
-            return SendAllowance(wanted)
-        smooth = self.token_bucket.current_allowance(now)
-        if not smooth.messages:
-            return smooth
+            return SendAllowance(requested)
+        from_bucket = self.token_bucket.current_allowance(now)
+        if not from_bucket.messages:
+            return from_bucket
         _add_to_minute(session, 0, now)  # takes the row's lock
-        bounds = current_rate_limits(self.limits, self._first_handover(session), now)
-        if not bounds:
-            return SendAllowance(wanted)
-        longest = max(bound.span for bound in bounds)
+        rate_limits = current_rate_limits(self.limits, self._first_handover(session), now)
+        if not rate_limits:
+            return SendAllowance(requested)
+        longest = max(limit.span for limit in rate_limits)
         query = select(HandoverCount.minute, HandoverCount.messages).where(
             HandoverCount.minute > now - longest - MINUTE
         )
-        found = allowance_under_limits(bounds, [(row.minute, row.messages) for row in session.execute(query)], now)
-        return SendAllowance(min(wanted, smooth.messages, found.messages), found.available_at, found.reason)
+        counts = [(row.minute, row.messages) for row in session.execute(query)]
+        allowance = allowance_under_limits(rate_limits, counts, now)
+        messages = min(requested, from_bucket.messages, allowance.messages)
+        return SendAllowance(messages, allowance.available_at, allowance.reason)
 
     def count_messages(self, session: Session, messages: int, now: datetime) -> None:
         """Count messages in the transaction that claims them."""
@@ -85,23 +87,21 @@ class RateLimiter:
 
     def _first_handover(self, session: Session) -> datetime | None:
         if self.first_handover_at is None and not self._first_handover_read:
-            found = installation_state.read_installation_state(session, FIRST_HANDOVER_KEY)
-            self.first_handover_at, self._first_handover_read = (
-                datetime.fromisoformat(found["at"]) if found else None,
-                True,
-            )
+            stored = installation_state.read_installation_state(session, FIRST_HANDOVER_KEY)
+            self.first_handover_at = datetime.fromisoformat(stored["at"]) if stored else None
+            self._first_handover_read = True
         return self.first_handover_at
 
 
 def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
     row = {"minute": now.replace(second=0, microsecond=0), "messages": messages}
-    put = upsert(session, HandoverCount).values(**row)
-    more = {"messages": HandoverCount.messages + messages}
-    session.execute(put.on_conflict_do_update(index_elements=["minute"], set_=more))
+    insert = upsert(session, HandoverCount).values(**row)
+    change = {"messages": HandoverCount.messages + messages}
+    session.execute(insert.on_conflict_do_update(index_elements=["minute"], set_=change))
 
 
 def delete_old_counts(database: Database, *, now: datetime) -> int:
-    """Delete counts that no bound looks at any more; give how many."""
+    """Delete counts that no limit reads any more; return how many."""
     with database.write() as session:
-        old = delete(HandoverCount).where(HandoverCount.minute < now - COUNTS_KEPT_FOR)
-        return session.connection().execute(old).rowcount
+        statement = delete(HandoverCount).where(HandoverCount.minute < now - COUNTS_KEPT_FOR)
+        return session.connection().execute(statement).rowcount

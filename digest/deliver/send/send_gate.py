@@ -1,4 +1,4 @@
-"""What a run may do at this moment: asked in the transaction of every claim, so that a pause is heeded at the next."""
+"""Whether a run may hand over now: asked in the transaction of every claim, so that a pause holds from the next one."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,14 +37,14 @@ _GATE_QUERY = CompiledStatement(
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """How far a run may look. With `stop_reason` it hands nothing over any more, and `stop_reason` says why and what to do."""
+    """Which deliveries a run may claim; `stop_reason` is empty, or says why it has to end and what to do."""
 
     phase: CanaryPhase
     stop_reason: str = ""
 
 
 def check_send_gate(session: Session, edition: str, now: datetime) -> GateDecision:
-    """Ask what a run of an edition may do now."""
+    """Decide what a run of an edition may do now."""
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
         canary.current_canary_phase(row.canary, row.canary_until, now), send_blocked_reason(edition, row, row.value)
@@ -52,12 +52,12 @@ def check_send_gate(session: Session, edition: str, now: datetime) -> GateDecisi
 
 
 def send_blocked_reason(name: str, edition: Any, stored_hold: Any) -> str:
-    """Say why an edition must not go out now; empty where it may. `stored_hold` is what holds the installation, or None."""
+    """Return why an edition must not go out now; empty where it may. `stored_hold` is the hold's stored value, or None."""
     if stored_hold is not None:
         return f"the installation is {installation_hold.parse_hold(stored_hold)}"
     if edition.state == EditionState.CANCELLED:
         return f"{name} is cancelled."
     if edition.paused_at is not None:
-        why = f": {edition.paused_because}" if edition.paused_because else "."
-        return f"{name} is paused{why} 'digest resume {name}' lets it go on."
+        reason = f": {edition.paused_because}" if edition.paused_because else "."
+        return f"{name} is paused{reason} 'digest resume {name}' lets it go on."
     return ""

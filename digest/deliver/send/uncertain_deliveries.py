@@ -1,7 +1,7 @@
-"""Settling what is uncertain by an admin's word: it was accepted, or it is sent again.
+"""Resolving uncertain deliveries by an admin's word: accepted, or to be sent again.
 
-A message is uncertain where it was handed over and nobody said what became of it. Events settle most (`judging`); for
-the rest only a person can weigh a message that never came against one that comes twice.
+A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.processor`); for the
+others only a person can weigh a message that never came against one that comes twice.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
 
 
 class UncertainResolution(StrEnum):
-    """What an admin says of an uncertain message; so it stands in the audit log."""
+    """What an admin says of an uncertain delivery, as the audit log has it."""
 
     ACCEPTED = "taken as accepted"
     SEND_AGAIN = "sent again"
@@ -33,7 +33,7 @@ class UncertainResolution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UncertainDelivery:
-    """An uncertain message: when it was handed over, over what, and what was said. It names nobody."""
+    """An uncertain delivery: when and by which provider it was handed over, and the reply. It names nobody."""
 
     delivery_id: str
     handed_at: datetime | None
@@ -42,7 +42,7 @@ class UncertainDelivery:
 
 
 def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
-    """List what is uncertain of an edition, the earliest first; what a dead process left in the air is, too."""
+    """List the uncertain deliveries of an edition, the earliest first; those of dead processes become uncertain first."""
     purpose = edition_purpose(edition)
     with database.write() as session:
         claims.mark_orphans_uncertain(session, Delivery.purpose == purpose, now=now)
@@ -55,15 +55,15 @@ def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime
 
 
 def resolution_values(resolution: UncertainResolution, now: datetime) -> dict[str, Any]:
-    """Decide what becomes of an uncertain delivery by an admin's word. Pure.
+    """Return the columns of an uncertain delivery that is resolved in this way. Pure.
 
-    One that is sent again is owed from now on: counted from when it was first due, a server that asks for patience
-    days later would end it at once.
+    One that is sent again is due from now on: counted from when it was first due, a deferral days later would end it
+    at once.
     """
-    free = {"owner": None, "lease_until": None}
+    no_claim = {"owner": None, "lease_until": None}
     if resolution is UncertainResolution.ACCEPTED:
-        return {"state": DeliveryState.ACCEPTED, "reply": "taken as accepted, by an admin's word", **free}
-    return {"state": DeliveryState.WAITING, "due_at": now, "next_try_at": now, **free}
+        return {"state": DeliveryState.ACCEPTED, "reply": "taken as accepted, by an admin's word", **no_claim}
+    return {"state": DeliveryState.WAITING, "due_at": now, "next_try_at": now, **no_claim}
 
 
 def resolve_uncertain(
@@ -94,7 +94,7 @@ def _lock_edition(session: Session, name: str, resolution: UncertainResolution) 
 
 
 def _lock_uncertain(session: Session, edition: str, delivery_ids: Sequence[str]) -> list[str]:
-    """Hold those that are uncertain at this moment. Somebody else who has a row in hand knows better."""
+    """Lock those that are uncertain now. A row that another transaction has locked is about to change."""
     uncertain = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.UNCERTAIN)
     query = select(Delivery.id).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
     return list(session.scalars(query.with_for_update(skip_locked=True)))
