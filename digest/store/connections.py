@@ -11,16 +11,16 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
-PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may rest before it is asked whether it lives
-_IDLE_SINCE = "rests since"
-WRITER_POLL_INTERVAL = 0.002  # seconds between two looks whether it has come
+PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
+_IDLE_SINCE = "idle since"
+WRITER_POLL_INTERVAL = 0.002  # seconds between two attempts
 
 
 def queue_writers(engine: Engine, writer_timeout: float) -> Engine:
-    """Have an engine of SQLite use the product's pragmas, and wait so many seconds for a writer's turn.
+    """Make an engine of SQLite use the product's pragmas, and wait up to `writer_timeout` seconds for a writer's turn.
 
-    A transaction of an engine with the option `immediate` takes the one place for a writer at its beginning, so that
-    two writers queue instead of one failing in the middle (https://www.sqlite.org/lang_transaction.html).
+    A transaction of an engine with the option `immediate` takes the write lock at its beginning, so that two writers
+    queue instead of one failing in the middle (https://www.sqlite.org/lang_transaction.html).
     """
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", partial(_begin_transaction, writer_timeout))
@@ -28,7 +28,7 @@ def queue_writers(engine: Engine, writer_timeout: float) -> Engine:
 
 
 def replace_dead_connections(engine: Engine) -> Engine:
-    """Have an engine replace connections that died while they rested."""
+    """Make an engine replace connections that died while they were idle."""
     event.listen(engine, "checkin", _note_idle_start)
     event.listen(engine, "checkout", partial(_ping_after_idle, engine.dialect))
     return engine
@@ -39,9 +39,9 @@ def _note_idle_start(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Ask a connection whether it lives before it is used again, unless it was in use a moment ago.
+    """Ping a connection before it is used again, unless it was in use a moment ago.
 
-    SQLAlchemy's `pool_pre_ping` asks each time: a tenth of all that a send over many short transactions does.
+    SQLAlchemy's `pool_pre_ping` pings each time, a tenth of the work of a send over many short transactions.
     """
     since = record.info.get(_IDLE_SINCE)
     if since is None or time.monotonic() - since < PING_AFTER_IDLE:
@@ -75,10 +75,10 @@ def _begin_transaction(writer_timeout: float, connection: Connection) -> None:
 
 
 def _await_writer_turn(driver: sqlite3.Connection, deadline: float) -> None:
-    """Begin to write as soon as nobody else does.
+    """Begin a write transaction as soon as no other is open.
 
-    SQLite's own waiting gets slower and looks again every 100 ms in the end. Whoever writes often is then there first
-    each time, and a reader who leaves during an import waits for seconds.
+    SQLite's own busy handler backs off to one attempt every 100 ms. A process that writes often then always comes
+    first, and a reader who unsubscribes during an import waits for seconds.
     """
     while time.monotonic() < deadline:
         try:

@@ -1,6 +1,6 @@
-"""The rows of handing over: deliveries, what was said of them, and what the installation itself remembers.
+"""The tables of sending: deliveries, their events, and the state of the installation.
 
-They follow the flow of data on from `digest.store.models`: edition → delivery → event.
+They continue the flow of data of `digest.store.models`: edition → delivery → event.
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_va
 
 
 class DeliveryState(StrEnum):
-    """Where one owed message stands; see the books in `deliver.books`."""
+    """The state of one owed message; `deliver.plan.delivery_plan` counts them."""
 
     WAITING = "waiting"
     HANDING_OVER = "handing over"
@@ -32,7 +32,7 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
-        Index("ix_delivery_person", "person"),  # what went to one person: their tries, what they may see
+        Index("ix_delivery_person", "person"),  # what went to one person
         Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # sending: what is due next
     )
 
@@ -53,7 +53,7 @@ class Delivery(Base):
 
 
 class Notice(Base):
-    """What a mail that is no edition is written from, encrypted. The row goes with the last try at its delivery."""
+    """What a notice is written from, encrypted. The row is deleted with the last try of its delivery."""
 
     __tablename__ = "notice"
 
@@ -70,15 +70,15 @@ ALARMING_EVENTS = "(cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complai
 class Event(Base):
     """What a provider or a bounce said about a delivery, normalised; see `deliver.events`.
 
-    Either of two marks makes it the same event as one that is there: the provider's own id for it, hashed, and the
-    fingerprint of what it says. `unsettled_since` is set while its delivery was still being handed over.
+    Two events are the same if they share either the provider's own id, hashed, or the fingerprint of their content.
+    `unsettled_since` is set while its delivery was still being handed over.
     """
 
     __tablename__ = "event"
     __table_args__ = (
         UniqueConstraint("fingerprint", name="uq_event_counted_once"),
         UniqueConstraint("provider_mark", name="uq_event_one_row_a_provider_mark"),
-        Index("ix_event_delivery", "delivery"),  # all that was said of one message
+        Index("ix_event_delivery", "delivery"),  # the events of one message
         Index(
             "ix_event_unsettled",
             "unsettled_since",
@@ -86,13 +86,13 @@ class Event(Base):
             postgresql_where=text("unsettled_since IS NOT NULL"),
         ),
         Index(
-            "ix_event_strikes",  # every night: the bounces that may be strikes
+            "ix_event_strikes",  # every night: repeated bounces
             "at",
             sqlite_where=text("cause IN ('hard', 'soft')"),
             postgresql_where=text("cause IN ('hard', 'soft')"),
         ),
         Index(
-            "ix_event_alarms",  # every few seconds of a send: what may stop it
+            "ix_event_alarms",  # every few seconds of a send: what may pause it
             "received_at",
             sqlite_where=text(ALARMING_EVENTS),
             postgresql_where=text(ALARMING_EVENTS),
@@ -102,7 +102,7 @@ class Event(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     delivery: Mapped[str | None] = mapped_column(String(26))
     kind: Mapped[str] = mapped_column(String(40))
-    cause: Mapped[str] = mapped_column(String(20), default="")  # why it failed: `deliver.causes`
+    cause: Mapped[str] = mapped_column(String(20), default="")  # why it failed: `deliver.events.failure_causes`
     at: Mapped[Moment]
     received_at: Mapped[Moment]
     fingerprint: Mapped[str] = mapped_column(String(64))
@@ -112,15 +112,15 @@ class Event(Base):
 
 
 class InboundPayload(Base):
-    """What a provider posted or a mailbox held, as it came: compressed, encrypted, bound to the hash of its body.
+    """What a provider posted or a mailbox held, as received: compressed, encrypted, bound to the hash of its body.
 
-    `origin` names who reads it (`sendgrid`, `mailbox`). Kept for 30 days.
+    `origin` names what processes it (`sendgrid`, `mailbox`). Kept for 30 days.
     """
 
     __tablename__ = "inbound"
     __table_args__ = (
         UniqueConstraint("body_hash", name="uq_inbound_one_row_a_body"),
-        Index("ix_inbound_at", "at"),  # every night: what is old goes
+        Index("ix_inbound_at", "at"),  # every night: old ones are deleted
         Index(
             "ix_inbound_unapplied",
             "id",
@@ -139,7 +139,7 @@ class InboundPayload(Base):
 
 
 class DeliveryTotal(Base):
-    """How many deliveries of a purpose came to an end in a state, of those whose rows were kept long enough."""
+    """How many deliveries of a purpose ended in a state, of those whose rows are deleted."""
 
     __tablename__ = "delivery_total"
 
@@ -151,7 +151,7 @@ class DeliveryTotal(Base):
 class HandoverCount(Base):
     """How many messages the whole installation handed over within a minute.
 
-    Written only where a bound of the settings needs it, in the transaction of the claim.
+    Written only where a limit of the settings needs it, in the transaction of the claim.
     """
 
     __tablename__ = "handed"
@@ -161,7 +161,7 @@ class HandoverCount(Base):
 
 
 class InstallationState(Base):
-    """What the installation itself remembers by name: that it is held, how far a provider's lists were read."""
+    """What the installation remembers by name: that it is held, how far a provider's lists were read."""
 
     __tablename__ = "memo"
 
@@ -173,8 +173,8 @@ class InstallationState(Base):
 class StaffMember(Base):
     """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
 
-    A staff member's address is a sign-in name and stands in the clear, here alone; no reader's ever does. Everything
-    else names them by number, so the row stays when they go: it tells whom the audit log speaks of.
+    A staff member's address is a sign-in name and stored in clear, here alone; no reader's ever is. Everything else
+    names them by number, so the row stays when they leave: the audit log refers to it.
     """
 
     __tablename__ = "staff"
@@ -190,16 +190,16 @@ class StaffMember(Base):
 
 
 class ProviderErasure(Base):
-    """An erased person's address on its way to the provider, encrypted, who is asked to erase it too.
+    """An erased person's address, encrypted, that the provider is to be asked to erase too.
 
-    The row goes once the provider has taken it, and after 30 days in any case.
+    The row is deleted once the provider accepted the request, and after 30 days in any case.
     """
 
     __tablename__ = "provider_erasure"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     provider: Mapped[str] = mapped_column(String(20))
-    mark: Mapped[str] = mapped_column(String(26))  # random: what the ciphertext is bound to
+    mark: Mapped[str] = mapped_column(String(26))  # random; the ciphertext is bound to it
     ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
     key_id: Mapped[str] = mapped_column(String(16))
     asked_at: Mapped[Moment]

@@ -1,4 +1,4 @@
-"""Who takes deliveries and slots: this process, by a name that tells whether its owner can still be alive."""
+"""The name under which a process claims deliveries and slots; it tells whether the process can still be alive."""
 
 import os
 import secrets
@@ -16,18 +16,18 @@ class ProcessOwner:
     nonce: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def __str__(self) -> str:
-        """Write the name as it stands in a row."""
+        """Return the name as rows store it."""
         return f"{self.host}/{self.pid}/{self.nonce}"
 
     def knows_dead(self, other: str) -> bool:
-        """Say whether `other` was a process of this machine that is gone; of other machines nobody can tell."""
-        host, _, rest = other.rpartition("/")[0].rpartition("/")
-        if host != self.host or not rest.isdigit():
+        """Return whether `other` was a process of this machine that is gone; of other machines nobody can tell."""
+        host, _, pid = other.rpartition("/")[0].rpartition("/")
+        if host != self.host or not pid.isdigit():
             return False
-        if int(rest) == self.pid:
+        if int(pid) == self.pid:
             return not other.endswith(f"/{self.nonce}")
         try:
-            os.kill(int(rest), 0)  # signal 0 only asks
+            os.kill(int(pid), 0)  # signal 0 only asks
         except ProcessLookupError:
             return True
         except PermissionError:
@@ -36,7 +36,7 @@ class ProcessOwner:
 
 
 def this_process_owner() -> ProcessOwner:
-    """Name this process; after a fork the child has a name of its own."""
+    """Return the name of this process; after a fork the child has its own."""
     return _owner_of_pid(os.getpid())
 
 

@@ -1,7 +1,7 @@
 """DKIM signatures (RFC 6376; Ed25519: RFC 8463), relaxed/relaxed, made fast enough for one a reader.
 
-What of a letter is the same for everybody is canonicalised once; for a reader only the values are put in. Fields
-that somebody could add to a message on its way are oversigned (RFC 6376, 8.15): named once more than they stand.
+What is the same in everybody's message is canonicalised once; for a reader only the values are put in. Fields that
+somebody could add to a message on its way are oversigned (RFC 6376, 8.15): named once more than they occur.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class CanonicalMessage:
 
 
 def canonicalise_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> CanonicalMessage:
-    """Canonicalise a message (CRLF, see RFC 6376, 3.4), given in parts; at the slots a value will stand.
+    """Canonicalise a message (CRLF, see RFC 6376, 3.4), given in parts; a slot is filled with a value later.
 
     Values must be `are_canonical_values`: then what stands around them does not depend on them.
     """
@@ -73,7 +73,7 @@ def canonicalise_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> Cano
 
 
 def are_canonical_values(values: Iterable[bytes]) -> bool:
-    """Say whether values keep their form when they are canonicalised: printable, no blanks but single ones inside."""
+    """Return whether canonicalising leaves values as they are: printable, no blanks but single ones inside."""
     return all(map(_CANONICAL_VALUE.fullmatch, values))
 
 
@@ -98,7 +98,7 @@ class SigningKey:
         return "rsa" if isinstance(self.private_key, RSAPrivateKey) else "ed25519"
 
     def dns_record(self) -> str:
-        """Give the TXT record that stands at `<selector>._domainkey.<domain>` (RFC 6376, 3.6.1)."""
+        """Return the TXT record for `<selector>._domainkey.<domain>` (RFC 6376, 3.6.1)."""
         raw, der = serialization.Encoding.Raw, serialization.Encoding.DER
         if self.key_type == "rsa":
             public = self.private_key.public_key().public_bytes(der, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -122,7 +122,7 @@ class DkimSigner:
     clock: Callable[[], float] = time.time  # seconds since 1970, for t=
 
     def signature_fields(self, message: CanonicalMessage, values: Sequence[bytes] = ()) -> bytes:
-        """Give the DKIM-Signature fields to put before a message with these (`are_canonical_values`) values."""
+        """Return the DKIM-Signature fields to put before a message with these values (`are_canonical_values`)."""
         body = message.body_hash.copy()
         body.update(_join_pieces(message.body_pieces, values))
         bh = b64encode(body.digest())
@@ -130,7 +130,7 @@ class DkimSigner:
         return b"".join(self._signature_field(key, message.signed_names, head, bh) for key in self.keys)
 
     def sign_message(self, message: bytes) -> bytes:
-        """Give the DKIM-Signature fields to put before any finished message."""
+        """Return the DKIM-Signature fields to put before any finished message."""
         return self.signature_fields(canonicalise_message((message,)))
 
     def _signature_field(self, key: SigningKey, names: bytes, head: bytes, bh: bytes) -> bytes:
@@ -149,7 +149,7 @@ class DkimSigner:
 
 
 def load_signer(settings: Settings) -> DkimSigner | None:
-    """Read the keys that the settings name; None where mail is not to be signed.
+    """Return a signer with the keys that the settings name; None where mail is not to be signed.
 
     Raises:
         DkimError: the file is missing, unreadable, readable by others, or holds other keys than one RSA key of
@@ -198,29 +198,29 @@ def _key_file_error(file: Path, reason: str) -> DkimError:
 
 
 def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:
-    """Give the fields of a head as (name in small letters, canonical line), see RFC 6376, 3.4.2."""
-    found = []
+    """Return the fields of a head as (name in small letters, canonical line), see RFC 6376, 3.4.2."""
+    fields = []
     for raw in re.split(rb"\r\n(?![ \t])", head):
         name, _, value = raw.partition(b":")
         name = name.strip().lower()
         unfolded = re.sub(rb"[ \t]+", b" ", value.replace(b"\r\n", b"")).strip(b" ")
-        found.append((name, name + b":" + unfolded + b"\r\n"))
-    return found
+        fields.append((name, name + b":" + unfolded + b"\r\n"))
+    return fields
 
 
 def _fields_to_sign(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], bytes]:
-    """Choose the fields to sign; give their names in order, and the canonical lines that are hashed.
+    """Choose the fields to sign; return their names in order, and the canonical lines that are hashed.
 
-    Fields of one name are taken from the last to the first, and after the first the name stands for none
+    Fields of one name are taken from the last to the first; naming it once more signs that there is no other
     (RFC 6376, 5.4.2).
     """
     others = dict.fromkeys(name for name, _ in fields if _ALSO_SIGNED.fullmatch(name) and name not in OVERSIGNED)
     names: list[bytes] = []
     lines: list[bytes] = []
     for name in (*OVERSIGNED, *others):
-        standing = [line for other, line in reversed(fields) if other == name]
-        names += [name] * (len(standing) + (name in OVERSIGNED))
-        lines += standing
+        same_name = [line for other, line in reversed(fields) if other == name]
+        names += [name] * (len(same_name) + (name in OVERSIGNED))
+        lines += same_name
     return names, b"".join(lines)
 
 

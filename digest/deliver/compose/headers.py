@@ -52,7 +52,7 @@ def mailbox_field(name: str, display_name: str, address: str) -> bytes:
 
 
 def mailbox_value(name: str, display_name: str, address: str) -> str:
-    """Give the value of such a field on one line, for a provider that writes the field by itself."""
+    """Return the value of such a field on one line, for a provider that writes the field itself."""
     return " ".join(_mailbox_lines(name, display_name, address))
 
 
@@ -64,7 +64,7 @@ def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
 
 
 def date_value(at: datetime) -> str:
-    """Write a time as Date has it, with the offset of its zone."""
+    """Write a time as in a Date field, with the offset of its zone."""
     return format_datetime(at)
 
 
@@ -85,20 +85,20 @@ def _encode_words(text: str, *, first_width: int) -> list[str]:
     The first is kept short enough to stand on the line of the field's name.
     """
     words = []
-    room = _encoded_word_capacity(first_width)
+    capacity = _encoded_word_capacity(first_width)
     chunk = b""
     for letter in "".join(c if c.isprintable() else " " for c in text):
         octets = letter.encode("utf-8", "replace")
-        if len(chunk) + len(octets) > room:
+        if len(chunk) + len(octets) > capacity:
             words.append(chunk)
-            room, chunk = _encoded_word_capacity(ENCODED_WORD_LENGTH), b""
+            capacity, chunk = _encoded_word_capacity(ENCODED_WORD_LENGTH), b""
         chunk += octets
     words.append(chunk)
     return [f"{_WORD_START}{b64encode(w).decode()}{_WORD_END}" for w in words]
 
 
 def _encoded_word_capacity(width: int) -> int:
-    """How many octets an encoded word of `width` characters holds in base64."""
+    """Return how many octets an encoded word of `width` characters can hold in base64."""
     return (width - len(_WORD_START) - len(_WORD_END)) // 4 * 3
 
 
@@ -106,8 +106,8 @@ def _fold_words(words: list[str], first_width: int) -> list[str]:
     """Put words on lines: `first_width` characters beside the field's name, `HEADER_LINE_LENGTH` - 1 after a folding blank."""
     lines = [words[0]]
     for word in words[1:]:
-        room = first_width if len(lines) == 1 else HEADER_LINE_LENGTH - 1
-        if len(lines[-1]) + 1 + len(word) <= room:
+        width = first_width if len(lines) == 1 else HEADER_LINE_LENGTH - 1
+        if len(lines[-1]) + 1 + len(word) <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

@@ -1,7 +1,7 @@
-"""The bytes of a message: written once for many readers, spliced for each.
+"""The bytes of a message: encoded once for many readers, spliced for each.
 
-A letter is written once for a variant of an edition. For a reader nothing is rendered or encoded: the parts
-between the marks are joined with the reader's own address, ids and tokens.
+A template is encoded once for a variant of an edition. For a reader nothing is rendered or encoded: the parts between
+the placeholders are joined with the reader's own address, ids and tokens.
 """
 
 import hashlib
@@ -14,16 +14,16 @@ from functools import cached_property
 from digest.deliver.compose import dkim, headers
 from digest.deliver.compose.dkim import CanonicalMessage, DkimSigner
 from digest.deliver.compose.quoted_printable import encode_quoted_printable
-from digest.edition import placeholders as marks
+from digest.edition import placeholders as edition_placeholders
 
-_PLACEHOLDER = re.compile(b"|".join(re.escape(m.encode()) for m in marks.ALL_PLACEHOLDERS))
-_TO_SLOT, _MESSAGE_ID_SLOT = "to", "message id"  # marks of ours: no text of an edition can spell them
-_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, *marks.ALL_PLACEHOLDERS)
+_PLACEHOLDER = re.compile(b"|".join(re.escape(m.encode()) for m in edition_placeholders.ALL_PLACEHOLDERS))
+_TO_SLOT, _MESSAGE_ID_SLOT = "to", "message id"  # no text of an edition can spell them
+_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, *edition_placeholders.ALL_PLACEHOLDERS)
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceholderValues:
-    """What stands for the marks in one reader's message."""
+    """The values of the placeholders in one reader's message."""
 
     to: str
     message_id: str
@@ -32,18 +32,18 @@ class PlaceholderValues:
     signup_text: str = ""
 
     def substitutions(self) -> dict[str, str]:
-        """Give mark → value, for a provider that fills in by itself."""
+        """Return placeholder → value, for a provider that substitutes itself."""
         return {
-            marks.LEAVE_PLACEHOLDER: self.leave_token,
-            marks.PREFERENCES_PLACEHOLDER: self.preferences_token,
-            marks.SIGNUP_ORIGIN_PLACEHOLDER: self.signup_text,
+            edition_placeholders.LEAVE_PLACEHOLDER: self.leave_token,
+            edition_placeholders.PREFERENCES_PLACEHOLDER: self.preferences_token,
+            edition_placeholders.SIGNUP_ORIGIN_PLACEHOLDER: self.signup_text,
         }
 
     def slot_values(self) -> tuple[bytes, ...]:
-        """Give the values by slot.
+        """Return the values by slot.
 
         Raises:
-            UnicodeEncodeError: a value is not ASCII; addresses are, since `subscribers.address` read them.
+            UnicodeEncodeError: a value is not ASCII; addresses are, as `subscribers.address` reads them.
         """
         return (
             self.to.encode("ascii"),
@@ -56,10 +56,10 @@ class PlaceholderValues:
 
 @dataclass(frozen=True)
 class MessageTemplate:
-    """A message but for what is one reader's own. `html` is None in a text-only letter.
+    """A message without what is one reader's own. `html` is None in a text-only message.
 
-    `extra_headers` holds the header fields that are the same for everybody. `unsubscribe_url_prefix` is what stands before the
-    token in List-Unsubscribe ("https://news.example.org/u/"), empty for a notice.
+    `extra_headers` holds header fields that are the same for everybody. `unsubscribe_url_prefix` precedes the token in
+    List-Unsubscribe ("https://news.example.org/u/"); it is empty in most notices.
     """
 
     subject: str
@@ -75,7 +75,7 @@ class MessageTemplate:
 
     @cached_property
     def parts_and_slots(self) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
-        """The parts of the message, and (place, slot) for each part that is filled in."""
+        """The parts of the message, and (index, slot) of each part that is filled in."""
         parts: list[bytes | str] = [*self._head_parts(), *_split_at_placeholders(self._encoded_body())]
         slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, str))
         return tuple(b"" if isinstance(p, str) else p for p in parts), slots
@@ -84,13 +84,13 @@ class MessageTemplate:
     def needs_no_dot_stuffing(self) -> bool:
         """Whether no line starts with a dot, so that SMTP need not double any (RFC 5321, 4.5.2).
 
-        No encoded line does (`encoding` sees to it), no header field, and none of the values of a slot.
+        No encoded line does (`quoted_printable` escapes it), no header field, and none of the values of a slot.
         """
         return b"\r\n." not in b"".join(part or b"x" for part in self.parts_and_slots[0])
 
     @cached_property
     def canonical_form(self) -> CanonicalMessage:
-        """The same for signing: what is hashed, but for what is filled in."""
+        """The canonical form for signing, without what is filled in."""
         return dkim.canonicalise_message(*self.parts_and_slots)
 
     def _head_parts(self) -> list[bytes | str]:
@@ -109,7 +109,7 @@ class MessageTemplate:
         if self.unsubscribe_url_prefix:
             link = headers.header_field("List-Unsubscribe", f"<{self.unsubscribe_url_prefix}").rstrip(b"\r\n")
             post = headers.header_field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
-            head += [link, marks.LEAVE_PLACEHOLDER, b">\r\n" + post]
+            head += [link, edition_placeholders.LEAVE_PLACEHOLDER, b">\r\n" + post]
         return [*head, extra + b"MIME-Version: 1.0\r\n"]
 
     def _encoded_body(self) -> bytes:
@@ -134,32 +134,32 @@ def _mime_part(subtype: str, text: str) -> bytes:
 def _split_at_placeholders(body: bytes) -> list[bytes | str]:
     parts: list[bytes | str] = []
     start = 0
-    for found in _PLACEHOLDER.finditer(body):
-        parts += [body[start : found.start()], found[0].decode()]
-        start = found.end()
+    for match in _PLACEHOLDER.finditer(body):
+        parts += [body[start : match.start()], match[0].decode()]
+        start = match.end()
     return [*parts, body[start:]]
 
 
 def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -> bytes:
-    """Give a reader's finished message (RFC 5322, CRLF, ASCII), unsigned.
+    """Return a reader's finished message (RFC 5322, CRLF, ASCII), unsigned.
 
     Raises:
-        UnicodeEncodeError: see `PlaceholderValues.values`.
+        UnicodeEncodeError: see `PlaceholderValues.slot_values`.
     """
     return _join_parts(template, placeholders.slot_values())
 
 
 def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderValues, signer: DkimSigner) -> bytes:
-    """Give the finished message with its DKIM signatures on top.
+    """Return the finished message with its DKIM signatures on top.
 
     Raises:
-        UnicodeEncodeError: see `PlaceholderValues.values`.
+        UnicodeEncodeError: see `PlaceholderValues.slot_values`.
     """
     values = placeholders.slot_values()
     message = _join_parts(template, values)
     if dkim.are_canonical_values(values):
         return signer.signature_fields(template.canonical_form, values) + message
-    return signer.sign_message(message) + message  # a notice leaves slots empty: its own form has to be found
+    return signer.sign_message(message) + message  # a notice leaves slots empty, so it is canonicalised by itself
 
 
 def _join_parts(template: MessageTemplate, slot_values: tuple[bytes, ...]) -> bytes:

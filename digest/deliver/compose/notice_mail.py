@@ -1,7 +1,7 @@
-"""The letters of mails that are no edition: one small layout, and words that only we write.
+"""The templates of notices: one small layout, and text that only we write.
 
-The HTML of a kind is rendered and inlined once a run (0.1 s), with places where a reader's own facts go; all the rest
-of a mail takes 0.2 ms.
+The HTML of a kind is rendered and inlined once a run (0.1 s), with placeholders for a reader's own facts; the rest of a
+mail takes 0.2 ms.
 """
 
 import re
@@ -25,7 +25,7 @@ _FACT_PLACEHOLDER = re.compile(r"~fact-([a-z_]+)~")
 
 @dataclass(frozen=True)
 class NoticeComposer:
-    """What notices are written on. It lives as long as one run of sending."""
+    """Composes notices. It lives as long as one run."""
 
     settings: Settings
     frame: PublicationFrame
@@ -34,11 +34,11 @@ class NoticeComposer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "NoticeComposer":
-        """Take the templates and the publication's words from the settings."""
+        """Make a composer with the templates and the publication's texts of the settings."""
         return cls(settings, publication_frame(settings), create_mail_environment(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str], *, date: datetime) -> MessageTemplate:
-        """Write the letter of one notice; `facts` are its reader's own, an empty one is left out of the text.
+        """Compose the template of one notice; `facts` are its reader's own, an empty one is left out of the text.
 
         Raises:
             jinja2.TemplateError: a template of the operator's own is broken.
@@ -62,11 +62,11 @@ class NoticeComposer:
         )
 
     def _html_with_facts(self, kind: str, facts: Mapping[str, str]) -> str:
-        there = frozenset(name for name, value in facts.items() if value)
-        if (kind, there) not in self._html_cache:
-            places = {name: f"~fact-{name}~" if value else "" for name, value in facts.items()}
-            self._html_cache[kind, there] = inline_css(self._render_part(kind, "body.html", places))
-        return _FACT_PLACEHOLDER.sub(lambda place: str(escape(facts[place[1]])), self._html_cache[kind, there])
+        key = (kind, frozenset(name for name, value in facts.items() if value))
+        if key not in self._html_cache:
+            stand_ins = {name: f"~fact-{name}~" if value else "" for name, value in facts.items()}
+            self._html_cache[key] = inline_css(self._render_part(kind, "body.html", stand_ins))
+        return _FACT_PLACEHOLDER.sub(lambda match: str(escape(facts[match[1]])), self._html_cache[key])
 
     def _render_part(self, kind: str, part: str, facts: Mapping[str, str]) -> str:
         base = self.frame.base

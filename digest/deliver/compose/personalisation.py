@@ -1,4 +1,4 @@
-"""What stands in one reader's message and in no other: address, ids, tokens, when and where they asked."""
+"""What is one reader's own in a message: address, ids, tokens, when and where they signed up."""
 
 import re
 from datetime import datetime
@@ -22,7 +22,7 @@ from subscribers.errors import ApplicationError
 from subscribers.phrases import full_date
 
 _MAX_UNSUBSCRIBE_LENGTH = 77  # SendGrid's relay turns a longer List-Unsubscribe into encoded words
-_SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - stands in a specimen where a token would, as long as one
+_SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - as long as a token, in a specimen
 
 
 class ComposeError(ApplicationError):
@@ -30,7 +30,7 @@ class ComposeError(ApplicationError):
 
 
 def fill_placeholders(reader: AudienceMember, message_id: str, *, keys: KeyRing, zone: ZoneInfo) -> PlaceholderValues:
-    """Work out what stands for the marks in a reader's message; `message_id` is its Message-ID.
+    """Return the values of the placeholders in a reader's message; `message_id` is its Message-ID.
 
     Raises:
         DecryptionError: the reader's address does not open.
@@ -45,14 +45,14 @@ def fill_placeholders(reader: AudienceMember, message_id: str, *, keys: KeyRing,
 
 
 def compose_specimen(session: Session, edition: Edition, settings: Settings) -> bytes:
-    """Give the message that a reader of every section gets, with an invented reader: for looking and checking."""
+    """Compose the message that a reader of every section gets, for an invented reader: to preview and check."""
     variants = build_variants(edition, load_fragments(session, edition), settings)
-    letter = variants.template_for(Preferences())
-    if letter is None:
+    template = variants.template_for(Preferences())
+    if template is None:
         raise ComposeError(f"{edition.name} has no sections: draft it again.")
     zone = settings.file.publication.zone
     return splice_message(
-        letter,
+        template,
         PlaceholderValues(
             to="reader@example.org",
             message_id=make_message_id(f"edition:{edition.name}", "specimen", settings.file.sender.list_id),
@@ -64,7 +64,7 @@ def compose_specimen(session: Session, edition: Edition, settings: Settings) -> 
 
 
 def signup_text(asked_at: datetime, where: str, zone: ZoneInfo) -> str:
-    """Say when and where a reader asked for the mail: "March 4, 2026, at hls.today", at most 60 characters."""
+    """Return when and where a reader asked for the mail: "March 4, 2026, at hls.today", at most 60 characters."""
     day = asked_at.astimezone(zone)
     return _safe_signup_text(full_date(day), where)
 
@@ -73,14 +73,14 @@ def signup_text(asked_at: datetime, where: str, zone: ZoneInfo) -> str:
 def _safe_signup_text(day: str, place_name: str) -> str:
     """Write it with characters that need no escape in HTML or quoted-printable: the bytes are ready already."""
     place = " ".join(re.sub(r"[^A-Za-z0-9 .,:/()+-]", " ", place_name).split())
-    said = f"{day}, at {place}"[:MAX_VALUE_LENGTH].rstrip(" ,") if place else day
-    if not is_safe_value(said):
+    text = f"{day}, at {place}"[:MAX_VALUE_LENGTH].rstrip(" ,") if place else day
+    if not is_safe_value(text):
         raise ComposeError("the words on when a reader asked for the mail cannot stand in a message")
-    return said
+    return text
 
 
 def check_unsubscribe_length(base_url: str) -> None:
-    """Make sure that a reader's List-Unsubscribe is short enough to survive.
+    """Check that a reader's List-Unsubscribe is short enough to arrive intact.
 
     Raises:
         ComposeError: the base URL is too long.

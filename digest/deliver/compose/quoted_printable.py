@@ -1,8 +1,8 @@
-"""Quoted-printable (RFC 2045, 6.7) with room for what sending fills in later.
+"""Quoted-printable (RFC 2045, 6.7) with room for the values that sending fills in later.
 
-Every mark stands on an encoded line of its own, between soft line breaks, so that any replacement of up to
+Every placeholder has an encoded line of its own, between soft line breaks, so that any value of up to
 `MAX_VALUE_LENGTH` characters keeps the lines within 76. Each piece starts and ends at the start of a line: pieces that
-were encoded apart join to one sound body.
+were encoded apart join to one valid body.
 """
 
 import re
@@ -10,7 +10,7 @@ import re
 from digest.edition import placeholders
 
 MAX_LINE_LENGTH = 76  # characters, the "=" of a soft break included
-MAX_VALUE_LENGTH = 60  # ASCII characters that may stand for a mark; more than any of ours needs
+MAX_VALUE_LENGTH = 60  # ASCII characters of a placeholder's value; more than any of ours needs
 SOFT_BREAK = b"=\r\n"
 _PLACEHOLDER = re.compile("|".join(re.escape(m) for m in placeholders.ALL_PLACEHOLDERS))
 _PLAIN_BYTES = frozenset(range(33, 127)) - {ord("=")}
@@ -25,27 +25,27 @@ def encode_quoted_printable(text: str) -> bytes:
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     whole = b"".join(_encode_line(line) + b"\r\n" for line in lines[:-1])
-    rest = _encode_line(lines[-1])
-    return whole + rest + SOFT_BREAK if rest else whole
+    last = _encode_line(lines[-1])
+    return whole + last + SOFT_BREAK if last else whole
 
 
 def is_safe_value(value: str) -> bool:
-    """Say whether a value may stand for a mark: short, printable ASCII that no encoding or HTML cares about."""
+    """Return whether a value may replace a placeholder: short printable ASCII that neither encoding nor HTML escapes."""
     return bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9 _.,:/()+-]*", value)) and len(value) <= MAX_VALUE_LENGTH
 
 
 def _encode_line(line: str) -> bytes:
     parts = []
     start = 0
-    for found in _PLACEHOLDER.finditer(line):
-        parts += [_wrap_lines(line[start : found.start()], ends_line=False), found[0].encode()]
-        start = found.end()
+    for match in _PLACEHOLDER.finditer(line):
+        parts += [_wrap_lines(line[start : match.start()], ends_line=False), match[0].encode()]
+        start = match.end()
     parts.append(_wrap_lines(line[start:], ends_line=True))
     return SOFT_BREAK.join(part for part in parts if part)
 
 
 def _wrap_lines(text: str, *, ends_line: bool) -> bytes:
-    """Encode text without marks and cut it into lines; `ends_line` tells that a hard line break follows."""
+    """Encode text without placeholders and cut it into lines; `ends_line` tells that a hard line break follows."""
     codes = [_ENCODED_BYTES[b] for b in text.encode()]
     if codes and ends_line and codes[-1] in {b" ", b"\t"}:
         codes[-1] = b"=%02X" % codes[-1][0]  # RFC 2045, 6.7 (3): blanks before a line break must be encoded

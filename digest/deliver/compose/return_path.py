@@ -1,7 +1,7 @@
-"""Where bounces of one delivery come back to (VERP): `bounce+<delivery>.<mac>@<domain>`.
+"""The return path of one delivery (VERP): `bounce+<delivery>.<mac>@<domain>`.
 
-The delivery's opaque id tells which message bounced, and the MAC that it was ours: who makes bounces up cannot
-get anybody off the list.
+The delivery's opaque id tells which message bounced, and the MAC that it was ours: forged bounces cannot get anybody
+off the list.
 """
 
 import hmac
@@ -27,26 +27,26 @@ def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
 
 
 def read_return_path(keys: KeyRing, address: str) -> str | None:
-    """Give the id of the delivery that a bounce's recipient names, or None where we never wrote that address.
+    """Return the id of the delivery that a bounce's recipient names, or None where we never wrote that address.
 
-    Return paths made with earlier keys stay good. The domain is not looked at: mail may be forwarded.
+    Return paths made with earlier keys stay valid. The domain is not checked: mail may be forwarded.
     """
-    found = _LOCAL_PART.fullmatch(address.strip().strip("<>").partition("@")[0].lower())
-    return _verified_delivery_id(keys, *found.groups()) if found else None
+    match = _LOCAL_PART.fullmatch(address.strip().strip("<>").partition("@")[0].lower())
+    return _verified_delivery_id(keys, *match.groups()) if match else None
 
 
 def find_return_paths(keys: KeyRing, text: str) -> frozenset[str]:
-    """Name the deliveries whose return paths stand anywhere in a text, a header's value for instance.
+    """Return the ids of the deliveries whose return paths occur in a text, a header's value for instance.
 
-    Forwarders wrap a return path into one of their own (SRS), so what stands around it does not matter.
+    Forwarders wrap a return path into one of their own (SRS), so what surrounds it does not matter.
     """
-    found = islice(_LOCAL_PART.finditer(text[:_MAX_SEARCHED].lower()), _MAX_CANDIDATES)
-    return frozenset(delivery for path in found if (delivery := _verified_delivery_id(keys, *path.groups())))
+    matches = islice(_LOCAL_PART.finditer(text[:_MAX_SEARCHED].lower()), _MAX_CANDIDATES)
+    return frozenset(delivery for match in matches if (delivery := _verified_delivery_id(keys, *match.groups())))
 
 
 def _verified_delivery_id(keys: KeyRing, delivery_id: str, mac: str) -> str | None:
-    known = any(hmac.compare_digest(_compute_mac(key, delivery_id), mac) for key in keys.of_kind("return-path"))
-    return delivery_id if known else None
+    valid = any(hmac.compare_digest(_compute_mac(key, delivery_id), mac) for key in keys.of_kind("return-path"))
+    return delivery_id if valid else None
 
 
 def _compute_mac(key: SecretKey, delivery_id: str) -> str:

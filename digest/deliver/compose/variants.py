@@ -1,4 +1,4 @@
-"""The variants of an edition: approved fragments put together as a reader chose, each encoded once."""
+"""The variants of an edition: approved fragments joined as a reader's preferences ask, each encoded once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from digest.settings import Settings
 from digest.store.models import Edition, Fragment
 from subscribers.consent.preferences import Preferences
 
-SECTION_PREFIX = "section:"  # how the names of the pieces that a reader may leave out begin
-MAX_CACHED_VARIANTS = 64  # letters kept ready; at 150 KB each that is 10 MB
+SECTION_PREFIX = "section:"  # begins the names of the fragments that a reader may leave out
+MAX_CACHED_VARIANTS = 64  # at 150 KB each that is 10 MB
 
 
 @dataclass(frozen=True)
 class EditionVariants:
-    """The letters of one edition. It lives as long as one send and serves one thread."""
+    """The variants of one edition. It lives as long as one send and serves one thread."""
 
     edition: Edition
     pieces: tuple[RenderedFragment, ...]
@@ -26,19 +26,19 @@ class EditionVariants:
 
     @cached_property
     def sections(self) -> frozenset[str]:
-        """The names of the pieces that a reader may leave out."""
+        """The names of the fragments that a reader may leave out."""
         return section_names(p.name for p in self.pieces)
 
-    def template_for(self, choices: Preferences) -> MessageTemplate | None:
-        """Give the letter for a reader's choices, or None where no section is left."""
-        if omits_every_section(choices, self.sections):
+    def template_for(self, preferences: Preferences) -> MessageTemplate | None:
+        """Return the message template for a reader's preferences, or None where no section is left."""
+        if omits_every_section(preferences, self.sections):
             return None
-        wanted = (_omitted_sections(choices, self.sections), choices.text_only)
-        if wanted not in self._templates:
+        variant = (_omitted_sections(preferences, self.sections), preferences.text_only)
+        if variant not in self._templates:
             if len(self._templates) >= MAX_CACHED_VARIANTS:
                 del self._templates[next(iter(self._templates))]
-            self._templates[wanted] = self._compose_template(*wanted)
-        return self._templates[wanted]
+            self._templates[variant] = self._compose_template(*variant)
+        return self._templates[variant]
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
         file, base = self.settings.file, self.settings.link_base
@@ -65,20 +65,20 @@ class EditionVariants:
 
 
 def build_variants(edition: Edition, fragments: Iterable[Fragment], settings: Settings) -> EditionVariants:
-    """Take an edition and its fragments, in their order."""
+    """Make the variants of an edition out of its fragments."""
     ordered = sorted(fragments, key=lambda f: f.position)
     return EditionVariants(edition, tuple(RenderedFragment(f.kind, f.name, f.body) for f in ordered), settings)
 
 
 def section_names(names: Iterable[str]) -> frozenset[str]:
-    """Pick the names of sections out of the names of pieces."""
+    """Return those of the fragments' names that are sections."""
     return frozenset(name for name in names if name.startswith(SECTION_PREFIX))
 
 
-def omits_every_section(choices: Preferences, sections: frozenset[str]) -> bool:
-    """Say whether a reader left out every section that there is: then they are owed no message."""
-    return bool(sections) and _omitted_sections(choices, sections) == sections
+def omits_every_section(preferences: Preferences, sections: frozenset[str]) -> bool:
+    """Return whether a reader left out every section; then they are owed no message."""
+    return bool(sections) and _omitted_sections(preferences, sections) == sections
 
 
-def _omitted_sections(choices: Preferences, sections: frozenset[str]) -> frozenset[str]:
-    return frozenset(SECTION_PREFIX + key for key in choices.omit) & sections
+def _omitted_sections(preferences: Preferences, sections: frozenset[str]) -> frozenset[str]:
+    return frozenset(SECTION_PREFIX + key for key in preferences.omit) & sections

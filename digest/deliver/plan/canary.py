@@ -1,7 +1,7 @@
-"""The first few hundred of a large edition go ahead, and the rest waits for what they bring about.
+"""The canary: the first few hundred deliveries of a large edition go ahead, and the rest waits for what they show.
 
-Those of the staff who read it come first, then one in a hundred, but 20 to 500, spread by the hash that a delivery's
-id is. They are due before all others (`CANARY_DUE_AT`), and while they go out nobody looks further than that.
+It is one in a hundred, 20 to 500, spread by the hash that a delivery's id is, and the staff members who are readers.
+Its deliveries are due before all others (`CANARY_DUE_AT`), and until they are out nothing later is claimed.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ CANARY_DUE_AT = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class CanaryPhase:
-    """How far to look: deliveries due until `horizon` may go. With `wait_until`, nothing goes before that."""
+    """Deliveries due until `horizon` may go. With `wait_until`, nothing goes before that moment."""
 
     horizon: datetime
     canary_only: bool = False
@@ -34,12 +34,12 @@ class CanaryPhase:
 
 
 def canary_size(waiting: int) -> int:
-    """Say how many of an edition's readers go ahead."""
+    """Return how many of an edition's readers go ahead."""
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
 
 def current_canary_phase(canary_readers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
-    """Say how far to look, given how many go ahead and until when the rest waits for them."""
+    """Return the phase, given how many go ahead and until when the rest waits for them."""
     if not canary_readers:
         return CanaryPhase(now)
     if wait_until is None:
@@ -48,35 +48,35 @@ def current_canary_phase(canary_readers: int | None, wait_until: datetime | None
 
 
 def choose_canary(session: Session, keys: KeyRing, edition: Edition, *, now: datetime, enabled: bool) -> int:
-    """Choose who goes ahead, once an edition; give how many. `enabled` is whether anybody shall.
+    """Choose who goes ahead, once an edition; return how many. Unless `enabled`, nobody does.
 
     Call it once all deliveries are planned, in a write transaction that holds the edition's row.
     """
     if edition.canary is None:
-        ahead = _select_canary_deliveries(session, keys, edition, now) if enabled else []
-        if ahead:
-            session.execute(update(Delivery), [{"id": id_, "next_try_at": CANARY_DUE_AT} for id_ in ahead])
-        edition.canary = len(ahead)
+        canary_ids = _select_canary_deliveries(session, keys, edition, now) if enabled else []
+        if canary_ids:
+            session.execute(update(Delivery), [{"id": id_, "next_try_at": CANARY_DUE_AT} for id_ in canary_ids])
+        edition.canary = len(canary_ids)
         session.flush()
     return edition.canary
 
 
 def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition, now: datetime) -> Sequence[str]:
-    many = canary_size(edition.planned or 0)
+    size = canary_size(edition.planned or 0)
     due = (
         Delivery.purpose == edition_purpose(edition.name),
         Delivery.state == DeliveryState.WAITING,
         Delivery.next_try_at <= now,
     )
-    if not many:
+    if not size:
         return []
-    spread = session.scalars(select(Delivery.id).where(*due).order_by(Delivery.id).limit(many))
-    ours = session.scalars(select(Delivery.id).where(*due, Delivery.person.in_(_staff_readers(session, keys))))
-    return sorted({*spread, *ours})
+    spread = session.scalars(select(Delivery.id).where(*due).order_by(Delivery.id).limit(size))
+    staff_ids = session.scalars(select(Delivery.id).where(*due, Delivery.person.in_(_staff_readers(session, keys))))
+    return sorted({*spread, *staff_ids})
 
 
 def _staff_readers(session: Session, keys: KeyRing) -> list[int]:
-    """Give those of the staff who are readers too."""
+    """Return the numbers of the staff members who are readers too."""
     members = (
         people.find_person_number(session, keys, read_address(m.email)) for m in staff.list_proven_staff(session)
     )
@@ -84,8 +84,8 @@ def _staff_readers(session: Session, keys: KeyRing) -> list[int]:
 
 
 def end_canary(session: Session, edition: str, *, now: datetime, observe_for: timedelta) -> datetime:
-    """Note that those who go ahead are out; give the moment until which the rest waits."""
+    """Note that the canary is out; return the moment until which the rest waits."""
     until = now + observe_for
-    named = (Edition.name == edition, Edition.canary_until.is_(None))
-    session.execute(update(Edition).where(*named).values(canary_until=until))
+    waits = (Edition.name == edition, Edition.canary_until.is_(None))
+    session.execute(update(Edition).where(*waits).values(canary_until=until))
     return until

@@ -1,4 +1,4 @@
-"""Who is owed an edition: one row a person, written once; and the books over those rows."""
+"""Who is owed an edition: one delivery a person, written once; and the counts of deliveries by state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from subscribers.consent.audience import AudienceMember
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import upsert
 
-ROWS_PER_TRANSACTION = 1000  # rows a write transaction
+ROWS_PER_TRANSACTION = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCounts:
-    """How many deliveries of a purpose stand where. They balance: nobody is lost, nobody counted twice."""
+    """How many deliveries of a purpose are in each state. They balance: nobody is lost, nobody counted twice."""
 
     planned: int
     by_state: Mapping[DeliveryState, int]
@@ -47,23 +47,22 @@ class DeliveryCounts:
 
     @property
     def open(self) -> int:
-        """How many are still to come."""
+        """How many wait or are being handed over."""
         return self.by_state[DeliveryState.WAITING] + self.by_state[DeliveryState.HANDING_OVER]
 
 
 def edition_purpose(edition: str) -> str:
-    """Give the purpose of an edition's deliveries."""
+    """Return the purpose of an edition's deliveries."""
     return f"edition:{edition}"
 
 
 def plan_deliveries(
     database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime
 ) -> DeliveryCounts:
-    """Write one delivery for everybody on the roll, in pages of 1,000; a second time changes nothing.
+    """Write one delivery for everybody in the audience, in pages of 1,000; a second time changes nothing.
 
-    Once all are written the list is fixed: who subscribes afterwards gets the next edition. A reader whose
-    mail is paused, who wants fewer editions, or who left out every section that this one has, gets a row too:
-    `skipped`.
+    Once all are written the list is fixed: who subscribes afterwards gets the next edition. A reader whose mail is
+    paused, who wants fewer editions, or who left out every section that this one has, gets a row that is `skipped`.
 
     Raises:
         UnknownEditionError: there is no edition of that name.
@@ -87,15 +86,15 @@ def plan_deliveries(
             page = audience.load_audience_page(session, after_number=after, page_size=ROWS_PER_TRANSACTION)
         if not page:
             return _close_plan(database, name, now)
-        written = [rows.row_for(reader) for reader in page]  # hashing: outside of the write transaction
+        page_rows = [rows.row_for(reader) for reader in page]  # hashing: outside of the write transaction
         with database.write() as session:
             # What an earlier, interrupted planning wrote stands.
-            session.execute(upsert(session, Delivery).on_conflict_do_nothing(), written)
+            session.execute(upsert(session, Delivery).on_conflict_do_nothing(), page_rows)
         after = page[-1].number
 
 
 def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
-    """Count the deliveries of a purpose by state, also those that are totals by now; every state is there."""
+    """Count the deliveries of a purpose by state, with those that were folded into totals; every state is there."""
     rows = select(Delivery.state, func.count()).where(Delivery.purpose == purpose).group_by(Delivery.state)
     folded = select(DeliveryTotal.state, DeliveryTotal.count).where(DeliveryTotal.purpose == purpose)
     states = dict.fromkeys(DeliveryState, 0)
@@ -119,12 +118,12 @@ class _PlannedRows:
     now: datetime
 
     def row_for(self, reader: AudienceMember) -> dict[str, Any]:
-        """Give the row for one reader."""
-        named = make_delivery_id(self.keys, self.purpose, reader.number)
+        """Return the row for one reader."""
+        delivery_id = make_delivery_id(self.keys, self.purpose, reader.number)
         due = self.release.due_time(reader.preferences)
         skipped = due is None or self._is_skipped(reader)
         return {
-            "id": named,
+            "id": delivery_id,
             "purpose": self.purpose,
             "person": reader.number,
             "state": DeliveryState.SKIPPED if skipped else DeliveryState.WAITING,
@@ -132,7 +131,7 @@ class _PlannedRows:
             "next_try_at": due or self.now,
             "tries": 0,
             "domain_tag": reader.domain_tag,
-            "message_id": make_message_id(self.purpose, named, self.list_domain),
+            "message_id": make_message_id(self.purpose, delivery_id, self.list_domain),
             "transport": "",
             "reply": "",
         }
@@ -156,7 +155,7 @@ def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:
     with database.write() as session:
         edition = find_edition(session, name)
         if edition.planned_at is None:
-            found = count_deliveries(session, edition_purpose(name))
-            edition.planned, edition.planned_at = found.planned, now
+            counts = count_deliveries(session, edition_purpose(name))
+            edition.planned, edition.planned_at = counts.planned, now
         session.flush()
         return count_deliveries(session, edition_purpose(name))

@@ -1,4 +1,4 @@
-"""For whom an edition is, by how often they want one, and when it is due, by the hour that they chose: pure."""
+"""Which readers get an edition, by their frequency, and when it is due, by the hour that they chose. Pure."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -8,45 +8,45 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from digest.timetable import resolve_wall_time
 from subscribers.consent.preferences import Preferences
 
-MAX_LATENESS = timedelta(hours=1)  # an edition released later than that counts from when it really went
+MAX_LATENESS = timedelta(hours=1)  # an edition released later counts from when it really went
 _WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class EditionRelease:
-    """One edition on its way out: `released_at` when, `previous_release_at` when the one before it was, `zone` the publication's."""
+    """The release of one edition and of the one before it; `zone` is the publication's."""
 
     released_at: datetime
     previous_release_at: datetime | None
     zone: ZoneInfo
 
-    def due_time(self, choices: Preferences) -> datetime | None:
-        """Say when it is due for a reader of these choices, in UTC; None where it is not for them."""
-        return first_due_time(choices, self.released_at) if is_wanted_by_reader(choices, self) else None
+    def due_time(self, preferences: Preferences) -> datetime | None:
+        """Return when it is due for a reader with these preferences, in UTC; None where it is not for them."""
+        return first_due_time(preferences, self.released_at) if is_wanted_by_reader(preferences, self) else None
 
 
 def effective_release_time(release_at: datetime, now: datetime) -> datetime:
-    """Say from when hours are counted: the slot, or now where the edition goes early or more than an hour late.
+    """Return from when hours are counted: the slot, or now where the edition goes early or more than an hour late.
 
-    A few seconds after the slot are the slot: who chose its very hour must not wait for a day.
+    A few seconds after the slot count as the slot: a reader who chose its hour must not wait for a day.
     """
     return release_at if timedelta() <= now - release_at <= MAX_LATENESS else now
 
 
-def is_wanted_by_reader(choices: Preferences, release: EditionRelease) -> bool:
-    """Say whether an edition is for a reader, by how often they want one.
+def is_wanted_by_reader(preferences: Preferences, release: EditionRelease) -> bool:
+    """Return whether an edition is for a reader, by how often they want one.
 
     Monthly is the first edition of a month. Fortnightly is the first of every second week, counted from the
     week in which the reader chose it; parity of ISO week numbers alone would break at week 53. Days, weeks and
     months are the publication's.
     """
-    if choices.frequency == "weekly":
+    if preferences.frequency == "weekly":
         return True
     day = release.released_at.astimezone(release.zone).date()
     before = release.previous_release_at.astimezone(release.zone).date() if release.previous_release_at else None
-    if choices.frequency == "monthly":
+    if preferences.frequency == "monthly":
         return before is None or (before.year, before.month) != (day.year, day.month)
-    weeks = (_monday_of(day) - _monday_of(choices.start or date.min)) // _WEEK
+    weeks = (_monday_of(day) - _monday_of(preferences.start or date.min)) // _WEEK
     return weeks % 2 == 0 and (before is None or _monday_of(before) != _monday_of(day))
 
 
@@ -54,17 +54,17 @@ def _monday_of(day: date) -> date:
     return date.fromordinal(day.toordinal() - day.weekday())
 
 
-def first_due_time(choices: Preferences, start: datetime) -> datetime:
-    """Give the first moment at or after `start` (UTC) at which a reader's clock shows their hour.
+def first_due_time(preferences: Preferences, start: datetime) -> datetime:
+    """Return the first moment at or after `start` (UTC) at which a reader's clock shows their hour.
 
     In a gap (spring) it is the next minute that exists; of an hour that comes twice (autumn) both count, and the
     first that is not before `start` is taken. Without an hour, or with a zone that this machine does not know,
     it is `start` itself.
     """
-    zone = _load_zone(choices.zone) if choices.hour is not None else None
-    if zone is None or choices.hour is None:
+    zone = _load_zone(preferences.zone) if preferences.hour is not None else None
+    if zone is None or preferences.hour is None:
         return start
-    return _first_hour_after(choices.hour, zone, start)
+    return _first_hour_after(preferences.hour, zone, start)
 
 
 @lru_cache(maxsize=4096)  # a wave of readers shares the hour and the zone
@@ -76,10 +76,11 @@ def _first_hour_after(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
 
 
 def _moments_showing(day: date, wall_time: time, zone: ZoneInfo) -> set[datetime]:
-    """Give the moments at which clocks in `zone` show `wall_time` on `day`: one, or two where the hour comes twice."""
+    """Return the moments at which clocks in `zone` show `wall_time` on `day`: one, or two where the hour comes twice."""
     second = datetime.combine(day, wall_time, tzinfo=zone).replace(fold=1).astimezone(UTC)
-    there = second.astimezone(zone).replace(tzinfo=None) == datetime.combine(day, wall_time)
-    return {resolve_wall_time(day, wall_time, zone), second} if there else {resolve_wall_time(day, wall_time, zone)}
+    first = resolve_wall_time(day, wall_time, zone)
+    second_exists = second.astimezone(zone).replace(tzinfo=None) == datetime.combine(day, wall_time)
+    return {first, second} if second_exists else {first}
 
 
 @lru_cache(maxsize=1024)

@@ -287,7 +287,7 @@ def test_only_an_approved_edition_is_sent(world: DeliverySetup, state: EditionSt
 
 
 def test_an_unknown_edition_is_an_error(sqlite: Database, world: DeliverySetup) -> None:
-    with pytest.raises(SendError, match="2020-W01"):
+    with pytest.raises(UnknownEditionError, match="2020-W01"):
         send_edition(
             sqlite,
             "2020-W01",
