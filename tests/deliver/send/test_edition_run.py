@@ -19,6 +19,7 @@ from digest.deliver.providers.outbox.provider import OutboxProvider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, SendReport, send_edition
 from digest.edition.approval import ApprovalError
+from digest.edition.queries import UnknownEditionError
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, Fragment
