@@ -27,14 +27,16 @@ _ASSIGNED_COLUMN = re.compile(r"(\w+)\s*=")
 
 
 def transaction_kind(statements: Iterable[str]) -> str:
-    """Name what a transaction writes, or give "" where it writes nothing."""
-    found = set()
+    """Return what a transaction writes, "" where it writes nothing."""
+    changes = set()
     for statement in statements:
         if match := _WRITE_STATEMENT.match(statement):
-            verb, table, rest = match.groups()
-            columns = sorted(_ASSIGNED_COLUMN.findall(rest.partition("WHERE")[0])) if verb.upper() == "UPDATE" else []
-            found.add(f"{verb.split()[0].lower()} {table}" + (f"({', '.join(columns)})" if columns else ""))
-    return " + ".join(sorted(found))
+            verb, table, clauses = match.groups()
+            columns = (
+                sorted(_ASSIGNED_COLUMN.findall(clauses.partition("WHERE")[0])) if verb.upper() == "UPDATE" else []
+            )
+            changes.add(f"{verb.split()[0].lower()} {table}" + (f"({', '.join(columns)})" if columns else ""))
+    return " + ".join(sorted(changes))
 
 
 @dataclass
@@ -55,10 +57,10 @@ class CommitWatcher:
             self.after_commit(kind)
 
     def before_commit(self, kind: str) -> None:
-        """Act when everything is written and nothing is durable."""
+        """Act when everything is written and nothing is durable yet."""
 
     def after_commit(self, kind: str) -> None:
-        """Act when it is durable, and the process does not know yet."""
+        """Act when it is durable and the process does not know yet."""
 
 
 @dataclass
@@ -83,7 +85,7 @@ class _OncePerBoundary(CommitWatcher):
             self.act()
 
     def act(self) -> None:
-        """Do it."""
+        """Act."""
 
 
 class ProcessKiller(_OncePerBoundary):
@@ -101,13 +103,13 @@ class ConnectionBreaker(_OncePerBoundary):
 
 
 def read_boundaries(boundary_file: Path) -> list[str]:
-    """Give the boundaries at which something was done."""
+    """Return the boundaries at which a watcher acted."""
     return boundary_file.read_text().splitlines() if boundary_file.exists() else []
 
 
 @dataclass
 class ClaimDelayer(CommitWatcher):
-    """Rests for so many seconds after every claim: whoever leaves meanwhile must be noticed."""
+    """Waits for so many seconds after every claim: whoever unsubscribes meanwhile must be noticed."""
 
     seconds: float = 0.0
 
@@ -117,7 +119,7 @@ class ClaimDelayer(CommitWatcher):
 
 
 def watch_commits(engine: Engine, watcher: CommitWatcher) -> None:
-    """Have the commits of an engine watched whose connections are yet to be made."""
+    """Watch the commits of an engine that has no connection yet."""
     connect = (
         _watched_postgresql_connect(watcher)
         if engine.dialect.name == "postgresql"

@@ -120,7 +120,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
-    made = (
+    built = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -135,7 +135,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("tls") / "both.pem"
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(secret + made.public_bytes(pem))
+    file.write_bytes(secret + built.public_bytes(pem))
     return file
 
 
@@ -152,11 +152,11 @@ def _build_delivery_setup(database: Database, settings: Settings) -> DeliverySet
         for kind in ("html", "text"):
             for place, name in enumerate(["head", *(f"section:{s}" for s in SECTIONS), "foot"]):
                 body = _fragment_body(kind, name)
-                said = {"kind": kind, "name": name, "position": place, "body": body}
-                session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(body), **said))
+                columns = {"kind": kind, "name": name, "position": place, "body": body}
+                session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(body), **columns))
         session.flush()
-        mark = approval.current_content_hash(session, edition, settings)
-        approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="eve", now=RELEASE)
+        content_hash = approval.current_content_hash(session, edition, settings)
+        approval.sign_approval(session, edition, content_hash, settings=settings, keys=KEYS, actor="eve", now=RELEASE)
     return DeliverySetup(database, settings, KEYS, FakeClock())
 
 
@@ -200,9 +200,9 @@ def keyed(sqlite_world: DeliverySetup, tmp_path: Path) -> Settings:
 
 def _only_header(raw: bytes, name: str) -> str:
     head = re.sub(rb"\r\n[ \t]+", b" ", raw.partition(b"\r\n\r\n")[0]).decode("ascii")
-    found = re.findall(rf"(?mi)^{name}: (.*?)\r?$", head)
-    assert len(found) == 1, f"{name} stands {len(found)} times"
-    return str(found[0])
+    values = re.findall(rf"(?mi)^{name}: (.*?)\r?$", head)
+    assert len(values) == 1, f"{name} stands {len(values)} times"
+    return str(values[0])
 
 
 @pytest.fixture

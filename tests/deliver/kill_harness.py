@@ -1,4 +1,4 @@
-"""Sends in processes that are killed, and the books held against what an independent receiver wrote down."""
+"""Sends in processes that are killed, and delivery counts compared with what an independent receiver recorded."""
 
 import multiprocessing
 import random
@@ -28,7 +28,7 @@ from tests.deliver.send_process import SendOptions, run_send
 
 WAIT_TIMEOUT = 120.0  # seconds for one process to get somewhere
 MAX_KILL_DELAY = 0.02  # seconds within which a random moment falls
-POLL_INTERVAL = 0.002  # seconds between two looks
+POLL_INTERVAL = 0.002  # seconds
 IN_DOUBT_STATES = (DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
 
 # A new process in a few milliseconds: forked from a server that has imported everything and has one thread.
@@ -54,7 +54,7 @@ class MessageReceiver:
     folder: Path
 
     def accepted_messages(self) -> list[AcceptedMessage]:
-        """Give what it wrote down so far."""
+        """Return what it has recorded so far."""
         file = self.folder / "accepted"
         whole = file.read_text("ascii").rpartition("\n")[0] if file.exists() else ""
         fields = [line.split("\t") for line in whole.splitlines()]
@@ -68,13 +68,13 @@ class MessageReceiver:
     @contextmanager
     def hold_next_message(self, when: str) -> Iterator[Path]:
         """Hold the next message `before` or `after` it is written down; the path exists once it is held."""
-        wanted, held = self.folder / f"hold-{when}", self.folder / "held"
-        wanted.touch()
+        request_file, held_file = self.folder / f"hold-{when}", self.folder / "held"
+        request_file.touch()
         try:
-            yield held
+            yield held_file
         finally:
-            wanted.unlink(missing_ok=True)
-            held.unlink(missing_ok=True)
+            request_file.unlink(missing_ok=True)
+            held_file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -137,75 +137,75 @@ class KillableSend:
 
     @property
     def boundary_file(self) -> Path:
-        """Where a process that kills itself writes down at which boundary."""
+        """Where a process that kills itself records at which boundary."""
         return self.receiver.folder / "boundaries"
 
     def start_process(self, **more: Any) -> BaseProcess:
-        """Start a process that sends, or goes on with what an earlier one left; `more` is told to it (`Sending`)."""
+        """Start a process that sends, or goes on with what an earlier one left; `more` are its `SendOptions`."""
         process = _process_context.Process(target=run_send, args=(replace(self.options, **more),))
         process.start()
         return process
 
     def finish_send(self) -> None:
-        """Go on, undisturbed, until nothing waits; then every reader has a fate."""
+        """Send undisturbed until nothing waits; then every reader was accepted or is in doubt."""
         process = self.start_process()
         process.join(WAIT_TIMEOUT)
         assert process.exitcode == 0, f"exit {process.exitcode}: {self.log_tail()}"
-        found = self.check_against_receiver()
+        counts = self.check_against_receiver()
         with self.database.read() as session:
             assert session.scalars(select(Edition.state)).one() is EditionState.SENT
-        assert found[DeliveryState.ACCEPTED] + found[DeliveryState.UNCERTAIN] == self.readers, "somebody is lost"
+        assert counts[DeliveryState.ACCEPTED] + counts[DeliveryState.UNCERTAIN] == self.readers, "somebody is lost"
 
     def log_tail(self) -> str:
-        """Give the end of what its processes have logged."""
+        """Return the end of what its processes logged."""
         return (self.options.home / "said").read_text("utf-8")[-4000:]
 
     def delivery_states(self) -> dict[int, DeliveryState]:
-        """Give the state of everybody's delivery, by number."""
+        """Return the state of everybody's delivery, by number."""
         with self.database.read() as session:
             rows = session.execute(select(Delivery.person, Delivery.state)).all()
         return {row[0]: row[1] for row in rows if row[0] is not None}
 
     def check_against_receiver(self) -> DeliveryCounts:
-        """Hold the books against the receiver at this moment, while nothing sends; give them.
+        """Compare the delivery counts with the receiver while nothing sends; return them.
 
-        The books balance. Nobody was accepted twice. Who is said to have it has it, and whoever has it is said to
-        have it or to be in the air: nobody who waits has got it, so nobody can get it twice by going on.
+        They balance. Nobody was accepted twice. Every accepted delivery has arrived, and whatever arrived is accepted
+        or in doubt: nothing that waits has arrived, so going on can repeat nothing.
         """
         with self.database.read() as session:
-            found = count_deliveries(session, edition_purpose(EDITION_NAME))
+            counts = count_deliveries(session, edition_purpose(EDITION_NAME))
             planned_at = session.scalars(select(Edition.planned_at)).one()
-        assert found.is_balanced
-        assert planned_at is None or found.planned == self.readers
+        assert counts.is_balanced
+        assert planned_at is None or counts.planned == self.readers
         states, got = (
             self.delivery_states(),
-            Counter(reader_number(taken.recipient) for taken in self.receiver.accepted_messages()),
+            Counter(reader_number(message.recipient) for message in self.receiver.accepted_messages()),
         )
         assert max(got.values(), default=1) == 1, "somebody got it twice"
         wrong = {n: states.get(n) for n in got if states.get(n) not in (*IN_DOUBT_STATES, DeliveryState.ACCEPTED)}
-        assert not wrong, "somebody has it of whom the books say otherwise"
+        assert not wrong, "somebody has it whose delivery says otherwise"
         assert {n for n, state in states.items() if state is DeliveryState.ACCEPTED} <= got.keys()
-        return found
+        return counts
 
     def kill_and_check(self, process: BaseProcess) -> int:
-        """Kill a process that sends, and hold to account what it left; give how many are in doubt by now."""
+        """Kill a process that sends, and check what it left; return how many deliveries are in doubt by now."""
         process.kill()
         process.join(WAIT_TIMEOUT)
         assert process.exitcode == -signal.SIGKILL, f"it was done before it could be killed: {self.log_tail()}"
         return self.check_after_kill()
 
     def check_after_kill(self) -> int:
-        """Hold to account what a kill left; give how many are in doubt by now, from this kill and earlier ones."""
-        found = self.check_against_receiver()
-        assert found[DeliveryState.HANDING_OVER] <= self.route.max_in_doubt
-        return sum(found[state] for state in IN_DOUBT_STATES)
+        """Check what a kill left; return how many deliveries are in doubt by now, from this kill and earlier ones."""
+        counts = self.check_against_receiver()
+        assert counts[DeliveryState.HANDING_OVER] <= self.route.max_in_doubt
+        return sum(counts[state] for state in IN_DOUBT_STATES)
 
 
 @contextmanager
 def open_killable_send(
     route: SendRoute, home: Path, database: str, readers: int, delay: float = 0.0
 ) -> Iterator[KillableSend]:
-    """Lay one out in a folder."""
+    """Set one up in a folder."""
     with run_receiver(route.kind, home, delay) as receiver:
         mail = route.mail_url_pattern % receiver.port if "%d" in route.mail_url_pattern else route.mail_url_pattern
         host = f"http://127.0.0.1:{receiver.port}"
@@ -217,14 +217,14 @@ def open_killable_send(
 
 
 def reader_number(address: str) -> int:
-    """Give the number of the reader whose address this is (see `benchmarks.sample_installation`)."""
-    found = re.match(r"reader(\d+)@", address)
-    assert found, "nobody of the list"
-    return int(found[1])
+    """Return the number of the reader whose address this is (see `benchmarks.sample_installation`)."""
+    match = re.match(r"reader(\d+)@", address)
+    assert match, "nobody of the list"
+    return int(match[1])
 
 
 def kill_at_boundaries(killable: KillableSend) -> list[str]:
-    """Let one process after the other die at the next boundary; give the boundaries."""
+    """Let one process after the other die at the next boundary; return the boundaries."""
     while True:
         process = killable.start_process(kill_boundary_file=killable.boundary_file)
         process.join(WAIT_TIMEOUT)
@@ -236,18 +236,18 @@ def kill_at_boundaries(killable: KillableSend) -> list[str]:
 
 
 def kill_before_answer(killable: KillableSend, when: str) -> None:
-    """Kill while a message is with the receiver and unanswered: `before` or `after` it is written down."""
+    """Kill while a message is with the receiver and unanswered: `before` or `after` it is recorded."""
     process = killable.start_process()
     before = killable.receiver.count_accepted()
     wait_until(lambda: killable.receiver.count_accepted() > before, process.is_alive)
-    with killable.receiver.hold_next_message(when) as held:
-        wait_until(held.exists, process.is_alive)
+    with killable.receiver.hold_next_message(when) as held_file:
+        wait_until(held_file.exists, process.is_alive)
         killable.kill_and_check(process)
-    wait_until(lambda: not held.exists())
+    wait_until(lambda: not held_file.exists())
 
 
 def kill_at_random(killable: KillableSend, times: int, rng: random.Random) -> Sequence[int]:
-    """Kill so many processes at random moments of their lives; give how many messages each left in the air.
+    """Kill so many processes at random moments of their lives; return how many messages each left in doubt.
 
     The moments are spread over three quarters of the send, so that a machine that is slow to kill still finds a process:
     each comes a random instant after the receiver had so many messages.
@@ -260,6 +260,6 @@ def kill_at_random(killable: KillableSend, times: int, rng: random.Random) -> Se
             time.sleep(POLL_INTERVAL)
         time.sleep(rng.uniform(0, MAX_KILL_DELAY))
         doubts.append(killable.kill_and_check(process))
-    left = [after - before for before, after in pairwise(doubts)]
-    assert all(0 <= some <= killable.route.max_in_doubt for some in left)
-    return left
+    in_doubt = [after - before for before, after in pairwise(doubts)]
+    assert all(0 <= some <= killable.route.max_in_doubt for some in in_doubt)
+    return in_doubt

@@ -31,8 +31,8 @@ def _byte_faults(raw: bytes) -> Iterator[str]:
         yield "RFC 5322, 2.2: a byte that is not ASCII"
     if max(map(len, raw.split(b"\r\n"))) > 78:
         yield "RFC 5322, 2.1.1: a line of more than 78 octets"
-    if any(mark.encode() in raw for mark in placeholders.ALL_PLACEHOLDERS):
-        yield "a mark that nobody filled in"
+    if any(placeholder.encode() in raw for placeholder in placeholders.ALL_PLACEHOLDERS):
+        yield "a placeholder that was not filled in"
 
 
 def _header_faults(raw: bytes, message: EmailMessage) -> Iterator[str]:
@@ -92,5 +92,5 @@ def _part_faults(message: EmailMessage) -> Iterator[str]:
 def decoded_parts(message: EmailMessage, content_type: str = "") -> list[str]:
     """Give the decoded text of every part, or of those of a kind."""
     parts = [part for part in message.walk() if not part.is_multipart()]
-    found = [part for part in parts if not content_type or part.get_content_type() == content_type]
-    return [str(part.get_content()) for part in found]
+    matching = [part for part in parts if not content_type or part.get_content_type() == content_type]
+    return [str(part.get_content()) for part in matching]

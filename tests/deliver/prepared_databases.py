@@ -1,4 +1,4 @@
-"""Databases with many people and an approved edition: made once, then copied for each test."""
+"""Databases with many people and an approved edition, created once and copied for each test."""
 
 import shutil
 from collections.abc import Callable
@@ -14,14 +14,14 @@ _database_numbers = count()
 
 @dataclass(frozen=True)
 class PreparedDatabase:
-    """An installation's database that is copied, not used: `copy_into` gives the URL of a copy in a folder."""
+    """An installation's database to copy from: `copy_into` makes a copy in a folder and returns its URL."""
 
     readers: int
     copy_into: Callable[[Path], str]
 
 
 def prepare_sqlite(folder: Path, readers: int, kilobytes: int) -> PreparedDatabase:
-    """Make one in a file."""
+    """Prepare one in a file."""
     settings = benchmark_settings(folder)
     create_ready_database(settings, readers, kilobytes=kilobytes).close()
 
@@ -33,7 +33,7 @@ def prepare_sqlite(folder: Path, readers: int, kilobytes: int) -> PreparedDataba
 
 
 def prepare_postgresql(folder: Path, server_url: str, readers: int, kilobytes: int) -> PreparedDatabase:
-    """Make one in a server that is running."""
+    """Prepare one in a running server."""
     template = f"crowd_{next(_database_numbers)}"
     run_on_server(server_url, f"CREATE DATABASE {template} TEMPLATE template0")
     prepared = sibling_database_url(server_url, template)

@@ -1,4 +1,4 @@
-"""A transport that answers by a script, for tests of what sending makes of the answers."""
+"""A provider that answers by a script, for tests of what sending does with the answers."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageO
 
 
 class ScriptedProvider:
-    """A transport that answers by a script and remembers what it was given; it keeps the one promise."""
+    """A provider that answers by a script and remembers the messages that it was given."""
 
     batch_timeout = 60.0
 

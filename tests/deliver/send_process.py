@@ -18,17 +18,17 @@ from digest.store.connections import WRITER_TIMEOUT
 from digest.store.engine import open_database
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, watch_commits
 
-CANARY_MINUTES = 15  # minutes that the rest of a large list waits for those who go ahead
+CANARY_MINUTES = 15  # that the rest of a large list waits for the canary
 SENDGRID_API_KEY = "SG.kept.secret"
 
 
 @dataclass(frozen=True)
 class SendOptions:
-    """What a process needs to know.
+    """What a sending process needs to know.
 
-    With a `kill_boundary_file` it dies at the first write boundary that is not in there; with `failure_boundary_file` the database fails there,
-    and nobody sleeps. It rests for `delay_after_claim` seconds between claiming and asking for consent again. It waits for
-    SQLite's lock for `lock_timeout` seconds.
+    With a `kill_boundary_file` it dies at the first write boundary that is not in there; with `failure_boundary_file`
+    the database fails there, and nobody sleeps. It waits for `delay_after_claim` seconds between claiming and asking
+    for consent again, and for SQLite's lock for `lock_timeout` seconds.
     """
 
     home: Path
@@ -43,20 +43,20 @@ class SendOptions:
     @property
     def settings(self) -> Settings:
         """The settings of this installation."""
-        told = benchmark_settings(self.home)
-        alerts = told.file.alerts.model_copy(update={"canary_minutes": CANARY_MINUTES})
-        how = {
-            "file": told.file.model_copy(update={"alerts": alerts}),
+        settings = benchmark_settings(self.home)
+        alerts = settings.file.alerts.model_copy(update={"canary_minutes": CANARY_MINUTES})
+        changes = {
+            "file": settings.file.model_copy(update={"alerts": alerts}),
             "database_url": self.database_url,
             "mail_url": SecretStr(self.mail_url),
             "sendgrid_api_key": SecretStr(SENDGRID_API_KEY),
             "sendgrid_host": self.sendgrid_host,
         }
-        return told.model_copy(update=how)
+        return settings.model_copy(update=changes)
 
 
 class SkippingClock:
-    """The time, but for what was skipped: nobody waits for fifteen minutes here."""
+    """The time plus what was skipped: no test waits for fifteen minutes."""
 
     def __init__(self) -> None:
         self._skipped = timedelta(0)
@@ -71,9 +71,9 @@ class SkippingClock:
 
 def run_send(options: SendOptions) -> None:
     """Send until nothing is due; the exit code is 0 when nothing waits any more."""
-    with (options.home / "said").open("a") as said:
-        os.dup2(said.fileno(), 1)
-        os.dup2(said.fileno(), 2)
+    with (options.home / "said").open("a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     settings = options.settings
     database = open_database(settings.effective_database_url, writer_timeout=options.lock_timeout or WRITER_TIMEOUT)
     if options.kill_boundary_file:
@@ -84,8 +84,8 @@ def run_send(options: SendOptions) -> None:
         watch_commits(database.engine, ClaimDelayer(seconds=options.delay_after_claim))
     clock, sleep = SkippingClock(), (lambda _: None) if options.failure_boundary_file else time.sleep
     while True:
-        with closing(open_provider(settings)) as transport:
-            report = send_edition(database, EDITION_NAME, transport, KEYS, settings, clock=clock, sleep=sleep)
+        with closing(open_provider(settings)) as provider:
+            report = send_edition(database, EDITION_NAME, provider, KEYS, settings, clock=clock, sleep=sleep)
         if not (report.wait_reason and report.next_due_at):
             break
         clock.skip_to(report.next_due_at)

@@ -54,38 +54,38 @@ class SentMessageChecker:
         assert self.person_by_delivery[return_path.read_return_path(self.keys, sender) or ""] == number
         token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
         assert link_tokens.read_link_token(self.keys, token, "leave") == number
-        said = decoded_parts(message)
-        assert all(f"/u/{token}" in text for text in said)
+        texts = decoded_parts(message)
+        assert all(f"/u/{token}" in text for text in texts)
         assert _ADDRESS.findall(raw.decode("ascii")) == [to], "an address but the recipient's own"
-        assert not [found for text in said for found in _ADDRESS.findall(text) if found != to]
+        assert not [address for text in texts for address in _ADDRESS.findall(text) if address != to]
         return number
 
 
 def verify_signatures(raw: bytes, signer: DkimSigner) -> list[bool]:
     """Ask dkimpy about every signature."""
-    known = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys}
+    records = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys}
     message = judge.DKIM(raw)
     return [
-        bool(message.verify(idx=at, dnsfunc=lambda name, timeout: known.get(name) if timeout else None))
+        bool(message.verify(idx=at, dnsfunc=lambda name, timeout: records.get(name) if timeout else None))
         for at in range(len(signer.keys))
     ]
 
 
-def unsubscribe_and_check(install: Installation, keys: KeyRing, numbers: Sequence[int]) -> None:
+def unsubscribe_and_check(installation: Installation, keys: KeyRing, numbers: Sequence[int]) -> None:
     """Leave by one click for each of these people, and see that each click is theirs alone."""
-    install.settings.key_file.touch(mode=0o600)
-    install.settings.key_file.write_text(keys.to_json())
-    client = create_app(install).test_client()
+    installation.settings.key_file.touch(mode=0o600)
+    installation.settings.key_file.write_text(keys.to_json())
+    client = create_app(installation).test_client()
     for number in numbers:
-        before = subscribed_numbers(install)
+        before = subscribed_numbers(installation)
         token = link_tokens.make_link_token(keys, number, "leave")
         answer = client.post(f"/u/{token}", data={"List-Unsubscribe": "One-Click"})
         assert answer.status_code == 200
-        assert before - subscribed_numbers(install) == {number}
+        assert before - subscribed_numbers(installation) == {number}
 
 
-def subscribed_numbers(install: Installation) -> set[int]:
+def subscribed_numbers(installation: Installation) -> set[int]:
     """Give everybody who is subscribed."""
-    with install.database.read() as session:
+    with installation.database.read() as session:
         query = session.query(Person.number).where(Person.state == PersonState.SUBSCRIBED)
         return {row[0] for row in query}

@@ -101,12 +101,12 @@ def run_killed_send(
         with open_killable_send(
             route, home, prepared.copy_into(home), prepared.readers, RECEIVER_DELAYS[route.kind]
         ) as at:
-            left = kill_at_random(at, kills, random.Random(seed))
+            in_doubt = kill_at_random(at, kills, random.Random(seed))
             at.finish_send()
             doubts = list(at.delivery_states().values()).count(DeliveryState.UNCERTAIN)
-            assert doubts == sum(left), "a doubt that no kill explains"
+            assert doubts == sum(in_doubt), "a doubt that no kill explains"
     spent = time.monotonic() - began
-    return KilledSendResult(route.name, database, prepared.readers, seed, tuple(left), route.max_in_doubt, spent)
+    return KilledSendResult(route.name, database, prepared.readers, seed, tuple(in_doubt), route.max_in_doubt, spent)
 
 
 @contextmanager
@@ -139,8 +139,8 @@ def check_messages(message_count: int) -> float:
             with run_smtp_server(box) as port:
                 _send_edition(database, settings, f"smtp://127.0.0.1:{port}?starttls=off&connections=8")
             assert len(box.messages) == message_count
-            look = _message_checker(database, settings, [to for _, (to,), _ in box.messages])
-            assert {look.check_message(*taken) for taken in box.messages} == set(range(1, message_count + 1))
+            checker = _message_checker(database, settings, [to for _, (to,), _ in box.messages])
+            assert {checker.check_message(*received) for received in box.messages} == set(range(1, message_count + 1))
             unsubscribe_and_check(
                 Installation(settings, database),
                 KEYS,
@@ -160,8 +160,8 @@ def _signing_settings(home: Path) -> Settings:
 
 
 def _send_edition(database: Database, settings: Settings, url: str) -> None:
-    with closing(open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))) as transport:
-        report = send_edition(database, EDITION_NAME, transport, KEYS, settings, clock=lambda: datetime.now(UTC))
+    with closing(open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))) as provider:
+        report = send_edition(database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC))
     assert report.delivery_counts.open == 0
 
 
@@ -186,19 +186,20 @@ def commit_name() -> str:
 
 def result_page_text(commit_label: str, results: list[KilledSendResult], messages_section: str) -> str:
     """Give the page's text."""
-    where = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
-    rows = "\n".join(one.table_row for one in results)
+    environment = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
+    rows = "\n".join(result.table_row for result in results)
     return f"""\
 # Long runs
 
-Written by `make soak`, on {datetime.now(UTC):%Y-%m-%d} at commit {commit_label} ({where}).
+Written by `make soak`, on {datetime.now(UTC):%Y-%m-%d} at commit {commit_label} ({environment}).
 
 ## Kills
 
-A process that sends is killed (SIGKILL) at random moments of a whole send, and a new one goes on each time. The receiver is a
-process of its own that writes down what it accepts before it answers. After **every** kill the books are held against it: they
-balance, nobody was accepted twice, nobody who is said to have it has not, nobody who has it is said to wait. At the end everybody
-was accepted or is in doubt by name. Seeds give the same moments again, as far as machines allow.
+A process that sends is killed (SIGKILL) at random moments of a whole send, and a new one goes on each time. The receiver
+is a process of its own that writes down what it accepts before it answers. After **every** kill the delivery counts are
+compared with what it has: they balance, nobody was accepted twice, nobody who is said to have it has not, nobody who has
+it is said to wait. At the end everybody was accepted or is in doubt by name. Seeds give the same moments again, as far as
+machines allow.
 
 {TABLE_HEAD}
 {rows}
@@ -235,21 +236,21 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--fuzz-seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     logs.configure_logging(logging.WARNING)  # a line for each answered page would hide the results
     on, survived = commit_name(), list[KilledSendResult]()
-    _print_progress(f"{asked.messages:,} messages …")
-    seconds = check_messages(asked.messages)
-    looked_at = MESSAGES_SECTION.format(messages=asked.messages, seconds=seconds, clicks=UNSUBSCRIBE_CLICKS)
-    _print_progress(f"random documents for {asked.fuzz_seconds:.0f} s …")
-    fuzzed = fuzz_documents(asked.fuzz_seconds, asked.seed)
+    _print_progress(f"{arguments.messages:,} messages …")
+    seconds = check_messages(arguments.messages)
+    looked_at = MESSAGES_SECTION.format(messages=arguments.messages, seconds=seconds, clicks=UNSUBSCRIBE_CLICKS)
+    _print_progress(f"random documents for {arguments.fuzz_seconds:.0f} s …")
+    fuzzed = fuzz_documents(arguments.fuzz_seconds, arguments.seed)
     assert not fuzzed.failures, "\n".join([fuzzed.summary, *fuzzed.failures])
     looked_at += DOCUMENTS_SECTION.format(summary=fuzzed.summary)
-    with prepare_databases(asked.readers) as made:
-        ways = [(way, *crowd) for way in ROUTES for crowd in made.items()]
-        for seed, (way, database, crowd) in enumerate(ways, asked.seed):
+    with prepare_databases(arguments.readers) as prepared:
+        ways = [(way, *crowd) for way in ROUTES for crowd in prepared.items()]
+        for seed, (way, database, crowd) in enumerate(ways, arguments.seed):
             _print_progress(f"{way.name}, {database}, seed {seed} …")
-            survived.append(run_killed_send(way, database, crowd, asked.kills, seed))
+            survived.append(run_killed_send(way, database, crowd, arguments.kills, seed))
             _print_progress(survived[-1].table_row)
             RESULT_PAGE.write_text(result_page_text(on, survived, looked_at), "utf-8")
 

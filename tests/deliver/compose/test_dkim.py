@@ -31,19 +31,19 @@ def _signer() -> DkimSigner:
 
 
 def _dns(signer: DkimSigner) -> Callable[..., bytes | None]:
-    known = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys}
-    return lambda name, timeout: known.get(name) if timeout else None
+    records = {f"{k.selector}._domainkey.{signer.domain}.".encode(): k.dns_record().encode() for k in signer.keys}
+    return lambda name, timeout: records.get(name) if timeout else None
 
 
 def _verdicts(message: bytes, signer: DkimSigner) -> list[bool]:
     """Let dkimpy judge each signature, the RSA first."""
-    found = []
+    verdicts = []
     for at in range(len(signer.keys)):
         try:
-            found.append(bool(judge.DKIM(message).verify(idx=at, dnsfunc=_dns(signer))))
+            verdicts.append(bool(judge.DKIM(message).verify(idx=at, dnsfunc=_dns(signer))))
         except judge.DKIMException:
-            found.append(False)
-    return found
+            verdicts.append(False)
+    return verdicts
 
 
 LETTER = MessageTemplate(
@@ -64,12 +64,12 @@ SIGNED = splice_signed_message(LETTER, FILLED, _signer())
 
 def _tag(message: bytes, name: str) -> str:
     head = re.sub(rb"\r\n[ \t]+", b"", message.partition(b"\r\n\r\n")[0]).decode()
-    found = re.search(rf"DKIM-Signature:.*?\b{name}=([^;]*)", head)
-    assert found
-    return found[1].strip()
+    match = re.search(rf"DKIM-Signature:.*?\b{name}=([^;]*)", head)
+    assert match
+    return match[1].strip()
 
 
-def test_both_signatures_of_a_letter_are_valid() -> None:
+def test_both_signatures_of_a_message_are_valid() -> None:
     assert _verdicts(SIGNED, _signer()) == [True, True]
 
 
@@ -81,9 +81,9 @@ def test_the_signature_says_what_it_must() -> None:
     signs = _tag(SIGNED, "h").split(":")
     head = SIGNED.partition(b"\r\n\r\n")[0].lower()
     for name in OVERSIGNED:
-        stands = head.count(b"\r\n" + name + b":")
-        assert stands == (name != b"content-transfer-encoding")
-        assert signs.count(name.decode()) == stands + 1
+        occurrences = head.count(b"\r\n" + name + b":")
+        assert occurrences == (name != b"content-transfer-encoding")
+        assert signs.count(name.decode()) == occurrences + 1
     assert {"mime-version", "content-type", "list-archive"} <= set(signs)
     assert max(map(len, SIGNED.split(b"\r\n"))) <= 78
 
@@ -137,13 +137,13 @@ VALUES = st.one_of(st.just(""), st.text("ab ", max_size=9), st.just("l" * 22))
 @given(text=TEXTS, html=st.one_of(st.none(), TEXTS), asked=VALUES, leave=VALUES)
 @example(text=placeholders.SIGNUP_ORIGIN_PLACEHOLDER, html=None, asked="", leave="")
 @example(text="", html=None, asked="", leave="")
-def test_every_letter_is_signed_as_the_same_message_in_one_piece(
+def test_every_spliced_message_is_signed_as_the_same_message_in_one_piece(
     text: str, html: str | None, asked: str, leave: str
 ) -> None:
-    letter = MessageTemplate("S", "D", "d@example.org", "", NOW, text=text, html=html)
+    template = MessageTemplate("S", "D", "d@example.org", "", NOW, text=text, html=html)
     filled = PlaceholderValues("ada@example.org", "<1@x.example.org>", leave_token=leave, signup_text=asked)
-    message = splice_signed_message(letter, filled, _signer())
-    plain = splice_message(letter, filled)
+    message = splice_signed_message(template, filled, _signer())
+    plain = splice_message(template, filled)
     assert message == _signer().sign_message(plain) + plain
     assert _verdicts(message, _signer()) == [True, True]
 
@@ -190,8 +190,8 @@ def _settings(folder: Path, pem: bytes, selector: str = "first", mode: int = 0o6
 
 
 def test_keys_are_read_from_one_file_with_a_selector_each(tmp_path: Path) -> None:
-    one, two = (k.private_key for k in _signer().keys)
-    signer = load_signer(_settings(tmp_path, _pem(one, two), "first, second"))
+    first, second = (k.private_key for k in _signer().keys)
+    signer = load_signer(_settings(tmp_path, _pem(first, second), "first, second"))
     assert signer is not None
     assert [(k.selector, k.key_type) for k in signer.keys] == [("first", "rsa"), ("second", "ed25519")]
     message = splice_message(LETTER, FILLED)
@@ -232,9 +232,9 @@ def test_a_key_file_that_cannot_be_used_is_refused_with_the_reason(
 
 
 def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
-    gone = Settings(dkim_domain="x.example.org", dkim_selector="s", dkim_key_file=tmp_path / "gone.pem")
+    settings = Settings(dkim_domain="x.example.org", dkim_selector="s", dkim_key_file=tmp_path / "gone.pem")
     with pytest.raises(DkimError, match="No such file"):
-        load_signer(gone)
+        load_signer(settings)
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,14 @@ def test_pieces_that_were_encoded_apart_join_to_the_whole(texts: list[str]) -> N
 
 
 @given(PIECES, VALUES)
-def test_lines_keep_their_limit_whatever_stands_for_the_marks(text: str, value: str) -> None:
+def test_lines_keep_their_limit_whatever_the_placeholders_hold(text: str, value: str) -> None:
     body = encode_quoted_printable(text)
-    for mark in placeholders.ALL_PLACEHOLDERS:
-        body = body.replace(mark.encode(), value.encode())
+    for placeholder in placeholders.ALL_PLACEHOLDERS:
+        body = body.replace(placeholder.encode(), value.encode())
     assert all(len(line) <= MAX_LINE_LENGTH for line in body.split(b"\r\n"))
     expected = _unix(text)
-    for mark in placeholders.ALL_PLACEHOLDERS:
-        expected = expected.replace(mark, value)
+    for placeholder in placeholders.ALL_PLACEHOLDERS:
+        expected = expected.replace(placeholder, value)
     assert _decoded(body) == expected
 
 
@@ -78,7 +78,7 @@ def test_encoded_lines_are_safe_on_every_path(text: str) -> None:
     assert not body or body.endswith(b"\r\n")
 
 
-def test_a_mark_stands_alone_on_its_line() -> None:
+def test_a_placeholder_has_a_line_of_its_own() -> None:
     text = f"Leave: https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER} or stay\n"
     assert encode_quoted_printable(text).split(b"\r\n") == [
         b"Leave: https://news.example.org/u/=",

@@ -16,8 +16,8 @@ MADE = return_path.make_return_path(KEYS, DELIVERY, "bounce.example.org")
 
 
 def test_it_is_read_back_in_any_case_and_with_angle_brackets() -> None:
-    for told in (MADE, MADE.upper(), f"<{MADE}>", f" {MADE}\n"):
-        assert return_path.read_return_path(KEYS, told) == DELIVERY
+    for address in (MADE, MADE.upper(), f"<{MADE}>", f" {MADE}\n"):
+        assert return_path.read_return_path(KEYS, address) == DELIVERY
 
 
 def test_it_fits_an_envelope_and_tells_nothing_of_the_reader() -> None:

@@ -40,12 +40,12 @@ def oracle(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
         -(-seconds // 900) * 900 if not start.microsecond else (seconds // 900 + 1) * 900, UTC
     )
     while True:
-        shown = moment.astimezone(zone)
+        local = moment.astimezone(zone)
         before = (moment - timedelta(seconds=1)).astimezone(zone)
         skipped = (
-            before.replace(tzinfo=None) < shown.replace(hour=hour, minute=0, tzinfo=None) < shown.replace(tzinfo=None)
+            before.replace(tzinfo=None) < local.replace(hour=hour, minute=0, tzinfo=None) < local.replace(tzinfo=None)
         )
-        if (shown.hour, shown.minute) == (hour, 0) or skipped:
+        if (local.hour, local.minute) == (hour, 0) or skipped:
             return moment
         moment += QUARTER
 
@@ -180,10 +180,10 @@ def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
     tomorrow = world.add_readers("tomorrow@example.org", choices=at(9, "Asia/Kathmandu"))
     this_week = world.add_readers("this@example.org", choices=fortnightly(date(2026, 11, 2)))
     next_week = world.add_readers("next@example.org", choices=fortnightly(date(2026, 11, 9)))
-    found = plan_deliveries(
+    counts = plan_deliveries(
         world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE + timedelta(seconds=20)
     )
-    assert (found.planned, found[DeliveryState.SKIPPED]) == (5, 1)
+    assert (counts.planned, counts[DeliveryState.SKIPPED]) == (5, 1)
     with world.database.read() as session:
         rows = {d.person: (d.state, d.due_at, d.next_try_at) for d in session.query(Delivery)}
     waiting = DeliveryState.WAITING
@@ -216,8 +216,8 @@ def test_the_first_edition_of_a_month_is_told_by_those_that_went_out(world: Deli
         values = {c.name: getattr(this, c.name) for c in Edition.__table__.columns if c.name != "id"}
         for days, state in ((14, EditionState.CANCELLED), (21, EditionState.SENT)):
             then = RELEASE - timedelta(days=days)
-            said = values | {"name": f"W-{days}", "slot": str(days), "release_at": then, "state": state}
-            session.add(Edition(**said))
+            row = values | {"name": f"W-{days}", "slot": str(days), "release_at": then, "state": state}
+            session.add(Edition(**row))
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.read() as session:
         states = {d.person: d.state for d in session.query(Delivery)}
@@ -226,7 +226,7 @@ def test_the_first_edition_of_a_month_is_told_by_those_that_went_out(world: Deli
 
 
 def test_choices_that_make_no_sense_are_named() -> None:
-    for said, field in (
+    for stored, field in (
         ({"frequency": "daily"}, "frequency"),
         ({"frequency": "fortnightly"}, "start"),
         ({"start": "2026-11-02"}, "start"),
@@ -237,5 +237,5 @@ def test_choices_that_make_no_sense_are_named() -> None:
         ({"hour": 6, "zone": "../etc/passwd"}, "zone"),
     ):
         with pytest.raises(PreferencesError, match=f"^{field}: "):
-            Preferences.from_json(said)
+            Preferences.from_json(stored)
     assert replace(at(6, "UTC"), hour=None, zone="").as_json() == {}

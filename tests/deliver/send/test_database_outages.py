@@ -47,8 +47,10 @@ class Line(socketserver.ThreadingTCPServer):
     @property
     def url(self) -> str:
         """The database at this end of the line."""
-        here = self.address.set(host="127.0.0.1", port=int(self.server_address[1])).difference_update_query(["host"])
-        return here.render_as_string(hide_password=False)
+        local_url = self.address.set(host="127.0.0.1", port=int(self.server_address[1])).difference_update_query(
+            ["host"]
+        )
+        return local_url.render_as_string(hide_password=False)
 
     def verify_request(self, *_: Any) -> bool:
         return not self.cut
@@ -120,8 +122,8 @@ def _in_the_middle(at: KillableSend, **told: float) -> Iterator[BaseProcess]:
     yield process
     process.join(WAIT_TIMEOUT)
     assert process.exitcode == 0, at.log_tail()
-    found = at.check_against_receiver()
-    assert found[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
+    counts = at.check_against_receiver()
+    assert counts[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
     assert "out of reach" in at.log_tail()
 
 
@@ -143,8 +145,8 @@ def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql
             line.fall()
             _away(process)
             line.cut = False
-            here = at.receiver.count_accepted()
-            wait_until(lambda here=here: at.receiver.count_accepted() > here, process.is_alive)  # type: ignore[misc]
+            accepted_before = at.receiver.count_accepted()
+            wait_until(lambda before=accepted_before: at.receiver.count_accepted() > before, process.is_alive)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("how", ["in good order", "at once, and it has to recover"])
@@ -202,8 +204,8 @@ def test_every_commit_may_fail_or_seem_to_fail_and_nobody_is_in_doubt(
         process = at.start_process(failure_boundary_file=at.boundary_file)
         process.join(WAIT_TIMEOUT)
         assert process.exitcode == 0, at.log_tail()
-        found = at.check_against_receiver()
-        assert found[DeliveryState.ACCEPTED] == MANY == at.receiver.count_accepted()
+        counts = at.check_against_receiver()
+        assert counts[DeliveryState.ACCEPTED] == MANY == at.receiver.count_accepted()
         for written in ("insert delivery", "planned_at", "handed_at", "tries", "canary_until", "memo", "sent_at"):
             assert {b.rsplit("; ", 1)[1] for b in read_boundaries(at.boundary_file) if written in b} == {
                 "before",

@@ -1,4 +1,4 @@
-"""Sending into the outbox: who gets what, once, and the books."""
+"""Sending into the outbox: who gets what, once, and the delivery counts."""
 
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -34,11 +34,11 @@ from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_a
 Arrived = Callable[[bytes], EmailMessage]
 
 
-def _send(world: DeliverySetup, transport: object = None, limit: int | None = None) -> SendReport:
+def _send(world: DeliverySetup, provider: object = None, limit: int | None = None) -> SendReport:
     return send_edition(
         world.database,
         EDITION_NAME,
-        transport or open_provider(world.settings),  # type: ignore[arg-type]  # Scripted is a Transport
+        provider or open_provider(world.settings),  # type: ignore[arg-type]  # it is a Provider
         world.keys,
         world.settings,
         clock=world.clock,
@@ -139,10 +139,10 @@ def test_a_second_send_hands_nothing_over(world: DeliverySetup) -> None:
 
 def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: Path) -> None:
     world.add_readers("ada@example.org", "bo@example.org")
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="later"))
-    _send(world, transport)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="later"))
+    _send(world, provider)
     _send(world, OutboxProvider(tmp_path / "again"))
-    for message in transport.received_messages:
+    for message in provider.received_messages:
         assert (tmp_path / "again" / "edition" / f"{message.delivery_id}.eml").read_bytes() == message.to_bytes()
 
 
@@ -181,16 +181,16 @@ def test_who_leaves_while_a_send_runs_gets_nothing_after_that_moment(
     world: DeliverySetup, tmp_path: Path, batch: int
 ) -> None:
     numbers = world.add_readers(*(f"r{n}@example.org" for n in range(12)))
-    gone: set[int] = set()
+    left_numbers: set[int] = set()
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         handed = {link_tokens.read_link_token(world.keys, m.placeholders.leave_token, "leave") for m in messages}
-        assert not handed & gone
+        assert not handed & left_numbers
         with world.database.write() as session:
-            for number in [n for n in numbers if n not in handed and n not in gone][:1]:
-                journal = DepartureLog(tmp_path / "left.log", world.keys)
-                unsubscribe_person(session, journal, number, method="one-click", now=world.clock())
-                gone.add(number)
+            for number in [n for n in numbers if n not in handed and n not in left_numbers][:1]:
+                departure_log = DepartureLog(tmp_path / "left.log", world.keys)
+                unsubscribe_person(session, departure_log, number, method="one-click", now=world.clock())
+                left_numbers.add(number)
         return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
 
     report = _send(world, ScriptedProvider(answer, batch))
@@ -210,9 +210,9 @@ class Meddling(Database):
         with super().read() as looking:
             claimed = looking.scalar(select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER))
         if claimed is not None:
-            journal = DepartureLog(Path(str(self.engine.url.database)).with_name("left.log"), KEYS)
+            departure_log = DepartureLog(Path(str(self.engine.url.database)).with_name("left.log"), KEYS)
             with self.write() as session:
-                unsubscribe_person(session, journal, claimed, method="page", now=RELEASE)
+                unsubscribe_person(session, departure_log, claimed, method="page", now=RELEASE)
         with super().read() as session:
             yield session
 
@@ -220,9 +220,9 @@ class Meddling(Database):
 def test_who_leaves_between_claim_and_handing_over_gets_nothing(sqlite_world: DeliverySetup) -> None:
     sqlite_world.add_readers("ada@example.org")
     meddled = replace(sqlite_world, database=Meddling(sqlite_world.database.engine))
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    assert _send(meddled, transport).delivery_counts[DeliveryState.WITHDRAWN] == 1
-    assert not transport.received_messages
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert _send(meddled, provider).delivery_counts[DeliveryState.WITHDRAWN] == 1
+    assert not provider.received_messages
     with sqlite_world.database.read() as session:
         assert session.scalars(select(Delivery.handed_at)).one() is None
 
@@ -250,7 +250,7 @@ def test_planning_that_was_cut_short_goes_on_where_rows_are_missing(world: Deliv
     assert ada in kept
 
 
-def test_a_missing_row_unbalances_the_books(world: DeliverySetup) -> None:
+def test_a_missing_row_unbalances_the_delivery_counts(world: DeliverySetup) -> None:
     world.add_readers("ada@example.org", "bo@example.org")
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
@@ -272,10 +272,10 @@ def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) 
             file = settings.file
             sender = file.sender.model_copy(update={"address": "other@news.example.org"})
             settings = settings.model_copy(update={"file": file.model_copy(update={"sender": sender})})
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     with pytest.raises(ApprovalError):
-        send_edition(world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock)
-    assert not transport.received_messages
+        send_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
+    assert not provider.received_messages
     assert _state(world) is EditionState.APPROVED
 
 
@@ -368,11 +368,11 @@ def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: DeliverySetup) -
 def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> None:
     world.add_readers("ada@example.org")
     _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN)))
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     for _ in range(3):
         world.clock.now += timedelta(days=1)
-        assert _send(world, transport).delivery_counts[DeliveryState.UNCERTAIN] == 1
-    assert not transport.received_messages
+        assert _send(world, provider).delivery_counts[DeliveryState.UNCERTAIN] == 1
+    assert not provider.received_messages
 
 
 def test_two_batches_without_an_answer_end_the_run(world: DeliverySetup) -> None:
@@ -395,7 +395,7 @@ def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: Delive
     assert report.delivery_counts[DeliveryState.WAITING] == 1
 
 
-def test_what_a_dead_process_left_in_the_air_is_uncertain_and_the_rest_goes_out(world: DeliverySetup) -> None:
+def test_what_a_dead_process_left_claimed_is_uncertain_and_the_rest_goes_out(world: DeliverySetup) -> None:
     world.add_readers(*(f"r{n}@example.org" for n in range(5)))
 
     def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -462,7 +462,7 @@ def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> Non
 
 def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
     world.add_readers(*(f"r{n}@example.org" for n in range(5)))
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     send_edition(
         world.database,
         EDITION_NAME,
@@ -470,9 +470,9 @@ def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
         world.keys,
         world.settings,
         clock=world.clock,
-        report_progress=lambda done, planned: told.append((done, planned)),
+        report_progress=lambda done, planned: reports.append((done, planned)),
     )
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    assert reports == [(2, 5), (4, 5), (5, 5)]
 
 
 def test_the_specimen_is_the_message_of_an_invented_reader(world: DeliverySetup, arrived: Arrived) -> None:

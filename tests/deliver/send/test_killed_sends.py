@@ -1,6 +1,6 @@
 """A send that is killed, again and again: nobody is lost, nobody gets it twice, every doubt has a name.
 
-The receiver is a process of its own; what it wrote down is the truth that the books are held against, after every
+The receiver is a process of its own; what it recorded is the truth that the delivery counts are compared with, after every
 kill. A kill leaves in doubt at most what was under way: one message a connection, or one batch.
 """
 
@@ -78,7 +78,7 @@ def test_killed_between_handing_over_and_the_answer_it_leaves_a_doubt_and_repeat
 )
 def test_killed_at_random_moments_it_loses_nobody_and_repeats_nothing(at: KillableSend) -> None:
     seed = 47
-    left = kill_at_random(at, KILLS, random.Random(seed))
+    in_doubt = kill_at_random(at, KILLS, random.Random(seed))
     at.finish_send()
     doubts = list(at.delivery_states().values()).count(DeliveryState.UNCERTAIN)
-    assert doubts == sum(left), "a doubt that no kill explains"
+    assert doubts == sum(in_doubt), "a doubt that no kill explains"

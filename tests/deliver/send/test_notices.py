@@ -44,7 +44,7 @@ MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
 
 def ask(world: DeliverySetup, *addresses: str) -> None:
     """Have forms come in, and be answered."""
-    queue = notices.make_notice_queue(KEYS, world.settings, world.clock)
+    queue_notice = notices.make_notice_queue(KEYS, world.settings, world.clock)
     for address in addresses or (BO,):
         form = request_queue.prepare_request(
             KEYS,
@@ -60,13 +60,15 @@ def ask(world: DeliverySetup, *addresses: str) -> None:
         )
         with world.database.write() as session:
             request_queue.enqueue_request(session, form, SignupLimits())
-    RequestProcessor(world.database, KEYS, SignupLimits(), timedelta(days=90), queue).process_pending(world.clock)
+    RequestProcessor(world.database, KEYS, SignupLimits(), timedelta(days=90), queue_notice).process_pending(
+        world.clock
+    )
 
 
-def send(world: DeliverySetup, transport: object) -> dict[HandoverResult, int]:
+def send(world: DeliverySetup, provider: object) -> dict[HandoverResult, int]:
     return notices.send_due_notices(
         world.database,
-        transport,  # type: ignore[arg-type]  # Scripted is a Transport
+        provider,  # type: ignore[arg-type]  # it is a Provider
         KEYS,
         world.settings,
         clock=world.clock,
@@ -104,9 +106,9 @@ def body(message: EmailMessage, kind: str) -> str:
     return str(part.get_content())
 
 
-def confirmed(world: DeliverySetup, transport: ScriptedProvider) -> None:
+def confirmed(world: DeliverySetup, provider: ScriptedProvider) -> None:
     """Press the button that the last mail leads to."""
-    text = body(checked(transport.received_messages[-1].to_bytes()), "plain")
+    text = body(checked(provider.received_messages[-1].to_bytes()), "plain")
     token = text.partition("/confirm/")[2][:22]
     with world.database.write() as session:
         confirmation.confirm_subscription(
@@ -122,21 +124,21 @@ def confirmed(world: DeliverySetup, transport: ScriptedProvider) -> None:
 
 def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: DeliverySetup) -> None:
     ask(world)
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    assert send(world, transport) == {HandoverResult.ACCEPTED: 1}
-    (given,) = transport.received_messages
-    message = checked(given.to_bytes())
-    assert (given.outbox_folder, message["To"]) == ("notice", BO)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    (outgoing,) = provider.received_messages
+    message = checked(outgoing.to_bytes())
+    assert (outgoing.outbox_folder, message["To"]) == ("notice", BO)
     assert message["Subject"] == "Confirm that you want HLS.Today"
     assert message["List-Unsubscribe"] is None
     assert message["List-Id"] is None
     wording = wordings.current_wording("HLS.Today").text
     for kind in ("plain", "html"):
-        said = " ".join(body(message, kind).split())
-        assert wording in said
-        assert "https://news.example.org/confirm/" in said
-        assert "Friday, November 27, 2026" in said
-        assert "1 Main St, Springfield" in said
+        text = " ".join(body(message, kind).split())
+        assert wording in text
+        assert "https://news.example.org/confirm/" in text
+        assert "Friday, November 27, 2026" in text
+        assert "1 Main St, Springfield" in text
     links = re.findall(r'(?:href|src)="([^"]*)"', body(message, "html"))
     assert {link.rpartition("/")[0] for link in links} == {
         "https://news.example.org/confirm",
@@ -149,20 +151,20 @@ def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: Deli
 
 def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -> None:
     ask(world)
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    send(world, transport)
-    confirmed(world, transport)
-    assert send(world, transport) == {HandoverResult.ACCEPTED: 1}
-    message = checked(transport.received_messages[-1].to_bytes())
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    send(world, provider)
+    confirmed(world, provider)
+    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    message = checked(provider.received_messages[-1].to_bytes())
     assert re.fullmatch(r"<https://news\.example\.org/u/[\w-]{22}>", message["List-Unsubscribe"])
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     wording = wordings.current_wording("HLS.Today")
     for kind in ("plain", "html"):
-        said = " ".join(body(message, kind).split())
-        assert wording.text in said
-        assert wording.hash in said
-        assert "/preferences/" in said
-        assert "November 20, 2026, 06:00 EST" in said
+        text = " ".join(body(message, kind).split())
+        assert wording.text in text
+        assert wording.hash in text
+        assert "/preferences/" in text
+        assert "November 20, 2026, 06:00 EST" in text
     assert [d.purpose for d in deliveries(world)] == ["confirm:1", "welcome:2"]
 
 
@@ -198,9 +200,9 @@ def test_a_doubt_is_final_and_asking_again_is_the_way_out(world: DeliverySetup) 
     assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
     world.clock.now += timedelta(hours=1)
     ask(world)
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    assert send(world, transport) == {HandoverResult.ACCEPTED: 1}
-    assert transport.received_messages[0].to_bytes().count(b"Once more: confirm") >= 1
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    assert provider.received_messages[0].to_bytes().count(b"Once more: confirm") >= 1
 
 
 def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: DeliverySetup) -> None:
@@ -214,7 +216,7 @@ def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: De
     assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 2}
 
 
-def test_what_a_dead_process_left_in_the_air_is_uncertain(world: DeliverySetup) -> None:
+def test_what_a_dead_process_left_claimed_is_uncertain(world: DeliverySetup) -> None:
     ask(world)
 
     def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -238,21 +240,21 @@ def test_a_link_that_ran_out_or_was_used_is_not_mailed_any_more(world: DeliveryS
         numbers = session.scalars(select(Delivery.person)).all()
         assert numbers[0] is not None
         one_time_tokens.end_tokens(session, numbers[0], "confirm", now=world.clock())
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    assert send(world, transport) == {HandoverResult.ACCEPTED: 1}
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
     states = sorted(d.state for d in deliveries(world))
     assert states == [DeliveryState.ACCEPTED, DeliveryState.WITHDRAWN]
 
 
 def test_who_complains_between_claim_and_handing_over_gets_nothing(world: DeliverySetup) -> None:
     ask(world)
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    clock, asked = world.clock, 0
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    clock, clock_calls = world.clock, 0
 
     def complaining_clock() -> object:
-        nonlocal asked
-        asked += 1
-        if asked == 3:  # the claim is committed, and the second look at consent follows
+        nonlocal clock_calls
+        clock_calls += 1
+        if clock_calls == 3:  # the claim is committed, and the second look at consent follows
             with world.database.write() as session:
                 suppression.suppress_address(
                     session,
@@ -265,8 +267,8 @@ def test_who_complains_between_claim_and_handing_over_gets_nothing(world: Delive
                 )
         return clock()
 
-    notices.send_due_notices(world.database, transport, KEYS, world.settings, clock=complaining_clock)  # type: ignore[arg-type]
-    assert transport.received_messages == []
+    notices.send_due_notices(world.database, provider, KEYS, world.settings, clock=complaining_clock)  # type: ignore[arg-type]
+    assert provider.received_messages == []
     assert [d.state for d in deliveries(world)] == [DeliveryState.WITHDRAWN]
 
 
@@ -320,9 +322,9 @@ def test_a_reader_gets_the_link_to_their_choices(sqlite_world: DeliverySetup, ki
     with world.database.write() as session:
         note = MailRequest("known" if kind == "known" else "link", number, "2026-11-20")
         notices.make_notice_queue(KEYS, world.settings, world.clock)(session, note)
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    send(world, transport)
-    message = checked(transport.received_messages[0].to_bytes())
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    send(world, provider)
+    message = checked(provider.received_messages[0].to_bytes())
     for part in ("plain", "html"):
         assert re.search(r"https://news\.example\.org/preferences/[\w-]{22}", body(message, part))
         assert not any(mark in body(message, part) for mark in placeholders.ALL_PLACEHOLDERS)
@@ -351,9 +353,9 @@ def test_notices_go_over_smtp_one_recipient_each(sqlite_world: DeliverySetup) ->
     controller.start()
     try:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
-        transport = open_provider(world.settings.model_copy(update={"mail_url": url}))
-        assert send(world, transport) == {HandoverResult.ACCEPTED: 2}
-        transport.close()
+        provider = open_provider(world.settings.model_copy(update={"mail_url": url}))
+        assert send(world, provider) == {HandoverResult.ACCEPTED: 2}
+        provider.close()
     finally:
         controller.stop()
     assert sorted(rcpt for rcpt, _ in inbox.got) == [[BO], ["cy@county.example"]]

@@ -101,15 +101,15 @@ def _run(lines: DomainLimits, waiting: dict[str, int], minutes: int, every: int 
     for minute in range(minutes):
         for second in range(0, 60, every):
             now = NOON + timedelta(minutes=minute, seconds=second)
-            rest = []
+            still_waiting = []
             for due, tag, fresh in sorted(queue):
-                again = lines.postponed_until(tag, now, fresh=fresh) if due <= now else due
-                if again is None:
+                postponed_until = lines.postponed_until(tag, now, fresh=fresh) if due <= now else due
+                if postponed_until is None:
                     sent[minute][tag] += 1
                 else:
-                    assert again > now or due > now
-                    rest.append((again, tag, fresh and again == due))
-            queue = rest
+                    assert postponed_until > now or due > now
+                    still_waiting.append((postponed_until, tag, fresh and postponed_until == due))
+            queue = still_waiting
     return sent
 
 

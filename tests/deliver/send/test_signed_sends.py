@@ -19,11 +19,11 @@ READERS = 500
 
 
 def _send(world: DeliverySetup, settings: Settings, url: str) -> SendReport:
-    transport = open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))
+    provider = open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))
     try:
-        return send_edition(world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock)
+        return send_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
     finally:
-        transport.close()
+        provider.close()
 
 
 def _signer(settings: Settings) -> DkimSigner:
@@ -43,8 +43,8 @@ def test_every_message_of_a_send_is_sound_and_signed_and_is_for_one_person_alone
     assert report.delivery_counts[DeliveryState.ACCEPTED] == READERS == len(box.messages)
     with sqlite_world.database.read() as session:
         deliveries = {d.id: d.person for d in session.scalars(select(Delivery))}
-    look = SentMessageChecker(sqlite_world.keys, _signer(keyed), numbers, deliveries)
-    assert {look.check_message(*taken) for taken in box.messages} == set(numbers.values())
+    checker = SentMessageChecker(sqlite_world.keys, _signer(keyed), numbers, deliveries)
+    assert {checker.check_message(*received) for received in box.messages} == set(numbers.values())
     unsubscribe_and_check(Installation(keyed, sqlite_world.database), sqlite_world.keys, list(numbers.values())[::100])
 
 
@@ -73,17 +73,17 @@ def _doctor_says(settings: Settings, world: DeliverySetup) -> list[tuple[str, st
 @pytest.mark.parametrize(("url", "level"), [("outbox:", "ok"), ("smtp://mail.hls.test", "warning")])
 def test_the_doctor_says_that_mail_is_not_signed(sqlite_world: DeliverySetup, url: str, level: str) -> None:
     settings = sqlite_world.settings.model_copy(update={"mail_url": SecretStr(url)})
-    ((found, said),) = _doctor_says(settings, sqlite_world)
-    assert found == level
-    assert "not signed" in said
-    assert "DIGEST_DKIM_KEY_FILE" in said
+    ((finding_level, finding_text),) = _doctor_says(settings, sqlite_world)
+    assert finding_level == level
+    assert "not signed" in finding_text
+    assert "DIGEST_DKIM_KEY_FILE" in finding_text
 
 
 def test_the_doctor_shows_the_records_of_the_keys(sqlite_world: DeliverySetup, keyed: Settings) -> None:
-    said = _doctor_says(keyed, sqlite_world)
-    assert [level for level, _ in said] == ["ok", "ok"]
-    assert "one._domainkey.news.example.org the TXT record v=DKIM1; k=rsa; p=" in said[0][1]
-    assert "two._domainkey.news.example.org the TXT record v=DKIM1; k=ed25519; p=" in said[1][1]
+    findings = _doctor_says(keyed, sqlite_world)
+    assert [level for level, _ in findings] == ["ok", "ok"]
+    assert "one._domainkey.news.example.org the TXT record v=DKIM1; k=rsa; p=" in findings[0][1]
+    assert "two._domainkey.news.example.org the TXT record v=DKIM1; k=ed25519; p=" in findings[1][1]
 
 
 def test_the_doctor_notices_a_signature_for_a_foreign_domain_and_a_key_that_others_read(

@@ -38,7 +38,7 @@ SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
 
 
 class Scripted:
-    """A transport that answers by a script and remembers what it was given."""
+    """A provider that answers by a script and remembers what it was given."""
 
     name, batch_timeout, batch_size = "scripted", 60.0, 1
 
@@ -69,17 +69,17 @@ def hire(world: DeliverySetup, *emails: str, proven: bool = True) -> list[int]:
 
 
 def sent(
-    world: DeliverySetup, transport: Any, settings: Settings | None = None, *, to: Sequence[str] = ()
+    world: DeliverySetup, provider: Any, settings: Settings | None = None, *, to: Sequence[str] = ()
 ) -> StaffTestReport:
     with world.database.read() as session:
         test = staff_test.compose_test(session, EDITION_NAME, KEYS, settings or world.settings, to=to)
     return staff_test.hand_over_test(
-        world.database, test, transport, KEYS, settings or world.settings, clock=world.clock
+        world.database, test, provider, KEYS, settings or world.settings, clock=world.clock
     )
 
 
-def real(world: DeliverySetup, transport: Any, settings: Settings) -> None:
-    edition_run.send_edition(world.database, EDITION_NAME, transport, KEYS, settings, clock=world.clock)
+def real(world: DeliverySetup, provider: Any, settings: Settings) -> None:
+    edition_run.send_edition(world.database, EDITION_NAME, provider, KEYS, settings, clock=world.clock)
 
 
 def staff_rows(world: DeliverySetup) -> list[Delivery]:
@@ -88,10 +88,10 @@ def staff_rows(world: DeliverySetup) -> list[Delivery]:
 
 
 def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number: int, kind: str) -> bytes:
-    """Put a mark where each value that is one person's stands, and take the signatures off."""
+    """Replace each value that is one person's own by a placeholder, and remove the signatures."""
     zone = world.settings.file.publication.zone
-    where = "the desk" if kind else "hls.today"
-    asked = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), where, zone)
+    signup_place = "the desk" if kind else "hls.today"
+    signup = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone)
     leave: link_tokens.LinkPurpose = "test leave" if kind else "leave"
     preferences: link_tokens.LinkPurpose = "test preferences" if kind else "preferences"
     values = {
@@ -99,7 +99,7 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
         b"message id": make_message_id(delivery.purpose, delivery.id, world.settings.file.sender.list_id),
         b"leave": link_tokens.make_link_token(KEYS, number, leave),
         b"preferences": link_tokens.make_link_token(KEYS, number, preferences),
-        b"asked": asked,
+        b"asked": signup,
     }
     raw = SIGNATURE.sub(b"", raw)
     for name, value in values.items():
@@ -116,9 +116,9 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
     box = RecordingHandler()
     with run_smtp_server(box) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2")
-        with closing(open_provider(keyed.model_copy(update={"mail_url": url}))) as transport:
-            report = sent(world, transport, keyed)
-            real(world, transport, keyed)
+        with closing(open_provider(keyed.model_copy(update={"mail_url": url}))) as provider:
+            report = sent(world, provider, keyed)
+            real(world, provider, keyed)
     assert report.tested == (staff_test.StaffTestResult(SAM, DeliveryState.ACCEPTED, report.tested[0].reply),)
     (test_path, to_staff, test), (real_path, to_reader, edition) = box.messages
     assert (to_staff, to_reader) == ([SAM], [ADA])
@@ -143,9 +143,9 @@ def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(sqlite_world: Delive
             "sendgrid_api_key": SecretStr(API_KEY),
             "sendgrid_host": fake.host,
         }
-        with closing(open_provider(world.settings.model_copy(update=changed))) as transport:
-            assert sent(world, transport).arrived
-            real(world, transport, world.settings)
+        with closing(open_provider(world.settings.model_copy(update=changed))) as provider:
+            assert sent(world, provider).arrived
+            real(world, provider, world.settings)
     test, edition = fake.accepted_bodies
     (mine,), (theirs,) = test.pop("personalizations"), edition.pop("personalizations")
     assert test == edition
@@ -170,21 +170,26 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
     (file,) = (world.settings.outbox_folder / "test").glob("*.eml")
     assert b"Anew." in file.read_bytes()
     with world.database.read() as session:
-        found = session.scalars(select(Edition)).one()
+        edition = session.scalars(select(Edition)).one()
         counted = count_deliveries(session, edition_purpose(EDITION_NAME))
-    assert (found.state, found.planned, found.planned_at, found.approval) == (EditionState.DRAFT, None, None, None)
+    assert (edition.state, edition.planned, edition.planned_at, edition.approval) == (
+        EditionState.DRAFT,
+        None,
+        None,
+        None,
+    )
     assert (counted.planned, sum(counted.by_state.values())) == (0, 0)
 
 
-def test_a_test_before_during_or_after_changes_nothing_in_the_books_of_the_edition(world: DeliverySetup) -> None:
+def test_a_test_before_during_or_after_changes_no_delivery_counts_of_the_edition(world: DeliverySetup) -> None:
     world.add_readers(ADA, "bo@reader.example")
     hire(world, SAM, EVE)
-    transport = open_provider(world.settings)
-    sent(world, transport)
-    edition_run.send_edition(world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, limit=1)
-    sent(world, transport)
-    real(world, transport, world.settings)
-    sent(world, transport)
+    provider = open_provider(world.settings)
+    sent(world, provider)
+    edition_run.send_edition(world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, limit=1)
+    sent(world, provider)
+    real(world, provider, world.settings)
+    sent(world, provider)
     with world.database.read() as session:
         counted = count_deliveries(session, edition_purpose(EDITION_NAME))
         assert session.scalars(select(Edition.state)).one() is EditionState.SENT
@@ -216,10 +221,10 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
         with pytest.raises(SendError, match=why) as caught:
             sent(world, Scripted(), to=to)
         assert "@" not in str(caught.value)
-    transport = Scripted(*[BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))] * 3)
-    assert [one.email for one in sent(world, transport, to=[SAM.upper(), SAM]).tested] == [SAM]
-    assert [one.email for one in sent(world, transport).tested] == [SAM, "kim@newsroom.example"]
-    assert [message.address for message in transport.given] == [SAM, SAM, "kim@newsroom.example"]
+    provider = Scripted(*[BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))] * 3)
+    assert [result.email for result in sent(world, provider, to=[SAM.upper(), SAM]).tested] == [SAM]
+    assert [result.email for result in sent(world, provider).tested] == [SAM, "kim@newsroom.example"]
+    assert [message.address for message in provider.given] == [SAM, SAM, "kim@newsroom.example"]
 
 
 def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> None:
@@ -232,7 +237,7 @@ def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> Non
             return super().send_batch(messages)
 
     report = sent(world, Removing(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
-    assert [(one.email, one.state) for one in report.tested] == [
+    assert [(result.email, result.state) for result in report.tested] == [
         (SAM, DeliveryState.ACCEPTED),
         (EVE, DeliveryState.WITHDRAWN),
     ]
@@ -267,7 +272,7 @@ def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world:
     )
     report = sent(world, Scripted(stop))
     assert report.stopped == "AUTH refused. Look at DIGEST_MAIL_URL."
-    assert [one.state for one in report.tested] == [DeliveryState.CANCELLED] * 2
+    assert [result.state for result in report.tested] == [DeliveryState.CANCELLED] * 2
     assert len(staff_rows(world)) == 1
 
 
@@ -280,7 +285,7 @@ def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> 
     assert staff_rows(world) == []
 
 
-def test_what_a_crash_leaves_in_the_air_is_uncertain_at_the_next_test(world: DeliverySetup) -> None:
+def test_what_a_crash_leaves_claimed_is_uncertain_at_the_next_test(world: DeliverySetup) -> None:
     hire(world, SAM)
     with pytest.raises(KeyboardInterrupt):
         sent(world, Scripted(KeyboardInterrupt()))

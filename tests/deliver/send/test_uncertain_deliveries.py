@@ -45,11 +45,11 @@ UNCERTAIN = DeliveryState.UNCERTAIN
 
 def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED) -> ScriptedProvider:
     """Send the edition; every message comes to the same."""
-    transport = ScriptedProvider(same_outcome_for_all(result, reply="no answer after the final dot"))
+    provider = ScriptedProvider(same_outcome_for_all(result, reply="no answer after the final dot"))
     send_edition(
-        world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
+        world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
     )
-    return transport
+    return provider
 
 
 def word(world: DeliverySetup, word: UncertainResolution, ids: Sequence[str] | None = None) -> int:
@@ -66,9 +66,9 @@ def listed(world: DeliverySetup) -> list[UncertainDelivery]:
 
 def states(world: DeliverySetup) -> DeliveryCounts:
     with world.database.read() as session:
-        found = count_deliveries(session, edition_purpose(EDITION_NAME))
-    assert found.is_balanced
-    return found
+        counts = count_deliveries(session, edition_purpose(EDITION_NAME))
+    assert counts.is_balanced
+    return counts
 
 
 def edition(world: DeliverySetup) -> Edition:
@@ -80,9 +80,9 @@ def said(world: DeliverySetup, delivery: str, kind: EventKind) -> None:
     event = DeliveryEvent(
         "sendgrid", delivery, kind, FailureCause.NONE, RELEASE, RELEASE, f"{delivery}{kind}", None, {}
     )
-    journal = DepartureLog(world.settings.left_log, KEYS)
+    departure_log = DepartureLog(world.settings.left_log, KEYS)
     with world.database.write() as session:
-        process_events(session, [event], keys=KEYS, departure_log=journal, now=world.clock())
+        process_events(session, [event], keys=KEYS, departure_log=departure_log, now=world.clock())
 
 
 @pytest.fixture
@@ -95,24 +95,28 @@ def doubtful(world: DeliverySetup) -> DeliverySetup:
 
 
 def test_they_are_listed_with_what_is_known_and_with_nobodys_address(doubtful: DeliverySetup) -> None:
-    found = listed(doubtful)
-    assert len(found) == 3
-    assert {d.provider_name for d in found} == {"scripted"}
-    assert {d.reply for d in found} == {"no answer after the final dot"}
-    assert all(d.handed_at is not None for d in found)
-    assert "@" not in repr(found)
+    uncertain = listed(doubtful)
+    assert len(uncertain) == 3
+    assert {d.provider_name for d in uncertain} == {"scripted"}
+    assert {d.reply for d in uncertain} == {"no answer after the final dot"}
+    assert all(d.handed_at is not None for d in uncertain)
+    assert "@" not in repr(uncertain)
 
 
-def test_what_a_dead_process_left_in_the_air_is_listed_too(world: DeliverySetup) -> None:
+def test_what_a_dead_process_left_claimed_is_listed_too(world: DeliverySetup) -> None:
     world.add_readers(*READERS)
     sent(world)
     dead = str(replace(this_process_owner(), nonce="another"))
     with world.database.write() as session:
-        one = session.scalars(select(Delivery)).first()
-        assert one
-        one.state, one.owner, one.lease_until = DeliveryState.HANDING_OVER, dead, RELEASE + timedelta(days=1)
-        named = one.id
-    assert [d.delivery_id for d in listed(world)] == [named]
+        delivery = session.scalars(select(Delivery)).first()
+        assert delivery
+        delivery.state, delivery.owner, delivery.lease_until = (
+            DeliveryState.HANDING_OVER,
+            dead,
+            RELEASE + timedelta(days=1),
+        )
+        delivery_id = delivery.id
+    assert [d.delivery_id for d in listed(world)] == [delivery_id]
 
 
 def test_taken_as_accepted_is_accepted_and_nothing_is_sent(doubtful: DeliverySetup) -> None:
@@ -135,12 +139,12 @@ def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: Deliv
     word(doubtful, UncertainResolution.ACCEPTED, [third])
     assert word(doubtful, UncertainResolution.SEND_AGAIN, [first, second]) == 2
     assert edition(doubtful).state is EditionState.SENDING
-    install = Installation(doubtful.settings, doubtful.database)
-    assert sending.find_pending_releases(install, now=doubtful.clock()).ready_to_send == (EDITION_NAME,), (
+    installation = Installation(doubtful.settings, doubtful.database)
+    assert sending.find_pending_releases(installation, now=doubtful.clock()).ready_to_send == (EDITION_NAME,), (
         "the scheduler picks it up"
     )
-    transport = sent(doubtful)
-    assert {m.delivery_id: m.placeholders.message_id for m in transport.received_messages} == {
+    provider = sent(doubtful)
+    assert {m.delivery_id: m.placeholders.message_id for m in provider.received_messages} == {
         k: ids[k] for k in (first, second)
     }
     assert (states(doubtful)[ACCEPTED], edition(doubtful).state) == (3, EditionState.SENT)
@@ -181,7 +185,7 @@ def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tr
     ("kind", "ends"), [(EventKind.DELIVERED, ACCEPTED), (EventKind.BOUNCED, DeliveryState.REFUSED)]
 )
 @pytest.mark.parametrize("by", list(UncertainResolution))
-def test_what_an_event_has_settled_by_then_is_left_as_it_is(
+def test_what_an_event_has_resolved_by_then_is_left_as_it_is(
     doubtful: DeliverySetup, kind: EventKind, ends: DeliveryState, by: UncertainResolution
 ) -> None:
     ids = [d.delivery_id for d in listed(doubtful)]
@@ -198,7 +202,7 @@ def test_an_event_that_comes_after_the_word_still_keeps_it_from_being_sent_again
     assert {m.delivery_id for m in sent(doubtful).received_messages} == set(ids[1:])
 
 
-def test_the_same_word_twice_settles_once(doubtful: DeliverySetup) -> None:
+def test_resolving_the_same_delivery_twice_happens_once(doubtful: DeliverySetup) -> None:
     ids = [d.delivery_id for d in listed(doubtful)]
     assert [
         word(doubtful, UncertainResolution.SEND_AGAIN, ids),
@@ -234,7 +238,7 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
     committing = Thread(target=commit)
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-        if len(transport.received_messages) == 1:
+        if len(provider.received_messages) == 1:
             return same_outcome_for_all(HandoverResult.UNCERTAIN)(messages)
         words.scalars(select(Edition).with_for_update()).one()
         words.execute(
@@ -245,9 +249,9 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
         committing.start()
         return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
 
-    transport = ScriptedProvider(answer, batch_size=1)
+    provider = ScriptedProvider(answer, batch_size=1)
     report = send_edition(
-        world.database, EDITION_NAME, transport, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
+        world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
     )
     committing.join()
     words.close()
@@ -271,11 +275,11 @@ def _somebody_waits(world: DeliverySetup) -> None:
 
 def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(world: DeliverySetup) -> None:
     world.add_readers(*READERS)
-    transport = ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=1)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=1)
     send_edition(
         world.database,
         EDITION_NAME,
-        transport,
+        provider,
         KEYS,
         world.settings,
         clock=world.clock,

@@ -102,23 +102,23 @@ def _handed(at: KillableSend) -> dict[int, datetime]:
 
 def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: KillableSend) -> None:
     chance = random.Random(8058)
-    left: dict[int, float] = {}
+    unsubscribed_at: dict[int, float] = {}
     with open_page_server(_pages(at.options.settings, at.database), "127.0.0.1", 0) as serving:
         process = at.start_process(delay_after_claim=RESTS)
         wait_until(lambda: at.receiver.count_accepted() > 0, process.is_alive)  # from here on everybody is owed one
-        while process.is_alive() and len(left) < LEAVING:
-            staying = set(range(1, READERS + 1)) - left.keys()
+        while process.is_alive() and len(unsubscribed_at) < LEAVING:
+            staying = set(range(1, READERS + 1)) - unsubscribed_at.keys()
             # Every second one is somebody who has been claimed at this moment, where there is one.
-            claimed = sorted(staying.intersection(_claimed(at))) if len(left) % 2 else []
+            claimed = sorted(staying.intersection(_claimed(at))) if len(unsubscribed_at) % 2 else []
             number = chance.choice(claimed or sorted(staying))
-            left[number] = _leave(serving.port, number)
+            unsubscribed_at[number] = _leave(serving.port, number)
             time.sleep(chance.uniform(0, 0.01))
         process.join(WAIT_TIMEOUT)
     assert process.exitcode == 0
-    found = at.check_against_receiver()
+    counts = at.check_against_receiver()
     states, handed = at.delivery_states(), _handed(at)
-    got = {reader_number(taken.recipient) for taken in at.receiver.accepted_messages()}
-    for number, answered in left.items():
+    got = {reader_number(message.recipient) for message in at.receiver.accepted_messages()}
+    for number, answered in unsubscribed_at.items():
         if number in got:
             asked_after = handed[number] + timedelta(seconds=RESTS)
             assert asked_after.timestamp() <= answered, (
@@ -126,5 +126,5 @@ def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: K
             )
         else:
             assert states[number] is DeliveryState.WITHDRAWN
-    assert got | left.keys() == set(range(1, READERS + 1)), "somebody who stayed got nothing"
-    assert found[DeliveryState.WITHDRAWN] == READERS - len(got) > 0
+    assert got | unsubscribed_at.keys() == set(range(1, READERS + 1)), "somebody who stayed got nothing"
+    assert counts[DeliveryState.WITHDRAWN] == READERS - len(got) > 0

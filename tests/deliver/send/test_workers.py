@@ -19,7 +19,7 @@ Answer = Callable[[Sequence[OutgoingMessage]], BatchOutcome]
 
 
 class Lane:
-    """One connection that answers as it is told, and remembers what it was given."""
+    """One connection that answers by a script and remembers what it was given."""
 
     name = "lane"
     batch_timeout = 60.0
@@ -150,9 +150,9 @@ def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup
 
 def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
     _readers(world, 40)
-    told = Lane(every(HandoverResult.NOT_TRIED, stop_reason="the server refuses the sender"))
+    refused = Lane(every(HandoverResult.NOT_TRIED, stop_reason="the server refuses the sender"))
     works = Lane(TAKES)
-    report = _send(world, told, works)
+    report = _send(world, refused, works)
     assert report.stop_reason == "the server refuses the sender"
     assert report.delivery_counts[DeliveryState.WAITING] == 40 - len(works.given)
     assert report.delivery_counts[DeliveryState.HANDING_OVER] == 0
@@ -183,7 +183,7 @@ def test_one_connection_that_misses_its_answers_does_not_stop_the_others(world: 
     assert world.clock() == began
 
 
-def test_a_fault_in_one_lets_the_others_finish_and_leaves_its_own_in_the_air(world: DeliverySetup) -> None:
+def test_a_fault_in_one_lets_the_others_finish_and_leaves_its_own_claimed(world: DeliverySetup) -> None:
     _readers(world, 30)
     out, crashed = threading.Event(), threading.Event()
 
@@ -232,23 +232,23 @@ def test_who_interrupts_a_run_gets_the_answers_that_are_under_way_written_down(w
 
 def test_who_leaves_gets_nothing_after_that_moment_on_any_connection(world: DeliverySetup) -> None:
     numbers = world.add_readers(*(f"r{n}@example.org" for n in range(30)))
-    lock, gone = threading.Lock(), list[int]()
-    journal = DepartureLog(world.settings.left_log, world.keys)
+    lock, left_numbers = threading.Lock(), list[int]()
+    departure_log = DepartureLog(world.settings.left_log, world.keys)
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         with lock:
-            waits = [n for n in _waiting(world) if n not in gone]
-            if len(gone) < 5 and waits:
+            waits = [n for n in _waiting(world) if n not in left_numbers]
+            if len(left_numbers) < 5 and waits:
                 with world.database.write() as session:
-                    unsubscribe_person(session, journal, waits[-1], method="one-click", now=world.clock())
-                gone.append(waits[-1])
+                    unsubscribe_person(session, departure_log, waits[-1], method="one-click", now=world.clock())
+                left_numbers.append(waits[-1])
         return TAKES(messages)
 
     lanes = [Lane(answer) for _ in range(3)]
     report = _send(world, *lanes)
-    left = {f"r{numbers.index(n)}@example.org" for n in gone}
-    assert not left & {address for lane in lanes for address in lane.given}
-    assert report.delivery_counts[DeliveryState.WITHDRAWN] == len(gone) == 5
+    left_addresses = {f"r{numbers.index(n)}@example.org" for n in left_numbers}
+    assert not left_addresses & {address for lane in lanes for address in lane.given}
+    assert report.delivery_counts[DeliveryState.WITHDRAWN] == len(left_numbers) == 5
     assert report.state is EditionState.SENT
 
 
