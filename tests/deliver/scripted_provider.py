@@ -24,8 +24,14 @@ class ScriptedProvider:
 
 
 def same_outcome_for_all(
-    result: HandoverResult, *, reply: str = "said", stop: str = "", wait: float = 0.0
+    result: HandoverResult,
+    *,
+    reply: str = "said",
+    stop: str = "",
+    this_connection_only: bool = False,
+    wait: float = 0.0,
 ) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
+    """Return an answer that gives every message the same outcome."""
     return lambda messages: BatchOutcome(
-        tuple(MessageOutcome(result, reply) for _ in messages), stop_reason=stop, wait_seconds=wait
+        tuple(MessageOutcome(result, reply) for _ in messages), stop, this_connection_only, wait
     )

@@ -31,28 +31,24 @@ from digest.store.process_owner import this_process_owner
 from subscribers.crypto import link_tokens
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
+from tests.deliver.scripted_provider import ScriptedProvider
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 
 ADA, SAM, EVE = "ada@reader.example", "sam@newsroom.example", "eve@newsroom.example"
 SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
 
 
-class Scripted:
-    """A provider that answers by a script and remembers what it was given."""
+def scripted(*answers: BatchOutcome | BaseException) -> ScriptedProvider:
+    """Return a provider that takes one message at a time and gives these answers, or raises them."""
+    remaining = list(answers)
 
-    name, batch_timeout, batch_size = "scripted", 60.0, 1
+    def answer(_: Sequence[OutgoingMessage]) -> BatchOutcome:
+        outcome = remaining.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
-    def __init__(self, *answers: BatchOutcome | BaseException) -> None:
-        self.answers, self.given = list(answers), []  # type: tuple[list[BatchOutcome | BaseException], list[OutgoingMessage]]
-
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-        self.given += messages
-        answer = self.answers.pop(0)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    def close(self) -> None: ...
+    return ScriptedProvider(answer, batch_size=1)
 
 
 def hire(world: DeliverySetup, *emails: str, proven: bool = True) -> list[int]:
@@ -203,14 +199,14 @@ def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: De
     with world.database.write() as session:
         session.execute(update(Fragment).values(body="tampered with"))
     with pytest.raises(ApprovalError, match="is not what was approved"):
-        sent(world, Scripted())
+        sent(world, scripted())
     assert staff_rows(world) == []
 
 
 def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(world: DeliverySetup) -> None:
     world.add_readers(ADA)
     with pytest.raises(SendError, match="Nobody on the staff has proven an address yet"):
-        sent(world, Scripted())
+        sent(world, scripted())
     hire(world, EVE, proven=False)
     hire(world, SAM, "kim@newsroom.example")
     for to, why in (
@@ -219,24 +215,23 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
         ([EVE], "staff 1 has not proven the address yet"),
     ):
         with pytest.raises(SendError, match=why) as caught:
-            sent(world, Scripted(), to=to)
+            sent(world, scripted(), to=to)
         assert "@" not in str(caught.value)
-    provider = Scripted(*[BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))] * 3)
+    provider = scripted(*[BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))] * 3)
     assert [result.email for result in sent(world, provider, to=[SAM.upper(), SAM]).tested] == [SAM]
     assert [result.email for result in sent(world, provider).tested] == [SAM, "kim@newsroom.example"]
-    assert [message.address for message in provider.given] == [SAM, SAM, "kim@newsroom.example"]
+    assert [message.address for message in provider.received_messages] == [SAM, SAM, "kim@newsroom.example"]
 
 
 def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> None:
     _, eve = hire(world, SAM, EVE)
 
-    class Removing(Scripted):
-        def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-            with world.database.write() as session:
-                staff.remove_staff_member(session, session.get_one(StaffMember, eve), actor="test", now=RELEASE)
-            return super().send_batch(messages)
+    def remove_eve(_: Sequence[OutgoingMessage]) -> BatchOutcome:
+        with world.database.write() as session:
+            staff.remove_staff_member(session, session.get_one(StaffMember, eve), actor="test", now=RELEASE)
+        return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))
 
-    report = sent(world, Removing(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
+    report = sent(world, ScriptedProvider(remove_eve, batch_size=1))
     assert [(result.email, result.state) for result in report.tested] == [
         (SAM, DeliveryState.ACCEPTED),
         (EVE, DeliveryState.WITHDRAWN),
@@ -258,7 +253,7 @@ def test_what_came_of_it_is_said_and_written_down_and_nothing_is_tried_again(
     world: DeliverySetup, result: HandoverResult
 ) -> None:
     hire(world, SAM)
-    report = sent(world, Scripted(BatchOutcome((MessageOutcome(result, "421 4.7.0 said"),))))
+    report = sent(world, scripted(BatchOutcome((MessageOutcome(result, "421 4.7.0 said"),))))
     assert report.tested == (staff_test.StaffTestResult(SAM, STATES[result], "421 4.7.0 said"),)
     assert report.arrived is (result is HandoverResult.ACCEPTED)
     (row,) = staff_rows(world)
@@ -270,7 +265,7 @@ def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world:
     stop = BatchOutcome(
         (MessageOutcome(HandoverResult.NOT_TRIED, "no"),), stop_reason="AUTH refused. Look at DIGEST_MAIL_URL."
     )
-    report = sent(world, Scripted(stop))
+    report = sent(world, scripted(stop))
     assert report.stopped == "AUTH refused. Look at DIGEST_MAIL_URL."
     assert [result.state for result in report.tested] == [DeliveryState.CANCELLED] * 2
     assert len(staff_rows(world)) == 1
@@ -280,7 +275,7 @@ def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> 
     hire(world, SAM)
     with world.database.write() as session:
         installation_hold.hold_installation(session, "a restored copy", actor="eve", now=RELEASE)
-    report = sent(world, Scripted())
+    report = sent(world, scripted())
     assert "the installation is held by eve" in report.stopped
     assert staff_rows(world) == []
 
@@ -288,11 +283,11 @@ def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> 
 def test_what_a_crash_leaves_claimed_is_uncertain_at_the_next_test(world: DeliverySetup) -> None:
     hire(world, SAM)
     with pytest.raises(KeyboardInterrupt):
-        sent(world, Scripted(KeyboardInterrupt()))
+        sent(world, scripted(KeyboardInterrupt()))
     (row,) = staff_rows(world)
     assert row.state is DeliveryState.HANDING_OVER
     dead = replace(this_process_owner(), nonce="another")
     with world.database.write() as session:
         session.execute(update(Delivery).values(owner=str(dead)))
-    sent(world, Scripted(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
+    sent(world, scripted(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
     assert sorted(str(row.state) for row in staff_rows(world)) == ["accepted", "uncertain"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy import select
 
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
 from digest.deliver.providers.parallel import ParallelProvider
 from digest.deliver.send.edition_run import SendReport, send_edition
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -14,32 +14,23 @@ from digest.store.models import EditionState
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 
 Answer = Callable[[Sequence[OutgoingMessage]], BatchOutcome]
 
 
-class Lane:
-    """One connection that answers by a script and remembers what it was given."""
-
-    name = "lane"
-    batch_timeout = 60.0
+class Lane(ScriptedProvider):
+    """One connection that answers by a script and remembers whom it was given messages for."""
 
     def __init__(self, answer: Answer, batch: int = 1) -> None:
-        self.answer, self.batch_size = answer, batch
-        self.given: list[str] = []
+        super().__init__(answer, batch, "lane")
 
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-        self.given += [m.address for m in messages]
-        return self.answer(messages)
-
-    def close(self) -> None: ...
+    @property
+    def given(self) -> list[str]:
+        return [message.address for message in self.received_messages]
 
 
-def every(result: HandoverResult, **more: object) -> Answer:
-    return lambda messages: BatchOutcome(tuple(MessageOutcome(result, "said") for _ in messages), **more)  # type: ignore[arg-type]
-
-
-TAKES = every(HandoverResult.ACCEPTED)
+TAKES = same_outcome_for_all(HandoverResult.ACCEPTED)
 
 
 def _send(world: DeliverySetup, *lanes: Lane, limit: int | None = None) -> SendReport:
@@ -123,7 +114,7 @@ def test_a_limit_counts_what_all_of_them_carry(world: DeliverySetup) -> None:
 def test_one_connection_too_many_is_given_up_and_the_others_do_its_work(world: DeliverySetup) -> None:
     _readers(world, 20)
     refused = Lane(
-        every(HandoverResult.NOT_TRIED, stop_reason="no connection to mx: too many", this_connection_only=True)
+        same_outcome_for_all(HandoverResult.NOT_TRIED, stop="no connection to mx: too many", this_connection_only=True)
     )
     works = Lane(TAKES)
     report = _send(world, refused, works)
@@ -139,7 +130,7 @@ def test_one_connection_too_many_is_given_up_and_the_others_do_its_work(world: D
 def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup) -> None:
     _readers(world, 20)
     lanes = [
-        Lane(every(HandoverResult.NOT_TRIED, stop_reason="no connection to mx", this_connection_only=True))
+        Lane(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="no connection to mx", this_connection_only=True))
         for _ in range(3)
     ]
     report = _send(world, *lanes)
@@ -150,7 +141,7 @@ def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup
 
 def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
     _readers(world, 40)
-    refused = Lane(every(HandoverResult.NOT_TRIED, stop_reason="the server refuses the sender"))
+    refused = Lane(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the server refuses the sender"))
     works = Lane(TAKES)
     report = _send(world, refused, works)
     assert report.stop_reason == "the server refuses the sender"
@@ -161,7 +152,7 @@ def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
 def test_answers_that_all_connections_miss_end_the_run_after_a_rest(world: DeliverySetup) -> None:
     _readers(world, 40)
     began = world.clock()
-    report = _send(world, *(Lane(every(HandoverResult.UNCERTAIN)) for _ in range(4)))
+    report = _send(world, *(Lane(same_outcome_for_all(HandoverResult.UNCERTAIN)) for _ in range(4)))
     assert "no answer" in report.stop_reason
     assert report.delivery_counts[DeliveryState.UNCERTAIN] <= 2 * 4
     assert (world.clock() - began).total_seconds() == 30
@@ -171,7 +162,7 @@ def test_one_connection_that_misses_its_answers_does_not_stop_the_others(world: 
     _readers(world, 30)
     began = world.clock()
     works = Lane(TAKES)
-    answers = [every(HandoverResult.UNCERTAIN)]
+    answers = [same_outcome_for_all(HandoverResult.UNCERTAIN)]
 
     def once(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         return answers.pop()(messages) if answers else TAKES(messages)
