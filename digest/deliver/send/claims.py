@@ -43,66 +43,64 @@ _SELECT_DUE = CompiledStatement(
     .select_from(outerjoin(_columns.id.table, Person, Person.number == _columns.person))
     .where(
         _columns.state == DeliveryState.WAITING,
-        _columns.purpose == bindparam("for_purpose"),
+        _columns.purpose == bindparam("purpose_name"),
         _columns.next_try_at <= bindparam("horizon"),
     )
     .order_by(_columns.next_try_at)
-    .limit(bindparam("most"))
+    .limit(bindparam("max_rows"))
     .with_for_update(skip_locked=True, of=_columns.id.table)  # PostgreSQL; SQLite has one writer anyway
 )
 
 
 class _UpdateById:
-    """An UPDATE of rows by id (`of`): row by row on SQLite; on PostgreSQL one statement for all with the same values.
+    """An UPDATE of rows by id: row by row on SQLite; on PostgreSQL one statement for all with the same values.
 
     On PostgreSQL every statement is work for the planner, which shares our cores.
     """
 
     def __init__(self, *guard: ColumnElement[bool], **values: Any) -> None:
         change = update(_columns.id.table).where(*guard).values(**values)
-        several = any_(bindparam("of", type_=postgresql.ARRAY(String())))
-        self._single_row = CompiledStatement(change.where(_columns.id == bindparam("of")))
+        several = any_(bindparam("delivery_id", type_=postgresql.ARRAY(String())))
+        self._single_row = CompiledStatement(change.where(_columns.id == bindparam("delivery_id")))
         self._many_rows = CompiledStatement(change.where(_columns.id == several))
 
-    def update_rows(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Update rows, all given with the same names, `of` first; return how many changed."""
+    def update_rows(self, session: Session, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+        """Update rows, given as (id, values), all with the same names; return how many changed."""
         if not is_postgresql(session):
-            return self._single_row.execute_many(session, rows)
-        ids_by_values: dict[tuple[Any, ...], list[str]] = {}
-        for row in rows:
-            ids_by_values.setdefault(tuple(row.values())[1:], []).append(row["of"])
-        names = tuple(rows[0])[1:]
-        return self._many_rows.execute_many(
-            session, [{"of": ids, **dict(zip(names, values, strict=True))} for values, ids in ids_by_values.items()]
-        )
+            return self._single_row.execute_many(session, [{"delivery_id": id_, **values} for id_, values in changes])
+        ids_by_values: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+        for id_, values in changes:
+            ids_by_values.setdefault(tuple(values.items()), []).append(id_)
+        rows = [{"delivery_id": ids, **dict(values)} for values, ids in ids_by_values.items()]
+        return self._many_rows.execute_many(session, rows)
 
 
 _IS_WAITING = _columns.state == DeliveryState.WAITING
-_POSTPONE = _UpdateById(_IS_WAITING, next_try_at=bindparam("again"))
-_SET_ASIDE = _UpdateById(_IS_WAITING, state=bindparam("to"))
+_POSTPONE = _UpdateById(_IS_WAITING, next_try_at=bindparam("retry_at"))
+_SET_ASIDE = _UpdateById(_IS_WAITING, state=bindparam("new_state"))
 _TAKE_LEASE = _UpdateById(
     _IS_WAITING,
     state=DeliveryState.HANDING_OVER,
-    owner=bindparam("by"),
-    lease_until=bindparam("until"),
-    handed_at=bindparam("now"),
-    transport=bindparam("over"),
+    owner=bindparam("owner_name"),
+    lease_until=bindparam("leased_until"),
+    handed_at=bindparam("claimed_at"),
+    transport=bindparam("provider_name"),
 )
 _RECORD_RESULT = _UpdateById(
-    _columns.owner == bindparam("by"),
+    _columns.owner == bindparam("owner_name"),
     # Past its lease the row became uncertain; the process that handed it over knows better.
     or_(_columns.state == DeliveryState.HANDING_OVER, _columns.state == DeliveryState.UNCERTAIN),
-    state=bindparam("to"),
-    reply=bindparam("said"),
-    tries=_columns.tries + bindparam("tried", type_=Integer()),
-    next_try_at=func.coalesce(bindparam("again", type_=UtcDateTime()), _columns.next_try_at),
+    state=bindparam("new_state"),
+    reply=bindparam("new_reply"),
+    tries=_columns.tries + bindparam("added_tries", type_=Integer()),
+    next_try_at=func.coalesce(bindparam("retry_at", type_=UtcDateTime()), _columns.next_try_at),
     owner=None,
     lease_until=None,
 )
 _UNDO_CLAIM = _UpdateById(
-    _columns.owner == bindparam("by"),
+    _columns.owner == bindparam("owner_name"),
     _columns.state == DeliveryState.HANDING_OVER,
-    state=bindparam("to"),
+    state=bindparam("new_state"),
     owner=None,
     lease_until=None,
     handed_at=None,
@@ -162,7 +160,7 @@ def claim_deliveries(
     examined = 0
     purpose = edition_purpose(variants.edition.name)
     while len(claimed) < limit and examined < MAX_ROWS_PER_CLAIM:
-        parameters = {"for_purpose": purpose, "horizon": horizon, "most": limit - len(claimed)}
+        parameters = {"purpose_name": purpose, "horizon": horizon, "max_rows": limit - len(claimed)}
         rows = _SELECT_DUE.fetch_rows(session, parameters)
         if not rows:
             break
@@ -196,7 +194,7 @@ def _sort_due_rows(
                 ReaderDelivery(row.id, row.message_id, row.tries, row.due_at, reader.number, domain_tag, reader)
             )
         else:
-            postponed.append({"of": row.id, "again": until})
+            postponed.append((row.id, {"retry_at": until}))
     _update_waiting_rows(session, _POSTPONE, postponed)
     take_leases(session, lease, [d.delivery_id for d in going], now=now)
     set_aside(session, aside)
@@ -213,37 +211,49 @@ def _state_for_reader(reader: AudienceMember | None, variants: EditionVariants, 
 
 def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str], *, now: datetime) -> None:
     """Claim waiting deliveries that this transaction has locked, for the time of the lease."""
-    terms = {"by": lease.owner, "until": now + lease.duration, "now": now, "over": lease.provider_name}
-    _update_waiting_rows(session, _TAKE_LEASE, [{"of": id_, **terms} for id_ in delivery_ids])
+    terms = {
+        "owner_name": lease.owner,
+        "leased_until": now + lease.duration,
+        "claimed_at": now,
+        "provider_name": lease.provider_name,
+    }
+    _update_waiting_rows(session, _TAKE_LEASE, [(id_, terms) for id_ in delivery_ids])
 
 
 def set_aside(session: Session, states: Iterable[tuple[str, DeliveryState]]) -> None:
     """End waiting deliveries that are owed no more and that this transaction has locked, given as (id, state)."""
-    _update_waiting_rows(session, _SET_ASIDE, [{"of": id_, "to": state} for id_, state in states])
+    _update_waiting_rows(session, _SET_ASIDE, [(id_, {"new_state": state}) for id_, state in states])
 
 
-def _update_waiting_rows(session: Session, statement: _UpdateById, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        changed = statement.update_rows(session, rows)
-        assert changed == len(rows), f"{changed} of {len(rows)} rows waited: another claimed them meanwhile"
+def _update_waiting_rows(
+    session: Session, statement: _UpdateById, changes: Sequence[tuple[str, Mapping[str, Any]]]
+) -> None:
+    if changes:
+        changed = statement.update_rows(session, changes)
+        assert changed == len(changes), f"{changed} of {len(changes)} rows waited: another claimed them meanwhile"
 
 
-def record_results(session: Session, owner: str, state_changes: Iterable[tuple[str, StateChange]]) -> None:
+def record_results(session: Session, owner: str, state_changes: Sequence[tuple[str, StateChange]]) -> None:
     """Record what came of claimed deliveries, given as (id, change)."""
-    rows = [
-        {"of": id_, "by": owner, "to": c.state, "said": c.reply, "tried": int(c.attempted), "again": c.next_try_at}
-        for id_, c in state_changes
-    ]
-    if rows:
-        _RECORD_RESULT.update_rows(session, rows)
+    if state_changes:
+        _RECORD_RESULT.update_rows(session, [(id_, _result_values(owner, change)) for id_, change in state_changes])
 
 
-def undo_claims(session: Session, owner: str, delivery_ids: Iterable[str], *, withdrawn: bool) -> None:
+def _result_values(owner: str, change: StateChange) -> dict[str, Any]:
+    return {
+        "owner_name": owner,
+        "new_state": change.state,
+        "new_reply": change.reply,
+        "added_tries": int(change.attempted),
+        "retry_at": change.next_try_at,
+    }
+
+
+def undo_claims(session: Session, owner: str, delivery_ids: Sequence[str], *, withdrawn: bool) -> None:
     """Undo claims of messages that never left: the person went in that moment, or sending stopped."""
-    state = DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING
-    rows = [{"of": id_, "by": owner, "to": state} for id_ in delivery_ids]
-    if rows:
-        _UNDO_CLAIM.update_rows(session, rows)
+    if delivery_ids:
+        values = {"owner_name": owner, "new_state": DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING}
+        _UNDO_CLAIM.update_rows(session, [(id_, values) for id_ in delivery_ids])
 
 
 def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Collection[str]) -> None:
