@@ -28,7 +28,7 @@ _left_out_tests: set[str] = set()
 
 
 def forget_nowhere_else(*_: object) -> None:
-    """Let go of an erased person nowhere else: for tests without mails."""
+    """Erase a person from nothing else: for tests without mails."""
 
 
 def find_tool(name: str) -> str | None:
@@ -185,14 +185,14 @@ class ReusedDatabase:
 # TRUNCATE of every table costs more than most tests: only those with a row are emptied.
 EMPTY_TABLES = """
 DO $$
-DECLARE name text; filled boolean; found text[] := '{}';
+DECLARE name text; filled boolean; filled_tables text[] := '{}';
 BEGIN
   FOR name IN SELECT relname FROM pg_stat_user_tables WHERE relname <> 'alembic_version' LOOP
     EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I)', name) INTO filled;
-    IF filled THEN found := found || quote_ident(name); END IF;
+    IF filled THEN filled_tables := filled_tables || quote_ident(name); END IF;
   END LOOP;
-  IF array_length(found, 1) > 0 THEN
-    EXECUTE 'TRUNCATE ' || array_to_string(found, ', ') || ' CASCADE';
+  IF array_length(filled_tables, 1) > 0 THEN
+    EXECUTE 'TRUNCATE ' || array_to_string(filled_tables, ', ') || ' CASCADE';
   END IF;
   FOR name IN SELECT sequencename FROM pg_sequences WHERE last_value IS NOT NULL LOOP
     EXECUTE format('ALTER SEQUENCE %I RESTART', name);
@@ -218,8 +218,8 @@ def postgresql(reused_postgresql: ReusedDatabase) -> Iterator[Database]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Database:
     """Give a migrated, empty database: once SQLite, once PostgreSQL."""
-    found: Database = request.getfixturevalue(request.param)
-    return found
+    database: Database = request.getfixturevalue(request.param)
+    return database
 
 
 @pytest.fixture(scope="session")
@@ -231,7 +231,7 @@ def full_content() -> EditionContent:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Give the path of the browser; tests that ask for it carry the mark."""
-    found = find_tool("chromium")
-    assert found, "mark the test with pytest.mark.chromium"
-    return found
+    """Give the path of the browser; tests that ask for it carry the marker."""
+    path = find_tool("chromium")
+    assert path, "mark the test with pytest.mark.chromium"
+    return path

@@ -38,7 +38,7 @@ def test_every_imported_distribution_is_declared_and_every_declared_one_is_used(
     imported = {normal(owners[module][0]) for file in files for module in foreign(file)}
     imported = {PARTS.get(name, name) for name in imported}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = {normal(re.split(r"[\[<>=~! ]", wanted)[0]) for wanted in project["dependencies"]}
+    declared = {normal(re.split(r"[\[<>=~! ]", requirement)[0]) for requirement in project["dependencies"]}
     assert imported - declared == set()
     assert declared - imported == USED_OTHERWISE
 

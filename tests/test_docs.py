@@ -55,10 +55,10 @@ def all_tables() -> dict[str, set[str]]:
         "[[sources]]": SourceSettings,
         "[sponsor]": SponsorSettings,
     }
-    found = dict(tables(SettingsFile)) | {heading: set(kind.model_fields) for heading, kind in kinds.items()}
-    plain = {key for key in SettingsFile.model_fields if f"[{key}]" not in found}
+    by_heading = dict(tables(SettingsFile)) | {heading: set(kind.model_fields) for heading, kind in kinds.items()}
+    plain = {key for key in SettingsFile.model_fields if f"[{key}]" not in by_heading}
     assert plain - set(lists) == set(), "a key of digest.toml that is no table: teach this test where it is documented"
-    return found
+    return by_heading
 
 
 @pytest.mark.parametrize("heading", all_tables())

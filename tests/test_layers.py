@@ -10,7 +10,6 @@ from dataclasses import is_dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -157,9 +156,11 @@ def is_value_or_error(name: str) -> bool:
 
     Rows of the database are none: who holds one can change it.
     """
+    if name in modules():
+        return False
     module, _, attribute = name.rpartition(".")
-    thing = getattr(importlib.import_module(module), attribute, None)
-    if isinstance(thing, ModuleType) or inspect.isroutine(thing):
+    thing = getattr(importlib.import_module(module), attribute)
+    if inspect.isroutine(thing):
         return False
     if not isinstance(thing, type):
         return True
