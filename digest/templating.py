@@ -6,7 +6,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined,
 
 
 def find_template_folder() -> Path:
-    """Give the shipped templates: inside the installed package, else beside it in a checkout."""
+    """Return the shipped templates: inside the installed package, else beside it in a checkout."""
     packaged = Path(__file__).parent / "templates"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates"
 

@@ -26,7 +26,7 @@ class ScheduleRule:
     period: timedelta | None = None
 
     def next_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
-        """Give the first time that lies after `moment`, in UTC."""
+        """Return the first time that lies after `moment`, in UTC."""
         if self.period:
             seconds = int(self.period.total_seconds())
             return datetime.fromtimestamp((int(moment.timestamp()) // seconds + 1) * seconds, UTC)
@@ -37,7 +37,7 @@ class ScheduleRule:
             day += timedelta(days=1)
 
     def latest_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
-        """Give the latest time that is not after `moment`, in UTC."""
+        """Return the latest time that is not after `moment`, in UTC."""
         if self.period:
             seconds = int(self.period.total_seconds())
             return datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
@@ -65,7 +65,7 @@ def parse_schedule_rule(text: str) -> ScheduleRule:
 
 
 def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
-    """Give the moment (UTC) at which clocks in `zone` show `at` on `day`.
+    """Return the moment (UTC) at which clocks in `zone` show `at` on `day`.
 
     In a gap (spring) it is the first minute that exists after it; in a fold (autumn) the first of the two.
     """

@@ -1,7 +1,7 @@
 """Storing what was read: one row an item, the new value in the row and the old one in its history.
 
-Everything about an item is settled by comparing it with the rows of its source, fetched in one query a
-batch. Callers open the transaction; `parts` cuts a long document so that none has over `PART` rows.
+Everything about an item is decided by comparing it with the rows of its source, fetched in one query a batch.
+Callers open the transaction; `prepare_batches` cuts a long document into batches of at most `BATCH_SIZE` items.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,14 +36,6 @@ _MAX_LENGTHS = {
     for name, column in Article.__table__.columns.items()
     if isinstance(column.type, String) and column.type.length
 }
-_FIRST_SEEN_BASES = frozenset(
-    {
-        DateBasis.FIRST_SEEN_NO_DATE,
-        DateBasis.FIRST_SEEN_UNREADABLE,
-        DateBasis.FIRST_SEEN_FUTURE,
-        DateBasis.FIRST_SEEN_ANCIENT,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +49,7 @@ class ItemCounts:
     rejected: tuple[RejectedEntry, ...] = ()
 
     def __add__(self, other: "ItemCounts") -> "ItemCounts":
-        """Add up the counts of two parts."""
+        """Add up the counts of two batches."""
         return ItemCounts(
             self.found + other.found,
             self.new + other.new,
@@ -67,16 +59,8 @@ class ItemCounts:
         )
 
 
-def store_document(session: Session, source: Source, document: ParsedDocument, now: datetime) -> ItemCounts:
-    """Take in a whole document of `source`; for one of over `PART` items see `prepare_batches` and `store_batch`."""
-    counts, parts = prepare_batches(document)
-    for part in parts:
-        counts += store_batch(session, source.id, part, now)
-    return counts
-
-
 def prepare_batches(document: ParsedDocument, max_items: int | None = None) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
-    """Decide which items can be stored and cut them into parts; the counts hold `found` and the rejected.
+    """Decide which items can be stored and cut them into batches; the counts hold `found` and the rejected.
 
     `max_items` is the greatest number of items that one document may bring in.
     """
@@ -116,10 +100,10 @@ def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetim
 def choose_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
     """Choose the moment that counts for a new item: published, else updated, else found."""
     if item.published:
-        return (item.published, DateBasis.PUBLISHED if item.date_basis in _FIRST_SEEN_BASES else item.date_basis)
+        return (item.published, DateBasis.PUBLISHED if item.date_basis.is_first_seen else item.date_basis)
     if item.updated:
         return item.updated, DateBasis.UPDATED
-    return now, item.date_basis if item.date_basis in _FIRST_SEEN_BASES else DateBasis.FIRST_SEEN_NO_DATE
+    return now, item.date_basis if item.date_basis.is_first_seen else DateBasis.FIRST_SEEN_NO_DATE
 
 
 def mark_withdrawn(session: Session, article: Article, now: datetime, response: str) -> bool:
@@ -151,7 +135,7 @@ def _set_withdrawn(session: Session, article: Article, now: datetime, *, withdra
 
 
 def _item_positions(document: ParsedDocument) -> Iterator[int]:
-    """Number the items by the places that the rejected ones left."""
+    """Return the places of the items in the document, where the rejected ones left some."""
     lost = {rejected.place for rejected in document.rejected}
     return (place for place in range(1, document.item_count + len(lost) + 1) if place not in lost)
 
@@ -166,7 +150,7 @@ def _rejection_reason(item: ParsedItem) -> str | None:
 
 @dataclass(slots=True)
 class _PendingWrites:
-    """What is to be written for one part: rows as the statements take them, and what they come to."""
+    """What is to be written for one batch: rows as the statements take them, and their counts."""
 
     new_rows: list[dict[str, Any]] = field(default_factory=list)
     changed_rows: list[dict[str, Any]] = field(default_factory=list)
@@ -233,7 +217,7 @@ def _new_row(source_id: int, identified: IdentifiedItem, now: datetime, *, used_
 
 
 def _changed_values(row: Row[Any], identified: IdentifiedItem, *, used_keys: set[str]) -> dict[str, Any]:
-    """Give the columns whose value differs from the row's."""
+    """Return the columns whose value differs from the row's."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
     if identified.key not in used_keys:
         values["key"] = identified.key  # the publisher's newest id is the one that will come back
@@ -258,7 +242,7 @@ def _merge_dates(row: Row[Any], item: ParsedItem) -> dict[str, Any]:
 
 
 def _basis_rank(basis: DateBasis) -> int:
-    return 0 if basis in _FIRST_SEEN_BASES else 1 if basis is DateBasis.UPDATED else 2
+    return 0 if basis.is_first_seen else 1 if basis is DateBasis.UPDATED else 2
 
 
 def _history_row(row: Row[Any], field: str, after: object, now: datetime) -> dict[str, Any]:
@@ -279,7 +263,7 @@ def _history_text(value: object) -> str:
 
 
 def _update_row(row: Row[Any], values: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """Give every changeable column, so that all changed rows share one statement."""
+    """Return every changeable column, so that all changed rows share one statement."""
     kept = {name: getattr(row, name) for name in (*_DERIVED_COLUMNS, *_ITEM_COLUMNS)}
     return {f"to_{name}": value for name, value in (kept | values | {"seen_at": now}).items()} | {"which": row.id}
 

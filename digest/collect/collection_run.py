@@ -100,8 +100,8 @@ def collect_sources(
     """Visit the sources of the settings that are due, and read the files; the reports are in their order.
 
     Args:
-        database: where the articles go.
-        fetcher: the door to the world; several threads use it at once.
+        database: stores the articles.
+        fetcher: used by several threads at once.
         settings: the sources and the limits.
         now: the moment of the run.
         only: names or addresses of sources; None means all, or none where `files` are given.
@@ -152,7 +152,7 @@ class _CollectionJob:
 
 
 def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str]:
-    """Give the addresses of the sources that are meant by name or address."""
+    """Return the addresses of the sources that are meant by name or address."""
     listed = settings.file.sources
     if only is None:
         return [source.url for source in listed]

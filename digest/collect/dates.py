@@ -17,38 +17,12 @@ OLDEST_YEAR = 1990
 MAX_FUTURE = timedelta(days=2)  # clocks and zones go wrong by that much; more is an error or an embargo
 _MAX_LENGTH = 100  # characters
 
-_HOUR = 3600
-_US_ZONES = {  # RFC 822 section 5.1, with the names that US agencies use besides
-    "EST": -5 * _HOUR,
-    "EDT": -4 * _HOUR,
-    "ET": -5 * _HOUR,
-    "CST": -6 * _HOUR,
-    "CDT": -5 * _HOUR,
-    "CT": -6 * _HOUR,
-    "MST": -7 * _HOUR,
-    "MDT": -6 * _HOUR,
-    "MT": -7 * _HOUR,
-    "PST": -8 * _HOUR,
-    "PDT": -7 * _HOUR,
-    "PT": -8 * _HOUR,
-    "AKST": -9 * _HOUR,
-    "AKDT": -8 * _HOUR,
-    "HST": -10 * _HOUR,
-    "AST": -4 * _HOUR,
-    "ADT": -3 * _HOUR,
-    "GMT": 0,
-    "UT": 0,
-    "BST": 1 * _HOUR,
-    "WET": 0,
-    "CET": 1 * _HOUR,
-    "CEST": 2 * _HOUR,
-    "EET": 2 * _HOUR,
-    "EEST": 3 * _HOUR,
-    "IST": 19_800,
-    "JST": 9 * _HOUR,
-    "AEST": 10 * _HOUR,
-    "AEDT": 11 * _HOUR,
-}
+# Hours from UTC: RFC 822 section 5.1, with the names that US agencies use besides.
+_ZONE_HOURS = (
+    "EST -5, EDT -4, ET -5, CST -6, CDT -5, CT -6, MST -7, MDT -6, MT -7, PST -8, PDT -7, PT -8, AKST -9, AKDT -8, HST -10, "
+    "AST -4, ADT -3, GMT 0, UT 0, BST 1, WET 0, CET 1, CEST 2, EET 2, EEST 3, IST 5.5, JST 9, AEST 10, AEDT 11"
+)
+_US_ZONES = {name: int(float(hours) * 3600) for name, hours in re.findall(r"(\w+) (-?[\d.]+)", _ZONE_HOURS)}
 # feedparser's own table lacks these and takes them for UTC.
 _DATEUTIL_FIRST = re.compile(r"\b(?:BST|CES?T|EES?T|WES?T|AK[SD]T|HST|IST|JST|AE[SD]T|UTC)\b|\d[+-]\d{4}$|^\d{8}T\d{4}")
 _TIME_PATTERN = re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m\b|T\d{4,6}", re.IGNORECASE)
@@ -89,7 +63,7 @@ def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBa
 
 
 def date_objection(moment: datetime, now: datetime) -> DateBasis | None:
-    """Say why a date can't be an article's: before 1990, or more than two days ahead. None: it can."""
+    """Explain why a date can't be an article's: before 1990, or more than two days ahead. None: it can."""
     if moment.year < OLDEST_YEAR:
         return DateBasis.FIRST_SEEN_ANCIENT
     return DateBasis.FIRST_SEEN_FUTURE if moment > now + MAX_FUTURE else None
@@ -120,7 +94,7 @@ def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
 
 
 def noon_utc(day: date) -> datetime:
-    """Give noon UTC of a day: how a date without a time is kept."""
+    """Return noon UTC of a day: how a date without a time is kept."""
     return datetime.combine(day, time(12), UTC)
 
 

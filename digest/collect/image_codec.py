@@ -147,7 +147,7 @@ def encode_image(image: Image.Image, max_bytes: int, *, fixed_size: bool = False
 
 
 def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...]) -> EncodedImage:
-    """Give the best JPEG that fits, or the smallest there is; or the lossless PNG if that is smaller still."""
+    """Return the best JPEG that fits, or the smallest there is; or the lossless PNG if that is smaller still."""
     jpeg = b""
     for quality in qualities:
         jpeg = _encoded_bytes(image, "JPEG", quality=quality, optimize=True, progressive=True)

@@ -1,12 +1,12 @@
-"""Pictures for the mail: fetched under the guards of `fetch`, made small, kept once, served from `/media/<hash>`.
+"""Pictures for the mail: fetched through `fetch`, made small, stored once, served from `/media/<hash>`.
 
 The network and the codecs run outside a transaction:
 
     with database.read() as session:
-        kept = find(session, url)
-    picture = fetch_picture(fetcher, url, limits)
+        stored = find_image(session, url)
+    picture = fetch_image(fetcher, url, limits)
     with database.write() as session:
-        kept = keep(session, picture, now)
+        stored = store_image(session, picture, now)
 """
 
 import hashlib
@@ -63,7 +63,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
-    """Give the picture that was kept for an address (with `#lead` or `#thumb` its cut), so as not to fetch it again."""
+    """Return the picture that was kept for an address (with `#lead` or `#thumb` its cut), so as not to fetch it again."""
     query = (
         select(MediaFile).where(MediaFile.source_url == source_url).order_by(MediaFile.made_at.desc(), MediaFile.hash)
     )

@@ -128,12 +128,12 @@ def _is_reused_id(item: ParsedItem, row: Row[Any]) -> bool:
 
 
 def reused_id_key(item: ParsedItem) -> str:
-    """Give the key of an item whose id belongs to another article already."""
+    """Return the key of an item whose id belongs to another article already."""
     return _hash_key("reused", item.guid or "", _fallback_key(item))
 
 
 def is_front_page(url: str) -> bool:
-    """Say whether an address is a site's front page, which carries other news every day."""
+    """Return whether an address is a site's front page, which carries other news every day."""
     parts = urlsplit(url)
     return parts.path in {"", "/"} and not parts.query
 

@@ -13,7 +13,7 @@ from digest.store.models import SourceHealth
 
 
 def list_files(paths: Sequence[Path]) -> list[Path]:
-    """List the files that are meant: each file named, and all in the folders named, in a settled order.
+    """List the files that are meant: each file named, and all in the folders named, in a fixed order.
 
     Hidden files in folders are passed over. Two ways to one file are one.
     """

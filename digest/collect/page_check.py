@@ -1,4 +1,4 @@
-"""Whether the pages of articles still stand: asked of the world before an edition leads readers there."""
+"""Checks whether the pages of articles still exist, before an edition leads readers there."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -24,18 +24,18 @@ log = structlog.get_logger(__name__)
 def check_pages(
     database: Database, fetcher: ContentFetcher, pages: Mapping[str, str], *, workers: int, now: datetime
 ) -> dict[str, bool]:
-    """Ask whether pages stand, and note which are gone and which are back.
+    """Fetch pages, and note which articles are withdrawn and which are back.
 
     Args:
-        database: where the articles are marked.
-        fetcher: the door to the world; several threads use it at once.
-        pages: where to look, by the articles' canonical address.
-        workers: how many hosts are asked at once.
-        now: the moment that the marks bear.
+        database: holds the articles.
+        fetcher: used by several threads at once.
+        pages: the links to fetch, by the articles' canonical URL.
+        workers: how many hosts are fetched from at once.
+        now: the time that is recorded.
 
     Returns:
-        By canonical address, whether the page stands. Those that say neither are left out: a page that fails, or
-        that robots.txt bars, or whose turn did not come in a minute, is what it was.
+        By canonical URL, whether the page exists. A page that failed, that robots.txt disallows, or whose turn did
+        not come within `TIME_LIMIT`, is left out: nothing is known of it.
     """
     if not pages:
         return {}
@@ -52,7 +52,7 @@ def check_pages(
 
 
 def _fetch_statuses(fetcher: ContentFetcher, links: Collection[str], workers: int) -> dict[str, int]:
-    """Give the status of each page that answered with one that means something; a host is asked one by one."""
+    """Return the status of each page that answered with one that means something; a host is asked one by one."""
     hosts: dict[str, list[str]] = {}
     for link in sorted(links):
         hosts.setdefault(urlsplit(link).hostname or "", []).append(link)

@@ -33,6 +33,11 @@ class DateBasis(StrEnum):
     FIRST_SEEN_FUTURE = "first seen: date in the future"
     FIRST_SEEN_ANCIENT = "first seen: date before 1990"
 
+    @property
+    def is_first_seen(self) -> bool:
+        """Whether only the moment of finding counts, for want of a usable date."""
+        return self.startswith("first seen")
+
 
 class ParseError(ApplicationError):
     """The document cannot be read as what it seems to be; the message says what, where and what to do."""

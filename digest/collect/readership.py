@@ -1,4 +1,4 @@
-"""How often the site's own pages were read: from a CSV file or from WordPress Popular Posts, onto the articles.
+"""Imports how often the site's own pages were read, from a CSV file or WordPress Popular Posts, onto the articles.
 
 One import is the whole week: an article that it does not count has no count afterwards.
 """
@@ -8,14 +8,15 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import bindparam, select, update
+from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.parsed_document import RejectedEntry
@@ -31,23 +32,22 @@ POPULAR_POSTS_PATH = "/wp-json/wordpress-popular-posts/v1/popular-posts?range=la
 _MAX_VIEWS = 2**31 - 1  # what the column holds on PostgreSQL
 _CHUNK_SIZE = 500
 _COUNT_PATTERN = re.compile(r"\d{1,3}(?:[ ,.'\u2019\u00a0\u2009\u202f]\d{3})+|\d+(?:\.0{1,2})?")
-_URL_HEADINGS = frozenset(
-    {
-        "url",
-        "page",
-        "page path",
-        "page url",
-        "path",
-        "link",
-        "address",
-        "landing page",
-        "pagepath",
-        "page path and screen class",
-    }
-)
-_VIEWS_HEADINGS = frozenset(
-    {"views", "pageviews", "page views", "screen page views", "screenpageviews", "hits", "visits", "reads"}
-)
+_URL_HEADINGS = {"url", "page", "page path", "page url", "path", "link", "address", "landing page", "pagepath"} | {
+    "page path and screen class"
+}
+_VIEWS_HEADINGS = {
+    "views",
+    "pageviews",
+    "page views",
+    "screen page views",
+    "screenpageviews",
+    "hits",
+    "visits",
+    "reads",
+}
+
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +134,10 @@ def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
     Raises:
         ReadershipError: it is empty or no text.
     """
-    views: Counter[str] = Counter()
-    rejected = []
-    columns = (0, 1)
-    first = True
-    for number, row in _csv_rows(_decode_csv(content)):
-        header = _header_columns(row) if first else None
-        first = False
-        if header:
-            columns = header
-            continue
-        try:
-            url, count = _parse_row(row, columns, site)
-        except ValueError as exc:
-            rejected.append(RejectedEntry(number, str(exc)))
-        else:
-            views[url] += count
-    return ReadershipReport(views, tuple(rejected))
+    rows = list(_csv_rows(_decode_csv(content)))
+    header = _header_columns(rows[0][1]) if rows else None
+    columns = header or (0, 1)
+    return _count_views(rows[1:] if header else rows, lambda row: _parse_row(row, columns, site))
 
 
 def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipReport:
@@ -170,13 +157,18 @@ def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipRepor
         raise ReadershipError(f"{address}: no JSON came back. Open the address in a browser.") from exc
     if not isinstance(posts, list):
         raise ReadershipError(f"{address}: a list of posts was expected. Open the address in a browser.")
+    return _count_views(enumerate(posts, 1), _parse_post)
+
+
+def _count_views(rows: Iterable[tuple[int, _Row]], parse: Callable[[_Row], tuple[str, int]]) -> ReadershipReport:
+    """Add up the views of numbered rows by URL; a row that `parse` refuses is rejected with its number."""
     views: Counter[str] = Counter()
     rejected = []
-    for place, post in enumerate(posts, 1):
+    for number, row in rows:
         try:
-            url, count = _parse_post(post)
+            url, count = parse(row)
         except ValueError as exc:
-            rejected.append(RejectedEntry(place, str(exc)))
+            rejected.append(RejectedEntry(number, str(exc)))
         else:
             views[url] += count
     return ReadershipReport(views, tuple(rejected))
@@ -191,12 +183,11 @@ def _import_result(
     return ReadershipImport(origin, matched, len(report.views) - matched, report.rejected)
 
 
-def _report_or_error(load_report: Any) -> ReadershipReport | ReadershipError:
+def _report_or_error(load_report: Callable[[], ReadershipReport]) -> ReadershipReport | ReadershipError:
     try:
-        report: ReadershipReport = load_report()
+        return load_report()
     except ReadershipError as exc:
         return exc
-    return report
 
 
 def _settings_file_path(settings: Settings, name: str) -> Path:
@@ -212,7 +203,7 @@ def _read_file(file: Path) -> bytes:
         raise ReadershipError(f"{file}: {exc.strerror}. Correct readership.csv in digest.toml.") from exc
 
 
-def _set_views(session: Any, values: Mapping[int, int | None]) -> None:
+def _set_views(session: Session, values: Mapping[int, int | None]) -> None:
     if values:
         statement = update(Article).where(Article.id == bindparam("which")).values(views=bindparam("count"))
         rows: Sequence[dict[str, Any]] = [{"which": k, "count": v} for k, v in sorted(values.items())]
@@ -220,7 +211,7 @@ def _set_views(session: Any, values: Mapping[int, int | None]) -> None:
 
 
 def _decode_csv(content: bytes) -> str:
-    """Decode what a spreadsheet wrote: UTF-8 with or without mark, UTF-16 with one, else Windows-1252."""
+    """Decode what a spreadsheet wrote: UTF-8 with or without byte-order mark, UTF-16 with one, else Windows-1252."""
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     encodings = ["utf-16"] if marked else ["utf-8-sig", "cp1252"]
     for encoding in encodings:
@@ -234,7 +225,7 @@ def _decode_csv(content: bytes) -> str:
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Give the rows that are not empty and no comment (Google Analytics starts with some), with their lines."""
+    """Return the rows that are not empty and no comment (Google Analytics starts with some), with their lines."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     head = lines[0] if lines else ""
     delimiter = max(",;\t", key=head.count)

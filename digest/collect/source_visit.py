@@ -157,7 +157,7 @@ def _append_older_pages(
 
 
 def _older_page_url(page: ParsedDocument, url: str) -> str | None:
-    """Give the address of the next older page, as the document says; WordPress says it in no document."""
+    """Return the address of the next older page, as the document says; WordPress says it in no document."""
     if page.next_url or page.kind is not DocumentKind.WORDPRESS:
         return page.next_url
     parts = urlsplit(url)

@@ -116,7 +116,7 @@ def next_try_time(outcome: VisitSuccess | VisitFailure, failures: int, now: date
         outcome: what the visit gave.
         failures: the visits that failed in a row, with this one.
         now: when it was made.
-        jitter: a random number, 0 ≤ luck < 1.
+        jitter: a random number, 0 ≤ jitter < 1.
     """
     if isinstance(outcome, VisitSuccess):
         return now + min(timedelta(seconds=outcome.refresh_seconds), MAX_RETRY_INTERVAL)
@@ -130,7 +130,7 @@ def next_try_time(outcome: VisitSuccess | VisitFailure, failures: int, now: date
 
 
 def is_source_due(source: Source, now: datetime) -> bool:
-    """Say whether a source may be visited at `now`."""
+    """Return whether a source may be visited at `now`."""
     return source.health is not SourceHealth.GONE and (source.next_try_at is None or source.next_try_at <= now)
 
 
@@ -172,7 +172,7 @@ def list_source_problems(session: Session, now: datetime) -> list[SourceProblem]
 
 
 def describe_source_health(source: Source, now: datetime) -> str:
-    """Say how a source is, for people; the message of a bad one says what to do."""
+    """Describe how a source is, for people; the message of a bad one says what to do."""
     since = source.failing_since or now
     match source.health:
         case SourceHealth.NEW:
@@ -190,7 +190,7 @@ def describe_source_health(source: Source, now: datetime) -> str:
 
 
 def ensure_file_source(session: Session, address: str, *, name: str, publisher: str) -> Source:
-    """Give the row of a file that is read as a source; it is made when the file is new."""
+    """Return the row of a file that is read as a source; it is made when the file is new."""
     row = session.scalar(select(Source).where(Source.url == address))
     if row is None:
         row = Source(url=address, name=name, publisher=publisher, topics={})

@@ -39,7 +39,7 @@ _REMAINING_MARKUP = re.compile(
 
 
 def html_to_text(markup: str) -> str:
-    """Give the words of an HTML text as one clean line; scripts and styles go with their content.
+    """Return the words of an HTML text as one clean line; scripts and styles go with their content.
 
     Entities are decoded, escaped twice or not. Only the first 60,000 characters are looked at.
     """
@@ -146,12 +146,12 @@ def strip_boilerplate(text: str) -> str:
 
 
 def clean_title(markup: str) -> str:
-    """Give a clean title of at most 300 characters, cut between words and then marked with "…"."""
+    """Return a clean title of at most 300 characters, cut between words and then marked with "…"."""
     return _truncate(html_to_text(markup), MAX_TITLE_CHARACTERS)
 
 
 def clean_summary(markup: str) -> str:
-    """Give a clean summary of at most 1,000 characters, without boilerplate, cut where a sentence ends."""
+    """Return a clean summary of at most 1,000 characters, without boilerplate, cut where a sentence ends."""
     text = strip_boilerplate(html_to_text(markup))
     if len(text) <= MAX_SUMMARY_CHARACTERS:
         return text
@@ -165,12 +165,12 @@ def clean_summary(markup: str) -> str:
 
 
 def clean_name(markup: str) -> str:
-    """Give a clean name, place or category of at most 200 characters."""
+    """Return a clean name, place or category of at most 200 characters."""
     return _truncate(html_to_text(markup), MAX_NAME_CHARACTERS)
 
 
 def shorten_text(text: str, max_words: int) -> str:
-    """Give the first whole sentences of a text that fit into so many words.
+    """Return the first whole sentences of a text that fit into so many words.
 
     Where not even the first fits it is cut between words and marked with "…".
     """
@@ -233,7 +233,7 @@ _GENERIC_AUTHORS = {
 
 
 def clean_author(text: str) -> str | None:
-    """Give the name in an author field, None where there is none; mail addresses are dropped.
+    """Return the name in an author field, None where there is none; mail addresses are dropped.
 
     "jane@example.org (Jane Roe)" and "Jane Roe <jane@example.org>" both give "Jane Roe".
     """
@@ -258,7 +258,7 @@ _NON_CREDIT = re.compile(r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|
 
 
 def find_credit(text: str) -> str | None:
-    """Give who a text's last line credits: "Source: INTERPOL" gives "INTERPOL"."""
+    """Return who a text's last line credits: "Source: INTERPOL" gives "INTERPOL"."""
     match = _CREDIT_LINE.search(text.strip()[-160:])
     if not match or len(match["who"].split()) > 10 or _NON_CREDIT.search(match["who"]):
         return None

@@ -36,7 +36,7 @@ _ILLEGAL_CHARACTERS = re.compile(r"[\"<>^`{|}\\\x00-\x20\x7f\ud800-\udfff]")
 
 
 def absolute_url(link: str, base: str | None = None) -> str:
-    """Give a link as published, but absolute and without characters that a link can't hold.
+    """Return a link as published, but absolute and without characters that a link can't hold.
 
     Args:
         link: what the publisher wrote; blanks around it and line breaks in it are dropped.
@@ -57,7 +57,7 @@ def absolute_url(link: str, base: str | None = None) -> str:
 
 
 def canonical_url(url: str, base: str | None = None) -> str:
-    """Give the one address of a page, whatever way it was linked to; doing it twice changes nothing.
+    """Return the one address of a page, whatever way it was linked to; doing it twice changes nothing.
 
     https for http, host in lower case and as A-labels, no default port, no fragment, no tracking parameters,
     the others sorted, no AMP form, no trailing index.html, dot segments resolved, percent-encoding normalised
@@ -73,11 +73,11 @@ def canonical_url(url: str, base: str | None = None) -> str:
 
 
 def strip_tracking(link: str) -> str:
-    """Give a link as published, without the parameters that only tell a publisher where the click came from.
+    """Return a link as published, without the parameters that only tell a publisher where the click came from.
 
     Nothing else changes, neither scheme nor order, so the link leads where the publisher meant it to.
     """
-    address, mark, query = link.partition("?")
+    address, question_mark, query = link.partition("?")
     query, hash_, fragment = query.partition("#")
     pairs = (pair.partition("=") for pair in query.split("&"))
     kept = "&".join(
@@ -85,7 +85,7 @@ def strip_tracking(link: str) -> str:
         for name, equals, value in pairs
         if not _is_tracking_parameter(unquote(name).strip().lower(), unquote(value))
     )
-    return f"{address}{mark if kept else ''}{kept}{hash_}{fragment}" if mark else link
+    return f"{address}{question_mark if kept else ''}{kept}{hash_}{fragment}" if question_mark else link
 
 
 def site_name(url: str) -> str:
@@ -148,7 +148,7 @@ def _printable(text: str) -> str:
 
 
 def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
-    """Give the address inside Google's: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
+    """Return the address inside Google's: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
     if host.endswith(".cdn.ampproject.org") or host == "cdn.ampproject.org":
         match = re.fullmatch(r"/[a-z]+/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
     elif re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host):
@@ -163,7 +163,7 @@ def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
 
 
 def _google_redirect_target(query: str) -> str | None:
-    """Give where Google's redirects lead (Google Alerts link through them)."""
+    """Return where Google's redirects lead (Google Alerts link through them)."""
     parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
     target = unquote(parameters.get("url") or parameters.get("q") or "")
     return target if re.match(r"https?://", target) else None
@@ -185,7 +185,7 @@ def _resolve_dot_segments(path: str) -> str:
 
 
 def _strip_amp(path: str) -> str:
-    """Drop an AMP mark from a path; a path that is nothing else keeps it."""
+    """Drop what marks an AMP page from a path; a path that is nothing else keeps it."""
     if path.lower() in {"/amp", "/amp/"}:
         return path
     path = re.sub(r"/amp(/?)$", r"\1", path, flags=re.IGNORECASE)

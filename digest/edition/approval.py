@@ -1,8 +1,8 @@
-"""What was approved is what is sent: the content mark, and the signature over it.
+"""What was approved is what is sent: the content hash, and the signature over it.
 
-A mark is a SHA-256 over the canonical JSON of everything a reader will get: subject, preheader, sender and
-list headers, and the hash of every fragment in order. Approval stores that list, the mark and an HMAC of
-the mark by a key that is not in the database. Any change afterwards makes `verify_approval` fail.
+A content hash is a SHA-256 over the canonical JSON of everything a reader will get: subject, preheader, sender and
+list headers, and the hash of every fragment in order. Approval stores that list, the hash and an HMAC of
+the hash by a key that is not in the database. Any change afterwards makes `verify_approval` fail.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class ApprovalError(ApplicationError):
 
 
 def hash_fragment_body(text: str) -> str:
-    """Give the hash of a fragment's body."""
+    """Return the hash of a fragment's body."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -53,12 +53,12 @@ def approval_statement(edition: Edition, fragments: tuple[Fragment, ...], settin
 
 
 def content_hash_of(statement: dict[str, Any]) -> str:
-    """Give the content mark of a statement: 64 hex digits, of which pages show the first seven."""
+    """Return the content hash of a statement: 64 hex digits, of which pages show the first seven."""
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
-    """Give the content mark of what stands now."""
+    """Return the content hash of the edition as it is now."""
     return content_hash_of(approval_statement(edition, load_fragments(session, edition), settings))
 
 
@@ -127,7 +127,7 @@ def clear_approval(session: Session, edition: Edition) -> None:
 
 
 def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> tuple[Fragment, ...]:
-    """Give the approved fragments, after proving that they are what was approved.
+    """Return the approved fragments, after proving that they are what was approved.
 
     Raises:
         ApprovalError: there is no approval, or something that it vouches for is different now.

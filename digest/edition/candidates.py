@@ -1,4 +1,4 @@
-"""What an edition is chosen from, read from the database: candidates, and what editions before it held."""
+"""Loads what an edition is selected from: candidates, and what earlier editions held."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from digest.collect.parsed_document import DateBasis
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
@@ -32,10 +33,10 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 
 
 def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:
-    """Give the addresses of all that earlier editions had before them, chosen or left out; not what was gone then.
+    """Return the URLs of all articles that earlier editions considered, placed or left out, but for withdrawn pages.
 
-    What was looked at is what stands in their stories: no row number and no clock tells it as surely, since on
-    PostgreSQL a lower number may appear after a higher one, and a date may be corrected after the cut-off.
+    The stories of an edition are the record of what it considered. Neither row numbers nor times are: on PostgreSQL a
+    lower number may become visible after a higher one, and a date may be corrected after the cut-off.
     """
     near = select_editions_before(release_at).where(Edition.cut_off > window.late_from).with_only_columns(Edition.id)
     stories = session.scalars(
@@ -50,7 +51,7 @@ def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateA
 
 
 def candidate_from_article(article: Article, source: Source) -> CandidateArticle:
-    """See an article as selection does."""
+    """Make the value that selection works on of an article's row."""
     may_picture = source.images in {"own", "licensed"}
     return CandidateArticle(
         url=article.url,
@@ -60,7 +61,7 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         source=source.name,
         publisher=source.publisher,
         dated_at=article.dated_at,
-        has_date=not article.date_basis.startswith("first seen"),
+        has_date=not DateBasis(article.date_basis).is_first_seen,
         section=source.section,
         weight=source.weight,
         primary=source.primary,

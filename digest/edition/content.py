@@ -101,7 +101,7 @@ class EditionContent:
     sponsor: SponsorBlock | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Give the plain form that is stored."""
+        """Return the plain form that is stored."""
         return asdict(self)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""From a choice to the words of an edition: pure, so that the same choice gives the same edition."""
+"""From a proposal to the words of an edition: pure, so that the same proposal gives the same edition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class EditionIdentity:
 def build_content(
     proposal: Proposal, identity: EditionIdentity, file: SettingsFile, pictures: Mapping[str, PictureCuts]
 ) -> EditionContent:
-    """Write the edition: entries in the order of the choice, empty sections left out.
+    """Write the edition: entries in the order of the proposal, empty sections left out.
 
     Args:
         proposal: what selection decided, by section key.

@@ -1,4 +1,4 @@
-"""From the articles of a window to a stored draft: choose, try the pages, fetch the pictures, arrange, render, store.
+"""From the articles of a window to a stored draft: propose, check pages, fetch pictures, write, render, store.
 
 No network and no rendering happens inside a write transaction. Drafting the same slot again replaces the
 draft; an edition that is approved or further is left alone.
@@ -43,7 +43,7 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, EditionStory, Fragment
 from subscribers.errors import ApplicationError
 
-MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first choice, and of those who took the places
+MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
 
 
 class DraftError(ApplicationError):
@@ -52,7 +52,7 @@ class DraftError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class DraftResult:
-    """A draft as it was stored, and the choice behind it."""
+    """A draft as it was stored, and the proposal behind it."""
 
     name: str
     number: int
@@ -67,7 +67,7 @@ class DraftResult:
 
 @dataclass(frozen=True, slots=True)
 class _DraftPlan:
-    """What is decided before anything is chosen. `replaced_id` is the id of the draft that it is drafted over."""
+    """What is decided before anything is selected; `replaced_id` is the id of the draft that is replaced."""
 
     replaced_id: int | None
     identity: EditionIdentity
@@ -130,9 +130,9 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
 def _propose_with_rechecks(
     database: Database, fetcher: ContentFetcher, settings: Settings, plan: _DraftPlan, now: datetime
 ) -> Proposal:
-    """Choose, look whether the pages of what leads still stand, and choose again without those that are gone.
+    """Propose, check the pages of the leads, and propose again without those that are gone.
 
-    Pages that an earlier draft found gone are asked first: they may be back.
+    Pages that an earlier draft found gone are checked first: they may be back.
     """
 
     def recheck(
@@ -216,7 +216,7 @@ def _store_edition(
     if edition is None:
         edition = Edition(number=plan.identity.number)
         session.add(edition)
-    elif edition.state not in UNAPPROVED_STATES:  # approved while we were choosing: the editor's word stands
+    elif edition.state not in UNAPPROVED_STATES:  # approved while this draft was made: the approval stands
         raise DraftError(f"{edition.name} was approved while this draft was made: nothing was changed.")
     edition.slot, edition.name = slot, plan.identity.name
     edition.state = EditionState.INCOMPLETE if proposal.incomplete_reason else EditionState.DRAFT

@@ -1,11 +1,10 @@
-"""The pictures of an edition: found or fetched under the guards of collecting, cut, kept here."""
+"""The pictures of an edition: found or fetched, cut to the mail's shapes, and stored."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.collect.images import CropShape, ImageError, crop_image, fetch_image, find_image, store_image
-from digest.collect.images import PreparedImage as Kept
+from digest.collect.images import CropShape, ImageError, PreparedImage, crop_image, fetch_image, find_image, store_image
 from digest.edition.content import EditionPicture, PictureCuts
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import CandidateArticle, Proposal
@@ -59,8 +58,6 @@ def _load_picture_cuts(
     return PictureCuts(_edition_picture(lead, LEAD_SIZE, candidate), _edition_picture(thumb, THUMB_SIZE, candidate))
 
 
-def _edition_picture(stored: Kept, size: tuple[int, int], candidate: CandidateArticle) -> EditionPicture:
-    credit = candidate.publisher
-    return EditionPicture(
-        stored.hash, *size, alt=candidate.image_alt or "", credit=f"Picture: {credit}" if credit else ""
-    )
+def _edition_picture(stored: PreparedImage, size: tuple[int, int], candidate: CandidateArticle) -> EditionPicture:
+    credit = f"Picture: {candidate.publisher}" if candidate.publisher else ""
+    return EditionPicture(stored.hash, *size, alt=candidate.image_alt or "", credit=credit)

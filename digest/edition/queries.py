@@ -58,7 +58,7 @@ def find_current_edition(session: Session) -> Edition | None:
 def find_next_release(
     session: Session, rule: ScheduleRule, zone: ZoneInfo, now: datetime
 ) -> tuple[datetime, Edition | None]:
-    """Give the next release by the timetable, and the edition that was drafted for it, if there is one.
+    """Return the next release by the timetable, and the edition that was drafted for it, if there is one.
 
     An edition whose release stands in the timetable no more, since the hour or the zone was changed, belongs to the
     next release too, unless the timetable had another since: one edition a release, whatever the settings become.
@@ -93,13 +93,13 @@ def select_editions_before(release_at: datetime) -> Select[Edition]:
 
 
 def last_cut_off_before(session: Session, release_at: datetime) -> datetime | None:
-    """Give the last cut-off before a release: where its window opens. None for a first edition."""
+    """Return the last cut-off before a release: where its window opens. None for a first edition."""
     last = select_editions_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
     return edition.cut_off if (edition := session.scalar(last)) else None
 
 
 def explain_missed_release(edition: Edition, now: datetime) -> str:
-    """Say what to do about an approved edition whose release was missed by more than a day; empty for any other.
+    """Describe what to do about an approved edition whose release was missed by more than a day; empty for any other.
 
     After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides.
     """
@@ -114,6 +114,6 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
 
 
 def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
-    """Give an edition's stored fragments as rendering gave them, in order."""
+    """Return an edition's stored fragments as rendering gave them, in order."""
     query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.position, Fragment.id)
     return tuple(RenderedFragment(f.kind, f.name, f.body) for f in session.scalars(query))

@@ -14,7 +14,7 @@ class EditionWindow:
     """The time between two cut-offs: `opens_at` < an article's date ≤ `cut_off`.
 
     An article dated before `opens_at` that no edition looked at came too late for its own, or got its date
-    later: it has its chance now, if it is dated after `late_from`.
+    later: it may come now, if it is dated after `late_from`.
     """
 
     opens_at: datetime
@@ -22,7 +22,7 @@ class EditionWindow:
     late_from: datetime
 
     def includes(self, dated_at: datetime, *, seen_before: bool) -> bool:
-        """Say whether an article belongs to this window; `seen_before`: an earlier edition had it before it.
+        """Return whether an article belongs to this window; `seen_before`: an earlier edition had it before it.
 
         In a chain in which each window opens at the last one's cut-off, every article belongs to one window,
         whenever it was found and whenever its date was learnt.

@@ -1,7 +1,7 @@
 """Average linkage over texts: which articles tell the same news.
 
 Two articles of one publisher say nothing about each other here: a publisher gives one house style to different news
-("CISA Adds One Known Exploited Vulnerability to Catalog", 149 times), so the mean likeness of two clusters is taken
+("CISA Adds One Known Exploited Vulnerability to Catalog", 149 times), so the mean similarity of two clusters is taken
 over the pairs of different publishers only. Such articles meet in a story where others' articles tie both to it.
 
 The mean over all pairs of two clusters is the product of their sums of vectors, so it is exact and costs one product.
@@ -19,8 +19,12 @@ PROBE_WORDS = 12  # a text's heaviest words, by which partners are sought
 MAX_TEXTS_PER_WORD = (
     40  # texts with that word looked at, the nearest in time; more changes no story of the measured week
 )
-MAX_MEASURED_PAIRS = 24  # of those, the likeliest measured exactly; fewer where all texts are alike would lose partners
-MAX_PARTNERS = 10  # pairs kept for a text, the likest earlier ones: bounds the work where all texts are much alike
+MAX_MEASURED_PAIRS = (
+    24  # of those, the most probable measured exactly; fewer where all texts are alike would lose partners
+)
+MAX_PARTNERS = (
+    10  # pairs kept for a text, the most similar earlier ones: bounds the work where all texts are much alike
+)
 MAX_CLUSTER_SIZE = 200  # articles in one cluster
 SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher that overlap so much are a series, not one story
 
@@ -36,7 +40,7 @@ class ClusterText:
 
 
 def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> Iterator[tuple[int, int, float]]:
-    """Give pairs (earlier, later, likeness) of at least that likeness. `texts` stand in order of time.
+    """Return pairs (earlier, later, similarity) of at least that similarity. `texts` stand in order of time.
 
     A text's pairs within its publisher do not crowd out those with others: each kind has its own bound.
     """
@@ -58,13 +62,13 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
 def _likely_partners(
     text: ClusterText, texts_by_word: Mapping[str, Sequence[tuple[int, float]]], min_similarity: float
 ) -> list[int]:
-    """Give the earlier texts that share the most of this one's heaviest words, the likeliest first."""
+    """Return the earlier texts that share the most of this one's heaviest words, the likeliest first."""
     shared: dict[int, float] = {}
     heaviest = sorted(text.vector.items(), key=lambda item: (-item[1], item[0]))
     for word, weight in heaviest[:PROBE_WORDS]:
         for number, other_weight in texts_by_word.get(word, ())[-MAX_TEXTS_PER_WORD:]:
             shared[number] = shared.get(number, 0.0) + weight * other_weight
-    # the heaviest words hold most of a likeness: with less than half by them the whole is not reached
+    # the heaviest words hold most of a similarity: with less than half by them the whole is not reached
     return sorted((n for n, part in shared.items() if part >= min_similarity / 2), key=lambda n: (-shared[n], n))
 
 
@@ -97,7 +101,7 @@ class _ArticleCluster:
         )
 
     def mean_similarity(self, other: "_ArticleCluster") -> float:
-        """Give the mean over the pairs of different publishers; 0 where there are none."""
+        """Return the mean over the pairs of different publishers; 0 where there are none."""
         total = cosine_similarity(self.vector_sum, other.vector_sum)
         pairs = len(self.members) * len(other.members)
         for name, (mine, members) in self.by_publisher.items():
@@ -117,14 +121,14 @@ def _add_vectors(first: WordVector, other: WordVector) -> WordVector:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLimits:
-    """When two clusters may become one: mean likeness, and seconds from the first article to the last."""
+    """When two clusters may become one: mean similarity, and seconds from the first article to the last."""
 
     min_similarity: float
     max_span: float
 
 
 class AverageLinkage:
-    """One run of agglomeration: `pairs` are likenesses of articles of different publishers."""
+    """One run of agglomeration: `pairs` are similarityes of articles of different publishers."""
 
     def __init__(
         self, texts: Sequence[ClusterText], pairs: Sequence[tuple[int, int, float]], limits: ClusterLimits
@@ -144,7 +148,7 @@ class AverageLinkage:
         heapq.heapify(self._heap)
 
     def find_clusters(self) -> list[list[int]]:
-        """Join the likest clusters until none are like enough; ties go to those that stood first."""
+        """Join the most similar clusters until none are like enough; ties go to those that stood first."""
         new = len(self._texts)
         while self._heap:
             _, first, other = heapq.heappop(self._heap)

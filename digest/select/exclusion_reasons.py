@@ -51,7 +51,7 @@ class EarlierStories:
         return f"was in {max(u.edition for u in hits)} under much the same title" if hits else ""
 
     def _is_new_text(self, article: CandidateArticle, earlier: _UsedStory) -> bool:
-        """Say whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
+        """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
         old = self._earlier_articles.get(earlier.url)
         if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
             return False
@@ -59,7 +59,7 @@ class EarlierStories:
 
 
 def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iterable[SectionSettings]) -> str:
-    """Give the reason why a story that might have come is not on the page."""
+    """Return the reason why a story that might have come is not on the page."""
     source_section = scored.story.lead.section
     for kind in filler.kinds.values():
         if kind.source_section == source_section and (reason := kind.explain_unfit(scored, filler.now)):
@@ -84,7 +84,7 @@ def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections
 
 
 def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
-    """Give the reason why a story with points enough gave way to others."""
+    """Return the reason why a story with points enough gave way to others."""
     publisher = scored.story.lead.publisher
     if filler.is_publisher_full(scored):
         led = filler.lead_counts[publisher]

@@ -3,30 +3,16 @@
 from digest.select.ranking import MOST_READ_NOTE
 from digest.select.values import ScoredStory, TermName
 
-_NUMBER_WORDS = (
-    "no",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-)
+_NUMBER_WORDS = "no one two three four five six seven eight nine ten eleven twelve"
 
 
 def spell_number(number: int) -> str:
     """Write a number out to twelve, in figures above."""
-    return _NUMBER_WORDS[number] if 0 <= number < len(_NUMBER_WORDS) else f"{number:,}"
+    return _NUMBER_WORDS.split()[number] if 0 <= number <= 12 else f"{number:,}"
 
 
 def explain_lead(scored: ScoredStory) -> str:
-    """Say honestly in one sentence, without capital and full stop, what put a story where it is.
+    """Return one sentence, without capital and full stop, on what put a story where it is.
 
     It names only what the score's terms hold: an editor's word, who reported it, how it was read, what it is about.
     """

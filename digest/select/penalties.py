@@ -71,7 +71,7 @@ _TALK_URL = _compile_url_patterns(r"/(?:videos?|podcasts?|gallery|live-?blog|qui
 
 
 def is_round_up_title(title: str) -> bool:
-    """Say whether a title announces several unrelated stories, so that its text must not tie others together."""
+    """Return whether a title announces several unrelated stories, so that its text must not tie others together."""
     return bool(ROUND_UP_TITLE.search(title))
 
 

@@ -1,4 +1,4 @@
-"""The choice of an edition: articles in; sections, what was left out, and every reason out.
+"""The proposal for an edition: articles in; sections, what was left out, and every reason out.
 
 1. One article a URL; what an editor banned, whose page is gone, and what the last editions had, is left out.
 2. News and products are grouped into stories; the same event or call from two sources is one.
@@ -41,7 +41,7 @@ def propose_edition(
     now: datetime,
     previous: PreviousEditions,
 ) -> Proposal:
-    """Choose what an edition holds. Pure: the same values give the same choice in any order of the candidates.
+    """Propose what an edition holds. Pure: the same values give the same proposal in any order of the candidates.
 
     Args:
         candidates: the articles of the window, and all events and opportunities that may be announced.
@@ -78,7 +78,7 @@ def _effective_pins(select: SelectionSettings) -> frozenset[str]:
 def _admit_articles(
     articles: Iterable[CandidateArticle], select: SelectionSettings, previous: PreviousEditions
 ) -> tuple[list[CandidateArticle], list[tuple[CandidateArticle, str]]]:
-    """Part the articles into those that may come and those that must not, with the reason."""
+    """Split the articles into those that may come and those that must not, with the reason."""
     bans, pins, earlier = frozenset(select.bans), _effective_pins(select), EarlierStories(previous)
     admitted, refused = [], []
     for article in articles:
@@ -123,7 +123,7 @@ def _sort_best_first(articles: list[CandidateArticle]) -> list[CandidateArticle]
 
 
 def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
-    """Let the article that an editor pinned speak for its story."""
+    """Let the article that an editor pinned lead its story."""
     for pin in pins:
         for article in story.members:
             if pin in {article.url, article.link}:

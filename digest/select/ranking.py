@@ -47,7 +47,7 @@ class WeekStatistics:
         return cls(now, len({a.publisher for a in articles}), middle, most)
 
     def daily_reads(self, article: CandidateArticle) -> float | None:
-        """Give an article's reads a day, shrunk towards the week's median; None where they are not known."""
+        """Return an article's reads a day, shrunk towards the week's median; None where they are not known."""
         if self.median_daily_reads is None or article.views is None:
             return None
         return _shrunk_daily_reads(article, self.median_daily_reads, self.now)
@@ -63,7 +63,7 @@ def _shrunk_daily_reads(article: CandidateArticle, median_daily_reads: float, no
 
 @dataclass(frozen=True, slots=True)
 class StoryRanking:
-    """How one week's stories are scored. Pure; lives for one choice."""
+    """How one week's stories are scored. Pure; lives for one proposal."""
 
     week: WeekStatistics
     topic_rules: TopicRules
@@ -94,7 +94,7 @@ class StoryRanking:
         return ScoredStory(story, total / 100, terms, topic.topic if topic else None)
 
     def _term_shares(self) -> dict[TermName, float]:
-        """Give each term's part of the whole; without readership its part goes to the others."""
+        """Return each term's part of the whole; without readership its part goes to the others."""
         w = self.weights
         weights = {
             TermName.COVERAGE: w.coverage,
@@ -137,7 +137,7 @@ class StoryRanking:
         return 0.0, "neither featured nor from an official source"
 
     def is_pinned(self, story: Story) -> bool:
-        """Say whether an editor pinned one of a story's articles."""
+        """Return whether an editor pinned one of a story's articles."""
         return any(a.url in self.pinned_urls or a.link in self.pinned_urls for a in story.members)
 
     def _freshness_share(self, story: Story) -> tuple[float, str]:
@@ -153,7 +153,7 @@ class StoryRanking:
 
 
 def ranking_order(scored: ScoredStory) -> tuple[float, datetime, str]:
-    """Give the key by which stories stand: best score, then earliest, then URL."""
+    """Return the key by which stories stand: best score, then earliest, then URL."""
     return (-scored.score, scored.story.lead.dated_at, scored.story.lead.url)
 
 

@@ -34,12 +34,12 @@ class SectionPicker:
         filler.take_in_order(section, pool)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Say why a story is none for this kind at all; empty when it may be."""
+        """Explain why a story is none for this kind at all; empty when it may be."""
         del scored, now
         return ""
 
     def explain_unchosen(self, section: SectionSettings) -> str:
-        """Say why a section that was not full did not take a story with points enough."""
+        """Explain why a section that was not full did not take a story with points enough."""
         del section
         return "no section for its topic"
 
@@ -84,19 +84,19 @@ class SectionFiller:
             self.lead_counts[scored.story.lead.publisher] += 1
 
     def is_section_full(self, section: SectionSettings) -> bool:
-        """Say whether a section has as many stories as its settings allow."""
+        """Return whether a section has as many stories as its settings allow."""
         return len(self.sections[section.key]) >= section.most
 
     def is_publisher_full(self, scored: ScoredStory) -> bool:
-        """Say whether the publisher of a story's lead has as many stories as one may have."""
+        """Return whether the publisher of a story's lead has as many stories as one may have."""
         return self.lead_counts[scored.story.lead.publisher] >= self.select.per_publisher
 
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Say whether a section has enough of a story's topic."""
+        """Return whether a section has enough of a story's topic."""
         return sum(s.topic == scored.topic for s in self.sections[section.key]) >= MAX_STORIES_PER_TOPIC
 
     def _pinned_stories(self, pool: Iterable[ScoredStory]) -> list[ScoredStory]:
-        """Give the pinned stories of a pool in the order of the pins; they pass every cap."""
+        """Return the pinned stories of a pool in the order of the pins; they pass every cap."""
         place = {url: n for n, url in reversed(list(enumerate(self.select.pins)))}
         pinned = []
         for scored in pool:
@@ -114,7 +114,7 @@ class SectionFiller:
         return [s for s in pool if s.story.lead.url not in chosen]
 
     def new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
-        """Give the stories in order until the section is full, further pieces of a matter that is in only at the end.
+        """Return the stories in order until the section is full, further pieces of a matter that is in only at the end.
 
         Each is held against all that was taken before it.
         """

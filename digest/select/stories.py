@@ -45,7 +45,7 @@ def group_into_stories(candidates: Iterable[CandidateArticle], min_similarity: f
 
 
 def merge_same_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
-    """Give one article a canonical URL, by date and URL; the best source's wording wins.
+    """Return one article a canonical URL, by date and URL; the best source's wording wins.
 
     What the others alone know is kept: that an editor featured it, how often it was read, its picture.
     """
@@ -116,7 +116,7 @@ def _cluster_articles(
 
 
 def _are_twins(first: CandidateArticle, other: CandidateArticle) -> bool:
-    """Say whether a publisher put out one text under two addresses; without a summary nobody can tell."""
+    """Return whether a publisher put out one text under two addresses; without a summary nobody can tell."""
     return bool(first.summary and other.summary) and is_near_duplicate(
         f"{first.title} {first.summary}", f"{other.title} {other.summary}"
     )

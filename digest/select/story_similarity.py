@@ -1,4 +1,4 @@
-"""How near stories are to each other, and which earlier articles belong beside them."""
+"""How similar stories are to each other, and which earlier articles belong beside them."""
 
 import math
 from collections import defaultdict
@@ -28,7 +28,7 @@ _MAX_CENTROID_ARTICLES = 20  # articles of a story that make its middle; more mo
 
 
 class StorySimilarity:
-    """Measures nearness among the articles of one choice. Keeps what it has measured; lives as long as the choice."""
+    """Measures similarity among the articles of one proposal, and caches it; lives as long as the proposal is made."""
 
     def __init__(self, articles: Iterable[CandidateArticle], threshold: float) -> None:
         """Learn from the articles how rare each word is."""
@@ -37,7 +37,7 @@ class StorySimilarity:
         self._centroids: dict[str, WordVector] = {}
 
     def centroid(self, story: Story) -> WordVector:
-        """Give the middle of a story's articles as a vector of length 1."""
+        """Return the middle of a story's articles as a vector of length 1."""
         if story.lead.url not in self._centroids:
             total = sum_vectors(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
             length = math.sqrt(math.fsum(w * w for w in total.values())) or 1.0
@@ -45,11 +45,11 @@ class StorySimilarity:
         return self._centroids[story.lead.url]
 
     def article_vector(self, article: CandidateArticle) -> WordVector:
-        """Give an article as a vector of length 1."""
+        """Return an article as a vector of length 1."""
         return self._tfidf.vector_for(count_words(article.title, article.summary))
 
     def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
-        """Say how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
+        """Describe how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
         words = cosine_similarity(self.centroid(first.story), self.centroid(other.story))
         return max(words, SAME_TOPIC_SIMILARITY) if first.topic and first.topic == other.topic else words
 
@@ -69,7 +69,7 @@ def find_related_articles(
     Args:
         placed: the stories of the edition, in the order in which they may choose.
         earlier: articles that are not in the edition; each is offered once at most.
-        similarity: measured over this choice's articles.
+        similarity: measured over the articles of this proposal.
     """
     heaviest = {p.story.lead.url: _heaviest_words(similarity.centroid(p.story)) for p in placed}
     telling = {word for words in heaviest.values() for word in words}

@@ -1,4 +1,4 @@
-"""Words of a text, and texts as weighted vectors of words (TF-IDF): what likeness is measured on."""
+"""Words of a text, and texts as weighted vectors of words (TF-IDF): what similarity is measured on."""
 
 import math
 import re
@@ -34,12 +34,12 @@ STOP_WORDS = frozenset(
 
 
 def fold_text(text: str) -> str:
-    """Give a text in one form: compatibility characters folded, lower case, straight apostrophes."""
+    """Return a text in one form: compatibility characters folded, lower case, straight apostrophes."""
     return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
 
 
 def significant_words(text: str) -> Iterator[str]:
-    """Give the words that count, in order: no stop words, plurals folded, numbers and CVE names kept."""
+    """Return the words that count, in order: no stop words, plurals folded, numbers and CVE names kept."""
     for match in _WORD.finditer(fold_text(text)):
         word = match.group()
         if word in STOP_WORDS or (len(word) < 2 and not word.isdigit()):
@@ -69,7 +69,7 @@ def count_words(title: str, summary: str) -> dict[str, float]:
 
 
 class TfidfModel:
-    """How rare each word is among the given texts; turns word counts into vectors. Lives for one choice."""
+    """How rare each word is among the given texts; turns word counts into vectors. Lives for one proposal."""
 
     def __init__(self, word_counts: Iterable[Mapping[str, float]]) -> None:
         """Count in how many of the texts each word stands."""
@@ -92,7 +92,7 @@ class TfidfModel:
 
 
 def cosine_similarity(first: WordVector, other: WordVector) -> float:
-    """Give the cosine of two vectors of length 1; of sums of vectors, the sum of the cosines of all pairs.
+    """Return the cosine of two vectors of length 1; of sums of vectors, the sum of the cosines of all pairs.
 
     `fsum` rounds once, so the result depends neither on the order of the words nor on which text came first.
     """
@@ -101,7 +101,7 @@ def cosine_similarity(first: WordVector, other: WordVector) -> float:
 
 
 def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
-    """Give the sum of vectors, added in the order given."""
+    """Return the sum of vectors, added in the order given."""
     total: dict[str, float] = {}
     for vector in vectors:
         for word, weight in vector.items():
@@ -110,18 +110,18 @@ def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
 
 
 def title_words(title: str) -> frozenset[str]:
-    """Give the words of a title that count, for comparing titles."""
+    """Return the words of a title that count, for comparing titles."""
     return frozenset(significant_words(title))
 
 
 def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
-    """Give the part of the words that two texts share (Jaccard), 0 to 1; texts without words share nothing."""
+    """Return the part of the words that two texts share (Jaccard), 0 to 1; texts without words share nothing."""
     either = len(first | other)
     return len(first & other) / either if either else 0.0
 
 
 def is_near_duplicate(first: str, other: str, min_overlap: float = 0.85) -> bool:
-    """Say whether two texts are one text but for touches: other figures or CVE names make other news."""
+    """Return whether two texts are one text but for touches: other figures or CVE names make other news."""
     first_words, other_words = frozenset(significant_words(first)), frozenset(significant_words(other))
     return jaccard_overlap(first_words, other_words) >= min_overlap and _words_with_digits(
         first_words

@@ -1,7 +1,7 @@
 """The built-in topics of homeland security, with the words that give each away.
 
-A strong word is a topic's own: one in a title settles it. A weak word is used elsewhere too, and only adds to others.
-Words fold their plurals; a word in capitals (`ICE`) matches only capitals. The order of topics settles a tie.
+A strong word is a topic's own: one in a title decides it. A weak word is used elsewhere too, and only adds to others.
+Words fold their plurals; a word in capitals (`ICE`) matches only capitals. The order of topics decides a tie.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TopicWords:
-    """A topic's name and its words and phrases, parted by semicolons: strong ones settle it, weak ones add to it."""
+    """A topic's name and its words and phrases, parted by semicolons: strong ones decide it, weak ones add to it."""
 
     name: str
     strong: str

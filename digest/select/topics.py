@@ -94,7 +94,7 @@ class TopicRules:
 
 
 def _split_tokens(text: str) -> list[tuple[str, bool]]:
-    """Give a text's words folded, and whether each stood in capitals."""
+    """Return a text's words folded, and whether each stood in capitals."""
     return [
         (
             fold_plural(fold_text(m).removesuffix("'s")),

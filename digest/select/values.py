@@ -1,4 +1,4 @@
-"""The values that selection works on: candidates in, a choice with every reason out."""
+"""The values that selection works on: candidates in, a proposal with every reason out."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -105,7 +105,7 @@ class LeftOutStory:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What an edition holds: section key → stories in order; and what it does not, best first.
+    """What selection would put into an edition: section key → stories in order; and what it leaves out, best first.
 
     `incomplete_reason` is empty, or says why there is too little to send.
     """

@@ -1,7 +1,7 @@
 """Settings: `digest.toml` for what an operator decides, the environment for secrets and places.
 
-`edition` and `running` hold the tables of the file, `whole` puts them together with the environment, `loading`
-reads and reports. All that others need is taken from here.
+`edition` and `operations` hold the tables of the file, `model` puts them together with the environment, `loader`
+reads and reports. All that others need is imported from here.
 """
 
 from digest.settings.edition import (

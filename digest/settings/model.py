@@ -54,7 +54,7 @@ class SettingsFile(values.SettingsTable):
 
 
 class Settings(values.SettingsTable):
-    """Everything a process needs to know, checked. Built once, by `load`."""
+    """Everything a process needs to know, checked. Built once, by `load_settings`."""
 
     file: SettingsFile = SettingsFile()
     home: Path = Path("digest-data")
@@ -148,7 +148,7 @@ class Settings(values.SettingsTable):
 
     @property
     def left_log(self) -> Path:
-        """The journal of departures, outside the database."""
+        """The departure log, outside the database."""
         return self.home / "left.log"
 
     @property

@@ -83,7 +83,7 @@ def check_web_address(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine, by its name or number alone: nobody is asked."""
+    """Return whether a host is this machine, by its name or number alone: nobody is asked."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -51,7 +51,7 @@ class Database:
             yield session
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Return all connections back."""
         self.engine.dispose()
 
 

@@ -131,7 +131,7 @@ class MediaFile(Base):
 
 
 class EditionState(StrEnum):
-    """draft → approved → sending → sent; held when there is too little to send."""
+    """draft → approved → sending → sent; incomplete (stored as "held") while there is too little to send."""
 
     DRAFT = "draft"
     INCOMPLETE = "held"
@@ -145,7 +145,7 @@ class Edition(Base):
     """One issue of the newsletter.
 
     `name` is the ISO week of its release day. The window is `opens_at` < dated ≤ `cut_off`; what drafting
-    looked at stands in its stories. `content` is the arranged edition (`edition.content`) as JSON; `approval`
+    considered stands in its stories. `content` is the arranged edition (`edition.content`) as JSON; `approval`
     is the signed list of fragment hashes, empty until approved.
     """
 
@@ -169,7 +169,7 @@ class Edition(Base):
     approved_by: Mapped[str | None] = mapped_column(String(200))
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the list of readers is fixed from here on
-    planned: Mapped[int | None]  # how many deliveries were planned: the books are held against it
+    planned: Mapped[int | None]  # how many deliveries were planned: the delivery counts are checked against it
     sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # Sending rests while `paused_at` is set; what came before `resumed_at` no longer counts against it.
     paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

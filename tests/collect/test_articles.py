@@ -6,11 +6,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, select
 
-from digest.collect.articles import ItemCounts, mark_withdrawn, prepare_batches, store_batch, store_document
+from digest.collect.articles import ItemCounts, mark_withdrawn, prepare_batches, store_batch
 from digest.collect.item_identity import BATCH_SIZE, identify_items
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Source
+from tests.collect.stored_documents import store_document
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=12)

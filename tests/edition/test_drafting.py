@@ -10,7 +10,6 @@ from sqlalchemy import delete, select
 from digest.app import editions as weekly
 from digest.app.installation import Installation
 from digest.collect import collection_run
-from digest.collect.articles import store_document
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
@@ -33,6 +32,7 @@ from digest.store.engine import Database
 from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Fragment, Source
 from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN
+from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
 
 SAMPLE = ROOT / "digest" / "sample"

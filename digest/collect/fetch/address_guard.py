@@ -98,7 +98,7 @@ class AddressGuard:
 
 
 def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = ()) -> str | None:
-    """Say why `address` may not be reached ("private", "loopback"…), or None when it may."""
+    """Explain why `address` may not be reached ("private", "loopback"…), or None when it may."""
     inner = unmap_ipv4(address)
     if any(candidate in network for network in allowed_networks for candidate in (address, inner)):
         return None
@@ -114,7 +114,7 @@ def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = (
 
 
 def unmap_ipv4(address: IPAddress) -> IPAddress:
-    """Give the IPv4 address that `::ffff:a.b.c.d` stands for, which is where the packets would go."""
+    """Return the IPv4 address that `::ffff:a.b.c.d` stands for, which is where the packets would go."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 

@@ -50,7 +50,7 @@ class BundledFetcher:
         accept: str | None = None,
         max_bytes: int | None = None,
     ) -> FetchResult:
-        """Give what the index lists for `url`; for the arguments see `fetch.HttpFetcher.get`.
+        """Return what the index lists for `url`; for the arguments see `fetch.HttpFetcher.get`.
 
         Raises:
             FetchError: `Reason.DNS` where the index lists nothing, as for a host that is not there.
@@ -74,7 +74,7 @@ class BundledFetcher:
         )
 
     def may_read(self, url: str) -> bool:
-        """Say whether the index lists `url`: a dead host allows nothing, and the folder forbids nothing."""
+        """Return whether the index lists `url`: a dead host allows nothing, and the folder forbids nothing."""
         try:
             return str(parse_web_address(url)) in self._index
         except FetchError:

@@ -143,7 +143,7 @@ class HttpFetcher:
         return self._follow_redirects(_FetchRequest(url, headers, max_bytes or self._limits.fetch_bytes))
 
     def may_read(self, url: str) -> bool:
-        """Say whether robots.txt lets us read `url`; kept for an hour. An address we cannot fetch: no."""
+        """Return whether robots.txt lets us read `url`; kept for an hour. An address we cannot fetch: no."""
         try:
             return self._robots.allows(parse_web_address(url))
         except FetchError:

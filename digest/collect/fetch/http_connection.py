@@ -45,7 +45,7 @@ class TimeBudget:
             self._remaining = self._deadline - time.monotonic()
 
     def remaining(self) -> float:
-        """Give the seconds that are left, inside `running`.
+        """Return the seconds that are left, inside `running`.
 
         Raises:
             httpcore.ReadTimeout: none are.

@@ -31,7 +31,7 @@ def parse_content_type(value: str) -> tuple[str, str | None]:
 
 
 def usable_validator(value: str | None) -> str | None:
-    """Give an ETag or Last-Modified that can be sent back as it came; None for one that cannot."""
+    """Return an ETag or Last-Modified that can be sent back as it came; None for one that cannot."""
     return value if value and len(value) <= 1000 and value.isascii() and value.isprintable() else None
 
 

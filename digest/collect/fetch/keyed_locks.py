@@ -11,6 +11,6 @@ class KeyedLocks:
         self._locks: dict[str, threading.Lock] = {}
 
     def lock_for(self, key: str) -> threading.Lock:
-        """Give the lock of `key`, to be held with `with`."""
+        """Return the lock of `key`, to be held with `with`."""
         with self._creation_lock:
             return self._locks.setdefault(key, threading.Lock())

@@ -63,7 +63,7 @@ def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
 
 
 def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_url: str) -> httpx.URL:
-    """Give the address that a redirect at `current` leads to.
+    """Return the address that a redirect at `current` leads to.
 
     Raises:
         FetchError: it leads nowhere, or to something that may not be asked for; `url` is `requested_url`.
@@ -117,7 +117,7 @@ _UNEXPECTED_FAILURE = (
 
 
 def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[FetchErrorReason, str]:
-    """Say what one of `FETCH_EXCEPTIONS` means; `max_bytes` bytes and `timeout` were the bounds."""
+    """Describe what one of `FETCH_EXCEPTIONS` means; `max_bytes` bytes and `timeout` were the bounds."""
     match exc:
         case AddressRefusedError():
             classified = FetchErrorReason.REFUSED_ADDRESS, str(exc)
@@ -145,6 +145,6 @@ def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[
 
 
 def _printable_url(url: str) -> str:
-    """Give `url` for a message: without what may be a password, without control characters, not too long."""
+    """Return `url` for a message: without what may be a password, without control characters, not too long."""
     bare = re.sub(r"(?<=//)[^/?#]*@", "", url)
     return "".join(char if char.isprintable() else "?" for char in bare[:200])

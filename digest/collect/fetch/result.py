@@ -93,7 +93,7 @@ class ContentFetcher(Protocol):
         accept: str | None = None,
         max_bytes: int | None = None,
     ) -> FetchResult:
-        """Give what is at `url`, or raise `FetchError`."""
+        """Return what is at `url`, or raise `FetchError`."""
 
     def may_read(self, url: str) -> bool:
-        """Say whether the site's robots.txt lets us read `url`."""
+        """Return whether the site's robots.txt lets us read `url`."""

@@ -33,7 +33,7 @@ class RobotsRules:
         self._cache: dict[str, tuple[float, Protego | None]] = {}
 
     def allows(self, url: httpx.URL) -> bool:
-        """Say whether `url` may be read. A site that cannot be reached allows nothing (RFC 9309 2.3.1.4)."""
+        """Return whether `url` may be read. A site that cannot be reached allows nothing (RFC 9309 2.3.1.4)."""
         rules = self._load_rules(str(url.copy_with(raw_path=b"/robots.txt", fragment=None)))
         return rules is not None and bool(rules.can_fetch(str(url), self._product_token))
 

@@ -38,7 +38,7 @@ def parse_document(
         url: where it came from, http or https; relative links are relative to it.
         now: the present, UTC, against which dates are doubted.
         content_type: the whole header, used for its charset only.
-        charset: the charset that the transport named; it counts where the document declares none.
+        charset: the charset that the HTTP header named; it counts where the document declares none.
 
     Raises:
         ParseError: the document can't be read at all; nothing else is raised.

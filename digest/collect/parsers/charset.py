@@ -39,21 +39,21 @@ _REFUSED_CODECS = {
 
 
 def decode_document(body: bytes, charset: str | None = None, content_type: str | None = None) -> str:
-    """Give a document's text, without byte-order mark.
+    """Return a document's text, without byte-order mark.
 
     A byte-order mark wins. Then valid UTF-8 is UTF-8, whatever is declared: text in another encoding is
     practically never valid UTF-8 by chance, and wrong declarations are common. Then the document's own
-    declaration, the transport's, what the bytes look like (Japanese, Korean, Chinese or Cyrillic that says nothing
+    declaration, the HTTP header's, what the bytes look like (Japanese, Korean, Chinese or Cyrillic that says nothing
     of itself), and UTF-8 in which each bad byte is read as windows-1252. Never raises.
 
     Args:
         body: the document as it came.
-        charset: what the transport said, if it said so.
+        charset: the charset of the HTTP header, if it names one.
         content_type: the whole Content-Type header, looked at where `charset` is not given.
     """
-    for mark, name in _BOMS:
-        if body.startswith(mark):
-            return body[len(mark) :].decode(name, "replace")
+    for bom, name in _BOMS:
+        if body.startswith(bom):
+            return body[len(bom) :].decode(name, "replace")
     if wide := _detect_utf16(body):
         return body.decode(wide, "replace")
     declared = _declared_codec(body) or ("iso2022_jp" if _JAPANESE_ESCAPE.search(body) else None)
@@ -93,7 +93,7 @@ def _decode_utf8(body: bytes) -> str:
 
 
 def _detect_utf16(body: bytes) -> str | None:
-    """Tell UTF-16 without a mark by the zero bytes beside its first character, which is ASCII in all our kinds."""
+    """Tell UTF-16 without a byte-order mark by the zero bytes beside its first character, which is ASCII in all our kinds."""
     head = body[:4]
     if len(head) == 4 and head[0] and not head[1] and head[2] and not head[3]:
         return "utf-16-le"
@@ -108,7 +108,7 @@ def _declared_codec(body: bytes) -> str | None:
 
 
 def _codec_name(name: str) -> str | None:
-    """Give the codec's settled name; Latin-1 is read as windows-1252, as browsers do (WHATWG Encoding)."""
+    """Return the codec's normalised name; Latin-1 is read as windows-1252, as browsers do (WHATWG Encoding)."""
     try:
         codec = codecs.lookup(name)
     except (LookupError, ValueError):

@@ -106,13 +106,13 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
 
 
 def _first_value(entry: Any, *names: str) -> str | None:
-    """Give the first of some elements that holds words. `dict.get`: feedparser's own maps `updated` to `published`."""
+    """Return the first of some elements that holds words. `dict.get`: feedparser's own maps `updated` to `published`."""
     values = (dict.get(entry, name) for name in names)
     return next((value for value in values if isinstance(value, str) and value.strip()), None)
 
 
 def _distinct_summary(entry: Any, content: str) -> str:
-    """Give the description. Where feedparser made it from the content it is the same text, and not told twice."""
+    """Return the description. Where feedparser made it from the content it is the same text, and not told twice."""
     summary = dict.get(entry, "summary")
     text = summary if isinstance(summary, str) else ""
     return "" if text == content else text
@@ -166,7 +166,7 @@ def _width(media: Any) -> int:
 
 
 def _refresh_seconds(head: Any) -> int | None:
-    """Give the seconds between visits that the publisher asks for, at most a day: we mustn't miss an edition."""
+    """Return the seconds between visits that the publisher asks for, at most a day: we mustn't miss an edition."""
     ttl = re.match(r"\d{1,9}", str(head.get("ttl") or "").strip())
     if ttl and int(ttl[0]):
         return min(int(ttl[0]) * 60, _DAY)
@@ -176,7 +176,7 @@ def _refresh_seconds(head: Any) -> int | None:
 
 
 def _next_page_url(head: Any, url: str) -> str | None:
-    """Give the next page of a paged feed (RFC 5005 section 3)."""
+    """Return the next page of a paged feed (RFC 5005 section 3)."""
     for link in head.get("links") or ():
         if link.get("rel") == "next" and link.get("href"):
             try:

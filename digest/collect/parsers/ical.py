@@ -44,7 +44,7 @@ class _EventTime:
         return replace(self, start=day)
 
     def as_iso_text(self) -> tuple[str, str]:
-        """Give start and end as `found` reads them. A day-long event ends on its last day, not on the next."""
+        """Return start and end as `found` reads them. A day-long event ends on its last day, not on the next."""
         end = self.start + self.duration if self.duration else None
         if not isinstance(self.start, datetime):
             last = end - timedelta(days=1) if end else None
@@ -81,7 +81,7 @@ def parse_calendar(document: str, context: ParseContext) -> ParsedDocument:
 
 
 def _components(document: str, name: str) -> Iterator[str]:
-    """Give the components of a name. One that doesn't end before the next begins is passed over."""
+    """Return the components of a name. One that doesn't end before the next begins is passed over."""
     opening, closing, at = f"\nBEGIN:{name}\n", f"\nEND:{name}\n", 0
     while (end := document.find(closing, at)) >= 0:
         start = document.rfind(opening, at, end + 1)
@@ -91,7 +91,7 @@ def _components(document: str, name: str) -> Iterator[str]:
 
 
 def _defined_zones(document: str) -> dict[str, str]:
-    """Give the zones that the calendar defines by their names, without rules that could be walked for hours."""
+    """Return the zones that the calendar defines by their names, without rules that could be walked for hours."""
     zones = (_UNSAFE_ZONE_RULE.sub("", block) for block in itertools.islice(_components(document, "VTIMEZONE"), 100))
     return {_calendar_property(zone, "TZID"): zone for zone in zones}
 
@@ -216,7 +216,7 @@ def _event_time(event: Any, zone: tzinfo | None) -> _EventTime:
 
 
 def _time_value(event: Any, name: str) -> Any:
-    """Give a time or a length; None where there is none that can be read."""
+    """Return a time or a length; None where there is none that can be read."""
     try:
         return event.get(name).dt
     except (AttributeError, ValueError, BrokenCalendarProperty):
@@ -270,6 +270,6 @@ def _find_link(content: str) -> str:
 
 
 def _event_link(url: str, key: str) -> str:
-    """Give an event without a page the calendar's address, made its own by a parameter that servers pass over."""
+    """Return an event without a page the calendar's address, made its own by a parameter that servers pass over."""
     plain = url.partition("#")[0]
     return f"{plain}{'&' if '?' in plain else '?'}event={quote(key, safe='')[:300]}"

@@ -11,7 +11,7 @@ from digest.collect.urls import absolute_url
 
 
 def is_json_feed(value: object) -> TypeGuard[dict[str, Any]]:
-    """Say whether a JSON value is a feed: it names the version, or has a title and a list of items."""
+    """Return whether a JSON value is a feed: it names the version, or has a title and a list of items."""
     if not isinstance(value, dict):
         return False
     return "jsonfeed.org" in str(value.get("version", "")) or (
@@ -59,7 +59,7 @@ def _raw_item(entry: dict[str, Any], feed: dict[str, Any]) -> RawItem:
 
 
 def _text_value(value: dict[str, Any], key: str) -> str:
-    """Give a text; ids may be numbers."""
+    """Return a text; ids may be numbers."""
     text = value.get(key)
     return str(text) if isinstance(text, str | int | float) and not isinstance(text, bool) else ""
 

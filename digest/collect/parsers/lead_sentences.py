@@ -26,7 +26,7 @@ _BOILERPLATE = re.compile(
 
 
 def extract_lead(title: str, paragraphs: Sequence[str]) -> str:
-    """Give up to two whole sentences, of at most 60 words: near the start, and on the title's subject.
+    """Return up to two whole sentences, of at most 60 words: near the start, and on the title's subject.
 
     They stand next to each other in the text, so that they read on. A dateline before them is dropped.
     """

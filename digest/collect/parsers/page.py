@@ -110,7 +110,7 @@ def _base_url(root: Any, url: str) -> str:
 
 
 def _feed_links(root: Any, base: str) -> Iterator[FeedLink]:
-    """Give the feeds that a page names, WordPress's REST posts among them, each once."""
+    """Return the feeds that a page names, WordPress's REST posts among them, each once."""
     seen: set[str] = set()
     for element in root.iter("link"):
         relations = (element.get("rel") or "").lower().split()
@@ -165,7 +165,7 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
 
 
 def _head_item(root: Any, base: str, context: ParseContext, metadata: tuple[dict[str, str], LinkedData]) -> RawItem:
-    """Give what a page's head says beside title, text and date."""
+    """Return what a page's head says beside title, text and date."""
     meta, linked = metadata
     image = meta.get("og:image") or meta.get("og:image:url") or linked.image or meta.get("twitter:image")
     return RawItem(

@@ -28,12 +28,12 @@ _DATE_META_NAMES = (
 
 
 def first_xpath_text(root: Any, path: str) -> str:
-    """Give the first text that an XPath finds, "" where there is none."""
+    """Return the first text that an XPath finds, "" where there is none."""
     return next((str(value).strip() for value in root.xpath(path) if str(value).strip()), "")
 
 
 def read_meta_elements(root: Any) -> dict[str, str]:
-    """Give the page's meta elements by name, property or itemprop; the first of each counts."""
+    """Return the page's meta elements by name, property or itemprop; the first of each counts."""
     metas: dict[str, str] = {}
     for element in root.iter("meta"):
         name = element.get("property") or element.get("name") or element.get("itemprop") or ""
@@ -76,7 +76,7 @@ def _strip_site_name(title: str, site: str) -> str:
 
 
 def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
-    """Give the publisher's own description if it reads well: whole sentences, and not the title again."""
+    """Return the publisher's own description if it reads well: whole sentences, and not the title again."""
     for markup in (
         meta.get("og:description"),
         meta.get("description"),
@@ -95,7 +95,7 @@ def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) 
 def publication_date(
     root: Any, meta: dict[str, str], linked: LinkedData, fallback: str | None, context: ParseContext
 ) -> str | None:
-    """Give the publication date as written: the first of those that the page gives which can be one."""
+    """Return the publication date as written: the first of those that the page gives which can be one."""
     candidates = [
         linked.published,
         *(meta.get(name, "") for name in _DATE_META_NAMES),
@@ -107,7 +107,7 @@ def publication_date(
 
 
 def canonical_page_url(root: Any, base: str, url: str) -> str:
-    """Give the address that a page calls its own, if that is on its host and not the front page; else where it was."""
+    """Return the address that a page calls its own, if that is on its host and not the front page; else where it was."""
     try:
         own = absolute_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base)
     except ValueError:
@@ -122,7 +122,7 @@ def _bare_host(host: str | None) -> str:
 
 
 def image_alt_text(root: Any, image: str | None) -> str:
-    """Give the text of the page's own picture element for an address, "" where it has none."""
+    """Return the text of the page's own picture element for an address, "" where it has none."""
     name = (image or "").partition("?")[0].rpartition("/")[2]
     if not name:
         return ""

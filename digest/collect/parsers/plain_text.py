@@ -72,7 +72,7 @@ def _is_paragraph(line: str) -> bool:
 
 
 def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
-    """Give the line after the body's last, and whom the body's end credits."""
+    """Return the line after the body's last, and whom the body's end credits."""
     for at, line in enumerate(lines[body_start + 1 :], start=body_start + 1):
         if len(line) < 140 and (credit := text_cleanup.find_credit(line)):
             return at, credit

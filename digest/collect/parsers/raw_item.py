@@ -125,7 +125,7 @@ def normalise_language(tag: str | None) -> str | None:
 
 
 def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
-    """Give the link as published and its canonical form; a GUID that is an address stands in for a missing link."""
+    """Return the link as published and its canonical form; a GUID that is an address stands in for a missing link."""
     link = raw.link.strip()
     if not link and re.match(r"https?://", raw.guid.strip(), re.IGNORECASE):
         link = raw.guid
@@ -138,7 +138,7 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
 
 
 def _clean_summary(raw: RawItem) -> tuple[str, str]:
-    """Give the summary and, where the content was read too, the content's text: the description goes first."""
+    """Return the summary and, where the content was read too, the content's text: the description goes first."""
     described = text_cleanup.clean_summary(raw.summary)
     if len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title):
         return described, text_cleanup.html_to_text(raw.content) if _worth_cleaning(raw.content) else ""
@@ -149,7 +149,7 @@ def _clean_summary(raw: RawItem) -> tuple[str, str]:
 
 
 def _worth_cleaning(content: str) -> bool:
-    """Say whether the content is worth cleaning beside a good description: a credit or a deadline may be in it."""
+    """Return whether the content is worth cleaning beside a good description: a credit or a deadline may be in it."""
     return bool(
         re.search(r"source|credit|via|deadline|closes|closing|due|apply|submi|regist|no later", content, re.IGNORECASE)
     )
@@ -186,7 +186,7 @@ _NON_IMAGE_URL = re.compile(
 
 
 def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
-    """Give the item's picture with its text: the one it names, else the first of its content that can be seen."""
+    """Return the item's picture with its text: the one it names, else the first of its content that can be seen."""
     declared = (raw.image, raw.image_alt) if raw.image else None
     for address, alt in [*([declared] if declared else []), *_images_in(raw.content), *_images_in(raw.summary)]:
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):

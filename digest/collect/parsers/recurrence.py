@@ -62,7 +62,7 @@ def parse_recurrence_rule(parts: Mapping[str, Sequence[object]], start: date) ->
 
 
 def next_occurrences(rule: RecurrenceRule, today: date) -> list[date]:
-    """Give the next days, today or later, on which a rule falls: at most ten, within 120 days."""
+    """Return the next days, today or later, on which a rule falls: at most ten, within 120 days."""
     first, last = max(rule.start, today), min(rule.until or date.max, today + LOOK_AHEAD)
     if rule.count is not None:
         if today - rule.start > _LOOK_BACK:
@@ -79,7 +79,7 @@ def next_occurrences(rule: RecurrenceRule, today: date) -> list[date]:
 
 
 def matches_rule(rule: RecurrenceRule, day: date) -> bool:
-    """Say whether a rule falls on a day, leaving out COUNT."""
+    """Return whether a rule falls on a day, leaving out COUNT."""
     if (
         day < rule.start
         or (rule.until and day > rule.until)
@@ -94,7 +94,7 @@ def matches_rule(rule: RecurrenceRule, day: date) -> bool:
 
 @lru_cache(maxsize=16)
 def _days_at_positions(rule: RecurrenceRule, first: date, last: date) -> frozenset[date]:
-    """Give the days of a period that BYSETPOS picks from those that fit."""
+    """Return the days of a period that BYSETPOS picks from those that fit."""
     fitting = [day for day in _days_between(first, last) if _matches_parts(rule, day)]
     picked = {position - 1 if position > 0 else position for position in rule.by_position}
     return frozenset(fitting[at] for at in picked if -len(fitting) <= at < len(fitting))
@@ -106,7 +106,7 @@ def _days_between(first: date, last: date) -> Iterator[date]:
 
 
 def _in_interval(rule: RecurrenceRule, day: date) -> bool:
-    """Say whether a day lies in a period that the interval doesn't skip."""
+    """Return whether a day lies in a period that the interval doesn't skip."""
     months = (day.year - rule.start.year) * 12 + day.month - rule.start.month
     steps = {
         "DAILY": (day - rule.start).days,
@@ -123,7 +123,7 @@ def _start_of_week(day: date, week_start: int) -> date:
 
 
 def _matches_parts(rule: RecurrenceRule, day: date) -> bool:
-    """Say whether a day has the month, the day of the month and the weekday that a rule asks for."""
+    """Return whether a day has the month, the day of the month and the weekday that a rule asks for."""
     if rule.by_month and day.month not in rule.by_month:
         return False
     length = monthrange(day.year, day.month)[1]
@@ -135,7 +135,7 @@ def _matches_parts(rule: RecurrenceRule, day: date) -> bool:
 
 
 def _matches_start(rule: RecurrenceRule, day: date) -> bool:
-    """Say whether a day repeats the start's: what the rule leaves open, the start says."""
+    """Return whether a day repeats the start's: what the rule leaves open, the start says."""
     if rule.frequency == "WEEKLY":
         return day.weekday() == rule.start.weekday()
     if rule.frequency in {"MONTHLY", "YEARLY"} and day.day != rule.start.day:
@@ -144,7 +144,7 @@ def _matches_start(rule: RecurrenceRule, day: date) -> bool:
 
 
 def _is_nth_weekday(rule: RecurrenceRule, day: date, weekday: int, nth: int) -> bool:
-    """Say whether a day is such a weekday, or the nth (from the end if negative) of its month or year."""
+    """Return whether a day is such a weekday, or the nth (from the end if negative) of its month or year."""
     if day.weekday() != weekday:
         return False
     if not nth or rule.frequency in {"DAILY", "WEEKLY"}:
@@ -157,7 +157,7 @@ def _is_nth_weekday(rule: RecurrenceRule, day: date, weekday: int, nth: int) -> 
 
 
 def _period(rule: RecurrenceRule, day: date) -> tuple[date, date]:
-    """Give the first and last day of the period whose days BYSETPOS counts."""
+    """Return the first and last day of the period whose days BYSETPOS counts."""
     if rule.frequency == "YEARLY":
         return date(day.year, 1, 1), date(day.year, 12, 31)
     if rule.frequency == "MONTHLY":

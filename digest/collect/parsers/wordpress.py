@@ -8,7 +8,7 @@ from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 
 
 def is_wordpress_post(value: object) -> bool:
-    """Say whether a JSON value is a post: it has a link and a title, which WordPress gives as rendered."""
+    """Return whether a JSON value is a post: it has a link and a title, which WordPress gives as rendered."""
     return isinstance(value, dict) and isinstance(value.get("title"), dict) and "link" in value and "date" in value
 
 
@@ -53,7 +53,7 @@ def _raw_item(post: dict[str, Any]) -> RawItem:
 
 
 def _date_with_zone(post: dict[str, Any], name: str) -> str:
-    """Give a date with its zone: `date_gmt` is UTC by definition and says so nowhere; `date` is the site's own time."""
+    """Return a date with its zone: `date_gmt` is UTC by definition and says so nowhere; `date` is the site's own time."""
     gmt = _text_value(post.get(f"{name}_gmt"))
     return f"{gmt}Z" if gmt and not gmt.endswith("Z") else gmt or _text_value(post.get(name))
 

@@ -52,7 +52,7 @@ def root_offset(text: str) -> int:
 
 
 def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
-    """Give the XML as UTF-8 that strict parsers take, and whether the document breaks off within an item.
+    """Return the XML as UTF-8 that strict parsers take, and whether the document breaks off within an item.
 
     Document types are dropped with every entity they declare, so that none can grow; HTML's names for
     characters become characters. What a strict parser still refuses, libxml2 recovers; an item that the
@@ -75,14 +75,14 @@ def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
 
 
 def parse_xml_tree(text: str, *, item_pattern: str) -> etree._Element:
-    """Give the root element of an XML document, mended as `repair_xml` does."""
+    """Return the root element of an XML document, mended as `repair_xml` does."""
     text = _repair_text(text)
     root, cause = _parse_strictly(text)
     return root if root is not None else _recover_tree(text, item_pattern, cause)[0]
 
 
 def _parse_strictly(text: str) -> tuple[etree._Element | None, str]:
-    """Give the root element of a well-formed document, else None and what is wrong."""
+    """Return the root element of a well-formed document, else None and what is wrong."""
     try:
         return etree.fromstring(text.encode(), _xml_parser(recover=False)), ""
     except etree.XMLSyntaxError as exc:

@@ -38,7 +38,7 @@ class EventSection(SectionKind):
         filler.sections[section.key].sort(key=_event_order)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Say why an event is none to announce; empty when it may be."""
+        """Explain why an event is none to announce; empty when it may be."""
         event = scored.story.lead
         if event.starts_at is None:
             return "an event without a date of its own"

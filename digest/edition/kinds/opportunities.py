@@ -38,7 +38,7 @@ class OpportunitySection(SectionKind):
         filler.sections[section.key].sort(key=_deadline_order)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Say why an opportunity is none to announce; empty when it may be."""
+        """Explain why an opportunity is none to announce; empty when it may be."""
         closes_on = scored.story.lead.closes_on
         return f"closed on {month_day(closes_on)}" if closes_on and closes_on < now.date() else ""
 
@@ -53,7 +53,7 @@ class OpportunitySection(SectionKind):
         )
 
     def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
-        """Give the summary."""
+        """Return the summary."""
         return (entry.summary,) if entry.summary else super().secondary_lines(entry)
 
 

@@ -25,12 +25,12 @@ class SectionKind(SectionPicker):
     shows_pictures: ClassVar[bool] = False
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Give the condition on articles of its sources; of a window, with those that may have come too late."""
+        """Return the condition on articles of its sources; of a window, with those that may have come too late."""
         del release_at
         return and_(Article.dated_at > window.late_from, Article.dated_at <= window.cut_off)
 
     def section_note(self, section: SectionSettings, release_at: datetime) -> str:
-        """Give the line beside the section's title; `release_at` is in the publication's zone."""
+        """Return the line beside the section's title; `release_at` is in the publication's zone."""
         del release_at
         return section.note
 
@@ -52,12 +52,12 @@ class SectionKind(SectionPicker):
         )
 
     def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
-        """Give the quiet lines under an entry's headline: by default its details, else its source."""
+        """Return the quiet lines under an entry's headline: by default its details, else its source."""
         return entry.details or source_lines(entry, entry.source)
 
 
 def plain_entry(article: CandidateArticle) -> SectionEntry:
-    """Give an entry with what every kind shows: headline, link and source."""
+    """Return an entry with what every kind shows: headline, link and source."""
     return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
 
 
@@ -69,11 +69,11 @@ def source_lines(entry: SectionEntry, source: str) -> tuple[str, ...]:
 
 
 def displayed_credit(article: CandidateArticle) -> str:
-    """Give whose news an article is; empty where it is the publisher's own."""
+    """Return whose news an article is; empty where it is the publisher's own."""
     credit = article.credit or ""
     return "" if credit.casefold() == article.publisher.casefold() else credit
 
 
 def displayed_date(article: CandidateArticle, zone: ZoneInfo) -> str:
-    """Give an article's day; empty where its date is only the moment of finding."""
+    """Return an article's day; empty where its date is only the moment of finding."""
     return short_month_day(article.dated_at.astimezone(zone)) if article.has_date else ""

@@ -26,5 +26,5 @@ class TopicSection(SectionKind):
         chosen.sort(key=lambda s: first_place[s.topic])
 
     def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
-        """Give the source with the date."""
+        """Return the source with the date."""
         return source_lines(entry, ", ".join(part for part in (entry.source, entry.date) if part))

@@ -32,7 +32,7 @@ class TextStyle:
 
 
 def relative_luminance(colour: str) -> float:
-    """Give the relative luminance of #rgb or #rrggbb, 0 to 1 (WCAG 2.2)."""
+    """Return the relative luminance of #rgb or #rrggbb, 0 to 1 (WCAG 2.2)."""
     digits = colour.lstrip("#")
     digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
     channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
@@ -41,7 +41,7 @@ def relative_luminance(colour: str) -> float:
 
 
 def contrast_ratio(text_colour: str, background_colour: str) -> float:
-    """Give the contrast of two colours, 1 to 21 (WCAG 2.2)."""
+    """Return the contrast of two colours, 1 to 21 (WCAG 2.2)."""
     high, low = sorted((relative_luminance(text_colour), relative_luminance(background_colour)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 

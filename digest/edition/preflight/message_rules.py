@@ -134,7 +134,7 @@ def _without_white_space(text: str) -> str:
 
 @preflight_rule("placeholders", "Nothing is left unfilled: no template braces, no personal mark.")
 def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look for braces and marks in the subject and in both parts; those that the edition itself says are warnings."""
+    """Look for braces and placeholders in the subject and in both parts; those that the edition itself says are warnings."""
     edition_text = json.dumps(examined.content.as_json(), ensure_ascii=False)
     for place, body in (("subject", examined.content.subject), ("HTML", examined.html), ("text", examined.text)):
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b", *placeholders.ALL_PLACEHOLDERS):

@@ -22,7 +22,7 @@ _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 
 
 def inline_css(html: str) -> str:
-    """Give a whole page with its style sheet in style attributes; the block marked as kept stays one.
+    """Return a whole page with its style sheet in style attributes; the block marked as kept stays one.
 
     Classes that no kept rule names are dropped, and white space that a browser would not show.
 

@@ -100,18 +100,18 @@ def create_mail_environment(settings: Settings) -> Environment:
 def render_edition(
     content: EditionContent, frame: PublicationFrame, environment: Environment
 ) -> tuple[RenderedFragment, ...]:
-    """Render an edition into its pieces, in reading order: all of kind html, then web, then text.
+    """Render an edition into its fragments, in reading order: all of kind html, then web, then text.
 
     A piece of kind html or text is named `head`, `section:<key>`, `sponsor` or `foot`; of kind web there are
     only those that differ from the html piece of the same name. `join_fragments` joins them again.
 
     Args:
-        content: what the edition says; it is made harmless first (`disarm`).
+        content: what the edition says; it is sanitised first.
         frame: what every edition says.
         environment: the environment of `create_mail_environment`.
 
     Raises:
-        RenderingError: a link is no web address, or a template lost a mark of the cutting.
+        RenderingError: a link is no web address, or a template lost a comment at which it is cut.
     """
     content = sanitise_content(content)
     both = inline_css(
@@ -125,7 +125,7 @@ def render_edition(
 
 
 def render_subject(content: EditionContent, frame: PublicationFrame, environment: Environment) -> str:
-    """Give the subject of an edition's mail, on one line."""
+    """Return the subject of an edition's mail, on one line."""
     template = environment.get_template("mail/edition/subject.txt")
     return sanitise_text(template.render(content=content, frame=frame))
 
@@ -161,7 +161,7 @@ def _template_context(content: EditionContent, frame: PublicationFrame, kind: Fr
             "mail": f"mailto:?subject={quote(f'{frame.name} No. {content.number}')}&body={quote(web_copy, safe='')}",
             "linkedin": f"https://www.linkedin.com/sharing/share-offsite/?url={quote(web_copy, safe='')}",
         },
-        # The three marks of the cutting; Markup, because they are comments and not text.
+        # The comments at which the page is cut and told apart; Markup, because they are no text.
         "cut": (lambda name: Markup(f"<!--cut {name}-->"))  # noqa: S704 - section keys are checked settings
         if kind == "html"
         else (lambda name: f"\x1e{name}\x1e"),
@@ -197,7 +197,7 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
 
 
 def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
-    """Give a piece of text that stands two blank lines below the one before, wherever it comes to stand."""
+    """Return a piece of text that stands two blank lines below the one before, wherever it comes to stand."""
     lines = "\n".join(line.rstrip() for line in fragment.body.strip().splitlines())
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n"
     return RenderedFragment(kind="text", name=fragment.name, body=body if fragment.name == "head" else f"\n\n{body}")

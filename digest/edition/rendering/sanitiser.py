@@ -1,7 +1,7 @@
 """Making an edition's words harmless before they meet a template.
 
 The words come from feeds. Escaping is the templates' work; what escaping can't do is done here: a feed must not
-plant a mark that sending would replace by a reader's token, an address that a browser would run, or characters
+plant a placeholder that sending would replace by a reader's token, an address that a browser would run, or characters
 that hide, reorder or break lines.
 """
 
@@ -26,7 +26,7 @@ class RenderingError(ApplicationError):
 
 
 def sanitise_content(content: EditionContent) -> EditionContent:
-    """Give the same edition with every text and address made harmless.
+    """Return the same edition with every text and address made harmless.
 
     Raises:
         RenderingError: an address is not one of the web.
@@ -44,27 +44,27 @@ def _sanitise_value(value: Any) -> Any:
 
 
 def sanitise_text(text: str) -> str:
-    """Give a text on one line, without control or reordering characters and without a mark of ours."""
+    """Return a text on one line, without control or reordering characters and without a placeholder of ours."""
     text = _BIDI_CONTROLS.sub("", text)
-    text = "".join(_replace_invisible(letter) for letter in text)
+    text = "".join(_replace_invisible(character) for character in text)
     return _defuse_placeholders(re.sub(r" {2,}", " ", text).strip(" "), "-")
 
 
-def _replace_invisible(letter: str) -> str:
-    kind = unicodedata.category(letter)
+def _replace_invisible(character: str) -> str:
+    kind = unicodedata.category(character)
     if kind in {"Cc", "Zl", "Zp"}:
         return " "
-    return "\N{REPLACEMENT CHARACTER}" if kind == "Cs" or ord(letter) & 0xFFFE == 0xFFFE else letter
+    return "\N{REPLACEMENT CHARACTER}" if kind == "Cs" or ord(character) & 0xFFFE == 0xFFFE else character
 
 
 def _defuse_placeholders(text: str, tilde_substitute: str) -> str:
-    for mark in placeholders.ALL_PLACEHOLDERS:
-        text = text.replace(mark, mark.replace("~", tilde_substitute))
+    for placeholder in placeholders.ALL_PLACEHOLDERS:
+        text = text.replace(placeholder, placeholder.replace("~", tilde_substitute))
     return text
 
 
 def sanitise_url(url: str) -> str:
-    """Give a web address in ASCII (RFC 3986), its host as an A-label, without a mark of ours.
+    """Return a web address in ASCII (RFC 3986), its host as an A-label, without a placeholder of ours.
 
     Raises:
         RenderingError: it is no http or https address.

@@ -41,7 +41,7 @@ def wrap_text(text: str) -> str:
 
 
 def text_direction(text: str) -> str | None:
-    """Give the writing direction of a text, by its first letter that has one (UAX #9, rules P2 and P3)."""
+    """Return the writing direction of a text, by its first letter that has one (UAX #9, rules P2 and P3)."""
     for letter in text:
         kind = unicodedata.bidirectional(letter)
         if kind in {"R", "AL"}:
@@ -52,7 +52,7 @@ def text_direction(text: str) -> str | None:
 
 
 def dir_attribute(text: str, page_direction: str) -> Markup:
-    """Give a ` dir` attribute for a text that does not run as the page `page_direction` it does, else nothing."""
+    """Return a ` dir` attribute for a text that does not run as the page `page_direction` it does, else nothing."""
     own = text_direction(text)
     return Markup(f' dir="{own}"') if own and own != page_direction else Markup("")  # noqa: S704 - one of two constants
 
@@ -64,12 +64,12 @@ def fit_picture(picture: EditionPicture, width: int, height: int) -> tuple[int, 
 
 
 def without_alt_text(picture: EditionPicture) -> EditionPicture:
-    """Give a picture without its description: beside a headline with the same link it only repeats."""
+    """Return a picture without its description: beside a headline with the same link it only repeats."""
     return replace(picture, alt="")
 
 
 def secondary_lines(entry: SectionEntry, section_kind: str) -> tuple[str, ...]:
-    """Give the quiet lines under a list's headline, as the section's kind has them."""
+    """Return the quiet lines under a list's headline, as the section's kind has them."""
     return SECTION_KINDS[section_kind].secondary_lines(entry)
 
 
@@ -85,7 +85,7 @@ def story_facts_line(entry: SectionEntry) -> str:
 
 
 def date_prefix(entry: SectionEntry) -> str:
-    """Give what stands before the headline of an event or an opportunity in the text part."""
+    """Return what stands before the headline of an event or an opportunity in the text part."""
     if entry.closes:
         return f"Closes {entry.closes}: "
     return f"{entry.month} {entry.day}: " if entry.day else ""

@@ -1,0 +1,17 @@
+"""Stores a whole document at once, for tests that need its articles."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from digest.collect.articles import ItemCounts, prepare_batches, store_batch
+from digest.collect.parsed_document import ParsedDocument
+from digest.store.models import Source
+
+
+def store_document(session: Session, source: Source, document: ParsedDocument, now: datetime) -> ItemCounts:
+    """Store all items of a document of `source` in one transaction."""
+    counts, batches = prepare_batches(document)
+    for batch in batches:
+        counts += store_batch(session, source.id, batch, now)
+    return counts
