@@ -38,6 +38,7 @@ _HTML_TAG = re.compile(r"<(?:!doctype|html|head|body|meta|article|main|div|p|h1|
 _MAX_FEEDS = 50
 _MAX_CHARACTERS = 4_000_000  # twice the largest page that we have seen
 _MAX_ELEMENTS = 60_000  # a page with more has no article; trafilatura would take minutes
+_MAX_SCRIPT_STEPS = 50_000_000  # a second's
 _MAX_CREDIT_CHARACTERS = 140  # of a line that is only a credit
 
 
@@ -138,7 +139,7 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
     and has no date.
     """
     meta = read_meta_elements(root)
-    linked = parse_linked_data([str(s) for s in root.xpath("//script[contains(@type, 'ld+json')]/text()")])
+    linked = parse_linked_data([str(s) for s in _linked_data_scripts(root)])
     is_declared = linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
     if not is_declared and "article:published_time" not in meta and urlsplit(context.url).path in {"", "/"}:
         return None
@@ -180,6 +181,19 @@ def _head_item(root: Any, base: str, context: ParseContext, metadata: tuple[dict
         ends=linked.ends,
         place=linked.place,
     )
+
+
+def _linked_data_scripts(root: Any) -> list[str]:
+    """Give the texts of the page's JSON-LD; one that is full of mark-up is emptied.
+
+    Trafilatura reads them too, with a pattern that takes quadratic time where tags don't end.
+    """
+    scripts = root.xpath("//script[contains(@type, 'ld+json')]")
+    for script in scripts:
+        text = script.text or ""
+        if len(text) * text.count("<") > _MAX_SCRIPT_STEPS:
+            script.text = None
+    return [script.text for script in scripts if script.text]
 
 
 def _extract_main_text(root: Any, context: ParseContext) -> Any:

@@ -45,6 +45,7 @@ def read(document: str) -> ParsedDocument:
         page("." * 200_000),
         page(". " * 100_000),
         page((".”" * 100_000) + "x"),
+        page("Some words " * 9 + "<script type='application/ld+json'>{" + "<" * 200_000 + "}</script>"),
         rss("description", "The post x " * 5_300),
         rss("description", "The post x appeared first on y. " * 1_900),
         rss("description", "read more..." * 5_000 + "x"),
@@ -52,7 +53,7 @@ def read(document: str) -> ParsedDocument:
         rss("description", "&lt;img " * 7_000),
         calendar(" " * 300_000 + "x"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_a_long_field_is_read_in_well_under_the_limit(document: str) -> None:
     began = time.process_time()
