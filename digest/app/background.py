@@ -1,4 +1,4 @@
-"""What is done all day, whatever the edition: forms are answered, mails handed over, what comes back applied."""
+"""The work of every day, whatever the edition: answer forms, hand over notices, apply what comes back."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +20,9 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.signup.rate_limits import SignupLimits
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
 
+# Between two tries to open a provider that the settings forbid, or that breaks.
+NOTICE_RETRY_DELAY = timedelta(minutes=5)
+
 
 def signup_limits(settings: Settings) -> SignupLimits:
     """Take the limits on sign-up forms from the settings."""
@@ -35,27 +38,27 @@ def signup_limits(settings: Settings) -> SignupLimits:
     )
 
 
-def process_signup_requests(install: Installation, *, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
+def process_signup_requests(installation: Installation, *, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
     """Answer the sign-up forms that wait: consent event and queued mail in one commit a form."""
-    worker = RequestProcessor(
-        database=install.database,
-        keys=install.keys,
-        signup_limits=signup_limits(install.settings),
-        evidence_retention=timedelta(days=install.settings.file.retention.evidence_days),
-        queue=notices.make_notice_queue(install.keys, install.settings, clock),
+    processor = RequestProcessor(
+        database=installation.database,
+        keys=installation.keys,
+        signup_limits=signup_limits(installation.settings),
+        evidence_retention=timedelta(days=installation.settings.file.retention.evidence_days),
+        queue=notices.make_notice_queue(installation.keys, installation.settings, clock),
     )
-    return worker.process_pending(clock)
+    return processor.process_pending(clock)
 
 
-def apply_inbound_events(install: Installation, *, clock: Callable[[], datetime]) -> Counter[str]:
+def apply_inbound_events(installation: Installation, *, clock: Callable[[], datetime]) -> Counter[str]:
     """Apply what providers have posted of messages that left; count what came of it.
 
     Raises:
-        OSError: the journal of departures could not be written; what is not applied yet waits.
+        OSError: the departure log could not be written; what is not applied yet waits.
         KeyFileError: a payload was sealed with a key that is not in the key file; it waits.
     """
-    journal = DepartureLog(install.settings.left_log, install.keys)
-    return apply_stored_payloads(install.database, install.keys, journal, clock=clock)
+    departure_log = DepartureLog(installation.settings.left_log, installation.keys)
+    return apply_stored_payloads(installation.database, installation.keys, departure_log, clock=clock)
 
 
 def has_webhook(provider_name: str) -> bool:
@@ -69,19 +72,19 @@ def _find_webhook(provider_name: str) -> ProviderWebhook | None:
 
 
 def receive_webhook(
-    install: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
+    installation: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
 ) -> str:
     """Store a provider's post, durably when this returns; return why it is refused, for the log alone, else an empty text."""
     webhook = _find_webhook(provider_name)
     assert webhook is not None, "see has_webhook"
-    reason = webhook.refusal_reason(install.settings, header, body, now)
+    reason = webhook.refusal_reason(installation.settings, header, body, now)
     if not reason:
-        store_payload(install.database, install.keys, body, origin=provider_name, now=now)
+        store_payload(installation.database, installation.keys, body, origin=provider_name, now=now)
     return reason
 
 
 def read_bounce_mailbox(
-    install: Installation,
+    installation: Installation,
     *,
     clock: Callable[[], datetime],
     max_messages: int = poll.MAX_MESSAGES,
@@ -94,45 +97,42 @@ def read_bounce_mailbox(
     Raises:
         MailboxError: it cannot be read; what was stored before that is stored.
     """
-    place, password = install.settings.file.inbound, install.settings.inbound_password
-    if not place.host or password is None:
+    inbound, password = installation.settings.file.inbound, installation.settings.inbound_password
+    if not inbound.host or password is None:
         return None
-    if why := _read_current_hold(install):
-        raise MailboxError(f"not read: the installation is {why}")
+    if hold := _read_current_hold(installation):
+        raise MailboxError(f"not read: the installation is {hold}")
     secret = password.get_secret_value()
-    reader = poll.MailboxPoller(install.database, install.keys, place, secret, clock, stopping)
-    return poll.poll_mailbox(reader, limit=max_messages)
+    poller = poll.MailboxPoller(installation.database, installation.keys, inbound, secret, clock, stopping)
+    return poll.poll_mailbox(poller, limit=max_messages)
 
 
-def claim_mailbox_turn(install: Installation, *, now: datetime) -> bool:
+def claim_mailbox_turn(installation: Installation, *, now: datetime) -> bool:
     """Take the turn to look into the mailbox, if there is one, nothing is held, and it is time."""
-    if not install.settings.file.inbound.host or _read_current_hold(install):
+    if not installation.settings.file.inbound.host or _read_current_hold(installation):
         return False
-    return poll.claim_poll_turn(install.database, now=now)
+    return poll.claim_poll_turn(installation.database, now=now)
 
 
-def _read_current_hold(install: Installation) -> installation_hold.InstallationHold | None:
-    with install.database.read() as session:
+def _read_current_hold(installation: Installation) -> installation_hold.InstallationHold | None:
+    with installation.database.read() as session:
         return installation_hold.current_hold(session)
 
 
-NOTICE_RETRY_DELAY = timedelta(
-    minutes=5
-)  # between two tries to open a way out that the settings forbid, or that breaks
-
-
-def send_due_notices(install: Installation, *, clock: Callable[[], datetime]) -> Counter[HandoverResult]:
+def send_due_notices(installation: Installation, *, clock: Callable[[], datetime]) -> Counter[HandoverResult]:
     """Hand over the mails that are no edition and are due; without one, nothing is opened.
 
     Raises:
         ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
     """
-    with install.database.read() as session:
+    with installation.database.read() as session:
         if not notices.has_due_notices(session, now=clock()):
             return Counter()
     try:
-        with closing(open_provider(install.settings)) as transport:
-            return notices.send_due_notices(install.database, transport, install.keys, install.settings, clock=clock)
+        with closing(open_provider(installation.settings)) as provider:
+            return notices.send_due_notices(
+                installation.database, provider, installation.keys, installation.settings, clock=clock
+            )
     except Exception:
-        notices.postpone_due_notices(install.database, now=clock(), delay=NOTICE_RETRY_DELAY)
+        notices.postpone_due_notices(installation.database, now=clock(), delay=NOTICE_RETRY_DELAY)
         raise

@@ -250,10 +250,10 @@ def find_pending_releases(installation: Installation, *, now: datetime) -> Pendi
         | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)),
     )
     with installation.database.read() as session:
-        held = installation_hold.current_hold(session) is not None
+        hold = installation_hold.current_hold(session)
         editions = session.scalars(due.order_by(Edition.release_at)).all()
     missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
-    return PendingReleases(() if held else tuple(e.name for e in editions if e.name not in missed), missed)
+    return PendingReleases(() if hold else tuple(e.name for e in editions if e.name not in missed), missed)
 
 
 def describe_delivery_counts(counts: DeliveryCounts) -> str:

@@ -10,7 +10,7 @@ from digest.app.installation import Installation
 from digest.deliver.send.notices import make_notice_queue
 from digest.store import staff
 from digest.store.delivery_models import StaffMember
-from digest.store.staff import StaffError, StaffRole
+from digest.store.staff import ProofLink, StaffError, StaffRole
 from subscribers.address import Address
 from subscribers.mail_requests import QueueMail
 
@@ -62,6 +62,18 @@ def mail_proof_link(installation: Installation, actor: Actor, address: Address, 
         member = _find_member(session, address)
         staff.mail_proof_link(session, member, _notice_queue(installation, now), actor=actor.name, now=now)
         draft.changed = False
+
+
+def look_up_proof_link(installation: Installation, token: str, *, now: datetime) -> ProofLink:
+    """Say how the link that proves an address stands; nothing is changed."""
+    with installation.database.read() as session:
+        return staff.look_up_proof_link(session, token, now=now)
+
+
+def prove_staff_address(installation: Installation, token: str, *, now: datetime) -> ProofLink:
+    """Prove a member's address by the link that was mailed to it. The member is the actor; twice is once."""
+    with installation.database.write() as session:
+        return staff.prove_staff_address(session, token, now=now)
 
 
 def list_staff_members(

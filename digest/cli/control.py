@@ -88,10 +88,8 @@ Exit codes: 0 held, also if it was before."""
 @pass_command_context
 def hold(context: CommandContext, because: str | None) -> None:
     """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
-    standing = sending.hold_installation(
-        context.install, reason=because or "", actor=context.actor, now=datetime.now(UTC)
-    )
-    click.echo(f"This installation is {standing}")
+    hold = sending.hold_installation(context.install, reason=because or "", actor=context.actor, now=datetime.now(UTC))
+    click.echo(f"This installation is {hold}")
 
 
 @click.command(epilog="\b\nExample:\n  digest release\n\nExit codes: 0 released, also if nothing held it.")

@@ -166,13 +166,13 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool) -> Non
         name = editions.approve_edition(installation, edition, mark, actor=context.actor, now=now)
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
-        standing = editions.edition_status(installation, edition, now=now)
-        if standing.state != EditionState.DRAFT:
-            raise ApprovalError(f"{standing.name} is {standing.state}: only a draft can be approved.")
+        overview = editions.edition_status(installation, edition, now=now)
+        if overview.state != EditionState.DRAFT:
+            raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
         click.echo(
-            f"{standing.release_sentence}\nIts content mark is {standing.content_hash[:7]}. To approve exactly this:"
+            f"{overview.release_sentence}\nIts content mark is {overview.content_hash[:7]}. To approve exactly this:"
         )
-        click.echo(f"  digest approve {standing.name} {standing.content_hash[:7]}")
+        click.echo(f"  digest approve {overview.name} {overview.content_hash[:7]}")
 
 
 @click.command(
@@ -204,14 +204,14 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     if to:
         raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
     installation = context.install
-    standing = editions.edition_status(installation, edition, now=_utc_now())
+    overview = editions.edition_status(installation, edition, now=_utc_now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
-        click.confirm(f"{standing.release_sentence} Send now?", abort=True)
-    with stop_on_signal() as stopping, show_progress(f"Sending {standing.name}") as progress:
+        click.confirm(f"{overview.release_sentence} Send now?", abort=True)
+    with stop_on_signal() as stopping, show_progress(f"Sending {overview.name}") as progress:
         while True:
             report = sending.send_edition(
                 installation,
-                standing.name,
+                overview.name,
                 actor=context.actor,
                 clock=_utc_now,
                 report_progress=progress,
@@ -261,37 +261,37 @@ Exit codes: 0 shown, 2 there is no such edition."""
 @pass_command_context
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
-    standing = editions.edition_status(context.install, edition, now=_utc_now())
+    overview = editions.edition_status(context.install, edition, now=_utc_now())
     with context.install.database.read() as session:
         attention = attention_sentences(session, _utc_now())
     if as_json:
         click.echo(
             json.dumps(
                 {
-                    "edition": standing.name,
-                    "state": standing.state,
-                    "mark": standing.content_hash,
+                    "edition": overview.name,
+                    "state": overview.state,
+                    "mark": overview.content_hash,
                     "attention": attention,
-                    "planned": standing.delivery_counts.planned,
-                    "hindrance": standing.blocked_reason,
-                    "sending": _progress_as_json(standing.progress),
+                    "planned": overview.delivery_counts.planned,
+                    "hindrance": overview.blocked_reason,
+                    "sending": _progress_as_json(overview.progress),
                 }
-                | {str(state): count for state, count in standing.delivery_counts.by_state.items()}
+                | {str(state): count for state, count in overview.delivery_counts.by_state.items()}
             )
         )
         return
     table = Table(show_header=False, box=None)
-    table.add_row("edition", f"{standing.name} (No. {standing.number})")
-    table.add_row("state", standing.state)
-    table.add_row("mark", standing.content_hash[:7])
-    table.add_row("release", standing.release_text)
-    table.add_row("deliveries", sending.describe_delivery_counts(standing.delivery_counts))
-    if standing.progress_sentence:
-        table.add_row("sending", standing.progress_sentence)
+    table.add_row("edition", f"{overview.name} (No. {overview.number})")
+    table.add_row("state", overview.state)
+    table.add_row("mark", overview.content_hash[:7])
+    table.add_row("release", overview.release_text)
+    table.add_row("deliveries", sending.describe_delivery_counts(overview.delivery_counts))
+    if overview.progress_sentence:
+        table.add_row("sending", overview.progress_sentence)
     Console().print(table)
-    if doubts := standing.delivery_counts[DeliveryState.UNCERTAIN]:
+    if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
         click.echo(
-            f"{doubts:,} uncertain: 'digest uncertain {standing.name}' lists them, and settles them by your word."
+            f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by your word."
         )
     for sentence in attention:
         click.echo(sentence)

@@ -1,4 +1,4 @@
-"""A choice in words: every story with each term and their sum, and why the first of the rest were left out."""
+"""A proposal in words: every story with each term and their sum, and why the first of the rest were left out."""
 
 from collections.abc import Iterator
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry
-from subscribers.address import Address, AddressError, read_address
+from subscribers.address import Address, AddressError, mask_address, read_address
 from subscribers.errors import ApplicationError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
@@ -49,6 +49,11 @@ class ProofLink:
     stage: ProofLinkStage
     member: StaffMember | None = None
     until: datetime | None = None
+
+    @property
+    def masked_email(self) -> str:
+        """The member's address as a page may show it."""
+        return mask_address(self.member.email) if self.member else ""
 
 
 def staff_actor(member: StaffMember) -> str:

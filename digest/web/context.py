@@ -1,4 +1,4 @@
-"""What the pages stand on: the installation, a clock and the style sheets, put together once by `app`."""
+"""What every page is handed: the installation, a clock and the style sheets, put together once by `app`."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -42,21 +42,21 @@ class StyleSheets:
 
 @dataclass(frozen=True, slots=True)
 class WebContext:
-    """One process's pages. It lives as long as the application."""
+    """What the pages of one process share. It lives as long as the application."""
 
-    install: Installation
+    installation: Installation
     clock: Callable[[], datetime]
     styles: StyleSheets
 
     @property
     def settings(self) -> Settings:
         """The settings of the installation."""
-        return self.install.settings
+        return self.installation.settings
 
     @property
     def database(self) -> Database:
         """The database of the installation."""
-        return self.install.database
+        return self.installation.database
 
     @property
     def zone(self) -> ZoneInfo:
@@ -65,6 +65,6 @@ class WebContext:
 
 
 def web_context() -> WebContext:
-    """Give what the running application stands on."""
-    found: WebContext = current_app.extensions["digest"]
-    return found
+    """Return the context of the running application."""
+    context: WebContext = current_app.extensions["digest"]
+    return context

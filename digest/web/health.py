@@ -17,7 +17,7 @@ def report_liveness() -> Response:
 @health_pages.get("/readyz")
 def report_readiness() -> Response:
     """Say whether the database answers and its schema is the one that this version knows."""
-    problem = readiness_problem(web_context().install)
+    problem = readiness_problem(web_context().installation)
     return _plain_response(f"not ready: {problem}", 503) if problem else _plain_response("ready")
 
 

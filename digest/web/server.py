@@ -76,8 +76,10 @@ class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no ty
         """Refuse a connection beyond its client's share; waitress takes an OSError here for a client that has gone."""
         if self.limits.per_client is not None:
             client = _client_network(conn.getpeername()[0])
-            held = sum(_client_network(channel.addr[0]) == client for channel in self.active_channels.values())
-            if held >= self.limits.per_client:
+            open_connections = sum(
+                _client_network(channel.addr[0]) == client for channel in self.active_channels.values()
+            )
+            if open_connections >= self.limits.per_client:
                 conn.close()
                 raise ConnectionRefusedError
         super().set_socket_options(conn)

@@ -54,10 +54,10 @@ def hold_installation(session: Session, reason: str, *, actor: str, now: datetim
 
 def hold_and_record(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
     """Hold the installation because it may be a copy, with an audit row; False where it is held already."""
-    held = hold_installation(session, reason, actor=actor, now=now)
-    if held:
+    changed = hold_installation(session, reason, actor=actor, now=now)
+    if changed:
         record_audit(session, "held", "installation", {"because": reason}, actor=actor, now=now)
-    return held
+    return changed
 
 
 def release_installation(session: Session) -> bool:

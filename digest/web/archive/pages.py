@@ -25,13 +25,13 @@ _INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\u
 @archive_pages.get("/")
 def index() -> str:
     """List the editions that went out, the newest first."""
-    return render_template("web/archive.html", editions=page_views.list_public_editions(web_context().install))
+    return render_template("web/archive.html", editions=page_views.list_public_editions(web_context().installation))
 
 
 @archive_pages.get("/editions/<name>")
 def edition(name: str) -> AnyResponse:
     """Show the web copy of an edition that is going out, or went."""
-    html = page_views.public_edition_html(web_context().install, name)
+    html = page_views.public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)
     response = Response(use_local_picture_urls(html), mimetype="text/html")
@@ -43,14 +43,14 @@ def edition(name: str) -> AnyResponse:
 def feed() -> AnyResponse:
     """Give the editions that went out as an Atom feed (RFC 4287)."""
     context = web_context()
-    body = build_atom_feed(context, page_views.list_public_editions(context.install)[:MAX_FEED_EDITIONS])
+    body = build_atom_feed(context, page_views.list_public_editions(context.installation)[:MAX_FEED_EDITIONS])
     return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
 
 
 @archive_pages.get("/media/<name>")
 def picture_file(name: str) -> AnyResponse:
     """Give a picture. Its name is the hash of its bytes, so it never changes."""
-    picture = page_views.find_picture(web_context().install, name) if len(name) == 64 else None
+    picture = page_views.find_picture(web_context().installation, name) if len(name) == 64 else None
     if picture is None:
         abort(404)
     response = Response(picture.body, mimetype=picture.content_type)

@@ -38,10 +38,10 @@ class OutlineRow:
     def meta(self) -> str:
         """The quiet line: topic, who reported it, when."""
         also = [link.text for link in self.entry.also]
-        told = f"Also {', '.join(also)}{f' and {self.entry.more} more' if self.entry.more else ''}" if also else ""
-        said = ", ".join(x for x in (self.entry.source, self.entry.date) if x)
+        others = f"Also {', '.join(also)}{f' and {self.entry.more} more' if self.entry.more else ''}" if also else ""
+        origin = ", ".join(x for x in (self.entry.source, self.entry.date) if x)
         closes = f"Closes {self.entry.closes}" if self.entry.closes else ""
-        return ". ".join(x for x in (self.entry.kicker, closes, said, told) if x)
+        return ". ".join(x for x in (self.entry.kicker, closes, origin, others) if x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +172,12 @@ def score_bar_parts(story: EditionStory) -> tuple[ScoreBarPart, ...]:
     """Lay the terms of a score out as a bar; terms that take away are only said."""
     added = sum(max(0.0, t["points"]) for t in story.terms) or 1.0
     start = 0.0
-    laid = []
+    parts = []
     for term in story.terms:
         width = 100 * max(0.0, term["points"]) / added
-        laid.append(ScoreBarPart(str(term["name"]), term["points"], term["note"], round(start, 2), round(width, 2)))
+        parts.append(ScoreBarPart(str(term["name"]), term["points"], term["note"], round(start, 2), round(width, 2)))
         start += width
-    return tuple(laid)
+    return tuple(parts)
 
 
 def build_listed_story(story: EditionStory, section_titles: Mapping[str, str]) -> ListedStory:

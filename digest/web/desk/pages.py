@@ -102,9 +102,9 @@ def index() -> ResponseReturnValue:
     """Show the edition that goes out next, else the last one, else what to do first."""
     context = web_context()
     try:
-        view = page_views.view_edition(context.install, "current", now=context.clock())
+        view = page_views.view_edition(context.installation, "current", now=context.clock())
     except UnknownEditionError:
-        return render_template("web/desk/empty.html", sources=page_views.count_active_sources(context.install))
+        return render_template("web/desk/empty.html", sources=page_views.count_active_sources(context.installation))
     return _edition_page(view)
 
 
@@ -112,14 +112,14 @@ def index() -> ResponseReturnValue:
 def edition(name: str) -> ResponseReturnValue:
     """Show one edition by its name."""
     context = web_context()
-    return _edition_page(page_views.view_edition(context.install, name, now=context.clock()))
+    return _edition_page(page_views.view_edition(context.installation, name, now=context.clock()))
 
 
 def _edition_page(view: EditionView) -> str:
     context, query = web_context(), read_page_query()
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     page = page_views.find_stories(
-        context.install, view.edition, placed=_PLACED[query.filter], words=query.q, limit=MAX_LISTED_STORIES
+        context.installation, view.edition, placed=_PLACED[query.filter], words=query.q, limit=MAX_LISTED_STORIES
     )
     titles = {block.section.key: block.section.title for block in outline.blocks}
     return render_template(
@@ -149,9 +149,9 @@ def frame(name: str, view: str) -> ResponseReturnValue:
         abort(404, f"There is no view called {view}.")
     context = web_context()
     if view != "inbox":
-        body = editions.edition_bytes(context.install, name, "text" if view == "text" else "html").decode()
+        body = editions.edition_bytes(context.installation, name, "text" if view == "text" else "html").decode()
         return preview_response(body, view)
-    row = page_views.read_edition(context.install, name)
+    row = page_views.read_edition(context.installation, name)
     response = Response(render_template("web/desk/inbox.html", edition=row, sender=context.settings.file.sender.name))
     response.headers["Content-Security-Policy"] = DESK_POLICY.replace(
         "frame-ancestors 'none'", "frame-ancestors 'self'"
@@ -164,7 +164,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
 def review(name: str) -> ResponseReturnValue:
     """Show all that approval vouches for, with the content hash that stands for it."""
     context = web_context()
-    view = page_views.view_edition(context.install, name, now=context.clock())
+    view = page_views.view_edition(context.installation, name, now=context.clock())
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/approve.html",
@@ -183,9 +183,9 @@ def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     context, mark = web_context(), request.form.get("mark", "")
     try:
-        editions.approve_edition(context.install, name, mark, actor=DESK_ACTOR, now=context.clock())
+        editions.approve_edition(context.installation, name, mark, actor=DESK_ACTOR, now=context.clock())
     except (ApprovalError, ComposeError) as exc:
-        status = editions.edition_status(context.install, name, now=context.clock())
+        status = editions.edition_status(context.installation, name, now=context.clock())
         return _conflict_page(name, exc, mark=mark, current_mark=status.content_hash)
     return _edition_redirect(name)
 
@@ -195,7 +195,7 @@ def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
     try:
-        editions.void_approval(context.install, name, actor=DESK_ACTOR, now=context.clock())
+        editions.void_approval(context.installation, name, actor=DESK_ACTOR, now=context.clock())
     except ApprovalError as exc:
         return _conflict_page(name, exc)
     return _edition_redirect(name)
@@ -207,16 +207,16 @@ def control(name: str, act: str) -> ResponseReturnValue:
     context = web_context()
     try:
         if act == "pause":
-            sending.pause_edition(context.install, name, reason="", actor=DESK_ACTOR, now=context.clock())
+            sending.pause_edition(context.installation, name, reason="", actor=DESK_ACTOR, now=context.clock())
         else:
-            sending.resume_edition(context.install, name, actor=DESK_ACTOR, now=context.clock())
+            sending.resume_edition(context.installation, name, actor=DESK_ACTOR, now=context.clock())
     except EditionControlError as exc:  # it went out, or was cancelled, meanwhile
         return _conflict_page(name, exc)
     return _edition_redirect(name)
 
 
 def _conflict_page(name: str, error: Exception, *, mark: str = "", current_mark: str = "") -> ResponseReturnValue:
-    row = page_views.read_edition(web_context().install, name)
+    row = page_views.read_edition(web_context().installation, name)
     page = render_template("web/desk/conflict.html", edition=row, why=str(error), mark=mark, stands=current_mark)
     return page, 409
 
@@ -229,7 +229,7 @@ def _edition_redirect(name: str) -> ResponseReturnValue:
 def sources() -> ResponseReturnValue:
     """Show how every source has behaved, those that need somebody first."""
     context = web_context()
-    rows = build_source_rows(page_views.list_known_sources(context.install), context.clock(), context.zone)
+    rows = build_source_rows(page_views.list_known_sources(context.installation), context.clock(), context.zone)
     return render_template("web/desk/sources.html", rows=rows)
 
 
@@ -237,6 +237,6 @@ def sources() -> ResponseReturnValue:
 def sent() -> ResponseReturnValue:
     """List the editions that went out, or were stopped, with their delivery counts."""
     context = web_context()
-    departed = page_views.list_departed_editions(context.install, now=context.clock())
+    departed = page_views.list_departed_editions(context.installation, now=context.clock())
     rows = [(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed]
     return render_template("web/desk/sent.html", rows=rows)

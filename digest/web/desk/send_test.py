@@ -24,14 +24,14 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     """Send the edition as it stands to the staff, and show what came of it."""
     context = web_context()
     try:
-        report = sending.send_test(context.install, name, actor=DESK_ACTOR, clock=context.clock)
+        report = sending.send_test(context.installation, name, actor=DESK_ACTOR, clock=context.clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     return _test_mail_page(name, report=report)
 
 
 def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: str = "") -> str:
-    installation = web_context().install
+    installation = web_context().installation
     row = page_views.read_edition(installation, name)
     members = sending.list_test_recipients(installation)
     return render_template("web/desk/test.html", edition=row, members=members, report=report, why=error)

@@ -49,8 +49,8 @@ class SentRow:
     @property
     def other(self) -> str:
         """Name the rest: those who left in time, had nothing in their sections, or were called off."""
-        shown = (DeliveryState.WITHDRAWN, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
-        parts = [f"{self.counts[state]:,} {state}" for state in shown if self.counts[state]]
+        states = (DeliveryState.WITHDRAWN, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
+        parts = [f"{self.counts[state]:,} {state}" for state in states if self.counts[state]]
         if not self.counts.is_balanced:
             parts.append("the books do not balance")
         return ", ".join(parts)

@@ -28,7 +28,9 @@ def receive_events(provider_name: str) -> Response:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
         return _webhook_response("too large", 413)
-    reason = background.receive_webhook(context.install, provider_name, request.headers.get, body, now=context.clock())
+    reason = background.receive_webhook(
+        context.installation, provider_name, request.headers.get, body, now=context.clock()
+    )
     if reason:
         log.warning("a post of events is refused", why=reason)
         return _webhook_response("refused", 403)
