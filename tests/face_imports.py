@@ -7,6 +7,5 @@ _REACHED: dict[str, tuple[str, ...]] = {
     "digest.web.desk.edition_outline": ("digest.collect.urls", "digest.store.models"),
     "digest.web.desk.status_rows": ("digest.store.models",),
     "digest.web.filters": ("digest.collect.urls",),
-    "digest.web.staff_link": ("digest.store.staff", "subscribers.address"),
 }
 FACE_EXCEPTIONS = frozenset((face, module) for face, reached in _REACHED.items() for module in reached)
