@@ -70,12 +70,6 @@ def load_audience_page(session: Session, *, after_number: int = 0, page_size: in
     return [_build_member(row) for row in session.execute(query)]
 
 
-def load_audience_members(session: Session, numbers: Collection[int]) -> dict[int, AudienceMember]:
-    """Give those of `numbers` (at most 1,000) who may be mailed now; the others are simply missing."""
-    query = select(*_MEMBER_COLUMNS).where(_may_mail_condition(), Person.number.in_(numbers))
-    return {row.number: _build_member(row) for row in session.execute(query)}
-
-
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Give the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
     table = inspect(Person).local_table

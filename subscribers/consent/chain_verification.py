@@ -59,34 +59,6 @@ class BrokenLink:
     fault: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChainVerification:
-    """What a check of the chains found."""
-
-    people: int
-    links: int
-    broken: BrokenLink | None
-
-
-def verify_chains(session: Session, progress: VerificationProgress | None = None) -> ChainVerification:
-    """Check every link of every chain, its place, the head that the person's row names, and their state.
-
-    What it cannot show: a whole chain, with its person, replaced by another that is sound in itself. The seals
-    show that (`subscribers.consent.seals`). Memory is that of a thousand people.
-
-    Args:
-        session: a fresh session for looking; all is read as of one moment.
-        progress: called with (people looked at, people).
-    """
-    people = links = 0
-    broken: BrokenLink | None = None
-    for thousand in walk_chains(session, progress):
-        people += len(thousand.owners)
-        links += len(thousand.links)
-        broken = broken or find_broken_link(thousand)
-    return ChainVerification(people, links, broken or find_stray_links(session, links))
-
-
 def walk_chains(session: Session, progress: VerificationProgress | None = None) -> Iterator[ChainChunk]:
     """Walk people by number, with their links; those that belong to nobody come along too."""
     _begin_snapshot(session)

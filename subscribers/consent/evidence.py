@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
+from subscribers.crypto.encrypted_values import encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import ConsentEvent
 from subscribers.store.signup_models import RequestEvidence
@@ -49,15 +49,6 @@ def store_evidence(
     value = {"network": origin.ip_address, "agent": origin.user_agent[:MAX_AGENT_LENGTH]}
     ciphertext, key_id = encrypt_json(keys, value, bound_to=f"trace {event.id}")
     session.add(RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until))
-
-
-def open_evidence(session: Session, keys: KeyRing, event: int) -> RequestOrigin | None:
-    """Open what is kept of an event; None once it is gone."""
-    row = session.get(RequestEvidence, event)
-    if row is None:
-        return None
-    value = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=f"trace {event}")
-    return RequestOrigin(value["network"], value["agent"])
 
 
 def delete_evidence_of(session: Session, person: int) -> None:

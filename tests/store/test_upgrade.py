@@ -32,11 +32,11 @@ from digest.store.engine import newest_schema_revision, open_database
 from digest.store.models import EditionState
 from subscribers.consent.audience import count_people_by_state, stream_audience
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.consent.replay import find_ledger_differences
 from subscribers.consent.seals import prove_ledger
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import PersonState
 from tests.conftest import run_on_server, sibling_database_url
+from tests.subscribers.ledger_replay import find_ledger_differences
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "revision_0002"
 AUDIENCE = {

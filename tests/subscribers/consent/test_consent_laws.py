@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.retention.person_erasure import erase_from_deliveries
 from digest.store.engine import migrate_schema, open_database
 from subscribers.address import read_address
-from subscribers.consent import audience, chain_verification, replay, seals, suppression
+from subscribers.consent import audience, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
@@ -43,6 +43,7 @@ from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import list_unfinished_imports, run_import
 from subscribers.transfer.list_file import survey_file
+from tests.subscribers.ledger_replay import find_ledger_differences, fold_state, replay_ledger
 
 KEYS = KeyRing.from_seed(b"laws of consent")
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -335,7 +336,7 @@ class Life(RuleBasedStateMachine):
             assert found is not None
             assert found.reason == "complained"
             number = self._number(session, name)
-            state = replay.fold_state(
+            state = fold_state(
                 session.scalars(
                     select(ConsentEvent.kind).where(ConsentEvent.person == (number or 0)).order_by(ConsentEvent.seq)
                 )
@@ -463,7 +464,7 @@ class Life(RuleBasedStateMachine):
                     text(f"UPDATE consent_event SET {column} = CAST(:v AS TEXT) WHERE id = :id"),
                     {"v": changed, "id": link.id},
                 )
-                assert chain_verification.verify_chains(session).broken is not None
+                assert seals.prove_ledger(session).broken is not None
                 step.rollback()
 
     @rule()
@@ -495,11 +496,11 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "stories"):
             return
         with self.database.read() as session:
-            by_ledger = {n for n, state in replay.replay_ledger(session) if state is PersonState.SUBSCRIBED}
+            by_ledger = {n for n, state in replay_ledger(session) if state is PersonState.SUBSCRIBED}
             begun = set(session.scalars(select(Person.number).where(~audience.exclude_unfinished_imports())))
             assert by_ledger - begun == {reader.number for reader in audience.stream_audience(session)}
-            assert list(replay.find_ledger_differences(session)) == []
-            found = chain_verification.verify_chains(session)
+            assert list(find_ledger_differences(session)) == []
+            found = seals.prove_ledger(session)
             assert found.broken is None, found
             assert found.links == session.scalar(select(func.count()).select_from(ConsentEvent))
 

@@ -7,7 +7,7 @@ from sqlalchemy import delete, select, update
 
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import chain_verification, ledger
+from subscribers.consent import ledger, seals
 from subscribers.crypto.keys import KeyRing
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -28,15 +28,15 @@ def _chain(database: Database, name: str, kinds: list[ConsentKind]) -> int:
         return person.number
 
 
-def _verify(database: Database) -> chain_verification.ChainVerification:
+def _verify(database: Database) -> seals.LedgerProof:
     with database.read() as session:
-        return chain_verification.verify_chains(session)
+        return seals.prove_ledger(session)
 
 
 def test_a_chain_verifies_and_brings_the_state_along(database: Database) -> None:
     ada = _chain(database, "ada", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
     bo = _chain(database, "bo", [ConsentKind.ATTESTED, ConsentKind.CHOICES_CHANGED])
-    assert _verify(database) == chain_verification.ChainVerification(people=2, links=5, broken=None)
+    assert _verify(database) == seals.LedgerProof(people=2, links=5, seals=0, broken=None, fault="")
     with database.read() as session:
         states = {p.number: p.state for p in session.scalars(select(Person))}
         events = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).all()

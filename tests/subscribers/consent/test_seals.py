@@ -188,7 +188,7 @@ def _found_with(session: Session, link: int, column: str, value: bytes | int) ->
             session.execute(
                 text(f"UPDATE consent_event SET {column} = {set_to} WHERE id = :id"), {"value": value, "id": link}
             )
-            return chain_verification.verify_chains(session).broken is not None
+            return seals.prove_ledger(session).broken is not None
         except IntegrityError:  # two links in one place: the database itself refuses
             return True
         finally:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import chain_verification, ledger, replay, suppression
+from subscribers.consent import ledger, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.address_retention import ADDRESS_RETENTION, BATCH_SIZE, delete_expired_addresses
@@ -29,6 +29,7 @@ from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from tests.conftest import forget_nowhere_else
+from tests.subscribers.ledger_replay import find_ledger_differences
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOW + ADDRESS_RETENTION
@@ -70,8 +71,8 @@ def _person(database: Database, number: int) -> Person:
 
 def _sound(database: Database) -> None:
     with database.read() as session:
-        assert chain_verification.verify_chains(session).broken is None
-        assert list(replay.find_ledger_differences(session)) == []
+        assert seals.prove_ledger(session).broken is None
+        assert list(find_ledger_differences(session)) == []
 
 
 def _suppress(

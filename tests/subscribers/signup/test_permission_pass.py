@@ -16,7 +16,7 @@ from digest.app import background
 from digest.cli import digest
 from digest.web.app import create_app
 from subscribers.address import read_address
-from subscribers.consent import audience, chain_verification, replay, suppression
+from subscribers.consent import audience, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.stored_addresses import departure_hash
 from subscribers.lifecycle import expiry
@@ -28,6 +28,7 @@ from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
+from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import WebSetup, build_web_setup
 
 BO, CY = "bo@elsewhere.example", "cy@county.example"
@@ -83,8 +84,8 @@ def person(world: WebSetup, address: str) -> Person | None:
 
 def sound(world: WebSetup) -> None:
     with world.database.read() as session:
-        assert chain_verification.verify_chains(session).broken is None
-        assert list(replay.find_ledger_differences(session)) == []
+        assert seals.prove_ledger(session).broken is None
+        assert list(find_ledger_differences(session)) == []
 
 
 def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSetup) -> None:

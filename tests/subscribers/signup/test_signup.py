@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import audience, chain_verification, suppression, wordings
+from subscribers.consent import audience, seals, suppression, wordings
 from subscribers.consent import evidence as traces
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
@@ -37,6 +37,7 @@ from subscribers.store.signup_models import (
     SignupRequest,
 )
 from tests.conftest import forget_nowhere_else
+from tests.subscribers.stored_evidence import open_evidence
 
 KEYS = KeyRing.from_seed(b"sign-up tests")
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -140,7 +141,7 @@ class House:
 
     def sound(self) -> bool:
         with self.database.read() as session:
-            return chain_verification.verify_chains(session).broken is None
+            return seals.prove_ledger(session).broken is None
 
     def may_mail(self, number: int) -> bool:
         with self.database.read() as session:
@@ -214,7 +215,7 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
     with house.database.read() as session:
         event = session.scalars(select(ConsentEvent)).one()
         row = session.scalars(select(RequestEvidence)).one()
-        assert traces.open_evidence(session, KEYS, event.id) == MACHINE
+        assert open_evidence(session, KEYS, event.id) == MACHINE
         digest = traces.digest_origin(MACHINE, row.salt)
     assert {k: said[k] for k in digest} == digest
 

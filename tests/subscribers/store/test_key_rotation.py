@@ -16,7 +16,7 @@ from digest.cli import digest
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
-from subscribers.consent import audience, chain_verification, evidence, suppression
+from subscribers.consent import audience, evidence, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto import key_file, link_tokens
 from subscribers.crypto.keys import KEY_KINDS, KeyFileError, KeyKind, KeyRing, SecretKey
@@ -29,6 +29,7 @@ from subscribers.store.key_rotation import rotate_key
 from subscribers.store.models import ConsentEvent, Person, PersonState, Suppression
 from subscribers.store.signup_models import RequestEvidence
 from tests.conftest import ROOT, forget_nowhere_else
+from tests.subscribers.stored_evidence import open_evidence
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 YES = ConsentEvidence(
@@ -216,7 +217,7 @@ def test_the_network_address_behind_a_consent_is_encrypted_anew_too(database: Da
     with database.read() as session:
         row = session.scalars(select(RequestEvidence)).one()
         assert row.key_id == done.key_id
-        assert evidence.open_evidence(session, KeyRing.load(path), event.id) == machine
+        assert open_evidence(session, KeyRing.load(path), event.id) == machine
 
 
 def test_fresh_makes_a_key_though_rows_of_two_older_ones_are_left(sqlite: Database, path: Path) -> None:
@@ -348,7 +349,7 @@ def _works_and_finishes(home: Path, kind: KeyKind, numbers: list[int]) -> bool:
     assert [_number(database, after, n) for n in names] == numbers
     assert sorted(p.name for p in home.glob("*keys*")) == ["keys.json"]
     with database.read() as session:
-        assert chain_verification.verify_chains(session).broken is None
+        assert seals.prove_ledger(session).broken is None
     database.close()
     return mixed
 

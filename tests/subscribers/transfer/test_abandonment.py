@@ -17,7 +17,7 @@ from digest.settings import load_settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
-from subscribers.consent import audience, chain_verification, ledger, replay
+from subscribers.consent import audience, ledger, seals
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.store import one_time_tokens, people
@@ -27,6 +27,7 @@ from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
 from subscribers.transfer.imports import list_unfinished_imports, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
+from tests.subscribers.ledger_replay import find_ledger_differences
 
 KEYS = KeyRing.from_seed(b"abandoning")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -90,8 +91,8 @@ def _state(desk: ImportContext, name: str) -> PersonState | None:
 
 def _sound(desk: ImportContext) -> None:
     with desk.database.read() as session:
-        assert chain_verification.verify_chains(session).broken is None
-        assert list(replay.find_ledger_differences(session)) == []
+        assert seals.prove_ledger(session).broken is None
+        assert list(find_ledger_differences(session)) == []
 
 
 def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(desk: ImportContext, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import audience, chain_verification, disclosures, suppression
+from subscribers.consent import audience, disclosures, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import encrypt_address
@@ -187,7 +187,7 @@ def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(database: Databas
         assert [event["event_type"] for event in said["events"]] == ["confirmed", "erased"]
     assert [line.kind for line in journal.read()] == ["erased"]
     with database.read() as session:
-        assert chain_verification.verify_chains(session).broken is None
+        assert seals.prove_ledger(session).broken is None
 
 
 def test_somebody_whose_address_went_long_ago_stays_away_after_erasure(

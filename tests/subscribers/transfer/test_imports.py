@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import audience, chain_verification, ledger, suppression
+from subscribers.consent import audience, ledger, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyKind, KeyRing, SecretKey
 from subscribers.lifecycle.erasure import erase_person
@@ -91,7 +91,7 @@ def _chain(desk: ImportContext, name: str) -> list[ConsentEvent]:
 
 def _assert_sound(desk: ImportContext) -> None:
     with desk.database.read() as session:
-        assert chain_verification.verify_chains(session).broken is None
+        assert seals.prove_ledger(session).broken is None
 
 
 def _on_roll(desk: ImportContext) -> set[str]:

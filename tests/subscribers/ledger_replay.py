@@ -1,4 +1,4 @@
-"""The roll once more, from nothing but the ledger: where everybody stands is a fold over their chain."""
+"""The audience once more, from nothing but the ledger: where everybody stands is a fold over their chain."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class LedgerDifference:
 
 
 def fold_state(kinds: Iterable[ConsentKind]) -> PersonState:
-    """Say where a person stands after all that happened to them, in its order."""
+    """Return where a person stands after all that happened to them, in its order."""
     state = PersonState.REQUESTED
     for kind in kinds:
         state = ledger.next_state(state, kind)
@@ -28,27 +28,23 @@ def fold_state(kinds: Iterable[ConsentKind]) -> PersonState:
 
 
 def replay_ledger(session: Session) -> Iterator[tuple[int, PersonState]]:
-    """Give everybody who has a chain, by number, with where they stand by it; no person's row is looked at.
-
-    Raises:
-        ValueError: a link is of no kind that we know.
-    """
-    for thousand in chain_verification.walk_chains(session):
-        yield from _fold_chunk(thousand)
+    """Yield everybody who has a chain, by number, with where they stand by it; no person's row is looked at."""
+    for chunk in chain_verification.walk_chains(session):
+        yield from _fold_chunk(chunk)
 
 
 def find_ledger_differences(session: Session) -> Iterator[LedgerDifference]:
-    """Give the people whose row and chain differ. The roll reads rows, so where there is none, it is the ledger's fold.
+    """Yield the people whose row and chain differ: the audience reads rows, so where none differs it is the fold.
 
     That the people of an unfinished import do not count yet is no matter of consent, and stands in no chain.
     """
-    for thousand in chain_verification.walk_chains(session):
-        by_chain = {number: str(state) for number, state in _fold_chunk(thousand)}
-        by_row = {holder.number: holder.state for holder in thousand.owners}
+    for chunk in chain_verification.walk_chains(session):
+        by_chain = {number: str(state) for number, state in _fold_chunk(chunk)}
+        by_row = {owner.number: owner.state for owner in chunk.owners}
         for number in sorted(by_chain.keys() | by_row.keys()):
-            said, stands = by_chain.get(number, ""), by_row.get(number, "")
-            if said != stands:
-                yield LedgerDifference(number, said, stands)
+            chain_state, row_state = by_chain.get(number, ""), by_row.get(number, "")
+            if chain_state != row_state:
+                yield LedgerDifference(number, chain_state, row_state)
 
 
 def _fold_chunk(chunk: chain_verification.ChainChunk) -> Iterator[tuple[int, PersonState]]:
