@@ -114,7 +114,7 @@ class Event(Base):
 class InboundPayload(Base):
     """What a provider posted or a mailbox held, as received: compressed, encrypted, bound to the hash of its body.
 
-    `origin` names what processes it (`sendgrid`, `mailbox`). Kept for 30 days.
+    `origin` names what reads it (a provider, or `mailbox`). Kept for 30 days.
     """
 
     __tablename__ = "inbound"
@@ -131,7 +131,7 @@ class InboundPayload(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[Moment]
-    origin: Mapped[str] = mapped_column(String(20), default="sendgrid", server_default="sendgrid")
+    origin: Mapped[str] = mapped_column(String(20))
     body_hash: Mapped[str] = mapped_column(String(64))
     ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
     key_id: Mapped[str] = mapped_column(String(16))

@@ -1,1 +1,1 @@
-"""What comes back from the world after a message was handed over, made into events (`digest.deliver.events.processor`)."""
+"""What is reported about messages after they were handed over, as events (`digest.deliver.events.processor`)."""

@@ -1,11 +1,11 @@
-"""What events mean: for the delivery that they speak of, and for the person behind it. Pure.
+"""What events mean for the delivery that they are about, and for the person behind it. Pure.
 
-Both are joins: what counts is the highest that was ever said. So any order and any repetition of the same events
-ends at the same place.
+Both are joins: the highest that was ever reported counts. So any order and any repetition of the same events ends in
+the same state.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -27,38 +27,56 @@ class EventKind(StrEnum):
     UNKNOWN = "unknown"  # kept, and of no effect
 
 
-_ACCEPTANCE_KINDS = frozenset(
-    {EventKind.ACCEPTED, EventKind.DELIVERED, EventKind.DEFERRED, EventKind.COMPLAINED, EventKind.UNSUBSCRIBED}
-)
-_REFUSAL_KINDS = frozenset({EventKind.BOUNCED, EventKind.DROPPED})
+@dataclass(frozen=True, slots=True)
+class EventConsequence:
+    """What an event of one kind means. `feedback_by_cause` adds to `feedback` what only some causes mean for the person."""
+
+    state: DeliveryState | None = None  # of the delivery, see `state_after_events`
+    feedback: FeedbackKind | None = None  # about the person
+    feedback_by_cause: Mapping[FailureCause, FeedbackKind] = field(default_factory=dict)
+
+
+_FEEDBACK_BY_CAUSE = {
+    FailureCause.NO_MAILBOX: FeedbackKind.BOUNCED,
+    FailureCause.COMPLAINED: FeedbackKind.COMPLAINED,
+    FailureCause.LEFT: FeedbackKind.UNSUBSCRIBED,
+}
+EVENT_CONSEQUENCES = {
+    EventKind.ACCEPTED: EventConsequence(DeliveryState.ACCEPTED),
+    EventKind.DELIVERED: EventConsequence(DeliveryState.ACCEPTED),
+    EventKind.DEFERRED: EventConsequence(DeliveryState.ACCEPTED),
+    EventKind.BOUNCED: EventConsequence(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
+    EventKind.DROPPED: EventConsequence(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
+    EventKind.COMPLAINED: EventConsequence(DeliveryState.ACCEPTED, FeedbackKind.COMPLAINED),
+    EventKind.UNSUBSCRIBED: EventConsequence(DeliveryState.ACCEPTED, FeedbackKind.UNSUBSCRIBED),
+    EventKind.UNKNOWN: EventConsequence(),
+}
 _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)
 
 
 def state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
-    """Decide where a delivery stands once all of this was said of it.
+    """Return the state of a delivery after all events of these kinds.
 
     uncertain, waiting < accepted < refused. Uncertain becomes accepted by any proof that the provider has it, and
-    refused by a bounce or a drop, which also tells what became of one that was accepted. A message that waits to be
-    sent again and turns out to have been taken is not sent again. Every other state is final; one that is being
-    handed over is for its owner to settle, and is looked at again afterwards.
+    refused by a bounce or a drop, which also applies to one that was accepted. A message that waits for another try
+    and turns out to have been taken is not sent again. Every other state is final; one that is being handed over is
+    left to its owner, and looked at again afterwards.
     """
     if state not in _CHANGEABLE_STATES:
         return state
-    said = frozenset(kinds)
-    if said & _REFUSAL_KINDS:
-        return DeliveryState.REFUSED
-    return DeliveryState.ACCEPTED if said & _ACCEPTANCE_KINDS else state
+    reported = {EVENT_CONSEQUENCES[kind].state for kind in kinds}
+    return next((s for s in (DeliveryState.REFUSED, DeliveryState.ACCEPTED) if s in reported), state)
+
+
+def is_refusal(kind: EventKind) -> bool:
+    """Whether an event of this kind says that the message will not arrive."""
+    return EVENT_CONSEQUENCES[kind].state is DeliveryState.REFUSED
 
 
 def feedback_of_event(kind: EventKind, cause: FailureCause) -> FeedbackKind | None:
-    """Say what an event means for the person at once; None where it means nothing, or not by itself."""
-    if kind is EventKind.COMPLAINED or cause is FailureCause.COMPLAINED:
-        return FeedbackKind.COMPLAINED
-    if kind is EventKind.UNSUBSCRIBED or cause is FailureCause.LEFT:
-        return FeedbackKind.UNSUBSCRIBED
-    if kind in _REFUSAL_KINDS and cause is FailureCause.NO_MAILBOX:
-        return FeedbackKind.BOUNCED
-    return None
+    """Return what an event means for the person at once; None where it means nothing, or not by itself."""
+    consequence = EVENT_CONSEQUENCES[kind]
+    return consequence.feedback or consequence.feedback_by_cause.get(cause)
 
 
 HARD_BOUNCE_LIMIT = 2
@@ -68,7 +86,7 @@ BOUNCE_SPAN = timedelta(days=14)  # a mailbox that is full over a holiday is not
 
 @dataclass(frozen=True, slots=True, order=True)
 class DeliveryAttempt:
-    """What became of one message to one person: `cause` is HARD or SOFT, or NONE where it arrived."""
+    """The result of one message to one person: `cause` is HARD or SOFT, or NONE where it arrived."""
 
     handed_at: datetime
     delivery_id: str
@@ -76,14 +94,14 @@ class DeliveryAttempt:
 
 
 def has_failed_too_often(attempts: Iterable[DeliveryAttempt]) -> bool:
-    """Say whether an address has failed too often without a message that arrived in between.
+    """Whether an address has failed too often without a message that arrived in between.
 
-    Two hard strikes in a row, or three strikes of either kind over more than 14 days. A delivery wipes them out.
+    Two hard bounces in a row, or three bounces of either kind over more than 14 days.
     """
-    run: list[DeliveryAttempt] = []
+    bounces: list[DeliveryAttempt] = []
     for attempt in sorted(attempts):
-        run = [*run, attempt] if attempt.cause in {FailureCause.HARD, FailureCause.SOFT} else []
-    hard = sum(attempt.cause is FailureCause.HARD for attempt in run)
-    return hard >= HARD_BOUNCE_LIMIT or (
-        len(run) >= BOUNCE_LIMIT and run[-1].handed_at - run[0].handed_at > BOUNCE_SPAN
+        bounces = [*bounces, attempt] if attempt.cause in {FailureCause.HARD, FailureCause.SOFT} else []
+    hard_count = sum(attempt.cause is FailureCause.HARD for attempt in bounces)
+    return hard_count >= HARD_BOUNCE_LIMIT or (
+        len(bounces) >= BOUNCE_LIMIT and bounces[-1].handed_at - bounces[0].handed_at > BOUNCE_SPAN
     )

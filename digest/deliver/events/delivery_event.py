@@ -15,9 +15,9 @@ _DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEvent:
-    """One event, normalised. `detail` holds plain texts, scrubbed of addresses; `reported_by` names who says it.
+    """One event, normalised. `detail` holds texts that are scrubbed of addresses; `reported_by` names the source.
 
-    `fingerprint` is a hash of what it says, `provider_mark` one of the provider's id for it: it is the same event
+    `fingerprint` is a hash of the content, `provider_mark` one of the provider's id for the event: it is a repetition
     if either is known.
     """
 
@@ -33,11 +33,11 @@ class DeliveryEvent:
 
 
 def parse_delivery_id(text: str) -> str | None:
-    """Give the delivery's id that a text is, or None where it has not the form of one."""
+    """Return the text if it has the form of a delivery's id, else None."""
     return text if _DELIVERY_ID.fullmatch(text) else None
 
 
 def hash_parts(*parts: str) -> str:
-    """Hash what makes an event itself; no two lists of parts give the same text."""
+    """Hash what identifies an event; no two lists of parts give the same hash."""
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

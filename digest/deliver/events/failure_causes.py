@@ -1,4 +1,4 @@
-"""Why a message did not arrive, out of reply codes alone: the table that decides whether an address is to blame.
+"""Why a message did not arrive, by reply codes alone: the table that decides whether the address is to blame.
 
 RFC 5321 (4.2), RFC 3463, RFC 7372, RFC 7505 and the registry of enhanced status codes. Free text is never read.
 """
@@ -10,14 +10,14 @@ from enum import StrEnum
 class FailureCause(StrEnum):
     """What a failure says about the address."""
 
-    NONE = ""  # nothing: the network, a pause, the provider's own affairs
+    NONE = ""  # nothing: the network, a deferral, the provider's own trouble
     NO_MAILBOX = "no mailbox"  # there is no such mailbox: never mailed again
-    HARD = "hard"  # probably gone: the second in a row counts
-    SOFT = "soft"  # full, or nobody says why: three in a row over more than 14 days count
+    HARD = "hard"  # probably gone: two in a row suppress
+    SOFT = "soft"  # full, or without a reason: three in a row over more than 14 days suppress
     POLICY = "policy"  # our standing, content or authentication: never the reader's fault
     OUR_FAULT = "ours"  # our message or our setting is wrong: never the reader's fault
     COMPLAINED = "complained"  # the provider holds a complaint of this reader
-    LEFT = "left"  # the provider holds a wish to leave of this reader
+    LEFT = "left"  # the provider holds an unsubscription of this reader
 
 
 MILDEST_FIRST = (
@@ -36,23 +36,30 @@ _LEADING_CODES = re.compile(r"\s*(?P<code>[245]\d\d)?[ -]?(?P<status>[245]\.\d{1
 
 
 def parse_reply_codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
-    """Find the reply code (three digits, may be empty) and the enhanced codes that a failure was given.
+    """Return the reply code (three digits, may be empty) and the enhanced codes of a failure.
 
     Only what stands at the very beginning of a reply is a code. The class x.0.0 says nothing and is left out.
     """
-    found = _LEADING_CODES.match(reply)
-    code = (found["code"] or "") if found else ""
-    named = {status.strip(), (found["status"] or "") if found else ""}
-    if not code and re.fullmatch(r"[245]\d\d", status.strip()):
-        code = status.strip()
-    return code, frozenset(s for s in named if _ENHANCED_CODE.fullmatch(s) and not s.endswith(".0.0"))
+    status = status.strip()
+    match = _LEADING_CODES.match(reply)
+    code, leading_status = (match["code"] or "", match["status"] or "") if match else ("", "")
+    if not code and re.fullmatch(r"[245]\d\d", status):
+        code = status
+    return code, frozenset(
+        s for s in (status, leading_status) if _ENHANCED_CODE.fullmatch(s) and not s.endswith(".0.0")
+    )
+
+
+def format_reply_codes(code: str, enhanced_codes: frozenset[str]) -> str:
+    """Join the codes of a failure to one text, as events keep them."""
+    return " ".join(filter(None, (code, *sorted(enhanced_codes))))
 
 
 def failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> FailureCause | None:
-    """Decide by codes; None where there is none to decide by. Where two codes disagree, the reader is not to blame."""
-    told = {_cause_of_enhanced_code(s) for s in enhanced_codes}
+    """Decide by codes; None where no code decides. Where two codes disagree, the milder one counts."""
+    causes = {_cause_of_enhanced_code(s) for s in enhanced_codes}
     for cause in MILDEST_FIRST:
-        if cause in told:
+        if cause in causes:
             return cause
     if reply_code in {"550", "551", "553"}:
         return FailureCause.HARD

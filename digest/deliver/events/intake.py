@@ -1,4 +1,4 @@
-"""From stored payloads to events that are applied, in transactions of at most 500 events."""
+"""Apply stored payloads: read their events and process them, in transactions of at most 500 events."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -26,35 +26,35 @@ log = structlog.get_logger("inbound")
 
 @dataclass(slots=True)
 class _EventBatch:
-    """Events that are read and not applied yet, and the payloads that they come from."""
+    """Events that are read but not applied yet, and the payloads that they come from."""
 
     events: list[DeliveryEvent] = field(default_factory=list)
     payload_ids: list[int] = field(default_factory=list)
 
 
 def apply_stored_payloads(
-    database: Database, keys: KeyRing, journal: DepartureLog, *, clock: Callable[[], datetime]
+    database: Database, keys: KeyRing, departure_log: DepartureLog, *, clock: Callable[[], datetime]
 ) -> Counter[str]:
-    """Apply every payload that waits; count what came of it (see `events.process_events`).
+    """Apply every payload that waits; return the counts of `processor.process_events`.
 
-    A payload is marked in the transaction that applies the last of it: cut short, it is applied again, and events
-    that are there already change nothing.
+    A payload is marked in the transaction that applies its last event: cut short, it is applied again, and events
+    that are stored already change nothing.
 
     Raises:
-        OSError: the journal could not be written.
-        KeyFileError: a payload was sealed with a key that is not in the key file.
+        OSError: the departure log could not be written.
+        KeyFileError: a payload was encrypted with a key that is not in the key file.
     """
-    _resolve_left_over(database, clock)
+    _apply_pending_events(database, clock)
     counts: Counter[str] = Counter()
     batch = _EventBatch()
     for payload in payloads.unapplied_payloads(database, keys):
         batch.events += _read_payload_events(database, keys, payload)
         batch.payload_ids.append(payload.id)
         if len(batch.events) >= MAX_EVENTS_PER_TRANSACTION:
-            counts += _apply_batch(database, batch, keys, journal, clock)
+            counts += _apply_batch(database, batch, keys, departure_log, clock)
             batch = _EventBatch()
     if batch.payload_ids:
-        counts += _apply_batch(database, batch, keys, journal, clock)
+        counts += _apply_batch(database, batch, keys, departure_log, clock)
     return counts
 
 
@@ -72,41 +72,42 @@ def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPaylo
 
 
 def _attribute_to_delivery(database: Database, mailbox_event: MailboxEvent) -> DeliveryEvent:
-    """Find the delivery of what names a reader: a complaint, if it quotes the Message-ID of a message to that reader.
+    """Find the delivery of an event that names a reader: a complaint must quote the Message-ID of a message to them.
 
-    The token alone may be had of a forwarded mail. It is worth what it grants to its holder, and no more: a departure,
-    noted at the last message that was handed over.
+    The token alone may come from a forwarded mail. It grants what it grants to its holder, and no more: an
+    unsubscription, recorded at the last message that was handed over.
     """
     if mailbox_event.reader is None:
         return mailbox_event.event
-    handed = (
+    latest = (
         select(Delivery.id)
         .where(Delivery.person == mailbox_event.reader.person, Delivery.handed_at.is_not(None))
         .order_by(Delivery.handed_at.desc())
         .limit(1)
     )
     with database.read() as session:
-        quoted = session.scalar(handed.where(Delivery.message_id == mailbox_event.reader.message_id))
+        quoted = session.scalar(latest.where(Delivery.message_id == mailbox_event.reader.message_id))
         if quoted is not None:
             return replace(mailbox_event.event, delivery_id=quoted)
-        return replace(mailbox_event.event, delivery_id=session.scalar(handed), kind=EventKind.UNSUBSCRIBED)
+        return replace(mailbox_event.event, delivery_id=session.scalar(latest), kind=EventKind.UNSUBSCRIBED)
 
 
 def _apply_batch(
-    database: Database, batch: _EventBatch, keys: KeyRing, journal: DepartureLog, clock: Callable[[], datetime]
+    database: Database, batch: _EventBatch, keys: KeyRing, departure_log: DepartureLog, clock: Callable[[], datetime]
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
-    last = max(0, (len(batch.events) - 1) // MAX_EVENTS_PER_TRANSACTION)
-    for part in range(last + 1):
-        said = batch.events[part * MAX_EVENTS_PER_TRANSACTION : (part + 1) * MAX_EVENTS_PER_TRANSACTION]
+    for start in range(0, max(1, len(batch.events)), MAX_EVENTS_PER_TRANSACTION):
+        end = start + MAX_EVENTS_PER_TRANSACTION
         with database.write() as session:
-            counts += processor.process_events(session, said, keys=keys, departure_log=journal, now=clock())
-            if part == last:
+            counts += processor.process_events(
+                session, batch.events[start:end], keys=keys, departure_log=departure_log, now=clock()
+            )
+            if end >= len(batch.events):
                 payloads.mark_payloads_applied(session, batch.payload_ids, now=clock())
     return counts
 
 
-def _resolve_left_over(database: Database, clock: Callable[[], datetime]) -> None:
+def _apply_pending_events(database: Database, clock: Callable[[], datetime]) -> None:
     while True:
         with database.read() as session:
             ids = processor.deliveries_with_pending_events(session)

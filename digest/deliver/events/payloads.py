@@ -1,4 +1,4 @@
-"""What a provider posted or a mailbox held, kept as it came until it is applied, and for 30 days after it arrived."""
+"""What a provider posted or the bounce mailbox held: stored as it came until it is applied, and dropped after 30 days."""
 
 import hashlib
 import zlib
@@ -18,8 +18,8 @@ from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_bytes
 from subscribers.crypto.keys import DecryptionError, KeyRing
 
 RETENTION = timedelta(days=30)
-READ_PAGE_SIZE = 25  # payloads read at a time, compressed: of SendGrid's some 2 KB each, at most 768 KB
-DELETE_PAGE_SIZE = 200  # payloads deleted in one transaction: secure_delete writes each of their pages over
+READ_PAGE_SIZE = 25  # payloads read at a time, compressed: some 2 KB each, at most 768 KB
+DELETE_PAGE_SIZE = 200  # payloads deleted in one transaction: secure_delete overwrites each of their pages
 
 # Made once: a post is answered within a millisecond or two. Where the body is known, nothing is written.
 _INSERT_IF_NEW = {
@@ -34,7 +34,7 @@ log = structlog.get_logger("inbound")
 
 @dataclass(frozen=True, slots=True)
 class StoredPayload:
-    """One posted body, or one message. `body` is None where it does not open."""
+    """One posted body, or one message. `body` is None where it cannot be decrypted."""
 
     id: int
     origin: str
@@ -60,10 +60,10 @@ def _payload_binding(body_hash: str) -> str:
 
 
 def unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[StoredPayload]:
-    """Give the payloads that wait to be applied, the oldest first. Some are read at a time, and opened one by one.
+    """Yield the payloads that wait to be applied, oldest first, read by pages and decrypted one by one.
 
     Raises:
-        KeyFileError: one was sealed with a key that is not in the key file; it waits until the key is back.
+        KeyFileError: one was encrypted with a key that is not in the key file; it waits until the key is back.
     """
     columns = (
         InboundPayload.id,
@@ -85,22 +85,22 @@ def unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[StoredPayl
 
 
 def _open_payload(keys: KeyRing, row: Any) -> StoredPayload:
-    plain = None
+    body = None
     try:
-        sealed = row.ciphertext, row.key_id
-        plain = zlib.decompress(decrypt_bytes(keys, sealed, bound_to=_payload_binding(row.body_hash)))
+        encrypted = row.ciphertext, row.key_id
+        body = zlib.decompress(decrypt_bytes(keys, encrypted, bound_to=_payload_binding(row.body_hash)))
     except (DecryptionError, zlib.error):  # a damaged row must not hold up those behind it
         log.error("a payload does not open", inbound=row.id)  # noqa: TRY400 - no trace needed
-    return StoredPayload(row.id, row.origin, row.at, plain)
+    return StoredPayload(row.id, row.origin, row.at, body)
 
 
 def mark_payloads_applied(session: Session, payload_ids: Collection[int], *, now: datetime) -> None:
-    """Note that everything that stands in these payloads has been applied."""
+    """Record that everything in these payloads has been applied."""
     session.execute(update(InboundPayload).where(InboundPayload.id.in_(payload_ids)).values(applied_at=now))
 
 
 def drop_old_payloads(database: Database, *, now: datetime) -> int:
-    """Delete what came more than 30 days ago, applied or not; give how many."""
+    """Delete the payloads that arrived more than 30 days ago, applied or not; return how many."""
     dropped = 0
     old = (
         select(InboundPayload.id)

@@ -1,1 +1,1 @@
-"""The ways out: one folder a provider."""
+"""The providers: one folder each, found by `registry`."""

@@ -1,4 +1,4 @@
-"""What passes between sending and a transport: a message for one person, and what came of it."""
+"""What passes between sending and a provider: a message for one person, and its outcome."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, s
 
 
 class HandoverResult(StrEnum):
-    """What came of handing one message over."""
+    """The result of handing one message over."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"  # for good: this message is not offered again
     TRY_LATER = "later"  # not accepted now; another try may be
-    UNCERTAIN = "uncertain"  # it left, and no answer came: nobody may repeat it without a word
-    NOT_TRIED = "untouched"  # it never left: it waits as if nothing had been tried
+    UNCERTAIN = "uncertain"  # it left, and no answer came: only evidence or an admin may repeat it
+    NOT_TRIED = "untouched"  # it never left: it waits as before
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class MessageOutcome:
 class BatchOutcome:
     """The outcomes of a batch, in its order, and what they mean for the whole run.
 
-    `stop_reason` is empty, or says why nothing more should be handed over, and what to do; with `this_connection_only` that
-    holds for this connection, and others may go on. `wait_seconds` asks to hand nothing over for so many seconds.
+    `stop_reason` is empty, or says why nothing more should be handed over, and what to do; with `this_connection_only`
+    others may go on. For `wait_seconds` nothing should be handed over.
     """
 
     outcomes: tuple[MessageOutcome, ...]
@@ -62,29 +62,23 @@ class OutgoingMessage:
         return self.bounce_address or self.template.sender_address
 
     def to_bytes(self, signer: DkimSigner | None = None) -> bytes:
-        """Give the finished bytes (RFC 5322), the same at every call but for the signature's time."""
-        return (
-            splice_signed_message(self.template, self.placeholders, signer)
-            if signer
-            else splice_message(self.template, self.placeholders)
-        )
+        """Return the finished bytes (RFC 5322), the same at every call but for the signature's time."""
+        if signer:
+            return splice_signed_message(self.template, self.placeholders, signer)
+        return splice_message(self.template, self.placeholders)
 
 
 class Provider(Protocol):
-    """A way out. One transport serves one thread.
-
-    `batch_size` is how many messages it likes to be given at once: all of them are in doubt when it dies.
-    `batch_timeout` is the longest, in seconds, that handing over one batch may take.
-    """
+    """An open provider. It serves one thread."""
 
     @property
     def name(self) -> str:
-        """The name that stands in a delivery's row."""
+        """The name in a delivery's row: that of its `ProviderKind`."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """How many messages it likes to be given at once."""
+        """How many messages to give it at once: all of them are in doubt when the process dies."""
         ...
 
     @property
@@ -97,5 +91,5 @@ class Provider(Protocol):
         ...
 
     def close(self) -> None:
-        """Say goodbye; whatever fails then is of no matter."""
+        """Close all connections; failures are ignored, and closing twice is fine."""
         ...

@@ -1,4 +1,4 @@
-"""What servers and providers answer, made fit to be kept: scrubbed of addresses, short, on one line."""
+"""Replies of servers and providers as they are stored: scrubbed of addresses, short, on one line."""
 
 import re
 
@@ -7,7 +7,7 @@ _ADDRESS = re.compile(r"<?[^\s<>()\"',;:@]+@[A-Za-z0-9\[\].-]+>?")
 
 
 def scrub_addresses(reply: str | bytes, address: str = "") -> str:
-    """Take every address out of a reply, and the parts of the reader's own wherever else they stand.
+    """Remove every address from a reply, and the parts of the reader's own wherever else they occur.
 
     Servers love to quote: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org".
     """

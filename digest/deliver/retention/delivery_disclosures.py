@@ -1,4 +1,4 @@
-"""Mails as passages of an address: a delivery that reached handing over tells who got it, for what, when, under which id."""
+"""Deliveries as disclosures: each that reached handing over says who got an address, for what, when, under which id."""
 
 from collections.abc import Mapping
 
@@ -26,15 +26,15 @@ _PURPOSE_TEXTS = {
 
 
 def delivery_disclosures(session: Session, person_number: int, settings: Settings) -> tuple[AddressDisclosure, ...]:
-    """List the mails to one person that were handed over: that is when the address left the house.
+    """List the mails to one person that were handed over, latest first: that is when the address was disclosed.
 
-    The old ones are among the totals that `subscribers.consent.disclosures` gives (`digest.deliver.retention.delivery_totals`).
+    Old ones are among the totals that `subscribers.consent.disclosures` gives (`digest.deliver.retention.delivery_totals`).
     """
-    mine = select(Delivery).where(Delivery.person == person_number, Delivery.handed_at.is_not(None))
-    rows = list(session.scalars(mine.order_by(Delivery.handed_at.desc())))
+    handed_over = select(Delivery).where(Delivery.person == person_number, Delivery.handed_at.is_not(None))
+    rows = list(session.scalars(handed_over.order_by(Delivery.handed_at.desc())))
     names = {row.purpose.partition(":")[2] for row in rows}
-    found = session.execute(select(Edition.name, Edition.number).where(Edition.name.in_(names)))
-    numbers = {name: issue for name, issue in found}  # noqa: C416 - a Result is no mapping of pairs to mypy
+    editions = session.execute(select(Edition.name, Edition.number).where(Edition.name.in_(names)))
+    numbers = {row.name: row.number for row in editions}
     return tuple(
         AddressDisclosure(
             row.handed_at,
@@ -55,6 +55,6 @@ def _describe_delivery(purpose: str, numbers: Mapping[str, int]) -> str:
 
 
 def describe_purpose(purpose: str) -> str:
-    """Say what mails of a kind were for, without telling one from the other: as their total says it."""
+    """Say what mails of a kind were for, the same words for each of them: as their total says it."""
     kind = purpose.partition(":")[0]
     return _PURPOSE_TEXTS.get(kind, f"To send you a mail ({kind})")

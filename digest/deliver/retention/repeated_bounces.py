@@ -1,7 +1,7 @@
-"""Addresses that fail again and again, judged every night from the events: no counter is kept that could be wrong.
+"""Suppress addresses that fail again and again, judged every night from the events: no counter is kept that could be wrong.
 
-Judged is only what is old enough that no provider will still tell us something about it. So it does not matter
-in which order the events came.
+Only messages are judged that are old enough for no provider to report anything more about. So it does not matter in
+which order the events came.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,24 +23,19 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, find_feedback_cutoff
 from subscribers.store.models import Person, PersonState
 
-PEOPLE_PER_TRANSACTION = 200  # people a transaction
+PEOPLE_PER_TRANSACTION = 200
 
 
 def suppress_repeated_bounces(
     database: Database, keys: KeyRing, departure_log: DepartureLog, *, now: datetime, lookback: timedelta
 ) -> int:
-    """Suppress everybody whose address has struck out; give how many.
+    """Suppress everybody whose address has failed too often; return how many.
 
-    Args:
-        database: the database.
-        keys: the keys of the installation.
-        departure_log: the journal of departures.
-        now: the moment.
-        lookback: what was handed over longer ago counts no more. It is how long deliveries are kept, so that the
-            verdict does not depend on whether they were folded already.
+    What was handed over longer than `lookback` ago does not count. It is how long deliveries are kept, so that the
+    result does not depend on whether they were made totals already.
 
     Raises:
-        OSError: the journal could not be written.
+        OSError: the departure log could not be written.
     """
     suppressed = after = 0
     max_event_delay = max(kind.max_event_delay for kind in registry.provider_kinds())
@@ -59,7 +54,7 @@ def suppress_repeated_bounces(
 
 
 def _people_with_bounces(session: Session, after: int, since: datetime) -> Sequence[int]:
-    """Name the next people on the list with strikes in two messages or more."""
+    """Return the next people on the list with bounces of two messages or more."""
     query = (
         select(Delivery.person)
         .join(Event, Event.delivery == Delivery.id)
@@ -86,9 +81,9 @@ def _feedback_reports(
         .order_by(Delivery.person, Delivery.id)
     )
     for person, rows in groupby(session.execute(query), key=lambda row: row.person):
-        spoke = find_feedback_cutoff(session, person, FeedbackKind.BOUNCED)
-        first = since if spoke is None else max(since, spoke)
-        attempts = [a for a in _delivery_attempts(rows) if first <= a.handed_at <= until]
+        cutoff = find_feedback_cutoff(session, person, FeedbackKind.BOUNCED)
+        start = since if cutoff is None else max(since, cutoff)
+        attempts = [a for a in _delivery_attempts(rows) if start <= a.handed_at <= until]
         if has_failed_too_often(attempts):
             last = max(attempts)
             detail = {"delivery": last.delivery_id, "said": "kept failing", "cause": str(last.cause)}
@@ -96,14 +91,14 @@ def _feedback_reports(
 
 
 def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:
-    for delivery, told in groupby(rows, key=lambda row: row.id):
-        attempt = _delivery_attempt(delivery, list(told))
+    for delivery, events in groupby(rows, key=lambda row: row.id):
+        attempt = _delivery_attempt(delivery, list(events))
         if attempt is not None:
             yield attempt
 
 
 def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt | None:
-    """Say what became of one message; None where nobody knows, or where it was not the address's doing.
+    """Return the result of one message; None where it is not known, or not the address's doing.
 
     Over some providers a message arrived when they report so; others (a mail server) report nothing after they accepted it.
     """
@@ -111,8 +106,9 @@ def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt 
     at = first.handed_at or min((row.at for row in rows if row.at), default=None)
     if at is None:
         return None
-    if strikes := [cause for cause in (FailureCause.HARD, FailureCause.SOFT) if cause in causes]:
-        return DeliveryAttempt(at, delivery_id, strikes[0])
+    for cause in (FailureCause.HARD, FailureCause.SOFT):
+        if cause in causes:
+            return DeliveryAttempt(at, delivery_id, cause)
     provider = registry.find_provider(first.transport)
     accepted = first.state is DeliveryState.ACCEPTED and provider is not None and provider.acceptance_is_arrival
     arrived = accepted or any(row.kind == EventKind.DELIVERED for row in rows)

@@ -38,9 +38,9 @@ class _BoundedImapTls(_BoundedImap, imaplib.IMAP4_SSL):
 
 
 class MailboxFolder:
-    """The folder that bounces come to, opened for reading and for putting messages away.
+    """The folder that bounces come to, opened for reading, moving and deleting messages.
 
-    `uid_validity` names the numbering of its messages (UIDVALIDITY); `uid_next` is above every number there, or None where
+    `uid_validity` names the numbering of its messages (UIDVALIDITY); `uid_next` is above every UID in it, or None where
     the server does not say.
     """
 
@@ -48,9 +48,9 @@ class MailboxFolder:
         self._imap = imap
         self._server_name = mailbox.host_and_port
         self._done_folder = self._full_folder_name(mailbox.done) if mailbox.done else ""
-        typ, said = imap.select(_quote_name(mailbox.folder))
-        if typ != "OK":
-            raise MailboxError(f"no folder {mailbox.folder}: {_reply_text(said)}. Put inbound.folder right.")
+        status, reply = imap.select(_quote_name(mailbox.folder))
+        if status != "OK":
+            raise MailboxError(f"no folder {mailbox.folder}: {_reply_text(reply)}. Put inbound.folder right.")
         self.uid_validity = self._response_number("UIDVALIDITY") or 0
         self.uid_next = self._response_number("UIDNEXT")
 
@@ -59,67 +59,66 @@ class MailboxFolder:
         return int(value) if value else None
 
     def _full_folder_name(self, name: str) -> str:
-        """Put the server's own separator, and what its folders' names have to begin with, into a name."""
+        """Return a folder's name with the server's separator, and the prefix that its folders' names must have."""
         prefix, delimiter = b"", None
         if "NAMESPACE" in self._imap.capabilities:
-            found = _NAMESPACE.match(self._imap.namespace()[1][0] or b"")
-            prefix, delimiter = found.groups() if found else (b"", None)
+            match = _NAMESPACE.match(self._imap.namespace()[1][0] or b"")
+            prefix, delimiter = match.groups() if match else (b"", None)
         else:
-            told = self._imap.list('""', '""')[1][0]  # RFC 3501, 6.3.8: asks for the separator alone
-            found = _DELIMITER.search(told) if isinstance(told, bytes) else None
-            delimiter = found[1] if found else None
+            reply = self._imap.list('""', '""')[1][0]  # RFC 3501, 6.3.8: asks for the separator alone
+            match = _DELIMITER.search(reply) if isinstance(reply, bytes) else None
+            delimiter = match[1] if match else None
         name = name.replace("/", delimiter.decode("ascii")) if delimiter else name
-        begins = prefix.decode("ascii")
-        return name if name.startswith(begins) else begins + name
+        return prefix.decode("ascii") + name.removeprefix(prefix.decode("ascii"))
 
     def next_uids(self, first: int, limit: int) -> list[int]:
-        """Give the numbers of the next messages, from `first` on, at most so many."""
-        found: list[int] = []
+        """Return at most `limit` UIDs of the next messages, from `first` on."""
+        uids: list[int] = []
         with _translate_errors(self._server_name):
             if self.uid_next is None:
-                found = self._search_uids(first, "*")
-            while self.uid_next is not None and first < self.uid_next and len(found) < limit:
-                found += self._search_uids(first, str(first + _UID_WINDOW - 1))
+                uids = self._search_uids(first, "*")
+            while self.uid_next is not None and first < self.uid_next and len(uids) < limit:
+                uids += self._search_uids(first, str(first + _UID_WINDOW - 1))
                 first += _UID_WINDOW
-        return sorted(found)[:limit]
+        return sorted(uids)[:limit]
 
     def _search_uids(self, first: int, last: str) -> list[int]:
-        _, told = self._imap.uid("SEARCH", "UID", f"{first}:{last}")
-        numbers = [int(number) for line in told if line for number in line.split()]
-        return [n for n in numbers if n >= first]  # n:* gives the last message, be it before n
+        _, lines = self._imap.uid("SEARCH", "UID", f"{first}:{last}")
+        uids = [int(uid) for line in lines if line for uid in line.split()]
+        return [uid for uid in uids if uid >= first]  # n:* gives the last message, even if it is before n
 
     def fetch_message(self, uid: int) -> bytes | None:
-        """Give a message, or its beginning, and leave it unseen; None where it is gone."""
+        """Return a message, or its beginning, and leave it unseen; None where it is gone."""
         with _translate_errors(self._server_name):
-            _, told = self._imap.uid("FETCH", str(uid), f"(BODY.PEEK[]<0.{MAX_MESSAGE_BYTES}>)")
-        return next((one[1] for one in told if isinstance(one, tuple) and b"BODY[]" in one[0].upper()), None)
+            _, items = self._imap.uid("FETCH", str(uid), f"(BODY.PEEK[]<0.{MAX_MESSAGE_BYTES}>)")
+        return next((item[1] for item in items if isinstance(item, tuple) and b"BODY[]" in item[0].upper()), None)
 
     def move_or_delete(self, uid: int) -> str:
-        """Move a message to where stored ones go, or delete it; give why that cannot be done, else nothing."""
+        """Move a message to the folder for stored ones, or delete it; return why that cannot be done, else an empty text."""
         with _translate_errors(self._server_name):
             if not self._done_folder:
                 return self._delete(uid)
-            typ, said = self._move(uid)
-            if typ == "NO":
-                self._imap.create(_quote_name(self._done_folder))  # if it is there already, something else is wrong
-                typ, said = self._move(uid)
-        return (
-            "" if typ == "OK" else f"cannot move to {self._done_folder}: {_reply_text(said)}. Put inbound.done right."
-        )
+            status, reply = self._move(uid)
+            if status == "NO":
+                self._imap.create(_quote_name(self._done_folder))  # fails where it exists: something else is wrong
+                status, reply = self._move(uid)
+        if status == "OK":
+            return ""
+        return f"cannot move to {self._done_folder}: {_reply_text(reply)}. Put inbound.done right."
 
     def _move(self, uid: int) -> tuple[str, list[bytes | None]]:
-        whole = "MOVE" in self._imap.capabilities  # RFC 6851
-        typ, said = self._imap.uid("MOVE" if whole else "COPY", str(uid), _quote_name(self._done_folder))
-        if typ == "OK" and not whole and (why := self._delete(uid)):
-            return "NO", [why.encode()]
-        return typ, said
+        can_move = "MOVE" in self._imap.capabilities  # RFC 6851
+        status, reply = self._imap.uid("MOVE" if can_move else "COPY", str(uid), _quote_name(self._done_folder))
+        if status == "OK" and not can_move and (reason := self._delete(uid)):
+            return "NO", [reason.encode()]
+        return status, reply
 
     def _delete(self, uid: int) -> str:
         """Delete one message. A plain EXPUNGE would delete what others have marked too: without UIDPLUS it stays marked."""
-        typ, said = self._imap.uid("STORE", str(uid), "+FLAGS.SILENT", r"(\Seen \Deleted)")
-        if typ == "OK" and "UIDPLUS" in self._imap.capabilities:  # RFC 4315
-            typ, said = self._imap.uid("EXPUNGE", str(uid))
-        return "" if typ == "OK" else f"cannot delete what is stored: {_reply_text(said)}."
+        status, reply = self._imap.uid("STORE", str(uid), "+FLAGS.SILENT", r"(\Seen \Deleted)")
+        if status == "OK" and "UIDPLUS" in self._imap.capabilities:  # RFC 4315
+            status, reply = self._imap.uid("EXPUNGE", str(uid))
+        return "" if status == "OK" else f"cannot delete what is stored: {_reply_text(reply)}."
 
 
 @contextmanager
@@ -136,7 +135,7 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
             _sign_in(imap, mailbox.user, password)
             folder = MailboxFolder(imap, mailbox)
         yield folder
-        with suppress(imaplib.IMAP4.error, OSError):  # whatever a goodbye runs into is of no matter
+        with suppress(imaplib.IMAP4.error, OSError):  # failures at the end do not matter
             imap.logout()
     finally:
         with suppress(OSError):
@@ -145,14 +144,14 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
 
 @contextmanager
 def _translate_errors(server_name: str) -> Iterator[None]:
-    """Turn what goes wrong between the server and us into words for the operator."""
+    """Translate errors of the connection to a `MailboxError`."""
     try:
         yield
     except imaplib.IMAP4.error as exc:
         raise MailboxError(f"{server_name}: {_reply_text(exc.args)}") from None
     except ssl.SSLError as exc:
-        why = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
-        raise MailboxError(f"no trusted TLS with {server_name}: {why}") from None
+        cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
+        raise MailboxError(f"no trusted TLS with {server_name}: {cause}") from None
     except OSError as exc:
         raise MailboxError(f"no connection to {server_name}: {exc.strerror or type(exc).__name__}") from None
     except ValueError:  # a number that is none, and the like
@@ -171,7 +170,7 @@ def _connect_imap(mailbox: BounceMailboxSettings) -> imaplib.IMAP4:
         return _BoundedImapTls(host, int(port), ssl_context=context, timeout=STEP_TIMEOUT)
     imap = _BoundedImap(host, int(port), timeout=STEP_TIMEOUT)
     try:
-        imap.starttls(context)  # or an error: nothing is said in the clear
+        imap.starttls(context)  # or an error: nothing is sent in the clear
     except BaseException:
         with suppress(OSError):
             imap.shutdown()
@@ -181,7 +180,7 @@ def _connect_imap(mailbox: BounceMailboxSettings) -> imaplib.IMAP4:
 
 def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
     try:
-        if "AUTH=PLAIN" in imap.capabilities:  # RFC 4616: any letters may stand in it
+        if "AUTH=PLAIN" in imap.capabilities:  # RFC 4616: any characters may be in it
             imap.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
         else:
             imap.login(user, password)
@@ -190,13 +189,13 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
     except imaplib.IMAP4.abort:
         raise
     except imaplib.IMAP4.error as exc:
-        said = scrub_addresses(_reply_text(exc.args).replace(password, "<password>"))
+        reply = scrub_addresses(_reply_text(exc.args).replace(password, "<password>"))
         raise MailboxError(
-            f"the server refuses the sign-in: {said}. Check inbound.user and DIGEST_INBOUND_PASSWORD."
+            f"the server refuses the sign-in: {reply}. Check inbound.user and DIGEST_INBOUND_PASSWORD."
         ) from None
-    told = imap.capability()[1][-1]  # there may be more after the sign-in
-    if told:
-        imap.capabilities = tuple(told.decode("ascii", "replace").upper().split())
+    capabilities = imap.capability()[1][-1]  # there may be more after the sign-in
+    if capabilities:
+        imap.capabilities = tuple(capabilities.decode("ascii", "replace").upper().split())
 
 
 def _quote_name(name: str) -> str:

@@ -1,7 +1,7 @@
-"""A message of the bounce mailbox, read. Pure: its bytes in; what it says of a message of ours out, or why not.
+"""Read a message of the bounce mailbox. Pure: its bytes in; the event that it reports out, or why it is ignored.
 
-It counts only if it proves that it speaks of a message of ours: by the return path of that message with its MAC
-(`return_path`), of a complaint also by the reader's token for leaving. See docs/decisions/0018-bounce-mailbox.md.
+It counts only if it proves that it is about a message of ours: by that message's return path with its MAC
+(`return_path`), a complaint also by the reader's token for leaving. See docs/decisions/0018-bounce-mailbox.md.
 """
 
 import re
@@ -21,7 +21,7 @@ from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 
 REPORTED_BY = "mailbox"
-# Who a message was sent to, as servers record it, what is harder to forge first
+# The recipient of a message, as servers record it, what is harder to forge first
 _RECIPIENT_FIELDS = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
 _RECEIVED_FOR = re.compile(r"\bfor\s+<?([^<>\s;]{3,320})")
 _LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{link_tokens.TOKEN_LENGTH}}})(?![A-Za-z0-9_-])")
@@ -29,19 +29,19 @@ _AUTO_REPLY_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto
 
 
 class IgnoreReason(StrEnum):
-    """Why a message is left alone."""
+    """Why a message is ignored."""
 
-    FOREIGN = "foreign"  # it speaks of nothing of ours
-    UNPROVEN = "unproven"  # a report, without a return path that we wrote
+    FOREIGN = "foreign"  # it is about nothing of ours
+    UNPROVEN = "unproven"  # a report without a return path of ours
     AMBIGUOUS = "ambiguous"  # it names two messages of ours
-    AUTOMATIC = "automatic"  # an answer of a machine: on holiday, please confirm that you are no robot
-    PERSONAL_REPLY = "letter"  # somebody answered to the return path
-    NO_VERDICT = "silent"  # a report of ours that says nothing of the reader: a virus, no spam after all
+    AUTOMATIC = "automatic"  # an automatic reply: on holiday, please confirm that you are no robot
+    PERSONAL_REPLY = "letter"  # somebody replied to the return path
+    NO_VERDICT = "silent"  # a report that says nothing about the reader: a virus, no spam after all
 
 
 @dataclass(frozen=True, slots=True)
 class QuotedReader:
-    """A reader, proved by the token in the message that a complaint quotes, and that message's Message-ID."""
+    """A reader, proved by the token in the message that a complaint quotes, with that message's Message-ID."""
 
     person: int
     message_id: str
@@ -49,14 +49,14 @@ class QuotedReader:
 
 @dataclass(frozen=True, slots=True)
 class MailboxEvent:
-    """What a message says. Where `event` names no delivery, it is one of `reader`."""
+    """The event that a message reports. Where it names no delivery, it is about one of `reader`'s."""
 
     event: DeliveryEvent
     reader: QuotedReader | None = None
 
 
 def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> MailboxEvent | IgnoreReason:
-    """Say what a message says of a message of ours, or why it is left alone."""
+    """Return what a message reports about a message of ours, or why it is ignored."""
     mail = mime.parse_mime(raw)
     report = parse_report(mail)
     named = _first_named_deliveries(keys, _return_path_candidates(mail, report))
@@ -65,11 +65,8 @@ def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> M
     delivery = next(iter(named), None)
     if report is None:
         verdict = parse_legacy_bounce(mail) if delivery else None
-        return (
-            _mailbox_event(verdict, delivery, None, _event_times(mail, received_at))
-            if verdict
-            else _reason_to_ignore(mail, delivery)
-        )
+        times = _event_times(mail, received_at)
+        return _mailbox_event(verdict, delivery, None, times) if verdict else _reason_to_ignore(mail, delivery)
     envelope = parse_delivery_id(report.envelope_id.lower())
     if delivery and envelope and envelope != delivery:
         return IgnoreReason.AMBIGUOUS
@@ -82,7 +79,7 @@ def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> M
 
 
 def _return_path_candidates(mail: MimePart, report: MailSystemReport | None) -> Iterator[str]:
-    """Give where a return path may stand: the recipients of this message, then what it quotes.
+    """Yield the texts that may hold a return path: the recipients of this message, then what it quotes.
 
     An `Original-Envelope-Id` alone proves nothing: it has no MAC.
     """
@@ -95,16 +92,16 @@ def _return_path_candidates(mail: MimePart, report: MailSystemReport | None) -> 
 
 
 def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozenset[str]:
-    """Name the deliveries of the first place that names any."""
-    found = (return_path.find_return_paths(keys, place) for place in candidates)
-    return next(filter(None, found), frozenset())
+    """Return the deliveries of the first text that names any."""
+    deliveries = (return_path.find_return_paths(keys, text) for text in candidates)
+    return next(filter(None, deliveries), frozenset())
 
 
 def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[QuotedReader]:
-    """Name the readers whose tokens stand in the List-Unsubscribe field of the message that is quoted."""
+    """Return the readers whose tokens are in the List-Unsubscribe field of the quoted message."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
-    people = (link_tokens.read_link_token(keys, found[1], "leave") for found in islice(_LEAVE_LINK.finditer(links), 5))
+    people = (link_tokens.read_link_token(keys, match[1], "leave") for match in islice(_LEAVE_LINK.finditer(links), 5))
     return frozenset(QuotedReader(person, message) for person in people if person is not None)
 
 
@@ -114,40 +111,40 @@ def _reason_to_ignore(mail: MimePart, delivery: str | None) -> IgnoreReason:
     fields = mail.fields
     submitted = fields.first("auto-submitted").partition(";")[0].strip().lower()  # RFC 3834, 5
     precedence = fields.first("precedence").lower()
-    machine = submitted not in {"", "no"} or precedence in {"bulk", "junk", "list", "auto_reply"}
-    return (
-        IgnoreReason.AUTOMATIC
-        if machine or any(n in fields for n in _AUTO_REPLY_FIELDS)
-        else IgnoreReason.PERSONAL_REPLY
-    )
+    automatic = submitted not in {"", "no"} or precedence in {"bulk", "junk", "list", "auto_reply"}
+    if automatic or any(name in fields for name in _AUTO_REPLY_FIELDS):
+        return IgnoreReason.AUTOMATIC
+    return IgnoreReason.PERSONAL_REPLY
 
 
 def _mailbox_event(
     verdict: ReportVerdict, delivery: str | None, reader: QuotedReader | None, times: tuple[datetime, datetime]
 ) -> MailboxEvent:
-    about = delivery or (f"{reader.person} {reader.message_id}" if reader else "")
+    subject = delivery or (f"{reader.person} {reader.message_id}" if reader else "")
     detail = {"by": REPORTED_BY, "status": verdict.status, "reason": verdict.reason}
-    said = DeliveryEvent(
+    event = DeliveryEvent(
         reported_by=REPORTED_BY,
         delivery_id=delivery,
         kind=verdict.kind,
         cause=verdict.cause,
         occurred_at=times[0],
         received_at=times[1],
-        # the same thing said of the same message is one event, in however many mails it comes
-        fingerprint=hash_parts(REPORTED_BY, about, verdict.kind, verdict.cause, verdict.status),
+        # the same report about the same message is one event, in however many mails it comes
+        fingerprint=hash_parts(REPORTED_BY, subject, verdict.kind, verdict.cause, verdict.status),
         provider_mark=None,
         detail={key: value for key, value in detail.items() if value},
     )
-    return MailboxEvent(said, reader)
+    return MailboxEvent(event, reader)
 
 
 def _event_times(mail: MimePart, received_at: datetime) -> tuple[datetime, datetime]:
-    """Say when it came to the mailbox: by the topmost Received, which its own server wrote. Never in the future."""
-    came = _parse_mail_date(mail.fields.first("received").rpartition(";")[2]) or _parse_mail_date(
-        mail.fields.first("date")
-    )
-    return min(came or received_at, received_at), received_at
+    """Return when it came to the mailbox, never in the future, and `received_at`.
+
+    The topmost Received was written by the mailbox's own server.
+    """
+    arrival = mail.fields.first("received").rpartition(";")[2]
+    occurred_at = _parse_mail_date(arrival) or _parse_mail_date(mail.fields.first("date")) or received_at
+    return min(occurred_at, received_at), received_at
 
 
 def _parse_mail_date(text: str) -> datetime | None:

@@ -1,6 +1,6 @@
-"""The bounce mailbox: what is ours in it is stored, then put away; everything else stays there, unseen.
+"""Poll the bounce mailbox: what is ours in it is stored, then moved away; everything else stays there, unseen.
 
-The order makes a crash harmless. A message is stored before it is moved, and noted as looked at after that: cut
+The order makes a crash harmless. A message is stored before it is moved, and the position saved after that: cut
 short, it is read again, and a body that is stored already adds nothing.
 """
 
@@ -24,20 +24,20 @@ from digest.store.delivery_models import InstallationState
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
 
-MAX_MESSAGES = 200  # messages at one look
+MAX_MESSAGES = 200  # messages of one poll
 POLL_INTERVAL, MAX_POLL_INTERVAL = timedelta(minutes=1), timedelta(minutes=30)
-POSITION_STATE_KEY = "mailbox"  # the memo: how far the folder was read
-LAST_POLL_STATE_KEY = "mailbox looks"  # the memo: how the last look went; its time is when that was
+POSITION_STATE_KEY = "mailbox"  # how far the folder was read
+LAST_POLL_STATE_KEY = "mailbox looks"  # the result of the last poll, at its time
 
 log = structlog.get_logger("inbound")
 
 
 @dataclass(slots=True)
 class PollResult:
-    """What one look into the mailbox found. `stuck` says why stored messages could not be put away."""
+    """The result of one poll. `stuck` says why stored messages could not be moved away."""
 
     stored: int = 0
-    already_stored: int = 0  # stored before: a look was cut short, or a mail came twice
+    already_stored: int = 0  # a poll was cut short, or a mail came twice
     ignored: Counter[IgnoreReason] = field(default_factory=Counter)
     stuck: str = ""
     more: bool = False  # there may be further messages
@@ -45,7 +45,7 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class MailboxPoller:
-    """What reading a mailbox needs. `stopping` says whether the process is about to end."""
+    """What polling a mailbox needs. `stopping` says whether the process is about to end."""
 
     database: Database
     keys: KeyRing
@@ -56,38 +56,38 @@ class MailboxPoller:
 
 
 def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollResult:
-    """Look at the next messages, and remember how it went.
+    """Read at most `limit` messages, and save the result.
 
     Raises:
         MailboxError: the mailbox cannot be read; what was stored before that is stored.
     """
-    found = PollResult()
+    result = PollResult()
     try:
         with imap.open_mailbox_folder(poller.mailbox, poller.password) as folder:
-            _poll_folder(poller, folder, found, limit)
+            _poll_folder(poller, folder, result, limit)
     except MailboxError as exc:
         _record_poll(poller, trouble=str(exc))
         raise
-    _record_poll(poller, found)
-    return found
+    _record_poll(poller, result)
+    return result
 
 
 def _poll_folder(poller: MailboxPoller, folder: MailboxFolder, result: PollResult, limit: int) -> None:
-    place: dict[str, str | int] = {"of": _folder_fingerprint(poller.mailbox), "validity": folder.uid_validity}
+    numbering: dict[str, str | int] = {"of": _folder_fingerprint(poller.mailbox), "validity": folder.uid_validity}
     with poller.database.read() as session:
-        known = installation_state.read_installation_state(session, POSITION_STATE_KEY) or {}
-    # another folder, or one whose messages were numbered anew, is read from its beginning
-    first = int(known["next"]) if all(known.get(key) == value for key, value in place.items()) else 1
-    numbers = folder.next_uids(first, limit)
-    result.more = len(numbers) == limit
-    for number in numbers:
+        position = installation_state.read_installation_state(session, POSITION_STATE_KEY) or {}
+    # Another folder, or one whose messages were numbered anew, is read from its beginning.
+    first = int(position["next"]) if all(position.get(key) == value for key, value in numbering.items()) else 1
+    uids = folder.next_uids(first, limit)
+    result.more = len(uids) == limit
+    for uid in uids:
         if poller.stopping():
             result.more = True
             break
-        _process_message(poller, folder, number, result)
-        _save_position(poller, {**place, "next": number + 1})
+        _process_message(poller, folder, uid, result)
+        _save_position(poller, {**numbering, "next": uid + 1})
     if not result.more and folder.uid_next is not None and folder.uid_next > first:
-        _save_position(poller, {**place, "next": folder.uid_next})
+        _save_position(poller, {**numbering, "next": folder.uid_next})
 
 
 def _process_message(poller: MailboxPoller, folder: MailboxFolder, uid: int, result: PollResult) -> None:
@@ -95,9 +95,9 @@ def _process_message(poller: MailboxPoller, folder: MailboxFolder, uid: int, res
     if raw is None:
         return
     now = poller.clock()
-    heard = incoming_mail.read_incoming_mail(raw, keys=poller.keys, received_at=now)
-    if isinstance(heard, IgnoreReason):
-        result.ignored[heard] += 1
+    mail = incoming_mail.read_incoming_mail(raw, keys=poller.keys, received_at=now)
+    if isinstance(mail, IgnoreReason):
+        result.ignored[mail] += 1
         return
     new = payloads.store_payload(poller.database, poller.keys, raw, origin=incoming_mail.REPORTED_BY, now=now)
     result.stored += new
@@ -116,23 +116,23 @@ def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> Non
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """How the last look went: why nothing could be read, so many times in a row, and what stands in the way of the rest."""
+    """The result of the last poll: why nothing could be read, how many times in a row, and what else went wrong."""
 
     at: datetime
     troubles: int = 0
     trouble: str = ""
-    stuck: str = ""  # why what is stored could not be put away, the last time that there was something
+    stuck: str = ""  # why stored messages could not be moved away, the last time that there were any
     more: bool = False
 
 
 def last_mailbox_poll(session: Session) -> LastPoll | None:
-    """Say how the last look went; None where there was none."""
-    memo = session.get(InstallationState, LAST_POLL_STATE_KEY)
-    return LastPoll(memo.at, **memo.value) if memo else None
+    """Return the result of the last poll; None where there was none."""
+    state = session.get(InstallationState, LAST_POLL_STATE_KEY)
+    return LastPoll(state.at, **state.value) if state else None
 
 
 def claim_poll_turn(database: Database, *, now: datetime) -> bool:
-    """Take the turn to look, if it is time: every minute, at once where there was more, after trouble ever later.
+    """Claim the next poll, if it is due: every minute, at once where there was more, later and later after trouble.
 
     Of many processes one gets it.
     """
@@ -144,12 +144,12 @@ def claim_poll_turn(database: Database, *, now: datetime) -> bool:
         if last is None:
             installation_state.write_installation_state(session, LAST_POLL_STATE_KEY, {}, now=now)
             return True
-        mine = (
+        claim = (
             update(InstallationState)
             .where(InstallationState.name == LAST_POLL_STATE_KEY, InstallationState.at == last.at)
             .values(at=now)
         )
-        return session.connection().execute(mine).rowcount == 1
+        return session.connection().execute(claim).rowcount == 1
 
 
 def _time_to_next_poll(last: LastPoll) -> timedelta:
@@ -160,19 +160,19 @@ def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, tro
     now = poller.clock()
     with poller.database.write() as session:
         last = last_mailbox_poll(session) or LastPoll(now)
-        tried = result is not None and (result.stored or result.already_stored)
-        went = LastPoll(
+        tried_to_move = result is not None and (result.stored or result.already_stored)
+        latest = LastPoll(
             at=now,
             troubles=last.troubles + 1 if trouble else 0,
             trouble=trouble,
-            stuck=result.stuck if result is not None and tried else last.stuck,
+            stuck=result.stuck if result is not None and tried_to_move else last.stuck,
             more=result is not None and result.more,
         )
-        value = asdict(went)
+        value = asdict(latest)
         del value["at"]
         installation_state.write_installation_state(session, LAST_POLL_STATE_KEY, value, now=now)
-    for now_said, said in ((went.trouble, last.trouble), (went.stuck, last.stuck)):
-        if now_said and now_said != said:
-            log.error("the bounce mailbox gives trouble", why=now_said)
-        elif said and not now_said:
-            log.info("the bounce mailbox is well again", was=said)
+    for problem, previous in ((latest.trouble, last.trouble), (latest.stuck, last.stuck)):
+        if problem and problem != previous:
+            log.error("the bounce mailbox gives trouble", why=problem)
+        elif previous and not problem:
+            log.info("the bounce mailbox is well again", was=previous)

@@ -1,6 +1,6 @@
-"""What reports of mail systems say: delivery status (RFC 3464), abuse (RFC 5965), and bounces of older forms. Pure.
+"""Read reports of mail systems: delivery status (RFC 3464), abuse (RFC 5965), and bounces of older forms. Pure.
 
-Only fields are read that are meant for machines. The one exception is said in `parse_legacy_bounce`, and names no cause.
+Only fields are read that are meant for machines. The one exception is `parse_legacy_bounce`, which reads no cause.
 """
 
 import re
@@ -9,14 +9,20 @@ from dataclasses import dataclass
 from email.utils import parseaddr
 
 from digest.deliver.events.consequences import EventKind
-from digest.deliver.events.failure_causes import MILDEST_FIRST, FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.failure_causes import (
+    MILDEST_FIRST,
+    FailureCause,
+    failure_cause,
+    format_reply_codes,
+    parse_reply_codes,
+)
 from digest.deliver.events.mailbox.mime import HeaderFields, MimePart
 from digest.deliver.providers.replies import scrub_addresses
 
 _DELIVERY_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
 _FEEDBACK_TYPES = ("message/feedback-report",)
 _RETURNED_MESSAGE_TYPES = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
-# "relayed" and "expanded" tell nothing of the mailbox: the message went on to where no more reports come from
+# "relayed" and "expanded" say nothing about the mailbox: the message went on to where no more reports come from
 _KIND_OF_ACTION = {
     "delivered": EventKind.DELIVERED,
     "relayed": EventKind.ACCEPTED,
@@ -32,7 +38,7 @@ _QSBMF_COPY = re.compile(rb"^--- Below this line is a copy of the message\.", re
 
 @dataclass(frozen=True, slots=True)
 class ReportVerdict:
-    """What a report says happened. `status` holds codes, `reason` text that is scrubbed of addresses."""
+    """What a report says. `status` holds codes, `reason` text that is scrubbed of addresses."""
 
     kind: EventKind
     cause: FailureCause = FailureCause.NONE
@@ -42,7 +48,7 @@ class ReportVerdict:
 
 @dataclass(frozen=True, slots=True)
 class MailSystemReport:
-    """A report taken apart. `verdict` is None where it says nothing that counts, `returned_fields` the fields it quotes.
+    """A parsed report. `verdict` is None where it says nothing that counts; `returned_fields` are the fields it quotes.
 
     `original_sender` is the return path that it says the message had, `envelope_id` the id that we had given with it;
     `is_feedback` marks one in the form of RFC 5965.
@@ -56,7 +62,7 @@ class MailSystemReport:
 
 
 def parse_report(mail: MimePart) -> MailSystemReport | None:
-    """Take a report apart; None where a message is none."""
+    """Parse a report; return None where a message is none."""
     if mail.media_type != "multipart/report":
         return None
     form = mail.parameter("report-type").lower()
@@ -69,17 +75,17 @@ def parse_report(mail: MimePart) -> MailSystemReport | None:
         envelope = next((g.first("original-envelope-id") for g in groups if "original-envelope-id" in g), "")
         return MailSystemReport(_delivery_verdict(groups, returned), returned, envelope_id=envelope)
     if form == "feedback-report" and (part := _first_part(parts, _FEEDBACK_TYPES)):
-        said = HeaderFields(part.decoded_body())
+        fields = HeaderFields(part.decoded_body())
         # Any other type is about our mail, not about a wish of the reader; an unknown one is "other" (RFC 5965, 3.5).
-        verdict = ReportVerdict(EventKind.COMPLAINED) if said.first("feedback-type").lower() == "abuse" else None
-        return MailSystemReport(verdict, returned, original_sender=said.first("original-mail-from"), is_feedback=True)
+        verdict = ReportVerdict(EventKind.COMPLAINED) if fields.first("feedback-type").lower() == "abuse" else None
+        return MailSystemReport(verdict, returned, original_sender=fields.first("original-mail-from"), is_feedback=True)
     return None
 
 
 def parse_legacy_bounce(mail: MimePart) -> ReportVerdict | None:
     """Read a bounce that is no report: qmail's form, or Exim's old one with its field for machines.
 
-    Why it failed stands there in words, which are not read: it is a failure without a reason, a soft strike.
+    The reason is in free text, which is not read: it counts as a soft bounce.
     """
     sender = mail.fields.first("return-path")
     if sender and sender != "<>":  # RFC 5321, 4.5.5: a bounce has no sender
@@ -96,16 +102,16 @@ def _first_part(parts: Iterable[MimePart], media_types: tuple[str, ...]) -> Mime
 
 
 def _returned_fields(part: MimePart) -> HeaderFields:
-    """Give the fields of the message that came back; what it holds itself is not looked at."""
+    """Return the fields of the returned message; its body is not read."""
     text = part.decoded_body()
-    ends = re.search(rb"\n\r?\n", text)
-    return HeaderFields(text[: ends.start()] if ends else text)
+    end = re.search(rb"\n\r?\n", text)
+    return HeaderFields(text[: end.start()] if end else text)
 
 
 def _delivery_verdict(groups: Iterable[HeaderFields], returned_fields: HeaderFields) -> ReportVerdict | None:
-    """Decide by the recipients of a report; where they fared differently, the reader is given the benefit."""
-    told = [v for group in groups if (v := _recipient_verdict(group, returned_fields))]
-    return min(told, key=_severity, default=None)
+    """Return the mildest verdict on the recipients of a report."""
+    verdicts = [v for group in groups if (v := _recipient_verdict(group, returned_fields))]
+    return min(verdicts, key=_severity, default=None)
 
 
 def _severity(verdict: ReportVerdict) -> tuple[int, int]:
@@ -116,26 +122,22 @@ def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> Re
     kind = _KIND_OF_ACTION.get(group.first("action").partition(" ")[0].lower())
     if kind is None:
         return None
-    final, original = (
-        _recipient_address(group.first("final-recipient")),
-        _recipient_address(group.first("original-recipient")),
-    )
-    form, _, said = group.first("diagnostic-code").partition(";")
-    reply = said if form.strip().lower() == "smtp" else ""
-    status = _status_code(group.first("status"))
-    code, statuses = parse_reply_codes(status, reply)
-    reason = said
+    final = _recipient_address(group.first("final-recipient"))
+    original = _recipient_address(group.first("original-recipient"))
+    form, _, reason = group.first("diagnostic-code").partition(";")
+    status = group.first("status").partition(" ")[0]  # some systems write a comment after it
+    code, statuses = parse_reply_codes(status, reason if form.strip().lower() == "smtp" else "")
     for address in (final, original, parseaddr(returned_fields.first("to"))[1]):
         reason = scrub_addresses(reason, address)
     cause = _failure_cause(code, statuses, forwarded=bool(original) and original != final)
-    shown = " ".join(filter(None, (code, *sorted(statuses))))
-    return ReportVerdict(kind, cause if kind is EventKind.BOUNCED else FailureCause.NONE, shown, reason)
+    cause = cause if kind is EventKind.BOUNCED else FailureCause.NONE
+    return ReportVerdict(kind, cause, format_reply_codes(code, statuses), reason)
 
 
 def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> FailureCause:
-    """Decide by codes. Without one it is a failure for which nobody gives a reason.
+    """Decide by codes; without one it is a soft bounce.
 
-    Where the reader's address leads on to another and that one is gone, theirs may be there all the same.
+    Where the reader's address forwards to another and that one is gone, theirs may still exist.
     """
     cause = failure_cause(code, statuses)
     if cause is FailureCause.NO_MAILBOX and forwarded:
@@ -144,10 +146,5 @@ def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> F
 
 
 def _recipient_address(value: str) -> str:
-    """Give the address of `rfc822; ada@example.org` (RFC 3464, 2.3.1), case-folded."""
+    """Return the address of `rfc822; ada@example.org` (RFC 3464, 2.3.1), case-folded."""
     return value.rpartition(";")[2].strip().strip("<>").casefold()
-
-
-def _status_code(status: str) -> str:
-    """Give the code of a Status field; some systems write a comment after it."""
-    return status.partition(" ")[0]

@@ -26,28 +26,26 @@ class OutboxProvider:
 
         A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
         """
-        done = 0
+        written = 0
         try:
             for message in messages:
                 self._write_file(message)
-                done += 1
-            for box in {m.outbox_folder for m in messages}:
-                sync_folder(self._folder / box)
+                written += 1
+            for name in {m.outbox_folder for m in messages}:
+                sync_folder(self._folder / name)
         except OSError as exc:
             stop = (
                 f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
             )
-            accepted = [MessageOutcome(HandoverResult.ACCEPTED)] * done
-            return BatchOutcome(
-                (*accepted, *[MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - done)), stop_reason=stop
-            )
-        return BatchOutcome(tuple(MessageOutcome(HandoverResult.ACCEPTED) for _ in messages))
+            not_tried = (MessageOutcome(HandoverResult.NOT_TRIED),) * (len(messages) - written)
+            return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),) * written + not_tried, stop_reason=stop)
+        return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),) * len(messages))
 
     def _write_file(self, message: OutgoingMessage) -> None:
-        """Write a file that is there whole or not at all."""
+        """Write a file that exists whole or not at all."""
         folder = self._folder / message.outbox_folder
-        for place in (self._folder, folder):
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in (self._folder, folder):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = folder / f".{message.delivery_id}.tmp"
         with suppress(FileNotFoundError):
             draft.unlink()  # a crash left it
@@ -59,4 +57,4 @@ class OutboxProvider:
         draft.replace(folder / f"{message.delivery_id}.eml")
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""

@@ -1,1 +1,1 @@
-"""SendGrid: its API, its events, its suppression lists."""
+"""SendGrid: its API, events, suppression lists and erasure."""

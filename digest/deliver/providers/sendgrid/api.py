@@ -1,6 +1,6 @@
-"""SendGrid's v3 API over its official package, whose traps are shut here: every call of ours goes through `SendGridApi`.
+"""SendGrid's v3 API over its official package: every call goes through `SendGridApi`, which avoids the package's traps.
 
-Bare, the package waits for ever, reads without end, follows redirects with the key in hand, and logs key and
+Bare, the package waits for ever, reads without end, follows redirects with the key, and logs key and
 payload. See docs/decisions/0007-message-bytes.md.
 """
 
@@ -33,11 +33,11 @@ DEFAULT_RATE_LIMIT_WAIT = 60.0  # seconds to wait after a 429 that does not say 
 
 @dataclass(frozen=True, slots=True)
 class SendGridResponse:
-    """What a request came to: a status, or 0 where there is none and `text` says why.
+    """The response to a request: a status, or 0 where there is none and `text` says why.
 
     `text` is scrubbed of addresses; of a success it is SendGrid's id for it, where it gives one. `request_sent` says whether
-    the request went out whole, `wait_seconds` after how many seconds a 429 wants to be asked again, `error_fields` what a 400
-    finds fault with. `body` is that of a success, as it came.
+    the whole request went out, `wait_seconds` when to try again after a 429, `error_fields` which fields a 400 is about.
+    `body` is that of a success, as it came.
     """
 
     status: int = 0
@@ -49,7 +49,7 @@ class SendGridResponse:
 
 
 class SendGridApi:
-    """SendGrid's API as one account sees it. Nothing is held open: the package makes a connection a request."""
+    """SendGrid's API for one account. Nothing is held open: the package opens a connection for each request."""
 
     def __init__(
         self, api_key: str, host: str, *, timeout: float = STEP_TIMEOUT, clock: Callable[[], float] = time.time
@@ -69,13 +69,9 @@ class SendGridApi:
         body: dict[str, Any] | None = None,
         query: dict[str, int] | None = None,
     ) -> SendGridResponse:
-        """Make one request and read its answer; nothing that happens on the way raises.
+        """Make one request and read its response; failures are responses, not exceptions.
 
-        Args:
-            method: the verb.
-            path: below `/v3/`. No reader's address: paths stand in others' logs.
-            body: what is sent, as JSON.
-            query: what stands after `?`.
+        `path` is below `/v3/`, and holds no reader's address: others log paths. `body` is sent as JSON.
         """
         client = self._client
         for step in path.split("/"):
@@ -83,15 +79,15 @@ class SendGridApi:
         try:
             response: Response = getattr(client, method)(request_body=body, query_params=query)
         except HTTPError as exc:
-            said, fields = _parse_errors(exc.body)
-            return SendGridResponse(exc.status_code, said, wait_seconds=self._rate_limit_wait(exc), error_fields=fields)
+            text, fields = _parse_errors(exc.body)
+            return SendGridResponse(exc.status_code, text, wait_seconds=self._rate_limit_wait(exc), error_fields=fields)
         except urllib.error.URLError as exc:
             # urllib wraps what fails while connecting and while the request goes out, and nothing after that.
             return SendGridResponse(text=scrub_addresses(str(exc.reason)), request_sent=False)
         except (OSError, http.client.HTTPException) as exc:
             return SendGridResponse(text=type(exc).__name__)
-        said = scrub_addresses(response.headers.get("X-Message-Id", ""))
-        return SendGridResponse(response.status_code, said, body=response.body)
+        text = scrub_addresses(response.headers.get("X-Message-Id", ""))
+        return SendGridResponse(response.status_code, text, body=response.body)
 
     def _rate_limit_wait(self, exc: HTTPError) -> float:
         """Read from a 429 how many seconds to wait."""
@@ -128,72 +124,67 @@ def open_api(settings: Settings) -> SendGridApi:
 
 
 def describe_api_failure(response: SendGridResponse, *, needed_permission: str) -> str:
-    """Say in one line why a call came to nothing, and what to do.
-
-    Args:
-        response: one that is no success.
-        needed_permission: the permission that the call wants the key to have.
-    """
-    said = f"{response.status} {response.text}".strip() if response.status else response.text
+    """Say in one line why a call failed, and what to do; `needed_permission` is the one that the key needs for it."""
+    text = f"{response.status} {response.text}".strip() if response.status else response.text
     if not response.request_sent:
-        return f"no connection to SendGrid: {said}"
+        return f"no connection to SendGrid: {text}"
     if response.status in {401, 403}:
         return (
-            f"SendGrid refuses the key: {said}. Check DIGEST_SENDGRID_API_KEY and its permissions: {needed_permission}"
+            f"SendGrid refuses the key: {text}. Check DIGEST_SENDGRID_API_KEY and its permissions: {needed_permission}"
         )
     if response.status == 429:
         return f"SendGrid asks for patience: {response.wait_seconds:.0f} seconds"
     if response.status >= 500 or not response.status:
-        return f"SendGrid gives no answer that counts: {said or 'none'}"
+        return f"SendGrid gives no answer that counts: {text or 'none'}"
     if 400 <= response.status < 500:
-        return f"SendGrid refuses what was asked: {said}"
-    return f"SendGrid's address answers {said}, which is no answer of its API. Check DIGEST_SENDGRID_HOST"
+        return f"SendGrid refuses what was asked: {text}"
+    return f"SendGrid's address answers {text}, which is no answer of its API. Check DIGEST_SENDGRID_HOST"
 
 
 def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
-    """Read an error answer, which may as well be a proxy's HTML page."""
+    """Read the text and the fields of an error response, which may as well be a proxy's HTML page."""
     try:
         errors = [e for e in json.loads(body)["errors"] if isinstance(e, dict)]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "", ()
-    said = scrub_addresses("; ".join(str(e.get("message", "")) for e in errors))
-    return said, tuple(f if isinstance(f := e.get("field"), str) else None for e in errors)
+    text = scrub_addresses("; ".join(str(e.get("message", "")) for e in errors))
+    return text, tuple(f if isinstance(f := e.get("field"), str) else None for e in errors)
 
 
 class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the key to wherever it points, and turn the POST into a GET."""
+    """Follows no redirect: it would carry the key to wherever it points, and turn the POST into a GET."""
 
     def redirect_request(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
-        """Follow nothing: urllib then raises the redirect as an error."""
+        """Return None: urllib then raises the redirect as an error."""
 
 
 class _BoundedResponseHandler(urllib.request.BaseHandler):
-    """Reads every answer, of whatever status, to its end, but no longer than `MAX_RESPONSE_BYTES` and four time limits."""
+    """Reads every response, of whatever status, to its end, within `MAX_RESPONSE_BYTES` and four times the timeout."""
 
     handler_order = 100  # before urllib makes errors of statuses: the package reads those to their end too
 
     def http_response(self, request: Any, response: Any) -> Any:
-        """Give an answer whose body is in memory already."""
-        ends = time.monotonic() + 4 * (request.timeout or STEP_TIMEOUT)
-        read = bytearray()
-        while some := response.read1(65536):
-            read += some
-            if len(read) > MAX_RESPONSE_BYTES:
+        """Return a response whose body is in memory already."""
+        deadline = time.monotonic() + 4 * (request.timeout or STEP_TIMEOUT)
+        body = bytearray()
+        while chunk := response.read1(65536):
+            body += chunk
+            if len(body) > MAX_RESPONSE_BYTES:
                 raise OSError("the answer is too long")
-            if time.monotonic() > ends:
+            if time.monotonic() > deadline:
                 raise TimeoutError("the answer takes too long")
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         response.close()
-        whole = urllib.response.addinfourl(io.BytesIO(bytes(read)), response.headers, response.url, response.status)
-        whole.msg = response.reason  # type: ignore[attr-defined]  # urllib's own handlers read it
-        return whole
+        complete = urllib.response.addinfourl(io.BytesIO(bytes(body)), response.headers, response.url, response.status)
+        complete.msg = response.reason  # type: ignore[attr-defined]  # urllib's own handlers read it
+        return complete
 
     https_response = http_response
 
 
 class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the package is untyped
-    """The package's client with an opener that follows no redirects; it stays itself along the URL's steps."""
+    """The package's client with an opener of our own."""
 
     def _build_client(self, name: str | None = None) -> "_StrictClient":
         return _StrictClient(
@@ -207,15 +198,15 @@ class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the pac
 
     def _make_request(self, opener: Any, request: Any, timeout: float | None = None) -> Any:
         del opener  # it follows redirects
-        ours = urllib.request.build_opener(_NoRedirectHandler, _BoundedResponseHandler)
-        return super()._make_request(ours, request, timeout=timeout)
+        strict_opener = urllib.request.build_opener(_NoRedirectHandler, _BoundedResponseHandler)
+        return super()._make_request(strict_opener, request, timeout=timeout)
 
 
 class _DebugLogFilter(logging.Filter):
-    """Drops what the package says at DEBUG, key and payload, whatever level anybody sets."""
+    """Drops the package's DEBUG records, which hold key and payload, whatever level anybody sets."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let warnings and worse pass."""
+        """Pass warnings and worse."""
         return record.levelno >= logging.WARNING
 
 

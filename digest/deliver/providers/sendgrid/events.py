@@ -1,21 +1,21 @@
-"""SendGrid's words for what happened, in ours. Pure: the raw body of a post in, events out; nothing here raises.
+"""Normalise SendGrid's events. Pure: the raw body of a post in, events out; nothing here raises.
 
-Its events are objects of a JSON array, our custom argument `delivery_id` among their keys. The reader's address
-stands in each: it is used to scrub the reason with, and goes no further.
+Its events are objects of a JSON array, our custom argument `delivery_id` among their keys. Each holds the reader's
+address: it is used to scrub the reason, and goes no further.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.consequences import EventKind, is_refusal
 from digest.deliver.events.delivery_event import DeliveryEvent, hash_parts, parse_delivery_id
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes, parse_reply_codes
 from digest.deliver.providers.replies import scrub_addresses
 
 REPORTED_BY = "sendgrid"
-IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off; were it on, we would still not want to know
+IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off; were it on, they would still not be stored
 _KIND_OF_EVENT = {
     "processed": EventKind.ACCEPTED,
     "delivered": EventKind.DELIVERED,
@@ -47,20 +47,18 @@ _CAUSE_OF_DROP_REASON = {  # `reason` of a drop: what SendGrid's own lists say
 
 
 def parse_webhook_body(body: bytes, received_at: datetime) -> list[DeliveryEvent] | None:
-    """Give the events of a posted body, without those that are ignored; None where it is no array of events."""
+    """Return the events of a posted body, without those that are ignored; None where it is no array."""
     try:
-        told = json.loads(body)
+        items = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, list):
+    if not isinstance(items, list):
         return None
-    return list(_parse_events(told, received_at))
-
-
-def _parse_events(items: list[Any], received_at: datetime) -> Iterator[DeliveryEvent]:
-    for one in items:
-        if isinstance(one, dict) and (name := text_value(one, "event")) not in IGNORED_EVENTS:
-            yield _parse_event(one, name, received_at)
+    return [
+        _parse_event(item, name, received_at)
+        for item in items
+        if isinstance(item, dict) and (name := text_value(item, "event")) not in IGNORED_EVENTS
+    ]
 
 
 def _parse_event(item: Mapping[str, Any], name: str, received_at: datetime) -> DeliveryEvent:
@@ -86,19 +84,25 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
         return FailureCause.NONE
     if text_value(item, "type") == "blocked" or text_value(item, "event") == "blocked":
         return FailureCause.POLICY  # the message was turned away, not the address; SendGrid itself does not suppress it
-    told = _CAUSE_OF_CLASSIFICATION.get(text_value(item, "bounce_classification").strip().lower())
-    by_code = failure_cause(*parse_reply_codes(text_value(item, "status"), text_value(item, "reason")))
-    if FailureCause.POLICY in {told, by_code}:
+    classified = _CAUSE_OF_CLASSIFICATION.get(text_value(item, "bounce_classification").strip().lower())
+    by_code = failure_cause(*parse_item_codes(item))
+    if FailureCause.POLICY in {classified, by_code}:
         return FailureCause.POLICY
-    if told is FailureCause.NO_MAILBOX and by_code is not FailureCause.OUR_FAULT:
-        return told
-    return by_code if by_code is not None else told or FailureCause.NONE
+    if classified is FailureCause.NO_MAILBOX and by_code is not FailureCause.OUR_FAULT:
+        return classified
+    return by_code if by_code is not None else classified or FailureCause.NONE
+
+
+def parse_item_codes(item: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
+    """Return the reply code and the enhanced codes of an event, or of an entry of a suppression list."""
+    return parse_reply_codes(text_value(item, "status"), text_value(item, "reason"))
 
 
 def _drop_cause(reason: str) -> FailureCause:
     """Read a drop's reason: SendGrid's own words for its own lists, at the beginning of the text."""
-    said = reason.strip().lower()
-    return next((cause for words, cause in _CAUSE_OF_DROP_REASON.items() if _is_phrase(said, words)), FailureCause.NONE)
+    text = reason.strip().lower()
+    causes = (cause for phrase, cause in _CAUSE_OF_DROP_REASON.items() if _is_phrase(text, phrase))
+    return next(causes, FailureCause.NONE)
 
 
 def _is_phrase(reason: str, phrase: str) -> bool:
@@ -107,27 +111,26 @@ def _is_phrase(reason: str, phrase: str) -> bool:
 
 
 def _event_detail(item: Mapping[str, Any], kind: EventKind, name: str) -> dict[str, str]:
-    said = {"by": REPORTED_BY}
+    detail = {"by": REPORTED_BY}
     if kind is EventKind.UNKNOWN:
-        said["said"] = scrub_addresses(name)[:40]
-    if kind in {EventKind.BOUNCED, EventKind.DROPPED, EventKind.DEFERRED}:
+        detail["said"] = scrub_addresses(name)[:40]
+    if kind is EventKind.DEFERRED or is_refusal(kind):
         address = text_value(item, "email")
-        code, statuses = parse_reply_codes(text_value(item, "status"), text_value(item, "reason"))
-        said["status"] = " ".join(filter(None, (code, *sorted(statuses))))
-        said["reason"] = scrub_addresses(text_value(item, "reason") or text_value(item, "response"), address)
-        said["type"] = scrub_addresses(text_value(item, "type"), address)[:20]
-    return {key: value for key, value in said.items() if value}
+        detail["status"] = format_reply_codes(*parse_item_codes(item))
+        detail["reason"] = scrub_addresses(text_value(item, "reason") or text_value(item, "response"), address)
+        detail["type"] = scrub_addresses(text_value(item, "type"), address)[:20]
+    return {key: value for key, value in detail.items() if value}
 
 
 def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
-    """Hash what makes an event itself: its id at SendGrid may change from one try of a post to the next."""
+    """Hash what identifies an event: its id at SendGrid may change from one try of a post to the next."""
     reason = text_value(item, "reason") or text_value(item, "response")
-    said = (text_value(item, "sg_message_id"), name, text_value(item, "timestamp"), text_value(item, "delivery_id"))
-    return hash_parts(REPORTED_BY, *said, hash_parts(reason))
+    parts = (text_value(item, "sg_message_id"), name, text_value(item, "timestamp"), text_value(item, "delivery_id"))
+    return hash_parts(REPORTED_BY, *parts, hash_parts(reason))
 
 
 def parse_timestamp(value: Any, received_at: datetime) -> datetime:
-    """Read a time in seconds since 1970; what is none, or lies in the future, is the time at which it came."""
+    """Read a time in seconds since 1970; what is none, or in the future, becomes the time of receipt."""
     try:
         at = datetime.fromtimestamp(int(value), UTC)
     except (TypeError, ValueError, OverflowError, OSError):
@@ -136,6 +139,6 @@ def parse_timestamp(value: Any, received_at: datetime) -> datetime:
 
 
 def text_value(item: Mapping[str, Any], name: str) -> str:
-    """Give a value of an object as text; what is neither text nor number is empty."""
+    """Return a value of an object as text; what is neither text nor number is empty."""
     value = item.get(name)
     return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""

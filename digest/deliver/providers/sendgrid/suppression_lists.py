@@ -1,4 +1,4 @@
-"""SendGrid's suppression lists in our words. Pure: the body of one page in, what it says of whom out; nothing raises.
+"""Read SendGrid's suppression lists. Pure: the body of one page in, its entries out; nothing here raises.
 
 A list is an array of `{"created": …, "email": …}`; bounces have `reason` and `status` too, invalid addresses a `reason`.
 """
@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from digest.deliver.events.consequences import EventKind, feedback_of_event
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
-from digest.deliver.providers.sendgrid.events import parse_timestamp, text_value
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes
+from digest.deliver.providers.sendgrid.events import parse_item_codes, parse_timestamp, text_value
 from subscribers.address import Address, AddressError, read_address
 from subscribers.lifecycle.feedback import FeedbackKind
 
@@ -20,7 +20,7 @@ MAX_ADDRESS_LENGTH = 254  # characters of an address: RFC 5321, 4.5.3.1.3
 
 @dataclass(frozen=True, slots=True)
 class SuppressionEntry:
-    """One entry. `feedback` is None where it says nothing against the address; `detail` may be kept: no address."""
+    """One entry. `feedback` is None where it says nothing against the address; `detail` holds no address."""
 
     address: Address
     feedback: FeedbackKind | None
@@ -30,7 +30,7 @@ class SuppressionEntry:
 
 @dataclass(frozen=True, slots=True)
 class SuppressionPage:
-    """One page of a list: how many entries it has, and those with an address that can be read."""
+    """One page of a list: how many entries it has, and those whose address can be read."""
 
     size: int
     entries: tuple[SuppressionEntry, ...]
@@ -39,13 +39,13 @@ class SuppressionPage:
 def parse_suppression_page(list_name: str, body: bytes, *, received_at: datetime) -> SuppressionPage | None:
     """Read a page of the list `list_name`, one of `FEEDBACK_OF_LIST`; None where it is no list."""
     try:
-        told = json.loads(body)
+        items = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         return None
-    found = (_parse_entry(list_name, one, received_at) for one in told)
-    return SuppressionPage(len(told), tuple(entry for entry in found if entry is not None))
+    entries = (_parse_entry(list_name, item, received_at) for item in items)
+    return SuppressionPage(len(items), tuple(filter(None, entries)))
 
 
 def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime) -> SuppressionEntry | None:
@@ -53,8 +53,7 @@ def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime)
         address = read_address(text_value(item, "email")[: MAX_ADDRESS_LENGTH + 1])
     except AddressError:
         return None
-    code, statuses = parse_reply_codes(text_value(item, "status"), text_value(item, "reason"))
-    detail = {"list": list_name, "status": " ".join(filter(None, (code, *sorted(statuses))))}
+    detail = {"list": list_name, "status": format_reply_codes(*parse_item_codes(item))}
     at = parse_timestamp(item.get("created"), received_at)
     return SuppressionEntry(
         address, FEEDBACK_OF_LIST[list_name](item), at, {key: value for key, value in detail.items() if value}
@@ -62,18 +61,18 @@ def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime)
 
 
 def _bounce_feedback(item: Mapping[str, Any]) -> FeedbackKind | None:
-    """By its codes alone: SendGrid puts much on this list that is no reader's fault."""
-    cause = failure_cause(*parse_reply_codes(text_value(item, "status"), text_value(item, "reason")))
+    """Judge a bounce by its codes alone: SendGrid puts much on this list that is no reader's fault."""
+    cause = failure_cause(*parse_item_codes(item))
     return feedback_of_event(EventKind.BOUNCED, cause or FailureCause.NONE)
 
 
 def _invalid_address_feedback(item: Mapping[str, Any]) -> FeedbackKind | None:
-    """Not an address, or a domain that is not there; a code, where one is given, decides nevertheless."""
-    cause = failure_cause(*parse_reply_codes(text_value(item, "status"), text_value(item, "reason")))
+    """Judge an invalid address, or one of a missing domain; a code, where there is one, decides nevertheless."""
+    cause = failure_cause(*parse_item_codes(item))
     return feedback_of_event(EventKind.DROPPED, cause or FailureCause.NO_MAILBOX)
 
 
-# Each list and what standing in it means; the gravest is read first.
+# Each list and what an entry means; the gravest is read first.
 FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], FeedbackKind | None]] = {
     "spam_reports": lambda _: FeedbackKind.COMPLAINED,
     "unsubscribes": lambda _: FeedbackKind.UNSUBSCRIBED,

@@ -1,7 +1,7 @@
-"""Is a posted body really SendGrid's? ECDSA (P-256, SHA-256) over the timestamp's bytes and the raw body.
+"""Proof that a post is SendGrid's: ECDSA (P-256, SHA-256) over the timestamp's bytes and the raw body. Pure.
 
-Pure: bytes and `now` in, a word out. Whatever is odd is a no. The official package is not used for it: it wants the
-body as text, raises on what is missing, and knows no time (see docs/decisions/0014-events.md).
+The official package is not used for it: it takes the body as text, raises on what is missing, and checks no time
+(see docs/decisions/0014-events.md).
 """
 
 import re
@@ -19,7 +19,7 @@ SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
 # SendGrid tries for 24 hours, and does not say whether it signs each try anew. Two hours more for clocks and outages.
 MAX_AGE = timedelta(hours=26)
-MAX_CLOCK_SKEW = timedelta(minutes=10)  # a clock that goes wrong
+MAX_CLOCK_SKEW = timedelta(minutes=10)  # of clocks
 _MAX_SIGNATURE_LENGTH = 200  # characters; 72 bytes of DER are 96
 _TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
 
@@ -29,7 +29,7 @@ def load_webhook_key(der: bytes) -> EllipticCurvePublicKey:
     """Read a public key (SPKI, DER).
 
     Raises:
-        ValueError: it is none of an elliptic curve; the settings refuse those before.
+        ValueError: it is not on an elliptic curve; the settings refuse those.
     """
     key = load_der_public_key(der)
     if not isinstance(key, EllipticCurvePublicKey):
@@ -40,17 +40,17 @@ def load_webhook_key(der: bytes) -> EllipticCurvePublicKey:
 def webhook_refusal_reason(
     keys: Sequence[EllipticCurvePublicKey], body: bytes, *, signature: str | None, timestamp: str | None, now: datetime
 ) -> str:
-    """Say why a request is refused, for the log alone; empty when any of `keys` signed it and it is fresh."""
+    """Return why a post is refused, for the log alone; empty where any of `keys` signed it and it is fresh."""
     if not keys:
         return "no key is configured"
     if not signature or not timestamp:
         return "a header is missing"
     if not _TIMESTAMP.fullmatch(timestamp):
         return "the timestamp is no time"
-    made = _decode_signature(signature)
-    if made is None:
+    decoded = _decode_signature(signature)
+    if decoded is None:
         return "the signature is no base64"
-    if not any(_is_signed_by(key, made, timestamp.encode("ascii") + body) for key in keys):
+    if not any(_is_signed_by(key, decoded, timestamp.encode("ascii") + body) for key in keys):
         return "the signature is not by our key"
     age = now - datetime.fromtimestamp(int(timestamp), UTC)
     return "" if -MAX_CLOCK_SKEW <= age <= MAX_AGE else "it was signed too long ago, or in the future"

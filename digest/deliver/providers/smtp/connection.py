@@ -15,7 +15,7 @@ from typing import Any
 CONNECT_TIMEOUT = 30.0  # seconds for connecting, and for each answer until mail can be offered
 COMMAND_TIMEOUT = 300.0  # RFC 5321, 4.5.3.2: MAIL, RCPT and the data itself
 FINAL_REPLY_TIMEOUT = 600.0  # and after the final dot, where a server may well be busy
-MIN_READ_TIMEOUT = 1.0  # an answer that may have come while nobody looked is still read
+MIN_READ_TIMEOUT = 1.0  # a reply that arrived while nobody read is still read
 NO_REPLY = -1  # smtplib's code for a reply that is none
 _EXPECTED_CODES = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
 _ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no blank, no angle bracket, no line break
@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no blank, no angle bracket, n
 
 @dataclass(frozen=True, slots=True)
 class SmtpTimeouts:
-    """How many seconds a server may take, from the moment when something was said to it until its answer is whole."""
+    """How many seconds a server may take, from the last thing written to it until its reply is complete."""
 
     connect: float = CONNECT_TIMEOUT
     command: float = COMMAND_TIMEOUT
@@ -37,7 +37,7 @@ class SmtpTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """Where mail goes and how. `tls_mode` is `starttls`, `implicit` (RFC 8314) or `off` (loopback only)."""
+    """The server that mail goes to, and how. `tls_mode` is `starttls`, `implicit` (RFC 8314) or `off` (loopback only)."""
 
     host: str
     port: int
@@ -45,13 +45,13 @@ class SmtpServer:
     user: str = ""
     password: str = field(default="", repr=False)
     ca_file: Path | None = None  # further certificate authorities to trust
-    messages_per_connection: int = 100  # a connection, then it says goodbye
+    messages_per_connection: int = 100  # a connection, then QUIT
     timeouts: SmtpTimeouts = SmtpTimeouts()
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpEnvelope:
-    """Who sends to whom, and the id that a delivery report shall quote."""
+    """Sender, recipient, and the id that a delivery report shall quote."""
 
     sender: str
     recipient: str
@@ -59,13 +59,13 @@ class SmtpEnvelope:
 
     @property
     def is_valid(self) -> bool:
-        """Whether both addresses can stand in a command without being read as something else."""
+        """Whether both addresses can stand in a command without being parsed as something else."""
         return bool(_ADDRESS.fullmatch(self.sender) and _ADDRESS.fullmatch(self.recipient))
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpReply:
-    """What the server said, and to which command."""
+    """The server's reply to one command."""
 
     command: str
     code: int
@@ -78,10 +78,10 @@ class SmtpReply:
 
 
 class SmtpConnection(smtplib.SMTP):
-    """A connection on which envelopes are offered in one write where the server can take that.
+    """A connection that offers envelopes in one write where the server supports that.
 
-    A socket's timeout begins anew with every byte, and a server that lets its answer drip would hold us for ever.
-    Here the time runs from what was said to the end of the answer.
+    A socket's timeout starts again with every byte: a server that drips its reply would hold us for ever. Here the
+    time runs from the last write to the end of the reply.
     """
 
     timeouts = SmtpTimeouts()
@@ -91,7 +91,7 @@ class SmtpConnection(smtplib.SMTP):
     _reply_deadline = 0.0
 
     def offer_envelope(self, envelope: SmtpEnvelope) -> None:
-        """Say MAIL, RCPT and DATA in one write where the server can take that; else `read_envelope_reply` says them one by one.
+        """Send MAIL, RCPT and DATA in one write where the server supports that; else `read_envelope_reply` sends them singly.
 
         Raises:
             OSError: the connection broke.
@@ -102,36 +102,36 @@ class SmtpConnection(smtplib.SMTP):
             self.send(b"".join(line for _, line in self._envelope_commands))
 
     def read_envelope_reply(self) -> SmtpReply:
-        """Give the answer that refuses the message that was offered, or DATA's 354.
+        """Return the reply that refuses the offered message, or DATA's 354.
 
         Raises:
-            OSError: the connection broke before the server had answered; the data was not sent.
+            OSError: the connection broke before the server had replied; the data was not sent.
         """
         if self.has_extn("pipelining"):
             return self._read_pipelined_replies()
-        answer = SmtpReply("MAIL", NO_REPLY, b"")
+        reply = SmtpReply("MAIL", NO_REPLY, b"")
         for verb, line in self._envelope_commands:
             self.send(line)
-            answer = SmtpReply(verb, *self.getreply())
-            if not answer.is_expected:
+            reply = SmtpReply(verb, *self.getreply())
+            if not reply.is_expected:
                 break
-        return answer
+        return reply
 
     def _read_pipelined_replies(self) -> SmtpReply:
-        answers: list[SmtpReply] = []
-        for verb, _ in self._envelope_commands:  # every answer belongs to its command: all are read
+        replies: list[SmtpReply] = []
+        for verb, _ in self._envelope_commands:  # every reply belongs to its command: all are read
             try:
-                answers.append(SmtpReply(verb, *self.getreply()))
+                replies.append(SmtpReply(verb, *self.getreply()))
             except OSError:
-                if all(answer.is_expected for answer in answers):
+                if all(reply.is_expected for reply in replies):
                     raise
                 break
-            if answers[-1].code == NO_REPLY:
+            if replies[-1].code == NO_REPLY:
                 break
-        refusals = [answer for answer in answers if not answer.is_expected]
-        if refusals and answers[-1].command == "DATA" and answers[-1].is_expected:
-            self._abort_empty_data(answers)
-        return refusals[0] if refusals else answers[-1]
+        refusals = [reply for reply in replies if not reply.is_expected]
+        if refusals and replies[-1].command == "DATA" and replies[-1].is_expected:
+            self._abort_empty_data(replies)
+        return refusals[0] if refusals else replies[-1]
 
     def _abort_empty_data(self, replies: list[SmtpReply]) -> None:
         """End a transaction whose DATA the server took all the same: with a lone dot (RFC 2920, 3.1).
@@ -145,34 +145,34 @@ class SmtpConnection(smtplib.SMTP):
                 return
         except OSError:
             pass
-        self.close()  # the next command finds that out
+        self.close()  # the next command fails on it
 
     def set_reply_timeout(self, seconds: float) -> None:
-        """Let every step that follows take so many seconds, counted from the last thing that was said."""
+        """Let every following step take so many seconds, counted from the last write."""
         self._reply_timeout = seconds
 
     def send(self, s: bytes | str) -> None:  # type: ignore[override]  # typeshed says ReadableBuffer | str
-        """Write, and remember when: the server's time to answer runs from here."""
+        """Write, and remember when: the server's time to reply runs from here."""
         if self.sock is not None:
             self.sock.settimeout(self._effective_timeout)
         super().send(s)
         self._last_write_at = time.monotonic()
 
     def getreply(self) -> tuple[int, bytes]:
-        """Read an answer, as `smtplib` does, for as long as the server may take.
+        """Read a reply, as `smtplib` does, for as long as the server may take.
 
         Raises:
             smtplib.SMTPServerDisconnected: it took longer, or the connection broke.
         """
         now = time.monotonic()
-        if self.file is None:  # a greeting, or the first answer after STARTTLS
+        if self.file is None:  # a greeting, or the first reply after STARTTLS
             self._last_write_at = now
             self.file = io.BufferedReader(_DeadlineReader(self))
         self._reply_deadline = max(self._last_write_at + self._effective_timeout, now + MIN_READ_TIMEOUT)
         return super().getreply()
 
     def receive_into(self, buffer: Any) -> int:
-        """Read what is there, or wait for it until the server's time is over.
+        """Read what has arrived, or wait for it until the server's time is over.
 
         Raises:
             TimeoutError: it is over.
@@ -190,7 +190,7 @@ class SmtpConnection(smtplib.SMTP):
 
 
 class _DeadlineReader(io.RawIOBase):
-    """What a wire reads from, in the time that it gives."""
+    """The connection as a raw stream that reads within the connection's deadline."""
 
     def __init__(self, connection: SmtpConnection) -> None:
         self._connection = connection
@@ -203,7 +203,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class TlsSmtpConnection(SmtpConnection, smtplib.SMTP_SSL):
-    """The same on a connection that is secure from its first byte."""
+    """The same over TLS from the first byte (RFC 8314)."""
 
 
 def _commands_for_envelope(envelope: SmtpEnvelope, *, dsn: bool) -> list[tuple[str, bytes]]:
@@ -217,19 +217,19 @@ def _commands_for_envelope(envelope: SmtpEnvelope, *, dsn: bool) -> list[tuple[s
 
 
 def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConnection:
-    """Connect, secure and sign in; with `starttls` nothing is said in the clear but the greeting.
+    """Connect, secure and sign in; with `starttls` nothing is sent in the clear but the greeting.
 
-    `context` is what TLS trusts, None with `off` alone: smtplib would trust anybody then.
+    `context` says whom TLS trusts, and is None with `off` alone: without one smtplib would trust anybody.
 
     Raises:
         OSError: smtplib's errors and those of `ssl` and `socket`; the connection is closed.
     """
     assert context is not None or server.tls_mode == "off", "TLS without a check of the certificate is none"
-    where = (server.host, server.port, _greeting_name())
+    address = (server.host, server.port, _greeting_name())
     if server.tls_mode == "implicit":
-        connection: SmtpConnection = TlsSmtpConnection(*where, timeout=server.timeouts.connect, context=context)
+        connection: SmtpConnection = TlsSmtpConnection(*address, timeout=server.timeouts.connect, context=context)
     else:
-        connection = SmtpConnection(*where, timeout=server.timeouts.connect)
+        connection = SmtpConnection(*address, timeout=server.timeouts.connect)
     connection.timeouts = server.timeouts
     try:
         connection.ehlo_or_helo_if_needed()
@@ -249,5 +249,5 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
 
 @cache
 def _greeting_name() -> str:
-    """Give the name to greet with. smtplib would ask the DNS for it at every connection."""
+    """Return the name for EHLO. smtplib would ask the DNS for it at every connection."""
     return str(smtplib.SMTP().local_hostname)

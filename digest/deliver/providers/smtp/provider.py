@@ -1,4 +1,4 @@
-"""SMTP (RFC 5321): one recipient a transaction, TLS or nothing, and always known how far a message got."""
+"""SMTP (RFC 5321): one recipient a transaction, TLS or nothing, and it is always known how far a message got."""
 
 import smtplib  # its errors are all OSErrors
 import ssl
@@ -25,9 +25,9 @@ SendSteps = Generator[None, None, MessageOutcome]
 
 
 class SmtpSessionError(ApplicationError):
-    """The server will not go on with anything; the message is fit for the operator.
+    """The server takes no further message; the text is for the operator.
 
-    With `this_connection_only` it may go on with another connection: there are too many, or one broke.
+    With `this_connection_only` it may take them over another connection: there are too many, or one broke.
     """
 
     def __init__(self, reason: str, *, this_connection_only: bool = False) -> None:
@@ -49,7 +49,7 @@ class SmtpProvider:
 
     @property
     def batch_timeout(self) -> float:
-        """The seconds that one message may take."""
+        """The longest that one message may take, in seconds."""
         return self._server.timeouts.max_per_message
 
     def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -59,11 +59,11 @@ class SmtpProvider:
             try:
                 outcomes.append(_run_all_steps(self.send_in_steps(message)))
             except SmtpSessionError as refusal:
-                stop = str(refusal)
-                outcomes.append(MessageOutcome(HandoverResult.NOT_TRIED, stop))
+                reason = str(refusal)
+                outcomes.append(MessageOutcome(HandoverResult.NOT_TRIED, reason))
                 outcomes += [MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - len(outcomes))
                 return BatchOutcome(
-                    tuple(outcomes), stop_reason=stop, this_connection_only=refusal.this_connection_only
+                    tuple(outcomes), stop_reason=reason, this_connection_only=refusal.this_connection_only
                 )
         return BatchOutcome(tuple(outcomes))
 
@@ -71,17 +71,17 @@ class SmtpProvider:
         """Say QUIT and hang up."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.set_reply_timeout(connection.timeouts.connect)  # a goodbye is not worth more
+            connection.set_reply_timeout(connection.timeouts.connect)  # QUIT is not worth waiting longer
             try:
                 connection.quit()
             except OSError:
                 connection.close()
 
     def send_in_steps(self, message: OutgoingMessage) -> SendSteps:
-        """Hand one message over, pausing wherever the server has to answer: meanwhile others can go on.
+        """Hand one message over, yielding wherever the server has to answer: meanwhile others can go on.
 
-        A connection that had served before may have been closed by the other side meanwhile. What fails on it
-        before the data goes out is tried once more, on a new one: nothing can have been accepted.
+        The server may have closed a connection that had served before. What fails on it before the data goes out is tried
+        once more, on a new one: nothing can have been accepted.
 
         Raises:
             SmtpSessionError: the server, or this connection, takes nothing at all.
@@ -99,21 +99,21 @@ class SmtpProvider:
         )
 
     def _smtp_data(self, message: OutgoingMessage) -> bytes:
-        """Give what follows DATA: dots that start a line doubled (RFC 5321, 4.5.2), and the final dot."""
+        """Return what follows DATA: dots that start a line doubled (RFC 5321, 4.5.2), and the final dot."""
         data = message.to_bytes(self._signer)
         if not message.template.needs_no_dot_stuffing:
             data = data.replace(b"\r\n.", b"\r\n..")
         return data + (b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n")
 
     def _run_transaction(self, envelope: SmtpEnvelope, data: bytes) -> Generator[None, None, MessageOutcome | None]:
-        """Run one mail transaction; None says that the connection broke while nothing was at stake."""
+        """Run one mail transaction; return None if the connection broke before anything could be accepted."""
         connection = self._ensure_connection()
         try:
             connection.offer_envelope(envelope)
             yield
-            answer = connection.read_envelope_reply()
-            if not answer.is_expected:
-                return self._handle_refusal(answer, envelope.recipient)
+            reply = connection.read_envelope_reply()
+            if not reply.is_expected:
+                return self._handle_refusal(reply, envelope.recipient)
             connection.set_reply_timeout(connection.timeouts.command)
             # smtplib's `data` would hide whether it failed before or after the final dot.
             connection.send(data)
@@ -124,20 +124,20 @@ class SmtpProvider:
         return self._read_final_outcome(connection, envelope.recipient)
 
     def _handle_refusal(self, reply: SmtpReply, address: str) -> MessageOutcome:
-        said = f"{reply.code} {scrub_addresses(reply.text, address)}"
+        text = f"{reply.code} {scrub_addresses(reply.text, address)}"
         if reply.command == "MAIL":
-            return self._handle_sender_refusal(reply.code, said)
+            return self._handle_sender_refusal(reply.code, text)
         if reply.code in {421, NO_REPLY}:
             self._hang_up()
         else:
             self._reset_transaction()
         if reply.code in {530, 535, 538}:
             self._hang_up()
-            raise SmtpSessionError(f"the server wants a sign-in: {said}. Put user and password into DIGEST_MAIL_URL.")
-        return MessageOutcome(HandoverResult.REFUSED if 500 <= reply.code < 600 else HandoverResult.TRY_LATER, said)
+            raise SmtpSessionError(f"the server wants a sign-in: {text}. Put user and password into DIGEST_MAIL_URL.")
+        return MessageOutcome(HandoverResult.REFUSED if 500 <= reply.code < 600 else HandoverResult.TRY_LATER, text)
 
     def _handle_sender_refusal(self, code: int, reply_text: str) -> MessageOutcome:
-        """A refusal at MAIL is about us: offering the other messages would spoil them all."""
+        """Handle a refusal at MAIL, which is about us: offering the other messages would spoil them all."""
         self._hang_up()
         if code >= 500:
             raise SmtpSessionError(
@@ -146,13 +146,13 @@ class SmtpProvider:
         return MessageOutcome(HandoverResult.TRY_LATER, reply_text)
 
     def _read_final_outcome(self, connection: SmtpConnection, address: str) -> MessageOutcome:
-        """Wait for the word after the final dot. Without one nobody knows (RFC 1047)."""
+        """Read the reply after the final dot. Without one the outcome is uncertain (RFC 1047)."""
         try:
             connection.set_reply_timeout(connection.timeouts.final)
             code, reply = connection.getreply()
         except OSError:
             code, reply = NO_REPLY, b""
-        said = f"{code} {scrub_addresses(reply, address)}"
+        text = f"{code} {scrub_addresses(reply, address)}"
         self._messages_on_connection += 1
         if code == NO_REPLY:
             self._hang_up()
@@ -162,12 +162,12 @@ class SmtpProvider:
         elif code == 421:
             self._hang_up()
         if 200 <= code < 300:
-            return MessageOutcome(HandoverResult.ACCEPTED, said)
-        return MessageOutcome(HandoverResult.REFUSED if code >= 500 else HandoverResult.TRY_LATER, said)
+            return MessageOutcome(HandoverResult.ACCEPTED, text)
+        return MessageOutcome(HandoverResult.REFUSED if code >= 500 else HandoverResult.TRY_LATER, text)
 
     @cached_property
     def _tls_context(self) -> ssl.SSLContext | None:
-        """What TLS trusts; loading the authorities takes longer than a message."""
+        """What TLS trusts, kept: loading the authorities takes longer than a message."""
         if self._server.tls_mode == "off":
             return None
         return ssl.create_default_context(cafile=self._server.ca_file)
@@ -177,18 +177,19 @@ class SmtpProvider:
             try:
                 self._connection = connect_smtp(self._server, self._tls_context)
             except smtplib.SMTPAuthenticationError as exc:
-                said = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
-                raise SmtpSessionError(f"the server refuses the sign-in: {said}. Check DIGEST_MAIL_URL.") from None
+                reply = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
+                raise SmtpSessionError(f"the server refuses the sign-in: {reply}. Check DIGEST_MAIL_URL.") from None
             except ssl.SSLError as exc:
-                why = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
-                raise SmtpSessionError(f"no trusted TLS with {self._server.host}: {why}.") from None
+                cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
+                raise SmtpSessionError(f"no trusted TLS with {self._server.host}: {cause}.") from None
             except smtplib.SMTPNotSupportedError as exc:
                 raise SmtpSessionError(f"{self._server.host}: {exc} Nothing is sent in the clear.") from None
             except OSError as exc:
-                why = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
-                where = f"{self._server.host}:{self._server.port}"
-                again = f"no connection to {where}: {why}. Send again when it is back."
-                raise SmtpSessionError(again, this_connection_only=True) from None
+                cause = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
+                reason = (
+                    f"no connection to {self._server.host}:{self._server.port}: {cause}. Send again when it is back."
+                )
+                raise SmtpSessionError(reason, this_connection_only=True) from None
             self._messages_on_connection = 0
         return self._connection
 
@@ -209,7 +210,7 @@ class SmtpProvider:
 
 
 def _run_all_steps(steps: SendSteps) -> MessageOutcome:
-    """Take all steps at once, waiting for the server at each."""
+    """Run all steps, waiting for the server at each."""
     while True:
         try:
             next(steps)
