@@ -1,7 +1,7 @@
 """The places in a rendered edition that sending fills in for one reader.
 
 A placeholder is made of characters that need no escaping in HTML, in a URL or in quoted-printable, so that it
-comes through rendering and inlining unchanged. SendGrid gets the same placeholders as `substitutions`.
+comes through rendering and inlining unchanged. A provider that fills them itself gets the same placeholders.
 """
 
 LEAVE_PLACEHOLDER = "~leave-token~"  # the reader's one-click token, 22 characters, after `/u/`

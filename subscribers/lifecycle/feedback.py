@@ -29,7 +29,7 @@ class FeedbackKind(StrEnum):
 class FeedbackReport:
     """One word about one person. `at` is when it was said; of a bounce, when the message went out.
 
-    `reporter` names who said it ("sendgrid"), `detail` what is kept in the chain: no address.
+    `reporter` names who said it (a provider, the mailbox), `detail` what is kept in the chain: no address.
     """
 
     person: int

@@ -1,4 +1,4 @@
-"""SendGrid's account API on loopback: its suppression lists, and its desk for erasure."""
+"""SendGrid's account API on loopback: its suppression lists, and its endpoint for erasure."""
 
 import json
 import threading
@@ -36,7 +36,7 @@ class ScriptedResponse:
 class FakeSendGridAccount(ThreadingHTTPServer):
     """Keeps lists as SendGrid does: the newest first, by pages, at most 500 a page.
 
-    `override` may answer a request in its place; `erased_addresses` holds what the desk for erasure was given.
+    `override` may answer a request in its place; `erased_addresses` holds the addresses that it was asked to erase.
     """
 
     daemon_threads = True

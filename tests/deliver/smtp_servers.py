@@ -163,11 +163,11 @@ class _SmtpSession(socketserver.StreamRequestHandler):
 
 
 def send_through(server: ScriptedSmtpServer, *addresses: str, **more: Any) -> BatchOutcome:
-    transport = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off", **more))
+    provider = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off", **more))
     try:
-        return transport.send_batch([outgoing_message(a) for a in addresses or ("ada@example.org",)])
+        return provider.send_batch([outgoing_message(a) for a in addresses or ("ada@example.org",)])
     finally:
-        transport.close()
+        provider.close()
 
 
 def results_of(handed: BatchOutcome) -> list[HandoverResult]:

@@ -47,7 +47,7 @@ class Post:
 
     def event(self, name: str, *, at: datetime = LATER, **more: Any) -> dict[str, Any]:
         self.made[0] += 1
-        said = {
+        values = {
             "email": self.address,
             "event": name,
             "timestamp": int(at.timestamp()),
@@ -55,18 +55,18 @@ class Post:
             "sg_message_id": "msg.recvd-1",
             "delivery_id": self.delivery,
         }
-        return said | more
+        return values | more
 
     def arrives(self, *events: dict[str, Any], at: datetime = LATER) -> dict[str, int]:
         """Post and apply."""
         payloads.store_payload(
             self.world.database, self.world.keys, json.dumps(events).encode(), origin="sendgrid", now=at
         )
-        journal = self.journal
-        return dict(apply_stored_payloads(self.world.database, self.world.keys, journal, clock=lambda: at))
+        departure_log = self.departure_log
+        return dict(apply_stored_payloads(self.world.database, self.world.keys, departure_log, clock=lambda: at))
 
     @property
-    def journal(self) -> DepartureLog:
+    def departure_log(self) -> DepartureLog:
         return DepartureLog(self.world.settings.left_log, self.world.keys)
 
     @property
@@ -82,8 +82,8 @@ class Post:
     @property
     def suppressed(self) -> str | None:
         with self.world.database.read() as session:
-            found = suppression.find_suppression(session, self.world.keys, read_address(self.address))
-            return found.reason if found else None
+            entry = suppression.find_suppression(session, self.world.keys, read_address(self.address))
+            return entry.reason if entry else None
 
     def chain(self) -> list[ConsentKind]:
         with self.world.database.read() as session:
@@ -148,7 +148,7 @@ def test_a_mailbox_that_is_not_there_is_never_mailed_again(post: Post) -> None:
     assert post.arrives(post.event("bounce", **GONE)) == {"bounced": 1, "person bounced": 1}
     assert (post.state, post.delivered, post.suppressed) == ("suppressed", "refused", "bounced")
     assert post.chain()[-2:] == [ConsentKind.BOUNCED, ConsentKind.SUPPRESSED]
-    assert len(list(post.journal.read())) == 1
+    assert len(list(post.departure_log.read())) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_a_mailbox_that_is_not_there_is_never_mailed_again(post: Post) -> None:
 def test_what_is_not_the_readers_fault_suppresses_nobody(quick: Post, fields: dict[str, Any]) -> None:
     quick.arrives(quick.event("bounce", **fields))
     assert (quick.state, quick.delivered, quick.suppressed) == ("subscribed", "refused", None)
-    assert not list(quick.journal.read())
+    assert not list(quick.departure_log.read())
 
 
 def test_a_complaint_suppresses_for_good_and_outweighs_a_bounce(post: Post) -> None:
     post.arrives(post.event("bounce", **GONE))
     assert post.arrives(post.event("spamreport"))["person complained"] == 1
     assert (post.state, post.suppressed) == ("suppressed", "complained")
-    assert [d.kind for d in post.journal.read()] == ["bounced", "complained"]
+    assert [d.kind for d in post.departure_log.read()] == ["bounced", "complained"]
     assert post.arrives(post.event("spamreport", at=LATER + timedelta(hours=1))) == {"complained": 1}
 
 
@@ -184,7 +184,7 @@ def test_a_complaint_suppresses_for_good_and_outweighs_a_bounce(post: Post) -> N
 def test_who_leaves_at_the_provider_has_left_here(quick: Post, name: str) -> None:
     quick.arrives(quick.event(name))
     assert (quick.state, quick.suppressed, quick.delivered) == ("withdrawn", None, "accepted")
-    assert [d.kind for d in quick.journal.read()] == ["left"]
+    assert [d.kind for d in quick.departure_log.read()] == ["left"]
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,10 @@ def test_a_doubt_is_settled_by_what_the_provider_says(post: Post, name: str, set
     post.stands(DeliveryState.UNCERTAIN)
     post.arrives(post.event(name))
     with post.world.database.read() as session:
-        found = count_deliveries(session, edition_purpose(EDITION_NAME))
+        counts = count_deliveries(session, edition_purpose(EDITION_NAME))
     assert post.delivered == settled
-    assert found.is_balanced
-    assert found.planned == 1
+    assert counts.is_balanced
+    assert counts.planned == 1
 
 
 def test_events_that_outrun_the_record_are_settled_once_it_is_written(post: Post) -> None:
@@ -292,7 +292,7 @@ def test_of_somebody_erased_an_event_is_counted_and_no_more(post: Post) -> None:
         erase_person(
             session,
             post.world.keys,
-            post.journal,
+            post.departure_log,
             post.person,
             method="page",
             forget_elsewhere=erase_from_deliveries,
@@ -337,8 +337,8 @@ def test_no_address_is_left_of_a_post_in_the_clear(quick: Post) -> None:
     with quick.world.database.read() as session:
         for table in Base.metadata.tables:
             for row in session.execute(text(f'SELECT * FROM "{table}"')):
-                said = " ".join(v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in row).lower()
-                assert not any(word in said for word in ("lovelace", "analytical", "hopper")), table
+                text_shown = " ".join(v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in row).lower()
+                assert not any(word in text_shown for word in ("lovelace", "analytical", "hopper")), table
 
 
 def test_a_payload_that_is_no_json_or_does_not_open_holds_up_nobody(quick: Post) -> None:
@@ -371,7 +371,7 @@ NIGHT = RELEASE + timedelta(days=3)
 
 def _night(post: Post) -> int:
     return repeated_bounces.suppress_repeated_bounces(
-        post.world.database, post.world.keys, post.journal, now=NIGHT, lookback=LOOKED_BACK
+        post.world.database, post.world.keys, post.departure_log, now=NIGHT, lookback=LOOKED_BACK
     )
 
 
@@ -379,16 +379,16 @@ def _weeks(post: Post, told: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
     """Let things happen to the messages of some weeks ago."""
     made = {0: post}
     for weeks, name, fields in told:
-        one = made.get(weeks) or made.setdefault(weeks, post.earlier(weeks))
+        earlier = made.get(weeks) or made.setdefault(weeks, post.earlier(weeks))
         at = RELEASE - timedelta(weeks=weeks) + timedelta(hours=1)
-        one.arrives(one.event(name, at=at, **fields))
+        earlier.arrives(earlier.event(name, at=at, **fields))
 
 
-def test_two_hard_strikes_in_a_row_suppress(post: Post) -> None:
+def test_two_hard_bounces_in_a_row_suppress(post: Post) -> None:
     _weeks(post, [(1, "bounce", HARD), (0, "bounce", HARD)])
     assert (post.state, _night(post), post.state, _night(post)) == ("subscribed", 1, "suppressed", 0)
     assert post.suppressed == "bounced"
-    assert len(list(post.journal.read())) == 1
+    assert len(list(post.departure_log.read())) == 1
 
 
 @pytest.mark.parametrize(
@@ -402,23 +402,23 @@ def test_two_hard_strikes_in_a_row_suppress(post: Post) -> None:
     ],
     ids=["one message", "delivered in between", "blocked", "14 days only", "two soft"],
 )
-def test_fewer_strikes_suppress_nobody(quick: Post, told: list[tuple[int, str, dict[str, Any]]]) -> None:
+def test_fewer_bounces_suppress_nobody(quick: Post, told: list[tuple[int, str, dict[str, Any]]]) -> None:
     _weeks(quick, told)
     assert _night(quick) == 0
     assert quick.state == PersonState.SUBSCRIBED
 
 
-def test_three_soft_strikes_over_more_than_14_days_suppress(quick: Post) -> None:
+def test_three_soft_bounces_over_more_than_14_days_suppress(quick: Post) -> None:
     _weeks(quick, [(3, "bounce", SOFT), (1, "bounce", SOFT), (0, "bounce", SOFT)])
     assert _night(quick) == 1
 
 
-def test_strikes_wait_until_the_provider_has_nothing_more_to_say(quick: Post) -> None:
+def test_bounces_wait_until_the_provider_has_nothing_more_to_say(quick: Post) -> None:
     _weeks(quick, [(1, "bounce", HARD), (0, "bounce", HARD)])
     soon = RELEASE + timedelta(hours=20)
     assert (
         repeated_bounces.suppress_repeated_bounces(
-            quick.world.database, quick.world.keys, quick.journal, now=soon, lookback=LOOKED_BACK
+            quick.world.database, quick.world.keys, quick.departure_log, now=soon, lookback=LOOKED_BACK
         )
         == 0
     )
@@ -534,10 +534,10 @@ def test_everything_that_may_be_said_ends_the_same_in_any_order_and_split(fresh:
     ends = set()
     for seed in range(12):
         chance, post = random.Random(seed), fresh()
-        wanted = chance.sample(_everything(post), 7)
-        wanted += chance.sample(wanted, 3)
-        cut = chance.randrange(len(wanted))
-        for part in (wanted[:cut], wanted[cut:]):
+        sample_here = chance.sample(_everything(post), 7)
+        sample_here += chance.sample(sample_here, 3)
+        cut = chance.randrange(len(sample_here))
+        for part in (sample_here[:cut], sample_here[cut:]):
             post.arrives(*part)
         ends.add((post.state, post.suppressed, post.delivered, _count(post.world.database, Event)))
     assert ends == {("suppressed", "complained", "refused", 7)}
@@ -547,6 +547,6 @@ def test_a_time_that_is_none_or_to_come_is_the_time_of_arrival() -> None:
     odd: list[Any] = ["soon", None, 1e400, 99999999999, [], True]
     for value in odd:
         body = json.dumps([{"event": "delivered", "timestamp": value}]).encode()
-        said = sendgrid.parse_webhook_body(body, received_at=LATER)
-        assert said
-        assert said[0].occurred_at in {LATER, datetime.fromtimestamp(1, UTC)}
+        events = sendgrid.parse_webhook_body(body, received_at=LATER)
+        assert events
+        assert events[0].occurred_at in {LATER, datetime.fromtimestamp(1, UTC)}

@@ -1,4 +1,4 @@
-"""Which transport the settings open, and what they must say first."""
+"""Which provider the settings open, and what they must say first."""
 
 import pytest
 from pydantic import SecretStr
@@ -43,12 +43,12 @@ READY = {
         ("sendgrid:?batch=1000", SendGridProvider, True),
     ],
 )
-def test_the_url_names_the_transport(url: str, kind: type, away: bool) -> None:  # noqa: FBT001
+def test_the_url_names_the_provider(url: str, kind: type, away: bool) -> None:  # noqa: FBT001
     settings = _settings(url, **READY)
-    transport = open_provider(settings)
-    assert isinstance(transport, kind)
+    provider = open_provider(settings)
+    assert isinstance(provider, kind)
     assert provider_in_use(settings).leaves_machine(settings) is away
-    transport.close()
+    provider.close()
 
 
 @pytest.mark.parametrize("url", ["smtp://mail.hls.test", "smtps://mail.hls.test", "sendgrid:"])

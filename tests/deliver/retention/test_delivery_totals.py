@@ -54,7 +54,7 @@ def _sent(world: DeliverySetup, states: Sequence[DeliveryState], *, over: str = 
     return people
 
 
-def _books(database: Database) -> DeliveryCounts:
+def _counts(database: Database) -> DeliveryCounts:
     with database.read() as session:
         return count_deliveries(session, edition_purpose(EDITION_NAME))
 
@@ -64,11 +64,11 @@ def _count(database: Database, table: Any) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def _passages(world: DeliverySetup, number: int) -> int:
+def _disclosure_count(world: DeliverySetup, number: int) -> int:
     """Count what a reader sees, in sum."""
     with world.database.read() as session:
-        found = [*delivery_disclosures(session, number, world.settings), *disclosures.list_disclosures(session, number)]
-    return sum(passage.times for passage in found)
+        rows = [*delivery_disclosures(session, number, world.settings), *disclosures.list_disclosures(session, number)]
+    return sum(disclosure.times for disclosure in rows)
 
 
 def _notice(session: Any, number: int | None, serial: int, kind: str = "confirm", **more: Any) -> str:
@@ -81,38 +81,38 @@ def _notice(session: Any, number: int | None, serial: int, kind: str = "confirm"
     return named
 
 
-def test_the_books_of_an_old_edition_balance_as_before(world: DeliverySetup) -> None:
+def test_the_counts_of_an_old_edition_balance_as_before(world: DeliverySetup) -> None:
     states = [*DeliveryState] * 3
     _sent(world, states)
-    before = _books(world.database)
+    before = _counts(world.database)
     assert before.is_balanced
     assert aggregate_deliveries(world.database, world.settings, now=LATE) == len([s for s in states if s not in OPEN])
-    after = _books(world.database)
+    after = _counts(world.database)
     assert after.by_state == before.by_state
     assert after.planned == before.planned == len(states)
     assert after.is_balanced
     assert _count(world.database, Delivery) == len([s for s in states if s in OPEN])
     assert aggregate_deliveries(world.database, world.settings, now=LATE) == 0
-    assert _books(world.database) == after
+    assert _counts(world.database) == after
 
 
-def test_a_reader_sees_as_many_passages_as_before(world: DeliverySetup) -> None:
+def test_a_reader_sees_as_many_disclosures_as_before(world: DeliverySetup) -> None:
     ada, bo = _sent(world, [DeliveryState.ACCEPTED, DeliveryState.SKIPPED], over="sendgrid")
     with world.database.write() as session:
         for serial in range(3):
             _notice(session, ada, serial, handed_at=RELEASE + timedelta(hours=serial))
         _notice(session, bo, 7, "welcome")
-    before = [_passages(world, number) for number in (ada, bo)]
+    before = [_disclosure_count(world, number) for number in (ada, bo)]
     assert before == [4, 1]
     assert aggregate_deliveries(world.database, world.settings, now=LATE) == 6
-    assert [_passages(world, number) for number in (ada, bo)] == before
+    assert [_disclosure_count(world, number) for number in (ada, bo)] == before
     with world.database.read() as session:
         assert delivery_disclosures(session, ada, world.settings) == ()
-        found = {p.why: p for p in disclosures.list_disclosures(session, ada)}
+        rows = {p.why: p for p in disclosures.list_disclosures(session, ada)}
         first = session.scalars(select(DisclosureTotal).where(DisclosureTotal.times == 3)).one().first_at
-    asked = found["To ask whether you want our mail"]
+    asked = rows["To ask whether you want our mail"]
     assert (asked.times, first, asked.at) == (3, RELEASE, RELEASE + timedelta(hours=2))
-    assert found["To deliver an edition"].to_whom.startswith("Twilio SendGrid")
+    assert rows["To deliver an edition"].to_whom.startswith("Twilio SendGrid")
 
 
 def test_totals_grow_from_night_to_night(world: DeliverySetup) -> None:
@@ -135,8 +135,8 @@ def test_what_was_said_goes_with_its_delivery_and_what_is_young_stays(world: Del
         young = _notice(session, None, 1, "contact", handed_at=LATE)
         for place, of in enumerate([*old, young, None, None]):
             at = LATE if of == young or place == 4 else RELEASE
-            said = {"kind": "delivered", "detail": {}, "fingerprint": f"{place}"}
-            session.add(Event(delivery=of, at=at, received_at=at, **said))
+            values = {"kind": "delivered", "detail": {}, "fingerprint": f"{place}"}
+            session.add(Event(delivery=of, at=at, received_at=at, **values))
     assert aggregate_deliveries(world.database, world.settings, now=LATE) == 2
     with world.database.read() as session:
         assert set(session.scalars(select(Delivery.id))) == {young}
@@ -169,19 +169,19 @@ def test_a_notice_that_was_left_behind_goes_too(world: DeliverySetup) -> None:
     assert _count(world.database, Notice) == 0
 
 
-def test_erasure_keeps_the_counts_before_and_after_folding(world: DeliverySetup) -> None:
+def test_erasure_keeps_the_counts_before_and_after_they_are_totals(world: DeliverySetup) -> None:
     ada, bo = _sent(world, [DeliveryState.ACCEPTED, DeliveryState.ACCEPTED], over="sendgrid")
-    journal = DepartureLog(world.settings.left_log, world.keys)
+    departure_log = DepartureLog(world.settings.left_log, world.keys)
     forget = make_erasure_callback(world.keys, lambda: LATE)
     with world.database.write() as session:
-        erase_person(session, world.keys, journal, ada, method="page", forget_elsewhere=forget, now=LATE)
+        erase_person(session, world.keys, departure_log, ada, method="page", forget_elsewhere=forget, now=LATE)
     aggregate_deliveries(world.database, world.settings, now=LATE)
-    assert _books(world.database)[DeliveryState.ACCEPTED] == 2
+    assert _counts(world.database)[DeliveryState.ACCEPTED] == 2
     with world.database.write() as session:
         assert queue_provider_erasures(session, world.keys, bo, read_address("r1@example.org"), now=LATE)
-        erase_person(session, world.keys, journal, bo, method="page", forget_elsewhere=forget, now=LATE)
+        erase_person(session, world.keys, departure_log, bo, method="page", forget_elsewhere=forget, now=LATE)
         assert list(session.scalars(select(DisclosureTotal.person))) == [None]
-    assert _books(world.database).is_balanced
+    assert _counts(world.database).is_balanced
 
 
 def test_a_row_that_somebody_holds_is_left_to_the_next_night(postgresql: Database, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
     postgresql: Database, tmp_path: Path
 ) -> None:
     ours = delivery_settings(tmp_path)
-    journal = DepartureLog(ours.left_log, KEYS)
+    departure_log = DepartureLog(ours.left_log, KEYS)
     with postgresql.write() as session:
         person = Person(state=PersonState.SUBSCRIBED, choices={}, asked_at=RELEASE, asked_where="")
         session.add(person)
@@ -215,7 +215,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
     with ThreadPoolExecutor(1) as pool:
         with postgresql.write() as session:
             forget = make_erasure_callback(KEYS, lambda: LATE)
-            erase_person(session, KEYS, journal, person.number, method="page", forget_elsewhere=forget, now=LATE)
+            erase_person(session, KEYS, departure_log, person.number, method="page", forget_elsewhere=forget, now=LATE)
             folded = pool.submit(aggregate_deliveries, postgresql, ours, now=LATE)
             while not (folded.done() or _somebody_waits(postgresql)):
                 time.sleep(0.02)
@@ -308,7 +308,7 @@ def _write(database: Database, rows: list[Any]) -> None:
 
 
 def _counted(database: Database, ours: Settings) -> tuple[Any, ...]:
-    """All that anybody can count: books, mails of a kind, what each reader sees by recipient."""
+    """All that anybody can count: counts, mails of a kind, what each reader sees by recipient."""
     with database.read() as session:
         kept = [count_deliveries(session, f"edition:2026-W0{n}") for n in range(1, 4)]
         assert all(one.is_balanced for one in kept)
@@ -319,34 +319,36 @@ def _counted(database: Database, ours: Settings) -> tuple[Any, ...]:
             kinds[total.purpose, total.state] += total.count
         seen: Counter[tuple[int, str, str]] = Counter()
         for number in session.scalars(select(Person.number)):
-            for passage in (
+            for disclosure in (
                 *delivery_disclosures(session, number, ours),
                 *disclosures.list_disclosures(session, number),
             ):
-                seen[number, passage.to_whom, passage.why] += passage.times
+                seen[number, disclosure.to_whom, disclosure.why] += disclosure.times
     return [replace(one) for one in kept], kinds, seen
 
 
-def _strike(world: DeliverySetup, number: int, serial: int, at: datetime) -> None:
+def _bounce(world: DeliverySetup, number: int, serial: int, at: datetime) -> None:
     with world.database.write() as session:
         named = _notice(session, number, serial, "welcome", handed_at=at)
-        said = {"kind": "bounced", "cause": "hard", "detail": {}, "fingerprint": f"{serial}"}
-        session.add(Event(delivery=named, at=at, received_at=at, **said))
+        values = {"kind": "bounced", "cause": "hard", "detail": {}, "fingerprint": f"{serial}"}
+        session.add(Event(delivery=named, at=at, received_at=at, **values))
 
 
-@pytest.mark.parametrize("folded_first", [True, False])
-def test_strikes_are_judged_alike_before_and_after_folding(sqlite_world: DeliverySetup, *, folded_first: bool) -> None:
+@pytest.mark.parametrize("totals_first", [True, False])
+def test_bounces_are_judged_alike_before_and_after_they_are_totals(
+    sqlite_world: DeliverySetup, *, totals_first: bool
+) -> None:
     world = sqlite_world
     ada, bo = world.add_readers("ada@example.org", "bo@example.org")
-    _strike(world, ada, 1, RELEASE)
-    _strike(world, ada, 2, RELEASE + timedelta(days=300))
+    _bounce(world, ada, 1, RELEASE)
+    _bounce(world, ada, 2, RELEASE + timedelta(days=300))
     for serial, days in ((3, 200), (4, 300)):
-        _strike(world, bo, serial, RELEASE + timedelta(days=days))
+        _bounce(world, bo, serial, RELEASE + timedelta(days=days))
     world.settings.key_file.write_text(KeyRing.to_json(KEYS))
     world.settings.key_file.chmod(0o600)
     steps = [maintenance.aggregate_old_deliveries, maintenance.suppress_bouncing_addresses]
     install = Installation(world.settings, world.database)
-    for step in steps if folded_first else reversed(steps):
+    for step in steps if totals_first else reversed(steps):
         step(install, LATE)
     with world.database.read() as session:
         states = [session.get_one(Person, number).state for number in (ada, bo)]

@@ -41,21 +41,21 @@ TO_WHOM = "Twilio SendGrid (api.sendgrid.com), who delivers for us"
 ADA = "Ada@example.org"
 
 
-def _mailed(world: DeliverySetup, *addresses: str, transport: str = "sendgrid") -> list[int]:
+def _mailed(world: DeliverySetup, *addresses: str, provider: str = "sendgrid") -> list[int]:
     """Add readers to whom an edition went."""
     people = world.add_readers(*addresses)
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
-    sent = {"state": DeliveryState.ACCEPTED, "transport": transport, "handed_at": RELEASE}
+    sent = {"state": DeliveryState.ACCEPTED, "transport": provider, "handed_at": RELEASE}
     with world.database.write() as session:
         session.execute(update(Delivery).where(Delivery.person.in_(people)).values(**sent))
     return people
 
 
 def _erase(world: DeliverySetup, number: int, *, now: datetime = NOW) -> None:
-    journal = DepartureLog(world.settings.left_log, world.keys)
+    departure_log = DepartureLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
         forget = make_erasure_callback(world.keys, lambda: now)
-        erase_person(session, world.keys, journal, number, method="page", forget_elsewhere=forget, now=now)
+        erase_person(session, world.keys, departure_log, number, method="page", forget_elsewhere=forget, now=now)
 
 
 def _pass_on(world: DeliverySetup, fake: FakeSendGridAccount, *, now: datetime = NOW) -> ErasureReport:
@@ -106,7 +106,7 @@ def test_each_try_is_a_disclosure_of_nobody(world: DeliverySetup) -> None:
 
 
 def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> None:
-    ada, bo = _mailed(world, ADA, "bo@example.org", transport="smtp")
+    ada, bo = _mailed(world, ADA, "bo@example.org", provider="smtp")
     with world.database.write() as session:  # planned for SendGrid, and never handed over
         never = {"transport": "sendgrid", "handed_at": None, "state": DeliveryState.WITHDRAWN}
         session.execute(update(Delivery).where(Delivery.person == bo).values(**never))
@@ -117,18 +117,18 @@ def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> Non
 
 def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup) -> None:
     (ada,) = world.add_readers(ADA)
-    said = {"to_whom": describe_recipient("sendgrid", world.settings), "why": "To deliver an edition", "times": 3}
+    values = {"to_whom": describe_recipient("sendgrid", world.settings), "why": "To deliver an edition", "times": 3}
     with world.database.write() as session:
-        session.add(DisclosureTotal(person=ada, first_at=RELEASE, last_at=RELEASE, **said))
+        session.add(DisclosureTotal(person=ada, first_at=RELEASE, last_at=RELEASE, **values))
     _erase(world, ada)
     assert len(_queued(world)) == 1
 
 
 def _erase_and_fail(world: DeliverySetup, number: int) -> None:
-    journal = DepartureLog(world.settings.left_log, world.keys)
+    departure_log = DepartureLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
         forget = make_erasure_callback(world.keys, lambda: NOW)
-        erase_person(session, world.keys, journal, number, method="page", forget_elsewhere=forget, now=NOW)
+        erase_person(session, world.keys, departure_log, number, method="page", forget_elsewhere=forget, now=NOW)
         assert len(list(session.scalars(select(ProviderErasure)))) == 1
         raise RuntimeError("the power goes")
 
@@ -234,8 +234,8 @@ def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: Delive
             tried += [night] if len(fake.requests) > before else []
             assert passed.given_up == (night == ERASURE_KEPT_FOR.days)
             with world.database.read() as session:
-                said = " ".join(attention_sentences(session, RELEASE))
-            assert ("has not taken 1 of the erasures" in said) == (1 <= night < ERASURE_KEPT_FOR.days)
+                text = " ".join(attention_sentences(session, RELEASE))
+            assert ("has not taken 1 of the erasures" in text) == (1 <= night < ERASURE_KEPT_FOR.days)
     assert tried == [0, 1, 3, 7, 11, 15, 19, 23, 27]
     assert _queued(world) == []
     assert _acts(world) == ["erasure not passed on"]
@@ -263,8 +263,8 @@ def test_the_night_passes_erasures_on_where_there_is_a_key(sqlite_world: Deliver
     without = Installation(world.settings, world.database)
     assert "1 waiting" in maintenance.request_provider_erasures(without, NOW)
     with FakeSendGridAccount() as fake:
-        said = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
-        install = Installation(world.settings.model_copy(update=said), world.database)
+        values = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
+        install = Installation(world.settings.model_copy(update=values), world.database)
         assert "erasures for SendGrid: 1 passed on, 0 waiting" in maintenance.run_nightly_steps(install, NOW)
     with world.database.read() as session:
         counted = select(func.count()).select_from(Disclosure).where(Disclosure.to_whom.startswith("Twilio"))
@@ -283,11 +283,11 @@ def test_an_admins_erasure_is_queued_with_the_address_that_the_admin_gave(
     with database.write() as session:
         person = session.scalars(select(Person)).one()
         person.ciphertext = person.key_id = None  # as thirty days after leaving
-        said = {"purpose": "edition:2026-W01", "state": DeliveryState.ACCEPTED, "transport": "sendgrid"}
+        values = {"purpose": "edition:2026-W01", "state": DeliveryState.ACCEPTED, "transport": "sendgrid"}
         when = dict.fromkeys(("due_at", "next_try_at", "handed_at"), RELEASE)
-        session.add(Delivery(id="d" * 26, person=person.number, **said, **when))
-    done = runner.invoke(digest, ["subscribers", "erase", "-", "--reason", "asked by letter"], input=ADA)
-    assert done.exit_code == 0, done.output
+        session.add(Delivery(id="d" * 26, person=person.number, **values, **when))
+    result = runner.invoke(digest, ["subscribers", "erase", "-", "--reason", "asked by letter"], input=ADA)
+    assert result.exit_code == 0, result.output
     with database.read() as session:
         assert len(session.scalars(select(ProviderErasure)).all()) == 1
     database.close()

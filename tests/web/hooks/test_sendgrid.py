@@ -179,8 +179,8 @@ def test_a_bounce_goes_all_the_way_to_the_reader_over_the_real_server(world: Any
                 handed_at=NOW - timedelta(hours=1),
             )
         )
-    told = {"event": "bounce", "type": "bounce", "status": "5.1.1", "delivery_id": named, "email": ADA_ADDRESS}
-    body = json.dumps([told] * 2000).encode()
+    values = {"event": "bounce", "type": "bounce", "status": "5.1.1", "delivery_id": named, "email": ADA_ADDRESS}
+    body = json.dumps([values] * 2000).encode()
     stamp = str(int(NOW.timestamp()))
     signed = b64encode(KEY.sign(stamp.encode() + body, ec.ECDSA(SHA256()))).decode()
     hook = hook_of(world, shown(KEY))

@@ -49,14 +49,14 @@ def said(raw: bytes) -> DeliveryEvent:
     ],
 )
 def test_each_form_is_read_and_holds_no_address(form: str, kind: EventKind, cause: FailureCause, status: str) -> None:
-    told = said(ADA.returned_mail(form))
-    assert (told.delivery_id, told.kind, told.cause, told.detail.get("status", "")) == (
+    event = said(ADA.returned_mail(form))
+    assert (event.delivery_id, event.kind, event.cause, event.detail.get("status", "")) == (
         ADA.delivery,
         kind,
         cause,
         status,
     )
-    kept = json.dumps(dict(told.detail)).lower()
+    kept = json.dumps(dict(event.detail)).lower()
     assert "@" not in kept
     assert not re.search("ada|lovelace|analytical", kept)
 
@@ -162,8 +162,8 @@ FAILED = f"Final-Recipient: rfc822; {READER_ADDRESS}\nAction: failed\n"
     ],
 )
 def test_only_codes_where_codes_belong_decide(fields: str, cause: FailureCause) -> None:
-    told = said(_status(FAILED + fields))
-    assert (told.kind, told.cause) == (EventKind.BOUNCED, cause)
+    event = said(_status(FAILED + fields))
+    assert (event.kind, event.cause) == (EventKind.BOUNCED, cause)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_only_codes_where_codes_belong_decide(fields: str, cause: FailureCause) 
     ],
 )
 def test_what_did_not_fail_is_a_proof_and_no_more(action: str, kind: EventKind) -> None:
-    told = said(_status(f"Action: {action}\nStatus: 5.1.1"))
-    assert (told.kind, told.cause) == (kind, FailureCause.NONE)
+    event = said(_status(f"Action: {action}\nStatus: 5.1.1"))
+    assert (event.kind, event.cause) == (kind, FailureCause.NONE)
 
 
 def test_of_several_recipients_the_one_that_fared_best_counts() -> None:
@@ -326,7 +326,7 @@ def test_parts_are_cut_without_loss_or_error(body: bytes) -> None:
     assert sum(len(p.body) for p in part.parts()) <= len(body)
 
 
-def test_an_old_bounce_with_a_sender_is_a_letter() -> None:
+def test_an_old_bounce_with_a_sender_is_a_personal_reply() -> None:
     raw = ADA.returned_mail("qmail").replace(b"Return-Path: <>", b"Return-Path: <ezmlm@lists.example>")
     assert read(raw) is IgnoreReason.PERSONAL_REPLY
     assert (

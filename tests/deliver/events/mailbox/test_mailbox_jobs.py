@@ -74,9 +74,9 @@ def operator(
 
 
 def test_the_command_reads_and_applies_and_says_what_came_of_it(operator: Operator) -> None:
-    done = operator.run("--json")
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout) == {
+    result = operator.run("--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
         "mailbox": {"stored": 1, "known": 0, "left": {"foreign": 1}, "more": False},
         "applied": {"bounced": 1, "person bounced": 1},
         "trouble": "",
@@ -92,17 +92,17 @@ def test_the_command_says_what_is_wrong_and_applies_what_waits(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator.server.hang_up_at.append("UID MOVE")
-    done = operator.run()
-    assert done.exit_code == 1
-    assert done.stdout.endswith("Applied: 1 bounced, 1 person bounced.\n")
-    assert done.stderr.startswith("The mailbox: 127.0.0.1:")
+    result = operator.run()
+    assert result.exit_code == 1
+    assert result.stdout.endswith("Applied: 1 bounced, 1 person bounced.\n")
+    assert result.stderr.startswith("The mailbox: 127.0.0.1:")
     monkeypatch.setenv("DIGEST_INBOUND_PASSWORD", "")
-    done = operator.run()
-    assert done.exit_code == 2
-    assert "DIGEST_INBOUND_PASSWORD: missing" in done.stderr
+    result = operator.run()
+    assert result.exit_code == 2
+    assert "DIGEST_INBOUND_PASSWORD: missing" in result.stderr
     operator.file.write_text("")
-    done = operator.run()
-    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "No mailbox is set: see [inbound] in digest.toml.")
+    result = operator.run()
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "No mailbox is set: see [inbound] in digest.toml.")
 
 
 @pytest.mark.parametrize("verb", ["UID FETCH", "UID MOVE", "LOGOUT"])
@@ -113,8 +113,8 @@ def test_a_process_killed_at_any_step_loses_and_repeats_nothing(operator: Operat
         operator.server.command_hooks[verb] = process.kill
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    done = operator.run("--json")
-    assert json.loads(done.stdout)["applied"] == {"bounced": 1, "person bounced": 1}
+    result = operator.run("--json")
+    assert json.loads(result.stdout)["applied"] == {"bounced": 1, "person bounced": 1}
     assert len(operator.server.folders["Digest/Done"].messages) == 1
     assert list(operator.server.inbox.messages) == [2], "the mail of others"
     assert json.loads(operator.run("--json").stdout)["applied"] == {}
@@ -177,14 +177,14 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
     with operator.install.database.write() as session:
         installation_hold.hold_installation(session, "a copy", actor="eve", now=RELEASE)
     run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
-    done = operator.run()
-    assert done.exit_code == 1
-    assert "The mailbox: not read: the installation is held by eve" in done.stderr
+    result = operator.run()
+    assert result.exit_code == 1
+    assert "The mailbox: not read: the installation is held by eve" in result.stderr
     assert not operator.server.received_lines
     assert len(operator.server.inbox.messages) == 2
 
 
-def test_the_clockwork_looks_only_where_a_mailbox_is_set(operator: Operator, sqlite_world: DeliverySetup) -> None:
+def test_the_scheduler_polls_only_where_a_mailbox_is_set(operator: Operator, sqlite_world: DeliverySetup) -> None:
     jobs = [
         {job.id for job in scheduler.JobScheduler(JobContext(install))._scheduler.get_jobs()}
         for install in (operator.install, Installation(sqlite_world.settings, sqlite_world.database))
@@ -201,8 +201,8 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
         }
     )
     changed = {"mail_url": SecretStr(url), "file": file, "sendgrid_webhook_key": webhook}
-    found = examine_installation(Installation(settings.model_copy(update=changed), operator.install.database))
-    return [f"{d.level} {d.message}" for d in found if "ounce" in d.message or "events" in d.message]
+    findings = examine_installation(Installation(settings.model_copy(update=changed), operator.install.database))
+    return [f"{d.level} {d.message}" for d in findings if "ounce" in d.message or "events" in d.message]
 
 
 @pytest.mark.parametrize(
@@ -219,9 +219,9 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
 def test_the_doctor_says_whether_bounces_are_heard(
     operator: Operator, url: str, host: str, domain: str, said: list[str]
 ) -> None:
-    found = _doctor(operator, url, host=host, domain=domain)
-    assert len(found) == len(said)
-    assert all(line.startswith(begin) for line, begin in zip(found, said, strict=True))
+    findings = _doctor(operator, url, host=host, domain=domain)
+    assert len(findings) == len(said)
+    assert all(line.startswith(begin) for line, begin in zip(findings, said, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ LATER = RELEASE + timedelta(hours=5)
 
 
 @dataclass
-class Desk:
+class MailboxCase:
     """One reader's message, a mailbox, and what is read from it."""
 
     world: DeliverySetup
@@ -49,24 +49,26 @@ class Desk:
     about: SentMessage
     person: int
 
-    def look(self, *, most: int = poll.MAX_MESSAGES, **place: Any) -> PollResult:
+    def poll(self, *, most: int = poll.MAX_MESSAGES, **place: Any) -> PollResult:
         reader = MailboxPoller(
             self.world.database, self.world.keys, self.place.model_copy(update=place), PASSWORD, lambda: LATER
         )
         return poll.poll_mailbox(reader, limit=most)
 
     @property
-    def journal(self) -> DepartureLog:
+    def departure_log(self) -> DepartureLog:
         return DepartureLog(self.world.settings.left_log, self.world.keys)
 
     def apply(self) -> dict[str, int]:
-        return dict(apply_stored_payloads(self.world.database, self.world.keys, self.journal, clock=lambda: LATER))
+        return dict(
+            apply_stored_payloads(self.world.database, self.world.keys, self.departure_log, clock=lambda: LATER)
+        )
 
     def night(self) -> int:
-        """Judge strikes, when all has been said."""
+        """Judge bounces once all events are in."""
         database, keys, kept = self.world.database, self.world.keys, timedelta(days=400)
         return repeated_bounces.suppress_repeated_bounces(
-            database, keys, self.journal, now=LATER + timedelta(days=3), lookback=kept
+            database, keys, self.departure_log, now=LATER + timedelta(days=3), lookback=kept
         )
 
     def arrives(self, *forms: str, about: SentMessage | None = None) -> None:
@@ -89,8 +91,8 @@ class Desk:
 
 
 def _trusting(server: FakeImapServer, certificate: Path, **more: Any) -> BounceMailboxSettings:
-    said = {"host": "127.0.0.1", "port": server.port, "user": USER, "authorities": str(certificate)}
-    return BounceMailboxSettings.model_validate(said | more)
+    values = {"host": "127.0.0.1", "port": server.port, "user": USER, "authorities": str(certificate)}
+    return BounceMailboxSettings.model_validate(values | more)
 
 
 @pytest.fixture
@@ -100,62 +102,62 @@ def server(certificate: Path) -> Iterator[FakeImapServer]:
         yield server
 
 
-def _desk(world: DeliverySetup, server: FakeImapServer, certificate: Path) -> Desk:
+def _desk(world: DeliverySetup, server: FakeImapServer, certificate: Path) -> MailboxCase:
     (person,) = world.add_readers(READER_ADDRESS)
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         values = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
         session.execute(update(Delivery).values(**values))
-    return Desk(world, server, _trusting(server, certificate), sent_message(world.keys, person), person)
+    return MailboxCase(world, server, _trusting(server, certificate), sent_message(world.keys, person), person)
 
 
 @pytest.fixture
-def desk(world: DeliverySetup, server: FakeImapServer, certificate: Path) -> Desk:
-    """Give the desk on each database."""
+def mailbox(world: DeliverySetup, server: FakeImapServer, certificate: Path) -> MailboxCase:
+    """Return a case on each database."""
     return _desk(world, server, certificate)
 
 
 @pytest.fixture
-def quick(sqlite_world: DeliverySetup, server: FakeImapServer, certificate: Path) -> Desk:
-    """Give the desk on SQLite alone."""
+def quick(sqlite_world: DeliverySetup, server: FakeImapServer, certificate: Path) -> MailboxCase:
+    """Return a case on SQLite alone."""
     return _desk(sqlite_world, server, certificate)
 
 
-def test_a_bounce_of_ours_suppresses_and_is_put_away(desk: Desk) -> None:
-    desk.arrives("postfix")
-    assert desk.look() == PollResult(stored=1)
-    assert desk.apply() == {"bounced": 1, "person bounced": 1}
-    assert (desk.state, desk.delivered) == ("suppressed", "refused")
-    assert not desk.server.inbox.messages
-    assert len(desk.server.folders["Digest/Done"].messages) == 1
-    with desk.world.database.read() as session:
-        found = suppression.find_suppression(session, desk.world.keys, read_address(READER_ADDRESS))
-        assert found is not None
-        assert found.reason == "bounced"
-    assert len(list(desk.journal.read())) == 1
+def test_a_bounce_of_ours_suppresses_and_is_put_away(mailbox: MailboxCase) -> None:
+    mailbox.arrives("postfix")
+    assert mailbox.poll() == PollResult(stored=1)
+    assert mailbox.apply() == {"bounced": 1, "person bounced": 1}
+    assert (mailbox.state, mailbox.delivered) == ("suppressed", "refused")
+    assert not mailbox.server.inbox.messages
+    assert len(mailbox.server.folders["Digest/Done"].messages) == 1
+    with mailbox.world.database.read() as session:
+        entry = suppression.find_suppression(session, mailbox.world.keys, read_address(READER_ADDRESS))
+        assert entry is not None
+        assert entry.reason == "bounced"
+    assert len(list(mailbox.departure_log.read())) == 1
 
 
 @pytest.mark.parametrize("form", ["yahoo", "comcast"])
-def test_a_complaint_suppresses_for_good_by_either_proof(desk: Desk, form: str) -> None:
-    desk.arrives(form)
-    desk.look()
-    assert desk.apply() == {"complained": 1, "person complained": 1}
-    assert (desk.state, desk.delivered) == ("suppressed", "accepted")
+def test_a_complaint_suppresses_for_good_by_either_proof(mailbox: MailboxCase, form: str) -> None:
+    mailbox.arrives(form)
+    mailbox.poll()
+    assert mailbox.apply() == {"complained": 1, "person complained": 1}
+    assert (mailbox.state, mailbox.delivered) == ("suppressed", "accepted")
 
 
-def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_complaint(desk: Desk) -> None:
-    raw = desk.about.returned_mail("comcast").replace(b"Message-ID: <", b"Message-ID: <x")
-    desk.server.inbox.add_message(raw)
-    desk.look()
-    assert desk.apply() == {"unsubscribed": 1, "person left": 1}
-    assert desk.state == PersonState.WITHDRAWN
+def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_complaint(mailbox: MailboxCase) -> None:
+    raw = mailbox.about.returned_mail("comcast").replace(b"Message-ID: <", b"Message-ID: <x")
+    mailbox.server.inbox.add_message(raw)
+    mailbox.poll()
+    assert mailbox.apply() == {"unsubscribed": 1, "person left": 1}
+    assert mailbox.state == PersonState.WITHDRAWN
 
 
-def test_what_is_not_ours_stays_unseen_and_is_not_fetched_again(quick: Desk) -> None:
+def test_what_is_not_ours_stays_unseen_and_is_not_fetched_again(quick: MailboxCase) -> None:
     quick.arrives("vacation", "challenge", "letter", "spam")
     quick.arrives("postfix", "qmail", "comcast", about=quick.about.forged_copy())
-    look = quick.look()
-    assert look.ignored == {
+    result = quick.poll()
+    assert result.ignored == {
         IgnoreReason.AUTOMATIC: 2,
         IgnoreReason.PERSONAL_REPLY: 1,
         IgnoreReason.FOREIGN: 2,
@@ -164,45 +166,45 @@ def test_what_is_not_ours_stays_unseen_and_is_not_fetched_again(quick: Desk) -> 
     assert len(quick.server.inbox.messages) == 7
     assert not any(quick.server.inbox.flags.values())
     assert quick.server.fetched_uids == [1, 2, 3, 4, 5, 6, 7]
-    assert quick.look() == PollResult()
+    assert quick.poll() == PollResult()
     quick.arrives("spam")
-    assert quick.look().ignored == {IgnoreReason.FOREIGN: 1}
+    assert quick.poll().ignored == {IgnoreReason.FOREIGN: 1}
     assert quick.server.fetched_uids == [1, 2, 3, 4, 5, 6, 7, 8]
     assert quick.count(InboundPayload) == 0, "nothing of others' mail is kept"
     assert quick.apply() == {}
     assert quick.state == PersonState.SUBSCRIBED
 
 
-def test_46_mails_of_one_bounce_count_once(desk: Desk) -> None:
+def test_46_mails_of_one_bounce_count_once(mailbox: MailboxCase) -> None:
     for n in range(46):
-        desk.server.inbox.add_message(desk.about.returned_mail("exchange").replace(b"_000_", b"_%03d_" % n))
-        desk.server.inbox.add_message(desk.about.returned_mail("exchange"))
-    look = desk.look()
-    assert (look.stored, look.already_stored) == (46, 46)
-    assert desk.apply() == {"bounced": 1, "known": 45}
-    assert (desk.count(Event), desk.count(InboundPayload), desk.state) == (1, 46, "subscribed")
+        mailbox.server.inbox.add_message(mailbox.about.returned_mail("exchange").replace(b"_000_", b"_%03d_" % n))
+        mailbox.server.inbox.add_message(mailbox.about.returned_mail("exchange"))
+    result = mailbox.poll()
+    assert (result.stored, result.already_stored) == (46, 46)
+    assert mailbox.apply() == {"bounced": 1, "known": 45}
+    assert (mailbox.count(Event), mailbox.count(InboundPayload), mailbox.state) == (1, 46, "subscribed")
 
 
 @pytest.mark.parametrize("form", ["exchange", "qmail", "delayed", "exim"])
-def test_a_soft_or_unclear_bounce_suppresses_nobody_by_itself(quick: Desk, form: str) -> None:
+def test_a_soft_or_unclear_bounce_suppresses_nobody_by_itself(quick: MailboxCase, form: str) -> None:
     quick.arrives(form)
-    quick.look()
+    quick.poll()
     quick.apply()
     assert quick.night() == 0
     assert quick.state == PersonState.SUBSCRIBED
 
 
-def test_a_policy_refusal_never_suppresses_and_is_counted_as_one(quick: Desk) -> None:
+def test_a_policy_refusal_never_suppresses_and_is_counted_as_one(quick: MailboxCase) -> None:
     raw = quick.about.returned_mail("postfix").replace(b"Status: 5.1.1", b"Status: 5.7.1")
     quick.server.inbox.add_message(raw.replace(b"smtp; 550 5.1.1", b"smtp; 550 5.7.26"))
-    quick.look()
+    quick.poll()
     assert quick.apply() == {"bounced": 1}
     with quick.world.database.read() as session:
         assert session.scalars(select(Event.cause)).one() == FailureCause.POLICY
     assert (quick.state, quick.delivered) == ("subscribed", "refused")
 
 
-def test_two_hard_bounces_in_a_row_suppress_at_night(quick: Desk) -> None:
+def test_two_hard_bounces_in_a_row_suppress_at_night(quick: MailboxCase) -> None:
     earlier = sent_message(quick.world.keys, quick.person, "edition:2026-W46")
     with quick.world.database.write() as session:
         values = {"purpose": "edition:2026-W46", "person": quick.person, "state": DeliveryState.ACCEPTED}
@@ -211,61 +213,61 @@ def test_two_hard_bounces_in_a_row_suppress_at_night(quick: Desk) -> None:
         session.add(Delivery(id=earlier.delivery, **values, **times))
     quick.arrives("exim", about=earlier)
     quick.arrives("exim")
-    quick.look()
+    quick.poll()
     assert quick.apply() == {"bounced": 2}
     assert quick.night() == 1
 
 
-def test_a_doubt_is_settled_by_a_bounce_and_a_delay_is_a_proof(quick: Desk) -> None:
+def test_a_doubt_is_settled_by_a_bounce_and_a_delay_is_a_proof(quick: MailboxCase) -> None:
     for form, settled in (("delayed", "accepted"), ("exim", "refused")):
         with quick.world.database.write() as session:
             session.execute(update(Delivery).values(state=DeliveryState.UNCERTAIN))
         quick.arrives(form)
-        quick.look()
+        quick.poll()
         quick.apply()
         assert quick.delivered == settled
 
 
-def test_no_address_of_a_report_is_left_in_the_clear(quick: Desk) -> None:
+def test_no_address_of_a_report_is_left_in_the_clear(quick: MailboxCase) -> None:
     quick.arrives("postfix", "exim", "office365", "exchange", "gmail", "sendmail", "qmail", "delayed", "yahoo")
-    quick.look()
+    quick.poll()
     quick.apply()
     with quick.world.database.read() as session:
         for table in Base.metadata.tables:
             for row in session.execute(text(f'SELECT * FROM "{table}"')):
-                said = " ".join(v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in row).lower()
-                assert not any(word in said for word in ("lovelace", "analytical")), table
+                text_shown = " ".join(v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in row).lower()
+                assert not any(word in text_shown for word in ("lovelace", "analytical")), table
 
 
 @pytest.mark.parametrize("step", ["AUTHENTICATE", "SELECT", "UID SEARCH", "UID FETCH", "UID MOVE", "CREATE", "LOGOUT"])
-def test_a_connection_cut_at_any_step_loses_and_repeats_nothing(quick: Desk, step: str) -> None:
+def test_a_connection_cut_at_any_step_loses_and_repeats_nothing(quick: MailboxCase, step: str) -> None:
     quick.arrives("spam", "postfix", "delayed")
     quick.server.hang_up_at.append(step)
     if step == "LOGOUT":
-        assert quick.look().stored == 2
+        assert quick.poll().stored == 2
     else:
         with pytest.raises(MailboxError, match=r"127\.0\.0\.1"):
-            quick.look()
-    quick.look()
+            quick.poll()
+    quick.poll()
     assert quick.apply() == {"bounced": 1, "deferred": 1, "person bounced": 1}
     assert quick.count(InboundPayload) == 2
     assert list(quick.server.inbox.messages) == [1]
 
 
-def test_a_crash_after_storing_and_before_moving_changes_nothing(quick: Desk) -> None:
+def test_a_crash_after_storing_and_before_moving_changes_nothing(quick: MailboxCase) -> None:
     quick.arrives("postfix")
     quick.server.hang_up_at.append("UID MOVE")
     with pytest.raises(MailboxError):
-        quick.look()
+        quick.poll()
     assert (quick.count(InboundPayload), len(quick.server.inbox.messages)) == (1, 1)
-    assert quick.look() == PollResult(already_stored=1)
+    assert quick.poll() == PollResult(already_stored=1)
     assert not quick.server.inbox.messages
     assert quick.apply() == {"bounced": 1, "person bounced": 1}
 
 
-def test_messages_that_were_numbered_anew_are_read_again_and_counted_once(quick: Desk) -> None:
+def test_messages_that_were_numbered_anew_are_read_again_and_counted_once(quick: MailboxCase) -> None:
     quick.arrives("spam", "postfix")
-    quick.look()
+    quick.poll()
     quick.apply()
     again = ImapFolder(uid_validity=2)
     for raw in (
@@ -275,42 +277,42 @@ def test_messages_that_were_numbered_anew_are_read_again_and_counted_once(quick:
     ):
         again.add_message(raw)
     quick.server.folders["INBOX"] = again
-    assert quick.look() == PollResult(stored=1, already_stored=1, ignored=Counter({IgnoreReason.FOREIGN: 1}))
+    assert quick.poll() == PollResult(stored=1, already_stored=1, ignored=Counter({IgnoreReason.FOREIGN: 1}))
     assert quick.apply() == {"deferred": 1}
 
 
-def test_another_folder_is_read_from_its_beginning(quick: Desk) -> None:
+def test_another_folder_is_read_from_its_beginning(quick: MailboxCase) -> None:
     quick.arrives("spam", "spam")
-    quick.look()
+    quick.poll()
     quick.server.folders["Bounces"] = ImapFolder()
     quick.server.folders["Bounces"].add_message(quick.about.returned_mail("postfix"))
-    assert quick.look(folder="Bounces").stored == 1
+    assert quick.poll(folder="Bounces").stored == 1
 
 
-def test_of_many_messages_so_many_are_taken_at_a_time_until_all_are(quick: Desk) -> None:
+def test_of_many_messages_so_many_are_taken_at_a_time_until_all_are(quick: MailboxCase) -> None:
     for n in range(7):
         quick.server.inbox.add_message(quick.about.returned_mail("spam") + b"%d" % n)
-    looks = [quick.look(most=3) for _ in range(3)]
-    assert [(sum(look.ignored.values()), look.more) for look in looks] == [(3, True), (3, True), (1, False)]
+    results = [quick.poll(most=3) for _ in range(3)]
+    assert [(sum(result.ignored.values()), result.more) for result in results] == [(3, True), (3, True), (1, False)]
 
 
-def test_numbers_far_apart_are_found_and_a_server_that_tells_no_next_one_too(quick: Desk) -> None:
+def test_numbers_far_apart_are_found_and_a_server_that_tells_no_next_one_too(quick: MailboxCase) -> None:
     inbox = quick.server.inbox
     for number in (5, 120_000, 260_000):
         inbox.uid_next = number
         quick.arrives("spam")
-    assert sum(quick.look().ignored.values()) == 3
+    assert sum(quick.poll().ignored.values()) == 3
     quick.server.announces_uid_next = False
-    assert quick.look() == PollResult()
+    assert quick.poll() == PollResult()
     quick.arrives("delayed")
-    assert quick.look().stored == 1
+    assert quick.poll().stored == 1
 
 
-def test_a_huge_message_is_read_by_its_beginning(quick: Desk) -> None:
+def test_a_huge_message_is_read_by_its_beginning(quick: MailboxCase) -> None:
     raw = quick.about.returned_mail("postfix") + b"x" * (3 * MAX_MESSAGE_BYTES)
     quick.server.inbox.add_message(raw)
     quick.server.inbox.add_message(b"Subject: x\r\n\r\n" + b"x" * (3 * MAX_MESSAGE_BYTES))
-    assert quick.look() == PollResult(stored=1, ignored=Counter({IgnoreReason.FOREIGN: 1}))
+    assert quick.poll() == PollResult(stored=1, ignored=Counter({IgnoreReason.FOREIGN: 1}))
     assert quick.apply()["person bounced"] == 1
 
 
@@ -325,12 +327,12 @@ def test_a_huge_message_is_read_by_its_beginning(quick: Desk) -> None:
     ],
 )
 def test_ours_is_put_away_by_what_the_server_can_and_others_mail_never(
-    quick: Desk, offers: str, done: str, left: set[int]
+    quick: MailboxCase, offers: str, done: str, left: set[int]
 ) -> None:
     quick.server.capabilities = f"AUTH=PLAIN {offers}"
     quick.arrives("spam", "postfix")
     quick.server.inbox.flags[1].add(r"\Deleted")  # somebody marked it, and may think again
-    assert quick.look(done=done).stuck == ""
+    assert quick.poll(done=done).stuck == ""
     assert set(quick.server.inbox.messages) == {1} | left
     assert all(r"\Deleted" in quick.server.inbox.flags[uid] for uid in left)
     assert ("Digest/Done" in quick.server.folders) is bool(done)
@@ -342,7 +344,7 @@ def test_ours_is_put_away_by_what_the_server_can_and_others_mail_never(
     [("NAMESPACE", '(("INBOX." ".")) NIL NIL', "INBOX.Digest.Done"), ("", "", "Digest.Done")],
 )
 def test_the_folders_name_is_written_as_the_server_writes_it(
-    quick: Desk, offers: str, namespace: str, name: str
+    quick: MailboxCase, offers: str, namespace: str, name: str
 ) -> None:
     quick.server.capabilities, quick.server.capabilities_after_login = (
         "AUTH=PLAIN",
@@ -350,17 +352,17 @@ def test_the_folders_name_is_written_as_the_server_writes_it(
     )  # as Dovecot does
     quick.server.namespace, quick.server.separator = namespace, "."
     quick.arrives("postfix")
-    quick.look()
+    quick.poll()
     assert set(quick.server.folders) == {"INBOX", name}
 
 
-def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: Desk) -> None:
+def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: MailboxCase) -> None:
     quick.server.refusals = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
     quick.arrives("postfix", "delayed")
-    look = quick.look()
-    assert (look.stored, look.stuck) == (2, "cannot move to Digest/Done: quota. Put inbound.done right.")
+    result = quick.poll()
+    assert (result.stored, result.stuck) == (2, "cannot move to Digest/Done: quota. Put inbound.done right.")
     assert quick.apply()["person bounced"] == 1
-    assert quick.look() == PollResult()
+    assert quick.poll() == PollResult()
 
 
 @pytest.mark.parametrize(
@@ -375,11 +377,11 @@ def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: Desk) -> N
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said_without_a_password(quick: Desk, place: dict[str, Any], error: str) -> None:
+def test_what_is_wrong_is_said_without_a_password(quick: MailboxCase, place: dict[str, Any], error: str) -> None:
     if place.get("tls") == "starttls":
         quick.server.tls = None  # a server that offers none
     with pytest.raises(MailboxError) as caught:
-        quick.look(**place)
+        quick.poll(**place)
     assert error in str(caught.value)
     assert PASSWORD not in str(caught.value)
     with quick.world.database.read() as session:
@@ -389,32 +391,32 @@ def test_what_is_wrong_is_said_without_a_password(quick: Desk, place: dict[str, 
 
 
 @pytest.mark.parametrize("offers", ["AUTH=PLAIN STARTTLS", "STARTTLS"])
-def test_starttls_comes_before_the_sign_in(quick: Desk, certificate: Path, offers: str) -> None:
+def test_starttls_comes_before_the_sign_in(quick: MailboxCase, certificate: Path, offers: str) -> None:
     with FakeImapServer(server_tls_context(certificate), implicit_tls=False, capabilities=offers) as server:
         server.inbox.add_message(quick.about.returned_mail("postfix"))
         if "PLAIN" in offers:
-            assert quick.look(port=server.port, tls="starttls").stored == 1
+            assert quick.poll(port=server.port, tls="starttls").stored == 1
         else:
             with pytest.raises(MailboxError, match="only plain letters"):
-                quick.look(port=server.port, tls="starttls")
+                quick.poll(port=server.port, tls="starttls")
         verbs = [line.split()[1] for line in server.received_lines]
         assert verbs[:3] == ["CAPABILITY", "STARTTLS", "CAPABILITY"]
 
 
-def test_nothing_is_said_in_the_clear_where_starttls_is_stripped(quick: Desk) -> None:
+def test_nothing_is_said_in_the_clear_where_starttls_is_stripped(quick: MailboxCase) -> None:
     with FakeImapServer(capabilities="AUTH=PLAIN", implicit_tls=False) as server:
         with pytest.raises(MailboxError, match="TLS not supported"):
-            quick.look(port=server.port, tls="starttls")
+            quick.poll(port=server.port, tls="starttls")
         assert [line.split()[1] for line in server.received_lines] == ["CAPABILITY"]
-        assert quick.look(port=server.port, tls="off") == PollResult()
+        assert quick.poll(port=server.port, tls="off") == PollResult()
 
 
 @pytest.mark.parametrize("greeting", ["* BYE too busy", "HTTP/1.1 200 OK", "* OK [UIDVALIDITY x]", ""])
-def test_a_server_that_speaks_no_imap_is_an_error_in_words(quick: Desk, greeting: str) -> None:
+def test_a_server_that_speaks_no_imap_is_an_error_in_words(quick: MailboxCase, greeting: str) -> None:
     quick.server.greeting = greeting
     quick.server.refusals = {"SELECT": "BAD \x00 what"}
     with pytest.raises(MailboxError):
-        quick.look()
+        quick.poll()
 
 
 ODD_ANSWERS = [
@@ -425,7 +427,7 @@ ODD_ANSWERS = [
 ]
 
 
-def test_whatever_a_server_says_is_read_or_is_an_error_in_words(quick: Desk) -> None:
+def test_whatever_a_server_says_is_read_or_is_an_error_in_words(quick: MailboxCase) -> None:
     quick.arrives("postfix")
     errors = 0
     for verb in ("CAPABILITY", "NAMESPACE", "LIST", "SELECT", "UID SEARCH", "UID FETCH", "UID MOVE"):
@@ -434,14 +436,14 @@ def test_whatever_a_server_says_is_read_or_is_an_error_in_words(quick: Desk) -> 
             quick.server.capabilities = "AUTH=PLAIN MOVE" + " NAMESPACE" * (verb == "NAMESPACE")
             quick.server.answer_overrides = {verb: said}
             try:
-                quick.look()
+                quick.poll()
             except MailboxError:
                 errors += 1
     assert 0 < errors < 7 * len(ODD_ANSWERS)
     assert quick.count(InboundPayload) == 1
 
 
-def test_looks_rest_for_a_minute_and_after_trouble_ever_longer(world: DeliverySetup) -> None:
+def test_polls_rest_for_a_minute_and_after_trouble_ever_longer(world: DeliverySetup) -> None:
     database, start = world.database, RELEASE
     turn = poll.claim_poll_turn
     assert [turn(database, now=start), turn(database, now=start)] == [True, False]
@@ -471,28 +473,28 @@ def test_from_a_send_over_smtp_to_a_suppressed_reader(
     box = RecordingHandler()
     with run_smtp_server(box) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
-        transport = open_provider(settings.model_copy(update={"mail_url": url}))
-        send_edition(world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock)
-        transport.close()
+        provider = open_provider(settings.model_copy(update={"mail_url": url}))
+        send_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
+        provider.close()
     paths = {to: path for path, (to,), _ in box.messages}
     spoken = sent_message(world.keys, ada)
     assert paths[READER_ADDRESS] == spoken.return_path
-    desk = Desk(world, server, _trusting(server, certificate), spoken, ada)
+    mailbox = MailboxCase(world, server, _trusting(server, certificate), spoken, ada)
     forged = sent_message(world.keys, bo, reader_address="bo@example.net").forged_copy()
-    desk.arrives("postfix", about=forged)
-    desk.arrives("postfix")
-    assert desk.look() == PollResult(stored=1, ignored=Counter({IgnoreReason.UNPROVEN: 1}))
-    assert desk.apply()["person bounced"] == 1
+    mailbox.arrives("postfix", about=forged)
+    mailbox.arrives("postfix")
+    assert mailbox.poll() == PollResult(stored=1, ignored=Counter({IgnoreReason.UNPROVEN: 1}))
+    assert mailbox.apply()["person bounced"] == 1
     with world.database.read() as session:
         states = {p.number: p.state for p in session.scalars(select(Person))}
     assert states == {ada: PersonState.SUPPRESSED, bo: PersonState.SUBSCRIBED}
 
 
-def test_bodies_of_both_origins_are_applied_by_who_can_read_them(quick: Desk) -> None:
+def test_bodies_of_both_origins_are_applied_by_who_can_read_them(quick: MailboxCase) -> None:
     event = {"event": "delivered", "delivery_id": quick.about.delivery, "timestamp": 1}
     payloads.store_payload(
         quick.world.database, quick.world.keys, json.dumps([event]).encode(), origin="sendgrid", now=LATER
     )
     quick.arrives("delayed")
-    quick.look()
+    quick.poll()
     assert quick.apply() == {"delivered": 1, "deferred": 1}

@@ -68,10 +68,10 @@ def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them(
     }  # fmt: skip
     assert body["headers"]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert body["headers"]["List-Id"] == '"HLS.Today" <weekly.news.example.org>'
-    one = body["personalizations"][0]
-    assert one["headers"] == {"List-Unsubscribe": f"<https://news.example.org/u/{'l' * 22}>"}
-    assert one["substitutions"][placeholders.LEAVE_PLACEHOLDER] == "l" * 22
-    assert list(one["custom_args"]) == ["delivery_id"]
+    person = body["personalizations"][0]
+    assert person["headers"] == {"List-Unsubscribe": f"<https://news.example.org/u/{'l' * 22}>"}
+    assert person["substitutions"][placeholders.LEAVE_PLACEHOLDER] == "l" * 22
+    assert list(person["custom_args"]) == ["delivery_id"]
     assert "asm" not in body
 
 
@@ -182,13 +182,13 @@ def test_silence_ends_in_doubt() -> None:
 
 def test_neither_key_nor_payload_is_logged_at_any_level(caplog: pytest.LogCaptureFixture) -> None:
     with FakeSendGrid(PlannedAnswer(400, b'{"errors":[{"message":"x","field":"subject"}]}')) as fake:
-        transport = SendGridProvider(API_KEY, fake.host)
+        provider = SendGridProvider(API_KEY, fake.host)
         with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "python_http_client.client"):
-            transport.send_batch([_message("ada")])
-            transport.send_batch([_message("bo")])
+            provider.send_batch([_message("ada")])
+            provider.send_batch([_message("bo")])
     assert "python_http_client" not in {r.name.partition(".")[0] for r in caplog.records}
     assert API_KEY not in caplog.text
-    assert API_KEY not in repr(transport)
+    assert API_KEY not in repr(provider)
 
 
 def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int) -> SendReport:
@@ -199,9 +199,9 @@ def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int) -> SendReport:
             "sendgrid_host": fake.host,
         }
     )
-    transport = open_provider(settings)
+    provider = open_provider(settings)
     return send_edition(
-        world.database, EDITION_NAME, transport, world.keys, settings, clock=world.clock, sleep=world.clock.sleep
+        world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock, sleep=world.clock.sleep
     )
 
 
@@ -216,23 +216,23 @@ def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: Deliver
     for number, address in zip(
         [*numbers, *text_only], [*(f"reader{n}@example.org" for n in range(30)), "plain@example.org"], strict=True
     ):
-        one = people[address]
+        person = people[address]
         assert (
-            link_tokens.read_link_token(world.keys, one["substitutions"][placeholders.LEAVE_PLACEHOLDER], "leave")
+            link_tokens.read_link_token(world.keys, person["substitutions"][placeholders.LEAVE_PLACEHOLDER], "leave")
             == number
         )
         assert (
             link_tokens.read_link_token(
-                world.keys, one["substitutions"][placeholders.PREFERENCES_PLACEHOLDER], "preferences"
+                world.keys, person["substitutions"][placeholders.PREFERENCES_PLACEHOLDER], "preferences"
             )
             == number
         )
-        link = one["headers"]["List-Unsubscribe"]
+        link = person["headers"]["List-Unsubscribe"]
         assert re.fullmatch(
-            rf"<https://news\.example\.org/u/{one['substitutions'][placeholders.LEAVE_PLACEHOLDER]}>", link
+            rf"<https://news\.example\.org/u/{person['substitutions'][placeholders.LEAVE_PLACEHOLDER]}>", link
         )
         assert len(link) <= 77
-        assert json.dumps(one).count("@example.org") == 1
+        assert json.dumps(person).count("@example.org") == 1
     for body in fake.accepted_bodies:
         kinds = [c["type"] for c in body["content"]]
         lone = [p["to"][0]["email"] for p in body["personalizations"]] == ["plain@example.org"]

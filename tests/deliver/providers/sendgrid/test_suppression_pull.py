@@ -40,7 +40,7 @@ THEN = int((RELEASE + timedelta(hours=2)).timestamp())
 GONE = {"status": "5.1.1", "reason": "550 5.1.1 no such user ada@example.org"}
 
 
-def _journal(world: DeliverySetup) -> DepartureLog:
+def _departure_log(world: DeliverySetup) -> DepartureLog:
     return DepartureLog(world.settings.left_log, world.keys)
 
 
@@ -54,7 +54,7 @@ def _pull(
     pages: int = 100,
 ) -> PullResult:
     api = SendGridApi(key, fake.host, timeout=timeout)
-    return pull_suppressions(world.database, world.keys, _journal(world), api, now=now, max_pages=pages)
+    return pull_suppressions(world.database, world.keys, _departure_log(world), api, now=now, max_pages=pages)
 
 
 def _states(world: DeliverySetup, numbers: list[int]) -> list[PersonState]:
@@ -98,7 +98,7 @@ def test_each_list_does_to_a_reader_what_it_means(world: DeliverySetup) -> None:
         barred = suppression.find_suppression(session, world.keys, read_address("ada@example.org"))
         assert barred is not None
         assert barred.reason == "complained"
-    assert [d.kind for d in _journal(world).read()] == ["complained", "left", "bounced", "bounced"]
+    assert [d.kind for d in _departure_log(world).read()] == ["complained", "left", "bounced", "bounced"]
 
 
 def test_a_second_pull_changes_nothing(world: DeliverySetup) -> None:
@@ -155,10 +155,10 @@ def test_addresses_that_are_not_ours_leave_no_trace(
     with world.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 0
         memo = json.dumps(session.get_one(InstallationState, suppression_pull.POSITIONS_STATE_KEY).value)
-    said = f"{caplog.text}{capsys.readouterr()}{memo}{pulled}"
-    assert "stranger" not in said
-    assert "elsewhere" not in said
-    assert API_KEY not in said
+    text = f"{caplog.text}{capsys.readouterr()}{memo}{pulled}"
+    assert "stranger" not in text
+    assert "elsewhere" not in text
+    assert API_KEY not in text
     assert not world.settings.left_log.exists()
 
 
@@ -269,7 +269,7 @@ def test_one_list_in_trouble_does_not_keep_the_others_from_being_read(sqlite_wor
     [
         ("bounces", GONE, FeedbackKind.BOUNCED),
         ("bounces", {"status": "5.1.1", "reason": "550 5.7.1 blocked"}, None),
-        ("bounces", {"status": "", "reason": "550 mailbox unavailable"}, None),  # a strike at most
+        ("bounces", {"status": "", "reason": "550 mailbox unavailable"}, None),  # a soft bounce at most
         ("bounces", {"status": 5.0, "reason": None}, None),
         ("bounces", {}, None),
         ("invalid_emails", {"reason": "Known bad domain"}, FeedbackKind.BOUNCED),
@@ -295,8 +295,8 @@ def test_a_time_that_is_none_or_in_the_future_is_the_time_of_asking() -> None:
 
 
 def _settings(world: DeliverySetup, fake: FakeSendGridAccount, mail: str = "sendgrid:") -> Settings:
-    said = {"mail_url": SecretStr(mail), "sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
-    return world.settings.model_copy(update=said)
+    values = {"mail_url": SecretStr(mail), "sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
+    return world.settings.model_copy(update=values)
 
 
 def test_the_night_pulls_where_mail_goes_over_sendgrid(sqlite_world: DeliverySetup) -> None:
@@ -313,8 +313,8 @@ def test_the_night_pulls_where_mail_goes_over_sendgrid(sqlite_world: DeliverySet
             Installation(keyless, world.database), NOW
         )
         assert fake.requests == []
-        said = maintenance.run_nightly_steps(Installation(_settings(world, fake), world.database), NOW)
-    assert "SendGrid's lists: 1 left (1 entries, 1 of our people)" in said
+        report = maintenance.run_nightly_steps(Installation(_settings(world, fake), world.database), NOW)
+    assert "SendGrid's lists: 1 left (1 entries, 1 of our people)" in report
     assert _states(world, people) == [PersonState.WITHDRAWN]
 
 
@@ -337,9 +337,9 @@ def test_an_admin_pulls_by_hand_and_a_script_reads_what_came_of_it(
         added = ["subscribers", "add", "-", "--where", "here", "--on", "2026-03-04", "--method", "form"]
         runner.invoke(digest, [*added, "--confirmed", "--wording", "Yes."], input="ada@example.org\n")
         fake.add_to_list("spam_reports", "ada@example.org", int(datetime.now(UTC).timestamp()))
-        done = runner.invoke(digest, ["subscribers", "pull", "--json"])
-        assert done.exit_code == 0, done.output
-        assert json.loads(done.stdout) == {"entries": 1, "ours": 1, "people": {"complained": 1}, "troubles": []}
+        result = runner.invoke(digest, ["subscribers", "pull", "--json"])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout) == {"entries": 1, "ours": 1, "people": {"complained": 1}, "troubles": []}
         again = runner.invoke(digest, ["subscribers", "pull", "--all"])
         assert again.stdout == "SendGrid's lists: nobody new (1 entries, 1 of our people).\n"
         fake.override = lambda _: ScriptedResponse(503)
@@ -352,9 +352,9 @@ def test_the_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     runner = CliRunner(env={"DIGEST_HOME": str(tmp_path / "home")})
     runner.invoke(digest, ["init"])
-    done = runner.invoke(digest, ["subscribers", "pull"])
-    assert done.exit_code == 1
-    assert "DIGEST_SENDGRID_API_KEY: missing" in done.output
+    result = runner.invoke(digest, ["subscribers", "pull"])
+    assert result.exit_code == 1
+    assert "DIGEST_SENDGRID_API_KEY: missing" in result.output
 
 
 def test_every_list_has_a_meaning() -> None:

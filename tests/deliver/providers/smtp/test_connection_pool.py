@@ -75,7 +75,7 @@ def test_a_connection_too_many_is_given_up_and_its_message_waits() -> None:
     assert server.accepted_count == 8
 
 
-def test_a_server_that_takes_no_connection_at_all_stops_the_crew() -> None:
+def test_a_server_that_takes_no_connection_at_all_stops_the_pool() -> None:
     with ScriptedSmtpServer({"GREETING": [b"421 not now"] * 3}) as server:
         handed = _hand(server)
     assert _count(handed) == {UNTOUCHED: 9}
@@ -83,7 +83,7 @@ def test_a_server_that_takes_no_connection_at_all_stops_the_crew() -> None:
     assert "no connection" in handed.stop_reason
 
 
-def test_what_is_about_us_stops_the_crew_and_repeats_nobody() -> None:
+def test_what_is_about_us_stops_the_pool_and_repeats_nobody() -> None:
     with ScriptedSmtpServer({"MAIL": [b"250 ok", b"550 5.1.8 who are you"]}) as server:
         handed = _hand(server)
     assert "refuses the sender" in handed.stop_reason
@@ -101,6 +101,6 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
 
 
 @pytest.mark.parametrize(("connections", "shares"), [(1, [1]), (2, [1, 1]), (5, [3, 2]), (50, [25, 25])])
-def test_connections_are_shared_out_over_two_crews(connections: int, shares: list[int]) -> None:
+def test_connections_are_shared_out_over_two_pools(connections: int, shares: list[int]) -> None:
     server = SmtpServer("127.0.0.1", 25, "off")
     assert [crew.batch_size for crew in split_into_pools([SmtpProvider(server) for _ in range(connections)])] == shares

@@ -103,11 +103,11 @@ def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str)
     large = replace(outgoing_message(), template=letter)
     with ScriptedSmtpServer({}).shrink_receive_buffer() as server:
         setattr(server, how, True)
-        transport = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off", timeouts=QUICKLY))
-        assert results_of(transport.send_batch([large])) == [LATER]
+        provider = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off", timeouts=QUICKLY))
+        assert results_of(provider.send_batch([large])) == [LATER]
         setattr(server, how, False)
-        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
-        transport.close()
+        assert results_of(provider.send_batch([outgoing_message()])) == [ACCEPTED]
+        provider.close()
     assert server.accepted_count == 1
 
 
@@ -165,9 +165,9 @@ def test_nobody_there_stops_the_run() -> None:
 def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
     box = RecordingHandler()
     with run_smtp_server(box) as port:
-        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "off"))
-        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
-        transport.close()
+        provider = SmtpProvider(SmtpServer("127.0.0.1", port, "off"))
+        assert results_of(provider.send_batch([outgoing_message()])) == [ACCEPTED]
+        provider.close()
     ((sender, to, content),) = box.messages
     assert (sender, to) == ("digest@news.example.org", ["ada@example.org"])
     assert content == outgoing_message().to_bytes()
@@ -176,18 +176,18 @@ def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
 def test_mail_goes_through_starttls_with_a_server_that_we_trust(certificate: Path) -> None:
     box = RecordingHandler()
     with run_smtp_server(box, tls_context=server_tls_context(certificate), require_starttls=True) as port:
-        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls", ca_file=certificate))
-        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
-        transport.close()
+        provider = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls", ca_file=certificate))
+        assert results_of(provider.send_batch([outgoing_message()])) == [ACCEPTED]
+        provider.close()
     assert box.tls_flags == [True]
 
 
 def test_mail_goes_through_implicit_tls(certificate: Path) -> None:
     box = RecordingHandler()
     with run_smtp_server(box, ssl_context=server_tls_context(certificate)) as port:
-        transport = SmtpProvider(SmtpServer("127.0.0.1", port, "implicit", ca_file=certificate))
-        assert results_of(transport.send_batch([outgoing_message()])) == [ACCEPTED]
-        transport.close()
+        provider = SmtpProvider(SmtpServer("127.0.0.1", port, "implicit", ca_file=certificate))
+        assert results_of(provider.send_batch([outgoing_message()])) == [ACCEPTED]
+        provider.close()
     assert len(box.messages) == 1
 
 
@@ -213,9 +213,9 @@ def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accep
     options = {"tls_context": server_tls_context(certificate), "authenticator": _authenticator, "auth_required": True}
     with run_smtp_server(box, **options) as port:
         server = SmtpServer("127.0.0.1", port, "starttls", "desk", password, ca_file=certificate)
-        transport = SmtpProvider(server)
-        handed = transport.send_batch([outgoing_message()])
-        transport.close()
+        provider = SmtpProvider(server)
+        handed = provider.send_batch([outgoing_message()])
+        provider.close()
     assert results_of(handed) == [ACCEPTED if accepted else UNTOUCHED]
     if not accepted:
         assert "refuses the sign-in: 535" in handed.stop_reason
@@ -224,19 +224,19 @@ def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accep
 
 def _send(world: DeliverySetup, port: int, options: str = "") -> SendReport:
     url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off{options}")
-    transport = open_provider(world.settings.model_copy(update={"mail_url": url}))
+    provider = open_provider(world.settings.model_copy(update={"mail_url": url}))
     try:
         return send_edition(
             world.database,
             EDITION_NAME,
-            transport,
+            provider,
             world.keys,
             world.settings,
             clock=world.clock,
             sleep=world.clock.sleep,
         )
     finally:
-        transport.close()
+        provider.close()
 
 
 @pytest.mark.parametrize("connections", [1, 4])
@@ -258,7 +258,7 @@ def test_an_edition_goes_out_with_one_recipient_amessage(
         assert content.count(b"@example.org") == 1
 
 
-def test_faults_in_mid_send_keep_the_books_and_repeat_nothing(sqlite_world: DeliverySetup) -> None:
+def test_faults_in_mid_send_keep_the_counts_and_repeat_nothing(sqlite_world: DeliverySetup) -> None:
     world = sqlite_world
     world.add_readers(*(f"reader{n}@example.org" for n in range(12)))
     script: dict[str, list[bytes | None]] = {
