@@ -9,25 +9,17 @@ from typing import Any
 
 import structlog
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import InboundPayload
 from digest.store.engine import Database
 from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_bytes
 from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.store.database import upsert
 
 RETENTION = timedelta(days=30)
 READ_PAGE_SIZE = 25  # payloads read at a time, compressed: some 2 KB each, at most 768 KB
 DELETE_PAGE_SIZE = 200  # payloads deleted in one transaction: secure_delete overwrites each of their pages
-
-# Made once: a post is answered within a millisecond or two. Where the body is known, nothing is written.
-_INSERT_IF_NEW = {
-    dialect.__name__.rpartition(".")[2]: dialect.insert(InboundPayload)
-    .on_conflict_do_nothing()
-    .returning(InboundPayload.id)
-    for dialect in (postgresql, sqlite)
-}
 
 log = structlog.get_logger("inbound")
 
@@ -51,8 +43,8 @@ def store_payload(database: Database, keys: KeyRing, body: bytes, *, origin: str
     ciphertext, key_id = encrypt_bytes(keys, zlib.compress(body, 1), bound_to=_payload_binding(body_hash))
     row = {"at": now, "origin": origin, "body_hash": body_hash, "ciphertext": ciphertext, "key_id": key_id}
     with database.write() as session:
-        connection = session.connection()
-        return connection.scalar(_INSERT_IF_NEW[connection.dialect.name], row) is not None
+        insert = upsert(session, InboundPayload).on_conflict_do_nothing().returning(InboundPayload.id)
+        return session.connection().scalar(insert, row) is not None
 
 
 def _payload_binding(body_hash: str) -> str:

@@ -41,6 +41,14 @@ class BatchOutcome:
     wait_seconds: float = 0.0
 
 
+def stopped_batch(
+    outcomes: Sequence[MessageOutcome], count: int, reason: str, *, this_connection_only: bool = False
+) -> BatchOutcome:
+    """Return the outcome of a batch of `count` that stopped after `outcomes`: the others were not tried."""
+    rest = (MessageOutcome(HandoverResult.NOT_TRIED),) * (count - len(outcomes))
+    return BatchOutcome((*outcomes, *rest), stop_reason=reason, this_connection_only=this_connection_only)
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
     """One message for one person, ready to be handed over."""

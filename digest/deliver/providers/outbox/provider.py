@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, stopped_batch
 from subscribers.crypto.key_file import sync_folder
 
 
@@ -37,8 +37,7 @@ class OutboxProvider:
             stop = (
                 f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
             )
-            not_tried = (MessageOutcome(HandoverResult.NOT_TRIED),) * (len(messages) - written)
-            return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),) * written + not_tried, stop_reason=stop)
+            return stopped_batch([MessageOutcome(HandoverResult.ACCEPTED)] * written, len(messages), stop)
         return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),) * len(messages))
 
     def _write_file(self, message: OutgoingMessage) -> None:

@@ -5,11 +5,10 @@ to all its connections before it reads from the first; the slowest answer sets i
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import structlog
 
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, stopped_batch
 from digest.deliver.providers.smtp.connection import CONNECT_TIMEOUT
 from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpSessionError
 
@@ -44,8 +43,8 @@ class SmtpConnectionPool:
             batch = self._send_one_each(messages[len(outcomes) : len(outcomes) + self.batch_size])
             outcomes += batch.outcomes
             if batch.stop_reason:
-                outcomes += [MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - len(outcomes))
-                return replace(batch, outcomes=tuple(outcomes))
+                only = batch.this_connection_only
+                return stopped_batch(outcomes, len(messages), batch.stop_reason, this_connection_only=only)
         return BatchOutcome(tuple(outcomes))
 
     def _send_one_each(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from functools import cached_property
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, stopped_batch
 from digest.deliver.providers.replies import scrub_addresses
 from digest.deliver.providers.smtp.connection import (
     NO_REPLY,
@@ -59,12 +59,9 @@ class SmtpProvider:
             try:
                 outcomes.append(_run_all_steps(self.send_in_steps(message)))
             except SmtpSessionError as refusal:
-                reason = str(refusal)
-                outcomes.append(MessageOutcome(HandoverResult.NOT_TRIED, reason))
-                outcomes += [MessageOutcome(HandoverResult.NOT_TRIED)] * (len(messages) - len(outcomes))
-                return BatchOutcome(
-                    tuple(outcomes), stop_reason=reason, this_connection_only=refusal.this_connection_only
-                )
+                outcomes.append(MessageOutcome(HandoverResult.NOT_TRIED, str(refusal)))
+                only = refusal.this_connection_only
+                return stopped_batch(outcomes, len(messages), str(refusal), this_connection_only=only)
         return BatchOutcome(tuple(outcomes))
 
     def close(self) -> None:
