@@ -1,4 +1,4 @@
-"""`digest subscribers pull`: SendGrid's suppression lists, read now."""
+"""`digest subscribers pull`: the suppression lists of the provider, read now."""
 
 import json
 from datetime import UTC, datetime

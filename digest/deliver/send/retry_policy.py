@@ -9,7 +9,7 @@ from digest.store.delivery_models import DeliveryState
 
 FIRST_RETRY_DELAY = timedelta(minutes=15)
 MAX_RETRY_DELAY = timedelta(hours=4)
-GIVE_UP_AFTER = timedelta(hours=72)  # from the moment it was due; SendGrid gives deferrals as long
+GIVE_UP_AFTER = timedelta(hours=72)  # from the moment it was due; providers give deferrals as long
 
 _FINAL_STATES = {
     HandoverResult.ACCEPTED: DeliveryState.ACCEPTED,
