@@ -30,7 +30,7 @@ class Address:
 
     @property
     def canonical(self) -> str:
-        """What look-ups compare: mail systems that tell Ada from ada are not worth two people in the roll."""
+        """What look-ups compare: mail systems that tell Ada from ada are not worth two people in the audience."""
         return f"{self.local.casefold()}@{self.domain}"
 
     def __repr__(self) -> str:

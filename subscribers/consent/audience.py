@@ -1,4 +1,4 @@
-"""The roll: who may be mailed now."""
+"""The audience: who may be mailed now, a fold over ledger and suppression."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _NO_PREFERENCES = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class AudienceMember:
-    """One person who may be mailed. The address stays sealed until `decrypt_address` opens it, at handing over."""
+    """One person who may be mailed. The address stays encrypted until `decrypt_address` opens it, at handing over."""
 
     number: int
     encrypted_address: tuple[bytes, str]
@@ -49,7 +49,7 @@ class AudienceMember:
 
 
 def stream_audience(session: Session, *, after_number: int = 0, page_size: int = 1000) -> Iterator[AudienceMember]:
-    """Give everyone who may be mailed, in the order of their numbers, from the one that follows `after_number`.
+    """Return everyone who may be mailed, in the order of their numbers, from the one that follows `after_number`.
 
     Pages are cut by number, so that a page costs the same wherever it lies and memory stays flat. A page is
     read when it is reached: somebody who left meanwhile is not in it.
@@ -60,7 +60,7 @@ def stream_audience(session: Session, *, after_number: int = 0, page_size: int =
 
 
 def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
-    """Give the next people who may be mailed, by number."""
+    """Return the next people who may be mailed, by number."""
     query = (
         select(*_MEMBER_COLUMNS)
         .where(_may_mail_condition(), Person.number > after_number)
@@ -71,7 +71,7 @@ def load_audience_page(session: Session, *, after_number: int = 0, page_size: in
 
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
-    """Give the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
+    """Return the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
     table = inspect(Person).local_table
     return (*(table.c[c.key] for c in _MEMBER_COLUMNS), _may_mail_condition().label("may_mail"))
 
@@ -82,7 +82,7 @@ def read_audience_member(row: Any) -> AudienceMember | None:
 
 
 def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
-    """Give those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
+    """Return those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
     requested = list(numbers)
     if not requested:
         return frozenset()
@@ -93,12 +93,12 @@ def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int
 
 
 def may_mail(session: Session, number: int) -> bool:
-    """Say whether one person may be mailed at this moment."""
+    """Return whether one person may be mailed at this moment."""
     return number in filter_mailable(session, (number,))
 
 
 def count_audience(session: Session) -> int:
-    """Say how many may be mailed now."""
+    """Return how many may be mailed now."""
     return session.scalar(select(func.count()).select_from(Person).where(_may_mail_condition())) or 0
 
 
@@ -114,7 +114,7 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 
 @cache
 def _compile_mailable_query(size: int) -> CompiledStatement:
-    """Give the query for so many numbers; the sizes are powers of two, so that there are few."""
+    """Return the query for so many numbers; the sizes are powers of two, so that there are few."""
     numbers = [bindparam(f"n{at}", required=True, type_=Person.number.type) for at in range(size)]
     return CompiledStatement(
         select(inspect(Person).local_table.c.number).where(_may_mail_condition(), Person.number.in_(numbers))

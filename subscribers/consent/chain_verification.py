@@ -29,7 +29,7 @@ class ChainOwner(NamedTuple):
 
 
 class ChainLink(NamedTuple):
-    """One link, each column as the text that stands in the database; "" where it is no text at all."""
+    """One link as it is stored: each column as text, "" where it holds no text."""
 
     id: int
     person: int
@@ -138,7 +138,7 @@ def _begin_snapshot(session: Session) -> None:
 
 
 def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
-    """Give the first link of a thousand people that does not hold."""
+    """Return the first link of a thousand people that does not hold."""
     chains: dict[int, list[ChainLink]] = {holder.number: [] for holder in chunk.owners}
     for link in chunk.links:
         if link.person not in chains:

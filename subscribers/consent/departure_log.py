@@ -25,7 +25,7 @@ DepartureKind = Literal[
 
 
 class DepartureLogError(ApplicationError):
-    """The journal is damaged; the message names the file and the line."""
+    """The departure log is damaged; the message names the file and the line."""
 
     is_refusal = True
 
@@ -51,14 +51,14 @@ class LoggedDeparture:
 
 
 class DepartureLog:
-    """The journal of one installation; it may be shared between threads and processes."""
+    """The departure log of one installation; it may be shared between threads and processes."""
 
     def __init__(self, path: Path, keys: KeyRing) -> None:
         self.path = path
         self._keys = keys
 
     def hash_lookup(self, lookup: str, key_id: str | None = None) -> str:
-        """Give the hash that stands for a person's look-up in this file."""
+        """Return the hash that stands for a person's look-up in this file."""
         key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
         return departure_hash(key, lookup)
 
@@ -104,7 +104,7 @@ class DepartureLog:
         }
 
     def read(self) -> Iterator[LoggedDeparture]:
-        """Give every departure, the oldest first; a torn last line was never answered and is passed over.
+        """Return every departure, the oldest first; a torn last line was never answered and is passed over.
 
         Raises:
             DepartureLogError: a line does not follow from the one before it.

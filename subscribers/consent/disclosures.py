@@ -1,4 +1,4 @@
-"""Where an address has been: every passage of it out of the system that was not a delivery.
+"""Where an address has been: every disclosure of it out of the system that was not a delivery.
 
 Deliveries are their own record, and the newsletter's matter. Here stand exports, views by staff, calls to a
 provider. Each is kept 400 days, then counts in a total for the person, the recipient and the reason.
@@ -19,7 +19,7 @@ BATCH_SIZE = 1000  # rows a transaction
 
 @dataclass(frozen=True, slots=True)
 class AddressDisclosure:
-    """One passage of an address: to whom, why, when, and the id by which the other side knows it.
+    """One disclosure of an address: to whom, why, when, and the id by which the other side knows it.
 
     `times` is more than 1 for a total of old ones; `at` is then the last of them.
     """
@@ -36,15 +36,10 @@ def record_disclosures(
 ) -> None:
     """Write down that the addresses of some people (at most 1,000) pass out of the system.
 
-    Call it in the transaction before the address leaves: a passage too many on record is the lesser fault.
+    Call it in the transaction before the address leaves: a disclosure too many on record is the lesser fault.
 
-    Args:
-        session: inside a write transaction.
-        numbers: whose addresses; None stands for somebody who is erased, and is only counted.
-        to_whom: the recipient in words that a reader understands; no address.
-        why: the reason, as it was given.
-        reference: an id by which it can be found again: a request, a file's hash.
-        now: the moment.
+    In `numbers`, None stands for somebody who is erased, and is only counted. `to_whom` is written for readers and holds
+    no address; `reference` finds the disclosure again: a request's id, a file's hash.
     """
     columns = {"at": now, "to_whom": to_whom[:200], "why": why[:200], "reference": reference[:200]}
     session.add_all(Disclosure(person=number, **columns) for number in numbers)
@@ -73,7 +68,7 @@ def _find_exports(session: Session, number: int) -> list[ListExport]:
 
 
 def aggregate_disclosures(session: Session, now: datetime) -> int:
-    """Fold up to 1,000 disclosures that are older than 400 days into their totals; give how many.
+    """Fold up to 1,000 disclosures that are older than 400 days into their totals; return how many.
 
     What an erased person's were stays counted without the person.
     """

@@ -28,11 +28,11 @@ class RequestOrigin:
     user_agent: str
 
     def __repr__(self) -> str:
-        return "Machine(…)"
+        return "RequestOrigin(…)"
 
 
 def digest_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
-    """Give what goes into the chain."""
+    """Return what goes into the chain."""
     values = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
     return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in values.items() if value}
 

@@ -39,11 +39,11 @@ class Preferences:
     zone: str = ""
 
     def is_paused(self, today: date) -> bool:
-        """Say whether mail rests on `today`, a day in the publication's zone."""
+        """Return whether mail rests on `today`, a day in the publication's zone."""
         return self.pause_until is not None and today < self.pause_until
 
     def as_json(self) -> dict[str, Any]:
-        """Give the form that is stored; what is not chosen is left out."""
+        """Return the form that is stored; what is not chosen is left out."""
         fields: dict[str, Any] = {}
         if self.omit:
             fields["omit"] = sorted(self.omit)
@@ -113,7 +113,7 @@ def _parse_day(fields: dict[str, Any], name: str) -> date | None:
 
 
 def change_preferences(session: Session, number: int, preferences: Preferences, now: datetime) -> bool:
-    """Store a reader's choices, with an event that says what changed; give False where nothing did.
+    """Store a reader's choices, with an event that says what changed; return False where nothing did.
 
     Raises:
         LookupError: there is no such person.

@@ -1,4 +1,4 @@
-"""A person's record made readable: what `transfer.exporting.build_person_record` gives as JSON, in words and on paper."""
+"""A person's record made readable: what `transfer.exports.build_person_record` gives as JSON, in words and on paper."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ _FIELD_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class RecordEntry:
-    """One event, or one passage of the address: when (UTC), what, and the rest as (name, value)."""
+    """One event, or one disclosure of the address: when (UTC), what, and the rest as (name, value)."""
 
     at: str
     what: str
@@ -52,7 +52,7 @@ class ReadableRecord:
 
 
 def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
-    """Give the part of a record that says what the address is used for, and on which ground (27560: pii_processing).
+    """Return the part of a record that says what the address is used for, and on which ground (27560: pii_processing).
 
     Language, method and notice are those of the last consent among `events`, a person's chain in its order.
     """

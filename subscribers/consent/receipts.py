@@ -12,7 +12,7 @@ PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not
 
 
 def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
-    """Give what one link of a person's chain says.
+    """Return what one link of a person's chain says.
 
     Raises:
         LookupError: the chain has no such link.

@@ -48,7 +48,7 @@ class LedgerProof:
 
 
 def find_last_stable_link(session: Session) -> int:
-    """Give the highest link that is there for good: no link with a lower id can still turn up.
+    """Return the highest link that is there for good: no link with a lower id can still turn up.
 
     Args:
         session: inside a write transaction of its own, that ends right after.

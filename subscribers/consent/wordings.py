@@ -26,7 +26,7 @@ class Wording:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def as_json(self) -> dict[str, str]:
-        """Give what the ledger keeps."""
+        """Return what the ledger keeps."""
         return {
             "wording": self.text,
             "wording_version": self.version,
@@ -36,13 +36,13 @@ class Wording:
 
 
 def current_wording(name: str) -> Wording:
-    """Give the words that the sign-up page shows, with the publication's name in them."""
+    """Return the words that the sign-up page shows, with the publication's name in them."""
     language, version = CURRENT_VERSION
     return Wording(version, language, _TEXTS[CURRENT_VERSION].format(name=name))
 
 
 def find_wording(version: str, name: str) -> Wording | None:
-    """Give the words of the version that a form says it shows; None where there never was such a one.
+    """Return the words of the version that a form says it shows; None where there never was such a one.
 
     A form on a page elsewhere may be older than this program: what it showed is what was agreed to.
     """

@@ -31,7 +31,7 @@ class KeyFileError(ApplicationError):
 
 
 class DecryptionError(ApplicationError):
-    """A sealed address does not open; the message names the person's number and the key, no address."""
+    """A value does not open; the message names its row and the key, and holds no address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,14 @@ class KeyRing:
         return self._snapshot.all
 
     def __repr__(self) -> str:
-        return f"Keys({', '.join(f'{k.kind} {k.id}' for k in self.all)})"
+        return f"KeyRing({', '.join(f'{k.kind} {k.id}' for k in self.all)})"
 
     def current(self, kind: KeyKind) -> SecretKey:
-        """Give the key that new things are made with."""
+        """Return the key that new things are made with."""
         return self._snapshot.current[kind]
 
     def of_kind(self, kind: KeyKind) -> tuple[SecretKey, ...]:
-        """Give every key of a kind, the oldest first, as the file has them at this moment."""
+        """Return every key of a kind, the oldest first, as the file has them at this moment."""
         self._reload_if_replaced()
         return tuple(k for k in self._snapshot.all if k.kind == kind)
 
@@ -140,7 +140,7 @@ class KeyRing:
         return True
 
     def with_new_key(self, kind: KeyKind) -> Self:
-        """Give these keys and a fresh one of a kind, which is then the current one; nothing is written.
+        """Return these keys and a fresh one of a kind, which is then the current one; nothing is written.
 
         Raises:
             KeyFileError: a kind has no more than 255 keys: a token names its key in one byte.
@@ -203,7 +203,7 @@ class KeyRing:
         return keys
 
     def to_json(self) -> str:
-        """Give the file's text: secrets in base64. It is what a recovery copy holds."""
+        """Return the file's text: secrets in base64. It is what a recovery copy holds."""
         rows = [
             {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()} for k in self.all
         ]

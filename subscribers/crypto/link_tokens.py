@@ -27,7 +27,7 @@ def make_link_token(keys: KeyRing, number: int, purpose: LinkPurpose) -> str:
 
 
 def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> int | None:
-    """Give the number of the person that `token` names, or None where it is no token of ours for `purpose`.
+    """Return the number of the person that `token` names, or None where it is no token of ours for `purpose`.
 
     Tokens made with earlier keys stay good: a reader may leave by last year's mail.
     """

@@ -1,1 +1,1 @@
-"""What happens to a person on the list: leaving, moving, erasure, feedback."""
+"""What happens to a person on the list: leaving, a new address, erasure, feedback."""

@@ -35,7 +35,7 @@ class AddressChangeStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AddressChange:
-    """A move looked up: the masked addresses stand there while it is open. `lookup` is for the journal once done."""
+    """A move looked up: the masked addresses stand there while it is open. `lookup` is for the departure log once done."""
 
     stage: AddressChangeStage
     old: str = ""
@@ -49,7 +49,7 @@ def request_address_change(
 ) -> None:
     """Mail a link to the new address and tell the old one; nothing else changes yet.
 
-    Nothing is said of whether the new address is known. One that is barred, or that is the old one, gets no mail,
+    Nothing is said of whether the new address is known. One that is suppressed, or that is the old one, gets no mail,
     and neither does a fourth one in a day.
     """
     person = ledger.lock_person(session, number)
@@ -86,7 +86,7 @@ def _count_requests_today(session: Session, number: int, now: datetime) -> int:
 
 
 def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
-    """Say how a link stands; nothing is changed.
+    """Return how a link stands; nothing is changed.
 
     Raises:
         DecryptionError: an address does not open.
@@ -113,12 +113,12 @@ def confirm_address_change(
 ) -> AddressChange:
     """Move a reader to the new address, if the link is open; twice is once.
 
-    The journal gets a departure of the old address: a copy that is restored from before knows the reader by that
+    The departure log gets an entry for the old address: a copy that is restored from before knows the reader by that
     alone, and would mail it even if they left by the new one meanwhile. The new address's own word is added with
     `log_address_change`, after the commit.
 
     Raises:
-        OSError: the journal could not be written.
+        OSError: the departure log could not be written.
         DecryptionError: an address does not open.
         sqlalchemy.exc.IntegrityError: somebody signed up with the new address in this very moment.
     """
@@ -146,7 +146,7 @@ def confirm_address_change(
 
 
 def log_address_change(departure_log: DepartureLog, change: AddressChange, *, at: datetime) -> None:
-    """Tell the journal, after the commit, that the new address is the reader's: an older departure of it is over.
+    """Tell the departure log, after the commit, that the new address is the reader's: an older departure of it is over.
 
     Raises:
         OSError: it could not be written; a restored copy then holds the reader to be gone.
@@ -161,7 +161,7 @@ def delete_expired_changes(session: Session, *, now: datetime) -> None:
 
 
 def _is_unavailable(session: Session, keys: KeyRing, new_address: Address, number: int) -> bool:
-    """Say whether a new address cannot be moved to: it is somebody's on the list, or left it, or is barred."""
+    """Return whether a new address cannot be moved to: it is somebody's on the list, or left it, or is suppressed."""
     owner = people.find_person_number(session, keys, new_address)
     return owner not in {None, number} or suppression.find_suppression(session, keys, new_address) is not None
 

@@ -1,4 +1,4 @@
-"""Thirty days after somebody left, the vault lets go of their address.
+"""Thirty days after somebody left, their address is deleted.
 
 What stays is the keyed hash by which the row is found: no import revives them, and a sign-up of their own finds their
 history. The same holds for who was suppressed: what keeps mail from them is a hash of its own. Of people whom a list
@@ -27,7 +27,7 @@ _RETENTION_START_KINDS = {
 
 
 def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
-    """Let go of every address that has served nothing for 30 days; give how many. Cut short, the next run goes on."""
+    """Delete every address that has served nothing for 30 days; return how many. Cut short, the next run goes on."""
     deleted = 0
     for state in _RETENTION_START_KINDS:
         after = 0

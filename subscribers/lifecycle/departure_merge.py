@@ -1,6 +1,6 @@
-"""After a restore: the journal knows who left since the copy was made, and tells the copy.
+"""After a restore: the departure log knows who left since the copy was made, and tells the copy.
 
-The journal holds keyed hashes, no addresses. Whoever is in the copy is matched by their look-up; of the others the
+The departure log holds keyed hashes, no addresses. Whoever is in the copy is matched by their look-up; of the others the
 hash itself becomes a suppression, so that no later import brings them back either.
 """
 
@@ -30,7 +30,7 @@ _REASON_BY_KIND: dict[DepartureKind, suppression.SuppressionReason] = {
 
 @dataclass(slots=True)
 class DepartureMergeResult:
-    """How many people of the copy had departed since, by how; how many unknown hashes were barred."""
+    """How many people of the copy had departed since, by how; how many unknown hashes were suppressed."""
 
     departed: Counter[DepartureKind] = field(default_factory=Counter)
     unknown_hashes: int = 0
@@ -39,22 +39,18 @@ class DepartureMergeResult:
 def merge_departure_log(
     session: Session, departure_log: DepartureLog, keys: KeyRing, *, forget_elsewhere: ForgetElsewhere, now: datetime
 ) -> DepartureMergeResult:
-    """Bring every departure of the journal into a restored copy; a second time changes nothing.
+    """Merge every departure of the log into a restored copy; a second time changes nothing.
 
     A departure counts unless the person gave their own word after it: a departure that is older than the
     confirmation in the copy is over. Where the word itself was lost with the restore, they stay away: the safe side.
 
-    Args:
-        session: inside a write transaction of the restored copy, from which nothing is sent yet.
-        departure_log: the journal that lay outside of the database.
-        keys: the keys, with all older ones that the journal names.
-        forget_elsewhere: lets go of whoever was erased, where this package does not reach.
-        now: the moment.
+    `session` is a write transaction of the copy, from which nothing is sent yet; `keys` hold every older key that the
+    log names. `forget_elsewhere` deletes whoever was erased where this package does not reach.
 
     Raises:
-        DepartureLogError: the journal is damaged.
-        KeyFileError: the journal names a key that is not in the key file.
-        OSError: the journal could not be written.
+        DepartureLogError: the departure log is damaged.
+        KeyFileError: the departure log names a key that is not in the key file.
+        OSError: the departure log could not be written.
     """
     departures = _group_by_person(departure_log.read())
     merged = DepartureMergeResult()
@@ -86,7 +82,7 @@ def _group_by_person(departures: Iterable[LoggedDeparture]) -> dict[str, list[Lo
 
 
 def _undoes(undone: LoggedDeparture, departure: LoggedDeparture) -> bool:
-    """Say whether a reader took a departure back: only leaving can be."""
+    """Return whether a reader took a departure back: only leaving can be."""
     return departure.kind == "left" and departure.at <= undone.at
 
 
@@ -101,7 +97,7 @@ def _stream_people(session: Session) -> Iterator[Any]:
 
 
 def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]]) -> set[str]:
-    """Give the hashes under which the journal may know a person: by each look-up key and suppression key in it."""
+    """Return the hashes under which the departure log may know a person: by each look-up key and suppression key in it."""
     if person.lookup is None:
         return set()
     lookups = {person.lookup_key: person.lookup}
@@ -127,7 +123,7 @@ def _apply_departures(
     forget_elsewhere: ForgetElsewhere,
     now: datetime,
 ) -> None:
-    """Do to one person what the journal says happened to them after their last own word."""
+    """Do to one person what the departure log says happened to them after their last own word."""
     person = ledger.lock_person(session, number)
     assert person is not None
     own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
@@ -157,7 +153,7 @@ def _apply_departures(
 def _remove_from_audience(
     session: Session, keys: KeyRing, person: Person, departure: LoggedDeparture, now: datetime
 ) -> bool:
-    """Take somebody off the list; the journal knows it already, so nothing is written there."""
+    """Take somebody off the list; the departure log knows it already, so nothing is written there."""
     if departure.kind != "left":
         reason = _REASON_BY_KIND[departure.kind]
         barred = suppression.suppress_person(
@@ -179,6 +175,6 @@ def _gravest_departure(departures: Iterable[LoggedDeparture]) -> LoggedDeparture
 
 
 def _suppress_hash(session: Session, departures: Sequence[LoggedDeparture], now: datetime) -> bool:
-    """Bar an address of which only the journal's hash is known; say whether that is new."""
+    """Suppress an address of which only the departure log's hash is known; return whether anything changed."""
     last = _gravest_departure(departures)
     return suppression.suppress_hashes(session, [(last.person_hash, last.key_id)], _REASON_BY_KIND[last.kind], now)

@@ -1,6 +1,6 @@
 """Erasing: the address goes for good, with all that leads to it; what keeps it from coming back stays.
 
-One way for everybody who may wish it: the person's own page, an admin's hand, a journal after a restore.
+One way for everybody who may wish it: the person's own page, an admin's hand, the departure log after a restore.
 """
 
 from collections.abc import Callable
@@ -44,22 +44,15 @@ def erase_person(
 ) -> ErasureResult:
     """Erase a person: all that leads to them goes; their chain, which holds no address, and the suppression hash stay.
 
-    The suppression needs the address once more. It is taken from the vault; where the vault let it go already
+    The suppression needs the address once more. It is taken from the vault; where the address was emptied already
     (30 days after leaving) and the caller does not know it either, the look-up hash stays as the bar.
 
-    Args:
-        session: inside a write transaction; the caller commits, and answers only after that.
-        keys: the keys of the installation.
-        departure_log: the journal of the installation.
-        number: the person's number.
-        method: how: "page", "admin: reason". No address in it.
-        forget_elsewhere: lets go of them where this package does not reach.
-        now: the moment.
-        address: the person's address, where the caller has it.
+    `session` is a write transaction; the caller commits, and answers only after that. `method` says how ("page",
+    "admin: reason") and holds no address; `address` is the person's, where the caller has it.
 
     Raises:
-        OSError: the journal could not be written.
-        DecryptionError: the sealed address does not open.
+        OSError: the departure log could not be written.
+        DecryptionError: the encrypted address does not open.
     """
     unlocked = session.get(Person, number)
     if unlocked is None or unlocked.state == PersonState.ERASED:

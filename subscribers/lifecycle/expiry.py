@@ -17,7 +17,7 @@ BATCH_SIZE = 100  # people a transaction
 
 
 def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
-    """Settle what ran out and forget what decides nothing any more; give how many requests ran out."""
+    """Expire requests that ran out, and delete what decides nothing any more; return how many ran out."""
     expired = 0
     while True:
         with database.write() as session:
@@ -35,7 +35,7 @@ def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
 
 
 def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
-    """Settle up to 100 confirmation links that ran out unused; give how many.
+    """Expire up to 100 confirmation links that ran out unused; return how many.
 
     Of a person who was never on the list nothing remains but an emptied row and its chain, which holds no
     address. Who had left before stays as they were; the address goes again if only this request had brought it.

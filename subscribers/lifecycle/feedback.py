@@ -42,13 +42,9 @@ class FeedbackReport:
 def apply_feedback_report(
     session: Session, keys: KeyRing, report: FeedbackReport, *, now: datetime
 ) -> tuple[bool, PendingDeparture | None]:
-    """Do to a person what was said; give whether anything changed, and what the journal has to know.
+    """Do to a person what was said; return whether anything changed, and what the departure log has to know.
 
-    Args:
-        session: inside a write transaction; the caller writes the journal, then commits.
-        keys: the keys of the installation.
-        report: who, what, when.
-        now: the moment.
+    `session` is a write transaction; the caller writes the departure log, then commits.
 
     Raises:
         DecryptionError: the person's address does not open.
@@ -67,7 +63,7 @@ def apply_feedback_report(
 
 
 def find_feedback_cutoff(session: Session, person: int, kind: FeedbackKind) -> datetime | None:
-    """Give the moment before which `kind` counts no more: the person has spoken since, or moved away from a bounce.
+    """Return the moment before which `kind` counts no more: the person has spoken since, or moved away from a bounce.
 
     Others' clocks tell whole seconds, so the moment is the beginning of the second.
     """

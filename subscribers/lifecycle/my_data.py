@@ -42,7 +42,7 @@ def request_data_link(session: Session, number: int, queue: QueueMail, *, now: d
 
 
 def may_request_data(person: Person | None) -> bool:
-    """Say whether there is somebody who can be mailed a link to their data."""
+    """Return whether there is somebody who can be mailed a link to their data."""
     return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
 
 
@@ -52,7 +52,7 @@ def _requested_since(session: Session, number: int, since: datetime) -> bool:
 
 
 def list_consent_history(session: Session, number: int) -> list[ConsentHistoryEntry]:
-    """Give what happened to a person's consent, the first event first."""
+    """Return what happened to a person's consent, the first event first."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
     return [_history_entry(event) for event in session.scalars(query)]
 

@@ -26,9 +26,9 @@ log = structlog.get_logger("notices")
 def find_permitted_recipients(
     session: Session, keys: KeyRing, requested: Sequence[tuple[int, str]], *, now: datetime
 ) -> dict[tuple[int, str], str]:
-    """Give those of `requested` (person, kind of mail) who may get it now, each with the address as mail goes to it.
+    """Return those of `requested` (person, kind of mail) who may get it now, each with the address as mail goes to it.
 
-    A confirmation needs an open link and nobody's complaint; all else goes to those on the roll only. Who is gone,
+    A confirmation needs an open link and nobody's complaint; all else goes to those in the audience only. Who is gone,
     or whose address does not open, is missing.
     """
     permitted = {}

@@ -33,7 +33,7 @@ class UnsubscribeResult:
 
 @dataclass(frozen=True, slots=True)
 class UndoResult:
-    """What came of a wish to take it back; `lookup` and its key's id are for the journal where `changed`."""
+    """What came of a wish to take it back; `lookup` and its key's id are for the departure log where `changed`."""
 
     changed: bool
     lookup: str = ""
@@ -45,20 +45,15 @@ def unsubscribe_person(
 ) -> UnsubscribeResult:
     """Withdraw a person's consent; a second time changes nothing.
 
-    The journal is synced inside the caller's transaction: should the commit then fail, the journal knows a
+    The departure log is synced inside the caller's transaction: should the commit then fail, the log knows a
     departure too many, and the person is answered with an error. The other order could forget one.
-    Messages that wait for this person are not touched: whoever hands over asks `roll.filter_mailable` first.
+    Messages that wait for this person are not touched: whoever hands over asks `audience.filter_mailable` first.
 
-    Args:
-        session: inside a write transaction; the caller commits, and answers only after that.
-        departure_log: the journal of the installation.
-        number: the person's number, e.g. out of a token.
-        method: how: "one-click", "page", "admin: reason".
-        now: the moment.
-        reason: one of the keys of `UNSUBSCRIBE_REASONS`; anything else is dropped.
+    `session` is a write transaction; the caller commits, and answers only after that. `method` is "one-click", "page" or
+    "admin: reason"; a `reason` that is no key of `UNSUBSCRIBE_REASONS` is dropped.
 
     Raises:
-        OSError: the journal could not be written.
+        OSError: the departure log could not be written.
     """
     person = ledger.lock_person(session, number)
     if person is None or person.state in ledger.DEPARTED_STATES:
@@ -71,7 +66,7 @@ def unsubscribe_person(
 
 
 def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
-    """Say until when a person may take back that they left; None where they may not, or no longer.
+    """Return until when a person may take back that they left; None where they may not, or no longer.
 
     Who left by their own hand may for 7 days, unless they were erased or complained since: both move a person on
     from `withdrawn`, for good.
@@ -89,11 +84,11 @@ def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datet
 def undo_unsubscribe(session: Session, keys: KeyRing, number: int, *, now: datetime) -> UndoResult:
     """Put a person back who left a moment ago; twice is once, and without a right to it nothing happens.
 
-    The journal is told afterwards, with `log_undo`: a journal that knows of an undoing which the database
+    The departure log is told afterwards, with `log_undo`: a departure log that knows of an undoing which the database
     lost would bring somebody back who is gone.
 
     Raises:
-        DecryptionError: the sealed address does not open.
+        DecryptionError: the encrypted address does not open.
     """
     person = ledger.lock_person(session, number)
     if person is None or find_undo_deadline(session, number, now=now) is None:
@@ -106,7 +101,7 @@ def undo_unsubscribe(session: Session, keys: KeyRing, number: int, *, now: datet
 
 
 def log_undo(departure_log: DepartureLog, result: UndoResult, *, at: datetime) -> None:
-    """Tell the journal of an undoing that is committed.
+    """Tell the departure log of an undoing that is committed.
 
     Raises:
         OSError: it could not be written; a copy that is restored then holds the person to be gone.

@@ -27,7 +27,7 @@ class EditorMessage:
     reply_to: str
 
     def __repr__(self) -> str:
-        return "Line(…)"
+        return "EditorMessage(…)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def read_contact_form(form: MultiDict[str, str]) -> EditorMessage | FormProblem:
 
 
 def _check_limits(context: PageContext, session: Session) -> int:
-    """Count a message; give the status to refuse it with, 0 where there is room."""
+    """Count a message; return the status to refuse it with, 0 where there is room."""
     now = context.clock()
     tag = rate_limits.network_tag(
         context.keys, rate_limits.network_prefix(client_address(context.trusted_proxies)), now

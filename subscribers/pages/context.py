@@ -1,4 +1,4 @@
-"""What readers' pages stand on, and the answers that they share.
+"""What readers' pages share: their context, and common answers.
 
 A token in the path is all that these pages ask for: it is the capability. They set no cookie, and so
 need no CSRF protection: a foreign page that does not know the token can forge nothing, and one that knows it
@@ -48,7 +48,7 @@ class SiteDetails:
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """What the pages stand on. It lives as long as the application.
+    """The context of the pages. It lives as long as the application.
 
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
     which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of somebody who is erased.
@@ -68,18 +68,18 @@ class PageContext:
     trusted_proxies: int
 
     def today(self) -> date:
-        """Give the day that it is where the publication is."""
+        """Return the day that it is where the publication is."""
         return self.clock().astimezone(self.site.zone).date()
 
 
 def page_context() -> PageContext:
-    """Give what the running application's pages stand on."""
+    """Return the context of the running application's pages."""
     context: PageContext = current_app.extensions["readers"]
     return context
 
 
 def is_subscribed(person: Person | None) -> bool:
-    """Say whether a person is there, subscribed, and has an address."""
+    """Return whether a person is there, subscribed, and has an address."""
     return person is not None and person.state == PersonState.SUBSCRIBED and person.ciphertext is not None
 
 

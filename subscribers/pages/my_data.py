@@ -55,7 +55,7 @@ def _style_only_policy(html: str) -> str:
 
 @reader_pages.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
-    """Give all that we hold of one person as JSON (ISO/IEC TS 27560)."""
+    """Return all that we hold of one person as JSON (ISO/IEC TS 27560)."""
     response = private_response(json.dumps(_record_for_token(token), indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
@@ -81,7 +81,7 @@ def _record_for_token(token: str) -> dict[str, Any]:
 
 @reader_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
-    """Say what erasing does, with the one button that does it."""
+    """Show what erasing does, with the one button that does it."""
     context = page_context()
     with context.database.read() as session:
         person = _find_owner(context, session, token)
@@ -188,7 +188,7 @@ def _my_data_page(
 
 
 def _list_disclosures(context: PageContext, session: Session, number: int) -> list[AddressDisclosure]:
-    """Give every passage of an address to somebody, the latest first: mails and all others."""
+    """Return every disclosure of an address to somebody, the latest first: mails and all others."""
     listed = [*context.list_deliveries(session, number), *disclosures.list_disclosures(session, number)]
     return sorted(listed, key=lambda passage: passage.at, reverse=True)
 

@@ -120,7 +120,7 @@ def _read_hour(form: MultiDict[str, str]) -> tuple[int | None, str] | str:
 
 
 def describe_preferences(preferences: Preferences, site: SiteDetails) -> str:
-    """Say what was saved, so that a slip shows at once."""
+    """Describe what was saved, so that a slip shows at once."""
     kept = [title for key, title in site.sections if key not in preferences.omit]
     what = "every section" if len(kept) == len(site.sections) else join_words(kept)
     form = ", as text only" if preferences.text_only else ""

@@ -7,7 +7,7 @@ from subscribers.pages.context import page_context, reader_pages
 
 @reader_pages.get("/privacy")
 def privacy() -> str:
-    """Say what is held, why, for how long, and who receives it."""
+    """Show what is held, why, for how long, and who receives it."""
     evidence_retention = current_app.extensions["signup"].evidence_retention
     return render_template(
         "web/privacy.html", evidence_days=evidence_retention.days, mail_days=page_context().delivery_retention.days

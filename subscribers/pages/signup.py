@@ -4,7 +4,7 @@ The form may stand on any page (docs/embedding.md), so a foreign page can send i
 that a form can do is to have one mail sent to the owner of an address, within limits, and only the link in that
 mail consents. No page here sets or reads a cookie, so a visitor's browser lends a foreign page no rights.
 
-What a form is answered with says nothing of the address: it is written down unseen (`requests`), in the same
+What a form is answered with says nothing of the address: it is written down unseen (`request_queue`), in the same
 statements and the same words for everybody.
 """
 
@@ -39,7 +39,7 @@ HONEYPOT_FIELD = "website"  # no person sees this field: whoever fills it in is 
 
 @dataclass(frozen=True, slots=True)
 class SignupContext:
-    """What these pages stand on. It lives as long as the application.
+    """The context of these pages. It lives as long as the application.
 
     `publication_name` and `home_url` are the publication's, `schedule` says when it comes ("Fridays"), `describe_first_edition` which edition
     a new reader gets first, `trusted_proxies` how many entries of X-Forwarded-For are ours.
@@ -64,7 +64,7 @@ class SignupContext:
         return wordings.current_wording(self.publication_name)
 
     def form_origin(self, form: str) -> tuple[str, str]:
-        """Give the page that a form stood on, and how a reader would call that: one of two that we know."""
+        """Return the page that a form stood on, and how a reader would call that: one of two that we know."""
         page = self.home_url if form == "embedded" else f"{self.base_url}/subscribe"
         return page, (urlsplit(page).hostname or self.publication_name).removeprefix("www.")
 
@@ -204,7 +204,7 @@ def _request_origin(context: SignupContext) -> RequestOrigin:
 
 
 def client_address(trusted_proxies: int) -> str:
-    """Give the network address that a request came from.
+    """Return the network address that a request came from.
 
     Each proxy appends whom it got the request from to X-Forwarded-For, so of the entries only the last are true:
     as many as there are proxies of ours. What stands before them anybody may have written.

@@ -11,13 +11,13 @@ REGIONS = (
 
 @lru_cache(maxsize=1)
 def known_zones() -> frozenset[str]:
-    """Give every zone that this machine knows."""
+    """Return every zone that this machine knows."""
     return frozenset(available_timezones())
 
 
 @lru_cache(maxsize=1)
 def zones_by_region() -> dict[str, tuple[tuple[str, str], ...]]:
-    """Give the zones of each region, as name and words; UTC stands by itself."""
+    """Return the zones of each region, as name and words; UTC stands by itself."""
     by_region = {
         region: tuple((name, zone_label(name)) for name in sorted(known_zones()) if name.startswith(f"{region}/"))
         for region in REGIONS

@@ -46,7 +46,7 @@ class ConfirmationLink:
 
 
 def look_up_confirmation(session: Session, keys: KeyRing, token: str, *, now: datetime) -> ConfirmationLink:
-    """Say how a confirmation link stands; nothing is changed.
+    """Return how a confirmation link stands; nothing is changed.
 
     Raises:
         DecryptionError: the person's address does not open.

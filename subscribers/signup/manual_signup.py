@@ -1,4 +1,4 @@
-"""How a person comes into the roll."""
+"""Adding a person by an admin's hand, on the evidence of their consent."""
 
 import hashlib
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class ConsentEvidence:
     kind: Literal[ConsentKind.CONFIRMED, ConsentKind.ATTESTED] = ConsentKind.ATTESTED
 
     def as_json(self) -> dict[str, Any]:
-        """Give what the ledger keeps, the hash of the wording with it."""
+        """Return what the ledger keeps, the hash of the wording with it."""
         return {
             "wording": self.wording,
             "wording_version": self.wording_version,

@@ -25,7 +25,7 @@ BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a q
 
 
 def count_candidates(session: Session) -> int:
-    """Count the people who could be asked; some of them may turn out to be barred, or asked of late."""
+    """Count the people who could be asked; some of them may turn out to be suppressed, or asked of late."""
     return session.scalar(select(func.count()).select_from(_query_candidates().subquery())) or 0
 
 
@@ -40,19 +40,11 @@ def queue_permission_mails(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue the question for up to `limit` people, in the order in which they came; give for how many.
+    """Queue the question for up to `limit` people, in the order in which they came; return for how many.
 
     Cut short, those who are queued are asked, and the next run goes on with the others.
 
-    Args:
-        database: the database.
-        keys: the keys of the installation.
-        queue: has a mail sent.
-        wording: the words that they agree to by pressing the button.
-        page: where the words and the button stand.
-        actor: who has them asked.
-        limit: how many at most: a new sender does well to begin with few.
-        now: the moment.
+    They agree to `wording` by pressing the button at `page`. A new sender does well to begin with a low `limit`.
 
     Raises:
         DecryptionError: an address does not open.

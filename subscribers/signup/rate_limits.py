@@ -56,7 +56,7 @@ def decide_throttle(forms_sent: int, mails_sent: int, signup_limits: SignupLimit
 
 
 def network_prefix(address: str) -> str | None:
-    """Give the network that an address counts with: /24 of IPv4, /48 of IPv6.
+    """Return the network that an address counts with: /24 of IPv4, /48 of IPv6.
 
     None for an address that is not a public one: behind a proxy that nobody told us of, everybody would seem to
     come from there, and ten busy readers would lock out all others.
@@ -73,17 +73,17 @@ def network_prefix(address: str) -> str | None:
 
 
 def address_tag(keys: KeyRing, address: Address) -> str:
-    """Give the keyed hash (64 hex digits) by which forms and mails for an address are counted."""
+    """Return the keyed hash (64 hex digits) by which forms and mails for an address are counted."""
     return _keyed_tag(keys.current("lookup"), "address", address.canonical)
 
 
 def address_tags(keys: KeyRing, address: Address) -> list[str]:
-    """Give the hashes by which an address may have been counted: one for each look-up key."""
+    """Return the hashes by which an address may have been counted: one for each look-up key."""
     return [_keyed_tag(key, "address", address.canonical) for key in keys.of_kind("lookup")]
 
 
 def network_tag(keys: KeyRing, network: str | None, now: datetime) -> str:
-    """Give the keyed hash by which a network is counted, another one every day; empty for None."""
+    """Return the keyed hash by which a network is counted, another one every day; empty for None."""
     today = f"network {now.astimezone(UTC):%Y-%m-%d}"
     return "" if network is None else _keyed_tag(keys.current("lookup"), today, network)
 
@@ -93,7 +93,7 @@ def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:
 
 
 def increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> int:
-    """Count one more; give how many that makes in this window. One statement, whatever stood there before."""
+    """Count one more; return how many that makes in this window. One statement, whatever stood there before."""
     row = {"scope": scope, "tag": tag, "began": window_start(now, window), "count": 1}
     statement = upsert(session, RateLimitCount).values(row)
     statement = statement.on_conflict_do_update(
@@ -103,12 +103,12 @@ def increment_count(session: Session, scope: str, tag: str, *, now: datetime, wi
 
 
 def read_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> int:
-    """Say how many there were in the window that `now` lies in."""
+    """Return how many there were in the window that `now` lies in."""
     return _sum_counts(session, scope, tag, window_start(now, window))
 
 
 def read_count_last_hour(session: Session, scope: str, *, now: datetime) -> int:
-    """Say how many there were in the whole house in the last hour, by windows of ten minutes."""
+    """Return how many there were in the whole house in the last hour, by windows of ten minutes."""
     return _sum_counts(session, scope, "", window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES)
 
 
@@ -118,7 +118,7 @@ def _sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
 
 
 def window_start(now: datetime, window: timedelta) -> datetime:
-    """Give the moment at which the window of `now` began."""
+    """Return the moment at which the window of `now` began."""
     seconds = int(window.total_seconds())
     return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, UTC)
 
@@ -129,7 +129,7 @@ def record_signup_mail(session: Session, address_tag: str, kind: str, now: datet
 
 
 def list_recent_mails(session: Session, address_tag: str, *, now: datetime) -> list[tuple[str, datetime]]:
-    """Give what an address got in the last 30 days because of forms, as kind and time, the oldest first."""
+    """Return what an address got in the last 30 days because of forms, as kind and time, the oldest first."""
     query = (
         select(SignupMail.kind, SignupMail.at)
         .where(SignupMail.address_tag == address_tag, SignupMail.at > now - MAIL_HISTORY_PERIOD)
@@ -139,20 +139,20 @@ def list_recent_mails(session: Session, address_tag: str, *, now: datetime) -> l
 
 
 def count_mails_last_hour(session: Session, *, now: datetime) -> int:
-    """Say how many mails forms brought about in the last hour."""
+    """Return how many mails forms brought about in the last hour."""
     query = select(func.count()).select_from(SignupMail).where(SignupMail.at > now - HOUR)
     return session.scalar(query) or 0
 
 
 def find_open_alarm(session: Session) -> SignupAlarm | None:
-    """Give the alarm that is on, for a page that shows it."""
+    """Return the alarm that is on, for a page that shows it."""
     return session.scalar(
         select(SignupAlarm).where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None)).limit(1)
     )
 
 
 def describe_alarm(alarm: SignupAlarm) -> str:
-    """Say what an alarm that is on means, and what to do."""
+    """Describe an alarm that is on, and what to do."""
     since = f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     brake = "forms wait and nobody is mailed" if alarm.detail["brake"] else "they are still answered"
     return (
@@ -162,7 +162,7 @@ def describe_alarm(alarm: SignupAlarm) -> str:
 
 
 def update_alarm(session: Session, throttle: SignupThrottle, forms_sent: int, *, now: datetime) -> SignupAlarm | None:
-    """Keep the alarm's row as things stand; give the alarm where it was raised, got worse or ended just now."""
+    """Keep the alarm's row as things stand; return the alarm where it was raised, got worse or ended just now."""
     alarm = find_open_alarm(session)
     if not throttle.alarm:
         if alarm is not None:

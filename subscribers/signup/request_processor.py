@@ -112,7 +112,7 @@ class RequestProcessor:
     queue: QueueMail
 
     def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
-        """Answer what waits, as fast as the limits allow; give how many got which answer."""
+        """Answer what waits, as fast as the limits allow; return how many got which answer."""
         answers = dict.fromkeys(SignupAnswer, 0)
         after, room = 0, self._update_throttle(clock())
         while room > 0 and (forms := self._load_pending(after)):
@@ -130,7 +130,7 @@ class RequestProcessor:
             return request_queue.list_pending_requests(session, after_id=after_id)
 
     def _update_throttle(self, now: datetime) -> int:
-        """Give how many mails may still go out in this hour, and keep the alarm as things stand."""
+        """Return how many mails may still go out in this hour, and keep the alarm as things stand."""
         with self.database.read() as session:
             if rate_limits.find_open_alarm(session) is None and not request_queue.list_pending_requests(
                 session, limit=1
@@ -223,7 +223,7 @@ class RequestProcessor:
                 session, self.keys, submission.address, asked_at=submission.sent_at, asked_where=submission.where
             )
         encrypt_again = person.ciphertext is None
-        if encrypt_again:  # the vault let it go 30 days after they left
+        if encrypt_again:  # the address was emptied 30 days after they left
             people.set_person_address(self.keys, person, submission.address)
         salt = evidence.new_salt()
         body = {
@@ -249,7 +249,7 @@ class RequestProcessor:
         )
 
     def _build_reminder(self, session: Session, person: Person, now: datetime) -> MailRequest:
-        """Give the one reminder: a second token, for the first cannot be read back, which runs out with it."""
+        """Return the one reminder: a second token, for the first cannot be read back, which runs out with it."""
         first = _find_own_request_token(session, person.number, now)
         assert first is not None, "who is reminded waits"
         facts = self._issue_confirmation_context(session, person, int(first.serial), first.expires_at, now)
@@ -272,7 +272,7 @@ class RequestProcessor:
 
 
 def _find_own_request_token(session: Session, number: int, now: datetime) -> OneTimeToken | None:
-    """Give the first open link that a form of theirs brought about: a question of ours does not stand in its way."""
+    """Return the first open link that a form of theirs brought about: a question of ours does not stand in its way."""
     links = one_time_tokens.list_open_tokens(session, number, "confirm", now=now)
     method = {link.serial: receipts.read_event_body(session, number, int(link.serial))["method"] for link in links}
     return next((link for link in links if method[link.serial] != receipts.PERMISSION_METHOD), None)

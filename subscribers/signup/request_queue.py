@@ -1,4 +1,4 @@
-"""Forms that wait: appended by a page without a look at who it is, answered later by a worker (`asking`).
+"""Forms that wait: appended by a page without a look at who it is, answered later by a worker (`request_processor`).
 
 A page that looked would tell, by its words or by its time, who is on the list. So a page only counts, and writes
 one row of one size, in the same statements for everybody.
@@ -100,7 +100,7 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """One row that waits, still sealed."""
+    """One row that waits, still encrypted."""
 
     id: int
     kind: FormKind
@@ -110,7 +110,7 @@ class PendingRequest:
 
 
 def list_pending_requests(session: Session, *, after_id: int = 0, limit: int = 100) -> list[PendingRequest]:
-    """Give the forms that wait, the oldest first, from the one that follows `after_id`."""
+    """Return the forms that wait, the oldest first, from the one that follows `after_id`."""
     query = select(SignupRequest).where(SignupRequest.id > after_id).order_by(SignupRequest.id).limit(limit)
     return [
         PendingRequest(r.id, _parse_kind(r.kind), r.at, r.address_tag, (r.ciphertext, r.key_id))

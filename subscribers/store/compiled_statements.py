@@ -29,7 +29,7 @@ class _DialectStatement:
     result_conversions: tuple[_Conversion, ...]
 
     def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Give the parameters of each row as the driver wants them."""
+        """Return the parameters of each row as the driver wants them."""
         columns = [
             [self.constants[name]] * len(rows)
             if name in self.constants
@@ -42,7 +42,7 @@ class _DialectStatement:
         return [dict(zip(names, fit, strict=True)) for fit in zip(*columns, strict=True)]
 
     def convert_rows(self, rows: Sequence[Sequence[Any]]) -> list[StatementRow]:
-        """Give rows with the values that the columns' types stand for."""
+        """Return rows with the values that the columns' types stand for."""
         if not rows:
             return []
         pairs = zip(zip(*rows, strict=True), self.result_conversions, strict=True)
@@ -89,7 +89,7 @@ class CompiledStatement:
             cursor.close()
 
     def execute_many(self, session: Session, parameter_rows: Iterable[Mapping[str, Any]]) -> int:
-        """Run an UPDATE once for each of these parameters; give how many rows it changed.
+        """Run an UPDATE once for each of these parameters; return how many rows it changed.
 
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
@@ -110,7 +110,7 @@ class CompiledStatement:
         return self._by_dialect[dialect.name]
 
     def _wrap_driver_error(self, connection: Connection, exc: Exception) -> BaseException:
-        """Give a driver's error as SQLAlchemy gives it, without the parameters."""
+        """Return a driver's error as SQLAlchemy gives it, without the parameters."""
         driver = connection.dialect.loaded_dbapi
         return DBAPIError.instance(str(self._statement), None, exc, driver.Error, hide_parameters=True)
 

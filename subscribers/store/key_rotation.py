@@ -3,8 +3,8 @@
 Whatever happens on the way, the installation works: old keys stay in the file, every row names its key, and people
 are looked for by all look-up keys. A run that was cut short is finished by the next.
 
-- vault: addresses are encrypted anew, and the network addresses behind consents. What waits sealed for hours or
-  days (forms, notices, providers' words) keeps the key that it was sealed with until it goes.
+- vault: addresses are encrypted anew, and the network addresses behind consents. What waits encrypted for hours or
+  days (forms, notices, providers' words) keeps the key that it was encrypted with until it goes.
 - lookup: people's hashes, and the tags of their domains, are computed anew from the vault.
 - token, return-path, session, suppression: nothing is rewritten. Older keys verify what was made with them.
 """
@@ -95,7 +95,7 @@ def _count_rows_by_key(session: Session, kind: KeyKind) -> dict[str, int] | None
 
 
 def _find_encrypted_tables() -> Iterator[Table]:
-    """Find the tables that hold something sealed with the vault key."""
+    """Find the tables that hold something encrypted with the vault key."""
     return (t for t in Base.metadata.sorted_tables if {"ciphertext", "key_id"} <= set(t.c.keys()))
 
 
@@ -113,12 +113,7 @@ def rotate_key(
     2. Else write the key file with a fresh key, whole or not at all.
     3. Bring the rows over, 500 a transaction. A row that changed meanwhile is left to the next pass.
 
-    Args:
-        database: the database.
-        key_file: the key file. It holds secrets: show the recovery copy after every run.
-        kind: which kind of key.
-        force_new_key: make a new key even though an earlier rotation is not finished.
-        progress: called with (rows moved, rows to move).
+    Show the recovery copy of the key file after every run. `progress` is called with (rows moved, rows to move).
 
     Raises:
         KeyFileError: the file cannot be used, or there is no number left for a key of this kind.
@@ -278,7 +273,7 @@ def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
 
 
 def _find_duplicates(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
-    """Find people whose address somebody else has under the new key; give who is whose twin."""
+    """Find people whose address somebody else has under the new key; return who is whose twin."""
     numbers = {change["to"]: change["of"] for change in changes}
     rows = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(numbers)))
     return {numbers[row.lookup]: row.number for row in rows if row.number != numbers[row.lookup]}

@@ -41,7 +41,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give the zone back that SQLite does not keep."""
+        """Restore the zone, which SQLite does not keep."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -78,7 +78,7 @@ def table_of(model: type[Base]) -> Table:
 
 
 class PersonState(StrEnum):
-    """Where a person stands; the roll mails `subscribed` only."""
+    """Where a person stands; the audience mails `subscribed` only."""
 
     REQUESTED = "requested"
     UNVERIFIED = "unverified"
@@ -118,7 +118,7 @@ class Person(Base):
     __tablename__ = "person"
     __table_args__ = (
         UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
-        Index("ix_person_roll", "state", "number"),  # roll.stream: people in a state, by number
+        Index("ix_person_roll", "state", "number"),  # audience.load_audience_page: people in a state, by number
         {"sqlite_autoincrement": True},
     )
 
@@ -185,7 +185,7 @@ class Suppression(Base):
 
 
 class Disclosure(Base):
-    """One passage of an address out of the system that was not a delivery (those are their own record)."""
+    """One disclosure of an address out of the system that was not a delivery (those are their own record)."""
 
     __tablename__ = "disclosure"
     __table_args__ = (Index("ix_disclosure_person", "person", "at"),)  # a reader's own list
@@ -243,7 +243,7 @@ class ListExportPart(Base):
 class ImportBatch(Base):
     """One list that was brought in; its people count only once `done_at` is set.
 
-    `options` is how the operator wanted the file to be read, `reached` the last row that is settled: a second
+    `options` is how the operator wanted the file to be read, `reached` the last row that is processed: a second
     run of the same file with the same options goes on there. `salt` goes into the digests of network
     addresses in the chains of these people; once it is dropped, nobody can guess them back.
     """

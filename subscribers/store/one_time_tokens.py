@@ -1,6 +1,6 @@
 """One-time tokens: 128 random bits in a mail, of which the database holds the hash alone.
 
-Unlike a mail token (`tokens`) they run out, work once, and open what a forwarded mail must not: a consent, one's
+Unlike a mail token (`crypto.link_tokens`) they run out, work once, and open what a forwarded mail must not: a consent, one's
 data, another address, erasure, a desk. Opening a page with one only looks; `use_token` is for the button.
 """
 
@@ -62,17 +62,17 @@ def issue_token(
 
 
 def hash_token(token: str) -> str:
-    """Give what is stored: 128 random bits need no salt and no slow hash."""
+    """Return what is stored: 128 random bits need no salt and no slow hash."""
     return hashlib.sha256(b"one-time\0" + token.encode()).hexdigest()
 
 
 def look_up_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
-    """Say what a token is worth; nothing is changed. A token for another purpose is unknown."""
+    """Return what a token is worth; nothing is changed. A token for another purpose is unknown."""
     return _describe_row(_find_row(session, token, purpose), now)
 
 
 def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
-    """Use a token up; give what it was worth before. Of two that use it at once, one finds it fresh."""
+    """Use a token up; return what it was worth before. Of two that use it at once, one finds it fresh."""
     row = _find_row(session, token, purpose, lock=True)
     lookup = _describe_row(row, now)
     if row is not None and lookup.state is TokenState.FRESH:
@@ -96,14 +96,14 @@ def end_all_tokens(session: Session, person: int, *, now: datetime) -> None:
 
 
 def find_open_token(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> OneTimeToken | None:
-    """Give the first token that is still open for a person, None where there is none."""
+    """Return the first token that is still open for a person, None where there is none."""
     return next(iter(list_open_tokens(session, person, purpose, now=now)), None)
 
 
 def list_open_tokens(
     session: Session, person: int, purpose: OneTimePurpose, *, now: datetime
 ) -> Sequence[OneTimeToken]:
-    """Give the tokens that are still open for a person, the first one first."""
+    """Return the tokens that are still open for a person, the first one first."""
     query = (
         select(OneTimeToken)
         .where(
@@ -118,7 +118,7 @@ def list_open_tokens(
 
 
 def delete_old_tokens(session: Session, *, now: datetime) -> None:
-    """Drop tokens that ended long ago, or ran out long ago; confirmations only after `expiring` settled them."""
+    """Drop tokens that ended long ago, or ran out long ago; confirmations only after `lifecycle.expiry` expired them."""
     old = now - TOKEN_RETENTION
     ran_out = (OneTimeToken.expires_at < old) & (OneTimeToken.purpose != "confirm")
     session.execute(delete(OneTimeToken).where((OneTimeToken.ended_at < old) | ran_out))

@@ -11,8 +11,8 @@ from subscribers.store.models import Base, Json, Moment, UtcDateTime
 class SignupRequest(Base):
     """One form that was sent, whoever sent it: nobody has looked yet whether the address is known.
 
-    `address_tag` is a keyed hash of the address (`limits.address_tag`), `ciphertext` all that the form said
-    (`requests`). The row goes once it is answered, and after a day in any case.
+    `address_tag` is a keyed hash of the address (`rate_limits.address_tag`), `ciphertext` all that the form said
+    (`request_queue`). The row goes once it is answered, and after a day in any case.
     """
 
     __tablename__ = "signup_request"

@@ -103,10 +103,10 @@ DISPOSABLE_DOMAINS = frozenset(
 
 
 def is_role_address(address: Address) -> bool:
-    """Say whether the local part names a role; what follows a plus sign does not count."""
+    """Return whether the local part names a role; what follows a plus sign does not count."""
     return address.local.partition("+")[0].lower() in ROLE_NAMES
 
 
 def is_disposable_address(address: Address) -> bool:
-    """Say whether the domain is one of the short list of throw-away mail services."""
+    """Return whether the domain is one of the short list of throw-away mail services."""
     return address.domain in DISPOSABLE_DOMAINS

@@ -39,7 +39,7 @@ class ImportOptions:
     need_network: bool = False
 
     def as_json(self) -> dict[str, str | bool]:
-        """Give what the batch keeps: a second run goes on only with the same options."""
+        """Return what the batch keeps: a second run goes on only with the same options."""
         fields: dict[str, str | bool] = {}
         if self.attest_reason is not None:
             fields["attest"] = self.attest_reason
@@ -78,7 +78,7 @@ class RowDecision(NamedTuple):
     """What a row does to a person.
 
     `event_kind` is the consent event to write, `adopt` takes a person who is there into this import, `suppression_reason` is the
-    reason under which the address is barred.
+    reason under which the address is suppressed.
     """
 
     outcome: RowOutcome
@@ -100,12 +100,12 @@ _SUPPRESSION_REASONS: dict[RowStatus, SuppressionReason] = {
 def decide_row(
     row: ImportRow, existing: ExistingPerson | None, *, suppressed: str, batch: int | None, options: ImportOptions
 ) -> RowDecision:
-    """Say what a row does.
+    """Decide what a row does.
 
     Args:
         row: the row.
         existing: the person behind its address, if there is one.
-        suppressed: the gravest reason for which the address is barred; empty where it is not.
+        suppressed: the gravest reason for which the address is suppressed; empty where it is not.
         batch: this import; None in a dry run.
         options: how the operator wants the file to be read.
     """
@@ -125,7 +125,7 @@ def decide_row(
 
 
 def _consent_kind(row: ImportRow, options: ImportOptions) -> ConsentKind:
-    """Say on which ground a row may be mailed; `listed` is none.
+    """Return the ground on which a row may be mailed; `listed` is none.
 
     Whom their own service calls unconfirmed no admin can vouch for: they were asked and did not answer.
     """
@@ -138,7 +138,7 @@ def _consent_kind(row: ImportRow, options: ImportOptions) -> ConsentKind:
 
 
 def _decide_subscribed(existing: ExistingPerson, outcome: RowOutcome, batch: int | None) -> RowDecision:
-    """Settle somebody who is subscribed: for good, by this import's first run, or by one that was not finished."""
+    """Decide over somebody who is subscribed: for good, by this import's first run, or by one that was not finished."""
     if not existing.import_unfinished:
         return _KNOWN_DECISION
     if existing.batch == batch:
@@ -179,7 +179,7 @@ _DEPARTURE_KINDS = {
 
 
 def _consented_here_since(existing: ExistingPerson, left_at: datetime | None) -> bool:
-    """Say whether the person asked here, or confirmed here, after they had left elsewhere.
+    """Return whether the person asked here, or confirmed here, after they had left elsewhere.
 
     A departure without a time counts against whoever has confirmed nothing here themselves, and against them too
     when it may have come later: it is the safe side. A request that waits for its confirmation is left alone.

@@ -56,7 +56,7 @@ def build_person_record(
     now: datetime,
     other_disclosures: Iterable[dict[str, Any]] = (),
 ) -> dict[str, Any] | None:
-    """Give all that is held of one person, as JSON values; None where there is no such person.
+    """Return all that is held of one person, as JSON values; None where there is no such person.
 
     Args:
         session: for looking.
@@ -64,11 +64,11 @@ def build_person_record(
         number: the person's number.
         controller: who answers for the list.
         now: the moment of the export.
-        other_disclosures: further passages of the address in the form of `disclosure_as_json`, such as the mails that were
+        other_disclosures: further disclosures of the address in the form of `disclosure_as_json`, such as the mails that were
             handed over: those are not kept here.
 
     Raises:
-        DecryptionError: the sealed address does not open.
+        DecryptionError: the encrypted address does not open.
     """
     person = session.get(Person, number)
     if person is None:
@@ -100,7 +100,7 @@ def build_person_record(
 
 
 def disclosure_as_json(disclosure: AddressDisclosure) -> dict[str, Any]:
-    """Name one passage of the address to somebody; `times` counts old ones that were folded into one."""
+    """Name one disclosure of the address to somebody; `times` counts old ones that were folded into one."""
     return {
         "disclosed_at": _format_time(disclosure.at),
         "recipient": disclosure.to_whom,
@@ -162,7 +162,7 @@ def export_list(
 
 
 def _read_audience_parts(database: PeopleDatabase) -> Iterator[list[audience.AudienceMember]]:
-    """Give everyone on the roll, those of one part of numbers at a time; no session stays open between two."""
+    """Return everyone in the audience, those of one part of numbers at a time; no session stays open between two."""
     after = 0
     part: list[audience.AudienceMember] = []
     while True:

@@ -19,7 +19,7 @@ _CASE_INSENSITIVE_NAMES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 
 
 def read_address_fast(text: str) -> Address:
-    """Give what `read_address` gives.
+    """Return what `read_address` gives.
 
     Raises:
         AddressError: as `read_address` does.
@@ -35,7 +35,7 @@ def read_address_fast(text: str) -> Address:
 
 @lru_cache(maxsize=20_000)
 def _check_domain(typed: str) -> tuple[str, int] | None:
-    """Give a domain as an A-label, and the length of its longest form; None where it is none."""
+    """Return a domain as an A-label, and the length of its longest form; None where it is none."""
     try:
         validated = validate_email(f"x@{typed}", check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:

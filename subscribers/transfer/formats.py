@@ -75,7 +75,7 @@ class ExportFormat:
     backslash_quotes: bool = False
 
     def matches(self, headings: frozenset[str]) -> bool:
-        """Say whether a file with these headings, normalised, is such an export."""
+        """Return whether a file with these headings, normalised, is such an export."""
         return self.required_headings <= headings and (
             not self.optional_headings or bool(self.optional_headings & headings)
         )

@@ -37,7 +37,7 @@ class ImportReport:
     longest_write: float = 0.0
 
     def as_json(self) -> dict[str, int]:
-        """Give every count, zeros too, in a fixed order."""
+        """Return every count, zeros too, in a fixed order."""
         return {name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS)}
 
     def add_reject(self, number: int, reason: str, *, counted: bool) -> None:

@@ -1,4 +1,4 @@
-"""An import under way: rows are settled some at a time, each time in one short transaction."""
+"""An import under way: rows are processed some at a time, each time in one short transaction."""
 
 import time
 from collections import Counter
@@ -41,7 +41,7 @@ HashedRow = tuple[ImportRow, AddressHashes]
 
 @dataclass(frozen=True, slots=True)
 class ImportContext:
-    """What an import stands on. `actor` is who does it, and stands in every person's chain."""
+    """The context of an import. `actor` is who does it, and stands in every person's chain."""
 
     database: PeopleDatabase
     keys: KeyRing
@@ -51,7 +51,7 @@ class ImportContext:
 
 @dataclass(frozen=True, slots=True)
 class _PendingWrite:
-    """A step that is being written: what it settles, the counts that go with it, the row that is then reached."""
+    """A step that is being written: what it processes, the counts that go with it, the row that is then reached."""
 
     future: Future[list[DecidedRow]]
     rows: list[DecidedRow]
@@ -62,8 +62,8 @@ class _PendingWrite:
 class ImportRun:
     """One import under way, to be used in one thread as a context.
 
-    While a step is written, the next one is read, judged and sealed. What a step in flight changes is seen when the
-    next one is written: `books.write_step` then gives back what no longer holds. For the same reason nobody is looked
+    While a step is written, the next one is read, judged and encrypted. What a step in flight changes is seen when the
+    next one is written: `import_store.write_step` then gives back what no longer holds. For the same reason nobody is looked
     up beforehand while a list brings strangers only. `step_size` is the pace that the database bears, in rows.
     """
 
@@ -89,7 +89,7 @@ class ImportRun:
         self._writer.shutdown()
 
     def process_rows(self, rows: Sequence[HashedRow], last_row: int) -> None:
-        """Settle a chunk of rows, and remember that the file is settled through row `last_row`.
+        """Process a chunk of rows, and remember that the file is processed through row `last_row`.
 
         Two rows of one address never share a step: the second is judged by what the first has done.
         """
@@ -154,7 +154,7 @@ class ImportRun:
     def _write_step(
         self, step: ImportStep, counts: dict[str, int], last_row: int | None
     ) -> tuple[ExitStack, float, list[DecidedRow]]:
-        """Write one step with its counts into a transaction that stays open; give back what is to be judged again."""
+        """Write one step with its counts into a transaction that stays open; return what is to be judged again."""
         self._log_departures(step)
         with ExitStack() as stack:
             session = stack.enter_context(self._context.database.write())
@@ -195,7 +195,7 @@ class ImportRun:
         self._numbers_left -= count
 
     def _log_departures(self, step: ImportStep) -> None:
-        """Write departures down before they are committed (see `leaving`): our own people's, and every complaint.
+        """Write departures down before they are committed (see `lifecycle.unsubscribe`): our own people's, and every complaint.
 
         A list of those who left somewhere else may be long, and can be brought in again after a restore.
         """
@@ -218,7 +218,7 @@ class ImportRun:
 
 
 def _departure_kind(row: DecidedRow) -> DepartureKind | None:
-    """Say how the journal calls what a row does; None where it does not belong there."""
+    """Return how the departure log calls what a row does; None where it does not belong there."""
     decision = row.decision
     if decision.event_kind is ConsentKind.WITHDRAWN:
         return "left"
@@ -266,7 +266,7 @@ def _count_rows(counts: Counter[str], rows: Sequence[DecidedRow], *, by: int = 1
 
 
 def _rows_to_retry(pending: _PendingWrite) -> list[DecidedRow]:
-    """Give what a step did not write: some of it, or all where somebody held what it needed."""
+    """Return what a step did not write: some of it, or all where somebody held what it needed."""
     try:
         return pending.future.result()
     except (IntegrityError, OperationalError) as exc:
@@ -283,7 +283,7 @@ def _split_repeated(rows: Sequence[HashedRow]) -> tuple[list[HashedRow], list[Ha
 
 
 def _is_transient(exc: DBAPIError) -> bool:
-    """Say whether trying again helps: somebody else was there first, or holds what we need."""
+    """Return whether trying again helps: somebody else was there first, or holds what we need."""
     if isinstance(exc, IntegrityError):
         return True
     return getattr(exc.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES or "locked" in str(exc.orig)

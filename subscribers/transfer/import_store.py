@@ -58,7 +58,7 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
-    """Give the chains of some people (at most 1,000): place, kind and time of each link."""
+    """Return the chains of some people (at most 1,000): place, kind and time of each link."""
     query = (
         select(ConsentEvent.person, ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.at)
         .where(ConsentEvent.person.in_(numbers))
@@ -91,7 +91,7 @@ def reserve_person_numbers(session: Session, count: int) -> range | list[int]:
 
 
 def lock_unfinished_batch(session: Session, batch: int) -> bool:
-    """Say whether an import goes on, and let nobody drop it before our commit."""
+    """Return whether an import goes on, and let nobody drop it before our commit."""
     query = select(ImportBatch.done_at).where(ImportBatch.id == batch).with_for_update()
     return session.execute(query).scalar_one() is None
 
@@ -202,7 +202,7 @@ def _without_overtaken(step: ImportStep, overtaken: dict[str, DecidedRow]) -> Im
 
 
 def _write_changes(session: Session, step: ImportStep) -> list[DecidedRow]:
-    """Write the links of people who were there; give back those whose chain has grown meanwhile."""
+    """Write the links of people who were there; return those whose chain has grown meanwhile."""
     if not step.changes:
         return []
     query = (

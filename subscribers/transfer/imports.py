@@ -1,6 +1,6 @@
 """Bringing a list in: first a rehearsal that only counts, then the import, in small steps that count all at once.
 
-Nobody of an import is on the roll before its batch is done, and that is one row's change. A crash leaves people
+Nobody of an import is in the audience before its batch is done, and that is one row's change. A crash leaves people
 who do not count; the same file with the same options goes on where it stopped.
 """
 
@@ -81,17 +81,12 @@ def run_import(
 ) -> ImportReport:
     """Import a file, or go on with an import of it that was not finished.
 
-    Args:
-        context: what it stands on.
-        survey: the file.
-        options: how the file is to be read.
-        now: the moment that events and people get.
-        on_reject: called with number, reason and fields of each row that is not taken; on a second run again.
-        progress: called with the number of the last settled row.
+    Events and people get the time `now`. `on_reject` is called with number, reason and fields of each row that is not
+    taken, on a second run again; `progress` with the number of the last processed row.
 
     Raises:
         ListFileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
-        OSError: the journal could not be written.
+        OSError: the departure log could not be written.
     """
     report, batch, reached = _open_batch(context, survey, options, now)
     if report.already_imported:
@@ -134,7 +129,7 @@ def drop_import_salts(session: Session, *, before: datetime) -> int:
 def _open_batch(
     context: ImportContext, survey: FileSurvey, options: ImportOptions, now: datetime
 ) -> tuple[ImportReport, BatchDetails, int]:
-    """Open the batch of a file, or take up the one that was left behind; give the last row that it reached."""
+    """Open the batch of a file, or take up the one that was left behind; return the last row that it reached."""
     with context.database.write() as session:
         row = _find_earlier_batch(session, survey, options)
         if row is None:

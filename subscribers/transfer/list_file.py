@@ -66,7 +66,7 @@ def survey_file(path: Path, *, file_status: RowStatus | None = None) -> FileSurv
 
 
 def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
-    """Give the rows that follow the heading, each with its number as a spreadsheet counts.
+    """Return the rows that follow the heading, each with its number as a spreadsheet counts.
 
     Raises:
         ListFileError: the file changed since it was surveyed.
@@ -78,7 +78,7 @@ def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
 
 
 def read_headings(survey: FileSurvey) -> list[str]:
-    """Give the file's own headings; none for a bare list."""
+    """Return the file's own headings; none for a bare list."""
     rows = _parse_rows(survey.path, survey.encoding, survey.separator, survey.layout)
     return next((fields for fields in rows if any(fields)), []) if survey.layout.has_heading else []
 
@@ -150,7 +150,7 @@ def _detect_layout(path: Path, encoding: str, file_status: RowStatus | None) -> 
 
 
 def _read_body(path: Path, encoding: str, separator: str, layout: ColumnLayout) -> Iterator[NumberedFields]:
-    """Give the rows below the heading, which is the first that is not blank."""
+    """Return the rows below the heading, which is the first that is not blank."""
     below = not layout.has_heading
     for number, fields in enumerate(_parse_rows(path, encoding, separator, layout), start=1):
         if below:
@@ -160,7 +160,7 @@ def _read_body(path: Path, encoding: str, separator: str, layout: ColumnLayout) 
 
 
 def _parse_rows(path: Path, encoding: str, separator: str, layout: ColumnLayout | None) -> Iterator[list[str]]:
-    """Give every row, blank ones too.
+    """Return every row, blank ones too.
 
     Raises:
         ListFileError: a line or a field is too long to be one, or a quotation mark is never closed.

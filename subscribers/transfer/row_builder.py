@@ -1,4 +1,4 @@
-"""From decisions to rows: addresses sealed, links hashed. All the cryptography of an import, outside any transaction."""
+"""From decisions to rows: addresses encrypted, links hashed. All the cryptography of an import, outside any transaction."""
 
 import hmac
 from collections.abc import Iterator, Sequence
@@ -113,7 +113,7 @@ class ImportRowBuilder:
         return ledger.build_link(number, state, kind, body, self._batch.now, seq=seq, previous=previous)
 
     def _event_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
-        """Say what the file proves, and no more: no service hands out the words that people agreed to."""
+        """Write what the file proves, and no more: no service hands out the words that people agreed to."""
         if kind in _LISTED_METHODS:
             return self._listed_body(number, kind, row)
         return ledger.canonical_json(

@@ -83,7 +83,7 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
 
 
 def is_blank_row(fields: Sequence[str]) -> bool:
-    """Say whether a row holds nothing: such rows are passed over."""
+    """Return whether a row holds nothing: such rows are passed over."""
     return not any(fields) or not any(field.strip() for field in fields)
 
 
@@ -121,7 +121,7 @@ def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
 
 
 def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> RowStatus:
-    """Give the strongest of all that the row's columns say; leaving beats staying."""
+    """Return the strongest of all that the row's columns say; leaving beats staying."""
     if not layout.has_status_columns:
         return layout.file_status
     claims = [layout.file_status]
