@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from digest.app.installation import Installation
 from digest.deliver.events import payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, PullResult
-from digest.deliver.providers.registry import ProviderSettingsError, is_in_use, provider_kinds, suppression_lists
+from digest.deliver.providers.registry import ProviderSettingsError, find_suppression_lists, is_in_use, provider_kinds
 from digest.deliver.retention import delivery_totals, provider_erasures, repeated_bounces
 from digest.deliver.send import rate_limiter
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
@@ -165,7 +165,7 @@ def pull_suppression_lists(install: Installation, now: datetime, *, from_beginni
         ProviderSettingsError: the settings do not open the provider's API.
         OSError: the departure log could not be written.
     """
-    lists = suppression_lists(install.settings)
+    lists = find_suppression_lists(install.settings)
     if from_beginning:
         with install.database.write() as session:
             lists.reset_positions(session)

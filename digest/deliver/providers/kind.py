@@ -131,7 +131,8 @@ class ProviderKind:
     describe_recipient: Callable[[Settings], str]  # who got one message, for the list of disclosures
     describe_recipients: Callable[[Settings], tuple[str, ...]]  # who gets addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
-    resend_risk: str = ", unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."  # ends the sentence "whoever got it already, gets it twice"
+    # Ends the sentence "whoever got it already, gets it twice".
+    resend_risk: str = ", unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."
     acceptance_is_arrival: bool = False  # nothing more will be reported of an accepted message that arrived
     max_event_delay: timedelta = timedelta(0)  # how late an event may still be reported
     webhook: ProviderWebhook | None = None

@@ -77,8 +77,8 @@ def describe_recipients(settings: Settings) -> tuple[str, ...]:
     return kind.describe_recipients(settings)
 
 
-def suppression_lists(settings: Settings) -> SuppressionLists:
-    """Return the lists of the provider in use, or of the first that keeps any: its settings may still stand."""
+def find_suppression_lists(settings: Settings) -> SuppressionLists:
+    """Find the lists of the provider in use, else of the first that keeps any: its settings may still be there."""
     kinds = sorted(provider_kinds(), key=lambda kind: not is_in_use(kind, settings))
     return next(kind.suppressions for kind in kinds if kind.suppressions)
 
