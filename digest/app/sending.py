@@ -1,4 +1,4 @@
-"""The acts of staff and timetable on what leaves: send, test, pause, resume, cancel, hold, release, resolve."""
+"""The acts of staff and timetable on what leaves: send, test, pause, resume, cancel, resolve."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +14,6 @@ from digest.app.acts import Act
 from digest.app.editions import edition_name
 from digest.app.installation import Installation
 from digest.deliver.control import edition_control, installation_hold
-from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.send import edition_run, staff_test, uncertain_deliveries
@@ -30,9 +29,7 @@ SEND = Act("send", Role.ADMIN)
 SEND_TEST = Act("test", Role.EDITOR)
 PAUSE, RESUME = Act("paused", Role.EDITOR), Act("resumed", Role.EDITOR)
 CANCEL = Act("cancelled", Role.ADMIN)
-HOLD, RELEASE = Act("held", Role.ADMIN), Act("released", Role.ADMIN)
 RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN) for resolution in UncertainResolution}
-INSTALLATION = "installation"  # the subject of acts on all that leaves
 
 
 def send_edition(
@@ -162,23 +159,6 @@ def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: 
             if audit.changed:
                 audit.record(session)
         return edition_control.cancel_waiting_deliveries(database, name)
-
-
-def hold_installation(installation: Installation, *, reason: str, actor: Actor, now: datetime) -> InstallationHold:
-    """Let nothing leave the installation; return what holds it. One that is held already stays held as it was."""
-    with HOLD.transaction(installation.database, actor, INSTALLATION, now=now) as (session, audit):
-        audit.changed = installation_hold.hold_installation(session, reason, actor=actor.name, now=now)
-        audit.detail = _reason_detail(reason)
-        hold = installation_hold.current_hold(session)
-    assert hold is not None, "it was just written"
-    return hold
-
-
-def release_installation(installation: Installation, *, actor: Actor, now: datetime) -> bool:
-    """Let mail leave the installation again; False where nothing held it."""
-    with RELEASE.transaction(installation.database, actor, INSTALLATION, now=now) as (session, audit):
-        audit.changed = installation_hold.release_installation(session)
-    return audit.changed
 
 
 def _reason_detail(reason: str) -> dict[str, str]:

@@ -11,7 +11,8 @@ from digest.cli.lazy_group import ErrorReportingGroup
 COMMAND_PLACES = {
     **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.installation"),
     **dict.fromkeys(("draft", "show", "check", "approve", "send"), "digest.cli.editions"),
-    **dict.fromkeys(("pause", "resume", "cancel", "hold", "release"), "digest.cli.control"),
+    **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.control"),
+    **dict.fromkeys(("hold", "release"), "digest.cli.hold"),
     **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
     **{name: f"digest.cli.{name}" for name in ("collect", "sources", "staff", "keys", "inbound", "uncertain", "demo")},
     "status": "digest.cli.editions",

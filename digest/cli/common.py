@@ -18,6 +18,11 @@ def check_reason(_context: click.Context, _parameter: click.Parameter, text: str
     return text
 
 
+because_option = click.option(
+    "--because", callback=check_reason, help="Why, in a few words: it is shown, and stands in the audit log."
+)
+
+
 @contextmanager
 def label_refusals(label: str) -> Iterator[None]:
     """Begin the message of every refusal in the block with what was not done."""

@@ -1,16 +1,12 @@
-"""The commands that control what leaves: pause, resume and cancel an edition, hold and release the installation."""
+"""The commands that control what leaves: pause, resume and cancel an edition."""
 
 from datetime import UTC, datetime
 
 import click
 
 from digest.app import editions, sending
-from digest.cli.common import check_reason
+from digest.cli.common import because_option
 from digest.cli.context import CommandContext, pass_command_context
-
-because_option = click.option(
-    "--because", callback=check_reason, help="Why, in a few words: it is shown, and stands in the audit log."
-)
 
 
 @click.command(
@@ -74,27 +70,3 @@ def cancel(context: CommandContext, edition: str, yes: bool) -> None:
         )
     cancelled = sending.cancel_edition(context.install, status.name, actor=context.actor, now=now)
     click.echo(f"{status.name} is cancelled; {cancelled:,} deliveries that waited will not go out.")
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  digest hold --because "moving to the new machine"
-  digest release
-
-Exit codes: 0 held, also if it was before."""
-)
-@because_option
-@pass_command_context
-def hold(context: CommandContext, because: str | None) -> None:
-    """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
-    hold = sending.hold_installation(context.install, reason=because or "", actor=context.actor, now=datetime.now(UTC))
-    click.echo(f"This installation is {hold}")
-
-
-@click.command(epilog="\b\nExample:\n  digest release\n\nExit codes: 0 released, also if nothing held it.")
-@pass_command_context
-def release(context: CommandContext) -> None:
-    """Let mail leave a held installation again."""
-    released = sending.release_installation(context.install, actor=context.actor, now=datetime.now(UTC))
-    click.echo("Mail leaves again." if released else "Nothing held this installation.")

@@ -6,13 +6,10 @@ are dropped, not applied: a wide-gamut photo comes out a little paler, and no ho
 
 import io
 import warnings
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal
 
 from PIL import Image, ImageOps
 
-from subscribers.errors import ApplicationError
+from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
 
 READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
 MAX_WIDTH = 1200  # pixels: twice the mail's column
@@ -22,13 +19,6 @@ MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
 MIN_HEIGHT = 60  # pixels; below are rules and spacers
 
 
-class CropShape(StrEnum):
-    """The crops that the mail shows; a mail client cannot crop."""
-
-    LEAD = "lead"
-    THUMB = "thumb"
-
-
 _CROP_SIZES = {CropShape.LEAD: ((1120, 630), 120_000), CropShape.THUMB: ((240, 160), 30_000)}  # pixels, bytes
 _CROP_CENTRE = (0.5, 0.4)  # faces are in the upper half more often than not
 _JPEG_QUALITIES = (84, 76, 68, 60)
@@ -36,20 +26,6 @@ _LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: no
 _MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
 _MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes for one: 270 MB
 _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
-
-
-class ImageError(ApplicationError):
-    """Bytes that are no picture we can use; the message says why. Fetching them again changes nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
-    """A finished picture."""
-
-    body: bytes
-    content_type: Literal["image/jpeg", "image/png"]
-    width: int
-    height: int
 
 
 def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:

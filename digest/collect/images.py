@@ -17,8 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.image_codec import CropShape, EncodedImage, ImageError
 from digest.collect.sandbox import pictures
 from digest.settings import LimitSettings
 from digest.store.models import MediaFile

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app import editions, sending
+from digest.app import editions, hold, sending
 from digest.app.actor import SCHEDULER, Actor
 from digest.app.acts import NotPermittedError
 from digest.app.installation import Installation
@@ -26,8 +26,8 @@ Attempt = Callable[[Installation, str, Actor], object]
 ADMINS_ACTS: dict[str, Attempt] = {
     "send": lambda i, name, actor: sending.send_edition(i, name, actor=actor, clock=lambda: RELEASE),
     "cancelled": lambda i, name, actor: sending.cancel_edition(i, name, actor=actor, now=NOW),
-    "held": lambda i, _, actor: sending.hold_installation(i, reason="a doubt", actor=actor, now=NOW),
-    "released": lambda i, _, actor: sending.release_installation(i, actor=actor, now=NOW),
+    "held": lambda i, _, actor: hold.hold_installation(i, reason="a doubt", actor=actor, now=NOW),
+    "released": lambda i, _, actor: hold.release_installation(i, actor=actor, now=NOW),
     "uncertain taken as accepted": lambda i, name, actor: sending.resolve_uncertain(
         i, name, ["a" * 26], UncertainResolution.ACCEPTED, reason="the log", actor=actor, clock=lambda: NOW
     ),
@@ -80,7 +80,7 @@ def test_what_an_editor_may_not_do_leaves_only_its_refusal(approved: WebSetup, a
 @pytest.mark.parametrize("act", ADMINS_ACTS)
 def test_what_an_admin_does_stands_in_the_audit_log_by_name(approved: WebSetup, act: str) -> None:
     if act == "released":
-        sending.hold_installation(approved.install, reason="a doubt", actor=ADMIN, now=NOW)
+        hold.hold_installation(approved.install, reason="a doubt", actor=ADMIN, now=NOW)
     ADMINS_ACTS[act](approved.install, "2026-W47", ADMIN)
     assert audit_rows(approved.database)[-1][:2] == (act, ADMIN.name)
 
@@ -139,8 +139,8 @@ def test_an_unknown_edition_is_no_act(approved: WebSetup) -> None:
 def test_cancelling_and_holding_twice_is_written_once(approved: WebSetup) -> None:
     for _ in range(2):
         sending.cancel_edition(approved.install, "2026-W47", actor=ADMIN, now=NOW)
-        assert sending.hold_installation(approved.install, reason="a", actor=ADMIN, now=NOW).reason == "a"
-    assert [sending.release_installation(approved.install, actor=ADMIN, now=NOW) for _ in range(2)] == [True, False]
+        assert hold.hold_installation(approved.install, reason="a", actor=ADMIN, now=NOW).reason == "a"
+    assert [hold.release_installation(approved.install, actor=ADMIN, now=NOW) for _ in range(2)] == [True, False]
     assert [(row[0], row[3]) for row in audit_rows(approved.database)] == [
         ("cancelled", {"was": "approved"}),
         ("held", {"because": "a"}),

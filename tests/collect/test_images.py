@@ -226,7 +226,8 @@ def test_a_truncated_picture_is_refused(kind: str) -> None:
 MEASURE = """
 import sys
 from benchmarks.peak_memory import peak_memory_mb
-from digest.collect.image_codec import ImageError, fit_image
+from digest.collect.encoded_image import ImageError
+from digest.collect.image_codec import fit_image
 before = peak_memory_mb()
 try:
     fitted = fit_image(sys.stdin.buffer.read(), max_pixels=40_000_000)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from digest.app.installation import Installation
-from digest.collect.image_codec import ImageError
+from digest.collect.encoded_image import ImageError
 from digest.collect.parsed_document import ParseError
 from digest.collect.sandbox import documents, pictures
 from digest.collect.sandbox.client import SANDBOX

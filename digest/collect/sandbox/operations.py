@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from digest.collect.image_codec import CropShape, EncodedImage, crop_image, fit_image
+from digest.collect.encoded_image import CropShape, EncodedImage
+from digest.collect.image_codec import crop_image, fit_image
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.sandbox.document_json import encode_document

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from digest.collect.image_codec import CropShape, EncodedImage, ImageError
+from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
 from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
 
 

@@ -8,12 +8,14 @@ or its parent's. Ratios and limits: WCAG 2.2, 1.4.3 (4.5, or 3 from 24 px and fr
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cssselect import SelectorError
-from lxml.cssselect import CSSSelector
-from lxml.etree import _Element
 
 from digest.edition.preflight.rule_registry import PreflightFinding, PreflightInput, error_finding, preflight_rule
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
 
 _DARK_MEDIA_BLOCK = re.compile(r"@media[^{]*prefers-color-scheme:\s*dark[^{]*\{((?:[^{}]*\{[^{}]*\})*)\s*\}", re.DOTALL)
 _CSS_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
@@ -66,7 +68,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
                 )
 
 
-def dark_declarations(examined: PreflightInput) -> dict[_Element, dict[str, str]]:
+def dark_declarations(examined: PreflightInput) -> "dict[_Element, dict[str, str]]":
     """Give, for each element, the declarations that the dark scheme lays over its own."""
     declarations: dict[_Element, dict[str, str]] = {}
     sheets = "\n".join(str(style.text or "") for style in examined.tree.iter("style"))
@@ -78,7 +80,9 @@ def dark_declarations(examined: PreflightInput) -> dict[_Element, dict[str, str]
     return declarations
 
 
-def _select_elements(tree: _Element, selector: str) -> list[_Element]:
+def _select_elements(tree: "_Element", selector: str) -> "list[_Element]":
+    from lxml.cssselect import CSSSelector
+
     try:
         return list(CSSSelector(selector, translator="html")(tree))
     except SelectorError:
@@ -91,8 +95,8 @@ def _parse_declarations(style: str) -> dict[str, str]:
 
 
 def _walk_styled(
-    element: _Element, inherited: TextStyle, dark_overrides: dict[_Element, dict[str, str]]
-) -> Iterator[tuple[_Element, TextStyle]]:
+    element: "_Element", inherited: TextStyle, dark_overrides: "dict[_Element, dict[str, str]]"
+) -> "Iterator[tuple[_Element, TextStyle]]":
     style = _parse_declarations(str(element.get("style") or "")) | dark_overrides.get(element, {})
     computed = _computed_style(style, inherited)
     if isinstance(element.tag, str) and element.tag not in {"style", "script", "head", "title"}:
@@ -118,7 +122,7 @@ def _parse_colour(value: str) -> str:
     return match[0].lower() if match else ""
 
 
-def _own_text(element: _Element) -> Iterator[str]:
+def _own_text(element: "_Element") -> Iterator[str]:
     yield element.text or ""
     for child in element:
         yield child.tail or ""

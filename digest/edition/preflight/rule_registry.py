@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from enum import StrEnum
 from functools import cached_property
-
-import lxml.html
-from lxml.etree import _Element
+from typing import TYPE_CHECKING
 
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.content import EditionContent
 from digest.settings import SettingsFile
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
 
 
 class FindingLevel(StrEnum):
@@ -90,8 +91,10 @@ class PreflightInput:
         return self._decoded_part("text/plain")
 
     @cached_property
-    def tree(self) -> _Element:
+    def tree(self) -> "_Element":
         """The HTML part as a tree."""
+        import lxml.html
+
         return lxml.html.document_fromstring(self.html or "<html><body></body></html>")
 
     @cached_property

@@ -7,11 +7,12 @@ first one kept, so a page is inlined exactly once, from its source.
 
 import logging
 import re
-
-from lxml import etree
-from premailer import Premailer
+from typing import TYPE_CHECKING
 
 from digest.edition.rendering.sanitiser import RenderingError
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
 
 KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
@@ -33,6 +34,10 @@ def inline_css(html: str) -> str:
         raise RenderingError(
             f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was inlined before, or mail/edition/body.html lost it"
         )
+    # Premailer and lxml take half a second to import, which commands that render nothing do without.
+    from lxml import etree
+    from premailer import Premailer
+
     root = etree.fromstring(html.strip(), etree.HTMLParser())
     Premailer(
         root,
@@ -50,8 +55,10 @@ def inline_css(html: str) -> str:
     return out.decode("utf-8")
 
 
-def _drop_unused_classes(root: etree._Element) -> None:
+def _drop_unused_classes(root: "_Element") -> None:
     """Drop the classes that neither the kept style block nor the one for Outlook names."""
+    from lxml import etree
+
     css = "".join(style.text or "" for style in root.iter("style"))
     css += "".join(comment.text or "" for comment in root.iter(etree.Comment))
     used = set(_CLASS_IN_CSS.findall(css))
@@ -61,7 +68,7 @@ def _drop_unused_classes(root: etree._Element) -> None:
             element.attrib["class"] = " ".join(dict.fromkeys(names))
 
 
-def _minify_page(root: etree._Element) -> None:
+def _minify_page(root: "_Element") -> None:
     """Collapse white space as a browser does, and write style attributes without blanks or double quotes."""
     for element in root.iter():
         if isinstance(element.tag, str):

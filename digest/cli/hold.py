@@ -1,0 +1,35 @@
+"""`digest hold` and `digest release`: nothing leaves the installation, and again."""
+
+from datetime import UTC, datetime
+
+import click
+
+from digest.app import hold as hold_acts
+from digest.cli.common import because_option
+from digest.cli.context import CommandContext, pass_command_context
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest hold --because "moving to the new machine"
+  digest release
+
+Exit codes: 0 held, also if it was before."""
+)
+@because_option
+@pass_command_context
+def hold(context: CommandContext, because: str | None) -> None:
+    """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
+    standing = hold_acts.hold_installation(
+        context.install, reason=because or "", actor=context.actor, now=datetime.now(UTC)
+    )
+    click.echo(f"This installation is {standing}")
+
+
+@click.command(epilog="\b\nExample:\n  digest release\n\nExit codes: 0 released, also if nothing held it.")
+@pass_command_context
+def release(context: CommandContext) -> None:
+    """Let mail leave a held installation again."""
+    released = hold_acts.release_installation(context.install, actor=context.actor, now=datetime.now(UTC))
+    click.echo("Mail leaves again." if released else "Nothing held this installation.")

@@ -1,0 +1,28 @@
+"""What a picture becomes: the values that the codec gives, apart from it, for Pillow is slow to import."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from subscribers.errors import ApplicationError
+
+
+class CropShape(StrEnum):
+    """The crops that the mail shows; a mail client cannot crop."""
+
+    LEAD = "lead"
+    THUMB = "thumb"
+
+
+class ImageError(ApplicationError):
+    """Bytes that are no picture we can use; the message says why. Fetching them again changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """A finished picture."""
+
+    body: bytes
+    content_type: Literal["image/jpeg", "image/png"]
+    width: int
+    height: int
