@@ -89,13 +89,13 @@ def collect_articles(
         UnknownSourceError: one of `only` is in no source's name or address.
     """
     database, settings = installation.database, installation.settings
-    lent = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-    with COLLECT.steps(database, actor, "sources", now=now) as audit, lent as open_one:
+    fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
+    with COLLECT.steps(database, actor, "sources", now=now) as audit, fetcher_context as active_fetcher:
         reports = collection_run.collect_sources(
-            database, open_one, settings, now=now, only=only, files=files, force=force, progress=progress
+            database, active_fetcher, settings, now=now, only=only, files=files, force=force, progress=progress
         )
         whole = only is None and not files
-        imports = import_readership(database, open_one, settings, now=now) if whole else []
+        imports = import_readership(database, active_fetcher, settings, now=now) if whole else []
         audit.changed = actor.face is not Face.TIMETABLE
         audit.detail = {"sources": len(reports), "new": sum(report.new for report in reports)}
     return CollectionResult(tuple(reports), tuple(imports))
@@ -110,9 +110,9 @@ def draft_next_edition(
         DraftError: the edition is approved or further.
     """
     database, settings = installation.database, installation.settings
-    lent = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-    with DRAFT.steps(database, actor, "next edition", now=now) as audit, lent as open_one:
-        draft = drafting.prepare_draft(database, open_one, settings, now=now)
+    fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
+    with DRAFT.steps(database, actor, "next edition", now=now) as audit, fetcher_context as active_fetcher:
+        draft = drafting.prepare_draft(database, active_fetcher, settings, now=now)
         with database.write() as session:
             result = drafting.store_draft(session, draft, now=now)
             audit.subject, audit.detail = result.name, {"articles": result.article_count}

@@ -1,4 +1,4 @@
-"""Steering what leaves: pause, resume, cancel, hold; the first readers; alarms; bounds; a database that is away."""
+"""Control what leaves: pause, resume, cancel, hold; the first readers; alarms; bounds; a database that is away."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,13 +39,11 @@ def _limited(world: DeliverySetup, table: str, **values: Any) -> DeliverySetup:
     return replace(world, settings=settings)
 
 
-def _send(
-    world: DeliverySetup, transport: ScriptedProvider, stopping: Callable[[], bool] = lambda: False
-) -> SendReport:
+def _send(world: DeliverySetup, provider: ScriptedProvider, stopping: Callable[[], bool] = lambda: False) -> SendReport:
     return send_edition(
         world.database,
         EDITION_NAME,
-        transport,
+        provider,
         world.keys,
         world.settings,
         clock=world.clock,
@@ -64,13 +62,13 @@ def _many(world: DeliverySetup, count: int, domain: str = "example.org") -> list
     return world.add_readers(*(f"r{n}@{domain}" for n in range(count)))
 
 
-def _given(transport: ScriptedProvider) -> list[str]:
-    once = Counter(m.delivery_id for m in transport.received_messages)
+def _given(provider: ScriptedProvider) -> list[str]:
+    once = Counter(m.delivery_id for m in provider.received_messages)
     assert not [d for d, times in once.items() if times > 1]
     return list(once)
 
 
-def _steer(world: DeliverySetup, act: Callable[..., Any], *args: Any) -> Any:
+def _act(world: DeliverySetup, act: Callable[..., Any], *args: Any) -> Any:
     with world.database.write() as session:
         return act(session, *args, now=world.clock())
 
@@ -86,23 +84,23 @@ def _cancel(world: DeliverySetup) -> None:
     edition_control.cancel_waiting_deliveries(world.database, EDITION_NAME)
 
 
-def _at(transport_call: int, act: Callable[[], object]) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
+def _at(batch_number: int, act: Callable[[], object]) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
     """Accept everything, and do something while the n-th batch is being handed over."""
     calls = [0]
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         calls[0] += 1
-        if calls[0] == transport_call:
+        if calls[0] == batch_number:
             act()
         return ACCEPT(messages)
 
     return answer
 
 
-def test_a_pause_from_elsewhere_is_heeded_at_the_next_claim_and_resuming_sends_the_rest(world: DeliverySetup) -> None:
+def test_a_pause_from_elsewhere_takes_effect_at_the_next_claim_and_resuming_sends_the_rest(world: DeliverySetup) -> None:
     _many(world, 30)
     first = ScriptedProvider(
-        _at(2, lambda: _steer(world, edition_control.pause_edition, EDITION_NAME, "a wrong date")), batch_size=5
+        _at(2, lambda: _act(world, edition_control.pause_edition, EDITION_NAME, "a wrong date")), batch_size=5
     )
     report = _send(world, first)
     assert "paused: a wrong date" in report.wait_reason
@@ -113,7 +111,7 @@ def test_a_pause_from_elsewhere_is_heeded_at_the_next_claim_and_resuming_sends_t
     )
     with pytest.raises(SendError, match=f"digest resume {EDITION_NAME}"):
         _send(world, ScriptedProvider(ACCEPT))
-    assert _steer(world, edition_control.resume_edition, EDITION_NAME)
+    assert _act(world, edition_control.resume_edition, EDITION_NAME)
     rest = ScriptedProvider(ACCEPT)
     assert _send(world, rest).state is EditionState.SENT
     assert len(set(_given(first) + _given(rest))) == 30
@@ -157,7 +155,7 @@ def test_cancelling_in_mid_send_leaves_nobody_waiting_not_even_who_was_put_off(w
         _send(world, ScriptedProvider(ACCEPT))
 
 
-def test_what_cannot_be_steered_says_why(world: DeliverySetup) -> None:
+def test_what_cannot_be_paused_or_cancelled_says_why(world: DeliverySetup) -> None:
     with world.database.write() as session, pytest.raises(UnknownEditionError, match="No edition"):
         edition_control.pause_edition(session, "2020-W01", "", now=RELEASE)
     _many(world, 1)
@@ -206,8 +204,8 @@ def test_how_a_send_gets_on_can_be_asked_from_elsewhere(world: DeliverySetup) ->
 # The first readers
 
 
-def _ahead(world: DeliverySetup, transport: ScriptedProvider) -> SendReport:
-    report = _send(world, transport)
+def _ahead(world: DeliverySetup, provider: ScriptedProvider) -> SendReport:
+    report = _send(world, provider)
     assert report.next_due_at == world.clock() + timedelta(minutes=15)
     assert "the first readers have it" in report.wait_reason
     return report
@@ -277,7 +275,7 @@ def test_complaints_of_the_first_readers_keep_the_rest_from_going_until_somebody
     assert "3 of 20 readers reported the mail" in report.wait_reason
     assert "Gmail" in report.wait_reason
     watched.clock.sleep(60)
-    _steer(watched, edition_control.resume_edition, EDITION_NAME)
+    _act(watched, edition_control.resume_edition, EDITION_NAME)
     rest = ScriptedProvider(ACCEPT, batch_size=200)
     assert _send(watched, rest).state is EditionState.SENT
     assert len(set(_given(first) + _given(rest))) == 1000
@@ -285,10 +283,8 @@ def test_complaints_of_the_first_readers_keep_the_rest_from_going_until_somebody
 
 def test_two_complaints_are_no_alarm(world: DeliverySetup) -> None:
     _many(world, 30)
-    transport = ScriptedProvider(
-        _at(2, lambda: _tell(world, _given(transport)[:2], EventKind.COMPLAINED)), batch_size=5
-    )
-    assert _send(world, transport).state is EditionState.SENT
+    provider = ScriptedProvider(_at(2, lambda: _tell(world, _given(provider)[:2], EventKind.COMPLAINED)), batch_size=5)
+    assert _send(world, provider).state is EditionState.SENT
 
 
 def test_refusals_for_what_we_are_pause_the_send_and_suppress_nobody(world: DeliverySetup) -> None:
@@ -355,13 +351,13 @@ def test_a_list_that_changed_too_much_since_the_last_edition_is_looked_at_first(
 ) -> None:
     _many(sqlite_world, 130)
     _edition_before(sqlite_world, before)
-    transport = ScriptedProvider(ACCEPT)
-    report = _send(sqlite_world, transport)
+    provider = ScriptedProvider(ACCEPT)
+    report = _send(sqlite_world, provider)
     assert bool(report.wait_reason) is paused
-    assert len(transport.received_messages) == (0 if paused else 130)
+    assert len(provider.received_messages) == (0 if paused else 130)
     if paused:
         assert "shrank from 400 to 130 readers" in report.wait_reason
-        _steer(sqlite_world, edition_control.resume_edition, EDITION_NAME)
+        _act(sqlite_world, edition_control.resume_edition, EDITION_NAME)
         assert _send(sqlite_world, ScriptedProvider(ACCEPT)).state is EditionState.SENT
 
 
@@ -377,12 +373,12 @@ def test_an_hours_bound_holds_in_any_sixty_minutes_and_across_runs(world: Delive
         moments.extend([world.clock()] * len(messages))
         return ACCEPT(messages)
 
-    transport = ScriptedProvider(answer, batch_size=3)
+    provider = ScriptedProvider(answer, batch_size=3)
     for _ in range(3):
-        report = _send(bounded, transport)
+        report = _send(bounded, provider)
         world.clock.now = report.next_due_at or world.clock.now
     assert report.state is EditionState.SENT
-    assert len(_given(transport)) == 12
+    assert len(_given(provider)) == 12
     for moment in moments:
         assert sum(moment - timedelta(hours=1) < m <= moment for m in moments) <= 5
     assert moments[-1] - moments[0] <= timedelta(hours=2, minutes=5)
@@ -392,9 +388,9 @@ def test_a_new_sender_warms_up_day_by_day(world: DeliverySetup) -> None:
     warming = _limited(world, "limits", warm_up=[3, 6])
     _many(warming, 30)
     by_day: Counter[int] = Counter()
-    transport = ScriptedProvider(ACCEPT, batch_size=4)
+    provider = ScriptedProvider(ACCEPT, batch_size=4)
     while True:
-        report = _send(warming, transport)
+        report = _send(warming, provider)
         by_day[(world.clock() - RELEASE).days] += report.results[HandoverResult.ACCEPTED]
         if report.next_due_at is None:
             break
@@ -414,19 +410,19 @@ def test_a_cap_on_one_domain_does_not_slow_the_others(world: DeliverySetup) -> N
     capped = _limited(world, "limits", domains_per_hour={"big.example": 60})
     _many(capped, 5, "big.example")
     _many(capped, 8, "small.example")
-    transport = ScriptedProvider(ACCEPT)
-    report = _send(capped, transport)
-    assert Counter(m.address.partition("@")[2] for m in transport.received_messages) == {
+    provider = ScriptedProvider(ACCEPT)
+    report = _send(capped, provider)
+    assert Counter(m.address.partition("@")[2] for m in provider.received_messages) == {
         "big.example": 1,
         "small.example": 8,
     }
     while report.next_due_at is not None:
         assert report.next_due_at - world.clock() <= timedelta(minutes=1)
         world.clock.now = report.next_due_at
-        before = len(transport.received_messages)
-        report = _send(capped, transport)
-        assert len(transport.received_messages) - before <= 1
-    assert (report.state, len(_given(transport))) == (EditionState.SENT, 13)
+        before = len(provider.received_messages)
+        report = _send(capped, provider)
+        assert len(provider.received_messages) - before <= 1
+    assert (report.state, len(_given(provider))) == (EditionState.SENT, 13)
     assert world.clock() - RELEASE <= timedelta(minutes=6)
 
 
@@ -459,10 +455,10 @@ def test_a_commit_that_seems_lost_loses_and_repeats_nothing_whether_or_not_it_ca
             connection.connection.driver_connection.commit()
         return True
 
-    transport = ScriptedProvider(ACCEPT, batch_size=4)
+    provider = ScriptedProvider(ACCEPT, batch_size=4)
     mend = _failing(world, broken)
     try:
-        report = _send(world, transport)
+        report = _send(world, provider)
     finally:
         mend()
     assert commits[0] > 10
@@ -471,22 +467,22 @@ def test_a_commit_that_seems_lost_loses_and_repeats_nothing_whether_or_not_it_ca
         40,
         True,
     )
-    assert len(_given(transport)) == 40
+    assert len(_given(provider)) == 40
 
 
 def test_a_database_that_stays_away_ends_the_run_after_a_quarter_of_an_hour(sqlite_world: DeliverySetup) -> None:
     _many(sqlite_world, 40)
     away = [False]
-    transport = ScriptedProvider(_at(2, lambda: away.__setitem__(0, True)), batch_size=4)
+    provider = ScriptedProvider(_at(2, lambda: away.__setitem__(0, True)), batch_size=4)
     mend = _failing(sqlite_world, lambda _: away[0])
     with pytest.raises(OperationalError):
-        _send(sqlite_world, transport)
+        _send(sqlite_world, provider)
     mend()
     assert timedelta(minutes=15) <= sqlite_world.clock() - RELEASE <= timedelta(minutes=40)
     with sqlite_world.database.write() as session:
         session.execute(update(Delivery).values(lease_until=RELEASE))
     rest = ScriptedProvider(ACCEPT)
     report = _send(sqlite_world, rest)
-    assert not set(_given(transport)) & set(_given(rest))
+    assert not set(_given(provider)) & set(_given(rest))
     assert report.delivery_counts.is_balanced
     assert report.delivery_counts[DeliveryState.UNCERTAIN] <= 8

@@ -310,7 +310,7 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
     assert "Nov 19, 2:30 p.m." in page
 
 
-def test_the_books_of_what_went_out_balance(both: Any) -> None:
+def test_the_delivery_counts_of_what_went_out_balance(both: Any) -> None:
     name = both.edition(state=EditionState.SENT)
     states = [DeliveryState.ACCEPTED] * 3 + [DeliveryState.REFUSED, DeliveryState.UNCERTAIN, DeliveryState.WITHDRAWN]
     with both.database.write() as session:
