@@ -97,7 +97,9 @@ def _at(batch_number: int, act: Callable[[], object]) -> Callable[[Sequence[Outg
     return answer
 
 
-def test_a_pause_from_elsewhere_takes_effect_at_the_next_claim_and_resuming_sends_the_rest(world: DeliverySetup) -> None:
+def test_a_pause_from_elsewhere_takes_effect_at_the_next_claim_and_resuming_sends_the_rest(
+    world: DeliverySetup,
+) -> None:
     _many(world, 30)
     first = ScriptedProvider(
         _at(2, lambda: _act(world, edition_control.pause_edition, EDITION_NAME, "a wrong date")), batch_size=5
