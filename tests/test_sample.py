@@ -81,7 +81,7 @@ def test_the_sample_gives_sixty_items_of_eight_sources_and_each_feed_kind(readin
     feeds = {url: r for url, r in readings.items() if r.items}
     assert sum(len(r.items) for r in feeds.values()) >= 60
     assert len({urlsplit(url).hostname for url in feeds}) >= 8
-    wanted = {
+    expected = {
         DocumentKind.RSS,
         DocumentKind.RDF,
         DocumentKind.ATOM,
@@ -90,7 +90,7 @@ def test_the_sample_gives_sixty_items_of_eight_sources_and_each_feed_kind(readin
         DocumentKind.ICALENDAR,
         DocumentKind.PAGE,
     }
-    assert wanted <= {r.kind for r in feeds.values()}
+    assert expected <= {r.kind for r in feeds.values()}
     versions = [_text(SAMPLE / e["file"])[:400] for e in INDEX.values() if e["file"].endswith(".xml")]
     assert any('version="0.91"' in v for v in versions)
     assert any('version="2.0"' in v for v in versions)
@@ -149,9 +149,9 @@ def test_no_real_agency_is_made_to_say_anything() -> None:
 
 
 def test_every_opportunity_has_a_closing_day(readings: dict[str, ParsedDocument]) -> None:
-    found = readings["https://opencalls.example.org/rss"].items
-    assert len(found) == 6
-    assert [i.title for i in found if i.closes_on is None] == []
+    items = readings["https://opencalls.example.org/rss"].items
+    assert len(items) == 6
+    assert [i.title for i in items if i.closes_on is None] == []
 
 
 def test_every_picture_that_may_be_mailed_is_served_and_described(readings: dict[str, ParsedDocument]) -> None:
@@ -186,7 +186,7 @@ def test_readership_counts_pages_of_the_own_site() -> None:
     assert all(int(r["views"]) > 0 for r in rows)
 
 
-def test_twelve_invented_readers_with_choices_that_the_sections_know() -> None:
+def test_twelve_invented_readers_with_preferences_that_the_sections_know() -> None:
     with (SAMPLE / "readers.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert len({r["address"] for r in rows}) == 12

@@ -54,9 +54,9 @@ def test_what_is_no_rule_is_refused_with_the_forms(text: str) -> None:
 def test_a_machine_that_slept_owes_a_job_once() -> None:
     now = datetime(2026, 11, 20, 12, tzinfo=UTC)
     timetable = {"collect": (parse_schedule_rule("daily 05:00"), parse_schedule_rule("daily 17:00"))}
-    owed = find_due_jobs(now, timetable, (), zone=NEW_YORK, since=now - timedelta(days=9))
-    assert owed == (DueJob("collect", datetime(2026, 11, 20, 10, tzinfo=UTC)),)
-    assert find_due_jobs(now, timetable, owed, zone=NEW_YORK, since=now - timedelta(days=9)) == ()
+    due_jobs = find_due_jobs(now, timetable, (), zone=NEW_YORK, since=now - timedelta(days=9))
+    assert due_jobs == (DueJob("collect", datetime(2026, 11, 20, 10, tzinfo=UTC)),)
+    assert find_due_jobs(now, timetable, due_jobs, zone=NEW_YORK, since=now - timedelta(days=9)) == ()
 
 
 def test_nothing_is_owed_for_the_time_before_the_timetable_was_followed() -> None:
@@ -69,5 +69,5 @@ def test_a_clock_that_is_set_back_owes_nothing_twice() -> None:
     now = datetime(2026, 11, 20, 12, tzinfo=UTC)
     timetable = {"collect": (parse_schedule_rule("every 1h"),)}
     since = now - timedelta(days=1)
-    done = find_due_jobs(now, timetable, (), zone=NEW_YORK, since=since)
-    assert find_due_jobs(now + timedelta(minutes=59), timetable, done, zone=NEW_YORK, since=since) == ()
+    finished = find_due_jobs(now, timetable, (), zone=NEW_YORK, since=since)
+    assert find_due_jobs(now + timedelta(minutes=59), timetable, finished, zone=NEW_YORK, since=since) == ()

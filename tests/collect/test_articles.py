@@ -31,11 +31,11 @@ def reading(*items: ParsedItem, rejected: Sequence[RejectedEntry] = ()) -> Parse
 
 def source(database: Database, url: str = f"{SITE}/feed") -> Source:
     with database.write() as session:
-        found = session.scalar(select(Source).where(Source.url == url))
-        if found is None:
-            found = Source(url=url, name="Agency", publisher="Agency", topics={})
-            session.add(found)
-    return found
+        row = session.scalar(select(Source).where(Source.url == url))
+        if row is None:
+            row = Source(url=url, name="Agency", publisher="Agency", topics={})
+            session.add(row)
+    return row
 
 
 def stored(database: Database, *items: ParsedItem, now: datetime = NOON) -> ItemCounts:
@@ -74,16 +74,16 @@ def test_an_item_becomes_an_article_with_all_that_was_said(database: Database) -
         featured=True,
     )
     assert stored(database, event_item) == ItemCounts(found=1, new=1)
-    (one,) = articles(database)
-    assert (one.title, one.summary, one.author, one.credit) == (
+    (article,) = articles(database)
+    assert (article.title, article.summary, article.author, article.credit) == (
         "Port closed",
         "From Monday on.",
         "Ada Example",
         "INTERPOL",
     )
-    assert (one.categories, one.closes_on, one.featured) == (["Ports", "Safety"], date(2026, 12, 1), True)
-    assert (one.dated_at, one.date_basis, one.updated_at) == (NOON - DAY, "published", NOON)
-    assert (one.found_at, one.seen_at) == (NOON, NOON)
+    assert (article.categories, article.closes_on, article.featured) == (["Ports", "Safety"], date(2026, 12, 1), True)
+    assert (article.dated_at, article.date_basis, article.updated_at) == (NOON - DAY, "published", NOON)
+    assert (article.found_at, article.seen_at) == (NOON, NOON)
 
 
 def test_the_same_document_again_changes_nothing(database: Database) -> None:
@@ -181,16 +181,16 @@ def test_an_event_that_moves_keeps_its_row_and_its_old_time(database: Database) 
 def test_a_date_that_moves_forward_on_an_unchanged_item_is_noted_beside_the_first(database: Database) -> None:
     stored(database, item(published=NOON - DAY))
     assert stored(database, item(published=NOON)) == ItemCounts(found=1, unchanged=1)
-    (one,) = articles(database)
-    assert (one.dated_at, one.updated_at) == (NOON - DAY, NOON)
+    (article,) = articles(database)
+    assert (article.dated_at, article.updated_at) == (NOON - DAY, NOON)
 
 
 def test_the_date_that_counts_is_the_earliest_of_the_best_kind_in_any_order(database: Database) -> None:
     for published, updated in [(None, None), (None, NOON), (NOON - DAY, NOON), (NOON, NOON), (None, None)]:
         basis = DateBasis.PUBLISHED if published else DateBasis.FIRST_SEEN_NO_DATE
         stored(database, item(published=published, updated=updated, date_basis=basis), now=LATER)
-    (one,) = articles(database)
-    assert (one.dated_at, one.date_basis, one.updated_at) == (NOON - DAY, "published", NOON)
+    (article,) = articles(database)
+    assert (article.dated_at, article.date_basis, article.updated_at) == (NOON - DAY, "published", NOON)
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_without_a_usable_date_an_article_counts_from_when_it_was_first_seen(
     undated = item(published=None, date_basis=basis)
     stored(sqlite, undated)
     assert stored(sqlite, undated, now=LATER).unchanged == 1
-    (one,) = articles(sqlite)
-    assert (one.dated_at, one.date_basis) == (NOON, basis.value)
+    (article,) = articles(sqlite)
+    assert (article.dated_at, article.date_basis) == (NOON, basis.value)
 
 
 def test_what_cannot_be_stored_is_rejected_by_its_place_in_the_document(database: Database) -> None:
@@ -245,24 +245,24 @@ def test_the_same_page_through_two_sources_is_two_articles(database: Database) -
 
 def test_a_withdrawn_page_stays_as_history(database: Database) -> None:
     stored(database, item())
-    (one,) = articles(database)
+    (article,) = articles(database)
     for expected in (True, False):
         with database.write() as session:
-            assert mark_withdrawn(session, one, LATER, "410") is expected
+            assert mark_withdrawn(session, article, LATER, "410") is expected
     assert [a.withdrawn_at for a in articles(database)] == [LATER]
     assert history(database) == [("withdrawn", "", "410")]
 
 
-def test_ten_thousand_items_take_two_queries_a_part_and_no_transaction_over_a_thousand_rows(sqlite: Database) -> None:
+def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_thousand_rows(sqlite: Database) -> None:
     agency = source(sqlite)
     counts, parts = prepare_batches(reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))))
-    asked: list[str] = []
-    event.listen(sqlite.engine, "before_cursor_execute", lambda _c, _u, statement, *_: asked.append(statement))
+    statements: list[str] = []
+    event.listen(sqlite.engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement))
     for part in parts:
         with sqlite.write() as session:
             counts += store_batch(session, agency.id, part, NOON)
     assert counts == ItemCounts(found=10_000, new=10_000)
-    assert sum(statement.startswith("SELECT") for statement in asked) == 2 * len(parts)
+    assert sum(statement.startswith("SELECT") for statement in statements) == 2 * len(parts)
     assert max(len(part.items) for part in parts) <= BATCH_SIZE <= 500
 
 
@@ -288,15 +288,15 @@ WORLD = st.builds(
 def test_the_order_of_a_document_decides_nothing(items: list[ParsedItem], random: object) -> None:
     shuffled = list(items)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    known = identify_items(items)
-    assert identify_items(shuffled) == known
-    assert len({one.key for one in known}) == len(known)
-    assert sum(one.occurrences for one in known) == len(items)
+    identified = identify_items(items)
+    assert identify_items(shuffled) == identified
+    assert len({one.key for one in identified}) == len(identified)
+    assert sum(one.occurrences for one in identified) == len(items)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(WORLD, max_size=6), min_size=1, max_size=4))
-def test_whatever_publishers_do_to_ids_the_books_balance_and_nothing_new_comes_twice(
+def test_whatever_publishers_do_to_ids_the_counts_balance_and_nothing_new_comes_twice(
     sqlite: Database, documents: list[list[ParsedItem]]
 ) -> None:
     with sqlite.write() as session:
@@ -307,6 +307,6 @@ def test_whatever_publishers_do_to_ids_the_books_balance_and_nothing_new_comes_t
         assert counts.found == counts.new + counts.updated + counts.unchanged + len(counts.rejected)
         rows = len(articles(sqlite))
         assert rows >= len(identify_items(items)), "no two items of one document may share a row"
-        again = stored(sqlite, *items, now=LATER)
-        assert (again.new, len(articles(sqlite))) == (0, rows)
-        assert again.updated == 0
+        second = stored(sqlite, *items, now=LATER)
+        assert (second.new, len(articles(sqlite))) == (0, rows)
+        assert second.updated == 0

@@ -143,7 +143,7 @@ def test_force_asks_for_all_anew(database: Database) -> None:
     assert [etag for _, etag in web.asked] == [None, None]
 
 
-def test_a_feed_that_asks_for_rare_visits_is_heeded(database: Database) -> None:
+def test_a_feed_that_asks_for_rare_visits_gets_them(database: Database) -> None:
     web = Web({PORT: fetched(rss("/a", ttl=120), max_age=60)})
     visited(database, web, PORT)
     assert row(database, PORT).next_try_at == NOON + timedelta(hours=2)
@@ -194,12 +194,12 @@ def test_a_site_whose_feeds_cannot_be_read_says_which(database: Database) -> Non
 
 
 def test_wordpress_is_preferred_and_comments_come_last() -> None:
-    rest = "https://site.example.org/wp-json/wp/v2/posts?_embed"
+    rest_api = "https://site.example.org/wp-json/wp/v2/posts?_embed"
     feeds = (
         FeedLink("https://site.example.org/comments/feed/", "Comments"),
         FeedLink("https://site.example.org/world/feed/", "World"),
         FeedLink("https://site.example.org/feed/", "Site"),
-        FeedLink(rest, "WordPress"),
+        FeedLink(rest_api, "WordPress"),
     )
     assert [feed.url.removeprefix("https://site.example.org") for feed in rank_feeds(feeds, PAGE)] == [
         "/wp-json/wp/v2/posts?_embed",
@@ -285,11 +285,11 @@ def withdrawn(database: Database) -> set[str]:
 
 
 def posts(page: int, count: int, day: str = "2026-11-15") -> bytes:
-    one = (
+    post = (
         '{{"id": {n}, "date": "{day}T09:00:00", "date_gmt": "{day}T09:00:00", "link": "https://wp.example.org/{n}/",'
         ' "title": {{"rendered": "Post {n}"}}, "excerpt": {{"rendered": "A post."}}, "status": "publish"}}'
     )
-    return f"[{','.join(one.format(n=page * 100 + n, day=day) for n in range(count))}]".encode()
+    return f"[{','.join(post.format(n=page * 100 + n, day=day) for n in range(count))}]".encode()
 
 
 WP = "https://wp.example.org/wp-json/wp/v2/posts?per_page=2"
@@ -357,16 +357,16 @@ def test_sources_are_fetched_side_by_side(sqlite: Database) -> None:
     assert all(report.succeeded for report in reports)
 
 
-def test_progress_is_told_from_nothing_to_all(sqlite: Database) -> None:
-    told: list[tuple[int, int, str | None]] = []
+def test_progress_is_reported_from_nothing_to_all(sqlite: Database) -> None:
+    calls: list[tuple[int, int, str | None]] = []
     collect_sources(
         sqlite,
         Web({PORT: fetched(rss("/a"))}),
         naming(PORT),
         now=NOON,
-        progress=lambda done, total, report: told.append((done, total, report.name if report else None)),
+        progress=lambda done, total, report: calls.append((done, total, report.name if report else None)),
     )
-    assert told == [(0, 1, None), (1, 1, "Source 0")]
+    assert calls == [(0, 1, None), (1, 1, "Source 0")]
 
 
 def test_a_source_that_left_the_settings_is_not_visited(sqlite: Database) -> None:

@@ -315,8 +315,8 @@ def test_the_cuts_have_their_size_and_weight(draw: object, size: tuple[int, int]
 def test_a_cut_covers_and_is_not_squeezed() -> None:
     image = Image.new("RGB", (600, 1200), "white")
     ImageDraw.Draw(image).ellipse((200, 420, 400, 620), fill="black")
-    made = Image.open(io.BytesIO(crop_image(URL, written(image), CropShape.LEAD).body)).convert("L")
-    box = made.point(lambda value: 255 - value).point(lambda value: 255 if value > 128 else 0).getbbox()
+    cropped = Image.open(io.BytesIO(crop_image(URL, written(image), CropShape.LEAD).body)).convert("L")
+    box = cropped.point(lambda value: 255 - value).point(lambda value: 255 if value > 128 else 0).getbbox()
     assert box is not None
     assert abs((box[2] - box[0]) - (box[3] - box[1])) <= 6  # still a circle
 

@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_opened_is_reported(sqlite: Database, tmp_path: Pa
     assert "No such file" in (read(sqlite, tmp_path / "none.xml")["file:none.xml"].error or "")
 
 
-def test_documents_are_listed_once_and_in_a_settled_order(folder: Path) -> None:
+def test_documents_are_listed_once_and_in_a_fixed_order(folder: Path) -> None:
     names = [path.name for path in list_files([folder / "pilots.txt", folder, folder / ".hidden"])]
     assert names == [
         "pilots.txt", "broken.gz", "bridge.html", "harbour-2.xml.gz", "harbour.xml", "list.opml", "notes.json", ".hidden",

@@ -160,7 +160,7 @@ def test_a_report_that_cannot_be_read_leaves_the_counts_of_before(database: Data
 
 
 def test_a_missing_file_is_reported_and_nothing_is_raised(sqlite: Database, tmp_path: Path) -> None:
-    (one,) = import_readership(sqlite, NOWHERE, settings(tmp_path, csv="none.csv"), now=NOON)
-    assert "none.csv: No such file" in (one.error or "")
+    (result,) = import_readership(sqlite, NOWHERE, settings(tmp_path, csv="none.csv"), now=NOON)
+    assert "none.csv: No such file" in (result.error or "")
     assert import_readership(sqlite, NOWHERE, settings(tmp_path), now=NOON) == []
-    assert isinstance(one, ReadershipImport)
+    assert isinstance(result, ReadershipImport)

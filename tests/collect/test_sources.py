@@ -72,18 +72,18 @@ def test_a_source_that_is_named_again_starts_anew_also_when_it_was_gone(database
     assert not is_source_due(row(database), NOON + timedelta(days=400))
     synced(database)
     assert synced(database, PORT) == SyncResult(0, 1, 0)
-    again = row(database)
-    assert (again.active, again.health, again.failures) == (True, SourceHealth.NEW, 0)
-    assert is_source_due(again, NOON)
+    renewed = row(database)
+    assert (renewed.active, renewed.health, renewed.failures) == (True, SourceHealth.NEW, 0)
+    assert is_source_due(renewed, NOON)
 
 
 def test_an_operator_who_writes_down_the_new_address_keeps_the_source_and_its_articles(database: Database) -> None:
     synced(database, PORT)
     number = row(database).id
     visited(database, VisitSuccess(DocumentKind.RSS, moved_to="https://new.example.org/feed"))
-    moved = PORT.model_copy(update={"url": "https://new.example.org/feed"})
-    assert synced(database, moved) == SyncResult(0, 0, 0)
-    kept = row(database, moved.url)
+    configured = PORT.model_copy(update={"url": "https://new.example.org/feed"})
+    assert synced(database, configured) == SyncResult(0, 0, 0)
+    kept = row(database, configured.url)
     assert (kept.id, kept.moved_to, kept.active) == (number, None, True)
 
 
@@ -157,10 +157,10 @@ def test_a_gone_source_is_never_tried_again_and_a_refusing_one_at_most_twice_a_d
 def test_no_failed_source_is_tried_before_its_retry_after_nor_given_up(
     health: SourceHealth, asked: float, failures: int, luck: float
 ) -> None:
-    again = next_try_time(VisitFailure(health, "", asked), failures, NOON, luck)
-    assert again is not None
-    assert again >= NOON + min(timedelta(seconds=asked), MAX_RETRY_AFTER)
-    assert again <= NOON + max(MAX_RETRY_INTERVAL, MAX_RETRY_AFTER)
+    next_try = next_try_time(VisitFailure(health, "", asked), failures, NOON, luck)
+    assert next_try is not None
+    assert next_try >= NOON + min(timedelta(seconds=asked), MAX_RETRY_AFTER)
+    assert next_try <= NOON + max(MAX_RETRY_INTERVAL, MAX_RETRY_AFTER)
 
 
 @given(st.integers(0, 2**31), st.floats(0, 1, exclude_max=True))

@@ -139,8 +139,8 @@ def test_a_long_summary_ends_with_a_sentence() -> None:
 
 
 def test_sentences_know_abbreviations() -> None:
-    said = "The U.S. Coast Guard met Dr. Roe on Jan. 5 at 3 p.m. in D.C. It rained. “Was it bad?” Yes!"
-    assert list(text_cleanup.split_sentences(said)) == [
+    text = "The U.S. Coast Guard met Dr. Roe on Jan. 5 at 3 p.m. in D.C. It rained. “Was it bad?” Yes!"
+    assert list(text_cleanup.split_sentences(text)) == [
         "The U.S. Coast Guard met Dr. Roe on Jan. 5 at 3 p.m. in D.C. It rained.",
         "“Was it bad?”",
         "Yes!",
@@ -154,8 +154,8 @@ def test_sentences_of_other_scripts_end_too() -> None:
 
 @given(st.text(max_size=500))
 def test_sentences_lose_nothing_but_spaces(given_text: str) -> None:
-    said = text_cleanup.normalise_text(given_text)
-    assert "".join("".join(text_cleanup.split_sentences(said)).split()) == "".join(said.split())
+    text = text_cleanup.normalise_text(given_text)
+    assert "".join("".join(text_cleanup.split_sentences(text)).split()) == "".join(text.split())
 
 
 @given(st.text(max_size=500), st.integers(1, 40))
@@ -164,8 +164,8 @@ def test_a_shortened_text_has_no_more_words_than_asked(given_text: str, words: i
 
 
 def test_shortening_takes_whole_sentences() -> None:
-    said = "One two three. Four five six. Seven eight nine."
-    assert text_cleanup.shorten_text(said, 7) == "One two three. Four five six."
+    text = "One two three. Four five six. Seven eight nine."
+    assert text_cleanup.shorten_text(text, 7) == "One two three. Four five six."
     assert text_cleanup.shorten_text("One two three four five.", 3) == "One two three…"
     assert text_cleanup.shorten_text("One two.", 10) == "One two."
 
@@ -191,8 +191,8 @@ def test_authors_are_names_without_addresses(field: str, name: str | None) -> No
 
 @given(st.emails(), st.sampled_from(["{} (Jane Roe)", "Jane Roe <{}>", "{}", "Jane Roe {}", "{}, {}"]))
 def test_no_address_survives_in_an_author(address: str, form: str) -> None:
-    found = text_cleanup.clean_author(form.replace("{}", address))
-    assert "@" not in (found or "")
+    author = text_cleanup.clean_author(form.replace("{}", address))
+    assert "@" not in (author or "")
 
 
 @pytest.mark.parametrize(

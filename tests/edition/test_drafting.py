@@ -46,9 +46,9 @@ def sample_settings() -> Settings:
 
 def collected(database: Database, settings: Settings, now: datetime = NOW) -> Installation:
     """Collect the bundled sample."""
-    getter = BundledFetcher(SAMPLE)
-    collection_run.collect_sources(database, getter, settings, now=now)
-    import_readership(database, getter, settings, now=now)
+    fetcher = BundledFetcher(SAMPLE)
+    collection_run.collect_sources(database, fetcher, settings, now=now)
+    import_readership(database, fetcher, settings, now=now)
     return Installation(settings, database)
 
 
@@ -215,9 +215,9 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
         clear_approval(session, session.get_one(Edition, first.id))
     with pytest.raises(ApprovalError, match="Draft it again"):
         approve_now(install, second, later)
-    again = drafted(install, later)
-    approve_now(install, again, later)
-    assert considered(database, again.name) == {"early-border-news", "fresh-border-news"}
+    redrafted = drafted(install, later)
+    approve_now(install, redrafted, later)
+    assert considered(database, redrafted.name) == {"early-border-news", "fresh-border-news"}
 
 
 def test_a_draft_that_never_went_out_gives_its_week_and_its_number_back(database: Database) -> None:
@@ -301,12 +301,12 @@ def test_a_release_that_was_moved_after_a_draft_still_has_one_edition(
 ) -> None:
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     drafted(releasing(database, "fri 06:00"))
-    moved = releasing(database, release, timezone)
-    drafted(moved, NOW + timedelta(hours=1))
+    rescheduled = releasing(database, release, timezone)
+    drafted(rescheduled, NOW + timedelta(hours=1))
     at = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(hours=hour)
     assert editions(database) == [("2026-W47", 1, at)]
     with database.read() as session:
-        approve_now(moved, session.scalars(select(Edition)).one(), NOW + timedelta(hours=1))
+        approve_now(rescheduled, session.scalars(select(Edition)).one(), NOW + timedelta(hours=1))
 
 
 def test_a_release_that_is_moved_into_another_week_takes_the_name_of_that(database: Database) -> None:
@@ -366,10 +366,10 @@ class Pages:
 
 def with_pages(install: Installation, pages: Pages, now: datetime = NOW) -> dict[str, str]:
     """Draft, and give the reason of each story that was left out; of one that is in, its section."""
-    made = weekly.draft_next_edition(install, now=now, actor=ADMIN, fetcher=pages)
+    result = weekly.draft_next_edition(install, now=now, actor=ADMIN, fetcher=pages)
     with install.database.read() as session:
         query = (
-            select(EditionStory).join(Edition, Edition.id == EditionStory.edition_id).where(Edition.name == made.name)
+            select(EditionStory).join(Edition, Edition.id == EditionStory.edition_id).where(Edition.name == result.name)
         )
         return {s.url.rsplit("/", 1)[1]: s.section or s.reason for s in session.scalars(query)}
 
@@ -377,8 +377,8 @@ def with_pages(install: Installation, pages: Pages, now: datetime = NOW) -> dict
 def test_a_lead_whose_page_is_gone_is_left_out_with_its_reason(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
-    told = with_pages(install, Pages(gone=["port-security-news"]))
-    assert told == {"port-security-news": WITHDRAWN_REASON, "border-patrol-letter": "featured"}
+    sections_and_reasons = with_pages(install, Pages(gone=["port-security-news"]))
+    assert sections_and_reasons == {"port-security-news": WITHDRAWN_REASON, "border-patrol-letter": "featured"}
 
 
 def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(database: Database) -> None:
@@ -391,16 +391,19 @@ def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(data
         retold = reading("border wall contract awarded today", dated=NOW - timedelta(hours=20))
         store_document(session, other, retold, NOW)
     assert len(with_pages(install, Pages())) == 1, "it is one story"
-    told = with_pages(install, Pages(gone=["border-wall-contract-awarded"]))
-    assert told == {"border-wall-contract-awarded": WITHDRAWN_REASON, "border-wall-contract-awarded-today": "featured"}
+    sections_and_reasons = with_pages(install, Pages(gone=["border-wall-contract-awarded"]))
+    assert sections_and_reasons == {
+        "border-wall-contract-awarded": WITHDRAWN_REASON,
+        "border-wall-contract-awarded-today": "featured",
+    }
 
 
 def test_a_page_that_fails_stops_no_draft_and_stays_in(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
-    told = with_pages(install, Pages(broken=["port-security-news", "border-patrol-letter"]))
-    assert set(told) == {"port-security-news", "border-patrol-letter"}
-    assert WITHDRAWN_REASON not in told.values()
+    sections_and_reasons = with_pages(install, Pages(broken=["port-security-news", "border-patrol-letter"]))
+    assert set(sections_and_reasons) == {"port-security-news", "border-patrol-letter"}
+    assert WITHDRAWN_REASON not in sections_and_reasons.values()
 
 
 def test_a_page_that_is_back_is_in_the_next_draft_and_each_page_is_asked_once_a_draft(database: Database) -> None:

@@ -93,14 +93,14 @@ def test_hostile_words_come_out_inert_and_every_link_is_kept(
         assert hrefs.count(sanitise_url(url)) >= 2, "the link of each of the two entries"
         if kind in {"featured", "stories"}:
             assert sanitise_url(also) in hrefs
-        shown = "".join(tree.xpath("//body//text()")).replace("\xa0", " ")
-        assert " ".join(sanitise_text(title).replace("\xa0", " ").split()) in " ".join(shown.split())
+        visible_text = "".join(tree.xpath("//body//text()")).replace("\xa0", " ")
+        assert " ".join(sanitise_text(title).replace("\xa0", " ").split()) in " ".join(visible_text.split())
     assert sanitise_url(url) in join_fragments(pieces, "text").splitlines()
 
 
 @settings(max_examples=12, deadline=None)
 @given(kind=KINDS, title=words, url=urls)
-def test_no_feed_can_plant_a_mark(kind: str, title: str, url: str) -> None:
+def test_no_feed_can_plant_a_placeholder(kind: str, title: str, url: str) -> None:
     def count(entry: SectionEntry) -> list[int]:
         pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
         return [

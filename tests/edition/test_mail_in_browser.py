@@ -127,8 +127,8 @@ def test_axe_finds_nothing(
     with Shown(browser, request.getfixturevalue(form), width=width, scheme=scheme) as shown:
         ground = "rgb(18, 22, 28)" if scheme == "dark" else "rgb(255, 255, 255)"
         assert shown.ask("getComputedStyle(document.body).backgroundColor") == ground
-        found = Axe().run(shown.page, options=AXE).response
-        assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found["violations"]] == []
+        violations = Axe().run(shown.page, options=AXE).response
+        assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in violations["violations"]] == []
 
 
 @pytest.mark.chromium

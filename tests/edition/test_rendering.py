@@ -69,12 +69,12 @@ class Balance(HTMLParser):
 
 
 def unbalanced(text: str) -> list[str]:
-    found = Balance()
-    found.feed(text)
-    found.close()
+    balance = Balance()
+    balance.feed(text)
+    balance.close()
     # Outlook's ghost table stands in comments: it has to open and close as often.
     ghosts = text.count("<!--[if mso]>") - text.count("<![endif]-->")
-    return found.wrong + found.open + ["ghost"] * abs(ghosts)
+    return balance.wrong + balance.open + ["ghost"] * abs(ghosts)
 
 
 def links_of_html(text: str) -> set[str]:
@@ -143,14 +143,14 @@ def test_a_page_without_head_or_foot_is_refused(pieces: tuple[RenderedFragment, 
         join_fragments(pieces, "html", {"foot"})
 
 
-def test_marks_come_through_unchanged_where_they_belong(pieces: tuple[RenderedFragment, ...]) -> None:
+def test_placeholders_come_through_unchanged_where_they_belong(pieces: tuple[RenderedFragment, ...]) -> None:
     for kind in ("html", "text"):
         foot = of(pieces, kind, "foot")
-        rest = join_fragments(pieces, kind).replace(foot, "")
+        body = join_fragments(pieces, kind).replace(foot, "")
         assert f"https://news.example.org/u/{placeholders.LEAVE_PLACEHOLDER}" in foot
         assert f"https://news.example.org/preferences/{placeholders.PREFERENCES_PLACEHOLDER}" in foot
         assert f"You asked for this weekly mail on {placeholders.SIGNUP_ORIGIN_PLACEHOLDER}." in foot
-        assert not any(mark in rest for mark in placeholders.ALL_PLACEHOLDERS)
+        assert not any(mark in body for mark in placeholders.ALL_PLACEHOLDERS)
 
 
 def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[RenderedFragment, ...]) -> None:

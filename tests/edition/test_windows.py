@@ -44,14 +44,14 @@ def test_every_article_falls_into_exactly_one_window_of_a_chain(gaps: list[int],
             else:
                 articles.append(Told(i, dated_at, None))
     cut_offs.append(cut_offs[-1] + timedelta(hours=1))  # a last chance
-    held = [0] * len(articles)
+    counts = [0] * len(articles)
     spanned: EditionWindow | None = None
     for i, cut_off in enumerate(cut_offs):
         spanned = next_window(cut_off, spanned.cut_off if spanned else None)
         for number, article in enumerate(articles):
-            if article.found <= i and spanned.includes(article.at(i), seen_before=held[number] > 0):
-                held[number] += 1
-    assert held == [1] * len(articles), (articles, cut_offs)
+            if article.found <= i and spanned.includes(article.at(i), seen_before=counts[number] > 0):
+                counts[number] += 1
+    assert counts == [1] * len(articles), (articles, cut_offs)
 
 
 def test_the_first_edition_looks_back_a_week_and_knows_no_late_arrivals() -> None:

@@ -37,16 +37,16 @@ TITLES = {
 def article(title: str, publisher: str = "", *, days: float = 1, **more: object) -> CandidateArticle:
     publisher = publisher or f"Press {title.split(maxsplit=1)[0]} {len(title)}"
     url = f"https://{publisher.lower().replace(' ', '-')}.example.org/{title.lower().replace(' ', '-')}"
-    made = CandidateArticle(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
-    return replace(made, **more)  # type: ignore[arg-type]  # by name, as the test says
+    plain = CandidateArticle(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
+    return replace(plain, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
 def week() -> list[CandidateArticle]:
     return [article(t, days=1 + n / 10) for n, t in enumerate(TITLES)]
 
 
-def chosen(
-    found: list[CandidateArticle],
+def propose(
+    candidates: list[CandidateArticle],
     select: SelectionSettings | None = None,
     previous: PreviousEditions | None = None,
     **more: object,
@@ -54,7 +54,7 @@ def chosen(
     sections = more.get("sections", DEFAULT_SECTIONS)
     assert isinstance(sections, (list, tuple))
     return propose_edition(
-        found,
+        candidates,
         select=select or SelectionSettings(),
         sections=sections,
         kinds=SECTION_KINDS,
@@ -63,52 +63,52 @@ def chosen(
     )
 
 
-def leads(choice: Proposal, key: str) -> list[str]:
-    return [p.scored.story.lead.title for p in choice.sections.get(key, ())]
+def leads(proposal: Proposal, key: str) -> list[str]:
+    return [p.scored.story.lead.title for p in proposal.sections.get(key, ())]
 
 
-def reasons(choice: Proposal) -> dict[str, str]:
-    return {out.scored.story.lead.url: out.reason for out in choice.left_out}
+def reasons(proposal: Proposal) -> dict[str, str]:
+    return {out.scored.story.lead.url: out.reason for out in proposal.left_out}
 
 
 def test_featured_has_at_most_two_of_a_topic_and_topics_two_more() -> None:
-    choice = chosen(week())
+    proposal = propose(week())
     for key in ("featured", "topics"):
-        topics = Counter(p.scored.topic for p in choice.sections[key])
+        topics = Counter(p.scored.topic for p in proposal.sections[key])
         assert max(topics.values()) <= 2
-    assert len(choice.sections["featured"]) == 6
-    assert len(choice.sections["topics"]) == 8
+    assert len(proposal.sections["featured"]) == 6
+    assert len(proposal.sections["topics"]) == 8
 
 
 def test_topics_stand_together() -> None:
-    order = [p.scored.topic for p in chosen(week()).sections["topics"]]
+    order = [p.scored.topic for p in propose(week()).sections["topics"]]
     assert len([n for n, t in enumerate(order) if n == 0 or order[n - 1] != t]) == len(set(order))
 
 
 def test_a_publisher_leads_no_more_stories_than_it_may() -> None:
-    found = [replace(a, publisher="CISA") if n < 9 else a for n, a in enumerate(week())]
-    choice = chosen(found)
-    led = Counter(p.scored.story.lead.publisher for k in ("featured", "topics") for p in choice.sections[k])
+    candidates = [replace(a, publisher="CISA") if n < 9 else a for n, a in enumerate(week())]
+    proposal = propose(candidates)
+    led = Counter(p.scored.story.lead.publisher for k in ("featured", "topics") for p in proposal.sections[k])
     assert led["CISA"] == 3
-    assert "3 stories of CISA are in already" in reasons(choice).values()
+    assert "3 stories of CISA are in already" in reasons(proposal).values()
 
 
 def test_only_news_is_featured() -> None:
-    found = [*week(), article("Ransomware scanner for ports", section="products", weight=3.0)]
-    choice = chosen(found)
-    assert leads(choice, "products") == ["Ransomware scanner for ports"]
+    candidates = [*week(), article("Ransomware scanner for ports", section="products", weight=3.0)]
+    proposal = propose(candidates)
+    assert leads(proposal, "products") == ["Ransomware scanner for ports"]
 
 
 def test_pins_come_first_in_their_order_and_pass_the_caps() -> None:
-    found = week()
+    candidates = week()
     off = article("Singer dies at 76", days=6)
-    pins = [off.url, found[3].url, found[2].url, found[1].url]
-    choice = chosen([*found, off], SelectionSettings(pins=pins))
-    assert leads(choice, "featured")[:4] == [off.title, found[3].title, found[2].title, found[1].title]
+    pins = [off.url, candidates[3].url, candidates[2].url, candidates[1].url]
+    proposal = propose([*candidates, off], SelectionSettings(pins=pins))
+    assert leads(proposal, "featured")[:4] == [off.title, candidates[3].title, candidates[2].title, candidates[1].title]
 
 
 def test_a_pinned_article_speaks_for_its_story() -> None:
-    one = article(
+    first = article(
         "Dam at Harlow Creek gives way", "Alpha", summary="Two towns below the Harlow Creek dam were cleared."
     )
     two = article(
@@ -116,32 +116,35 @@ def test_a_pinned_article_speaks_for_its_story() -> None:
         "Beta",
         summary="Two towns below the Harlow Creek dam were cleared, officials said.",
     )
-    choice = chosen([*week(), one, two], SelectionSettings(pins=[two.url]))
-    story = choice.sections["featured"][0].scored.story
-    assert (story.lead.url, [a.url for a in story.also_reported]) == (two.url, [one.url])
+    proposal = propose([*week(), first, two], SelectionSettings(pins=[two.url]))
+    story = proposal.sections["featured"][0].scored.story
+    assert (story.lead.url, [a.url for a in story.also_reported]) == (two.url, [first.url])
 
 
 def test_a_banned_article_stays_out_even_when_pinned() -> None:
-    found = week()
-    choice = chosen(found, SelectionSettings(bans=[found[0].url], pins=[found[0].url]))
-    assert reasons(choice)[found[0].url] == "banned by an editor"
-    assert any("both pinned and banned" in n for n in choice.notes)
+    candidates = week()
+    proposal = propose(candidates, SelectionSettings(bans=[candidates[0].url], pins=[candidates[0].url]))
+    assert reasons(proposal)[candidates[0].url] == "banned by an editor"
+    assert any("both pinned and banned" in n for n in proposal.notes)
 
 
 def test_a_pin_that_is_not_among_the_articles_is_said() -> None:
     assert any(
         "is pinned, but is not among" in n
-        for n in chosen(week(), SelectionSettings(pins=["https://x.example.org/"])).notes
+        for n in propose(week(), SelectionSettings(pins=["https://x.example.org/"])).notes
     )
 
 
 def test_what_an_earlier_edition_had_is_left_out_by_url_and_by_title() -> None:
-    found = week()
+    candidates = week()
     other = article("Measles outbreak closes the summer camps", "Other Press")
-    used = (("2026-W45", found[0].url, found[0].title), ("2026-W46", "https://elsewhere.example.org/1", found[7].title))
-    why = reasons(chosen([*found, other], previous=PreviousEditions(used)))
-    assert why[found[0].url] == "was in 2026-W45"
-    assert why[found[7].url] == why[other.url] == "was in 2026-W46 under much the same title"
+    used = (
+        ("2026-W45", candidates[0].url, candidates[0].title),
+        ("2026-W46", "https://elsewhere.example.org/1", candidates[7].title),
+    )
+    why = reasons(propose([*candidates, other], previous=PreviousEditions(used)))
+    assert why[candidates[0].url] == "was in 2026-W45"
+    assert why[candidates[7].url] == why[other.url] == "was in 2026-W46 under much the same title"
 
 
 def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
@@ -161,9 +164,9 @@ def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
         summary="CISA has added CVE-2026-2222 to its catalog.",
     )
     previous = PreviousEditions((("2026-W46", old.url, title),), (old,))
-    assert new.url not in reasons(chosen([*week()[4:], new], previous=previous))
+    assert new.url not in reasons(propose([*week()[4:], new], previous=previous))
     same = replace(new, summary=old.summary)
-    assert "much the same title" in reasons(chosen([*week()[4:], same], previous=previous))[new.url]
+    assert "much the same title" in reasons(propose([*week()[4:], same], previous=previous))[new.url]
 
 
 def test_most_read_goes_by_reads_alone_and_repeats_nothing() -> None:
@@ -171,17 +174,17 @@ def test_most_read_goes_by_reads_alone_and_repeats_nothing() -> None:
         article(f"{t} today", "HLS", own=True, views=v)
         for t, v in zip(("Alpha note", "Beta note", "Gamma note"), (10, 900, 0), strict=True)
     ]
-    choice = chosen([*week(), *own], SelectionSettings(minimum=1))
-    featured = leads(choice, "featured")
+    proposal = propose([*week(), *own], SelectionSettings(minimum=1))
+    featured = leads(proposal, "featured")
     expected = [t for t in ("Beta note today", "Alpha note today") if t not in featured]
-    assert leads(choice, "most-read") == expected
+    assert leads(proposal, "most-read") == expected
     assert expected
 
 
-def test_without_views_most_read_vanishes_and_the_choice_says_why_scores_differ() -> None:
-    choice = chosen(week())
-    assert "most-read" not in choice.sections
-    assert any("readership" in n for n in choice.notes)
+def test_without_views_most_read_vanishes_and_the_proposal_says_why_scores_differ() -> None:
+    proposal = propose(week())
+    assert "most-read" not in proposal.sections
+    assert any("readership" in n for n in proposal.notes)
 
 
 def event(title: str, starts: timedelta, *, days: float = 1, all_day: bool = False) -> CandidateArticle:
@@ -189,7 +192,7 @@ def event(title: str, starts: timedelta, *, days: float = 1, all_day: bool = Fal
 
 
 def test_events_are_those_to_come_within_90_days_by_date() -> None:
-    found = [
+    candidates = [
         event("Border Expo", timedelta(days=40)),
         event("Port Summit", timedelta(days=3)),
         event("Radio Forum", timedelta(days=-1)),
@@ -197,41 +200,41 @@ def test_events_are_those_to_come_within_90_days_by_date() -> None:
         article("Undated Meeting", section="events"),
         event("Fire Day", timedelta(hours=-20), all_day=True),
     ]
-    choice = chosen([*week(), *found])
-    assert leads(choice, "events") == ["Fire Day", "Port Summit", "Border Expo"]
-    why = reasons(choice)
-    assert why[found[2].url] == "an event of the past (November 18)"
-    assert why[found[3].url] == "an event more than 90 days away (March 19)"
-    assert why[found[4].url] == "an event without a date of its own"
+    proposal = propose([*week(), *candidates])
+    assert leads(proposal, "events") == ["Fire Day", "Port Summit", "Border Expo"]
+    why = reasons(proposal)
+    assert why[candidates[2].url] == "an event of the past (November 18)"
+    assert why[candidates[3].url] == "an event more than 90 days away (March 19)"
+    assert why[candidates[4].url] == "an event without a date of its own"
 
 
 def test_one_event_of_two_sources_is_announced_once() -> None:
-    one = event("The Port Summit", timedelta(days=3), days=2)
-    two = replace(one, url="https://b.example.org/", link="https://b.example.org/", publisher="B", dated_at=NOW)
-    choice = chosen([*week(), one, two])
-    (placed,) = choice.sections["events"]
+    first = event("The Port Summit", timedelta(days=3), days=2)
+    two = replace(first, url="https://b.example.org/", link="https://b.example.org/", publisher="B", dated_at=NOW)
+    proposal = propose([*week(), first, two])
+    (placed,) = proposal.sections["events"]
     assert [a.url for a in placed.scored.story.also_reported] == [two.url]
 
 
 def test_opportunities_are_open_ones_soonest_deadline_first_and_undated_last() -> None:
-    found = [
+    candidates = [
         article("Grant without end", section="opportunities"),
         article("Grant of December", section="opportunities", closes_on=date(2026, 12, 4)),
         article("Grant of today", section="opportunities", closes_on=NOW.date()),
         article("Grant of yesterday", section="opportunities", closes_on=date(2026, 11, 18)),
     ]
-    choice = chosen([*week(), *found])
-    assert leads(choice, "opportunities") == ["Grant of today", "Grant of December", "Grant without end"]
-    assert reasons(choice)[found[3].url] == "closed on November 18"
+    proposal = propose([*week(), *candidates])
+    assert leads(proposal, "opportunities") == ["Grant of today", "Grant of December", "Grant without end"]
+    assert reasons(proposal)[candidates[3].url] == "closed on November 18"
 
 
 def test_an_own_section_takes_its_topics_before_topics_does() -> None:
     desk = SectionSettings(key="cyber", title="Cyber desk", kind="stories", topics=["cybersecurity"], most=2)
     sections = (DEFAULT_SECTIONS[2], desk, DEFAULT_SECTIONS[0])
-    choice = chosen(week(), sections=sections)
-    assert list(choice.sections) == ["topics", "cyber", "featured"]
-    assert {p.scored.topic for p in choice.sections["cyber"]} == {"Cybersecurity"}
-    assert len(choice.sections["cyber"]) == 2
+    proposal = propose(week(), sections=sections)
+    assert list(proposal.sections) == ["topics", "cyber", "featured"]
+    assert {p.scored.topic for p in proposal.sections["cyber"]} == {"Cybersecurity"}
+    assert len(proposal.sections["cyber"]) == 2
 
 
 def test_further_pieces_of_one_matter_come_only_when_there_is_nothing_else() -> None:
@@ -239,18 +242,18 @@ def test_further_pieces_of_one_matter_come_only_when_there_is_nothing_else() -> 
         article(f"Hurricane Nadia {what}", f"Wire {what}", summary=f"Hurricane Nadia, Bermuda: {what}")
         for what in ("shelters open", "ferries stop", "schools close")
     ]
-    choice = chosen([*week(), *saga], SelectionSettings(same_story=0.6))
-    placed = [t for k in ("featured", "topics") for t in leads(choice, k)]
+    proposal = propose([*week(), *saga], SelectionSettings(same_story=0.6))
+    placed = [t for k in ("featured", "topics") for t in leads(proposal, k)]
     assert sum("Nadia" in t for t in placed) <= 2
-    thin = chosen(saga, SelectionSettings(same_story=0.6, minimum=1))
+    thin = propose(saga, SelectionSettings(same_story=0.6, minimum=1))
     assert sum("Nadia" in t for t in leads(thin, "featured")) == 2  # the cap of a topic still holds
 
 
 def test_too_few_news_stories_hold_the_edition() -> None:
-    choice = chosen(week()[:3])
-    assert choice.incomplete_reason == "3 news stories are too few: an edition has at least 4 (select.minimum)"
-    assert chosen(week()[4:8]).incomplete_reason == ""
-    assert chosen([]).incomplete_reason.startswith("there is no news story")
+    proposal = propose(week()[:3])
+    assert proposal.incomplete_reason == "3 news stories are too few: an edition has at least 4 (select.minimum)"
+    assert propose(week()[4:8]).incomplete_reason == ""
+    assert propose([]).incomplete_reason.startswith("there is no news story")
 
 
 def test_left_out_is_ordered_best_first_with_one_reason_each() -> None:
@@ -258,12 +261,12 @@ def test_left_out_is_ordered_best_first_with_one_reason_each() -> None:
         article(f"Ransomware hits town {n} of {name}", days=5)
         for n, name in enumerate(["Aa", "Bb", "Cc", "Dd", "Ee", "Ff"])
     ]
-    choice = chosen([*week(), *crowd, article("Singer dies at 76")])
-    scores = [out.scored.score for out in choice.left_out]
+    proposal = propose([*week(), *crowd, article("Singer dies at 76")])
+    scores = [out.scored.score for out in proposal.left_out]
     assert scores == sorted(scores, reverse=True)
-    assert all(out.reason for out in choice.left_out)
-    assert "no topic of ours" in reasons(choice).values()
-    assert any("below the last of" in r for r in reasons(choice).values())
+    assert all(out.reason for out in proposal.left_out)
+    assert "no topic of ours" in reasons(proposal).values()
+    assert any("below the last of" in r for r in reasons(proposal).values())
 
 
 def test_related_are_earlier_articles_of_the_same_matter_newest_first() -> None:
@@ -274,8 +277,12 @@ def test_related_are_earlier_articles_of_the_same_matter_newest_first() -> None:
         "Hurricane Nadia turns to Bermuda",
     )
     old = [article(t, f"Wire {n}", days=d) for n, (t, d) in enumerate(zip(titles, (12, 9, 15, 10), strict=True))]
-    choice = chosen(week(), previous=PreviousEditions(earlier_articles=(*old, article("Choir sings in Lyon", days=9))))
-    placed = next(p for k in ("featured", "topics") for p in choice.sections[k] if "Nadia" in p.scored.story.lead.title)
+    proposal = propose(
+        week(), previous=PreviousEditions(earlier_articles=(*old, article("Choir sings in Lyon", days=9)))
+    )
+    placed = next(
+        p for k in ("featured", "topics") for p in proposal.sections[k] if "Nadia" in p.scored.story.lead.title
+    )
     assert [r.publisher for r in placed.related] == ["Wire 1", "Wire 0", "Wire 2"]  # the fourth says what the lead says
 
 
@@ -301,19 +308,19 @@ def test_every_article_ends_in_one_place_in_any_order_and_the_caps_hold(
     found: list[CandidateArticle], chance: random.Random
 ) -> None:
     found = list({(c.url, c.section): c for c in found}.values())
-    choice = chosen(found)
+    proposal = propose(found)
     shuffled = list(found)
     chance.shuffle(shuffled)
-    assert chosen(shuffled) == choice
-    stories = [p.scored.story for placed in choice.sections.values() for p in placed]
-    stories += [out.scored.story for out in choice.left_out]
+    assert propose(shuffled) == proposal
+    stories = [p.scored.story for placed in proposal.sections.values() for p in placed]
+    stories += [out.scored.story for out in proposal.left_out]
     assert sorted(m.url for s in stories for m in s.members) == sorted({c.url for c in found})
-    led = Counter(p.scored.story.lead.publisher for k in ("featured", "topics") for p in choice.sections.get(k, ()))
+    led = Counter(p.scored.story.lead.publisher for k in ("featured", "topics") for p in proposal.sections.get(k, ()))
     assert all(n <= 3 for n in led.values())
-    assert all(len(choice.sections.get(s.key, ())) <= s.most for s in DEFAULT_SECTIONS)
-    for out in choice.left_out:
+    assert all(len(proposal.sections.get(s.key, ())) <= s.most for s in DEFAULT_SECTIONS)
+    for out in proposal.left_out:
         assert out.reason
-    used = [r.url for placed in choice.sections.values() for p in placed for r in p.related]
-    inside = {m.url for placed in choice.sections.values() for p in placed for m in p.scored.story.members}
+    used = [r.url for placed in proposal.sections.values() for p in placed for r in p.related]
+    inside = {m.url for placed in proposal.sections.values() for p in placed for m in p.scored.story.members}
     assert len(used) == len(set(used))
     assert not inside & set(used)

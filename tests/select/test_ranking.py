@@ -21,8 +21,8 @@ def article(
     publisher: str = "Alpha", title: str = "Ransomware hits a port", *, days: float = 1, **more: object
 ) -> CandidateArticle:
     url = f"https://{publisher.lower()}.example.org/{title.lower().replace(' ', '-')}"
-    made = CandidateArticle(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
-    return replace(made, **more)  # type: ignore[arg-type]  # by name, as the test says
+    plain = CandidateArticle(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
+    return replace(plain, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
 def ranking(*stories: Story, weights: RankingWeights | None = None, pins: frozenset[str] = frozenset()) -> StoryRanking:

@@ -16,8 +16,8 @@ NOW = datetime(2026, 11, 19, tzinfo=UTC)
 
 def article(publisher: str, **more: object) -> CandidateArticle:
     url = f"https://{publisher.lower()}.example.org/"
-    made = CandidateArticle(url, url, "Ransomware hits a port", "", publisher, publisher, NOW)
-    return replace(made, **more)  # type: ignore[arg-type]  # by name, as the test says
+    plain = CandidateArticle(url, url, "Ransomware hits a port", "", publisher, publisher, NOW)
+    return replace(plain, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
 def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:

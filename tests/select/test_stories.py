@@ -46,8 +46,8 @@ DAM = (
 
 def test_the_same_news_of_three_publishers_is_one_story() -> None:
     stories = group_into_stories([*DAM, *fillers()], THRESHOLD)
-    found = story_of(DAM[0], stories)
-    assert found.publishers == {"Alpha", "Beta", "Gamma"}
+    story = story_of(DAM[0], stories)
+    assert story.publishers == {"Alpha", "Beta", "Gamma"}
     assert len(stories) == 1 + len(fillers())
 
 
@@ -67,35 +67,33 @@ def test_an_official_source_wins_over_a_heavier_one() -> None:
 
 
 def test_two_articles_of_one_publisher_do_not_join_on_their_own_likeness() -> None:
-    again = article(
+    follow_up = article(
         "Alpha",
         "Harlow Creek dam: how it gave way",
         "Days of rain and an old gate: why the Harlow Creek dam gave way.",
         hours=9,
     )
-    assert len(group_into_stories([DAM[0], again, *fillers()], THRESHOLD)) == 2 + len(fillers())
+    assert len(group_into_stories([DAM[0], follow_up, *fillers()], THRESHOLD)) == 2 + len(fillers())
 
 
 def test_other_publishers_can_tie_two_articles_of_one_publisher_to_a_story() -> None:
-    again = article(
+    follow_up = article(
         "Alpha",
         "Two towns below failed dam still cleared",
         "Officials said towns below the Harlow Creek dam stay cleared after days of rain.",
         hours=9,
     )
-    found = story_of(DAM[1], group_into_stories([*DAM, again, *fillers()], THRESHOLD))
-    assert {m.url for m in found.members} == {a.url for a in (*DAM, again)}
-    assert len(found.also_reported) == 2  # a publisher is named once
-    assert len(found.further_articles) == 1
+    story = story_of(DAM[1], group_into_stories([*DAM, follow_up, *fillers()], THRESHOLD))
+    assert {m.url for m in story.members} == {a.url for a in (*DAM, follow_up)}
+    assert len(story.also_reported) == 2  # a publisher is named once
+    assert len(story.further_articles) == 1
 
 
 def test_one_text_under_two_addresses_of_one_publisher_is_one_story() -> None:
-    again = replace(
-        DAM[0], url=DAM[0].url + "-2", link=DAM[0].url + "-2", dated_at=DAM[0].dated_at + timedelta(hours=2)
-    )
-    found = story_of(DAM[0], group_into_stories([DAM[0], again, *fillers()], THRESHOLD))
-    assert found.also_reported == ()
-    assert [m.url for m in found.further_articles] == [again.url]
+    copy = replace(DAM[0], url=DAM[0].url + "-2", link=DAM[0].url + "-2", dated_at=DAM[0].dated_at + timedelta(hours=2))
+    story = story_of(DAM[0], group_into_stories([DAM[0], copy, *fillers()], THRESHOLD))
+    assert story.also_reported == ()
+    assert [m.url for m in story.further_articles] == [copy.url]
 
 
 @pytest.mark.parametrize("with_text", [True, False])
@@ -156,9 +154,9 @@ def test_the_most_central_article_leads_and_then_the_earliest() -> None:
         "The owner of the Harlow Creek dam was fined before days of rain.",
         hours=-1,
     )
-    found = story_of(aside, group_into_stories([*twins, aside, *fillers()], THRESHOLD))
-    assert found.lead.publisher == "b"
-    assert [a.publisher for a in found.also_reported] == ["Gamma", "a"]  # by date
+    story = story_of(aside, group_into_stories([*twins, aside, *fillers()], THRESHOLD))
+    assert story.lead.publisher == "b"
+    assert [a.publisher for a in story.also_reported] == ["Gamma", "a"]  # by date
 
 
 def test_threshold_decides_how_much_is_one_story() -> None:

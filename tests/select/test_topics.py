@@ -82,7 +82,7 @@ def test_a_category_word_counts_more_than_a_title_word() -> None:
     assert match.topic == "Maritime security"
 
 
-def test_a_title_counts_more_than_a_summary_and_weak_words_settle_nothing_alone() -> None:
+def test_a_title_counts_more_than_a_summary_and_weak_words_decide_nothing_alone() -> None:
     in_title, in_summary = (RULES.match_topic(article("Ransomware")), RULES.match_topic(article("News", "ransomware")))
     assert in_title is not None
     assert in_summary is not None

@@ -47,15 +47,15 @@ def test_every_official_source_is_primary_and_the_press_is_not() -> None:
 
 
 def test_every_table_and_key_stands_in_the_file_with_its_default() -> None:
-    shown = _uncommented()
+    shipped = _uncommented()
     for table, field in SettingsFile.model_fields.items():
         if table in {"sources", "sections", "sponsor"}:
             continue
         assert isinstance(default := field.default, BaseModel)
-        assert _flat(shown[table]) == _flat(default.model_dump(mode="json")), table
+        assert _flat(shipped[table]) == _flat(default.model_dump(mode="json")), table
     kept = [s.model_dump(mode="json", exclude_defaults=True) for s in DEFAULT_SECTIONS]
-    assert [{"most": 5} | s for s in shown["sections"]] == [{"most": 5} | s for s in kept]
-    assert shown["sponsor"].keys() == SponsorSettings.model_fields.keys()
+    assert [{"most": 5} | s for s in shipped["sections"]] == [{"most": 5} | s for s in kept]
+    assert shipped["sponsor"].keys() == SponsorSettings.model_fields.keys()
 
 
 def _flat(table: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def as_v4(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.I
 
 def written_oddly(address: ipaddress.IPv4Address) -> list[str]:
     number, (a, b, c, d) = int(address), address.packed
-    rest = number & 0xFFFFFF
+    host_part = number & 0xFFFFFF
     return [
         str(address),
         f"{address}.",
@@ -54,7 +54,7 @@ def written_oddly(address: ipaddress.IPv4Address) -> list[str]:
         f"0x{number:x}",
         f"0X{number:08X}",
         f"0{number:o}",
-        f"{a}.{rest}",
+        f"{a}.{host_part}",
         f"{a}.{b}.{(c << 8) | d}",
         f"0{a:o}.0{b:o}.0{c:o}.0{d:o}",
         f"0x{a:x}.{b}.0{c:o}.{d}",
@@ -152,8 +152,8 @@ def test_a_network_opened_by_name_is_reached_also_in_its_mapped_form() -> None:
 
 def test_the_order_of_the_resolver_is_kept_and_repeats_go() -> None:
     answers = ["2606:4700::1111", "8.8.8.8", "8.8.8.8"]
-    found = AddressGuard([], lambda *_: answers).resolve("a.example", 80, timeout=1)
-    assert [str(address) for address in found] == ["2606:4700::1111", "8.8.8.8"]
+    addresses = AddressGuard([], lambda *_: answers).resolve("a.example", 80, timeout=1)
+    assert [str(address) for address in addresses] == ["2606:4700::1111", "8.8.8.8"]
 
 
 def test_a_name_without_an_address_says_what_to_check() -> None:

@@ -46,10 +46,10 @@ def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:
         HttpFetcher(LimitSettings(), "hls-digest/1", resolver=lambda *_: []),
     ]
     errors = []
-    for getter in getters:
-        assert not getter.may_read(url)
+    for fetcher in getters:
+        assert not fetcher.may_read(url)
         with pytest.raises(FetchError) as caught:
-            getter.get(url)
+            fetcher.get(url)
         errors.append((str(caught.value), caught.value.reason, not caught.value.can_retry))
     assert errors[0] == errors[1]
     assert errors[0][1] is FetchErrorReason.DNS

@@ -31,8 +31,8 @@ def httpserver(listening: HTTPServer) -> HTTPServer:
 
 @pytest.fixture
 def fetcher() -> Iterator[HttpFetcher]:
-    with HttpFetcher(LIMITS, AGENT, clock=lambda: NOW) as made:
-        yield made
+    with HttpFetcher(LIMITS, AGENT, clock=lambda: NOW) as http_fetcher:
+        yield http_fetcher
 
 
 def failing(fetcher: HttpFetcher, url: str) -> FetchError:
@@ -91,8 +91,8 @@ def test_an_unchanged_document_is_not_sent_again(httpserver: HTTPServer, fetcher
 
     httpserver.expect_request("/feed").respond_with_handler(answer)
     first = fetcher.get(httpserver.url_for("/feed"))
-    again = fetcher.get(httpserver.url_for("/feed"), etag=first.etag, last_modified="Thu, 19 Nov 2026 08:00:00 GMT")
-    assert (again.not_modified, again.status, again.body, again.etag) == (True, 304, b"", '"1"')
+    second = fetcher.get(httpserver.url_for("/feed"), etag=first.etag, last_modified="Thu, 19 Nov 2026 08:00:00 GMT")
+    assert (second.not_modified, second.status, second.body, second.etag) == (True, 304, b"", '"1"')
 
 
 def test_not_modified_without_a_condition_is_no_answer(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
@@ -241,33 +241,33 @@ def test_localhost_is_reached_where_its_networks_are_open(httpserver: HTTPServer
 
 
 def test_the_connection_goes_to_the_address_that_was_checked_under_the_asked_name(httpserver: HTTPServer) -> None:
-    asked: list[str] = []
+    resolved_hosts: list[str] = []
 
     def rebinding(host: str, port: int) -> list[str]:
-        asked.append(host)
-        return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
+        resolved_hosts.append(host)
+        return ["127.0.0.1"] if len(resolved_hosts) == 1 else ["10.0.0.1"]
 
     httpserver.expect_request("/feed").respond_with_data(b"x")
-    with HttpFetcher(LIMITS, AGENT, resolver=rebinding) as made:
+    with HttpFetcher(LIMITS, AGENT, resolver=rebinding) as http_fetcher:
         url = f"http://Feeds.Example.ORG:{httpserver.port}/feed"
-        assert made.get(url).body == b"x"
-        assert failing(made, url).reason is FetchErrorReason.REFUSED_ADDRESS
-    assert asked == ["feeds.example.org", "feeds.example.org"]
+        assert http_fetcher.get(url).body == b"x"
+        assert failing(http_fetcher, url).reason is FetchErrorReason.REFUSED_ADDRESS
+    assert resolved_hosts == ["feeds.example.org", "feeds.example.org"]
     assert httpserver.log[0][0].headers["Host"] == f"feeds.example.org:{httpserver.port}"
 
 
 def test_an_international_host_is_asked_for_in_ascii(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/r%C3%A9sum%C3%A9".replace("%C3%A9", "é")).respond_with_data(b"x")
-    with HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as made:
-        got = made.get(f"http://bücher.example:{httpserver.port}/résumé")
+    with HttpFetcher(LIMITS, AGENT, resolver=lambda *_: ["127.0.0.1"]) as http_fetcher:
+        got = http_fetcher.get(f"http://bücher.example:{httpserver.port}/résumé")
     assert got.url == f"http://xn--bcher-kva.example:{httpserver.port}/r%C3%A9sum%C3%A9"
     assert httpserver.log[0][0].headers["Host"].startswith("xn--bcher-kva.example")
 
 
 def test_an_unknown_host_and_a_closed_port_have_their_own_reasons() -> None:
-    with HttpFetcher(LIMITS, AGENT, resolver=lambda *_: []) as made:
-        assert failing(made, "http://nowhere.example/").reason is FetchErrorReason.DNS
-        assert failing(made, "http://127.0.0.1:1025/").reason is FetchErrorReason.CONNECT
+    with HttpFetcher(LIMITS, AGENT, resolver=lambda *_: []) as http_fetcher:
+        assert failing(http_fetcher, "http://nowhere.example/").reason is FetchErrorReason.DNS
+        assert failing(http_fetcher, "http://127.0.0.1:1025/").reason is FetchErrorReason.CONNECT
 
 
 def test_plain_http_on_an_https_address_is_a_tls_failure(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
@@ -290,9 +290,9 @@ def test_one_host_is_asked_one_thing_at_a_time(httpserver: HTTPServer) -> None:
         return Response(b"x")
 
     httpserver.expect_request("/feed").respond_with_handler(answer)
-    with HttpFetcher(LIMITS, AGENT) as made:
+    with HttpFetcher(LIMITS, AGENT) as http_fetcher:
         url = httpserver.url_for("/feed")
-        threads = [threading.Thread(target=made.get, args=(url,)) for _ in range(6)]
+        threads = [threading.Thread(target=http_fetcher.get, args=(url,)) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:

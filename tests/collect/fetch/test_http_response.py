@@ -174,13 +174,13 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(url: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_settled_web_address_or_a_fetch_error(text: str) -> None:
+def test_any_text_is_a_normalised_web_address_or_a_fetch_error(text: str) -> None:
     for url in (text, f"http://{text}", f"https://example.org/{text}"):
         with suppress(FetchError):
-            found = parse_web_address(url)
-            assert found.scheme in {"http", "https"}
-            assert str(found).isascii()
-            assert str(parse_web_address(str(found))) == str(found)
+            address = parse_web_address(url)
+            assert address.scheme in {"http", "https"}
+            assert str(address).isascii()
+            assert str(parse_web_address(str(address))) == str(address)
 
 
 @pytest.mark.parametrize(
@@ -207,5 +207,5 @@ def test_a_redirect_to_no_address_is_the_publishers_mistake(location: str) -> No
 
 
 def test_a_relative_redirect_is_resolved() -> None:
-    here = parse_web_address("https://example.org/a/b?c")
-    assert str(redirect_target(here, {"location": "../d?e#f"}, "x")) == "https://example.org/d?e"
+    current = parse_web_address("https://example.org/a/b?c")
+    assert str(redirect_target(current, {"location": "../d?e#f"}, "x")) == "https://example.org/d?e"

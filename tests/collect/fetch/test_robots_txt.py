@@ -28,8 +28,8 @@ def httpserver(listening: HTTPServer) -> HTTPServer:
 
 @pytest.fixture
 def fetcher() -> Iterator[HttpFetcher]:
-    with HttpFetcher(LIMITS, "hls-digest/1 (+https://hls.example/)") as made:
-        yield made
+    with HttpFetcher(LIMITS, "hls-digest/1 (+https://hls.example/)") as http_fetcher:
+        yield http_fetcher
 
 
 def test_the_rules_for_us_are_kept_and_asked_for_once(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:

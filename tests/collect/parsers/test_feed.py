@@ -204,8 +204,8 @@ def test_html_that_was_not_escaped_spoils_no_other_item() -> None:
 
 
 def test_prefixes_that_nobody_declared_are_understood() -> None:
-    one = "<item><title>x</title><link>https://example.org/1</link><dc:creator>Ada Quill</dc:creator><foo:bar>1</foo:bar></item>"
-    assert items(rss(one))[0].author == "Ada Quill"
+    entry = "<item><title>x</title><link>https://example.org/1</link><dc:creator>Ada Quill</dc:creator><foo:bar>1</foo:bar></item>"
+    assert items(rss(entry))[0].author == "Ada Quill"
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,11 @@ def test_a_series_gives_its_next_occurrences_at_the_same_hour_by_the_clock() -> 
 
 def test_a_moved_occurrence_takes_the_place_of_the_series_own() -> None:
     series = "BEGIN:VEVENT\nUID:s\nSUMMARY:Weekly\nDTSTART:20261123T100000Z\nRRULE:FREQ=WEEKLY;COUNT=3\nEND:VEVENT\n"
-    moved = "BEGIN:VEVENT\nUID:s\nSUMMARY:Moved\nRECURRENCE-ID:20261130T100000Z\nDTSTART:20261201T100000Z\nEND:VEVENT\n"
+    override = (
+        "BEGIN:VEVENT\nUID:s\nSUMMARY:Moved\nRECURRENCE-ID:20261130T100000Z\nDTSTART:20261201T100000Z\nEND:VEVENT\n"
+    )
     got = parse_document(
-        f"BEGIN:VCALENDAR\n{series}{moved}END:VCALENDAR\n".encode(), url="https://example.org/c", now=NOW
+        f"BEGIN:VCALENDAR\n{series}{override}END:VCALENDAR\n".encode(), url="https://example.org/c", now=NOW
     )
     assert [(i.title, i.starts_at and i.starts_at.day) for i in got.items] == [
         ("Weekly", 23),
@@ -192,9 +194,10 @@ def test_the_days_of_a_rule_are_those_that_dateutil_walks_to(rule: str, tail: st
     today = NOW.date()
     walked = rrulestr(rule + tail, dtstart=datetime.combine(start, time()))
     first = datetime.combine(today, time())
-    wanted = [d.date() for d in walked.between(first, first + LOOK_AHEAD, inc=True)]
+    expected = [d.date() for d in walked.between(first, first + LOOK_AHEAD, inc=True)]
     assert (
-        next_occurrences(parse_recurrence_rule(vRecur.from_ical(rule + tail), start), today) == wanted[:MAX_OCCURRENCES]
+        next_occurrences(parse_recurrence_rule(vRecur.from_ical(rule + tail), start), today)
+        == expected[:MAX_OCCURRENCES]
     )
 
 

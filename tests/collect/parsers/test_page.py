@@ -170,12 +170,12 @@ def test_a_page_without_article_or_feed_is_an_error(document: str) -> None:
 
 
 def test_a_lead_prefers_the_titles_subject_near_the_start() -> None:
-    said = [
+    sentences = [
         "It was a quiet morning in the valley, and nobody expected much.",
         "The dam at Wexley failed at noon, flooding two villages below it.",
         "They had been cleared at dawn.",
     ]
-    assert extract_lead("Dam at Wexley fails, flooding two villages", said) == f"{said[1]} {said[2]}"
+    assert extract_lead("Dam at Wexley fails, flooding two villages", sentences) == f"{sentences[1]} {sentences[2]}"
 
 
 def test_a_lead_has_at_most_60_words() -> None:

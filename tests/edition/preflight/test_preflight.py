@@ -67,13 +67,13 @@ def message_of(
 
 def examined(content: EditionContent | None = None, settings: Settings = SETTINGS) -> PreflightInput:
     content = content or sound()
-    shown = [e.picture for s in content.sections for e in s.entries if e.picture]
+    pictures = [e.picture for s in content.sections for e in s.entries if e.picture]
     return PreflightInput(
         message=message_of(content, settings),
         content=content,
         file=settings.file,
         base=settings.link_base,
-        pictures={p.hash: PictureFacts("image/jpeg", 90_000, 1120, 630) for p in shown},
+        pictures={p.hash: PictureFacts("image/jpeg", 90_000, 1120, 630) for p in pictures},
     )
 
 
@@ -412,9 +412,9 @@ FAULTS = (
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f.rule}: {f.words}")
 def test_a_planted_fault_is_found_by_its_rule(fault: Fault) -> None:
-    found: tuple[PreflightFinding, ...] = run_preflight_rules(fault.plant())
-    mine = [f for f in found if f.rule == fault.rule and f.level == fault.level]
-    assert any(fault.words in f.message for f in mine), found
+    findings: tuple[PreflightFinding, ...] = run_preflight_rules(fault.plant())
+    mine = [f for f in findings if f.rule == fault.rule and f.level == fault.level]
+    assert any(fault.words in f.message for f in mine), findings
 
 
 @pytest.mark.parametrize(
@@ -446,8 +446,8 @@ def test_every_rule_has_a_planted_fault_and_a_section_in_the_docs() -> None:
 
 
 def test_the_dark_scheme_is_judged_by_its_own_colours() -> None:
-    found = run_preflight_rules(_html(r"#A4AEBA ?!important", "#3A4450!important")())
-    assert {f.where for f in found if f.rule == "contrast"} == {"dark scheme"}
+    findings = run_preflight_rules(_html(r"#A4AEBA ?!important", "#3A4450!important")())
+    assert {f.where for f in findings if f.rule == "contrast"} == {"dark scheme"}
 
 
 def test_our_own_links_are_not_tried_online() -> None:
