@@ -10,6 +10,7 @@ import select
 import signal
 import threading
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from io import FileIO
 
@@ -65,16 +66,19 @@ class _Broker:
         self._pending = 0
 
     def run(self) -> None:
-        """Serve until the requests end, or none has come for a while."""
+        """Serve until the requests end, none has come for a while, or the pool is broken."""
         while self._wait_for_request():
             frame = read_frame(self._requests)
             if frame is None:
                 return
             number, message = frame
             limits = document_limits(len(message))
+            try:
+                future = self._pool.schedule(run_operation, args=(message,), timeout=limits.wall_seconds)
+            except RuntimeError:  # the pool is broken: somebody killed a child that had nothing to do
+                return
             with self._writing:
                 self._pending += 1
-            future = self._pool.schedule(run_operation, args=(message,), timeout=limits.wall_seconds)
             future.add_done_callback(partial(self._send_reply, number, limits))
 
     def _wait_for_request(self) -> bool:
@@ -100,9 +104,11 @@ def _reply_message(future: "Future[bytes]", limits: DocumentLimits) -> bytes:
     except TimeoutError:
         reason = f"it took more than {limits.wall_seconds:.0f} s"
     except ProcessExpired as death:
+        if death.exitcode in {signal.SIGTERM, -signal.SIGTERM}:  # by no limit of ours: somebody stops the service
+            return pack_message({"again": True})
         reason = describe_death(death.exitcode, limits)
-    except Exception as error:  # noqa: BLE001  the pool itself is broken
-        return pack_message({"lost": f"{type(error).__name__}: {error}"})
+    except BrokenProcessPool:  # the next request finds it, and ends the broker
+        return pack_message({"again": True})
     return pack_message({"limit": reason})
 
 

@@ -138,9 +138,8 @@ class Sandbox:
                 )
             if "refused" in reply:
                 raise DocumentRefusedError(str(reply["refused"]))
-            if "lost" not in reply:
+            if "again" not in reply:
                 break
-            self.stop()
         else:
             raise SandboxError("The process that reads documents ends again and again. Is the machine out of memory?")
         if "surprise" in reply:
@@ -148,12 +147,21 @@ class Sandbox:
         return reply, content
 
     def running_broker(self) -> BrokerProcess:
-        """Give the broker; start one where there is none."""
+        """Give the broker; start one where there is none.
+
+        Raises:
+            SandboxError: the system lets none start.
+        """
         with self._starting:
             if self._owner != os.getpid():  # a fork has its parent's pipes, and none of its threads
                 self._broker, self._owner = None, os.getpid()
             if self._broker is None or self._broker.is_lost:
-                self._broker = BrokerProcess(self._module)
+                try:
+                    self._broker = BrokerProcess(self._module)
+                except OSError as error:
+                    raise SandboxError(
+                        f"The process that reads documents cannot be started: {error.strerror}"
+                    ) from error
             return self._broker
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
-from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
+from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError, SandboxError
 
 
 def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
@@ -29,4 +29,6 @@ def _encode(head: dict[str, Any], body: bytes) -> EncodedImage:
         reply, content = SANDBOX.run(head, body)
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
+    except SandboxError as error:  # no picture is worth an edition
+        raise ImageError(f"it cannot be read ({str(error).splitlines()[-1]})"[:300]) from error
     return EncodedImage(content, reply["content_type"], int(reply["width"]), int(reply["height"]))

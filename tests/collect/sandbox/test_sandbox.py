@@ -1,6 +1,7 @@
 """A document from outside can end the process that reads it, and nothing else."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from digest.collect.sandbox import documents
 from digest.collect.sandbox.child import MAX_REPLY_BYTES
 from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError, Sandbox, SandboxError
 from tests.collect.parsers.test_hostile_documents import NOW, SEEDS
+from tests.conftest import ROOT
 
 URL = "https://www.example.org/a/feed"
 
@@ -41,6 +43,15 @@ def session_processes(leader: int) -> list[int]:
         if int(session) == leader and state != "Z":
             found.append(int(stat.parent.name))
     return found
+
+
+def grandchildren(leader: int) -> set[int]:
+    """Give the processes of a session whose parent is neither its leader nor outside: the fork server's children."""
+    parents = {
+        process: int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        for process in session_processes(leader)
+    }
+    return {process for process, parent in parents.items() if parent != leader and parent in parents}
 
 
 def wait_until_gone(leader: int, seconds: float) -> bool:
@@ -141,6 +152,27 @@ def test_a_killed_broker_is_started_again_and_leaves_no_child(sandbox: Sandbox) 
     assert wait_until_gone(before, 5)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_children_that_are_killed_from_outside_cost_no_document(
+    sandbox: Sandbox, number: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    idle = sandbox.run({"operation": "look around"}, b"")[0]["process"]
+    os.kill(idle, number)
+    time.sleep(0.5)
+    assert sandbox.run({"operation": "take memory", "bytes": 1}, b"")[0]["taken"] == 1
+    assert not capfd.readouterr().err
+
+
+def test_a_child_that_is_told_to_stop_midway_is_replaced_and_its_document_read_again(sandbox: Sandbox) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(sandbox.run, {"operation": "rest"}, b"")
+        time.sleep(0.5)
+        children = grandchildren(sandbox.running_broker().process_id)
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+        assert waiting.result()[0]["process"] not in children
+
+
 PARENT = """
 import threading, time
 from digest.collect.sandbox.client import Sandbox
@@ -182,3 +214,15 @@ def test_all_that_is_read_here_is_read_by_one_broker() -> None:
     before = SANDBOX.running_broker().process_id
     documents.parse_document(SEEDS[1], url=URL, now=NOW)
     assert SANDBOX.running_broker().process_id == before
+
+
+def test_only_children_import_what_parses() -> None:
+    parsing = {"feedparser", "trafilatura", "icalendar", "digest.collect.parsers"}
+    imported = re.compile(rf"^\s*(?:from|import) (?:{'|'.join(parsing)})\b", re.MULTILINE)
+    children_only = ("digest/collect/parsers/", "digest/collect/sandbox/operations.py", "digest/collect/dates.py")
+    for file in [ROOT / "scheduler.py", *(ROOT / "digest").rglob("*.py")]:
+        name = file.relative_to(ROOT).as_posix()
+        assert name.startswith(children_only) or not imported.search(file.read_text("utf-8")), name
+    program = "import sys, scheduler, digest.cli, digest.web.app, digest.edition.pictures; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not parsing & set(loaded)

@@ -28,6 +28,11 @@ def sleep(_head: dict[str, Any], _body: bytes) -> Reply:
     return {}, b""
 
 
+def rest(_head: dict[str, Any], _body: bytes) -> Reply:
+    time.sleep(2)
+    return {"process": os.getpid()}, b""
+
+
 def take_memory(head: dict[str, Any], _body: bytes) -> Reply:
     return {"taken": len(bytearray(head.get("bytes", 10**9)))}, b""
 
@@ -69,6 +74,7 @@ OPERATIONS |= {
     "document": read_or_burn,
     "burn": burn,
     "sleep": sleep,
+    "rest": rest,
     "take memory": take_memory,
     "die": die,
     "answer at length": answer_at_length,
