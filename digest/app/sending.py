@@ -24,6 +24,7 @@ from digest.edition.queries import explain_missed_release
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
+from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 SEND = Act("send", Role.ADMIN)
 SEND_TEST = Act("test", Role.EDITOR)
@@ -201,7 +202,7 @@ def resolve_uncertain(
     with RESOLVE[resolution].steps(database, actor, name, now=clock()) as audit:
         audit.changed = False
         remaining = iter(delivery_ids)
-        while page := list(islice(remaining, uncertain_deliveries.ROWS_PER_TRANSACTION)):
+        while page := list(islice(remaining, MAX_TRANSACTION_ROWS)):
             with database.write() as session:
                 ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
                 audit.detail = {"because": reason, "deliveries": ids}

@@ -7,6 +7,8 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
+MAX_TRANSACTION_ROWS = 1000  # rows that one transaction writes at most, so that nobody waits long for SQLite's lock
+
 
 class PeopleDatabase(Protocol):
     """A database of people: sessions for reading, and sessions that commit at the end of their block."""

@@ -12,8 +12,8 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import EditionState
 from subscribers.errors import ApplicationError
+from subscribers.store.database import MAX_TRANSACTION_ROWS
 
-ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
 PAUSABLE_STATES = frozenset({EditionState.APPROVED, EditionState.SENDING})
 ALARM_ACTOR = "digest"
 
@@ -85,7 +85,7 @@ def cancel_edition(session: Session, name: str) -> EditionState:
 def cancel_waiting_deliveries(database: Database, name: str) -> int:
     """Cancel the waiting deliveries of a cancelled edition, 1,000 a transaction; return how many."""
     waiting = (Delivery.purpose == edition_purpose(name), Delivery.state == DeliveryState.WAITING)
-    page = select(Delivery.id).where(*waiting).limit(ROWS_PER_TRANSACTION).with_for_update(skip_locked=True)
+    page = select(Delivery.id).where(*waiting).limit(MAX_TRANSACTION_ROWS).with_for_update(skip_locked=True)
     cancelled = 0
     while True:
         with database.write() as session:
@@ -94,5 +94,5 @@ def cancel_waiting_deliveries(database: Database, name: str) -> int:
                 rows = [{"id": delivery, "state": DeliveryState.CANCELLED} for delivery in ids]
                 session.execute(update(Delivery), rows)
         cancelled += len(ids)
-        if len(ids) < ROWS_PER_TRANSACTION:
+        if len(ids) < MAX_TRANSACTION_ROWS:
             return cancelled

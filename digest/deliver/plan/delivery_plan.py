@@ -19,9 +19,7 @@ from digest.store.models import Edition, EditionState, Fragment
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.database import upsert
-
-ROWS_PER_TRANSACTION = 1000
+from subscribers.store.database import MAX_TRANSACTION_ROWS, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def plan_deliveries(
     after = 0
     while True:
         with database.read() as session:
-            page = audience.load_audience_page(session, after_number=after, page_size=ROWS_PER_TRANSACTION)
+            page = audience.load_audience_page(session, after_number=after, page_size=MAX_TRANSACTION_ROWS)
         if not page:
             return _close_plan(database, name, now)
         page_rows = [rows.row_for(reader) for reader in page]  # hashing: outside of the write transaction

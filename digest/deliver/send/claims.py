@@ -22,10 +22,9 @@ from digest.store.process_owner import this_process_owner
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.store.compiled_statements import CompiledStatement
-from subscribers.store.database import is_postgresql
+from subscribers.store.database import MAX_TRANSACTION_ROWS, is_postgresql
 from subscribers.store.models import Person, UtcDateTime
 
-MAX_ROWS_PER_CLAIM = 1000  # rows looked at in one claim
 LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, beside the provider's own time
 
 _columns = inspect(Delivery).local_table.c
@@ -159,7 +158,7 @@ def claim_deliveries(
     claimed: list[ReaderDelivery] = []
     examined = 0
     purpose = edition_purpose(variants.edition.name)
-    while len(claimed) < limit and examined < MAX_ROWS_PER_CLAIM:
+    while len(claimed) < limit and examined < MAX_TRANSACTION_ROWS:
         parameters = {"purpose_name": purpose, "horizon": horizon, "max_rows": limit - len(claimed)}
         rows = _SELECT_DUE.fetch_rows(session, parameters)
         if not rows:

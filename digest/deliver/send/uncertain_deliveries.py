@@ -21,8 +21,6 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 
-ROWS_PER_TRANSACTION = 1000  # rows of one write transaction
-
 
 class UncertainResolution(StrEnum):
     """What an admin says of an uncertain delivery, as the audit log has it."""
