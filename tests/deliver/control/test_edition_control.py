@@ -294,7 +294,12 @@ def test_refusals_for_what_we_are_pause_the_send_and_suppress_nobody(world: Deli
     refused = same_outcome_for_all(
         HandoverResult.REFUSED, reply="550 5.7.515 Access denied, sending domain does not meet the level"
     )
-    report = _send(world, ScriptedProvider(refused, batch_size=5, name="smtp"))
+
+    def refuse_after_a_second(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        world.clock.sleep(1)  # failures count that came later than the plan
+        return refused(messages)
+
+    report = _send(world, ScriptedProvider(refuse_after_a_second, batch_size=5, name="smtp"))
     # What servers say is written down with the next claim, so one more round goes out.
     assert (report.delivery_counts[DeliveryState.REFUSED], report.delivery_counts[WAITING]) == (10, 30)
     assert "for what we are" in report.wait_reason
