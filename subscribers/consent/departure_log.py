@@ -10,10 +10,11 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from subscribers.consent.ledger import format_moment
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import departure_hash
@@ -96,7 +97,7 @@ class DepartureLog:
 
     def _entry_fields(self, departure: PendingDeparture, at: datetime) -> dict[str, Any]:
         return {
-            "at": at.astimezone(UTC).isoformat(timespec="milliseconds"),
+            "at": format_moment(at),
             "key": self._keys.current("suppression").id,
             "kind": departure.kind,
             "lookup_key": departure.lookup_key,

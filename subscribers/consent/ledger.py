@@ -132,8 +132,12 @@ def canonical_json(body: dict[str, Any]) -> str:
 
 def hash_link(person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str) -> str:
     """Compute the hash (64 hex digits) of one link from everything that it says."""
-    moment = at.astimezone(UTC).isoformat(timespec="milliseconds")
-    return hash_raw_link(person, seq, kind, moment, body=body, previous=previous)
+    return hash_raw_link(person, seq, kind, format_moment(at), body=body, previous=previous)
+
+
+def format_moment(at: datetime) -> str:
+    """Write a moment as links and records keep it: 2026-11-20T12:00:00.123+00:00."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def hash_raw_link(person: int, seq: int, kind: str, moment: str, *, body: str, previous: str) -> str:

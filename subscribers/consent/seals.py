@@ -70,7 +70,7 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
     counted = {"people": survey.people, "links": survey.links}
-    seal_hash = hash_seal(_format_moment(at), survey, previous)
+    seal_hash = hash_seal(ledger.format_moment(at), survey, previous)
     seal = Seal(at=at, through=survey.through, root=survey.root, previous=previous, hash=seal_hash, **counted)
     session.add(seal)
     session.flush()
@@ -225,7 +225,3 @@ def _find_missing_seal(seals: Sequence[_StoredSeal], kept_hashes: Sequence[str])
         if not any(seal.hash.startswith(kept_hash.lower()) for seal in seals):
             return f"no seal {kept_hash} is there: seals, or the whole ledger, were replaced"
     return ""
-
-
-def _format_moment(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")

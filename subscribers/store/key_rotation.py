@@ -18,8 +18,8 @@ from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, func, se
 from sqlalchemy.orm import Session
 
 from subscribers.address import AddressError, read_address
-from subscribers.crypto import key_file as keyfile
 from subscribers.crypto.encrypted_values import reencrypt
+from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, domain_tag, lookup_hash
 from subscribers.store.database import PeopleDatabase
@@ -134,9 +134,9 @@ def add_key(key_file: Path, kind: KeyKind) -> KeyRing:
         KeyFileError: the file cannot be used, or cannot be written.
     """
     try:
-        with keyfile.lock_file(key_file):
+        with lock_file(key_file):
             keys = KeyRing.load(key_file).with_new_key(kind)
-            keyfile.replace_file(key_file, keys.to_json())
+            replace_file(key_file, keys.to_json())
     except OSError as exc:
         raise KeyFileError(f"{key_file}: cannot be written ({exc.strerror}); no key was added.") from exc
     return KeyRing.load(key_file)

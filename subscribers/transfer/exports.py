@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.consent.ledger import format_moment
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.store.database import PeopleDatabase
@@ -80,14 +81,14 @@ def build_person_record(
         "schema_version": RECORD_SCHEMA,
         "record_id": f"person-{number}",
         "pii_principal_id": str(number),
-        "exported_at": _format_time(now),
+        "exported_at": format_moment(now),
         "pii_information": {
             "email_address": None if sealed is None else decrypt_address(keys, sealed, number),
             "choices": person.choices,
         },
         "state": str(person.state),
         "may_be_mailed": audience.may_mail(session, number),
-        "asked_at": _format_time(person.asked_at),
+        "asked_at": format_moment(person.asked_at),
         "asked_where": person.asked_where,
         "pii_processing": readable_record.describe_processing(events),
         "parties": [_controller_as_json(controller)],
@@ -102,7 +103,7 @@ def build_person_record(
 def disclosure_as_json(disclosure: AddressDisclosure) -> dict[str, Any]:
     """Name one disclosure of the address to somebody; `times` counts old ones that were folded into one."""
     return {
-        "disclosed_at": _format_time(disclosure.at),
+        "disclosed_at": format_moment(disclosure.at),
         "recipient": disclosure.to_whom,
         "purpose": disclosure.why,
         "reference": disclosure.reference,
@@ -148,7 +149,7 @@ def export_list(
             writer.writerow(
                 (
                     _escape_formula(reader.decrypt_address(keys)),
-                    _format_time(reader.asked_at),
+                    format_moment(reader.asked_at),
                     _escape_formula(reader.asked_where),
                 )
             )
@@ -210,7 +211,7 @@ def _controller_as_json(controller: DataController) -> dict[str, str]:
 def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
     """Name a link of the chain as the standard does; `details` is the link's content as it was hashed."""
     return {
-        "event_time": _format_time(event.at),
+        "event_time": format_moment(event.at),
         "event_type": str(event.kind),
         "entity_id": json.loads(event.body).get("actor", "the person"),
         "details": json.loads(event.body),
@@ -218,7 +219,3 @@ def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
         "previous_hash": event.previous,
         "hash": event.hash,
     }
-
-
-def _format_time(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds")

@@ -124,7 +124,7 @@ class ImportRowBuilder:
                 "page": self._batch.origin,
                 "reason": str(row.status),
                 "row": row.number,
-                **({"left_at": _format_time(row.left_at)} if row.left_at else {}),
+                **({"left_at": ledger.format_moment(row.left_at)} if row.left_at else {}),
             }
         )
 
@@ -137,13 +137,13 @@ class ImportRowBuilder:
         agreed_at, granted = row.confirmed_at or row.requested_at, kind is not ConsentKind.LISTED
         members = [self._actor_json]
         if agreed_at and granted:
-            members.append(f'"agreed_at":"{_format_time(agreed_at)}"')
+            members.append(f'"agreed_at":"{ledger.format_moment(agreed_at)}"')
         members.append(self._batch_json)
         if confirmed_from and granted:
             members.append(f'"confirmed_from":"{confirmed_from}"')
         members.append(self._methods_json[kind])
         if row.requested_at:
-            members.append(f'"requested_at":"{_format_time(row.requested_at)}"')
+            members.append(f'"requested_at":"{ledger.format_moment(row.requested_at)}"')
         if requested_from:
             members.append(f'"requested_from":"{requested_from}"')
         members.append(f'"row":{row.number}')
@@ -196,7 +196,3 @@ _LISTED_METHODS = {
 
 def _json_members(**members: str | int) -> str:
     return ledger.canonical_json(members)[1:-1]
-
-
-def _format_time(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds")

@@ -12,8 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import audience, seals, suppression, wordings
-from subscribers.consent import evidence as traces
+from subscribers.consent import audience, evidence, seals, suppression, wordings
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.crypto.keys import KeyRing
@@ -216,7 +215,7 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
         event = session.scalars(select(ConsentEvent)).one()
         row = session.scalars(select(RequestEvidence)).one()
         assert open_evidence(session, KEYS, event.id) == MACHINE
-        digest = traces.digest_origin(MACHINE, row.salt)
+        digest = evidence.digest_origin(MACHINE, row.salt)
     assert {k: said[k] for k in digest} == digest
 
 
