@@ -120,7 +120,7 @@ class Life(RuleBasedStateMachine):
         self.file = self.folder / "digest.db"
         shutil.copy(_template(), self.file)
         self.database = open_database(f"sqlite:///{self.file}")
-        self.journal = DepartureLog(self.folder / "left.log", KEYS)
+        self.departure_log = DepartureLog(self.folder / "left.log", KEYS)
         self.now = START
         self.stories = {name: Story() for name in NAMES}
         self.links: list[tuple[str, str]] = []  # mailed confirmation tokens with the address they went to
@@ -192,7 +192,9 @@ class Life(RuleBasedStateMachine):
     def somebody_leaves(self, name: str, method: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            left = number and unsubscribe_person(session, self.journal, number, method=method, now=self.now).changed
+            left = (
+                number and unsubscribe_person(session, self.departure_log, number, method=method, now=self.now).changed
+            )
         if left:
             self._gone(name, by_hand=not method.startswith("admin"))
 
@@ -203,7 +205,7 @@ class Life(RuleBasedStateMachine):
             number = self._number(session, name)
             undone = undo_unsubscribe(session, KEYS, number, now=self.now) if number else None
         if undone and undone.changed:
-            log_undo(self.journal, undone, at=self.now)
+            log_undo(self.departure_log, undone, at=self.now)
             assert not story.gravely, "undone after a complaint or an erasure"
             assert story.by_hand is None or self.now < story.by_hand + timedelta(days=7)
             story.own_word()
@@ -215,7 +217,7 @@ class Life(RuleBasedStateMachine):
         address = read_address(_address(name))
         with self.database.write() as session:
             suppression.suppress_address(
-                session, KEYS, address, reason=reason, actor="hook", now=self.now, departure_log=self.journal
+                session, KEYS, address, reason=reason, actor="hook", now=self.now, departure_log=self.departure_log
             )
         self.stories[name].depart(gravely=reason == "complained")
         if self.copy:
@@ -230,7 +232,7 @@ class Life(RuleBasedStateMachine):
                 and erase_person(
                     session,
                     KEYS,
-                    self.journal,
+                    self.departure_log,
                     number,
                     method="page",
                     forget_elsewhere=erase_from_deliveries,
@@ -262,7 +264,7 @@ class Life(RuleBasedStateMachine):
 
     def _bring_in(self, path: Path, *, attest: bool = False) -> None:
         run_import(
-            ImportContext(self.database, KEYS, self.journal, "eve"),
+            ImportContext(self.database, KEYS, self.departure_log, "eve"),
             survey_file(path),
             ImportOptions(attest_reason="they asked at the expo" if attest else None),
             now=self.now,
@@ -342,7 +344,7 @@ class Life(RuleBasedStateMachine):
                 )
             )
             assert number is None or state in {PersonState.SUPPRESSED, PersonState.ERASED}
-        lines = [d.kind for d in self.journal.read()]
+        lines = [d.kind for d in self.departure_log.read()]
         assert "complained" in lines
 
     @rule(name=WHO, word=st.sampled_from(list(FeedbackKind)))
@@ -351,7 +353,7 @@ class Life(RuleBasedStateMachine):
             number = self._number(session, name)
             report = FeedbackReport(number or 0, word, self.now, "hook", {})
             changed, departed = apply_feedback_report(session, KEYS, report, now=self.now)
-            self.journal.append_all([departed] if departed else [], at=self.now)
+            self.departure_log.append_all([departed] if departed else [], at=self.now)
         if changed:
             assert departed is not None, "a departure that the journal does not know"
             self._gone(name, gravely=word is FeedbackKind.COMPLAINED)
@@ -389,10 +391,10 @@ class Life(RuleBasedStateMachine):
         shutil.copy(self.copy.file, self.file)
         self.now += timedelta(seconds=1)
         with self.database.write() as session:
-            merge_departure_log(session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now)
+            merge_departure_log(session, self.departure_log, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now)
         with self.database.write() as session:
             again = merge_departure_log(
-                session, self.journal, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
+                session, self.departure_log, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
             )
         assert (again.departed.total(), again.unknown_hashes) == (0, 0)
         # What the first night after a restore does: of requests that ran out meanwhile no address stays either.

@@ -37,9 +37,9 @@ def _add(database: Database, name: str, evidence: ConsentEvidence = PAPER) -> ma
         return manual_signup.add_subscriber(session, KEYS, f"{name}@example.org", evidence=evidence, now=NOW)
 
 
-def _leave(database: Database, journal: DepartureLog, number: int) -> bool:
+def _leave(database: Database, departure_log: DepartureLog, number: int) -> bool:
     with database.write() as session:
-        return unsubscribe_person(session, journal, number, method="one-click", now=NOW).changed
+        return unsubscribe_person(session, departure_log, number, method="one-click", now=NOW).changed
 
 
 def _events(database: Database, number: int) -> list[ConsentEvent]:
@@ -49,7 +49,7 @@ def _events(database: Database, number: int) -> list[ConsentEvent]:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> DepartureLog:
+def departure_log(tmp_path: Path) -> DepartureLog:
     return DepartureLog(tmp_path / "left.log", KEYS)
 
 
@@ -82,9 +82,9 @@ def test_adding_twice_says_so_and_changes_nothing(database: Database) -> None:
     assert len(_events(database, first.number)) == 1
 
 
-def test_nobody_who_left_is_added_again(database: Database, journal: DepartureLog) -> None:
+def test_nobody_who_left_is_added_again(database: Database, departure_log: DepartureLog) -> None:
     ada = _add(database, "ada").number
-    _leave(database, journal, ada)
+    _leave(database, departure_log, ada)
     with pytest.raises(SignupRefusedError, match="withdrawn: its owner left"):
         _add(database, "ada")
     with database.read() as session:
@@ -94,7 +94,7 @@ def test_nobody_who_left_is_added_again(database: Database, journal: DepartureLo
 @pytest.mark.parametrize("known", [True, False])
 def test_nobody_who_is_suppressed_is_added(
     database: Database,
-    journal: DepartureLog,
+    departure_log: DepartureLog,
     known: bool,  # noqa: FBT001
 ) -> None:
     number = _add(database, "cy").number if known else 0
@@ -107,7 +107,7 @@ def test_nobody_who_is_suppressed_is_added(
                 reason="complained",
                 actor="webhook",
                 now=NOW,
-                departure_log=journal,
+                departure_log=departure_log,
             )
     with pytest.raises(SignupRefusedError, match=r"suppressed \(complained, 2026-11-20\)"):
         _add(database, "cy")
@@ -122,10 +122,12 @@ def test_evidence_of_the_future_is_refused(sqlite: Database) -> None:
         _add(sqlite, "ada", replace(PAPER, agreed_at=NOW + timedelta(days=1)))
 
 
-def test_the_roll_gives_everybody_once_in_order_whatever_the_page(database: Database, journal: DepartureLog) -> None:
+def test_the_audience_gives_everybody_once_in_order_whatever_the_page(
+    database: Database, departure_log: DepartureLog
+) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(25)]
     for gone in numbers[::5]:
-        _leave(database, journal, gone)
+        _leave(database, departure_log, gone)
     expected = [n for i, n in enumerate(numbers) if i % 5]
     for batch in (1, 3, 20, 21, 1000):
         with database.read() as session:
@@ -136,7 +138,9 @@ def test_the_roll_gives_everybody_once_in_order_whatever_the_page(database: Data
         assert audience.count_people_by_state(session)[PersonState.WITHDRAWN] == 5
 
 
-def test_somebody_who_leaves_while_the_roll_is_read_is_not_given(database: Database, journal: DepartureLog) -> None:
+def test_somebody_who_leaves_while_the_audience_is_read_is_not_given(
+    database: Database, departure_log: DepartureLog
+) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(6)]
     seen = []
     with database.read() as session:
@@ -144,34 +148,36 @@ def test_somebody_who_leaves_while_the_roll_is_read_is_not_given(database: Datab
             seen.append(reader.number)
             session.rollback()  # as a sender does, who holds no transaction between two pages
             if reader.number == numbers[0]:
-                _leave(database, journal, numbers[4])
+                _leave(database, departure_log, numbers[4])
     assert seen == [*numbers[:4], numbers[5]]
 
 
-def test_leaving_twice_is_one_event_and_one_line(database: Database, journal: DepartureLog) -> None:
+def test_leaving_twice_is_one_event_and_one_line(database: Database, departure_log: DepartureLog) -> None:
     ada = _add(database, "ada").number
-    assert _leave(database, journal, ada)
-    assert not _leave(database, journal, ada)
-    assert not _leave(database, journal, 10**6)
+    assert _leave(database, departure_log, ada)
+    assert not _leave(database, departure_log, ada)
+    assert not _leave(database, departure_log, 10**6)
     assert [e.kind for e in _events(database, ada)] == [ConsentKind.ATTESTED, ConsentKind.WITHDRAWN]
-    (line,) = journal.read()
+    (line,) = departure_log.read()
     with database.read() as session:
         person = session.get_one(Person, ada)
     assert person.lookup is not None
-    assert (line.person_hash, line.kind, line.at) == (journal.hash_lookup(person.lookup), "left", NOW)
+    assert (line.person_hash, line.kind, line.at) == (departure_log.hash_lookup(person.lookup), "left", NOW)
 
 
-def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(sqlite: Database, journal: DepartureLog) -> None:
+def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(
+    sqlite: Database, departure_log: DepartureLog
+) -> None:
     ada = _add(sqlite, "ada").number
     with sqlite.write() as session:
-        unsubscribe_person(session, journal, ada, method="page", now=NOW)
-        text = journal.path.read_text()
+        unsubscribe_person(session, departure_log, ada, method="page", now=NOW)
+        text = departure_log.path.read_text()
     assert text.count("\n") == 1
     assert "ada" not in text
-    assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(departure_log.path.stat().st_mode) == 0o600
 
 
-def test_a_departure_that_cannot_be_journalled_is_no_departure(sqlite: Database, tmp_path: Path) -> None:
+def test_a_departure_that_cannot_be_logged_is_no_departure(sqlite: Database, tmp_path: Path) -> None:
     ada = _add(sqlite, "ada").number
     (tmp_path / "left.log").mkdir()
     with pytest.raises(OSError, match="directory"):
@@ -180,31 +186,33 @@ def test_a_departure_that_cannot_be_journalled_is_no_departure(sqlite: Database,
         assert audience.may_mail(session, ada)
 
 
-def test_journal_lines_from_many_threads_make_one_chain(journal: DepartureLog) -> None:
+def test_departure_log_lines_from_many_threads_make_one_chain(departure_log: DepartureLog) -> None:
     def many(name: int) -> None:
         for n in range(20):
-            journal.append(f"{name}-{n}", "1-key", kind="left", at=NOW)
+            departure_log.append(f"{name}-{n}", "1-key", kind="left", at=NOW)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(many, range(4)))
-    assert {d.person_hash for d in journal.read()} == {
-        journal.hash_lookup(f"{a}-{b}") for a in range(4) for b in range(20)
+    assert {d.person_hash for d in departure_log.read()} == {
+        departure_log.hash_lookup(f"{a}-{b}") for a in range(4) for b in range(20)
     }
 
 
-def test_a_changed_or_missing_journal_line_is_found_and_a_torn_one_is_passed_over(journal: DepartureLog) -> None:
+def test_a_changed_or_missing_departure_log_line_is_found_and_a_torn_one_is_passed_over(
+    departure_log: DepartureLog,
+) -> None:
     for name in "abc":
-        journal.append(name, "1-key", kind="left", at=NOW)
-    lines = journal.path.read_bytes().splitlines(keepends=True)
+        departure_log.append(name, "1-key", kind="left", at=NOW)
+    lines = departure_log.path.read_bytes().splitlines(keepends=True)
     for damaged in (lines[0].replace(b"left", b"kept"), b"", b"{}\n", b"nonsense\n"):
-        journal.path.write_bytes(damaged + lines[1] + lines[2])
+        departure_log.path.write_bytes(damaged + lines[1] + lines[2])
         with pytest.raises(DepartureLogError, match=r"line [12]"):
-            list(journal.read())
-    journal.path.write_bytes(b"".join(lines) + lines[0][:50])
-    assert len(list(journal.read())) == 3
-    journal.append("d", "1-key", kind="left", at=NOW)
-    assert len(list(journal.read())) == 4
-    assert list(journal.path.parent.iterdir()) == [journal.path]
+            list(departure_log.read())
+    departure_log.path.write_bytes(b"".join(lines) + lines[0][:50])
+    assert len(list(departure_log.read())) == 3
+    departure_log.append("d", "1-key", kind="left", at=NOW)
+    assert len(list(departure_log.read())) == 4
+    assert list(departure_log.path.parent.iterdir()) == [departure_log.path]
 
 
 def test_choices_are_kept_with_an_event_and_only_when_they_change(database: Database) -> None:

@@ -40,7 +40,7 @@ DESK = DataController("HLS.Today", "editors@news.example.org", "1 Main St, Sprin
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> DepartureLog:
+def departure_log(tmp_path: Path) -> DepartureLog:
     return DepartureLog(tmp_path / "left.log", KEYS)
 
 
@@ -76,10 +76,10 @@ class _Text(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_says_all_that_an_auditor_asks_for(database: Database, ada: int, journal: DepartureLog) -> None:
+def test_the_page_says_all_that_an_auditor_asks_for(database: Database, ada: int, departure_log: DepartureLog) -> None:
     with database.write() as session:
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a question", reference="r-7", now=NOW)
-        unsubscribe_person(session, journal, ada, method="one-click", now=NOW + timedelta(hours=1))
+        unsubscribe_person(session, departure_log, ada, method="one-click", now=NOW + timedelta(hours=1))
     text = _Text()
     text.feed(_page(_record(database, ada)))
     said = "".join(text.said)
@@ -121,10 +121,10 @@ def test_processing_names_the_ground_and_the_language_of_the_last_consent(databa
 
 
 def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
-    database: Database, ada: int, journal: DepartureLog
+    database: Database, ada: int, departure_log: DepartureLog
 ) -> None:
     with database.write() as session:
-        erase_person(session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
+        erase_person(session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
     found = _record(database, ada)
     assert ("Address", "erased, or not kept any more") in found.facts
     assert [entry.what for entry in found.events][-1] == "erased"
@@ -172,12 +172,12 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
     ]
 
 
-def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int, journal: DepartureLog) -> None:
+def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int, departure_log: DepartureLog) -> None:
     with database.write() as session:
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
         disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
-        erase_person(session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
+        erase_person(session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
         disclosures.aggregate_disclosures(session, NOW + timedelta(days=401))
     with database.read() as session:
         (total,) = session.scalars(select(DisclosureTotal))

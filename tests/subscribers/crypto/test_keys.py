@@ -22,7 +22,7 @@ LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True).filter(
 
 
 @given(LOCAL, LABEL, st.integers(1, 2**40))
-def test_what_is_sealed_opens_for_its_own_person_only(local: str, label: str, number: int) -> None:
+def test_what_is_encrypted_opens_for_its_own_person_only(local: str, label: str, number: int) -> None:
     address = Address(local, f"{label}.example.org")
     sealed = encrypt_address(KEYS, address, number)
     assert decrypt_address(KEYS, sealed, number) == address.mailbox
@@ -40,7 +40,7 @@ def test_a_flipped_bit_does_not_open() -> None:
         assert "ada" not in str(caught.value)
 
 
-def test_the_same_address_is_sealed_differently_each_time() -> None:
+def test_the_same_address_is_encrypted_differently_each_time() -> None:
     address = read_address("ada@example.org")
     assert encrypt_address(KEYS, address, 7)[0] != encrypt_address(KEYS, address, 7)[0]
 

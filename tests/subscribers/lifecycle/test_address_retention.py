@@ -48,7 +48,7 @@ def keys(path: Path) -> KeyRing:
 
 
 @pytest.fixture
-def journal(tmp_path: Path, keys: KeyRing) -> DepartureLog:
+def departure_log(tmp_path: Path, keys: KeyRing) -> DepartureLog:
     return DepartureLog(tmp_path / "left.log", keys)
 
 
@@ -57,10 +57,10 @@ def _add(database: Database, keys: KeyRing, name: str) -> int:
         return manual_signup.add_subscriber(session, keys, f"{name}@example.org", evidence=YES, now=NOW).number
 
 
-def _gone(database: Database, keys: KeyRing, journal: DepartureLog, name: str, at: datetime = NOW) -> int:
+def _gone(database: Database, keys: KeyRing, departure_log: DepartureLog, name: str, at: datetime = NOW) -> int:
     number = _add(database, keys, name)
     with database.write() as session:
-        unsubscribe_person(session, journal, number, method="page", now=at)
+        unsubscribe_person(session, departure_log, number, method="page", now=at)
     return number
 
 
@@ -76,17 +76,19 @@ def _sound(database: Database) -> None:
 
 
 def _suppress(
-    database: Database, keys: KeyRing, journal: DepartureLog, name: str, reason: suppression.SuppressionReason
+    database: Database, keys: KeyRing, departure_log: DepartureLog, name: str, reason: suppression.SuppressionReason
 ) -> None:
     with database.write() as session:
         address = read_address(f"{name}@example.org")
         suppression.suppress_address(
-            session, keys, address, reason=reason, actor="hook", now=NOW, departure_log=journal
+            session, keys, address, reason=reason, actor="hook", now=NOW, departure_log=departure_log
         )
 
 
-def _import(database: Database, keys: KeyRing, journal: DepartureLog, file: Path, now: datetime) -> dict[str, int]:
-    desk = ImportContext(database, keys, journal, "eve")
+def _import(
+    database: Database, keys: KeyRing, departure_log: DepartureLog, file: Path, now: datetime
+) -> dict[str, int]:
+    desk = ImportContext(database, keys, departure_log, "eve")
     report = run_import(desk, survey_file(file), ImportOptions(), now=now, on_reject=lambda *_: None)
     return {name: count for name, count in report.counts.items() if count}
 
@@ -101,9 +103,9 @@ def _list(tmp_path: Path, *names: str, confirmed: bool = True) -> Path:
 
 
 def test_the_address_goes_after_30_days_and_the_look_up_stays(
-    database: Database, keys: KeyRing, journal: DepartureLog
+    database: Database, keys: KeyRing, departure_log: DepartureLog
 ) -> None:
-    ada, bo = _gone(database, keys, journal, "ada"), _add(database, keys, "bo")
+    ada, bo = _gone(database, keys, departure_log, "ada"), _add(database, keys, "bo")
     before = _person(database, ada)
     assert delete_expired_addresses(database, now=LATER - timedelta(seconds=1)) == 0
     assert _person(database, ada).ciphertext == before.ciphertext
@@ -117,64 +119,68 @@ def test_the_address_goes_after_30_days_and_the_look_up_stays(
 
 
 def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
-    database: Database, keys: KeyRing, journal: DepartureLog
+    database: Database, keys: KeyRing, departure_log: DepartureLog
 ) -> None:
-    ada = _gone(database, keys, journal, "ada")
+    ada = _gone(database, keys, departure_log, "ada")
     with database.write() as session:
         assert undo_unsubscribe(session, keys, ada, now=NOW + timedelta(days=6)).changed
     assert delete_expired_addresses(database, now=LATER) == 0
     again = NOW + timedelta(days=20)
     with database.write() as session:
-        unsubscribe_person(session, journal, ada, method="page", now=again)
+        unsubscribe_person(session, departure_log, ada, method="page", now=again)
     assert delete_expired_addresses(database, now=LATER) == 0
     assert delete_expired_addresses(database, now=again + ADDRESS_RETENTION) == 1
 
 
 @pytest.mark.parametrize("reason", ["bounced", "complained", "by an admin"])
 def test_who_was_suppressed_goes_alike_and_stays_suppressed(
-    database: Database, keys: KeyRing, journal: DepartureLog, tmp_path: Path, reason: suppression.SuppressionReason
+    database: Database,
+    keys: KeyRing,
+    departure_log: DepartureLog,
+    tmp_path: Path,
+    reason: suppression.SuppressionReason,
 ) -> None:
     ada = _add(database, keys, "ada")
-    _suppress(database, keys, journal, "ada", reason)
+    _suppress(database, keys, departure_log, "ada", reason)
     assert delete_expired_addresses(database, now=LATER) == 1
     assert _person(database, ada).ciphertext is None
     with database.read() as session:
         found = suppression.find_suppression(session, keys, read_address("ada@example.org"))
     assert found is not None
     assert found.reason == reason
-    counts = _import(database, keys, journal, _list(tmp_path, "ada"), LATER)
+    counts = _import(database, keys, departure_log, _list(tmp_path, "ada"), LATER)
     assert counts == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
     _sound(database)
 
 
 def test_a_complaint_that_follows_keeps_no_address_longer(
-    database: Database, keys: KeyRing, journal: DepartureLog
+    database: Database, keys: KeyRing, departure_log: DepartureLog
 ) -> None:
-    ada = _gone(database, keys, journal, "ada", at=NOW - timedelta(days=29))
-    _suppress(database, keys, journal, "ada", "complained")
+    ada = _gone(database, keys, departure_log, "ada", at=NOW - timedelta(days=29))
+    _suppress(database, keys, departure_log, "ada", "complained")
     assert _person(database, ada).state is PersonState.SUPPRESSED
     assert delete_expired_addresses(database, now=NOW + timedelta(days=1)) == 1
 
 
 def test_of_people_whom_a_list_named_without_evidence_nothing_stays(
-    database: Database, keys: KeyRing, journal: DepartureLog, tmp_path: Path
+    database: Database, keys: KeyRing, departure_log: DepartureLog, tmp_path: Path
 ) -> None:
     file = _list(tmp_path, "ada", confirmed=False)
-    assert _import(database, keys, journal, file, NOW) == {RowOutcome.UNVERIFIED: 1}
+    assert _import(database, keys, departure_log, file, NOW) == {RowOutcome.UNVERIFIED: 1}
     assert delete_expired_addresses(database, now=LATER - timedelta(hours=1)) == 0
     assert delete_expired_addresses(database, now=LATER) == 1
     with database.read() as session:
         (row,) = session.scalars(select(Person))
         assert session.scalars(select(Suppression)).all() == []
     assert (row.ciphertext, row.lookup, row.state) == (None, None, PersonState.WITHDRAWN)
-    assert _import(database, keys, journal, _list(tmp_path, "ada"), LATER)[RowOutcome.SUBSCRIBED] == 1
+    assert _import(database, keys, departure_log, _list(tmp_path, "ada"), LATER)[RowOutcome.SUBSCRIBED] == 1
     _sound(database)
 
 
 def test_who_is_asked_again_keeps_the_address_while_they_can_answer(
-    database: Database, keys: KeyRing, journal: DepartureLog
+    database: Database, keys: KeyRing, departure_log: DepartureLog
 ) -> None:
-    ada = _gone(database, keys, journal, "ada")
+    ada = _gone(database, keys, departure_log, "ada")
     with database.write() as session:
         person = ledger.lock_person(session, ada)
         assert person is not None
@@ -206,7 +212,7 @@ class _Failing:
 
 
 def test_a_run_that_is_cut_short_is_finished_by_the_next(
-    database: Database, keys: KeyRing, journal: DepartureLog
+    database: Database, keys: KeyRing, departure_log: DepartureLog
 ) -> None:
     with database.write() as session:
         for n in range(BATCH_SIZE + 20):
@@ -214,7 +220,7 @@ def test_a_run_that_is_cut_short_is_finished_by_the_next(
             person = ledger.lock_person(session, number)
             assert person is not None
             ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, NOW)
-    del journal
+    del departure_log
     with pytest.raises(ConnectionError):
         delete_expired_addresses(_Failing(database, 1), now=LATER)  # type: ignore[arg-type]
     assert delete_expired_addresses(database, now=LATER) == 20
@@ -224,31 +230,31 @@ def test_a_run_that_is_cut_short_is_finished_by_the_next(
 
 
 def test_new_keys_still_find_who_was_let_go(
-    database: Database, keys: KeyRing, journal: DepartureLog, path: Path, tmp_path: Path
+    database: Database, keys: KeyRing, departure_log: DepartureLog, path: Path, tmp_path: Path
 ) -> None:
-    ada = _gone(database, keys, journal, "ada")
+    ada = _gone(database, keys, departure_log, "ada")
     delete_expired_addresses(database, now=LATER)
     for kind in ("vault", "lookup"):
         assert rotate_key(database, path, kind).unmoved_rows == ()
     newer = KeyRing.load(path)
     with database.read() as session:
         assert people.find_person_number(session, newer, read_address("ada@example.org")) == ada
-    assert _import(database, newer, journal, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
+    assert _import(database, newer, departure_log, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
     with pytest.raises(manual_signup.SignupRefusedError, match="its owner left"):
         _add(database, newer, "ada")
 
 
-def test_a_complaint_about_who_was_let_go_bars_the_address_and_is_journalled(
-    database: Database, keys: KeyRing, journal: DepartureLog
+def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
+    database: Database, keys: KeyRing, departure_log: DepartureLog
 ) -> None:
-    ada = _gone(database, keys, journal, "ada")
+    ada = _gone(database, keys, departure_log, "ada")
     delete_expired_addresses(database, now=LATER)
     with database.write() as session:
         report = FeedbackReport(ada, FeedbackKind.COMPLAINED, LATER, "mailbox", {})
         changed, departed = apply_feedback_report(session, keys, report, now=LATER)
-        journal.append_all([departed] if departed else [], at=LATER)
+        departure_log.append_all([departed] if departed else [], at=LATER)
     assert changed
-    assert [d.kind for d in journal.read()] == ["left", "complained"]
+    assert [d.kind for d in departure_log.read()] == ["left", "complained"]
     with database.read() as session:
         found = suppression.find_suppression(session, keys, read_address("ada@example.org"))
     assert found is not None
@@ -260,18 +266,18 @@ def test_a_complaint_about_who_was_let_go_bars_the_address_and_is_journalled(
 def test_who_was_let_go_can_still_be_erased_and_stays_away(
     database: Database,
     keys: KeyRing,
-    journal: DepartureLog,
+    departure_log: DepartureLog,
     tmp_path: Path,
     known: bool,  # noqa: FBT001
 ) -> None:
-    ada = _gone(database, keys, journal, "ada")
+    ada = _gone(database, keys, departure_log, "ada")
     delete_expired_addresses(database, now=LATER)
     address = read_address("ada@example.org") if known else None
     with database.write() as session:
         assert erase_person(
             session,
             keys,
-            journal,
+            departure_log,
             ada,
             method="admin: by letter",
             forget_elsewhere=forget_nowhere_else,
@@ -281,6 +287,6 @@ def test_who_was_let_go_can_still_be_erased_and_stays_away(
     row = _person(database, ada)
     assert row.state is PersonState.ERASED
     assert (row.lookup is None) is known  # where the address is not known, the look-up is the only bar there is
-    assert _import(database, keys, journal, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
-    assert [d.kind for d in journal.read()] == ["left", "erased"]
+    assert _import(database, keys, departure_log, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
+    assert [d.kind for d in departure_log.read()] == ["left", "erased"]
     _sound(database)

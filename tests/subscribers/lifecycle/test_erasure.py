@@ -156,14 +156,14 @@ def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
 ) -> None:
     world = build_web_setup(postgresql, tmp_path)
     _live(world)
-    keys, journal = world.install.keys, _journal(world)
+    keys, departure_log = world.install.keys, _journal(world)
 
     def erase_now() -> bool:
         with postgresql.write() as session:
             return erase_person(
                 session,
                 keys,
-                journal,
+                departure_log,
                 world.ada,
                 method="page",
                 forget_elsewhere=make_erasure_callback(keys, lambda: NOW),

@@ -78,8 +78,10 @@ def opened(world: Any) -> tuple[Any, str]:
 
 def complained(world: Any, session: Session, address: Address) -> None:
     keys = world.install.keys
-    journal = DepartureLog(world.install.settings.left_log, keys)
-    suppression.suppress_address(session, keys, address, reason="complained", actor="p", now=NOW, departure_log=journal)
+    departure_log = DepartureLog(world.install.settings.left_log, keys)
+    suppression.suppress_address(
+        session, keys, address, reason="complained", actor="p", now=NOW, departure_log=departure_log
+    )
 
 
 def person(world: Any) -> Person:
@@ -303,8 +305,8 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
         assert session.scalars(select(PendingAddressChange)).all() == []
         bodies = "".join(session.scalars(select(ConsentEvent.body)))
     assert "elsewhere" not in bodies
-    journal = DepartureLog(world.install.settings.left_log, world.install.keys)
-    assert [d.kind for d in journal.read()] == ["left", "undone"]  # the old address, and the new one
+    departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
+    assert [d.kind for d in departure_log.read()] == ["left", "undone"]  # the old address, and the new one
 
 
 @pytest.mark.parametrize("address", [ADA, ADA.upper(), "barred@example.org"])

@@ -247,12 +247,12 @@ def everybody(world: Any) -> dict[str, str]:
     with world.database.write() as session:
         number = people.find_person_number(session, keys, read_address(known["withdrawn"]))
         assert number is not None
-        journal = DepartureLog(world.install.settings.left_log, keys)
-        unsubscribe_person(session, journal, number, method="page", now=NOW)
+        departure_log = DepartureLog(world.install.settings.left_log, keys)
+        unsubscribe_person(session, departure_log, number, method="page", now=NOW)
         for reason in ("bounced", "complained"):
             address = read_address(known[reason])
             suppression.suppress_address(
-                session, keys, address, reason=reason, actor="webhook", now=NOW, departure_log=journal
+                session, keys, address, reason=reason, actor="webhook", now=NOW, departure_log=departure_log
             )
     assert {(person(world, a) or Person()).state for a in known.values()} >= {
         PersonState.REQUESTED,

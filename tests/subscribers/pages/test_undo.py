@@ -41,8 +41,8 @@ def later(world: Any, by: timedelta) -> Any:
 
 
 def kinds(world: Any) -> list[str]:
-    journal = DepartureLog(world.install.settings.left_log, world.install.keys)
-    return [departure.kind for departure in journal.read()]
+    departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
+    return [departure.kind for departure in departure_log.read()]
 
 
 def test_the_answer_offers_to_take_it_back_and_the_same_token_does(both: Any) -> None:
@@ -86,22 +86,22 @@ def test_it_can_be_taken_back_for_seven_days(world: Any, days: float, status: in
 @pytest.mark.parametrize("what", ["erased", "complained", "suppressed", "by an admin"])
 def test_what_happened_to_a_reader_otherwise_is_not_taken_back(both: Any, what: str) -> None:
     token, keys = both.token("leave"), both.install.keys
-    journal = DepartureLog(both.install.settings.left_log, keys)
+    departure_log = DepartureLog(both.install.settings.left_log, keys)
     if what == "by an admin":
         with both.database.write() as session:
-            unsubscribe_person(session, journal, both.ada, method="admin: asked by letter", now=NOW)
+            unsubscribe_person(session, departure_log, both.ada, method="admin: asked by letter", now=NOW)
     else:
         both.client.post(f"/u/{token}")
     with both.database.write() as session:
         if what == "erased":
             erase_person(
-                session, keys, journal, both.ada, method="page", forget_elsewhere=erase_from_deliveries, now=NOW
+                session, keys, departure_log, both.ada, method="page", forget_elsewhere=erase_from_deliveries, now=NOW
             )
         elif what in {"complained", "suppressed"}:
             reason: Any = "complained" if what == "complained" else "bounced"
             address = read_address(ADA)
             suppression.suppress_address(
-                session, keys, address, reason=reason, actor="provider", now=NOW, departure_log=journal
+                session, keys, address, reason=reason, actor="provider", now=NOW, departure_log=departure_log
             )
     before = both.dump()
     for method in ("GET", "POST"):
@@ -121,7 +121,7 @@ def test_who_never_left_has_nothing_to_take_back(world: Any) -> None:
     assert world.dump() == before
 
 
-def test_where_the_journal_cannot_hear_of_it_the_reader_is_back_all_the_same(world: Any) -> None:
+def test_where_the_departure_log_cannot_hear_of_it_the_reader_is_back_all_the_same(world: Any) -> None:
     token = world.token("leave")
     world.client.post(f"/u/{token}")
     world.install.settings.left_log.unlink()

@@ -23,13 +23,13 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
     token, keys = both.token("leave"), both.install.keys
     both.client.post(f"/u/{token}")
     both.client.post(f"/u/{token}/undo")
-    journal = DepartureLog(both.install.settings.left_log, keys)
+    departure_log = DepartureLog(both.install.settings.left_log, keys)
     with both.database.write() as session:  # the copy of the day before knows of neither
         session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
         first = session.scalars(select(ConsentEvent)).one()
         session.get_one(Person, both.ada).chain_head = first.hash
         assert (
-            merge_departure_log(session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW).departed[
+            merge_departure_log(session, departure_log, keys, forget_elsewhere=erase_from_deliveries, now=NOW).departed[
                 "left"
             ]
             == 0
@@ -41,7 +41,7 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
         person = session.get_one(Person, both.ada)
         person.chain_head, person.state = first.hash, PersonState.SUBSCRIBED
         assert (
-            merge_departure_log(session, journal, keys, forget_elsewhere=erase_from_deliveries, now=NOW).departed[
+            merge_departure_log(session, departure_log, keys, forget_elsewhere=erase_from_deliveries, now=NOW).departed[
                 "left"
             ]
             == 1

@@ -170,7 +170,7 @@ def another_reader(world: Any) -> int:
         return int(person.number)
 
 
-def test_where_the_journal_cannot_be_written_nobody_is_told_that_it_is_done(both: Any) -> None:
+def test_where_the_departure_log_cannot_be_written_nobody_is_told_that_it_is_done(both: Any) -> None:
     both.app.testing = False
     both.app.config["PROPAGATE_EXCEPTIONS"] = False
     both.install.settings.left_log.mkdir()

@@ -43,12 +43,12 @@ def bring(world: WebSetup, *addresses: str, confirmed: str = "") -> dict[str, in
     folder = world.install.settings.home
     path = folder / f"{len(list(folder.glob('*.csv')))}.csv"
     path.write_text("\n".join(["email,confirmed_at", *(f"{a},{confirmed}" for a in addresses)]) + "\n")
-    desk = ImportContext(world.database, world.install.keys, journal(world), "eve")
+    desk = ImportContext(world.database, world.install.keys, departure_log(world), "eve")
     report = run_import(desk, survey_file(path), ImportOptions(), now=datetime.now(UTC), on_reject=lambda *_: None)
     return {name: count for name, count in report.counts.items() if count}
 
 
-def journal(world: WebSetup) -> DepartureLog:
+def departure_log(world: WebSetup) -> DepartureLog:
     return DepartureLog(world.install.settings.left_log, world.install.keys)
 
 
@@ -181,7 +181,7 @@ def mailed_of_late(world: WebSetup) -> None:
 
 
 @pytest.mark.parametrize("why", [barred, mailed_of_late])
-def test_who_is_barred_or_was_mailed_of_late_is_not_asked(both: WebSetup, why: Reason) -> None:
+def test_who_is_suppressed_or_was_mailed_of_late_is_not_asked(both: WebSetup, why: Reason) -> None:
     bring(both, BO, CY)
     why(both)
     assert asked(both) == 1
@@ -205,6 +205,6 @@ def test_a_complaint_between_question_and_mail_stops_it(both: WebSetup) -> None:
             reason="complained",
             actor="hook",
             now=datetime.now(UTC),
-            departure_log=journal(both),
+            departure_log=departure_log(both),
         )
     assert mails(both) == {}

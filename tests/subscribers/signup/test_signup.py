@@ -49,7 +49,7 @@ class House:
     """People, a worker, a clock, and what it queued."""
 
     database: Database
-    journal: DepartureLog
+    departure_log: DepartureLog
     now: datetime = NOW
     bounds: SignupLimits = field(default_factory=SignupLimits)
     notes: list[MailRequest] = field(default_factory=list)
@@ -115,7 +115,7 @@ class House:
 
     def leave(self, number: int) -> None:
         with self.database.write() as session:
-            unsubscribe_person(session, self.journal, number, method="page", now=self.now)
+            unsubscribe_person(session, self.departure_log, number, method="page", now=self.now)
 
     def suppress(self, reason: suppression.SuppressionReason, address: str = ADA) -> None:
         with self.database.write() as session:
@@ -126,7 +126,7 @@ class House:
                 reason=reason,
                 actor="webhook",
                 now=self.now,
-                departure_log=self.journal,
+                departure_log=self.departure_log,
             )
 
     def events(self, number: int) -> list[tuple[ConsentKind, dict[str, object]]]:
@@ -152,7 +152,7 @@ def house(database: Database, tmp_path: Path) -> House:
     return House(database, DepartureLog(tmp_path / "left.log", KEYS))
 
 
-def test_a_form_is_written_sealed_and_of_one_size(house: House) -> None:
+def test_a_form_is_written_encrypted_and_of_one_size(house: House) -> None:
     house.ask()
     house.ask("x@y.example", kind="lost link")
     house.ask(f"{'l' * 60}@{'d' * 60}.example", machine=RequestOrigin("2606:2800:220::1", "Agent" * 200))
@@ -219,7 +219,7 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
     assert {k: said[k] for k in digest} == digest
 
 
-def test_confirming_puts_a_person_on_the_roll_with_a_receipt(house: House) -> None:
+def test_confirming_puts_a_person_in_the_audience_with_a_receipt(house: House) -> None:
     house.asked()
     assert house.look().stage is ConfirmationStage.OPEN
     house.now += timedelta(days=2)
@@ -318,7 +318,7 @@ def test_who_left_stays_away_until_their_own_word_whatever_anybody_types(house: 
     assert house.sound()
 
 
-def test_whose_address_the_vault_let_go_is_sealed_again_only_while_they_are_asked(house: House) -> None:
+def test_whose_address_the_vault_let_go_is_encrypted_again_only_while_they_are_asked(house: House) -> None:
     number = house.subscribe()
     house.leave(number)
     with house.database.write() as session:
@@ -358,7 +358,13 @@ def test_who_was_erased_comes_back_as_somebody_new(house: House, known: bool) ->
             session.execute(update(Person).values(ciphertext=None, key_id=None))
     with house.database.write() as session:
         erasure.erase_person(
-            session, KEYS, house.journal, number, method="page", forget_elsewhere=forget_nowhere_else, now=house.now
+            session,
+            KEYS,
+            house.departure_log,
+            number,
+            method="page",
+            forget_elsewhere=forget_nowhere_else,
+            now=house.now,
         )
     assert house.asked(days=31) == {SignupAnswer.CONFIRM: 1}
     assert house.count(Suppression) == 1

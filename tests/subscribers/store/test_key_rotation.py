@@ -119,10 +119,10 @@ def test_what_older_keys_made_still_verifies(sqlite: Database, path: Path) -> No
     old = KeyRing.load(path)
     (ada,) = _add(sqlite, old, "ada")
     token = link_tokens.make_link_token(old, ada, "leave")
-    cy, journal = read_address("cy@example.org"), DepartureLog(path.parent / "left.log", old)
+    cy, departure_log = read_address("cy@example.org"), DepartureLog(path.parent / "left.log", old)
     with sqlite.write() as session:
         suppression.suppress_address(
-            session, old, cy, reason="complained", actor="test", now=NOW, departure_log=journal
+            session, old, cy, reason="complained", actor="test", now=NOW, departure_log=departure_log
         )
     for kind in KEY_KINDS:
         rotate_key(sqlite, path, kind)
@@ -133,7 +133,7 @@ def test_what_older_keys_made_still_verifies(sqlite: Database, path: Path) -> No
         found = suppression.find_suppression(session, keys, cy)
         assert found is not None
         suppression.suppress_address(
-            session, keys, cy, reason="complained", actor="test", now=NOW, departure_log=journal
+            session, keys, cy, reason="complained", actor="test", now=NOW, departure_log=departure_log
         )
         assert len(session.scalars(select(Suppression)).all()) == 1
 
@@ -164,7 +164,7 @@ def _address_of(keys: KeyRing, person: Person) -> str:
     return decrypt_address(keys, (person.ciphertext, person.key_id), person.number)
 
 
-def test_a_process_that_runs_on_opens_what_a_newer_key_sealed(sqlite: Database, path: Path) -> None:
+def test_a_process_that_runs_on_opens_what_a_newer_key_encrypted(sqlite: Database, path: Path) -> None:
     running = KeyRing.load(path)
     _add(sqlite, running, "ada")
     rotate_key(sqlite, path, "vault")
@@ -228,7 +228,7 @@ def test_fresh_makes_a_key_though_rows_of_two_older_ones_are_left(sqlite: Databa
     assert (done.key_added, done.rows_moved, done.key_id[0]) == (True, 2, "3")
 
 
-def test_who_has_no_sealed_address_keeps_the_old_look_up(sqlite: Database, path: Path) -> None:
+def test_who_has_no_encrypted_address_keeps_the_old_look_up(sqlite: Database, path: Path) -> None:
     keys = KeyRing.load(path)
     ada, bo, cy = _add(sqlite, keys, "ada", "bo", "cy")
     with sqlite.write() as session:  # Ada left, and the vault let her address go after 30 days

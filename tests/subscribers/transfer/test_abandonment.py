@@ -57,7 +57,7 @@ def _crash_at(commit: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def desk(database: Database, tmp_path: Path) -> ImportContext:
+def context(database: Database, tmp_path: Path) -> ImportContext:
     return ImportContext(database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
 
 
@@ -69,62 +69,62 @@ def _file(folder: Path, *names: str, confirmed: bool = True) -> Path:
     return path
 
 
-def _import(desk: ImportContext, path: Path) -> dict[str, int]:
-    report = run_import(desk, survey_file(path), ImportOptions(), now=NOW, on_reject=lambda *_: None)
+def _import(context: ImportContext, path: Path) -> dict[str, int]:
+    report = run_import(context, survey_file(path), ImportOptions(), now=NOW, on_reject=lambda *_: None)
     return {name: count for name, count in report.counts.items() if count}
 
 
-def _cut_short(desk: ImportContext, path: Path, commit: int = 4) -> int:
+def _cut_short(context: ImportContext, path: Path, commit: int = 4) -> int:
     with pytest.raises(Crash), _crash_at(commit):
-        _import(desk, path)
-    with desk.database.read() as session:
+        _import(context, path)
+    with context.database.read() as session:
         (one,) = list_unfinished_imports(session)
         assert session.scalar(select(func.count()).select_from(Person).where(Person.batch == one.batch))
     return one.batch
 
 
-def _state(desk: ImportContext, name: str) -> PersonState | None:
-    with desk.database.read() as session:
+def _state(context: ImportContext, name: str) -> PersonState | None:
+    with context.database.read() as session:
         number = people.find_person_number(session, KEYS, read_address(f"{name}@example.org"))
         return session.get_one(Person, number).state if number else None
 
 
-def _sound(desk: ImportContext) -> None:
-    with desk.database.read() as session:
+def _sound(context: ImportContext) -> None:
+    with context.database.read() as session:
         assert seals.prove_ledger(session).broken is None
         assert list(find_ledger_differences(session)) == []
 
 
-def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(desk: ImportContext, tmp_path: Path) -> None:
+def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(context: ImportContext, tmp_path: Path) -> None:
     path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
-    batch = _cut_short(desk, path)
-    done = abandon_batch(desk.database, batch, actor="eve", now=NOW)
+    batch = _cut_short(context, path)
+    done = abandon_batch(context.database, batch, actor="eve", now=NOW)
     assert done is not None
     assert done.removed >= MAX_STEP_ROWS
-    with desk.database.read() as session:
+    with context.database.read() as session:
         assert list_unfinished_imports(session) == []
         for column in (Person.lookup, Person.ciphertext, Person.domain_tag):
             assert session.scalars(select(Person).where(column.is_not(None))).all() == []
         assert audience.count_audience(session) == 0
         assert session.get_one(ImportBatch, batch).salt is None
-    _sound(desk)
-    assert abandon_batch(desk.database, batch, actor="eve", now=NOW) is None
-    assert _import(desk, path) == {"subscribed": MANY}
-    with desk.database.read() as session:
+    _sound(context)
+    assert abandon_batch(context.database, batch, actor="eve", now=NOW) is None
+    assert _import(context, path) == {"subscribed": MANY}
+    with context.database.read() as session:
         assert audience.count_audience(session) == MANY
-    _sound(desk)
+    _sound(context)
 
 
-def test_a_finished_import_and_an_unknown_one_are_left_alone(desk: ImportContext, tmp_path: Path) -> None:
-    _import(desk, _file(tmp_path, "ada"))
-    assert abandon_batch(desk.database, 1, actor="eve", now=NOW) is None
-    assert abandon_batch(desk.database, 7, actor="eve", now=NOW) is None
-    assert _state(desk, "ada") is PersonState.SUBSCRIBED
+def test_a_finished_import_and_an_unknown_one_are_left_alone(context: ImportContext, tmp_path: Path) -> None:
+    _import(context, _file(tmp_path, "ada"))
+    assert abandon_batch(context.database, 1, actor="eve", now=NOW) is None
+    assert abandon_batch(context.database, 7, actor="eve", now=NOW) is None
+    assert _state(context, "ada") is PersonState.SUBSCRIBED
 
 
-def test_whoever_was_there_before_or_acted_since_stands_as_they_did(desk: ImportContext, tmp_path: Path) -> None:
-    _import(desk, _file(tmp_path, "bo", confirmed=False))  # a list named bo; nobody has evidence
-    with desk.database.write() as session:
+def test_whoever_was_there_before_or_acted_since_stands_as_they_did(context: ImportContext, tmp_path: Path) -> None:
+    _import(context, _file(tmp_path, "bo", confirmed=False))  # a list named bo; nobody has evidence
+    with context.database.write() as session:
         address = read_address("cy@example.org")
         cy = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
         ledger.append_event(session, cy, ConsentKind.REQUESTED, {}, NOW)
@@ -132,59 +132,61 @@ def test_whoever_was_there_before_or_acted_since_stands_as_they_did(desk: Import
             session, "confirm", cy.number, now=NOW, expires_at=NOW + timedelta(days=7), serial="1"
         )
     names = ["bo", "cy", "dee", *(f"r{n}" for n in range(MANY))]
-    batch = _cut_short(desk, _file(tmp_path, *names))
-    with desk.database.write() as session:
+    batch = _cut_short(context, _file(tmp_path, *names))
+    with context.database.write() as session:
         number = people.find_person_number(session, KEYS, read_address("dee@example.org"))
         dee = ledger.lock_person(session, number or 0)
         assert dee is not None
         ledger.append_event(session, dee, ConsentKind.CONFIRMED, {}, NOW)
-    assert _state(desk, "bo") is PersonState.SUBSCRIBED  # as soon as the import is done
-    abandon_batch(desk.database, batch, actor="eve", now=NOW)
-    assert _state(desk, "bo") is PersonState.UNVERIFIED
-    assert _state(desk, "cy") is PersonState.UNVERIFIED
-    assert _state(desk, "dee") is PersonState.SUBSCRIBED
-    assert _state(desk, "r0") is None
-    with desk.database.read() as session:
+    assert _state(context, "bo") is PersonState.SUBSCRIBED  # as soon as the import is done
+    abandon_batch(context.database, batch, actor="eve", now=NOW)
+    assert _state(context, "bo") is PersonState.UNVERIFIED
+    assert _state(context, "cy") is PersonState.UNVERIFIED
+    assert _state(context, "dee") is PersonState.SUBSCRIBED
+    assert _state(context, "r0") is None
+    with context.database.read() as session:
         assert [r.number for r in audience.stream_audience(session)] == [number]
         asked = one_time_tokens.find_open_token(session, cy.number, "confirm", now=NOW)
         assert asked is not None, "their own request still waits for its answer"
-    _sound(desk)
+    _sound(context)
 
 
-def test_a_drop_that_is_cut_short_is_finished_by_the_next(desk: ImportContext, tmp_path: Path) -> None:
+def test_a_drop_that_is_cut_short_is_finished_by_the_next(context: ImportContext, tmp_path: Path) -> None:
     path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
-    batch = _cut_short(desk, path)
+    batch = _cut_short(context, path)
     with pytest.raises(Crash), _crash_at(2):
-        abandon_batch(desk.database, batch, actor="eve", now=NOW)
-    with desk.database.read() as session:
+        abandon_batch(context.database, batch, actor="eve", now=NOW)
+    with context.database.read() as session:
         assert [one.batch for one in list_unfinished_imports(session)] == [batch]
         assert audience.count_audience(session) == 0
-    done = abandon_batch(desk.database, batch, actor="eve", now=NOW)
+    done = abandon_batch(context.database, batch, actor="eve", now=NOW)
     assert done is not None
     assert done.removed == MAX_STEP_ROWS - PAGE_SIZE
-    with desk.database.read() as session:
+    with context.database.read() as session:
         assert session.scalars(select(Person).where(Person.ciphertext.is_not(None))).all() == []
-    _sound(desk)
+    _sound(context)
 
 
-def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(desk: ImportContext, tmp_path: Path) -> None:
+def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(
+    context: ImportContext, tmp_path: Path
+) -> None:
     path = _file(tmp_path, *(f"r{n}" for n in range(3 * MAX_STEP_ROWS)))
     dropped: list[int] = []
 
     def drop(row: int) -> None:
         if row > MAX_STEP_ROWS and not dropped:
-            with desk.database.read() as session:
+            with context.database.read() as session:
                 (one,) = list_unfinished_imports(session)
             dropped.append(one.batch)
-            abandon_batch(desk.database, one.batch, actor="eve", now=NOW)
+            abandon_batch(context.database, one.batch, actor="eve", now=NOW)
 
     small = {"on_reject": lambda *_: None, "progress": drop}
     with pytest.raises(ListFileError, match="dropped meanwhile"):
-        run_import(desk, survey_file(path), ImportOptions(), now=NOW, **small)  # type: ignore[arg-type]
-    with desk.database.read() as session:
+        run_import(context, survey_file(path), ImportOptions(), now=NOW, **small)  # type: ignore[arg-type]
+    with context.database.read() as session:
         assert audience.count_audience(session) == 0
         assert session.scalars(select(Person).where(Person.ciphertext.is_not(None))).all() == []
-    _sound(desk)
+    _sound(context)
 
 
 def _run(*words: str, typed: str = "") -> Result:
@@ -197,8 +199,10 @@ def test_the_command_lists_asks_and_drops(tmp_path: Path, monkeypatch: pytest.Mo
     KeyRing.create(tmp_path / "home" / "keys.json")
     assert "Every import was finished." in _run("--list").output
     with open_installation(load_settings()) as install:
-        desk = ImportContext(install.database, install.keys, DepartureLog(tmp_path / "left.log", install.keys), "eve")
-        batch = _cut_short(desk, _file(tmp_path, *(f"r{n}" for n in range(MANY))))
+        context = ImportContext(
+            install.database, install.keys, DepartureLog(tmp_path / "left.log", install.keys), "eve"
+        )
+        batch = _cut_short(context, _file(tmp_path, *(f"r{n}" for n in range(MANY))))
     (row,) = json.loads(_run("--list", "--json").output)
     assert (row["batch"], row["origin"]) == (batch, "Mailchimp")
     assert row["people"] >= MAX_STEP_ROWS

@@ -45,7 +45,7 @@ YES = ConsentEvidence(
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> DepartureLog:
+def departure_log(tmp_path: Path) -> DepartureLog:
     return DepartureLog(tmp_path / "left.log", KEYS)
 
 
@@ -66,12 +66,12 @@ def _export(database: Database, **handed: str) -> list[list[str]]:
     return rows[1:]
 
 
-def test_the_list_holds_those_on_the_roll_and_each_sees_that_it_went_out(
-    database: Database, journal: DepartureLog
+def test_the_list_holds_those_in_the_audience_and_each_sees_that_it_went_out(
+    database: Database, departure_log: DepartureLog
 ) -> None:
     ada, bo, cy = _add(database, "ada", "bo", "cy")
     with database.write() as session:
-        unsubscribe_person(session, journal, bo, method="page", now=NOW)
+        unsubscribe_person(session, departure_log, bo, method="page", now=NOW)
     assert [row[0] for row in _export(database, reference="ticket 7")] == ["ada@example.org", "cy@example.org"]
     with database.read() as session:
         for number, seen in ((ada, 1), (bo, 0), (cy, 1), (cy + 1, 0)):
@@ -156,7 +156,9 @@ def test_nobody_has_no_record(sqlite: Database) -> None:
         assert build_person_record(session, KEYS, 5, controller=HERE, now=NOW) is None
 
 
-def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(database: Database, journal: DepartureLog) -> None:
+def test_erasing_leaves_the_chain_and_the_suppression_and_nothing_else(
+    database: Database, departure_log: DepartureLog
+) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a question", reference="", now=NOW)
@@ -164,7 +166,7 @@ def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(database: Databas
         with database.write() as session:
             assert (
                 erase_person(
-                    session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+                    session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
                 ).changed
                 is new
             )
@@ -185,21 +187,21 @@ def test_erasing_leaves_the_chain_and_the_bar_and_nothing_else(database: Databas
         assert said is not None
         assert said["pii_information"]["email_address"] is None
         assert [event["event_type"] for event in said["events"]] == ["confirmed", "erased"]
-    assert [line.kind for line in journal.read()] == ["erased"]
+    assert [line.kind for line in departure_log.read()] == ["erased"]
     with database.read() as session:
         assert seals.prove_ledger(session).broken is None
 
 
 def test_somebody_whose_address_went_long_ago_stays_away_after_erasure(
-    database: Database, journal: DepartureLog
+    database: Database, departure_log: DepartureLog
 ) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
-        unsubscribe_person(session, journal, ada, method="page", now=NOW)
+        unsubscribe_person(session, departure_log, ada, method="page", now=NOW)
         session.execute(update(Person).values(ciphertext=None, key_id=None))
     with database.write() as session:
         assert erase_person(
-            session, KEYS, journal, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+            session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
         ).changed
     with database.read() as session:
         assert people.find_person_number(session, KEYS, read_address("ada@example.org")) == ada

@@ -40,7 +40,7 @@ BARE = "2019-04-05 10:00:00,,,,1"
 
 
 @pytest.fixture
-def desk(database: Database, tmp_path: Path) -> ImportContext:
+def context(database: Database, tmp_path: Path) -> ImportContext:
     return ImportContext(database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
 
 
@@ -58,71 +58,73 @@ def _list(folder: Path, *rows: str, name: str = "list.csv", heading: str = HEADI
 DEFAULT_OPTIONS = ImportOptions()
 
 
-def _import(desk: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS, **more: Any) -> ImportReport:
+def _import(context: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS, **more: Any) -> ImportReport:
     found = survey_file(path, file_status=options.file_status)
-    return run_import(desk, found, options, now=NOW, on_reject=more.get("reject", lambda *_: None))
+    return run_import(context, found, options, now=NOW, on_reject=more.get("reject", lambda *_: None))
 
 
-def _rehearse(desk: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS) -> ImportReport:
-    return rehearse_import(desk, survey_file(path, file_status=options.file_status), options, now=NOW)
+def _rehearse(context: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS) -> ImportReport:
+    return rehearse_import(context, survey_file(path, file_status=options.file_status), options, now=NOW)
 
 
 def _counts(report: ImportReport) -> dict[str, int]:
     return {name: number for name, number in report.as_json().items() if number}
 
 
-def _person(desk: ImportContext, name: str) -> Person | None:
-    with desk.database.read() as session:
-        number = people.find_person_number(session, desk.keys, read_address(f"{name}@example.org"))
+def _person(context: ImportContext, name: str) -> Person | None:
+    with context.database.read() as session:
+        number = people.find_person_number(session, context.keys, read_address(f"{name}@example.org"))
         return session.get(Person, number) if number else None
 
 
-def _number(desk: ImportContext, name: str) -> int:
-    person = _person(desk, name)
+def _number(context: ImportContext, name: str) -> int:
+    person = _person(context, name)
     assert person is not None
     return person.number
 
 
-def _chain(desk: ImportContext, name: str) -> list[ConsentEvent]:
-    with desk.database.read() as session:
-        query = select(ConsentEvent).where(ConsentEvent.person == _number(desk, name))
+def _chain(context: ImportContext, name: str) -> list[ConsentEvent]:
+    with context.database.read() as session:
+        query = select(ConsentEvent).where(ConsentEvent.person == _number(context, name))
         return list(session.scalars(query.order_by(ConsentEvent.seq)))
 
 
-def _assert_sound(desk: ImportContext) -> None:
-    with desk.database.read() as session:
+def _assert_sound(context: ImportContext) -> None:
+    with context.database.read() as session:
         assert seals.prove_ledger(session).broken is None
 
 
-def _on_roll(desk: ImportContext) -> set[str]:
-    with desk.database.read() as session:
-        return {reader.decrypt_address(desk.keys) for reader in audience.stream_audience(session)}
+def _on_roll(context: ImportContext) -> set[str]:
+    with context.database.read() as session:
+        return {reader.decrypt_address(context.keys) for reader in audience.stream_audience(session)}
 
 
 def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
-    desk: ImportContext, tmp_path: Path
+    context: ImportContext, tmp_path: Path
 ) -> None:
-    report = _import(desk, _list(tmp_path, f"Ada@Example.org,{CONFIRMED}", f"bo@example.org,{BARE}"))
+    report = _import(context, _list(tmp_path, f"Ada@Example.org,{CONFIRMED}", f"bo@example.org,{BARE}"))
     assert _counts(report) == {"subscribed": 1, "unverified": 1}
-    assert _on_roll(desk) == {"Ada@example.org"}
-    (event_,) = _chain(desk, "ada")
+    assert _on_roll(context) == {"Ada@example.org"}
+    (event_,) = _chain(context, "ada")
     said = json.loads(event_.body)
     assert (event_.kind, said["wording"], said["row"]) == (ConsentKind.IMPORTED, "not recorded by Mailchimp", 2)
     assert said["agreed_at"] == "2019-04-05T10:01:00.000+00:00"
     assert event_.body == ledger.canonical_json(said)
     assert "192.0.2" not in event_.body
     assert said["confirmed_from"] == said["requested_from"]
-    (listed,) = _chain(desk, "bo")
+    (listed,) = _chain(context, "bo")
     assert listed.kind == ConsentKind.LISTED
-    with desk.database.read() as session:
+    with context.database.read() as session:
         assert audience.count_people_by_state(session)[PersonState.UNVERIFIED] == 1
-    _assert_sound(desk)
+    _assert_sound(context)
 
 
-def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(desk: ImportContext, tmp_path: Path) -> None:
-    _import(desk, _list(tmp_path, f"cy@example.org,{CONFIRMED}", name="earlier.csv"))
-    with desk.database.write() as session:
-        unsubscribe_person(session, desk.departure_log, _number(desk, "cy"), method="page", now=NOW)
+def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(
+    context: ImportContext, tmp_path: Path
+) -> None:
+    _import(context, _list(tmp_path, f"cy@example.org,{CONFIRMED}", name="earlier.csv"))
+    with context.database.write() as session:
+        unsubscribe_person(session, context.departure_log, _number(context, "cy"), method="page", now=NOW)
     rows = [
         f"ada@example.org,{CONFIRMED}",
         f"ADA@example.org,{BARE}",
@@ -133,12 +135,12 @@ def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(desk:
         "dee@example.org,2019-04-05 10:00:00,,2019-04-05 10:00:00,,1",
     ]
     path = _list(tmp_path, *rows)
-    looked = _rehearse(desk, path)
-    with desk.database.read() as session:
+    looked = _rehearse(context, path)
+    with context.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Person)) == 1
         assert session.scalar(select(func.count()).select_from(ImportBatch)) == 1
     rejected: list[Any] = []
-    done = _import(desk, path, reject=lambda *row: rejected.append(row))
+    done = _import(context, path, reject=lambda *row: rejected.append(row))
     assert _counts(looked) == _counts(done)
     assert _counts(done) == {
         "subscribed": 2,
@@ -155,25 +157,25 @@ def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(desk:
     assert looked.problems == [(6, "there is no @, so it is no e-mail address")]
 
 
-def test_the_same_file_again_does_nothing(desk: ImportContext, tmp_path: Path) -> None:
+def test_the_same_file_again_does_nothing(context: ImportContext, tmp_path: Path) -> None:
     path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"bo@example.org,{BARE}")
-    first, second = _import(desk, path), _import(desk, path)
+    first, second = _import(context, path), _import(context, path)
     assert (second.already_imported, second.batch, _counts(second)) == (True, first.batch, _counts(first))
-    assert len(_chain(desk, "ada")) == 1
+    assert len(_chain(context, "ada")) == 1
 
 
 def test_an_admin_may_attest_for_those_who_are_named_but_for_nobody_who_never_answered(
-    desk: ImportContext, tmp_path: Path
+    context: ImportContext, tmp_path: Path
 ) -> None:
     heading = "email,status,name"
     path = _list(tmp_path, "ada@example.org,subscribed,A", "bo@example.org,unconfirmed,B", heading=heading)
-    assert _counts(_import(desk, path)) == {"unverified": 2}
-    attested = _import(desk, path, ImportOptions(attest_reason="signed list, Denver 2026"))
+    assert _counts(_import(context, path)) == {"unverified": 2}
+    attested = _import(context, path, ImportOptions(attest_reason="signed list, Denver 2026"))
     assert _counts(attested) == {"subscribed": 1, "known": 1}
-    assert [link.kind for link in _chain(desk, "ada")] == [ConsentKind.LISTED, ConsentKind.ATTESTED]
-    assert json.loads(_chain(desk, "ada")[1].body)["method"] == "attested by terminal:eve: signed list, Denver 2026"
-    assert _on_roll(desk) == {"ada@example.org"}
-    _assert_sound(desk)
+    assert [link.kind for link in _chain(context, "ada")] == [ConsentKind.LISTED, ConsentKind.ATTESTED]
+    assert json.loads(_chain(context, "ada")[1].body)["method"] == "attested by terminal:eve: signed list, Denver 2026"
+    assert _on_roll(context) == {"ada@example.org"}
+    _assert_sound(context)
 
 
 def test_a_confirmation_without_a_network_address_can_be_doubted(small: ImportContext, tmp_path: Path) -> None:
@@ -185,23 +187,23 @@ def test_a_confirmation_without_a_network_address_can_be_doubted(small: ImportCo
 @pytest.mark.parametrize("departed", ["left", "bounced", "complained", "suppressed", "erased"])
 @pytest.mark.parametrize("known", [True, False])
 def test_nobody_who_is_gone_comes_back(
-    desk: ImportContext,
+    context: ImportContext,
     tmp_path: Path,
     departed: str,
     known: bool,  # noqa: FBT001
 ) -> None:
     address, row = read_address("cy@example.org"), f"cy@example.org,{CONFIRMED}"
     if known or departed in {"left", "erased"}:
-        _import(desk, _list(tmp_path, row, name="first.csv"))
-    with desk.database.write() as session:
+        _import(context, _list(tmp_path, row, name="first.csv"))
+    with context.database.write() as session:
         if departed == "left":
-            unsubscribe_person(session, desk.departure_log, _number(desk, "cy"), method="page", now=NOW)
+            unsubscribe_person(session, context.departure_log, _number(context, "cy"), method="page", now=NOW)
         elif departed == "erased":
             erase_person(
                 session,
                 KEYS,
-                desk.departure_log,
-                _number(desk, "cy"),
+                context.departure_log,
+                _number(context, "cy"),
                 method="page",
                 forget_elsewhere=forget_nowhere_else,
                 now=NOW,
@@ -209,17 +211,17 @@ def test_nobody_who_is_gone_comes_back(
         else:
             reason: Any = departed if departed != "suppressed" else "by an admin"
             suppression.suppress_address(
-                session, KEYS, address, reason=reason, actor="hook", now=NOW, departure_log=desk.departure_log
+                session, KEYS, address, reason=reason, actor="hook", now=NOW, departure_log=context.departure_log
             )
     for options in (ImportOptions(), ImportOptions(attest_reason="their word")):
-        report = _import(desk, _list(tmp_path, row, f"x@example.org,{BARE}", name="again.csv"), options)
+        report = _import(context, _list(tmp_path, row, f"x@example.org,{BARE}", name="again.csv"), options)
         assert report.counts["left or suppressed"] == 1
-    assert "cy@example.org" not in _on_roll(desk)
-    _assert_sound(desk)
+    assert "cy@example.org" not in _on_roll(context)
+    _assert_sound(context)
 
 
-def test_a_file_of_departures_makes_nobody_and_takes_people_off(desk: ImportContext, tmp_path: Path) -> None:
-    _import(desk, _list(tmp_path, f"ada@example.org,{CONFIRMED}", name="subscribed_1.csv"))
+def test_a_file_of_departures_makes_nobody_and_takes_people_off(context: ImportContext, tmp_path: Path) -> None:
+    _import(context, _list(tmp_path, f"ada@example.org,{CONFIRMED}", name="subscribed_1.csv"))
     gone = _list(
         tmp_path,
         "ada@example.org,2020-01-01",
@@ -227,29 +229,29 @@ def test_a_file_of_departures_makes_nobody_and_takes_people_off(desk: ImportCont
         name="unsubscribed_1.csv",
         heading="Email Address,UNSUB_TIME",
     )
-    looked = _rehearse(desk, gone)
-    assert _counts(looked) == _counts(_import(desk, gone)) == {"departures": 2}
-    assert _on_roll(desk) == set()
-    assert [link.kind for link in _chain(desk, "ada")] == [ConsentKind.IMPORTED, ConsentKind.WITHDRAWN]
-    assert _person(desk, "bo") is None
-    assert [line.kind for line in desk.departure_log.read()] == ["left"]
-    late = _import(desk, _list(tmp_path, f"bo@example.org,{CONFIRMED}", name="subscribed_2.csv"))
+    looked = _rehearse(context, gone)
+    assert _counts(looked) == _counts(_import(context, gone)) == {"departures": 2}
+    assert _on_roll(context) == set()
+    assert [link.kind for link in _chain(context, "ada")] == [ConsentKind.IMPORTED, ConsentKind.WITHDRAWN]
+    assert _person(context, "bo") is None
+    assert [line.kind for line in context.departure_log.read()] == ["left"]
+    late = _import(context, _list(tmp_path, f"bo@example.org,{CONFIRMED}", name="subscribed_2.csv"))
     assert _counts(late) == {"left or suppressed": 1}
-    _assert_sound(desk)
+    _assert_sound(context)
 
 
-def test_the_order_of_rows_in_a_file_brings_nobody_back(desk: ImportContext, tmp_path: Path) -> None:
+def test_the_order_of_rows_in_a_file_brings_nobody_back(context: ImportContext, tmp_path: Path) -> None:
     heading = "email,status,confirmed_at,Global status"
     for name, order in (("ada", 1), ("bo", -1)):
         rows = [f"{name}@example.org,subscribed,2020-01-01,", f"{name}@example.org,unsubscribed,2020-01-01,"]
         path = _list(tmp_path, *rows[::order], name=f"{name}.csv", heading=heading)
-        looked = _rehearse(desk, path)
-        assert _counts(looked) == _counts(_import(desk, path))
-    assert _on_roll(desk) == set()
+        looked = _rehearse(context, path)
+        assert _counts(looked) == _counts(_import(context, path))
+    assert _on_roll(context) == set()
 
 
-def test_those_who_confirmed_here_after_they_left_elsewhere_stay(desk: ImportContext, tmp_path: Path) -> None:
-    with desk.database.write() as session:
+def test_those_who_confirmed_here_after_they_left_elsewhere_stay(context: ImportContext, tmp_path: Path) -> None:
+    with context.database.write() as session:
         for name in ("ada", "bo"):
             address = read_address(f"{name}@example.org")
             person = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
@@ -257,48 +259,48 @@ def test_those_who_confirmed_here_after_they_left_elsewhere_stay(desk: ImportCon
     path = _list(
         tmp_path, "ada@example.org,2020-01-01", "bo@example.org,?", name="u.csv", heading="Email Address,UNSUB_TIME"
     )
-    assert _counts(_import(desk, path)) == {"known": 1, "departures": 1}
-    assert _on_roll(desk) == {"ada@example.org"}
+    assert _counts(_import(context, path)) == {"known": 1, "departures": 1}
+    assert _on_roll(context) == {"ada@example.org"}
 
 
-def test_a_complaint_is_kept_as_one(desk: ImportContext, tmp_path: Path) -> None:
-    _import(desk, _list(tmp_path, f"cy@example.org,{CONFIRMED}"))
+def test_a_complaint_is_kept_as_one(context: ImportContext, tmp_path: Path) -> None:
+    _import(context, _list(tmp_path, f"cy@example.org,{CONFIRMED}"))
     path = _list(tmp_path, "cy@example.org,complained", name="b.csv", heading="email,status")
-    assert _counts(_import(desk, path)) == {"departures": 1}
-    with desk.database.read() as session:
+    assert _counts(_import(context, path)) == {"departures": 1}
+    with context.database.read() as session:
         assert session.scalars(select(Suppression.reason)).one() == "complained"
-    assert [line.kind for line in desk.departure_log.read()] == ["complained"]
+    assert [line.kind for line in context.departure_log.read()] == ["complained"]
 
 
 @pytest.mark.parametrize("before", ["left elsewhere", "bounced", "left here", "bounced here"])
-def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_journalled(
-    desk: ImportContext, tmp_path: Path, before: str
+def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_logged(
+    context: ImportContext, tmp_path: Path, before: str
 ) -> None:
     cy, header = read_address("cy@example.org"), "email,status"
     if before.endswith("here"):
-        _import(desk, _list(tmp_path, f"cy@example.org,{CONFIRMED}"))
-    with desk.database.write() as session:
+        _import(context, _list(tmp_path, f"cy@example.org,{CONFIRMED}"))
+    with context.database.write() as session:
         if before == "left here":
-            unsubscribe_person(session, desk.departure_log, _number(desk, "cy"), method="page", now=NOW)
+            unsubscribe_person(session, context.departure_log, _number(context, "cy"), method="page", now=NOW)
         else:
             reason: Any = before.removesuffix(" here")
             suppression.suppress_address(
-                session, KEYS, cy, reason=reason, actor="hook", now=NOW, departure_log=desk.departure_log
+                session, KEYS, cy, reason=reason, actor="hook", now=NOW, departure_log=context.departure_log
             )
     path = tmp_path / "complaints.csv"
     for again in (1, 0):
         path.write_text(f"{header}\ncy@example.org,spam\n" + "\n" * again)
-        assert _import(desk, path).counts["departures"] == again
-    with desk.database.read() as session:
+        assert _import(context, path).counts["departures"] == again
+    with context.database.read() as session:
         found = suppression.find_suppression(session, KEYS, cy)
         assert found is not None
         assert found.reason == "complained"
         assert session.scalar(select(func.count()).select_from(Suppression)) == 1
-    assert [d.kind for d in desk.departure_log.read()][1:] == ["complained"]
+    assert [d.kind for d in context.departure_log.read()][1:] == ["complained"]
     if before.endswith("here"):
-        with desk.database.read() as session:
-            assert session.get_one(Person, _number(desk, "cy")).state is PersonState.SUPPRESSED
-    _assert_sound(desk)
+        with context.database.read() as session:
+            assert session.get_one(Person, _number(context, "cy")).state is PersonState.SUPPRESSED
+    _assert_sound(context)
 
 
 def test_people_found_by_an_earlier_key_are_known(sqlite: Database, tmp_path: Path) -> None:
@@ -355,73 +357,73 @@ def _long_list(folder: Path, rows: int = 2 * MAX_STEP_ROWS + 500) -> Path:
 
 
 def test_a_crash_at_any_commit_leaves_nobody_to_be_mailed_and_the_next_run_completes(
-    desk: ImportContext, tmp_path: Path
+    context: ImportContext, tmp_path: Path
 ) -> None:
     path = _long_list(tmp_path)
-    expected = _counts(_rehearse(desk, path))
+    expected = _counts(_rehearse(context, path))
     crashes = 0
     for commit in range(1, 20):
         try:
             with _crash_at(commit):
-                report = _import(desk, path)
+                report = _import(context, path)
             break
         except Crash:
             crashes += 1
-        with desk.database.read() as session:
+        with context.database.read() as session:
             assert audience.count_audience(session) == 0
             assert audience.count_people_by_state(session)[PersonState.UNVERIFIED] == 0
     assert crashes >= 3
     assert _counts(report) == expected
-    with desk.database.read() as session:
+    with context.database.read() as session:
         assert audience.count_audience(session) == expected["subscribed"]
         assert (
             session.scalar(select(func.count()).select_from(Person)) == expected["subscribed"] + expected["unverified"]
         )
         assert list_unfinished_imports(session) == []
-    _assert_sound(desk)
+    _assert_sound(context)
 
 
-def test_a_begun_import_is_named_and_waits_for_the_same_options(desk: ImportContext, tmp_path: Path) -> None:
+def test_a_begun_import_is_named_and_waits_for_the_same_options(context: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
     with pytest.raises(Crash), _crash_at(4):
-        _import(desk, path)
-    with desk.database.read() as session:
+        _import(context, path)
+    with context.database.read() as session:
         (one,) = list_unfinished_imports(session)
     assert (one.origin, one.started_at) == ("Mailchimp", NOW)
     with pytest.raises(ListFileError, match="other options"):
-        _import(desk, path, ImportOptions(attest_reason="their word"))
+        _import(context, path, ImportOptions(attest_reason="their word"))
 
 
-def test_a_mended_file_takes_over_the_people_of_a_broken_run(desk: ImportContext, tmp_path: Path) -> None:
+def test_a_mended_file_takes_over_the_people_of_a_broken_run(context: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
     with pytest.raises(Crash), _crash_at(4):
-        _import(desk, path)
-    with desk.database.read() as session:
+        _import(context, path)
+    with context.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Person))
     path.write_text(path.read_text().replace("nobody,,,,,", f"r7@example.org,{CONFIRMED}"))
-    report = _import(desk, path)
-    with desk.database.read() as session:
-        assert audience.count_audience(session) == report.counts["subscribed"] == len(_on_roll(desk))
+    report = _import(context, path)
+    with context.database.read() as session:
+        assert audience.count_audience(session) == report.counts["subscribed"] == len(_on_roll(context))
 
 
-def test_whoever_confirms_in_the_middle_of_a_broken_import_is_mailed(desk: ImportContext, tmp_path: Path) -> None:
+def test_whoever_confirms_in_the_middle_of_a_broken_import_is_mailed(context: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
     with pytest.raises(Crash), _crash_at(4):
-        _import(desk, path)
-    with desk.database.write() as session:
-        person = ledger.lock_person(session, _number(desk, "r1"))
+        _import(context, path)
+    with context.database.write() as session:
+        person = ledger.lock_person(session, _number(context, "r1"))
         assert person is not None
         ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, NOW)
-    assert _on_roll(desk) == {"r1@example.org"}
+    assert _on_roll(context) == {"r1@example.org"}
 
 
 def test_somebody_who_is_added_or_suppressed_between_look_and_commit_is_judged_again(
-    desk: ImportContext, tmp_path: Path
+    context: ImportContext, tmp_path: Path
 ) -> None:
     path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"cy@example.org,{CONFIRMED}", f"dee@example.org,{BARE}")
 
     def meanwhile() -> None:
-        with desk.database.write() as session:
+        with context.database.write() as session:
             address = read_address("ada@example.org")
             person = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
             ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, NOW)
@@ -432,14 +434,14 @@ def test_somebody_who_is_added_or_suppressed_between_look_and_commit_is_judged_a
                 reason="complained",
                 actor="hook",
                 now=NOW,
-                departure_log=desk.departure_log,
+                departure_log=context.departure_log,
             )
 
     with _after_the_look(meanwhile):
-        report = _import(desk, path)
+        report = _import(context, path)
     assert _counts(report) == {"known": 1, "left or suppressed": 1, "unverified": 1}
-    assert _on_roll(desk) == {"ada@example.org"}
-    _assert_sound(desk)
+    assert _on_roll(context) == {"ada@example.org"}
+    _assert_sound(context)
 
 
 @contextmanager
