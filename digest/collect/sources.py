@@ -17,9 +17,8 @@ from digest.store.models import Source, SourceHealth
 
 FILE_PREFIX = "file:"  # how the address of a source begins that is a file of this machine
 FAILURE_GRACE = timedelta(days=7)  # a source that fails for longer is shown to the editors
-MAX_RETRY_INTERVAL = timedelta(
-    hours=24
-)  # between two tries of a source that fails, and of one that asks for rare visits
+# Between two tries of a source that fails, and of one that asks for rare visits.
+MAX_RETRY_INTERVAL = timedelta(hours=24)
 MAX_RETRY_AFTER = timedelta(days=7)  # a Retry-After beyond it is a mistake of the publisher's
 FIRST_RETRY_INTERVAL = timedelta(minutes=15)
 _SYNCED_FIELDS = ("name", "publisher", "section", "weight", "primary", "own", "images", "topics")

@@ -6,8 +6,7 @@ comes through rendering and inlining unchanged. A provider that fills them itsel
 
 LEAVE_PLACEHOLDER = "~leave-token~"  # the reader's one-click token, 22 characters, after `/u/`
 PREFERENCES_PLACEHOLDER = "~preferences-token~"  # the reader's token after `/preferences/`
-SIGNUP_ORIGIN_PLACEHOLDER = (
-    "~asked-for-it~"  # "March 4, 2026, at hls.today": when and where the reader asked for the mail
-)
+# "March 4, 2026, at hls.today": when and where the reader asked for the mail.
+SIGNUP_ORIGIN_PLACEHOLDER = "~asked-for-it~"
 
 ALL_PLACEHOLDERS = (LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER, SIGNUP_ORIGIN_PLACEHOLDER)

@@ -13,12 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from digest.select.text_similarity import WordVector, cosine_similarity, jaccard_overlap
+from digest.select.text_similarity import WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
 PROBE_WORDS = 12  # a text's heaviest words, by which partners are sought
-MAX_TEXTS_PER_WORD = (
-    40  # texts with that word looked at, the nearest in time; more changes no story of the measured week
-)
+# Texts with one of those words that are compared, the nearest in time; more changes no story of the measured week.
+MAX_TEXTS_PER_WORD = 40
 MAX_MEASURED_PAIRS = (
     24  # of those, the most probable measured exactly; fewer where all texts are alike would lose partners
 )
@@ -91,10 +90,10 @@ class _ArticleCluster:
         by_publisher = dict(self.by_publisher)
         for name, (total, members) in other.by_publisher.items():
             mine = by_publisher.get(name)
-            by_publisher[name] = (_add_vectors(mine[0], total), mine[1] + members) if mine else (total, members)
+            by_publisher[name] = (sum_vectors((mine[0], total)), mine[1] + members) if mine else (total, members)
         return _ArticleCluster(
             self.members + other.members,
-            _add_vectors(self.vector_sum, other.vector_sum),
+            sum_vectors((self.vector_sum, other.vector_sum)),
             by_publisher,
             min(self.first_at, other.first_at),
             max(self.last_at, other.last_at),
@@ -110,13 +109,6 @@ class _ArticleCluster:
                 total -= cosine_similarity(mine, theirs)
                 pairs -= len(members) * len(others)
         return total / pairs if pairs else 0.0
-
-
-def _add_vectors(first: WordVector, other: WordVector) -> WordVector:
-    total = dict(first)
-    for word, weight in other.items():
-        total[word] = total.get(word, 0.0) + weight
-    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,20 +112,17 @@ class StoryRanking:
         names, own = len(story.publishers), count_independent_publishers(story)
         copies = f", {names - own} of them with another's text" if own < names else ""
         publishers = f"{names} publisher{'s' if names > 1 else ''}"
-        return _log_share(
-            own, self.week.publisher_count
-        ), f"{publishers} of {self.week.publisher_count} this week{copies}"
+        note = f"{publishers} of {self.week.publisher_count} this week{copies}"
+        return _log_share(own, self.week.publisher_count), note
 
     def _readership_share(self, story: Story) -> tuple[float, str]:
         reads = [r for a in story.members if (r := self.week.daily_reads(a)) is not None]
         if not reads:
             return 0.0, "no reads known of this story"
-        best = max(reads)
-        if best >= self.week.highest_daily_reads:
+        best, highest = max(reads), self.week.highest_daily_reads
+        if best >= highest:
             return 1.0, MOST_READ_NOTE
-        return _log_share(
-            best, self.week.highest_daily_reads
-        ), f"{best:.0f} reads a day, evened out; the most is {self.week.highest_daily_reads:.0f}"
+        return _log_share(best, highest), f"{best:.0f} reads a day, evened out; the most is {highest:.0f}"
 
     def _editorial_share(self, story: Story) -> tuple[float, str]:
         if self.is_pinned(story):

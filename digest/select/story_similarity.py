@@ -19,9 +19,8 @@ from digest.select.values import CandidateArticle, ScoredStory, Story
 SAME_MATTER_FACTOR = 1.5  # times `same_story`: stories so near (by their middles) are pieces of one matter
 SAME_TOPIC_SIMILARITY = 0.3  # how alike two stories of one topic count at least, when variety is weighed
 MAX_RELATED = 3
-MIN_RELATED_SIMILARITY = (
-    0.28  # likeness of an earlier article to the middle of a story; below it the measured week gave noise
-)
+# Of an earlier article to the centroid of a story; below it the measured week gave noise.
+MIN_RELATED_SIMILARITY = 0.28
 SAME_TITLE_OVERLAP = 0.8  # of the words of two titles, for them to say the same
 _PROBE_WORDS = 12  # words of a story by which earlier articles are sought
 _MAX_CENTROID_ARTICLES = 20  # articles of a story that make its middle; more move it little

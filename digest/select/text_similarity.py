@@ -102,8 +102,9 @@ def cosine_similarity(first: WordVector, other: WordVector) -> float:
 
 def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
     """Return the sum of vectors, added in the order given."""
-    total: dict[str, float] = {}
-    for vector in vectors:
+    remaining = iter(vectors)
+    total = dict(next(remaining, {}))
+    for vector in remaining:
         for word, weight in vector.items():
             total[word] = total.get(word, 0.0) + weight
     return total

@@ -45,9 +45,8 @@ class SenderSettings(values.SettingsTable):
     reply_to: str = "editors@news.example.org"
     postal_address: str = ""
     list_id: str = "weekly.news.example.org"  # RFC 2919: constant for the list's life
-    bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = (
-        ""  # bounces come back here; empty: to `address`
-    )
+    # Bounces come back to this domain; empty: to `address`.
+    bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = ""
 
 
 class ScheduleSettings(values.SettingsTable):

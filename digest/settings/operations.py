@@ -17,9 +17,8 @@ class LimitSettings(values.SettingsTable):
     items_per_source: int = Field(default=20_000, ge=1)
     image_bytes: int = Field(default=8_000_000, ge=1000)
     image_pixels: int = Field(default=40_000_000, ge=1000)
-    allow_networks: list[
-        Annotated[str, AfterValidator(values.check_network)]
-    ] = []  # private networks that sources may be in
+    # Private networks that sources may be in.
+    allow_networks: list[Annotated[str, AfterValidator(values.check_network)]] = []
     proxies: int = Field(default=0, ge=0, le=5)  # in front of the pages: how many X-Forwarded-For entries are true
     signups_per_address: int = Field(default=5, ge=1)  # forms a day; what is more gets no mail
     signups_per_network: int = Field(default=30, ge=1)  # forms an hour from one /24 or /48; more are turned away

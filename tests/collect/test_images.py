@@ -25,7 +25,7 @@ URL = "https://press.example.org/photo.jpg"
 
 
 class Site:
-    """A getter that gives one body for every address, and counts."""
+    """A fetcher that returns one body for every address, and counts."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body

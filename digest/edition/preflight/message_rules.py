@@ -16,9 +16,8 @@ from digest.edition.preflight.rule_registry import (
 )
 from digest.edition.rendering.template_filters import join_address_lines
 
-GMAIL_CLIP_SIZE = (
-    102 * 1024
-)  # Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all
+# Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all.
+GMAIL_CLIP_SIZE = 102 * 1024
 CLIP_WARNING_SIZE = 80 * 1024
 SINGLE_FIELDS = (
     *("from", "date", "message-id", "to", "subject", "reply-to", "sender", "mime-version"),

@@ -57,7 +57,7 @@ class SentStory:
 class PreflightInput:
     """All that preflight looks at. `message` is the final bytes for one reader.
 
-    `getter` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash.
+    `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash.
     """
 
     message: bytes

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
-_SPACE_INSENSITIVE_TAGS = frozenset(
-    {"table", "tbody", "tr", "head", "html"}
-)  # here white space between children says nothing
+# White space between the children of these means nothing.
+_SPACE_INSENSITIVE_TAGS = frozenset({"table", "tbody", "tr", "head", "html"})
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 
 

@@ -41,12 +41,12 @@ def test_a_known_document_is_not_modified(folder: Path) -> None:
 
 def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:
     url = "https://nowhere.example.org/feed.xml"
-    getters: list[ContentFetcher] = [
+    fetchers: list[ContentFetcher] = [
         BundledFetcher(folder),
         HttpFetcher(LimitSettings(), "hls-digest/1", resolver=lambda *_: []),
     ]
     errors = []
-    for fetcher in getters:
+    for fetcher in fetchers:
         assert not fetcher.may_read(url)
         with pytest.raises(FetchError) as caught:
             fetcher.get(url)
