@@ -99,7 +99,7 @@ def last_cut_off_before(session: Session, release_at: datetime) -> datetime | No
 
 
 def explain_missed_release(edition: Edition, now: datetime) -> str:
-    """Describe what to do about an approved edition whose release was missed by more than a day; empty for any other.
+    """Return what to do about an approved edition whose release was missed by more than a day; empty for any other.
 
     After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides.
     """

@@ -28,13 +28,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Lend a session for looking only: whatever it holds is rolled back."""
+        """Open a session for reading: whatever it holds is rolled back."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Lend a session that commits at the end of the block, or rolls back when the block raises.
+        """Open a session that commits at the end of the block, or rolls back when the block raises.
 
         On SQLite the transaction begins IMMEDIATE, so that two writers queue instead of one failing with
         "database is locked" in the middle (https://www.sqlite.org/lang_transaction.html).
@@ -44,19 +44,19 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """Lend a session for looking only, in which all is seen as it was at one moment."""
+        """Open a session for reading in which all is seen as it was at one moment."""
         with self.read() as session:
             if self.engine.dialect.name == "postgresql":
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     def close(self) -> None:
-        """Return all connections back."""
+        """Close all connections."""
         self.engine.dispose()
 
 
 def open_database(url: str, *, writer_timeout: float = connections.WRITER_TIMEOUT) -> Database:
-    """Open `url` with the pragmas of the product; the schema is `migrate_schema`'s matter.
+    """Open `url` with the pragmas of the product; the schema is left as it is (see `migrate_schema`).
 
     With SQLite a writer waits `writer_timeout` seconds for its turn, and then fails with "database is locked".
 

@@ -197,7 +197,7 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
 
 
 def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
-    """Return a piece of text that stands two blank lines below the one before, wherever it comes to stand."""
+    """Put two blank lines before a text fragment, wherever it comes to stand; the head gets none."""
     lines = "\n".join(line.rstrip() for line in fragment.body.strip().splitlines())
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n"
     return RenderedFragment(kind="text", name=fragment.name, body=body if fragment.name == "head" else f"\n\n{body}")
