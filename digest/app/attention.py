@@ -26,17 +26,17 @@ def attention_sentences(session: Session, now: datetime) -> list[str]:
 
 
 def _find_sentences(session: Session, now: datetime) -> Iterator[str]:
-    held = installation_hold.current_hold(session)
-    if held is not None:
-        yield f"Nothing leaves: {held}"
+    hold = installation_hold.current_hold(session)
+    if hold is not None:
+        yield f"Nothing leaves: {hold}"
     resting = select(Edition).where(Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     for edition in session.scalars(resting.order_by(Edition.release_at)):
         yield send_blocked_reason(edition.name, edition, None)
     alarm = rate_limits.find_open_alarm(session)
     if alarm is not None:
         yield rate_limits.describe_alarm(alarm)
-    for one in list_unfinished_imports(session):
-        yield one.sentence
+    for unfinished in list_unfinished_imports(session):
+        yield unfinished.sentence
     for edition in session.scalars(select(Edition).where(Edition.state == EditionState.APPROVED)):
         if words := explain_missed_release(edition, now):
             yield f"{edition.name} did not go out. {words}"

@@ -1,7 +1,7 @@
-"""What would go wrong, looked for before it does: each finding says what to do."""
+"""Checks for what would go wrong, before it does: each finding says what to do."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Literal
@@ -21,17 +21,8 @@ LOW_DISK_BYTES = 1_000_000_000  # bytes
 
 
 def examine_installation(install: Installation) -> list[DoctorFinding]:
-    """Look at everything; nothing is changed."""
-    return [
-        *_check_import_names(),
-        *_check_key_file(install),
-        *_check_database(install),
-        *_check_disk_space(install),
-        *_check_sending(install),
-        *_check_provider(install),
-        *_check_proxies(install),
-        *_report_attention(install),
-    ]
+    """Carry out every check; nothing is changed."""
+    return [finding for check in CHECKS for finding in check(install)]
 
 
 def find_shared_names(owners: dict[str, list[str]]) -> list[str]:
@@ -39,8 +30,9 @@ def find_shared_names(owners: dict[str, list[str]]) -> list[str]:
     return [name for name in IMPORT_NAMES if len(set(owners.get(name, ()))) > 1]
 
 
-def _check_import_names() -> Iterator[DoctorFinding]:
-    owners = {name: list(found) for name, found in metadata.packages_distributions().items()}
+def check_import_names(_install: Installation) -> Iterator[DoctorFinding]:
+    """Look whether another distribution owns one of our import names."""
+    owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
     shared = find_shared_names(owners)
     for name in shared:
         yield DoctorFinding(
@@ -52,7 +44,8 @@ def _check_import_names() -> Iterator[DoctorFinding]:
         yield DoctorFinding("ok", "nobody else owns our import names")
 
 
-def _check_key_file(install: Installation) -> Iterator[DoctorFinding]:
+def check_key_file(install: Installation) -> Iterator[DoctorFinding]:
+    """Look whether the key file can be used."""
     file = install.settings.key_file
     if not file.exists():
         yield DoctorFinding("error", f"{file}: no key file. Run 'digest init'.")
@@ -61,7 +54,8 @@ def _check_key_file(install: Installation) -> Iterator[DoctorFinding]:
     yield DoctorFinding("ok", f"{file}: readable by you alone")
 
 
-def _check_database(install: Installation) -> Iterator[DoctorFinding]:
+def check_database(install: Installation) -> Iterator[DoctorFinding]:
+    """Look whether the database answers, and whether the settings name a source."""
     with install.database.read() as session:
         sources = session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
     named = len(install.settings.file.sources)
@@ -70,13 +64,15 @@ def _check_database(install: Installation) -> Iterator[DoctorFinding]:
         yield DoctorFinding("error", "the settings name no source. Add one with 'digest sources add URL'.")
 
 
-def _check_disk_space(install: Installation) -> Iterator[DoctorFinding]:
+def check_disk_space(install: Installation) -> Iterator[DoctorFinding]:
+    """Look how much space is left where the installation's files are."""
     free = shutil.disk_usage(install.settings.home).free
     level: Literal["ok", "warning"] = "warning" if free < LOW_DISK_BYTES else "ok"
     yield DoctorFinding(level, f"{install.settings.home}: {free // 1_000_000} MB free")
 
 
-def _check_sending(install: Installation) -> Iterator[DoctorFinding]:
+def check_sending(install: Installation) -> Iterator[DoctorFinding]:
+    """Look at what every message needs: a postal address, and https links."""
     settings = install.settings
     if not settings.file.sender.postal_address.strip():
         yield DoctorFinding("error", "sender.postal_address is empty: no edition can be approved without it.")
@@ -86,7 +82,7 @@ def _check_sending(install: Installation) -> Iterator[DoctorFinding]:
         )
 
 
-def _check_proxies(install: Installation) -> Iterator[DoctorFinding]:
+def check_proxies(install: Installation) -> Iterator[DoctorFinding]:
     """Look at what the pages can tell of where a form comes from."""
     settings = install.settings
     if settings.file.limits.proxies or urlsplit(settings.link_base).scheme != "https":
@@ -99,13 +95,14 @@ def _check_proxies(install: Installation) -> Iterator[DoctorFinding]:
     )
 
 
-def _report_attention(install: Installation) -> Iterator[DoctorFinding]:
+def report_attention(install: Installation) -> Iterator[DoctorFinding]:
+    """Give the sentences of what somebody should look at now, as warnings."""
     with install.database.read() as session:
         sentences = attention_sentences(session, datetime.now(UTC))
     yield from (DoctorFinding("warning", sentence) for sentence in sentences)
 
 
-def _check_provider(install: Installation) -> Iterator[DoctorFinding]:
+def check_provider(install: Installation) -> Iterator[DoctorFinding]:
     """Whether mail can leave, signed, and whether what comes back of it is heard."""
     if install.settings.file.inbound.host:
         yield _check_bounce_mailbox(install)
@@ -130,3 +127,15 @@ def _check_bounce_mailbox(install: Installation) -> DoctorFinding:
     if last.stuck:
         return DoctorFinding("error", f"{name} was read last {at}, and {last.stuck}")
     return DoctorFinding("ok", f"{name} was read last {at}")
+
+
+CHECKS: tuple[Callable[[Installation], Iterator[DoctorFinding]], ...] = (
+    check_import_names,
+    check_key_file,
+    check_database,
+    check_disk_space,
+    check_sending,
+    check_provider,
+    check_proxies,
+    report_attention,
+)

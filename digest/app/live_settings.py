@@ -51,7 +51,7 @@ def _read_file_stamp(file: Path | None) -> FileStamp | None:
     if file is None:
         return None
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None  # moved away for a moment, as editors do when they save
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -128,8 +128,8 @@ class ArchiveWriter:
         digest, count = hashlib.sha256(), 0
         with self._zip.open(_member_name(table.name), "w", force_zip64=True) as member:
             for row in rows:
-                said = [None if v is None else write(v) for write, v in zip(forms, row, strict=True)]
-                line = json.dumps(said, separators=(",", ":")).encode() + b"\n"
+                values = [None if v is None else write(v) for write, v in zip(forms, row, strict=True)]
+                line = json.dumps(values, separators=(",", ":")).encode() + b"\n"
                 digest.update(line)
                 member.write(line)
                 count += 1
@@ -160,9 +160,9 @@ class ArchiveReader:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-            said = json.loads(self._zip.read(MANIFEST_NAME))
-            parts = {name: ArchivedTable(**part) for name, part in said.pop("tables").items()}
-            self.manifest = ArchiveManifest(**said, tables=parts)
+            fields = json.loads(self._zip.read(MANIFEST_NAME))
+            parts = {name: ArchivedTable(**part) for name, part in fields.pop("tables").items()}
+            self.manifest = ArchiveManifest(**fields, tables=parts)
         except OSError as exc:
             raise BackupError(f"{path}: cannot be read ({exc.strerror}).") from exc
         except _DAMAGE_ERRORS as exc:
@@ -188,10 +188,10 @@ class ArchiveReader:
                 for line in member:
                     digest.update(line)
                     count += 1
-                    said = json.loads(line)
+                    values = json.loads(line)
                     yield {
                         column: None if value is None else read(value)
-                        for (column, read), value in zip(forms.items(), said, strict=True)
+                        for (column, read), value in zip(forms.items(), values, strict=True)
                     }
         except (*_DAMAGE_ERRORS, OSError) as exc:
             raise BackupError(f"{self.path}: the rows of {name} are damaged. Take another.") from exc

@@ -51,36 +51,36 @@ def load_archive(connection: Connection, reader: ArchiveReader, keys: KeyRing, p
                 "Restore it with that version, or a newer one."
             ) from exc
         raise
-    whole = sum(part.rows for part in manifest.tables.values())
-    done = 0
-    there = set(inspect(connection).get_table_names())
-    if strange := sorted(manifest.tables.keys() - there):
+    total = sum(part.rows for part in manifest.tables.values())
+    rows_done = 0
+    tables = set(inspect(connection).get_table_names())
+    if strange := sorted(manifest.tables.keys() - tables):
         raise BackupError(f"{reader.path}: has tables that its version does not know: {', '.join(strange)}.")
     for name, part in manifest.tables.items():
         put = _insert_statement(connection, name, part)
         for rows in _batch_rows(reader.read_rows(name)):
             connection.execute(put, rows)
-            done += len(rows)
+            rows_done += len(rows)
             if progress is not None:
-                progress(done, whole)
+                progress(rows_done, total)
     if manifest.revision != newest_schema_revision():
         upgrade_schema(connection, "head")
-    for one in tables_by_dependency():
-        _advance_sequence(connection, one)
+    for current_table in tables_by_dependency():
+        _advance_sequence(connection, current_table)
     session = Session(connection, expire_on_commit=False)
     _check_keys(session, reader, keys)
     return session
 
 
 def _batch_rows(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    some: list[dict[str, Any]] = []
+    batch: list[dict[str, Any]] = []
     for row in rows:
-        some.append(row)
-        if len(some) == INSERT_BATCH_SIZE:
-            yield some
-            some = []
-    if some:
-        yield some
+        batch.append(row)
+        if len(batch) == INSERT_BATCH_SIZE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 _COLUMN_TYPES: dict[ValueFormat, TypeEngine[Any]] = {
@@ -131,7 +131,7 @@ def _check_keys(session: Session, reader: ArchiveReader, keys: KeyRing) -> None:
 
 def check_sqlite_integrity(connection: Connection) -> None:
     """Have SQLite look at every page and every reference."""
-    found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    problems = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-    if found != ["ok"] or broken:
+    if problems != ["ok"] or broken:
         raise BackupError("the restored database is not sound: take another backup.")

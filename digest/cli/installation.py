@@ -32,9 +32,9 @@ Exit codes: 0 all is there, 2 something stands in the way (it says what)."""
     help=f"The settings file to write; by default what --settings or DIGEST_SETTINGS names, else {SETTINGS_FILE_NAME}.",
 )
 @pass_command_context
-def init(desk: CommandContext, target: Path | None) -> None:
+def init(context: CommandContext, target: Path | None) -> None:
     """Write a settings file, the keys and an empty database. What is there already is left as it is."""
-    target = target or desk.settings_file or Path(os.environ.get("DIGEST_SETTINGS") or SETTINGS_FILE_NAME)
+    target = target or context.settings_file or Path(os.environ.get("DIGEST_SETTINGS") or SETTINGS_FILE_NAME)
     if target.exists():
         click.echo(f"{target}: there already, left as it is")
     else:
@@ -62,9 +62,9 @@ def init(desk: CommandContext, target: Path | None) -> None:
 
 @click.command(epilog="\b\nExample:\n  digest doctor\n\nExit codes: 0 all is well, 1 something must be mended.")
 @pass_command_context
-def doctor(desk: CommandContext) -> None:
+def doctor(context: CommandContext) -> None:
     """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""
-    findings = examine_installation(desk.install)
+    findings = examine_installation(context.install)
     for finding in findings:
         click.echo(f"{finding.level:7} {finding.message}")
     if any(f.level == "error" for f in findings):
@@ -83,12 +83,12 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 1 the 
 @click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--timetable/--no-timetable", default=True, help="Follow the timetable in this process too.")
 @pass_command_context
-def serve(desk: CommandContext, host: str, port: int, timetable: bool) -> None:
+def serve(context: CommandContext, host: str, port: int, timetable: bool) -> None:
     """Serve pages and desk, and follow the timetable, until stopped. The desk answers on loopback only."""
     from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
 
     logs.configure_logging()
-    install = desk.install
+    install = context.install
     app = create_app(install)
     try:
         serving = serve_app(app, host, port)
@@ -97,9 +97,9 @@ def serve(desk: CommandContext, host: str, port: int, timetable: bool) -> None:
             f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
         ) from exc
     clockwork = JobScheduler(JobContext(install), without_timetable=not timetable)
-    with stop_on_signal() as told, serving:
+    with stop_on_signal() as stopping, serving:
         clockwork.start()
         click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
-        told.wait()
+        stopping.wait()
         click.echo("Stopping: what is being handed over ends first.", err=True)
         clockwork.stop()

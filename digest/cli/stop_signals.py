@@ -1,4 +1,4 @@
-"""Being told to stop: the first signal lets what runs end well, the second ends it at once."""
+"""Stop signals: the first lets what runs end well, the second ends it at once."""
 
 import signal
 import threading
@@ -12,16 +12,16 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
     """Lend an event that is set by Ctrl+C or by a service manager's SIGTERM; a second one interrupts."""
-    told = threading.Event()
+    stopping = threading.Event()
 
-    def tell(_signal: int, _frame: FrameType | None) -> None:
-        if told.is_set():
+    def handle_signal(_signal: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
             raise KeyboardInterrupt
-        told.set()
+        stopping.set()
 
-    before = {number: signal.signal(number, tell) for number in STOP_SIGNALS}
+    previous_handlers = {number: signal.signal(number, handle_signal) for number in STOP_SIGNALS}
     try:
-        yield told
+        yield stopping
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
