@@ -85,7 +85,12 @@ def fill(world: WebSetup) -> WebSetup:
         for n, applied in enumerate((NOW, None)):
             session.add(
                 InboundPayload(
-                    at=NOW, body_hash=str(n), ciphertext=b"payload", key_id=keys.current("vault").id, applied_at=applied
+                    at=NOW,
+                    origin="sendgrid",
+                    body_hash=str(n),
+                    ciphertext=b"payload",
+                    key_id=keys.current("vault").id,
+                    applied_at=applied,
                 )
             )
         session.flush()
