@@ -14,7 +14,6 @@ from digest.deliver.retention import delivery_totals, provider_erasures, repeate
 from digest.deliver.send import rate_limiter
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from subscribers.consent import disclosures, seals
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle import address_retention, expiry
 from subscribers.store.models import Seal
 from subscribers.transfer.imports import drop_import_salts
@@ -99,7 +98,7 @@ def delete_departed_addresses(install: Installation, now: datetime) -> str:
 
 def suppress_bouncing_addresses(install: Installation, now: datetime) -> str:
     """Suppress addresses that failed too often in a row."""
-    journal = DepartureLog(install.settings.left_log, install.keys)
+    journal = install.departure_log
     kept = timedelta(days=install.settings.file.retention.delivery_days)
     judged = repeated_bounces.suppress_repeated_bounces(install.database, install.keys, journal, now=now, lookback=kept)
     return f"{judged:,} addresses that keep bouncing suppressed"
@@ -169,7 +168,7 @@ def pull_suppression_lists(install: Installation, now: datetime, *, from_beginni
     if from_beginning:
         with install.database.write() as session:
             lists.reset_positions(session)
-    departure_log = DepartureLog(install.settings.left_log, install.keys)
+    departure_log = install.departure_log
     return lists.pull(install.database, install.keys, departure_log, install.settings, now=now)
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from digest.cli.lazy_group import CommandRefusedError as CommandRefusedError  # noqa: PLC0414
+from digest.cli.lazy_group import CommandRefusedError
 from subscribers.address import Address, read_address
 from subscribers.errors import ApplicationError
 

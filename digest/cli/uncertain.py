@@ -9,8 +9,9 @@ from rich.table import Table
 
 from digest.app import editions, sending
 from digest.cli.collect import table_console
-from digest.cli.common import CommandRefusedError, check_reason
+from digest.cli.common import check_reason
 from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.lazy_group import CommandRefusedError
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
 
 MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
