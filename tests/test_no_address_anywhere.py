@@ -218,9 +218,9 @@ def _live(install: Installation, left: Left) -> None:
             forget = make_erasure_callback(install.keys, lambda: NOW)
             erase_person(session, install.keys, journal, number, method="page", forget_elsewhere=forget, now=NOW)
         for address in added[320:340]:
-            found = read_address(address)
+            parsed = read_address(address)
             suppression.suppress_address(
-                session, install.keys, found, reason="complained", actor="hook", now=NOW, departure_log=journal
+                session, install.keys, parsed, reason="complained", actor="hook", now=NOW, departure_log=journal
             )
     _ask_the_provider(install, left, [*added[340:380], *ADDRESSES[1000:]])
 
@@ -302,12 +302,12 @@ def _bring_in_lists(install: Installation, left: Left, listed: list[str]) -> Non
     path.write_text("\n".join(["Email Address,CONFIRM_TIME,CONFIRM_IP", *rows]) + '"\n')
     desk = ImportContext(install.database, install.keys, DepartureLog(install.settings.left_log, install.keys), "eve")
     reasons: list[str] = []
-    found = survey_file(path)
-    report = rehearse_import(desk, found, ImportOptions(), now=NOW)
+    survey = survey_file(path)
+    report = rehearse_import(desk, survey, ImportOptions(), now=NOW)
     left.keep("import report", repr((report.counts, report.problems)))
     report = run_import(
         desk,
-        found,
+        survey,
         ImportOptions(),
         now=NOW,
         on_reject=lambda number, reason, _fields: reasons.append(f"{number} {reason}"),

@@ -164,10 +164,10 @@ class Life(RuleBasedStateMachine):
     @rule(name=WHO)
     def somebody_types_the_address_into_the_form(self, name: str) -> None:
         wording = Wording("1", "en", "Yes, send me the digest.")
-        asked = FormSubmission(
+        submission = FormSubmission(
             "subscribe", read_address(_address(name)), self.now, "/subscribe", "hls.today", wording, MACHINE
         )
-        form = request_queue.prepare_request(KEYS, asked)
+        form = request_queue.prepare_request(KEYS, submission)
         with self.database.write() as session:
             request_queue.enqueue_request(session, form, BOUNDS)
         self.worker.process_pending(lambda: self.now)
@@ -192,10 +192,10 @@ class Life(RuleBasedStateMachine):
     def somebody_leaves(self, name: str, method: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            left = (
+            changed = (
                 number and unsubscribe_person(session, self.departure_log, number, method=method, now=self.now).changed
             )
-        if left:
+        if changed:
             self._gone(name, by_hand=not method.startswith("admin"))
 
     @rule(name=WHO)
@@ -295,8 +295,8 @@ class Life(RuleBasedStateMachine):
         if drop:
             with self.database.read() as session:
                 begun = list_unfinished_imports(session)
-            for one in begun:
-                abandon_batch(self.database, one.batch, actor="eve", now=self.now)
+            for unfinished in begun:
+                abandon_batch(self.database, unfinished.batch, actor="eve", now=self.now)
             return
         self._bring_in(path)
         self._listed(names, granted=evidence)
@@ -334,9 +334,9 @@ class Life(RuleBasedStateMachine):
         self.somebody_leaves(name, "one-click")
         self.an_address_is_suppressed(name, "complained")
         with self.database.read() as session:
-            found = suppression.find_suppression(session, KEYS, read_address(_address(name)))
-            assert found is not None
-            assert found.reason == "complained"
+            suppressed = suppression.find_suppression(session, KEYS, read_address(_address(name)))
+            assert suppressed is not None
+            assert suppressed.reason == "complained"
             number = self._number(session, name)
             state = fold_state(
                 session.scalars(
@@ -365,8 +365,8 @@ class Life(RuleBasedStateMachine):
         with self.database.read() as session:
             for person in session.scalars(select(Person).where(Person.ciphertext.is_not(None))):
                 assert person.state is not PersonState.ERASED
-                said = select(ConsentEvent).where(ConsentEvent.person == person.number)
-                last = max(link.at for link in session.scalars(said))
+                events = select(ConsentEvent).where(ConsentEvent.person == person.number)
+                last = max(link.at for link in session.scalars(events))
                 served = person.state is PersonState.SUBSCRIBED
                 assert served or last > self.now - timedelta(days=31), "an address that serves nothing"
 
@@ -393,10 +393,10 @@ class Life(RuleBasedStateMachine):
         with self.database.write() as session:
             merge_departure_log(session, self.departure_log, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now)
         with self.database.write() as session:
-            again = merge_departure_log(
+            merged = merge_departure_log(
                 session, self.departure_log, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
             )
-        assert (again.departed.total(), again.unknown_hashes) == (0, 0)
+        assert (merged.departed.total(), merged.unknown_hashes) == (0, 0)
         # What the first night after a restore does: of requests that ran out meanwhile no address stays either.
         expiry.expire_unconfirmed(self.database, now=self.now)
         address_retention.delete_expired_addresses(self.database, now=self.now)
@@ -442,9 +442,9 @@ class Life(RuleBasedStateMachine):
         with self.database.read() as session:
             barred = suppression.find_suppression(session, KEYS, read_address(_address(name)))
         if how != "left":
-            wanted = how.removeprefix("left, ")
+            reason = how.removeprefix("left, ")
             assert barred is not None, "a restore lost a bar"
-            assert suppression.reason_gravity(barred.reason) <= suppression.reason_gravity(wanted)
+            assert suppression.reason_gravity(barred.reason) <= suppression.reason_gravity(reason)
         self.a_list_comes_in([name], evidence=True, attest=False)
 
     @rule(data=st.data())
@@ -502,9 +502,9 @@ class Life(RuleBasedStateMachine):
             begun = set(session.scalars(select(Person.number).where(~audience.exclude_unfinished_imports())))
             assert by_ledger - begun == {reader.number for reader in audience.stream_audience(session)}
             assert list(find_ledger_differences(session)) == []
-            found = seals.prove_ledger(session)
-            assert found.broken is None, found
-            assert found.links == session.scalar(select(func.count()).select_from(ConsentEvent))
+            proof = seals.prove_ledger(session)
+            assert proof.broken is None, proof
+            assert proof.links == session.scalar(select(func.count()).select_from(ConsentEvent))
 
 
 _templates: list[Path] = []

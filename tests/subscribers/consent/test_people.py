@@ -57,10 +57,10 @@ def test_a_person_is_added_with_the_words_they_agreed_to(database: Database) -> 
     added = _add(database, "ada")
     assert not added.already_subscribed
     (event,) = _events(database, added.number)
-    said = json.loads(event.body)
+    fields = json.loads(event.body)
     assert event.kind == ConsentKind.ATTESTED
-    assert (said["wording"], said["method"], said["actor"]) == (PAPER.wording, PAPER.method, PAPER.actor)
-    assert said["agreed_at"] == "2026-10-21T12:00:00.000+00:00"
+    assert (fields["wording"], fields["method"], fields["actor"]) == (PAPER.wording, PAPER.method, PAPER.actor)
+    assert fields["agreed_at"] == "2026-10-21T12:00:00.000+00:00"
     assert "ada" not in event.body
     with database.read() as session:
         (reader,) = audience.stream_audience(session)
@@ -126,8 +126,8 @@ def test_the_audience_gives_everybody_once_in_order_whatever_the_page(
     database: Database, departure_log: DepartureLog
 ) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(25)]
-    for gone in numbers[::5]:
-        _leave(database, departure_log, gone)
+    for number in numbers[::5]:
+        _leave(database, departure_log, number)
     expected = [n for i, n in enumerate(numbers) if i % 5]
     for batch in (1, 3, 20, 21, 1000):
         with database.read() as session:
@@ -217,16 +217,16 @@ def test_a_changed_or_missing_departure_log_line_is_found_and_a_torn_one_is_pass
 
 def test_choices_are_kept_with_an_event_and_only_when_they_change(database: Database) -> None:
     ada = _add(database, "ada").number
-    wanted = Preferences(frozenset({"products", "events"}), text_only=True, pause_until=date(2026, 12, 24))
+    preferences = Preferences(frozenset({"products", "events"}), text_only=True, pause_until=date(2026, 12, 24))
     for changed in (True, False):
         with database.write() as session:
-            assert change_preferences(session, ada, wanted, NOW) is changed
+            assert change_preferences(session, ada, preferences, NOW) is changed
     event = _events(database, ada)[-1]
     assert event.kind == ConsentKind.CHOICES_CHANGED
     assert json.loads(event.body)["after"]["omit"] == ["events", "products"]
     with database.read() as session:
         (reader,) = audience.stream_audience(session)
-    assert reader.preferences == wanted == Preferences.from_json(wanted.as_json())
+    assert reader.preferences == preferences == Preferences.from_json(preferences.as_json())
 
 
 def test_a_pause_ends_on_its_day() -> None:

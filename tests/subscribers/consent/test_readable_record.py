@@ -54,9 +54,9 @@ def ada(database: Database) -> int:
 
 def _record(database: Database, number: int) -> ReadableRecord:
     with database.read() as session:
-        said = build_person_record(session, KEYS, number, controller=DESK, now=NOW)
-    assert said is not None
-    return readable_record.make_record_readable(json.loads(json.dumps(said)))
+        record = build_person_record(session, KEYS, number, controller=DESK, now=NOW)
+    assert record is not None
+    return readable_record.make_record_readable(json.loads(json.dumps(record)))
 
 
 def _page(found: ReadableRecord) -> str:
@@ -82,7 +82,7 @@ def test_the_page_says_all_that_an_auditor_asks_for(database: Database, ada: int
         unsubscribe_person(session, departure_log, ada, method="one-click", now=NOW + timedelta(hours=1))
     text = _Text()
     text.feed(_page(_record(database, ada)))
-    said = "".join(text.said)
+    page_text = "".join(text.said)
     for words in (
         "ada@example.org",
         YES.wording,
@@ -100,7 +100,7 @@ def test_the_page_says_all_that_an_auditor_asks_for(database: Database, ada: int
         "1 Main St, Springfield",
         "ISO/IEC TS 27560:2023",
     ):
-        assert words in said, words
+        assert words in page_text, words
 
 
 def test_the_page_stands_alone_and_runs_nothing(database: Database, ada: int) -> None:
@@ -112,9 +112,9 @@ def test_the_page_stands_alone_and_runs_nothing(database: Database, ada: int) ->
 
 def test_processing_names_the_ground_and_the_language_of_the_last_consent(database: Database, ada: int) -> None:
     with database.read() as session:
-        said = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
-    assert said is not None
-    use = said["pii_processing"]
+        record = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
+    assert record is not None
+    use = record["pii_processing"]
     assert (use["language"], use["privacy_notice"]) == ("en", "hls.today")
     assert use["purposes"][0]["lawful_basis"] == "consent"
     assert use["purposes"][0]["collection_method"] == "signed list"
@@ -125,10 +125,10 @@ def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
 ) -> None:
     with database.write() as session:
         erase_person(session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
-    found = _record(database, ada)
-    assert ("Address", "erased, or not kept any more") in found.facts
-    assert [entry.what for entry in found.events][-1] == "erased"
-    assert "ada@" not in _page(found)
+    record = _record(database, ada)
+    assert ("Address", "erased, or not kept any more") in record.facts
+    assert [entry.what for entry in record.events][-1] == "erased"
+    assert "ada@" not in _page(record)
 
 
 def test_passages_are_listed_the_latest_first_with_the_exports_that_held_the_person(
@@ -164,8 +164,8 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
     with database.write() as session:
         assert disclosures.aggregate_disclosures(session, NOW + timedelta(days=402)) == 0
     with database.read() as session:
-        found = disclosures.list_disclosures(session, ada)
-    assert [(p.at - NOW, p.to_whom, p.times) for p in found] == [
+        listed = disclosures.list_disclosures(session, ada)
+    assert [(p.at - NOW, p.to_whom, p.times) for p in listed] == [
         (timedelta(days=500), "our staff", 1),
         (timedelta(days=1), "our staff", 2),
         (timedelta(0), "an auditor", 1),

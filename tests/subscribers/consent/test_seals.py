@@ -163,7 +163,7 @@ def test_a_seal_taken_out_of_the_middle_is_found_and_two_cannot_follow_one(sqlit
 def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None:
     _person(sqlite, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN)
     _person(sqlite, "bo", ConsentKind.ATTESTED)
-    flips = found = 0
+    flips = flips_found = 0
     with sqlite.write() as session:
         links = session.execute(text("SELECT id, kind, at, body, previous, hash FROM consent_event")).mappings()
         for link in list(links):
@@ -172,12 +172,12 @@ def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None
                 for place in range(len(value)):
                     flipped = bytes(b ^ (0x11 if i == place else 0) for i, b in enumerate(value))
                     flips += 1
-                    found += _found_with(session, link["id"], column, flipped)
+                    flips_found += _found_with(session, link["id"], column, flipped)
             for seq in (0, 2, 3, 5, -1):
                 flips += 1
-                found += _found_with(session, link["id"], "seq", seq) or seq == _seq(session, link["id"])
+                flips_found += _found_with(session, link["id"], "seq", seq) or seq == _seq(session, link["id"])
     assert flips > 600
-    assert found == flips
+    assert flips_found == flips
 
 
 def _found_with(session: Session, link: int, column: str, value: bytes | int) -> bool:
@@ -216,9 +216,9 @@ def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_fou
 
 
 def _broken(database: Database) -> chain_verification.BrokenLink:
-    found = _prove(database).broken
-    assert found is not None
-    return found
+    broken = _prove(database).broken
+    assert broken is not None
+    return broken
 
 
 def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(sqlite: Database) -> None:
@@ -264,9 +264,9 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(sq
 def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Database) -> None:
     with sqlite.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
-    said = maintenance.run_nightly_steps(Installation(Settings(), sqlite), NOON)
-    assert "seal_consent_ledger failed: OperationalError" in said
-    assert "0 old disclosures folded" in said
+    results = maintenance.run_nightly_steps(Installation(Settings(), sqlite), NOON)
+    assert "seal_consent_ledger failed: OperationalError" in results
+    assert "0 old disclosures folded" in results
 
 
 def test_the_letter_to_admins_says_the_seal_and_how_to_check_it(sqlite: Database) -> None:
@@ -289,6 +289,6 @@ def test_a_seal_hashes_the_numbers_and_heads_alone(sqlite: Database) -> None:
         sealed = session.scalars(select(Seal)).one()
     thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()
     assert sealed.root == hashlib.sha256(f"1 {thousand}\n".encode()).hexdigest()
-    said = {k: getattr(sealed, k) for k in ("previous", "root", "through", "links", "people")}
-    canonical = json.dumps({"at": "2026-11-20T12:00:00.123+00:00", **said}, sort_keys=True, separators=(",", ":"))
+    fields = {k: getattr(sealed, k) for k in ("previous", "root", "through", "links", "people")}
+    canonical = json.dumps({"at": "2026-11-20T12:00:00.123+00:00", **fields}, sort_keys=True, separators=(",", ":"))
     assert sealed.hash == hashlib.sha256(canonical.encode()).hexdigest()

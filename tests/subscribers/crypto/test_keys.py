@@ -115,12 +115,12 @@ def test_what_is_no_address_is_refused_without_being_repeated(text: str, says: s
 @given(st.text())
 def test_reading_an_address_raises_nothing_but_its_own_error(text: str) -> None:
     try:
-        found = read_address(text)
+        parsed = read_address(text)
     except AddressError:
         return
-    assert found.mailbox.isascii()
-    assert found.mailbox.isprintable()
-    assert read_address(found.mailbox) == found
+    assert parsed.mailbox.isascii()
+    assert parsed.mailbox.isprintable()
+    assert read_address(parsed.mailbox) == parsed
 
 
 def test_an_address_hides_in_a_repr() -> None:
@@ -129,13 +129,13 @@ def test_an_address_hides_in_a_repr() -> None:
 
 def test_a_key_file_is_private_whole_and_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "keys.json"
-    made = KeyRing.create(path)
+    created = KeyRing.create(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert KeyRing.load(path).all == made.all
+    assert KeyRing.load(path).all == created.all
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(KeyFileError, match="there is a key file already"):
         KeyRing.create(path)
-    assert KeyRing.load(path).all == made.all
+    assert KeyRing.load(path).all == created.all
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])

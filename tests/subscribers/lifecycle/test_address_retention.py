@@ -125,11 +125,11 @@ def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
     with database.write() as session:
         assert undo_unsubscribe(session, keys, ada, now=NOW + timedelta(days=6)).changed
     assert delete_expired_addresses(database, now=LATER) == 0
-    again = NOW + timedelta(days=20)
+    left_anew = NOW + timedelta(days=20)
     with database.write() as session:
-        unsubscribe_person(session, departure_log, ada, method="page", now=again)
+        unsubscribe_person(session, departure_log, ada, method="page", now=left_anew)
     assert delete_expired_addresses(database, now=LATER) == 0
-    assert delete_expired_addresses(database, now=again + ADDRESS_RETENTION) == 1
+    assert delete_expired_addresses(database, now=left_anew + ADDRESS_RETENTION) == 1
 
 
 @pytest.mark.parametrize("reason", ["bounced", "complained", "by an admin"])
@@ -145,9 +145,9 @@ def test_who_was_suppressed_goes_alike_and_stays_suppressed(
     assert delete_expired_addresses(database, now=LATER) == 1
     assert _person(database, ada).ciphertext is None
     with database.read() as session:
-        found = suppression.find_suppression(session, keys, read_address("ada@example.org"))
-    assert found is not None
-    assert found.reason == reason
+        suppressed = suppression.find_suppression(session, keys, read_address("ada@example.org"))
+    assert suppressed is not None
+    assert suppressed.reason == reason
     counts = _import(database, keys, departure_log, _list(tmp_path, "ada"), LATER)
     assert counts == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
     _sound(database)
@@ -256,9 +256,9 @@ def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
     assert changed
     assert [d.kind for d in departure_log.read()] == ["left", "complained"]
     with database.read() as session:
-        found = suppression.find_suppression(session, keys, read_address("ada@example.org"))
-    assert found is not None
-    assert found.reason == "complained"
+        suppressed = suppression.find_suppression(session, keys, read_address("ada@example.org"))
+    assert suppressed is not None
+    assert suppressed.reason == "complained"
     _sound(database)
 
 

@@ -60,8 +60,10 @@ def _live(world: Any) -> dict[str, Any]:
             )
             session.add(row)
         session.flush()
-        said = {"reason": "550 the user of desk seven is unknown"}
-        session.add(Event(delivery="d2026-W47", kind="bounced", at=NOW, received_at=NOW, fingerprint="f", detail=said))
+        detail = {"reason": "550 the user of desk seven is unknown"}
+        session.add(
+            Event(delivery="d2026-W47", kind="bounced", at=NOW, received_at=NOW, fingerprint="f", detail=detail)
+        )
         disclosures.record_disclosures(session, [world.ada], to_whom="our staff", why="a look", reference="", now=NOW)
         old = {"to_whom": "our staff", "why": "a look", "times": 3, "first_at": NOW, "last_at": NOW}
         session.add(DisclosureTotal(person=world.ada, **old))
@@ -71,7 +73,7 @@ def _live(world: Any) -> dict[str, Any]:
         my_data.request_data_link(session, world.ada, put, now=NOW)
         address_change.request_address_change(session, keys, world.ada, read_address(BO), put, now=NOW)
         put(session, MailRequest("known", world.ada, "today"))
-        asked = FormSubmission(
+        submission = FormSubmission(
             "subscribe",
             read_address(ADA_ADDRESS),
             NOW,
@@ -80,7 +82,7 @@ def _live(world: Any) -> dict[str, Any]:
             current_wording("HLS"),
             RequestOrigin("203.0.113.77", "Desk/7"),
         )
-        request_queue.enqueue_request(session, request_queue.prepare_request(keys, asked), SignupLimits())
+        request_queue.enqueue_request(session, request_queue.prepare_request(keys, submission), SignupLimits())
         session.flush()
         moves = list(session.scalars(select(PendingAddressChange.ciphertext)))
         return {
@@ -107,8 +109,8 @@ def _by_command(world: Any) -> None:
     url = world.database.engine.url.render_as_string(hide_password=False)
     home = str(world.install.settings.home)
     run = CliRunner(env={"DIGEST_HOME": home, "DIGEST_DATABASE_URL": url})
-    done = run.invoke(digest, ["subscribers", "erase", "-", "--reason", "by letter"], input=ADA_ADDRESS + "\n")
-    assert done.exit_code == 0, done.output
+    result = run.invoke(digest, ["subscribers", "erase", "-", "--reason", "by letter"], input=ADA_ADDRESS + "\n")
+    assert result.exit_code == 0, result.output
 
 
 WAYS: list[Callable[[Any], None]] = [_by_page, _by_command]
@@ -121,10 +123,10 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
     with both.database.read() as session:
         for table in Base.metadata.sorted_tables:
             for column in table.c:
-                named = column.name == "person" or any(
+                names_person = column.name == "person" or any(
                     key.target_fullname == "person.number" for key in column.foreign_keys
                 )
-                if named and table.name not in STAYS:
+                if names_person and table.name not in STAYS:
                     assert session.execute(select(table).where(column == both.ada)).all() == [], table.name
         open_ = select(OneTimeToken).where(OneTimeToken.person == both.ada, OneTimeToken.ended_at.is_(None))
         assert session.scalars(open_).all() == []
@@ -137,10 +139,10 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
     assert states["d2026-W48"] is DeliveryState.WITHDRAWN
     assert DeliveryState.WAITING not in states.values()
     assert (person.state, person.ciphertext, person.lookup) == (PersonState.ERASED, None, None)
-    left = {name: repr(rows) for name, rows in both.dump().items()}
+    remains = {name: repr(rows) for name, rows in both.dump().items()}
     for what, mark in marks.items():
         sought = repr(mark)[1:-1].lstrip("'") if isinstance(mark, bytes) else str(mark)
-        assert [name for name, rows in left.items() if sought in rows] == [], what
+        assert [name for name, rows in remains.items() if sought in rows] == [], what
     assert [d.kind for d in _journal(both).read()] == ["erased"]
     background.process_signup_requests(both.install, clock=lambda: NOW)
     background.send_due_notices(both.install, clock=lambda: NOW)

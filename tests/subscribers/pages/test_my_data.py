@@ -53,9 +53,9 @@ def text_of(message: EmailMessage) -> str:
 
 
 def secret_of(message: EmailMessage) -> str:
-    found = SECRET.search(text_of(message))
-    assert found
-    return found[2]
+    match = SECRET.search(text_of(message))
+    assert match
+    return match[2]
 
 
 def at(world: Any, moment: datetime) -> Any:
@@ -86,8 +86,8 @@ def complained(world: Any, session: Session, address: Address) -> None:
 
 def person(world: Any) -> Person:
     with world.database.read() as session:
-        found: Person = session.get_one(Person, world.ada)
-        return found
+        row: Person = session.get_one(Person, world.ada)
+        return row
 
 
 def test_the_button_mails_one_link_an_hour_to_the_owner_and_says_the_same_always(both: Any) -> None:
@@ -135,7 +135,7 @@ def test_the_page_shows_consent_with_its_words_and_every_passage(both: Any) -> N
     (mail,) = Inbox(both).new()
     page = both.client.get(f"/my-data/{secret_of(mail)}")
     assert page.status_code == 200
-    for said in (
+    for words in (
         "a•••@analytical.example",
         "Send me the weekly mail.",
         "An editor vouched for your consent",
@@ -147,7 +147,7 @@ def test_the_page_shows_consent_with_its_words_and_every_passage(both: Any) -> N
         "To send you the link to your data",
         "Nobody outside: a file on our own machine",
     ):
-        assert said in page.text, said
+        assert words in page.text, words
     assert "2026-W46" not in page.text  # it has not left yet
     assert "ada.lovelace" not in page.text
 
@@ -162,11 +162,11 @@ def test_the_download_holds_it_all_and_looking_changes_nothing(opened: tuple[Any
     assert answer.mimetype == "application/json"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="my-data.json"'
     assert answer.headers["Cache-Control"] == "no-store"
-    said = json.loads(answer.data)
-    assert said["schema_version"] == "ISO/IEC TS 27560:2023"
-    assert said["pii_information"]["email_address"] == ADA
-    assert said["events"][0]["details"]["wording"] == "Send me the weekly mail."
-    assert [r["purpose"] for r in said["recipient_third_parties"]] == ["To send you the link to your data"]
+    fields = json.loads(answer.data)
+    assert fields["schema_version"] == "ISO/IEC TS 27560:2023"
+    assert fields["pii_information"]["email_address"] == ADA
+    assert fields["events"][0]["details"]["wording"] == "Send me the weekly mail."
+    assert [r["purpose"] for r in fields["recipient_third_parties"]] == ["To send you the link to your data"]
     assert world.dump() == before
 
 
@@ -203,8 +203,8 @@ def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: An
     assert person(both).state == PersonState.SUBSCRIBED
     answer = both.client.post(f"/my-data/{secret}/erase")
     assert "Your data is erased" in answer.text
-    gone = person(both)
-    assert (gone.state, gone.ciphertext, gone.lookup, gone.choices) == (PersonState.ERASED, None, None, {})
+    erased = person(both)
+    assert (erased.state, erased.ciphertext, erased.lookup, erased.choices) == (PersonState.ERASED, None, None, {})
     with both.database.read() as session:
         assert session.scalars(select(Delivery).where(Delivery.person == both.ada)).all() == []
         assert session.scalars(select(PendingAddressChange)).all() == []

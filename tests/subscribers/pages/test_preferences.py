@@ -47,8 +47,8 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
         frozenset({"most-read", "topics", "products", "opportunities"}), text_only=True, pause_until=date(2026, 12, 24)
     )
     assert both.client.get(path_of(both)).text.count(" checked") == 4
-    again = both.client.post(path_of(both), data={"section": SECTIONS})
-    assert "Your next mail has every section." in again.text
+    page = both.client.post(path_of(both), data={"section": SECTIONS})
+    assert "Your next mail has every section." in page.text
     assert chosen(both) == Preferences()
 
 

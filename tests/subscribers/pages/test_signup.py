@@ -52,8 +52,8 @@ def person(world: Any, address: str = BO) -> Person | None:
 
 
 def answered(world: Any, now: datetime = NOW) -> dict[SignupAnswer, int]:
-    given = process_signup_requests(world.install, clock=lambda: now)
-    return {answer: n for answer, n in given.items() if n}
+    answers = process_signup_requests(world.install, clock=lambda: now)
+    return {answer: n for answer, n in answers.items() if n}
 
 
 def mailed(world: Any, now: datetime = NOW) -> list[str]:
@@ -66,9 +66,9 @@ def mailed(world: Any, now: datetime = NOW) -> list[str]:
 
 
 def link_in(message: str) -> str:
-    found = re.search(r"https://news\.example\.org(/confirm/[\w-]{22})", message)
-    assert found
-    return found[1]
+    match = re.search(r"https://news\.example\.org(/confirm/[\w-]{22})", message)
+    assert match
+    return match[1]
 
 
 def asked_link(world: Any, address: str = BO) -> str:
@@ -135,8 +135,8 @@ def test_the_form_may_stand_on_another_page_and_is_recorded_as_that(world: Any) 
     answered(world)
     with world.database.read() as session:
         query = select(ConsentEvent.body).where(ConsentEvent.kind == ConsentKind.REQUESTED)
-        said = json.loads(session.scalars(query).one())
-    assert (said["page"], said["where"]) == ("https://hls.today/", "hls.today")
+        fields = json.loads(session.scalars(query).one())
+    assert (fields["page"], fields["where"]) == ("https://hls.today/", "hls.today")
 
 
 def test_no_text_of_a_form_reaches_the_mail(world: Any) -> None:
@@ -228,7 +228,7 @@ def test_of_forwarded_addresses_only_those_of_our_own_proxies_count(
 
 def everybody(world: Any) -> dict[str, str]:
     """Make one address of each standing."""
-    known = {
+    addresses = {
         "unknown": "nobody@nowhere.example",
         "pending": BO,
         "confirmed": ADA,
@@ -238,29 +238,29 @@ def everybody(world: Any) -> dict[str, str]:
     }
     client = world.client
     for standing in ("pending", "withdrawn", "bounced", "complained"):
-        client.post("/subscribe", data=form_for(known[standing]))
+        client.post("/subscribe", data=form_for(addresses[standing]))
     assert answered(world) == {SignupAnswer.CONFIRM: 4}
     for mail in mailed(world):
         if BO not in mail:
             client.post(link_in(mail))
     keys = world.install.keys
     with world.database.write() as session:
-        number = people.find_person_number(session, keys, read_address(known["withdrawn"]))
+        number = people.find_person_number(session, keys, read_address(addresses["withdrawn"]))
         assert number is not None
         departure_log = DepartureLog(world.install.settings.left_log, keys)
         unsubscribe_person(session, departure_log, number, method="page", now=NOW)
         for reason in ("bounced", "complained"):
-            address = read_address(known[reason])
+            address = read_address(addresses[reason])
             suppression.suppress_address(
                 session, keys, address, reason=reason, actor="webhook", now=NOW, departure_log=departure_log
             )
-    assert {(person(world, a) or Person()).state for a in known.values()} >= {
+    assert {(person(world, a) or Person()).state for a in addresses.values()} >= {
         PersonState.REQUESTED,
         PersonState.SUBSCRIBED,
         PersonState.WITHDRAWN,
         PersonState.SUPPRESSED,
     }
-    return known
+    return addresses
 
 
 @contextmanager
@@ -354,12 +354,12 @@ def test_a_link_that_was_used_brings_nobody_back(world: Any) -> None:
 
 @pytest.mark.parametrize("odd", ["A" * 22, "x", "%00", "A" * 500, "é", "..%2f"])
 def test_an_unknown_link_is_one_and_the_same_page(world: Any, odd: str) -> None:
-    one = world.client.get("/confirm/" + "B" * 22)
+    page = world.client.get("/confirm/" + "B" * 22)
     for method in ("GET", "POST"):
         answer = world.client.open(f"/confirm/{odd}", method=method)
         assert answer.status_code == 404
         if "%2f" not in odd:
-            assert answer.data == one.data
+            assert answer.data == page.data
 
 
 def test_a_confirmation_needs_no_cookie_no_token_and_no_body(world: Any) -> None:
@@ -396,10 +396,10 @@ def test_a_mail_that_waits_is_withdrawn_when_its_reader_leaves_first(world: Any)
 def test_a_log_of_a_sign_up_holds_no_address(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
     link = asked_link(world)
     world.client.post(link)
-    said = "".join(capsys.readouterr())
-    assert "/confirm/<token>" in said
+    output = "".join(capsys.readouterr())
+    assert "/confirm/<token>" in output
     for clear in ("peep", "county.example", link.rpartition("/")[2]):
-        assert clear not in said
+        assert clear not in output
 
 
 @pytest.mark.parametrize(

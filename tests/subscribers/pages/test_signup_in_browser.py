@@ -76,9 +76,9 @@ class Town:
 
 
 def link_in(message: EmailMessage) -> str:
-    found = re.search(r"/confirm/[\w-]{22}", html_of(message))
-    assert found
-    return found[0]
+    match = re.search(r"/confirm/[\w-]{22}", html_of(message))
+    assert match
+    return match[0]
 
 
 def html_of(message: EmailMessage) -> str:
@@ -132,14 +132,14 @@ def each_page(page: Page, town: Town) -> Iterator[str]:
 def test_axe_finds_nothing_on_the_pages(browser: Browser, town: Town, scheme: Any) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    found, seen = {}, []
+    violations, seen = {}, []
     for title in each_page(page, town):
         seen.append(title)
         result = Axe().run(page, options=AXE)
         if result.violations_count:
-            found[title] = result.generate_report()
+            violations[title] = result.generate_report()
     context.close()
-    assert found == {}
+    assert violations == {}
     assert len(set(seen)) == 8, seen
 
 

@@ -179,9 +179,9 @@ def test_a_break_of_no_known_length_is_explained_and_who_left_gets_none(world: A
 
 @pytest.mark.parametrize("path", ["/u/{}/undo", "/u/{}/pause"])
 def test_a_foreign_token_gets_the_one_page_here_too(world: Any, path: str) -> None:
-    known = world.client.get("/u/unknown")
+    page = world.client.get("/u/unknown")
     for token in (world.token("preferences"), world.token("leave")[:-1], "x"):
         for method in ("GET", "POST"):
             answer = world.client.open(path.format(token), method=method)
-            assert (answer.status_code, answer.data) == (404, known.data)
+            assert (answer.status_code, answer.data) == (404, page.data)
     assert "This was a test mail" in world.client.post(path.format(world.token("test leave"))).text

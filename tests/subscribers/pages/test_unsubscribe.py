@@ -76,10 +76,10 @@ def test_the_button_of_the_page_leaves_and_the_ledger_knows_that_it_was_the_page
 
 
 def test_a_reader_who_is_gone_is_answered_all_the_same(world: Any) -> None:
-    gone = world.token("leave", 99_999)
+    token = world.token("leave", 99_999)
     before = world.dump()
-    assert world.client.post(f"/u/{gone}").status_code == 200
-    assert world.client.get(f"/u/{gone}").status_code == 200
+    assert world.client.post(f"/u/{token}").status_code == 200
+    assert world.client.get(f"/u/{token}").status_code == 200
     assert world.client.get(f"/preferences/{world.token('preferences', 99_999)}").status_code == 200
     assert world.dump() == before
 
@@ -144,11 +144,11 @@ def test_no_log_line_holds_a_token_or_an_address(
     world.install.settings.left_log.mkdir()  # so that the journal cannot be written
     failing = world.token("leave", another_reader(world))
     assert world.client.post(f"/u/{failing}").status_code == 500
-    said = caplog.text + "".join(capsys.readouterr())
-    assert "/u/<token>" in said
-    assert "analytical" not in said
+    output = caplog.text + "".join(capsys.readouterr())
+    assert "/u/<token>" in output
+    assert "analytical" not in output
     for secret in (token, chosen, failing):
-        assert secret not in said
+        assert secret not in output
 
 
 def another_reader(world: Any) -> int:

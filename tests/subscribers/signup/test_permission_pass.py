@@ -67,13 +67,13 @@ def asked(world: WebSetup) -> int:
 def mails(world: WebSetup) -> dict[str, str]:
     """Hand over what is due; give the text of each mail by its receiver."""
     background.send_due_notices(world.install, clock=lambda: datetime.now(UTC))
-    found = {}
+    mails_by_kind = {}
     for file in (world.install.settings.outbox_folder / "notice").glob("*.eml"):
         message = message_from_bytes(file.read_bytes(), policy=policy.default)
         part = message.get_body(("plain",))
         assert part is not None
-        found[str(message["To"])] = str(part.get_content())
-    return found
+        mails_by_kind[str(message["To"])] = str(part.get_content())
+    return mails_by_kind
 
 
 def person(world: WebSetup, address: str) -> Person | None:
@@ -95,10 +95,10 @@ def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSet
     assert "2 people could be asked" in no.output
     assert mails(both) == {}
     assert asked(both) == 2
-    said = mails(both)
-    assert set(said) == {BO, CY}
-    assert "Nothing shows that you agreed" in " ".join(said[BO].split())
-    link = re.search(r"/confirm/[\w-]{22}", said[BO])
+    mail = mails(both)
+    assert set(mail) == {BO, CY}
+    assert "Nothing shows that you agreed" in " ".join(mail[BO].split())
+    link = re.search(r"/confirm/[\w-]{22}", mail[BO])
     assert link
     client = create_app(both.install, clock=lambda: datetime.now(UTC)).test_client()
     page = client.get(link[0]).text
@@ -123,9 +123,9 @@ def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: WebS
     assert (asked(both), asked(both)) == (1, 0)
     later = datetime.now(UTC) + timedelta(days=8)
     expiry.expire_unconfirmed(both.database, now=later)
-    gone = person(both, BO)
-    assert gone is not None, "the keyed hash stays"
-    assert (gone.ciphertext, gone.state) == (None, PersonState.WITHDRAWN)
+    emptied = person(both, BO)
+    assert emptied is not None, "the keyed hash stays"
+    assert (emptied.ciphertext, emptied.state) == (None, PersonState.WITHDRAWN)
     assert run(both, "--yes").output.strip() == "There is nobody to ask."
     assert bring(both, BO, CY) == {"left or suppressed": 1, "unverified": 1}
     assert bring(both, BO, confirmed="2020-01-01 10:00:00") == {"left or suppressed": 1}
@@ -137,8 +137,8 @@ def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: WebS
 def form(world: WebSetup) -> None:
     """Have the address typed into the form, and the form answered."""
     client = create_app(world.install, clock=lambda: datetime.now(UTC)).test_client()
-    said = {"email": BO, "agree": "yes", "wording": "1"}
-    assert client.post("/subscribe", data=said).status_code == 200
+    fields = {"email": BO, "agree": "yes", "wording": "1"}
+    assert client.post("/subscribe", data=fields).status_code == 200
     background.process_signup_requests(world.install, clock=lambda: datetime.now(UTC))
 
 
@@ -154,9 +154,9 @@ def test_whoever_was_asked_and_uses_the_form_gets_a_confirmation_of_their_own(bo
     assert sent == ["ask", "confirm"]
     later = datetime.now(UTC) + timedelta(days=8)
     expiry.expire_unconfirmed(both.database, now=later)
-    gone = person(both, BO)
-    assert gone is not None, "they were asked, and are not asked again"
-    assert gone.ciphertext is None
+    emptied = person(both, BO)
+    assert emptied is not None, "they were asked, and are not asked again"
+    assert emptied.ciphertext is None
     sound(both)
 
 

@@ -64,8 +64,8 @@ def test_a_form_to_subscribe_is_answered_by_what_is_known(known: AddressStatus, 
 def test_a_lost_link_goes_to_subscribers_alone_and_once_a_week() -> None:
     subscribed = replace(NOBODY, subscribed=True)
     assert decide_answer("lost link", subscribed, BOUNDS, now=NOW) is SignupAnswer.LINK
-    again = replace(subscribed, recent_mails=(ago("known", days=2),))
-    assert decide_answer("lost link", again, BOUNDS, now=NOW) is SignupAnswer.NOTHING
+    mailed_lately = replace(subscribed, recent_mails=(ago("known", days=2),))
+    assert decide_answer("lost link", mailed_lately, BOUNDS, now=NOW) is SignupAnswer.NOTHING
     for other in (NOBODY, replace(NOBODY, pending=True), replace(NOBODY, suppression_reason="bounced")):
         assert decide_answer("lost link", other, BOUNDS, now=NOW) is SignupAnswer.NOTHING
 
@@ -87,8 +87,8 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
         now += timedelta(minutes=later)
         lately = tuple(m for m in mails if m[1] > now - timedelta(days=30))
         pending = opened is not None and now < opened + timedelta(days=7)
-        known = AddressStatus(subscribed and not suppressed, pending, suppressed, lately, 1)
-        answer = decide_answer("lost link" if kind == "lost link" else "subscribe", known, BOUNDS, now=now)
+        status = AddressStatus(subscribed and not suppressed, pending, suppressed, lately, 1)
+        answer = decide_answer("lost link" if kind == "lost link" else "subscribe", status, BOUNDS, now=now)
         if answer is not SignupAnswer.NOTHING:
             mails.append((str(answer), now))
         if answer is SignupAnswer.CONFIRM:

@@ -60,16 +60,16 @@ class House:
     ) -> SubmissionOutcome:
         wording = wordings.current_wording("HLS.Today") if kind == "subscribe" else None
         page = "https://hls.today/"
-        asked = FormSubmission(kind, read_address(address), self.now, page, "hls.today", wording, machine)
-        form = request_queue.prepare_request(KEYS, asked)
+        submission = FormSubmission(kind, read_address(address), self.now, page, "hls.today", wording, machine)
+        form = request_queue.prepare_request(KEYS, submission)
         with self.database.write() as session:
             return request_queue.enqueue_request(session, form, self.bounds)
 
     def work(self) -> dict[SignupAnswer, int]:
         queue = self.queue or (lambda _session, note: self.notes.append(note))
         worker = RequestProcessor(self.database, KEYS, self.bounds, timedelta(days=90), queue)
-        given = worker.process_pending(lambda: self.now)
-        return {answer: count for answer, count in given.items() if count}
+        answers = worker.process_pending(lambda: self.now)
+        return {answer: count for answer, count in answers.items() if count}
 
     def asked(self, address: str = ADA, **by: float) -> dict[SignupAnswer, int]:
         """Let time pass, send a form, and have it answered."""
@@ -196,53 +196,53 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
     assert person is not None
     assert person.state is PersonState.REQUESTED
     assert not house.may_mail(person.number)
-    ((kind, said),) = house.events(person.number)
+    ((kind, body),) = house.events(person.number)
     wording = wordings.current_wording("HLS.Today")
     assert kind is ConsentKind.REQUESTED
-    assert (said["wording"], said["wording_hash"], said["wording_version"], said["language"]) == (
+    assert (body["wording"], body["wording_hash"], body["wording_version"], body["language"]) == (
         wording.text,
         wording.hash,
         "1",
         "en",
     )
-    assert (said["page"], said["method"], said["asked_at"]) == (
+    assert (body["page"], body["method"], body["asked_at"]) == (
         "https://hls.today/",
         "form",
         NOW.isoformat(timespec="milliseconds"),
     )
-    assert "93.184" not in json.dumps(said)
+    assert "93.184" not in json.dumps(body)
     with house.database.read() as session:
         event = session.scalars(select(ConsentEvent)).one()
         row = session.scalars(select(RequestEvidence)).one()
         assert open_evidence(session, KEYS, event.id) == MACHINE
         digest = evidence.digest_origin(MACHINE, row.salt)
-    assert {k: said[k] for k in digest} == digest
+    assert {k: body[k] for k in digest} == digest
 
 
 def test_confirming_puts_a_person_in_the_audience_with_a_receipt(house: House) -> None:
     house.asked()
     assert house.look().stage is ConfirmationStage.OPEN
     house.now += timedelta(days=2)
-    found = house.confirm()
-    assert (found.stage, found.new, found.address) == (ConfirmationStage.CONFIRMED, True, ADA)
+    link = house.confirm()
+    assert (link.stage, link.new, link.address) == (ConfirmationStage.CONFIRMED, True, ADA)
     person = house.person()
     assert person is not None
     assert house.may_mail(person.number)
-    (_, asked), (kind, said) = house.events(person.number)
+    (_, request), (kind, body) = house.events(person.number)
     assert kind is ConsentKind.CONFIRMED
-    assert said["wording_hash"] == asked["wording_hash"]
-    assert said["network_digest"] != asked["network_digest"]
+    assert body["wording_hash"] == request["wording_hash"]
+    assert body["network_digest"] != request["network_digest"]
     assert (person.asked_at, person.asked_where) == (NOW, "hls.today")
     welcome = house.notes[-1]
     assert (welcome.kind, welcome.serial) == ("welcome", "2")
-    assert welcome.context["wording"] == asked["wording"]
+    assert welcome.context["wording"] == request["wording"]
     assert house.sound()
 
 
 def test_confirming_twice_is_once_on_any_device(house: House) -> None:
     house.subscribe()
-    again = house.confirm()
-    assert (again.stage, again.new) == (ConfirmationStage.CONFIRMED, False)
+    second = house.confirm()
+    assert (second.stage, second.new) == (ConfirmationStage.CONFIRMED, False)
     assert house.kinds == ["confirm", "welcome"]
     assert house.count(ConsentEvent) == 2
 
@@ -267,8 +267,8 @@ def test_a_spent_link_brings_nobody_back(house: House) -> None:
 def test_a_link_that_ran_out_says_when_and_confirms_nothing(house: House) -> None:
     house.asked()
     house.now += timedelta(days=7)
-    found = house.confirm()
-    assert (found.stage, found.day, found.address) == (ConfirmationStage.EXPIRED, NOW + timedelta(days=7), "")
+    link = house.confirm()
+    assert (link.stage, link.day, link.address) == (ConfirmationStage.EXPIRED, NOW + timedelta(days=7), "")
     assert house.kinds == ["confirm"]
 
 
@@ -436,8 +436,8 @@ def test_traces_counts_and_old_forms_go_after_their_time(house: House) -> None:
 
 def test_one_network_is_turned_away_and_others_are_not(house: House) -> None:
     house.bounds = SignupLimits(per_network_hour=3)
-    taken = [house.ask(f"r{n}@example.org") for n in range(5)]
-    assert taken == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.NETWORK_LIMIT_REACHED] * 2
+    outcomes = [house.ask(f"r{n}@example.org") for n in range(5)]
+    assert outcomes == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.NETWORK_LIMIT_REACHED] * 2
     assert house.ask(machine=RequestOrigin("93.184.217.1", "")) is SubmissionOutcome.ACCEPTED
     assert house.ask(machine=RequestOrigin("127.0.0.1", "")) is SubmissionOutcome.ACCEPTED  # no network that we know
     house.now += timedelta(hours=1)

@@ -85,16 +85,16 @@ def test_everybody_is_brought_over_to_the_fresh_key(database: Database, path: Pa
     numbers = _add(database, old, *NAMES)
     before = _rows(database)
     seen: list[tuple[int, int]] = []
-    done = rotate_key(database, path, kind, progress=lambda d, t: seen.append((d, t)))
+    rotation = rotate_key(database, path, kind, progress=lambda d, t: seen.append((d, t)))
     keys = KeyRing.load(path)
-    assert done == key_rotation.RotationResult(
+    assert rotation == key_rotation.RotationResult(
         kind, keys.current(kind).id, key_added=True, rows_moved=12, unmoved_rows=()
     )
     assert seen == [(5, 12), (10, 12), (12, 12)]
     assert _addresses(database, keys) == [f"{n}@{n}.example.org" for n in NAMES]
     assert [_number(database, keys, n) for n in NAMES] == numbers
     after = _rows(database)
-    assert {p.key_id if kind == "vault" else p.lookup_key for p in after} == {done.key_id}
+    assert {p.key_id if kind == "vault" else p.lookup_key for p in after} == {rotation.key_id}
     assert not {(p.ciphertext if kind == "vault" else p.lookup) for p in before} & {
         (p.ciphertext if kind == "vault" else p.lookup) for p in after
     }
@@ -130,8 +130,8 @@ def test_what_older_keys_made_still_verifies(sqlite: Database, path: Path) -> No
     assert link_tokens.read_link_token(keys, token, "leave") == ada
     assert link_tokens.make_link_token(keys, ada, "leave") != token
     with sqlite.write() as session:
-        found = suppression.find_suppression(session, keys, cy)
-        assert found is not None
+        suppressed = suppression.find_suppression(session, keys, cy)
+        assert suppressed is not None
         suppression.suppress_address(
             session, keys, cy, reason="complained", actor="test", now=NOW, departure_log=departure_log
         )
@@ -154,8 +154,8 @@ def test_a_process_that_runs_on_finds_people_by_either_key(database: Database, p
             session, running, "READER000@reader000.example.org", evidence=YES, now=NOW
         ).already_subscribed
     assert running.current("lookup") == keys.current("lookup")
-    done = rotate_key(database, path, "lookup")
-    assert (done.key_added, done.rows_moved) == (False, 6)
+    rotation = rotate_key(database, path, "lookup")
+    assert (rotation.key_added, rotation.rows_moved) == (False, 6)
 
 
 def _address_of(keys: KeyRing, person: Person) -> str:
@@ -212,11 +212,11 @@ def test_the_network_address_behind_a_consent_is_encrypted_anew_too(database: Da
     with database.write() as session:
         event = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).one()
         evidence.store_evidence(session, keys, event, machine, salt=evidence.new_salt(), until=NOW)
-    done = rotate_key(database, path, "vault")
-    assert (done.rows_moved, done.unmoved_rows) == (2, ())
+    rotation = rotate_key(database, path, "vault")
+    assert (rotation.rows_moved, rotation.unmoved_rows) == (2, ())
     with database.read() as session:
         row = session.scalars(select(RequestEvidence)).one()
-        assert row.key_id == done.key_id
+        assert row.key_id == rotation.key_id
         assert open_evidence(session, KeyRing.load(path), event.id) == machine
 
 
@@ -224,8 +224,8 @@ def test_fresh_makes_a_key_though_rows_of_two_older_ones_are_left(sqlite: Databa
     _add(sqlite, KeyRing.load(path), "ada")
     key_rotation.add_key(path, "vault")
     _add(sqlite, KeyRing.load(path), "bo")
-    done = rotate_key(sqlite, path, "vault", force_new_key=True)
-    assert (done.key_added, done.rows_moved, done.key_id[0]) == (True, 2, "3")
+    rotation = rotate_key(sqlite, path, "vault", force_new_key=True)
+    assert (rotation.key_added, rotation.rows_moved, rotation.key_id[0]) == (True, 2, "3")
 
 
 def test_who_has_no_encrypted_address_keeps_the_old_look_up(sqlite: Database, path: Path) -> None:
@@ -244,8 +244,8 @@ def test_who_has_no_encrypted_address_keeps_the_old_look_up(sqlite: Database, pa
             forget_elsewhere=forget_nowhere_else,
             now=NOW,
         )
-    done = rotate_key(sqlite, path, "lookup")
-    assert (done.rows_moved, done.unmoved_rows) == (1, ())
+    rotation = rotate_key(sqlite, path, "lookup")
+    assert (rotation.rows_moved, rotation.unmoved_rows) == (1, ())
     assert [p.lookup_key and p.lookup_key[0] for p in _rows(sqlite)] == ["1", None, "2"]
     assert _number(sqlite, KeyRing.load(path), "ada") == ada
     assert _number(sqlite, KeyRing.load(path), "cy") == cy
@@ -256,9 +256,9 @@ def test_a_row_that_does_not_open_is_named_and_the_others_are_moved(sqlite: Data
     ada, _ = _add(sqlite, keys, "ada", "bo")
     with sqlite.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(ciphertext=b"x" * 40))
-    done = rotate_key(sqlite, path, "vault")
-    assert done.rows_moved == 1
-    (stuck,) = done.unmoved_rows
+    rotation = rotate_key(sqlite, path, "vault")
+    assert rotation.rows_moved == 1
+    (stuck,) = rotation.unmoved_rows
     assert stuck.row == f"person {ada}"
     assert "does not open" in stuck.reason
     assert [p.key_id and p.key_id[0] for p in _rows(sqlite)] == ["1", "2"]
@@ -270,8 +270,8 @@ def test_two_people_of_one_address_are_named_and_left(sqlite: Database, path: Pa
     newer = key_rotation.add_key(path, "lookup")
     stray = KeyRing([k for k in newer.all if k.kind != "lookup"] + [newer.current("lookup")])
     (twin,) = _add(sqlite, stray, "ada")  # by a process on another machine that knew only the new key
-    done = rotate_key(sqlite, path, "lookup")
-    assert done.unmoved_rows == (
+    rotation = rotate_key(sqlite, path, "lookup")
+    assert rotation.unmoved_rows == (
         key_rotation.UnmovedRow(f"person {ada}", f"person {twin} has the same address: erase one of the two"),
     )
 
@@ -290,8 +290,8 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
     other = KeyRing([*keys.all, SecretKey("vault", 7, b"z" * 32)])
     _add(sqlite, other, "cy")
     with sqlite.read() as session:
-        found = key_rotation.list_key_usage(session, keys)
-    assert [(u.kind, u.rows) for u in found if u.current] == [
+        usage = key_rotation.list_key_usage(session, keys)
+    assert [(u.kind, u.rows) for u in usage if u.current] == [
         ("vault", 2),
         ("lookup", 3),
         ("token", None),
@@ -299,7 +299,7 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
         ("session", None),
         ("suppression", 0),
     ]
-    assert found[-1] == key_rotation.KeyUsage(
+    assert usage[-1] == key_rotation.KeyUsage(
         "vault", 7, other.current("vault").id, current=False, rows=1, in_file=False
     )
 
@@ -316,7 +316,7 @@ def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(tmp
         connection.exec_driver_sql("BEGIN")
     database.close()
     tool = ROOT / "tests" / "tools" / "killed_rotation.py"
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(tool), str(tmp_path), kind],
         check=True,
         capture_output=True,
@@ -324,7 +324,7 @@ def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(tmp
         env={"PYTHONPATH": str(ROOT)},
     )
     copies = sorted(tmp_path.glob("died-*"))
-    assert int(told.stdout) == len(copies) > 20
+    assert int(process.stdout) == len(copies) > 20
     halfway = 0
     for copy in copies:
         halfway += _works_and_finishes(copy, kind, numbers)
@@ -341,10 +341,10 @@ def _works_and_finishes(home: Path, kind: KeyKind, numbers: list[int]) -> bool:
     assert _addresses(database, keys) == addresses
     assert [_number(database, keys, n) for n in names] == numbers
     mixed = len({(p.key_id, p.lookup_key) for p in _rows(database)}) > 1
-    done = rotate_key(database, path, kind)
+    rotation = rotate_key(database, path, kind)
     after = KeyRing.load(path)
-    assert done.key_id == after.current(kind).id
-    assert {p.key_id if kind == "vault" else p.lookup_key for p in _rows(database)} == {done.key_id}
+    assert rotation.key_id == after.current(kind).id
+    assert {p.key_id if kind == "vault" else p.lookup_key for p in _rows(database)} == {rotation.key_id}
     assert _addresses(database, after) == addresses
     assert [_number(database, after, n) for n in names] == numbers
     assert sorted(p.name for p in home.glob("*keys*")) == ["keys.json"]

@@ -30,8 +30,8 @@ def test_it_works_once_and_looking_uses_nothing(database: Database) -> None:
     token = issue(database)
     with database.read() as session:
         for _ in range(3):
-            found = one_time_tokens.look_up_token(session, token, "erase", now=NOW)
-            assert (found.state, found.serial, found.expires_at) == (TokenState.FRESH, "4", WEEK)
+            link = one_time_tokens.look_up_token(session, token, "erase", now=NOW)
+            assert (link.state, link.serial, link.expires_at) == (TokenState.FRESH, "4", WEEK)
     with database.write() as session:
         assert one_time_tokens.use_token(session, token, "erase", now=NOW).state is TokenState.FRESH
         assert one_time_tokens.use_token(session, token, "erase", now=NOW).state is TokenState.USED
@@ -55,7 +55,7 @@ def test_what_is_no_token_is_unknown(sqlite: Database) -> None:
 
 
 def test_old_ends_are_forgotten_and_open_confirmations_are_not(database: Database) -> None:
-    used, ran_out, asked = issue(database), issue(database, "my data"), issue(database, "confirm")
+    used, ran_out, open_token = issue(database), issue(database, "my data"), issue(database, "confirm")
     later = WEEK + timedelta(days=61)
     with database.write() as session:
         one_time_tokens.use_token(session, used, "erase", now=NOW)
@@ -64,4 +64,4 @@ def test_old_ends_are_forgotten_and_open_confirmations_are_not(database: Databas
         one_time_tokens.delete_old_tokens(session, now=later)
         assert one_time_tokens.look_up_token(session, used, "erase", now=later).state is TokenState.UNKNOWN
         assert one_time_tokens.look_up_token(session, ran_out, "my data", now=later).state is TokenState.UNKNOWN
-        assert one_time_tokens.look_up_token(session, asked, "confirm", now=later).state is TokenState.EXPIRED
+        assert one_time_tokens.look_up_token(session, open_token, "confirm", now=later).state is TokenState.EXPIRED

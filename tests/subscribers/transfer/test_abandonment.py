@@ -62,8 +62,8 @@ def context(database: Database, tmp_path: Path) -> ImportContext:
 
 
 def _file(folder: Path, *names: str, confirmed: bool = True) -> Path:
-    rest = "2020-01-01 10:00:00,203.0.113.9" if confirmed else ","
-    rows = [f"{name}@example.org,{rest}" for name in names]
+    evidence = "2020-01-01 10:00:00,203.0.113.9" if confirmed else ","
+    rows = [f"{name}@example.org,{evidence}" for name in names]
     path = folder / f"{len(names)}-{names[0]}-{confirmed}.csv"
     path.write_text("\n".join([HEADINGS, *rows]) + "\n")
     return path
@@ -78,9 +78,9 @@ def _cut_short(context: ImportContext, path: Path, commit: int = 4) -> int:
     with pytest.raises(Crash), _crash_at(commit):
         _import(context, path)
     with context.database.read() as session:
-        (one,) = list_unfinished_imports(session)
-        assert session.scalar(select(func.count()).select_from(Person).where(Person.batch == one.batch))
-    return one.batch
+        (unfinished,) = list_unfinished_imports(session)
+        assert session.scalar(select(func.count()).select_from(Person).where(Person.batch == unfinished.batch))
+    return unfinished.batch
 
 
 def _state(context: ImportContext, name: str) -> PersonState | None:
@@ -98,9 +98,9 @@ def _sound(context: ImportContext) -> None:
 def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(context: ImportContext, tmp_path: Path) -> None:
     path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
     batch = _cut_short(context, path)
-    done = abandon_batch(context.database, batch, actor="eve", now=NOW)
-    assert done is not None
-    assert done.removed >= MAX_STEP_ROWS
+    result = abandon_batch(context.database, batch, actor="eve", now=NOW)
+    assert result is not None
+    assert result.removed >= MAX_STEP_ROWS
     with context.database.read() as session:
         assert list_unfinished_imports(session) == []
         for column in (Person.lookup, Person.ciphertext, Person.domain_tag):
@@ -146,8 +146,8 @@ def test_whoever_was_there_before_or_acted_since_stands_as_they_did(context: Imp
     assert _state(context, "r0") is None
     with context.database.read() as session:
         assert [r.number for r in audience.stream_audience(session)] == [number]
-        asked = one_time_tokens.find_open_token(session, cy.number, "confirm", now=NOW)
-        assert asked is not None, "their own request still waits for its answer"
+        open_token = one_time_tokens.find_open_token(session, cy.number, "confirm", now=NOW)
+        assert open_token is not None, "their own request still waits for its answer"
     _sound(context)
 
 
@@ -157,11 +157,11 @@ def test_a_drop_that_is_cut_short_is_finished_by_the_next(context: ImportContext
     with pytest.raises(Crash), _crash_at(2):
         abandon_batch(context.database, batch, actor="eve", now=NOW)
     with context.database.read() as session:
-        assert [one.batch for one in list_unfinished_imports(session)] == [batch]
+        assert [unfinished.batch for unfinished in list_unfinished_imports(session)] == [batch]
         assert audience.count_audience(session) == 0
-    done = abandon_batch(context.database, batch, actor="eve", now=NOW)
-    assert done is not None
-    assert done.removed == MAX_STEP_ROWS - PAGE_SIZE
+    result = abandon_batch(context.database, batch, actor="eve", now=NOW)
+    assert result is not None
+    assert result.removed == MAX_STEP_ROWS - PAGE_SIZE
     with context.database.read() as session:
         assert session.scalars(select(Person).where(Person.ciphertext.is_not(None))).all() == []
     _sound(context)
@@ -211,9 +211,9 @@ def test_the_command_lists_asks_and_drops(tmp_path: Path, monkeypatch: pytest.Mo
     yes = _run("--abandon", str(batch), typed="y\n")
     assert yes.exit_code == 0
     assert f"Dropped: import {batch}," in yes.output
-    again = _run("--abandon", str(batch), "--yes")
-    assert again.exit_code == 1
-    assert "There is no unfinished import" in again.output
+    second = _run("--abandon", str(batch), "--yes")
+    assert second.exit_code == 1
+    assert "There is no unfinished import" in second.output
     assert _run().exit_code == 2
     assert _run("--list", "--abandon", "1").exit_code == 2
     with open_installation(load_settings()) as install, install.database.read() as session:

@@ -75,8 +75,8 @@ def test_the_list_holds_those_in_the_audience_and_each_sees_that_it_went_out(
     assert [row[0] for row in _export(database, reference="ticket 7")] == ["ada@example.org", "cy@example.org"]
     with database.read() as session:
         for number, seen in ((ada, 1), (bo, 0), (cy, 1), (cy + 1, 0)):
-            found = disclosures.list_disclosures(session, number)
-            assert [(p.to_whom, p.why, p.reference) for p in found] == [
+            listed = disclosures.list_disclosures(session, number)
+            assert [(p.to_whom, p.why, p.reference) for p in listed] == [
                 ("Example Mail Ltd", "moving house", "ticket 7")
             ] * seen
         export = session.scalars(select(ListExport)).one()
@@ -85,11 +85,11 @@ def test_the_list_holds_those_in_the_audience_and_each_sees_that_it_went_out(
 
 def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database) -> None:
     numbers = _add(sqlite, "ada", "bo", "cy", "dee")
-    wanted = [8191, 8192, 8193, 1_000_000]
+    distant = [8191, 8192, 8193, 1_000_000]
     with sqlite.engine.begin() as connection:  # people as they stand in a list that is long
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
     with sqlite.write() as session:
-        for old, new in zip(numbers, wanted, strict=True):
+        for old, new in zip(numbers, distant, strict=True):
             row = session.get_one(Person, old)
             address = read_address(f"{('ada', 'bo', 'cy', 'dee')[old - 1]}@example.org")
             session.add(
@@ -108,7 +108,7 @@ def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database)
     assert len(_export(sqlite)) == 4
     with sqlite.read() as session:
         assert [part.first for part in session.scalars(select(ListExportPart))] == [0, 8192, 999_424]
-        assert [n for n in (*wanted, 1, 8194, 999_999) if disclosures.list_disclosures(session, n)] == wanted
+        assert [n for n in (*distant, 1, 8194, 999_999) if disclosures.list_disclosures(session, n)] == distant
 
 
 def test_a_file_that_breaks_off_has_told_at_least_those_whose_addresses_it_holds(database: Database) -> None:
@@ -138,17 +138,17 @@ def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(databa
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a question", reference="", now=NOW)
     mail = {"disclosed_at": "2026-11-20", "recipient": "smtp", "purpose": "edition:2026-W47", "reference": "<1>"}
     with database.read() as session:
-        said = build_person_record(session, KEYS, ada, controller=HERE, now=NOW, other_disclosures=[mail])
-    assert said is not None
-    assert said["schema_version"] == RECORD_SCHEMA
-    assert said["pii_information"]["email_address"] == "ada@example.org"
-    assert (said["state"], said["may_be_mailed"]) == ("subscribed", True)
-    (event,) = said["events"]
+        record = build_person_record(session, KEYS, ada, controller=HERE, now=NOW, other_disclosures=[mail])
+    assert record is not None
+    assert record["schema_version"] == RECORD_SCHEMA
+    assert record["pii_information"]["email_address"] == "ada@example.org"
+    assert (record["state"], record["may_be_mailed"]) == ("subscribed", True)
+    (event,) = record["events"]
     assert (event["event_type"], event["entity_id"]) == ("confirmed", "the person")
     assert (event["details"]["wording"], event["details"]["wording_version"]) == (YES.wording, "3")
-    assert [d["recipient"] for d in said["recipient_third_parties"]] == ["our staff", "smtp"]
-    assert said["parties"][0]["name"] == "HLS.Today"
-    json.dumps(said)
+    assert [d["recipient"] for d in record["recipient_third_parties"]] == ["our staff", "smtp"]
+    assert record["parties"][0]["name"] == "HLS.Today"
+    json.dumps(record)
 
 
 def test_nobody_has_no_record(sqlite: Database) -> None:
@@ -183,10 +183,10 @@ def test_erasing_leaves_the_chain_and_the_suppression_and_nothing_else(
         barred = suppression.find_suppression(session, KEYS, read_address("ada@example.org"))
         assert barred is not None
         assert barred.reason == "erased"
-        said = build_person_record(session, KEYS, ada, controller=HERE, now=NOW)
-        assert said is not None
-        assert said["pii_information"]["email_address"] is None
-        assert [event["event_type"] for event in said["events"]] == ["confirmed", "erased"]
+        record = build_person_record(session, KEYS, ada, controller=HERE, now=NOW)
+        assert record is not None
+        assert record["pii_information"]["email_address"] is None
+        assert [event["event_type"] for event in record["events"]] == ["confirmed", "erased"]
     assert [line.kind for line in departure_log.read()] == ["erased"]
     with database.read() as session:
         assert seals.prove_ledger(session).broken is None

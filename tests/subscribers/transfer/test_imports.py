@@ -59,8 +59,8 @@ DEFAULT_OPTIONS = ImportOptions()
 
 
 def _import(context: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS, **more: Any) -> ImportReport:
-    found = survey_file(path, file_status=options.file_status)
-    return run_import(context, found, options, now=NOW, on_reject=more.get("reject", lambda *_: None))
+    survey = survey_file(path, file_status=options.file_status)
+    return run_import(context, survey, options, now=NOW, on_reject=more.get("reject", lambda *_: None))
 
 
 def _rehearse(context: ImportContext, path: Path, options: ImportOptions = DEFAULT_OPTIONS) -> ImportReport:
@@ -106,12 +106,12 @@ def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
     assert _counts(report) == {"subscribed": 1, "unverified": 1}
     assert _on_roll(context) == {"Ada@example.org"}
     (event_,) = _chain(context, "ada")
-    said = json.loads(event_.body)
-    assert (event_.kind, said["wording"], said["row"]) == (ConsentKind.IMPORTED, "not recorded by Mailchimp", 2)
-    assert said["agreed_at"] == "2019-04-05T10:01:00.000+00:00"
-    assert event_.body == ledger.canonical_json(said)
+    fields = json.loads(event_.body)
+    assert (event_.kind, fields["wording"], fields["row"]) == (ConsentKind.IMPORTED, "not recorded by Mailchimp", 2)
+    assert fields["agreed_at"] == "2019-04-05T10:01:00.000+00:00"
+    assert event_.body == ledger.canonical_json(fields)
     assert "192.0.2" not in event_.body
-    assert said["confirmed_from"] == said["requested_from"]
+    assert fields["confirmed_from"] == fields["requested_from"]
     (listed,) = _chain(context, "bo")
     assert listed.kind == ConsentKind.LISTED
     with context.database.read() as session:
@@ -140,9 +140,9 @@ def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(
         assert session.scalar(select(func.count()).select_from(Person)) == 1
         assert session.scalar(select(func.count()).select_from(ImportBatch)) == 1
     rejected: list[Any] = []
-    done = _import(context, path, reject=lambda *row: rejected.append(row))
-    assert _counts(looked) == _counts(done)
-    assert _counts(done) == {
+    report = _import(context, path, reject=lambda *row: rejected.append(row))
+    assert _counts(looked) == _counts(report)
+    assert _counts(report) == {
         "subscribed": 2,
         "unverified": 1,
         "left or suppressed": 1,
@@ -222,15 +222,15 @@ def test_nobody_who_is_gone_comes_back(
 
 def test_a_file_of_departures_makes_nobody_and_takes_people_off(context: ImportContext, tmp_path: Path) -> None:
     _import(context, _list(tmp_path, f"ada@example.org,{CONFIRMED}", name="subscribed_1.csv"))
-    gone = _list(
+    departures = _list(
         tmp_path,
         "ada@example.org,2020-01-01",
         "bo@example.org,",
         name="unsubscribed_1.csv",
         heading="Email Address,UNSUB_TIME",
     )
-    looked = _rehearse(context, gone)
-    assert _counts(looked) == _counts(_import(context, gone)) == {"departures": 2}
+    looked = _rehearse(context, departures)
+    assert _counts(looked) == _counts(_import(context, departures)) == {"departures": 2}
     assert _on_roll(context) == set()
     assert [link.kind for link in _chain(context, "ada")] == [ConsentKind.IMPORTED, ConsentKind.WITHDRAWN]
     assert _person(context, "bo") is None
@@ -292,9 +292,9 @@ def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_logged(
         path.write_text(f"{header}\ncy@example.org,spam\n" + "\n" * again)
         assert _import(context, path).counts["departures"] == again
     with context.database.read() as session:
-        found = suppression.find_suppression(session, KEYS, cy)
-        assert found is not None
-        assert found.reason == "complained"
+        suppressed = suppression.find_suppression(session, KEYS, cy)
+        assert suppressed is not None
+        assert suppressed.reason == "complained"
         assert session.scalar(select(func.count()).select_from(Suppression)) == 1
     assert [d.kind for d in context.departure_log.read()][1:] == ["complained"]
     if before.endswith("here"):
@@ -388,8 +388,8 @@ def test_a_begun_import_is_named_and_waits_for_the_same_options(context: ImportC
     with pytest.raises(Crash), _crash_at(4):
         _import(context, path)
     with context.database.read() as session:
-        (one,) = list_unfinished_imports(session)
-    assert (one.origin, one.started_at) == ("Mailchimp", NOW)
+        (unfinished,) = list_unfinished_imports(session)
+    assert (unfinished.origin, unfinished.started_at) == ("Mailchimp", NOW)
     with pytest.raises(ListFileError, match="other options"):
         _import(context, path, ImportOptions(attest_reason="their word"))
 
@@ -524,9 +524,9 @@ def test_memory_of_the_file_is_not_needed_for_its_duplicates(small: ImportContex
 def test_no_address_stands_in_the_database_after_an_import(small: ImportContext, tmp_path: Path) -> None:
     _import(small, _list(tmp_path, f"zebra.quagga@okapi.example.org,{CONFIRMED}", "zebra.quagga@,,,,,"))
     small.database.engine.dispose()  # type: ignore[attr-defined]
-    held = b"".join(file.read_bytes() for file in tmp_path.glob("digest.db*"))
-    assert b"zebra" not in held
-    assert b"okapi" not in held
+    content = b"".join(file.read_bytes() for file in tmp_path.glob("digest.db*"))
+    assert b"zebra" not in content
+    assert b"okapi" not in content
 
 
 def test_a_csv_writer_and_our_reader_agree_on_a_million_ways_to_quote(small: ImportContext, tmp_path: Path) -> None:

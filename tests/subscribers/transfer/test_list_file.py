@@ -36,23 +36,23 @@ def test_files_of_any_make_give_the_same_rows(
     text = end.join(
         [f"email{separator}name", f"ada@example.org{separator}Zoë", f'bo@example.org{separator}"B{end}o"', ""]
     )
-    found = survey_file(_file(tmp_path, text.encode(encoding)))
-    assert (found.encoding, found.separator, found.rows) == (seen, separator, 2)
-    assert list(read_rows(found)) == [(2, ["ada@example.org", "Zoë"]), (3, ["bo@example.org", f"B{end}o"])]
-    assert read_headings(found) == ["email", "name"]
-    assert bool(found.warnings) == (encoding == "latin-1")
+    survey = survey_file(_file(tmp_path, text.encode(encoding)))
+    assert (survey.encoding, survey.separator, survey.rows) == (seen, separator, 2)
+    assert list(read_rows(survey)) == [(2, ["ada@example.org", "Zoë"]), (3, ["bo@example.org", f"B{end}o"])]
+    assert read_headings(survey) == ["email", "name"]
+    assert bool(survey.warnings) == (encoding == "latin-1")
 
 
 def test_a_bare_list_has_no_heading_to_lose(tmp_path: Path) -> None:
-    found = survey_file(_file(tmp_path, "\nada@example.org\n\nbo@example.org"))
-    assert (found.layout.origin, found.rows) == (PLAIN_LIST, 4)
-    assert [number for number, fields in read_rows(found) if any(fields)] == [2, 4]
-    assert read_headings(found) == []
+    survey = survey_file(_file(tmp_path, "\nada@example.org\n\nbo@example.org"))
+    assert (survey.layout.origin, survey.rows) == (PLAIN_LIST, 4)
+    assert [number for number, fields in read_rows(survey) if any(fields)] == [2, 4]
+    assert read_headings(survey) == []
 
 
 def test_rows_are_numbered_as_a_spreadsheet_does(tmp_path: Path) -> None:
-    found = survey_file(_file(tmp_path, 'email,note\n\na@example.org,"x\ny"\nb@example.org,\n'))
-    assert list(read_rows(found)) == [(2, []), (3, ["a@example.org", "x\ny"]), (4, ["b@example.org", ""])]
+    survey = survey_file(_file(tmp_path, 'email,note\n\na@example.org,"x\ny"\nb@example.org,\n'))
+    assert list(read_rows(survey)) == [(2, []), (3, ["a@example.org", "x\ny"]), (4, ["b@example.org", ""])]
 
 
 def test_mailpoets_backslashes_do_not_shift_columns(tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_mailpoets_backslashes_do_not_shift_columns(tmp_path: Path) -> None:
 
 def test_a_hundred_columns_and_null_bytes_are_no_trouble(tmp_path: Path) -> None:
     wide = ",".join(["email", *(f"c{n}" for n in range(99))])
-    found = survey_file(_file(tmp_path, f"{wide}\na@example.org,\x00{',' * 98}\n"))
-    ((_, fields),) = read_rows(found)
+    survey = survey_file(_file(tmp_path, f"{wide}\na@example.org,\x00{',' * 98}\n"))
+    ((_, fields),) = read_rows(survey)
     assert (len(fields), fields[1]) == (100, "\x00")
 
 
@@ -108,8 +108,8 @@ def test_a_file_that_changes_while_it_is_read_does_not_count(tmp_path: Path) -> 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_list_or_refused(tmp_path: Path, content: bytes) -> None:
     try:
-        found = survey_file(_file(tmp_path, b"email,x\n" + content))
-        assert sum(1 for _ in read_rows(found)) == found.rows
+        survey = survey_file(_file(tmp_path, b"email,x\n" + content))
+        assert sum(1 for _ in read_rows(survey)) == survey.rows
     except ListFileError:
         pass
 
@@ -119,5 +119,5 @@ def test_any_bytes_are_a_list_or_refused(tmp_path: Path, content: bytes) -> None
 def test_rows_come_back_as_a_csv_writer_wrote_them(tmp_path: Path, rows: list[list[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([["email", "x"], *rows])
-    found = survey_file(_file(tmp_path, text.getvalue()))
-    assert [fields for _, fields in read_rows(found)] == rows
+    survey = survey_file(_file(tmp_path, text.getvalue()))
+    assert [fields for _, fields in read_rows(survey)] == rows
