@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, select
 
 from digest.app.attention import attention_sentences
-from digest.app.installation import Installation
+from digest.app.installation import Installation, missing_key_file
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import ProviderSettingsError, provider_in_use
@@ -48,7 +48,7 @@ def check_key_file(install: Installation) -> Iterator[DoctorFinding]:
     """Look whether the key file can be used."""
     file = install.settings.key_file
     if not file.exists():
-        yield DoctorFinding("error", f"{file}: no key file. Run 'digest init'.")
+        yield DoctorFinding("error", str(missing_key_file(file, install.database)))
         return
     _ = install.keys  # raises where it is unreadable or open to others
     yield DoctorFinding("ok", f"{file}: readable by you alone")

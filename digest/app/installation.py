@@ -16,6 +16,7 @@ from digest.store.engine import Database, migrate_schema, open_database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.store.key_check import check_keys, holds_people
 
 
 class InstallationError(ApplicationError):
@@ -41,10 +42,15 @@ class Installation:
 
         Raises:
             InstallationError: there is no key file.
+            KeyMismatchError: it is not the one that the database was written with.
         """
-        if not self.settings.key_file.exists():
-            raise InstallationError(f"{self.settings.key_file}: no key file. Run 'digest init' first.")
-        return KeyRing.load(self.settings.key_file)
+        file = self.settings.key_file
+        if not file.exists():
+            raise missing_key_file(file, self.database)
+        keys = KeyRing.load(file)
+        with self.database.read() as session:
+            check_keys(session, keys)
+        return keys
 
     @property
     def departure_log(self) -> DepartureLog:
@@ -95,14 +101,29 @@ def create_home_folder(home: Path) -> None:
         ) from exc
 
 
-def create_key_file(settings: Settings) -> bool:
+def missing_key_file(file: Path, database: Database) -> InstallationError:
+    """Say what to do where there is no key file: new keys are no remedy beside a database that holds people."""
+    with database.read() as session:
+        if holds_people(session):
+            return InstallationError(
+                f"{file}: the key file is missing, and the database holds people whom nobody knows without it: new keys would "
+                "bring back those who left. Put its recovery copy back: digest keys restore FILE"
+            )
+    return InstallationError(f"{file}: no key file. Run 'digest init' first.")
+
+
+def create_key_file(settings: Settings, database: Database) -> bool:
     """Make the key file where there is none; say whether it was made.
 
     Raises:
+        InstallationError: the database was written with other keys.
         KeyFileError: it cannot be made.
     """
     if settings.key_file.exists():
         return False
+    with database.read() as session:
+        if holds_people(session):
+            raise missing_key_file(settings.key_file, database)
     KeyRing.create(settings.key_file)
     return True
 

@@ -8,7 +8,7 @@ import click
 
 from digest import logs
 from digest.app.doctor import examine_installation
-from digest.app.installation import create_home_folder, create_key_file, open_installation
+from digest.app.installation import create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context
 from digest.cli.stop_signals import stop_on_signal
@@ -43,8 +43,9 @@ def init(context: CommandContext, target: Path | None) -> None:
             f"{target}: written, with the sources of homeland-security news; change sender and publication first"
         )
     settings = load_settings(target)
-    create_home_folder(settings.home)
-    if not create_key_file(settings):
+    with open_installation(settings) as installation:
+        keys_made = create_key_file(settings, installation.database)
+    if not keys_made:
         click.echo(f"{settings.key_file}: there already, left as it is")
     else:
         click.echo(f"{settings.key_file}: the keys were made")
@@ -53,8 +54,7 @@ def init(context: CommandContext, target: Path | None) -> None:
             "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:"
         )
         click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
-    with open_installation(settings):
-        click.echo(f"{settings.home}: the database is ready")
+    click.echo(f"{settings.home}: the database is ready")
     click.echo("Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail")
     click.echo("an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.")
     click.echo("Next: 'digest collect', 'digest draft', 'digest serve'.")

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import get_args
+from typing import IO, get_args
 
 import click
 from rich.table import Table
@@ -89,6 +89,30 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
     click.echo(f"\n{recovery_copy}\n")
     if result.unmoved_rows:
         raise SystemExit(EXIT_ROWS_STUCK)
+
+
+@keys.command(
+    epilog="""\b
+Examples:
+  digest keys restore recovery-copy.json
+  digest keys restore -                       paste it, then Ctrl+D
+  digest keys restore copy.json --replace     where new keys were made meanwhile: they are set aside
+
+\b
+Exit codes:
+  0  the key file is back
+  2  wrong use; the copy is damaged, or belongs to another database"""
+)
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.option("--replace", is_flag=True, help="Set a key file that is there aside.")
+@pass_command_context
+def restore(context: CommandContext, file: IO[str], replace: bool) -> None:
+    """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
+    installation = context.install
+    aside = key_acts.restore_keys(installation, context.actor, file.read(), replace=replace, now=datetime.now(UTC))
+    if aside:
+        click.echo(f"The key file that was there is now {aside}.")
+    click.echo(f"{installation.settings.key_file}: the keys are back. Start 'digest serve' anew, if it runs.")
 
 
 def _print_rotation(result: RotationResult) -> None:

@@ -23,7 +23,8 @@ from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, domain_tag, lookup_hash
 from subscribers.store.database import PeopleDatabase
-from subscribers.store.models import Base, Person, Suppression, table_of
+from subscribers.store.key_check import key_columns
+from subscribers.store.models import Person, table_of
 from subscribers.store.signup_models import RequestEvidence
 
 BATCH_SIZE = 500  # rows a transaction: some 10 ms on SQLite
@@ -77,26 +78,13 @@ def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
 
 
 def _count_rows_by_key(session: Session, kind: KeyKind) -> dict[str, int] | None:
-    columns: list[ColumnElement[Any]]
-    if kind == "vault":
-        columns = [t.c.key_id for t in _find_encrypted_tables()]
-    elif kind == "lookup":
-        columns = [Person.__table__.c.lookup_key]
-    elif kind == "suppression":
-        columns = [Suppression.__table__.c.key_id]
-    else:
-        return None
+    columns = [column for of_kind, _, column in key_columns() if of_kind == kind]
     counts: dict[str, int] = {}
     for column in columns:
         query = select(column, func.count()).where(column.is_not(None)).group_by(column)
         for key_id, rows in session.execute(query):
             counts[key_id] = counts.get(key_id, 0) + rows
-    return counts
-
-
-def _find_encrypted_tables() -> Iterator[Table]:
-    """Find the tables that hold something encrypted with the vault key."""
-    return (t for t in Base.metadata.sorted_tables if {"ciphertext", "key_id"} <= set(t.c.keys()))
+    return counts if columns else None
 
 
 def rotate_key(

@@ -1,0 +1,110 @@
+"""A lost key file: nobody becomes unknown, and the recovery copy comes back."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from digest.app.actor import Actor, Face, Role, terminal_actor
+from digest.app.acts import NotPermittedError
+from digest.app.doctor import examine_installation
+from digest.app.installation import Installation, InstallationError, create_key_file
+from digest.app.keys import restore_keys
+from digest.cli import digest as digest_command
+from digest.settings import Settings
+from digest.store.engine import Database
+from subscribers.crypto.keys import KeyFileError, KeyRing
+from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
+from subscribers.store.key_check import KeyMismatchError
+from subscribers.store.models import ConsentKind
+
+NOW = datetime(2026, 11, 19, 12, tzinfo=UTC)
+EVE = terminal_actor("eve")
+
+
+@pytest.fixture
+def recovery_copy(sqlite: Database, tmp_path: Path) -> str:
+    """Give the recovery copy of an installation that holds Ada, and whose key file is lost."""
+    settings = Settings(home=tmp_path)
+    keys = KeyRing.create(settings.key_file)
+    evidence = ConsentEvidence(
+        wording="Please send me the weekly digest.",
+        wording_version="1",
+        language="en",
+        page="hls.today",
+        method="double opt-in",
+        actor="terminal:eve",
+        agreed_at=NOW,
+        kind=ConsentKind.CONFIRMED,
+    )
+    with sqlite.write() as session:
+        add_subscriber(session, keys, "ada@example.org", evidence=evidence, now=NOW)
+    copy = settings.key_file.read_text("utf-8")
+    settings.key_file.unlink()
+    return copy
+
+
+def _installation(database: Database, home: Path) -> Installation:
+    return Installation(Settings(home=home), database)
+
+
+def test_without_the_key_file_the_advice_is_the_recovery_copy_and_no_new_keys(
+    sqlite: Database, tmp_path: Path, recovery_copy: str
+) -> None:
+    assert recovery_copy
+    installation = _installation(sqlite, tmp_path)
+    with pytest.raises(InstallationError, match="digest keys restore FILE"):
+        _ = installation.keys
+    with pytest.raises(InstallationError, match="bring back those who left"):
+        create_key_file(installation.settings, sqlite)
+    assert not installation.settings.key_file.exists()
+    advice = [finding.message for finding in examine_installation(installation) if finding.level == "error"]
+    assert any("digest keys restore FILE" in message for message in advice)
+    assert not any("digest init" in message for message in advice)
+
+
+def test_other_keys_stop_everything_about_people(sqlite: Database, tmp_path: Path, recovery_copy: str) -> None:
+    installation = _installation(sqlite, tmp_path)
+    KeyRing.create(installation.settings.key_file)
+    with pytest.raises(KeyMismatchError, match="not this database's"):
+        _ = installation.keys
+    aside = restore_keys(installation, EVE, recovery_copy, replace=True, now=NOW)
+    assert aside is not None
+    assert aside.exists()
+    assert _installation(sqlite, tmp_path).keys.to_json() == recovery_copy
+
+
+def test_only_the_databases_own_whole_copy_is_put_back_and_by_an_admin_only(
+    sqlite: Database, tmp_path: Path, recovery_copy: str
+) -> None:
+    installation = _installation(sqlite, tmp_path)
+    file = installation.settings.key_file
+    editor = Actor("staff 3", Role.EDITOR, Face.TERMINAL)
+    with pytest.raises(NotPermittedError):
+        restore_keys(installation, editor, recovery_copy, replace=False, now=NOW)
+    with pytest.raises(KeyFileError, match="damaged"):
+        restore_keys(installation, EVE, recovery_copy[:-20], replace=False, now=NOW)
+    with pytest.raises(KeyMismatchError):
+        restore_keys(installation, EVE, KeyRing.generate().to_json(), replace=False, now=NOW)
+    assert [path.name for path in tmp_path.glob("keys.json*")] == []
+    assert restore_keys(installation, EVE, recovery_copy, replace=False, now=NOW) is None
+    assert file.read_text("utf-8") == recovery_copy
+    assert file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(InstallationError, match="--replace"):
+        restore_keys(installation, EVE, recovery_copy, replace=False, now=NOW)
+
+
+def test_the_command_puts_it_back_from_standard_input(
+    sqlite: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite.close()
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner()
+    refused = run.invoke(digest_command, ["init"])
+    assert (refused.exit_code, "digest keys restore FILE" in refused.output) == (2, True)
+    done = run.invoke(digest_command, ["keys", "restore", "-"], input=recovery_copy)
+    assert done.exit_code == 0, done.output
+    assert "the keys are back" in done.output
+    assert run.invoke(digest_command, ["keys", "list"]).exit_code == 0
