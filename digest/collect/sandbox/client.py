@@ -10,7 +10,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from digest.collect.sandbox.wire import OversizedMessageError, pack_message, read_frame, unpack_message, write_frame
+from digest.collect.sandbox.wire import (
+    MAX_MESSAGE_BYTES,
+    OversizedMessageError,
+    pack_message,
+    read_frame,
+    unpack_message,
+    write_frame,
+)
 from subscribers.errors import ApplicationError
 
 _STOP_SECONDS = 10.0
@@ -126,6 +133,10 @@ class Sandbox:
             SandboxError: no broker stays alive, or the operation failed by an error of ours.
         """
         message = pack_message(head, body)
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise DocumentRefusedError(
+                f"It has {len(body):,} bytes, more than {MAX_MESSAGE_BYTES:,}: give a shorter one."
+            )
         for _ in range(_ATTEMPTS):
             try:
                 reply, content = unpack_message(self.running_broker().ask(message))

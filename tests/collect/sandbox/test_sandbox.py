@@ -95,6 +95,11 @@ def test_a_document_over_a_limit_is_refused_with_the_limit_and_the_next_is_read(
     assert sandbox.run({"operation": "take memory", "bytes": 100_000_000}, b"")[0] == {"taken": 100_000_000}
 
 
+def test_what_is_too_long_to_hand_over_is_refused_at_once() -> None:
+    with pytest.raises(ParseError, match="more than 100,000,000"):
+        documents.parse_document(bytes(100_000_001), url=URL, now=NOW)
+
+
 def test_many_threads_get_each_their_own_answer_while_others_are_killed(sandbox: Sandbox) -> None:
     def ask(number: int) -> object:
         try:
