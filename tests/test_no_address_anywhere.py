@@ -31,6 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from digest.app import background, editions, maintenance, sending
 from digest.app.actor import terminal_actor
 from digest.app.backups import create_backup
+from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.cli import digest
 from digest.deliver.events import payloads
@@ -200,9 +201,7 @@ def _live(install: Installation, left: Left) -> None:
     _type_into_forms(install, left, typed)
     _bring_in_lists(install, left, listed)
     name = store_edition(install)
-    editions.approve_edition(
-        install, name, editions.edition_status(install, name, now=NOW).content_hash, actor=ADMIN, now=NOW
-    )
+    editions.approve_edition(install, name, edition_status(install, name, now=NOW).content_hash, actor=ADMIN, now=NOW)
     sending.send_edition(install, name, actor=ADMIN, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:200])
     _hear_from_the_mailbox(install, name, added[400:500])

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from digest.app import editions, sending
 from digest.app.actor import Actor, Face, Role
+from digest.app.edition_status import edition_status
 from digest.app.installation import Installation, create_home_folder, delete_home_folder, open_installation
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.fetcher import HttpFetcher, open_fetcher
@@ -114,7 +115,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
     report(f"Drafted {draft.name}, No. {draft.number}: {sum(map(len, draft.proposal.sections.values()))} stories.")
     report(f"Added {_add_sample_readers(installation, now)} sample readers, each with a consent event.")
     _check_edition(installation, draft.name, report)
-    content_hash = editions.edition_status(installation, draft.name, now=now).content_hash
+    content_hash = edition_status(installation, draft.name, now=now).content_hash
     editions.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now)
     counts = sending.send_edition(
         installation, draft.name, actor=DEMO_ACTOR, clock=lambda: max(now, draft.release_at)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.actor import Actor, Face, Role
 from digest.app.acts import Act
+from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.collect import collection_run
 from digest.collect.collection_run import SourceReport
@@ -23,10 +24,6 @@ from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.readership import ReadershipImport, import_readership
 from digest.deliver.compose.personalisation import compose_specimen
-from digest.deliver.control import installation_hold, installation_state
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
-from digest.deliver.send.progress import SendProgress, describe_progress, read_progress
-from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
 from digest.edition.preflight import (
@@ -39,25 +36,12 @@ from digest.edition.preflight import (
 )
 from digest.edition.queries import find_edition, load_rendered_fragments, select_editions_before
 from digest.edition.rendering.fragments import join_fragments
-from digest.store.models import Edition, EditionState, EditionStory, MediaFile
-from subscribers.consent import audience
-from subscribers.phrases import weekday_date
-from subscribers.store.models import PersonState
+from digest.store.models import Edition, EditionStory, MediaFile
 
 COLLECT = Act("collected", Role.EDITOR)
 DRAFT = Act("draft", Role.EDITOR)
 APPROVE = Act("approve", Role.EDITOR)
 VOID_APPROVAL = Act("void approval", Role.EDITOR)
-
-
-def edition_name(installation: Installation, name: str) -> str:
-    """Return the name of an edition; `current` is the one that goes out next, or went out last.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-    """
-    with installation.database.read() as session:
-        return find_edition(session, name).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,57 +181,6 @@ def void_approval(installation: Installation, name: str, *, actor: Actor, now: d
     with VOID_APPROVAL.transaction(installation.database, actor, name, now=now) as (session, _):
         approval.clear_approval(session, find_edition(session, name))
     return name
-
-
-@dataclass(frozen=True, slots=True)
-class EditionStatus:
-    """Where an edition stands. `release_sentence` says to whom and when it goes, `content_hash` what it is.
-
-    `blocked_reason` says why nothing of it leaves (it is paused, or all is held), `progress_sentence` how the last run gets on.
-    """
-
-    name: str
-    number: int
-    state: EditionState
-    content_hash: str
-    release_text: str
-    release_sentence: str
-    delivery_counts: DeliveryCounts
-    blocked_reason: str
-    progress: SendProgress | None
-    progress_sentence: str
-
-
-def edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus:
-    """Say where an edition stands.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-    """
-    zone = installation.settings.file.publication.zone
-    with installation.database.read() as session:
-        edition = find_edition(session, name)
-        readers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
-        local = edition.release_at.astimezone(zone)
-        release = f"{weekday_date(local)}, {local:%H:%M %Z}"
-        when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
-        counts = count_deliveries(session, edition_purpose(edition.name))
-        progress = read_progress(session, edition.name)
-        blocked = send_blocked_reason(
-            edition.name, edition, installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
-        )
-        return EditionStatus(
-            name=edition.name,
-            number=edition.number,
-            state=edition.state,
-            content_hash=approval.current_content_hash(session, edition, installation.settings),
-            release_text=release,
-            release_sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
-            delivery_counts=counts,
-            blocked_reason=blocked,
-            progress=progress,
-            progress_sentence="" if blocked else describe_progress(progress, counts.open, now, zone),
-        )
 
 
 EditionFormat = Literal["html", "text", "eml", "json", "web"]

@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from digest.app.actor import Actor, Role
 from digest.app.acts import Act
-from digest.app.editions import edition_name
+from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.deliver.control import edition_control, installation_hold
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.send import edition_run, staff_test, uncertain_deliveries
 from digest.deliver.send.edition_run import SendReport
@@ -235,9 +235,3 @@ def find_pending_releases(installation: Installation, *, now: datetime) -> Pendi
         editions = session.scalars(due.order_by(Edition.release_at)).all()
     missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
     return PendingReleases(() if hold else tuple(e.name for e in editions if e.name not in missed), missed)
-
-
-def describe_delivery_counts(counts: DeliveryCounts) -> str:
-    """Say delivery counts in one sentence; states in which nobody is are left out."""
-    parts = [f"{count:,} {state}" for state, count in counts.by_state.items() if count]
-    return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."

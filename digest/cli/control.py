@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import click
 
-from digest.app import editions, sending
+from digest.app import sending
+from digest.app.edition_status import edition_status
 from digest.cli.common import because_option
 from digest.cli.context import CommandContext, pass_command_context
 
@@ -60,7 +61,7 @@ Exit codes: 0 cancelled, 1 not confirmed, 2 it can't be: it is sent."""
 def cancel(context: CommandContext, edition: str, yes: bool) -> None:
     """Cancel an EDITION for good: who has it keeps it, nobody else gets it."""
     now = datetime.now(UTC)
-    status = editions.edition_status(context.install, edition, now=now)
+    status = edition_status(context.install, edition, now=now)
     counts = status.delivery_counts
     if not yes:
         click.confirm(

@@ -8,21 +8,17 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from digest.app import editions, sending
-from digest.app.attention import attention_sentences
+from digest.app.edition_status import describe_delivery_counts, edition_status
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
 from digest.cli.explanation import explain_proposal
 from digest.cli.progress_bar import show_progress
 from digest.cli.send_test import send_test_and_report
 from digest.cli.stop_signals import stop_on_signal
 from digest.deliver.send.edition_run import SendReport
-from digest.deliver.send.progress import SendProgress
 from digest.edition.approval import ApprovalError
 from digest.edition.preflight import PREFLIGHT_RULES, FindingLevel
-from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 
 EXIT_ANSWER_NO = 1  # a rule of preflight fails, or an edition is held
@@ -166,7 +162,7 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool) -> Non
         name = editions.approve_edition(installation, edition, mark, actor=context.actor, now=now)
         click.echo(f"{name} is approved. Any change after this voids the approval.")
     else:
-        overview = editions.edition_status(installation, edition, now=now)
+        overview = edition_status(installation, edition, now=now)
         if overview.state != EditionState.DRAFT:
             raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
         click.echo(
@@ -204,7 +200,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     if to:
         raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
     installation = context.install
-    overview = editions.edition_status(installation, edition, now=_utc_now())
+    overview = edition_status(installation, edition, now=_utc_now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)
     with stop_on_signal() as stopping, show_progress(f"Sending {overview.name}") as progress:
@@ -227,7 +223,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
             ):
                 break
             stopping.wait(max(1.0, min(60.0, (report.next_due_at - _utc_now()).total_seconds())))
-    click.echo(sending.describe_delivery_counts(report.delivery_counts))
+    click.echo(describe_delivery_counts(report.delivery_counts))
     if report.stop_reason or report.wait_reason:
         click.echo(f"Stopped: {report.stop_reason or report.wait_reason}", err=True)
     if report.delivery_counts.open:
@@ -246,64 +242,3 @@ def _print_resume_time(report: SendReport, zone: ZoneInfo) -> None:
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  digest status
-  digest status 2026-W47 --json
-
-Exit codes: 0 shown, 2 there is no such edition."""
-)
-@click.argument("edition", default="current")
-@click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
-@pass_command_context
-def status(context: CommandContext, edition: str, as_json: bool) -> None:
-    """Show where an EDITION stands: its state and the books of its deliveries."""
-    overview = editions.edition_status(context.install, edition, now=_utc_now())
-    with context.install.database.read() as session:
-        attention = attention_sentences(session, _utc_now())
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "edition": overview.name,
-                    "state": overview.state,
-                    "mark": overview.content_hash,
-                    "attention": attention,
-                    "planned": overview.delivery_counts.planned,
-                    "hindrance": overview.blocked_reason,
-                    "sending": _progress_as_json(overview.progress),
-                }
-                | {str(state): count for state, count in overview.delivery_counts.by_state.items()}
-            )
-        )
-        return
-    table = Table(show_header=False, box=None)
-    table.add_row("edition", f"{overview.name} (No. {overview.number})")
-    table.add_row("state", overview.state)
-    table.add_row("mark", overview.content_hash[:7])
-    table.add_row("release", overview.release_text)
-    table.add_row("deliveries", sending.describe_delivery_counts(overview.delivery_counts))
-    if overview.progress_sentence:
-        table.add_row("sending", overview.progress_sentence)
-    Console().print(table)
-    if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
-        click.echo(
-            f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by your word."
-        )
-    for sentence in attention:
-        click.echo(sentence)
-
-
-def _progress_as_json(progress: SendProgress | None) -> dict[str, object] | None:
-    if progress is None:
-        return None
-    return {
-        "running": progress.is_running(_utc_now()),
-        "tried": progress.attempted,
-        "per_second": round(progress.per_second, 2),
-        "waits": progress.wait_reason,
-        "until": progress.resumes_at.isoformat() if progress.resumes_at else None,
-    }

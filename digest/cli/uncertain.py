@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import click
 from rich.table import Table
 
-from digest.app import editions, sending
+from digest.app import sending
+from digest.app.edition_status import edition_name
 from digest.cli.collect import table_console
 from digest.cli.common import check_reason
 from digest.cli.context import CommandContext, pass_command_context
@@ -55,7 +56,7 @@ def uncertain(
         raise click.UsageError("Give --accept or --again: one word at a time.")
     if (accept or again) and not because:
         raise click.UsageError("Say why with --because: it stands in the audit log.")
-    name = editions.edition_name(context.install, edition)
+    name = edition_name(context.install, edition)
     candidates = sending.list_uncertain(context.install, name, now=_utc_now())
     if accept or again:
         resolution = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN

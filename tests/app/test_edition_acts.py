@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, update
 from digest.app import editions, hold, sending
 from digest.app.actor import SCHEDULER, Actor
 from digest.app.acts import NotPermittedError
+from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain_deliveries import UncertainResolution
@@ -47,7 +48,7 @@ def both(database: Database, tmp_path: Path) -> WebSetup:
 def approved(both: WebSetup) -> WebSetup:
     """Give an installation whose edition is approved, with one uncertain message of it."""
     name = both.edition()
-    content_hash = editions.edition_status(both.install, name, now=NOW).content_hash
+    content_hash = edition_status(both.install, name, now=NOW).content_hash
     editions.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
     with both.database.write() as session:
         session.add(
@@ -92,7 +93,7 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
             StaffMember(email="sam@news.example.org", role="editor", added_at=NOW, added_by="eve", proven_at=NOW)
         )
     install = both.install
-    content_hash = editions.edition_status(install, name, now=NOW).content_hash
+    content_hash = edition_status(install, name, now=NOW).content_hash
     assert editions.check_edition(install, name) == ()
     editions.approve_edition(install, "current", content_hash, actor=EDITOR, now=NOW)
     assert sending.pause_edition(install, name, reason="a doubt", actor=EDITOR, now=NOW).changed

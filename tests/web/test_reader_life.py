@@ -26,6 +26,7 @@ from sqlalchemy import select, text
 
 from digest.app import background, editions, sending
 from digest.app.demo import SAMPLE_NOW
+from digest.app.edition_status import edition_status
 from digest.app.installation import Installation, open_installation
 from digest.collect import collection_run
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
@@ -80,11 +81,7 @@ class House:
         """Draft from the bundled sample, approve, wait for the release, send."""
         name = self.draft()
         editions.approve_edition(
-            self.install,
-            name,
-            editions.edition_status(self.install, name, now=self.now).content_hash,
-            actor=ADMIN,
-            now=self.now,
+            self.install, name, edition_status(self.install, name, now=self.now).content_hash, actor=ADMIN, now=self.now
         )
         with self.install.database.read() as session:
             self.now = find_edition(session, name).release_at

@@ -13,6 +13,7 @@ from werkzeug.exceptions import NotFound
 from digest.app import editions, page_views, sending
 from digest.app.actor import Actor, Face, Role
 from digest.app.attention import attention_sentences
+from digest.app.edition_status import edition_status
 from digest.app.page_views import EditionView
 from digest.deliver.compose.personalisation import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
@@ -185,7 +186,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
     try:
         editions.approve_edition(context.installation, name, mark, actor=DESK_ACTOR, now=context.clock())
     except (ApprovalError, ComposeError) as exc:
-        status = editions.edition_status(context.installation, name, now=context.clock())
+        status = edition_status(context.installation, name, now=context.clock())
         return _conflict_page(name, exc, mark=mark, current_mark=status.content_hash)
     return _edition_redirect(name)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from digest.app import editions
 from digest.app.attention import attention_sentences
+from digest.app.edition_status import edition_status
 from digest.deliver.control import installation_hold
 from digest.edition import approval
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -115,7 +115,7 @@ def test_a_draft_whose_release_is_over_goes_as_soon_as_it_is_approved(both: Any)
     name = both.edition(release_at=NOW - timedelta(hours=2))
     for page in ("/desk/", f"/desk/editions/{name}/approve"):
         assert "as soon as it is approved" in both.client.get(page).text
-    assert "at once" in editions.edition_status(both.install, name, now=NOW).release_sentence
+    assert "at once" in edition_status(both.install, name, now=NOW).release_sentence
 
 
 def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None:

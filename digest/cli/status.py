@@ -1,0 +1,76 @@
+"""`digest status`: where an edition stands."""
+
+import json
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from digest.app.attention import attention_sentences
+from digest.app.edition_status import describe_delivery_counts, edition_status
+from digest.cli.context import CommandContext, pass_command_context
+from digest.deliver.send.progress import SendProgress
+from digest.store.delivery_models import DeliveryState
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest status
+  digest status 2026-W47 --json
+
+Exit codes: 0 shown, 2 there is no such edition."""
+)
+@click.argument("edition", default="current")
+@click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
+@pass_command_context
+def status(context: CommandContext, edition: str, as_json: bool) -> None:
+    """Show where an EDITION stands: its state and the books of its deliveries."""
+    now = datetime.now(UTC)
+    overview = edition_status(context.install, edition, now=now)
+    with context.install.database.read() as session:
+        attention = attention_sentences(session, now)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "edition": overview.name,
+                    "state": overview.state,
+                    "mark": overview.content_hash,
+                    "attention": attention,
+                    "planned": overview.delivery_counts.planned,
+                    "hindrance": overview.blocked_reason,
+                    "sending": _progress_as_json(overview.progress, now),
+                }
+                | {str(state): count for state, count in overview.delivery_counts.by_state.items()}
+            )
+        )
+        return
+    table = Table(show_header=False, box=None)
+    table.add_row("edition", f"{overview.name} (No. {overview.number})")
+    table.add_row("state", overview.state)
+    table.add_row("mark", overview.content_hash[:7])
+    table.add_row("release", overview.release_text)
+    table.add_row("deliveries", describe_delivery_counts(overview.delivery_counts))
+    if overview.progress_sentence:
+        table.add_row("sending", overview.progress_sentence)
+    Console().print(table)
+    if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
+        click.echo(
+            f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by your word."
+        )
+    for sentence in attention:
+        click.echo(sentence)
+
+
+def _progress_as_json(progress: SendProgress | None, now: datetime) -> dict[str, object] | None:
+    if progress is None:
+        return None
+    return {
+        "running": progress.is_running(now),
+        "tried": progress.attempted,
+        "per_second": round(progress.per_second, 2),
+        "waits": progress.wait_reason,
+        "until": progress.resumes_at.isoformat() if progress.resumes_at else None,
+    }
