@@ -23,7 +23,7 @@ from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.providers.parallel import ParallelProvider
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import send_edition
+from digest.deliver.send.edition_run import run_edition
 from digest.settings import Settings
 from digest.store.engine import open_database
 
@@ -84,7 +84,7 @@ def _measure_send(home: Path, provider_url: str) -> SendResult:
     plan_deliveries(database, EDITION_NAME, KEYS, settings, now=RELEASE)
     with closing(_open_provider(settings, provider_url)) as provider:
         began, cpu = time.perf_counter(), time.process_time()
-        report = send_edition(database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC))
+        report = run_edition(database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC))
         took, worked = time.perf_counter() - began, time.process_time() - cpu
     assert report.delivery_counts.is_balanced
     database.close()

@@ -27,7 +27,7 @@ from digest import logs
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import send_edition
+from digest.deliver.send.edition_run import run_edition
 
 MESSAGE_BYTES = 41_000  # bytes of a message, as `people.prepare` writes it
 MIN_RATIOS = {"unsigned": 0.6, "signed with RSA-2048": 0.3}  # of the rate of smtp-source
@@ -73,7 +73,7 @@ def prepare_sender(stack: ExitStack, port: int, case: SmtpCase, messages: int) -
 
     def turn(several: int) -> TurnTime:
         began, cpu = time.perf_counter(), time.process_time()
-        report = send_edition(
+        report = run_edition(
             database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC), limit=several
         )
         spent = TurnTime(time.perf_counter() - began, time.process_time() - cpu)

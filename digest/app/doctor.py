@@ -20,9 +20,9 @@ IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES = 1_000_000_000  # bytes
 
 
-def examine_installation(install: Installation) -> list[DoctorFinding]:
+def examine_installation(installation: Installation) -> list[DoctorFinding]:
     """Carry out every check; nothing is changed."""
-    return [finding for check in CHECKS for finding in check(install)]
+    return [finding for check in CHECKS for finding in check(installation)]
 
 
 def find_shared_names(owners: dict[str, list[str]]) -> list[str]:
@@ -44,36 +44,36 @@ def check_import_names(_install: Installation) -> Iterator[DoctorFinding]:
         yield DoctorFinding("ok", "nobody else owns our import names")
 
 
-def check_key_file(install: Installation) -> Iterator[DoctorFinding]:
+def check_key_file(installation: Installation) -> Iterator[DoctorFinding]:
     """Look whether the key file can be used."""
-    file = install.settings.key_file
+    file = installation.settings.key_file
     if not file.exists():
-        yield DoctorFinding("error", str(missing_key_file(file, install.database)))
+        yield DoctorFinding("error", str(missing_key_file(file, installation.database)))
         return
-    _ = install.keys  # raises where it is unreadable or open to others
+    _ = installation.keys  # raises where it is unreadable or open to others
     yield DoctorFinding("ok", f"{file}: readable by you alone")
 
 
-def check_database(install: Installation) -> Iterator[DoctorFinding]:
+def check_database(installation: Installation) -> Iterator[DoctorFinding]:
     """Look whether the database answers, and whether the settings name a source."""
-    with install.database.read() as session:
+    with installation.database.read() as session:
         sources = session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
-    named = len(install.settings.file.sources)
+    named = len(installation.settings.file.sources)
     yield DoctorFinding("ok", f"the database answers; {sources} sources in it")
     if not named:
         yield DoctorFinding("error", "the settings name no source. Add one with 'digest sources add URL'.")
 
 
-def check_disk_space(install: Installation) -> Iterator[DoctorFinding]:
+def check_disk_space(installation: Installation) -> Iterator[DoctorFinding]:
     """Look how much space is left where the installation's files are."""
-    free = shutil.disk_usage(install.settings.home).free
+    free = shutil.disk_usage(installation.settings.home).free
     level: Literal["ok", "warning"] = "warning" if free < LOW_DISK_BYTES else "ok"
-    yield DoctorFinding(level, f"{install.settings.home}: {free // 1_000_000} MB free")
+    yield DoctorFinding(level, f"{installation.settings.home}: {free // 1_000_000} MB free")
 
 
-def check_sending(install: Installation) -> Iterator[DoctorFinding]:
+def check_sending(installation: Installation) -> Iterator[DoctorFinding]:
     """Look at what every message needs: a postal address, and https links."""
-    settings = install.settings
+    settings = installation.settings
     if not settings.file.sender.postal_address.strip():
         yield DoctorFinding("error", "sender.postal_address is empty: no edition can be approved without it.")
     if urlsplit(settings.link_base).scheme != "https":
@@ -82,9 +82,9 @@ def check_sending(install: Installation) -> Iterator[DoctorFinding]:
         )
 
 
-def check_proxies(install: Installation) -> Iterator[DoctorFinding]:
+def check_proxies(installation: Installation) -> Iterator[DoctorFinding]:
     """Look at what the pages can tell of where a form comes from."""
-    settings = install.settings
+    settings = installation.settings
     if settings.file.limits.proxies or urlsplit(settings.link_base).scheme != "https":
         return
     yield DoctorFinding(
@@ -95,33 +95,33 @@ def check_proxies(install: Installation) -> Iterator[DoctorFinding]:
     )
 
 
-def report_attention(install: Installation) -> Iterator[DoctorFinding]:
+def report_attention(installation: Installation) -> Iterator[DoctorFinding]:
     """Give the sentences of what somebody should look at now, as warnings."""
-    with install.database.read() as session:
+    with installation.database.read() as session:
         sentences = attention_sentences(session, datetime.now(UTC))
     yield from (DoctorFinding("warning", sentence) for sentence in sentences)
 
 
-def check_provider(install: Installation) -> Iterator[DoctorFinding]:
+def check_provider(installation: Installation) -> Iterator[DoctorFinding]:
     """Whether mail can leave, signed, and whether what comes back of it is heard."""
-    if install.settings.file.inbound.host:
-        yield _check_bounce_mailbox(install)
+    if installation.settings.file.inbound.host:
+        yield _check_bounce_mailbox(installation)
     try:
-        yield from provider_in_use(install.settings).doctor_findings(install.settings)
+        yield from provider_in_use(installation.settings).doctor_findings(installation.settings)
     except ProviderSettingsError as exc:
         yield DoctorFinding("error", str(exc))
 
 
-def _check_bounce_mailbox(install: Installation) -> DoctorFinding:
-    place = install.settings.file.inbound
+def _check_bounce_mailbox(installation: Installation) -> DoctorFinding:
+    place = installation.settings.file.inbound
     name = f"the bounce mailbox {place.folder} at {place.host_and_port}"
-    with install.database.read() as session:
+    with installation.database.read() as session:
         last = poll.last_mailbox_poll(session)
     if last is None:
         return DoctorFinding(
             "ok", f"{name} was not read yet; 'digest inbound' does it now, 'digest serve' every minute"
         )
-    at = f"{last.at.astimezone(install.settings.file.publication.zone):%b %d %H:%M %Z}"
+    at = f"{last.at.astimezone(installation.settings.file.publication.zone):%b %d %H:%M %Z}"
     if last.trouble:
         return DoctorFinding("error", f"{name} gave trouble {last.troubles} times in a row, last {at}: {last.trouble}")
     if last.stuck:

@@ -24,38 +24,38 @@ DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 log = structlog.get_logger("nightly")
 
 
-def run_nightly_steps(install: Installation, now: datetime) -> str:
+def run_nightly_steps(installation: Installation, now: datetime) -> str:
     """Do all that a night owes; say what came of each step.
 
     A step that fails is named, and stops neither the others nor the next night: each is repeatable.
     """
-    return "; ".join(_run_step(step, install, now) for step in NIGHTLY_STEPS)
+    return "; ".join(_run_step(step, installation, now) for step in NIGHTLY_STEPS)
 
 
-def _run_step(step: Callable[[Installation, datetime], str], install: Installation, now: datetime) -> str:
+def _run_step(step: Callable[[Installation, datetime], str], installation: Installation, now: datetime) -> str:
     try:
-        return step(install, now)
+        return step(installation, now)
     except Exception as exc:  # one night's surprise in one step must not keep the others from running
         log.exception("nightly step failed", step=step.__name__)
         return f"{step.__name__} failed: {type(exc).__name__}"
 
 
-def seal_consent_ledger(install: Installation, now: datetime) -> str:
+def seal_consent_ledger(installation: Installation, now: datetime) -> str:
     """Prove the ledger and seal it; a broken link goes into the audit log and the log, by its place."""
-    sealed, proof = prove_and_seal_ledger(install, now, actor="scheduler")
+    sealed, proof = prove_and_seal_ledger(installation, now, actor="scheduler")
     if proof.sound:
         return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}"
     return f"sealed as {sealed.hash[:12]}, and the ledger is broken: run 'digest subscribers verify'"
 
 
-def prove_and_seal_ledger(install: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
+def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
-    with install.database.write() as session:
+    with installation.database.write() as session:
         through = seals.find_last_stable_link(session)
-    with install.database.read() as session:
+    with installation.database.read() as session:
         proof = seals.prove_ledger(session, through=through)
     assert proof.survey is not None, "it was asked for"
-    with install.database.write() as session:
+    with installation.database.write() as session:
         sealed = seals.append_seal(session, proof.survey, now)
         detail = {"people": sealed.people, "links": sealed.links, "root": sealed.root, "seal": sealed.hash}
         session.add(AuditEntry(at=now, actor=actor, act="ledger sealed", subject="ledger", detail=detail))
@@ -71,85 +71,89 @@ def _broken_link_detail(proof: seals.LedgerProof) -> dict[str, str | int]:
     return {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
 
 
-def aggregate_old_disclosures(install: Installation, now: datetime) -> str:
+def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
     """Fold disclosures that are older than 400 days into totals, a thousand a transaction."""
     folded = 0
     while True:
-        with install.database.write() as session:
+        with installation.database.write() as session:
             some = disclosures.aggregate_disclosures(session, now)
         folded += some
         if not some:
             return f"{folded:,} old disclosures folded"
 
 
-def delete_unconfirmed_signups(install: Installation, now: datetime) -> str:
+def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str:
     """Let go of addresses that nobody confirmed in 7 days, and of what was kept of forms for a set time."""
-    return f"{expiry.expire_unconfirmed(install.database, now=now):,} unconfirmed sign-ups deleted"
+    return f"{expiry.expire_unconfirmed(installation.database, now=now):,} unconfirmed sign-ups deleted"
 
 
-def delete_departed_addresses(install: Installation, now: datetime) -> str:
+def delete_departed_addresses(installation: Installation, now: datetime) -> str:
     """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
-    gone = address_retention.delete_expired_addresses(install.database, now=now)
-    old = now - timedelta(days=install.settings.file.retention.evidence_days)
-    with install.database.write() as session:
+    gone = address_retention.delete_expired_addresses(installation.database, now=now)
+    old = now - timedelta(days=installation.settings.file.retention.evidence_days)
+    with installation.database.write() as session:
         salts = drop_import_salts(session, before=old)
     return f"{gone:,} addresses of people who are gone let go, {salts:,} imports' salts dropped"
 
 
-def suppress_bouncing_addresses(install: Installation, now: datetime) -> str:
+def suppress_bouncing_addresses(installation: Installation, now: datetime) -> str:
     """Suppress addresses that failed too often in a row."""
-    journal = install.departure_log
-    kept = timedelta(days=install.settings.file.retention.delivery_days)
-    judged = repeated_bounces.suppress_repeated_bounces(install.database, install.keys, journal, now=now, lookback=kept)
+    journal = installation.departure_log
+    kept = timedelta(days=installation.settings.file.retention.delivery_days)
+    judged = repeated_bounces.suppress_repeated_bounces(
+        installation.database, installation.keys, journal, now=now, lookback=kept
+    )
     return f"{judged:,} addresses that keep bouncing suppressed"
 
 
-def aggregate_old_deliveries(install: Installation, now: datetime) -> str:
+def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
     """Make totals of deliveries that were kept long enough."""
-    return (
-        f"{delivery_totals.aggregate_deliveries(install.database, install.settings, now=now):,} old deliveries folded"
+    return f"{delivery_totals.aggregate_deliveries(installation.database, installation.settings, now=now):,} old deliveries folded"
+
+
+def delete_old_payloads(installation: Installation, now: datetime) -> str:
+    """Delete what providers posted more than 30 days ago."""
+    return f"{payloads.drop_old_payloads(installation.database, now=now):,} old payloads dropped"
+
+
+def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
+    """Delete the counts of minutes that no bound on sending looks at any more."""
+    return f"{rate_limiter.delete_old_counts(installation.database, now=now):,} old minutes forgotten"
+
+
+def request_provider_erasures(installation: Installation, now: datetime) -> str:
+    """Ask the providers to erase whom we have erased, where they ever knew them."""
+    return "; ".join(
+        _request_erasures(installation, kind, kind.erasures, now) for kind in provider_kinds() if kind.erasures
     )
 
 
-def delete_old_payloads(install: Installation, now: datetime) -> str:
-    """Delete what providers posted more than 30 days ago."""
-    return f"{payloads.drop_old_payloads(install.database, now=now):,} old payloads dropped"
-
-
-def delete_old_rate_counts(install: Installation, now: datetime) -> str:
-    """Delete the counts of minutes that no bound on sending looks at any more."""
-    return f"{rate_limiter.delete_old_counts(install.database, now=now):,} old minutes forgotten"
-
-
-def request_provider_erasures(install: Installation, now: datetime) -> str:
-    """Ask the providers to erase whom we have erased, where they ever knew them."""
-    return "; ".join(_request_erasures(install, kind, kind.erasures, now) for kind in provider_kinds() if kind.erasures)
-
-
-def _request_erasures(install: Installation, provider: ProviderKind, erasures: ProviderErasures, now: datetime) -> str:
+def _request_erasures(
+    installation: Installation, provider: ProviderKind, erasures: ProviderErasures, now: datetime
+) -> str:
     try:
-        erase = erasures.open_eraser(install.settings)
+        erase = erasures.open_eraser(installation.settings)
     except ProviderSettingsError as exc:
         return f"no erasure was passed on: {exc}"
-    recipient = provider.describe_recipient(install.settings)
+    recipient = provider.describe_recipient(installation.settings)
     report = provider_erasures.forward_erasures(
-        install.database, install.keys, provider, erase, recipient=recipient, now=now
+        installation.database, installation.keys, provider, erase, recipient=recipient, now=now
     )
     if report.trouble or report.given_up:
         log.warning("erasures", outcome=str(report))
     return str(report)
 
 
-def pull_provider_suppressions(install: Installation, now: datetime) -> str:
+def pull_provider_suppressions(installation: Installation, now: datetime) -> str:
     """Apply the suppression lists of the provider in use to our people."""
-    return "; ".join(_pull_if_in_use(install, kind, now) for kind in provider_kinds() if kind.suppressions)
+    return "; ".join(_pull_if_in_use(installation, kind, now) for kind in provider_kinds() if kind.suppressions)
 
 
-def _pull_if_in_use(install: Installation, provider: ProviderKind, now: datetime) -> str:
-    if not is_in_use(provider, install.settings):
+def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: datetime) -> str:
+    if not is_in_use(provider, installation.settings):
         return f"mail does not go over {provider.title}, so its lists were not read"
     try:
-        result = pull_suppression_lists(install, now)
+        result = pull_suppression_lists(installation, now)
     except ProviderSettingsError as exc:
         return f"{provider.title}'s lists were not read: {exc}"
     for trouble in result.troubles:
@@ -157,22 +161,22 @@ def _pull_if_in_use(install: Installation, provider: ProviderKind, now: datetime
     return str(result)
 
 
-def pull_suppression_lists(install: Installation, now: datetime, *, from_beginning: bool = False) -> PullResult:
+def pull_suppression_lists(installation: Installation, now: datetime, *, from_beginning: bool = False) -> PullResult:
     """Read what is new on the provider's suppression lists, or everything on them.
 
     Raises:
         ProviderSettingsError: the settings do not open the provider's API.
         OSError: the departure log could not be written.
     """
-    lists = find_suppression_lists(install.settings)
+    lists = find_suppression_lists(installation.settings)
     if from_beginning:
-        with install.database.write() as session:
+        with installation.database.write() as session:
             lists.reset_positions(session)
-    departure_log = install.departure_log
-    return lists.pull(install.database, install.keys, departure_log, install.settings, now=now)
+    departure_log = installation.departure_log
+    return lists.pull(installation.database, installation.keys, departure_log, installation.settings, now=now)
 
 
-def delete_old_slots(install: Installation, now: datetime) -> str:
+def delete_old_slots(installation: Installation, now: datetime) -> str:
     """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
     old = (
         select(TimetableSlot.id)
@@ -181,7 +185,7 @@ def delete_old_slots(install: Installation, now: datetime) -> str:
     )
     dropped = 0
     while True:
-        with install.database.write() as session:
+        with installation.database.write() as session:
             some = session.connection().execute(delete(TimetableSlot).where(TimetableSlot.id.in_(old))).rowcount
         dropped += some
         if not some:

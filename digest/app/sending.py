@@ -60,7 +60,7 @@ def send_edition(
         SEND.steps(installation.database, actor, name, now=clock()) as audit,
         closing(open_provider(installation.settings)) as provider,
     ):
-        report = edition_run.send_edition(
+        report = edition_run.run_edition(
             installation.database,
             name,
             provider,

@@ -44,7 +44,7 @@ def backup(context: CommandContext, file: Path, as_json: bool) -> None:
     Addresses are in it as in the database: encrypted with keys that it does not hold. It fits SQLite and PostgreSQL.
     """
     with show_progress("Backing up", shown=not as_json) as bar:
-        manifest = backups.create_backup(context.install, context.actor, file, now=datetime.now(UTC), progress=bar)
+        manifest = backups.create_backup(context.installation, context.actor, file, now=datetime.now(UTC), progress=bar)
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
     if as_json:

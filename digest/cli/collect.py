@@ -48,7 +48,7 @@ def collect(context: CommandContext, names: tuple[str, ...], now: datetime | Non
     pages; .gz is unpacked) count as sources of their own.
     """
     files, only = _split_files_and_names(names)
-    installation, actor = context.install, context.actor
+    installation, actor = context.installation, context.actor
     if not names and not context.settings.file.sources:
         raise click.UsageError("The settings name no source yet. Add one: digest sources add URL")
     with show_progress("Collecting", shown=not as_json) as progress:

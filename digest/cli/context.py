@@ -61,7 +61,7 @@ class CommandContext:
         return load_settings(self.settings_file)
 
     @property
-    def install(self) -> "Installation":
+    def installation(self) -> "Installation":
         """The installation, its database at the newest schema; closed when the command ends.
 
         Raises:

@@ -25,7 +25,7 @@ What is being handed over at this moment still arrives; everybody else waits. Co
 def pause(context: CommandContext, edition: str, because: str | None) -> None:
     """Let the sending of an EDITION rest, from any terminal, until 'digest resume'."""
     result = sending.pause_edition(
-        context.install, edition, reason=because or "", actor=context.actor, now=datetime.now(UTC)
+        context.installation, edition, reason=because or "", actor=context.actor, now=datetime.now(UTC)
     )
     outcome = "is paused" if result.changed else "was paused already"
     click.echo(f"{result.edition} {outcome}; {result.waiting:,} deliveries wait.")
@@ -43,7 +43,7 @@ Exit codes: 0 it goes on, also if it did not rest; 2 it can't."""
 @pass_command_context
 def resume(context: CommandContext, edition: str) -> None:
     """Let a paused EDITION go on: by itself where 'digest serve' runs, else with 'digest send'."""
-    result = sending.resume_edition(context.install, edition, actor=context.actor, now=datetime.now(UTC))
+    result = sending.resume_edition(context.installation, edition, actor=context.actor, now=datetime.now(UTC))
     click.echo(f"{result.edition} {'goes on' if result.changed else 'was not paused'}.")
 
 
@@ -61,7 +61,7 @@ Exit codes: 0 cancelled, 1 not confirmed, 2 it can't be: it is sent."""
 def cancel(context: CommandContext, edition: str, yes: bool) -> None:
     """Cancel an EDITION for good: who has it keeps it, nobody else gets it."""
     now = datetime.now(UTC)
-    status = edition_status(context.install, edition, now=now)
+    status = edition_status(context.installation, edition, now=now)
     counts = status.delivery_counts
     if not yes:
         click.confirm(
@@ -69,5 +69,5 @@ def cancel(context: CommandContext, edition: str, yes: bool) -> None:
             "others? This can't be undone.",
             abort=True,
         )
-    cancelled = sending.cancel_edition(context.install, status.name, actor=context.actor, now=now)
+    cancelled = sending.cancel_edition(context.installation, status.name, actor=context.actor, now=now)
     click.echo(f"{status.name} is cancelled; {cancelled:,} deliveries that waited will not go out.")

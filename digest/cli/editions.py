@@ -39,7 +39,7 @@ Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 @pass_command_context
 def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
     """Group, rank and arrange an edition from the articles of its window."""
-    installation = context.install
+    installation = context.installation
     drafted = editions.draft_next_edition(installation, actor=context.actor, now=context.moment_or_now(now))
     if as_json:
         click.echo(
@@ -90,7 +90,7 @@ Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
 @pass_command_context
 def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
     """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
-    body = editions.edition_bytes(context.install, edition, form)
+    body = editions.edition_bytes(context.installation, edition, form)
     if output:
         output.write_bytes(body)
         click.echo(f"{output}: {len(body)} bytes")
@@ -124,7 +124,7 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION."""
-    findings = editions.check_edition(context.install, edition, online=online)
+    findings = editions.check_edition(context.installation, edition, online=online)
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings]))
@@ -154,7 +154,7 @@ Exit codes: 0 approved (without MARK: shown), 2 it cannot be (it says why), or w
 @pass_command_context
 def approve(context: CommandContext, edition: str, mark: str, void: bool) -> None:
     """Approve an EDITION by its content MARK, the first seven digits at least."""
-    installation, now = context.install, _utc_now()
+    installation, now = context.installation, _utc_now()
     if void:
         name = editions.void_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
@@ -199,7 +199,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
         return
     if to:
         raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
-    installation = context.install
+    installation = context.installation
     overview = edition_status(installation, edition, now=_utc_now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)

@@ -22,7 +22,7 @@ Exit codes: 0 held, also if it was before."""
 def hold(context: CommandContext, because: str | None) -> None:
     """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
     standing = hold_acts.hold_installation(
-        context.install, reason=because or "", actor=context.actor, now=datetime.now(UTC)
+        context.installation, reason=because or "", actor=context.actor, now=datetime.now(UTC)
     )
     click.echo(f"This installation is {standing}")
 
@@ -31,5 +31,5 @@ def hold(context: CommandContext, because: str | None) -> None:
 @pass_command_context
 def release(context: CommandContext) -> None:
     """Let mail leave a held installation again."""
-    released = hold_acts.release_installation(context.install, actor=context.actor, now=datetime.now(UTC))
+    released = hold_acts.release_installation(context.installation, actor=context.actor, now=datetime.now(UTC))
     click.echo("Mail leaves again." if released else "Nothing held this installation.")

@@ -64,7 +64,7 @@ def init(context: CommandContext, target: Path | None) -> None:
 @pass_command_context
 def doctor(context: CommandContext) -> None:
     """Look for what would go wrong: names, settings, keys, database, disk, sending to the world."""
-    findings = examine_installation(context.install)
+    findings = examine_installation(context.installation)
     for finding in findings:
         click.echo(f"{finding.level:7} {finding.message}")
     if any(f.level == "error" for f in findings):
@@ -88,15 +88,15 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool) -> Non
     from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
 
     logs.configure_logging()
-    install = context.install
-    app = create_app(install)
+    installation = context.installation
+    app = create_app(installation)
     try:
         serving = serve_app(app, host, port)
     except OSError as exc:
         raise click.ClickException(
             f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
         ) from exc
-    clockwork = JobScheduler(JobContext(install), without_timetable=not timetable)
+    clockwork = JobScheduler(JobContext(installation), without_timetable=not timetable)
     with stop_on_signal() as stopping, serving:
         clockwork.start()
         click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")

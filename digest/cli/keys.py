@@ -31,7 +31,7 @@ def keys() -> None:
 @pass_command_context
 def list_keys(context: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that name each. No secret is shown."""
-    usages = key_acts.list_keys(context.install, context.actor, now=datetime.now(UTC))
+    usages = key_acts.list_keys(context.installation, context.actor, now=datetime.now(UTC))
     if as_json:
         click.echo(json.dumps([asdict(usage) for usage in usages], indent=2))
         return
@@ -79,7 +79,7 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
     For `vault` every address is encrypted anew, for `lookup` every hash is computed anew. For the others
     nothing is rewritten; after `session`, staff sign in again once the pages are restarted.
     """
-    installation, actor = context.install, context.actor
+    installation, actor = context.installation, context.actor
     with show_progress(f"Rotating {kind}") as progress:
         result, recovery_copy = key_acts.rotate_key(
             installation, actor, kind, force_new_key=fresh, now=datetime.now(UTC), progress=progress
@@ -108,7 +108,7 @@ Exit codes:
 @pass_command_context
 def restore(context: CommandContext, file: IO[str], replace: bool) -> None:
     """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
-    installation = context.install
+    installation = context.installation
     aside = key_acts.restore_keys(installation, context.actor, file.read(), replace=replace, now=datetime.now(UTC))
     if aside:
         click.echo(f"The key file that was there is now {aside}.")

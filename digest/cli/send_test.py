@@ -13,7 +13,9 @@ EXIT_NOT_ALL_ACCEPTED = 1
 
 def send_test_and_report(context: CommandContext, edition: str, to: Sequence[str]) -> None:
     """Send a test, and print a line for each member of the staff."""
-    report = sending.send_test(context.install, edition, to=to, actor=context.actor, clock=lambda: datetime.now(UTC))
+    report = sending.send_test(
+        context.installation, edition, to=to, actor=context.actor, clock=lambda: datetime.now(UTC)
+    )
     click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
     for result in report.tested:
         click.echo(f"  {result.email:40} {result.state}{f': {result.reply}' if result.reply else ''}")

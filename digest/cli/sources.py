@@ -38,7 +38,7 @@ Exit codes: 0 shown, 2 wrong use.""",
 def list_sources(context: CommandContext, everything: bool, as_json: bool) -> None:
     """Show every source with its health: last good visit, next try, and what to do where it is not well."""
     now = datetime.now(UTC)
-    listed = source_acts.list_sources(context.install, context.actor, include_inactive=everything, now=now)
+    listed = source_acts.list_sources(context.installation, context.actor, include_inactive=everything, now=now)
     if as_json:
         click.echo(json.dumps([_source_as_json(source) for source in listed], indent=2, ensure_ascii=False))
         return
@@ -59,6 +59,7 @@ def list_sources(context: CommandContext, everything: bool, as_json: bool) -> No
 
 
 @sources.command(
+    "add",
     epilog="""\b
 Examples:
   digest sources add https://www.example.org/news/feed/
@@ -66,7 +67,7 @@ Examples:
   digest sources add https://www.example.org/events.ics --section events
 
 \b
-Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use."""
+Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use.""",
 )
 @click.argument("url")
 @click.option("--name", help="What the desk calls it; by default the feed's own title.")
@@ -74,12 +75,12 @@ Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use."""
 @click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
 @click.option("--untried", is_flag=True, help="Add it although it cannot be read now.")
 @pass_command_context
-def add(
+def add_source(
     context: CommandContext, url: str, name: str | None, publisher: str | None, section: str, untried: bool
 ) -> None:
     """Try a source and add it to the settings file. Of a site's page the best feed that it names is taken."""
     source, document = source_acts.add_source(
-        context.install,
+        context.installation,
         context.actor,
         _parse_web_address(url),
         name=name,
@@ -140,7 +141,7 @@ Exit codes: 0 done, 1 the file is no list of feeds, 2 wrong use.""",
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
     """Add the feeds of an OPML file, as feed readers export it. They are first visited by 'digest collect'."""
-    result = source_acts.import_opml(context.install, context.actor, file, section, now=datetime.now(UTC))
+    result = source_acts.import_opml(context.installation, context.actor, file, section, now=datetime.now(UTC))
     for refusal in result.refusals:
         click.echo(f"left out: {refusal}", err=True)
     click.echo(

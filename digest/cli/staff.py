@@ -29,15 +29,17 @@ def staff() -> None:
     """
 
 
-@staff.command(epilog=f"\b\nExample:\n  digest staff add sam@news.example.org --role editor\n\n{EXIT_CODES_HELP}")
+@staff.command(
+    "add", epilog=f"\b\nExample:\n  digest staff add sam@news.example.org --role editor\n\n{EXIT_CODES_HELP}"
+)
 @click.argument("email")
 @click.option("--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do later on.")
 @pass_command_context
-def add(context: CommandContext, email: str, role: StaffRole) -> None:
+def add_member(context: CommandContext, email: str, role: StaffRole) -> None:
     """Take EMAIL on to the staff, and mail it a link: its button proves the address."""
     address = read_email_argument(email)
     with label_refusals("Not added"):
-        member = staff_acts.add_staff_member(context.install, context.actor, address, role, now=datetime.now(UTC))
+        member = staff_acts.add_staff_member(context.installation, context.actor, address, role, now=datetime.now(UTC))
     click.echo(f"Added: staff {member.id}, {role}. {_LINK_MESSAGE}")
 
 
@@ -51,7 +53,7 @@ def add(context: CommandContext, email: str, role: StaffRole) -> None:
 def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
     """List the staff by number: the audit log names them so."""
     members = staff_acts.list_staff_members(
-        context.install, context.actor, include_removed=with_gone, now=datetime.now(UTC)
+        context.installation, context.actor, include_removed=with_gone, now=datetime.now(UTC)
     )
     if as_json:
         click.echo(json.dumps([_member_as_json(member) for member in members], indent=2))
@@ -73,7 +75,7 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
 def remove(context: CommandContext, email: str) -> None:
     """Let EMAIL go. The number and the address stay on record, for the audit log speaks of them."""
     address = read_email_argument(email)
-    member = staff_acts.remove_staff_member(context.install, context.actor, address, now=datetime.now(UTC))
+    member = staff_acts.remove_staff_member(context.installation, context.actor, address, now=datetime.now(UTC))
     click.echo(f"Removed: staff {member.id}.")
 
 
@@ -84,7 +86,7 @@ def prove(context: CommandContext, email: str) -> None:
     """Mail EMAIL the link again; an earlier link ends."""
     address = read_email_argument(email)
     with label_refusals("Nothing was mailed"):
-        staff_acts.mail_proof_link(context.install, context.actor, address, now=datetime.now(UTC))
+        staff_acts.mail_proof_link(context.installation, context.actor, address, now=datetime.now(UTC))
     click.echo(_LINK_MESSAGE)
 
 

@@ -28,8 +28,8 @@ Exit codes: 0 shown, 2 there is no such edition."""
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
     now = datetime.now(UTC)
-    overview = edition_status(context.install, edition, now=now)
-    with context.install.database.read() as session:
+    overview = edition_status(context.installation, edition, now=now)
+    with context.installation.database.read() as session:
         attention = attention_sentences(session, now)
     if as_json:
         click.echo(

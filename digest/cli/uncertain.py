@@ -56,8 +56,8 @@ def uncertain(
         raise click.UsageError("Give --accept or --again: one word at a time.")
     if (accept or again) and not because:
         raise click.UsageError("Say why with --because: it stands in the audit log.")
-    name = edition_name(context.install, edition)
-    candidates = sending.list_uncertain(context.install, name, now=_utc_now())
+    name = edition_name(context.installation, edition)
+    candidates = sending.list_uncertain(context.installation, name, now=_utc_now())
     if accept or again:
         resolution = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
         chosen = _select_deliveries(name, candidates, accept or again)
@@ -95,10 +95,10 @@ def _resolve_deliveries(
     as_json: bool,
 ) -> None:
     if deliveries and not yes:
-        risk = _describe_risk(len(deliveries), resolution, sending.resend_risk(context.install))
+        risk = _describe_risk(len(deliveries), resolution, sending.resend_risk(context.installation))
         click.confirm(f"{risk} Go on?", abort=True, err=True)
     resolved = sending.resolve_uncertain(
-        context.install,
+        context.installation,
         name,
         [delivery.delivery_id for delivery in deliveries],
         resolution,

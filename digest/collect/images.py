@@ -48,7 +48,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
         ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
-    return _prepared_image(url, pictures.fit_image(answer.body, max_pixels=limits.image_pixels))
+    return _prepared_image(url, pictures.fit_in_child(answer.body, max_pixels=limits.image_pixels))
 
 
 def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
@@ -59,7 +59,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     Raises:
         ImageError: `body` is no picture.
     """
-    return _prepared_image(f"{source_url}#{shape}", pictures.crop_image(body, shape))
+    return _prepared_image(f"{source_url}#{shape}", pictures.crop_in_child(body, shape))
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_settings
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import send_edition
+from digest.deliver.send.edition_run import run_edition
 from digest.settings import Settings
 from digest.store.connections import WRITER_TIMEOUT
 from digest.store.engine import open_database
@@ -85,7 +85,7 @@ def run_send(options: SendOptions) -> None:
     clock, sleep = SkippingClock(), (lambda _: None) if options.failure_boundary_file else time.sleep
     while True:
         with closing(open_provider(settings)) as provider:
-            report = send_edition(database, EDITION_NAME, provider, KEYS, settings, clock=clock, sleep=sleep)
+            report = run_edition(database, EDITION_NAME, provider, KEYS, settings, clock=clock, sleep=sleep)
         if not (report.wait_reason and report.next_due_at):
             break
         clock.skip_to(report.next_due_at)

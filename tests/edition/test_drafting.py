@@ -521,7 +521,7 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
 
     def send() -> None:
         try:
-            edition_run.send_edition(
+            edition_run.run_edition(
                 postgresql, edition.name, OutboxProvider(tmp_path / "out"), KEYS, settings, clock=lambda: NOW
             )
             outcomes.append("sent")

@@ -32,7 +32,7 @@ from digest import logs
 from digest.app.installation import Installation
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import send_edition
+from digest.deliver.send.edition_run import run_edition
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -161,7 +161,7 @@ def _signing_settings(home: Path) -> Settings:
 
 def _send_edition(database: Database, settings: Settings, url: str) -> None:
     with closing(open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))) as provider:
-        report = send_edition(database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC))
+        report = run_edition(database, EDITION_NAME, provider, KEYS, settings, clock=lambda: datetime.now(UTC))
     assert report.delivery_counts.open == 0
 
 

@@ -39,7 +39,7 @@ def ask(context: CommandContext, most: int, yes: bool, as_json: bool) -> None:
     They answer with the button on the confirmation page. Who does not within seven days is emptied, and is never
     asked again. Who is not asked within 30 days of the import is emptied too.
     """
-    installation, actor, now = context.install, context.actor, datetime.now(UTC)
+    installation, actor, now = context.installation, context.actor, datetime.now(UTC)
     candidates = lists.count_unverified_people(installation, actor, now=now)
     if candidates and not yes:
         click.confirm(f"{candidates:,} people could be asked. Mail up to {most:,} of them?", abort=True, err=True)

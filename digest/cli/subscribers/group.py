@@ -69,7 +69,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
     )
     address = sys.stdin.readline().strip() if email == "-" else email
     with label_refusals("Not added"):
-        signup = people.add_person(context.install, context.actor, address, evidence, now=datetime.now(UTC))
+        signup = people.add_person(context.installation, context.actor, address, evidence, now=datetime.now(UTC))
     click.echo(f"{'Subscribed already' if signup.already_subscribed else 'Added'}: person {signup.number}.")
 
 
@@ -80,7 +80,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
 @pass_command_context
 def list_person_states(context: CommandContext, as_json: bool) -> None:
     """Count people by where they stand; addresses are never shown."""
-    counts = people.count_people(context.install, context.actor, now=datetime.now(UTC))
+    counts = people.count_people(context.installation, context.actor, now=datetime.now(UTC))
     if as_json:
         click.echo(json.dumps(counts))
         return
@@ -110,7 +110,7 @@ Exit codes:
 def withdraw(context: CommandContext, email: str, reason: str) -> None:
     """Take one person off the list, as if they had left by themselves."""
     number, result = people.withdraw_person(
-        context.install, context.actor, read_email_argument(email), reason, now=datetime.now(UTC)
+        context.installation, context.actor, read_email_argument(email), reason, now=datetime.now(UTC)
     )
     click.echo(f"Withdrawn: person {number}." if result.changed else f"Person {number} had left before.")
 
@@ -148,7 +148,7 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
     """
     if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
-    installation, actor = context.install, context.actor
+    installation, actor = context.installation, context.actor
     with show_progress("Verifying", shown=not as_json) as progress:
         proof = people.verify_ledger(installation, actor, kept_hashes=kept, now=datetime.now(UTC), progress=progress)
     if as_json:

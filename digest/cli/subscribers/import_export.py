@@ -93,7 +93,7 @@ def import_list(
     if as_json:
         click.echo(json.dumps(_import_as_json(report, rejected_file)))
         return
-    unfinished = lists.list_unfinished_imports(context.install, context.actor, now=datetime.now(UTC))
+    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=datetime.now(UTC))
     others = [other for other, _people in unfinished if other.batch != report.batch]
     for line in describe_import(report, committed=commit, rejected_file=rejected_file, other_unfinished=others):
         click.echo(line)
@@ -103,7 +103,7 @@ def _run_import(
     context: CommandContext, file: Path, options: ImportOptions, *, commit: bool
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or only count what that would do; name the file of its rejected rows."""
-    installation, actor, now = context.install, context.actor, datetime.now(UTC)
+    installation, actor, now = context.installation, context.actor, datetime.now(UTC)
     try:
         with show_progress("Importing" if commit else "Looking") as progress:
             if commit:
@@ -156,7 +156,7 @@ Exit codes:
 @pass_command_context
 def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> None:
     """Write everyone who may be mailed to a CSV file that only you can read. Each of them sees that it happened."""
-    installation, actor = context.install, context.actor
+    installation, actor = context.installation, context.actor
     with show_progress("Exporting") as progress:
         people = lists.export_list(
             installation, actor, file, ExportRecipient(to_whom, reason), now=datetime.now(UTC), progress=progress

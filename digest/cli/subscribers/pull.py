@@ -34,7 +34,9 @@ def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     comes back by it. Addresses that are not on our list are counted and dropped.
     """
     try:
-        result = lists.pull_suppressions(context.install, context.actor, from_beginning=whole, now=datetime.now(UTC))
+        result = lists.pull_suppressions(
+            context.installation, context.actor, from_beginning=whole, now=datetime.now(UTC)
+        )
     except ProviderSettingsError as exc:
         raise CommandRefusedError(f"Not read: {exc}") from exc
     if as_json:

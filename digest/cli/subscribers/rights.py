@@ -37,7 +37,7 @@ def show(context: CommandContext, email: str, reason: str, form: str) -> None:
 
     The look is itself a passage of the address: the person can see that it happened.
     """
-    installation, address = context.install, read_email_argument(email)
+    installation, address = context.installation, read_email_argument(email)
     record = people.show_person(installation, context.actor, address, reason, now=datetime.now(UTC))
     if form == "html":
         click.echo(people.render_record_page(installation, record))
@@ -62,7 +62,7 @@ Exit codes:
 def erase(context: CommandContext, email: str, reason: str) -> None:
     """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
     address = read_email_argument(email)
-    number = people.erase_subscriber(context.install, context.actor, address, reason, now=datetime.now(UTC))
+    number = people.erase_subscriber(context.installation, context.actor, address, reason, now=datetime.now(UTC))
     click.echo(f"Erased: person {number}.")
 
 
@@ -83,7 +83,7 @@ Exit codes:
 def suppress(context: CommandContext, email: str, reason: str) -> None:
     """Bar one address, whether or not it is on the list: no import and no form brings it back."""
     address = read_email_argument(email)
-    people.suppress_address(context.install, context.actor, address, reason, now=datetime.now(UTC))
+    people.suppress_address(context.installation, context.actor, address, reason, now=datetime.now(UTC))
     click.echo("Suppressed.")
 
 
@@ -104,5 +104,5 @@ Exit codes:
 def allow(context: CommandContext, email: str, reason: str) -> None:
     """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
     address = read_email_argument(email)
-    people.allow_signup(context.install, context.actor, address, reason, now=datetime.now(UTC))
+    people.allow_signup(context.installation, context.actor, address, reason, now=datetime.now(UTC))
     click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")

@@ -11,7 +11,7 @@ from digest.cli.context import CommandContext
 
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
     """Print which imports were not finished, with how many people each."""
-    unfinished = lists.list_unfinished_imports(context.install, context.actor, now=datetime.now(UTC))
+    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=datetime.now(UTC))
     if as_json:
         rows = [
             {
@@ -37,7 +37,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     Raises:
         UnknownImportError: there is no such import, or it was finished.
     """
-    installation, actor, now = context.install, context.actor, datetime.now(UTC)
+    installation, actor, now = context.installation, context.actor, datetime.now(UTC)
     people = lists.count_unfinished_import(installation, actor, batch, now=now)
     if not confirmed:
         click.confirm(

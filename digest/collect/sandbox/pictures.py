@@ -6,7 +6,7 @@ from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
 from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError, SandboxError
 
 
-def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
+def fit_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
     """Make a picture fit for the mail as `image_codec.fit_image` does.
 
     Raises:
@@ -15,7 +15,7 @@ def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
     return _encode({"operation": "fit picture", "max_pixels": max_pixels}, body)
 
 
-def crop_image(body: bytes, shape: CropShape) -> EncodedImage:
+def crop_in_child(body: bytes, shape: CropShape) -> EncodedImage:
     """Cut a picture to a shape as `image_codec.crop_image` does.
 
     Raises:

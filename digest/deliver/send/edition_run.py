@@ -61,7 +61,7 @@ class SendReport:
         return self.results[HandoverResult.ACCEPTED] + self.results[HandoverResult.UNCERTAIN]
 
 
-def send_edition(
+def run_edition(
     database: Database,
     name: str,
     provider: Provider,

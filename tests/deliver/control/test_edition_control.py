@@ -18,7 +18,7 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send import progress
-from digest.deliver.send.edition_run import SendError, SendReport, send_edition
+from digest.deliver.send.edition_run import SendError, SendReport, run_edition
 from digest.edition.queries import UnknownEditionError
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, StaffMember
@@ -40,7 +40,7 @@ def _limited(world: DeliverySetup, table: str, **values: Any) -> DeliverySetup:
 
 
 def _send(world: DeliverySetup, provider: ScriptedProvider, stopping: Callable[[], bool] = lambda: False) -> SendReport:
-    return send_edition(
+    return run_edition(
         world.database,
         EDITION_NAME,
         provider,

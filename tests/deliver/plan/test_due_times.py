@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.plan.due_times import EditionRelease, effective_release_time, first_due_time, is_wanted_by_reader
 from digest.deliver.providers.outbox.provider import OutboxProvider
-from digest.deliver.send.edition_run import send_edition
+from digest.deliver.send.edition_run import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Frequency, Preferences, PreferencesError
@@ -195,7 +195,7 @@ def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
     arrived = []
     for hours in (0.01, 2.99, 3.01, 16, 16.5):
         world.clock.now = RELEASE + timedelta(hours=hours)
-        report = send_edition(
+        report = run_edition(
             world.database,
             EDITION_NAME,
             OutboxProvider(tmp_path / "out"),

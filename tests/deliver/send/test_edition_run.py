@@ -17,7 +17,7 @@ from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose,
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.outbox.provider import OutboxProvider
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.edition_run import SendError, SendReport, send_edition
+from digest.deliver.send.edition_run import SendError, SendReport, run_edition
 from digest.edition.approval import ApprovalError
 from digest.edition.queries import UnknownEditionError
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -35,7 +35,7 @@ Arrived = Callable[[bytes], EmailMessage]
 
 
 def _send(world: DeliverySetup, provider: object = None, limit: int | None = None) -> SendReport:
-    return send_edition(
+    return run_edition(
         world.database,
         EDITION_NAME,
         provider or open_provider(world.settings),  # type: ignore[arg-type]  # it is a Provider
@@ -274,7 +274,7 @@ def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) 
             settings = settings.model_copy(update={"file": file.model_copy(update={"sender": sender})})
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     with pytest.raises(ApprovalError):
-        send_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
+        run_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
     assert not provider.received_messages
     assert _state(world) is EditionState.APPROVED
 
@@ -289,7 +289,7 @@ def test_only_an_approved_edition_is_sent(world: DeliverySetup, state: EditionSt
 
 def test_an_unknown_edition_is_an_error(sqlite: Database, world: DeliverySetup) -> None:
     with pytest.raises(UnknownEditionError, match="2020-W01"):
-        send_edition(
+        run_edition(
             sqlite,
             "2020-W01",
             ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)),
@@ -302,7 +302,7 @@ def test_an_unknown_edition_is_an_error(sqlite: Database, world: DeliverySetup) 
 def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anything_moves(world: DeliverySetup) -> None:
     settings = world.settings.model_copy(update={"base_url": f"https://{'a' * 43}"})
     with pytest.raises(ComposeError, match="DIGEST_BASE_URL"):
-        send_edition(
+        run_edition(
             world.database,
             EDITION_NAME,
             ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)),
@@ -463,7 +463,7 @@ def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> Non
 def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
     world.add_readers(*(f"r{n}@example.org" for n in range(5)))
     reports: list[tuple[int, int]] = []
-    send_edition(
+    run_edition(
         world.database,
         EDITION_NAME,
         ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=2),

@@ -8,7 +8,7 @@ from digest.app.doctor import examine_installation
 from digest.app.installation import Installation
 from digest.deliver.compose.dkim import DkimSigner, load_signer
 from digest.deliver.providers.registry import ProviderSettingsError, open_provider
-from digest.deliver.send.edition_run import SendReport, send_edition
+from digest.deliver.send.edition_run import SendReport, run_edition
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
@@ -21,7 +21,7 @@ READERS = 500
 def _send(world: DeliverySetup, settings: Settings, url: str) -> SendReport:
     provider = open_provider(settings.model_copy(update={"mail_url": SecretStr(url)}))
     try:
-        return send_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
+        return run_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
     finally:
         provider.close()
 

@@ -75,7 +75,7 @@ def sent(
 
 
 def real(world: DeliverySetup, provider: Any, settings: Settings) -> None:
-    edition_run.send_edition(world.database, EDITION_NAME, provider, KEYS, settings, clock=world.clock)
+    edition_run.run_edition(world.database, EDITION_NAME, provider, KEYS, settings, clock=world.clock)
 
 
 def staff_rows(world: DeliverySetup) -> list[Delivery]:
@@ -182,7 +182,7 @@ def test_a_test_before_during_or_after_changes_no_delivery_counts_of_the_edition
     hire(world, SAM, EVE)
     provider = open_provider(world.settings)
     sent(world, provider)
-    edition_run.send_edition(world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, limit=1)
+    edition_run.run_edition(world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, limit=1)
     sent(world, provider)
     real(world, provider, world.settings)
     sent(world, provider)

@@ -21,7 +21,7 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.processor import process_events
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
-from digest.deliver.send.edition_run import send_edition
+from digest.deliver.send.edition_run import run_edition
 from digest.deliver.send.retry_policy import GIVE_UP_AFTER, decide_state_change
 from digest.deliver.send.uncertain_deliveries import (
     UncertainDelivery,
@@ -46,7 +46,7 @@ UNCERTAIN = DeliveryState.UNCERTAIN
 def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED) -> ScriptedProvider:
     """Send the edition; every message comes to the same."""
     provider = ScriptedProvider(same_outcome_for_all(result, reply="no answer after the final dot"))
-    send_edition(
+    run_edition(
         world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
     )
     return provider
@@ -250,7 +250,7 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
         return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
 
     provider = ScriptedProvider(answer, batch_size=1)
-    report = send_edition(
+    report = run_edition(
         world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
     )
     committing.join()
@@ -276,7 +276,7 @@ def _somebody_waits(world: DeliverySetup) -> None:
 def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(world: DeliverySetup) -> None:
     world.add_readers(*READERS)
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=1)
-    send_edition(
+    run_edition(
         world.database,
         EDITION_NAME,
         provider,

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
 from digest.deliver.providers.parallel import ParallelProvider
-from digest.deliver.send.edition_run import SendReport, send_edition
+from digest.deliver.send.edition_run import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from subscribers.consent.departure_log import DepartureLog
@@ -34,7 +34,7 @@ TAKES = same_outcome_for_all(HandoverResult.ACCEPTED)
 
 
 def _send(world: DeliverySetup, *lanes: Lane, limit: int | None = None) -> SendReport:
-    return send_edition(
+    return run_edition(
         world.database,
         EDITION_NAME,
         ParallelProvider(lanes),
@@ -206,7 +206,7 @@ def test_who_interrupts_a_run_gets_the_answers_that_are_under_way_written_down(w
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        send_edition(
+        run_edition(
             world.database,
             EDITION_NAME,
             ParallelProvider([Lane(TAKES) for _ in range(3)]),

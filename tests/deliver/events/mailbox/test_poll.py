@@ -23,7 +23,7 @@ from digest.deliver.events.mailbox.poll import MailboxPoller, PollResult
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.retention import repeated_bounces
-from digest.deliver.send.edition_run import send_edition
+from digest.deliver.send.edition_run import run_edition
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
 from digest.store.engine import Database
@@ -474,7 +474,7 @@ def test_from_a_send_over_smtp_to_a_suppressed_reader(
     with run_smtp_server(box) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
         provider = open_provider(settings.model_copy(update={"mail_url": url}))
-        send_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
+        run_edition(world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock)
         provider.close()
     paths = {to: path for path, (to,), _ in box.messages}
     spoken = sent_message(world.keys, ada)

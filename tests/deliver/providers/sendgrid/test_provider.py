@@ -14,7 +14,7 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
 from digest.deliver.providers.registry import ProviderSettingsError, open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
-from digest.deliver.send.edition_run import SendReport, send_edition
+from digest.deliver.send.edition_run import SendReport, run_edition
 from digest.edition import placeholders
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
@@ -200,7 +200,7 @@ def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int) -> SendReport:
         }
     )
     provider = open_provider(settings)
-    return send_edition(
+    return run_edition(
         world.database, EDITION_NAME, provider, world.keys, settings, clock=world.clock, sleep=world.clock.sleep
     )
 

@@ -15,7 +15,7 @@ from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.smtp.connection import SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpServer
-from digest.deliver.send.edition_run import SendReport, send_edition
+from digest.deliver.send.edition_run import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
@@ -226,7 +226,7 @@ def _send(world: DeliverySetup, port: int, options: str = "") -> SendReport:
     url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off{options}")
     provider = open_provider(world.settings.model_copy(update={"mail_url": url}))
     try:
-        return send_edition(
+        return run_edition(
             world.database,
             EDITION_NAME,
             provider,
