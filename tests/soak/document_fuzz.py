@@ -118,7 +118,7 @@ def _readers() -> list[tuple[list[bytes], Callable[[bytes], object]]]:
     return [
         *[(SEEDS, lambda body: documents.parse_document(body, url=URL, now=NOW))] * 3,
         (SEEDS, read_saved),
-        (_picture_seeds(), lambda body: pictures.fit_image(body, max_pixels=40_000_000)),
+        (_picture_seeds(), lambda body: pictures.fit_in_child(body, max_pixels=40_000_000)),
     ]
 
 
