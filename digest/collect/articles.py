@@ -4,7 +4,7 @@ Everything about an item is decided by comparing it with the rows of its source,
 Callers open the transaction; `prepare_batches` cuts a long document into batches of at most `BATCH_SIZE` items.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -166,13 +166,14 @@ class _PendingWrites:
 
 def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now: datetime) -> _PendingWrites:
     work, matched, used_keys = _PendingWrites(), match_rows(batch, rows), {row.key for row in rows}
+    document_keys = batch.other_keys.union(identified.key for identified in batch.items)
     for identified in batch.items:
         row = matched.get(identified.key)
         if row is None:
             work.new_rows.append(_new_row(source_id, identified, now, used_keys=used_keys))
             work.unchanged += identified.occurrences - 1  # listed again in the same document
             continue
-        values = _changed_values(row, identified, used_keys=used_keys)
+        values = _changed_values(row, identified, used_keys=used_keys, document_keys=document_keys)
         if values:
             work.changed_rows.append(_update_row(row, values, now))
             work.history_rows += [
@@ -216,11 +217,17 @@ def _new_row(source_id: int, identified: IdentifiedItem, now: datetime, *, used_
     }
 
 
-def _changed_values(row: Row[Any], identified: IdentifiedItem, *, used_keys: set[str]) -> dict[str, Any]:
+def _changed_values(
+    row: Row[Any], identified: IdentifiedItem, *, used_keys: set[str], document_keys: Collection[str]
+) -> dict[str, Any]:
     """Return the columns whose value differs from the row's."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
+    reused_key = reused_id_key(identified.item)
     if identified.key not in used_keys:
         values["key"] = identified.key  # the publisher's newest id is the one that will come back
+    elif row.key != identified.key and row.key in document_keys and reused_key not in used_keys:
+        # Ids that changed places: under another item's id the row would be taken for that item at the next reading.
+        values["key"] = reused_key
     return {name: value for name, value in values.items() if getattr(row, name) != value}
 
 

@@ -7,7 +7,7 @@ somebody who is there. A key's id holds a hash of its secret, so the ids that ro
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, select
+from sqlalchemy import ColumnElement, Table, inspect, select
 from sqlalchemy.orm import Session
 
 from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
@@ -40,7 +40,7 @@ def holds_people(session: Session) -> bool:
 
 
 def key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
-    """Give every column that names keys, with the kind of key and the table."""
+    """Return every column that names keys, with the kind of key and the table."""
     for table in Base.metadata.sorted_tables:
         if {"ciphertext", "key_id"} <= set(table.c.keys()):
             yield "vault", table, table.c.key_id
@@ -51,6 +51,8 @@ def key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
 
 
 def _first_and_last(session: Session, table: Table, key_column: ColumnElement[Any]) -> list[str]:
+    if not inspect(session.connection()).has_table(table.name):
+        return []  # an older schema, or none yet
     row_order = list(table.primary_key.columns)
     named = select(key_column).where(key_column.is_not(None)).limit(1)
     ends = (named.order_by(*row_order), named.order_by(*(column.desc() for column in row_order)))

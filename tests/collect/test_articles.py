@@ -310,3 +310,12 @@ def test_whatever_publishers_do_to_ids_the_counts_balance_and_nothing_new_comes_
         second = stored(sqlite, *items, now=LATER)
         assert (second.new, len(articles(sqlite))) == (0, rows)
         assert second.updated == 0
+
+
+def test_ids_that_change_places_are_settled_at_the_first_reading(database: Database) -> None:
+    stored(database, item("/", guid="1", published=None), item("/c", guid="2"))
+    swapped = (item("/", "Bridge", guid="2", published=None), item("/c", "Bridge", guid="1"))
+    stored(database, *swapped)
+    rows = len(articles(database))
+    second = stored(database, *swapped, now=LATER)
+    assert (second.new, second.updated, len(articles(database))) == (0, 0, rows)

@@ -16,7 +16,7 @@ FAULTS = {
     "421, 450, 452": REPLIES,
     "550 5.1.1": REPLIES,
     "550 5.7.515": REPLIES,
-    "faults in the middle of a send": "deliver/providers/smtp/test_provider.py::test_faults_in_mid_send_keep_the_books_and_repeat_nothing",
+    "faults in the middle of a send": "deliver/providers/smtp/test_provider.py::test_faults_in_mid_send_keep_the_counts_and_repeat_nothing",
     "dropped before the final dot": "deliver/providers/smtp/test_provider.py::test_a_message_that_breaks_off_before_its_final_dot_is_tried_again",
     "dropped after the final dot": REPLIES,
     "answers that drip": "deliver/providers/smtp/test_provider.py::test_an_answer_that_drips_is_given_up_when_its_time_is_over",
