@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.background import signup_limits
 from digest.app.installation import Installation
-from digest.deliver.providers.registry import describe_recipients
+from digest.deliver.providers.registry import describe_address_holders
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.deliver.send import notices
@@ -66,5 +66,5 @@ def site_from_settings(settings: Settings) -> SiteDetails:
         reply_to=sender.reply_to,
         postal_address=publication_frame(settings).postal_line,
         sections=tuple((s.key, s.title) for s in settings.file.sections),
-        recipients=describe_recipients(settings),
+        recipients=describe_address_holders(settings),
     )

@@ -39,7 +39,7 @@ from subscribers.store.models import Person, UtcDateTime
 INSERT_BATCH_SIZE = 1000  # rows that are written at a time
 
 
-def load_archive(connection: Connection, reader: ArchiveReader, keys: KeyRing, progress: RowProgress | None) -> Session:
+def restore_rows(connection: Connection, reader: ArchiveReader, keys: KeyRing, progress: RowProgress | None) -> Session:
     """Make the schema of the archive's time, write its rows, and bring the schema along."""
     manifest = reader.manifest
     try:

@@ -46,7 +46,7 @@ def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBa
         now: the present, UTC, against which a date is doubted.
 
     Returns:
-        The moment in UTC and `PUBLISHED` or `NO_ZONE`; or None and why the date is missing or refused.
+        The moment in UTC and `PUBLISHED` or `ZONE_ASSUMED`; or None and why the date is missing or refused.
     """
     text = " ".join((text or "").split())
     if not text:

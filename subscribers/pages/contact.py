@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from subscribers.address import AddressError, read_address
 from subscribers.mail_requests import MailRequest
-from subscribers.pages.context import PageContext, page_context, private_response, reader_pages
+from subscribers.pages.context import PageContext, current_page_context, private_response, reader_pages
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
 from subscribers.phrases import sentence
 from subscribers.signup import rate_limits
@@ -47,7 +47,7 @@ def contact() -> Response:
 @reader_pages.post("/contact")
 def write_to_the_editors() -> Response:
     """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
-    context = page_context()
+    context = current_page_context()
     if request.form.get(HONEYPOT_FIELD):
         return _sent_page("")
     line = read_contact_form(request.form)

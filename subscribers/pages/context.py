@@ -72,7 +72,7 @@ class PageContext:
         return self.clock().astimezone(self.site.zone).date()
 
 
-def page_context() -> PageContext:
+def current_page_context() -> PageContext:
     """Return the context of the running application's pages."""
     context: PageContext = current_app.extensions["readers"]
     return context
@@ -90,7 +90,7 @@ def read_link_owner(
 
     A link that is nobody's is answered at once: one of a test mail says so, and all others look the same.
     """
-    keys = page_context().keys
+    keys = current_page_context().keys
     number = link_tokens.read_link_token(keys, token, purpose)
     if number is None:
         if link_tokens.read_link_token(keys, token, test_purpose) is not None:

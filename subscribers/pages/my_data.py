@@ -18,7 +18,13 @@ from subscribers.lifecycle import address_change
 from subscribers.lifecycle.address_change import AddressChange, AddressChangeStage
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.my_data import list_consent_history
-from subscribers.pages.context import PageContext, page_context, private_response, reader_pages, unknown_link_page
+from subscribers.pages.context import (
+    PageContext,
+    current_page_context,
+    private_response,
+    reader_pages,
+    unknown_link_page,
+)
 from subscribers.phrases import sentence
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
@@ -31,7 +37,7 @@ log = structlog.get_logger("my data")
 @reader_pages.get("/my-data/<token>")
 def my_data(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person. Looking uses nothing up: scanners look first."""
-    context = page_context()
+    context = current_page_context()
     with context.database.read() as session:
         return _my_data_page(context, session, _find_owner(context, session, token), token)
 
@@ -64,7 +70,7 @@ def download_my_data(token: str) -> ResponseReturnValue:
 
 def _record_for_token(token: str) -> dict[str, Any]:
     """Return all that is held of the person behind a link."""
-    context = page_context()
+    context = current_page_context()
     with context.database.read() as session:
         person = _find_owner(context, session, token)
         record = build_person_record(
@@ -82,7 +88,7 @@ def _record_for_token(token: str) -> dict[str, Any]:
 @reader_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
     """Show what erasing does, with the one button that does it."""
-    context = page_context()
+    context = current_page_context()
     with context.database.read() as session:
         person = _find_owner(context, session, token)
         return private_response(render_template("web/erase.html", token=token, masked=_masked_address(context, person)))
@@ -91,7 +97,7 @@ def ask_to_erase(token: str) -> ResponseReturnValue:
 @reader_pages.post("/my-data/<token>/erase")
 def erase_now(token: str) -> ResponseReturnValue:
     """Erase a person for good. Twice is once."""
-    context = page_context()
+    context = current_page_context()
     with context.database.write() as session:
         person = _find_owner(context, session, token)
         erase_person(
@@ -107,9 +113,9 @@ def erase_now(token: str) -> ResponseReturnValue:
 
 
 @reader_pages.post("/my-data/<token>/address")
-def ask_to_move(token: str) -> ResponseReturnValue:
+def request_move(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
-    context = page_context()
+    context = current_page_context()
     text = request.form.get("email", "").strip()
     with context.database.write() as session:
         person = _find_owner(context, session, token)
@@ -128,7 +134,7 @@ def ask_to_move(token: str) -> ResponseReturnValue:
 @reader_pages.get("/address/<token>")
 def ask_to_confirm_move(token: str) -> ResponseReturnValue:
     """Show the button that makes an address the one which the mail goes to."""
-    context = page_context()
+    context = current_page_context()
     with context.database.read() as session:
         return _address_change_page(
             address_change.look_up_address_change(session, context.keys, token, now=context.clock()), token
@@ -138,7 +144,7 @@ def ask_to_confirm_move(token: str) -> ResponseReturnValue:
 @reader_pages.post("/address/<token>")
 def confirm_move(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
-    context = page_context()
+    context = current_page_context()
     now = context.clock()
     try:
         with context.database.write() as session:

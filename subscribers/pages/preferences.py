@@ -15,8 +15,8 @@ from subscribers.pages import time_zones
 from subscribers.pages.context import (
     PageContext,
     SiteDetails,
+    current_page_context,
     is_subscribed,
-    page_context,
     private_response,
     read_link_owner,
     reader_pages,
@@ -42,7 +42,7 @@ def _read_number(token: str) -> int:
 @reader_pages.get("/preferences/<token>")
 def show_preferences(token: str) -> ResponseReturnValue:
     """Show what a reader has chosen, and say where to ask for their data."""
-    context = page_context()
+    context = current_page_context()
     number = _read_number(token)
     with context.database.read() as session:
         return _preferences_page(context, session.get(Person, number), token)
@@ -51,7 +51,7 @@ def show_preferences(token: str) -> ResponseReturnValue:
 @reader_pages.post("/preferences/<token>")
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
-    context = page_context()
+    context = current_page_context()
     number = _read_number(token)
     preferences = read_preferences_form(request.form, context.site, context.today())
     if isinstance(preferences, str):
@@ -161,7 +161,7 @@ def show_preferences_again(token: str) -> ResponseReturnValue:
 @reader_pages.post("/preferences/<token>/my-data")
 def mail_my_data(token: str) -> ResponseReturnValue:
     """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
-    context = page_context()
+    context = current_page_context()
     number = _read_number(token)
     with context.database.write() as session:
         my_data.request_data_link(session, number, context.queue, now=context.clock())

@@ -13,8 +13,8 @@ from subscribers.consent.preferences import pause_mail
 from subscribers.lifecycle import unsubscribe
 from subscribers.pages.context import (
     PageContext,
+    current_page_context,
     is_subscribed,
-    page_context,
     private_response,
     read_link_owner,
     reader_pages,
@@ -34,7 +34,7 @@ def _read_number(token: str) -> int:
 @reader_pages.get("/u/<token>")
 def ask_to_leave(token: str) -> ResponseReturnValue:
     """Show the one button. Nothing is changed before it is pressed."""
-    context = page_context()
+    context = current_page_context()
     number = _read_number(token)
     with context.database.read() as session:
         return _status_page(context, session, number, token)
@@ -48,7 +48,7 @@ def leave_now(token: str) -> ResponseReturnValue:
     one too. Only committed and journalled is it answered, with 200 and without a redirect. Twice is once. A
     person who is gone already is answered alike.
     """
-    context = page_context()
+    context = current_page_context()
     number = _read_number(token)
     form = _read_form()
     by_page = form.get("from") == "page"
@@ -76,7 +76,7 @@ def _read_form() -> MultiDict[str, str]:
 @reader_pages.get("/u/<token>/pause")
 def ask_to_pause(token: str) -> ResponseReturnValue:
     """Offer a break in place of leaving."""
-    context = page_context()
+    context = current_page_context()
     number = _read_number(token)
     with context.database.read() as session:
         if not is_subscribed(session.get(Person, number)):
@@ -87,7 +87,7 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
 @reader_pages.post("/u/<token>/pause")
 def pause_now(token: str) -> ResponseReturnValue:
     """Have the mail rest for one of the lengths that the page offers."""
-    context = page_context()
+    context = current_page_context()
     number = _read_number(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
@@ -112,7 +112,7 @@ def ask_to_undo(token: str) -> ResponseReturnValue:
 @reader_pages.post("/u/<token>/undo")
 def undo_now(token: str) -> ResponseReturnValue:
     """Put a reader back who left within the last week. Twice is once."""
-    context = page_context()
+    context = current_page_context()
     number = _read_number(token)
     now = context.clock()
     with context.database.write() as session:

@@ -159,7 +159,7 @@ class ImportRun:
         with ExitStack() as stack:
             session = stack.enter_context(self._context.database.write())
             began = time.monotonic()
-            if not import_store.lock_unfinished_batch(session, self._batch.id):
+            if not import_store.lock_if_unfinished(session, self._batch.id):
                 raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
             rows_to_retry = import_store.write_step(session, step, now=self._batch.now)
             if not rows_to_retry and last_row is not None:

@@ -90,7 +90,7 @@ def reserve_person_numbers(session: Session, count: int) -> range | list[int]:
     return range(int(last) - count + 1, int(last) + 1)
 
 
-def lock_unfinished_batch(session: Session, batch: int) -> bool:
+def lock_if_unfinished(session: Session, batch: int) -> bool:
     """Return whether an import goes on, and let nobody drop it before our commit."""
     query = select(ImportBatch.done_at).where(ImportBatch.id == batch).with_for_update()
     return session.execute(query).scalar_one() is None

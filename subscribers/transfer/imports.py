@@ -19,7 +19,7 @@ from subscribers.transfer.decisions import ImportOptions, RowOutcome
 from subscribers.transfer.formats import DEPARTURE_STATUSES
 from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback, count_row
 from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
-from subscribers.transfer.import_store import lock_unfinished_batch
+from subscribers.transfer.import_store import lock_if_unfinished
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.row_builder import BatchDetails
 from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row
@@ -102,7 +102,7 @@ def run_import(
                 progress(through)
         run.finish_pending_write()
     with context.database.write() as session:
-        if not lock_unfinished_batch(session, batch.id):
+        if not lock_if_unfinished(session, batch.id):
             raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
         row = session.get_one(ImportBatch, batch.id)
         row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count

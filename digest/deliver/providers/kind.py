@@ -129,7 +129,7 @@ class ProviderKind:
     open: Callable[[Settings], Provider]
     leaves_machine: Callable[[Settings], bool]
     describe_recipient: Callable[[Settings], str]  # who got one message, for the list of disclosures
-    describe_recipients: Callable[[Settings], tuple[str, ...]]  # who gets addresses, for the privacy page
+    describe_address_holders: Callable[[Settings], tuple[str, ...]]  # who gets addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
     # Ends the sentence "whoever got it already, gets it twice".
     resend_risk: str = ", unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."

@@ -68,13 +68,13 @@ def describe_recipient(provider_name: str, settings: Settings) -> str:
     return kind.describe_recipient(settings)
 
 
-def describe_recipients(settings: Settings) -> tuple[str, ...]:
+def describe_address_holders(settings: Settings) -> tuple[str, ...]:
     """Say who gets to know readers' addresses, a sentence each, by the provider in use."""
     try:
         kind = provider_in_use(settings)
     except ProviderSettingsError:  # nothing can be sent, so nobody gets any
         kind = provider_kinds()[0]
-    return kind.describe_recipients(settings)
+    return kind.describe_address_holders(settings)
 
 
 def find_suppression_lists(settings: Settings) -> SuppressionLists:

@@ -203,7 +203,7 @@ def void(name: str) -> ResponseReturnValue:
 
 
 @desk_pages.post("/editions/<name>/<any(pause, resume):act>")
-def control(name: str, act: str) -> ResponseReturnValue:
+def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume the sending of an edition."""
     context = web_context()
     try:

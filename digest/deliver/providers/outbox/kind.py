@@ -28,6 +28,8 @@ KIND = ProviderKind(
     open=_open,
     leaves_machine=lambda _: False,
     describe_recipient=lambda _: "Nobody outside: a file on our own machine",
-    describe_recipients=lambda _: ("At present nobody: this installation writes its mail into files and sends none.",),
+    describe_address_holders=lambda _: (
+        "At present nobody: this installation writes its mail into files and sends none.",
+    ),
     doctor_findings=_doctor_findings,
 )

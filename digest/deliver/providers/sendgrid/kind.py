@@ -41,7 +41,7 @@ def _host(settings: Settings) -> str:
     return urlsplit(settings.sendgrid_host).hostname or ""
 
 
-def _describe_recipients(settings: Settings) -> tuple[str, ...]:
+def _describe_address_holders(settings: Settings) -> tuple[str, ...]:
     return (
         (
             f"{RECIPIENT_NAME}, who delivers the mail for us as a processor ({_host(settings)}). It gets your address with "
@@ -80,7 +80,7 @@ KIND = ProviderKind(
     open=_open,
     leaves_machine=lambda settings: not is_loopback(_host(settings)),
     describe_recipient=lambda settings: f"{RECIPIENT_NAME} ({_host(settings)}), who delivers for us",
-    describe_recipients=_describe_recipients,
+    describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
     resend_risk=". SendGrid gives each its own Message-ID, so no mail server can tell that it had it before.",
     max_event_delay=MAX_AGE,

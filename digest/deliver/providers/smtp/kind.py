@@ -49,7 +49,7 @@ def _describe_recipient(settings: Settings) -> str:
     return f"Our mail server{relay}, on the way to your own"
 
 
-def _describe_recipients(settings: Settings) -> tuple[str, ...]:
+def _describe_address_holders(settings: Settings) -> tuple[str, ...]:
     relay = split_mail_url(settings).hostname
     return (
         f"The mail server {relay}, through which our mail leaves. It gets your address with each mail.",
@@ -78,7 +78,7 @@ KIND = ProviderKind(
     open=_open,
     leaves_machine=lambda settings: not is_loopback(split_mail_url(settings).hostname or ""),
     describe_recipient=_describe_recipient,
-    describe_recipients=_describe_recipients,
+    describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
     acceptance_is_arrival=True,  # what fails later comes back to the bounce mailbox
 )
