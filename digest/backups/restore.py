@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, inspect, make_url, select, text
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
-from digest.backups.loader import check_sqlite_integrity, load_archive
+from digest.backups.loader import check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold, installation_state
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.settings import Settings
@@ -61,7 +61,7 @@ def rehearse_restore(
         closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
         database.engine.execution_options(immediate=True).begin() as connection,
     ):
-        session = load_archive(connection, reader, keys, progress)
+        session = restore_rows(connection, reader, keys, progress)
         check_sqlite_integrity(connection)
         return seals.prove_ledger(session)
 
@@ -89,7 +89,7 @@ def restore_backup(
     departure_log = DepartureLog(settings.left_log, keys)
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
-        session = load_archive(connection, reader, keys, progress)
+        session = restore_rows(connection, reader, keys, progress)
         proof = seals.prove_ledger(session)
         log_exists = departure_log.path.exists()
         merged = merge_departure_log(

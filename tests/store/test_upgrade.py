@@ -22,7 +22,7 @@ from sqlalchemy import Connection, func, inspect, select, table, text
 from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveReader
-from digest.backups.loader import load_archive
+from digest.backups.loader import restore_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.edition.approval import verify_approval
 from digest.edition.queries import find_edition
@@ -77,7 +77,7 @@ def upgraded(url: str, keys: KeyRing) -> Iterator[tuple[Connection, Session, Arc
     try:
         assert reader.manifest.revision == "0002"
         with database.engine.execution_options(immediate=True).begin() as connection:
-            yield connection, load_archive(connection, reader, keys, None), reader
+            yield connection, restore_rows(connection, reader, keys, None), reader
     finally:
         reader.close()
         database.close()
