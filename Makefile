@@ -24,7 +24,7 @@ serve: $(VENV)/.stamp  ## Open the desk on what 'make demo' made: http://127.0.0
 
 test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
 	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"
-	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
+	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal
 
 lint: $(VENV)/.stamp  ## Check style and form
 	@$(BIN)/ruff check --output-format concise .
