@@ -222,12 +222,13 @@ def _changed_values(
 ) -> dict[str, Any]:
     """Return the columns whose value differs from the row's."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
-    reused_key = reused_id_key(identified.item)
     if identified.key not in used_keys:
         values["key"] = identified.key  # the publisher's newest id is the one that will come back
-    elif row.key != identified.key and row.key in document_keys and reused_key not in used_keys:
+    elif row.key != identified.key and row.key in document_keys:
         # Ids that changed places: under another item's id the row would be taken for that item at the next reading.
-        values["key"] = reused_key
+        reused_key = reused_id_key(identified.item)
+        if reused_key not in used_keys:
+            values["key"] = reused_key
     return {name: value for name, value in values.items() if getattr(row, name) != value}
 
 
