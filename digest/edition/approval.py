@@ -103,7 +103,7 @@ def sign_approval(
         )
     edition.approval = {
         "mark": current_hash,
-        "signature": _sign_content_hash(keys.current("session"), current_hash),
+        "signature": _sign_content_hash(keys.current("approval"), current_hash),
         "stated": statement,
     }
     edition.approved_by = actor
@@ -137,11 +137,10 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
         raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
     fragments = load_fragments(session, edition)
     current_hash = content_hash_of(approval_statement(edition, fragments, settings))
-    # By any key: one that was rotated between approval and sending must not stop an edition.
+    # By any key: one that was rotated between approval and sending must not stop an edition. Version 0.1 signed by session keys.
+    signing_keys = (*keys.of_kind("approval"), *keys.of_kind("session"))
     signature = str(approval["signature"])
-    signed = any(
-        hmac.compare_digest(_sign_content_hash(key, current_hash), signature) for key in keys.of_kind("session")
-    )
+    signed = any(hmac.compare_digest(_sign_content_hash(key, current_hash), signature) for key in signing_keys)
     if current_hash != approval["mark"] or not signed:
         raise ApprovalError(
             f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {current_hash[:7]}): "

@@ -20,8 +20,10 @@ from typing import Literal, Self, get_args
 from subscribers.crypto import key_file
 from subscribers.errors import ApplicationError
 
-KeyKind = Literal["vault", "lookup", "token", "return-path", "session", "suppression"]
+KeyKind = Literal["vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment"]
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
+# Kinds that key files of version 0.1 lack. A kind that comes later still is added here.
+LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment")
 MAX_KEYS_PER_KIND = 255  # keys of a kind
 _FileStamp = tuple[int, int, int]
 
@@ -64,7 +66,7 @@ class _KeySnapshot:
 
     @classmethod
     def build(cls, keys: Iterable[SecretKey]) -> Self:
-        every = tuple(sorted(keys, key=lambda k: (k.kind, k.number)))
+        every = tuple(sorted(_add_later_kinds(list(keys)), key=lambda k: (k.kind, k.number)))
         current = {k.kind: k for k in every}  # the last of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
@@ -72,6 +74,21 @@ class _KeySnapshot:
         if len({(k.kind, k.number) for k in every}) < len(every):
             raise KeyFileError("two keys of one kind have the same number: restore the key file.")
         return cls(every, {(k.kind, k.id): k for k in every}, current)
+
+
+def _add_later_kinds(keys: list[SecretKey]) -> list[SecretKey]:
+    """Add the first key of each later kind that is missing, derived from the oldest suppression key, which is always kept.
+
+    Derived rather than drawn, so that an older recovery copy, and the copy of the file on another machine, give the same keys.
+    HMAC-SHA-256 as the key derivation function, one block, with the kind as its label (NIST SP 800-108r1, 4.1).
+    """
+    roots = sorted((k for k in keys if k.kind == "suppression"), key=lambda k: k.number)
+    missing = [kind for kind in LATER_KINDS if roots and all(k.kind != kind for k in keys)]
+    derived = [
+        SecretKey(kind, 1, hmac.digest(roots[0].secret, b"first key of kind\0" + kind.encode(), "sha256"))
+        for kind in missing
+    ]
+    return [*keys, *derived]
 
 
 class KeyRing:

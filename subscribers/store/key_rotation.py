@@ -6,7 +6,7 @@ are looked for by all look-up keys. A run that was cut short is finished by the 
 - vault: addresses are encrypted anew, and the network addresses behind consents. What waits encrypted for hours or
   days (forms, notices, providers' words) keeps the key that it was encrypted with until it goes.
 - lookup: people's hashes, and the tags of their domains, are computed anew from the vault.
-- token, return-path, session, suppression: nothing is rewritten. Older keys verify what was made with them.
+- token, return-path, session, suppression, approval, commitment: nothing is rewritten. Older keys verify what was made with them.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -484,6 +484,18 @@ def test_an_approval_written_into_the_database_by_hand_is_no_approval(approved: 
         )
 
 
+def test_approvals_hang_on_the_approval_key_and_not_on_the_session_key(approved: tuple[Installation, int]) -> None:
+    install, number = approved
+    stranger = KeyRing.from_seed(b"others")
+    without_session = KeyRing([*(k for k in KEYS.all if k.kind != "session"), stranger.current("session")])
+    without_approval = KeyRing([*(k for k in KEYS.all if k.kind != "approval"), stranger.current("approval")])
+    with install.database.read() as session:
+        edition = session.get_one(Edition, number)
+        assert verify_approval(session, edition, settings=install.settings, keys=without_session)
+        with pytest.raises(ApprovalError, match="not what was approved"):
+            verify_approval(session, edition, settings=install.settings, keys=without_approval)
+
+
 def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
