@@ -297,6 +297,8 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
         ("token", None),
         ("return-path", None),
         ("session", None),
+        ("approval", None),
+        ("commitment", None),
         ("suppression", 0),
     ]
     assert usage[-1] == key_rotation.KeyUsage(
