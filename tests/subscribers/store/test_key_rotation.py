@@ -297,9 +297,9 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(sqlite: Database, path
         ("token", None),
         ("return-path", None),
         ("session", None),
+        ("suppression", 0),
         ("approval", None),
         ("commitment", None),
-        ("suppression", 0),
     ]
     assert usage[-1] == key_rotation.KeyUsage(
         "vault", 7, other.current("vault").id, current=False, rows=1, in_file=False
