@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 
 from digest.app.installation import Installation
+from digest.app.sending import open_sending_provider
 from digest.deliver.control import installation_hold
 from digest.deliver.events.intake import apply_stored_payloads
 from digest.deliver.events.mailbox import poll
@@ -13,7 +14,7 @@ from digest.deliver.events.mailbox.imap import MailboxError
 from digest.deliver.events.payloads import store_payload
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.kind import ProviderWebhook
-from digest.deliver.providers.registry import find_provider, open_provider
+from digest.deliver.providers.registry import find_provider
 from digest.deliver.send import notices
 from digest.settings import Settings
 from subscribers.consent.departure_log import DepartureLog
@@ -124,12 +125,13 @@ def send_due_notices(installation: Installation, *, clock: Callable[[], datetime
 
     Raises:
         ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
+        InstallationError: the keys are the demo's; likewise.
     """
     with installation.database.read() as session:
         if not notices.has_due_notices(session, now=clock()):
             return Counter()
     try:
-        with closing(open_provider(installation.settings)) as provider:
+        with closing(open_sending_provider(installation)) as provider:
             return notices.send_due_notices(
                 installation.database, provider, installation.keys, installation.settings, clock=clock
             )

@@ -25,14 +25,13 @@ from digest.settings import Settings, load_settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import MediaFile
 from subscribers.consent.preferences import Preferences, change_preferences
-from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.keys import DEMO_KEY_SEED, KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
 
 SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
 SAMPLE_BASE_URL = "https://news.example.org"
-SAMPLE_KEY_SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
 DEMO_MARKER = ".digest-demo"
 DEMO_ACTOR = Actor("demo", Role.ADMIN, Face.TERMINAL)
 
@@ -64,7 +63,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
     _prepare_folder(folder)
     if settings.origin:  # a copy, so that the desk can be opened on what the demo made
         (folder / "digest.toml").write_text(settings.origin.read_text("utf-8"), "utf-8")
-    settings.key_file.write_text(KeyRing.from_seed(SAMPLE_KEY_SEED).to_json(), "utf-8")
+    settings.key_file.write_text(KeyRing.from_seed(DEMO_KEY_SEED).to_json(), "utf-8")
     settings.key_file.chmod(0o600)
     now = SAMPLE_NOW if live_settings is None else datetime.now(UTC)
     fetcher: HttpFetcher | BundledFetcher = (

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, select
 
 from digest.app.attention import attention_sentences
-from digest.app.installation import Installation, missing_key_file
+from digest.app.installation import Installation, InstallationError, missing_key_file
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import ProviderSettingsError, provider_in_use
@@ -52,6 +52,10 @@ def check_key_file(installation: Installation) -> Iterator[DoctorFinding]:
         return
     _ = installation.keys  # raises where it is unreadable or open to others
     yield DoctorFinding("ok", f"{file}: readable by you alone")
+    try:
+        installation.refuse_demo_keys()
+    except InstallationError as exc:
+        yield DoctorFinding("error", str(exc))
 
 
 def check_database(installation: Installation) -> Iterator[DoctorFinding]:

@@ -52,6 +52,19 @@ class Installation:
             check_keys(session, keys)
         return keys
 
+    def refuse_demo_keys(self) -> None:
+        """Refuse what reaches beyond this machine while the keys are the demo's.
+
+        Raises:
+            InstallationError: they are.
+        """
+        if self.keys.has_demo_keys:
+            raise InstallationError(
+                f"{self.settings.key_file}: these are the demo's keys, which everybody knows, so nothing is sent to the world or "
+                "served beyond this machine with them. Set DIGEST_HOME to a new folder and run 'digest init'; new keys in "
+                "this folder would not do, because old keys go on verifying."
+            )
+
     @property
     def departure_log(self) -> DepartureLog:
         """The log of departures outside the database."""

@@ -15,6 +15,7 @@ from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.send import edition_run, staff_test, uncertain_deliveries
 from digest.deliver.send.edition_run import SendReport
@@ -31,6 +32,18 @@ SEND_TEST = Act("test", Role.EDITOR)
 PAUSE, RESUME = Act("paused", Role.EDITOR), Act("resumed", Role.EDITOR)
 CANCEL = Act("cancelled", Role.ADMIN)
 RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN) for resolution in UncertainResolution}
+
+
+def open_sending_provider(installation: Installation) -> Provider:
+    """Open the provider in use; the caller closes it. With the demo's keys only one that stays on this machine.
+
+    Raises:
+        ProviderSettingsError: the settings do not say how to send, or forbid it.
+        InstallationError: the mail would leave this machine, and the keys are the demo's.
+    """
+    if provider_in_use(installation.settings).leaves_machine(installation.settings):
+        installation.refuse_demo_keys()
+    return open_provider(installation.settings)
 
 
 def send_edition(
@@ -58,7 +71,7 @@ def send_edition(
     name = edition_name(installation, name)
     with (
         SEND.steps(installation.database, actor, name, now=clock()) as audit,
-        closing(open_provider(installation.settings)) as provider,
+        closing(open_sending_provider(installation)) as provider,
     ):
         report = edition_run.run_edition(
             installation.database,
@@ -95,7 +108,7 @@ def send_test(
     name, database = edition_name(installation, name), installation.database
     with (
         SEND_TEST.steps(database, actor, name, now=clock()) as audit,
-        closing(open_provider(installation.settings)) as provider,
+        closing(open_sending_provider(installation)) as provider,
     ):
         with database.read() as session:
             test = staff_test.compose_test(session, name, installation.keys, installation.settings, to=to)

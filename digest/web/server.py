@@ -22,6 +22,9 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
+from digest.app.installation import Installation
+from digest.settings import is_loopback
+
 MAX_BODY_BYTES = 2_000_000  # octets: a provider's post (digest.web.hooks.pages); the pages take far less
 MAX_CONNECTIONS = 1000
 WORKER_THREADS = 8
@@ -164,9 +167,13 @@ def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits 
 
     Raises:
         OSError: the port is taken, or the host is none of this machine's.
+        InstallationError: others than this machine could reach the pages, and the keys are the demo's.
     """
+    installation: Installation = app.extensions["digest"].installation
+    behind_proxy = installation.settings.file.limits.proxies > 0
+    if behind_proxy or not is_loopback(host):
+        installation.refuse_demo_keys()
     if limits is None:
-        behind_proxy = app.extensions["digest"].settings.file.limits.proxies > 0
         limits = ConnectionLimits(per_client=None) if behind_proxy else ConnectionLimits()
     return PageServer(app, host, port, limits)
 
