@@ -1,7 +1,7 @@
 """Where a face still goes around `digest.app`: its module, and the modules below that it acts or looks through."""
 
 _REACHED: dict[str, tuple[str, ...]] = {
-    "digest.cli.common": ("subscribers.address",),
+    "digest.cli.context": ("subscribers.address",),
     "digest.cli.staff": ("digest.store.delivery_models",),
     "digest.web.archive.pages": ("digest.store.models",),
     "digest.web.desk.edition_outline": ("digest.collect.urls", "digest.store.models"),

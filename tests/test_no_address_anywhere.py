@@ -29,7 +29,7 @@ from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from digest.app import background, editions, maintenance, sending
-from digest.app.actor import terminal_actor
+from digest.app.acts import terminal_actor
 from digest.app.backups import create_backup
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation

@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.app.sending import open_sending_provider
 from digest.deliver.control import installation_hold
 from digest.deliver.events.intake import apply_stored_payloads
 from digest.deliver.events.mailbox import poll
 from digest.deliver.events.mailbox.imap import MailboxError
+from digest.deliver.events.mailbox.poll import PollResult
 from digest.deliver.events.payloads import store_payload
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.kind import ProviderWebhook
@@ -138,3 +141,36 @@ def send_due_notices(installation: Installation, *, clock: Callable[[], datetime
     except Exception:
         notices.postpone_due_notices(installation.database, now=clock(), delay=NOTICE_RETRY_DELAY)
         raise
+
+
+READ_INBOUND = Act("inbound mail read", Role.ADMIN)
+MAX_MESSAGES = 100_000  # messages of the mailbox in one run
+
+
+@dataclass(frozen=True, slots=True)
+class InboundResult:
+    """What one run did. `poll` is None where no mailbox is set or it could not be read; `trouble` says why not."""
+
+    poll: PollResult | None
+    applied: Counter[str]
+    trouble: str
+
+
+def process_inbound_mail(
+    installation: Installation, actor: Actor, *, clock: Callable[[], datetime], max_messages: int = MAX_MESSAGES
+) -> InboundResult:
+    """Read the bounce mailbox, and apply what it and the providers say; trouble with the mailbox stops nothing else.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        OSError: the departure log could not be written; what is not applied yet waits.
+        KeyFileError: a payload was encrypted with a key that is not in the key file; it waits.
+    """
+    READ_INBOUND.check_role(installation.database, actor, "mailbox", now=clock())
+    poll, trouble = None, ""
+    try:
+        poll = read_bounce_mailbox(installation, clock=clock, max_messages=max_messages)
+    except MailboxError as exc:
+        trouble = str(exc)
+    applied = apply_inbound_events(installation, clock=clock)
+    return InboundResult(poll, applied, trouble or (poll.stuck if poll else ""))

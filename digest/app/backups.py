@@ -3,8 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from digest.app.actor import Actor, Role
-from digest.app.acts import Act
+from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, create_home_folder
 from digest.backups import backup, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, RowProgress

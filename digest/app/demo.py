@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from digest.app import editions, sending
-from digest.app.actor import Actor, Face, Role
+from digest.app.acts import Actor, Face, Role
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation, create_home_folder, delete_home_folder, open_installation
 from digest.collect.fetch.bundled_fetcher import BundledFetcher

@@ -14,8 +14,7 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.actor import Actor, Face, Role
-from digest.app.acts import Act
+from digest.app.acts import Act, Actor, Face, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.collect import collection_run

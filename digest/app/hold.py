@@ -2,8 +2,7 @@
 
 from datetime import datetime
 
-from digest.app.actor import Actor, Role
-from digest.app.acts import Act
+from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from digest.app import background, editions, maintenance, sending
-from digest.app.actor import SCHEDULER
+from digest.app.acts import SCHEDULER
 from digest.app.installation import Installation
 from digest.deliver.events.mailbox.imap import MailboxError
 from digest.deliver.send.edition_run import SendReport

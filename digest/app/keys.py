@@ -4,8 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from digest.app.actor import Actor, Role
-from digest.app.acts import Act
+from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, InstallationError
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyKind, KeyRing

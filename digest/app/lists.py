@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from digest.app import maintenance
-from digest.app.actor import Actor, Role
-from digest.app.acts import Act
+from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.send import notices

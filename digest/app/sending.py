@@ -9,8 +9,7 @@ from itertools import islice
 
 from sqlalchemy import select
 
-from digest.app.actor import Actor, Role
-from digest.app.acts import Act
+from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.deliver.control import edition_control, installation_hold

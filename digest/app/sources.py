@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from digest.app.actor import Actor, Role
-from digest.app.acts import Act, AuditDraft
+from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError

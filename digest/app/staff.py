@@ -4,8 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from digest.app.actor import Actor, Role
-from digest.app.acts import Act
+from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
 from digest.deliver.send.notices import make_notice_queue
 from digest.store import staff

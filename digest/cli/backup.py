@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from digest.app import backups
-from digest.app.actor import Actor
+from digest.app.acts import Actor
 from digest.app.installation import open_installation
 from digest.backups.restore import RestoreResult
-from digest.cli.common import label_refusals
-from digest.cli.context import CommandContext, pass_command_context
-from digest.cli.progress_bar import show_progress
+from digest.cli.context import CommandContext, label_refusals, pass_command_context
+from digest.cli.terminal import show_progress
 from subscribers.consent.seals import LedgerProof
 
 FILE_PATH = click.Path(dir_okay=False, path_type=Path)

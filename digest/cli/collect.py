@@ -15,7 +15,7 @@ from rich.text import Text
 from digest.app import editions
 from digest.app.editions import CollectionResult
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
-from digest.cli.progress_bar import show_progress
+from digest.cli.terminal import show_progress
 from digest.collect.collection_run import SourceReport
 
 EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read

@@ -5,7 +5,9 @@ What is heavy to import is imported where it is first needed: `digest --version`
 
 import getpass
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,10 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from digest.cli.lazy_group import CommandRefusedError
+from subscribers.errors import ApplicationError
+
 if TYPE_CHECKING:
-    from digest.app.actor import Actor
+    from digest.app.acts import Actor
     from digest.app.installation import Installation
     from digest.settings import Settings
+    from subscribers.address import Address
 
 
 def moment(text: str) -> datetime:
@@ -95,7 +101,7 @@ class CommandContext:
     @property
     def terminal(self) -> "Actor":
         """Whoever sits at this terminal."""
-        from digest.app.actor import terminal_actor
+        from digest.app.acts import terminal_actor
 
         return terminal_actor(system_user())
 
@@ -105,7 +111,7 @@ class CommandContext:
         Raises:
             UnknownStaffError: nobody on the staff has the address that was named; it is in the audit log.
         """
-        from digest.app.actor import identify_staff
+        from digest.app.acts import identify_staff
 
         if self.acting_email is None:
             return self.terminal
@@ -159,3 +165,47 @@ def system_user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return str(os.getuid())
+
+
+def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    """Check a reason: it stands in chains, disclosures and the audit log, which hold no reader's address."""
+    if text is not None and ("@" in text or not text.strip() or len(text) > 150):
+        raise click.BadParameter("write a few words (at most 150 characters), with no address among them")
+    return text
+
+
+because_option = click.option(
+    "--because", callback=check_reason, help="Why, in a few words: it is shown, and stands in the audit log."
+)
+
+
+@contextmanager
+def label_refusals(label: str) -> Iterator[None]:
+    """Begin the message of every refusal in the block with what was not done."""
+    try:
+        yield
+    except ApplicationError as exc:
+        if not exc.is_refusal:
+            raise
+        raise CommandRefusedError(f"{label}: {exc}") from exc
+
+
+def _read_email(_context: click.Context, _parameter: click.Parameter, email: str) -> "Address":
+    """Read the address that a command got; `-` takes it from standard input.
+
+    Raises:
+        CommandRefusedError: it is no address.
+    """
+    from subscribers.address import read_address
+
+    with label_refusals("Not done"):
+        return read_address(sys.stdin.readline() if email == "-" else email)
+
+
+email_argument = click.argument("address", metavar="EMAIL", callback=_read_email)
+
+
+def reason_option(record: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the option that says why somebody acts on a person; the reason is kept in `record`."""
+    why = f"Why, for the {record}. No names or addresses."
+    return click.option("--reason", required=True, callback=check_reason, help=why)

@@ -6,8 +6,7 @@ import click
 
 from digest.app import sending
 from digest.app.edition_status import edition_status
-from digest.cli.common import because_option
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, because_option, pass_command_context
 
 
 @click.command(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +14,28 @@ from digest.app import editions, sending
 from digest.app.edition_status import describe_delivery_counts, edition_status
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
 from digest.cli.explanation import explain_proposal
-from digest.cli.progress_bar import show_progress
-from digest.cli.send_test import send_test_and_report
-from digest.cli.stop_signals import stop_on_signal
+from digest.cli.terminal import show_progress, stop_on_signal
 from digest.deliver.send.edition_run import SendReport
 from digest.edition.approval import ApprovalError
 from digest.edition.preflight import PREFLIGHT_RULES, FindingLevel
 from digest.store.models import EditionState
+
+EXIT_NOT_ALL_ACCEPTED = 1
+
+
+def send_test_and_report(context: CommandContext, edition: str, to: Sequence[str]) -> None:
+    """Send a test, and print a line for each member of the staff."""
+    report = sending.send_test(
+        context.installation, edition, to=to, actor=context.actor, clock=lambda: datetime.now(UTC)
+    )
+    click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
+    for result in report.tested:
+        click.echo(f"  {result.email:40} {result.state}{f': {result.reply}' if result.reply else ''}")
+    if report.stopped:
+        click.echo(f"Stopped: {report.stopped}", err=True)
+    if not report.arrived:
+        raise SystemExit(EXIT_NOT_ALL_ACCEPTED)
+
 
 EXIT_ANSWER_NO = 1  # a rule of preflight fails, or an edition is held
 

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from digest.app import hold as hold_acts
-from digest.cli.common import because_option
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, because_option, pass_command_context
 
 
 @click.command(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from digest.app.inbound import process_inbound_mail
+from digest.app.background import process_inbound_mail
 from digest.cli.context import CommandContext, pass_command_context
 
 EXIT_MAILBOX_TROUBLE = 1

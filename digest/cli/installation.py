@@ -11,7 +11,7 @@ from digest.app.doctor import examine_installation
 from digest.app.installation import create_key_file, open_installation
 from digest.app.jobs import JobContext
 from digest.cli.context import CommandContext, pass_command_context
-from digest.cli.stop_signals import stop_on_signal
+from digest.cli.terminal import stop_on_signal
 from digest.settings import SETTINGS_FILE_NAME, load_settings
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app

@@ -11,7 +11,7 @@ from rich.table import Table
 from digest.app import keys as key_acts
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context
-from digest.cli.progress_bar import show_progress
+from digest.cli.terminal import show_progress
 from subscribers.crypto.keys import KeyKind
 from subscribers.store.key_rotation import REWRITTEN_KINDS, KeyUsage, RotationResult
 

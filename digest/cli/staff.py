@@ -8,10 +8,10 @@ from rich.table import Table
 
 from digest.app import staff as staff_acts
 from digest.cli.collect import table_console
-from digest.cli.common import label_refusals, read_email_argument
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, email_argument, label_refusals, pass_command_context
 from digest.store.delivery_models import StaffMember
 from digest.store.staff import PROOF_LINK_LIFETIME, StaffRole
+from subscribers.address import Address
 
 EXIT_CODES_HELP = """\b
 Exit codes:
@@ -32,12 +32,11 @@ def staff() -> None:
 @staff.command(
     "add", epilog=f"\b\nExample:\n  digest staff add sam@news.example.org --role editor\n\n{EXIT_CODES_HELP}"
 )
-@click.argument("email")
+@email_argument
 @click.option("--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do later on.")
 @pass_command_context
-def add_member(context: CommandContext, email: str, role: StaffRole) -> None:
+def add_member(context: CommandContext, address: Address, role: StaffRole) -> None:
     """Take EMAIL on to the staff, and mail it a link: its button proves the address."""
-    address = read_email_argument(email)
     with label_refusals("Not added"):
         member = staff_acts.add_staff_member(context.installation, context.actor, address, role, now=datetime.now(UTC))
     click.echo(f"Added: staff {member.id}, {role}. {_LINK_MESSAGE}")
@@ -70,21 +69,19 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
 
 
 @staff.command(epilog=f"\b\nExample:\n  digest staff remove sam@news.example.org\n\n{EXIT_CODES_HELP}")
-@click.argument("email")
+@email_argument
 @pass_command_context
-def remove(context: CommandContext, email: str) -> None:
+def remove(context: CommandContext, address: Address) -> None:
     """Let EMAIL go. The number and the address stay on record, for the audit log speaks of them."""
-    address = read_email_argument(email)
     member = staff_acts.remove_staff_member(context.installation, context.actor, address, now=datetime.now(UTC))
     click.echo(f"Removed: staff {member.id}.")
 
 
 @staff.command(epilog=f"\b\nExample:\n  digest staff prove sam@news.example.org\n\n{EXIT_CODES_HELP}")
-@click.argument("email")
+@email_argument
 @pass_command_context
-def prove(context: CommandContext, email: str) -> None:
+def prove(context: CommandContext, address: Address) -> None:
     """Mail EMAIL the link again; an earlier link ends."""
-    address = read_email_argument(email)
     with label_refusals("Nothing was mailed"):
         staff_acts.mail_proof_link(context.installation, context.actor, address, now=datetime.now(UTC))
     click.echo(_LINK_MESSAGE)

@@ -10,8 +10,7 @@ from rich.table import Table
 from digest.app import sending
 from digest.app.edition_status import edition_name
 from digest.cli.collect import table_console
-from digest.cli.common import check_reason
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, check_reason, pass_command_context
 from digest.cli.lazy_group import CommandRefusedError
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
 

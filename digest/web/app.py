@@ -19,7 +19,6 @@ from digest.templating import create_jinja_environment
 from digest.web import filters
 from digest.web.archive.pages import archive_pages
 from digest.web.context import StyleSheets, WebContext
-from digest.web.desk import send_test  # noqa: F401 - testmail_pages adds its routes
 from digest.web.desk.edition_outline import state_words
 from digest.web.desk.pages import desk_pages
 from digest.web.health import health_pages

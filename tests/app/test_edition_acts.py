@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from digest.app import editions, hold, sending
-from digest.app.actor import SCHEDULER, Actor
-from digest.app.acts import NotPermittedError
+from digest.app.acts import SCHEDULER, Actor, NotPermittedError
 from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.deliver.control.edition_control import EditionControlError

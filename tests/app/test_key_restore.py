@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from digest.app.actor import Actor, Face, Role, terminal_actor
-from digest.app.acts import NotPermittedError
+from digest.app.acts import Actor, Face, NotPermittedError, Role, terminal_actor
 from digest.app.doctor import examine_installation
 from digest.app.installation import Installation, InstallationError, create_key_file
 from digest.app.keys import restore_keys

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, text
 
-from digest.app.actor import terminal_actor
+from digest.app.acts import terminal_actor
 from digest.app.backups import create_backup, rehearse_restore, restore_backup
 from digest.app.installation import Installation
 from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError, tables_by_dependency

@@ -8,10 +8,18 @@ from datetime import UTC, datetime
 import click
 
 from digest.app import people
-from digest.cli.common import check_reason, label_refusals, read_email_argument
-from digest.cli.context import MOMENT, CommandContext, pass_command_context
+from digest.cli.context import (
+    MOMENT,
+    CommandContext,
+    check_reason,
+    email_argument,
+    label_refusals,
+    pass_command_context,
+    reason_option,
+)
 from digest.cli.lazy_group import LazyGroup
-from digest.cli.progress_bar import show_progress
+from digest.cli.terminal import show_progress
+from subscribers.address import Address
 from subscribers.consent.seals import LedgerProof
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
@@ -21,10 +29,7 @@ from subscribers.store.models import ConsentKind
     cls=LazyGroup,
     command_places={
         "import": "digest.cli.subscribers.import_export:import_list",
-        "export": "digest.cli.subscribers.import_export:export",
-        "ask": "digest.cli.subscribers.ask:ask",
-        "pull": "digest.cli.subscribers.pull:pull",
-        **{name: f"digest.cli.subscribers.rights:{name}" for name in ("show", "erase", "suppress", "allow")},
+        **{name: f"digest.cli.subscribers.import_export:{name}" for name in ("export", "ask", "pull")},
     },
     epilog="\b\nExample:\n  digest subscribers list",
 )
@@ -99,19 +104,12 @@ Exit codes:
   1  no such person
   2  wrong use"""
 )
-@click.argument("email")
-@click.option(
-    "--reason",
-    required=True,
-    callback=check_reason,
-    help="Why, for the ledger: 'asked by phone'. No names or addresses.",
-)
+@email_argument
+@reason_option("ledger")
 @pass_command_context
-def withdraw(context: CommandContext, email: str, reason: str) -> None:
+def withdraw(context: CommandContext, address: Address, reason: str) -> None:
     """Take one person off the list, as if they had left by themselves."""
-    number, result = people.withdraw_person(
-        context.installation, context.actor, read_email_argument(email), reason, now=datetime.now(UTC)
-    )
+    number, result = people.withdraw_person(context.installation, context.actor, address, reason, now=datetime.now(UTC))
     click.echo(f"Withdrawn: person {number}." if result.changed else f"Person {number} had left before.")
 
 
@@ -166,3 +164,98 @@ def _describe_proof(proof: LedgerProof) -> str:
         return f"Broken: {proof.fault}."
     counts = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
     return f"{counts}: every chain and every seal holds."
+
+
+@subscribers.command(
+    epilog="""\b
+Examples:
+  echo ada@example.org | digest subscribers show - > ada.json
+  echo ada@example.org | digest subscribers show - --form html > ada.html       to print
+
+\b
+Exit codes:
+  0  shown
+  1  no such person
+  2  wrong use"""
+)
+@email_argument
+@click.option(
+    "--reason",
+    default="a look at the record",
+    show_default=True,
+    callback=check_reason,
+    help="Why; the person sees it among the passages of their address.",
+)
+@click.option("--form", type=click.Choice(["json", "html"]), default="json", show_default=True)
+@pass_command_context
+def show(context: CommandContext, address: Address, reason: str, form: str) -> None:
+    """Show all that is held of one person (ISO/IEC TS 27560): consent with its words, and disclosures.
+
+    The look is itself a passage of the address: the person can see that it happened.
+    """
+    installation = context.installation
+    record = people.show_person(installation, context.actor, address, reason, now=datetime.now(UTC))
+    if form == "html":
+        click.echo(people.render_record_page(installation, record))
+    else:
+        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+
+
+@subscribers.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers erase - --reason "asked by letter"
+
+\b
+Exit codes:
+  0  the person is erased, now or before
+  1  no such person
+  2  wrong use"""
+)
+@email_argument
+@reason_option("ledger")
+@pass_command_context
+def erase(context: CommandContext, address: Address, reason: str) -> None:
+    """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
+    number = people.erase_subscriber(context.installation, context.actor, address, reason, now=datetime.now(UTC))
+    click.echo(f"Erased: person {number}.")
+
+
+@subscribers.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers suppress - --reason "asked never to be written to"
+
+\b
+Exit codes:
+  0  the address is suppressed, now or before
+  1  no address
+  2  wrong use"""
+)
+@email_argument
+@reason_option("audit log")
+@pass_command_context
+def suppress(context: CommandContext, address: Address, reason: str) -> None:
+    """Bar one address, whether or not it is on the list: no import and no form brings it back."""
+    people.suppress_address(context.installation, context.actor, address, reason, now=datetime.now(UTC))
+    click.echo("Suppressed.")
+
+
+@subscribers.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers allow - --reason "wrote that the complaint was a slip"
+
+\b
+Exit codes:
+  0  they may sign up again
+  1  the address is not suppressed
+  2  wrong use"""
+)
+@email_argument
+@reason_option("audit log")
+@pass_command_context
+def allow(context: CommandContext, address: Address, reason: str) -> None:
+    """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
+    people.allow_signup(context.installation, context.actor, address, reason, now=datetime.now(UTC))
+    click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")

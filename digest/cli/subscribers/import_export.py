@@ -8,17 +8,56 @@ from typing import Any
 import click
 
 from digest.app import lists
-from digest.cli.common import check_reason
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, check_reason, pass_command_context
 from digest.cli.lazy_group import CommandRefusedError
-from digest.cli.progress_bar import show_progress
 from digest.cli.subscribers.import_report import describe_import
-from digest.cli.subscribers.unfinished_imports import abandon_import, print_unfinished_imports
+from digest.cli.terminal import show_progress
+from digest.deliver.providers.registry import ProviderSettingsError
 from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
 from subscribers.transfer.import_report import ImportReport
 from subscribers.transfer.list_file import ListFileError
+
+
+def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
+    """Print which imports were not finished, with how many people each."""
+    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=datetime.now(UTC))
+    if as_json:
+        rows = [
+            {
+                "batch": batch.batch,
+                "origin": batch.origin,
+                "begun": batch.started_at.isoformat(timespec="seconds"),
+                "file_hash": batch.file_hash,
+                "people": people,
+            }
+            for batch, people in unfinished
+        ]
+        click.echo(json.dumps(rows))
+        return
+    for batch, people in unfinished:
+        click.echo(f"{batch.sentence} People in it: {people:,}.")
+    if not unfinished:
+        click.echo("Every import was finished.")
+
+
+def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> None:
+    """Drop an import that was not finished, once somebody has confirmed it.
+
+    Raises:
+        UnknownImportError: there is no such import, or it was finished.
+    """
+    installation, actor, now = context.installation, context.actor, datetime.now(UTC)
+    people = lists.count_unfinished_import(installation, actor, batch, now=now)
+    if not confirmed:
+        click.confirm(
+            f"Import {batch} brought {people:,} people so far; nobody of them is mailed. Drop it?", abort=True
+        )
+    result = lists.abandon_import(installation, actor, batch, now=now)
+    click.echo(f"Dropped: import {batch}, {result.removed:,} people.")
+    if result.kept:
+        click.echo(f"{result.kept:,} were there before, or have acted since, and stand as if it had never been.")
 
 
 @click.command(
@@ -162,3 +201,84 @@ def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> No
             installation, actor, file, ExportRecipient(to_whom, reason), now=datetime.now(UTC), progress=progress
         )
     click.echo(f"{people:,} people written to {file}. It holds addresses in clear: delete it when it has served.")
+
+
+DEFAULT_BATCH_SIZE = 500
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest subscribers ask                 says how many could be asked, and asks you first
+  digest subscribers ask --most 50 --yes
+
+\b
+Exit codes:
+  0  the questions are queued, or there is nobody to ask
+  1  you said no
+  2  wrong use"""
+)
+@click.option(
+    "--most",
+    default=DEFAULT_BATCH_SIZE,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many people at most: a new sender does well to begin with few.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before anybody is mailed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@pass_command_context
+def ask(context: CommandContext, most: int, yes: bool, as_json: bool) -> None:
+    """Ask those whom a list named without evidence whether they want the mail: each of them once, for ever.
+
+    They answer with the button on the confirmation page. Who does not within seven days is emptied, and is never
+    asked again. Who is not asked within 30 days of the import is emptied too.
+    """
+    installation, actor, now = context.installation, context.actor, datetime.now(UTC)
+    candidates = lists.count_unverified_people(installation, actor, now=now)
+    if candidates and not yes:
+        click.confirm(f"{candidates:,} people could be asked. Mail up to {most:,} of them?", abort=True, err=True)
+    asked = lists.ask_unverified_people(installation, actor, limit=most, now=now) if candidates else 0
+    if as_json:
+        click.echo(json.dumps({"could": candidates, "asked": asked}))
+    elif candidates:
+        click.echo(f"{asked:,} questions are queued; 'digest serve' or 'hls-scheduler' hands them over.")
+    else:
+        click.echo("There is nobody to ask.")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  digest subscribers pull
+  digest subscribers pull --all        after an outage of the webhook, or into a restored copy
+  digest subscribers pull --json
+
+\b
+Exit codes:
+  0  every list was read whole
+  1  a list could not be read, or not whole; the line says why, and the next run goes on
+  2  wrong use"""
+)
+@click.option("--all", "whole", is_flag=True, help="Read the lists from their beginning, not since last time.")
+@click.option("--json", "as_json", is_flag=True, help="Print what it came to as JSON.")
+@pass_command_context
+def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
+    """Take over whom SendGrid will not deliver to any more. The timetable does it every night.
+
+    Bounces, invalid addresses, complaints and departures on its lists are applied to the people here; nobody
+    comes back by it. Addresses that are not on our list are counted and dropped.
+    """
+    try:
+        result = lists.pull_suppressions(
+            context.installation, context.actor, from_beginning=whole, now=datetime.now(UTC)
+        )
+    except ProviderSettingsError as exc:
+        raise CommandRefusedError(f"Not read: {exc}") from exc
+    if as_json:
+        counts = {"entries": result.entries, "ours": result.matched_people, "people": dict(result.feedback_counts)}
+        click.echo(json.dumps(counts | {"troubles": result.troubles}))
+    else:
+        click.echo(f"{result}.")
+    if result.troubles:
+        click.get_current_context().exit(1)

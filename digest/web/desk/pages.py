@@ -11,12 +11,15 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from digest.app import editions, page_views, sending
-from digest.app.actor import Actor, Face, Role
+from digest.app.acts import Actor, Face, Role
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
 from digest.app.page_views import EditionView
 from digest.deliver.compose.personalisation import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.providers.registry import ProviderSettingsError
+from digest.deliver.send.edition_run import SendError
+from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import ApprovalError
 from digest.edition.queries import UnknownEditionError
 from digest.web.context import web_context
@@ -241,3 +244,27 @@ def sent() -> ResponseReturnValue:
     departed = page_views.list_departed_editions(context.installation, now=context.clock())
     rows = [(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed]
     return render_template("web/desk/sent.html", rows=rows)
+
+
+@desk_pages.get("/editions/<name>/test")
+def before_test(name: str) -> ResponseReturnValue:
+    """Say to whom a test would go, with the button that sends it."""
+    return _test_mail_page(name)
+
+
+@desk_pages.post("/editions/<name>/test")
+def submit_test_mail(name: str) -> ResponseReturnValue:
+    """Send the edition as it stands to the staff, and show what came of it."""
+    context = web_context()
+    try:
+        report = sending.send_test(context.installation, name, actor=DESK_ACTOR, clock=context.clock)
+    except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
+        return _test_mail_page(name, error=str(exc)), 409
+    return _test_mail_page(name, report=report)
+
+
+def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: str = "") -> str:
+    installation = web_context().installation
+    row = page_views.read_edition(installation, name)
+    members = sending.list_test_recipients(installation)
+    return render_template("web/desk/test.html", edition=row, members=members, report=report, why=error)
