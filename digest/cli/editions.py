@@ -197,8 +197,8 @@ Examples:
 
 Sending can be interrupted at any moment and started again: nobody gets it twice. What a crash leaves in
 doubt is listed by 'digest uncertain'. From another terminal: 'digest status', 'digest pause', 'digest cancel'.
-Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 something still waits (was not),
-2 wrong use or it may not be sent."""
+Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 something still waits (was not), or
+the delivery counts do not balance, 2 wrong use or it may not be sent."""
 )
 @click.argument("edition")
 @click.option(
@@ -242,7 +242,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     click.echo(describe_delivery_counts(report.delivery_counts))
     if report.stop_reason or report.wait_reason:
         click.echo(f"Stopped: {report.stop_reason or report.wait_reason}", err=True)
-    if report.delivery_counts.open:
+    if report.delivery_counts.open or not report.delivery_counts.is_balanced:
         _print_resume_time(report, installation.settings.file.publication.zone)
         raise SystemExit(EXIT_ANSWER_NO)
 

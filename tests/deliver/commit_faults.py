@@ -118,6 +118,19 @@ class ClaimDelayer(CommitWatcher):
             time.sleep(self.seconds)
 
 
+@dataclass
+class ProcessStopper(CommitWatcher):
+    """Stops this process (SIGSTOP) once, right after the first commit that writes something."""
+
+    written: str = ""
+    stopped: bool = False
+
+    def after_commit(self, kind: str) -> None:
+        if self.written in kind and not self.stopped:
+            self.stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def watch_commits(engine: Engine, watcher: CommitWatcher) -> None:
     """Watch the commits of an engine that has no connection yet."""
     connect = (

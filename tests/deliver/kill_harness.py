@@ -223,6 +223,12 @@ def reader_number(address: str) -> int:
     return int(match[1])
 
 
+def is_stopped(process: BaseProcess) -> bool:
+    """Return whether a process is stopped by a signal (proc(5): state T)."""
+    status = Path(f"/proc/{process.pid}/stat").read_text("ascii")
+    return status.rpartition(")")[2].split()[0] == "T"
+
+
 def kill_at_boundaries(killable: KillableSend) -> list[str]:
     """Let one process after the other die at the next boundary; return the boundaries."""
     while True:

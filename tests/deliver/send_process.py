@@ -16,7 +16,7 @@ from digest.deliver.send.edition_run import run_edition
 from digest.settings import Settings
 from digest.store.connections import WRITER_TIMEOUT
 from digest.store.engine import open_database
-from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, watch_commits
+from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, ProcessStopper, watch_commits
 
 CANARY_MINUTES = 15  # that the rest of a large list waits for the canary
 SENDGRID_API_KEY = "SG.kept.secret"
@@ -28,7 +28,8 @@ class SendOptions:
 
     With a `kill_boundary_file` it dies at the first write boundary that is not in there; with `failure_boundary_file`
     the database fails there, and nobody sleeps. It waits for `delay_after_claim` seconds between claiming and asking
-    for consent again, and for SQLite's lock for `lock_timeout` seconds.
+    for consent again, and for SQLite's lock for `lock_timeout` seconds. It stops (SIGSTOP) right after the first commit
+    that writes `stop_after_commit`.
     """
 
     home: Path
@@ -39,6 +40,7 @@ class SendOptions:
     failure_boundary_file: Path | None = None
     delay_after_claim: float = 0.0
     lock_timeout: float = 0.0
+    stop_after_commit: str = ""
 
     @property
     def settings(self) -> Settings:
@@ -82,6 +84,8 @@ def run_send(options: SendOptions) -> None:
         watch_commits(database.engine, ConnectionBreaker(boundary_file=options.failure_boundary_file))
     elif options.delay_after_claim:
         watch_commits(database.engine, ClaimDelayer(seconds=options.delay_after_claim))
+    elif options.stop_after_commit:
+        watch_commits(database.engine, ProcessStopper(written=options.stop_after_commit))
     clock, sleep = SkippingClock(), (lambda _: None) if options.failure_boundary_file else time.sleep
     while True:
         with closing(open_provider(settings)) as provider:

@@ -59,8 +59,9 @@ def plan_deliveries(
 ) -> DeliveryCounts:
     """Write one delivery for everybody in the audience, in pages of 1,000; a second time changes nothing.
 
-    Once all are written the list is fixed: who subscribes afterwards gets the next edition. A reader whose mail is
-    paused, who wants fewer editions, or who left out every section that this one has, gets a row that is `skipped`.
+    Once all are written the list is fixed: who subscribes afterwards gets the next edition. Several processes may plan
+    one edition: each page is written only while none of them has fixed the list. A reader whose mail is paused, who
+    wants fewer editions, or who left out every section that this one has, gets a row that is `skipped`.
 
     Raises:
         UnknownEditionError: there is no edition of that name.
@@ -86,6 +87,9 @@ def plan_deliveries(
             return _close_plan(database, name, now)
         page_rows = [rows.row_for(reader) for reader in page]  # hashing: outside of the write transaction
         with database.write() as session:
+            # A process that was stopped since its last page finds the list fixed by another.
+            if find_edition(session, name, lock=True).planned_at is not None:
+                return count_deliveries(session, rows.purpose)
             # What an earlier, interrupted planning wrote stands.
             session.execute(upsert(session, Delivery).on_conflict_do_nothing(), page_rows)
         after = page[-1].number
@@ -151,7 +155,7 @@ def _edition_sections(session: Session, edition: Edition) -> frozenset[str]:
 
 def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:
     with database.write() as session:
-        edition = find_edition(session, name)
+        edition = find_edition(session, name, lock=True)
         if edition.planned_at is None:
             counts = count_deliveries(session, edition_purpose(name))
             edition.planned, edition.planned_at = counts.planned, now

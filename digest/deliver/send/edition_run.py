@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.personalisation import check_unsubscribe_length
 from digest.deliver.compose.variants import EditionVariants, build_variants
 from digest.deliver.control import edition_control, installation_hold, installation_state
+from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
@@ -26,6 +27,7 @@ from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval
 from digest.edition.queries import find_edition
 from digest.settings import Settings
+from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
@@ -194,12 +196,26 @@ def _finish_run(run: SendRun) -> SendReport:
     return report
 
 
+def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: datetime) -> str:
+    """Record and log that the counts do not balance, which no run can put right; return it as a sentence."""
+    total = sum(counts.by_state.values())
+    log.error("the delivery counts do not balance", edition=name, planned=counts.planned, deliveries=total)
+    detail = {"planned": counts.planned, "deliveries": total}
+    record_audit(session, "delivery counts do not balance", name, detail, actor=ALARM_ACTOR, now=now)
+    return (
+        f"{counts.planned:,} deliveries were planned, and there are {total:,}. That is a fault of this software: "
+        "keep a backup, compare the deliveries with what the mail server accepted, and report it."
+    )
+
+
 def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
         claims.mark_orphans_uncertain(session, Delivery.purpose == run.purpose, now=run.clock())
         # Locked, so that an act that makes deliveries wait again (`uncertain_deliveries`) comes before or after.
         edition = find_edition(session, run.edition, lock=True)
         counts = count_deliveries(session, run.purpose)
+        if not counts.is_balanced:
+            run.stop_reason = _report_imbalance(session, run.edition, counts, run.clock())
         if not counts.open and edition.state is EditionState.SENDING:
             edition.state, edition.sent_at = EditionState.SENT, run.clock()
         due = claims.next_due_time(session, run.purpose)

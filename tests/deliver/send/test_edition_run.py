@@ -22,7 +22,7 @@ from digest.edition.approval import ApprovalError
 from digest.edition.queries import UnknownEditionError
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import AuditEntry, Edition, EditionState, Fragment
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto import link_tokens
@@ -257,6 +257,17 @@ def test_a_missing_row_unbalances_the_delivery_counts(world: DeliverySetup) -> N
         session.delete(session.scalars(select(Delivery)).first())
     with world.database.read() as session:
         assert not count_deliveries(session, edition_purpose(EDITION_NAME)).is_balanced
+
+
+def test_counts_that_do_not_balance_are_said_aloud_at_the_end_of_a_run(world: DeliverySetup) -> None:
+    world.add_readers("ada@example.org", "bo@example.org")
+    assert not _send(world).stop_reason
+    with world.database.write() as session:
+        session.delete(session.scalars(select(Delivery)).first())
+    assert "2 deliveries were planned, and there are 1" in _send(world).stop_reason
+    with world.database.read() as session:
+        row = session.scalars(select(AuditEntry).where(AuditEntry.act == "delivery counts do not balance")).one()
+    assert (row.subject, row.detail) == (EDITION_NAME, {"planned": 2, "deliveries": 1})
 
 
 @pytest.mark.parametrize("what", ["body", "subject", "sender"])
