@@ -113,7 +113,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
     draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     report(f"Drafted {draft.name}, No. {draft.number}: {sum(map(len, draft.proposal.sections.values()))} stories.")
     report(f"Added {_add_sample_readers(installation, now)} sample readers, each with a consent event.")
-    _check_edition(installation, draft.name, report)
+    _check_edition(installation, draft.name, report, now)
     content_hash = edition_status(installation, draft.name, now=now).content_hash
     editions.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now)
     counts = sending.send_edition(
@@ -124,8 +124,8 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
     return draft.name
 
 
-def _check_edition(installation: Installation, name: str, report: Callable[[str], None]) -> None:
-    findings = editions.check_edition(installation, name)
+def _check_edition(installation: Installation, name: str, report: Callable[[str], None], now: datetime) -> None:
+    findings = editions.check_edition(installation, name, now=now)
     for finding in findings:
         report(f"  {finding.level} {finding.rule}: {finding.message}")
     errors = sum(finding.level == FindingLevel.ERROR for finding in findings)

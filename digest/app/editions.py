@@ -33,9 +33,10 @@ from digest.edition.preflight import (
     SentStory,
     run_preflight_rules,
 )
-from digest.edition.queries import find_edition, load_rendered_fragments, select_editions_before
+from digest.edition.queries import COMING_STATES, find_edition, load_rendered_fragments, select_editions_before
 from digest.edition.rendering.fragments import join_fragments
 from digest.store.models import Edition, EditionStory, MediaFile
+from subscribers.phrases import weekday_date
 
 COLLECT = Act("collected", Role.EDITOR)
 DRAFT = Act("draft", Role.EDITOR)
@@ -103,9 +104,12 @@ def draft_next_edition(
     return result
 
 
-def gather_preflight_facts(installation: Installation, session: Session, edition: Edition) -> PreflightInput:
+def gather_preflight_facts(
+    installation: Installation, session: Session, edition: Edition, *, now: datetime
+) -> PreflightInput:
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before."""
-    content = EditionContent.from_json(edition.content)
+    content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
+    departs_at = max(edition.release_at, now).astimezone(zone)
     media = session.execute(
         select(MediaFile.hash, MediaFile.content_type, MediaFile.size, MediaFile.width, MediaFile.height)
     )
@@ -117,6 +121,7 @@ def gather_preflight_facts(installation: Installation, session: Session, edition
         pictures={m.hash: PictureFacts(m.content_type, m.size, m.width, m.height) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         incomplete_reason=edition.held_because,
+        departure_day=weekday_date(departs_at) if edition.state in COMING_STATES else "",
     )
 
 
@@ -131,14 +136,16 @@ def _recently_sent_stories(session: Session, edition: Edition, edition_count: in
     )
 
 
-def check_edition(installation: Installation, name: str, *, online: bool = False) -> tuple[PreflightFinding, ...]:
+def check_edition(
+    installation: Installation, name: str, *, online: bool = False, now: datetime
+) -> tuple[PreflightFinding, ...]:
     """Run preflight on the final bytes of an edition; `online` tries its links too.
 
     Raises:
         UnknownEditionError: there is none of that name.
     """
     with installation.database.read() as session:
-        facts = gather_preflight_facts(installation, session, find_edition(session, name))
+        facts = gather_preflight_facts(installation, session, find_edition(session, name), now=now)
     if not online:
         return run_preflight_rules(facts)
     with open_fetcher(installation.settings) as fetcher:
@@ -154,7 +161,7 @@ def approve_edition(installation: Installation, name: str, content_hash: str, *,
     """
     name = edition_name(installation, name)
     with APPROVE.steps(installation.database, actor, name, now=now) as audit:
-        errors = [f for f in check_edition(installation, name) if f.level == FindingLevel.ERROR]
+        errors = [f for f in check_edition(installation, name, now=now) if f.level == FindingLevel.ERROR]
         if errors:
             listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
             raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")

@@ -73,7 +73,7 @@ def view_edition(installation: Installation, name: str, *, now: datetime) -> Edi
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
-            findings=_find_faults(installation, session, edition),
+            findings=_find_faults(installation, session, edition, now),
             audience_size=audience.count_audience(session),
             content_hash=approval.current_content_hash(session, edition, settings),
             html=join_fragments(fragments, "html"),
@@ -83,9 +83,11 @@ def view_edition(installation: Installation, name: str, *, now: datetime) -> Edi
         )
 
 
-def _find_faults(installation: Installation, session: Session, edition: Edition) -> tuple[PreflightFinding, ...]:
+def _find_faults(
+    installation: Installation, session: Session, edition: Edition, now: datetime
+) -> tuple[PreflightFinding, ...]:
     try:
-        return run_preflight_rules(gather_preflight_facts(installation, session, edition))
+        return run_preflight_rules(gather_preflight_facts(installation, session, edition, now=now))
     except ComposeError as exc:  # too little is there to make a message of, so no rule could look
         return (PreflightFinding("message", FindingLevel.ERROR, str(exc)),)
 

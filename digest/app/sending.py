@@ -110,7 +110,7 @@ def send_test(
         closing(open_sending_provider(installation)) as provider,
     ):
         with database.read() as session:
-            test = staff_test.compose_test(session, name, installation.keys, installation.settings, to=to)
+            test = staff_test.compose_test(session, name, installation.keys, installation.settings, to=to, now=clock())
         audit.detail = {"to": test.recipients}
         # Before anything leaves: a crash must not hide who sent it.
         with database.write() as session:

@@ -140,7 +140,7 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION."""
-    findings = editions.check_edition(context.installation, edition, online=online)
+    findings = editions.check_edition(context.installation, edition, online=online, now=_utc_now())
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings]))

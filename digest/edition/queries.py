@@ -14,6 +14,7 @@ from subscribers.errors import ApplicationError
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
 MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
 UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
+COMING_STATES = (*UNAPPROVED_STATES, EditionState.APPROVED)
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 
@@ -69,10 +70,7 @@ def find_next_release(
         return release_at, same
     waiting = (
         select(Edition)
-        .where(
-            Edition.state.in_((*UNAPPROVED_STATES, EditionState.APPROVED)),
-            Edition.release_at > rule.latest_time(now, zone),
-        )
+        .where(Edition.state.in_(COMING_STATES), Edition.release_at > rule.latest_time(now, zone))
         .order_by(Edition.release_at)
     )
     editions = session.scalars(waiting)

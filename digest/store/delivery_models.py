@@ -49,7 +49,8 @@ class Delivery(Base):
     message_id: Mapped[str] = mapped_column(String(200), default="")
     transport: Mapped[str] = mapped_column(String(20), default="")
     reply: Mapped[str] = mapped_column(Text, default="")  # scrubbed of addresses
-    handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the last time
+    first_handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # its Date, whenever it is repeated
 
 
 class Notice(Base):

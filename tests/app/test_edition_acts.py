@@ -93,7 +93,7 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
         )
     install = both.install
     content_hash = edition_status(install, name, now=NOW).content_hash
-    assert editions.check_edition(install, name) == ()
+    assert editions.check_edition(install, name, now=NOW) == ()
     editions.approve_edition(install, "current", content_hash, actor=EDITOR, now=NOW)
     assert sending.pause_edition(install, name, reason="a doubt", actor=EDITOR, now=NOW).changed
     assert not sending.pause_edition(install, name, reason="another", actor=EDITOR, now=NOW).changed

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from digest.app.demo import SAMPLE_NOW
 from digest.app.editions import gather_preflight_facts
 from digest.app.installation import open_installation
 from digest.cli import digest
@@ -68,7 +69,7 @@ def test_every_message_of_the_demo_passes_preflight(made: Path) -> None:
         update={"home": made, "base_url": "https://news.example.org"}
     )
     with open_installation(settings) as install, install.database.read() as session:
-        facts = gather_preflight_facts(install, session, find_edition(session, "2026-W47"))
+        facts = gather_preflight_facts(install, session, find_edition(session, "2026-W47"), now=SAMPLE_NOW)
     assert run_preflight_rules(facts) == ()
     assert len(facts.html.encode()) <= 80 * 1024
     assert sum(len(s.entries) for s in facts.content.sections) >= 25

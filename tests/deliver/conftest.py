@@ -29,6 +29,7 @@ from tests.deliver.message_lint import message_faults
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 EDITION_NAME = "2026-W47"
 SECTIONS = ("featured", "events")
+DATE_VALUE = "Fri, 20 Nov 2026 06:00:00 -0500"  # RELEASE, as a Date field has it
 KEYS = KeyRing.from_seed(b"deliver tests")
 
 

@@ -17,14 +17,13 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
 from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpServer
-from tests.deliver.conftest import RELEASE
+from tests.deliver.conftest import DATE_VALUE
 
 SAMPLE_TEMPLATE = MessageTemplate(
     subject="Hello",
     sender_name="Desk",
     sender_address="digest@news.example.org",
     reply_to="",
-    date=RELEASE,
     text="A line.\n.\n.dots\nFrom here.\n" + "word " * 4000,
     html=None,
 )
@@ -32,7 +31,7 @@ SAMPLE_TEMPLATE = MessageTemplate(
 
 def outgoing_message(address: str = "ada@example.org") -> OutgoingMessage:
     return OutgoingMessage(
-        "d" * 26, "edition", SAMPLE_TEMPLATE, PlaceholderValues(to=address, message_id="<1@x.example.org>")
+        "d" * 26, "edition", SAMPLE_TEMPLATE, PlaceholderValues(address, "<1@x.example.org>", DATE_VALUE)
     )
 
 

@@ -8,6 +8,8 @@ import re
 from base64 import b64encode
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from subscribers.errors import ApplicationError
 
@@ -63,9 +65,10 @@ def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
     return _fold_words([*phrase, f"<{address}>"], HEADER_LINE_LENGTH - len(name) - 2)
 
 
-def date_value(at: datetime) -> str:
-    """Write a time as in a Date field, with the offset of its zone."""
-    return format_datetime(at)
+@lru_cache(maxsize=256)  # a batch shares its moment
+def date_value(at: datetime, zone: ZoneInfo) -> str:
+    """Write a time as in a Date field (RFC 5322, 3.3), in the given zone."""
+    return format_datetime(at.astimezone(zone))
 
 
 def _display_phrase(display_name: str, *, first_width: int) -> list[str]:

@@ -1,14 +1,13 @@
 """The bytes of a message: encoded once for many readers, spliced for each.
 
 A template is encoded once for a variant of an edition. For a reader nothing is rendered or encoded: the parts between
-the placeholders are joined with the reader's own address, ids and tokens.
+the placeholders are joined with the reader's own address, date, ids and tokens.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 
 from digest.deliver.compose import dkim, headers
@@ -17,16 +16,17 @@ from digest.deliver.compose.quoted_printable import encode_quoted_printable
 from digest.edition import placeholders as edition_placeholders
 
 _PLACEHOLDER = re.compile(b"|".join(re.escape(m.encode()) for m in edition_placeholders.ALL_PLACEHOLDERS))
-_TO_SLOT, _MESSAGE_ID_SLOT = "to", "message id"  # no text of an edition can spell them
-_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, *edition_placeholders.ALL_PLACEHOLDERS)
+_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = "to", "message id", "date"  # no text of an edition can spell them
+_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *edition_placeholders.ALL_PLACEHOLDERS)
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceholderValues:
-    """The values of the placeholders in one reader's message."""
+    """The values of the placeholders in one reader's message; `date` is that of its Date field."""
 
     to: str
     message_id: str
+    date: str
     leave_token: str = ""
     preferences_token: str = ""
     signup_text: str = ""
@@ -48,6 +48,7 @@ class PlaceholderValues:
         return (
             self.to.encode("ascii"),
             self.message_id.encode("ascii"),
+            self.date.encode("ascii"),
             self.leave_token.encode("ascii"),
             self.preferences_token.encode("ascii"),
             self.signup_text.encode("ascii"),
@@ -66,7 +67,6 @@ class MessageTemplate:
     sender_name: str
     sender_address: str
     reply_to: str
-    date: datetime
     text: str
     html: str | None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
@@ -101,8 +101,9 @@ class MessageTemplate:
             b"\r\n"
             + (headers.mailbox_field("Reply-To", "", self.reply_to) if self.reply_to else b"")
             + headers.unstructured_field("Subject", self.subject)
-            + headers.header_field("Date", headers.date_value(self.date))
-            + b"Message-ID: ",
+            + b"Date: ",
+            _DATE_SLOT,
+            b"\r\nMessage-ID: ",
             _MESSAGE_ID_SLOT,
             b"\r\n" + (headers.mailbox_field("List-Id", *self.list_id) if self.list_id else b""),
         ]

@@ -7,7 +7,6 @@ mail takes 0.2 ms.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from jinja2 import Environment
 from markupsafe import escape
@@ -37,7 +36,7 @@ class NoticeComposer:
         """Make a composer with the templates and the publication's texts of the settings."""
         return cls(settings, publication_frame(settings), create_mail_environment(settings))
 
-    def compose_notice(self, kind: str, facts: Mapping[str, str], *, date: datetime) -> MessageTemplate:
+    def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
         """Compose the template of one notice; `facts` are its reader's own, an empty one is left out of the text.
 
         Raises:
@@ -50,7 +49,6 @@ class NoticeComposer:
             sender_name=sender.name,
             sender_address=sender.address,
             reply_to=sender.reply_to,
-            date=date.astimezone(self.settings.file.publication.zone),
             text=_collapse_blank_lines(self._render_part(kind, "body.txt", facts)),
             html=self._html_with_facts(kind, facts),
             list_id=(self.settings.file.publication.name, sender.list_id) if subscriber else None,

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
+from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.quoted_printable import MAX_VALUE_LENGTH, is_safe_value
@@ -29,8 +30,10 @@ class ComposeError(ApplicationError):
     """No sound message can be written; the message says which field or setting is at fault."""
 
 
-def fill_placeholders(reader: AudienceMember, message_id: str, *, keys: KeyRing, zone: ZoneInfo) -> PlaceholderValues:
-    """Return the values of the placeholders in a reader's message; `message_id` is its Message-ID.
+def fill_placeholders(
+    reader: AudienceMember, message_id: str, date: datetime, *, keys: KeyRing, zone: ZoneInfo
+) -> PlaceholderValues:
+    """Return the values of the placeholders in a reader's message; `message_id` and `date` go into its header.
 
     Raises:
         DecryptionError: the reader's address does not open.
@@ -38,6 +41,7 @@ def fill_placeholders(reader: AudienceMember, message_id: str, *, keys: KeyRing,
     return PlaceholderValues(
         to=reader.decrypt_address(keys),
         message_id=message_id,
+        date=headers.date_value(date, zone),
         leave_token=link_tokens.make_link_token(keys, reader.number, "leave"),
         preferences_token=link_tokens.make_link_token(keys, reader.number, "preferences"),
         signup_text=signup_text(reader.asked_at, reader.asked_where, zone),
@@ -45,7 +49,10 @@ def fill_placeholders(reader: AudienceMember, message_id: str, *, keys: KeyRing,
 
 
 def compose_specimen(session: Session, edition: Edition, settings: Settings) -> bytes:
-    """Compose the message that a reader of every section gets, for an invented reader: to preview and check."""
+    """Compose the message that a reader of every section gets, for an invented reader: to preview and check.
+
+    Its Date is the edition's release, so that the same edition gives the same bytes.
+    """
     variants = build_variants(edition, load_fragments(session, edition), settings)
     template = variants.template_for(Preferences())
     if template is None:
@@ -56,6 +63,7 @@ def compose_specimen(session: Session, edition: Edition, settings: Settings) -> 
         PlaceholderValues(
             to="reader@example.org",
             message_id=make_message_id(f"edition:{edition.name}", "specimen", settings.file.sender.list_id),
+            date=headers.date_value(edition.release_at, zone),
             leave_token=_SPECIMEN_TOKEN,
             preferences_token=_SPECIMEN_TOKEN,
             signup_text=signup_text(edition.opens_at, "the sign-up page", zone),

@@ -48,7 +48,6 @@ class EditionVariants:
             sender_name=sender.name,
             sender_address=sender.address,
             reply_to=sender.reply_to,
-            date=self.edition.release_at.astimezone(file.publication.zone),
             text=join_fragments(self.pieces, "text", omitted),
             html=None if text_only else join_fragments(self.pieces, "html", omitted),
             list_id=(file.publication.name, sender.list_id),

@@ -8,7 +8,20 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, String, any_, bindparam, func, inspect, or_, outerjoin, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    String,
+    any_,
+    bindparam,
+    case,
+    func,
+    inspect,
+    or_,
+    outerjoin,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -37,6 +50,7 @@ _SELECT_DUE = CompiledStatement(
         _columns.tries,
         _columns.due_at,
         _columns.next_try_at,
+        _columns.first_handed_at,
         *audience.audience_columns(),
     )
     .select_from(outerjoin(_columns.id.table, Person, Person.number == _columns.person))
@@ -74,6 +88,8 @@ class _UpdateById:
         return self._many_rows.execute_many(session, rows)
 
 
+# Of a claim whose message never left: None if it was the first.
+_FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
 _IS_WAITING = _columns.state == DeliveryState.WAITING
 _POSTPONE = _UpdateById(_IS_WAITING, next_try_at=bindparam("retry_at"))
 _SET_ASIDE = _UpdateById(_IS_WAITING, state=bindparam("new_state"))
@@ -83,6 +99,7 @@ _TAKE_LEASE = _UpdateById(
     owner=bindparam("owner_name"),
     lease_until=bindparam("leased_until"),
     handed_at=bindparam("claimed_at"),
+    first_handed_at=func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
     transport=bindparam("provider_name"),
 )
 _RECORD_RESULT = _UpdateById(
@@ -93,6 +110,9 @@ _RECORD_RESULT = _UpdateById(
     reply=bindparam("new_reply"),
     tries=_columns.tries + bindparam("added_tries", type_=Integer()),
     next_try_at=func.coalesce(bindparam("retry_at", type_=UtcDateTime()), _columns.next_try_at),
+    first_handed_at=case(
+        (bindparam("added_tries", type_=Integer()) == 0, _FIRST_HANDED_BEFORE), else_=_columns.first_handed_at
+    ),
     owner=None,
     lease_until=None,
 )
@@ -103,6 +123,7 @@ _UNDO_CLAIM = _UpdateById(
     owner=None,
     lease_until=None,
     handed_at=None,
+    first_handed_at=_FIRST_HANDED_BEFORE,
     transport="",
 )
 
@@ -123,12 +144,16 @@ class LeaseTerms:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery as it stood when it was claimed; `tries` counts those before this one."""
+    """A delivery as it stood when it was claimed; `tries` counts those before this one.
+
+    `first_handed_at` is the Date of its message: the time of this claim, or of the first whose message left.
+    """
 
     delivery_id: str
     message_id: str
     tries: int
     due_at: datetime
+    first_handed_at: datetime
     person: int | None
     domain_tag: str | None
 
@@ -190,7 +215,16 @@ def _sort_due_rows(
         until = domain_limits.postponed_until(domain_tag, now, fresh=row.next_try_at <= row.due_at)
         if until is None:
             going.append(
-                ReaderDelivery(row.id, row.message_id, row.tries, row.due_at, reader.number, domain_tag, reader)
+                ReaderDelivery(
+                    delivery_id=row.id,
+                    message_id=row.message_id,
+                    tries=row.tries,
+                    due_at=row.due_at,
+                    first_handed_at=row.first_handed_at or now,
+                    person=reader.number,
+                    domain_tag=domain_tag,
+                    reader=reader,
+                )
             )
         else:
             postponed.append((row.id, {"retry_at": until}))

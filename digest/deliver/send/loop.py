@@ -189,7 +189,11 @@ def _compose_message(run: SendRun, delivery: ReaderDelivery, template: MessageTe
         outbox_folder="edition",
         template=template,
         placeholders=fill_placeholders(
-            delivery.reader, delivery.message_id, keys=run.keys, zone=settings.publication.zone
+            delivery.reader,
+            delivery.message_id,
+            delivery.first_handed_at,
+            keys=run.keys,
+            zone=settings.publication.zone,
         ),
         bounce_address=make_return_path(run.keys, delivery.delivery_id, settings.sender.bounce_domain),
     )

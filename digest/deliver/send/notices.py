@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
@@ -155,7 +156,7 @@ def _claim_due_notices(run: _NoticeRun, session: Session) -> list[_ClaimedNotice
     now = run.clock()
     rows = _select_due_notices(session, now)
     permitted = _permitted_addresses(run, session, [(row.person, row.kind) for row in rows], now)
-    notices = [_decrypt_notice(run, row) for row in rows if (row.person, row.kind) in permitted]
+    notices = [_decrypt_notice(run, row, now) for row in rows if (row.person, row.kind) in permitted]
     claimed = [notice for notice in notices if notice is not None]
     claimed_ids = {notice.delivery_id for notice in claimed}
     claims.take_leases(session, run.lease, claimed_ids, now=now)
@@ -164,9 +165,9 @@ def _claim_due_notices(run: _NoticeRun, session: Session) -> list[_ClaimedNotice
 
 
 def _select_due_notices(session: Session, now: datetime) -> list[Any]:
-    columns = (Delivery.id, Delivery.message_id, Delivery.tries, Delivery.due_at, Delivery.person, Delivery.domain_tag)
+    columns = (Delivery.id, Delivery.message_id, Delivery.tries, Delivery.due_at, Delivery.first_handed_at)
     query = (
-        select(*columns, Notice.kind, Notice.ciphertext, Notice.key_id)
+        select(*columns, Delivery.person, Delivery.domain_tag, Notice.kind, Notice.ciphertext, Notice.key_id)
         .join(Notice, Notice.delivery == Delivery.id)
         .where(_is_due(now))
         .order_by(Delivery.next_try_at)
@@ -183,14 +184,22 @@ def _delete_finished_notices(session: Session) -> None:
     session.execute(delete(Notice).where(~still_open.exists()), execution_options={"synchronize_session": False})
 
 
-def _decrypt_notice(run: _NoticeRun, row: Any) -> _ClaimedNotice | None:
+def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> _ClaimedNotice | None:
     try:
         facts = decrypt_json(run.keys, (row.ciphertext, row.key_id), bound_to=f"notice {row.id}")
     except DecryptionError:  # a damaged row must not hold up everybody behind it
         log.error("a notice does not open", delivery=row.id)  # noqa: TRY400 - no trace needed
         return None
     return _ClaimedNotice(
-        row.id, row.message_id, row.tries, row.due_at, row.person, row.domain_tag, kind=row.kind, facts=facts
+        delivery_id=row.id,
+        message_id=row.message_id,
+        tries=row.tries,
+        due_at=row.due_at,
+        first_handed_at=row.first_handed_at or now,
+        person=row.person,
+        domain_tag=row.domain_tag,
+        kind=row.kind,
+        facts=facts,
     )
 
 
@@ -224,10 +233,11 @@ def _compose_message(run: _NoticeRun, notice: _ClaimedNotice, address: str) -> O
     placeholders = PlaceholderValues(
         to=notice.facts.get("to", address),
         message_id=notice.message_id,
+        date=headers.date_value(notice.first_handed_at, run.zone),
         leave_token=link_tokens.make_link_token(run.keys, subscriber, "leave") if subscriber else "",
         preferences_token=link_tokens.make_link_token(run.keys, subscriber, "preferences") if subscriber else "",
     )
-    template = run.composer.compose_notice(notice.kind, _template_facts(run, notice), date=notice.due_at)
+    template = run.composer.compose_notice(notice.kind, _template_facts(run, notice))
     return OutgoingMessage(
         delivery_id=notice.delivery_id,
         outbox_folder="notice",

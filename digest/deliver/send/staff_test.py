@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.personalisation import check_unsubscribe_length, signup_text
@@ -102,7 +103,7 @@ class _StaffTestRun(HandoverRun):
 
 
 def compose_test(
-    session: Session, name: str, keys: KeyRing, settings: Settings, *, to: Sequence[str] = ()
+    session: Session, name: str, keys: KeyRing, settings: Settings, *, to: Sequence[str] = (), now: datetime
 ) -> StaffTest:
     """Compose an edition as it stands for the staff whose address is proven: all of them, or those of `to`.
 
@@ -115,7 +116,7 @@ def compose_test(
     check_unsubscribe_length(settings.link_base)
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{secrets.token_hex(4)}"
     template = _compose_template(session, name, keys, settings)
-    mails = [_compose_mail(member, template, purpose, keys, settings) for member in _choose_members(session, to)]
+    mails = [_compose_mail(member, template, purpose, keys, settings, now) for member in _choose_members(session, to)]
     return StaffTest(name, purpose, tuple(mails))
 
 
@@ -184,21 +185,31 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
 
 
 def _compose_mail(
-    member: StaffMember, template: MessageTemplate, purpose: str, keys: KeyRing, settings: Settings
+    member: StaffMember, template: MessageTemplate, purpose: str, keys: KeyRing, settings: Settings, now: datetime
 ) -> _StaffTestMail:
     delivery_id, sender = make_delivery_id(keys, purpose, member.id), settings.file.sender
+    zone = settings.file.publication.zone
     signed_up_at = member.proven_at or member.added_at
     placeholders = PlaceholderValues(
         to=member.email,
         message_id=make_message_id(purpose, delivery_id, sender.list_id),
+        date=headers.date_value(now, zone),
         leave_token=link_tokens.make_link_token(keys, member.id, "test leave"),
         preferences_token=link_tokens.make_link_token(keys, member.id, "test preferences"),
-        signup_text=signup_text(signed_up_at, "the desk", settings.file.publication.zone),
+        signup_text=signup_text(signed_up_at, "the desk", zone),
     )
     bounce_address = make_return_path(keys, delivery_id, sender.bounce_domain)
     message = OutgoingMessage(delivery_id, "test", template, placeholders, bounce_address)
     return _StaffTestMail(
-        delivery_id, placeholders.message_id, 0, signed_up_at, None, None, member=member, message=message
+        delivery_id=delivery_id,
+        message_id=placeholders.message_id,
+        tries=0,
+        due_at=now,
+        first_handed_at=now,
+        person=None,
+        domain_tag=None,
+        member=member,
+        message=message,
     )
 
 

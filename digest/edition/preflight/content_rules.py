@@ -24,6 +24,14 @@ def check_completeness(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield error_finding(f"The edition is held: {examined.incomplete_reason}")
 
 
+@preflight_rule("day", "The masthead names the day on which the edition goes out.")
+def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Compare the two days: mail programs show the one of the header, readers see the other."""
+    day, departure_day = examined.content.date, examined.departure_day
+    if departure_day and day != departure_day:
+        yield warning_finding(f"The masthead says {day}, and the edition goes out on {departure_day}.")
+
+
 @preflight_rule("subject", "There is a subject of at most 60 characters, and a preheader that says something else.")
 def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Look at the two lines of the inbox."""

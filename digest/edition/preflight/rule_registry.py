@@ -57,6 +57,7 @@ class SentStory:
 class PreflightInput:
     """All that preflight looks at. `message` is the final bytes for one reader.
 
+    `departure_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
     `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash.
     """
 
@@ -67,6 +68,7 @@ class PreflightInput:
     pictures: Mapping[str, PictureFacts] = field(default_factory=dict)
     sent_stories: tuple[SentStory, ...] = ()
     incomplete_reason: str = ""
+    departure_day: str = ""
     fetcher: ContentFetcher | None = None
 
     @cached_property

@@ -17,6 +17,7 @@ from digest.deliver.compose.dkim import OVERSIGNED, DkimError, DkimSigner, Signi
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
 from digest.edition import placeholders
 from digest.settings import Settings, SettingsError, load_settings
+from tests.deliver.conftest import DATE_VALUE
 
 NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
 
@@ -51,14 +52,15 @@ LETTER = MessageTemplate(
     sender_name="HLS.Today",
     sender_address="digest@news.example.org",
     reply_to="editors@news.example.org",
-    date=NOW,
     text=f"Caf\u00e9.  Two  blanks. \n\n.dot\n{placeholders.SIGNUP_ORIGIN_PLACEHOLDER}\nLeave: https://x/u/{placeholders.LEAVE_PLACEHOLDER}\n\n\n",
     html=f"<p>A   story</p>\n<p>{placeholders.PREFERENCES_PLACEHOLDER} {placeholders.LEAVE_PLACEHOLDER}</p>\n\n",
     list_id=("HLS.Today", "weekly.news.example.org"),
     unsubscribe_url_prefix="https://news.example.org/u/",
     extra_headers={"List-Archive": "<https://news.example.org/>", "Precedence": "bulk"},
 )
-FILLED = PlaceholderValues("ada@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026, at hls.today")
+FILLED = PlaceholderValues(
+    "ada@example.org", "<1@x.example.org>", DATE_VALUE, "l" * 22, "p" * 22, "March 4, 2026, at hls.today"
+)
 SIGNED = splice_signed_message(LETTER, FILLED, _signer())
 
 
@@ -140,8 +142,8 @@ VALUES = st.one_of(st.just(""), st.text("ab ", max_size=9), st.just("l" * 22))
 def test_every_spliced_message_is_signed_as_the_same_message_in_one_piece(
     text: str, html: str | None, asked: str, leave: str
 ) -> None:
-    template = MessageTemplate("S", "D", "d@example.org", "", NOW, text=text, html=html)
-    filled = PlaceholderValues("ada@example.org", "<1@x.example.org>", leave_token=leave, signup_text=asked)
+    template = MessageTemplate("S", "D", "d@example.org", "", text=text, html=html)
+    filled = PlaceholderValues("ada@example.org", "<1@x.example.org>", DATE_VALUE, leave_token=leave, signup_text=asked)
     message = splice_signed_message(template, filled, _signer())
     plain = splice_message(template, filled)
     assert message == _signer().sign_message(plain) + plain

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.utils import parseaddr
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -80,4 +81,6 @@ def test_an_address_that_would_break_out_of_its_field_is_refused(address: str) -
 
 
 def test_a_moment_is_written_with_its_zone() -> None:
-    assert headers.date_value(datetime(2026, 11, 20, 11, tzinfo=UTC)) == "Fri, 20 Nov 2026 11:00:00 +0000"
+    moment = datetime(2026, 11, 20, 11, tzinfo=UTC)
+    assert headers.date_value(moment, ZoneInfo("Asia/Kolkata")) == "Fri, 20 Nov 2026 16:30:00 +0530"
+    assert headers.date_value(moment, ZoneInfo("UTC")) == "Fri, 20 Nov 2026 11:00:00 +0000"

@@ -23,7 +23,7 @@ from digest.deliver.providers.registry import (
     provider_kinds,
 )
 from digest.settings import Settings
-from tests.deliver.conftest import RELEASE, delivery_settings
+from tests.deliver.conftest import DATE_VALUE, RELEASE, delivery_settings
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 from tests.deliver.smtp_servers import SAMPLE_TEMPLATE, RecordingHandler, ScriptedSmtpServer, run_smtp_server
 
@@ -136,7 +136,9 @@ def settings(tmp_path: Path) -> Settings:
 
 def _messages(*addresses: str) -> list[OutgoingMessage]:
     return [
-        OutgoingMessage(f"{n:026}", "edition", TEMPLATE, PlaceholderValues(to, f"<{n}@x.example.org>", "l" * 22))
+        OutgoingMessage(
+            f"{n:026}", "edition", TEMPLATE, PlaceholderValues(to, f"<{n}@x.example.org>", DATE_VALUE, "l" * 22)
+        )
         for n, to in enumerate(addresses)
     ]
 

@@ -68,7 +68,9 @@ def sent(
     world: DeliverySetup, provider: Any, settings: Settings | None = None, *, to: Sequence[str] = ()
 ) -> StaffTestReport:
     with world.database.read() as session:
-        test = staff_test.compose_test(session, EDITION_NAME, KEYS, settings or world.settings, to=to)
+        test = staff_test.compose_test(
+            session, EDITION_NAME, KEYS, settings or world.settings, to=to, now=world.clock()
+        )
     return staff_test.hand_over_test(
         world.database, test, provider, KEYS, settings or world.settings, clock=world.clock
     )

@@ -60,7 +60,12 @@ def message_of(
     assert letter is not None
     assert letter.html is not None
     filled = PlaceholderValues(
-        "reader@example.org", "<a.b@news.example.org>", TOKEN, TOKEN, "March 4, 2026, at hls.today"
+        "reader@example.org",
+        "<a.b@news.example.org>",
+        "Fri, 20 Nov 2026 06:00:00 -0500",
+        TOKEN,
+        TOKEN,
+        "March 4, 2026, at hls.today",
     )
     return splice_message(replace(letter, html=edit(letter.html)), filled)
 
@@ -214,6 +219,12 @@ def _html(before: str, after: str) -> Callable[[], PreflightInput]:
 LONG = "Ports " + "get ten days to check the remote links on their cranes and " * 3
 FAULTS = (
     Fault("size", FindingLevel.ERROR, "102 KB", _long_html(104)),
+    Fault(
+        "day",
+        FindingLevel.WARNING,
+        "and the edition goes out on Saturday, November 21",
+        lambda: replace(examined(), departure_day="Saturday, November 21, 2026"),
+    ),
     Fault("size", FindingLevel.WARNING, "Gmail cuts off", _long_html(82 - 40)),
     Fault(
         "syntax",

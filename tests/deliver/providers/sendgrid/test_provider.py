@@ -20,7 +20,7 @@ from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import DATE_VALUE, EDITION_NAME, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 
 LETTER = MessageTemplate(
@@ -28,7 +28,6 @@ LETTER = MessageTemplate(
     sender_name="Desk",
     sender_address="digest@news.example.org",
     reply_to="editors@news.example.org",
-    date=RELEASE,
     text=f"text {placeholders.LEAVE_PLACEHOLDER}\n",
     html=f"<p>{placeholders.LEAVE_PLACEHOLDER}</p>",
     extra_headers={"Precedence": "bulk"},
@@ -38,7 +37,9 @@ LETTER = MessageTemplate(
 
 
 def _message(name: str) -> OutgoingMessage:
-    filled = PlaceholderValues(f"{name}@example.org", "<1@x.example.org>", "l" * 22, "p" * 22, "March 4, 2026")
+    filled = PlaceholderValues(
+        f"{name}@example.org", "<1@x.example.org>", DATE_VALUE, "l" * 22, "p" * 22, "March 4, 2026"
+    )
     return OutgoingMessage(f"id-of-{len(name)}-{sum(map(ord, name)):x}".ljust(26, "x"), "edition", LETTER, filled)
 
 
