@@ -21,10 +21,14 @@ class HandoverResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """The result for one message; `reply` is scrubbed of addresses (`replies.scrub_addresses`)."""
+    """The result for one message; `reply` is scrubbed of addresses (`replies.scrub_addresses`).
+
+    `may_blame_message` tells of a refusal that it may be about the message that all get, not about this reader.
+    """
 
     result: HandoverResult
     reply: str = ""
+    may_blame_message: bool = False
 
 
 @dataclass(frozen=True, slots=True)

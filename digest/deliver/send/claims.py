@@ -43,7 +43,7 @@ LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk
 _columns = inspect(Delivery).local_table.c
 
 # Rows are changed by their id, one by one: given a list of ids, SQLite would look for them among all that wait.
-_SELECT_DUE = CompiledStatement(
+_SELECT_WAITING = (
     select(
         _columns.id,
         _columns.message_id,
@@ -59,9 +59,13 @@ _SELECT_DUE = CompiledStatement(
         _columns.purpose == bindparam("purpose_name"),
         _columns.next_try_at <= bindparam("horizon"),
     )
-    .order_by(_columns.next_try_at)
     .limit(bindparam("max_rows"))
     .with_for_update(skip_locked=True, of=_columns.id.table)  # PostgreSQL; SQLite has one writer anyway
+)
+_SELECT_DUE = CompiledStatement(_SELECT_WAITING.order_by(_columns.next_try_at))
+# Ids are keyed hashes: the first of them are spread over the list.
+_SELECT_SPREAD = _SELECT_WAITING.order_by(
+    _columns.domain_tag.in_(bindparam("avoided_domains", expanding=True)), _columns.id
 )
 
 
@@ -174,8 +178,12 @@ def claim_deliveries(
     now: datetime,
     horizon: datetime,
     limit: int,
+    avoided_domains: Collection[str | None] | None = None,
 ) -> tuple[ReaderDelivery, ...]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
+
+    The earliest come first. With `avoided_domains`, which may be empty, they are spread over the list, and other domains come
+    first.
 
     Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
     out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on.
@@ -184,8 +192,12 @@ def claim_deliveries(
     examined = 0
     purpose = edition_purpose(variants.edition.name)
     while len(claimed) < limit and examined < MAX_TRANSACTION_ROWS:
-        parameters = {"purpose_name": purpose, "horizon": horizon, "max_rows": limit - len(claimed)}
-        rows = _SELECT_DUE.fetch_rows(session, parameters)
+        parameters: dict[str, Any] = {"purpose_name": purpose, "horizon": horizon, "max_rows": limit - len(claimed)}
+        if avoided_domains is not None:
+            parameters["avoided_domains"] = sorted(filter(None, avoided_domains))
+            rows = list(session.execute(_SELECT_SPREAD, parameters))
+        else:
+            rows = _SELECT_DUE.fetch_rows(session, parameters)
         if not rows:
             break
         examined += len(rows)

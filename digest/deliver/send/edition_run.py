@@ -20,6 +20,7 @@ from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send import alarms, claims
 from digest.deliver.send.database_retry import DatabaseRetry
 from digest.deliver.send.loop import run_send_loop
+from digest.deliver.send.message_suspicion import MessageSuspicion
 from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
 from digest.deliver.send.run_state import SendRun
@@ -28,7 +29,7 @@ from digest.edition import approval
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.audit import record_audit
-from digest.store.delivery_models import Delivery
+from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.crypto.keys import KeyRing
@@ -123,6 +124,7 @@ def run_edition(
         limit=limit,
         rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
         progress_writer=ProgressWriter(name, now),
+        suspicion=MessageSuspicion(was_accepted=planned[DeliveryState.ACCEPTED] > 0),
         failures_counted_since=failures_counted_since,
         planned_total=planned.planned,
         handed_over_before=planned.handed_over,

@@ -28,6 +28,7 @@ from digest.deliver.providers.parallel import providers_per_thread
 from digest.deliver.send import alarms, claims
 from digest.deliver.send.claims import ReaderDelivery
 from digest.deliver.send.handover import SendTask
+from digest.deliver.send.message_suspicion import PROBE_SIZE
 from digest.deliver.send.rate_limits import SendAllowance, asks_to_slow_down
 from digest.deliver.send.run_state import SendRun
 from digest.deliver.send.send_gate import check_send_gate
@@ -139,6 +140,7 @@ def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity
     if not allowance.messages:
         _pause_until_allowed(run, allowance)
         return ()
+    suspicion = run.suspicion
     claimed = claims.claim_deliveries(
         session,
         run.lease,
@@ -146,8 +148,11 @@ def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity
         run.rate_limiter.domain_limits,
         now=now,
         horizon=gate.phase.horizon,
-        limit=allowance.messages,
+        limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
+        avoided_domains=suspicion.avoided_domains if suspicion.is_probing else None,
     )
+    if suspicion.is_probing and not claimed and not workers.busy_count:
+        run.stop_reason = suspicion.stop_reason
     if gate.phase.canary_only and not claimed and not workers.busy_count:
         observe_for = timedelta(minutes=run.settings.file.alerts.canary_minutes)
         wait_until = canary.end_canary(session, run.edition, now=now, observe_for=observe_for)
@@ -213,7 +218,7 @@ def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[Worker
 
 def _note_result(run: SendRun, result: WorkerResult) -> None:
     now = run.clock()
-    for delivery, change in run.note_result(result.batch):
+    for delivery, change in run.note_result(run.suspicion.judge_batch(result.batch)):
         if asks_to_slow_down(change.reply) and run.rate_limiter.domain_limits.slow_down_domain(
             delivery.domain_tag, now
         ):
@@ -229,6 +234,8 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
         log.warning("one connection fewer", why=outcome.stop_reason, left=workers.worker_count)
     elif outcome.stop_reason:
         run.stop_reason = run.stop_reason or outcome.stop_reason
+    elif run.suspicion.is_confirmed:
+        run.stop_reason = run.stop_reason or run.suspicion.stop_reason
     if outcome.wait_seconds:
         available_at = run.clock() + timedelta(seconds=outcome.wait_seconds)
         _pause_until_allowed(run, SendAllowance(0, available_at, "the provider asks for patience"))

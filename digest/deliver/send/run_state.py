@@ -9,6 +9,7 @@ from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.database_retry import DatabaseRetry
 from digest.deliver.send.handover import HandoverRun
+from digest.deliver.send.message_suspicion import MessageSuspicion
 from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
 
@@ -24,6 +25,7 @@ class SendRun(HandoverRun):
     limit: int | None
     rate_limiter: RateLimiter
     progress_writer: ProgressWriter
+    suspicion: MessageSuspicion
     failures_counted_since: datetime  # failures before that do not count against the edition
     planned_total: int = 0
     handed_over_before: int = 0  # messages that earlier runs handed over

@@ -16,7 +16,7 @@ from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, Sen
 
 MAX_BATCH_SIZE = 1000  # personalizations a request may have
 DEFAULT_BATCH_SIZE = 250  # a lost response leaves so many uncertain
-MIN_TELLING_REFUSALS = 8  # refusals in a row that are about the template, not its readers
+MAX_REFUSALS_IN_A_ROW = 8  # searched for singly in one batch; then the rest of it comes back untried
 
 _TRACKING_OFF: dict[str, Any] = {
     "click_tracking": {"enable": False, "enable_text": False},
@@ -75,19 +75,15 @@ class SendGridProvider:
         """Find the bad entry by halves; what is good goes out on the way."""
         if len(batch) == 1:
             reply = f"{response.status} {scrub_addresses(response.text, batch[0].address)}"
-            return BatchOutcome((MessageOutcome(HandoverResult.REFUSED, reply),))
+            return BatchOutcome((MessageOutcome(HandoverResult.REFUSED, reply, may_blame_message=True),))
         middle = len(batch) // 2
         first = self._send_request(batch[:middle])
-        if first.stop_reason or first.wait_seconds:
-            return replace(
-                first, outcomes=first.outcomes + _same_outcome(HandoverResult.NOT_TRIED, len(batch) - middle)
-            )
-        if middle >= MIN_TELLING_REFUSALS and all(o.result is HandoverResult.REFUSED for o in first.outcomes):
-            # Not one entry of several is accepted: the fault is the template's, not theirs.
-            return BatchOutcome(
-                _same_outcome(HandoverResult.NOT_TRIED, len(batch)),
-                stop_reason=f"SendGrid refuses every message: {response.text}. Nothing was sent.",
-            )
+        results = {outcome.result for outcome in first.outcomes}
+        # Should every message be refused, each would cost two requests: whoever claims decides how to go on.
+        all_refused = middle >= MAX_REFUSALS_IN_A_ROW and results == {HandoverResult.REFUSED}
+        if first.stop_reason or all_refused or HandoverResult.NOT_TRIED in results:
+            untried = _same_outcome(HandoverResult.NOT_TRIED, len(batch) - middle)
+            return replace(first, outcomes=first.outcomes + untried)
         second = self._send_request(batch[middle:])
         return replace(second, outcomes=first.outcomes + second.outcomes)
 
@@ -112,7 +108,7 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
     elif status in {401, 403}:
         stop_reason = f"SendGrid refuses the key or the sender: {text}. Check DIGEST_SENDGRID_API_KEY."
     elif 400 <= status < 500 and status != 429:
-        stop_reason = f"SendGrid refuses the message: {text}. Nothing was sent."
+        stop_reason = f"SendGrid refuses the message: {text}."
     elif status != 429:
         result, reply = HandoverResult.UNCERTAIN, text
         if 0 < status < 500:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -149,12 +150,14 @@ def test_one_bad_entry_in_a_thousand_is_found_and_999_go_out_once() -> None:
     assert len(fake.requests) <= 2 * 10 + 1, "two requests a halving"
 
 
-def test_a_fault_that_every_entry_has_stops_the_run() -> None:
+def test_a_row_of_bad_entries_is_not_searched_to_its_end_in_one_batch_and_condemns_nobody_behind_it() -> None:
     with FakeSendGrid() as fake:
         handed = _hand(fake, *(f"bad{n}" for n in range(64)))
-    assert _results(handed) == [UNTOUCHED] * 64
-    assert "refuses every message" in handed.stop_reason
-    assert fake.accepted_bodies == []
+    results = _results(handed)
+    assert results == [REFUSED] * 8 + [UNTOUCHED] * 56
+    assert all(o.may_blame_message for o in handed.outcomes[:8])
+    assert handed.stop_reason == ""
+    assert len(fake.requests) <= 20
 
 
 def test_a_batch_that_is_too_large_is_halved() -> None:
@@ -238,6 +241,42 @@ def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: Deliver
         kinds = [c["type"] for c in body["content"]]
         lone = [p["to"][0]["email"] for p in body["personalizations"]] == ["plain@example.org"]
         assert kinds == (["text/plain"] if lone else ["text/plain", "text/html"])
+
+
+@pytest.mark.parametrize("bad_domains", [1, 40])
+def test_good_readers_behind_a_row_of_bad_ones_are_mailed_and_the_bad_ones_are_judged_alone(
+    world: DeliverySetup, bad_domains: int
+) -> None:
+    world.add_readers(*(f"bad{n}@d{n % bad_domains}.example.org" for n in range(40)))
+    world.add_readers(*(f"reader{n}@d{n % 7}.example.org" for n in range(160)))
+    with FakeSendGrid() as fake:
+        first = _send(world, fake, batch=20)
+        assert (first.delivery_counts[DeliveryState.ACCEPTED], first.stop_reason) == (160, "")
+        assert first.delivery_counts[DeliveryState.REFUSED] > 0, "once somebody was accepted the message is not at fault"
+        world.clock.now += timedelta(hours=1)  # those who came before that are judged again
+        report = _send(world, fake, batch=20)
+    assert (report.state, report.delivery_counts[DeliveryState.REFUSED]) == (EditionState.SENT, 40)
+    assert len(fake.recipients) == len(set(fake.recipients)) == 160
+
+
+def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_readers_wait(world: DeliverySetup) -> None:
+    world.add_readers(*(f"bad{n}@d{n % 30}.example.org" for n in range(60)))
+    with FakeSendGrid() as fake:
+        report = _send(world, fake, batch=20)
+        tried_domains = report.results[HandoverResult.TRY_LATER]
+        assert "refuses the message for everybody" in report.stop_reason
+        assert "@" not in report.stop_reason
+        assert report.delivery_counts[DeliveryState.WAITING] == 60
+        assert 8 < tried_domains <= 25, "a few suspects and a few probes, not the whole list"
+    assert fake.accepted_bodies == []
+
+
+def test_a_list_that_holds_bad_readers_alone_says_so(sqlite_world: DeliverySetup) -> None:
+    sqlite_world.add_readers("bad@example.org", "bad2@example.org")
+    with FakeSendGrid() as fake:
+        report = _send(sqlite_world, fake, batch=10)
+    assert "refuses the message for everybody" in report.stop_reason
+    assert report.delivery_counts[DeliveryState.WAITING] == 2
 
 
 def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(sqlite_world: DeliverySetup) -> None:
