@@ -252,7 +252,9 @@ def test_good_readers_behind_a_row_of_bad_ones_are_mailed_and_the_bad_ones_are_j
     with FakeSendGrid() as fake:
         first = _send(world, fake, batch=20)
         assert (first.delivery_counts[DeliveryState.ACCEPTED], first.stop_reason) == (160, "")
-        assert first.delivery_counts[DeliveryState.REFUSED] > 0, "once somebody was accepted the message is not at fault"
+        assert first.delivery_counts[DeliveryState.REFUSED] > 0, (
+            "once somebody was accepted the message is not at fault"
+        )
         world.clock.now += timedelta(hours=1)  # those who came before that are judged again
         report = _send(world, fake, batch=20)
     assert (report.state, report.delivery_counts[DeliveryState.REFUSED]) == (EditionState.SENT, 40)
