@@ -7,41 +7,54 @@ from sqlalchemy.orm import Session
 
 from digest.app.background import signup_limits
 from digest.app.installation import Installation
+from digest.deliver.plan.upcoming_edition import find_upcoming_edition
 from digest.deliver.providers.registry import describe_address_holders
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.deliver.send import notices
 from digest.edition.rendering.fragments import publication_frame
 from digest.settings import Settings
-from subscribers.consent.departure_log import DepartureLog
+from digest.timetable import ScheduleRule
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.pages.context import PageContext, SiteDetails
+from subscribers.phrases import join_words, weekday_date
 from subscribers.transfer.exports import DataController
 
+_DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
-def build_page_context(installation: Installation, site: SiteDetails, clock: Callable[[], datetime]) -> PageContext:
+
+def build_page_context(installation: Installation, clock: Callable[[], datetime]) -> PageContext:
     """Put together what `subscribers.pages.context` asks for.
 
     Raises:
         InstallationError: the installation has no keys.
     """
     settings = installation.settings
+    publication = settings.file.publication
+
+    def first_edition(session: Session, now: datetime) -> str:
+        upcoming = find_upcoming_edition(session, settings, now)
+        return f"No. {upcoming.number} comes {weekday_date(upcoming.release_at.astimezone(publication.zone))}."
 
     def deliveries(session: Session, number: int) -> tuple[AddressDisclosure, ...]:
         return delivery_disclosures(session, number, settings)
 
     return PageContext(
-        site=site,
+        site=_site_details(settings),
         database=installation.database,
         keys=installation.keys,
-        departure_log=DepartureLog(settings.left_log, installation.keys),
+        departure_log=installation.departure_log,
         clock=clock,
         queue=notices.make_notice_queue(installation.keys, settings, clock),
         list_deliveries=deliveries,
         delivery_retention=timedelta(days=settings.file.retention.delivery_days),
         forget_deliveries=make_erasure_callback(installation.keys, clock),
         controller=data_controller(settings),
+        base_url=settings.link_base,
+        schedule=describe_release_days(settings.file.schedule.release_rule),
         bounds=signup_limits(settings),
+        evidence_retention=timedelta(days=settings.file.retention.evidence_days),
+        describe_first_edition=first_edition,
         trusted_proxies=settings.file.limits.proxies,
     )
 
@@ -52,7 +65,7 @@ def data_controller(settings: Settings) -> DataController:
     return DataController(publication.name, sender.reply_to, sender.postal_address, publication.site)
 
 
-def site_from_settings(settings: Settings) -> SiteDetails:
+def _site_details(settings: Settings) -> SiteDetails:
     """Take from the settings what readers' pages say."""
     publication, sender = settings.file.publication, settings.file.sender
     return SiteDetails(
@@ -68,3 +81,11 @@ def site_from_settings(settings: Settings) -> SiteDetails:
         sections=tuple((s.key, s.title) for s in settings.file.sections),
         recipients=describe_address_holders(settings),
     )
+
+
+def describe_release_days(rule: ScheduleRule) -> str:
+    """Say when the mail comes: "Fridays", "Mondays and Thursdays", "every day"."""
+    days = [_DAY_NAMES[day] for day in sorted(rule.days)]
+    if not days or len(days) == len(_DAY_NAMES):
+        return "every day" if days else "as it comes"
+    return join_words(days)

@@ -12,8 +12,7 @@ from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 
 from digest.app.installation import Installation
-from digest.app.page_context import build_page_context, site_from_settings
-from digest.app.signup_context import build_signup_context
+from digest.app.page_context import build_page_context
 from digest.settings import Settings
 from digest.templating import create_jinja_environment
 from digest.web import filters
@@ -26,7 +25,6 @@ from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response, remote_request_reason
 from digest.web.staff_link import staff_link_pages
 from subscribers.pages.blueprints import reader_pages, signup_pages
-from subscribers.pages.context import SiteDetails
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
@@ -44,16 +42,14 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
         InstallationError: the installation has no keys.
     """
     settings = installation.settings
-    site = site_from_settings(settings)
     app = RedactingFlask("digest.web", static_folder=None)
     _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"
     styles = StyleSheets.load(loader)
     app.extensions["digest"] = WebContext(installation, clock, styles)
-    app.extensions["readers"] = build_page_context(installation, site, clock)
-    app.extensions["signup"] = build_signup_context(installation, clock)
-    _set_up_templates(app, settings, site, styles)
+    app.extensions["readers"] = build_page_context(installation, clock)
+    _set_up_templates(app, settings, styles)
     csrf = CSRFProtect(app)
     csrf.exempt(reader_pages)  # no cookie, so nothing to forge with: see subscribers.pages.context
     csrf.exempt(webhook_pages)  # a signature guards it
@@ -93,7 +89,7 @@ def _configure_app(app: Flask, installation: Installation) -> None:
     )
 
 
-def _set_up_templates(app: Flask, settings: Settings, site: SiteDetails, styles: StyleSheets) -> None:
+def _set_up_templates(app: Flask, settings: Settings, styles: StyleSheets) -> None:
     """Have Flask read our templates, as strictly as everywhere else."""
     zone = settings.file.publication.zone
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
@@ -116,7 +112,7 @@ def _set_up_templates(app: Flask, settings: Settings, site: SiteDetails, styles:
         state_words,
     ):
         env.filters[plain_filter.__name__] = plain_filter
-    env.globals["site"] = site
+    env.globals["site"] = app.extensions["readers"].site
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
 
 

@@ -51,7 +51,9 @@ class PageContext:
     """The context of the pages. It lives as long as the application.
 
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
-    which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of somebody who is erased.
+    which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of
+    somebody who is erased, `describe_first_edition` says which edition a new reader gets first. `schedule` says when it
+    comes ("Fridays"), `trusted_proxies` how many entries of X-Forwarded-For are ours.
     """
 
     site: SiteDetails
@@ -64,8 +66,12 @@ class PageContext:
     delivery_retention: timedelta
     forget_deliveries: ForgetElsewhere
     controller: DataController
+    base_url: str
+    schedule: str
     bounds: SignupLimits
+    evidence_retention: timedelta
     trusted_proxies: int
+    describe_first_edition: Callable[[Session, datetime], str]
 
     def today(self) -> date:
         """Return the day that it is where the publication is."""

@@ -1,6 +1,6 @@
 """The page that says what is held of readers, and why."""
 
-from flask import current_app, render_template
+from flask import render_template
 
 from subscribers.pages.context import current_page_context, reader_pages
 
@@ -8,9 +8,7 @@ from subscribers.pages.context import current_page_context, reader_pages
 @reader_pages.get("/privacy")
 def privacy() -> str:
     """Show what is held, why, for how long, and who receives it."""
-    evidence_retention = current_app.extensions["signup"].evidence_retention
+    context = current_page_context()
     return render_template(
-        "web/privacy.html",
-        evidence_days=evidence_retention.days,
-        mail_days=current_page_context().delivery_retention.days,
+        "web/privacy.html", evidence_days=context.evidence_retention.days, mail_days=context.delivery_retention.days
     )

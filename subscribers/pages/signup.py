@@ -9,69 +9,25 @@ statements and the same words for everybody.
 """
 
 import ipaddress
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, render_template, request
 from sqlalchemy.orm import Session
 
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_address, read_address
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.wordings import Wording
-from subscribers.crypto.keys import KeyRing
-from subscribers.mail_requests import QueueMail
-from subscribers.pages.context import private_response, unknown_link_page
+from subscribers.pages.context import PageContext, current_page_context, private_response, unknown_link_page
 from subscribers.phrases import sentence
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
-from subscribers.signup.rate_limits import SignupLimits
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.signup.request_queue import FormKind, FormSubmission, SubmissionOutcome
-from subscribers.store.database import PeopleDatabase
 
 signup_pages = Blueprint("signup", __name__)
 
 HONEYPOT_FIELD = "website"  # no person sees this field: whoever fills it in is a program
-
-
-@dataclass(frozen=True, slots=True)
-class SignupContext:
-    """The context of these pages. It lives as long as the application.
-
-    `publication_name` and `home_url` are the publication's, `schedule` says when it comes ("Fridays"), `describe_first_edition` which edition
-    a new reader gets first, `trusted_proxies` how many entries of X-Forwarded-For are ours.
-    """
-
-    publication_name: str
-    home_url: str
-    base_url: str
-    schedule: str
-    database: PeopleDatabase
-    keys: KeyRing
-    bounds: SignupLimits
-    evidence_retention: timedelta
-    trusted_proxies: int
-    queue: QueueMail
-    describe_first_edition: Callable[[Session, datetime], str]
-    clock: Callable[[], datetime]
-
-    @property
-    def current_wording(self) -> Wording:
-        """The words that the page shows now."""
-        return wordings.current_wording(self.publication_name)
-
-    def form_origin(self, form: str) -> tuple[str, str]:
-        """Return the page that a form stood on, and how a reader would call that: one of two that we know."""
-        page = self.home_url if form == "embedded" else f"{self.base_url}/subscribe"
-        return page, (urlsplit(page).hostname or self.publication_name).removeprefix("www.")
-
-
-def _signup_context() -> SignupContext:
-    context: SignupContext = current_app.extensions["signup"]
-    return context
 
 
 @signup_pages.get("/subscribe")
@@ -83,13 +39,13 @@ def subscribe() -> Response:
 @signup_pages.post("/subscribe")
 def submit_signup() -> Response:
     """Take a form, and answer it without a look at who it is."""
-    context = _signup_context()
+    context = current_page_context()
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
     address = _read_address_field()
     if isinstance(address, str):
         return _signup_page(address, problem_field="address")
-    wording = wordings.find_wording(request.form.get("wording", ""), context.publication_name)
+    wording = wordings.find_wording(request.form.get("wording", ""), context.site.name)
     if wording is None:
         return _signup_page("This form is out of date: please use the one here.")
     if request.form.get("agree") != "yes":
@@ -111,13 +67,13 @@ def request_lost_link() -> Response:
     address = _read_address_field()
     if isinstance(address, str):
         return private_response(render_template("web/lost_link.html", problem=address, honeypot=HONEYPOT_FIELD), 400)
-    return _store_request(_signup_context(), "lost link", address, None)
+    return _store_request(current_page_context(), "lost link", address, None)
 
 
 @signup_pages.get("/confirm/<token>")
 def show_confirmation(token: str) -> Response:
     """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
-    context = _signup_context()
+    context = current_page_context()
     with context.database.read() as session:
         return _confirmation_page(
             context, session, confirmation.look_up_confirmation(session, context.keys, token, now=context.clock())
@@ -127,7 +83,7 @@ def show_confirmation(token: str) -> Response:
 @signup_pages.post("/confirm/<token>")
 def submit_confirmation(token: str) -> Response:
     """Put the person on the list. Twice is once."""
-    context = _signup_context()
+    context = current_page_context()
     now = context.clock()
     with context.database.write() as session:
         link = confirmation.confirm_subscription(
@@ -156,8 +112,10 @@ def _read_address_field() -> Address | str:
         return f"{sentence(str(exc))} Please check it."
 
 
-def _store_request(context: SignupContext, kind: FormKind, address: Address, wording: Wording | None) -> Response:
-    page, source = context.form_origin(request.form.get("form", ""))
+def _store_request(context: PageContext, kind: FormKind, address: Address, wording: Wording | None) -> Response:
+    # The page that the form stood on, and how a reader would call that: one of two that we know.
+    page = context.site.home if request.form.get("form") == "embedded" else f"{context.base_url}/subscribe"
+    source = (urlsplit(page).hostname or context.site.name).removeprefix("www.")
     submission = FormSubmission(kind, address, context.clock(), page, source, wording, _request_origin(context))
     form = request_queue.prepare_request(context.keys, submission)
     with context.database.write() as session:
@@ -175,10 +133,10 @@ def _request_answer(kind: FormKind, result: SubmissionOutcome) -> Response:
 
 
 def _signup_page(problem: str, *, problem_field: str = "") -> Response:
-    context = _signup_context()
+    context = current_page_context()
     page = render_template(
         "web/subscribe.html",
-        wording=context.current_wording,
+        wording=wordings.current_wording(context.site.name),
         rhythm=context.schedule,
         problem=problem,
         problem_at=problem_field,
@@ -187,7 +145,7 @@ def _signup_page(problem: str, *, problem_field: str = "") -> Response:
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 
-def _confirmation_page(context: SignupContext, session: Session, link: confirmation.ConfirmationLink) -> Response:
+def _confirmation_page(context: PageContext, session: Session, link: confirmation.ConfirmationLink) -> Response:
     match link.stage:
         case ConfirmationStage.UNKNOWN:
             return unknown_link_page()
@@ -199,7 +157,7 @@ def _confirmation_page(context: SignupContext, session: Session, link: confirmat
     return private_response(render_template("web/expired.html", link=link), 410)
 
 
-def _request_origin(context: SignupContext) -> RequestOrigin:
+def _request_origin(context: PageContext) -> RequestOrigin:
     return RequestOrigin(client_address(context.trusted_proxies), request.headers.get("User-Agent", ""))
 
 

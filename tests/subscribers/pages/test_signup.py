@@ -12,7 +12,7 @@ from sqlalchemy import event, func, select
 
 from digest.app.background import process_signup_requests, send_due_notices
 from digest.app.installation import Installation
-from digest.app.signup_context import describe_release_days
+from digest.app.page_context import describe_release_days
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.models import EditionState
