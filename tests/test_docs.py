@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from digest.cli import digest
-from digest.edition.preflight import PREFLIGHT_RULES
+from digest.edition.preflight.rule_registry import PREFLIGHT_RULES
 from digest.settings import SettingsFile, SourceSettings, SponsorSettings
 from tests.conftest import ROOT
 

@@ -1,4 +1,4 @@
-"""How an act is carried out: the role is checked first, the audit row is written with what the act changed.
+"""Who acts, and how an act is carried out: the role is checked first, the audit row is written with what the act changed.
 
 A refused act leaves its refusal in the audit log and nothing else. An act that failed is written as failed: its
 own transaction was rolled back, so the row stands in one of its own.

@@ -20,7 +20,7 @@ from digest.app.installation import Installation, create_home_folder, delete_hom
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.fetcher import HttpFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
-from digest.edition.preflight import FindingLevel
+from digest.edition.preflight.rule_registry import FindingLevel
 from digest.settings import Settings, load_settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import MediaFile

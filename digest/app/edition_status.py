@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from digest.app.installation import Installation
-from digest.deliver.control import installation_hold, installation_state
+from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.progress import SendProgress, describe_progress, read_progress
 from digest.deliver.send.send_gate import send_blocked_reason
@@ -61,7 +61,7 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
         counts = count_deliveries(session, edition_purpose(edition.name))
         progress = read_progress(session, edition.name)
         blocked = send_blocked_reason(
-            edition.name, edition, installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+            edition.name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         )
         return EditionStatus(
             name=edition.name,

@@ -25,7 +25,7 @@ from digest.collect.readership import ReadershipImport, import_readership
 from digest.deliver.compose.personalisation import compose_specimen
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
-from digest.edition.preflight import (
+from digest.edition.preflight.rule_registry import (
     FindingLevel,
     PictureFacts,
     PreflightFinding,

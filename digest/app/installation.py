@@ -1,4 +1,4 @@
-"""An open installation: its settings, database and keys. Every process starts here."""
+"""An open installation: its settings (read again when their file has changed), database and keys."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,16 +7,61 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest.app import copy_guard
-from digest.app.live_settings import LiveSettings
-from digest.settings import Settings
+from digest.settings import Settings, SettingsError, reload_settings
 from digest.store.engine import Database, migrate_schema, open_database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.store.key_check import check_keys, holds_people
+
+LIVE_TABLES = ("schedule", "sources", "select", "readership", "sponsor")  # tables of digest.toml
+
+log = structlog.get_logger("settings")
+
+FileStamp = tuple[int, int, int]
+
+
+class LiveSettings:
+    """Settings that follow their file. It lives as long as its installation; any thread may ask it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Begin with settings that were just read."""
+        self._settings = settings
+        self._file_stamp = _read_file_stamp(settings.origin)
+
+    def current(self) -> Settings:
+        """Give the settings as they are. A file that cannot be used leaves them as they were, and is logged once."""
+        stamp = _read_file_stamp(self._settings.origin)
+        if stamp is None or stamp == self._file_stamp:
+            return self._settings
+        self._file_stamp = stamp
+        before = self._settings.file
+        try:
+            after = reload_settings(self._settings).file
+        except SettingsError as exc:
+            log.warning("the settings have changed and can't be used: going on as before", why=str(exc))
+            return self._settings
+        changed = {name for name in type(after).model_fields if getattr(after, name) != getattr(before, name)}
+        followed = {name: getattr(after, name) for name in LIVE_TABLES}
+        self._settings = self._settings.model_copy(update={"file": before.model_copy(update=followed)})
+        log.info("the settings have changed", followed=sorted(changed.intersection(LIVE_TABLES)))
+        if waiting := sorted(changed.difference(LIVE_TABLES)):
+            log.warning("some settings count when this process is started again", tables=waiting)
+        return self._settings
+
+
+def _read_file_stamp(file: Path | None) -> FileStamp | None:
+    if file is None:
+        return None
+    try:
+        status = file.stat()
+    except OSError:
+        return None  # moved away for a moment, as editors do when they save
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class InstallationError(ApplicationError):

@@ -20,7 +20,7 @@ from digest.app.installation import Installation
 from digest.deliver.events.mailbox.imap import MailboxError
 from digest.deliver.send.edition_run import SendReport
 from digest.edition.drafting import DraftError
-from digest.edition.rendering.fragments import RenderingError
+from digest.edition.rendering.sanitiser import RenderingError
 from digest.store import timetable_slots
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs

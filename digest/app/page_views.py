@@ -14,7 +14,7 @@ from digest.deliver.compose.personalisation import ComposeError
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.progress import describe_progress, read_progress
 from digest.edition import approval
-from digest.edition.preflight import FindingLevel, PreflightFinding, run_preflight_rules
+from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import explain_missed_release, find_edition, load_rendered_fragments
 from digest.edition.rendering.fragments import join_fragments
 from digest.store.engine import newest_schema_revision

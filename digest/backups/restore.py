@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, inspect, make_url, select, text
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
 from digest.backups.loader import check_sqlite_integrity, restore_rows
-from digest.deliver.control import installation_hold, installation_state
+from digest.deliver.control import installation_hold
 from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.settings import Settings
 from digest.store.audit import record_audit
@@ -97,7 +97,7 @@ def restore_backup(
         )
         made_at = reader.manifest.made_at
         # The database belongs where it is opened next.
-        installation_state.delete_installation_state(session, installation_state.IDENTITY_STATE_KEY)
+        installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
         installation_hold.hold_and_record(session, f"restored from a backup of {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)

@@ -1,4 +1,4 @@
-"""The commands that work on an edition: draft, show, check, approve, send, status."""
+"""The commands that work on an edition: draft, show, check, approve, send."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from digest.cli.explanation import explain_proposal
 from digest.cli.terminal import show_progress, stop_on_signal
 from digest.deliver.send.edition_run import SendReport
 from digest.edition.approval import ApprovalError
-from digest.edition.preflight import PREFLIGHT_RULES, FindingLevel
+from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.store.models import EditionState
 
 EXIT_NOT_ALL_ACCEPTED = 1

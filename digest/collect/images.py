@@ -17,13 +17,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
+from digest.collect.encoded_image import CropShape, EncodedImage
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.sandbox import pictures
+from digest.collect.sandbox import documents
 from digest.settings import LimitSettings
 from digest.store.models import MediaFile
-
-__all__ = ["CropShape", "ImageError", "PreparedImage", "crop_image", "fetch_image", "find_image", "store_image"]
 
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
@@ -48,7 +46,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
         ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
-    return _prepared_image(url, pictures.fit_in_child(answer.body, max_pixels=limits.image_pixels))
+    return _prepared_image(url, documents.fit_in_child(answer.body, max_pixels=limits.image_pixels))
 
 
 def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
@@ -59,7 +57,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     Raises:
         ImageError: `body` is no picture.
     """
-    return _prepared_image(f"{source_url}#{shape}", pictures.crop_in_child(body, shape))
+    return _prepared_image(f"{source_url}#{shape}", documents.crop_in_child(body, shape))
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from digest.collect.encoded_image import CropShape, ImageError
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.collect.images import CropShape, ImageError, PreparedImage, crop_image, fetch_image, find_image, store_image
+from digest.collect.images import PreparedImage, crop_image, fetch_image, find_image, store_image
 from digest.edition.content import EditionPicture, PictureCuts
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import CandidateArticle, Proposal

@@ -5,10 +5,12 @@ who do not count; the same file with the same options goes on where it stopped.
 """
 
 import secrets
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -23,7 +25,48 @@ from subscribers.transfer.import_store import lock_if_unfinished
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.row_builder import BatchDetails
 from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row
-from subscribers.transfer.seen_addresses import SeenAddresses
+
+_HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
+
+
+class SeenAddresses:
+    """Keyed hashes in a file of their own that has no name and vanishes when it is closed. Use it in one thread.
+
+    Among a million addresses two share 60 bits with a chance of one in two million.
+    """
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect("", isolation_level=None)  # "" is SQLite's word for a private file
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4000"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.execute("CREATE TABLE seen (hash INTEGER PRIMARY KEY, departed INTEGER NOT NULL)")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def remember(self, addresses: Sequence[tuple[str, bool]]) -> list[bool | None]:
+        """Remember addresses, each a keyed hash in hex and whether its row says that they left.
+
+        Returns:
+            For each, in order: None the first time, else whether an earlier row said that they left.
+        """
+        hashes = [int(lookup[:_HASH_DIGITS], 16) for lookup, _ in addresses]
+        places = ",".join("?" * len(hashes))
+        rows = self._connection.execute(f"SELECT hash, departed FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
+        departed_by_hash: dict[int, bool] = {number: bool(departed) for number, departed in rows}
+        earlier, changed = [], {}
+        for number, (_, departed) in zip(hashes, addresses, strict=True):
+            before = departed_by_hash.get(number)
+            earlier.append(before)
+            if before is None or (departed and not before):
+                departed_by_hash[number] = changed[number] = departed
+        self._connection.execute("BEGIN")
+        self._connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", changed.items())
+        self._connection.execute("COMMIT")
+        return earlier
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from digest.app import copy_guard
 from digest.app.installation import open_installation
-from digest.deliver.control import installation_hold, installation_state
+from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.settings import Settings
 from digest.store.engine import Database
@@ -107,8 +107,8 @@ def test_postgresql_knows_another_server_and_another_database(postgresql: Databa
         copy_guard.hold_if_copied(postgresql, settings, now=NOW)
     with postgresql.write() as session:
         assert installation_hold.current_hold(session) is None
-        installation_state.write_installation_state(
-            session, installation_state.IDENTITY_STATE_KEY, here | {mark: "another"}, now=NOW
+        installation_hold.write_installation_state(
+            session, installation_hold.IDENTITY_STATE_KEY, here | {mark: "another"}, now=NOW
         )
     copy_guard.hold_if_copied(postgresql, settings, now=NOW)
     with postgresql.read() as session:

@@ -11,7 +11,7 @@ from digest.app.demo import SAMPLE_NOW
 from digest.app.editions import gather_preflight_facts
 from digest.app.installation import open_installation
 from digest.cli import digest
-from digest.edition.preflight import FindingLevel, run_preflight_rules
+from digest.edition.preflight.rule_registry import FindingLevel, run_preflight_rules
 from digest.edition.queries import find_edition
 from digest.settings import load_settings
 from tests.conftest import ROOT

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from digest.collect.fetch.fetcher import FetchError, FetchErrorReason, FetchResult
+from digest.collect.encoded_image import CropShape, ImageError
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.image_codec import decode_image, encode_image
-from digest.collect.images import CropShape, ImageError, PreparedImage, crop_image, fetch_image, find_image, store_image
+from digest.collect.images import PreparedImage, crop_image, fetch_image, find_image, store_image
 from digest.settings import LimitSettings
 from digest.store.engine import Database
 from tests.conftest import ROOT

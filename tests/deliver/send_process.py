@@ -14,8 +14,7 @@ from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_setting
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
 from digest.settings import Settings
-from digest.store.connections import WRITER_TIMEOUT
-from digest.store.engine import open_database
+from digest.store.engine import WRITER_TIMEOUT, open_database
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, ProcessStopper, watch_commits
 
 CANARY_MINUTES = 15  # that the rest of a large list waits for the canary

@@ -16,7 +16,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
-from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpServer
+from digest.deliver.providers.smtp.connection import SmtpServer
+from digest.deliver.providers.smtp.provider import SmtpProvider
 from tests.deliver.conftest import DATE_VALUE
 
 SAMPLE_TEMPLATE = MessageTemplate(

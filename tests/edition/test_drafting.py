@@ -14,7 +14,7 @@ from digest.collect.fetch.bundled_fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.readership import import_readership
-from digest.deliver.providers.outbox.provider import OutboxProvider
+from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send import edition_run
 from digest.edition.approval import ApprovalError, clear_approval, current_content_hash, sign_approval, verify_approval
 from digest.edition.drafting import DraftError

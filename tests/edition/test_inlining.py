@@ -8,12 +8,12 @@ from lxml import html as lxml_html
 from digest.edition.content import EditionContent, RenderedFragment
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import (
-    RenderingError,
     create_mail_environment,
     join_fragments,
     publication_frame,
     render_edition,
 )
+from digest.edition.rendering.sanitiser import RenderingError
 from digest.settings import Settings
 from tests.conftest import ROOT
 

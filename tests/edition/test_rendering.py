@@ -17,13 +17,13 @@ from digest.edition.content import EditionContent, EditionSection, RenderedFragm
 from digest.edition.rendering import fragments
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import (
-    RenderingError,
     create_mail_environment,
     join_fragments,
     publication_frame,
     render_edition,
     render_subject,
 )
+from digest.edition.rendering.sanitiser import RenderingError
 from digest.settings import Settings
 
 OURS = Settings.model_validate(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from digest.select.lead_reasons import explain_lead, spell_number
+from digest.edition.kinds.story_entry import explain_lead, spell_number
 from digest.select.ranking import StoryRanking, WeekStatistics
 from digest.select.topics import compile_topic_rules
 from digest.select.values import CandidateArticle, Story

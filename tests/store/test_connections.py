@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from digest.store.connections import PING_AFTER_IDLE
-from digest.store.engine import Database, open_database
+from digest.store.engine import PING_AFTER_IDLE, Database, open_database
 
 COUNT = text("SELECT count(*) FROM note")
 

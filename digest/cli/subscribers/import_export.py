@@ -1,4 +1,4 @@
-"""`digest subscribers import` and `export`: lists that come and go."""
+"""Lists that come and go: `digest subscribers import`, `export`, `ask` and `pull`."""
 
 import json
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from digest.cli.context import CommandContext, check_reason, pass_command_contex
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.subscribers.import_report import describe_import
 from digest.cli.terminal import show_progress
-from digest.deliver.providers.registry import ProviderSettingsError
+from digest.deliver.providers.mail_url import ProviderSettingsError
 from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus

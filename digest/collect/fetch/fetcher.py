@@ -16,7 +16,6 @@ import httpx
 from digest import __version__
 from digest.collect.fetch import http_connection, http_response
 from digest.collect.fetch.address_guard import AddressGuard, HostResolver
-from digest.collect.fetch.keyed_locks import KeyedLocks
 from digest.collect.fetch.policy import (
     FETCH_EXCEPTIONS,
     REDIRECT_STATUSES,
@@ -25,20 +24,10 @@ from digest.collect.fetch.policy import (
     parse_web_address,
     redirect_target,
 )
-from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
-from digest.collect.fetch.robots_txt import RobotsRules
+from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules
 from digest.settings import LimitSettings, Settings
-
-__all__ = [
-    "ContentFetcher",
-    "FetchError",
-    "FetchErrorReason",
-    "FetchResult",
-    "HttpFetcher",
-    "build_user_agent",
-    "open_fetcher",
-]
 
 PRODUCT_NAME = "hls-digest"
 _PERMANENT_REDIRECTS = frozenset({301, 308})

@@ -1,12 +1,25 @@
 """What a site's robots.txt lets us read (RFC 9309), remembered for an hour."""
 
+import threading
 import time
 from collections.abc import Callable
 
 import httpx
 from protego import Protego
 
-from digest.collect.fetch.keyed_locks import KeyedLocks
+
+class KeyedLocks:
+    """A lock for each key, made when it is first asked for. Lives as long as its owner, as do the locks."""
+
+    def __init__(self) -> None:
+        self._creation_lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def lock_for(self, key: str) -> threading.Lock:
+        """Return the lock of `key`, to be held with `with`."""
+        with self._creation_lock:
+            return self._locks.setdefault(key, threading.Lock())
+
 
 MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 2.5: at least so much is read; the rest is not
 CACHE_SECONDS = 3600.0  # seconds; RFC 9309 2.4 allows a day

@@ -15,7 +15,6 @@ from lxml import etree
 from digest.collect import text_cleanup
 from digest.collect.parsed_document import DateBasis, DocumentKind, FeedLink, ParsedDocument, ParsedItem, ParseError
 from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
-from digest.collect.parsers.lead_sentences import extract_lead
 from digest.collect.parsers.page_head import (
     canonical_page_url,
     first_xpath_text,
@@ -25,7 +24,7 @@ from digest.collect.parsers.page_head import (
     publisher_description,
     read_meta_elements,
 )
-from digest.collect.parsers.plain_text import PlainTextArticle, extract_article
+from digest.collect.parsers.plain_text import PlainTextArticle, extract_article, extract_lead
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.urls import absolute_url
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from digest.collect import text_cleanup
 from digest.collect.dates import parse_date
 from digest.collect.parsers.json_ld import LinkedData
-from digest.collect.parsers.lead_sentences import MAX_LEAD_WORDS
+from digest.collect.parsers.plain_text import MAX_LEAD_WORDS
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.urls import absolute_url
 

@@ -16,8 +16,14 @@ from io import FileIO
 
 from pebble import ProcessExpired, ProcessPool
 
-from digest.collect.sandbox.child import PRELOADED_MODULES, prepare_child, run_operation
-from digest.collect.sandbox.limits import MEMORY_EXIT_CODE, DocumentLimits, document_limits
+from digest.collect.sandbox.child import (
+    MEMORY_EXIT_CODE,
+    PRELOADED_MODULES,
+    DocumentLimits,
+    document_limits,
+    prepare_child,
+    run_operation,
+)
 from digest.collect.sandbox.wire import pack_message, read_frame, write_frame
 
 _NICENESS = 5  # pages and sending come first

@@ -7,11 +7,35 @@ anybody, or for an hour in which nobody knows what is wrong.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import installation_state
 from digest.store.audit import record_audit
+from digest.store.delivery_models import InstallationState
+from subscribers.store.database import upsert
+
+# Where the database belongs: the name, machine or server that it was last opened on.
+IDENTITY_STATE_KEY = "at home"
+
+
+def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
+    """Return the state of a name, or None."""
+    return session.scalar(select(InstallationState.value).where(InstallationState.name == key))
+
+
+def write_installation_state(session: Session, key: str, value: Mapping[str, Any], *, now: datetime) -> None:
+    """Store the state of a name in place of the one before."""
+    values = {"value": dict(value), "at": now}
+    statement = upsert(session, InstallationState).values(name=key, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+def delete_installation_state(session: Session, key: str) -> bool:
+    """Delete the state of a name; False where there was none."""
+    return session.connection().execute(delete(InstallationState).where(InstallationState.name == key)).rowcount == 1
+
 
 HOLD_STATE_KEY = "held"
 
@@ -34,7 +58,7 @@ class InstallationHold:
 
 def current_hold(session: Session) -> InstallationHold | None:
     """Return what holds the installation, or None."""
-    stored = installation_state.read_installation_state(session, HOLD_STATE_KEY)
+    stored = read_installation_state(session, HOLD_STATE_KEY)
     return None if stored is None else parse_hold(stored)
 
 
@@ -48,7 +72,7 @@ def hold_installation(session: Session, reason: str, *, actor: str, now: datetim
     if current_hold(session) is not None:
         return False
     stored = {"because": reason, "actor": actor, "since": now.isoformat()}
-    installation_state.write_installation_state(session, HOLD_STATE_KEY, stored, now=now)
+    write_installation_state(session, HOLD_STATE_KEY, stored, now=now)
     return True
 
 
@@ -62,4 +86,4 @@ def hold_and_record(session: Session, reason: str, *, actor: str, now: datetime)
 
 def release_installation(session: Session) -> bool:
     """Let mail leave again; False where nothing held the installation."""
-    return installation_state.delete_installation_state(session, HOLD_STATE_KEY)
+    return delete_installation_state(session, HOLD_STATE_KEY)

@@ -9,8 +9,6 @@ from digest.deliver.providers.kind import ProviderKind, SuppressionLists
 from digest.deliver.providers.mail_url import ProviderSettingsError, split_mail_url
 from digest.settings import Settings
 
-__all__ = ["ProviderSettingsError", "open_provider", "provider_kinds"]
-
 # One line each: a folder beside this module, whose module `kind` declares the provider.
 PROVIDER_FOLDERS = ("outbox", "smtp", "sendgrid")
 

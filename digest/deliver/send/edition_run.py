@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.personalisation import check_unsubscribe_length
 from digest.deliver.compose.variants import EditionVariants, build_variants
-from digest.deliver.control import edition_control, installation_hold, installation_state
+from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
@@ -137,7 +137,7 @@ def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Setti
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         if reason := send_blocked_reason(
-            name, edition, installation_state.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+            name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         ):
             raise SendError(f"Nothing is sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:

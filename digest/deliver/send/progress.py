@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import installation_state
+from digest.deliver.control import installation_hold
 
 WRITE_INTERVAL = timedelta(seconds=5)
 STALE_AFTER = timedelta(minutes=2)  # a run that reported nothing for so long is not running
@@ -94,12 +94,12 @@ class ProgressWriter:
             "waits": wait_reason,
             "until": resumes_at.isoformat() if resumes_at else "",
         }
-        installation_state.write_installation_state(session, _progress_key(self.edition), stored, now=now)
+        installation_hold.write_installation_state(session, _progress_key(self.edition), stored, now=now)
 
 
 def read_progress(session: Session, edition: str) -> SendProgress | None:
     """Return the progress of an edition's last run, or None where it never ran."""
-    stored = installation_state.read_installation_state(session, _progress_key(edition))
+    stored = installation_hold.read_installation_state(session, _progress_key(edition))
     if stored is None:
         return None
     return SendProgress(

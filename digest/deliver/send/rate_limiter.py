@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import installation_state
+from digest.deliver.control import installation_hold
 from digest.deliver.send.rate_limits import (
     DAY,
     MINUTE,
@@ -79,7 +79,7 @@ class RateLimiter:
         if messages and self.has_limits:
             self.token_bucket.take(messages)
             if self._first_handover(session) is None:
-                installation_state.write_installation_state(
+                installation_hold.write_installation_state(
                     session, FIRST_HANDOVER_KEY, {"at": now.isoformat()}, now=now
                 )
                 self.first_handover_at = now
@@ -87,7 +87,7 @@ class RateLimiter:
 
     def _first_handover(self, session: Session) -> datetime | None:
         if self.first_handover_at is None and not self._first_handover_read:
-            stored = installation_state.read_installation_state(session, FIRST_HANDOVER_KEY)
+            stored = installation_hold.read_installation_state(session, FIRST_HANDOVER_KEY)
             self.first_handover_at = datetime.fromisoformat(stored["at"]) if stored else None
             self._first_handover_read = True
         return self.first_handover_at

@@ -4,23 +4,4 @@ Every rule has a name, a level and a section in `docs/preflight.md`. An edition 
 error cannot be approved.
 """
 
-from digest.edition.preflight import content_rules, contrast_rules, image_rules, link_rules, message_rules  # noqa: F401 - each registers its rules
-from digest.edition.preflight.rule_registry import (
-    PREFLIGHT_RULES,
-    FindingLevel,
-    PictureFacts,
-    PreflightFinding,
-    PreflightInput,
-    SentStory,
-    run_preflight_rules,
-)
-
-__all__ = [
-    "PREFLIGHT_RULES",
-    "FindingLevel",
-    "PictureFacts",
-    "PreflightFinding",
-    "PreflightInput",
-    "SentStory",
-    "run_preflight_rules",
-]
+from digest.edition.preflight import content_rules, contrast_rules, message_rules  # noqa: F401 - each registers its rules

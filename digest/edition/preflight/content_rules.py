@@ -1,8 +1,11 @@
-"""Rules over what the edition says: its lines, its sections, and what readers had before."""
+"""Rules over what the edition says and shows: lines, sections, links, pictures, and what readers had before."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.collect.urls import canonical_url
 from digest.edition.content import MAX_PREHEADER_LENGTH, MAX_SUBJECT_LENGTH
 from digest.edition.kinds import lead_sections
@@ -92,3 +95,101 @@ def _canonical_or_raw(url: str) -> str:
         return canonical_url(url)
     except ValueError:
         return url  # a link that cannot be read is the rule links' matter
+
+
+MAX_IMAGE_BYTES = 200 * 1024  # bytes
+SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # what Outlook's Word engine shows
+
+
+@preflight_rule(
+    "images-ours", "Every picture comes from /media/ of this installation: nobody else sees a reader open the mail."
+)
+def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Compare each source with our own address."""
+    for image in examined.tree.iter("img"):
+        source = str(image.get("src") or "")
+        if not source.startswith(f"{examined.base}/media/"):
+            yield error_finding(f"{source or 'A picture without a source'} is not under {examined.base}/media/.")
+
+
+@preflight_rule(
+    "images-described", "Every picture has an alt text (empty for decoration), and the lead's says what is seen."
+)
+def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Look at alt texts."""
+    for image in examined.tree.iter("img"):
+        if "alt" not in image.attrib:
+            yield error_finding(f"{image.get('src')} has no alt text.")
+    for section in lead_sections(examined.content.sections):
+        lead = section.entries[0] if section.entries else None
+        if lead and lead.picture and not lead.picture.alt.strip():
+            yield warning_finding(f"The picture of “{lead.headline}” has no description.", section.title)
+
+
+@preflight_rule(
+    "images-sized", "Every picture says its width and height, so that nothing jumps and Outlook keeps the layout."
+)
+def check_image_dimensions(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Look at the width and height attributes."""
+    for image in examined.tree.iter("img"):
+        if not all(re.fullmatch(r"[1-9]\d*", str(image.get(side) or "")) for side in ("width", "height")):
+            yield error_finding(f"{image.get('src')} has no width and height in whole pixels.")
+
+
+@preflight_rule("images-kept", "Every picture is kept here, as JPEG, PNG or GIF, and weighs at most 200 KB.")
+def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Look each picture up among those that are kept."""
+    for image in examined.tree.iter("img"):
+        source = str(image.get("src") or "")
+        name = source.rsplit("/", 1)[-1]
+        facts = examined.pictures.get(name)
+        if facts is None:
+            yield error_finding(f"{source} is not kept here: readers would see nothing. Draft again.")
+        elif facts.content_type not in SUPPORTED_TYPES:
+            yield error_finding(f"{source} is {facts.content_type}: some mail programs show nothing.")
+        elif facts.size > MAX_IMAGE_BYTES:
+            yield error_finding(f"{source} weighs {facts.size // 1024} KB; 200 KB is the limit.")
+
+
+DEAD_LINK_REASONS = frozenset(
+    {
+        FetchErrorReason.MISSING,
+        FetchErrorReason.GONE,
+        FetchErrorReason.BAD_URL,
+        FetchErrorReason.REFUSED_ADDRESS,
+        FetchErrorReason.DNS,
+    }
+)
+
+
+@preflight_rule("links", "Every link is a whole https or mailto address; plain http is pointed out.")
+def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Look at each address as it is written."""
+    for address in examined.links:
+        parts = urlsplit(address)
+        if address.startswith("#"):
+            continue
+        if not parts.scheme:
+            yield error_finding(f"{address or 'An empty link'} is relative: it leads nowhere from a mail.")
+        elif parts.scheme == "http":
+            yield warning_finding(f"{address} is plain http: who carries the mail's reader there can read along.")
+        elif parts.scheme not in {"https", "mailto"} or (parts.scheme == "https" and not parts.hostname):
+            yield error_finding(f"{address} is no web or mail address.")
+
+
+@preflight_rule("dead-links", "Online only: every link answers, and none leads elsewhere for good.")
+def check_dead_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Fetch each outside link once, under the guards of collecting."""
+    if examined.fetcher is None:
+        return
+    for address in examined.links:
+        if not address.startswith("http") or address.startswith(examined.base):
+            continue
+        try:
+            answer = examined.fetcher.get(address)
+        except FetchError as exc:
+            make_finding = error_finding if exc.reason in DEAD_LINK_REASONS else warning_finding
+            yield make_finding(f"{address}: {exc}")
+            continue
+        if answer.moved_to:
+            yield warning_finding(f"{address} has moved to {answer.moved_to}.")

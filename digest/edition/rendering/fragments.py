@@ -22,16 +22,6 @@ from digest.edition.rendering.template_filters import TEMPLATE_FILTERS, join_add
 from digest.settings import Settings
 from digest.templating import create_jinja_environment
 
-__all__ = [
-    "PublicationFrame",
-    "RenderingError",
-    "create_mail_environment",
-    "join_fragments",
-    "publication_frame",
-    "render_edition",
-    "render_subject",
-]
-
 FragmentKind = Literal["html", "text", "web"]
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:-]+)-->")
 _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:-]+)\x1e")  # the record separator: no text of an edition holds it

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from digest.collect.urls import site_name
 from digest.edition.content import EditionContent, EditionSection, SectionEntry
-from digest.edition.preflight import PREFLIGHT_RULES, FindingLevel, PreflightFinding
+from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionState, EditionStory
 from digest.web.filters import count_with_noun

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from digest.collect.fetch.bundled_fetcher import BundledFetcher
-from digest.collect.fetch.fetcher import ContentFetcher, FetchError, FetchErrorReason, HttpFetcher
+from digest.collect.fetch.fetcher import HttpFetcher
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason
 from digest.settings import LimitSettings
 
 FEED = "https://agency.example.org/feed.xml"

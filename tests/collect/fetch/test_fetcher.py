@@ -8,7 +8,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from digest.collect.fetch.fetcher import FetchError, FetchErrorReason, HttpFetcher, build_user_agent
+from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.settings import LimitSettings
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from digest.collect.fetch.fetcher import FetchError, FetchErrorReason, HttpFetcher
+from digest.collect.fetch.fetcher import HttpFetcher
+from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.settings import LimitSettings
 
 Behaviour = Callable[[socket.socket], None]

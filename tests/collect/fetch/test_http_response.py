@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.fetch.fetcher import FetchError, FetchErrorReason
 from digest.collect.fetch.http_response import (
     BodyTooLargeError,
     ContentEncodingError,
@@ -22,6 +21,7 @@ from digest.collect.fetch.http_response import (
     usable_validator,
 )
 from digest.collect.fetch.policy import parse_web_address, redirect_target
+from digest.collect.fetch.result import FetchError, FetchErrorReason
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

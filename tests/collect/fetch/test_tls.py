@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from digest.collect.fetch.fetcher import FetchError, FetchErrorReason, HttpFetcher
+from digest.collect.fetch.fetcher import HttpFetcher
+from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.settings import LimitSettings
 
 LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from digest.collect.sandbox import broker, child
-from digest.collect.sandbox.limits import DocumentLimits
+from digest.collect.sandbox.child import DocumentLimits
 from digest.collect.sandbox.operations import OPERATIONS, Reply
 
 LIMITS = DocumentLimits(cpu_seconds=1, wall_seconds=8.0, memory_bytes=200_000_000)

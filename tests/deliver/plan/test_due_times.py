@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.plan.due_times import EditionRelease, effective_release_time, first_due_time, is_wanted_by_reader
-from digest.deliver.providers.outbox.provider import OutboxProvider
+from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send.edition_run import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, Provider
 from digest.deliver.providers.kind import ProviderKind
+from digest.deliver.providers.mail_url import ProviderSettingsError
 from digest.deliver.providers.registry import (
     PROVIDER_FOLDERS,
-    ProviderSettingsError,
     find_provider,
     open_provider,
     provider_in_use,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.personalisation import ComposeError, compose_specimen
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
-from digest.deliver.providers.outbox.provider import OutboxProvider
+from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendError, SendReport, run_edition
 from digest.edition.approval import ApprovalError

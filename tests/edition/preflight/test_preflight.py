@@ -13,7 +13,7 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResul
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import EditionVariants
 from digest.edition.content import EditionContent, EditionPicture, RenderedFragment, SectionEntry
-from digest.edition.preflight import (
+from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,
     PictureFacts,

@@ -2,8 +2,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from subscribers.address import Address, AddressError, read_address
-from subscribers.transfer.address_flags import is_disposable_address, is_role_address
-from subscribers.transfer.fast_address import read_address_fast
+from subscribers.transfer.import_report import is_disposable_address, is_role_address
+from subscribers.transfer.rows import read_address_fast
 
 ATEXT = "abcXYZ019.!#$%&'*+-/=?^_`{|}~"
 LOCAL = (

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import installation_state
+from digest.deliver.control import installation_hold
 from digest.deliver.events import payloads
 from digest.deliver.events.mailbox import imap, incoming_mail
 from digest.deliver.events.mailbox.imap import MailboxError, MailboxFolder
@@ -75,7 +75,7 @@ def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollRes
 def _poll_folder(poller: MailboxPoller, folder: MailboxFolder, result: PollResult, limit: int) -> None:
     numbering: dict[str, str | int] = {"of": _folder_fingerprint(poller.mailbox), "validity": folder.uid_validity}
     with poller.database.read() as session:
-        position = installation_state.read_installation_state(session, POSITION_STATE_KEY) or {}
+        position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
     # Another folder, or one whose messages were numbered anew, is read from its beginning.
     first = int(position["next"]) if all(position.get(key) == value for key, value in numbering.items()) else 1
     uids = folder.next_uids(first, limit)
@@ -111,7 +111,7 @@ def _folder_fingerprint(mailbox: BounceMailboxSettings) -> str:
 
 def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> None:
     with poller.database.write() as session:
-        installation_state.write_installation_state(session, POSITION_STATE_KEY, position, now=poller.clock())
+        installation_hold.write_installation_state(session, POSITION_STATE_KEY, position, now=poller.clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def claim_poll_turn(database: Database, *, now: datetime) -> bool:
         return False
     with database.write() as session:
         if last is None:
-            installation_state.write_installation_state(session, LAST_POLL_STATE_KEY, {}, now=now)
+            installation_hold.write_installation_state(session, LAST_POLL_STATE_KEY, {}, now=now)
             return True
         claim = (
             update(InstallationState)
@@ -170,7 +170,7 @@ def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, tro
         )
         value = asdict(latest)
         del value["at"]
-        installation_state.write_installation_state(session, LAST_POLL_STATE_KEY, value, now=now)
+        installation_hold.write_installation_state(session, LAST_POLL_STATE_KEY, value, now=now)
     for problem, previous in ((latest.trouble, last.trouble), (latest.stuck, last.stuck)):
         if problem and problem != previous:
             log.error("the bounce mailbox gives trouble", why=problem)

@@ -1,13 +1,66 @@
 """The outbox as a provider: nothing leaves this machine."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from digest.deliver.compose.dkim import DkimSigner
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, stopped_batch
 from digest.deliver.providers.kind import DoctorFinding, ProviderKind
 from digest.deliver.providers.mail_url import read_url_options, split_mail_url
-from digest.deliver.providers.outbox.provider import OutboxProvider
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.settings import Settings
+from subscribers.crypto.key_file import sync_folder
+
+
+class OutboxProvider:
+    """Writes `<folder>/edition/<delivery>.eml`, `<folder>/notice/…` and `<folder>/test/…`, closed to other users."""
+
+    name = "outbox"
+    batch_size = 100
+    batch_timeout = 120.0
+
+    def __init__(self, folder: Path, signer: DkimSigner | None = None) -> None:
+        self._folder = folder
+        self._signer = signer
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        """Write the messages; they are on the disk when this returns.
+
+        A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
+        """
+        written = 0
+        try:
+            for message in messages:
+                self._write_file(message)
+                written += 1
+            for name in {m.outbox_folder for m in messages}:
+                sync_folder(self._folder / name)
+        except OSError as exc:
+            stop = (
+                f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
+            )
+            return stopped_batch([MessageOutcome(HandoverResult.ACCEPTED)] * written, len(messages), stop)
+        return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),) * len(messages))
+
+    def _write_file(self, message: OutgoingMessage) -> None:
+        """Write a file that exists whole or not at all."""
+        folder = self._folder / message.outbox_folder
+        for path in (self._folder, folder):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = folder / f".{message.delivery_id}.tmp"
+        with suppress(FileNotFoundError):
+            draft.unlink()  # a crash left it
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(message.to_bytes(self._signer))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / f"{message.delivery_id}.eml")
+
+    def close(self) -> None:
+        """Do nothing: nothing is held open."""
 
 
 def _open(settings: Settings) -> OutboxProvider:

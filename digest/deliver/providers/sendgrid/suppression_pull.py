@@ -4,26 +4,96 @@ They hold what an event did not tell us. People are only ever taken off by them;
 brings nobody back. See docs/decisions/0019-the-provider.md.
 """
 
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import installation_state
+from digest.deliver.control import installation_hold
+from digest.deliver.events.consequences import EventKind, feedback_of_event
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes
 from digest.deliver.events.processor import apply_feedback
 from digest.deliver.providers.kind import PullResult
-from digest.deliver.providers.sendgrid import suppression_lists
 from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure
-from digest.deliver.providers.sendgrid.events import REPORTED_BY
-from digest.deliver.providers.sendgrid.suppression_lists import SuppressionEntry, SuppressionPage
+from digest.deliver.providers.sendgrid.events import REPORTED_BY, parse_item_codes, parse_timestamp, text_value
 from digest.store.engine import Database
+from subscribers.address import Address, AddressError, read_address
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle.feedback import FeedbackReport
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport
 from subscribers.store import people
+
+MAX_ADDRESS_LENGTH = 254  # characters of an address: RFC 5321, 4.5.3.1.3
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionEntry:
+    """One entry. `feedback` is None where it says nothing against the address; `detail` holds no address."""
+
+    address: Address
+    feedback: FeedbackKind | None
+    at: datetime
+    detail: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionPage:
+    """One page of a list: how many entries it has, and those whose address can be read."""
+
+    size: int
+    entries: tuple[SuppressionEntry, ...]
+
+
+def parse_suppression_page(list_name: str, body: bytes, *, received_at: datetime) -> SuppressionPage | None:
+    """Read a page of the list `list_name`, one of `FEEDBACK_OF_LIST`; None where it is no list."""
+    try:
+        items = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        return None
+    entries = (_parse_entry(list_name, item, received_at) for item in items)
+    return SuppressionPage(len(items), tuple(filter(None, entries)))
+
+
+def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime) -> SuppressionEntry | None:
+    try:
+        address = read_address(text_value(item, "email")[: MAX_ADDRESS_LENGTH + 1])
+    except AddressError:
+        return None
+    detail = {"list": list_name, "status": format_reply_codes(*parse_item_codes(item))}
+    at = parse_timestamp(item.get("created"), received_at)
+    return SuppressionEntry(
+        address, FEEDBACK_OF_LIST[list_name](item), at, {key: value for key, value in detail.items() if value}
+    )
+
+
+def _bounce_feedback(item: Mapping[str, Any]) -> FeedbackKind | None:
+    """Judge a bounce by its codes alone: SendGrid puts much on this list that is no reader's fault."""
+    cause = failure_cause(*parse_item_codes(item))
+    return feedback_of_event(EventKind.BOUNCED, cause or FailureCause.NONE)
+
+
+def _invalid_address_feedback(item: Mapping[str, Any]) -> FeedbackKind | None:
+    """Judge an invalid address, or one of a missing domain; a code, where there is one, decides nevertheless."""
+    cause = failure_cause(*parse_item_codes(item))
+    return feedback_of_event(EventKind.DROPPED, cause or FailureCause.NO_MAILBOX)
+
+
+# Each list and what an entry means; the gravest is read first.
+FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], FeedbackKind | None]] = {
+    "spam_reports": lambda _: FeedbackKind.COMPLAINED,
+    "unsubscribes": lambda _: FeedbackKind.UNSUBSCRIBED,
+    "bounces": _bounce_feedback,
+    "invalid_emails": _invalid_address_feedback,
+    "blocks": lambda _: None,  # the message was turned away, not the address
+}
+
 
 POSITIONS_STATE_KEY = "sendgrid pull"
 TROUBLES_STATE_KEY = "sendgrid pull trouble"  # what the last run could not read; deleted once all was read
@@ -104,7 +174,7 @@ def pull_suppressions(
         OSError: the departure log could not be written; what is not applied yet is read again.
     """
     run = _PullRun(database, keys, departure_log, api, now, max_pages, clock() + MAX_SECONDS, clock)
-    for name in suppression_lists.FEEDBACK_OF_LIST:
+    for name in FEEDBACK_OF_LIST:
         failure = _pull_list(run, name)
         if failure is not None and (not failure.request_sent or failure.status in _ACCOUNT_FAILURES):
             break
@@ -115,13 +185,13 @@ def pull_suppressions(
 
 def last_pull_trouble(session: Session) -> str:
     """Return what the last run could not read, and why; empty where all is well."""
-    state = installation_state.read_installation_state(session, TROUBLES_STATE_KEY)
+    state = installation_hold.read_installation_state(session, TROUBLES_STATE_KEY)
     return "; ".join(state["troubles"]) if state else ""
 
 
 def reset_list_positions(session: Session) -> None:
     """Delete how far the lists were read: the next pull reads all of them."""
-    installation_state.delete_installation_state(session, POSITIONS_STATE_KEY)
+    installation_hold.delete_installation_state(session, POSITIONS_STATE_KEY)
 
 
 def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
@@ -134,7 +204,7 @@ def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
         response = run.api.call("get", f"suppression/{name}", query=position.page_query)
         page, trouble = None, "SendGrid gives the same page twice"
         if response.status == 200:
-            page = suppression_lists.parse_suppression_page(name, response.body, received_at=run.now)
+            page = parse_suppression_page(name, response.body, received_at=run.now)
         if page is None:
             trouble = describe_api_failure(response, needed_permission=NEEDED_PERMISSION)
         if page is None or (page.size and response.body == previous_body):
@@ -178,17 +248,17 @@ def _match_people(run: _PullRun, entries: Sequence[SuppressionEntry]) -> list[tu
 
 
 def _list_positions(session: Session) -> dict[str, ListPosition]:
-    state = installation_state.read_installation_state(session, POSITIONS_STATE_KEY) or {}
+    state = installation_hold.read_installation_state(session, POSITIONS_STATE_KEY) or {}
     return {name: ListPosition(**values) for name, values in state.items()}
 
 
 def _save_position(session: Session, name: str, position: ListPosition, now: datetime) -> None:
     state = {key: asdict(value) for key, value in (_list_positions(session) | {name: position}).items()}
-    installation_state.write_installation_state(session, POSITIONS_STATE_KEY, state, now=now)
+    installation_hold.write_installation_state(session, POSITIONS_STATE_KEY, state, now=now)
 
 
 def _save_troubles(session: Session, troubles: Sequence[str], now: datetime) -> None:
     if troubles:
-        installation_state.write_installation_state(session, TROUBLES_STATE_KEY, {"troubles": list(troubles)}, now=now)
+        installation_hold.write_installation_state(session, TROUBLES_STATE_KEY, {"troubles": list(troubles)}, now=now)
     else:
-        installation_state.delete_installation_state(session, TROUBLES_STATE_KEY)
+        installation_hold.delete_installation_state(session, TROUBLES_STATE_KEY)

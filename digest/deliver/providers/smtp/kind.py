@@ -9,8 +9,9 @@ from digest.deliver.providers.kind import DoctorFinding, ProviderKind
 from digest.deliver.providers.mail_url import ProviderSettingsError, parse_count, read_url_options, split_mail_url
 from digest.deliver.providers.parallel import ParallelProvider
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
+from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.connection_pool import split_into_pools
-from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpServer
+from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.settings import Settings, is_loopback
 
 MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise

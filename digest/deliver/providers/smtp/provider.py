@@ -18,9 +18,6 @@ from digest.deliver.providers.smtp.connection import (
 )
 from subscribers.errors import ApplicationError
 
-__all__ = ["SendSteps", "SmtpProvider", "SmtpServer", "SmtpSessionError"]
-
-
 SendSteps = Generator[None, None, MessageOutcome]
 
 

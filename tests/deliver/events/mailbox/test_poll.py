@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
-from digest.deliver.control import installation_state
+from digest.deliver.control import installation_hold
 from digest.deliver.events import payloads
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.intake import apply_stored_payloads
@@ -461,7 +461,7 @@ def test_polls_rest_for_a_minute_and_after_trouble_ever_longer(world: DeliverySe
 
 def _went(database: Database, **how: Any) -> None:
     with database.write() as session:
-        installation_state.write_installation_state(session, poll.LAST_POLL_STATE_KEY, how, now=RELEASE)
+        installation_hold.write_installation_state(session, poll.LAST_POLL_STATE_KEY, how, now=RELEASE)
 
 
 def test_from_a_send_over_smtp_to_a_suppressed_reader(

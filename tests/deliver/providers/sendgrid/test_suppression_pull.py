@@ -15,10 +15,9 @@ from digest.app.attention import attention_sentences
 from digest.app.installation import Installation
 from digest.cli import digest
 from digest.deliver.providers.kind import PullResult
-from digest.deliver.providers.sendgrid import suppression_lists, suppression_pull
+from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.providers.sendgrid.api import SendGridApi
-from digest.deliver.providers.sendgrid.suppression_lists import parse_suppression_page
-from digest.deliver.providers.sendgrid.suppression_pull import pull_suppressions
+from digest.deliver.providers.sendgrid.suppression_pull import parse_suppression_page, pull_suppressions
 from digest.settings import Settings
 from digest.store.delivery_models import InstallationState
 from subscribers.address import read_address
@@ -358,4 +357,4 @@ def test_the_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_every_list_has_a_meaning() -> None:
-    assert set(suppression_lists.FEEDBACK_OF_LIST) == set(SUPPRESSION_LISTS)
+    assert set(suppression_pull.FEEDBACK_OF_LIST) == set(SUPPRESSION_LISTS)

@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from digest.deliver.providers.base import BatchOutcome, HandoverResult
+from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.connection_pool import SmtpConnectionPool, split_into_pools
-from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpServer
+from digest.deliver.providers.smtp.provider import SmtpProvider
 from tests.deliver.smtp_servers import (
     ACCEPTED,
     LATER,

@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.providers.smtp.connection import SmtpTimeouts
-from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpServer
+from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
+from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.deliver.send.edition_run import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
