@@ -20,9 +20,8 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import departure_hash
 from subscribers.errors import ApplicationError
 
-DepartureKind = Literal[
-    "left", "bounced", "barred", "complained", "erased", "undone"
-]  # the last ends a "left" before it
+# "undone" ends a "left" before it.
+DepartureKind = Literal["left", "bounced", "barred", "complained", "complained by mail", "erased", "undone"]
 
 
 class DepartureLogError(ApplicationError):

@@ -16,7 +16,7 @@ from subscribers.store import people
 from subscribers.store.bulk_sql import matches_any
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
 
-SuppressionReason = Literal["bounced", "complained", "erased", "left elsewhere", "by an admin"]
+SuppressionReason = Literal["bounced", "complained", "complaint by mail", "erased", "left elsewhere", "by an admin"]
 SuppressionHashes = Sequence[tuple[str, str]]
 """Every hash of one address, each with its key's id (`AddressHashes.suppressions`)."""
 
@@ -24,10 +24,13 @@ SuppressionHashes = Sequence[tuple[str, str]]
 DEPARTURE_KINDS: dict[SuppressionReason, DepartureKind] = {
     "complained": "complained",
     "by an admin": "barred",
+    "complaint by mail": "complained by mail",
     "erased": "erased",
     "bounced": "bounced",
     "left elsewhere": "left",
 }
+# A complaint that came as a mail can be forged by whoever was forwarded one of ours: its reader's own new consent ends it.
+COMPLAINT_REASONS: frozenset[SuppressionReason] = frozenset({"complained", "complaint by mail"})
 # Stands in place of a reason that an admin lifted: the address is not mailed, but its owner is asked when a form comes.
 ALLOWED_AGAIN = "may ask again"
 _REASONS_BY_GRAVITY: tuple[str, ...] = (*DEPARTURE_KINDS, ALLOWED_AGAIN)
@@ -161,7 +164,7 @@ def _record_suppression(
     session: Session, person: Person, reason: SuppressionReason, actor: str, *, graver: bool, now: datetime
 ) -> bool:
     """Append to a person's chain that they are suppressed; a complaint also where something lighter did that before."""
-    complaint = reason == "complained"
+    complaint = reason in COMPLAINT_REASONS
     final_states = {PersonState.ERASED} if complaint and graver else {PersonState.ERASED, PersonState.SUPPRESSED}
     if person.state in final_states:
         return False

@@ -4,6 +4,7 @@ In whatever order such words come, a person ends at the same place: the gravest 
 is older than the person's own last word.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ class FeedbackKind(StrEnum):
 
     UNSUBSCRIBED = "left"
     BOUNCED = "bounced"
+    COMPLAINED_BY_MAIL = "complained by mail"  # nobody has signed it
     COMPLAINED = "complained"
 
 
@@ -59,7 +61,10 @@ def apply_feedback_report(
         return _apply_unsubscribe(session, person, report, now)
     if report.kind is FeedbackKind.BOUNCED:
         return _apply_bounce(session, keys, person, report, now)
-    return _apply_complaint(session, keys, person, report, now)
+    reason: suppression.SuppressionReason = (
+        "complained" if report.kind is FeedbackKind.COMPLAINED else "complaint by mail"
+    )
+    return _apply_complaint(session, keys, person, report, reason, now)
 
 
 def find_feedback_cutoff(session: Session, person: int, kind: FeedbackKind) -> datetime | None:
@@ -94,9 +99,17 @@ def _apply_bounce(
 
 
 def _apply_complaint(
-    session: Session, keys: KeyRing, person: Person, report: FeedbackReport, now: datetime
+    session: Session,
+    keys: KeyRing,
+    person: Person,
+    report: FeedbackReport,
+    reason: suppression.SuppressionReason,
+    now: datetime,
 ) -> tuple[bool, PendingDeparture | None]:
     last = ledger.find_last_event(session, person.number, ledger.OWN_CONSENT_KINDS | {ConsentKind.COMPLAINED})
     if person.state is PersonState.SUPPRESSED and last is not None and last.kind is ConsentKind.COMPLAINED:
-        return False, None
-    return True, suppression.suppress_person(session, keys, person, reason="complained", actor=report.reporter, now=now)
+        # Those that an import wrote down name no reason.
+        if not suppression.is_graver(reason, json.loads(last.body).get("reason", "complained")):
+            return False, None
+    departure = suppression.suppress_person(session, keys, person, reason=reason, actor=report.reporter, now=now)
+    return departure is not None, departure

@@ -67,7 +67,8 @@ def decide_answer(
     """Decide what a form is answered with.
 
     A subscriber gets their link, once a week. Somebody who waits gets one reminder. All others get one
-    confirmation, as often as the limits allow: who bounced or was erased once in 30 days, who complained never.
+    confirmation, as often as the limits allow: who bounced, was erased or complained by mail once in 30 days, whose
+    complaint a provider has signed never.
     """
     if status.requests_today > signup_limits.per_address_day:
         return SignupAnswer.NOTHING

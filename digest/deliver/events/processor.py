@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.events.consequences import EventKind, feedback_of_event, is_refusal, state_after_events
 from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.providers.replies import MAX_REPLY_LENGTH
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
@@ -153,6 +154,8 @@ def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str, Any]) -> Fee
         return None
     if delivery.purpose.startswith(NEW_ADDRESS_PURPOSE):
         return None
+    if kind is FeedbackKind.COMPLAINED and event.reported_by == incoming_mail.REPORTED_BY:
+        kind = FeedbackKind.COMPLAINED_BY_MAIL
     at = (delivery.handed_at or event.occurred_at) if kind is FeedbackKind.BOUNCED else event.occurred_at
     detail = {"delivery": delivery.id, "said": str(event.kind)}
     if event.detail.get("status"):

@@ -212,7 +212,7 @@ class Life(RuleBasedStateMachine):
             if self.copy:
                 self.copy.gone_since.discard(name)
 
-    @rule(name=WHO, reason=st.sampled_from(["bounced", "complained", "by an admin"]))
+    @rule(name=WHO, reason=st.sampled_from(["bounced", "complained", "complaint by mail", "by an admin"]))
     def an_address_is_suppressed(self, name: str, reason: Any) -> None:
         address = read_address(_address(name))
         with self.database.write() as session:
@@ -420,7 +420,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         name=WHO,
-        how=st.sampled_from(["left", "bounced", "by an admin", "complained", "left, complained", "erased"]),
+        how=st.sampled_from(
+            ["left", "bounced", "by an admin", "complained", "complaint by mail", "left, complained", "erased"]
+        ),
         known=st.booleans(),
     )
     def somebody_departs_after_the_backup_and_it_is_restored(self, name: str, how: str, known: bool) -> None:  # noqa: FBT001 - drawn by hypothesis

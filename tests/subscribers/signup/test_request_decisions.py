@@ -74,7 +74,7 @@ def test_a_lost_link_goes_to_subscribers_alone_and_once_a_week() -> None:
     kinds=st.lists(st.sampled_from(["subscribe", "lost link"]), min_size=1, max_size=40),
     minutes=st.lists(st.integers(1, 3000), min_size=40, max_size=40),
     subscribed=st.booleans(),
-    suppressed=st.sampled_from(["", "bounced", "erased", "complained"]),
+    suppressed=st.sampled_from(["", "bounced", "complaint by mail", "erased", "complained"]),
 )
 def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
     *, kinds: list[str], minutes: list[int], subscribed: bool, suppressed: str
@@ -99,7 +99,7 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
         assert len(week) <= 1
         if not subscribed:
             assert len(month) <= BOUNDS.per_address_month + 1  # the last confirmation may have its reminder
-        if suppressed in {"bounced", "erased"}:
+        if suppressed in {"bounced", "complaint by mail", "erased"}:
             assert month == ["confirm"]
     assert not (suppressed == "complained" and mails)
 

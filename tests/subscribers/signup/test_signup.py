@@ -395,6 +395,20 @@ def test_who_complained_gets_nothing_until_an_admin_allows_it(
     assert house.may_mail(person.number)
 
 
+def test_a_complaint_by_mail_ends_with_the_readers_own_new_sign_up_asked_once_in_30_days(house: House) -> None:
+    """It can be forged by whoever was forwarded a mail: the reader needs no admin to come back."""
+    house.subscribe()
+    house.suppress("complaint by mail")
+    assert house.asked(days=40) == {SignupAnswer.CONFIRM: 1}
+    assert house.asked(days=29) == {SignupAnswer.NOTHING: 1}
+    assert (person := house.person()) is not None
+    assert not house.may_mail(person.number)
+    assert house.asked(days=2) == {SignupAnswer.CONFIRM: 1}
+    assert house.confirm().new
+    assert house.may_mail(person.number)
+    assert house.sound()
+
+
 def test_a_complaint_after_the_request_shuts_the_link(house: House) -> None:
     house.asked()
     house.suppress("complained")

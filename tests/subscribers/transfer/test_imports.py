@@ -184,7 +184,7 @@ def test_a_confirmation_without_a_network_address_can_be_doubted(small: ImportCo
     assert (report.counts["subscribed"], report.counts["unverified"]) == (0, 1)
 
 
-@pytest.mark.parametrize("departed", ["left", "bounced", "complained", "suppressed", "erased"])
+@pytest.mark.parametrize("departed", ["left", "bounced", "complained", "complaint by mail", "suppressed", "erased"])
 @pytest.mark.parametrize("known", [True, False])
 def test_nobody_who_is_gone_comes_back(
     context: ImportContext,

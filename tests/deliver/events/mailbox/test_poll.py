@@ -30,6 +30,7 @@ from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.consent.departure_log import DepartureLog
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.store.models import Base, Person, PersonState
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer, ImapFolder
@@ -81,6 +82,12 @@ class MailboxCase:
             return session.scalars(select(Person.state).where(Person.number == self.person)).one()
 
     @property
+    def suppression_reason(self) -> str | None:
+        with self.world.database.read() as session:
+            row = suppression.find_suppression(session, self.world.keys, read_address(READER_ADDRESS))
+            return row.reason if row else None
+
+    @property
     def delivered(self) -> DeliveryState:
         with self.world.database.read() as session:
             return session.scalars(select(Delivery.state).where(Delivery.id == self.about.delivery)).one()
@@ -130,19 +137,35 @@ def test_a_bounce_of_ours_suppresses_and_is_put_away(mailbox: MailboxCase) -> No
     assert (mailbox.state, mailbox.delivered) == ("suppressed", "refused")
     assert not mailbox.server.inbox.messages
     assert len(mailbox.server.folders["Digest/Done"].messages) == 1
-    with mailbox.world.database.read() as session:
-        entry = suppression.find_suppression(session, mailbox.world.keys, read_address(READER_ADDRESS))
-        assert entry is not None
-        assert entry.reason == "bounced"
+    assert mailbox.suppression_reason == "bounced"
     assert len(list(mailbox.departure_log.read())) == 1
 
 
 @pytest.mark.parametrize("form", ["yahoo", "comcast"])
-def test_a_complaint_suppresses_for_good_by_either_proof(mailbox: MailboxCase, form: str) -> None:
+def test_a_complaint_by_mail_suppresses_under_a_reason_of_its_own_by_either_proof(
+    mailbox: MailboxCase, form: str
+) -> None:
     mailbox.arrives(form)
     mailbox.poll()
-    assert mailbox.apply() == {"complained": 1, "person complained": 1}
+    assert mailbox.apply() == {"complained": 1, "person complained by mail": 1}
     assert (mailbox.state, mailbox.delivered) == ("suppressed", "accepted")
+    assert mailbox.suppression_reason == "complaint by mail"
+    assert [departure.kind for departure in mailbox.departure_log.read()] == ["complained by mail"]
+    mailbox.arrives("yahoo" if form == "comcast" else "comcast")
+    mailbox.poll()
+    assert "person complained by mail" not in mailbox.apply(), "the same again changes nothing"
+
+
+def test_a_signed_complaint_outweighs_one_by_mail_and_not_the_other_way_round(mailbox: MailboxCase) -> None:
+    mailbox.arrives("yahoo")
+    mailbox.poll()
+    mailbox.apply()
+    for kind, reason in (("COMPLAINED", "complained"), ("COMPLAINED_BY_MAIL", "complained")):
+        report = FeedbackReport(mailbox.person, FeedbackKind[kind], LATER, "sendgrid", {})
+        with mailbox.world.database.write() as session:
+            changed, departure = apply_feedback_report(session, mailbox.world.keys, report, now=LATER)
+        assert (changed, departure is not None) == (kind == "COMPLAINED", kind == "COMPLAINED")
+        assert mailbox.suppression_reason == reason
 
 
 def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_complaint(mailbox: MailboxCase) -> None:
