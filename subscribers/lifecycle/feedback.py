@@ -108,8 +108,9 @@ def _apply_complaint(
 ) -> tuple[bool, PendingDeparture | None]:
     last = ledger.find_last_event(session, person.number, ledger.OWN_CONSENT_KINDS | {ConsentKind.COMPLAINED})
     if person.state is PersonState.SUPPRESSED and last is not None and last.kind is ConsentKind.COMPLAINED:
-        # Those that an import wrote down name no reason.
-        if not suppression.is_graver(reason, json.loads(last.body).get("reason", "complained")):
+        # An import names no reason.
+        recorded_reason = json.loads(last.body).get("reason", "complained")
+        if not suppression.is_graver(reason, recorded_reason):
             return False, None
     departure = suppression.suppress_person(session, keys, person, reason=reason, actor=report.reporter, now=now)
     return departure is not None, departure
