@@ -51,8 +51,7 @@ def seal_consent_ledger(installation: Installation, now: datetime) -> str:
 
 def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
-    with installation.database.write() as session:
-        through = seals.find_last_stable_link(session)
+    through = seals.find_stable_point(installation.database)
     with installation.database.read() as session:
         proof = seals.prove_ledger(session, through=through)
     assert proof.survey is not None, "it was asked for"

@@ -172,7 +172,7 @@ def allow_signup(installation: Installation, actor: Actor, address: Address, rea
         NotSuppressedError: the address is not suppressed.
     """
     with ALLOW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
-        if not suppression.allow_signup(session, installation.keys, address):
+        if not suppression.allow_signup(session, installation.keys, address, now=now):
             raise NotSuppressedError("The address is not suppressed: nothing stands in the way of its owner.")
         draft.detail = {"why": reason}
 

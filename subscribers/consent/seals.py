@@ -1,4 +1,4 @@
-"""Seals: each night one hash over the heads of all chains, chained to the night before.
+"""Seals: each night one hash over the heads of all chains and one over all suppressions, chained to the night before.
 
 A chain shows that its links belong together; that no whole chain was swapped or dropped, only a witness outside
 can show. The witness is the seal: it goes to the audit log and to the admins by mail, and can be computed again
@@ -6,7 +6,8 @@ from the ledger at any later time. See docs/decisions/0012-what-a-chain-proves.m
 """
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -16,18 +17,41 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import chain_verification, ledger
 from subscribers.consent.chain_verification import BrokenLink, ChainChunk, VerificationProgress
-from subscribers.store.database import is_postgresql
-from subscribers.store.models import ConsentEvent, Seal
+from subscribers.store.database import PeopleDatabase, is_postgresql
+from subscribers.store.models import ConsentEvent, Seal, Suppression
+
+PAGE_SIZE = 1000  # suppressions read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionSurvey:
+    """The suppressions up to row `through`: how many there are, and the hash over them."""
+
+    through: int
+    rows: int
+    root: str
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerSurvey:
-    """The ledger up to link `through`: how many people have links in it, how many links, the hash over their heads."""
+    """The ledger up to link `through`: how many people have links in it, how many links, the hash over their heads.
+
+    `suppressions` is None in seals of before they covered them.
+    """
 
     through: int
     people: int
     links: int
     root: str
+    suppressions: SuppressionSurvey | None
+
+
+@dataclass(frozen=True, slots=True)
+class StablePoint:
+    """The highest link and the highest suppression that are there for good."""
+
+    link: int
+    suppression: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +61,7 @@ class LedgerProof:
     people: int
     links: int
     seals: int
+    suppressions: int
     broken: BrokenLink | None
     fault: str
     survey: LedgerSurvey | None = None
@@ -47,17 +72,21 @@ class LedgerProof:
         return self.broken is None and not self.fault
 
 
-def find_last_stable_link(session: Session) -> int:
-    """Return the highest link that is there for good: no link with a lower id can still turn up.
+def find_stable_point(database: PeopleDatabase) -> StablePoint:
+    """Return the highest link and suppression that are there for good: no row with a lower id can still turn up.
 
-    Args:
-        session: inside a write transaction of its own, that ends right after.
+    One transaction each: whoever writes both locks them in an order of their own.
     """
-    if is_postgresql(session):
-        # Ids are given out before a transaction commits. This waits until every writer has ended, and holds new
-        # ones up for that moment (https://www.postgresql.org/docs/current/explicit-locking.html).
-        session.execute(text("LOCK TABLE consent_event IN SHARE MODE"))
-    return session.scalar(select(func.max(ConsentEvent.id))) or 0
+    return StablePoint(_find_last_stable_row(database, ConsentEvent), _find_last_stable_row(database, Suppression))
+
+
+def _find_last_stable_row(database: PeopleDatabase, model: type[ConsentEvent | Suppression]) -> int:
+    with database.write() as session:
+        if is_postgresql(session):
+            # Ids are given out before a transaction commits. This waits until every writer has ended, and holds new
+            # ones up for that moment (https://www.postgresql.org/docs/current/explicit-locking.html).
+            session.execute(text(f"LOCK TABLE {model.__tablename__} IN SHARE MODE"))
+        return session.scalar(select(func.max(model.id))) or 0
 
 
 def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
@@ -69,9 +98,8 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
     last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
-    counted = {"people": survey.people, "links": survey.links}
     seal_hash = hash_seal(ledger.format_moment(at), survey, previous)
-    seal = Seal(at=at, through=survey.through, root=survey.root, previous=previous, hash=seal_hash, **counted)
+    seal = Seal(at=at, previous=previous, hash=seal_hash, **_survey_fields(survey))
     session.add(seal)
     session.flush()
     return seal
@@ -79,16 +107,28 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime) -> Seal:
 
 def hash_seal(moment: str, survey: LedgerSurvey, previous: str) -> str:
     """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
-    fields: dict[str, Any] = {"at": moment, "previous": previous, "root": survey.root, "through": survey.through}
-    fields |= {"links": survey.links, "people": survey.people}
+    fields = {"at": moment, "previous": previous, **_survey_fields(survey)}
     return hashlib.sha256(ledger.canonical_json(fields).encode()).hexdigest()
+
+
+def _survey_fields(survey: LedgerSurvey) -> dict[str, Any]:
+    """Name what a seal says of a survey, as its columns and what is hashed of it do."""
+    fields = {"through": survey.through, "people": survey.people, "links": survey.links, "root": survey.root}
+    covered = survey.suppressions
+    if covered is None:
+        return fields
+    return fields | {
+        "suppressions_through": covered.through,
+        "suppressions": covered.rows,
+        "suppressions_root": covered.root,
+    }
 
 
 def format_seal_message(seal: Seal) -> str:
     """Write what admins get by mail and keep: the seal, and how to hold it against the ledger later."""
     return (
         f"Seal of the consent ledger, {seal.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC\n\n"
-        f"{seal.people:,} people, {seal.links:,} links.\n"
+        f"{seal.people:,} people, {seal.links:,} links, {seal.suppressions or 0:,} suppressions.\n"
         f"Root:     {seal.root}\n"
         f"Previous: {seal.previous or '(the first seal)'}\n"
         f"Seal:     {seal.hash}\n\n"
@@ -102,17 +142,17 @@ def prove_ledger(
     session: Session,
     *,
     kept_hashes: Sequence[str] = (),
-    through: int | None = None,
+    through: StablePoint | None = None,
     progress: VerificationProgress | None = None,
 ) -> LedgerProof:
-    """Check every chain, and every seal against the chains as they stood then, in one walk.
+    """Check every chain, and every seal against chains and suppressions as they stood then, in one walk over each.
 
-    Memory is that of a thousand people and of one hash a seal.
+    Memory is that of a thousand people and of two hashes a seal.
 
     Args:
         session: a fresh session for looking; all is read as of one moment.
         kept_hashes: hashes of seals, or their first digits, that somebody kept: they must be there.
-        through: survey the ledger up to this link too, for a new seal.
+        through: survey the ledger up to this point too, for a new seal.
         progress: called with (people looked at, people).
     """
     people = links = 0
@@ -123,9 +163,9 @@ def prove_ledger(
         _StoredSeal(*row)
         for row in chain_verification.read_raw_rows(session, "seal", _SEAL_COLUMNS, "true ORDER BY id", {})
     ]
-    positions = [_as_number(seal.through) for seal in seals]
-    positions += [] if through is None else [through]
-    roots = [_RootHash(position) for position in positions]
+    points = [(_as_number(seal.through), seal.suppressions_through) for seal in seals]
+    points += [] if through is None else [(through.link, through.suppression)]
+    roots = [_RootHash(link) for link, _ in points]
     in_order = sorted(roots, key=lambda root: root.through)
     while first is not None:
         people += len(first.owners)
@@ -133,11 +173,13 @@ def prove_ledger(
         broken = broken or chain_verification.find_broken_link(first)
         _add_chunk(in_order, first)
         first = next(walk, None)
-    surveys = [root.survey() for root in roots]
+    suppressions, covered = _survey_suppressions(session, {row for _, row in points if row is not None})
+    surveys = [root.survey(covered.get(row)) for root, (_, row) in zip(roots, points, strict=True)]
     return LedgerProof(
         people=people,
         links=links,
         seals=len(seals),
+        suppressions=suppressions,
         broken=broken or chain_verification.find_stray_links(session, links),
         fault=_find_seal_fault(seals, surveys) or _find_missing_seal(seals, kept_hashes),
         survey=None if through is None else surveys[-1],
@@ -160,9 +202,22 @@ class _StoredSeal(NamedTuple):
     root: str
     previous: str
     hash: str
+    suppressions_through: int | None
+    suppressions: int
+    suppressions_root: str
+
+    @property
+    def covered_suppressions(self) -> SuppressionSurvey | None:
+        """What it says of suppressions; None in a seal of before they were covered."""
+        if self.suppressions_through is None:
+            return None
+        return SuppressionSurvey(self.suppressions_through, self.suppressions, self.suppressions_root)
 
 
-_SEAL_COLUMNS = ("id", "@at", "through", "people", "links", "'root", "'previous", "'hash")
+_SEAL_COLUMNS = (
+    *("id", "@at", "through", "people", "links", "'root", "'previous", "'hash"),
+    *("suppressions_through", "suppressions", "'suppressions_root"),
+)
 
 
 @dataclass(slots=True)
@@ -174,8 +229,8 @@ class _RootHash:
     links: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def survey(self) -> LedgerSurvey:
-        return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest())
+    def survey(self, suppressions: SuppressionSurvey | None) -> LedgerSurvey:
+        return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest(), suppressions)
 
 
 def _add_chunk(roots: Sequence[_RootHash], chunk: ChainChunk) -> None:
@@ -205,6 +260,33 @@ def _digest_heads(heads: dict[int, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def _survey_suppressions(session: Session, places: Collection[int]) -> tuple[int, dict[int | None, SuppressionSurvey]]:
+    """Hash all suppressions in their order; return how many there are, and what there is up to each of some rows."""
+    surveys: dict[int | None, SuppressionSurvey] = {}
+    digest, count, waiting = hashlib.sha256(), 0, sorted(map(_as_number, places), reverse=True)
+    for row in _stream_suppressions(session):
+        while waiting and waiting[-1] < row[0]:
+            place = waiting.pop()
+            surveys[place] = SuppressionSurvey(place, count, digest.hexdigest())
+        digest.update(f"{json.dumps(row)}\n".encode())
+        count += 1
+    surveys |= {place: SuppressionSurvey(place, count, digest.hexdigest()) for place in waiting}
+    return count, surveys
+
+
+def _stream_suppressions(session: Session) -> Iterator[list[Any]]:
+    after = 0
+    while rows := chain_verification.read_raw_rows(
+        session, "suppression", _SUPPRESSION_COLUMNS, _SUPPRESSIONS_PAGE, {"after": after}
+    ):
+        yield from rows
+        after = rows[-1][0]
+
+
+_SUPPRESSION_COLUMNS = ("id", "'hash", "'key_id", "'reason", "@at")
+_SUPPRESSIONS_PAGE = f"id > :after ORDER BY id LIMIT {PAGE_SIZE}"
+
+
 def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurvey]) -> str:
     previous = ""
     for seal, survey in zip(seals, surveys, strict=False):
@@ -213,6 +295,8 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
             return f"{name} does not follow from the one before it: a seal was changed or removed"
         if (seal.people, seal.links, seal.root) != (survey.people, survey.links, survey.root):
             return f"{name} is not what the ledger gives: links of before it were changed, swapped or removed"
+        if seal.covered_suppressions != survey.suppressions:
+            return f"{name} is not what the suppressions give: rows of before it were changed or removed"
         moment = chain_verification.to_hashed_moment(seal.at)
         if moment is None or seal.hash != hash_seal(moment, survey, previous):
             return f"{name} is not what was hashed"

@@ -1,10 +1,15 @@
-"""Addresses that are not to be mailed, as keyed hashes: they outlive the person's row and stop a later import."""
+"""Addresses that are not to be mailed, as keyed hashes: they outlive the person's row and stop a later import.
 
-from collections.abc import Sequence
+Rows are appended and never changed or removed, so that a seal can cover them. Of an address's rows, those since its
+suppression was last lifted count; of these the gravest reason, or, where an admin allowed a sign-up, the gravest since.
+"""
+
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import compress
 from typing import Literal
 
-from sqlalchemy import ColumnElement, delete, insert, select, tuple_, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
@@ -13,8 +18,8 @@ from subscribers.consent.departure_log import DepartureKind, DepartureLog, Pendi
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import departure_hash, hash_address
 from subscribers.store import people
-from subscribers.store.bulk_sql import matches_any
-from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
+from subscribers.store.bulk_sql import insert_many, matches_any
+from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, table_of
 
 SuppressionReason = Literal["bounced", "complained", "complaint by mail", "erased", "left elsewhere", "by an admin"]
 SuppressionHashes = Sequence[tuple[str, str]]
@@ -33,6 +38,8 @@ DEPARTURE_KINDS: dict[SuppressionReason, DepartureKind] = {
 COMPLAINT_REASONS: frozenset[SuppressionReason] = frozenset({"complained", "complaint by mail"})
 # Stands in place of a reason that an admin lifted: the address is not mailed, but its owner is asked when a form comes.
 ALLOWED_AGAIN = "may ask again"
+# Ends what stood before: the owner gave their own new consent.
+LIFTED = "lifted"
 _REASONS_BY_GRAVITY: tuple[str, ...] = (*DEPARTURE_KINDS, ALLOWED_AGAIN)
 
 
@@ -52,46 +59,54 @@ def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppr
 
 
 def find_suppressions(session: Session, addresses: Sequence[SuppressionHashes]) -> list[Suppression | None]:
-    """Return the suppression of each address (at most 1,000); None where there is none.
+    """Return the row that counts for each address (at most 1,000); None where the address is not suppressed.
 
-    After a restore an address may have two rows, one of them by the departure log's hash: the graver reason counts.
+    After a restore some of an address's rows may be known by the departure log's hash: they count as its others do.
     """
     positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
     hashes_by_key: dict[str, list[str]] = {}
     for address_hash, key_id in positions:
         hashes_by_key.setdefault(key_id, []).append(address_hash)
-    gravest: list[Suppression | None] = [None] * len(addresses)
+    rows: list[Suppression] = []
     for key_id, hashes in hashes_by_key.items():
         query = select(Suppression).where(matches_any(session, Suppression.hash, hashes), Suppression.key_id == key_id)
-        for row in session.scalars(query.order_by(Suppression.id)):
-            position = positions[row.hash, row.key_id]
-            current = gravest[position]
-            if current is None or is_graver(row.reason, current.reason):
-                gravest[position] = row
-    return gravest
+        rows += session.scalars(query)
+    counting: list[Suppression | None] = [None] * len(addresses)
+    for row in sorted(rows, key=lambda row: row.id):
+        position = positions[row.hash, row.key_id]
+        counting[position] = _counting_row(counting[position], row)
+    return counting
+
+
+def _counting_row(earlier: Suppression | None, later: Suppression) -> Suppression | None:
+    """Decide which of two rows of one address counts."""
+    if later.reason == LIFTED:
+        return None
+    return (
+        later
+        if earlier is None or later.reason == ALLOWED_AGAIN or is_graver(later.reason, earlier.reason)
+        else earlier
+    )
 
 
 def store_suppressions(
     session: Session, requested: Sequence[tuple[SuppressionHashes, SuppressionReason]], now: datetime
 ) -> list[bool]:
-    """Suppress addresses (at most 1,000); return for each whether anything changed.
-
-    A new row is written under an address's last hash. A row that is there is changed by a graver reason only.
-    """
-    changed, new_rows = [], []
+    """Suppress addresses (at most 1,000), each where no reason as grave counts already; return for each whether it was."""
     current_rows = find_suppressions(session, [hashes for hashes, _ in requested])
-    for (hashes, reason), current in zip(requested, current_rows, strict=True):
-        changes = current is None or is_graver(reason, current.reason)
-        if current is None:
-            address_hash, key_id = hashes[-1]
-            new_rows.append({"hash": address_hash, "key_id": key_id, "reason": reason, "at": now})
-        elif changes:
-            current.reason, current.at = reason, now
-        changed.append(changes)
-    session.flush()
-    if new_rows:
-        session.execute(insert(Suppression), new_rows)
+    changed = [
+        current is None or is_graver(reason, current.reason)
+        for (_, reason), current in zip(requested, current_rows, strict=True)
+    ]
+    _append_rows(session, compress(requested, changed), now)
     return changed
+
+
+def _append_rows(session: Session, rows: Iterable[tuple[SuppressionHashes, str]], now: datetime) -> None:
+    """Append rows, each under an address's last hash."""
+    values = [{"hash": hashes[-1][0], "key_id": hashes[-1][1], "reason": reason, "at": now} for hashes, reason in rows]
+    if values:
+        insert_many(session, table_of(Suppression), values)
 
 
 def suppress_hashes(session: Session, hashes: SuppressionHashes, reason: SuppressionReason, now: datetime) -> bool:
@@ -173,19 +188,22 @@ def _record_suppression(
     return True
 
 
-def allow_signup(session: Session, keys: KeyRing, address: Address) -> bool:
+def allow_signup(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> bool:
     """Let somebody who complained, or whom an admin suppressed, sign up again by their own form and confirmation.
 
-    The suppression stays until they confirm. Return False where the address is not suppressed.
+    The address stays suppressed until they confirm. Return False where it is not suppressed.
     """
-    allowed = update(Suppression).where(_rows_of(keys, address)).values(reason=ALLOWED_AGAIN)
-    return bool(session.scalars(allowed.returning(Suppression.id)).all())
+    return _end_suppression(session, keys, address, ALLOWED_AGAIN, now)
 
 
-def lift_suppression(session: Session, keys: KeyRing, address: Address) -> None:
-    """Delete what suppresses an address: its owner gave their own new consent."""
-    session.execute(delete(Suppression).where(_rows_of(keys, address)))
+def lift_suppression(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> None:
+    """End what suppresses an address: its owner gave their own new consent."""
+    _end_suppression(session, keys, address, LIFTED, now)
 
 
-def _rows_of(keys: KeyRing, address: Address) -> ColumnElement[bool]:
-    return tuple_(Suppression.hash, Suppression.key_id).in_(hash_address(keys, address).suppressions)
+def _end_suppression(session: Session, keys: KeyRing, address: Address, reason: str, now: datetime) -> bool:
+    hashes = hash_address(keys, address).suppressions
+    suppressed = find_suppressions(session, [hashes])[0] is not None
+    if suppressed:
+        _append_rows(session, [(hashes, reason)], now)
+    return suppressed

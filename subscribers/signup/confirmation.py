@@ -145,7 +145,7 @@ def _record_consent(
     }
     address = people.decrypt_person_address(keys, person)
     assert address is not None, "an emptied person has no open link"
-    suppression.lift_suppression(session, keys, address)
+    suppression.lift_suppression(session, keys, address, now=now)
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
     evidence.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
     person.asked_at, person.asked_where = datetime.fromisoformat(request["asked_at"]), request["where"][:200]

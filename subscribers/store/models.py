@@ -155,7 +155,8 @@ class ConsentEvent(Base):
 class Seal(Base):
     """One night's hash over the heads of all chains, chained to the seal before it; see `subscribers.consent.seals`.
 
-    `through` is the highest link that it covers, `root` the hash over those heads, `hash` the hash of the seal.
+    `through` is the highest link that it covers, `root` the hash over those heads, `hash` the hash of the seal. The
+    three columns about suppressions say the same of that table; NULL in seals of before they covered it.
     """
 
     __tablename__ = "seal"
@@ -167,15 +168,21 @@ class Seal(Base):
     people: Mapped[int]
     links: Mapped[int]
     root: Mapped[str] = mapped_column(String(64))
+    suppressions_through: Mapped[int | None]
+    suppressions: Mapped[int | None]
+    suppressions_root: Mapped[str | None] = mapped_column(String(64))
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
 
 
 class Suppression(Base):
-    """An address not to be mailed, as a keyed hash that outlives the person's row."""
+    """That an address is not to be mailed, or is again, as a keyed hash that outlives the person's row; appended only.
+
+    What counts of several rows of an address is the matter of `subscribers.consent.suppression`.
+    """
 
     __tablename__ = "suppression"
-    __table_args__ = (UniqueConstraint("hash", "key_id", name="uq_suppression_one_row_an_address"),)
+    __table_args__ = (Index("ix_suppression_hash", "hash", "key_id"),)  # is this address suppressed?
 
     id: Mapped[int] = mapped_column(primary_key=True)
     hash: Mapped[str] = mapped_column(String(64))

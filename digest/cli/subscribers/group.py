@@ -142,7 +142,7 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
     """Prove the consent ledger.
 
     Checks every link of every person's chain and where they stand by it, then every nightly seal against the
-    chains as they stood that night.
+    chains and the suppressions as they stood that night.
     """
     if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
@@ -162,7 +162,9 @@ def _describe_proof(proof: LedgerProof) -> str:
         return f"Broken: person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}."
     if proof.fault:
         return f"Broken: {proof.fault}."
-    counts = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
+    counts = (
+        f"{proof.people:,} people, {proof.links:,} links, {proof.suppressions:,} suppressions, {proof.seals:,} seals"
+    )
     return f"{counts}: every chain and every seal holds."
 
 

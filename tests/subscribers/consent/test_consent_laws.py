@@ -473,8 +473,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def the_night_seals(self) -> None:
-        with self.database.write() as session:
-            through = seals.find_last_stable_link(session)
+        through = seals.find_stable_point(self.database)
         with self.database.read() as session:
             proof = seals.prove_ledger(session, through=through)
         assert proof.sound, proof

@@ -36,7 +36,7 @@ def _verify(database: Database) -> seals.LedgerProof:
 def test_a_chain_verifies_and_brings_the_state_along(database: Database) -> None:
     ada = _chain(database, "ada", [ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN])
     bo = _chain(database, "bo", [ConsentKind.ATTESTED, ConsentKind.CHOICES_CHANGED])
-    assert _verify(database) == seals.LedgerProof(people=2, links=5, seals=0, broken=None, fault="")
+    assert _verify(database) == seals.LedgerProof(people=2, links=5, seals=0, suppressions=0, broken=None, fault="")
     with database.read() as session:
         states = {p.number: p.state for p in session.scalars(select(Person))}
         events = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).all()

@@ -21,8 +21,9 @@ from digest.store.models import AuditEntry
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 from subscribers.address import read_address
-from subscribers.consent import chain_verification, ledger, seals
+from subscribers.consent import chain_verification, ledger, seals, suppression
 from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import hash_address
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, Seal
 
@@ -78,7 +79,7 @@ def test_seals_hold_while_the_ledger_grows(database: Database) -> None:
     third = _seal(database, NOON + 2 * NIGHT)
     _person(database, "cy", ConsentKind.CONFIRMED)
     proof = _prove(database, first, second[:12], third.upper())
-    assert proof == seals.LedgerProof(people=3, links=5, seals=3, broken=None, fault="")
+    assert proof == seals.LedgerProof(people=3, links=5, seals=3, suppressions=0, broken=None, fault="")
     with database.read() as session:
         kept = session.scalars(select(Seal).order_by(Seal.id)).all()
     assert [(s.people, s.links) for s in kept] == [(1, 2), (2, 4), (2, 4)]
@@ -134,6 +135,9 @@ def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_tog
         ({"links": 7}, "is not what the ledger gives"),
         ({"root": "0" * 64}, "is not what the ledger gives"),
         ({"through": 1}, "is not what the ledger gives"),
+        ({"suppressions": 7}, "is not what the suppressions give"),
+        ({"suppressions_root": "0" * 64}, "is not what the suppressions give"),
+        ({"suppressions_through": None}, "is not what was hashed"),
         ({"hash": "0" * 64}, "is not what was hashed"),
         ({"previous": "0" * 64}, "does not follow"),
     ],
@@ -158,6 +162,50 @@ def test_a_seal_taken_out_of_the_middle_is_found_and_two_cannot_follow_one(sqlit
     with sqlite.write() as session:
         session.execute(delete(Seal).where(Seal.id == 2))
     assert "does not follow" in _prove(sqlite).fault
+
+
+def _suppress(database: Database, name: str, reason: suppression.SuppressionReason) -> None:
+    with database.write() as session:
+        hashes = hash_address(KEYS, read_address(f"{name}@example.org")).suppressions
+        suppression.suppress_hashes(session, hashes, reason, NOON)
+
+
+def test_seals_hold_while_addresses_are_suppressed_and_lifted(database: Database) -> None:
+    _suppress(database, "ada", "bounced")
+    _seal(database)
+    _suppress(database, "ada", "complained")
+    _seal(database, NOON + NIGHT)
+    with database.write() as session:
+        suppression.lift_suppression(session, KEYS, read_address("ada@example.org"), now=NOON)
+    kept = _seal(database, NOON + 2 * NIGHT)
+    _suppress(database, "bo", "by an admin")
+    proof = _prove(database, kept)
+    assert (proof.sound, proof.suppressions) == (True, 4)
+    with database.read() as session:
+        assert session.scalars(select(Seal.suppressions).order_by(Seal.id)).all() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM suppression WHERE id = 1",
+        "DELETE FROM suppression WHERE id = 2",
+        "UPDATE suppression SET reason = 'lifted' WHERE id = 2",
+        "UPDATE suppression SET hash = 'no more' WHERE id = 1",
+        "UPDATE suppression SET key_id = '2-x' WHERE id = 1",
+        "UPDATE suppression SET id = id + 7",
+        "UPDATE suppression SET at = '2026-11-21 00:00:00.000000' WHERE id = 1",
+    ],
+)
+def test_a_suppression_that_is_taken_away_or_changed_breaks_the_seal(database: Database, change: str) -> None:
+    _suppress(database, "ada", "complained")
+    _suppress(database, "bo", "bounced")
+    _seal(database)
+    assert _prove(database).sound
+    with database.write() as session:
+        session.execute(text(change))
+    proof = _prove(database)
+    assert "2026-11-20 12:00 UTC is not what the suppressions give" in proof.fault
 
 
 def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None:
@@ -275,7 +323,7 @@ def test_the_letter_to_admins_says_the_seal_and_how_to_check_it(sqlite: Database
     with sqlite.read() as session:
         written = seals.format_seal_message(session.scalars(select(Seal)).one())
     assert f"digest subscribers verify --seal {sealed}" in written
-    assert "1 people, 1 links" in written
+    assert "1 people, 1 links, 0 suppressions" in written
     assert max(map(len, written.splitlines())) <= 110
 
 
@@ -289,6 +337,7 @@ def test_a_seal_hashes_the_numbers_and_heads_alone(sqlite: Database) -> None:
         sealed = session.scalars(select(Seal)).one()
     thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()
     assert sealed.root == hashlib.sha256(f"1 {thousand}\n".encode()).hexdigest()
-    fields = {k: getattr(sealed, k) for k in ("previous", "root", "through", "links", "people")}
+    names = ("previous", "root", "through", "links", "people")
+    fields = {k: getattr(sealed, k) for k in (*names, "suppressions", "suppressions_through", "suppressions_root")}
     canonical = json.dumps({"at": "2026-11-20T12:00:00.123+00:00", **fields}, sort_keys=True, separators=(",", ":"))
     assert sealed.hash == hashlib.sha256(canonical.encode()).hexdigest()

@@ -138,6 +138,10 @@ class House:
         with self.database.read() as session:
             return session.scalar(select(func.count()).select_from(table)) or 0
 
+    def suppressions(self) -> list[str]:
+        with self.database.read() as session:
+            return list(session.scalars(select(Suppression.reason).order_by(Suppression.id)))
+
     def sound(self) -> bool:
         with self.database.read() as session:
             return seals.prove_ledger(session).broken is None
@@ -345,7 +349,7 @@ def test_who_bounced_comes_back_by_their_own_word_and_is_asked_once_in_30_days(h
     assert not house.may_mail(number)
     assert house.confirm().new
     assert house.may_mail(number)
-    assert house.count(Suppression) == 0
+    assert house.suppressions() == ["bounced", "lifted"]
     assert house.sound()
 
 
@@ -367,12 +371,12 @@ def test_who_was_erased_comes_back_as_somebody_new(house: House, known: bool) ->
             now=house.now,
         )
     assert house.asked(days=31) == {SignupAnswer.CONFIRM: 1}
-    assert house.count(Suppression) == 1
+    assert house.suppressions() == ["erased"]
     person = house.person()
     assert person is not None
     assert person.number != number
     assert house.confirm().new
-    assert house.count(Suppression) == 0
+    assert house.suppressions() == ["erased", "lifted"]
     assert house.may_mail(person.number)
     assert not house.may_mail(number)
     assert house.sound()
@@ -386,8 +390,8 @@ def test_who_complained_gets_nothing_until_an_admin_allows_it(
     house.suppress(reason)
     assert house.asked(days=40) == {SignupAnswer.NOTHING: 1}
     with house.database.write() as session:
-        assert suppression.allow_signup(session, KEYS, read_address(ADA))
-        assert not suppression.allow_signup(session, KEYS, read_address("nobody@example.org"))
+        assert suppression.allow_signup(session, KEYS, read_address(ADA), now=house.now)
+        assert not suppression.allow_signup(session, KEYS, read_address("nobody@example.org"), now=house.now)
     assert house.asked(days=1) == {SignupAnswer.CONFIRM: 1}
     assert (person := house.person()) is not None
     assert not house.may_mail(person.number)
