@@ -62,7 +62,10 @@ def test_nobody_of_that_address_is_said(home: Path) -> None:
 def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
     _run("add", "ada@example.org", *EVIDENCE)
     good = _run("verify")
-    assert (good.exit_code, good.output) == (0, "1 people, 1 links, 0 suppressions, 0 seals: every chain and every seal holds.\n")
+    assert (good.exit_code, good.output) == (
+        0,
+        "1 people, 1 links, 0 suppressions, 0 seals: every chain and every seal holds.\n",
+    )
     database = _database(home)
     with database.write() as session:
         session.query(ConsentEvent).update({"body": "{}"})
