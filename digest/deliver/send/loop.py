@@ -36,7 +36,8 @@ from digest.deliver.send.workers import SendWorker, WorkerPool, WorkerResult
 from subscribers.consent import audience
 
 MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
-NO_ANSWER_PAUSE = 30.0  # seconds of pause when no connection got an answer; a second such round ends the run
+FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
+MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered either, before the run ends
 ALARM_CHECK_INTERVAL = timedelta(seconds=5)
 REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
 _CANARY_WAIT_REASON = "the first readers have it, and the rest follows unless something goes wrong"
@@ -63,8 +64,6 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     if workers.busy_count:
         _process_results(run, workers, workers.wait_for_results())
         return True
-    if workers.suspended_workers and not workers.idle_workers:
-        _pause_without_answers(run, workers)
     if run.pause_seconds and not run.is_over:
         run.database_retry.sleep(run.pause_seconds)
         run.pause_seconds = 0.0
@@ -121,9 +120,10 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
         run.stop_reason = "it was told to stop. Send again: the rest still waits."
     if run.is_over or run.pause_seconds:
         return 0
-    if run.limit is None:
-        return workers.free_capacity
-    return min(workers.free_capacity, run.limit - run.attempted - len(workers.tasks_in_flight))
+    capacity = workers.free_capacity
+    if run.limit is not None:
+        capacity = min(capacity, run.limit - run.attempted - len(workers.tasks_in_flight))
+    return min(capacity, 1) if run.unanswered_rounds else capacity
 
 
 def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity: int) -> tuple[ReaderDelivery, ...]:
@@ -242,19 +242,22 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
     results = {message.result for message in outcome.outcomes}
     if results == {HandoverResult.UNCERTAIN}:
         workers.suspend_worker(worker)
+        if run.unanswered_rounds or not (workers.idle_workers or workers.busy_count):
+            _pause_without_answers(run, workers)
     elif results - {HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED}:  # an answer
         workers.resume_workers()
-        run.had_no_answers = False
+        run.unanswered_rounds = 0
 
 
 def _pause_without_answers(run: SendRun, workers: WorkerPool) -> None:
-    """Pause when every connection lost its answer; stop when it is no better after that."""
-    if run.had_no_answers:
+    """Pause when every connection lost its answer, then try one message; stop when no answer comes for a minute."""
+    if run.unanswered_rounds >= MAX_LOST_PROBES:
         run.stop_reason = run.stop_reason or (
-            "twice in a row there was no answer after a message was sent. "
+            f"{run.unanswered_rounds + 1} times in a row there was no answer after a message was sent. "
             "Look at the mail server, then send again: the rest still waits."
         )
-    run.had_no_answers, run.pause_seconds = True, max(run.pause_seconds, NO_ANSWER_PAUSE)
+    run.pause_seconds = max(run.pause_seconds, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
+    run.unanswered_rounds += 1
     workers.resume_workers()
 
 

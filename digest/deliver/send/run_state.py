@@ -32,7 +32,7 @@ class SendRun(HandoverRun):
     wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`
     resumes_at: datetime | None = None
     pause_seconds: float = 0.0  # for so long nothing is handed over
-    had_no_answers: bool = False  # no connection got an answer, and none came since
+    unanswered_rounds: int = 0  # how often in a row no connection got an answer
     alarms_checked_at: datetime | None = None
     refusals_at_check: int = 0  # `refusal_count` at that moment
 

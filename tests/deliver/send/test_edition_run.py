@@ -2,13 +2,14 @@
 
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -30,6 +31,7 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Person
 from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.deliver.smtp_servers import ScriptedSmtpServer
 
 Arrived = Callable[[bytes], EmailMessage]
 
@@ -386,11 +388,41 @@ def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> Non
     assert not provider.received_messages
 
 
-def test_two_batches_without_an_answer_end_the_run(world: DeliverySetup) -> None:
+@pytest.mark.parametrize(("lost", "seconds"), [(1, 1), (2, 3), (4, 15)])
+def test_a_lost_answer_on_the_only_connection_costs_seconds_and_the_rest_goes_out(
+    world: DeliverySetup, lost: int, seconds: int
+) -> None:
     world.add_readers(*(f"r{n}@example.org" for n in range(10)))
+    with ScriptedSmtpServer({"DOT": [None] * lost}) as server:
+        mail_url = SecretStr(f"smtp://127.0.0.1:{server.port}?starttls=off&connections=1")
+        with closing(open_provider(world.settings.model_copy(update={"mail_url": mail_url}))) as provider:
+            report = _send(world, provider)
+    counts = report.delivery_counts
+    assert (counts[DeliveryState.UNCERTAIN], counts[DeliveryState.ACCEPTED]) == (lost, 10 - lost)
+    assert (report.state, report.stop_reason) == (EditionState.SENT, "")
+    assert world.clock.now == RELEASE + timedelta(seconds=seconds)
+
+
+def test_after_a_lost_batch_one_message_at_a_time_asks_whether_answers_come_again(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(20)))
+    sizes: list[int] = []
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        sizes.append(len(messages))
+        result = HandoverResult.UNCERTAIN if len(sizes) <= 3 else HandoverResult.ACCEPTED
+        return same_outcome_for_all(result)(messages)
+
+    report = _send(world, ScriptedProvider(answer, batch_size=5))
+    assert sizes == [5, 1, 1, 1, 5, 5, 2]
+    assert report.delivery_counts[DeliveryState.UNCERTAIN] == 7
+
+
+def test_a_run_ends_when_no_answer_comes_for_a_minute(world: DeliverySetup) -> None:
+    world.add_readers(*(f"r{n}@example.org" for n in range(12)))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=2))
-    assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.WAITING]) == (4, 6)
+    assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.WAITING]) == (8, 4)
     assert "no answer" in report.stop_reason
+    assert world.clock.now == RELEASE + timedelta(seconds=1 + 2 + 4 + 8 + 16 + 32)
 
 
 def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: DeliverySetup) -> None:
