@@ -48,7 +48,7 @@ def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress | 
         KeyFileError: there is no usable key file.
         BackupError: it cannot be restored.
     """
-    keys = KeyRing.load(settings.key_file)
+    keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
     create_home_folder(settings.home)
     return restore.rehearse_restore(settings, file, keys, progress=progress)
 
@@ -66,6 +66,6 @@ def restore_backup(
         DepartureLogError: `left.log` is damaged; nothing has changed.
         OSError: a file cannot be written.
     """
-    keys = KeyRing.load(settings.key_file)
+    keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
     create_home_folder(settings.home)
     return restore.restore_backup(settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress)

@@ -53,6 +53,8 @@ def check_key_file(installation: Installation) -> Iterator[DoctorFinding]:
         return
     _ = installation.keys  # raises where it is unreadable or open to others
     yield DoctorFinding("ok", f"{file}: readable by you alone")
+    if installation.settings.key_passphrase and not installation.keys.under_passphrase:
+        yield DoctorFinding("warning", f"{file}: a passphrase is given and not used. Run 'digest keys protect'.")
     try:
         installation.refuse_demo_keys()
     except InstallationError as exc:

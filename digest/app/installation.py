@@ -92,7 +92,7 @@ class Installation:
         file = self.settings.key_file
         if not file.exists():
             raise missing_key_file(file, self.database)
-        keys = KeyRing.load(file)
+        keys = KeyRing.load(file, self.settings.key_passphrase_text)
         with self.database.read() as session:
             check_keys(session, keys)
         return keys
@@ -170,20 +170,19 @@ def missing_key_file(file: Path, database: Database) -> InstallationError:
     return InstallationError(f"{file}: no key file. Run 'digest init' first.")
 
 
-def create_key_file(settings: Settings, database: Database) -> bool:
-    """Make the key file where there is none; say whether it was made.
+def create_key_file(settings: Settings, database: Database) -> KeyRing | None:
+    """Make the key file where there is none, and return its keys; None where there is one already.
 
     Raises:
         InstallationError: the database was written with other keys.
         KeyFileError: it cannot be made.
     """
     if settings.key_file.exists():
-        return False
+        return None
     with database.read() as session:
         if holds_people(session):
             raise missing_key_file(settings.key_file, database)
-    KeyRing.create(settings.key_file)
-    return True
+    return KeyRing.create(settings.key_file, settings.key_passphrase_text)
 
 
 def delete_home_folder(home: Path) -> None:

@@ -1,13 +1,15 @@
 """The installation's keys, listed and rotated by an admin."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, InstallationError
 from subscribers.crypto import key_file
-from subscribers.crypto.keys import KeyKind, KeyRing
+from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
 from subscribers.store.key_rotation import KeyUsage, RotationResult
@@ -15,6 +17,7 @@ from subscribers.store.key_rotation import KeyUsage, RotationResult
 LIST = Act("keys listed", Role.ADMIN)
 ROTATE = Act("key rotated", Role.ADMIN)
 RESTORE = Act("keys restored", Role.ADMIN)
+PROTECT, UNPROTECT = Act("keys protected", Role.ADMIN), Act("keys unprotected", Role.ADMIN)
 
 
 def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[KeyUsage]:
@@ -45,14 +48,14 @@ def rotate_key(
         KeyFileError: it cannot be used.
     """
     with ROTATE.steps(installation.database, actor, kind, now=now) as draft:
-        file = installation.settings.key_file
+        file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
         _ = installation.keys  # raises where there is no key file
         result = key_rotation.rotate_key(
-            installation.database, file, kind, force_new_key=force_new_key, progress=progress
+            installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
         )
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
-        return result, KeyRing.load(file).to_json().strip()
+        return result, KeyRing.load(file, passphrase).to_json().strip()
 
 
 def restore_keys(
@@ -60,29 +63,77 @@ def restore_keys(
 ) -> Path | None:
     """Put a recovery copy back as the key file, if it is this database's; return where a former file was set aside.
 
+    Keys that the former file holds beyond the copy, because some were rotated since, are kept.
+
     Raises:
         NotPermittedError: the actor is no admin.
-        InstallationError: there is a key file, and `replace` is False.
+        InstallationError: there is a key file, and `replace` is False; or the folder cannot be written.
         KeyFileError: the copy is damaged.
-        KeyMismatchError: it belongs to another database.
+        KeyMismatchError: it belongs to another database, or a row names a key that was made after it.
     """
-    file = installation.settings.key_file
-    with RESTORE.steps(installation.database, actor, "keys", now=now):
-        if file.exists() and not replace:
-            raise InstallationError(
-                f"{file}: there is a key file. To set it aside and put the copy in its place: --replace"
-            )
-        draft = file.with_name(f"{file.name}.restoring")
-        draft.unlink(missing_ok=True)  # of a try that was cut short
-        try:
-            key_file.create_file(draft, recovery_copy.strip() + "\n")
-            with installation.database.read() as session:
-                check_keys(session, KeyRing.load(draft))
-            aside = file.with_name(f"{file.name}.before-{now:%Y%m%dT%H%M%S}") if file.exists() else None
-            if aside:
-                file.rename(aside)
-            draft.rename(file)
-            key_file.sync_folder(file.parent)
-        finally:
-            draft.unlink(missing_ok=True)
+    file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
+    with RESTORE.steps(installation.database, actor, "keys", now=now), _change_key_file(file):
+        keys = KeyRing.parse("the recovery copy", recovery_copy, passphrase)
+        aside = None
+        if file.exists():
+            if not replace:
+                raise InstallationError(
+                    f"{file}: there is a key file. To set it aside and put the copy in its place: --replace"
+                )
+            with suppress(KeyFileError):  # what cannot be read has nothing to add
+                keys = keys.joined_with(KeyRing.load(file, passphrase))
+            aside = file.with_name(f"{file.name}.before-{now:%Y%m%dT%H%M%S}")
+        with installation.database.read() as session:
+            check_keys(session, keys, every_row=True)
+        if aside:
+            os.link(file, aside)  # so that at no moment there is no key file
+        key_file.replace_file(file, keys.file_text(passphrase))
         return aside
+
+
+def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
+    """Put the key file under the passphrase of the settings.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        InstallationError: no passphrase is given; there is no key file, or it cannot be written.
+        KeyFileError: it cannot be used, or the passphrase does not open it.
+    """
+    passphrase = installation.settings.key_passphrase_text
+    if passphrase is None:
+        raise InstallationError(
+            "No passphrase is given. Set DIGEST_KEY_PASSPHRASE, or hand it over as the systemd credential "
+            "digest.key-passphrase (docs/keys.md); then run this again."
+        )
+    _rewrite_key_file(installation, actor, PROTECT, passphrase, now)
+
+
+def unprotect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
+    """Write the key file without a passphrase, so that it opens for whoever may read the file.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        InstallationError: there is no key file, or it cannot be written.
+        KeyFileError: it cannot be used, or the passphrase does not open it.
+    """
+    _rewrite_key_file(installation, actor, UNPROTECT, None, now)
+
+
+def _rewrite_key_file(
+    installation: Installation, actor: Actor, act: Act, new_passphrase: str | None, now: datetime
+) -> None:
+    file = installation.settings.key_file
+    with act.steps(installation.database, actor, "keys", now=now), _change_key_file(file):
+        _ = installation.keys  # raises where there is no key file, or it is not the database's
+        keys = KeyRing.load(file, installation.settings.key_passphrase_text)
+        key_file.replace_file(file, keys.file_text(new_passphrase))
+
+
+@contextmanager
+def _change_key_file(file: Path) -> Iterator[None]:
+    """Be the only one to change the key file; what the disk says against it is an expected error."""
+    try:
+        with key_file.lock_file(file):
+            yield
+    except OSError as exc:
+        raise InstallationError(f"{file}: cannot be written ({exc.strerror}); it is as it was.") from exc

@@ -44,8 +44,8 @@ def init(context: CommandContext, target: Path | None) -> None:
         )
     settings = load_settings(target)
     with open_installation(settings) as installation:
-        keys_made = create_key_file(settings, installation.database)
-    if not keys_made:
+        new_keys = create_key_file(settings, installation.database)
+    if new_keys is None:
         click.echo(f"{settings.key_file}: there already, left as it is")
     else:
         click.echo(f"{settings.key_file}: the keys were made")
@@ -53,7 +53,7 @@ def init(context: CommandContext, target: Path | None) -> None:
         click.echo(
             "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:"
         )
-        click.echo(f"\n{settings.key_file.read_text('utf-8').strip()}\n")
+        click.echo(f"\n{new_keys.to_json().strip()}\n")
     click.echo(f"{settings.home}: the database is ready")
     click.echo("Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail")
     click.echo("an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.")

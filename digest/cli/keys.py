@@ -115,6 +115,45 @@ def restore(context: CommandContext, file: IO[str], replace: bool) -> None:
     click.echo(f"{installation.settings.key_file}: the keys are back. Start 'digest serve' anew, if it runs.")
 
 
+@keys.command(
+    epilog="""\b
+Examples:
+  DIGEST_KEY_PASSPHRASE=… digest keys protect
+  digest keys protect                     where systemd hands the passphrase over
+
+\b
+Give the passphrase to everything that runs here first; see docs/keys.md.
+
+\b
+Exit codes:
+  0  the key file is protected
+  2  no passphrase is given, or the key file cannot be used"""
+)
+@pass_command_context
+def protect(context: CommandContext) -> None:
+    """Put the key file under the passphrase of DIGEST_KEY_PASSPHRASE: without it, a copy of the file opens nothing."""
+    key_acts.protect_keys(context.installation, context.actor, now=datetime.now(UTC))
+    click.echo(f"{context.settings.key_file}: it opens with the passphrase alone from now on. Its recovery copy, which")
+    click.echo("needs no passphrase, stays good: keep it, because a forgotten passphrase cannot be found again.")
+
+
+@keys.command(
+    epilog="""\b
+Example:
+  digest keys unprotect
+
+\b
+Exit codes:
+  0  the key file needs no passphrase any more
+  2  the passphrase does not open it, or it cannot be used"""
+)
+@pass_command_context
+def unprotect(context: CommandContext) -> None:
+    """Write the key file without a passphrase."""
+    key_acts.unprotect_keys(context.installation, context.actor, now=datetime.now(UTC))
+    click.echo(f"{context.settings.key_file}: it needs no passphrase any more.")
+
+
 def _print_rotation(result: RotationResult) -> None:
     if result.key_added:
         click.echo(f"A fresh {result.kind} key was made: {result.key_id}.")

@@ -22,6 +22,7 @@ _ENVIRONMENT_FIELDS = {
     "DIGEST_HOME": "home",
     "DIGEST_DATABASE_URL": "database_url",
     "DIGEST_MAIL_URL": "mail_url",
+    "DIGEST_KEY_PASSPHRASE": "key_passphrase",
     "DIGEST_INSTALLATION": "installation",
     "DIGEST_BASE_URL": "base_url",
     "DIGEST_SENDGRID_API_KEY": "sendgrid_api_key",
@@ -33,6 +34,7 @@ _ENVIRONMENT_FIELDS = {
     "DIGEST_DKIM_KEY_FILE": "dkim_key_file",
     "DIGEST_TEMPLATES": "templates",
 }
+_CREDENTIAL_NAME = "digest.key-passphrase"
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -55,8 +57,21 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
     unknown = sorted(
         k for k in environ if k.startswith("DIGEST_") and k not in _ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
     )
+    values |= _read_credentials(environ)
     values |= {field: environ[key] for key, field in _ENVIRONMENT_FIELDS.items() if environ.get(key)}
     return _validate_settings(values, file, [f"{key}: no such setting" for key in unknown])
+
+
+def _read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """Read the secrets that systemd hands to a service as files (systemd.exec(5), LoadCredential=)."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder) / _CREDENTIAL_NAME if folder else None
+    if file is None or not file.exists():
+        return {}
+    try:
+        return {"key_passphrase": file.read_text("utf-8").rstrip("\r\n")}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{file}: the credential cannot be read: {exc}") from exc
 
 
 def reload_settings(settings: Settings) -> Settings:

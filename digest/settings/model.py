@@ -60,6 +60,7 @@ class Settings(values.SettingsTable):
     home: Path = Path("digest-data")
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
+    key_passphrase: SecretStr | None = None  # opens the key file, if that is protected
     installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
     base_url: str = "http://127.0.0.1:8025"
     sendgrid_api_key: SecretStr | None = None
@@ -145,6 +146,11 @@ class Settings(values.SettingsTable):
     def key_file(self) -> Path:
         """The file that holds every key; never in a backup."""
         return self.home / "keys.json"
+
+    @property
+    def key_passphrase_text(self) -> str | None:
+        """The passphrase of the key file in clear; None where there is none."""
+        return self.key_passphrase.get_secret_value() if self.key_passphrase else None
 
     @property
     def left_log(self) -> Path:

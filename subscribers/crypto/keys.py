@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal, Self, get_args
 
 from subscribers.crypto import key_file
+from subscribers.crypto.passphrase import PassphraseError, is_protected, open_text, protect_text
 from subscribers.errors import ApplicationError
 
 KeyKind = Literal["vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment"]
@@ -99,16 +100,18 @@ class KeyRing:
     while another rotates keys reads what the other writes, and finds people by their new hashes.
     """
 
-    __slots__ = ("_file", "_snapshot", "_stamp")
+    __slots__ = ("_file", "_passphrase", "_snapshot", "_stamp", "under_passphrase")
 
-    def __init__(self, keys: Iterable[SecretKey]) -> None:
-        """Take the keys.
+    def __init__(self, keys: Iterable[SecretKey], *, under_passphrase: bool = False) -> None:
+        """Take the keys, and whether they were read from a text under a passphrase.
 
         Raises:
             KeyFileError: a kind has no key, or two of one number.
         """
         self._snapshot = _KeySnapshot.build(keys)
+        self.under_passphrase = under_passphrase
         self._file: Path | None = None
+        self._passphrase: str | None = None
         self._stamp: _FileStamp | None = None
 
     @property
@@ -157,7 +160,7 @@ class KeyRing:
             status = self._file.stat()
             if self._stamp == (stamp := _file_stamp(status)):
                 return False
-            self._snapshot, self._stamp = _KeySnapshot.build(self.load(self._file).all), stamp
+            self._snapshot, self._stamp = _KeySnapshot.build(self.load(self._file, self._passphrase).all), stamp
         except (OSError, KeyFileError):
             return False  # whoever mends the file must not stop readers from leaving meanwhile
         return True
@@ -187,25 +190,25 @@ class KeyRing:
         return cls(SecretKey(kind, 1, hmac.digest(seed, b"demo key: " + kind.encode(), "sha256")) for kind in KEY_KINDS)
 
     @classmethod
-    def create(cls, path: Path) -> Self:
-        """Make fresh keys and write them to `path` (0600), which must not exist yet.
+    def create(cls, path: Path, passphrase: str | None = None) -> Self:
+        """Make fresh keys and write them to `path` (0600), which must not exist yet; under a passphrase, where one is given.
 
         Raises:
             KeyFileError: the file exists: overwriting it would lose every address.
         """
         keys = cls.generate()
         try:
-            key_file.create_file(path, keys.to_json())
+            key_file.create_file(path, keys.file_text(passphrase))
         except FileExistsError:
             raise KeyFileError(f"{path}: there is a key file already; it was left as it is.") from None
         return keys
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, passphrase: str | None = None) -> Self:
         """Read the key file.
 
         Raises:
-            KeyFileError: it is missing, unreadable, or readable for others than its owner.
+            KeyFileError: it is missing, unreadable, or readable for others than its owner; or the passphrase does not open it.
         """
         try:
             with path.open("rb") as file:
@@ -221,29 +224,61 @@ class KeyRing:
                 f"{path}: other users may read or write it (mode {mode:04o}). Run: chmod 600 {path}; and where "
                 "others have used this machine, make new keys ('digest keys rotate')."
             )
-        keys = cls(_parse_key_file(path, text))
-        keys._file, keys._stamp = path, _file_stamp(status)
+        clear_text, under_passphrase = _open_key_text(str(path), text.decode("utf-8", "replace"), passphrase)
+        keys = cls(_parse_key_text(str(path), clear_text), under_passphrase=under_passphrase)
+        keys._file, keys._passphrase, keys._stamp = path, passphrase, _file_stamp(status)
         return keys
 
+    @classmethod
+    def parse(cls, name: str, text: str, passphrase: str | None = None) -> Self:
+        """Read the text of a key file or of a recovery copy; `name` names it in an error.
+
+        Raises:
+            KeyFileError: it is damaged, or the passphrase does not open it.
+        """
+        clear_text, under_passphrase = _open_key_text(name, text, passphrase)
+        return cls(_parse_key_text(name, clear_text), under_passphrase=under_passphrase)
+
+    def joined_with(self, other: Self) -> Self:
+        """Add the keys that `other` holds beyond these, if it is the same ring at another time; else return these alone."""
+        ours, theirs = ({(k.kind, k.number): k.secret for k in ring.all} for ring in (self, other))
+        if any(theirs.get(place, secret) != secret for place, secret in ours.items()):
+            return self
+        return type(self)({(k.kind, k.number): k for k in (*self.all, *other.all)}.values())
+
     def to_json(self) -> str:
-        """Return the file's text: secrets in base64. It is what a recovery copy holds."""
+        """Return the text of a recovery copy: secrets in base64, without a passphrase."""
         rows = [
             {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()} for k in self.all
         ]
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 
+    def file_text(self, passphrase: str | None) -> str:
+        """Return the text of the key file: the recovery copy, under the passphrase where there is one."""
+        return protect_text(self.to_json(), passphrase) if passphrase else self.to_json()
 
-def _parse_key_file(path: Path, text: bytes) -> list[SecretKey]:
+
+def _open_key_text(name: str, text: str, passphrase: str | None) -> tuple[str, bool]:
+    """Return a key file's text in clear, and whether it was under a passphrase."""
+    if not is_protected(text):
+        return text, False
+    try:
+        return open_text(text, passphrase), True
+    except PassphraseError as exc:
+        raise KeyFileError(f"{name} {exc}") from None
+
+
+def _parse_key_text(name: str, text: str) -> list[SecretKey]:
     try:
         rows = json.loads(text)["keys"]
         keys = [SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True)) for row in rows]
-    except (ValueError, KeyError, TypeError):
-        raise KeyFileError(f"{path}: damaged; put its recovery copy in its place.") from None  # the cause quotes it
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise KeyFileError(f"{name}: damaged; put its recovery copy in its place.") from None  # the cause quotes it
     unsound = [
         k for k in keys if k.kind not in KEY_KINDS or len(k.secret) < 32 or not 1 <= k.number <= MAX_KEYS_PER_KIND
     ]
     if unsound or any(k.id != row["id"] for k, row in zip(keys, rows, strict=True)):
-        raise KeyFileError(f"{path}: a key in it is damaged; put its recovery copy in its place.")
+        raise KeyFileError(f"{name}: a key in it is damaged; put its recovery copy in its place.")
     return keys
 
 

@@ -18,15 +18,15 @@ class KeyMismatchError(KeyFileError):
     """The key file is not the one that the database was written with."""
 
 
-def check_keys(session: Session, keys: KeyRing) -> None:
-    """Compare the key file with the first and the last row of every table that names keys.
+def check_keys(session: Session, keys: KeyRing, *, every_row: bool = False) -> None:
+    """Compare the key file with the first and the last row of every table that names keys, or with every row.
 
     Raises:
         KeyMismatchError: a row names a key that the file does not hold.
     """
     for kind, table, key_column in key_columns():
         held = {key.id for key in keys.of_kind(kind)}
-        for key_id in _first_and_last(session, table, key_column):
+        for key_id in (_every_key_id if every_row else _first_and_last)(session, table, key_column):
             if key_id not in held:
                 raise KeyMismatchError(
                     f"The key file is not this database's: {table.name} was written with the {kind} key {key_id}, which it "
@@ -48,6 +48,12 @@ def key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
             yield "lookup", table, table.c.lookup_key
         if table.name == Suppression.__tablename__:
             yield "suppression", table, table.c.key_id
+
+
+def _every_key_id(session: Session, table: Table, key_column: ColumnElement[Any]) -> list[str]:
+    if not inspect(session.connection()).has_table(table.name):
+        return []
+    return list(session.scalars(select(key_column).where(key_column.is_not(None)).distinct()))
 
 
 def _first_and_last(session: Session, table: Table, key_column: ColumnElement[Any]) -> list[str]:

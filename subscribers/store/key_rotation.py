@@ -92,6 +92,7 @@ def rotate_key(
     key_file: Path,
     kind: KeyKind,
     *,
+    passphrase: str | None = None,
     force_new_key: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> RotationResult:
@@ -106,16 +107,16 @@ def rotate_key(
     Raises:
         KeyFileError: the file cannot be used, or there is no number left for a key of this kind.
     """
-    keys = KeyRing.load(key_file)
+    keys = KeyRing.load(key_file, passphrase)
     with database.read() as session:
         key_added = force_new_key or not _count_remaining(session, keys, kind)
     if key_added:
-        keys = add_key(key_file, kind)
+        keys = add_key(key_file, kind, passphrase)
     rows_moved, stuck = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
     return RotationResult(kind, keys.current(kind).id, key_added, rows_moved, stuck)
 
 
-def add_key(key_file: Path, kind: KeyKind) -> KeyRing:
+def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> KeyRing:
     """Add a fresh key to the key file; running processes follow.
 
     Raises:
@@ -123,11 +124,11 @@ def add_key(key_file: Path, kind: KeyKind) -> KeyRing:
     """
     try:
         with lock_file(key_file):
-            keys = KeyRing.load(key_file).with_new_key(kind)
-            replace_file(key_file, keys.to_json())
+            keys = KeyRing.load(key_file, passphrase)
+            replace_file(key_file, keys.with_new_key(kind).file_text(passphrase if keys.under_passphrase else None))
     except OSError as exc:
         raise KeyFileError(f"{key_file}: cannot be written ({exc.strerror}); no key was added.") from exc
-    return KeyRing.load(key_file)
+    return KeyRing.load(key_file, passphrase)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,12 @@ from digest.app.keys import restore_keys
 from digest.cli import digest as digest_command
 from digest.settings import Settings
 from digest.store.engine import Database
-from subscribers.crypto.keys import KeyFileError, KeyRing
+from subscribers.address import read_address
+from subscribers.consent.suppression import suppress_without_log
+from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.key_check import KeyMismatchError
+from subscribers.store.key_rotation import add_key
 from subscribers.store.models import ConsentKind
 
 NOW = datetime(2026, 11, 19, 12, tzinfo=UTC)
@@ -107,3 +110,34 @@ def test_the_command_puts_it_back_from_standard_input(
     assert done.exit_code == 0, done.output
     assert "the keys are back" in done.output
     assert run.invoke(digest_command, ["keys", "list"]).exit_code == 0
+
+
+def test_an_older_copy_takes_no_newer_key_away(sqlite: Database, tmp_path: Path, recovery_copy: str) -> None:
+    installation = _installation(sqlite, tmp_path)
+    file = installation.settings.key_file
+    restore_keys(installation, EVE, recovery_copy, replace=False, now=NOW)
+    kinds: tuple[KeyKind, ...] = ("token", "commitment")
+    for kind in kinds:
+        add_key(file, kind)
+    newer = KeyRing.load(file)
+    aside = restore_keys(_installation(sqlite, tmp_path), EVE, recovery_copy, replace=True, now=NOW)
+    assert aside is not None
+    assert KeyRing.load(file).all == newer.all, "no row names a token key, and mails of since then hang on it"
+
+
+def test_a_copy_that_lacks_a_key_of_any_row_is_refused(sqlite: Database, tmp_path: Path, recovery_copy: str) -> None:
+    installation = _installation(sqlite, tmp_path)
+    file = installation.settings.key_file
+    restore_keys(installation, EVE, recovery_copy, replace=False, now=NOW)
+    old = KeyRing(KeyRing.load(file).all)  # which does not follow the file
+    new = add_key(file, "suppression")
+    with sqlite.write() as session:  # the first row and the last are of the older key
+        for name, keys in (("bo", old), ("cy", new), ("di", old)):
+            address = read_address(f"{name}@example.org")
+            suppress_without_log(session, keys, address, reason="by an admin", actor="eve", now=NOW)
+    file.unlink()
+    with pytest.raises(KeyMismatchError, match=f"suppression key {new.current('suppression').id}"):
+        restore_keys(_installation(sqlite, tmp_path), EVE, recovery_copy, replace=False, now=NOW)
+    assert not file.exists()
+    restore_keys(_installation(sqlite, tmp_path), EVE, new.to_json(), replace=False, now=NOW)
+    assert KeyRing.load(file).all == new.all

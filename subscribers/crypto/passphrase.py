@@ -1,0 +1,67 @@
+"""A text under a passphrase: AES-256-GCM with a key that Argon2id makes of the passphrase."""
+
+import json
+import secrets
+from base64 import b64decode, b64encode
+
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from subscribers.errors import ApplicationError
+
+# The name stands for all parameters: other ones get another name. The second recommendation of RFC 9106, 4, with its 64 MiB.
+_METHOD = "argon2id-t3-m65536-p4 aes-256-gcm"
+_SALT_LENGTH, _NONCE_LENGTH = 16, 12  # bytes
+
+
+class PassphraseError(ApplicationError):
+    """A text does not open; the message says why, and is the end of a sentence about it."""
+
+
+def protect_text(text: str, passphrase: str) -> str:
+    """Encrypt a text; the result is a text too."""
+    salt, nonce = secrets.token_bytes(_SALT_LENGTH), secrets.token_bytes(_NONCE_LENGTH)
+    ciphertext = _cipher(passphrase, salt).encrypt(nonce, text.encode(), _METHOD.encode())
+    values = {"salt": salt, "nonce": nonce, "ciphertext": ciphertext}
+    return json.dumps({"protected": _METHOD, **{n: b64encode(v).decode() for n, v in values.items()}}, indent=1) + "\n"
+
+
+def is_protected(text: str) -> bool:
+    """Say whether `protect_text` made a text."""
+    try:
+        return "protected" in json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def open_text(text: str, passphrase: str | None) -> str:
+    """Decrypt what `protect_text` made.
+
+    Raises:
+        PassphraseError: there is no passphrase or it is another one, or the text was changed or cut off.
+    """
+    if not passphrase:
+        raise PassphraseError(
+            "is protected by a passphrase, and none was given. Set DIGEST_KEY_PASSPHRASE, or hand it over as the systemd credential "
+            "digest.key-passphrase (docs/keys.md)."
+        )
+    try:
+        values = json.loads(text)
+        if values["protected"] != _METHOD:
+            raise PassphraseError("was protected by a newer version of this program: install that one.")
+        salt, nonce, ciphertext = (b64decode(values[name], validate=True) for name in ("salt", "nonce", "ciphertext"))
+        return _cipher(passphrase, salt).decrypt(nonce, ciphertext, _METHOD.encode()).decode()
+    except (InvalidTag, ValueError, KeyError, TypeError):
+        raise PassphraseError(
+            "does not open with the passphrase that was given: it is another one, or the file is damaged. Look at "
+            "DIGEST_KEY_PASSPHRASE, or put the recovery copy back: digest keys restore FILE --replace"
+        ) from None
+
+
+def _cipher(passphrase: str, salt: bytes) -> AESGCM:
+    try:
+        kdf = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=65536)
+    except UnsupportedAlgorithm:
+        raise PassphraseError("needs Argon2id, which this build of cryptography lacks: install its wheel.") from None
+    return AESGCM(kdf.derive(passphrase.encode()))
