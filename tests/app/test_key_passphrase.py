@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
-from digest.app.actor import Actor, Face, Role, terminal_actor
-from digest.app.acts import NotPermittedError
+from digest.app.acts import Actor, Face, NotPermittedError, Role, terminal_actor
 from digest.app.doctor import examine_installation
 from digest.app.installation import Installation, InstallationError
 from digest.app.keys import protect_keys, restore_keys, rotate_key, unprotect_keys
