@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from digest.cli import digest
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES
 from digest.settings import SettingsFile, SourceSettings, SponsorSettings
+from digest.settings.loader import ENVIRONMENT_FIELDS
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -73,7 +74,8 @@ def test_no_table_of_settings_is_documented_that_is_none() -> None:
 def variables_in_code() -> set[str]:
     """Collect the environment's names from every string of the product."""
     files = [ROOT / "scheduler.py", *(ROOT / "digest").rglob("*.py"), *(ROOT / "subscribers").rglob("*.py")]
-    return {name for file in files for name in variables_in_file(file)} - UNDOCUMENTED_VARIABLES
+    named = {name for file in files for name in variables_in_file(file)}
+    return (named | ENVIRONMENT_FIELDS.keys()) - UNDOCUMENTED_VARIABLES
 
 
 def variables_in_file(file: Path) -> Iterator[str]:

@@ -110,15 +110,13 @@ def gather_preflight_facts(
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before."""
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
     departs_at = max(edition.release_at, now).astimezone(zone)
-    media = session.execute(
-        select(MediaFile.hash, MediaFile.content_type, MediaFile.size, MediaFile.width, MediaFile.height)
-    )
+    media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
     return PreflightInput(
         message=compose_specimen(session, edition, installation.settings),
         content=content,
         file=installation.settings.file,
         base=installation.settings.link_base,
-        pictures={m.hash: PictureFacts(m.content_type, m.size, m.width, m.height) for m in media},
+        pictures={m.hash: PictureFacts(m.content_type, m.size) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         incomplete_reason=edition.held_because,
         departure_day=weekday_date(departs_at) if edition.state in COMING_STATES else "",
@@ -128,7 +126,7 @@ def gather_preflight_facts(
 def _recently_sent_stories(session: Session, edition: Edition, edition_count: int) -> tuple[SentStory, ...]:
     recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     return tuple(
-        SentStory(before.name, story.url, story.title)
+        SentStory(before.name, story.url)
         for before in session.scalars(recent)
         for story in session.scalars(
             select(EditionStory).where(EditionStory.edition_id == before.id, EditionStory.section.is_not(None))

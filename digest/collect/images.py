@@ -10,7 +10,7 @@ The network and the codecs run outside a transaction:
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -27,15 +27,15 @@ IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedImage:
-    """A picture ready to be kept. `hash` is the SHA-256 of `body`, in hex; width and height are pixels."""
+class PreparedImage(EncodedImage):
+    """A picture ready to be kept, with the address that it came from."""
 
     source_url: str
-    content_type: str
-    width: int
-    height: int
-    body: bytes
-    hash: str
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of its bytes, in hex."""
+        return hashlib.sha256(self.body).hexdigest()
 
 
 def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> PreparedImage:
@@ -46,7 +46,8 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
         ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
-    return _prepared_image(url, documents.fit_in_child(answer.body, max_pixels=limits.image_pixels))
+    encoded = documents.fit_in_child(answer.body, max_pixels=limits.image_pixels)
+    return PreparedImage(**asdict(encoded), source_url=url)
 
 
 def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
@@ -57,7 +58,8 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     Raises:
         ImageError: `body` is no picture.
     """
-    return _prepared_image(f"{source_url}#{shape}", documents.crop_in_child(body, shape))
+    encoded = documents.crop_in_child(body, shape)
+    return PreparedImage(**asdict(encoded), source_url=f"{source_url}#{shape}")
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
@@ -76,30 +78,10 @@ def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaF
     """
     if row := session.get(MediaFile, image.hash):
         return row
-    row = MediaFile(
-        hash=image.hash,
-        source_url=image.source_url,
-        content_type=image.content_type,
-        width=image.width,
-        height=image.height,
-        size=len(image.body),
-        body=image.body,
-        made_at=now,
-    )
+    row = MediaFile(hash=image.hash, size=len(image.body), made_at=now, **asdict(image))
     try:
         with session.begin_nested():
             session.add(row)
     except IntegrityError:  # another process kept the same bytes just now
         return session.get_one(MediaFile, image.hash)
     return row
-
-
-def _prepared_image(source_url: str, encoded: EncodedImage) -> PreparedImage:
-    return PreparedImage(
-        source_url=source_url,
-        content_type=encoded.content_type,
-        width=encoded.width,
-        height=encoded.height,
-        body=encoded.body,
-        hash=hashlib.sha256(encoded.body).hexdigest(),
-    )

@@ -32,20 +32,8 @@ POPULAR_POSTS_PATH = "/wp-json/wordpress-popular-posts/v1/popular-posts?range=la
 _MAX_VIEWS = 2**31 - 1  # what the column holds on PostgreSQL
 _CHUNK_SIZE = 500
 _COUNT_PATTERN = re.compile(r"\d{1,3}(?:[ ,.'\u2019\u00a0\u2009\u202f]\d{3})+|\d+(?:\.0{1,2})?")
-_URL_HEADINGS = {"url", "page", "page path", "page url", "path", "link", "address", "landing page", "pagepath"} | {
-    "page path and screen class"
-}
-_VIEWS_HEADINGS = {
-    "views",
-    "pageviews",
-    "page views",
-    "screen page views",
-    "screenpageviews",
-    "hits",
-    "visits",
-    "reads",
-}
-
+_URL_HEADING = re.compile(r"(?:landing )?page|page ?path(?: and screen class)?|page url|url|path|link|address")
+_VIEWS_HEADING = re.compile(r"(?:screen ?)?page ?views|views|hits|visits|reads")
 
 _Row = TypeVar("_Row")
 
@@ -244,8 +232,8 @@ def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _header_columns(row: Sequence[str]) -> tuple[int, int] | None:
     names = [" ".join(re.split(r"[\s_-]+", cell.lower())) for cell in row]
-    address = next((i for i, name in enumerate(names) if name in _URL_HEADINGS), None)
-    count = next((i for i, name in enumerate(names) if name in _VIEWS_HEADINGS), None)
+    address = next((i for i, name in enumerate(names) if _URL_HEADING.fullmatch(name)), None)
+    count = next((i for i, name in enumerate(names) if _VIEWS_HEADING.fullmatch(name)), None)
     return None if address is None or count is None else (address, count)
 
 

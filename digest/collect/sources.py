@@ -95,12 +95,8 @@ def sync_sources(session: Session, settings: Settings) -> SyncResult:
 
 def classify_fetch_error(error: FetchError) -> VisitFailure:
     """Decide what a failed fetch says about its source."""
-    if error.reason is FetchErrorReason.GONE:
-        health = SourceHealth.GONE
-    elif error.reason is FetchErrorReason.REFUSING:
-        health = SourceHealth.REFUSING
-    else:
-        health = SourceHealth.FAILING
+    telling = {FetchErrorReason.GONE: SourceHealth.GONE, FetchErrorReason.REFUSING: SourceHealth.REFUSING}
+    health = telling.get(error.reason, SourceHealth.FAILING)
     return VisitFailure(health, error.message, error.retry_after or 0, error.status)
 
 

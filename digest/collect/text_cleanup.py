@@ -218,18 +218,7 @@ _MAIL_ADDRESS = re.compile(
     r"(?:mailto:)?[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.IGNORECASE
 )
 _BYLINE_PREFIX = re.compile(r"^(?:by|von|par|por|di)\s+(?=\w)", re.IGNORECASE)
-_GENERIC_AUTHORS = {
-    "admin",
-    "administrator",
-    "unknown",
-    "none",
-    "null",
-    "author",
-    "editor",
-    "webmaster",
-    "staff",
-    "noreply",
-}
+_GENERIC_AUTHOR = re.compile("admin|administrator|unknown|none|null|author|editor|webmaster|staff|noreply")
 
 
 def clean_author(text: str) -> str | None:
@@ -243,7 +232,7 @@ def clean_author(text: str) -> str | None:
     if name.startswith("(") and name.endswith(")"):
         name = name[1:-1].strip()
     name = _BYLINE_PREFIX.sub("", name)
-    usable = any(c.isalpha() for c in name) and "://" not in name and name.lower() not in _GENERIC_AUTHORS
+    usable = any(c.isalpha() for c in name) and "://" not in name and not _GENERIC_AUTHOR.fullmatch(name.lower())
     return name if usable else None
 
 

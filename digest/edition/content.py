@@ -6,6 +6,8 @@ It is stored as JSON in `Edition.content`, is what an editor changes, and is all
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90  # characters that the inbox of a phone shows
 
 
@@ -107,31 +109,10 @@ class EditionContent:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "EditionContent":
         """Read the plain form back; the inverse of `as_json`, also after a trip through JSON."""
-        sponsor = data["sponsor"]
-        return cls(
-            **{k: v for k, v in data.items() if k not in {"sections", "sponsor"}},
-            sections=tuple(_section_from_json(s) for s in data["sections"]),
-            sponsor=SponsorBlock(**sponsor) if sponsor else None,
-        )
+        return _CONTENT.validate_python(data)
 
 
-def _section_from_json(data: dict[str, Any]) -> EditionSection:
-    return EditionSection(**(data | {"entries": tuple(_entry_from_json(e) for e in data["entries"])}))
-
-
-def _entry_from_json(data: dict[str, Any]) -> SectionEntry:
-    picture = data["picture"]
-    return SectionEntry(
-        **(
-            data
-            | {
-                "also": tuple(EditionLink(**x) for x in data["also"]),
-                "related": tuple(EditionLink(**x) for x in data["related"]),
-                "details": tuple(data["details"]),
-                "picture": EditionPicture(**picture) if picture else None,
-            }
-        )
-    )
+_CONTENT = TypeAdapter(EditionContent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from digest.edition.rendering.fragments import (
 from digest.edition.rendering.sanitiser import sanitise_content
 from digest.edition.windows import EditionWindow, name_edition, next_window
 from digest.select.proposals import propose_edition
-from digest.select.values import CandidateArticle, PreviousEditions, Proposal, ScoredStory
+from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, EditionStory, Fragment
@@ -232,27 +232,22 @@ def _store_edition(
 
 def _replace_stories(session: Session, edition: Edition, proposal: Proposal) -> None:
     session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
-    for section, placed in proposal.sections.items():
-        for position, p in enumerate(placed):
-            session.add(_story_row(edition, p.scored, section=section, position=position))
-    for position, out in enumerate(proposal.left_out):
-        session.add(_story_row(edition, out.scored, section=None, position=position, reason=out.reason))
-
-
-def _story_row(
-    edition: Edition, scored: ScoredStory, *, section: str | None, position: int, reason: str = ""
-) -> EditionStory:
-    return EditionStory(
-        edition_id=edition.id,
-        section=section,
-        position=position,
-        title=scored.story.lead.title,
-        url=scored.story.lead.url,
-        score=scored.score,
-        terms=[asdict(t) for t in scored.terms],
-        reason=reason,
-        members=[c.url for c in scored.story.members],
-    )
+    places = [(p.scored, key, n, "") for key, placed in proposal.sections.items() for n, p in enumerate(placed)]
+    left_out = [(out.scored, None, n, out.reason) for n, out in enumerate(proposal.left_out)]
+    for scored, section, position, reason in (*places, *left_out):
+        session.add(
+            EditionStory(
+                edition_id=edition.id,
+                section=section,
+                position=position,
+                title=scored.story.lead.title,
+                url=scored.story.lead.url,
+                score=scored.score,
+                terms=[asdict(t) for t in scored.terms],
+                reason=reason,
+                members=[c.url for c in scored.story.members],
+            )
+        )
 
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[tuple[str, str, str]]) -> None:

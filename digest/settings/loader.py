@@ -18,22 +18,8 @@ class SettingsError(ApplicationError):
     """The settings cannot be used; the message lists every problem, one a line."""
 
 
-_ENVIRONMENT_FIELDS = {
-    "DIGEST_HOME": "home",
-    "DIGEST_DATABASE_URL": "database_url",
-    "DIGEST_MAIL_URL": "mail_url",
-    "DIGEST_KEY_PASSPHRASE": "key_passphrase",
-    "DIGEST_INSTALLATION": "installation",
-    "DIGEST_BASE_URL": "base_url",
-    "DIGEST_SENDGRID_API_KEY": "sendgrid_api_key",
-    "DIGEST_SENDGRID_HOST": "sendgrid_host",
-    "DIGEST_SENDGRID_WEBHOOK_KEY": "sendgrid_webhook_key",
-    "DIGEST_INBOUND_PASSWORD": "inbound_password",
-    "DIGEST_DKIM_DOMAIN": "dkim_domain",
-    "DIGEST_DKIM_SELECTOR": "dkim_selector",
-    "DIGEST_DKIM_KEY_FILE": "dkim_key_file",
-    "DIGEST_TEMPLATES": "templates",
-}
+# A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's.
+ENVIRONMENT_FIELDS = {f"DIGEST_{field.upper()}": field for field in Settings.model_fields.keys() - {"file", "origin"}}
 _CREDENTIAL_NAME = "digest.key-passphrase"
 
 
@@ -55,10 +41,10 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
     elif required_file:
         raise SettingsError(f"{file}: no such settings file. Write one with 'digest init' or leave the option out.")
     unknown = sorted(
-        k for k in environ if k.startswith("DIGEST_") and k not in _ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
+        k for k in environ if k.startswith("DIGEST_") and k not in ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
     )
     values |= _read_credentials(environ)
-    values |= {field: environ[key] for key, field in _ENVIRONMENT_FIELDS.items() if environ.get(key)}
+    values |= {field: environ[key] for key, field in ENVIRONMENT_FIELDS.items() if environ.get(key)}
     return _validate_settings(values, file, [f"{key}: no such setting" for key in unknown])
 
 
@@ -109,7 +95,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _describe_problem(error: dict[str, Any]) -> str:
     steps = list(error["loc"])
-    names = {field: key for key, field in _ENVIRONMENT_FIELDS.items()}
+    names = {field: key for key, field in ENVIRONMENT_FIELDS.items()}
     if steps and steps[0] in names:
         steps[0] = names[str(steps[0])]
     elif steps and steps[0] == "file":

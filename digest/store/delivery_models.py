@@ -12,6 +12,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
 
 
+def partial_index(name: str, column: str, condition: str) -> Index:
+    """Index a column of the rows that match a condition, which is SQL."""
+    return Index(name, column, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
 class DeliveryState(StrEnum):
     """The state of one owed message; `deliver.plan.delivery_plan` counts them."""
 
@@ -80,24 +85,11 @@ class Event(Base):
         UniqueConstraint("fingerprint", name="uq_event_counted_once"),
         UniqueConstraint("provider_mark", name="uq_event_one_row_a_provider_mark"),
         Index("ix_event_delivery", "delivery"),  # the events of one message
-        Index(
-            "ix_event_unsettled",
-            "unsettled_since",
-            sqlite_where=text("unsettled_since IS NOT NULL"),
-            postgresql_where=text("unsettled_since IS NOT NULL"),
-        ),
-        Index(
-            "ix_event_strikes",  # every night: repeated bounces
-            "at",
-            sqlite_where=text("cause IN ('hard', 'soft')"),
-            postgresql_where=text("cause IN ('hard', 'soft')"),
-        ),
-        Index(
-            "ix_event_alarms",  # every few seconds of a send: what may pause it
-            "received_at",
-            sqlite_where=text(ALARMING_EVENTS),
-            postgresql_where=text(ALARMING_EVENTS),
-        ),
+        partial_index("ix_event_unsettled", "unsettled_since", "unsettled_since IS NOT NULL"),
+        partial_index("ix_event_strikes", "at", "cause IN ('hard', 'soft')"),  # every night: repeated bounces
+        partial_index(
+            "ix_event_alarms", "received_at", ALARMING_EVENTS
+        ),  # every few seconds of a send: what may pause it
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -122,12 +114,7 @@ class InboundPayload(Base):
     __table_args__ = (
         UniqueConstraint("body_hash", name="uq_inbound_one_row_a_body"),
         Index("ix_inbound_at", "at"),  # every night: old ones are deleted
-        Index(
-            "ix_inbound_unapplied",
-            "id",
-            sqlite_where=text("applied_at IS NULL"),
-            postgresql_where=text("applied_at IS NULL"),
-        ),
+        partial_index("ix_inbound_unapplied", "id", "applied_at IS NULL"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-from zoneinfo import ZoneInfo
 
 from flask import Flask, Response, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -51,20 +51,12 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     app.extensions["readers"] = build_page_context(installation, clock)
     _set_up_templates(app, settings, styles)
     csrf = CSRFProtect(app)
-    csrf.exempt(reader_pages)  # no cookie, so nothing to forge with: see subscribers.pages.context
-    csrf.exempt(webhook_pages)  # a signature guards it
-    csrf.exempt(signup_pages)  # as above: see subscribers.pages.signup
-    csrf.exempt(staff_link_pages)  # as above
-    for blueprint in (
-        archive_pages,
-        reader_pages,
-        signup_pages,
-        staff_link_pages,
-        desk_pages,
-        health_pages,
-        webhook_pages,
-    ):
+    for blueprint in (archive_pages, desk_pages, health_pages):
         app.register_blueprint(blueprint)
+    # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.
+    for blueprint in (reader_pages, signup_pages, staff_link_pages, webhook_pages):
+        app.register_blueprint(blueprint)
+        csrf.exempt(blueprint)
     app.register_error_handler(HTTPException, _error_page)
     app.after_request(add_default_headers)
     app.after_request(log_response)
@@ -95,29 +87,12 @@ def _set_up_templates(app: Flask, settings: Settings, styles: StyleSheets) -> No
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
-    for moment_filter in (
-        filters.long_day,
-        filters.date_of,
-        filters.short_day,
-        filters.hour_with_zone,
-        filters.day_and_hour,
-        filters.short_moment,
-    ):
-        env.filters[moment_filter.__name__] = _bind_zone(moment_filter, zone)
-    for plain_filter in (
-        filters.count_with_noun,
-        filters.kilobytes,
-        filters.url_without_scheme,
-        filters.word_mark,
-        state_words,
-    ):
+    for moment_filter in filters.MOMENT_FILTERS:
+        env.filters[moment_filter.__name__] = partial(moment_filter, zone=zone)
+    for plain_filter in (*filters.PLAIN_FILTERS, state_words):
         env.filters[plain_filter.__name__] = plain_filter
     env.globals["site"] = app.extensions["readers"].site
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"
-
-
-def _bind_zone(format_moment: Callable[[datetime, ZoneInfo], str], zone: ZoneInfo) -> Callable[[datetime], str]:
-    return lambda moment: format_moment(moment, zone)
 
 
 _ERROR_TEXTS = {

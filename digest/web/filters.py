@@ -63,3 +63,7 @@ def word_mark(name: str) -> Markup:
     """Set the name as a word mark: its first dot, if it has one, in the signal colour."""
     before, dot, after = name.partition(".")
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)
+
+
+MOMENT_FILTERS = (long_day, date_of, short_day, hour_with_zone, day_and_hour, short_moment)
+PLAIN_FILTERS = (count_with_noun, kilobytes, url_without_scheme, word_mark)

@@ -12,14 +12,14 @@ from enum import StrEnum
 
 
 class RowStatus(StrEnum):
-    """What a row, or a whole file, says of an address."""
+    """What a row, or a whole file, says of an address; the later ones are the stronger."""
 
     SUBSCRIBED = "person"
     UNCONFIRMED = "unconfirmed"  # the service itself says that they never confirmed
     LEFT = "left"
     BOUNCED = "bounced"
-    COMPLAINED = "complained"
     BLOCKED = "blocked"
+    COMPLAINED = "complained"
 
 
 DEPARTURE_STATUSES = frozenset({RowStatus.LEFT, RowStatus.BOUNCED, RowStatus.COMPLAINED, RowStatus.BLOCKED})

@@ -68,19 +68,7 @@ _EMPTY_WORDS = frozenset({"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00
 _FALSE_WORDS = frozenset({"false", "no", "0", "f", "n"})
 _IP_PATTERN = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 _GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmonk: Go's Time.String()
-_STATUS_RANK = {
-    claim: place
-    for place, claim in enumerate(
-        (
-            RowStatus.SUBSCRIBED,
-            RowStatus.UNCONFIRMED,
-            RowStatus.LEFT,
-            RowStatus.BOUNCED,
-            RowStatus.BLOCKED,
-            RowStatus.COMPLAINED,
-        )
-    )
-}
+_STATUS_RANK = {status: place for place, status in enumerate(RowStatus)}
 
 
 def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: datetime) -> ImportRow:

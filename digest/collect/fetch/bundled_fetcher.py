@@ -8,7 +8,6 @@ An entry may have `headers` too, such as `{"Last-Modified": "…", "Cache-Contro
 import json
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -36,9 +35,7 @@ class BundledFetcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing is open between two calls."""
 
     def get(

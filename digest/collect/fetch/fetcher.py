@@ -7,7 +7,6 @@ put in order, and everything that can go wrong becomes one `FetchError`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Self
 
 import httpcore
@@ -98,9 +97,7 @@ class HttpFetcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._robots = RobotsRules(self._fetch_robots_text, self._user_agent.partition("/")[0])
 
     def get(

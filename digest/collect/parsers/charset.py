@@ -25,17 +25,7 @@ _SAMPLE_BYTES = 20_000
 _FEWEST_HIGH_BYTES = 12
 _HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 # Codecs that are no document's, or that another program reads differently from us.
-_REFUSED_CODECS = {
-    "utf-7",
-    "utf7",
-    "idna",
-    "punycode",
-    "unicode_escape",
-    "raw_unicode_escape",
-    "undefined",
-    "mbcs",
-    "oem",
-}
+_REFUSED_CODEC = re.compile("utf-?7|idna|punycode|(?:raw_)?unicode_escape|undefined|mbcs|oem")
 
 
 def decode_document(body: bytes, charset: str | None = None, content_type: str | None = None) -> str:
@@ -113,7 +103,7 @@ def _codec_name(name: str) -> str | None:
         codec = codecs.lookup(name)
     except (LookupError, ValueError):
         return None
-    if not codec._is_text_encoding or codec.name in _REFUSED_CODECS:  # noqa: SLF001  the only way to tell "zlib" from text
+    if not codec._is_text_encoding or _REFUSED_CODEC.fullmatch(codec.name):  # noqa: SLF001  the only way to tell "zlib" from text
         return None
     wide = codec.name.startswith(("utf-16", "utf-32"))  # without zero bytes it is declared, but not true
     return None if wide else "cp1252" if codec.name == "iso8859-1" else codec.name

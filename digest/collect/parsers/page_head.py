@@ -13,17 +13,8 @@ from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.urls import absolute_url
 
 _DATE_META_NAMES = (
-    "article:published_time",
-    "og:article:published_time",
-    "datepublished",
-    "parsely-pub-date",
-    "sailthru.date",
-    "dc.date.issued",
-    "dcterms.created",
-    "dc.date",
-    "pubdate",
-    "publish-date",
-    "date",
+    *("article:published_time", "og:article:published_time", "datepublished", "parsely-pub-date", "sailthru.date"),
+    *("dc.date.issued", "dcterms.created", "dc.date", "pubdate", "publish-date", "date"),
 )
 
 

@@ -93,7 +93,7 @@ def run_operation(message: bytes) -> bytes:
     try:
         with hold_limits(document_limits(len(message))):
             try:
-                reply = pack_message(*OPERATIONS[head["operation"]](head, body))
+                reply = pack_message(*OPERATIONS[head.pop("operation")](body, **head))
             except ApplicationError as refusal:
                 if _ran_out_of_memory(refusal):
                     raise MemoryError from refusal

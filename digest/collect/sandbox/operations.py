@@ -1,4 +1,4 @@
-"""What a child can be asked to do: each operation takes a request's head and body, and gives the reply's."""
+"""What a child can be asked to do: each operation takes a body and the rest of its head, and gives the reply's head and body."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -13,36 +13,27 @@ from digest.collect.sandbox.document_json import encode_document
 Reply = tuple[dict[str, Any], bytes]
 
 
-def _parse_document(head: dict[str, Any], body: bytes) -> Reply:
-    return encode_document(
-        parse_document(
-            body,
-            url=head["url"],
-            now=datetime.fromisoformat(head["now"]),
-            content_type=head["content_type"],
-            charset=head["charset"],
-        )
-    )
+def _parse_document(body: bytes, *, now: str, **source: Any) -> Reply:
+    return encode_document(parse_document(body, now=datetime.fromisoformat(now), **source))
 
 
-def _parse_saved_file(head: dict[str, Any], body: bytes) -> Reply:
-    now = datetime.fromisoformat(head["now"])
-    return encode_document(parse_saved_file(body, file_url=head["file_url"], site=head["site"], now=now))
+def _parse_saved_file(body: bytes, *, now: str, **source: Any) -> Reply:
+    return encode_document(parse_saved_file(body, now=datetime.fromisoformat(now), **source))
 
 
-def _fit_picture(head: dict[str, Any], body: bytes) -> Reply:
-    return _picture_reply(fit_image(body, max_pixels=head["max_pixels"]))
+def _fit_picture(body: bytes, *, max_pixels: int) -> Reply:
+    return _picture_reply(fit_image(body, max_pixels=max_pixels))
 
 
-def _crop_picture(head: dict[str, Any], body: bytes) -> Reply:
-    return _picture_reply(crop_image(body, CropShape(head["shape"])))
+def _crop_picture(body: bytes, *, shape: str) -> Reply:
+    return _picture_reply(crop_image(body, CropShape(shape)))
 
 
 def _picture_reply(image: EncodedImage) -> Reply:
     return {"content_type": image.content_type, "width": image.width, "height": image.height}, image.body
 
 
-OPERATIONS: dict[str, Callable[[dict[str, Any], bytes], Reply]] = {
+OPERATIONS: dict[str, Callable[..., Reply]] = {
     "document": _parse_document,
     "saved file": _parse_saved_file,
     "fit picture": _fit_picture,

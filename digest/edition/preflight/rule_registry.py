@@ -36,12 +36,10 @@ class PreflightFinding:
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What is known of a picture of ours: MIME type, size in bytes, width and height in pixels."""
+    """What is known of a picture of ours: MIME type, and size in bytes."""
 
     content_type: str
     size: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,6 @@ class SentStory:
 
     edition: str
     url: str
-    title: str
 
 
 @dataclass(frozen=True)

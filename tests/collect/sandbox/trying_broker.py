@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +19,40 @@ from digest.collect.sandbox.operations import OPERATIONS, Reply
 LIMITS = DocumentLimits(cpu_seconds=1, wall_seconds=8.0, memory_bytes=200_000_000)
 
 
-def burn(_head: dict[str, Any], _body: bytes) -> Reply:
+def burn(_body: bytes, **_head: Any) -> Reply:
     """Compute for ever, in one call that no signal handler of Python's interrupts."""
     return {"sum": sum(iter(int, 1))}, b""
 
 
-def sleep(_head: dict[str, Any], _body: bytes) -> Reply:
+def sleep(_body: bytes, **_head: Any) -> Reply:
     threading.Event().wait()
     return {}, b""
 
 
-def rest(_head: dict[str, Any], _body: bytes) -> Reply:
+def rest(_body: bytes, **_head: Any) -> Reply:
     time.sleep(2)
     return {"process": os.getpid()}, b""
 
 
-def take_memory(head: dict[str, Any], _body: bytes) -> Reply:
+def take_memory(_body: bytes, **head: Any) -> Reply:
     return {"taken": len(bytearray(head.get("bytes", 10**9)))}, b""
 
 
-def die(_head: dict[str, Any], _body: bytes) -> Reply:
+def die(_body: bytes, **_head: Any) -> Reply:
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
     return {}, b""
 
 
-def answer_at_length(head: dict[str, Any], _body: bytes) -> Reply:
+def answer_at_length(_body: bytes, **head: Any) -> Reply:
     return {}, bytes(head["bytes"])
 
 
-def fail(_head: dict[str, Any], _body: bytes) -> Reply:
+def fail(_body: bytes, **_head: Any) -> Reply:
     raise KeyError("our own fault")
 
 
-def look_around(_head: dict[str, Any], _body: bytes) -> Reply:
+def look_around(_body: bytes, **_head: Any) -> Reply:
     environments = {
         process: Path(f"/proc/{process}/environ").read_bytes().decode() for process in (os.getpid(), os.getppid())
     }
@@ -64,13 +65,14 @@ def look_around(_head: dict[str, Any], _body: bytes) -> Reply:
     }, b""
 
 
-def read_or_burn(head: dict[str, Any], body: bytes) -> Reply:
+def read_or_burn(body: bytes, **head: Any) -> Reply:
     """Read a document, but for one that says how it misbehaves."""
-    return {b"burn": burn, b"die": die, b"take memory": take_memory}.get(body, _parse)(head, body)
+    misbehave: dict[bytes, Callable[..., Reply]] = {b"burn": burn, b"die": die, b"take memory": take_memory}
+    return misbehave.get(body, _parse)(body, **head)
 
 
 _parse = OPERATIONS["document"]
-OPERATIONS |= {
+_MISBEHAVIOUR: dict[str, Callable[..., Reply]] = {
     "document": read_or_burn,
     "burn": burn,
     "sleep": sleep,
@@ -81,6 +83,7 @@ OPERATIONS |= {
     "fail": fail,
     "look around": look_around,
 }
+OPERATIONS |= _MISBEHAVIOUR
 broker.document_limits = child.document_limits = lambda _size: LIMITS  # type: ignore[assignment, attr-defined]
 
 if __name__ == "__main__":

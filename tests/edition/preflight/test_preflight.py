@@ -78,7 +78,7 @@ def examined(content: EditionContent | None = None, settings: Settings = SETTING
         content=content,
         file=settings.file,
         base=settings.link_base,
-        pictures={p.hash: PictureFacts("image/jpeg", 90_000, 1120, 630) for p in pictures},
+        pictures={p.hash: PictureFacts("image/jpeg", 90_000) for p in pictures},
     )
 
 
@@ -361,13 +361,13 @@ FAULTS = (
         "repeats",
         FindingLevel.ERROR,
         "was in 2026-W46",
-        lambda: replace(examined(), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)),
+        lambda: replace(examined(), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x"),)),
     ),
     Fault(
         "repeats",
         FindingLevel.WARNING,
         "was in 2026-W46, and is pinned",
-        lambda: replace(pinning(LEAD_URL), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x", "Ports"),)),
+        lambda: replace(pinning(LEAD_URL), sent_stories=(SentStory("2026-W46", LEAD_URL + "?utm_source=x"),)),
     ),
     Fault("links", FindingLevel.ERROR, "relative", _html('href="https://harbor-ledger[^"]*"', 'href="/crane-links"')),
     Fault(
@@ -414,8 +414,8 @@ FAULTS = (
     ),
     Fault("images-sized", FindingLevel.ERROR, "width and height", _html(r'(<img[^>]*?) width="\d+"', r"\1")),
     Fault("images-kept", FindingLevel.ERROR, "not kept", _with_facts(None)),
-    Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(PictureFacts("image/webp", 9000, 1120, 630))),
-    Fault("images-kept", FindingLevel.ERROR, "weighs", _with_facts(PictureFacts("image/jpeg", 300_000, 1120, 630))),
+    Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(PictureFacts("image/webp", 9000))),
+    Fault("images-kept", FindingLevel.ERROR, "weighs", _with_facts(PictureFacts("image/jpeg", 300_000))),
     Fault("contrast", FindingLevel.ERROR, "is needed", _html("color:#56606C", "color:#A0A8B0")),
     Fault("contrast", FindingLevel.ERROR, "is needed", _html(r"#A4AEBA ?!important", "#3A4450!important")),
 )
