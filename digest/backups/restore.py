@@ -19,6 +19,7 @@ from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, 
 from digest.backups.loader import check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.deliver.send import restored_copy
 from digest.settings import Settings
 from digest.store.audit import record_audit
 from digest.store.engine import open_database
@@ -36,7 +37,8 @@ _CONTENT_TABLES = ("person", "edition", "delivery", "article")  # what makes a d
 class RestoreResult:
     """What came of it. `set_aside_as` names where the old rows are, `departure_log_found` tells whether there was a `left.log`.
 
-    `unsent_editions` are the editions that the copy takes for not sent yet: since then they may have been.
+    `open_editions` are the editions that the copy takes for not sent: since then they may have been. The value is how many
+    of their deliveries are uncertain for that.
     """
 
     manifest: ArchiveManifest
@@ -44,7 +46,7 @@ class RestoreResult:
     departures: DepartureMergeResult
     departure_log_found: bool
     set_aside_as: str
-    unsent_editions: tuple[str, ...]
+    open_editions: dict[str, int]
 
 
 def rehearse_restore(
@@ -101,9 +103,11 @@ def restore_backup(
         installation_hold.hold_and_record(session, f"restored from a backup of {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)
+        gap = restored_copy.CopyGap(datetime.fromisoformat(made_at), now)
+        uncertain = restored_copy.doubt_open_deliveries(session, gap)
         unsent = select(Edition.name).where(Edition.state.in_((EditionState.APPROVED, EditionState.SENDING)))
-        names = tuple(session.scalars(unsent.order_by(Edition.release_at)))
-        return RestoreResult(reader.manifest, proof, merged, log_exists, aside, names)
+        open_editions = {name: uncertain.get(name, 0) for name in session.scalars(unsent.order_by(Edition.release_at))}
+        return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions)
 
     with _open_checked_archive(file, keys) as reader:
         if make_url(settings.effective_database_url).get_backend_name() == "sqlite":

@@ -136,8 +136,11 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
         )
     yield "The installation is held: nothing leaves. Next:"
     yield "  digest subscribers pull --all      where SendGrid delivers: what its lists know of departures"
-    for name in result.unsent_editions:
-        yield f"  {name} was not sent yet in this copy. If it was since, call it off: digest cancel {name}"
+    for name, count in result.open_editions.items():
+        if count:
+            yield f"  digest uncertain {name}          {count:,} of its messages may have gone out since the copy was made"
+        else:
+            yield f"  digest cancel {name}             if it went out since: in this copy it was not sent yet"
     yield "  digest doctor                      does everything stand where it should?"
     yield "  digest release                     when nothing else sends to the same list"
 
@@ -152,6 +155,7 @@ def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[s
         "journal": result.departure_log_found,
         "departed": dict(result.departures.departed),
         "strangers_barred": result.departures.unknown_hashes,
-        "unfinished": list(result.unsent_editions),
+        "unfinished": list(result.open_editions),
+        "uncertain": result.open_editions,
         "held": True,
     }

@@ -252,7 +252,7 @@ def test_editions_that_the_copy_takes_for_unsent_are_named(small: WebSetup, tmp_
         edition.state = EditionState.APPROVED
     file = a_backup(small, tmp_path)
     done = put_back(settings_of(tmp_path / "other", small.install.keys), file)
-    assert done.unsent_editions == ("2026-W47",)
+    assert done.open_editions == {"2026-W47": 0}
     assert not done.departure_log_found
 
 

@@ -17,7 +17,7 @@ from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
-from digest.deliver.send import alarms, claims
+from digest.deliver.send import alarms, claims, restored_copy
 from digest.deliver.send.database_retry import DatabaseRetry
 from digest.deliver.send.loop import run_send_loop
 from digest.deliver.send.message_suspicion import MessageSuspicion
@@ -81,6 +81,7 @@ def run_edition(
 
     1. Prove that the fragments are what was approved, and mark the edition as being sent.
     2. Plan one delivery for everybody in the audience (once), choose the canary, and check that the list is plausible.
+       In a copy that was restored after the release all that is planned is `uncertain`.
     3. Claim, ask for consent again, hand over and record, until nothing is due or something stops the run. What a
        crashed run left without a result is `uncertain`.
     4. Mark the edition as sent when nothing waits and nothing is being handed over.
@@ -108,6 +109,7 @@ def run_edition(
     database_retry = DatabaseRetry(sleep, stopping)
     variants = database_retry(lambda: _begin_sending(database, name, keys, settings))
     planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
+    database_retry(lambda: restored_copy.doubt_planned_deliveries(database, name))
     failures_counted_since = database_retry(
         lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
     )

@@ -1,0 +1,91 @@
+"""What a restored copy owed: it may have gone out after the copy was made, and the copy cannot know.
+
+Such deliveries are `uncertain`, for the time between the copy and the restore; a log, events or an admin's word settles
+them like all others.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, func, select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.edition.queries import find_edition
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.engine import Database
+from subscribers.store.database import MAX_TRANSACTION_ROWS
+
+GAP_STATE_KEY = "restored"
+_REPLY = "it was not sent yet when the backup was made; whether it was since, the backup does not know"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyGap:
+    """The time of which a restored copy knows nothing."""
+
+    made_at: datetime
+    restored_at: datetime
+
+    def uncertain_values(self) -> dict[str, Any]:
+        """Return the columns of a delivery that may have left in this time."""
+        return {
+            "state": DeliveryState.UNCERTAIN,
+            "handed_at": self.made_at,
+            "lease_until": self.restored_at,
+            "owner": None,
+            "reply": _REPLY,
+        }
+
+
+def doubt_open_deliveries(session: Session, gap: CopyGap) -> dict[str, int]:
+    """Record the gap, and set all that editions owed in it to `uncertain`; count what is uncertain now by edition.
+
+    What is due after the restore cannot have left and waits on. What was uncertain already may have been sent again.
+    """
+    times = {"made_at": gap.made_at.isoformat(), "restored_at": gap.restored_at.isoformat()}
+    installation_hold.write_installation_state(session, GAP_STATE_KEY, times, now=gap.restored_at)
+    of_an_edition = Delivery.purpose.startswith(edition_purpose(""))
+    owed = (Delivery.state == DeliveryState.WAITING) & (Delivery.due_at <= gap.restored_at)
+    earliest = case((Delivery.due_at > gap.made_at, Delivery.due_at), else_=gap.made_at)
+    session.execute(
+        update(Delivery).where(of_an_edition, owed).values(gap.uncertain_values() | {"handed_at": earliest})
+    )
+    handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
+    still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}
+    session.execute(update(Delivery).where(of_an_edition, handed_over).values(still_open))
+    uncertain = select(Delivery.purpose, func.count()).where(of_an_edition, Delivery.state == DeliveryState.UNCERTAIN)
+    counts = session.execute(uncertain.group_by(Delivery.purpose))
+    return {purpose.removeprefix(edition_purpose("")): count for purpose, count in counts}
+
+
+def doubt_planned_deliveries(database: Database, name: str) -> None:
+    """Set what was just planned to `uncertain`, where the edition's release lies before a restore. It may be repeated.
+
+    The installation may have planned and sent it before it was lost. Deliveries have the same ids whenever they are
+    planned, so a log can tell.
+    """
+    with database.read() as session:
+        gap, edition = read_copy_gap(session), find_edition(session, name)
+        if gap is None or edition.canary is not None or edition.planned_at is None:
+            return
+        if not edition.release_at <= gap.restored_at <= edition.planned_at:
+            return
+    fresh = (Delivery.state == DeliveryState.WAITING, Delivery.handed_at.is_(None))
+    page = select(Delivery.id).where(Delivery.purpose == edition_purpose(name), *fresh).limit(MAX_TRANSACTION_ROWS)
+    while True:
+        with database.write() as session:
+            ids = list(session.scalars(page.with_for_update()))
+            if not ids:
+                return
+            session.execute(update(Delivery), [{"id": id_, **gap.uncertain_values()} for id_ in ids])
+
+
+def read_copy_gap(session: Session) -> CopyGap | None:
+    """Return the gap of the last restore; None where the database never was a copy."""
+    stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
+    if stored is None:
+        return None
+    return CopyGap(datetime.fromisoformat(stored["made_at"]), datetime.fromisoformat(stored["restored_at"]))
