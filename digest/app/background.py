@@ -18,7 +18,7 @@ from digest.deliver.events.payloads import store_payload
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider
-from digest.deliver.send import notices
+from digest.deliver.send import alarms, notices
 from digest.settings import Settings
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.signup.rate_limits import SignupLimits
@@ -55,14 +55,17 @@ def process_signup_requests(installation: Installation, *, clock: Callable[[], d
 
 
 def apply_inbound_events(installation: Installation, *, clock: Callable[[], datetime]) -> Counter[str]:
-    """Apply what providers have posted of messages that left; count what came of it.
+    """Apply what providers have posted of messages that left; count what came of it. Too many failures pause an edition.
 
     Raises:
         OSError: the departure log could not be written; what is not applied yet waits.
         KeyFileError: a payload was sealed with a key that is not in the key file; it waits.
     """
     departure_log = DepartureLog(installation.settings.left_log, installation.keys)
-    return apply_stored_payloads(installation.database, installation.keys, departure_log, clock=clock)
+    counts = apply_stored_payloads(installation.database, installation.keys, departure_log, clock=clock)
+    if counts:
+        alarms.pause_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
+    return counts
 
 
 def has_webhook(provider_name: str) -> bool:

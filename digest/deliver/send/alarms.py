@@ -4,16 +4,25 @@ Counts decide on small lists, shares on large ones: three complaints out of 200 
 20,000 they are not. Gmail reports no single complaints, so none counted does not mean none made.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from sqlalchemy import distinct, func, select, text
 from sqlalchemy.orm import Session
 
+from digest.deliver.control import edition_control
+from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.consequences import EventKind
 from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.settings import AlertSettings
 from digest.store.delivery_models import ALARMING_EVENTS, Delivery, Event
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
+
+log = structlog.get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,37 @@ def count_failures(session: Session, purpose: str, since: datetime) -> FailureCo
         else:
             dead += row.many
     return FailureCounts(complaints, dead, policy)
+
+
+def find_alarm(session: Session, edition: Edition, alerts: AlertSettings, *, handed_over: int | None = None) -> str:
+    """Return in a sentence why an edition should be paused for what failed since it was last resumed; empty: no reason.
+
+    `handed_over` is how many messages of it left so far; without it they are counted, if that can matter.
+    """
+    since = edition.resumed_at or edition.planned_at
+    if since is None:
+        return ""
+    failures = count_failures(session, edition_purpose(edition.name), since)
+    if handed_over is None and pause_reason(failures, 0, alerts):
+        handed_over = count_deliveries(session, edition_purpose(edition.name)).handed_over
+    return pause_reason(failures, handed_over or 0, alerts)
+
+
+def raise_alarm(database: Database, edition: str, reason: str, *, now: datetime) -> None:
+    """Pause an edition and say so in the log and the audit log, unless it is paused already, or over."""
+    with suppress(EditionControlError), database.write() as session:
+        if edition_control.pause_by_alarm(session, edition, reason, now=now):
+            log.error("sending paused", edition=edition, why=reason)
+
+
+def pause_alarming_editions(database: Database, alerts: AlertSettings, *, now: datetime) -> None:
+    """Pause whatever is being sent and failed too often, also while no run is at it: the rest waits for the canary."""
+    sending = select(Edition).where(Edition.state == EditionState.SENDING, Edition.paused_at.is_(None))
+    with database.read() as session:
+        reasons = {edition.name: find_alarm(session, edition, alerts) for edition in session.scalars(sending)}
+    for name, reason in reasons.items():
+        if reason:
+            raise_alarm(database, name, reason, now=now)
 
 
 def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:

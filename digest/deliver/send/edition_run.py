@@ -110,7 +110,7 @@ def run_edition(
     variants = database_retry(lambda: _begin_sending(database, name, keys, settings))
     planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
     database_retry(lambda: restored_copy.doubt_planned_deliveries(database, name))
-    failures_counted_since = database_retry(
+    database_retry(
         lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
     )
     run = SendRun(
@@ -127,7 +127,6 @@ def run_edition(
         rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
         progress_writer=ProgressWriter(name, now),
         suspicion=MessageSuspicion(was_accepted=planned[DeliveryState.ACCEPTED] > 0),
-        failures_counted_since=failures_counted_since,
         planned_total=planned.planned,
         handed_over_before=planned.handed_over,
     )
@@ -152,11 +151,10 @@ def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Setti
 
 def _prepare_first_send(
     database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime, feedback_expected: bool
-) -> datetime:
+) -> None:
     """Before anything leaves, mark orphans as uncertain, choose the canary, and check that the list is plausible.
 
-    Returns the moment since which failures count against the edition. `feedback_expected` tells whether this provider
-    brings any.
+    `feedback_expected` tells whether this provider brings any.
     """
     alerts = settings.file.alerts
     with database.write() as session:
@@ -172,7 +170,6 @@ def _prepare_first_send(
             if warning and feedback_expected:
                 edition_control.pause_by_alarm(session, name, warning, now=now)
                 log.error("sending paused", edition=name, why=warning)
-        return edition.resumed_at or edition.planned_at or now
 
 
 def _previous_planned_count(session: Session, edition: Edition) -> int | None:

@@ -10,7 +10,7 @@ the rate limiter, and while the database is away the run waits for it (`database
 """
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 
@@ -20,8 +20,6 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.personalisation import fill_placeholders
 from digest.deliver.compose.return_path import make_return_path
-from digest.deliver.control import edition_control
-from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.plan import canary
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
 from digest.deliver.providers.parallel import providers_per_thread
@@ -33,6 +31,7 @@ from digest.deliver.send.rate_limits import SendAllowance, asks_to_slow_down
 from digest.deliver.send.run_state import SendRun
 from digest.deliver.send.send_gate import check_send_gate
 from digest.deliver.send.workers import SendWorker, WorkerPool, WorkerResult
+from digest.edition.queries import find_edition
 from subscribers.consent import audience
 
 MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
@@ -82,16 +81,15 @@ def _check_alarms(run: SendRun) -> None:
         return
 
     def find_reason() -> str:
+        handed_over = run.handed_over_before + run.attempted
         with run.database.read() as session:
-            failures = alarms.count_failures(session, run.purpose, run.failures_counted_since)
-        return alarms.pause_reason(failures, run.handed_over_before + run.attempted, run.settings.file.alerts)
+            edition = find_edition(session, run.edition)
+            return alarms.find_alarm(session, edition, run.settings.file.alerts, handed_over=handed_over)
 
     reason = run.database_retry(find_reason)
     run.alarms_checked_at, run.refusals_at_check = now, run.refusal_count
     if reason:
-        with suppress(EditionControlError), run.database.write() as session:  # it may be over meanwhile
-            if edition_control.pause_by_alarm(session, run.edition, reason, now=now):
-                log.error("sending paused", edition=run.edition, why=reason)
+        alarms.raise_alarm(run.database, run.edition, reason, now=now)
 
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> tuple[ReaderDelivery, ...]:

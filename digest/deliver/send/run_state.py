@@ -26,7 +26,6 @@ class SendRun(HandoverRun):
     rate_limiter: RateLimiter
     progress_writer: ProgressWriter
     suspicion: MessageSuspicion
-    failures_counted_since: datetime  # failures before that do not count against the edition
     planned_total: int = 0
     handed_over_before: int = 0  # messages that earlier runs handed over
     wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`

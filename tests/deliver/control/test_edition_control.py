@@ -1,17 +1,20 @@
 """Control what leaves: pause, resume, cancel, hold; the first readers; alarms; bounds; a database that is away."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select, update
 from sqlalchemy.exc import OperationalError
 
+from digest.app import background
+from digest.app.installation import Installation
 from digest.deliver.control import edition_control, installation_hold
-from digest.deliver.events import processor
+from digest.deliver.events import payloads, processor
 from digest.deliver.events.consequences import EventKind
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.failure_causes import FailureCause
@@ -22,7 +25,7 @@ from digest.deliver.send.edition_run import SendError, SendReport, run_edition
 from digest.edition.queries import UnknownEditionError
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, StaffMember
-from digest.store.models import Edition, EditionState
+from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.store.models import Person, PersonState, Suppression
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
@@ -281,6 +284,55 @@ def test_complaints_of_the_first_readers_keep_the_rest_from_going_until_somebody
     rest = ScriptedProvider(ACCEPT, batch_size=200)
     assert _send(watched, rest).state is EditionState.SENT
     assert len(set(_given(first) + _given(rest))) == 1000
+
+
+def _let_complaints_arrive(world: DeliverySetup, deliveries: Sequence[str]) -> None:
+    """Store a post of the provider and apply it, as the webhook and the timetable do."""
+    events = [
+        {"event": "spamreport", "delivery_id": d, "timestamp": int(world.clock().timestamp())} for d in deliveries
+    ]
+    body = json.dumps(events).encode()
+    payloads.store_payload(world.database, world.keys, body, origin="sendgrid", now=world.clock())
+    background.apply_inbound_events(Installation(world.settings, world.database), clock=world.clock)
+
+
+@pytest.mark.parametrize(
+    "canary_minutes", [1, 15]
+)  # a run sleeps through one minute, and ends before a quarter of an hour
+def test_an_alarm_while_the_rest_waits_for_the_first_readers_is_raised_at_once_and_once(
+    sqlite_world: DeliverySetup, canary_minutes: int
+) -> None:
+    world = _limited(sqlite_world, "alerts", canary_minutes=canary_minutes)
+    world.settings.key_file.touch(mode=0o600)
+    world.settings.key_file.write_text(world.keys.to_json())
+    _many(world, 1000)
+    provider = ScriptedProvider(ACCEPT)
+    paused_at: list[datetime | None] = []
+
+    def wait(seconds: float) -> None:
+        world.clock.sleep(20)
+        for number in range(4):
+            _let_complaints_arrive(world, _given(provider)[2 * number : 2 * number + 2])
+        with world.database.read() as session:
+            paused_at.append(session.scalars(select(Edition.paused_at)).one())
+        world.clock.sleep(seconds - 20)
+
+    report = run_edition(
+        world.database, EDITION_NAME, provider, world.keys, world.settings, clock=world.clock, sleep=wait
+    )
+    assert report.delivery_counts[WAITING] == 980
+    if canary_minutes == 15:
+        assert not paused_at, "the run ended"
+        wait(900)
+    assert paused_at == [RELEASE + timedelta(seconds=20)]
+    with pytest.raises(SendError, match="4 of 20 readers reported the mail"):
+        _send(world, provider)
+    assert len(_given(provider)) == 20
+    with world.database.read() as session:
+        (told,) = session.scalars(select(AuditEntry).where(AuditEntry.act == "paused"))
+    assert told.actor == "digest"
+    _act(world, edition_control.resume_edition, EDITION_NAME)
+    assert _send(world, ScriptedProvider(ACCEPT, batch_size=200)).state is EditionState.SENT
 
 
 def test_two_complaints_are_no_alarm(world: DeliverySetup) -> None:
