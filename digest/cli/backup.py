@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -43,7 +43,7 @@ def backup(context: CommandContext, file: Path, as_json: bool) -> None:
     Addresses are in it as in the database: encrypted with keys that it does not hold. It fits SQLite and PostgreSQL.
     """
     with show_progress("Backing up", shown=not as_json) as bar:
-        manifest = backups.create_backup(context.installation, context.actor, file, now=datetime.now(UTC), progress=bar)
+        manifest = backups.create_backup(context.installation, context.actor, file, now=context.now(), progress=bar)
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
     if as_json:
@@ -83,7 +83,7 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
 
     `left.log` in DIGEST_HOME knows who left, bounced, complained or was erased after the backup was made.
     """
-    settings, now = context.settings, datetime.now(UTC)
+    settings, now = context.settings, context.now()
     actor = _permitted_actor(context, now)
     if replace and not check and not yes:
         click.confirm(

@@ -120,13 +120,18 @@ class CommandContext:
             self.acting_email,
             claimant=self.terminal,
             subject=click.get_current_context().command_path,
-            now=datetime.now(UTC),
+            now=self.now(),
         )
+
+    @staticmethod
+    def now() -> datetime:
+        """Give the time now, in UTC."""
+        return datetime.now(UTC)
 
     def moment_or_now(self, given: datetime | None) -> datetime:
         """Give the moment that was named, else now; in UTC."""
         if given is None:
-            return datetime.now(UTC)
+            return self.now()
         if given.tzinfo is None:
             given = given.replace(tzinfo=self.settings.file.publication.zone)
         return given.astimezone(UTC)

@@ -1,7 +1,5 @@
 """The commands that control what leaves: pause, resume and cancel an edition."""
 
-from datetime import UTC, datetime
-
 import click
 
 from digest.app import sending
@@ -24,7 +22,7 @@ What is being handed over at this moment still arrives; everybody else waits. Co
 def pause(context: CommandContext, edition: str, because: str | None) -> None:
     """Let the sending of an EDITION rest, from any terminal, until 'digest resume'."""
     result = sending.pause_edition(
-        context.installation, edition, reason=because or "", actor=context.actor, now=datetime.now(UTC)
+        context.installation, edition, reason=because or "", actor=context.actor, now=context.now()
     )
     outcome = "is paused" if result.changed else "was paused already"
     click.echo(f"{result.edition} {outcome}; {result.waiting:,} deliveries wait.")
@@ -42,7 +40,7 @@ Exit codes: 0 it goes on, also if it did not rest; 2 it can't."""
 @pass_command_context
 def resume(context: CommandContext, edition: str) -> None:
     """Let a paused EDITION go on: by itself where 'digest serve' runs, else with 'digest send'."""
-    result = sending.resume_edition(context.installation, edition, actor=context.actor, now=datetime.now(UTC))
+    result = sending.resume_edition(context.installation, edition, actor=context.actor, now=context.now())
     click.echo(f"{result.edition} {'goes on' if result.changed else 'was not paused'}.")
 
 
@@ -59,7 +57,7 @@ Exit codes: 0 cancelled, 1 not confirmed, 2 it can't be: it is sent."""
 @pass_command_context
 def cancel(context: CommandContext, edition: str, yes: bool) -> None:
     """Cancel an EDITION for good: who has it keeps it, nobody else gets it."""
-    now = datetime.now(UTC)
+    now = context.now()
     status = edition_status(context.installation, edition, now=now)
     counts = status.delivery_counts
     if not yes:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -25,9 +25,7 @@ EXIT_NOT_ALL_ACCEPTED = 1
 
 def send_test_and_report(context: CommandContext, edition: str, to: Sequence[str]) -> None:
     """Send a test, and print a line for each member of the staff."""
-    report = sending.send_test(
-        context.installation, edition, to=to, actor=context.actor, clock=lambda: datetime.now(UTC)
-    )
+    report = sending.send_test(context.installation, edition, to=to, actor=context.actor, clock=context.now)
     click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
     for result in report.tested:
         click.echo(f"  {result.email:40} {result.state}{f': {result.reply}' if result.reply else ''}")
@@ -140,7 +138,7 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION."""
-    findings = editions.check_edition(context.installation, edition, online=online, now=_utc_now())
+    findings = editions.check_edition(context.installation, edition, online=online, now=context.now())
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
         click.echo(json.dumps([asdict(f) for f in findings]))
@@ -170,7 +168,7 @@ Exit codes: 0 approved (without MARK: shown), 2 it cannot be (it says why), or w
 @pass_command_context
 def approve(context: CommandContext, edition: str, mark: str, void: bool) -> None:
     """Approve an EDITION by its content MARK, the first seven digits at least."""
-    installation, now = context.installation, _utc_now()
+    installation, now = context.installation, context.now()
     if void:
         name = editions.void_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
@@ -216,7 +214,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     if to:
         raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
     installation = context.installation
-    overview = edition_status(installation, edition, now=_utc_now())
+    overview = edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)
     with stop_on_signal() as stopping, show_progress(f"Sending {overview.name}") as progress:
@@ -225,7 +223,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
                 installation,
                 overview.name,
                 actor=context.actor,
-                clock=_utc_now,
+                clock=context.now,
                 report_progress=progress,
                 sleep=stopping.wait,
                 stopping=stopping.is_set,
@@ -238,23 +236,19 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
                 or not report.next_due_at
             ):
                 break
-            stopping.wait(max(1.0, min(60.0, (report.next_due_at - _utc_now()).total_seconds())))
+            stopping.wait(max(1.0, min(60.0, (report.next_due_at - context.now()).total_seconds())))
     click.echo(describe_delivery_counts(report.delivery_counts))
     if report.stop_reason or report.wait_reason:
         click.echo(f"Stopped: {report.stop_reason or report.wait_reason}", err=True)
     if report.delivery_counts.open or not report.delivery_counts.is_balanced:
-        _print_resume_time(report, installation.settings.file.publication.zone)
+        _print_resume_time(report, installation.settings.file.publication.zone, context.now())
         raise SystemExit(EXIT_ANSWER_NO)
 
 
-def _print_resume_time(report: SendReport, zone: ZoneInfo) -> None:
-    if report.next_due_at and report.next_due_at > _utc_now():
+def _print_resume_time(report: SendReport, zone: ZoneInfo, now: datetime) -> None:
+    if report.next_due_at and report.next_due_at > now:
         click.echo(
             f"It goes on from {report.next_due_at.astimezone(zone):%A %H:%M %Z}, "
             f"where 'digest serve' runs by itself, else with 'digest send {report.edition}'.",
             err=True,
         )
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

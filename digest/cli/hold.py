@@ -1,7 +1,5 @@
 """`digest hold` and `digest release`: nothing leaves the installation, and again."""
 
-from datetime import UTC, datetime
-
 import click
 
 from digest.app import hold as hold_acts
@@ -21,7 +19,7 @@ Exit codes: 0 held, also if it was before."""
 def hold(context: CommandContext, because: str | None) -> None:
     """Let nothing leave this installation: no edition, no confirmation, no word about anybody to a provider."""
     standing = hold_acts.hold_installation(
-        context.installation, reason=because or "", actor=context.actor, now=datetime.now(UTC)
+        context.installation, reason=because or "", actor=context.actor, now=context.now()
     )
     click.echo(f"This installation is {standing}")
 
@@ -30,5 +28,5 @@ def hold(context: CommandContext, because: str | None) -> None:
 @pass_command_context
 def release(context: CommandContext) -> None:
     """Let mail leave a held installation again."""
-    released = hold_acts.release_installation(context.installation, actor=context.actor, now=datetime.now(UTC))
+    released = hold_acts.release_installation(context.installation, actor=context.actor, now=context.now())
     click.echo("Mail leaves again." if released else "Nothing held this installation.")

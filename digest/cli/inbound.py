@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -32,7 +31,7 @@ def inbound(context: CommandContext, as_json: bool) -> None:
 
     Bounces and complaints of our messages are stored encrypted, then put away; all other mail stays where it is.
     """
-    result = process_inbound_mail(context.installation, context.actor, clock=lambda: datetime.now(UTC))
+    result = process_inbound_mail(context.installation, context.actor, clock=context.now)
     poll = result.poll
     if as_json:
         mailbox = poll and {

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import IO, get_args
 
 import click
@@ -31,7 +30,7 @@ def keys() -> None:
 @pass_command_context
 def list_keys(context: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that name each. No secret is shown."""
-    usages = key_acts.list_keys(context.installation, context.actor, now=datetime.now(UTC))
+    usages = key_acts.list_keys(context.installation, context.actor, now=context.now())
     if as_json:
         click.echo(json.dumps([asdict(usage) for usage in usages], indent=2))
         return
@@ -82,7 +81,7 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
     installation, actor = context.installation, context.actor
     with show_progress(f"Rotating {kind}") as progress:
         result, recovery_copy = key_acts.rotate_key(
-            installation, actor, kind, force_new_key=fresh, now=datetime.now(UTC), progress=progress
+            installation, actor, kind, force_new_key=fresh, now=context.now(), progress=progress
         )
     _print_rotation(result)
     click.echo("The keys' new recovery copy. Keep it apart from the backups, in place of the old one:")
@@ -109,7 +108,7 @@ Exit codes:
 def restore(context: CommandContext, file: IO[str], replace: bool) -> None:
     """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
     installation = context.installation
-    aside = key_acts.restore_keys(installation, context.actor, file.read(), replace=replace, now=datetime.now(UTC))
+    aside = key_acts.restore_keys(installation, context.actor, file.read(), replace=replace, now=context.now())
     if aside:
         click.echo(f"The key file that was there is now {aside}.")
     click.echo(f"{installation.settings.key_file}: the keys are back. Start 'digest serve' anew, if it runs.")
@@ -132,7 +131,7 @@ Exit codes:
 @pass_command_context
 def protect(context: CommandContext) -> None:
     """Put the key file under the passphrase of DIGEST_KEY_PASSPHRASE: without it, a copy of the file opens nothing."""
-    key_acts.protect_keys(context.installation, context.actor, now=datetime.now(UTC))
+    key_acts.protect_keys(context.installation, context.actor, now=context.now())
     click.echo(f"{context.settings.key_file}: it opens with the passphrase alone from now on. Its recovery copy, which")
     click.echo("needs no passphrase, stays good: keep it, because a forgotten passphrase cannot be found again.")
 
@@ -150,7 +149,7 @@ Exit codes:
 @pass_command_context
 def unprotect(context: CommandContext) -> None:
     """Write the key file without a passphrase."""
-    key_acts.unprotect_keys(context.installation, context.actor, now=datetime.now(UTC))
+    key_acts.unprotect_keys(context.installation, context.actor, now=context.now())
     click.echo(f"{context.settings.key_file}: it needs no passphrase any more.")
 
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -37,7 +36,7 @@ Exit codes: 0 shown, 2 wrong use.""",
 @pass_command_context
 def list_sources(context: CommandContext, everything: bool, as_json: bool) -> None:
     """Show every source with its health: last good visit, next try, and what to do where it is not well."""
-    now = datetime.now(UTC)
+    now = context.now()
     listed = source_acts.list_sources(context.installation, context.actor, include_inactive=everything, now=now)
     if as_json:
         click.echo(json.dumps([_source_as_json(source) for source in listed], indent=2, ensure_ascii=False))
@@ -87,7 +86,7 @@ def add_source(
         publisher=publisher,
         section=section,
         try_first=not untried,
-        now=datetime.now(UTC),
+        now=context.now(),
     )
     items = f": {len(document.items)} items, {document.kind}" if document else " (not tried)"
     click.echo(f"Added {source.name} <{source.url}>{items}. Next: digest collect")
@@ -108,7 +107,7 @@ Exit codes: 0 it could be read, 1 it could not."""
 def test(context: CommandContext, url: str, as_json: bool) -> None:
     """Visit a source and show what would come in; nothing is stored."""
     context.refuse_unknown_actor()
-    tried = source_acts.try_source(context.settings, _parse_web_address(url), now=datetime.now(UTC))
+    tried = source_acts.try_source(context.settings, _parse_web_address(url), now=context.now())
     document = tried.document
     if as_json:
         values = asdict(document) | {"url": tried.url}
@@ -141,7 +140,7 @@ Exit codes: 0 done, 1 the file is no list of feeds, 2 wrong use.""",
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
     """Add the feeds of an OPML file, as feed readers export it. They are first visited by 'digest collect'."""
-    result = source_acts.import_opml(context.installation, context.actor, file, section, now=datetime.now(UTC))
+    result = source_acts.import_opml(context.installation, context.actor, file, section, now=context.now())
     for refusal in result.refusals:
         click.echo(f"left out: {refusal}", err=True)
     click.echo(

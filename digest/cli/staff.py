@@ -1,7 +1,6 @@
 """`digest staff`: who works on the newsletter. Their addresses may stand on the terminal."""
 
 import json
-from datetime import UTC, datetime
 
 import click
 from rich.table import Table
@@ -38,7 +37,7 @@ def staff() -> None:
 def add_member(context: CommandContext, address: Address, role: StaffRole) -> None:
     """Take EMAIL on to the staff, and mail it a link: its button proves the address."""
     with label_refusals("Not added"):
-        member = staff_acts.add_staff_member(context.installation, context.actor, address, role, now=datetime.now(UTC))
+        member = staff_acts.add_staff_member(context.installation, context.actor, address, role, now=context.now())
     click.echo(f"Added: staff {member.id}, {role}. {_LINK_MESSAGE}")
 
 
@@ -52,7 +51,7 @@ def add_member(context: CommandContext, address: Address, role: StaffRole) -> No
 def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
     """List the staff by number: the audit log names them so."""
     members = staff_acts.list_staff_members(
-        context.installation, context.actor, include_removed=with_gone, now=datetime.now(UTC)
+        context.installation, context.actor, include_removed=with_gone, now=context.now()
     )
     if as_json:
         click.echo(json.dumps([_member_as_json(member) for member in members], indent=2))
@@ -73,7 +72,7 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
 @pass_command_context
 def remove(context: CommandContext, address: Address) -> None:
     """Let EMAIL go. The number and the address stay on record, for the audit log speaks of them."""
-    member = staff_acts.remove_staff_member(context.installation, context.actor, address, now=datetime.now(UTC))
+    member = staff_acts.remove_staff_member(context.installation, context.actor, address, now=context.now())
     click.echo(f"Removed: staff {member.id}.")
 
 
@@ -83,7 +82,7 @@ def remove(context: CommandContext, address: Address) -> None:
 def prove(context: CommandContext, address: Address) -> None:
     """Mail EMAIL the link again; an earlier link ends."""
     with label_refusals("Nothing was mailed"):
-        staff_acts.mail_proof_link(context.installation, context.actor, address, now=datetime.now(UTC))
+        staff_acts.mail_proof_link(context.installation, context.actor, address, now=context.now())
     click.echo(_LINK_MESSAGE)
 
 

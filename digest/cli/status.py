@@ -1,7 +1,7 @@
 """`digest status`: where an edition stands."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 from rich.console import Console
@@ -27,7 +27,7 @@ Exit codes: 0 shown, 2 there is no such edition."""
 @pass_command_context
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands: its state and the books of its deliveries."""
-    now = datetime.now(UTC)
+    now = context.now()
     overview = edition_status(context.installation, edition, now=now)
     with context.installation.database.read() as session:
         attention = attention_sentences(session, now)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import click
 from rich.table import Table
@@ -56,7 +55,7 @@ def uncertain(
     if (accept or again) and not because:
         raise click.UsageError("Say why with --because: it stands in the audit log.")
     name = edition_name(context.installation, edition)
-    candidates = sending.list_uncertain(context.installation, name, now=_utc_now())
+    candidates = sending.list_uncertain(context.installation, name, now=context.now())
     if accept or again:
         resolution = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
         chosen = _select_deliveries(name, candidates, accept or again)
@@ -65,10 +64,6 @@ def uncertain(
         click.echo(json.dumps([_delivery_as_json(delivery) for delivery in candidates], indent=2))
     else:
         _print_deliveries(name, candidates)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _select_deliveries(
@@ -103,7 +98,7 @@ def _resolve_deliveries(
         resolution,
         reason=because,
         actor=context.actor,
-        clock=_utc_now,
+        clock=context.now,
     )
     resolved_meanwhile = len(deliveries) - resolved
     if as_json:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from digest.collect.articles import ItemCounts, clear_withdrawn, mark_withdrawn, prepare_batches, store_batch
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.local_files import list_files, read_file_source
-from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.parsed_document import DocumentKind, ParsedDocument
 from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import (
     FILE_PREFIX,
@@ -44,9 +44,9 @@ class UnknownSourceError(ApplicationError):
     """No source has that name or address; the message lists those that exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceReport:
-    """What became of one source or file: found = new + updated + unchanged + rejected.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport(ItemCounts):
+    """What became of one source or file, with the counts of its items.
 
     `error` says why nothing could be read, `skipped` why it was not tried, `note` what was left out.
     """
@@ -54,11 +54,6 @@ class SourceReport:
     name: str
     url: str
     kind: str | None = None
-    found: int = 0
-    new: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected: tuple[RejectedEntry, ...] = ()
     error: str | None = None
     seconds: float = 0.0
     not_modified: bool = False
@@ -142,9 +137,9 @@ class _CollectionJob:
     def empty_report(self) -> SourceReport:
         """A report without any result yet."""
         if self.target:
-            return SourceReport(self.target.name, self.target.url, self.target.kind)
+            return SourceReport(name=self.target.name, url=self.target.url, kind=self.target.kind)
         assert self.path, "a job is a source or a file"
-        return SourceReport(FILE_PREFIX + self.path.name, self.path.as_uri())
+        return SourceReport(name=FILE_PREFIX + self.path.name, url=self.path.as_uri())
 
     def __call__(self) -> VisitResult:
         self.start_times.append(time.monotonic())
@@ -180,11 +175,11 @@ def _due_targets(
             targets.append(VisitTarget(row.id, row.name, row.url, address, row.kind, *fresh))
         elif row.next_try_at is None:
             reason = f"gone: {row.message}; visited only with --force, or when it is added again"
-            skipped.append(SourceReport(row.name, row.url, row.kind, skipped=reason))
+            skipped.append(SourceReport(name=row.name, url=row.url, kind=row.kind, skipped=reason))
         else:
             when = f"{row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}"
             reason = f"not due before {when}" + (f" ({row.message})" if row.message else "")
-            skipped.append(SourceReport(row.name, row.url, row.kind, skipped=reason))
+            skipped.append(SourceReport(name=row.name, url=row.url, kind=row.kind, skipped=reason))
     return targets, skipped
 
 
@@ -252,11 +247,7 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
     return replace(
         job.empty_report,
         kind=result.outcome.kind.value if result.outcome.kind else job.empty_report.kind,
-        found=counts.found,
-        new=counts.new,
-        updated=counts.updated,
-        unchanged=counts.unchanged,
-        rejected=counts.rejected,
+        **{count.name: getattr(counts, count.name) for count in fields(counts)},
         not_modified=result.not_modified,
         note=result.note,
     )

@@ -56,6 +56,14 @@ def absolute_url(link: str, base: str | None = None) -> str:
     return joined
 
 
+def usable_url(link: str, base: str | None = None) -> str | None:
+    """Return what `absolute_url` does; None where the link can't be used."""
+    try:
+        return absolute_url(link, base)
+    except ValueError:
+        return None
+
+
 def canonical_url(url: str, base: str | None = None) -> str:
     """Return the one address of a page, whatever way it was linked to; doing it twice changes nothing.
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
@@ -74,7 +74,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
     )
     address = sys.stdin.readline().strip() if email == "-" else email
     with label_refusals("Not added"):
-        signup = people.add_person(context.installation, context.actor, address, evidence, now=datetime.now(UTC))
+        signup = people.add_person(context.installation, context.actor, address, evidence, now=context.now())
     click.echo(f"{'Subscribed already' if signup.already_subscribed else 'Added'}: person {signup.number}.")
 
 
@@ -85,7 +85,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
 @pass_command_context
 def list_person_states(context: CommandContext, as_json: bool) -> None:
     """Count people by where they stand; addresses are never shown."""
-    counts = people.count_people(context.installation, context.actor, now=datetime.now(UTC))
+    counts = people.count_people(context.installation, context.actor, now=context.now())
     if as_json:
         click.echo(json.dumps(counts))
         return
@@ -109,7 +109,7 @@ Exit codes:
 @pass_command_context
 def withdraw(context: CommandContext, address: Address, reason: str) -> None:
     """Take one person off the list, as if they had left by themselves."""
-    number, result = people.withdraw_person(context.installation, context.actor, address, reason, now=datetime.now(UTC))
+    number, result = people.withdraw_person(context.installation, context.actor, address, reason, now=context.now())
     click.echo(f"Withdrawn: person {number}." if result.changed else f"Person {number} had left before.")
 
 
@@ -148,7 +148,7 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
         raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
     installation, actor = context.installation, context.actor
     with show_progress("Verifying", shown=not as_json) as progress:
-        proof = people.verify_ledger(installation, actor, kept_hashes=kept, now=datetime.now(UTC), progress=progress)
+        proof = people.verify_ledger(installation, actor, kept_hashes=kept, now=context.now(), progress=progress)
     if as_json:
         click.echo(json.dumps({key: value for key, value in asdict(proof).items() if key != "survey"}))
     else:
@@ -196,7 +196,7 @@ def show(context: CommandContext, address: Address, reason: str, form: str) -> N
     The look is itself a passage of the address: the person can see that it happened.
     """
     installation = context.installation
-    record = people.show_person(installation, context.actor, address, reason, now=datetime.now(UTC))
+    record = people.show_person(installation, context.actor, address, reason, now=context.now())
     if form == "html":
         click.echo(people.render_record_page(installation, record))
     else:
@@ -219,7 +219,7 @@ Exit codes:
 @pass_command_context
 def erase(context: CommandContext, address: Address, reason: str) -> None:
     """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
-    number = people.erase_subscriber(context.installation, context.actor, address, reason, now=datetime.now(UTC))
+    number = people.erase_subscriber(context.installation, context.actor, address, reason, now=context.now())
     click.echo(f"Erased: person {number}.")
 
 
@@ -239,7 +239,7 @@ Exit codes:
 @pass_command_context
 def suppress(context: CommandContext, address: Address, reason: str) -> None:
     """Bar one address, whether or not it is on the list: no import and no form brings it back."""
-    people.suppress_address(context.installation, context.actor, address, reason, now=datetime.now(UTC))
+    people.suppress_address(context.installation, context.actor, address, reason, now=context.now())
     click.echo("Suppressed.")
 
 
@@ -259,5 +259,5 @@ Exit codes:
 @pass_command_context
 def allow(context: CommandContext, address: Address, reason: str) -> None:
     """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
-    people.allow_signup(context.installation, context.actor, address, reason, now=datetime.now(UTC))
+    people.allow_signup(context.installation, context.actor, address, reason, now=context.now())
     click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")

@@ -1,7 +1,6 @@
 """Lists that come and go: `digest subscribers import`, `export`, `ask` and `pull`."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from subscribers.transfer.list_file import ListFileError
 
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
     """Print which imports were not finished, with how many people each."""
-    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=datetime.now(UTC))
+    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=context.now())
     if as_json:
         rows = [
             {
@@ -48,7 +47,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     Raises:
         UnknownImportError: there is no such import, or it was finished.
     """
-    installation, actor, now = context.installation, context.actor, datetime.now(UTC)
+    installation, actor, now = context.installation, context.actor, context.now()
     people = lists.count_unfinished_import(installation, actor, batch, now=now)
     if not confirmed:
         click.confirm(
@@ -132,7 +131,7 @@ def import_list(
     if as_json:
         click.echo(json.dumps(_import_as_json(report, rejected_file)))
         return
-    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=datetime.now(UTC))
+    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=context.now())
     others = [other for other, _people in unfinished if other.batch != report.batch]
     for line in describe_import(report, committed=commit, rejected_file=rejected_file, other_unfinished=others):
         click.echo(line)
@@ -142,7 +141,7 @@ def _run_import(
     context: CommandContext, file: Path, options: ImportOptions, *, commit: bool
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or only count what that would do; name the file of its rejected rows."""
-    installation, actor, now = context.installation, context.actor, datetime.now(UTC)
+    installation, actor, now = context.installation, context.actor, context.now()
     try:
         with show_progress("Importing" if commit else "Looking") as progress:
             if commit:
@@ -198,7 +197,7 @@ def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> No
     installation, actor = context.installation, context.actor
     with show_progress("Exporting") as progress:
         people = lists.export_list(
-            installation, actor, file, ExportRecipient(to_whom, reason), now=datetime.now(UTC), progress=progress
+            installation, actor, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
         )
     click.echo(f"{people:,} people written to {file}. It holds addresses in clear: delete it when it has served.")
 
@@ -234,7 +233,7 @@ def ask(context: CommandContext, most: int, yes: bool, as_json: bool) -> None:
     They answer with the button on the confirmation page. Who does not within seven days is emptied, and is never
     asked again. Who is not asked within 30 days of the import is emptied too.
     """
-    installation, actor, now = context.installation, context.actor, datetime.now(UTC)
+    installation, actor, now = context.installation, context.actor, context.now()
     candidates = lists.count_unverified_people(installation, actor, now=now)
     if candidates and not yes:
         click.confirm(f"{candidates:,} people could be asked. Mail up to {most:,} of them?", abort=True, err=True)
@@ -270,9 +269,7 @@ def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     comes back by it. Addresses that are not on our list are counted and dropped.
     """
     try:
-        result = lists.pull_suppressions(
-            context.installation, context.actor, from_beginning=whole, now=datetime.now(UTC)
-        )
+        result = lists.pull_suppressions(context.installation, context.actor, from_beginning=whole, now=context.now())
     except ProviderSettingsError as exc:
         raise CommandRefusedError(f"Not read: {exc}") from exc
     if as_json:

@@ -12,7 +12,7 @@ from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseEr
 from digest.collect.parsers.kind_detection import strip_feed_preamble
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.parsers.xml_repair import repair_xml
-from digest.collect.urls import absolute_url
+from digest.collect.urls import usable_url
 
 _DAY = 86_400
 # feedparser takes every <guid> for an address, resolves it, and links to it.
@@ -179,8 +179,5 @@ def _next_page_url(head: Any, url: str) -> str | None:
     """Return the next page of a paged feed (RFC 5005 section 3)."""
     for link in head.get("links") or ():
         if link.get("rel") == "next" and link.get("href"):
-            try:
-                return absolute_url(str(link["href"]), url)
-            except ValueError:
-                return None
+            return usable_url(str(link["href"]), url)
     return None

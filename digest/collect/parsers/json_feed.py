@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 from digest.collect import text_cleanup
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
-from digest.collect.urls import absolute_url
+from digest.collect.urls import usable_url
 
 
 def is_json_feed(value: object) -> TypeGuard[dict[str, Any]]:
@@ -32,7 +32,7 @@ def parse_json_feed(value: dict[str, Any], context: ParseContext) -> ParsedDocum
         rejected=rejected,
         title=text_cleanup.clean_title(_text_value(value, "title")),
         language=spoken,
-        next_url=_next_page_url(value, context.url),
+        next_url=usable_url(_text_value(value, "next_url"), context.url),
     )
 
 
@@ -81,10 +81,3 @@ def _attached_image(entry: dict[str, Any]) -> str:
         if isinstance(file, dict) and _text_value(file, "mime_type").startswith("image/")
     )
     return next(pictures, "")
-
-
-def _next_page_url(value: dict[str, Any], base: str) -> str | None:
-    try:
-        return absolute_url(_text_value(value, "next_url"), base)
-    except ValueError:
-        return None

@@ -5,7 +5,7 @@ from digest.collect.parsed_document import DocumentKind, FeedLink, ParsedDocumen
 from digest.collect.parsers.kind_detection import strip_feed_preamble
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.xml_repair import parse_xml_tree
-from digest.collect.urls import absolute_url
+from digest.collect.urls import usable_url
 
 
 def parse_opml(document: str, context: ParseContext) -> ParsedDocument:
@@ -18,13 +18,9 @@ def parse_opml(document: str, context: ParseContext) -> ParsedDocument:
     feeds: dict[str, FeedLink] = {}
     for outline in root.iter("outline"):
         attributes = {name.lower(): value for name, value in outline.attrib.items()}
-        try:
-            url = absolute_url(attributes.get("xmlurl", ""), context.url)
-        except ValueError:
-            continue
-        feeds.setdefault(
-            url, FeedLink(url, text_cleanup.clean_title(attributes.get("title") or attributes.get("text") or ""))
-        )
+        if url := usable_url(attributes.get("xmlurl", ""), context.url):
+            title = text_cleanup.clean_title(attributes.get("title") or attributes.get("text") or "")
+            feeds.setdefault(url, FeedLink(url, title))
     return ParsedDocument(
         kind=DocumentKind.OPML,
         items=(),

@@ -26,7 +26,7 @@ from digest.collect.parsers.page_head import (
 )
 from digest.collect.parsers.plain_text import PlainTextArticle, extract_article, extract_lead
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
-from digest.collect.urls import absolute_url
+from digest.collect.urls import usable_url
 
 # What they can't read is our finding, not a line on stderr.
 for _name in ("trafilatura", "htmldate", "courlan"):
@@ -50,7 +50,7 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
     if not _HTML_TAG.search(document[:20_000]):
         return _parse_plain_text(document, context)
     root = _html_tree(document[:_MAX_CHARACTERS])
-    base = _base_url(root, context.url)
+    base = usable_url(first_xpath_text(root, "//base/@href"), context.url) or context.url
     feeds = tuple(_feed_links(root, base))
     item = _page_item(root, base, context, names_feeds=bool(feeds))
     if not item and not feeds:
@@ -102,13 +102,6 @@ def _html_tree(document: str) -> Any:
     return root
 
 
-def _base_url(root: Any, url: str) -> str:
-    try:
-        return absolute_url(first_xpath_text(root, "//base/@href"), url)
-    except ValueError:
-        return url
-
-
 def _feed_links(root: Any, base: str) -> Iterator[FeedLink]:
     """Return the feeds that a page names, WordPress's REST posts among them, each once."""
     seen: set[str] = set()
@@ -122,11 +115,8 @@ def _feed_links(root: Any, base: str) -> Iterator[FeedLink]:
             title = text_cleanup.clean_title(element.get("title") or "")
         else:
             continue
-        try:
-            url = absolute_url(href, base)
-        except ValueError:
-            continue
-        if url not in seen and len(seen) < _MAX_FEEDS:
+        url = usable_url(href, base)
+        if url and url not in seen and len(seen) < _MAX_FEEDS:
             seen.add(url)
             yield FeedLink(url, title)
 

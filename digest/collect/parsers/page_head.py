@@ -10,7 +10,7 @@ from digest.collect.dates import parse_date
 from digest.collect.parsers.json_ld import LinkedData
 from digest.collect.parsers.plain_text import MAX_LEAD_WORDS
 from digest.collect.parsers.raw_item import ParseContext
-from digest.collect.urls import absolute_url
+from digest.collect.urls import usable_url
 
 _DATE_META_NAMES = (
     *("article:published_time", "og:article:published_time", "datepublished", "parsely-pub-date", "sailthru.date"),
@@ -36,17 +36,9 @@ def read_meta_elements(root: Any) -> dict[str, str]:
 def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
     """Choose the title: the one heading that readers see, if the head agrees; else what the head says."""
     site = meta.get("og:site_name", "")
-    titles = [
-        t
-        for t in (
-            meta.get("og:title"),
-            linked.title,
-            meta.get("twitter:title"),
-            first_xpath_text(root, "//head/title/text()"),
-        )
-        if t
-    ]
-    head = _strip_site_name(text_cleanup.clean_title(escape(titles[0], quote=False)), site) if titles else ""
+    named = meta.get("og:title") or linked.title or meta.get("twitter:title")
+    named = named or first_xpath_text(root, "//head/title/text()")
+    head = _strip_site_name(text_cleanup.clean_title(escape(named, quote=False)), site)
     headings = [h for e in root.iter("h1") if (h := text_cleanup.clean_title(escape(e.text_content(), quote=False)))]
     words = set(head.lower().split())
     agreeing = [h for h in headings if len(words & set(h.lower().split())) * 2 >= len(words)]
@@ -68,12 +60,8 @@ def _strip_site_name(title: str, site: str) -> str:
 
 def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
     """Return the publisher's own description if it reads well: whole sentences, and not the title again."""
-    for markup in (
-        meta.get("og:description"),
-        meta.get("description"),
-        linked.description,
-        meta.get("twitter:description"),
-    ):
+    offered = (meta.get("og:description"), meta.get("description"), linked.description, meta.get("twitter:description"))
+    for markup in offered:
         description = text_cleanup.clean_summary(escape(text_cleanup.html_to_text(markup or ""), quote=False))
         if description.endswith(("…", "...")):
             whole = list(text_cleanup.split_sentences(description))[:-1]
@@ -99,10 +87,7 @@ def publication_date(
 
 def canonical_page_url(root: Any, base: str, url: str) -> str:
     """Return the address that a page calls its own, if that is on its host and not the front page; else where it was."""
-    try:
-        own = absolute_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base)
-    except ValueError:
-        return url
+    own = usable_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
     page, claimed = (urlsplit(a) for a in (url, own))
     same_host = _bare_host(page.hostname) == _bare_host(claimed.hostname)
     return own if same_host and (claimed.path not in {"", "/"} or claimed.query) else url

@@ -8,7 +8,7 @@ from datetime import datetime
 from digest.collect import text_cleanup
 from digest.collect.dates import find_deadline, parse_event_time, parse_item_dates
 from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry
-from digest.collect.urls import absolute_url, canonical_url
+from digest.collect.urls import absolute_url, canonical_url, usable_url
 from subscribers.errors import ApplicationError
 
 _MAX_TITLE_WORDS = 14  # of a title that is made from a text without one
@@ -191,23 +191,15 @@ def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
     for address, alt in [*([declared] if declared else []), *_images_in(raw.content), *_images_in(raw.summary)]:
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
             continue
-        try:
-            return absolute_url(text_cleanup.unescape_html(address), base), text_cleanup.normalise_text(
-                text_cleanup.html_to_text(alt)
-            )[:500] or None
-        except ValueError:
-            continue
+        if url := usable_url(text_cleanup.unescape_html(address), base):
+            return url, text_cleanup.normalise_text(text_cleanup.html_to_text(alt))[:500] or None
     return None, None
 
 
 def _images_in(markup: str) -> Iterable[tuple[str, str]]:
     for tag in _IMG_TAG.findall(markup[: text_cleanup.MAX_HTML_CHARACTERS]) if "<" in markup else ():
         attributes = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
-        if attributes.get("width", "").strip() in {"0", "1", "2"} or attributes.get("height", "").strip() in {
-            "0",
-            "1",
-            "2",
-        }:
+        if any(attributes.get(side, "").strip() in {"0", "1", "2"} for side in ("width", "height")):
             continue  # a counter of readers
         src = attributes.get("src", "")
         late = attributes.get("data-src") or attributes.get("data-lazy-src") or attributes.get("data-original")

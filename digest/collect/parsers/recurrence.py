@@ -149,23 +149,28 @@ def _is_nth_weekday(rule: RecurrenceRule, day: date, weekday: int, nth: int) -> 
         return False
     if not nth or rule.frequency in {"DAILY", "WEEKLY"}:
         return True
-    if rule.frequency == "YEARLY" and not rule.by_month:
-        first, last = date(day.year, 1, 1), date(day.year, 12, 31)
-    else:
-        first, last = day.replace(day=1), day.replace(day=monthrange(day.year, day.month)[1])
+    first, last = _year_of(day) if rule.frequency == "YEARLY" and not rule.by_month else _month_of(day)
     return nth in {(day - first).days // 7 + 1, -((last - day).days // 7 + 1)}
 
 
 def _period(rule: RecurrenceRule, day: date) -> tuple[date, date]:
     """Return the first and last day of the period whose days BYSETPOS counts."""
     if rule.frequency == "YEARLY":
-        return date(day.year, 1, 1), date(day.year, 12, 31)
+        return _year_of(day)
     if rule.frequency == "MONTHLY":
-        return day.replace(day=1), day.replace(day=monthrange(day.year, day.month)[1])
+        return _month_of(day)
     if rule.frequency == "WEEKLY":
         first = _start_of_week(day, rule.week_start)
         return first, first + timedelta(days=6)
     return day, day
+
+
+def _year_of(day: date) -> tuple[date, date]:
+    return date(day.year, 1, 1), date(day.year, 12, 31)
+
+
+def _month_of(day: date) -> tuple[date, date]:
+    return day.replace(day=1), day.replace(day=monthrange(day.year, day.month)[1])
 
 
 def _int_part(parts: Mapping[str, Sequence[object]], name: str) -> int | None:

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus, urljoin
 
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
 from digest.collect.parsers import parse_document
-from digest.collect.urls import absolute_url, canonical_url
+from digest.collect.urls import canonical_url, usable_url
 
 _HEAD_BYTES = 2_000_000  # bytes; some pages name their address behind a megabyte of scripts
 _LINK_OR_META_TAG = re.compile(r"<(?:\w+:)?(?:link|meta)\b[^<>]{0,2000}>", re.IGNORECASE)
@@ -42,12 +42,8 @@ def find_document_url(body: bytes) -> str | None:
     urls = [by_name.get("canonical"), by_name.get("og:url"), by_name.get("self"), channel and channel[1]]
     if b"<html" not in body[:_HEAD_BYTES].lower():
         urls.append(by_name.get("alternate"))
-    for address in urls:
-        try:
-            return absolute_url((address or "").replace("&amp;", "&").replace("\\/", "/"))
-        except ValueError:
-            continue
-    return None
+    usable = (usable_url((address or "").replace("&amp;", "&").replace("\\/", "/")) for address in urls)
+    return next(filter(None, usable), None)
 
 
 def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:

@@ -9,7 +9,7 @@ from digest.collect.parsed_document import DocumentKind, FeedLink, ParsedDocumen
 from digest.collect.parsers.kind_detection import strip_feed_preamble
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 from digest.collect.parsers.xml_repair import parse_xml_tree
-from digest.collect.urls import absolute_url
+from digest.collect.urls import usable_url
 
 _MAX_CHILDREN = 1_000
 
@@ -52,7 +52,5 @@ def _raw_item(entry: etree._Element) -> RawItem | RejectedEntry:
 
 def _child_sitemaps(root: etree._Element, base: str) -> Iterator[FeedLink]:
     for loc in root.findall("{*}sitemap/{*}loc")[:_MAX_CHILDREN]:
-        try:
-            yield FeedLink(absolute_url(loc.text or "", base))
-        except ValueError:
-            continue
+        if url := usable_url(loc.text or "", base):
+            yield FeedLink(url)

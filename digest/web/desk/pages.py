@@ -27,6 +27,7 @@ from digest.web.desk.edition_outline import build_edition_outline, build_listed_
 from digest.web.desk.previews import PREVIEW_VIEWS, find_preview_view, preview_response
 from digest.web.desk.status_rows import SentRow, build_source_rows
 from digest.web.security import DESK_POLICY, mark_response_private, remote_request_reason
+from subscribers.errors import ApplicationError
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
 
@@ -56,6 +57,18 @@ def keep_desk_private(response: Response) -> Response:
 def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
     """Answer 404 with the editions that there are."""
     return current_app.handle_http_exception(NotFound(str(error)))
+
+
+@desk_pages.errorhandler(ApprovalError)
+@desk_pages.errorhandler(ComposeError)
+@desk_pages.errorhandler(EditionControlError)
+def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
+    """Answer a form that the edition has moved on from, with what it is now: it changed, went out, or was cancelled."""
+    context, name, mark = web_context(), (request.view_args or {})["name"], request.form.get("mark", "")
+    row = page_views.read_edition(context.installation, name)
+    stands = edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
+    page = render_template("web/desk/conflict.html", edition=row, why=str(error), mark=mark, stands=stands)
+    return page, 409
 
 
 @desk_pages.context_processor
@@ -186,11 +199,7 @@ def review(name: str) -> ResponseReturnValue:
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     context, mark = web_context(), request.form.get("mark", "")
-    try:
-        editions.approve_edition(context.installation, name, mark, actor=DESK_ACTOR, now=context.clock())
-    except (ApprovalError, ComposeError) as exc:
-        status = edition_status(context.installation, name, now=context.clock())
-        return _conflict_page(name, exc, mark=mark, current_mark=status.content_hash)
+    editions.approve_edition(context.installation, name, mark, actor=DESK_ACTOR, now=context.clock())
     return _edition_redirect(name)
 
 
@@ -198,10 +207,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
 def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
-    try:
-        editions.void_approval(context.installation, name, actor=DESK_ACTOR, now=context.clock())
-    except ApprovalError as exc:
-        return _conflict_page(name, exc)
+    editions.void_approval(context.installation, name, actor=DESK_ACTOR, now=context.clock())
     return _edition_redirect(name)
 
 
@@ -209,20 +215,11 @@ def void(name: str) -> ResponseReturnValue:
 def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume the sending of an edition."""
     context = web_context()
-    try:
-        if act == "pause":
-            sending.pause_edition(context.installation, name, reason="", actor=DESK_ACTOR, now=context.clock())
-        else:
-            sending.resume_edition(context.installation, name, actor=DESK_ACTOR, now=context.clock())
-    except EditionControlError as exc:  # it went out, or was cancelled, meanwhile
-        return _conflict_page(name, exc)
+    if act == "pause":
+        sending.pause_edition(context.installation, name, reason="", actor=DESK_ACTOR, now=context.clock())
+    else:
+        sending.resume_edition(context.installation, name, actor=DESK_ACTOR, now=context.clock())
     return _edition_redirect(name)
-
-
-def _conflict_page(name: str, error: Exception, *, mark: str = "", current_mark: str = "") -> ResponseReturnValue:
-    row = page_views.read_edition(web_context().installation, name)
-    page = render_template("web/desk/conflict.html", edition=row, why=str(error), mark=mark, stands=current_mark)
-    return page, 409
 
 
 def _edition_redirect(name: str) -> ResponseReturnValue:
