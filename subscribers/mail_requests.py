@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-MailKind = Literal["confirm", "remind", "ask", "known", "link", "welcome", "data", "move", "moving", "contact", "staff"]
+MailKind = Literal[
+    "confirm", "remind", "ask", "known", "link", "welcome", "data", "move", "moving", "undo", "contact", "staff"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from subscribers.address import read_address
 from subscribers.consent import audience, suppression
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address
-from subscribers.lifecycle import my_data
+from subscribers.lifecycle import my_data, undo
 from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
@@ -54,6 +54,8 @@ def _load_address(session: Session, keys: KeyRing, number: int) -> str | None:
 def _may_receive(session: Session, keys: KeyRing, number: int, address: str, kind: str, *, now: datetime) -> bool:
     if kind == "data":  # a right that leaving does not end
         return my_data.may_request_data(session.get(Person, number))
+    if kind == "undo":
+        return undo.find_undo_deadline(session, number, now=now) is not None
     if kind not in PRE_CONSENT_KINDS:
         return audience.may_mail(session, number)
     if one_time_tokens.find_open_token(session, number, "confirm", now=now) is None:

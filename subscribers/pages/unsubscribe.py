@@ -1,4 +1,4 @@
-"""Leaving by RFC 8058 and by the page, pausing instead, and a week to take it back: all by the one token."""
+"""Leaving by RFC 8058 and by the page, pausing instead, and a week to take it back by a one-time link."""
 
 from datetime import timedelta
 
@@ -10,7 +10,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
 from subscribers.consent.preferences import pause_mail
-from subscribers.lifecycle import unsubscribe
+from subscribers.lifecycle import undo, unsubscribe
+from subscribers.lifecycle.undo import UndoLink, UndoStage
 from subscribers.pages.context import (
     PageContext,
     current_page_context,
@@ -18,6 +19,7 @@ from subscribers.pages.context import (
     private_response,
     read_link_owner,
     reader_pages,
+    unknown_link_page,
 )
 from subscribers.phrases import full_date
 from subscribers.store.models import Person
@@ -52,18 +54,21 @@ def leave_now(token: str) -> ResponseReturnValue:
     number = _read_number(token)
     form = _read_form()
     by_page = form.get("from") == "page"
+    now = context.clock()
     with context.database.write() as session:
-        unsubscribe.unsubscribe_person(
+        left = unsubscribe.unsubscribe_person(
             session,
             context.departure_log,
             number,
             method="page" if by_page else "one-click",
             reason=form.get("reason", "") if by_page else "",
-            now=context.clock(),
-        )
-    with context.database.read() as session:
-        until = unsubscribe.find_undo_deadline(session, number, now=context.clock())
-    return private_response(render_template("web/left.html", token=token, undo_until=until))
+            now=now,
+        ).changed
+        if not left:
+            undo.end_undo_on_page(session, number, now=now)
+        undo_token = undo.issue_undo_token(session, number, now=now) if left and by_page else ""
+        until = undo.find_undo_deadline(session, number, now=now)
+    return private_response(render_template("web/left.html", token=token, undo_token=undo_token, undo_until=until))
 
 
 def _read_form() -> MultiDict[str, str]:
@@ -104,27 +109,60 @@ def pause_now(token: str) -> ResponseReturnValue:
 
 
 @reader_pages.get("/u/<token>/undo")
-def ask_to_undo(token: str) -> ResponseReturnValue:
-    """Show how things stand, with the button that takes it back where there is something to take back."""
+def show_how_things_stand(token: str) -> ResponseReturnValue:
+    """Show the page whose button it is: an address that was copied after pressing it leads somewhere."""
     return ask_to_leave(token)
 
 
 @reader_pages.post("/u/<token>/undo")
-def undo_now(token: str) -> ResponseReturnValue:
-    """Put a reader back who left within the last week. Twice is once."""
+def mail_undo_link(token: str) -> ResponseReturnValue:
+    """Have the owner mailed the link that takes their leaving back: the token in the path may be of a forwarded mail."""
     context = current_page_context()
     number = _read_number(token)
     now = context.clock()
     with context.database.write() as session:
-        undone = unsubscribe.undo_unsubscribe(session, context.keys, number, now=now)
-    try:
-        unsubscribe.log_undo(context.departure_log, undone, at=now)
-    except OSError as exc:  # the reader is back all the same; only a restored copy would not know
-        log.error("an undoing is not in the journal", person=number, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
+        person = session.get(Person, number)
+        if is_subscribed(person):
+            return private_response(render_template("web/undone.html", new=False))
+        until = undo.find_undo_deadline(session, number, now=now)
+        if until is None:
+            return _status_page(context, session, number, token, status=410)
+        undo.request_undo_link(session, number, context.queue, now=now)
+    return private_response(render_template("web/undo_asked.html", until=until))
+
+
+@reader_pages.get("/undo/<token>")
+def ask_to_undo(token: str) -> ResponseReturnValue:
+    """Show the one button that takes leaving back. Nothing is changed before it is pressed."""
+    context = current_page_context()
     with context.database.read() as session:
-        if is_subscribed(session.get(Person, number)):
-            return private_response(render_template("web/undone.html", new=undone.changed))
-        return _status_page(context, session, number, token, status=410)
+        return _undo_page(undo.look_up_undo_link(session, token, now=context.clock()), token)
+
+
+@reader_pages.post("/undo/<token>")
+def undo_now(token: str) -> ResponseReturnValue:
+    """Put a reader back who left within the last week. Twice is once."""
+    context = current_page_context()
+    now = context.clock()
+    with context.database.write() as session:
+        link = undo.undo_unsubscribe(session, context.keys, token, now=now)
+    try:
+        undo.log_undo(context.departure_log, link, at=now)
+    except OSError as exc:  # the reader is back all the same; only a restored copy would not know
+        log.error("an undoing is not in the journal", error=type(exc).__name__)  # noqa: TRY400 - no trace needed
+    return _undo_page(link, token)
+
+
+def _undo_page(link: UndoLink, token: str) -> Response:
+    match link.stage:
+        case UndoStage.UNKNOWN:
+            return unknown_link_page()
+        case UndoStage.OPEN:
+            return private_response(render_template("web/undo.html", token=token, until=link.until))
+        case UndoStage.DONE:
+            return private_response(render_template("web/undone.html", new=link.lookup is not None))
+    page = render_template("web/not_on_list.html", token="", undo_until=None, too_late=True, data_token="")
+    return private_response(page, 410)
 
 
 def _status_page(context: PageContext, session: Session, number: int, token: str, *, status: int = 200) -> Response:
@@ -132,7 +170,7 @@ def _status_page(context: PageContext, session: Session, number: int, token: str
         return private_response(
             render_template("web/leave.html", reasons=unsubscribe.UNSUBSCRIBE_REASONS, token=token), status
         )
-    until = unsubscribe.find_undo_deadline(session, number, now=context.clock())
+    until = undo.find_undo_deadline(session, number, now=context.clock())
     too_late = status != 200
     return private_response(
         render_template("web/not_on_list.html", token=token, undo_until=until, too_late=too_late, data_token=""), status

@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from subscribers.store.signup_models import OneTimeToken
 
-OneTimePurpose = Literal["confirm", "change address", "my data", "erase", "sign in", "staff address"]
+OneTimePurpose = Literal[
+    "confirm", "change address", "my data", "undo on page", "undo by mail", "erase", "sign in", "staff address"
+]
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
 TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
 
@@ -93,6 +95,12 @@ def end_all_tokens(session: Session, person: int, *, now: datetime) -> None:
     """Spend every open token of a person, whatever it is for: there is nobody left whom it could serve."""
     mine = update(OneTimeToken).where(OneTimeToken.person == person, OneTimeToken.ended_at.is_(None))
     session.execute(mine.values(ended_at=now, used=True), execution_options={"synchronize_session": False})
+
+
+def was_issued(session: Session, person: int, purpose: OneTimePurpose, *, serial: str) -> bool:
+    """Return whether a person was given a token of a purpose that belongs to `serial`, whatever became of it."""
+    mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.serial == serial)
+    return bool(session.scalar(select(exists().where(*mine))))
 
 
 def find_open_token(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> OneTimeToken | None:

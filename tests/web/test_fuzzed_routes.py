@@ -13,7 +13,9 @@ from werkzeug.routing import Rule
 from digest.store import staff
 from digest.store.models import EditionState
 from subscribers.address import read_address
-from subscribers.lifecycle import address_change, my_data
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.lifecycle import address_change, my_data, undo
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
@@ -69,6 +71,10 @@ def secrets_of(world: Any) -> list[str]:
             my_data.request_data_link(session, number, queue, now=NOW)
             address = read_address(f"new{number}@example.org")
             address_change.request_address_change(session, world.install.keys, number, address, queue, now=NOW)
+        departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
+        for number in numbers[: PEOPLE // 2]:
+            unsubscribe_person(session, departure_log, number, method="page", now=NOW)
+            kept.append(undo.issue_undo_token(session, number, now=NOW))
         over = NOW - timedelta(hours=1)
         kept += [
             one_time_tokens.issue_token(session, purpose, numbers[0], now=over, expires_at=over)

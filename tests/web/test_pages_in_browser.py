@@ -19,11 +19,14 @@ from digest.store.models import Edition, EditionState, Source, SourceHealth
 from digest.web.desk.previews import PREVIEW_VIEWS
 from digest.web.server import open_page_server
 from subscribers.address import read_address
-from subscribers.lifecycle import address_change, my_data
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.lifecycle import address_change, my_data, undo, unsubscribe
 from subscribers.mail_requests import MailRequest
+from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState
 from subscribers.store.signup_models import OneTimeToken
+from tests.web.conftest import sample_evidence
 
 pytestmark = pytest.mark.chromium
 
@@ -62,6 +65,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, build_world: Any) -> Iterat
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
     world.edition()
     with database.write() as session:
+        bo = add_subscriber(session, world.install.keys, "bo@county.example", evidence=sample_evidence(), now=NOW)
+        departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
+        unsubscribe.unsubscribe_person(session, departure_log, bo.number, method="page", now=NOW)
         session.add_all(sources())
         session.add(
             Delivery(
@@ -112,6 +118,9 @@ def paths(world: Any) -> list[str]:
     readers = ["/", "/subscribe", "/contact", "/privacy", "/nothing", "/u/unknown", f"/u/{world.token('leave')}"]
     readers += [f"/preferences/{world.token('preferences')}", f"/u/{world.token('test leave')}"]
     readers += [f"/u/{world.token('leave')}/pause", *mailed_links(world)]
+    with world.database.write() as session:
+        bo = session.scalars(select(Person.number).where(Person.state == PersonState.WITHDRAWN)).one()
+        readers += [f"/u/{world.token('leave', bo)}", f"/undo/{undo.issue_undo_token(session, bo, now=NOW)}"]
     return [*readers, f"/u/{world.token('leave', 4711)}", *desk]
 
 
@@ -189,9 +198,14 @@ def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     yield f"{data}/address", {"email": "another@elsewhere.example"}
     yield move, {}
     yield proving, {}
+    yield leave, {"from": "page"}
+    with world.database.write() as session:
+        undo_token = undo.issue_undo_token(session, world.ada, now=NOW)
+    yield f"/undo/{undo_token}", {}
+    yield f"/undo/{undo_token}", {}
     yield leave, {}
     yield f"{leave}/undo", {}
-    yield leave, {}
+    yield f"/undo/{undo_token}", {}
     yield preferences, {"section": "featured"}
     yield erase, {}
     yield erase, {}

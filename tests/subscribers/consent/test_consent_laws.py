@@ -24,11 +24,11 @@ from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.wordings import Wording
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import address_retention, expiry
+from subscribers.lifecycle import address_retention, expiry, undo
 from subscribers.lifecycle.departure_merge import merge_departure_log
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
-from subscribers.lifecycle.unsubscribe import log_undo, undo_unsubscribe, unsubscribe_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup import manual_signup, permission_pass, request_queue
 from subscribers.signup.confirmation import ConfirmationStage, confirm_subscription
@@ -123,6 +123,7 @@ class Life(RuleBasedStateMachine):
         self.departure_log = DepartureLog(self.folder / "left.log", KEYS)
         self.now = START
         self.stories = {name: Story() for name in NAMES}
+        self.undo_tokens: list[tuple[str, str]] = []  # of pages, with the name of who left by them
         self.links: list[tuple[str, str]] = []  # mailed confirmation tokens with the address they went to
         self.copy: Copy | None = None
         self.lists = 0
@@ -195,17 +196,22 @@ class Life(RuleBasedStateMachine):
             changed = (
                 number and unsubscribe_person(session, self.departure_log, number, method=method, now=self.now).changed
             )
+            if changed and method == "page":
+                self.undo_tokens.append((undo.issue_undo_token(session, number or 0, now=self.now), name))
         if changed:
             self._gone(name, by_hand=not method.startswith("admin"))
 
-    @rule(name=WHO)
-    def somebody_takes_it_back(self, name: str) -> None:
+    @precondition(lambda self: bool(getattr(self, "undo_tokens", None)))
+    @rule(data=st.data())
+    def somebody_takes_it_back(self, data: st.DataObject) -> None:
+        """Use any token that was ever made: one of an earlier departure, too, must take no later one back."""
+        token, name = data.draw(st.sampled_from(self.undo_tokens))
         story = self.stories[name]
         with self.database.write() as session:
-            number = self._number(session, name)
-            undone = undo_unsubscribe(session, KEYS, number, now=self.now) if number else None
-        if undone and undone.changed:
-            log_undo(self.departure_log, undone, at=self.now)
+            undone = undo.undo_unsubscribe(session, KEYS, token, now=self.now)
+        if undone.lookup is not None:
+            undo.log_undo(self.departure_log, undone, at=self.now)
+            assert (token, name) == [pair for pair in self.undo_tokens if pair[1] == name][-1], "an older departure's"
             assert not story.gravely, "undone after a complaint or an erasure"
             assert story.by_hand is None or self.now < story.by_hand + timedelta(days=7)
             story.own_word()

@@ -15,10 +15,11 @@ from subscribers.address import read_address
 from subscribers.consent import ledger, seals, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle import undo
 from subscribers.lifecycle.address_retention import ADDRESS_RETENTION, BATCH_SIZE, delete_expired_addresses
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
-from subscribers.lifecycle.unsubscribe import undo_unsubscribe, unsubscribe_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store import one_time_tokens, people
@@ -123,7 +124,8 @@ def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
 ) -> None:
     ada = _gone(database, keys, departure_log, "ada")
     with database.write() as session:
-        assert undo_unsubscribe(session, keys, ada, now=NOW + timedelta(days=6)).changed
+        token = undo.issue_undo_token(session, ada, now=NOW)
+        assert undo.undo_unsubscribe(session, keys, token, now=NOW + timedelta(days=6)).lookup
     assert delete_expired_addresses(database, now=LATER) == 0
     left_anew = NOW + timedelta(days=20)
     with database.write() as session:

@@ -1,7 +1,9 @@
 """Pausing in place of leaving, the one question, and a week to take it back."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from subscribers.lifecycle import unsubscribe
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import ConsentEvent, Person, PersonState
+from tests.subscribers.pages.test_my_data import Inbox, text_of
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADA = "ada.lovelace@analytical.example"
@@ -45,39 +48,114 @@ def kinds(world: Any) -> list[str]:
     return [departure.kind for departure in departure_log.read()]
 
 
-def test_the_answer_offers_to_take_it_back_and_the_same_token_does(both: Any) -> None:
-    token = both.token("leave")
+def leave_by_page(world: Any) -> str:
+    """Press "Unsubscribe" on the page, and give the path of the undo button in the answer."""
+    answer = world.client.post(f"/u/{world.token('leave')}", data={"from": "page"})
+    assert "or until November 26, 2026 by a link that we mail you" in answer.text
+    return undo_path_in(answer.text)
+
+
+def undo_path_in(html: str) -> str:
+    match = re.search(r'action="(/undo/[A-Za-z0-9_-]{22})"', html)
+    assert match, "no button that takes it back"
+    return match[1]
+
+
+def undo_link_of(mail: EmailMessage) -> str:
+    match = re.search(r"https://news\.example\.org(/undo/[A-Za-z0-9_-]{22})", text_of(mail))
+    assert match, "no link that takes it back"
+    return match[1]
+
+
+def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(both: Any) -> None:
     with both.database.write() as session:
         session.get_one(Person, both.ada).choices = {"text_only": True}
-    answer = both.client.post(f"/u/{token}")
-    assert f'action="/u/{token}/undo"' in answer.text
-    assert "Until November 26, 2026 you can take it back" in answer.text
-    undone = both.client.post(f"/u/{token}/undo")
+    undone = both.client.post(leave_by_page(both))
     assert undone.status_code == 200
     assert "You are on the list again" in undone.text
     assert "Set-Cookie" not in undone.headers
     assert state_of(both) == PersonState.SUBSCRIBED
-    assert links(both) == [("withdrawn", {"method": "one-click"}), ("undone", {"method": "page", "actor": "reader"})]
+    assert links(both) == [("withdrawn", {"method": "page"}), ("undone", {"method": "page", "actor": "reader"})]
     assert kinds(both) == ["left", "undone"]
     with both.database.read() as session:
         assert session.get_one(Person, both.ada).choices == {"text_only": True}
 
 
+@pytest.mark.parametrize("form", [{"from": "page"}, {"List-Unsubscribe": "One-Click"}], ids=["page", "one-click"])
+def test_the_link_of_a_forwarded_mail_never_takes_the_readers_own_leaving_back(both: Any, form: dict[str, str]) -> None:
+    """A stranger has all links of a mail, and opens and posts what they lead to: the reader stays away."""
+    link = f"/u/{both.token('leave')}"
+    assert both.client.post(link, data=form).status_code == 200
+    pages = [both.client.open(path, method=method) for path in (link, f"{link}/undo") for method in ("GET", "POST")]
+    pages.append(both.client.post(link, data={"from": "page"}))
+    pages.append(both.client.get(f"/preferences/{both.token('preferences')}"))
+    for page in pages:
+        assert page.status_code == 200
+        assert "/undo/" not in page.text, "a token that takes it back"
+    assert state_of(both) == PersonState.WITHDRAWN
+    assert [kind for kind, _ in links(both)] == ["withdrawn"]
+
+
+def test_who_did_not_leave_on_the_page_takes_it_back_by_one_mail_to_the_owner(both: Any) -> None:
+    inbox, link = Inbox(both), f"/u/{both.token('leave')}"
+    answer = both.client.post(link)
+    assert f'action="{link}/undo"' in answer.text
+    asked, again = both.client.post(f"{link}/undo"), both.client.post(f"{link}/undo")
+    assert "works until November 26, 2026" in asked.text
+    assert asked.data == again.data
+    (mail,) = inbox.new()
+    assert (mail["To"], mail["Subject"], mail["List-Unsubscribe"]) == (ADA, "Back to HLS.Today?", None)
+    path = undo_link_of(mail)
+    before = both.dump()
+    assert "Yes, put me back on the list" in both.client.get(path).text
+    assert both.dump() == before
+    assert "You are on the list again" in both.client.post(path).text
+    assert state_of(both) == PersonState.SUBSCRIBED
+    assert links(both)[1] == ("undone", {"method": "link mailed to the owner", "actor": "reader"})
+    assert "There is nothing to take back" in both.client.post(path).text
+    both.client.post(link)  # a departure of its own, with a mail of its own
+    both.client.post(f"{link}/undo")
+    (another,) = inbox.new()
+    assert both.client.post(path).status_code == 410, "the link of the departure before"
+    assert both.client.post(undo_link_of(another)).status_code == 200
+    assert kinds(both) == ["left", "undone", "left", "undone"]
+
+
+def test_the_mail_goes_to_nobody_who_is_back_when_it_is_due(world: Any) -> None:
+    path, link = leave_by_page(world), f"/u/{world.token('leave')}"
+    world.client.post(f"{link}/undo")
+    world.client.post(path)
+    assert Inbox(world).new() == []
+
+
+def test_who_says_again_that_they_leave_is_not_put_back_by_who_said_it_before(world: Any) -> None:
+    """Somebody with a forwarded mail leaves first, and keeps the answer; then the owner wants to leave."""
+    strangers, link = leave_by_page(world), f"/u/{world.token('leave')}"
+    world.client.post(f"{link}/undo")
+    (mail,) = Inbox(world).new()
+    world.client.post(link)
+    assert world.client.post(strangers).status_code == 410
+    assert state_of(world) == PersonState.WITHDRAWN
+    assert world.client.post(undo_link_of(mail)).status_code == 200, "the owner's own link stays good"
+
+
 def test_taking_it_back_twice_is_once_and_leaving_again_works(world: Any) -> None:
-    token = world.token("leave")
-    for path in (f"/u/{token}", f"/u/{token}/undo", f"/u/{token}/undo", f"/u/{token}"):
+    path = leave_by_page(world)
+    for _ in range(2):
         assert world.client.post(path).status_code == 200
+    leave_by_page(world)
+    assert world.client.post(path).status_code == 410
     assert [kind for kind, _ in links(world)] == ["withdrawn", "undone", "withdrawn"]
     assert kinds(world) == ["left", "undone", "left"]
 
 
 @pytest.mark.parametrize(("days", "status"), [(6.99, 200), (7.01, 410)])
 def test_it_can_be_taken_back_for_seven_days(world: Any, days: float, status: int) -> None:
-    token = world.token("leave")
-    world.client.post(f"/u/{token}")
+    path, link = leave_by_page(world), f"/u/{world.token('leave')}"
     then = later(world, timedelta(days=days))
-    assert ("Undo</button>" in then.get(f"/u/{token}").text) == (status == 200)
-    answer = then.post(f"/u/{token}/undo")
+    assert ("Mail me the link</button>" in then.get(link).text) == (status == 200)
+    assert then.post(f"{link}/undo").status_code == status
+    answer = then.post(path)
     assert answer.status_code == status
     assert ("cannot be taken back any more" in answer.text) == (status == 410)
     assert (state_of(world) == PersonState.SUBSCRIBED) == (status == 200)
@@ -87,11 +165,11 @@ def test_it_can_be_taken_back_for_seven_days(world: Any, days: float, status: in
 def test_what_happened_to_a_reader_otherwise_is_not_taken_back(both: Any, what: str) -> None:
     token, keys = both.token("leave"), both.install.keys
     departure_log = DepartureLog(both.install.settings.left_log, keys)
+    path = leave_by_page(both)
     if what == "by an admin":
+        both.client.post(path)
         with both.database.write() as session:
             unsubscribe_person(session, departure_log, both.ada, method="admin: asked by letter", now=NOW)
-    else:
-        both.client.post(f"/u/{token}")
     with both.database.write() as session:
         if what == "erased":
             erase_person(
@@ -106,10 +184,11 @@ def test_what_happened_to_a_reader_otherwise_is_not_taken_back(both: Any, what: 
     before = both.dump()
     for method in ("GET", "POST"):
         answer = both.client.open(f"/u/{token}/undo", method=method)
-        assert "Undo</button>" not in answer.text
+        assert f'action="/u/{token}/undo"' not in answer.text
         assert answer.status_code == (200 if method == "GET" else 410)
-    assert both.client.post(f"/u/{token}").status_code == 200
+        assert both.client.open(path, method=method).status_code == 410
     assert both.dump() == before
+    assert both.client.post(f"/u/{token}").status_code == 200
 
 
 def test_who_never_left_has_nothing_to_take_back(world: Any) -> None:
@@ -122,11 +201,10 @@ def test_who_never_left_has_nothing_to_take_back(world: Any) -> None:
 
 
 def test_where_the_departure_log_cannot_hear_of_it_the_reader_is_back_all_the_same(world: Any) -> None:
-    token = world.token("leave")
-    world.client.post(f"/u/{token}")
+    path = leave_by_page(world)
     world.install.settings.left_log.unlink()
     world.install.settings.left_log.mkdir()
-    assert world.client.post(f"/u/{token}/undo").status_code == 200
+    assert world.client.post(path).status_code == 200
     assert state_of(world) == PersonState.SUBSCRIBED
 
 
@@ -177,11 +255,11 @@ def test_a_break_of_no_known_length_is_explained_and_who_left_gets_none(world: A
     assert world.dump() == before
 
 
-@pytest.mark.parametrize("path", ["/u/{}/undo", "/u/{}/pause"])
+@pytest.mark.parametrize("path", ["/u/{}/undo", "/u/{}/pause", "/undo/{}"])
 def test_a_foreign_token_gets_the_one_page_here_too(world: Any, path: str) -> None:
     page = world.client.get("/u/unknown")
     for token in (world.token("preferences"), world.token("leave")[:-1], "x"):
         for method in ("GET", "POST"):
             answer = world.client.open(path.format(token), method=method)
             assert (answer.status_code, answer.data) == (404, page.data)
-    assert "This was a test mail" in world.client.post(path.format(world.token("test leave"))).text
+    assert ("This was a test mail" in world.client.post(path.format(world.token("test leave"))).text) == ("/u/" in path)

@@ -21,8 +21,8 @@ def state_of(world: Any) -> PersonState:
 
 def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> None:
     token, keys = both.token("leave"), both.install.keys
-    both.client.post(f"/u/{token}")
-    both.client.post(f"/u/{token}/undo")
+    answer = both.client.post(f"/u/{token}", data={"from": "page"})
+    both.client.post(answer.text.partition('action="')[2].partition('"')[0])
     departure_log = DepartureLog(both.install.settings.left_log, keys)
     with both.database.write() as session:  # the copy of the day before knows of neither
         session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()

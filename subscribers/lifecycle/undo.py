@@ -1,0 +1,160 @@
+"""Taking back that one left: a right of whoever left, and of the owner of the address, never of a link in a mail.
+
+A mail is easily forwarded, and its link leaves for whoever has it. So the link takes nothing back: the answer to the form
+that made the reader leave holds a one-time token, and anybody else can at most have one mailed to the owner.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.store import one_time_tokens, people
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.one_time_tokens import OneTimePurpose, TokenLookup, TokenState
+
+UNDO_PERIOD = timedelta(days=7)
+UNDOABLE_METHODS = frozenset({"one-click", "page"})  # what a reader did, a reader may take back; an admin's act not
+# A second press of "Unsubscribe" ends what the first was answered with, and not what was mailed to the owner.
+_ON_PAGE: OneTimePurpose = "undo on page"
+_BY_MAIL: OneTimePurpose = "undo by mail"
+
+
+class UndoStage(StrEnum):
+    """How a link that takes leaving back stands."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"  # the button works
+    DONE = "done"  # the reader is on the list
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class UndoLink:
+    """A link looked up. `until` is there while it is open; `lookup` and its key's id are for the departure log once used."""
+
+    stage: UndoStage
+    until: datetime | None = None
+    lookup: tuple[str, str] | None = None
+
+
+def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
+    """Return until when a person's leaving can be taken back; None where it cannot, or no longer.
+
+    Who left by their own hand may for 7 days, unless they were erased or complained since: both move a person on
+    from `withdrawn`, for good.
+    """
+    departure = _find_undoable_departure(session, number, now=now)
+    return departure.at + UNDO_PERIOD if departure else None
+
+
+def _find_undoable_departure(session: Session, number: int, *, now: datetime) -> ConsentEvent | None:
+    person = session.get(Person, number)
+    if person is None or person.state != PersonState.WITHDRAWN or person.ciphertext is None:
+        return None
+    last = ledger.find_last_event(session, number, {ConsentKind.WITHDRAWN})
+    if last is None or json.loads(last.body).get("method") not in UNDOABLE_METHODS:
+        return None
+    return last if now < last.at + UNDO_PERIOD else None
+
+
+def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
+    """Make the token for the answer to the form by which a person has left in this very transaction."""
+    departure = _find_undoable_departure(session, number, now=now)
+    assert departure is not None, "they have just left"
+    return _issue_token(session, _ON_PAGE, departure, now)
+
+
+def end_undo_on_page(session: Session, number: int, *, now: datetime) -> None:
+    """End the token of an earlier answer: somebody wants this person to leave, whoever pressed the button before."""
+    one_time_tokens.end_tokens(session, number, _ON_PAGE, now=now)
+
+
+def request_undo_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> None:
+    """Have the owner mailed a link that takes their leaving back: one mail for each time that they left."""
+    person = ledger.lock_person(session, number)
+    departure = _find_undoable_departure(session, number, now=now) if person is not None else None
+    if departure is None or _was_mailed(session, departure):
+        return
+    token = _issue_token(session, _BY_MAIL, departure, now)
+    facts = {"token": token, "expires_at": (departure.at + UNDO_PERIOD).isoformat()}
+    queue(session, MailRequest("undo", number, str(departure.seq), facts))
+
+
+def _issue_token(session: Session, purpose: OneTimePurpose, departure: ConsentEvent, now: datetime) -> str:
+    return one_time_tokens.issue_token(
+        session, purpose, departure.person, now=now, expires_at=departure.at + UNDO_PERIOD, serial=str(departure.seq)
+    )
+
+
+def _was_mailed(session: Session, departure: ConsentEvent) -> bool:
+    return one_time_tokens.was_issued(session, departure.person, _BY_MAIL, serial=str(departure.seq))
+
+
+def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLink:
+    """Return how a link stands; nothing is changed."""
+    _, link = _find_token(session, token, now)
+    return _describe_link(session, link, now)
+
+
+def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: datetime) -> UndoLink:
+    """Put a person back who left, if the link is open; twice is once.
+
+    The departure log is told afterwards, with `log_undo`: a departure log that knows of an undoing which the database
+    lost would bring somebody back who is gone.
+
+    Raises:
+        DecryptionError: the encrypted address does not open.
+    """
+    purpose, link = _find_token(session, token, now)
+    person = ledger.lock_person(session, link.person) if link.person is not None else None
+    described = _describe_link(session, link, now)
+    if person is None or described.stage is not UndoStage.OPEN:
+        return described
+    if one_time_tokens.use_token(session, token, purpose, now=now).state is not TokenState.FRESH:
+        return look_up_undo_link(session, token, now=now)
+    address = people.decrypt_person_address(keys, person)
+    if address is None or suppression.find_suppression(session, keys, address) is not None:
+        return UndoLink(UndoStage.OVER)
+    body = {"method": "page" if purpose == _ON_PAGE else "link mailed to the owner", "actor": "reader"}
+    ledger.append_event(session, person, ConsentKind.UNDONE, body, now)
+    for other in (_ON_PAGE, _BY_MAIL):
+        one_time_tokens.end_tokens(session, person.number, other, now=now, used=True)
+    lookup = (person.lookup, person.lookup_key) if person.lookup and person.lookup_key else None
+    return UndoLink(UndoStage.DONE, lookup=lookup)
+
+
+def _find_token(session: Session, token: str, now: datetime) -> tuple[OneTimePurpose, TokenLookup]:
+    on_page = one_time_tokens.look_up_token(session, token, _ON_PAGE, now=now)
+    if on_page.state is not TokenState.UNKNOWN:
+        return _ON_PAGE, on_page
+    return _BY_MAIL, one_time_tokens.look_up_token(session, token, _BY_MAIL, now=now)
+
+
+def _describe_link(session: Session, link: TokenLookup, now: datetime) -> UndoLink:
+    """Look at a link: it takes back the departure that it was made for, and no later one."""
+    person = session.get(Person, link.person) if link.person is not None else None
+    if link.state is TokenState.UNKNOWN or person is None:
+        return UndoLink(UndoStage.UNKNOWN)
+    if person.state is PersonState.SUBSCRIBED:
+        return UndoLink(UndoStage.DONE)
+    departure = _find_undoable_departure(session, person.number, now=now)
+    if link.state is TokenState.FRESH and departure is not None and link.serial == str(departure.seq):
+        return UndoLink(UndoStage.OPEN, departure.at + UNDO_PERIOD)
+    return UndoLink(UndoStage.OVER)
+
+
+def log_undo(departure_log: DepartureLog, link: UndoLink, *, at: datetime) -> None:
+    """Tell the departure log of an undoing that is committed.
+
+    Raises:
+        OSError: it could not be written; a copy that is restored then holds the person to be gone.
+    """
+    if link.lookup is not None:
+        departure_log.append(*link.lookup, kind="undone", at=at)
