@@ -20,8 +20,14 @@ from benchmarks.peak_memory import peak_memory_mb
 from benchmarks.sample_installation import EDITION_NAME, KEYS, RELEASE, benchmark_settings, copied_installation
 from digest import logs
 from digest.deliver.plan.delivery_plan import plan_deliveries
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, Provider
-from digest.deliver.providers.parallel import ParallelProvider
+from digest.deliver.providers.base import (
+    BatchOutcome,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+    ParallelProvider,
+    Provider,
+)
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
 from digest.settings import Settings

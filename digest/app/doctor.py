@@ -12,8 +12,7 @@ from sqlalchemy import func, select
 from digest.app.attention import attention_sentences
 from digest.app.installation import Installation, InstallationError, missing_key_file
 from digest.deliver.events.mailbox import poll
-from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import provider_in_use
 from digest.store.models import Source
 

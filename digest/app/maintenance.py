@@ -8,8 +8,7 @@ from sqlalchemy import delete, select
 
 from digest.app.installation import Installation
 from digest.deliver.events import payloads
-from digest.deliver.providers.kind import ProviderErasures, ProviderKind, PullResult
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError, PullResult
 from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
 from digest.deliver.retention import delivery_totals, provider_erasures, repeated_bounces
 from digest.deliver.send import rate_limiter

@@ -12,7 +12,7 @@ from digest.app.acts import Act, Actor, AuditDraft, Role
 from digest.app.installation import Installation
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.parsed_document import DocumentKind, ParsedDocument, ParseError
-from digest.collect.sandbox import documents as sandbox
+from digest.collect.sandbox import client as sandbox
 from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
 from digest.collect.sources import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.urls import absolute_url, site_name

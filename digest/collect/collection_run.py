@@ -19,9 +19,8 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles import ItemCounts, clear_withdrawn, mark_withdrawn, prepare_batches, store_batch
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.local_files import list_files, read_file_source
 from digest.collect.parsed_document import DocumentKind, ParsedDocument
-from digest.collect.source_visit import VisitResult, VisitTarget, visit_source
+from digest.collect.source_visit import VisitResult, VisitTarget, list_files, read_file_source, visit_source
 from digest.collect.sources import (
     FILE_PREFIX,
     VisitFailure,

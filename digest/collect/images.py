@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.encoded_image import CropShape, EncodedImage
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.sandbox import documents
+from digest.collect.sandbox import client
 from digest.settings import LimitSettings
 from digest.store.models import MediaFile
 
@@ -46,7 +46,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
         ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
-    encoded = documents.fit_in_child(answer.body, max_pixels=limits.image_pixels)
+    encoded = client.fit_in_child(answer.body, max_pixels=limits.image_pixels)
     return PreparedImage(**asdict(encoded), source_url=url)
 
 
@@ -58,7 +58,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     Raises:
         ImageError: `body` is no picture.
     """
-    encoded = documents.crop_in_child(body, shape)
+    encoded = client.crop_in_child(body, shape)
     return PreparedImage(**asdict(encoded), source_url=f"{source_url}#{shape}")
 
 

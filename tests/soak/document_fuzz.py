@@ -18,7 +18,7 @@ from PIL import Image
 from digest.app.installation import Installation
 from digest.collect.encoded_image import ImageError
 from digest.collect.parsed_document import ParseError
-from digest.collect.sandbox import documents
+from digest.collect.sandbox import client
 from digest.collect.sandbox.client import SANDBOX
 from digest.settings import Settings
 from digest.store.engine import migrate_schema, open_database
@@ -113,12 +113,12 @@ def _picture_seeds() -> list[bytes]:
 
 def _readers() -> list[tuple[list[bytes], Callable[[bytes], object]]]:
     def read_saved(body: bytes) -> object:
-        return documents.parse_saved_file(body, file_url="file:///saved.txt", site="https://hls.example/", now=NOW)
+        return client.parse_saved_file(body, file_url="file:///saved.txt", site="https://hls.example/", now=NOW)
 
     return [
-        *[(SEEDS, lambda body: documents.parse_document(body, url=URL, now=NOW))] * 3,
+        *[(SEEDS, lambda body: client.parse_document(body, url=URL, now=NOW))] * 3,
         (SEEDS, read_saved),
-        (_picture_seeds(), lambda body: documents.fit_in_child(body, max_pixels=40_000_000)),
+        (_picture_seeds(), lambda body: client.fit_in_child(body, max_pixels=40_000_000)),
     ]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from digest.collect.collection_run import collect_sources
 from digest.collect.fetch.result import FetchResult
-from digest.collect.sandbox import documents
+from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
@@ -46,7 +46,7 @@ def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_ha
     settings = Settings(file=SettingsFile(sources=sources, limits=LimitSettings(fetch_workers=5)))
     getter = Web({url: FetchResult(url=url, status=200, body=bodies[name]) for name, url in addresses.items()})
     sandbox = Sandbox("tests.collect.sandbox.trying_broker")
-    monkeypatch.setattr(documents, "SANDBOX", sandbox)
+    monkeypatch.setattr(client, "SANDBOX", sandbox)
     try:
         with open_page_server(world.app, "127.0.0.1", 0) as serving, ThreadPoolExecutor(1) as threads:
             collecting = threads.submit(collect_sources, sqlite, getter, settings, now=NOW)

@@ -11,7 +11,7 @@ from digest.cli.context import CommandContext, check_reason, pass_command_contex
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.subscribers.import_report import describe_import
 from digest.cli.terminal import show_progress
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import ProviderSettingsError
 from subscribers.transfer.decisions import ImportOptions
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus

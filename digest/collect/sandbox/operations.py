@@ -6,9 +6,9 @@ from typing import Any
 
 from digest.collect.encoded_image import CropShape, EncodedImage
 from digest.collect.image_codec import crop_image, fit_image
+from digest.collect.parsed_document import encode_document
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.saved_file import parse_saved_file
-from digest.collect.sandbox.document_json import encode_document
 
 Reply = tuple[dict[str, Any], bytes]
 

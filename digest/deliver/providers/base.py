@@ -1,6 +1,11 @@
-"""What passes between sending and a provider: a message for one person, and its outcome."""
+"""What passes between sending and a provider: a message for one person, and its outcome.
 
+Replies of servers are stored scrubbed of addresses. Several connections may share a batch.
+"""
+
+import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -105,3 +110,67 @@ class Provider(Protocol):
     def close(self) -> None:
         """Close all connections; failures are ignored, and closing twice is fine."""
         ...
+
+
+MAX_REPLY_LENGTH = 200  # characters of a reply that are kept
+_ADDRESS = re.compile(r"<?[^\s<>()\"',;:@]+@[A-Za-z0-9\[\].-]+>?")
+
+
+def scrub_addresses(reply: str | bytes, address: str = "") -> str:
+    """Remove every address from a reply, and the parts of the reader's own wherever else they occur.
+
+    Servers love to quote: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org".
+    """
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    text = " ".join(text.split())
+    text = _ADDRESS.sub("<address>", text)
+    local, _, domain = address.partition("@")
+    if domain:
+        text = _replace_word(text, domain, re.escape(domain), "<domain>")
+        text = _replace_word(text, local, rf"(?<!\w){re.escape(local)}(?!\w)", "<reader>")
+    return text[:MAX_REPLY_LENGTH]
+
+
+def _replace_word(text: str, word: str, pattern: str, replacement: str) -> str:
+    """Replace a word in any case; a pattern is compiled only for a text that holds the word."""
+    if word.casefold() not in text.casefold():
+        return text
+    return re.sub(pattern, replacement, text, flags=re.IGNORECASE)
+
+
+class ParallelProvider:
+    """Shares batches out over providers of one kind, at least one, each in a thread of its own."""
+
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        self.providers = tuple(providers)
+        self.name = self.providers[0].name
+        self.batch_size = sum(provider.batch_size for provider in self.providers)
+        self.batch_timeout = max(provider.batch_timeout for provider in self.providers)
+        self._executor = ThreadPoolExecutor(len(self.providers), thread_name_prefix="hand")
+
+    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        """Hand the messages over, dealt out in turn; the outcomes are in the order of the messages."""
+        count = len(self.providers)
+        futures = [
+            self._executor.submit(provider.send_batch, messages[start::count])
+            for start, provider in enumerate(self.providers[: len(messages)])
+        ]
+        batches = [future.result() for future in futures]
+        return BatchOutcome(
+            tuple(batches[place % count].outcomes[place // count] for place in range(len(messages))),
+            stop_reason=next((batch.stop_reason for batch in batches if batch.stop_reason), ""),
+            wait_seconds=max((batch.wait_seconds for batch in batches), default=0.0),
+        )
+
+    def close(self) -> None:
+        """Close them all."""
+        for provider in self.providers:
+            provider.close()
+        self._executor.shutdown()
+
+
+def providers_per_thread(provider: Provider) -> tuple[Provider, ...]:
+    """Return the connections of a provider, each a provider for one thread."""
+    return provider.providers if isinstance(provider, ParallelProvider) else (provider,)

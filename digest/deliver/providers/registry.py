@@ -5,8 +5,7 @@ from importlib import import_module
 from urllib.parse import urlsplit
 
 from digest.deliver.providers.base import Provider
-from digest.deliver.providers.kind import ProviderKind, SuppressionLists
-from digest.deliver.providers.mail_url import ProviderSettingsError, split_mail_url
+from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError, SuppressionLists, split_mail_url
 from digest.settings import Settings
 
 # One line each: a folder beside this module, whose module `kind` declares the provider.

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
-from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.settings import Settings
 
 

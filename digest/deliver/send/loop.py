@@ -21,8 +21,7 @@ from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.personalisation import fill_placeholders
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.plan import canary
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
-from digest.deliver.providers.parallel import providers_per_thread
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send import alarms, claims
 from digest.deliver.send.claims import ReaderDelivery
 from digest.deliver.send.handover import SendTask

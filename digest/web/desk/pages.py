@@ -17,7 +17,7 @@ from digest.app.edition_status import edition_status
 from digest.app.page_views import EditionView
 from digest.deliver.compose.personalisation import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import ApprovalError

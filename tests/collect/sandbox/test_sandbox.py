@@ -15,7 +15,7 @@ import pytest
 from digest.collect.parsed_document import ParseError
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.saved_file import parse_saved_file
-from digest.collect.sandbox import documents
+from digest.collect.sandbox import client
 from digest.collect.sandbox.child import MAX_REPLY_BYTES
 from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError, Sandbox, SandboxError
 from tests.collect.parsers.test_hostile_documents import NOW, SEEDS
@@ -65,14 +65,14 @@ def wait_until_gone(leader: int, seconds: float) -> bool:
 
 @pytest.mark.parametrize("seed", SEEDS, ids=range(len(SEEDS)))
 def test_a_child_gives_what_the_parser_gives(seed: bytes) -> None:
-    assert repr(documents.parse_document(seed, url=URL, now=NOW)) == repr(parse_document(seed, url=URL, now=NOW))
+    assert repr(client.parse_document(seed, url=URL, now=NOW)) == repr(parse_document(seed, url=URL, now=NOW))
     saved = {"file_url": "file:///a/saved.html", "site": "https://hls.example/", "now": NOW}
-    assert documents.parse_saved_file(seed, **saved) == parse_saved_file(seed, **saved)  # type: ignore[arg-type]
+    assert client.parse_saved_file(seed, **saved) == parse_saved_file(seed, **saved)  # type: ignore[arg-type]
 
 
 def test_a_parsers_refusal_comes_back_as_its_own_error() -> None:
     with pytest.raises(ParseError, match="The answer is empty"):
-        documents.parse_document(b" ", url=URL, now=NOW)
+        client.parse_document(b" ", url=URL, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_document_over_a_limit_is_refused_with_the_limit_and_the_next_is_read(
 
 def test_what_is_too_long_to_hand_over_is_refused_at_once() -> None:
     with pytest.raises(ParseError, match="more than 100,000,000"):
-        documents.parse_document(bytes(100_000_001), url=URL, now=NOW)
+        client.parse_document(bytes(100_000_001), url=URL, now=NOW)
 
 
 def test_many_threads_get_each_their_own_answer_while_others_are_killed(sandbox: Sandbox) -> None:
@@ -201,10 +201,9 @@ def test_a_killed_parent_leaves_no_child_not_even_one_that_waits() -> None:
 
 def test_a_program_that_ends_says_nothing_and_leaves_no_child() -> None:
     program = (
-        "from digest.collect.sandbox.client import SANDBOX\n"
-        "from digest.collect.sandbox import documents\n"
+        "from digest.collect.sandbox.client import SANDBOX, parse_document\n"
         "from datetime import datetime, UTC\n"
-        "documents.parse_document(b'BEGIN:VCALENDAR\\nEND:VCALENDAR', url='https://a.example/', now=datetime.now(UTC))\n"
+        "parse_document(b'BEGIN:VCALENDAR\\nEND:VCALENDAR', url='https://a.example/', now=datetime.now(UTC))\n"
         "print(SANDBOX.running_broker().process_id)\n"
     )
     run = subprocess.run(
@@ -215,9 +214,9 @@ def test_a_program_that_ends_says_nothing_and_leaves_no_child() -> None:
 
 
 def test_all_that_is_read_here_is_read_by_one_broker() -> None:
-    documents.parse_document(SEEDS[0], url=URL, now=NOW)
+    client.parse_document(SEEDS[0], url=URL, now=NOW)
     before = SANDBOX.running_broker().process_id
-    documents.parse_document(SEEDS[1], url=URL, now=NOW)
+    client.parse_document(SEEDS[1], url=URL, now=NOW)
     assert SANDBOX.running_broker().process_id == before
 
 

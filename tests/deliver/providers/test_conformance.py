@@ -13,8 +13,7 @@ from pydantic import SecretStr
 
 from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, Provider
-from digest.deliver.providers.kind import ProviderKind
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError
 from digest.deliver.providers.registry import (
     PROVIDER_FOLDERS,
     find_provider,

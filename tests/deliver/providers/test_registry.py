@@ -3,11 +3,10 @@
 import pytest
 from pydantic import SecretStr
 
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.base import MAX_REPLY_LENGTH, ParallelProvider, scrub_addresses
+from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.outbox.kind import OutboxProvider
-from digest.deliver.providers.parallel import ParallelProvider
 from digest.deliver.providers.registry import open_provider, provider_in_use
-from digest.deliver.providers.replies import MAX_REPLY_LENGTH, scrub_addresses
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.settings import SenderSettings, Settings, SettingsFile

@@ -19,7 +19,7 @@ from digest.app.background import NOTICE_RETRY_DELAY, send_due_notices
 from digest.app.installation import Installation
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send import notices
 from digest.edition import placeholders

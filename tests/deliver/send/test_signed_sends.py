@@ -7,7 +7,7 @@ from sqlalchemy import select
 from digest.app.doctor import examine_installation
 from digest.app.installation import Installation
 from digest.deliver.compose.dkim import DkimSigner, load_signer
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import SendReport, run_edition
 from digest.settings import Settings

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy import select
 
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
-from digest.deliver.providers.parallel import ParallelProvider
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, ParallelProvider
 from digest.deliver.send.edition_run import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from digest.deliver.providers.replies import scrub_addresses
+from digest.deliver.providers.base import scrub_addresses
 from digest.settings import BounceMailboxSettings
 from subscribers.errors import ApplicationError
 

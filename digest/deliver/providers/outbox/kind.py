@@ -7,8 +7,7 @@ from pathlib import Path
 
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, stopped_batch
-from digest.deliver.providers.kind import DoctorFinding, ProviderKind
-from digest.deliver.providers.mail_url import read_url_options, split_mail_url
+from digest.deliver.providers.kind import DoctorFinding, ProviderKind, read_url_options, split_mail_url
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.settings import Settings
 from subscribers.crypto.key_file import sync_folder

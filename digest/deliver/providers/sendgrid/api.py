@@ -22,8 +22,8 @@ import python_http_client
 from python_http_client.client import Response
 from python_http_client.exceptions import HTTPError
 
-from digest.deliver.providers.mail_url import ProviderSettingsError
-from digest.deliver.providers.replies import scrub_addresses
+from digest.deliver.providers.base import scrub_addresses
+from digest.deliver.providers.kind import ProviderSettingsError
 from digest.settings import Settings, is_loopback
 
 STEP_TIMEOUT = 30.0  # seconds for every step of a request

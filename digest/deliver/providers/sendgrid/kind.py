@@ -11,8 +11,10 @@ from digest.deliver.providers.kind import (
     ProviderWebhook,
     PullResult,
     SuppressionLists,
+    parse_count,
+    read_url_options,
+    split_mail_url,
 )
-from digest.deliver.providers.mail_url import parse_count, read_url_options, split_mail_url
 from digest.deliver.providers.sendgrid import erasure, suppression_pull
 from digest.deliver.providers.sendgrid.api import open_api, read_account
 from digest.deliver.providers.sendgrid.events import parse_webhook_body

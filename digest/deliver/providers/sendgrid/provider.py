@@ -10,8 +10,7 @@ from typing import Any
 
 from digest.deliver.compose.headers import mailbox_value
 from digest.deliver.compose.message import MessageTemplate
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
-from digest.deliver.providers.replies import scrub_addresses
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, scrub_addresses
 from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, SendGridResponse
 
 MAX_BATCH_SIZE = 1000  # personalizations a request may have

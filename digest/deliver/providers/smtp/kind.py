@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from digest.deliver.providers.base import Provider
-from digest.deliver.providers.kind import DoctorFinding, ProviderKind
-from digest.deliver.providers.mail_url import ProviderSettingsError, parse_count, read_url_options, split_mail_url
-from digest.deliver.providers.parallel import ParallelProvider
+from digest.deliver.providers.base import ParallelProvider, Provider
+from digest.deliver.providers.kind import (
+    DoctorFinding,
+    ProviderKind,
+    ProviderSettingsError,
+    parse_count,
+    read_url_options,
+    split_mail_url,
+)
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.connection_pool import split_into_pools

@@ -6,8 +6,14 @@ from collections.abc import Generator, Sequence
 from functools import cached_property
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, stopped_batch
-from digest.deliver.providers.replies import scrub_addresses
+from digest.deliver.providers.base import (
+    BatchOutcome,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+    scrub_addresses,
+    stopped_batch,
+)
 from digest.deliver.providers.smtp.connection import (
     NO_REPLY,
     SmtpConnection,

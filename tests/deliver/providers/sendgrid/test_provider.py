@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
-from digest.deliver.providers.mail_url import ProviderSettingsError
+from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
 from digest.deliver.send.edition_run import SendReport, run_edition
