@@ -59,4 +59,16 @@ class ErrorReportingGroup(LazyGroup):
         try:
             return super().invoke(ctx)
         except ApplicationError as exc:
-            raise (CommandRefusedError if exc.is_refusal else CorrectableError)(str(exc)) from exc
+            raise _describe_error(exc) from exc
+        except Exception as exc:
+            from digest.app.storage_errors import explain_storage_error
+
+            explained = explain_storage_error(exc)
+            if explained is None:
+                raise
+            raise _describe_error(explained) from exc
+
+
+def _describe_error(error: ApplicationError) -> click.ClickException:
+    advice = " Run the same command again in a while." if error.can_retry else ""
+    return (CommandRefusedError if error.is_refusal else CorrectableError)(f"{error}{advice}")

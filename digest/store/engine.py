@@ -17,6 +17,8 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from subscribers.errors import ApplicationError
+
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
 _IDLE_SINCE = "idle since"
@@ -157,10 +159,24 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
     return Database(queue_writers(engine, writer_timeout))
 
 
+class SchemaTooNewError(ApplicationError):
+    """The database belongs to a newer version of this program."""
+
+
 def migrate_schema(database: Database, revision: str = "head") -> None:
-    """Bring the schema to `revision`; a no-op when it is there already, and then without importing Alembic."""
-    if revision == "head" and _read_schema_revision(database) == newest_schema_revision():
+    """Bring the schema to `revision`; a no-op when it is there already, and then without importing Alembic.
+
+    Raises:
+        SchemaTooNewError: a newer version brought it further than this one knows.
+    """
+    current, newest = _read_schema_revision(database), newest_schema_revision()
+    if revision == "head" and current == newest:
         return
+    if current is not None and current > newest:
+        raise SchemaTooNewError(
+            f"The database belongs to a newer version of this program (schema {current}; this one knows {newest}), and was left as it "
+            "is. Install that version (pip install --upgrade hls-digest), or restore a backup of before the upgrade."
+        )
     with database.engine.execution_options(immediate=True).begin() as connection:
         upgrade_schema(connection, revision)
 
@@ -182,7 +198,8 @@ def _read_schema_revision(database: Database) -> str | None:
     """Read the revision of a schema; None where there is none yet, or the database does not answer."""
     try:
         with database.read() as session:
-            return str(session.scalar(text("SELECT version_num FROM alembic_version")))
+            revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+            return revision
     except DBAPIError:
         return None
 

@@ -1,0 +1,64 @@
+"""What the disk and the database say against a write, in words for whoever has to make room."""
+
+import errno
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from subscribers.errors import ApplicationError
+
+_FULL_DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# SQLite's primary result codes (https://www.sqlite.org/rescode.html): what a disk or a lock can cause, and no mistake of ours.
+_SQLITE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_SQLITE_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+# Classes of PostgreSQL's SQLSTATEs: connection, resources, an operator's or the system's doing. Without one, no server answered.
+_POSTGRESQL_CLASSES = frozenset({"", "08", "53", "57", "58"})
+_POSTGRESQL_DISK_FULL = "53100"
+
+
+class StorageError(ApplicationError):
+    """The disk or the database refused a write or is out of reach. What was committed stands, the rest was rolled back."""
+
+    def __init__(self, message: str, *, is_transient: bool = False) -> None:
+        super().__init__(message)
+        self._is_transient = is_transient
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether it is gone by itself: a lock ends, a server comes back."""
+        return self._is_transient
+
+
+def explain_storage_error(error: BaseException) -> StorageError | None:
+    """Explain an error that the disk, a lock or a server that is away caused; None for any other."""
+    if isinstance(error, OperationalError):
+        return _explain_database_error(error)
+    if isinstance(error, OSError) and error.errno in _FULL_DISK_CODES:
+        place = error.filename or "A file could not be written"
+        return StorageError(f"{place}: the disk is full. Make room, and run the same command again.")
+    return None
+
+
+def _explain_database_error(error: DBAPIError) -> StorageError | None:
+    driver_error = error.orig
+    reason = str(driver_error).strip().partition("\n")[0]
+    if isinstance(driver_error, sqlite3.Error):
+        code = driver_error.sqlite_errorcode & 0xFF
+        if code in _SQLITE_BUSY_CODES:
+            return StorageError(
+                "The database is in use by others for too long. Nothing was changed.", is_transient=True
+            )
+        return _describe_refused_write(reason) if code in _SQLITE_CODES else None
+    state = getattr(driver_error, "sqlstate", None) or ""
+    if state == _POSTGRESQL_DISK_FULL:
+        return _describe_refused_write(reason)
+    if state[:2] in _POSTGRESQL_CLASSES:
+        return StorageError(f"The database is out of reach: {reason}", is_transient=True)
+    return None
+
+
+def _describe_refused_write(reason: str) -> StorageError:
+    return StorageError(
+        f"The database cannot be written ({reason}): the disk is full, or it is failing. The last step was taken back, and what "
+        "was done before it stands. Make room, and run the same command again."
+    )
