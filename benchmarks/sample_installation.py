@@ -17,7 +17,7 @@ from digest.store.models import Edition, EditionState, Fragment
 from subscribers.address import read_address
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import domain_tag, encrypt_address, lookup_hash
+from subscribers.crypto.stored_addresses import domain_tag, encrypt_address, lookup_hash, new_address_salt
 from subscribers.store.models import Person, PersonState
 
 KEYS = KeyRing.from_seed(b"benchmarks")
@@ -89,6 +89,7 @@ def _person_rows(numbers: range) -> Iterator[dict[str, object]]:
             "domain_tag": domain_tag(KEYS, address),
             "ciphertext": ciphertext,
             "key_id": key_id,
+            "salt": new_address_salt(),
             "state": PersonState.SUBSCRIBED,
             "choices": {},
             "chain_head": "",

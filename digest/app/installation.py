@@ -1,8 +1,8 @@
 """An open installation: its settings (read again when their file has changed), database and keys."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from digest.app import copy_guard
 from digest.settings import Settings, SettingsError, reload_settings
 from digest.store.engine import Database, migrate_schema, open_database
+from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
@@ -62,6 +63,9 @@ def _read_file_stamp(file: Path | None) -> FileStamp | None:
     except OSError:
         return None  # moved away for a moment, as editors do when they save
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+log = structlog.get_logger("installation")
 
 
 class InstallationError(ApplicationError):
@@ -116,11 +120,16 @@ class Installation:
         return DepartureLog(self.settings.left_log, self.keys)
 
 
+ShowProgress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Takes what is being done, and lends a function that is called with (done, total)."""
+
+
 @contextmanager
-def open_installation(settings: Settings) -> Iterator[Installation]:
+def open_installation(settings: Settings, *, show_progress: ShowProgress | None = None) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
-    A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`.
+    A database that is opened somewhere else than last time is held: see `digest.app.copy_guard`. After an upgrade from before
+    consents were bound to addresses that is done first, with `show_progress`.
 
     Raises:
         InstallationError: its folder or its database is out of reach.
@@ -142,7 +151,23 @@ def open_installation(settings: Settings) -> Iterator[Installation]:
             raise InstallationError(
                 f"The database cannot be opened: {reason}\nLook at DIGEST_DATABASE_URL and DIGEST_HOME."
             ) from exc
-        yield Installation(settings, database)
+        installation = Installation(settings, database)
+        _bind_older_consents(installation, show_progress)
+        yield installation
+
+
+def _bind_older_consents(installation: Installation, show_progress: ShowProgress | None) -> None:
+    """Bind consents of before to their addresses. Without the keys of the database it waits, and so does all that writes about people."""
+    with installation.database.read() as session:
+        if not has_unsalted_addresses(session):
+            return
+    try:
+        keys = installation.keys
+    except ApplicationError:
+        return  # whoever asks for the keys is told what is wrong with them
+    with show_progress("Binding consents to addresses") if show_progress else nullcontext() as progress:
+        bound = bind_addresses(installation.database, keys, now=datetime.now(UTC), progress=progress)
+    log.info("consents bound to addresses", people=bound)
 
 
 def create_home_folder(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import delete, select
@@ -52,22 +53,27 @@ def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: s
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
     through = seals.find_stable_point(installation.database)
     with installation.database.read() as session:
-        proof = seals.prove_ledger(session, through=through)
+        proof = seals.prove_ledger(session, installation.keys, through=through)
     assert proof.survey is not None, "it was asked for"
     with installation.database.write() as session:
         sealed = seals.append_seal(session, proof.survey, now)
         detail = {"people": sealed.people, "links": sealed.links, "root": sealed.root, "seal": sealed.hash}
         session.add(AuditEntry(at=now, actor=actor, act="ledger sealed", subject="ledger", detail=detail))
         if not proof.sound:
-            wrong = {"fault": proof.fault} if proof.broken is None else _broken_link_detail(proof)
+            wrong = _describe_faults(proof)
             session.add(AuditEntry(at=now, actor=actor, act="ledger broken", subject="ledger", detail=wrong))
             log.error("the ledger is broken", **wrong)
     return sealed, proof
 
 
-def _broken_link_detail(proof: seals.LedgerProof) -> dict[str, str | int]:
-    assert proof.broken is not None
-    return {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
+def _describe_faults(proof: seals.LedgerProof) -> dict[str, Any]:
+    """Name the first link that does not hold, else the first seal; and the people whose address does not."""
+    faults: dict[str, Any] = {"fault": proof.fault} if proof.fault else {}
+    if proof.broken is not None:
+        faults = {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
+    if proof.address_faults:
+        faults["addresses"] = {str(at_fault.person): at_fault.fault for at_fault in proof.address_faults}
+    return faults
 
 
 def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:

@@ -196,14 +196,15 @@ def verify_ledger(
     now: datetime,
     progress: Callable[[int, int], None],
 ) -> seals.LedgerProof:
-    """Prove every chain and every seal of the consent ledger; each of `kept_hashes` must be a seal of it.
+    """Prove every chain, address and seal of the consent ledger; each of `kept_hashes` must be a seal of it.
 
     Raises:
         NotPermittedError: the actor is no admin.
+        InstallationError: there is no key file.
     """
     VERIFY.check_role(installation.database, actor, "ledger", now=now)
     with installation.database.read() as session:
-        return seals.prove_ledger(session, kept_hashes=kept_hashes, progress=progress)
+        return seals.prove_ledger(session, installation.keys, kept_hashes=kept_hashes, progress=progress)
 
 
 def _find_person(session: Session, keys: KeyRing, address: Address) -> Person:

@@ -7,13 +7,14 @@ set aside, not removed.
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 from sqlalchemy import Connection, func, inspect, make_url, select, text
+from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
 from digest.backups.loader import check_sqlite_integrity, restore_rows
@@ -25,6 +26,7 @@ from digest.store.audit import record_audit
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState
 from subscribers.consent import seals
+from subscribers.consent.address_binding import bind_addresses
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
@@ -65,7 +67,7 @@ def rehearse_restore(
     ):
         session = restore_rows(connection, reader, keys, progress)
         check_sqlite_integrity(connection)
-        return seals.prove_ledger(session)
+        return _prove_restored_ledger(session, keys)
 
 
 def restore_backup(
@@ -92,7 +94,7 @@ def restore_backup(
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
         session = restore_rows(connection, reader, keys, progress)
-        proof = seals.prove_ledger(session)
+        proof = _prove_restored_ledger(session, keys)
         log_exists = departure_log.path.exists()
         merged = merge_departure_log(
             session, departure_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
@@ -113,6 +115,24 @@ def restore_backup(
         if make_url(settings.effective_database_url).get_backend_name() == "sqlite":
             return _restore_into_sqlite(settings, reader, fill, replace=replace, now=now)
         return _restore_into_postgresql(settings, reader, fill, replace=replace, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenTransaction:
+    """A database as far as the one transaction of a restore: all that is read and written is in it."""
+
+    session: Session
+
+    def read(self) -> AbstractContextManager[Session]:
+        return nullcontext(self.session)
+
+    write = read
+
+
+def _prove_restored_ledger(session: Session, keys: KeyRing) -> seals.LedgerProof:
+    """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
+    bind_addresses(_OpenTransaction(session), keys, now=datetime.now(UTC))
+    return seals.prove_ledger(session, keys)
 
 
 FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]

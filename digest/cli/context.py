@@ -7,7 +7,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -86,7 +86,8 @@ class CommandContext:
         """The installation with who acts on it: nothing of it is lent to somebody unknown."""
         from digest.app.installation import open_installation
 
-        installation = click.get_current_context().find_root().with_resource(open_installation(self.settings))
+        opened = open_installation(self.settings, show_progress=_show_progress)
+        installation = click.get_current_context().find_root().with_resource(opened)
         return installation, self.identify_actor(installation)
 
     def refuse_unknown_actor(self) -> None:
@@ -135,6 +136,12 @@ class CommandContext:
         if given.tzinfo is None:
             given = given.replace(tzinfo=self.settings.file.publication.zone)
         return given.astimezone(UTC)
+
+
+def _show_progress(label: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    from digest.cli.terminal import show_progress
+
+    return show_progress(label)
 
 
 pass_command_context = click.make_pass_decorator(CommandContext)

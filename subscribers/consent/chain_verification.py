@@ -1,4 +1,7 @@
-"""The ledger read back as it is stored, a thousand people at a time, and judged link by link."""
+"""The ledger read back as it is stored, a thousand people at a time, and judged link by link.
+
+Each person's address is held against the commitment that their chain carries, and against their look-up.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +11,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from subscribers.address import Address
 from subscribers.consent import ledger
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
+from subscribers.crypto.stored_addresses import commit_address, decrypt_address, lookup_hash
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentKind, PersonState
 
@@ -21,11 +27,16 @@ _STORED_MOMENT_PATTERN = re.compile(
 
 
 class ChainOwner(NamedTuple):
-    """What a person's row says of their chain."""
+    """What a person's row says of their chain and their address, as it is stored."""
 
     number: int
     state: str
     chain_head: str
+    lookup: str
+    lookup_key: str
+    key_id: str
+    ciphertext: object
+    salt: object
 
 
 class ChainLink(NamedTuple):
@@ -37,6 +48,7 @@ class ChainLink(NamedTuple):
     kind: str
     at: str
     body: str
+    commitment: str
     previous: str
     hash: str
 
@@ -84,8 +96,8 @@ _NEXT_NUMBER_QUERY = text(
     "SELECT min(number) FROM (SELECT min(number) AS number FROM person WHERE number > :after "
     "UNION ALL SELECT min(person) AS number FROM consent_event WHERE person > :after) AS there"
 )
-_OWNER_COLUMNS = ("number", "'state", "'chain_head")
-_LINK_COLUMNS = ("id", "person", "seq", "'kind", "@at", "'body", "'previous", "'hash")
+_OWNER_COLUMNS = ("number", "'state", "'chain_head", "'lookup", "'lookup_key", "'key_id", "ciphertext", "salt")
+_LINK_COLUMNS = ("id", "person", "seq", "'kind", "@at", "'body", "'commitment", "'previous", "'hash")
 _OWNERS_IN_CHUNK = "number BETWEEN :first AND :last ORDER BY number"
 _LINKS_IN_CHUNK = "person BETWEEN :first AND :last ORDER BY person, seq"
 
@@ -103,10 +115,9 @@ def read_raw_rows(
     query = text(f"SELECT {expressions} FROM {table} WHERE {condition}")  # noqa: S608 - our own names only
     texts = [place for place, name in enumerate(columns) if name[0] in "'@"]
     rows = [list(row) for row in session.execute(query, parameters)]
-    if sqlite:
-        for row in rows:
-            for place in texts:
-                row[place] = _decode_text(row[place])
+    for row in rows:
+        for place in texts:
+            row[place] = _decode_text(row[place])
     return rows
 
 
@@ -118,9 +129,9 @@ def _select_expression(name: str, *, sqlite: bool) -> str:
     return f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else name[1:]
 
 
-def _decode_text(value: bytes | None) -> str:
+def _decode_text(value: bytes | str | None) -> str:
     try:
-        return value.decode("utf-8") if value is not None else ""
+        return value.decode("utf-8") if isinstance(value, bytes) else value or ""
     except UnicodeDecodeError:
         return ""
 
@@ -149,12 +160,15 @@ def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
 
 
 def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | None:
-    head, state = "", PersonState.REQUESTED
+    head, commitment, state = "", "", PersonState.REQUESTED
     for place, link in enumerate(links, start=1):
         fault = _find_link_fault(link, place, head)
+        if not fault and place > 1 and not _may_change_commitment(link, commitment):
+            fault = "it speaks of another address than the link before it"
         if fault:
             return BrokenLink(owner.number, place, fault)
-        head, state = link.hash, ledger.next_state(state, _KINDS_BY_VALUE[link.kind])
+        head, commitment = link.hash, link.commitment
+        state = ledger.next_state(state, _KINDS_BY_VALUE[link.kind])
     if head != owner.chain_head:
         fault = "the chain's last link is not the one that the person names"
         return BrokenLink(owner.number, len(links) + 1, fault)
@@ -176,8 +190,64 @@ def _find_link_fault(link: ChainLink, expected_seq: int, previous_hash: str) -> 
 
 
 def _hash_stored_link(link: ChainLink, moment: str) -> str:
-    said = {"body": link.body, "previous": link.previous}
+    said = {"body": link.body, "previous": link.previous, "commitment": link.commitment}
     return ledger.hash_raw_link(link.person, link.seq, link.kind, moment, **said)
+
+
+def _may_change_commitment(link: ChainLink, previous_commitment: str) -> bool:
+    """Say whether a link may carry its commitment after a link with the previous one: most carry that on."""
+    if link.commitment == previous_commitment or link.kind in ledger.ADDRESS_KINDS:
+        return True
+    return link.kind == ConsentKind.BOUND and not previous_commitment
+
+
+@dataclass(frozen=True, slots=True)
+class AddressFault:
+    """A person whose stored address is not the one that their chain speaks of, or does not open, and why."""
+
+    person: int
+    fault: str
+
+
+def find_address_faults(keys: KeyRing, chunk: ChainChunk) -> list[AddressFault]:
+    """Return those of a thousand people whose address does not hold."""
+    commitments = {link.person: link.commitment for link in chunk.links}  # the last link's, by their order
+    faults = [
+        (owner.number, _find_address_fault(keys, owner, commitments.get(owner.number, ""))) for owner in chunk.owners
+    ]
+    return [AddressFault(number, fault) for number, fault in faults if fault]
+
+
+def _find_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str) -> str:
+    if owner.ciphertext is None:
+        return "no address is there, and they are subscribed" if owner.state == PersonState.SUBSCRIBED else ""
+    mailbox = _decrypt_stored_address(keys, owner)
+    if mailbox is None:
+        return "the address does not open: the row is damaged"
+    if not isinstance(owner.salt, bytes):
+        return "the address has no salt"
+    if not commitment:
+        return "no link of the chain is bound to an address"
+    if commitment not in [commit_address(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
+        return "the address is not the one that the chain is bound to"
+    return "" if _is_found_by(keys, owner, mailbox) else "the look-up is not that of the address"
+
+
+def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
+    if not isinstance(owner.ciphertext, bytes):
+        return None
+    try:
+        return decrypt_address(keys, (owner.ciphertext, owner.key_id), owner.number)
+    except (DecryptionError, KeyFileError):
+        return None
+
+
+def _is_found_by(keys: KeyRing, owner: ChainOwner, mailbox: str) -> bool:
+    local, _, domain = mailbox.rpartition("@")
+    try:
+        return lookup_hash(keys, Address(local, domain), key_id=owner.lookup_key) == owner.lookup
+    except KeyFileError:
+        return False
 
 
 def find_stray_links(session: Session, links_seen: int) -> BrokenLink | None:

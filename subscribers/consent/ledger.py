@@ -19,7 +19,7 @@ GRANT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKin
 # A person's own word, which ends a departure before it; no import is one.
 OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
 DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
-# The other kinds (requested, bounced, address changed, choices changed) leave a person where they stand.
+# The other kinds (requested, bounced, address changed, choices changed, bound) leave a person where they stand.
 _STATE_AFTER = {
     **dict.fromkeys(GRANT_KINDS, PersonState.SUBSCRIBED),
     ConsentKind.WITHDRAWN: PersonState.WITHDRAWN,
@@ -27,6 +27,8 @@ _STATE_AFTER = {
     ConsentKind.SUPPRESSED: PersonState.SUPPRESSED,
     ConsentKind.ERASED: PersonState.ERASED,
 }
+# Links of these kinds may carry another commitment than the link before them.
+ADDRESS_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.ADDRESS_CHANGED})
 # These move nobody who left, or consented by their own word: anybody can type an address into a form.
 _UNDECIDED_TRANSITIONS = {
     (PersonState.UNVERIFIED, ConsentKind.RE_ASKED): PersonState.REQUESTED,
@@ -56,15 +58,30 @@ def find_last_event(session: Session, number: int, kinds: Collection[ConsentKind
 
 
 def append_event(
-    session: Session, person: Person, kind: ConsentKind, body: dict[str, Any], at: datetime
+    session: Session,
+    person: Person,
+    kind: ConsentKind,
+    body: dict[str, Any],
+    at: datetime,
+    *,
+    commitment: str | None = None,
 ) -> ConsentEvent:
     """Append what happened to a person's chain and bring their state along.
 
     `person` was read with `lock_person`, or is new. `body` holds plain JSON values; times are kept to the millisecond.
+    `commitment` is given where the address was just set (`people.commit_person_address`); else the last link's is carried on.
     """
     last = find_last_event(session, person.number)
-    seq = last.seq + 1 if last else 1
-    link = build_link(person.number, person.state, kind, canonical_json(body), at, seq=seq, previous=person.chain_head)
+    link = build_link(
+        person.number,
+        person.state,
+        kind,
+        canonical_json(body),
+        at,
+        seq=last.seq + 1 if last else 1,
+        previous=person.chain_head,
+        commitment=commitment or (last.commitment if last else None),
+    )
     event = ConsentEvent(**link.event)
     for column, value in link.person.items():
         setattr(person, column, value)
@@ -74,15 +91,24 @@ def append_event(
 
 
 def build_link(
-    number: int, state: PersonState, kind: ConsentKind, body: str, at: datetime, *, seq: int, previous: str
+    number: int,
+    state: PersonState,
+    kind: ConsentKind,
+    body: str,
+    at: datetime,
+    *,
+    seq: int,
+    previous: str,
+    commitment: str | None,
 ) -> NewLink:
     """Compute the link that follows `previous` at place `seq` of a chain, and where its person stands then.
 
     `body` is canonical JSON.
     """
     at = truncate_to_millisecond(at)
-    link_hash = hash_link(number, seq, kind, at, body=body, previous=previous)
-    event = {"person": number, "seq": seq, "kind": kind, "at": at, "body": body, "previous": previous}
+    link_hash = hash_link(number, seq, kind, at, body=body, previous=previous, commitment=commitment)
+    event = {"person": number, "seq": seq, "kind": kind, "at": at, "body": body}
+    event |= {"commitment": commitment, "previous": previous}
     person: dict[str, Any] = {"state": next_state(state, kind), "chain_head": link_hash}
     if kind is ConsentKind.CONFIRMED:
         # Their own word counts, whatever becomes of the import that named them first.
@@ -130,9 +156,13 @@ def canonical_json(body: dict[str, Any]) -> str:
     return _CANONICAL_ENCODER.encode(body)
 
 
-def hash_link(person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str) -> str:
+def hash_link(
+    person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str, commitment: str | None
+) -> str:
     """Compute the hash (64 hex digits) of one link from everything that it says."""
-    return hash_raw_link(person, seq, kind, format_moment(at), body=body, previous=previous)
+    return hash_raw_link(
+        person, seq, kind, format_moment(at), body=body, previous=previous, commitment=commitment or ""
+    )
 
 
 def format_moment(at: datetime) -> str:
@@ -140,14 +170,16 @@ def format_moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def hash_raw_link(person: int, seq: int, kind: str, moment: str, *, body: str, previous: str) -> str:
+def hash_raw_link(person: int, seq: int, kind: str, moment: str, *, body: str, previous: str, commitment: str) -> str:
     """Compute the hash of a link from the very texts that it consists of; `moment` as 2026-11-20T12:00:00.123+00:00.
 
     What is hashed is the canonical JSON of the link, written out here: it takes a fifth of the encoder's time.
-    `kind` must be one of ours and `previous` a hash: neither is escaped.
+    `kind` must be one of ours, `previous` and `commitment` hashes: they are not escaped. A link without a commitment
+    ("") is hashed as if there were no such thing.
     """
+    bound_to = f'"commitment":"{commitment}",' if commitment else ""
     link = (
-        f'{{"at":"{moment}","body":{encode_basestring(body)},"kind":"{kind}",'
+        f'{{"at":"{moment}","body":{encode_basestring(body)},{bound_to}"kind":"{kind}",'
         f'"person":{person},"previous":"{previous}","seq":{seq}}}'
     )
     return hashlib.sha256(link.encode()).hexdigest()

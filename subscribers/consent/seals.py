@@ -16,11 +16,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from subscribers.consent import chain_verification, ledger
-from subscribers.consent.chain_verification import BrokenLink, ChainChunk, VerificationProgress
+from subscribers.consent.chain_verification import AddressFault, BrokenLink, ChainChunk, VerificationProgress
+from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, Seal, Suppression
 
 PAGE_SIZE = 1000  # suppressions read at a time
+MAX_ADDRESS_FAULTS = 20  # people whose address is at fault and who are named; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,11 @@ class StablePoint:
 
 @dataclass(frozen=True, slots=True)
 class LedgerProof:
-    """What a check of chains and seals found. `fault` says what is wrong with the first seal that does not hold."""
+    """What a check of chains, addresses and seals found.
+
+    `fault` says what is wrong with the first seal that does not hold, `address_faults` what with the addresses of the first
+    people of `address_fault_count`.
+    """
 
     people: int
     links: int
@@ -64,12 +70,14 @@ class LedgerProof:
     suppressions: int
     broken: BrokenLink | None
     fault: str
+    address_fault_count: int = 0
+    address_faults: tuple[AddressFault, ...] = ()
     survey: LedgerSurvey | None = None
 
     @property
     def sound(self) -> bool:
         """Whether everything holds."""
-        return self.broken is None and not self.fault
+        return self.broken is None and not self.fault and not self.address_fault_count
 
 
 def find_stable_point(database: PeopleDatabase) -> StablePoint:
@@ -140,23 +148,26 @@ def format_seal_message(seal: Seal) -> str:
 
 def prove_ledger(
     session: Session,
+    keys: KeyRing,
     *,
     kept_hashes: Sequence[str] = (),
     through: StablePoint | None = None,
     progress: VerificationProgress | None = None,
 ) -> LedgerProof:
-    """Check every chain, and every seal against chains and suppressions as they stood then, in one walk over each.
+    """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
 
     Memory is that of a thousand people and of two hashes a seal.
 
     Args:
         session: a fresh session for looking; all is read as of one moment.
+        keys: the keys, to open each address and hold it against its chain.
         kept_hashes: hashes of seals, or their first digits, that somebody kept: they must be there.
         through: survey the ledger up to this point too, for a new seal.
         progress: called with (people looked at, people).
     """
     people = links = 0
     broken: BrokenLink | None = None
+    address_fault_count, address_faults = 0, list[AddressFault]()
     walk = chain_verification.walk_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
     seals = [
@@ -171,6 +182,9 @@ def prove_ledger(
         people += len(first.owners)
         links += len(first.links)
         broken = broken or chain_verification.find_broken_link(first)
+        faults = chain_verification.find_address_faults(keys, first)
+        address_fault_count += len(faults)
+        address_faults += faults[: MAX_ADDRESS_FAULTS - len(address_faults)]
         _add_chunk(in_order, first)
         first = next(walk, None)
     suppressions, covered = _survey_suppressions(session, {row for _, row in points if row is not None})
@@ -181,6 +195,8 @@ def prove_ledger(
         seals=len(seals),
         suppressions=suppressions,
         broken=broken or chain_verification.find_stray_links(session, links),
+        address_fault_count=address_fault_count,
+        address_faults=tuple(address_faults),
         fault=_find_seal_fault(seals, surveys) or _find_missing_seal(seals, kept_hashes),
         survey=None if through is None else surveys[-1],
     )

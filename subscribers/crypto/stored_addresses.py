@@ -1,6 +1,7 @@
 """Addresses at rest: encrypted for one person, and found again by keyed hashes."""
 
 import hmac
+import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -60,6 +61,16 @@ def suppression_hash(key: SecretKey, address: Address) -> str:
 def departure_hash(key: SecretKey, lookup: str) -> str:
     """Return the keyed hash (64 hex digits) under which the departure log knows the person of a look-up hash."""
     return _keyed_hash(key, b"left", lookup)
+
+
+def new_address_salt() -> bytes:
+    """Draw the salt of one person's commitments: 128 bits, without which nobody can try addresses against them."""
+    return secrets.token_bytes(16)
+
+
+def commit_address(key: SecretKey, mailbox: str, salt: bytes) -> str:
+    """Return the commitment (64 hex digits) of a consent to `mailbox`, the address as mail goes to it."""
+    return hmac.digest(key.secret, b"commitment\0" + salt + mailbox.encode("ascii"), "sha256").hex()
 
 
 def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:

@@ -139,7 +139,8 @@ def confirm_address_change(
     person.lookup, person.lookup_key = lookup_hash(keys, new), keys.current("lookup").id
     people.set_person_address(keys, person, new)
     body = {"method": "link to the new address", "actor": "reader"}
-    ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, body, now)
+    commitment = people.commit_person_address(keys, person, new)
+    ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, body, now, commitment=commitment)
     session.delete(row)
     one_time_tokens.end_tokens(session, person.number, "my data", now=now)  # these went to the old address
     return AddressChange(AddressChangeStage.DONE, change.old, change.new, lookup=(person.lookup, person.lookup_key))

@@ -72,6 +72,7 @@ _KIND_SENTENCES = {
     ConsentKind.COMPLAINED: "Our mail was reported as unwanted",
     ConsentKind.SUPPRESSED: "We stopped all mail to your address",
     ConsentKind.ERASED: "Your data was erased",
+    ConsentKind.BOUND: "Your consent was bound to your address, so that nobody can put another in its place unnoticed",
     ConsentKind.EXPIRED: "A request ran out without a confirmation",
 }
 

@@ -80,9 +80,10 @@ def add_subscriber(
         )
     source = evidence.page[:200]
     number = people.find_person_number(session, keys, parsed)
-    person = ledger.lock_person(session, number) if number else None
+    person, commitment = ledger.lock_person(session, number) if number else None, None
     if person is None:
         person = people.create_person(session, keys, parsed, asked_at=evidence.agreed_at, asked_where=source)
+        commitment = people.commit_person_address(keys, person, parsed)
     elif person.state == PersonState.SUBSCRIBED:
         return ManualSignup(person.number, already_subscribed=True)
     elif person.state not in {PersonState.REQUESTED, PersonState.UNVERIFIED}:
@@ -91,5 +92,5 @@ def add_subscriber(
             "Only their own new sign-up can bring it back."
         )
     person.asked_at, person.asked_where = evidence.agreed_at, source
-    ledger.append_event(session, person, evidence.kind, evidence.as_json(), now)
+    ledger.append_event(session, person, evidence.kind, evidence.as_json(), now, commitment=commitment)
     return ManualSignup(person.number, already_subscribed=False)

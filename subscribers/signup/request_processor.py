@@ -219,6 +219,7 @@ class RequestProcessor:
         if person is not None and person.state is PersonState.ERASED:
             _move_suppression_off_row(session, self.keys, person, submission.address, now)
             person = None
+        is_new = person is None
         if person is None:
             person = people.create_person(
                 session, self.keys, submission.address, asked_at=submission.sent_at, asked_where=submission.where
@@ -226,6 +227,9 @@ class RequestProcessor:
         encrypt_again = person.ciphertext is None
         if encrypt_again:  # the address was emptied 30 days after they left
             people.set_person_address(self.keys, person, submission.address)
+        commitment = (
+            people.commit_person_address(self.keys, person, submission.address) if is_new or encrypt_again else None
+        )
         salt = evidence.new_salt()
         body = {
             **submission.wording.as_json(),
@@ -237,7 +241,7 @@ class RequestProcessor:
             "address_sealed_again": encrypt_again,
             **evidence.digest_origin(submission.origin, salt),
         }
-        event = ledger.append_event(session, person, ConsentKind.REQUESTED, body, now)
+        event = ledger.append_event(session, person, ConsentKind.REQUESTED, body, now, commitment=commitment)
         evidence.store_evidence(
             session, self.keys, event, submission.origin, salt=salt, until=now + self.evidence_retention
         )

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -106,19 +107,27 @@ class ConsentKind(StrEnum):
     SUPPRESSED = "suppressed"
     ERASED = "erased"
     EXPIRED = "expired"
+    BOUND = "bound"  # a chain of before links carried commitments was given one
+
+
+UNSALTED_ADDRESS = "salt IS NULL AND ciphertext IS NOT NULL"
 
 
 class Person(Base):
     """One person: the address only as ciphertext, found only by a keyed hash of it.
 
     `ciphertext` is AES-GCM bound to `number`; it is NULL once the person is erased. `domain_tag` is a
-    keyed hash of the domain, so that a cap per receiving domain needs no address.
+    keyed hash of the domain, so that a cap per receiving domain needs no address. `salt` goes into the commitments of
+    the chain; with it goes all that could tie the chain to an address.
     """
 
     __tablename__ = "person"
     __table_args__ = (
         UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
         Index("ix_person_roll", "state", "number"),  # audience.load_audience_page: people in a state, by number
+        Index(  # address_binding: who came before addresses had salts
+            "ix_person_unsalted", "number", sqlite_where=text(UNSALTED_ADDRESS), postgresql_where=text(UNSALTED_ADDRESS)
+        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -128,6 +137,7 @@ class Person(Base):
     domain_tag: Mapped[str | None] = mapped_column(String(32))
     ciphertext: Mapped[bytes | None] = mapped_column(LargeBinary)
     key_id: Mapped[str | None] = mapped_column(String(16))
+    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
     state: Mapped[PersonState] = mapped_column(enum_by_value(PersonState))
     choices: Mapped[Json]
     chain_head: Mapped[str] = mapped_column(String(64), default="")
@@ -137,7 +147,11 @@ class Person(Base):
 
 
 class ConsentEvent(Base):
-    """One link of a person's consent chain: canonical JSON, hashed together with the link before it."""
+    """One link of a person's consent chain: canonical JSON, hashed together with the link before it.
+
+    `commitment` is that to the address which the consent stands for, keyed and salted
+    (`subscribers.crypto.stored_addresses.commit_address`); NULL in links of before there were any.
+    """
 
     __tablename__ = "consent_event"
     __table_args__ = (UniqueConstraint("person", "seq", name="uq_consent_event_one_link_a_place"),)
@@ -148,6 +162,7 @@ class ConsentEvent(Base):
     kind: Mapped[ConsentKind] = mapped_column(enum_by_value(ConsentKind))
     at: Mapped[Moment]
     body: Mapped[str] = mapped_column(Text)
+    commitment: Mapped[str | None] = mapped_column(String(64))
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
 

@@ -9,7 +9,14 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address, read_address
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address, domain_tag, encrypt_address, lookup_hash
+from subscribers.crypto.stored_addresses import (
+    commit_address,
+    decrypt_address,
+    domain_tag,
+    encrypt_address,
+    lookup_hash,
+    new_address_salt,
+)
 from subscribers.store.models import Person, PersonState
 
 
@@ -49,9 +56,19 @@ def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at
 
 
 def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
-    """Encrypt an address into the row of a person; the look-up hash stays as it is."""
+    """Encrypt an address into the row of a person; the look-up hash stays as it is.
+
+    The caller appends a link that carries the commitment to it (`commit_person_address`).
+    """
+    person.salt = person.salt or new_address_salt()
     person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
     person.domain_tag = domain_tag(keys, address)
+
+
+def commit_person_address(keys: KeyRing, person: Person, address: Address) -> str:
+    """Return the commitment for the first link that speaks of a person's address; later links carry it on."""
+    assert person.salt is not None, "set_person_address gave one"
+    return commit_address(keys.current("commitment"), address.mailbox, person.salt)
 
 
 def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
@@ -69,7 +86,7 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
 # The columns that lead to a person, by what keeps them: all of them go when a person is emptied.
 _ADDRESS_COLUMNS: dict[str, Any] = {"ciphertext": None, "key_id": None, "domain_tag": None}
 _LOOKUP_COLUMNS: dict[str, Any] = {"lookup": None, "lookup_key": None}
-_PREFERENCE_COLUMNS: dict[str, Any] = {"choices": {}}
+_RETURN_COLUMNS: dict[str, Any] = {"choices": {}, "salt": None}
 
 
 def empty_people(
@@ -78,11 +95,11 @@ def empty_people(
     """Remove from rows of people (at most 1,000) what leads to them; the rows and their chains stay.
 
     `keep_lookup` leaves the keyed hash, by which their own sign-up finds their history and an import is stopped;
-    `keep_preferences` what they chose, for when they come back.
+    `keep_preferences` what they chose, for when they come back, and the salt that their chain's commitments were made with.
     """
     columns = _ADDRESS_COLUMNS
     if not keep_lookup:
         columns = columns | _LOOKUP_COLUMNS
     if not keep_preferences:
-        columns = columns | _PREFERENCE_COLUMNS
+        columns = columns | _RETURN_COLUMNS
     session.execute(update(Person).where(Person.number.in_(numbers)).values(columns))

@@ -85,14 +85,24 @@ def _remove_people(
     for person in people:
         chain, kind = chains[person.number], None
         change: dict[str, Any] = {"number": person.number, "batch": None}
-        if len(chain) == 1 and person.state in _IMPORTED_STATES:
+        if (
+            len([link for link in chain if link.kind is not ConsentKind.BOUND]) == 1
+            and person.state in _IMPORTED_STATES
+        ):
             kind = ConsentKind.ERASED
             removed.append(person.number)
         elif person.state is PersonState.SUBSCRIBED:
             kind = ConsentKind.EXPIRED
         if kind is not None:
             link = ledger.build_link(
-                person.number, person.state, kind, body, now, seq=chain[-1].seq + 1, previous=person.chain_head
+                person.number,
+                person.state,
+                kind,
+                body,
+                now,
+                seq=chain[-1].seq + 1,
+                previous=person.chain_head,
+                commitment=chain[-1].commitment,
             )
             events.append(link.event)
             change |= link.person

@@ -57,6 +57,7 @@ class ConsentEventSummary:
     seq: int
     kind: ConsentKind
     at: datetime
+    commitment: str | None
 
 
 @dataclass(frozen=True, slots=True)

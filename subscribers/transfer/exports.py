@@ -218,4 +218,5 @@ def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
         "sequence": event.seq,
         "previous_hash": event.previous,
         "hash": event.hash,
+        "address_commitment": event.commitment,
     }

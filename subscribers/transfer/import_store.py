@@ -58,15 +58,15 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
-    """Return the chains of some people (at most 1,000): place, kind and time of each link."""
+    """Return the chains of some people (at most 1,000): place, kind, time and commitment of each link."""
     query = (
-        select(ConsentEvent.person, ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.at)
+        select(ConsentEvent.person, ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.at, ConsentEvent.commitment)
         .where(ConsentEvent.person.in_(numbers))
         .order_by(ConsentEvent.person, ConsentEvent.seq)
     )
     chains: dict[int, list[ConsentEventSummary]] = {number: [] for number in numbers}
     for row in session.execute(query):
-        chains[row.person].append(ConsentEventSummary(row.seq, row.kind, row.at))
+        chains[row.person].append(ConsentEventSummary(row.seq, row.kind, row.at, row.commitment))
     return chains
 
 

@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 from subscribers.address import Address
 from subscribers.consent import ledger
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import AddressHashes, domain_tag, encrypt_address
+from subscribers.crypto.stored_addresses import (
+    AddressHashes,
+    commit_address,
+    domain_tag,
+    encrypt_address,
+    new_address_salt,
+)
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowDecision
 from subscribers.transfer.formats import RowStatus
@@ -55,6 +61,7 @@ class ImportRowBuilder:
         self._keys = keys
         self._batch = batch
         self._salt = hmac.digest(keys.current("suppression").secret, b"import\0" + batch.salt, "sha256")
+        self._commitment_key = keys.current("commitment")
         self._prepare_shared_json()
         self._cached_domain_tag = lru_cache(maxsize=20_000)(self._domain_tag)
 
@@ -67,8 +74,12 @@ class ImportRowBuilder:
             kind = row.decision.event_kind
             assert kind is not None
             number = next(numbers)
-            link = self._build_link(number, PersonState.REQUESTED, kind, row.row, seq=1, previous="")
-            people.append(self._person_values(number, row) | link.person)
+            person = self._person_values(number, row)
+            commitment = commit_address(self._commitment_key, row.row.address.mailbox, person["salt"])
+            link = self._build_link(
+                number, PersonState.REQUESTED, kind, row.row, seq=1, previous="", commitment=commitment
+            )
+            people.append(person | link.person)
             events.append(link.event)
         return people, events
 
@@ -82,9 +93,15 @@ class ImportRowBuilder:
         }
         event = None
         if kind is not None:
-            seq = existing.events[-1].seq + 1 if existing.events else 1
+            last = existing.events[-1] if existing.events else None
             link = self._build_link(
-                existing.number, existing.state, kind, row.row, seq=seq, previous=existing.chain_head
+                existing.number,
+                existing.state,
+                kind,
+                row.row,
+                seq=last.seq + 1 if last else 1,
+                previous=existing.chain_head,
+                commitment=last.commitment if last else None,
             )
             event, person = link.event, person | link.person
         if row.decision.adopt and kind is not None:
@@ -100,6 +117,7 @@ class ImportRowBuilder:
             "domain_tag": self._cached_domain_tag(row.row.address.domain),
             "ciphertext": ciphertext,
             "key_id": key_id,
+            "salt": new_address_salt(),
             "choices": _NO_PREFERENCES,
             "asked_at": self._asked_at(row.row),
             "asked_where": self._asked_where(),
@@ -107,10 +125,20 @@ class ImportRowBuilder:
         }
 
     def _build_link(
-        self, number: int, state: PersonState, kind: ConsentKind, row: ImportRow, *, seq: int, previous: str
+        self,
+        number: int,
+        state: PersonState,
+        kind: ConsentKind,
+        row: ImportRow,
+        *,
+        seq: int,
+        previous: str,
+        commitment: str | None,
     ) -> ledger.NewLink:
         body = self._event_body(number, kind, row)
-        return ledger.build_link(number, state, kind, body, self._batch.now, seq=seq, previous=previous)
+        return ledger.build_link(
+            number, state, kind, body, self._batch.now, seq=seq, previous=previous, commitment=commitment
+        )
 
     def _event_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
         """Write what the file proves, and no more: no service hands out the words that people agreed to."""

@@ -8,18 +8,19 @@ of delivered messages, one reader leaving by the link of a mail, one withdrawn, 
 run again (the second seal); a week later a second edition, incomplete, and `digest backup`. Beside the backup stand its
 throw-away keys, its departure log and its settings. Every address is invented.
 
-When a later migration renames a table, moves rows or adds some, say so here.
+When a later migration renames a table, moves rows or adds some, say so here. Since 0005 a consent is bound to its address: the
+migration moves no row, and the first start with the keys (here `bind_addresses`) appends one link to each chain whose address is there.
 """
 
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, func, inspect, select, table, text
-from sqlalchemy.orm import Session
+from sqlalchemy import func, inspect, select, table, text
 
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import restore_rows
@@ -28,16 +29,18 @@ from digest.edition.approval import verify_approval
 from digest.edition.queries import find_edition
 from digest.settings import load_settings
 from digest.store.delivery_models import DeliveryState
-from digest.store.engine import newest_schema_revision, open_database
+from digest.store.engine import Database, newest_schema_revision, open_database
 from digest.store.models import EditionState
+from subscribers.consent.address_binding import bind_addresses
 from subscribers.consent.audience import count_people_by_state, stream_audience
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.seals import prove_ledger
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.models import PersonState
+from subscribers.store.models import Person, PersonState
 from tests.conftest import run_on_server, sibling_database_url
 from tests.subscribers.ledger_replay import find_ledger_differences
 
+UPGRADED_AT = datetime(2026, 12, 1, tzinfo=UTC)
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "revision_0002"
 AUDIENCE = {
     1: "hand1@county.example",
@@ -71,13 +74,14 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 
 @contextmanager
-def upgraded(url: str, keys: KeyRing) -> Iterator[tuple[Connection, Session, ArchiveReader]]:
+def upgraded(url: str, keys: KeyRing) -> Iterator[tuple[Database, ArchiveReader]]:
     """Load the backup into the schema of its time, migrate it, and lend it."""
     database, reader = open_database(url), ArchiveReader(FIXTURE / "backup.zip")
     try:
         assert reader.manifest.revision == "0002"
         with database.engine.execution_options(immediate=True).begin() as connection:
-            yield connection, restore_rows(connection, reader, keys, None), reader
+            restore_rows(connection, reader, keys, None)
+        yield database, reader
     finally:
         reader.close()
         database.close()
@@ -90,15 +94,25 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
     settings = load_settings(
         home / "digest.toml", {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": "https://news.example.org"}
     )
-    with upgraded(empty_database_url, keys) as (connection, session, reader):
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == newest_schema_revision()
+    with upgraded(empty_database_url, keys) as (database, reader), database.read() as session:
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == newest_schema_revision()
         count = {name: session.scalar(select(func.count()).select_from(table(name))) for name in reader.manifest.tables}
         assert count == {name: archived.rows for name, archived in reader.manifest.tables.items()}
-        assert set(reader.manifest.tables) < set(inspect(connection).get_table_names())
+        assert set(reader.manifest.tables) < set(inspect(database.engine).get_table_names())
 
-        proof = prove_ledger(session, kept_hashes=["86b0c0f", "841f36"])
-        assert proof.sound, (proof.broken, proof.fault)
-        assert (proof.people, proof.links, proof.seals, proof.suppressions) == (23, 33, 2, 3)
+        unbound = prove_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
+        assert (unbound.broken, unbound.fault) == (None, "")
+        assert (unbound.people, unbound.links, unbound.seals, unbound.suppressions) == (23, 33, 2, 3)
+        addresses = unbound.address_fault_count
+        assert addresses == session.scalar(
+            select(func.count()).select_from(Person).where(Person.ciphertext.is_not(None))
+        )
+        assert bind_addresses(database, keys, now=UPGRADED_AT) == addresses == 21
+        session.rollback()
+        proof = prove_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
+        assert proof.sound, proof
+        assert (proof.people, proof.links, proof.seals, proof.suppressions) == (23, 33 + addresses, 2, 3)
+        assert bind_addresses(database, keys, now=UPGRADED_AT) == 0
         assert list(find_ledger_differences(session)) == []
 
         audience = {member.number: member.decrypt_address(keys) for member in stream_audience(session)}

@@ -130,7 +130,7 @@ What this cannot prove:
 \b
 Exit codes:
   0  every chain and every seal holds
-  1  a link or a seal is broken; the first is named
+  1  a link, an address or a seal does not hold; the first are named, people by their numbers
   2  wrong use"""
 )
 @click.option(
@@ -141,7 +141,8 @@ Exit codes:
 def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
     """Prove the consent ledger.
 
-    Checks every link of every person's chain and where they stand by it, then every nightly seal against the
+    Checks every link of every person's chain and where they stand by it, each stored address against the one that
+    the chain is bound to, then every nightly seal against the
     chains and the suppressions as they stood that night.
     """
     if short := [seal for seal in kept if len(seal) < 12]:
@@ -158,14 +159,17 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
 
 
 def _describe_proof(proof: LedgerProof) -> str:
-    if proof.broken is not None:
-        return f"Broken: person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}."
-    if proof.fault:
-        return f"Broken: {proof.fault}."
+    faults = [f"person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}"] if proof.broken else []
+    faults += [f"person {at_fault.person}: {at_fault.fault}" for at_fault in proof.address_faults]
+    faults += [proof.fault] if proof.fault else []
+    if unnamed := proof.address_fault_count - len(proof.address_faults):
+        faults.append(f"the addresses of {unnamed:,} more people do not hold")
+    if faults:
+        return "\n".join(f"Broken: {fault}." for fault in faults)
     counts = (
         f"{proof.people:,} people, {proof.links:,} links, {proof.suppressions:,} suppressions, {proof.seals:,} seals"
     )
-    return f"{counts}: every chain and every seal holds."
+    return f"{counts}: every chain, address and seal holds."
 
 
 @subscribers.command(

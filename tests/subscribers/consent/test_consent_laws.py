@@ -474,14 +474,14 @@ class Life(RuleBasedStateMachine):
                     text(f"UPDATE consent_event SET {column} = CAST(:v AS TEXT) WHERE id = :id"),
                     {"v": changed, "id": link.id},
                 )
-                assert seals.prove_ledger(session).broken is not None
+                assert seals.prove_ledger(session, KEYS).broken is not None
                 step.rollback()
 
     @rule()
     def the_night_seals(self) -> None:
         through = seals.find_stable_point(self.database)
         with self.database.read() as session:
-            proof = seals.prove_ledger(session, through=through)
+            proof = seals.prove_ledger(session, KEYS, through=through)
         assert proof.sound, proof
         assert proof.survey is not None
         with self.database.write() as session:
@@ -509,7 +509,7 @@ class Life(RuleBasedStateMachine):
             begun = set(session.scalars(select(Person.number).where(~audience.exclude_unfinished_imports())))
             assert by_ledger - begun == {reader.number for reader in audience.stream_audience(session)}
             assert list(find_ledger_differences(session)) == []
-            proof = seals.prove_ledger(session)
+            proof = seals.prove_ledger(session, KEYS)
             assert proof.broken is None, proof
             assert proof.links == session.scalar(select(func.count()).select_from(ConsentEvent))
 

@@ -18,19 +18,19 @@ NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 
 def _chain(database: Database, name: str, kinds: list[ConsentKind]) -> int:
     with database.write() as session:
-        person = people.create_person(
-            session, KEYS, read_address(f"{name}@example.org"), asked_at=NOON, asked_where="hls.today"
-        )
+        address = read_address(f"{name}@example.org")
+        person = people.create_person(session, KEYS, address, asked_at=NOON, asked_where="hls.today")
+        commitment: str | None = people.commit_person_address(KEYS, person, address)
         for place, kind in enumerate(kinds):
-            ledger.append_event(
-                session, person, kind, {"n": place, "text": "\u00e9 yes"}, NOON + timedelta(hours=place)
-            )
+            at = NOON + timedelta(hours=place)
+            ledger.append_event(session, person, kind, {"n": place, "text": "\u00e9 yes"}, at, commitment=commitment)
+            commitment = None
         return person.number
 
 
 def _verify(database: Database) -> seals.LedgerProof:
     with database.read() as session:
-        return seals.prove_ledger(session)
+        return seals.prove_ledger(session, KEYS)
 
 
 def test_a_chain_verifies_and_brings_the_state_along(database: Database) -> None:
@@ -98,10 +98,17 @@ def test_a_forged_link_at_the_end_is_found(sqlite: Database) -> None:
             at=ledger.truncate_to_millisecond(NOON),
             body="{}",
             previous=last.hash,
+            commitment=last.commitment,
             hash="",
         )
         forged.hash = ledger.hash_link(
-            forged.person, forged.seq, forged.kind, forged.at, body=forged.body, previous=forged.previous
+            forged.person,
+            forged.seq,
+            forged.kind,
+            forged.at,
+            body=forged.body,
+            previous=forged.previous,
+            commitment=last.commitment,
         )
         session.add(forged)
     broken = _verify(sqlite).broken

@@ -4,6 +4,9 @@ import hashlib
 import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy import delete, select, text, update
@@ -22,6 +25,7 @@ from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger, seals, suppression
+from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.store import people
@@ -32,13 +36,25 @@ NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 NIGHT = timedelta(days=1)
 
 
+@cache
+def _home() -> TemporaryDirectory[str]:
+    home = TemporaryDirectory(prefix="digest-seals-")
+    key_file.create_file(Path(home.name) / "keys.json", KEYS.to_json())
+    return home
+
+
+def _installation(database: Database) -> Installation:
+    return Installation(Settings(home=Path(_home().name)), database)
+
+
 def _person(database: Database, name: str, *kinds: ConsentKind) -> int:
     with database.write() as session:
-        person = people.create_person(
-            session, KEYS, read_address(f"{name}@example.org"), asked_at=NOON, asked_where="hls.today"
-        )
+        address = read_address(f"{name}@example.org")
+        person = people.create_person(session, KEYS, address, asked_at=NOON, asked_where="hls.today")
+        commitment = people.commit_person_address(KEYS, person, address)
         for kind in kinds:
-            ledger.append_event(session, person, kind, {"wording": "\u00e9 yes", "page": "hls.today"}, NOON)
+            body = {"wording": "\u00e9 yes", "page": "hls.today"}
+            ledger.append_event(session, person, kind, body, NOON, commitment=commitment)
         return person.number
 
 
@@ -50,13 +66,13 @@ def _more(database: Database, number: int, kind: ConsentKind) -> None:
 
 
 def _seal(database: Database, now: datetime = NOON) -> str:
-    sealed, _ = maintenance.prove_and_seal_ledger(Installation(Settings(), database), now, actor="test")
+    sealed, _ = maintenance.prove_and_seal_ledger(_installation(database), now, actor="test")
     return sealed.hash
 
 
 def _prove(database: Database, *kept: str) -> seals.LedgerProof:
     with database.read() as session:
-        return seals.prove_ledger(session, kept_hashes=kept)
+        return seals.prove_ledger(session, KEYS, kept_hashes=kept)
 
 
 def _forge(session: Session, number: int) -> None:
@@ -65,7 +81,13 @@ def _forge(session: Session, number: int) -> None:
     for event in session.scalars(select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)):
         event.body, event.previous = ledger.canonical_json({"wording": "anything at all"}), head
         head = event.hash = ledger.hash_link(
-            event.person, event.seq, event.kind, event.at, body=event.body, previous=event.previous
+            event.person,
+            event.seq,
+            event.kind,
+            event.at,
+            body=event.body,
+            previous=event.previous,
+            commitment=event.commitment,
         )
     session.execute(update(Person).where(Person.number == number).values(chain_head=head))
 
@@ -236,7 +258,7 @@ def _found_with(session: Session, link: int, column: str, value: bytes | int) ->
             session.execute(
                 text(f"UPDATE consent_event SET {column} = {set_to} WHERE id = :id"), {"value": value, "id": link}
             )
-            return seals.prove_ledger(session).broken is not None
+            return seals.prove_ledger(session, KEYS).broken is not None
         except IntegrityError:  # two links in one place: the database itself refuses
             return True
         finally:
@@ -277,14 +299,14 @@ def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(sqlit
         assert _person(sqlite, name, ConsentKind.CONFIRMED) == number
     seen: list[tuple[int, int]] = []
     with sqlite.read() as session:
-        proof = seals.prove_ledger(session, progress=lambda done, total: seen.append((done, total)))
+        proof = seals.prove_ledger(session, KEYS, progress=lambda done, total: seen.append((done, total)))
     assert (proof.people, proof.links, proof.sound) == (4, 4, True)
     assert seen == [(2, 4), (3, 4), (4, 4)]
 
 
 def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Database) -> None:
     _person(database, "ada", ConsentKind.CONFIRMED)
-    install = Installation(Settings(), database)
+    install = _installation(database)
     slot = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)  # 03:30 in New York
     timetable_slots.ensure_timetable_start(database, slot - NIGHT / 2)
     assert jobs.find_due_slots(
@@ -303,7 +325,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(sq
     ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
     with sqlite.write() as session:
         session.execute(update(ConsentEvent).values(body="{}"))
-    assert "the ledger is broken" in maintenance.seal_consent_ledger(Installation(Settings(), sqlite), NOON)
+    assert "the ledger is broken" in maintenance.seal_consent_ledger(_installation(sqlite), NOON)
     with sqlite.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
     assert broken.detail == {"person": ada, "link": 1, "fault": "its content is not what was hashed"}
@@ -312,7 +334,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(sq
 def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Database) -> None:
     with sqlite.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
-    results = maintenance.run_nightly_steps(Installation(Settings(), sqlite), NOON)
+    results = maintenance.run_nightly_steps(_installation(sqlite), NOON)
     assert "seal_consent_ledger failed: OperationalError" in results
     assert "0 old disclosures folded" in results
 

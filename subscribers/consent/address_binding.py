@@ -1,0 +1,103 @@
+"""Chains of before links carried commitments, bound to their addresses: one `bound` link each, once.
+
+A person whose chain carries a commitment already is never bound again: a salt that is missing there was taken away, and
+`chain_verification` says so. Cut short, the next run goes on with those who are left.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger
+from subscribers.consent.ledger import NewLink
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
+from subscribers.crypto.stored_addresses import commit_address, decrypt_address, new_address_salt
+from subscribers.store.database import PeopleDatabase
+from subscribers.store.models import UNSALTED_ADDRESS, ConsentEvent, ConsentKind, Person
+
+BATCH_SIZE = 500  # people a transaction
+_BODY = ledger.canonical_json({"actor": "the product", "method": "upgrade: links carry commitments from here on"})
+
+log = structlog.get_logger("consent")
+
+
+def has_unsalted_addresses(session: Session) -> bool:
+    """Say whether an address is there without a salt; an index answers, and after the upgrade it is empty."""
+    return session.scalar(select(Person.number).where(text(UNSALTED_ADDRESS)).limit(1)) is not None
+
+
+def bind_addresses(
+    database: PeopleDatabase, keys: KeyRing, *, now: datetime, progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Bind every chain that carries no commitment to its person's address; return how many were bound.
+
+    An address that does not open is left out and named in the log. `progress` is called with (people bound, people to bind).
+    """
+    with database.read() as session:
+        total = session.scalar(select(func.count()).select_from(Person).where(text(UNSALTED_ADDRESS))) or 0
+    bound = after = 0
+    while True:
+        with database.read() as session:
+            numbers = session.scalars(_query_unsalted(after)).all()
+            rows = session.execute(_query_unbound(numbers)).all()
+        if not numbers:
+            return bound
+        links = [link for row in rows if (link := _build_bound_link(keys, row, now)) is not None]
+        with database.write() as session:
+            bound += _write_bound_links(session, links)
+        after = numbers[-1]
+        if progress is not None:
+            progress(bound, total)
+
+
+def _query_unsalted(after: int) -> Select[int]:
+    unsalted = select(Person.number).where(text(UNSALTED_ADDRESS), Person.number > after)
+    return unsalted.order_by(Person.number).limit(BATCH_SIZE)
+
+
+def _query_unbound(numbers: Sequence[int]) -> Select[Any]:
+    """Ask for those of some people whose chain carries no commitment, each with the place of its last link."""
+    ends = (
+        select(ConsentEvent.person, func.max(ConsentEvent.seq).label("seq"))
+        .where(ConsentEvent.person.in_(numbers))
+        .group_by(ConsentEvent.person)
+        .having(func.max(ConsentEvent.commitment).is_(None))
+        .subquery()
+    )
+    columns = (Person.number, Person.ciphertext, Person.key_id, Person.state, Person.chain_head, ends.c.seq)
+    return select(*columns).join(ends, ends.c.person == Person.number)
+
+
+def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> NewLink | None:
+    try:
+        mailbox = decrypt_address(keys, (row.ciphertext, row.key_id), row.number)
+    except (DecryptionError, KeyFileError) as exc:
+        log.error("a consent is not bound to its address", person=row.number, error=str(exc))  # noqa: TRY400 - no trace needed
+        return None
+    salt = new_address_salt()
+    commitment = commit_address(keys.current("commitment"), mailbox, salt)
+    link = ledger.build_link(
+        row.number,
+        row.state,
+        ConsentKind.BOUND,
+        _BODY,
+        now,
+        seq=row.seq + 1,
+        previous=row.chain_head,
+        commitment=commitment,
+    )
+    return NewLink(link.event, {"number": row.number, "salt": salt, **link.person})
+
+
+def _write_bound_links(session: Session, links: Sequence[NewLink]) -> int:
+    """Write the links of those to whom nothing has happened meanwhile; the others come by again at the next start."""
+    numbers = [link.event["person"] for link in links]
+    lock = select(Person.number, Person.chain_head).where(Person.number.in_(numbers), text(UNSALTED_ADDRESS))
+    heads = {row.number: row.chain_head for row in session.execute(lock.order_by(Person.number).with_for_update())}
+    fresh = [link for link in links if heads.get(link.event["person"]) == link.event["previous"]]
+    ledger.write_links(session, [link.event for link in fresh], changed_people=[link.person for link in fresh])
+    return len(fresh)

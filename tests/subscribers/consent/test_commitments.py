@@ -1,0 +1,234 @@
+"""Each consent is bound to its address: what an intruder writes into `person` alone is noticed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text, update
+
+from digest.app.installation import open_installation
+from digest.settings import Settings
+from digest.store.engine import Database
+from subscribers.address import read_address
+from subscribers.consent import address_binding, ledger, seals
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto import stored_addresses
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle import address_change
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup import manual_signup
+from subscribers.signup.manual_signup import ConsentEvidence
+from subscribers.store import key_rotation, people
+from subscribers.store.models import ConsentEvent, ConsentKind, Person
+from tests.conftest import forget_nowhere_else
+
+KEYS = KeyRing.from_seed(b"commitment tests")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+YES = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "eve", NOW, kind=ConsentKind.CONFIRMED)
+
+
+def _add(database: Database, name: str, keys: KeyRing = KEYS) -> int:
+    with database.write() as session:
+        return manual_signup.add_subscriber(session, keys, f"{name}@example.org", evidence=YES, now=NOW).number
+
+
+def _prove(database: Database, keys: KeyRing = KEYS) -> seals.LedgerProof:
+    with database.read() as session:
+        return seals.prove_ledger(session, keys)
+
+
+def _faults(database: Database) -> dict[int, str]:
+    return {at_fault.person: at_fault.fault for at_fault in _prove(database).address_faults}
+
+
+def _values(database: Database, number: int) -> dict[str, Any]:
+    with database.read() as session:
+        person = session.get_one(Person, number)
+        return {name: getattr(person, name) for name in ("ciphertext", "key_id", "salt", "lookup", "lookup_key")}
+
+
+def _encrypted(number: int, name: str) -> dict[str, Any]:
+    """Give what an intruder with the vault's key would write: a stranger's address, encrypted for somebody's row."""
+    ciphertext, key_id = stored_addresses.encrypt_address(KEYS, read_address(f"{name}@example.org"), number)
+    return {"ciphertext": ciphertext, "key_id": key_id}
+
+
+def _lookup(name: str) -> dict[str, Any]:
+    return {"lookup": stored_addresses.lookup_hash(KEYS, read_address(f"{name}@example.org"))}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda _, bo: {"ciphertext": bo["ciphertext"]}, "the address does not open: the row is damaged"),
+        (lambda ada, _: _encrypted(ada, "mallory"), "the address is not the one that the chain is bound to"),
+        (
+            lambda ada, _: _encrypted(ada, "mallory") | _lookup("mallory"),
+            "the address is not the one that the chain is bound to",
+        ),
+        (
+            lambda ada, _: _encrypted(ada, "mallory") | _lookup("mallory") | {"salt": b"s" * 16},
+            "the address is not the one that the chain is bound to",
+        ),
+        (lambda ada, _: _encrypted(ada, "mallory") | {"salt": None}, "the address has no salt"),
+        (lambda _, bo: {"salt": bo["salt"]}, "the address is not the one that the chain is bound to"),
+        (lambda _, __: {"salt": None}, "the address has no salt"),
+        (lambda _, __: _lookup("mallory"), "the look-up is not that of the address"),
+        (lambda _, __: {"lookup": None}, "the look-up is not that of the address"),
+        (lambda _, __: {"ciphertext": None}, "no address is there, and they are subscribed"),
+        (lambda _, __: {"ciphertext": b"\x07" * 60}, "the address does not open: the row is damaged"),
+        (lambda _, __: {"ciphertext": b""}, "the address does not open: the row is damaged"),
+        (lambda _, __: {"key_id": "9-unknown"}, "the address does not open: the row is damaged"),
+    ],
+)
+def test_one_update_of_a_person_is_noticed(database: Database, change: Any, fault: str) -> None:
+    ada, bo = _add(database, "ada"), _add(database, "bo")
+    assert _prove(database).sound
+    changed = change(ada, _values(database, bo))
+    with database.write() as session:
+        session.execute(update(Person).where(Person.number == ada).values(changed))
+    assert _faults(database) == {ada: fault}
+    assert not _prove(database).sound
+
+
+def test_what_was_swapped_in_does_not_enter_the_chain_by_a_later_event(database: Database, tmp_path: Path) -> None:
+    ada = _add(database, "ada")
+    with database.write() as session:
+        session.execute(update(Person).values(_encrypted(ada, "mallory") | _lookup("mallory")))
+    with database.write() as session:
+        unsubscribe_person(session, DepartureLog(tmp_path / "left.log", KEYS), ada, method="page", now=NOW)
+    assert _faults(database) == {ada: "the address is not the one that the chain is bound to"}
+
+
+def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: Database) -> None:
+    ada = _add(database, "ada")
+    with database.write() as session:
+        person = ledger.lock_person(session, ada)
+        assert person is not None
+        mallory = read_address("mallory@example.org")
+        people.set_person_address(KEYS, person, mallory)
+        person.lookup = stored_addresses.lookup_hash(KEYS, mallory)
+        commitment = people.commit_person_address(KEYS, person, mallory)
+        ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {}, NOW, commitment=commitment)
+    broken = _prove(database).broken
+    assert broken is not None
+    assert (broken.person, broken.seq, broken.fault) == (ada, 2, "it speaks of another address than the link before it")
+
+
+def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Path) -> None:
+    ada, queued = _add(database, "ada"), []
+    with database.write() as session:
+        new = read_address("Ada.New@example.org")
+        address_change.request_address_change(
+            session, KEYS, ada, new, lambda _, request: queued.append(request), now=NOW
+        )
+    token = queued[-1].context["token"]
+    with database.write() as session:
+        log = DepartureLog(tmp_path / "left.log", KEYS)
+        address_change.confirm_address_change(session, KEYS, log, token, now=NOW + timedelta(hours=1))
+    assert _prove(database).sound
+    with database.read() as session:
+        first, moved = session.scalars(select(ConsentEvent).order_by(ConsentEvent.seq))
+    assert moved.kind is ConsentKind.ADDRESS_CHANGED
+    assert first.commitment != moved.commitment
+
+
+def test_commitments_hold_over_rotations_of_every_key(sqlite: Database, tmp_path: Path) -> None:
+    KeyRing.create(path := tmp_path / "keys.json")
+    ada = _add(sqlite, "ada", KeyRing.load(path))
+    for kind in ("commitment", "vault", "lookup", "suppression"):
+        key_rotation.rotate_key(sqlite, path, kind)
+    keys = KeyRing.load(path)
+    bo = _add(sqlite, "bo", keys)
+    assert (bo, _prove(sqlite, keys).sound) == (ada + 1, True)
+
+
+def test_an_erased_person_leaves_a_chain_that_verifies_and_ties_to_no_address(
+    database: Database, tmp_path: Path
+) -> None:
+    ada = _add(database, "ada")
+    with database.write() as session:
+        log = DepartureLog(tmp_path / "left.log", KEYS)
+        erase_person(session, KEYS, log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
+    assert _prove(database).sound
+    assert _values(database, ada)["salt"] is None
+    with database.read() as session:
+        commitments = session.scalars(select(ConsentEvent.commitment)).all()
+    assert len(commitments) == 2
+    assert commitments[0] == commitments[1] is not None
+
+
+def _forget_commitments(database: Database) -> None:
+    """Bring chains to what they were before links carried commitments."""
+    with database.write() as session:
+        session.execute(text("UPDATE person SET salt = NULL, chain_head = ''"))
+        for event in session.scalars(select(ConsentEvent).order_by(ConsentEvent.person, ConsentEvent.seq)):
+            person = session.get_one(Person, event.person)
+            event.commitment, event.previous = None, person.chain_head
+            person.chain_head = event.hash = ledger.hash_link(
+                event.person, event.seq, event.kind, event.at, body=event.body, previous=event.previous, commitment=None
+            )
+
+
+def test_chains_of_before_are_bound_once_in_steps_that_can_be_cut_short(database: Database) -> None:
+    numbers = [_add(database, f"reader{n}") for n in range(address_binding.BATCH_SIZE + 3)]
+    _forget_commitments(database)
+    assert _prove(database).address_fault_count == len(numbers)
+
+    def cut(bound: int, total: int) -> None:
+        assert (bound, total) == (address_binding.BATCH_SIZE, len(numbers))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        address_binding.bind_addresses(database, KEYS, now=NOW, progress=cut)
+    assert _prove(database).address_fault_count == 3
+    assert address_binding.bind_addresses(database, KEYS, now=NOW) == 3
+    assert _prove(database).sound
+    with database.read() as session:
+        kinds = session.scalars(select(ConsentEvent.kind).where(ConsentEvent.person == numbers[0])).all()
+    assert kinds == [ConsentKind.CONFIRMED, ConsentKind.BOUND]
+
+
+def test_a_salt_that_was_taken_away_is_not_given_anew_by_the_next_start(database: Database) -> None:
+    ada = _add(database, "ada")
+    with database.write() as session:
+        session.execute(update(Person).values(_encrypted(ada, "mallory") | {"salt": None}))
+    assert address_binding.bind_addresses(database, KEYS, now=NOW) == 0
+    assert _faults(database) == {ada: "the address has no salt"}
+
+
+def test_a_damaged_row_does_not_keep_the_others_from_being_bound(database: Database) -> None:
+    ada, _ = _add(database, "ada"), _add(database, "bo")
+    _forget_commitments(database)
+    with database.write() as session:
+        session.execute(update(Person).where(Person.number == ada).values(ciphertext=b"?" * 40))
+    assert address_binding.bind_addresses(database, KEYS, now=NOW) == 1
+    assert _faults(database) == {ada: "the address does not open: the row is damaged"}
+
+
+def test_the_first_start_binds_before_anything_else_and_without_the_keys_waits(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    labels: list[str] = []
+
+    @contextmanager
+    def show_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+        labels.append(label)
+        yield lambda done, total: labels.append(f"{done} of {total}")
+
+    with open_installation(settings) as installation:
+        KeyRing.create(settings.key_file)
+        keys = installation.keys
+        _add(installation.database, "ada", keys)
+        _forget_commitments(installation.database)
+    copy = settings.key_file.rename(tmp_path / "safe.json")
+    with open_installation(settings) as installation:
+        assert _prove(installation.database, keys).address_fault_count == 1
+    copy.rename(settings.key_file)
+    for _ in range(2):
+        with open_installation(settings, show_progress=show_progress) as installation:
+            assert _prove(installation.database, keys).sound
+    assert labels == ["Binding consents to addresses", "1 of 1"]
