@@ -136,7 +136,8 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
     if not approval:
         raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
     fragments = load_fragments(session, edition)
-    current_hash = content_hash_of(approval_statement(edition, fragments, settings))
+    statement = approval_statement(edition, fragments, settings)
+    current_hash = content_hash_of(statement)
     # By any key: one that was rotated between approval and sending must not stop an edition. Version 0.1 signed by session keys.
     signing_keys = (*keys.of_kind("approval"), *keys.of_kind("session"))
     signature = str(approval["signature"])
@@ -144,6 +145,30 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
     if current_hash != approval["mark"] or not signed:
         raise ApprovalError(
             f"{edition.name} is not what was approved ({str(approval['mark'])[:7]}, now {current_hash[:7]}): "
-            "its text, its sender or its list address changed. Take the approval back and approve anew."
+            f"{_explain_difference(approval['stated'], statement)}"
         )
     return fragments
+
+
+_STATEMENT_WORDS = {
+    "subject": "its subject",
+    "preheader": "its preheader",
+    "from": "its sender",
+    "reply_to": "its reply address",
+    "list": "its list address",
+    "fragments": "its text",
+}
+
+
+def _explain_difference(approved: dict[str, Any], current: dict[str, Any]) -> str:
+    """Say in what two statements differ, and what to do."""
+    changes = [words for part, words in _STATEMENT_WORDS.items() if approved.get(part) != current[part]]
+    approved_base, current_base = approved["list"][-1], current["list"][-1]
+    if approved_base != current_base:
+        return (
+            f"DIGEST_BASE_URL was {approved_base}, to which its links lead, and is {current_base} now. Put it back; or take the "
+            "approval back, draft the edition again and approve that."
+        )
+    if not changes:
+        return "the key that signed it is not in the key file. Take the approval back and approve anew."
+    return f"{' and '.join(changes)} changed. Take the approval back and approve anew."

@@ -152,3 +152,23 @@ def test_the_timetable_sends_in_its_own_name_and_only_what_it_handed_over_is_wri
     for _ in range(2):
         sending.send_edition(approved.install, "2026-W47", actor=SCHEDULER, clock=lambda: RELEASE)
     assert audit_rows(approved.database) == [("send", "scheduler", "2026-W47", {"handed over": 1})]
+
+
+def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) -> None:
+    name = both.edition()
+    settings = both.install.settings
+    moved = Installation(settings.model_copy(update={"base_url": "https://elsewhere.example.org/news"}), both.database)
+    content_hash = edition_status(moved, name, now=NOW).content_hash
+    with pytest.raises(ApprovalError) as caught:
+        editions.approve_edition(moved, name, content_hash, actor=EDITOR, now=NOW)
+    assert f"lead to {settings.link_base}, which DIGEST_BASE_URL was when it was drafted" in str(caught.value)
+    assert "Draft the edition again" in str(caught.value)
+    assert "1 thing(s)" in str(caught.value)
+
+    content_hash = edition_status(both.install, name, now=NOW).content_hash
+    editions.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
+    with pytest.raises(ApprovalError) as caught:
+        sending.send_edition(moved, name, actor=ADMIN, clock=lambda: RELEASE)
+    assert f"DIGEST_BASE_URL was {settings.link_base}, to which its links lead" in str(caught.value)
+    assert "draft the edition again" in str(caught.value)
+    assert sending.send_edition(both.install, name, actor=ADMIN, clock=lambda: RELEASE).handed_over == 1

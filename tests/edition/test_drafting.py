@@ -468,11 +468,11 @@ def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Insta
     install, number = approved
     sender = install.settings.file.sender.model_copy(update={"address": "other@news.example.org"})
     file = install.settings.file.model_copy(update={"sender": sender})
-    for settings in (
-        install.settings.model_copy(update={"file": file}),
-        install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}),
+    for settings, says in (
+        (install.settings.model_copy(update={"file": file}), "its sender changed"),
+        (install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}), "DIGEST_BASE_URL was http"),
     ):
-        with install.database.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
+        with install.database.read() as session, pytest.raises(ApprovalError, match=f"not what was approved .*{says}"):
             verify_approval(session, session.get_one(Edition, number), settings=settings, keys=KEYS)
 
 

@@ -108,8 +108,10 @@ def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Compare each source with our own address."""
     for image in examined.tree.iter("img"):
         source = str(image.get("src") or "")
-        if not source.startswith(f"{examined.base}/media/"):
-            yield error_finding(f"{source or 'A picture without a source'} is not under {examined.base}/media/.")
+        if not source.startswith(f"{examined.drafted_base}/media/"):
+            yield error_finding(
+                f"{source or 'A picture without a source'} is not under {examined.drafted_base}/media/."
+            )
 
 
 @preflight_rule(

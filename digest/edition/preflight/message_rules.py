@@ -98,6 +98,12 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
         )
     if examined.parsed_message.get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click":
         yield error_finding("List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1).")
+    if examined.drafted_base != examined.base:
+        yield error_finding(
+            f"Its links lead to {examined.drafted_base}, which DIGEST_BASE_URL was when it was drafted; it is {examined.base} now. "
+            "Draft the edition again, or put DIGEST_BASE_URL back."
+        )
+        return
     for kind, body in (("HTML", examined.html), ("text", examined.text)):
         if addresses[0] not in body:
             yield error_finding(f"The {kind} part does not hold the unsubscribe link.")

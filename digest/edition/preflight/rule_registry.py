@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
@@ -88,6 +89,14 @@ class PreflightInput:
     def text(self) -> str:
         """The text part, decoded; empty when there is none."""
         return self._decoded_part("text/plain")
+
+    @cached_property
+    def drafted_base(self) -> str:
+        """The base URL that the links of the HTML part lead to, as the unsubscribe link shows it."""
+        url = str(self.parsed_message.get("List-Unsubscribe", "")).strip("<>")
+        path = url.removeprefix(self.base) if url.startswith(self.base) else ""
+        link = re.search(rf"(https?://[^\s\"'<>]+){re.escape(path)}\b", self.html) if path else None
+        return link[1] if link else self.base
 
     @cached_property
     def tree(self) -> "_Element":
