@@ -2,12 +2,13 @@
 
 import math
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 
 from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
-from digest.select.topic_words import BUILT_IN_TOPICS, TopicWords
 from digest.select.values import CandidateArticle, Story
 
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
@@ -24,6 +25,15 @@ _PHRASE_POINTS = {
 _MAX_WEAK_POINTS = 0.5  # weak words, however many, say no more than one strong word of the summary
 _MIN_POINTS = 0.5  # points below which nothing is said: one strong word in the summary, or two weak ones in the title
 _DOUBT_PER_POINT = 0.4  # strength is 1 - 0.4^points: .37 at half a point, .60 at one, .84 at two
+
+
+@dataclass(frozen=True, slots=True)
+class TopicWords:
+    """A topic's name and its words and phrases, parted by semicolons: strong ones decide it, weak ones add to it."""
+
+    name: str
+    strong: str
+    weak: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,8 @@ def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> To
     """Make rules of the operator's list (topic → words and phrases, all strong), or of the built-in one if empty."""
     if topics:
         return _compile_topic_words([TopicWords(name, "; ".join(listed)) for name, listed in topics.items()])
-    return _compile_topic_words(BUILT_IN_TOPICS)
+    built_in = tomllib.loads(resources.files("digest").joinpath("topics.toml").read_text("utf-8"))
+    return _compile_topic_words(TopicWords(**topic) for topic in built_in["topic"])
 
 
 def _compile_topic_words(listed: Iterable[TopicWords]) -> TopicRules:
