@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, tzinfo
 from itertools import islice
+from pathlib import Path
 
 from sqlalchemy import select
 
@@ -13,23 +14,27 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
-from digest.deliver.send import edition_run, staff_test, uncertain_deliveries
+from digest.deliver.send import edition_run, log_evidence, staff_test, uncertain_deliveries
 from digest.deliver.send.edition_run import SendReport
+from digest.deliver.send.log_evidence import LogEvidence
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
 from digest.edition.queries import explain_missed_release
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
+from subscribers.consent.departure_log import DepartureLog
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 SEND = Act("send", Role.ADMIN)
 SEND_TEST = Act("test", Role.EDITOR)
 PAUSE, RESUME = Act("paused", Role.EDITOR), Act("resumed", Role.EDITOR)
 CANCEL = Act("cancelled", Role.ADMIN)
+RESOLVE_BY_LOG = Act("uncertain settled by a log", Role.ADMIN)
 RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN) for resolution in UncertainResolution}
 
 
@@ -222,6 +227,58 @@ def resolve_uncertain(
                     audit.record(session)
             resolved += len(ids)
     return resolved
+
+
+def examine_mail_log(
+    installation: Installation,
+    name: str,
+    files: Sequence[Path],
+    *,
+    zone: tzinfo | None,
+    longest_silence: timedelta,
+    now: datetime,
+) -> LogEvidence:
+    """Read a Postfix log for what is uncertain of an edition; nothing changes, and no address of it is kept.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        MailLogError: a file cannot be read, or its times are not those of our clock.
+    """
+    database, name = installation.database, edition_name(installation, name)
+    return log_evidence.examine_mail_log(database, name, files, zone=zone, longest_silence=longest_silence, now=now)
+
+
+def resolve_by_log(
+    installation: Installation,
+    name: str,
+    evidence: LogEvidence,
+    *,
+    reason: str,
+    actor: Actor,
+    clock: Callable[[], datetime],
+) -> int:
+    """Resolve uncertain deliveries by what a log says; return how many. What it says of others changes them as events do.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditionControlError: it is cancelled and nothing of it may be sent again.
+        OSError: the departure log could not be written.
+    """
+    name, database = edition_name(installation, name), installation.database
+    resolved = 0
+    with RESOLVE_BY_LOG.steps(database, actor, name, now=clock()) as audit:
+        audit.changed = bool(evidence.events)
+        audit.detail = {"because": reason, "said": {str(verdict): n for verdict, n in evidence.verdicts.items()}}
+        departure_log = DepartureLog(installation.settings.left_log, installation.keys)
+        remaining = iter(evidence.events)
+        while page := list(islice(remaining, MAX_EVENTS_PER_TRANSACTION)):
+            with database.write() as session:
+                counts = process_events(session, page, keys=installation.keys, departure_log=departure_log, now=clock())
+            resolved += len(page) - counts["known"]
+    again = UncertainResolution.SEND_AGAIN
+    return resolved + resolve_uncertain(
+        installation, name, evidence.not_accepted, again, reason=reason, actor=actor, clock=clock
+    )
 
 
 @dataclass(frozen=True, slots=True)

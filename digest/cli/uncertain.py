@@ -1,7 +1,10 @@
-"""`digest uncertain`: messages of which nobody knows whether they arrived, and an admin's word on them."""
+"""`digest uncertain`: messages of which nobody knows whether they arrived; a log or an admin's word settles them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 from rich.table import Table
@@ -11,21 +14,33 @@ from digest.app.edition_status import edition_name
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, check_reason, pass_command_context
 from digest.cli.lazy_group import CommandRefusedError
+from digest.deliver.send.log_evidence import LogEvidence, LogVerdict
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
+from subscribers.phrases import sentence
 
 MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
-ALL = "all"
+ALL, SILENT = "all", "silent"
+
+
+def _read_zone(_context: click.Context, _parameter: click.Parameter, name: str | None) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise click.BadParameter("there is no such zone; write UTC or Europe/Paris", param_hint="--log-zone") from None
 
 
 @click.command(
     epilog="""\b
 Examples:
   digest uncertain current
+  digest uncertain 2026-W47 --from-log /var/log/mail.log --from-log /var/log/mail.log.1.gz
   digest uncertain 2026-W47 --accept all --because "the server's log has them all"
+  digest uncertain 2026-W47 --again silent --because "a day without a word from SendGrid"
   digest uncertain 2026-W47 --again tvlhxkq2yd7m5c3zwj6rn4bgae --because "its log ends before it"
 
-A message is uncertain where the connection or the process died while it was handed over. First look into the mail
-server's log, by the Message-ID or the delivery's id; over SendGrid wait for its events, which settle most.
+A message is uncertain where the connection or the process died while it was handed over. The log of a Postfix settles
+most: --from-log shows what it says, asks once, and then settles that. Give all its files, rotated ones too. Over SendGrid wait
+for its events. "silent" are those of which nothing was heard for 24 hours, though others that were sent beside them were.
 
 \b
 Exit codes:
@@ -35,7 +50,24 @@ Exit codes:
 )
 @click.argument("edition", default="current")
 @click.option("--accept", multiple=True, metavar="ID|all", help="Take it as accepted. Repeatable.")
-@click.option("--again", multiple=True, metavar="ID|all", help="Send it again. Repeatable.")
+@click.option("--again", multiple=True, metavar="ID|all|silent", help="Send it again. Repeatable.")
+@click.option(
+    "--from-log",
+    "log_files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Settle by a Postfix log, plain or gzip. Repeatable.",
+)
+@click.option("--log-zone", callback=_read_zone, metavar="ZONE", help="Of times without one; else this machine's.")
+@click.option(
+    "--log-silence",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    metavar="MINUTES",
+    help="So long the log may be silent without a gap.",
+)
 @click.option("--because", callback=check_reason, help="Why, for the audit log; needed to settle.")
 @click.option("--yes", is_flag=True, help="Do not ask before settling.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is uncertain, or what was settled, as JSON.")
@@ -45,13 +77,16 @@ def uncertain(
     edition: str,
     accept: tuple[str, ...],
     again: tuple[str, ...],
+    log_files: tuple[Path, ...],
+    log_zone: ZoneInfo | None,
+    log_silence: int,
     because: str | None,
     yes: bool,
     as_json: bool,
 ) -> None:
-    """List the uncertain messages of an EDITION, and settle them by your word. No address is shown."""
-    if accept and again:
-        raise click.UsageError("Give --accept or --again: one word at a time.")
+    """List the uncertain messages of an EDITION, and settle them by a log or by your word. No address is shown."""
+    if bool(accept) + bool(again) + bool(log_files) > 1:
+        raise click.UsageError("Give --accept, --again or --from-log: one word at a time.")
     if (accept or again) and not because:
         raise click.UsageError("Say why with --because: it stands in the audit log.")
     name = edition_name(context.installation, edition)
@@ -60,6 +95,16 @@ def uncertain(
         resolution = UncertainResolution.ACCEPTED if accept else UncertainResolution.SEND_AGAIN
         chosen = _select_deliveries(name, candidates, accept or again)
         _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
+    elif log_files:
+        evidence = sending.examine_mail_log(
+            context.installation,
+            name,
+            log_files,
+            zone=log_zone,
+            longest_silence=timedelta(minutes=log_silence),
+            now=context.now(),
+        )
+        _resolve_by_log(context, name, evidence, because=because or "the mail server's log", yes=yes, as_json=as_json)
     elif as_json:
         click.echo(json.dumps([_delivery_as_json(delivery) for delivery in candidates], indent=2))
     else:
@@ -71,6 +116,8 @@ def _select_deliveries(
 ) -> list[UncertainDelivery]:
     if ALL in chosen_ids:
         return list(candidates)
+    if SILENT in chosen_ids:
+        return [delivery for delivery in candidates if delivery.is_silent]
     by_id = {delivery.delivery_id: delivery for delivery in candidates}
     for delivery_id in chosen_ids:
         if delivery_id not in by_id:
@@ -117,6 +164,48 @@ def _resolve_deliveries(
         raise SystemExit(1)
 
 
+def _resolve_by_log(
+    context: CommandContext, name: str, evidence: LogEvidence, *, because: str, yes: bool, as_json: bool
+) -> None:
+    """Show what a log says, and settle it after one word. Without a terminal to answer at, `--yes` is the word."""
+    settleable = len(evidence.events) + len(evidence.not_accepted)
+    if not as_json:
+        for line in _describe_evidence(name, evidence):
+            click.echo(line)
+    if settleable and not yes and not as_json:
+        click.confirm(f"Settle these {settleable:,} so?", abort=True, err=True)
+    settled = 0
+    if settleable and (yes or not as_json):
+        settled = sending.resolve_by_log(
+            context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
+        )
+    if as_json:
+        click.echo(json.dumps(_evidence_as_json(name, evidence, settled)))
+    elif settled:
+        click.echo(f"{settled:,} of {name} settled.")
+
+
+def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
+    stretches = " and ".join(f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}" for start, end in evidence.spans)
+    yield f"The log covers {stretches} (UTC)."
+    if evidence.incomplete_reason:
+        yield f"{sentence(evidence.incomplete_reason)} That a message is not in it proves nothing."
+    yield f"{evidence.verdicts.total():,} uncertain of {name}:"
+    for verdict in LogVerdict:
+        again = ": to be sent again" if verdict is LogVerdict.NOT_ACCEPTED else ""
+        yield f"  {evidence.verdicts[verdict]:>9,} {verdict}{again}"
+
+
+def _evidence_as_json(name: str, evidence: LogEvidence, settled: int) -> dict[str, object]:
+    return {
+        "edition": name,
+        "covered": [[start.isoformat(), end.isoformat()] for start, end in evidence.spans],
+        "incomplete": evidence.incomplete_reason,
+        **{verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict},
+        "settled": settled,
+    }
+
+
 def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str) -> str:
     """Say in plain words what may come of it."""
     these = f"{count:,} message{'s' if count > 1 else ''}"
@@ -139,13 +228,19 @@ def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Non
     table_console().print(table)
     if len(candidates) > MAX_ROWS_SHOWN:
         click.echo(f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more: --json lists them all.")
+    if silent := sum(delivery.is_silent for delivery in candidates):
+        click.echo(
+            f"Of {silent:,} nothing was heard for 24 hours, though others that were sent beside them were reported: most "
+            f"likely they were never taken. 'digest uncertain {name} --again silent --because …' sends them again."
+        )
     click.echo(f"{len(candidates):,} uncertain. Settle them with --accept or --again: see 'digest uncertain --help'.")
 
 
-def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, str | None]:
+def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, str | bool | None]:
     return {
         "delivery": candidate.delivery_id,
         "handed_at": candidate.handed_at.isoformat() if candidate.handed_at else None,
         "over": candidate.provider_name,
         "said": candidate.reply,
+        "silent": candidate.is_silent,
     }

@@ -1,17 +1,20 @@
 """`digest uncertain`: what it lists, asks and answers."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import select
+from sqlalchemy import select, update
+from time_machine import TimeMachineFixture
 
 from digest.app.installation import Installation, open_installation
 from digest.cli import digest
 from digest.settings import load_settings
-from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
+from tests.deliver.postfix_lines import iso_line, log_text, queue_lines
 from tests.web.conftest import RELEASE, store_edition
 
 NAME = "2026-W47"
@@ -65,6 +68,7 @@ def test_it_lists_them_and_status_says_that_they_are_there(install: Installation
         "handed_at": "2026-11-20T11:00:00+00:00",
         "over": "smtp",
         "said": "no answer",
+        "silent": False,
     }
     assert f"3 uncertain: 'digest uncertain {NAME}'" in run("status").output
     assert states(install) == ["uncertain"] * 3
@@ -117,3 +121,69 @@ def test_what_cannot_be_is_said_and_settles_nothing(
     refused = run("uncertain", NAME, *words)
     assert (refused.exit_code, why in refused.output) == (code, True)
     assert states(install) == ["uncertain"] * 3
+
+
+@pytest.fixture
+def mail_log(install: Installation) -> Path:
+    """Give the log of a mail server that delivered the first, still has the second and lacks the third."""
+    ids = [f"<{NAME}.{delivery[:20]}@weekly.news.example>" for delivery in IDS]
+    with install.database.write() as session:
+        for delivery, message_id in zip(session.scalars(select(Delivery).order_by(Delivery.id)), ids, strict=True):
+            delivery.message_id = message_id
+    lines = [iso_line(RELEASE + timedelta(minutes=n), "anvil", "statistics") for n in range(-30, 90, 30)]
+    lines += queue_lines(iso_line, RELEASE, "4Xq1aZ2bY3z", ids[0])
+    lines += queue_lines(iso_line, RELEASE, "4Xq1aZ2bY4z", ids[1], "queued")
+    path = install.settings.home.parent / "mail.log.1"
+    path.write_bytes(log_text([*lines, iso_line(RELEASE + timedelta(minutes=90), "anvil", "statistics")]))
+    return path
+
+
+def test_it_shows_what_a_log_says_and_settles_that_after_one_word(install: Installation, mail_log: Path) -> None:
+    shown = run("uncertain", NAME, "--from-log", str(mail_log), said="n\n")
+    assert shown.exit_code == 1
+    assert "The log covers 2026-11-20 10:30 to 2026-11-20 12:30 (UTC)." in shown.output
+    for line in (
+        "1 delivered",
+        "1 accepted, and still under way",
+        "1 never accepted by the mail server: to be sent again",
+    ):
+        assert line in shown.output
+    assert "@" not in shown.output
+    assert states(install) == ["uncertain"] * 3
+    done = run("uncertain", NAME, "--from-log", str(mail_log), said="y\n")
+    assert (done.exit_code, f"3 of {NAME} settled." in done.output) == (0, True)
+    assert states(install) == ["accepted", "accepted", "waiting"]
+
+
+def test_what_a_log_says_as_json_settles_nothing_without_yes(install: Installation, mail_log: Path) -> None:
+    words = ("uncertain", NAME, "--from-log", str(mail_log), "--json")
+    shown = json.loads(run(*words).output)
+    assert (shown["delivered"], shown["in_queue"], shown["not_accepted"], shown["unknown"]) == (1, 1, 1, 0)
+    assert shown["settled"] == 0
+    assert states(install) == ["uncertain"] * 3
+    assert json.loads(run(*words, "--yes").output)["settled"] == 3
+
+
+def test_a_log_that_cannot_be_used_is_refused(install: Installation, tmp_path: Path, mail_log: Path) -> None:
+    (tmp_path / "other.txt").write_text("hello\n")
+    assert "no line of it begins with a time" in run("uncertain", "--from-log", str(tmp_path / "other.txt")).output
+    assert run("uncertain", "--from-log", str(mail_log), "--accept", "all").exit_code == 2
+    assert run("uncertain", "--from-log", str(mail_log), "--log-zone", "Atlantis").exit_code == 2
+    assert states(install) == ["uncertain"] * 3
+
+
+def test_what_sendgrid_never_reported_is_proposed_together(
+    install: Installation, time_machine: TimeMachineFixture
+) -> None:
+    time_machine.move_to(RELEASE + timedelta(days=2))
+    with install.database.write() as session:
+        session.execute(update(Delivery).values(transport="sendgrid"))
+        reported = session.get_one(Delivery, IDS[0])
+        reported.state = DeliveryState.ACCEPTED
+        values = {"at": RELEASE, "received_at": RELEASE, "fingerprint": "f", "detail": {}}
+        session.add(Event(delivery=IDS[0], kind="delivered", **values))
+    listed = run("uncertain", NAME)
+    assert "Of 2 nothing was heard for 24 hours" in listed.output
+    again = run("uncertain", NAME, "--again", "silent", "--because", "a day of silence", "--yes")
+    assert (again.exit_code, f"2 of {NAME} sent again." in again.output) == (0, True)
+    assert states(install) == ["accepted", "waiting", "waiting"]

@@ -1,25 +1,32 @@
 """Resolving uncertain deliveries by an admin's word: accepted, or to be sent again.
 
-A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.processor`); for the
-others only a person can weigh a message that never came against one that comes twice.
+A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.processor`), a mail
+server's log many (`log_evidence`); for the others only a person can weigh a message that never came against one that
+comes twice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.send import claims
+from digest.deliver.send.restored_copy import read_copy_gap
 from digest.edition.queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
+
+SILENT_AFTER = timedelta(hours=24)  # by then a provider has reported what it took
+NEIGHBOUR_REACH = timedelta(minutes=10)  # messages of one run
+ACCEPTED_BY_WORD = "taken as accepted, by an admin's word"
 
 
 class UncertainResolution(StrEnum):
@@ -31,12 +38,17 @@ class UncertainResolution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UncertainDelivery:
-    """An uncertain delivery: when and by which provider it was handed over, and the reply. It names nobody."""
+    """An uncertain delivery: when and by which provider it was handed over, and the reply. It names nobody.
+
+    Of one that `is_silent` nothing was heard for a day, though the provider reported others of that time: most likely
+    it never had it.
+    """
 
     delivery_id: str
     handed_at: datetime | None
     provider_name: str
     reply: str
+    is_silent: bool = False
 
 
 def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
@@ -49,7 +61,38 @@ def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime
             .where(Delivery.purpose == purpose, Delivery.state == DeliveryState.UNCERTAIN)
             .order_by(Delivery.handed_at, Delivery.id)
         )
-        return [UncertainDelivery(*row) for row in session.execute(query)]
+        uncertain = [UncertainDelivery(*row) for row in session.execute(query)]
+        silent = _find_silent_times(session, purpose, uncertain, now)
+    return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
+
+
+def _find_silent_times(
+    session: Session, purpose: str, uncertain: Sequence[UncertainDelivery], now: datetime
+) -> set[tuple[str, datetime | None]]:
+    """Find when, and by which provider, deliveries were handed over whose silence tells something.
+
+    Events of what was handed over before a restore may have been lost with the installation.
+    """
+    gap = read_copy_gap(session)
+    reporting = {kind.name for kind in provider_kinds() if kind.webhook}
+    times = {(d.provider_name, d.handed_at) for d in uncertain if d.provider_name in reporting and d.handed_at}
+    return {
+        (provider, handed_at)
+        for provider, handed_at in times
+        if handed_at <= now - SILENT_AFTER
+        and (gap is None or handed_at + SILENT_AFTER < gap.made_at or handed_at > gap.restored_at)
+        and _has_reported_neighbours(session, purpose, provider, handed_at)
+    }
+
+
+def _has_reported_neighbours(session: Session, purpose: str, provider: str, handed_at: datetime) -> bool:
+    neighbours = (
+        Delivery.purpose == purpose,
+        Delivery.transport == provider,
+        Delivery.handed_at.between(handed_at - NEIGHBOUR_REACH, handed_at + NEIGHBOUR_REACH),
+    )
+    reported = select(Delivery.id).where(*neighbours, exists().where(Event.delivery == Delivery.id))
+    return session.scalar(select(reported.exists())) or False
 
 
 def resolution_values(resolution: UncertainResolution, now: datetime) -> dict[str, Any]:
@@ -60,7 +103,7 @@ def resolution_values(resolution: UncertainResolution, now: datetime) -> dict[st
     """
     no_claim = {"owner": None, "lease_until": None}
     if resolution is UncertainResolution.ACCEPTED:
-        return {"state": DeliveryState.ACCEPTED, "reply": "taken as accepted, by an admin's word", **no_claim}
+        return {"state": DeliveryState.ACCEPTED, "reply": ACCEPTED_BY_WORD, **no_claim}
     return {"state": DeliveryState.WAITING, "due_at": now, "next_try_at": now, **no_claim}
 
 

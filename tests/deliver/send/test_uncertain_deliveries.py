@@ -21,7 +21,9 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.processor import process_events
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.send import restored_copy
 from digest.deliver.send.edition_run import run_edition
+from digest.deliver.send.restored_copy import CopyGap
 from digest.deliver.send.retry_policy import GIVE_UP_AFTER, decide_state_change
 from digest.deliver.send.uncertain_deliveries import (
     UncertainDelivery,
@@ -301,3 +303,58 @@ def test_another_editions_deliveries_are_not_touched(doubtful: DeliverySetup) ->
     assert word(doubtful, UncertainResolution.ACCEPTED, [other]) == 0
     with doubtful.database.read() as session:
         assert session.get_one(Delivery, other).state is UNCERTAIN
+
+
+@pytest.fixture
+def unanswered(world: DeliverySetup) -> DeliverySetup:
+    """Give a world whose first batch of two SendGrid took, and whose second, a minute later, got no answer."""
+    world.add_readers(*READERS, "dee@reader.example")
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        first = world.clock() == RELEASE
+        world.clock.now += timedelta(minutes=1)
+        result = HandoverResult.ACCEPTED if first else HandoverResult.UNCERTAIN
+        return BatchOutcome(tuple(MessageOutcome(result) for _ in messages))
+
+    provider = ScriptedProvider(answer, batch_size=2, name="sendgrid")
+    run_edition(
+        world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
+    )
+    assert (states(world)[ACCEPTED], states(world)[UNCERTAIN]) == (2, 2)
+    return world
+
+
+def silent(world: DeliverySetup) -> list[bool]:
+    return sorted(d.is_silent for d in listed(world))
+
+
+def accepted_id(world: DeliverySetup) -> str:
+    with world.database.read() as session:
+        return session.scalars(select(Delivery.id).where(Delivery.state == ACCEPTED)).first() or ""
+
+
+def test_a_day_of_silence_tells_something_where_others_of_that_time_were_reported(unanswered: DeliverySetup) -> None:
+    unanswered.clock.now += timedelta(hours=25)
+    assert silent(unanswered) == [False, False], "nothing was reported at all: the webhook may be away"
+    said(unanswered, accepted_id(unanswered), EventKind.DELIVERED)
+    assert silent(unanswered) == [True, True]
+    unanswered.clock.now -= timedelta(hours=2)
+    assert silent(unanswered) == [False, False], "not a whole day yet"
+
+
+def test_silence_tells_nothing_of_what_was_sent_at_another_time_or_reports_nothing(unanswered: DeliverySetup) -> None:
+    unanswered.clock.now += timedelta(days=3)
+    said(unanswered, accepted_id(unanswered), EventKind.DELIVERED)
+    for change in ({"handed_at": RELEASE - timedelta(hours=2)}, {"handed_at": RELEASE, "transport": "smtp"}):
+        with unanswered.database.write() as session:
+            session.execute(update(Delivery).where(Delivery.state == UNCERTAIN).values(change))
+        assert silent(unanswered) == [False, False]
+
+
+def test_silence_tells_nothing_where_a_restore_may_have_lost_the_events(unanswered: DeliverySetup) -> None:
+    unanswered.clock.now += timedelta(hours=25)
+    said(unanswered, accepted_id(unanswered), EventKind.DELIVERED)
+    with unanswered.database.write() as session:
+        restored_copy.doubt_open_deliveries(session, CopyGap(RELEASE + timedelta(hours=3), unanswered.clock()))
+    unanswered.clock.now += timedelta(days=2)
+    assert silent(unanswered) == [False, False]

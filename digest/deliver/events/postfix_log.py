@@ -1,0 +1,255 @@
+"""What a Postfix log says of messages, by their Message-IDs, and which time it covers without a gap.
+
+`cleanup` writes the Message-ID with the queue id as soon as a header has arrived, `qmgr` the queue id once Postfix has
+taken the whole message, and a delivery agent the status. A message without the second line was never accepted.
+No address of the log is kept.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import BinaryIO
+
+from digest.deliver.events.consequences import EventKind
+from subscribers.errors import ApplicationError
+
+LOSS_REACH = timedelta(minutes=1)  # before the line that tells of lost lines
+_GZIP_MAGIC = b"\x1f\x8b"
+# RFC 5424, the same without its priority (rsyslog, journalctl -o short-iso), or traditional (RFC 3164), with or without.
+_TIME = re.compile(
+    rb"(?:<\d{1,3}>)?(?:1 )?(?:(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d+)?(?P<offset>Z|[+-]\d\d:?\d\d)"
+    rb"|(?P<plain>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)) "
+)
+# The tag is `postfix/smtp[123]:`, or `postfix/smtp 123 - -` by RFC 5424.
+_QUEUE_LINE = re.compile(
+    rb" [^ /]+/(?:[^ /]+/)*(?P<daemon>\w+)(?:\[\d+\]:| \d+ \S+ (?:-|\[[^\]]*\])) (?P<queue>\w+): (?P<rest>.*)"
+)
+_STATUS = re.compile(rb"\bdsn=(?P<dsn>[245]\.\d{1,3}\.\d{1,3}), status=(?P<word>\w+)(?P<answer>.*)")
+_QUEUED_AS = re.compile(rb"\bqueued as (\w+)")
+# systemd-journald; rsyslog's imjournal and imuxsock.
+_LOST_LINES = re.compile(
+    rb"Suppressed \d+ messages|messages lost due to rate-limiting|drop messages due to rate-limiting"
+)
+_KIND_BY_STATUS = {b"sent": EventKind.DELIVERED, b"deferred": EventKind.DEFERRED, b"bounced": EventKind.BOUNCED}
+_MOST_TELLING_FIRST = (EventKind.DELIVERED, EventKind.DEFERRED, EventKind.ACCEPTED, EventKind.BOUNCED)
+
+
+class MailLogError(ApplicationError):
+    """A file cannot be read as a mail log; the message names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedMessage:
+    """What the log says last of one message that Postfix accepted; `status` is an enhanced code (RFC 3463), or empty."""
+
+    kind: EventKind
+    status: str
+    entered_at: datetime
+    reported_at: datetime
+
+
+@dataclass(slots=True)
+class _QueuedMail:
+    """One passage of a message through the queue; a content filter makes a second one of it."""
+
+    entered_at: datetime
+    reported_at: datetime
+    accepted: bool = False
+    kind: EventKind = EventKind.ACCEPTED
+    status: str = ""
+    next_queue_id: bytes = b""
+
+
+@dataclass(slots=True)
+class LogCoverage:
+    """The time that a log covers: `spans` without a silence that is too long, and the moments at which lines were lost."""
+
+    longest_silence: timedelta
+    spans: list[tuple[datetime, datetime]] = field(default_factory=list)
+    losses: list[datetime] = field(default_factory=list)
+
+    def note_line(self, at: datetime) -> None:
+        """Count a line of any kind."""
+        start, end = self.spans[-1] if self.spans else (at, at)
+        if self.spans and start <= at <= end + self.longest_silence:
+            self.spans[-1] = (start, max(end, at))
+        else:
+            self.spans.append((at, at))
+
+    def covers_time(self, start: datetime, end: datetime) -> bool:
+        """Return whether a message that was accepted in this time would stand in the log."""
+        if any(start <= loss <= end + LOSS_REACH for loss in self.losses):
+            return False
+        return any(first <= start and end <= last for first, last in self.joined_spans())
+
+    def joined_spans(self) -> list[tuple[datetime, datetime]]:
+        """Return the spans in order; those between which no line had to be are one."""
+        joined: list[tuple[datetime, datetime]] = []
+        for start, end in sorted(self.spans):
+            if joined and start <= joined[-1][1] + self.longest_silence:
+                joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+            else:
+                joined.append((start, end))
+        return joined
+
+
+@dataclass(slots=True)
+class PostfixLog:
+    """One or more files of a log, read for some Message-IDs."""
+
+    coverage: LogCoverage
+    messages: dict[str, LoggedMessage]
+
+
+def read_postfix_log(
+    files: Sequence[Path],
+    message_ids: Collection[str],
+    *,
+    zone: tzinfo | None,
+    longest_silence: timedelta,
+    now: datetime,
+) -> PostfixLog:
+    """Read the files of a log, rotated and compressed ones too, in any order.
+
+    Args:
+        files: plain or gzip.
+        message_ids: what to look for, with the angle brackets.
+        zone: of the times in traditional lines; None is this machine's.
+        longest_silence: a longer time without any line is a gap.
+        now: traditional lines lack the year: the last one that is not after now is meant.
+
+    Raises:
+        MailLogError: a file cannot be read, or holds no line of a log.
+    """
+    coverage = LogCoverage(longest_silence)
+    reader = _LineReader({id_.encode("ascii") for id_ in message_ids}, coverage, _Clock(zone, now))
+    for file in sorted(files, key=lambda file: _first_time(file, _Clock(zone, now))):
+        with _open_log(file) as lines:
+            reader.read_lines(lines)
+    found = {id_.decode("ascii"): _judge_passages(mails) for id_, mails in reader.mails.items()}
+    return PostfixLog(coverage, {id_: message for id_, message in found.items() if message})
+
+
+@contextmanager
+def _open_log(file: Path) -> Iterator[BinaryIO]:
+    try:
+        with file.open("rb") as raw:
+            compressed = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            if not compressed:
+                yield raw
+                return
+            with gzip.open(raw) as lines:
+                yield lines  # type: ignore[misc]  # a GzipFile is read like any binary file
+    except (OSError, EOFError, zlib.error) as exc:
+        raise MailLogError(f"{file}: cannot be read ({getattr(exc, 'strerror', None) or exc}).") from None
+
+
+def _first_time(file: Path, clock: "_Clock") -> datetime:
+    with _open_log(file) as lines:
+        for line in lines:
+            if at := clock.read_time(line):
+                return at
+    raise MailLogError(f"{file}: no line of it begins with a time, as those of a syslog do.")
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Reads the times of lines; neighbours mostly share theirs."""
+
+    zone: tzinfo | None
+    now: datetime
+    _last: tuple[bytes, datetime] | None = None
+
+    def read_time(self, line: bytes) -> datetime | None:
+        """Return the time of a line in UTC, to the second; None where it has none."""
+        match = _TIME.match(line)
+        if match is None:
+            return None
+        text = b"".join(part for part in match.groups() if part)
+        if self._last is None or self._last[0] != text:
+            at = self._convert_time(match)
+            if at is None:
+                return None
+            self._last = (text, at)
+        return self._last[1]
+
+    def _convert_time(self, match: re.Match[bytes]) -> datetime | None:
+        try:
+            if match["iso"]:
+                return datetime.fromisoformat((match["iso"] + match["offset"]).decode()).astimezone(UTC)
+            today = self.now.astimezone(self.zone)
+            for year in (today.year, today.year - 1):
+                local = datetime.strptime(f"{year} {match['plain'].decode()}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007 - in a zone below
+                at = local.astimezone(UTC) if self.zone is None else local.replace(tzinfo=self.zone).astimezone(UTC)
+                if at <= self.now + timedelta(days=1):
+                    return at
+        except ValueError:  # no such day
+            pass
+        return None
+
+
+@dataclass(slots=True)
+class _LineReader:
+    """Follows the wanted messages through the lines of a log, file after file."""
+
+    wanted: Collection[bytes]
+    coverage: LogCoverage
+    clock: _Clock
+    mails: dict[bytes, dict[tuple[bytes, int], _QueuedMail]] = field(default_factory=dict)
+    _in_queue: dict[bytes, _QueuedMail] = field(default_factory=dict)
+
+    def read_lines(self, lines: Iterable[bytes]) -> None:
+        """Read the lines of one file."""
+        for line in lines:
+            at = self.clock.read_time(line)
+            if at is None:
+                continue
+            self.coverage.note_line(at)
+            if match := _QUEUE_LINE.search(line):
+                self._read_queue_line(match, at)
+            elif _LOST_LINES.search(line):
+                self.coverage.losses.append(at)
+
+    def _read_queue_line(self, match: re.Match[bytes], at: datetime) -> None:
+        queue_id, rest = match["queue"], match["rest"]
+        if match["daemon"] == b"cleanup" and rest.startswith(b"message-id="):
+            self._enter_queue(queue_id, rest.removeprefix(b"message-id=").strip(), at)
+            return
+        mail = self._in_queue.get(queue_id)
+        if mail is None:
+            return
+        if match["daemon"] in {b"qmgr", b"nqmgr"}:
+            if rest.startswith(b"removed"):
+                del self._in_queue[queue_id]  # Postfix uses short ids again
+            elif b"status=expired" in rest:
+                mail.kind, mail.reported_at = EventKind.BOUNCED, at
+            else:
+                mail.accepted = True
+        elif status := _STATUS.search(rest):
+            queued_as = _QUEUED_AS.search(status["answer"])
+            mail.accepted, mail.reported_at, mail.status = True, at, status["dsn"].decode()
+            mail.kind = _KIND_BY_STATUS.get(status["word"], EventKind.ACCEPTED)
+            mail.next_queue_id = queued_as[1] if queued_as else b""
+
+    def _enter_queue(self, queue_id: bytes, message_id: bytes, at: datetime) -> None:
+        self._in_queue.pop(queue_id, None)
+        if message_id in self.wanted:
+            passages = self.mails.setdefault(message_id, {})
+            self._in_queue[queue_id] = passages[queue_id, len(passages)] = _QueuedMail(at, at)
+
+
+def _judge_passages(passages: dict[tuple[bytes, int], _QueuedMail]) -> LoggedMessage | None:
+    """Say what became of a message: None where Postfix never accepted it. One copy that arrived is an arrival."""
+    own_ids = {queue_id for queue_id, _ in passages}
+    ends = [mail for mail in passages.values() if mail.accepted and mail.next_queue_id not in own_ids]
+    if not ends:
+        return None
+    last = min(ends, key=lambda mail: _MOST_TELLING_FIRST.index(mail.kind))
+    entered_at = min(mail.entered_at for mail in passages.values())
+    return LoggedMessage(last.kind, last.status, entered_at, last.reported_at)
