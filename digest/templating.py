@@ -1,8 +1,55 @@
 """Where templates are found, and the one way a Jinja environment is made."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    select_autoescape,
+)
+
+from subscribers.errors import ApplicationError
+
+
+class TemplateMistakeError(ApplicationError):
+    """A template of the operator's own cannot be used; the message names its file, the line and the mistake."""
+
+
+class _OperatorEnvironment(Environment):
+    """Looks at the operator's own templates first, and names the place of a mistake in them."""
+
+    def handle_exception(self, source: str | None = None) -> NoReturn:
+        """Raise what was raised while a template was compiled or rendered: Jinja calls this for either."""
+        try:
+            super().handle_exception(source)
+        except TemplateError as exc:
+            what = f"there is no template {exc}" if isinstance(exc, TemplateNotFound) else exc.message
+            raise TemplateMistakeError(
+                f"{_locate_mistake(exc)}: {what}. Correct it; or take the file out of DIGEST_TEMPLATES, and the one that comes with "
+                "the program is used."
+            ) from exc
+
+
+def _locate_mistake(error: TemplateError) -> str:
+    """Name the file and the line of a mistake: in a traceback, templates stand by their own names and lines."""
+    if isinstance(error, TemplateSyntaxError):
+        return f"{error.filename or error.name}, line {error.lineno}"
+    places = [place for place in _traceback_places(error.__traceback__) if not place[0].endswith(".py")]
+    return "{}, line {}".format(*places[-1]) if places else "A template of your own"
+
+
+def _traceback_places(frame: TracebackType | None) -> Iterator[tuple[str, int]]:
+    while frame is not None:
+        yield frame.tb_frame.f_code.co_filename, frame.tb_lineno
+        frame = frame.tb_next
 
 
 def find_template_folder() -> Path:
@@ -12,11 +59,14 @@ def find_template_folder() -> Path:
 
 
 def create_jinja_environment(operator_folder: Path | None = None) -> Environment:
-    """Make an environment that escapes HTML, refuses unknown names and looks at `operator_folder` first."""
+    """Make an environment that escapes HTML, refuses unknown names and looks at `operator_folder` first.
+
+    With such a folder, compiling and rendering raise `TemplateMistakeError` for a mistake in a template.
+    """
     loaders = [
         FileSystemLoader(place) for place in ([operator_folder] if operator_folder else []) + [find_template_folder()]
     ]
-    return Environment(
+    return (_OperatorEnvironment if operator_folder else Environment)(
         loader=ChoiceLoader(loaders),
         undefined=StrictUndefined,
         autoescape=select_autoescape(enabled_extensions=("html",), default_for_string=True),
@@ -24,3 +74,16 @@ def create_jinja_environment(operator_folder: Path | None = None) -> Environment
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def find_template_mistakes(operator_folder: Path) -> list[str]:
+    """Parse every template in the operator's folder, and say what is wrong with those that are none."""
+    environment, mistakes = create_jinja_environment(operator_folder), []
+    for file in sorted(path for path in operator_folder.rglob("*") if path.suffix in {".html", ".txt"}):
+        try:
+            environment.parse(file.read_text("utf-8"), file.name, str(file))
+        except TemplateMistakeError as exc:
+            mistakes.append(str(exc))
+        except (OSError, UnicodeDecodeError):
+            mistakes.append(f"{file}: it cannot be read as a text in UTF-8.")
+    return mistakes

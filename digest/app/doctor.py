@@ -15,6 +15,7 @@ from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import provider_in_use
 from digest.store.models import Source
+from digest.templating import find_template_mistakes
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES = 1_000_000_000  # bytes
@@ -75,6 +76,17 @@ def check_disk_space(installation: Installation) -> Iterator[DoctorFinding]:
     free = shutil.disk_usage(installation.settings.home).free
     level: Literal["ok", "warning"] = "warning" if free < LOW_DISK_BYTES else "ok"
     yield DoctorFinding(level, f"{installation.settings.home}: {free // 1_000_000} MB free")
+
+
+def check_templates(installation: Installation) -> Iterator[DoctorFinding]:
+    """Look whether the operator's own templates can be read."""
+    folder = installation.settings.templates
+    if folder is None:
+        return
+    mistakes = find_template_mistakes(folder)
+    yield from (DoctorFinding("error", mistake) for mistake in mistakes)
+    if not mistakes:
+        yield DoctorFinding("ok", f"{folder}: your own templates can be read")
 
 
 def check_sending(installation: Installation) -> Iterator[DoctorFinding]:
@@ -140,6 +152,7 @@ CHECKS: tuple[Callable[[Installation], Iterator[DoctorFinding]], ...] = (
     check_key_file,
     check_database,
     check_disk_space,
+    check_templates,
     check_sending,
     check_provider,
     check_proxies,

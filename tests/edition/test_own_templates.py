@@ -1,0 +1,86 @@
+"""A mistake in a template of the operator's own is one sentence with the file and the line."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from digest.app.doctor import examine_installation
+from digest.app.installation import Installation
+from digest.cli import digest as digest_command
+from digest.edition.content import EditionContent
+from digest.edition.rendering.fragments import (
+    create_mail_environment,
+    publication_frame,
+    render_edition,
+    render_subject,
+)
+from digest.settings import Settings
+from digest.store.engine import Database
+from digest.templating import TemplateMistakeError
+from subscribers.crypto.keys import KeyRing
+
+MISTAKES = {
+    "an unknown name": ("Hello\n{{ edtion }}\n", "line 2: 'edtion' is undefined"),
+    "an unknown field": ("{{ content.sujbect }}\n", "line 1: .* has no attribute 'sujbect'"),
+    "an open block": ("{% if content.subject %}\nHello\n", "line 2: Unexpected end of template"),
+    "an unknown filter": ("\n\n{{ content.subject | shout }}\n", "line 3: No filter named 'shout'"),
+    "an unknown tag": ("{% fi %}", "line 1: Encountered unknown tag 'fi'"),
+    "a missing part": ('Hello\n{% include "mail/foot.txt" %}\n', "line 2: there is no template mail/foot.txt"),
+}
+
+
+@pytest.fixture(params=MISTAKES)
+def mistake(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Settings, str]:
+    """Give settings with an own subject template that holds a mistake, and what is to be said of it."""
+    template, says = MISTAKES[request.param]
+    folder = tmp_path / "own" / "mail" / "edition"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text(template)
+    return Settings(home=tmp_path, templates=tmp_path / "own"), says
+
+
+def test_it_names_file_line_and_remedy(mistake: tuple[Settings, str], full_content: EditionContent) -> None:
+    settings, says = mistake
+    assert settings.templates is not None
+    file = settings.templates / "mail" / "edition" / "subject.txt"
+    with pytest.raises(TemplateMistakeError, match=f"^{file}, {says}.* take the file out of DIGEST_TEMPLATES"):
+        render_subject(full_content, publication_frame(settings), create_mail_environment(settings))
+
+
+def test_a_command_ends_with_the_sentence(
+    mistake: tuple[Settings, str], sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite.close()
+    settings, _ = mistake
+    KeyRing.create(settings.key_file)
+    monkeypatch.chdir(tmp_path)
+    environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_TEMPLATES": str(settings.templates)}
+    refused = CliRunner().invoke(digest_command, ["draft"], env=environment)
+    assert (refused.exit_code, refused.output.count("\n")) == (2, 1), refused.output
+    assert f"{settings.templates}/mail/edition/subject.txt, line " in refused.output
+
+
+def test_the_doctor_finds_what_is_no_template(sqlite: Database, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, templates=tmp_path / "own")
+    KeyRing.create(settings.key_file)
+    pages = tmp_path / "own" / "web"
+    pages.mkdir(parents=True)
+    (pages / "error.html").write_text("{% if %}")
+    (pages / "privacy.html").write_bytes(b"\xff\xfe")
+    (pages / "signup.html").write_text("<p>{{ anything | long_day }}</p>")
+    errors = [f.message for f in examine_installation(Installation(settings, sqlite)) if f.level == "error"]
+    assert [f"{name}.html" for name in ("error", "privacy", "signup") if any(f"{name}.html" in e for e in errors)] == [
+        "error.html",
+        "privacy.html",
+    ]
+
+
+def test_sound_templates_of_ones_own_are_used(full_content: EditionContent, tmp_path: Path) -> None:
+    folder = tmp_path / "own" / "mail" / "edition"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("{{ content.subject | upper }}\n")
+    settings = Settings(home=tmp_path, templates=tmp_path / "own")
+    environment, frame = create_mail_environment(settings), publication_frame(settings)
+    assert render_subject(full_content, frame, environment) == full_content.subject.upper()
+    assert render_edition(full_content, frame, environment)
