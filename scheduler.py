@@ -19,7 +19,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from digest import logs
 from digest.app import jobs, sending
 from digest.app.installation import Installation, InstallationError, open_installation
-from digest.app.jobs import JobContext, run_job
 from digest.deliver.send.edition_run import SendReport
 from digest.settings import SettingsError, load_settings
 from digest.timetable import ScheduleRule, parse_schedule_rule
@@ -38,7 +37,7 @@ def job_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]
     return {"collect": schedule.collect_rules, "draft": (schedule.draft_rule,), "nightly": (NIGHTLY_RULE,)}
 
 
-def run_due_slots(context: JobContext, job: str) -> list[str]:
+def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
     """Run what is owed of one job; return the outcomes."""
     slots = jobs.find_due_slots(context, job, job_rules(context.installation)[job])
     outcomes = [jobs.run_slot(context, slot) for slot in slots]
@@ -78,27 +77,27 @@ def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) 
     return min(next_due_at, now + MAX_BACKOFF) if next_due_at else now
 
 
-def send_due_editions(context: JobContext, backoff: ReleaseBackoff) -> None:
+def send_due_editions(context: jobs.JobContext, backoff: ReleaseBackoff) -> None:
     """Send what is approved and due, and go on with what was cut short, each at its pace."""
     pending = sending.find_pending_releases(context.installation, now=context.clock())
     for name in backoff.take_unreported(pending.missed):
         log.warning("release missed", edition=name, what=pending.missed[name])
     for name in pending.ready_to_send:
         if backoff.is_due(name, context.clock()) and not context.stopping.is_set():
-            report = run_job(context, "send_edition", name)
+            report = jobs.run_job(context, "send_edition", name)
             backoff.record_attempt(name, report if isinstance(report, SendReport) else None, context.clock())
 
 
-def process_signups_and_notices(context: JobContext) -> None:
+def process_signups_and_notices(context: jobs.JobContext) -> None:
     """Answer the sign-up forms that wait, and hand over the mails that they and the pages have queued."""
-    run_job(context, "answer_signups")
-    run_job(context, "send_notices")
+    jobs.run_job(context, "answer_signups")
+    jobs.run_job(context, "send_notices")
 
 
 class JobScheduler:
     """The running timetable. It lives as long as the process that serves or schedules."""
 
-    def __init__(self, context: JobContext, *, without_timetable: bool = False) -> None:
+    def __init__(self, context: jobs.JobContext, *, without_timetable: bool = False) -> None:
         """Prepare to tick. `without_timetable`: another process follows the timetable, this one serves its own pages."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
@@ -109,9 +108,9 @@ class JobScheduler:
         jobs.start_timetable(context)
         for job in job_rules(installation):
             self._add_tick_job(job, lambda job=job: run_due_slots(context, job))  # type: ignore[misc]
-        self._add_tick_job("events", lambda: run_job(context, "apply_events"))
+        self._add_tick_job("events", lambda: jobs.run_job(context, "apply_events"))
         if installation.settings.file.inbound.host:
-            self._add_tick_job("mailbox", lambda: run_job(context, "read_mailbox"))
+            self._add_tick_job("mailbox", lambda: jobs.run_job(context, "read_mailbox"))
         backoff = ReleaseBackoff()
         self._add_tick_job("release", lambda: send_due_editions(context, backoff))
 
@@ -153,7 +152,7 @@ def main() -> None:
         settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
         with open_installation(settings) as installation:
             _ = installation.keys  # a missing key file is said now, not at the first release
-            scheduler = JobScheduler(JobContext(installation))
+            scheduler = JobScheduler(jobs.JobContext(installation))
             scheduler.start()
             log.info("following the timetable", **settings.file.schedule.model_dump())
             stopping.wait()

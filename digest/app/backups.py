@@ -7,7 +7,6 @@ from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, create_home_folder
 from digest.backups import backup, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, RowProgress
-from digest.backups.restore import RestoreResult
 from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
 from subscribers.crypto.keys import KeyRing
@@ -55,7 +54,7 @@ def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress | 
 
 def restore_backup(
     settings: Settings, actor: Actor, file: Path, *, replace: bool, now: datetime, progress: RowProgress | None = None
-) -> RestoreResult:
+) -> restore.RestoreResult:
     """Put a backup in the place of the database that the settings name; its audit row stands in the restored one.
 
     No installation is open meanwhile, so who acts was checked before: see `check_may_restore`.

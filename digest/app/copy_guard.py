@@ -14,7 +14,6 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from digest.deliver.control import installation_hold
-from digest.deliver.control.installation_hold import IDENTITY_STATE_KEY
 from digest.settings import Settings
 from digest.store.engine import Database
 
@@ -34,18 +33,18 @@ def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> 
     """Hold the installation where its database was at home somewhere else, and make this its home."""
     current = database_identity(database, settings)
     with database.read() as session:
-        recorded = installation_hold.read_installation_state(session, IDENTITY_STATE_KEY)
+        recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
     if recorded == current:
         return
     with database.write() as session:
-        recorded = installation_hold.read_installation_state(session, IDENTITY_STATE_KEY)
+        recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
         differences = [] if recorded is None else describe_differences(recorded, current)
         if differences:
             why = f"this may be a copy: it was last at home {' and '.join(differences)}"
             installation_hold.hold_and_record(
                 session, f"{why}. Release it once nothing else sends to the same list", actor=COPY_GUARD_ACTOR, now=now
             )
-        installation_hold.write_installation_state(session, IDENTITY_STATE_KEY, current, now=now)
+        installation_hold.write_installation_state(session, installation_hold.IDENTITY_STATE_KEY, current, now=now)
 
 
 def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]) -> list[str]:

@@ -28,7 +28,6 @@ from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import DEMO_KEY_SEED, KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.signup import manual_signup
-from subscribers.signup.manual_signup import ConsentEvidence
 
 SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
 SAMPLE_BASE_URL = "https://news.example.org"
@@ -139,7 +138,7 @@ def _add_sample_readers(installation: Installation, now: datetime) -> int:
     rows = list(csv.DictReader(io.StringIO(_bundled_file("sample/readers.csv").read_text("utf-8"))))
     with installation.database.write() as session:
         for row in rows:
-            evidence = ConsentEvidence(
+            evidence = manual_signup.ConsentEvidence(
                 wording="Send me the weekly digest. (An invented reader of the bundled sample.)",
                 wording_version="sample",
                 language="en",

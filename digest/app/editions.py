@@ -18,7 +18,6 @@ from digest.app.acts import Act, Actor, Face, Role
 from digest.app.edition_status import edition_name
 from digest.app.installation import Installation
 from digest.collect import collection_run
-from digest.collect.collection_run import SourceReport
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.readership import ReadershipImport, import_readership
@@ -48,7 +47,7 @@ VOID_APPROVAL = Act("void approval", Role.EDITOR)
 class CollectionResult:
     """What one collection brought, by source and by readership file."""
 
-    sources: tuple[SourceReport, ...]
+    sources: tuple[collection_run.SourceReport, ...]
     readership: tuple[ReadershipImport, ...]
 
 
@@ -61,7 +60,7 @@ def collect_articles(
     only: Sequence[str] | None = None,
     files: Sequence[Path] = (),
     force: bool = False,
-    progress: Callable[[int, int, SourceReport | None], None] | None = None,
+    progress: Callable[[int, int, collection_run.SourceReport | None], None] | None = None,
 ) -> CollectionResult:
     """Visit every source that is due, or only those named, then import the readership unless only some are named.
 

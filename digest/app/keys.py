@@ -12,7 +12,6 @@ from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
-from subscribers.store.key_rotation import KeyUsage, RotationResult
 
 LIST = Act("keys listed", Role.ADMIN)
 ROTATE = Act("key rotated", Role.ADMIN)
@@ -20,7 +19,7 @@ RESTORE = Act("keys restored", Role.ADMIN)
 PROTECT, UNPROTECT = Act("keys protected", Role.ADMIN), Act("keys unprotected", Role.ADMIN)
 
 
-def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[KeyUsage]:
+def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[key_rotation.KeyUsage]:
     """List the keys by kind, each with the number of rows that name it. No secret is among it.
 
     Raises:
@@ -39,7 +38,7 @@ def rotate_key(
     force_new_key: bool,
     now: datetime,
     progress: Callable[[int, int], None],
-) -> tuple[RotationResult, str]:
+) -> tuple[key_rotation.RotationResult, str]:
     """Make a fresh key of a kind, or finish a rotation that was cut short; give what it did and the new recovery copy.
 
     Raises:

@@ -19,10 +19,8 @@ from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
 from subscribers.transfer.abandonment import AbandonmentResult, abandon_batch, count_batch_people
 from subscribers.transfer.decisions import ImportOptions, RowOutcome
-from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.import_report import ImportReport, RejectCallback
 from subscribers.transfer.import_run import ImportContext
-from subscribers.transfer.imports import UnfinishedImport
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
 
 IMPORT = Act("list imported", Role.ADMIN)
@@ -140,7 +138,7 @@ def _create_private_file(path: Path) -> IO[str]:
 
 def list_unfinished_imports(
     installation: Installation, actor: Actor, *, now: datetime
-) -> list[tuple[UnfinishedImport, int]]:
+) -> list[tuple[imports.UnfinishedImport, int]]:
     """List the imports that were begun and not finished, each with how many people stand in it.
 
     Raises:
@@ -191,7 +189,7 @@ def export_list(
     installation: Installation,
     actor: Actor,
     file: Path,
-    recipient: ExportRecipient,
+    recipient: exports.ExportRecipient,
     *,
     now: datetime,
     progress: RowProgress,

@@ -9,7 +9,6 @@ from digest.app.installation import Installation
 from digest.deliver.send.notices import make_notice_queue
 from digest.store import staff
 from digest.store.delivery_models import StaffMember
-from digest.store.staff import ProofLink, StaffError, StaffRole
 from subscribers.address import Address
 from subscribers.mail_requests import QueueMail
 
@@ -21,7 +20,7 @@ AUDIT_SUBJECT = "staff"
 
 
 def add_staff_member(
-    installation: Installation, actor: Actor, address: Address, role: StaffRole, *, now: datetime
+    installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, now: datetime
 ) -> StaffMember:
     """Take somebody on to the staff, and queue the mail with the link that proves the address.
 
@@ -63,13 +62,13 @@ def mail_proof_link(installation: Installation, actor: Actor, address: Address, 
         draft.changed = False
 
 
-def look_up_proof_link(installation: Installation, token: str, *, now: datetime) -> ProofLink:
+def look_up_proof_link(installation: Installation, token: str, *, now: datetime) -> staff.ProofLink:
     """Say how the link that proves an address stands; nothing is changed."""
     with installation.database.read() as session:
         return staff.look_up_proof_link(session, token, now=now)
 
 
-def prove_staff_address(installation: Installation, token: str, *, now: datetime) -> ProofLink:
+def prove_staff_address(installation: Installation, token: str, *, now: datetime) -> staff.ProofLink:
     """Prove a member's address by the link that was mailed to it. The member is the actor; twice is once."""
     with installation.database.write() as session:
         return staff.prove_staff_address(session, token, now=now)
@@ -95,5 +94,5 @@ def _notice_queue(installation: Installation, now: datetime) -> QueueMail:
 def _find_member(session: Session, address: Address) -> StaffMember:
     member = staff.find_staff_member(session, address.mailbox)
     if member is None:
-        raise StaffError("Nobody on the staff has this address. See 'digest staff list'.")
+        raise staff.StaffError("Nobody on the staff has this address. See 'digest staff list'.")
     return member

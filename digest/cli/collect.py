@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from digest.app import editions
-from digest.app.editions import CollectionResult
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
 from digest.cli.terminal import show_progress
 from digest.collect.collection_run import SourceReport
@@ -84,7 +83,7 @@ def _split_files_and_names(names: Sequence[str]) -> tuple[list[Path], list[str] 
     return files, [name for name in names if not Path(name).exists()] or None
 
 
-def _collection_as_json(collection: CollectionResult) -> str:
+def _collection_as_json(collection: editions.CollectionResult) -> str:
     reports = collection.sources
     counts = {field: sum(getattr(report, field) for report in reports) for field in _COUNT_FIELDS}
     return json.dumps(
@@ -127,7 +126,7 @@ def _report_state(report: SourceReport) -> Text:
     return Text(f"{state}; {report.note}" if report.note else state)
 
 
-def _remark_lines(collection: CollectionResult) -> Iterator[Text]:
+def _remark_lines(collection: editions.CollectionResult) -> Iterator[Text]:
     """Say why items were rejected, each reason once a source, and what the readership brought."""
     for report in collection.sources:
         for reason, count in Counter(rejected.reason for rejected in report.rejected).items():

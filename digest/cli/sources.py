@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from digest.app import sources as source_acts
-from digest.app.sources import ListedSource
 from digest.cli.collect import table_console
 from digest.cli.context import CommandContext, pass_command_context
 
@@ -149,7 +148,7 @@ def import_opml(context: CommandContext, file: Path, section: str) -> None:
     )
 
 
-def _source_as_json(source: ListedSource) -> dict[str, object]:
+def _source_as_json(source: source_acts.ListedSource) -> dict[str, object]:
     row = source.row
     fields = ("url", "name", "publisher", "section", "kind", "active", "health", "message", "failures", "moved_to")
     moments = ("good_at", "tried_at", "next_try_at", "failing_since")

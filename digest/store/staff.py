@@ -19,7 +19,6 @@ from subscribers.address import Address, AddressError, mask_address, read_addres
 from subscribers.errors import ApplicationError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
-from subscribers.store.one_time_tokens import TokenState
 from subscribers.store.signup_models import OneTimeToken
 
 StaffRole = Literal["editor", "admin"]
@@ -131,12 +130,12 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
 def look_up_proof_link(session: Session, token: str, *, now: datetime) -> ProofLink:
     """Say how a link stands; nothing is changed."""
     token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
-    if token_row.state is TokenState.UNKNOWN:
+    if token_row.state is one_time_tokens.TokenState.UNKNOWN:
         return ProofLink(ProofLinkStage.UNKNOWN)
     member = session.get_one(StaffMember, int(token_row.serial), populate_existing=True)
-    if token_row.state is TokenState.FRESH:
+    if token_row.state is one_time_tokens.TokenState.FRESH:
         return ProofLink(ProofLinkStage.OPEN, member, token_row.expires_at)
-    if token_row.state is TokenState.USED and member.proven_at is not None:
+    if token_row.state is one_time_tokens.TokenState.USED and member.proven_at is not None:
         return ProofLink(ProofLinkStage.PROVEN, member)
     return ProofLink(ProofLinkStage.ENDED, member, token_row.expires_at)
 
@@ -144,7 +143,7 @@ def look_up_proof_link(session: Session, token: str, *, now: datetime) -> ProofL
 def prove_staff_address(session: Session, token: str, *, now: datetime) -> ProofLink:
     """Take the press of the button: the address is proven. Twice is once."""
     used = one_time_tokens.use_token(session, token, PROOF_PURPOSE, now=now)
-    if used.state is TokenState.FRESH:
+    if used.state is one_time_tokens.TokenState.FRESH:
         member = session.get_one(StaffMember, int(used.serial), with_for_update=True)
         member.proven_at = now
         _audit_staff_change(session, "staff address proven", member, {}, actor=staff_actor(member), now=now)

@@ -13,7 +13,6 @@ from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.ledger import NewLink
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import commit_address, decrypt_address, new_address_salt
 from subscribers.store.database import PeopleDatabase
@@ -72,7 +71,7 @@ def _query_unbound(numbers: Sequence[int]) -> Select[Any]:
     return select(*columns).join(ends, ends.c.person == Person.number)
 
 
-def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> NewLink | None:
+def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> ledger.NewLink | None:
     try:
         mailbox = decrypt_address(keys, (row.ciphertext, row.key_id), row.number)
     except (DecryptionError, KeyFileError) as exc:
@@ -90,10 +89,10 @@ def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> NewLink | None:
         previous=row.chain_head,
         commitment=commitment,
     )
-    return NewLink(link.event, {"number": row.number, "salt": salt, **link.person})
+    return ledger.NewLink(link.event, {"number": row.number, "salt": salt, **link.person})
 
 
-def _write_bound_links(session: Session, links: Sequence[NewLink]) -> int:
+def _write_bound_links(session: Session, links: Sequence[ledger.NewLink]) -> int:
     """Write the links of those to whom nothing has happened meanwhile; the others come by again at the next start."""
     numbers = [link.event["person"] for link in links]
     lock = select(Person.number, Person.chain_head).where(Person.number.in_(numbers), text(UNSALTED_ADDRESS))

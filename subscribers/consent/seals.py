@@ -16,7 +16,6 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from subscribers.consent import chain_verification, ledger
-from subscribers.consent.chain_verification import AddressFault, BrokenLink, ChainChunk, VerificationProgress
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, Seal, Suppression
@@ -68,10 +67,10 @@ class LedgerProof:
     links: int
     seals: int
     suppressions: int
-    broken: BrokenLink | None
+    broken: chain_verification.BrokenLink | None
     fault: str
     address_fault_count: int = 0
-    address_faults: tuple[AddressFault, ...] = ()
+    address_faults: tuple[chain_verification.AddressFault, ...] = ()
     survey: LedgerSurvey | None = None
 
     @property
@@ -152,7 +151,7 @@ def prove_ledger(
     *,
     kept_hashes: Sequence[str] = (),
     through: StablePoint | None = None,
-    progress: VerificationProgress | None = None,
+    progress: chain_verification.VerificationProgress | None = None,
 ) -> LedgerProof:
     """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
 
@@ -166,8 +165,8 @@ def prove_ledger(
         progress: called with (people looked at, people).
     """
     people = links = 0
-    broken: BrokenLink | None = None
-    address_fault_count, address_faults = 0, list[AddressFault]()
+    broken: chain_verification.BrokenLink | None = None
+    address_fault_count, address_faults = 0, list[chain_verification.AddressFault]()
     walk = chain_verification.walk_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
     seals = [
@@ -249,7 +248,7 @@ class _RootHash:
         return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest(), suppressions)
 
 
-def _add_chunk(roots: Sequence[_RootHash], chunk: ChainChunk) -> None:
+def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.ChainChunk) -> None:
     """Bring a thousand people into all roots, which come by rising `through`.
 
     The people of a thousand are hashed together, and that hash goes into the root: where nothing happened to

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, evidence, ledger, receipts, suppression
-from subscribers.consent.evidence import RequestOrigin
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup.request_processor import BLOCKING_REASONS
@@ -59,7 +58,7 @@ def confirm_subscription(
     keys: KeyRing,
     token: str,
     *,
-    origin: RequestOrigin,
+    origin: evidence.RequestOrigin,
     evidence_retention: timedelta,
     queue: QueueMail,
     now: datetime,
@@ -128,7 +127,7 @@ def _record_consent(
     keys: KeyRing,
     person: Person,
     seq: int,
-    origin: RequestOrigin,
+    origin: evidence.RequestOrigin,
     evidence_retention: timedelta,
     queue: QueueMail,
     *,

@@ -15,7 +15,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
-from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.ledger import format_moment
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address
@@ -100,7 +99,7 @@ def build_person_record(
     }
 
 
-def disclosure_as_json(disclosure: AddressDisclosure) -> dict[str, Any]:
+def disclosure_as_json(disclosure: disclosures.AddressDisclosure) -> dict[str, Any]:
     """Name one disclosure of the address to somebody; `times` counts old ones that were folded into one."""
     return {
         "disclosed_at": format_moment(disclosure.at),

@@ -20,7 +20,6 @@ from subscribers.store.models import ConsentKind, ImportBatch
 from subscribers.transfer import import_store
 from subscribers.transfer.decisions import ExistingPerson, ImportOptions, RowOutcome, decide_row
 from subscribers.transfer.import_report import ImportReport, count_row
-from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.row_builder import BatchDetails, DecidedRow, ImportRowBuilder
 from subscribers.transfer.rows import ImportRow
@@ -132,7 +131,7 @@ class ImportRun:
         return decided
 
     def _start_write(
-        self, rows: list[DecidedRow], step: ImportStep, counts: Counter[str], last_row: int | None
+        self, rows: list[DecidedRow], step: import_store.ImportStep, counts: Counter[str], last_row: int | None
     ) -> None:
         self._pending = _PendingWrite(self._submit_write(step, dict(counts), last_row), rows, counts, last_row)
 
@@ -152,7 +151,7 @@ class ImportRun:
             return failed
 
     def _write_step(
-        self, step: ImportStep, counts: dict[str, int], last_row: int | None
+        self, step: import_store.ImportStep, counts: dict[str, int], last_row: int | None
     ) -> tuple[ExitStack, float, list[DecidedRow]]:
         """Write one step with its counts into a transaction that stays open; return what is to be judged again."""
         self._log_departures(step)
@@ -175,13 +174,13 @@ class ImportRun:
             import_store.checkpoint_sqlite(self._context.database)
         return rows_to_retry
 
-    def _build_step(self, rows: list[DecidedRow]) -> ImportStep:
+    def _build_step(self, rows: list[DecidedRow]) -> import_store.ImportStep:
         new = [row for row in rows if row.existing is None and row.decision.event_kind is not None]
         changing = [row for row in rows if row.existing is not None and (row.decision.event_kind or row.decision.adopt)]
         barring = [row for row in rows if row.decision.suppression_reason is not None]
         self._reserve_numbers(len(new))
         people, events = self._row_builder.build_people(new, self._numbers)
-        return ImportStep(
+        return import_store.ImportStep(
             new, people, events, changing, [self._row_builder.build_change(row) for row in changing], barring
         )
 
@@ -194,7 +193,7 @@ class ImportRun:
             self._numbers_left = take
         self._numbers_left -= count
 
-    def _log_departures(self, step: ImportStep) -> None:
+    def _log_departures(self, step: import_store.ImportStep) -> None:
         """Write departures down before they are committed (see `lifecycle.unsubscribe`): our own people's, and every complaint.
 
         A list of those who left somewhere else may be long, and can be brought in again after a restore.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from digest.collect import text_cleanup
 from digest.collect.dates import parse_event_time
-from digest.collect.text_cleanup import shorten_text, split_sentences
 
 _MIN_PARAGRAPH_WORDS = 18
 _TITLE_WORD_RANGE = (3, 30)
@@ -131,7 +130,7 @@ def extract_lead(title: str, paragraphs: Sequence[str]) -> str:
     start = [p for p in paragraphs[:12] if len(p.split()) >= _MIN_WORDS and not _BOILERPLATE.match(p)]
     if start:
         start[0] = _DATELINE.sub("", start[0])
-    sentences = [s for p in start for s in split_sentences(p)][: _CANDIDATE_SENTENCES + 1]
+    sentences = [s for p in start for s in text_cleanup.split_sentences(p)][: _CANDIDATE_SENTENCES + 1]
     if not sentences:
         return ""
     best = max(
@@ -139,7 +138,7 @@ def extract_lead(title: str, paragraphs: Sequence[str]) -> str:
         key=lambda at: (_sentence_score(sentences[at], at, _significant_words(title)), -at),
     )
     pair = " ".join(sentences[best : best + 2])
-    return pair if len(pair.split()) <= MAX_LEAD_WORDS else shorten_text(sentences[best], MAX_LEAD_WORDS)
+    return pair if len(pair.split()) <= MAX_LEAD_WORDS else text_cleanup.shorten_text(sentences[best], MAX_LEAD_WORDS)
 
 
 def _sentence_score(sentence: str, position: int, title_words: set[str]) -> float:

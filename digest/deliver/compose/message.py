@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from digest.deliver.compose import dkim, headers
-from digest.deliver.compose.dkim import CanonicalMessage, DkimSigner
 from digest.deliver.compose.quoted_printable import encode_quoted_printable
 from digest.edition import placeholders as edition_placeholders
 
@@ -89,7 +88,7 @@ class MessageTemplate:
         return b"\r\n." not in b"".join(part or b"x" for part in self.parts_and_slots[0])
 
     @cached_property
-    def canonical_form(self) -> CanonicalMessage:
+    def canonical_form(self) -> dkim.CanonicalMessage:
         """The canonical form for signing, without what is filled in."""
         return dkim.canonicalise_message(*self.parts_and_slots)
 
@@ -150,7 +149,7 @@ def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -
     return _join_parts(template, placeholders.slot_values())
 
 
-def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderValues, signer: DkimSigner) -> bytes:
+def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderValues, signer: dkim.DkimSigner) -> bytes:
     """Return the finished message with its DKIM signatures on top.
 
     Raises:

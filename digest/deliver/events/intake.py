@@ -12,9 +12,6 @@ from digest.deliver.events import payloads, processor
 from digest.deliver.events.consequences import EventKind
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.mailbox import incoming_mail
-from digest.deliver.events.mailbox.incoming_mail import MailboxEvent
-from digest.deliver.events.payloads import StoredPayload
-from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION
 from digest.deliver.providers import registry
 from digest.store.delivery_models import Delivery
 from digest.store.engine import Database
@@ -50,7 +47,7 @@ def apply_stored_payloads(
     for payload in payloads.unapplied_payloads(database, keys):
         batch.events += _read_payload_events(database, keys, payload)
         batch.payload_ids.append(payload.id)
-        if len(batch.events) >= MAX_EVENTS_PER_TRANSACTION:
+        if len(batch.events) >= processor.MAX_EVENTS_PER_TRANSACTION:
             counts += _apply_batch(database, batch, keys, departure_log, clock)
             batch = _EventBatch()
     if batch.payload_ids:
@@ -58,12 +55,12 @@ def apply_stored_payloads(
     return counts
 
 
-def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPayload) -> list[DeliveryEvent]:
+def _read_payload_events(database: Database, keys: KeyRing, payload: payloads.StoredPayload) -> list[DeliveryEvent]:
     events = None
     provider = registry.find_provider(payload.origin)
     if payload.body is not None and payload.origin == incoming_mail.REPORTED_BY:
         mail = incoming_mail.read_incoming_mail(payload.body, keys=keys, received_at=payload.at)
-        events = [_attribute_to_delivery(database, mail)] if isinstance(mail, MailboxEvent) else None
+        events = [_attribute_to_delivery(database, mail)] if isinstance(mail, incoming_mail.MailboxEvent) else None
     elif payload.body is not None and provider and provider.webhook:
         events = provider.webhook.parse_body(payload.body, payload.at)
     if events is None:
@@ -71,7 +68,7 @@ def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPaylo
     return events or []
 
 
-def _attribute_to_delivery(database: Database, mailbox_event: MailboxEvent) -> DeliveryEvent:
+def _attribute_to_delivery(database: Database, mailbox_event: incoming_mail.MailboxEvent) -> DeliveryEvent:
     """Find the delivery of an event that names a reader: a complaint must quote the Message-ID of a message to them.
 
     The token alone may come from a forwarded mail. It grants what it grants to its holder, and no more: an
@@ -96,8 +93,8 @@ def _apply_batch(
     database: Database, batch: _EventBatch, keys: KeyRing, departure_log: DepartureLog, clock: Callable[[], datetime]
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for start in range(0, max(1, len(batch.events)), MAX_EVENTS_PER_TRANSACTION):
-        end = start + MAX_EVENTS_PER_TRANSACTION
+    for start in range(0, max(1, len(batch.events)), processor.MAX_EVENTS_PER_TRANSACTION):
+        end = start + processor.MAX_EVENTS_PER_TRANSACTION
         with database.write() as session:
             counts += processor.process_events(
                 session, batch.events[start:end], keys=keys, departure_log=departure_log, now=clock()
@@ -114,5 +111,5 @@ def _apply_pending_events(database: Database, clock: Callable[[], datetime]) -> 
         if ids:
             with database.write() as session:
                 processor.apply_pending_events(session, ids, now=clock())
-        if len(ids) < MAX_EVENTS_PER_TRANSACTION:
+        if len(ids) < processor.MAX_EVENTS_PER_TRANSACTION:
             return

@@ -17,7 +17,6 @@ from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, Fragment
 from subscribers.consent import audience
-from subscribers.consent.audience import AudienceMember
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import MAX_TRANSACTION_ROWS, upsert
 
@@ -119,7 +118,7 @@ class _PlannedRows:
     today: date
     now: datetime
 
-    def row_for(self, reader: AudienceMember) -> dict[str, Any]:
+    def row_for(self, reader: audience.AudienceMember) -> dict[str, Any]:
         """Return the row for one reader."""
         delivery_id = make_delivery_id(self.keys, self.purpose, reader.number)
         due = self.release.due_time(reader.preferences)
@@ -138,7 +137,7 @@ class _PlannedRows:
             "reply": "",
         }
 
-    def _is_skipped(self, reader: AudienceMember) -> bool:
+    def _is_skipped(self, reader: audience.AudienceMember) -> bool:
         return reader.preferences.is_paused(self.today) or omits_every_section(reader.preferences, self.sections)
 
 

@@ -13,7 +13,6 @@ from sqlalchemy import distinct, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import edition_control
-from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.consequences import EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
@@ -69,7 +68,7 @@ def find_alarm(session: Session, edition: Edition, alerts: AlertSettings, *, han
 
 def raise_alarm(database: Database, edition: str, reason: str, *, now: datetime) -> None:
     """Pause an edition and say so in the log and the audit log, unless it is paused already, or over."""
-    with suppress(EditionControlError), database.write() as session:
+    with suppress(edition_control.EditionControlError), database.write() as session:
         if edition_control.pause_by_alarm(session, edition, reason, now=now):
             log.error("sending paused", edition=edition, why=reason)
 

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.plan import canary
-from digest.deliver.plan.canary import CanaryPhase
 from digest.store.delivery_models import InstallationState
 from digest.store.models import Edition, EditionState
 from subscribers.store.compiled_statements import CompiledStatement
@@ -39,7 +38,7 @@ _GATE_QUERY = CompiledStatement(
 class GateDecision:
     """Which deliveries a run may claim; `stop_reason` is empty, or says why it has to end and what to do."""
 
-    phase: CanaryPhase
+    phase: canary.CanaryPhase
     stop_reason: str = ""
 
 

@@ -14,7 +14,6 @@ from digest.app import editions, page_views, sending
 from digest.app.acts import Actor, Face, Role
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import edition_status
-from digest.app.page_views import EditionView
 from digest.deliver.compose.personalisation import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.providers.kind import ProviderSettingsError
@@ -132,7 +131,7 @@ def edition(name: str) -> ResponseReturnValue:
     return _edition_page(page_views.view_edition(context.installation, name, now=context.clock()))
 
 
-def _edition_page(view: EditionView) -> str:
+def _edition_page(view: page_views.EditionView) -> str:
     context, query = web_context(), read_page_query()
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     page = page_views.find_stories(

@@ -15,7 +15,6 @@ from itertools import islice
 from digest.deliver.compose import return_path
 from digest.deliver.events.delivery_event import DeliveryEvent, hash_parts, parse_delivery_id
 from digest.deliver.events.mailbox import mime
-from digest.deliver.events.mailbox.mime import MimePart
 from digest.deliver.events.mailbox.reports import MailSystemReport, ReportVerdict, parse_legacy_bounce, parse_report
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
@@ -78,7 +77,7 @@ def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> M
     return _mailbox_event(report.verdict, delivery, next(iter(readers), None), _event_times(mail, received_at))
 
 
-def _return_path_candidates(mail: MimePart, report: MailSystemReport | None) -> Iterator[str]:
+def _return_path_candidates(mail: mime.MimePart, report: MailSystemReport | None) -> Iterator[str]:
     """Yield the texts that may hold a return path: the recipients of this message, then what it quotes.
 
     An `Original-Envelope-Id` alone proves nothing: it has no MAC.
@@ -105,7 +104,7 @@ def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[Quoted
     return frozenset(QuotedReader(person, message) for person in people if person is not None)
 
 
-def _reason_to_ignore(mail: MimePart, delivery: str | None) -> IgnoreReason:
+def _reason_to_ignore(mail: mime.MimePart, delivery: str | None) -> IgnoreReason:
     if delivery is None:
         return IgnoreReason.FOREIGN
     fields = mail.fields
@@ -137,7 +136,7 @@ def _mailbox_event(
     return MailboxEvent(event, reader)
 
 
-def _event_times(mail: MimePart, received_at: datetime) -> tuple[datetime, datetime]:
+def _event_times(mail: mime.MimePart, received_at: datetime) -> tuple[datetime, datetime]:
     """Return when it came to the mailbox, never in the future, and `received_at`.
 
     The topmost Received was written by the mailbox's own server.

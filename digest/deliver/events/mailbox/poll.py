@@ -17,8 +17,6 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.deliver.events import payloads
 from digest.deliver.events.mailbox import imap, incoming_mail
-from digest.deliver.events.mailbox.imap import MailboxError, MailboxFolder
-from digest.deliver.events.mailbox.incoming_mail import IgnoreReason
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import InstallationState
 from digest.store.engine import Database
@@ -38,7 +36,7 @@ class PollResult:
 
     stored: int = 0
     already_stored: int = 0  # a poll was cut short, or a mail came twice
-    ignored: Counter[IgnoreReason] = field(default_factory=Counter)
+    ignored: Counter[incoming_mail.IgnoreReason] = field(default_factory=Counter)
     stuck: str = ""
     more: bool = False  # there may be further messages
 
@@ -65,14 +63,14 @@ def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollRes
     try:
         with imap.open_mailbox_folder(poller.mailbox, poller.password) as folder:
             _poll_folder(poller, folder, result, limit)
-    except MailboxError as exc:
+    except imap.MailboxError as exc:
         _record_poll(poller, trouble=str(exc))
         raise
     _record_poll(poller, result)
     return result
 
 
-def _poll_folder(poller: MailboxPoller, folder: MailboxFolder, result: PollResult, limit: int) -> None:
+def _poll_folder(poller: MailboxPoller, folder: imap.MailboxFolder, result: PollResult, limit: int) -> None:
     numbering: dict[str, str | int] = {"of": _folder_fingerprint(poller.mailbox), "validity": folder.uid_validity}
     with poller.database.read() as session:
         position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
@@ -90,13 +88,13 @@ def _poll_folder(poller: MailboxPoller, folder: MailboxFolder, result: PollResul
         _save_position(poller, {**numbering, "next": folder.uid_next})
 
 
-def _process_message(poller: MailboxPoller, folder: MailboxFolder, uid: int, result: PollResult) -> None:
+def _process_message(poller: MailboxPoller, folder: imap.MailboxFolder, uid: int, result: PollResult) -> None:
     raw = folder.fetch_message(uid)
     if raw is None:
         return
     now = poller.clock()
     mail = incoming_mail.read_incoming_mail(raw, keys=poller.keys, received_at=now)
-    if isinstance(mail, IgnoreReason):
+    if isinstance(mail, incoming_mail.IgnoreReason):
         result.ignored[mail] += 1
         return
     new = payloads.store_payload(poller.database, poller.keys, raw, origin=incoming_mail.REPORTED_BY, now=now)
