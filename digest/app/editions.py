@@ -24,14 +24,7 @@ from digest.collect.readership import ReadershipImport, import_readership
 from digest.deliver.compose.personalisation import compose_specimen
 from digest.edition import approval, drafting
 from digest.edition.content import EditionContent
-from digest.edition.preflight.rule_registry import (
-    FindingLevel,
-    PictureFacts,
-    PreflightFinding,
-    PreflightInput,
-    SentStory,
-    run_preflight_rules,
-)
+from digest.edition.preflight import rule_registry
 from digest.edition.queries import COMING_STATES, find_edition, load_rendered_fragments, select_editions_before
 from digest.edition.rendering.fragments import join_fragments
 from digest.store.models import Edition, EditionStory, MediaFile
@@ -105,27 +98,29 @@ def draft_next_edition(
 
 def gather_preflight_facts(
     installation: Installation, session: Session, edition: Edition, *, now: datetime
-) -> PreflightInput:
+) -> rule_registry.PreflightInput:
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before."""
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
     departs_at = max(edition.release_at, now).astimezone(zone)
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
-    return PreflightInput(
+    return rule_registry.PreflightInput(
         message=compose_specimen(session, edition, installation.settings),
         content=content,
         file=installation.settings.file,
         base=installation.settings.link_base,
-        pictures={m.hash: PictureFacts(m.content_type, m.size) for m in media},
+        pictures={m.hash: rule_registry.PictureFacts(m.content_type, m.size) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         incomplete_reason=edition.held_because,
         departure_day=weekday_date(departs_at) if edition.state in COMING_STATES else "",
     )
 
 
-def _recently_sent_stories(session: Session, edition: Edition, edition_count: int) -> tuple[SentStory, ...]:
+def _recently_sent_stories(
+    session: Session, edition: Edition, edition_count: int
+) -> tuple[rule_registry.SentStory, ...]:
     recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     return tuple(
-        SentStory(before.name, story.url)
+        rule_registry.SentStory(before.name, story.url)
         for before in session.scalars(recent)
         for story in session.scalars(
             select(EditionStory).where(EditionStory.edition_id == before.id, EditionStory.section.is_not(None))
@@ -135,7 +130,7 @@ def _recently_sent_stories(session: Session, edition: Edition, edition_count: in
 
 def check_edition(
     installation: Installation, name: str, *, online: bool = False, now: datetime
-) -> tuple[PreflightFinding, ...]:
+) -> tuple[rule_registry.PreflightFinding, ...]:
     """Run preflight on the final bytes of an edition; `online` tries its links too.
 
     Raises:
@@ -144,9 +139,9 @@ def check_edition(
     with installation.database.read() as session:
         facts = gather_preflight_facts(installation, session, find_edition(session, name), now=now)
     if not online:
-        return run_preflight_rules(facts)
+        return rule_registry.run_preflight_rules(facts)
     with open_fetcher(installation.settings) as fetcher:
-        return run_preflight_rules(replace(facts, fetcher=fetcher))
+        return rule_registry.run_preflight_rules(replace(facts, fetcher=fetcher))
 
 
 def approve_edition(installation: Installation, name: str, content_hash: str, *, actor: Actor, now: datetime) -> str:
@@ -158,7 +153,7 @@ def approve_edition(installation: Installation, name: str, content_hash: str, *,
     """
     name = edition_name(installation, name)
     with APPROVE.steps(installation.database, actor, name, now=now) as audit:
-        errors = [f for f in check_edition(installation, name, now=now) if f.level == FindingLevel.ERROR]
+        errors = [f for f in check_edition(installation, name, now=now) if f.level == rule_registry.FindingLevel.ERROR]
         if errors:
             listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
             raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")

@@ -11,17 +11,7 @@ from sqlalchemy import Table, func, not_, select, text
 from sqlalchemy.orm import Session
 
 from digest import __version__
-from digest.backups.archive import (
-    ARCHIVE_FORMAT,
-    ArchiveManifest,
-    ArchiveReader,
-    ArchiveWriter,
-    BackupError,
-    RowProgress,
-    excluded_rows,
-    select_expression,
-    tables_by_dependency,
-)
+from digest.backups import archive
 from digest.store.engine import Database
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
@@ -31,44 +21,46 @@ READ_BATCH_SIZE = 2000  # rows that are read at a time
 
 
 def create_backup(
-    database: Database, keys: KeyRing, file: Path, *, now: datetime, progress: RowProgress | None = None
-) -> ArchiveManifest:
+    database: Database, keys: KeyRing, file: Path, *, now: datetime, progress: archive.RowProgress | None = None
+) -> archive.ArchiveManifest:
     """Write a backup to a file that must not exist yet, and read it again to prove it.
 
     Raises:
         BackupError: the file is there, or cannot be written.
     """
     if file.exists():
-        raise BackupError(f"{file}: is there already. Name a new file.")
+        raise archive.BackupError(f"{file}: is there already. Name a new file.")
     part = file.with_name(f".{file.name}.part")
     try:
         _write_archive(database, keys, part, now, progress)
-        with closing(ArchiveReader(part)) as reader:
+        with closing(archive.ArchiveReader(part)) as reader:
             reader.verify()
         part.rename(file)
         sync_folder(file.parent)
     except OSError as exc:
-        raise BackupError(f"{file}: cannot be written ({exc.strerror}).") from exc
+        raise archive.BackupError(f"{file}: cannot be written ({exc.strerror}).") from exc
     finally:
         part.unlink(missing_ok=True)
     return reader.manifest
 
 
-def _write_archive(database: Database, keys: KeyRing, part: Path, now: datetime, progress: RowProgress | None) -> None:
+def _write_archive(
+    database: Database, keys: KeyRing, part: Path, now: datetime, progress: archive.RowProgress | None
+) -> None:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
-        writer = ArchiveWriter(out)
-        total = sum(_count_rows(session, table) for table in tables_by_dependency())
+        writer = archive.ArchiveWriter(out)
+        total = sum(_count_rows(session, table) for table in archive.tables_by_dependency())
         rows_done = 0
-        for table in tables_by_dependency():
+        for table in archive.tables_by_dependency():
             for written in writer.write_table(table, _select_rows(session, table)):
                 if progress is not None:
                     progress(rows_done + written, total)
             rows_done += writer.archived_tables[table.name].rows
         writer.close(
-            ArchiveManifest(
-                format=ARCHIVE_FORMAT,
+            archive.ArchiveManifest(
+                format=archive.ARCHIVE_FORMAT,
                 version=__version__,
                 revision=str(session.scalar(text("SELECT version_num FROM alembic_version"))),
                 made_at=now.isoformat(timespec="seconds"),
@@ -82,8 +74,8 @@ def _write_archive(database: Database, keys: KeyRing, part: Path, now: datetime,
 
 
 def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
-    query = select(*(select_expression(column) for column in table.c)).order_by(*table.primary_key.columns)
-    excluded = excluded_rows(table)
+    query = select(*(archive.select_expression(column) for column in table.c)).order_by(*table.primary_key.columns)
+    excluded = archive.excluded_rows(table)
     if excluded is not None:
         query = query.where(not_(excluded))
     yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})

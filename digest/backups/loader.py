@@ -23,14 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType, TypeEngine
 
-from digest.backups.archive import (
-    ArchivedTable,
-    ArchiveReader,
-    BackupError,
-    RowProgress,
-    ValueFormat,
-    tables_by_dependency,
-)
+from digest.backups import archive
 from digest.store.engine import newest_schema_revision, upgrade_schema
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address
@@ -39,14 +32,16 @@ from subscribers.store.models import Person, UtcDateTime
 INSERT_BATCH_SIZE = 1000  # rows that are written at a time
 
 
-def restore_rows(connection: Connection, reader: ArchiveReader, keys: KeyRing, progress: RowProgress | None) -> Session:
+def restore_rows(
+    connection: Connection, reader: archive.ArchiveReader, keys: KeyRing, progress: archive.RowProgress | None
+) -> Session:
     """Make the schema of the archive's time, write its rows, and bring the schema along."""
     manifest = reader.manifest
     try:
         upgrade_schema(connection, manifest.revision)
     except Exception as exc:
         if type(exc).__module__.startswith("alembic"):
-            raise BackupError(
+            raise archive.BackupError(
                 f"{reader.path}: made by version {manifest.version}, whose database this version does not know. "
                 "Restore it with that version, or a newer one."
             ) from exc
@@ -55,7 +50,7 @@ def restore_rows(connection: Connection, reader: ArchiveReader, keys: KeyRing, p
     rows_done = 0
     tables = set(inspect(connection).get_table_names())
     if strange := sorted(manifest.tables.keys() - tables):
-        raise BackupError(f"{reader.path}: has tables that its version does not know: {', '.join(strange)}.")
+        raise archive.BackupError(f"{reader.path}: has tables that its version does not know: {', '.join(strange)}.")
     for name, part in manifest.tables.items():
         put = _insert_statement(connection, name, part)
         for rows in _batch_rows(reader.read_rows(name)):
@@ -65,7 +60,7 @@ def restore_rows(connection: Connection, reader: ArchiveReader, keys: KeyRing, p
                 progress(rows_done, total)
     if manifest.revision != newest_schema_revision():
         upgrade_schema(connection, "head")
-    for current_table in tables_by_dependency():
+    for current_table in archive.tables_by_dependency():
         _advance_sequence(connection, current_table)
     session = Session(connection, expire_on_commit=False)
     _check_keys(session, reader, keys)
@@ -83,7 +78,7 @@ def _batch_rows(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]
         yield batch
 
 
-_COLUMN_TYPES: dict[ValueFormat, TypeEngine[Any]] = {
+_COLUMN_TYPES: dict[archive.ValueFormat, TypeEngine[Any]] = {
     "plain": NullType(),
     "bytes": LargeBinary(),
     "moment": UtcDateTime(),
@@ -92,7 +87,7 @@ _COLUMN_TYPES: dict[ValueFormat, TypeEngine[Any]] = {
 }
 
 
-def _insert_statement(connection: Connection, name: str, part: ArchivedTable) -> Insert:
+def _insert_statement(connection: Connection, name: str, part: archive.ArchivedTable) -> Insert:
     """Write rows as they stood: no default of today's may fill in what the archive's time did not have.
 
     SQLite keeps JSON as the text that it is; to cast it there would make a number of it.
@@ -118,7 +113,7 @@ def _advance_sequence(connection: Connection, target_table: Table) -> None:
     connection.execute(select(func.setval(sequence, func.coalesce(last, 1), last.is_not(None))))
 
 
-def _check_keys(session: Session, reader: ArchiveReader, keys: KeyRing) -> None:
+def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) -> None:
     """Open one address: the key file may be another one with keys of the same ids in it, or damaged."""
     person = session.scalar(select(Person).where(Person.ciphertext.is_not(None)).order_by(Person.number).limit(1))
     if person is None or person.ciphertext is None:
@@ -126,7 +121,7 @@ def _check_keys(session: Session, reader: ArchiveReader, keys: KeyRing) -> None:
     try:
         decrypt_address(keys, (person.ciphertext, person.key_id or ""), person.number)
     except (DecryptionError, KeyFileError) as exc:
-        raise BackupError(f"{reader.path}: {exc}") from exc
+        raise archive.BackupError(f"{reader.path}: {exc}") from exc
 
 
 def check_sqlite_integrity(connection: Connection) -> None:
@@ -134,4 +129,4 @@ def check_sqlite_integrity(connection: Connection) -> None:
     problems = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     if problems != ["ok"] or broken:
-        raise BackupError("the restored database is not sound: take another backup.")
+        raise archive.BackupError("the restored database is not sound: take another backup.")

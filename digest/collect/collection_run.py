@@ -17,19 +17,11 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from digest.collect import sources
 from digest.collect.articles import ItemCounts, clear_withdrawn, mark_withdrawn, prepare_batches, store_batch
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.parsed_document import DocumentKind, ParsedDocument
 from digest.collect.source_visit import VisitResult, VisitTarget, list_files, read_file_source, visit_source
-from digest.collect.sources import (
-    FILE_PREFIX,
-    VisitFailure,
-    ensure_file_source,
-    is_source_due,
-    record_visit_failure,
-    record_visit_success,
-    sync_sources,
-)
 from digest.collect.urls import site_name
 from digest.settings import Settings
 from digest.store.engine import Database
@@ -110,7 +102,7 @@ def collect_sources(
     run = _CollectionRun(database, fetcher, settings, now, jitter)
     selected = () if files and only is None else only
     with database.write() as session:
-        sync_sources(session, settings)
+        sources.sync_sources(session, settings)
         targets, skipped = _due_targets(session, settings, _selected_urls(settings, selected), now=now, force=force)
     jobs = [_CollectionJob(partial(visit_source, fetcher, t, now), target=t) for t in targets]
     max_bytes, site = settings.file.limits.fetch_bytes, settings.file.publication.site
@@ -138,7 +130,7 @@ class _CollectionJob:
         if self.target:
             return SourceReport(name=self.target.name, url=self.target.url, kind=self.target.kind)
         assert self.path, "a job is a source or a file"
-        return SourceReport(name=FILE_PREFIX + self.path.name, url=self.path.as_uri())
+        return SourceReport(name=sources.FILE_PREFIX + self.path.name, url=self.path.as_uri())
 
     def __call__(self) -> VisitResult:
         self.start_times.append(time.monotonic())
@@ -168,7 +160,7 @@ def _due_targets(
     zone = settings.file.publication.zone
     for url in dict.fromkeys(urls):
         row = rows[url]
-        if force or is_source_due(row, now):
+        if force or sources.is_source_due(row, now):
             address = row.moved_to or row.url
             fresh = (None, None) if force else (row.etag, row.last_modified)
             targets.append(VisitTarget(row.id, row.name, row.url, address, row.kind, *fresh))
@@ -218,13 +210,15 @@ def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) 
     try:
         with run.database.write() as session:
             source = session.get_one(Source, job.target.id)
-            record_visit_failure(source, VisitFailure(SourceHealth.FAILING, message), run.now, run.jitter())
+            sources.record_visit_failure(
+                source, sources.VisitFailure(SourceHealth.FAILING, message), run.now, run.jitter()
+            )
     except Exception:  # the database itself may be the surprise; the report still says what happened
         log.exception("collect.unnoted", source=job.target.url)
 
 
 def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult) -> SourceReport:
-    if isinstance(result.outcome, VisitFailure):
+    if isinstance(result.outcome, sources.VisitFailure):
         if job.target:
             with run.database.write() as session:
                 _record_failure(run, session, job.target, result.outcome)
@@ -239,7 +233,7 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
         for part in parts[-1:]:
             counts += store_batch(session, source.id, part, run.now)
         # Last, and with the last articles: a validator that is remembered says that all of them are stored.
-        record_visit_success(source, result.outcome, run.now, run.jitter())
+        sources.record_visit_success(source, result.outcome, run.now, run.jitter())
         if source.kind == DocumentKind.PAGE:
             for article in session.scalars(select(Article).where(Article.source_id == source.id)):
                 clear_withdrawn(session, article, run.now)
@@ -257,8 +251,8 @@ def _job_source(session: Session, job: _CollectionJob, document: ParsedDocument 
         return session.get_one(Source, job.target.id)
     assert job.path, "a job is a source or a file"
     publisher = _document_publisher(document) if document else ""
-    name = (FILE_PREFIX + job.path.name)[:200]
-    return ensure_file_source(session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200])
+    name = (sources.FILE_PREFIX + job.path.name)[:200]
+    return sources.ensure_file_source(session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200])
 
 
 def _document_publisher(document: ParsedDocument) -> str:
@@ -268,9 +262,9 @@ def _document_publisher(document: ParsedDocument) -> str:
     return document.title[:200]
 
 
-def _record_failure(run: _CollectionRun, session: Session, target: VisitTarget, failure: VisitFailure) -> None:
+def _record_failure(run: _CollectionRun, session: Session, target: VisitTarget, failure: sources.VisitFailure) -> None:
     source = session.get_one(Source, target.id)
     if source.kind == DocumentKind.PAGE and failure.is_missing:
         for article in session.scalars(select(Article).where(Article.source_id == source.id)):
             mark_withdrawn(session, article, run.now, str(failure.status))
-    record_visit_failure(source, failure, run.now, run.jitter())
+    sources.record_visit_failure(source, failure, run.now, run.jitter())

@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.edition.content import (
-    MAX_PREHEADER_LENGTH,
-    MAX_SUBJECT_LENGTH,
-    EditionContent,
-    EditionSection,
-    PictureCuts,
-    SponsorBlock,
-)
+from digest.edition import content
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import Proposal
 from digest.settings import SettingsFile
@@ -30,8 +23,8 @@ class EditionIdentity:
 
 
 def build_content(
-    proposal: Proposal, identity: EditionIdentity, file: SettingsFile, pictures: Mapping[str, PictureCuts]
-) -> EditionContent:
+    proposal: Proposal, identity: EditionIdentity, file: SettingsFile, pictures: Mapping[str, content.PictureCuts]
+) -> content.EditionContent:
     """Write the edition: entries in the order of the proposal, empty sections left out.
 
     Args:
@@ -43,24 +36,24 @@ def build_content(
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
     sections = tuple(
-        EditionSection(s.key, s.kind, s.title, SECTION_KINDS[s.kind].section_note(s, release_at), entries)
+        content.EditionSection(s.key, s.kind, s.title, SECTION_KINDS[s.kind].section_note(s, release_at), entries)
         for s in file.sections
         if (entries := SECTION_KINDS[s.kind].write_entries(proposal.sections.get(s.key, ()), zone, pictures))
     )
     leading_first = sorted(sections, key=lambda s: not SECTION_KINDS[s.kind].leads_edition)
     headlines = [e.headline for s in leading_first for e in s.entries]
     sponsor = file.sponsor
-    return EditionContent(
+    return content.EditionContent(
         name=identity.name,
         number=identity.number,
-        subject=truncate_text(headlines[0], MAX_SUBJECT_LENGTH) if headlines else file.publication.name,
+        subject=truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name,
         preheader=compose_preheader(headlines[1:]),
         date=weekday_date(release_at),
         minutes=_reading_minutes(sections, file.publication.intro),
         intro=file.publication.intro,
         editor=file.publication.editor,
         sections=sections,
-        sponsor=SponsorBlock(sponsor.name, sponsor.headline, sponsor.text, sponsor.url) if sponsor else None,
+        sponsor=content.SponsorBlock(sponsor.name, sponsor.headline, sponsor.text, sponsor.url) if sponsor else None,
     )
 
 
@@ -76,15 +69,15 @@ def compose_preheader(headlines: list[str]) -> str:
     """Name what else the edition holds, in at most 90 characters: never the subject again."""
     if not headlines:
         return ""
-    line = f"Also: {truncate_text(headlines[0], MAX_PREHEADER_LENGTH - len('Also: '))}"
+    line = f"Also: {truncate_text(headlines[0], content.MAX_PREHEADER_LENGTH - len('Also: '))}"
     for other in headlines[1:3]:
         longer = f"{line}; {other}"
-        if len(longer) > MAX_PREHEADER_LENGTH:
+        if len(longer) > content.MAX_PREHEADER_LENGTH:
             break
         line = longer
     return line
 
 
-def _reading_minutes(sections: tuple[EditionSection, ...], intro: str) -> int:
+def _reading_minutes(sections: tuple[content.EditionSection, ...], intro: str) -> int:
     texts = [intro, *(f"{e.headline} {e.summary}" for s in sections for e in s.entries)]
     return max(1, round(sum(len(t.split()) for t in texts) / WORDS_PER_MINUTE))

@@ -16,18 +16,12 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.page_check import check_pages
 from digest.collect.urls import strip_tracking
 from digest.edition import candidates as gathering
+from digest.edition import queries
 from digest.edition.approval import hash_fragment_body
 from digest.edition.content import EditionContent
 from digest.edition.content_builder import EditionIdentity, build_content
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import prepare_pictures
-from digest.edition.queries import (
-    UNAPPROVED_STATES,
-    find_next_release,
-    last_cut_off_before,
-    next_edition_number,
-    release_slot,
-)
 from digest.edition.rendering.fragments import (
     create_mail_environment,
     publication_frame,
@@ -172,15 +166,17 @@ def _propose_edition(
 
 def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPlan:
     publication = settings.file.publication
-    release_at, existing = find_next_release(session, settings.file.schedule.release_rule, publication.zone, now)
-    if existing is not None and existing.state not in UNAPPROVED_STATES:
+    release_at, existing = queries.find_next_release(
+        session, settings.file.schedule.release_rule, publication.zone, now
+    )
+    if existing is not None and existing.state not in queries.UNAPPROVED_STATES:
         raise DraftError(_explain_refusal(existing, publication.zone))
-    window = next_window(now, last_cut_off_before(session, release_at))
+    window = next_window(now, queries.last_cut_off_before(session, release_at))
     return _DraftPlan(
         replaced_id=existing.id if existing else None,
         identity=EditionIdentity(
             _name_for_release(session, existing, release_at, publication.zone),
-            existing.number if existing else next_edition_number(session, publication.first_number),
+            existing.number if existing else queries.next_edition_number(session, publication.first_number),
             release_at,
         ),
         window=window,
@@ -210,13 +206,13 @@ def _name_for_release(session: Session, existing: Edition | None, release_at: da
 def _store_edition(
     session: Session, plan: _DraftPlan, proposal: Proposal, content: EditionContent, now: datetime
 ) -> Edition:
-    slot = release_slot(plan.identity.release_at)
+    slot = queries.release_slot(plan.identity.release_at)
     here = select(Edition).where((Edition.slot == slot) | (Edition.id == plan.replaced_id)).with_for_update()
     edition = session.scalar(here.order_by(Edition.slot != slot).limit(1))
     if edition is None:
         edition = Edition(number=plan.identity.number)
         session.add(edition)
-    elif edition.state not in UNAPPROVED_STATES:  # approved while this draft was made: the approval stands
+    elif edition.state not in queries.UNAPPROVED_STATES:  # approved while this draft was made: the approval stands
         raise DraftError(f"{edition.name} was approved while this draft was made: nothing was changed.")
     edition.slot, edition.name = slot, plan.identity.name
     edition.state = EditionState.INCOMPLETE if proposal.incomplete_reason else EditionState.DRAFT

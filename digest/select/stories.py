@@ -4,17 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from digest.select import text_similarity
 from digest.select.clustering import AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
 from digest.select.penalties import is_round_up_title
-from digest.select.text_similarity import (
-    TfidfModel,
-    WordVector,
-    cosine_similarity,
-    count_words,
-    is_near_duplicate,
-    sum_vectors,
-    title_words,
-)
 from digest.select.values import CandidateArticle, Story
 
 MAX_STORY_SPAN = timedelta(days=5)  # from a story's first article to its last
@@ -34,8 +26,8 @@ def group_into_stories(candidates: Iterable[CandidateArticle], min_similarity: f
         The stories by their lead's date and URL; every canonical URL stands in exactly one.
     """
     articles = merge_same_url(candidates)
-    word_counts = [count_words(a.title, a.summary) for a in articles]
-    lexicon = TfidfModel(word_counts)
+    word_counts = [text_similarity.count_words(a.title, a.summary) for a in articles]
+    lexicon = text_similarity.TfidfModel(word_counts)
     vectors = [lexicon.vector_for(c) for c in word_counts]
     stories = [
         build_story([articles[n] for n in members], [vectors[n] for n in members])
@@ -87,11 +79,11 @@ def _source_order(candidate: CandidateArticle) -> tuple[object, ...]:
 
 
 def _cluster_articles(
-    articles: Sequence[CandidateArticle], vectors: Sequence[WordVector], min_similarity: float
+    articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector], min_similarity: float
 ) -> list[list[int]]:
     """Cluster by places in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
     texts = [
-        ClusterText(a.publisher, a.dated_at.timestamp(), v, title_words(a.title))
+        ClusterText(a.publisher, a.dated_at.timestamp(), v, text_similarity.title_words(a.title))
         for a, v in zip(articles, vectors, strict=True)
     ]
     alone = [is_round_up_title(a.title) for a in articles]
@@ -117,7 +109,7 @@ def _cluster_articles(
 
 def _are_twins(first: CandidateArticle, other: CandidateArticle) -> bool:
     """Return whether a publisher put out one text under two addresses; without a summary nobody can tell."""
-    return bool(first.summary and other.summary) and is_near_duplicate(
+    return bool(first.summary and other.summary) and text_similarity.is_near_duplicate(
         f"{first.title} {first.summary}", f"{other.title} {other.summary}"
     )
 
@@ -133,13 +125,15 @@ def _add_twins(clusters: Iterable[Sequence[int]], twin_of: Mapping[int, int]) ->
     ]
 
 
-def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[WordVector]) -> Story:
+def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]) -> Story:
     """Make a story of its articles: who leads, who also reported, and the rest.
 
     The lead is of the own site, else a primary source, else the most central, else the earliest, else by URL.
     """
-    middle = sum_vectors(vectors)
-    central = {a.url: round(cosine_similarity(v, middle), 6) for a, v in zip(articles, vectors, strict=True)}
+    middle = text_similarity.sum_vectors(vectors)
+    central = {
+        a.url: round(text_similarity.cosine_similarity(v, middle), 6) for a, v in zip(articles, vectors, strict=True)
+    }
     ordered = sorted(articles, key=lambda a: (not a.own, not a.primary, -central[a.url], a.dated_at, a.url))
     return build_story_led_by(ordered[0], ordered[1:])
 

@@ -4,16 +4,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from digest.select import text_similarity
 from digest.select.penalties import find_penalties
-from digest.select.text_similarity import (
-    TfidfModel,
-    WordVector,
-    cosine_similarity,
-    count_words,
-    jaccard_overlap,
-    sum_vectors,
-    title_words,
-)
 from digest.select.values import CandidateArticle, ScoredStory, Story
 
 SAME_MATTER_FACTOR = 1.5  # times `same_story`: stories so near (by their middles) are pieces of one matter
@@ -31,31 +23,31 @@ class StorySimilarity:
 
     def __init__(self, articles: Iterable[CandidateArticle], threshold: float) -> None:
         """Learn from the articles how rare each word is."""
-        self._tfidf = TfidfModel(count_words(a.title, a.summary) for a in articles)
+        self._tfidf = text_similarity.TfidfModel(text_similarity.count_words(a.title, a.summary) for a in articles)
         self._same_matter_threshold = min(SAME_MATTER_FACTOR * threshold, 0.95)
-        self._centroids: dict[str, WordVector] = {}
+        self._centroids: dict[str, text_similarity.WordVector] = {}
 
-    def centroid(self, story: Story) -> WordVector:
+    def centroid(self, story: Story) -> text_similarity.WordVector:
         """Return the middle of a story's articles as a vector of length 1."""
         if story.lead.url not in self._centroids:
-            total = sum_vectors(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
+            total = text_similarity.sum_vectors(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
             length = math.sqrt(math.fsum(w * w for w in total.values())) or 1.0
             self._centroids[story.lead.url] = {word: w / length for word, w in total.items()}
         return self._centroids[story.lead.url]
 
-    def article_vector(self, article: CandidateArticle) -> WordVector:
+    def article_vector(self, article: CandidateArticle) -> text_similarity.WordVector:
         """Return an article as a vector of length 1."""
-        return self._tfidf.vector_for(count_words(article.title, article.summary))
+        return self._tfidf.vector_for(text_similarity.count_words(article.title, article.summary))
 
     def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
         """Describe how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
-        words = cosine_similarity(self.centroid(first.story), self.centroid(other.story))
+        words = text_similarity.cosine_similarity(self.centroid(first.story), self.centroid(other.story))
         return max(words, SAME_TOPIC_SIMILARITY) if first.topic and first.topic == other.topic else words
 
     def find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
         """Find the placed story of whose matter this is one more piece."""
         centroid = self.centroid(scored.story)
-        near = ((cosine_similarity(centroid, self.centroid(p.story)), p) for p in placed)
+        near = ((text_similarity.cosine_similarity(centroid, self.centroid(p.story)), p) for p in placed)
         similarity, nearest = max(near, key=lambda pair: (pair[0], pair[1].story.lead.url), default=(0.0, None))
         return nearest if similarity >= self._same_matter_threshold else None
 
@@ -79,7 +71,7 @@ def find_related_articles(
     }
 
 
-def _heaviest_words(vector: WordVector) -> list[str]:
+def _heaviest_words(vector: text_similarity.WordVector) -> list[str]:
     ordered = sorted(vector.items(), key=lambda item: (-item[1], item[0]))
     return [word for word, _ in ordered[:_PROBE_WORDS]]
 
@@ -92,22 +84,22 @@ class _RelatedPool:
     ) -> None:
         by_url = {a.url: a for a in sorted(earlier, key=lambda a: (a.dated_at, a.url, repr(a)))}
         self._articles = [a for a in by_url.values() if a.has_date and not find_penalties(a)]
-        self._vectors: dict[int, WordVector] = {}
+        self._vectors: dict[int, text_similarity.WordVector] = {}
         self._articles_by_word: dict[str, list[int]] = defaultdict(list)
         self._offered: set[int] = set()
         for n, article in enumerate(self._articles):
-            words = count_words(article.title, article.summary).keys() & telling_words
+            words = text_similarity.count_words(article.title, article.summary).keys() & telling_words
             if words:
                 self._vectors[n] = similarity.article_vector(article)
             for word in words:
                 self._articles_by_word[word].append(n)
 
     def take_related(
-        self, story: Story, heaviest_words: Sequence[str], centroid: WordVector
+        self, story: Story, heaviest_words: Sequence[str], centroid: text_similarity.WordVector
     ) -> tuple[CandidateArticle, ...]:
         near = {n for word in heaviest_words for n in self._articles_by_word[word]} - self._offered
         fit = [n for n in sorted(near) if self._articles[n].dated_at < story.lead.dated_at]
-        alike = [(cosine_similarity(centroid, self._vectors[n]), n) for n in fit]
+        alike = [(text_similarity.cosine_similarity(centroid, self._vectors[n]), n) for n in fit]
         best = sorted(
             (pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), key=lambda pair: (-pair[0], -pair[1])
         )
@@ -117,11 +109,13 @@ class _RelatedPool:
 
     def _skip_similar_titles(self, places: Iterable[int], story: Story) -> list[int]:
         """Take the first few, leaving out what says the same as the lead or as one taken."""
-        titles = [title_words(story.lead.title)]
+        titles = [text_similarity.title_words(story.lead.title)]
         chosen: list[int] = []
         for n in places:
-            title = title_words(self._articles[n].title)
-            if len(chosen) < MAX_RELATED and not any(jaccard_overlap(title, t) >= SAME_TITLE_OVERLAP for t in titles):
+            title = text_similarity.title_words(self._articles[n].title)
+            if len(chosen) < MAX_RELATED and not any(
+                text_similarity.jaccard_overlap(title, t) >= SAME_TITLE_OVERLAP for t in titles
+            ):
                 chosen.append(n)
                 titles.append(title)
         return chosen

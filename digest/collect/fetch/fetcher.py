@@ -13,16 +13,8 @@ import httpcore
 import httpx
 
 from digest import __version__
-from digest.collect.fetch import http_connection, http_response
+from digest.collect.fetch import http_connection, http_response, policy
 from digest.collect.fetch.address_guard import AddressGuard, HostResolver
-from digest.collect.fetch.policy import (
-    FETCH_EXCEPTIONS,
-    REDIRECT_STATUSES,
-    classify_exception,
-    classify_status,
-    parse_web_address,
-    redirect_target,
-)
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
 from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules
@@ -131,7 +123,7 @@ class HttpFetcher:
     def may_read(self, url: str) -> bool:
         """Return whether robots.txt lets us read `url`; kept for an hour. An address we cannot fetch: no."""
         try:
-            return self._robots.allows(parse_web_address(url))
+            return self._robots.allows(policy.parse_web_address(url))
         except FetchError:
             return False
 
@@ -146,14 +138,14 @@ class HttpFetcher:
             return b"" if absent and error.reason is not FetchErrorReason.RATE_LIMITED else None
 
     def _follow_redirects(self, request: _FetchRequest) -> FetchResult:
-        current, moved_to, permanent = parse_web_address(request.url), None, True
+        current, moved_to, permanent = policy.parse_web_address(request.url), None, True
         seen = {str(current)}
         allowance = http_connection.TimeBudget(self._limits.fetch_timeout)
         for _ in range(self._limits.fetch_redirects + 1):
             answer = self._fetch_hop(current, request, allowance)
-            if answer.status not in REDIRECT_STATUSES:
+            if answer.status not in policy.REDIRECT_STATUSES:
                 return _fetch_result(current, answer, moved_to)
-            target = redirect_target(current, answer.headers, request.url)
+            target = policy.redirect_target(current, answer.headers, request.url)
             if str(target) in seen:
                 raise FetchError(
                     request.url, FetchErrorReason.REDIRECT_LOOP, f"it redirects in a circle, back to {target}"
@@ -184,12 +176,12 @@ class HttpFetcher:
                 self._raise_for_status(response.status, answer_headers, request)
                 body = _read_body(response, answer_headers, request) if response.status < 300 else b""
                 return _HopResponse(response.status, answer_headers, body)
-        except FETCH_EXCEPTIONS as exc:
-            reason, message = classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
+        except policy.FETCH_EXCEPTIONS as exc:
+            reason, message = policy.classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
             raise FetchError(request.url, reason, message) from exc
 
     def _raise_for_status(self, status: int, headers: httpx.Headers, request: _FetchRequest) -> None:
-        if problem := classify_status(status, headers, agent=self._user_agent, now=self._clock()):
+        if problem := policy.classify_status(status, headers, agent=self._user_agent, now=self._clock()):
             reason, message, pause = problem
             raise FetchError(request.url, reason, message, retry_after=pause, status=status)
         if status == 304 and not request.conditional:

@@ -14,16 +14,8 @@ from lxml import etree
 
 from digest.collect import text_cleanup
 from digest.collect.parsed_document import DateBasis, DocumentKind, FeedLink, ParsedDocument, ParsedItem, ParseError
+from digest.collect.parsers import page_head
 from digest.collect.parsers.json_ld import LinkedData, parse_linked_data
-from digest.collect.parsers.page_head import (
-    canonical_page_url,
-    first_xpath_text,
-    image_alt_text,
-    page_title,
-    publication_date,
-    publisher_description,
-    read_meta_elements,
-)
 from digest.collect.parsers.plain_text import PlainTextArticle, extract_article, extract_lead
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.urls import usable_url
@@ -50,7 +42,7 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
     if not _HTML_TAG.search(document[:20_000]):
         return _parse_plain_text(document, context)
     root = _html_tree(document[:_MAX_CHARACTERS])
-    base = usable_url(first_xpath_text(root, "//base/@href"), context.url) or context.url
+    base = usable_url(page_head.first_xpath_text(root, "//base/@href"), context.url) or context.url
     feeds = tuple(_feed_links(root, base))
     item = _page_item(root, base, context, names_feeds=bool(feeds))
     if not item and not feeds:
@@ -61,7 +53,7 @@ def parse_page(document: str, context: ParseContext) -> ParsedDocument:
         kind=DocumentKind.PAGE,
         items=items,
         rejected=rejected,
-        title=text_cleanup.clean_title(first_xpath_text(root, "//title/text()")),
+        title=text_cleanup.clean_title(page_head.first_xpath_text(root, "//title/text()")),
         language=normalise_language(root.get("lang") or root.get("xml:lang")),
         feeds=feeds,
     )
@@ -127,19 +119,19 @@ def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool
     None on a front page: it stands at the root of its site and doesn't call itself an article, or names feeds
     and has no date.
     """
-    meta = read_meta_elements(root)
+    meta = page_head.read_meta_elements(root)
     linked = parse_linked_data([str(s) for s in _linked_data_scripts(root)])
     is_declared = linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
     if not is_declared and "article:published_time" not in meta and urlsplit(context.url).path in {"", "/"}:
         return None
-    credit, title = _find_page_credit(root), page_title(root, meta, linked)
+    credit, title = _find_page_credit(root), page_head.page_title(root, meta, linked)
     head = _head_item(root, base, context, (meta, linked))
     main = _extract_main_text(root, context)
     paragraphs = [
         line for raw in (main.text or "").splitlines() if (line := text_cleanup.normalise_text(raw).lstrip("-# "))
     ]
-    description = publisher_description(meta, linked, title) or extract_lead(title, paragraphs)
-    published = publication_date(root, meta, linked, main.date, context)
+    description = page_head.publisher_description(meta, linked, title) or extract_lead(title, paragraphs)
+    published = page_head.publication_date(root, meta, linked, main.date, context)
     front = names_feeds and not is_declared and not published
     if front or not title or not (description or paragraphs):
         return None
@@ -159,12 +151,12 @@ def _head_item(root: Any, base: str, context: ParseContext, metadata: tuple[dict
     meta, linked = metadata
     image = meta.get("og:image") or meta.get("og:image:url") or linked.image or meta.get("twitter:image")
     return RawItem(
-        link=canonical_page_url(root, base, context.url),
+        link=page_head.canonical_page_url(root, base, context.url),
         base=base,
         categories=[section] if (section := meta.get("article:section")) else (),
         language=root.get("lang") or root.get("xml:lang") or meta.get("og:locale"),
         image=image,
-        image_alt=meta.get("og:image:alt") or meta.get("twitter:image:alt") or image_alt_text(root, image),
+        image_alt=meta.get("og:image:alt") or meta.get("twitter:image:alt") or page_head.image_alt_text(root, image),
         updated=linked.updated or meta.get("article:modified_time"),
         starts=linked.starts,
         ends=linked.ends,

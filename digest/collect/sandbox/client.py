@@ -16,14 +16,7 @@ from typing import Any
 
 from digest.collect.encoded_image import CropShape, EncodedImage, ImageError
 from digest.collect.parsed_document import ParsedDocument, ParseError, decode_document
-from digest.collect.sandbox.wire import (
-    MAX_MESSAGE_BYTES,
-    OversizedMessageError,
-    pack_message,
-    read_frame,
-    unpack_message,
-    write_frame,
-)
+from digest.collect.sandbox import wire
 from subscribers.errors import ApplicationError
 
 _STOP_SECONDS = 10.0
@@ -87,7 +80,7 @@ class BrokerProcess:
         assert self._process.stdin, "opened as a pipe"
         try:
             with self._writing:
-                write_frame(self._process.stdin, number, message)
+                wire.write_frame(self._process.stdin, number, message)
         except (OSError, ValueError) as error:
             raise BrokerLostError from error
         return future.result()
@@ -107,13 +100,13 @@ class BrokerProcess:
         assert self._process.stdout, "opened as a pipe"
         with self._process.stdout as replies:
             try:
-                while frame := read_frame(replies):
+                while frame := wire.read_frame(replies):
                     number, message = frame
                     with self._registry:
                         future = self._waiting.pop(number, None)
                     if future:
                         future.set_result(message)
-            except (OSError, OversizedMessageError):
+            except (OSError, wire.OversizedMessageError):
                 self._process.kill()
             with self._registry:
                 self._lost, waiting = True, list(self._waiting.values())
@@ -138,14 +131,14 @@ class Sandbox:
             DocumentRefusedError: it can't be read, or ran into a limit.
             SandboxError: no broker stays alive, or the operation failed by an error of ours.
         """
-        message = pack_message(head, body)
-        if len(message) > MAX_MESSAGE_BYTES:
+        message = wire.pack_message(head, body)
+        if len(message) > wire.MAX_MESSAGE_BYTES:
             raise DocumentRefusedError(
-                f"It has {len(body):,} bytes, more than {MAX_MESSAGE_BYTES:,}: give a shorter one."
+                f"It has {len(body):,} bytes, more than {wire.MAX_MESSAGE_BYTES:,}: give a shorter one."
             )
         for _ in range(_ATTEMPTS):
             try:
-                reply, content = unpack_message(self.running_broker().ask(message))
+                reply, content = wire.unpack_message(self.running_broker().ask(message))
             except BrokerLostError:
                 continue
             if "limit" in reply:

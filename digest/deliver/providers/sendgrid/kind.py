@@ -4,28 +4,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from digest.deliver.providers.kind import (
-    DoctorFinding,
-    ProviderErasures,
-    ProviderKind,
-    ProviderWebhook,
-    PullResult,
-    SuppressionLists,
-    parse_count,
-    read_url_options,
-    split_mail_url,
-)
-from digest.deliver.providers.sendgrid import erasure, suppression_pull
+from digest.deliver.providers import kind
+from digest.deliver.providers.sendgrid import erasure, suppression_pull, webhook_signature
 from digest.deliver.providers.sendgrid.api import open_api, read_account
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
 from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
-from digest.deliver.providers.sendgrid.webhook_signature import (
-    MAX_AGE,
-    SIGNATURE_HEADER,
-    TIMESTAMP_HEADER,
-    load_webhook_key,
-    webhook_refusal_reason,
-)
 from digest.settings import Settings, is_loopback
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
@@ -35,8 +18,10 @@ RECIPIENT_NAME = "Twilio SendGrid"
 
 
 def _open(settings: Settings) -> SendGridProvider:
-    options = read_url_options(split_mail_url(settings), {"batch": str(DEFAULT_BATCH_SIZE)})
-    return SendGridProvider(*read_account(settings), batch_size=parse_count(options["batch"], MAX_BATCH_SIZE, "batch"))
+    options = kind.read_url_options(kind.split_mail_url(settings), {"batch": str(DEFAULT_BATCH_SIZE)})
+    return SendGridProvider(
+        *read_account(settings), batch_size=kind.parse_count(options["batch"], MAX_BATCH_SIZE, "batch")
+    )
 
 
 def _host(settings: Settings) -> str:
@@ -55,27 +40,27 @@ def _describe_address_holders(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
-    yield DoctorFinding("ok", "SendGrid signs the mail by itself")
+def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
+    yield kind.DoctorFinding("ok", "SendGrid signs the mail by itself")
     if settings.sendgrid_webhook_key.strip():
-        yield DoctorFinding("ok", "SendGrid's events are heard where they are signed with our key")
+        yield kind.DoctorFinding("ok", "SendGrid's events are heard where they are signed with our key")
     else:
-        yield DoctorFinding("warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.")
+        yield kind.DoctorFinding("warning", "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.")
 
 
 def _refusal_reason(settings: Settings, header: Callable[[str], str | None], body: bytes, now: datetime) -> str:
-    keys = [load_webhook_key(der) for der in settings.sendgrid_webhook_keys]
-    signature, timestamp = header(SIGNATURE_HEADER), header(TIMESTAMP_HEADER)
-    return webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
+    keys = [webhook_signature.load_webhook_key(der) for der in settings.sendgrid_webhook_keys]
+    signature, timestamp = header(webhook_signature.SIGNATURE_HEADER), header(webhook_signature.TIMESTAMP_HEADER)
+    return webhook_signature.webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
 
 
 def _pull_suppressions(
     database: Database, keys: KeyRing, departure_log: DepartureLog, settings: Settings, *, now: datetime
-) -> PullResult:
+) -> kind.PullResult:
     return suppression_pull.pull_suppressions(database, keys, departure_log, open_api(settings), now=now)
 
 
-KIND = ProviderKind(
+KIND = kind.ProviderKind(
     name=SendGridProvider.name,
     title="SendGrid",
     url_examples=("sendgrid:",),
@@ -85,10 +70,10 @@ KIND = ProviderKind(
     describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
     resend_risk=". SendGrid gives each its own Message-ID, so no mail server can tell that it had it before.",
-    max_event_delay=MAX_AGE,
-    webhook=ProviderWebhook(_refusal_reason, parse_webhook_body),
-    suppressions=SuppressionLists(
+    max_event_delay=webhook_signature.MAX_AGE,
+    webhook=kind.ProviderWebhook(_refusal_reason, parse_webhook_body),
+    suppressions=kind.SuppressionLists(
         _pull_suppressions, suppression_pull.last_pull_trouble, suppression_pull.reset_list_positions
     ),
-    erasures=ProviderErasures(RECIPIENT_NAME, erasure.NEEDED_PERMISSION, erasure.open_eraser),
+    erasures=kind.ProviderErasures(RECIPIENT_NAME, erasure.NEEDED_PERMISSION, erasure.open_eraser),
 )

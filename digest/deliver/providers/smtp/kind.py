@@ -4,15 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from digest.deliver.providers import kind
 from digest.deliver.providers.base import ParallelProvider, Provider
-from digest.deliver.providers.kind import (
-    DoctorFinding,
-    ProviderKind,
-    ProviderSettingsError,
-    parse_count,
-    read_url_options,
-    split_mail_url,
-)
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.connection_pool import split_into_pools
@@ -24,15 +17,15 @@ MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it 
 
 def _open(settings: Settings) -> Provider:
     signer = load_provider_signer(settings)
-    url = split_mail_url(settings)
-    options = read_url_options(url, {"starttls": "required", "messages": "100", "ca": "", "connections": "1"})
+    url = kind.split_mail_url(settings)
+    options = kind.read_url_options(url, {"starttls": "required", "messages": "100", "ca": "", "connections": "1"})
     if not url.hostname:
-        raise ProviderSettingsError("DIGEST_MAIL_URL: it names no host; write smtp://user:password@host:587")
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: it names no host; write smtp://user:password@host:587")
     clear = options["starttls"] == "off"
     if options["starttls"] not in {"required", "off"}:
-        raise ProviderSettingsError("DIGEST_MAIL_URL: starttls is required or off")
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls is required or off")
     if clear and not is_loopback(url.hostname):
-        raise ProviderSettingsError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
     tls = "implicit" if url.scheme == "smtps" else "off" if clear else "starttls"
     server = SmtpServer(
         host=url.hostname,
@@ -41,48 +34,48 @@ def _open(settings: Settings) -> Provider:
         user=unquote(url.username or ""),
         password=unquote(url.password or ""),
         ca_file=Path(options["ca"]) if options["ca"] else None,
-        messages_per_connection=parse_count(options["messages"], 10_000, "messages"),
+        messages_per_connection=kind.parse_count(options["messages"], 10_000, "messages"),
     )
-    connections = parse_count(options["connections"], MAX_CONNECTIONS, "connections")
+    connections = kind.parse_count(options["connections"], MAX_CONNECTIONS, "connections")
     if connections == 1:
         return SmtpProvider(server, signer)
     return ParallelProvider(split_into_pools([SmtpProvider(server, signer) for _ in range(connections)]))
 
 
 def _describe_recipient(settings: Settings) -> str:
-    url = split_mail_url(settings)
+    url = kind.split_mail_url(settings)
     relay = f" {url.hostname}" if url.scheme in {"smtp", "smtps"} and url.hostname else ""
     return f"Our mail server{relay}, on the way to your own"
 
 
 def _describe_address_holders(settings: Settings) -> tuple[str, ...]:
-    relay = split_mail_url(settings).hostname
+    relay = kind.split_mail_url(settings).hostname
     return (
         f"The mail server {relay}, through which our mail leaves. It gets your address with each mail.",
         "Your own mail provider, to whom the mail goes.",
     )
 
 
-def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
+def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
     yield from find_signing_problems(settings, unsigned="warning")
     domain = settings.file.sender.bounce_domain
     if not settings.file.inbound.host:
         place = f"bounce+…@{domain}" if domain else "sender.address"
-        yield DoctorFinding("warning", f"bounces go to {place} and are not read: set [inbound] (docs/admins.md).")
+        yield kind.DoctorFinding("warning", f"bounces go to {place} and are not read: set [inbound] (docs/admins.md).")
     elif not domain:
-        yield DoctorFinding(
+        yield kind.DoctorFinding(
             "warning",
             "sender.bounce_domain is empty: bounces come back without proof of which message they speak, and "
             "count for nothing. Give a domain whose mail for bounce+…@ ends up in the mailbox of [inbound].",
         )
 
 
-KIND = ProviderKind(
+KIND = kind.ProviderKind(
     name=SmtpProvider.name,
     title="SMTP",
     url_examples=("smtp://user:password@host:587", "smtps://user:password@host"),
     open=_open,
-    leaves_machine=lambda settings: not is_loopback(split_mail_url(settings).hostname or ""),
+    leaves_machine=lambda settings: not is_loopback(kind.split_mail_url(settings).hostname or ""),
     describe_recipient=_describe_recipient,
     describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
