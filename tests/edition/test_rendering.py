@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2 import Environment, UndefinedError
+from jinja2 import Environment
 from lxml import html as lxml_html
 
 from digest.edition import placeholders
@@ -277,14 +277,6 @@ def test_the_subject_is_one_line(full_content: EditionContent, pages: Environmen
     odd = replace(full_content, subject="Ports get\r\nBcc: eve@example.org \u202eten days ")
     assert render_subject(odd, FRAME, pages) == "Ports get Bcc: eve@example.org ten days"
     assert render_subject(full_content, FRAME, pages) == full_content.subject
-
-
-def test_an_operators_template_with_an_unknown_name_is_refused(full_content: EditionContent, tmp_path: Path) -> None:
-    own = tmp_path / "mail" / "edition"
-    own.mkdir(parents=True)
-    (own / "body.txt").write_text("{{ no_such_name }}")
-    with pytest.raises(UndefinedError, match="no_such_name"):
-        render_edition(full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path})))
 
 
 @pytest.mark.parametrize(
