@@ -2,12 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 MailKind = Literal[
-    "confirm", "remind", "ask", "known", "link", "welcome", "data", "move", "moving", "undo", "contact", "staff"
+    "confirm",
+    "remind",
+    "ask",
+    "known",
+    "link",
+    "welcome",
+    "data",
+    "move",
+    "moving",
+    "undo",
+    "choices",
+    "contact",
+    "staff",
 ]
 
 
@@ -16,13 +29,14 @@ class MailRequest:
     """One mail that a person is owed; without a person it goes to us. `serial` tells it from others of its kind.
 
     `context` are plain JSON values that the mail is written from; they are kept encrypted until it has gone out.
-    A fact `to` is an address that it goes to in place of the person's own.
+    A fact `to` is an address that it goes to in place of the person's own. It goes out at once, or not before `due_at`.
     """
 
     kind: MailKind
     person: int | None
     serial: str
     context: dict[str, Any] = field(default_factory=dict)
+    due_at: datetime | None = None
 
 
 QueueMail = Callable[[Session, MailRequest], None]

@@ -29,6 +29,19 @@ def clock_time(moment: datetime) -> str:
     return f"{moment:%I:%M}".lstrip("0") + (" a.m." if moment.hour < 12 else " p.m.")
 
 
+def spoken_hour(hour: int) -> str:
+    """Write a full hour: "6:00 a.m.", midnight and noon by name."""
+    if hour % 12 == 0:
+        return "noon" if hour else "midnight"
+    return f"{hour % 12}:00 {'a.m.' if hour < 12 else 'p.m.'}"
+
+
+def zone_label(name: str) -> str:
+    """Write a time zone as a place: "New York", "Knox (Indiana)"."""
+    parts = [part.replace("_", " ") for part in name.split("/")[1:] or [name]]
+    return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]
+
+
 def join_words(words: Sequence[str], more: int = 0) -> str:
     """Write "a", "a and b" or "a, b and c"; with `more` left unnamed, "a, b and 4 more"."""
     parts = [*words, f"{more} more"] if more else list(words)

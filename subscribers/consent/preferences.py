@@ -1,7 +1,7 @@
 """What a reader chose: sections left out, how often, at which hour, text only, a pause."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, Self, get_args
 
@@ -112,8 +112,10 @@ def _parse_day(fields: dict[str, Any], name: str) -> date | None:
         raise PreferencesError(f"{name}: not a date such as 2026-12-24") from None
 
 
-def change_preferences(session: Session, number: int, preferences: Preferences, now: datetime) -> bool:
-    """Store a reader's choices, with an event that says what changed; return False where nothing did.
+def change_preferences(
+    session: Session, number: int, preferences: Preferences, now: datetime, *, method: str = ""
+) -> bool:
+    """Store a reader's choices, with an event that says what changed, and by which `method`; return False where nothing did.
 
     Raises:
         LookupError: there is no such person.
@@ -125,17 +127,6 @@ def change_preferences(session: Session, number: int, preferences: Preferences, 
     if before == after:
         return False
     person.choices = after
-    ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {"before": before, "after": after}, now)
+    body = {"before": before, "after": after} | ({"method": method} if method else {})
+    ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, body, now)
     return True
-
-
-def pause_mail(session: Session, number: int, until: date, *, now: datetime) -> bool:
-    """Have a reader's mail rest until a day; whatever else they chose stays.
-
-    Raises:
-        LookupError: there is no such person.
-    """
-    person = ledger.lock_person(session, number)
-    if person is None:
-        raise LookupError(f"person {number} is not there")
-    return change_preferences(session, number, replace(Preferences.from_json(person.choices), pause_until=until), now)

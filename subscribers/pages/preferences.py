@@ -3,14 +3,17 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
-from flask import render_template, request, url_for
+from flask import Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
-from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences, change_preferences
+from subscribers.consent.preference_phrases import describe_preferences
+from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences
 from subscribers.crypto import link_tokens
-from subscribers.lifecycle import my_data
+from subscribers.lifecycle import choice_changes, my_data
+from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
+from subscribers.lifecycle.undo import UndoStage
 from subscribers.pages import time_zones
 from subscribers.pages.context import (
     PageContext,
@@ -20,8 +23,9 @@ from subscribers.pages.context import (
     private_response,
     read_link_owner,
     reader_pages,
+    unknown_link_page,
 )
-from subscribers.phrases import full_date, join_words
+from subscribers.phrases import spoken_hour
 from subscribers.store import people
 from subscribers.store.models import Person
 
@@ -61,8 +65,8 @@ def save_preferences(token: str) -> ResponseReturnValue:
         person = session.get(Person, number, with_for_update=True)
         if person is not None and is_subscribed(person):
             preferences = _keep_start_week(preferences, Preferences.from_json(person.choices))
-            change_preferences(session, number, preferences, now=context.clock())
-    return _preferences_page(context, person, token, saved=describe_preferences(preferences, context.site))
+            save_choices(session, number, preferences, context.queue, now=context.clock())
+    return _preferences_page(context, person, token, saved=describe_preferences(preferences, context.site.sections))
 
 
 def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
@@ -119,39 +123,6 @@ def _read_hour(form: MultiDict[str, str]) -> tuple[int | None, str] | str:
     return int(text), zone
 
 
-def describe_preferences(preferences: Preferences, site: SiteDetails) -> str:
-    """Describe what was saved, so that a slip shows at once."""
-    kept = [title for key, title in site.sections if key not in preferences.omit]
-    what = "every section" if len(kept) == len(site.sections) else join_words(kept)
-    form = ", as text only" if preferences.text_only else ""
-    if preferences.pause_until:
-        first = f"You get nothing until {full_date(preferences.pause_until)}. From then on: {what}{form}."
-    else:
-        first = f"Your next mail has {what}{form}."
-    return " ".join([first, *_describe_schedule(preferences)])
-
-
-def _describe_schedule(preferences: Preferences) -> list[str]:
-    sentences = []
-    if preferences.start:
-        monday = preferences.start - timedelta(days=preferences.start.weekday())
-        sentences.append(f"It comes every second week, counted from the week of {full_date(monday)}.")
-    if preferences.frequency == "monthly":
-        sentences.append("It comes once a month: the first edition of the month.")
-    if preferences.hour is not None:
-        sentences.append(
-            f"It is sent at {format_hour(preferences.hour)} in {time_zones.zone_label(preferences.zone)}, or soon after."
-        )
-    return sentences
-
-
-def format_hour(hour: int) -> str:
-    """Write "6:00 a.m."; midnight and noon by name."""
-    if hour % 12 == 0:
-        return "noon" if hour else "midnight"
-    return f"{hour % 12}:00 {'a.m.' if hour < 12 else 'p.m.'}"
-
-
 @reader_pages.get("/preferences/<token>/my-data")
 def show_preferences_again(token: str) -> ResponseReturnValue:
     """Show the page whose button it is: an address that was copied after pressing it leads somewhere."""
@@ -168,6 +139,39 @@ def mail_my_data(token: str) -> ResponseReturnValue:
     return private_response(
         render_template("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
     )
+
+
+@reader_pages.get("/restore/<token>")
+def ask_to_restore(token: str) -> ResponseReturnValue:
+    """Show the choices as they are and as they were, with the one button. Nothing is changed before it is pressed."""
+    context = current_page_context()
+    with context.database.read() as session:
+        return _restoration_page(
+            context, choice_changes.look_up_restoration(session, token, now=context.clock()), token
+        )
+
+
+@reader_pages.post("/restore/<token>")
+def restore_now(token: str) -> ResponseReturnValue:
+    """Put back the choices that stood before the changes which a mail named. Twice is once."""
+    context = current_page_context()
+    with context.database.write() as session:
+        link = choice_changes.restore_choices(session, token, now=context.clock())
+    return _restoration_page(context, link, token)
+
+
+def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str) -> Response:
+    if link.stage is UndoStage.UNKNOWN:
+        return unknown_link_page()
+    page = render_template(
+        "web/restore.html",
+        link=link,
+        stage=str(link.stage),
+        current=describe_preferences(link.current, context.site.sections),
+        earlier=describe_preferences(link.earlier, context.site.sections),
+        token=token,
+    )
+    return private_response(page, 410 if link.stage is UndoStage.OVER else 200)
 
 
 def _preferences_page(
@@ -187,7 +191,7 @@ def _preferences_page(
         since=person.asked_at,
         chosen=chosen,
         often=FREQUENCY_LABELS,
-        hours=[(hour, format_hour(hour)) for hour in range(24)],
+        hours=[(hour, spoken_hour(hour)) for hour in range(24)],
         zone=zone,
         zone_offered=any(zone == name for places in time_zones.zones_by_region().values() for name, _ in places),
         zones=time_zones.zones_by_region(),

@@ -3,6 +3,8 @@
 from functools import lru_cache
 from zoneinfo import available_timezones
 
+from subscribers.phrases import zone_label
+
 REGIONS = (
     *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian"),
     "Pacific",
@@ -23,9 +25,3 @@ def zones_by_region() -> dict[str, tuple[tuple[str, str], ...]]:
         for region in REGIONS
     }
     return by_region | {"Everywhere": (("UTC", "UTC"),)}
-
-
-def zone_label(name: str) -> str:
-    """Write a zone as a place: "New York", "Knox (Indiana)"."""
-    parts = [part.replace("_", " ") for part in name.split("/")[1:] or [name]]
-    return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]

@@ -1,5 +1,6 @@
 """Leaving by RFC 8058 and by the page, pausing instead, and a week to take it back by a one-time link."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -9,8 +10,9 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
-from subscribers.consent.preferences import pause_mail
+from subscribers.consent.preferences import Preferences
 from subscribers.lifecycle import undo, unsubscribe
+from subscribers.lifecycle.choice_changes import save_choices
 from subscribers.lifecycle.undo import UndoLink, UndoStage
 from subscribers.pages.context import (
     PageContext,
@@ -101,9 +103,11 @@ def pause_now(token: str) -> ResponseReturnValue:
         return private_response(page, 400)
     until = context.today() + timedelta(days=days)
     with context.database.write() as session:
-        if not is_subscribed(session.get(Person, number, with_for_update=True)):
+        person = session.get(Person, number, with_for_update=True)
+        if person is None or not is_subscribed(person):
             return _status_page(context, session, number, token)
-        pause_mail(session, number, until, now=context.clock())
+        paused = replace(Preferences.from_json(person.choices), pause_until=until)
+        save_choices(session, number, paused, context.queue, now=context.clock())
     page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
     return private_response(page)
 

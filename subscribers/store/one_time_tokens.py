@@ -18,7 +18,15 @@ from sqlalchemy.orm import Session
 from subscribers.store.signup_models import OneTimeToken
 
 OneTimePurpose = Literal[
-    "confirm", "change address", "my data", "undo on page", "undo by mail", "erase", "sign in", "staff address"
+    "confirm",
+    "change address",
+    "my data",
+    "undo on page",
+    "undo by mail",
+    "restore choices",
+    "erase",
+    "sign in",
+    "staff address",
 ]
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
 TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
@@ -71,6 +79,12 @@ def hash_token(token: str) -> str:
 def look_up_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
     """Return what a token is worth; nothing is changed. A token for another purpose is unknown."""
     return _describe_row(_find_row(session, token, purpose), now)
+
+
+def has_ended(session: Session, token: str) -> bool:
+    """Return whether a token, whatever it is for, was used up or replaced."""
+    ended = (OneTimeToken.hash == hash_token(token)) & OneTimeToken.ended_at.is_not(None)
+    return bool(session.scalar(select(exists().where(ended))))
 
 
 def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:

@@ -14,7 +14,8 @@ from digest.store import staff
 from digest.store.models import EditionState
 from subscribers.address import read_address
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.lifecycle import address_change, my_data, undo
+from subscribers.consent.preferences import Preferences
+from subscribers.lifecycle import address_change, choice_changes, my_data, undo
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -72,6 +73,8 @@ def secrets_of(world: Any) -> list[str]:
             address = read_address(f"new{number}@example.org")
             address_change.request_address_change(session, world.install.keys, number, address, queue, now=NOW)
         departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
+        for number in numbers:
+            choice_changes.save_choices(session, number, Preferences(text_only=True), queue, now=NOW)
         for number in numbers[: PEOPLE // 2]:
             unsubscribe_person(session, departure_log, number, method="page", now=NOW)
             kept.append(undo.issue_undo_token(session, number, now=NOW))

@@ -20,7 +20,8 @@ from digest.web.desk.previews import PREVIEW_VIEWS
 from digest.web.server import open_page_server
 from subscribers.address import read_address
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.lifecycle import address_change, my_data, undo, unsubscribe
+from subscribers.consent.preferences import Preferences
+from subscribers.lifecycle import address_change, choice_changes, my_data, undo, unsubscribe
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store import one_time_tokens
@@ -136,7 +137,9 @@ def mailed_links(world: Any) -> list[str]:
         my_data.request_data_link(session, world.ada, queue, now=NOW)
         address = read_address("new@elsewhere.example")
         address_change.request_address_change(session, world.install.keys, world.ada, address, queue, now=NOW)
-        purposes: tuple[one_time_tokens.OneTimePurpose, ...] = ("my data", "change address")
+        others = Preferences(text_only=not session.get_one(Person, world.ada).choices)
+        choice_changes.save_choices(session, world.ada, others, queue, now=NOW)
+        purposes: tuple[one_time_tokens.OneTimePurpose, ...] = ("my data", "change address", "restore choices")
         kept += [one_time_tokens.issue_token(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes]
         session.execute(delete(StaffMember))
         session.add(
@@ -150,11 +153,13 @@ def mailed_links(world: Any) -> list[str]:
         kept += [
             one_time_tokens.issue_token(session, staff.PROOF_PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id))
         ]
-    data, move, old_data, old_move, proving, old_proving = kept
+    data, move, restore, old_data, old_move, old_restore, proving, old_proving = kept
     return [
         f"/my-data/{data}",
         f"/my-data/{data}/erase",
         f"/address/{move}",
+        f"/restore/{restore}",
+        f"/restore/{old_restore}",
         f"/my-data/{old_data}",
         f"/address/{old_move}",
         f"/staff/{proving}",
@@ -182,7 +187,7 @@ def test_axe_finds_nothing_on_any_page(browser: Browser, served: tuple[Any, str]
 def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     """Give the path and the form of every button that a reader can press, each after those before it."""
     leave, preferences = f"/u/{world.token('leave')}", f"/preferences/{world.token('preferences')}"
-    data, erase, move, _, _, proving, _ = mailed_links(world)
+    data, erase, move, restore, old_restore, _, _, proving, _ = mailed_links(world)
     yield preferences, {"section": "featured", "hour": "6", "zone": "UTC", "frequency": "monthly"}
     yield preferences, {}
     yield preferences, {"section": "featured", "hour": "6", "zone": "nowhere"}
@@ -197,6 +202,9 @@ def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     yield f"{data}/address", {"email": "nobody"}
     yield f"{data}/address", {"email": "another@elsewhere.example"}
     yield move, {}
+    yield restore, {}
+    yield restore, {}
+    yield old_restore, {}
     yield proving, {}
     yield leave, {"from": "page"}
     with world.database.write() as session:
@@ -306,7 +314,7 @@ def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
         page.get_by_label("Events").uncheck()
         page.get_by_label("Text only").check()
         page.get_by_role("button", name="Save choices").click()
-        assert "Your next mail has" in page.get_by_role("status").inner_text()
+        assert "as text only." in page.get_by_role("status").inner_text()
         assert not page.get_by_label("Events").is_checked()
         page.get_by_role("link", name="Unsubscribe").click()
         page.get_by_role("button", name="Unsubscribe").click()

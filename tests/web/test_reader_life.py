@@ -172,9 +172,12 @@ def chooses(home: House, page: Page, edition: EmailMessage) -> None:
     page.get_by_label("Once a month").check()
     said = press(page, "Save choices")
     assert "Saved." in said
-    assert "It comes once a month: the first edition of the month." in said
-    page.get_by_label("Every edition").check()
-    press(page, "Save choices")
+    assert "Once a month: the first edition of the month." in said
+    (named,) = home.mails()
+    page.goto(home.address + link_in(named, "restore"))
+    assert "Your choices are as they were before" in press(page, "Put it back")
+    page.goto(home.address + link_in(edition, "preferences"))
+    assert page.get_by_label("Events").is_checked()
 
 
 def sees_and_takes_her_data(home: House, page: Page, edition: EmailMessage) -> str:
@@ -276,7 +279,9 @@ def every_mail(home: House) -> list[EmailMessage]:
     preferences = link_in(mails[-1], "preferences")
     client.post(f"{preferences}/my-data")
     mails += home.mails()  # data
-    client.post(f"{link_in(mails[-1], 'my-data')}/address", data={"email": "new@elsewhere.example"})
+    client.post(preferences, data={"section": "featured"})
+    mails += home.mails()  # choices
+    client.post(f"{link_in(mails[-2], 'my-data')}/address", data={"email": "new@elsewhere.example"})
     mails += home.mails()  # move, and moving
     client.post("/contact", data={"message": "Hello"})
     mails += home.mails()
@@ -297,10 +302,21 @@ def own_links(mail: EmailMessage) -> set[str]:
 def test_a_scanner_that_opens_every_link_of_every_mail_twice_changes_no_row(tmp_path: Path) -> None:
     with house(tmp_path) as home:
         mails = every_mail(home)
-        assert len(mails) == 11
+        assert len(mails) == 12
         links = sorted(set().union(*(own_links(mail) for mail in mails)))
         begin = {link.split("/")[1] for link in links}
-        assert begin >= {"confirm", "u", "preferences", "my-data", "address", "undo", "privacy", "editions", "media"}
+        assert begin >= {
+            "confirm",
+            "u",
+            "preferences",
+            "my-data",
+            "address",
+            "undo",
+            "restore",
+            "privacy",
+            "editions",
+            "media",
+        }
         asked = [(method, link) for link in links for method in ("GET", "HEAD", "OPTIONS")] * 2
         random.Random(8058).shuffle(asked)
         client = home.app.test_client()

@@ -22,6 +22,7 @@ _PURPOSE_TEXTS = {
     "data": "To send you the link to your data",
     "move": "To ask whether a new address is yours",
     "moving": "To tell you that your address is about to change",
+    "choices": "To tell you that your choices changed",
     "undo": "To send you a link that takes your leaving back",
 }
 

@@ -31,12 +31,14 @@ from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.engine import Database
+from subscribers.consent.preference_phrases import describe_preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing
-from subscribers.lifecycle import notice_recipients
+from subscribers.lifecycle import choice_changes, notice_recipients
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.phrases import full_date, weekday_date
+from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
@@ -47,6 +49,7 @@ _TOKEN_PAGES = {
     "data": "my-data",
     "move": "address",
     "undo": "undo",
+    "choices": "restore",
     "staff": "staff",
 }  # which page a token opens; all others confirm
 # Facts that are used as they are.
@@ -61,15 +64,15 @@ def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], dat
     def queue_notice(session: Session, request: MailRequest) -> None:
         purpose = f"{request.kind}:{request.serial}"
         delivery_id = make_delivery_id(keys, purpose, request.person or 0)
-        now = clock()
+        due_at = request.due_at or clock()
         ciphertext, key_id = encrypt_json(keys, request.context, bound_to=f"notice {delivery_id}")
         delivery = Delivery(
             id=delivery_id,
             purpose=purpose,
             person=request.person,
             state=DeliveryState.WAITING,
-            due_at=now,
-            next_try_at=now,
+            due_at=due_at,
+            next_try_at=due_at,
             domain_tag=session.scalar(select(Person.domain_tag).where(Person.number == request.person)),
             message_id=make_message_id(purpose, delivery_id, settings.file.sender.list_id),
         )
@@ -162,11 +165,16 @@ def _claim_due_notices(run: _NoticeRun, session: Session) -> list[_ClaimedNotice
     rows = _select_due_notices(session, now)
     permitted = _permitted_addresses(run, session, [(row.person, row.kind) for row in rows], now)
     notices = [_decrypt_notice(run, row, now) for row in rows if (row.person, row.kind) in permitted]
-    claimed = [notice for notice in notices if notice is not None]
+    claimed = [notice for notice in notices if notice is not None and not _has_dead_link(session, notice)]
     claimed_ids = {notice.delivery_id for notice in claimed}
     claims.take_leases(session, run.lease, claimed_ids, now=now)
     claims.set_aside(session, [(row.id, DeliveryState.WITHDRAWN) for row in rows if row.id not in claimed_ids])
     return claimed
+
+
+def _has_dead_link(session: Session, notice: _ClaimedNotice) -> bool:
+    """Whether the link that a notice is about was used or replaced while the notice waited."""
+    return "token" in notice.facts and one_time_tokens.has_ended(session, notice.facts["token"])
 
 
 def _select_due_notices(session: Session, now: datetime) -> list[Any]:
@@ -266,7 +274,20 @@ def _template_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
         if name in stored:
             facts[name] = _format_moment(datetime.fromisoformat(stored[name]).astimezone(run.zone))
     facts |= {name: stored[name] for name in _PLAIN_FACTS if name in stored}
+    if notice.kind == "choices":
+        return facts | _choice_facts(run, notice)
     return facts | (_edition_facts(run, notice.due_at) if notice.kind == "welcome" else {})
+
+
+def _choice_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
+    """Name what was chosen until the mail was due: what is chosen between two tries is the next mail's matter."""
+    assert notice.person is not None, "choices are somebody's"
+    first_change = notice.facts["first_change"]
+    with run.database.read() as session:
+        named = choice_changes.find_named_change(session, notice.person, first_change, until=notice.due_at)
+    sections = [(section.key, section.title) for section in run.settings.file.sections]
+    before, after = (describe_preferences(preferences, sections) for preferences in named)
+    return {"before": before, "after": after}
 
 
 def _edition_facts(run: _NoticeRun, now: datetime) -> dict[str, str]:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
+from subscribers.consent.preference_phrases import describe_preferences
 from subscribers.consent.preferences import Preferences
 from subscribers.pages.context import SiteDetails
-from subscribers.pages.preferences import describe_preferences, read_preferences_form
+from subscribers.pages.preferences import read_preferences_form
 from subscribers.store.models import Person, PersonState
 
 SECTIONS = ["featured", "most-read", "topics", "products", "events", "opportunities"]
@@ -42,13 +43,13 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     form = {"section": ["featured", "events"], "text_only": "yes", "pause_until": "2026-12-24"}
     answer = both.client.post(path_of(both), data=form)
     assert answer.status_code == 200
-    assert "You get nothing until December 24, 2026. From then on: Featured and Events, as text only." in answer.text
+    assert "Nothing until December 24, 2026, from then on Featured and Events, as text only." in answer.text
     assert chosen(both) == Preferences(
         frozenset({"most-read", "topics", "products", "opportunities"}), text_only=True, pause_until=date(2026, 12, 24)
     )
     assert both.client.get(path_of(both)).text.count(" checked") == 4
     page = both.client.post(path_of(both), data={"section": SECTIONS})
-    assert "Your next mail has every section." in page.text
+    assert "Every section." in page.text
     assert chosen(both) == Preferences()
 
 
@@ -56,15 +57,15 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
     form = {"section": SECTIONS, "frequency": "fortnightly", "hour": "6", "zone": "Europe/Berlin"}
     answer = both.client.post(path_of(both), data=form)
     assert (
-        "Your next mail has every section. It comes every second week, counted from the week of "
-        "November 16, 2026. It is sent at 6:00 a.m. in Berlin, or soon after." in answer.text
+        "Every section. Every second week, counted from the week of November 16, 2026. "
+        "Sent at 6:00 a.m. in Berlin, or soon after." in answer.text
     )
     assert chosen(both) == Preferences(frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin")
     page = both.client.get(path_of(both)).text
     for selected in ('value="fortnightly" checked', '"6" selected', '"Europe/Berlin" selected'):
         assert selected in page
     monthly = both.client.post(path_of(both), data={"section": SECTIONS, "frequency": "monthly"})
-    assert "It comes once a month: the first edition of the month." in monthly.text
+    assert "Once a month: the first edition of the month." in monthly.text
     assert chosen(both) == Preferences(frequency="monthly")
 
 
@@ -159,5 +160,5 @@ def test_any_form_is_either_kept_or_explained(form: list[tuple[str, str]], today
         assert read.endswith(".")
     else:
         assert Preferences.from_json(read.as_json()) == read
-        assert describe_preferences(read, SITE)
+        assert describe_preferences(read, SITE.sections)
         assert read.pause_until is None or read.pause_until > today
