@@ -5,14 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from digest.app.installation import open_installation
-from digest.app.storage_errors import explain_storage_error
+from digest.app.storage_errors import StorageError, explain_storage_error
 from digest.cli import digest as digest_command
+from digest.cli.lazy_group import ErrorReportingGroup
 from digest.settings import Settings
 from digest.store.engine import Database, SchemaTooNewError, open_database
 from subscribers.crypto.keys import KeyRing
@@ -127,3 +129,13 @@ def test_a_file_that_has_no_room_is_named(tmp_path: Path) -> None:
     assert explained is not None
     assert str(explained).startswith(f"{tmp_path / 'left.log'}: the disk is full.")
     assert explain_storage_error(FileNotFoundError(2, "No such file or directory", "x")) is None
+
+
+@pytest.mark.parametrize("transient", [True, False])
+def test_a_command_says_when_it_may_be_run_again_as_it_is(*, transient: bool) -> None:
+    def fail() -> None:
+        raise StorageError("The database rests.", is_transient=transient)
+
+    group = ErrorReportingGroup("group", commands={"fail": click.Command("fail", callback=fail)})
+    said = CliRunner().invoke(group, ["fail"]).output
+    assert ("Run the same command again in a while." in said) is transient
