@@ -31,7 +31,7 @@ class LimitSettings(values.SettingsTable):
     send_per_second: float = Field(default=0.0, ge=0, le=100_000)
     send_per_hour: int = Field(default=0, ge=0)
     warm_up: list[Annotated[int, Field(ge=1)]] = []  # a new sender: most messages on its first day, its second …
-    domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=60)]] = {}
+    domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = {}
 
 
 class AlertSettings(values.SettingsTable):

@@ -148,6 +148,18 @@ class HandoverCount(Base):
     messages: Mapped[int]
 
 
+class SpacedLimit(Base):
+    """From when messages may leave again under a limit that spaces them: the installation's, or that of a domain's tag.
+
+    Written only where there is such a limit, in the transaction of the claim.
+    """
+
+    __tablename__ = "spaced_limit"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    ready_at: Mapped[Moment]
+
+
 class InstallationState(Base):
     """What the installation remembers by name: that it is held, how far a provider's lists were read."""
 

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_settings
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.edition_run import run_edition
-from digest.settings import Settings
+from digest.settings import LimitSettings, Settings
 from digest.store.engine import WRITER_TIMEOUT, open_database
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, ProcessStopper, watch_commits
 
@@ -28,7 +28,7 @@ class SendOptions:
     With a `kill_boundary_file` it dies at the first write boundary that is not in there; with `failure_boundary_file`
     the database fails there, and nobody sleeps. It waits for `delay_after_claim` seconds between claiming and asking
     for consent again, and for SQLite's lock for `lock_timeout` seconds. It stops (SIGSTOP) right after the first commit
-    that writes `stop_after_commit`.
+    that writes `stop_after_commit`. `limits` bound what it sends.
     """
 
     home: Path
@@ -40,6 +40,7 @@ class SendOptions:
     delay_after_claim: float = 0.0
     lock_timeout: float = 0.0
     stop_after_commit: str = ""
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @property
     def settings(self) -> Settings:
@@ -47,7 +48,7 @@ class SendOptions:
         settings = benchmark_settings(self.home)
         alerts = settings.file.alerts.model_copy(update={"canary_minutes": CANARY_MINUTES})
         changes = {
-            "file": settings.file.model_copy(update={"alerts": alerts}),
+            "file": settings.file.model_copy(update={"alerts": alerts, "limits": self.limits}),
             "database_url": self.database_url,
             "mail_url": SecretStr(self.mail_url),
             "sendgrid_api_key": SecretStr(SENDGRID_API_KEY),

@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import Provider
+from digest.deliver.send.rate_limiter import DomainClaim
 from digest.deliver.send.rate_limits import DomainLimits
 from digest.deliver.send.retry_policy import StateChange
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -189,6 +190,7 @@ def claim_deliveries(
     out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on.
     """
     claimed: list[ReaderDelivery] = []
+    domain_claim = DomainClaim(session, domain_limits, now)
     examined = 0
     purpose = edition_purpose(variants.edition.name)
     while len(claimed) < limit and examined < MAX_TRANSACTION_ROWS:
@@ -201,7 +203,8 @@ def claim_deliveries(
         if not rows:
             break
         examined += len(rows)
-        claimed += _sort_due_rows(session, lease, rows, variants, domain_limits, now)
+        claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, now)
+    domain_claim.save()
     return tuple(claimed)
 
 
@@ -210,7 +213,7 @@ def _sort_due_rows(
     lease: LeaseTerms,
     rows: list[Any],
     variants: EditionVariants,
-    domain_limits: DomainLimits,
+    domain_claim: DomainClaim,
     now: datetime,
 ) -> list[ReaderDelivery]:
     """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
@@ -224,7 +227,7 @@ def _sort_due_rows(
             aside.append((row.id, state))
             continue
         domain_tag = reader.domain_tag
-        until = domain_limits.postponed_until(domain_tag, now, fresh=row.next_try_at <= row.due_at)
+        until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
         if until is None:
             going.append(
                 ReaderDelivery(

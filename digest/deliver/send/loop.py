@@ -11,7 +11,7 @@ the rate limiter, and while the database is away the run waits for it (`database
 
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -57,16 +57,25 @@ def run_send_loop(run: SendRun) -> None:
 def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     """Record what is known, give out what is due, wait for one worker; return False at the end."""
     _check_alarms(run)
+    looked_at = run.clock()
     claimed = run.database_retry(lambda: _record_and_claim(run, workers))
     workers.assign_tasks(run.database_retry(lambda: _recheck_consent(run, claimed)))
     if workers.busy_count:
-        _process_results(run, workers, workers.wait_for_results())
+        _process_results(run, workers, workers.wait_for_results(_seconds_paused(run) or None))
         return True
-    if run.pause_seconds and not run.is_over:
-        run.database_retry.sleep(run.pause_seconds)
-        run.pause_seconds = 0.0
+    if not (run.is_over or run.has_unwritten_results) and _free_capacity(run, workers) > 0:
+        run.database_retry(lambda: _pause_until_due(run, looked_at))
+    if (seconds := _seconds_paused(run)) and not run.is_over:
+        run.database_retry.sleep(seconds)
+        run.paused_until = None
         return True
     return run.has_unwritten_results
+
+
+def _seconds_paused(run: SendRun) -> float:
+    """Return for how many seconds nothing is handed over; a clock that was set back ends a pause."""
+    seconds = (run.paused_until - run.clock()).total_seconds() if run.paused_until else 0.0
+    return seconds if 0 < seconds <= MAX_PAUSE_SECONDS else 0.0
 
 
 def _check_alarms(run: SendRun) -> None:
@@ -103,7 +112,6 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> tuple[ReaderDelivery
             in_flight = workers.tasks_in_flight.keys() | run.possibly_sent
             claims.undo_stray_claims(session, run.purpose, run.lease.owner, in_flight)
         claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
-        run.rate_limiter.count_messages(session, len(claimed), now)
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
     run.note_claimed(claimed)
@@ -115,7 +123,7 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     """Return how many tasks could be given out now."""
     if not run.is_over and run.database_retry.stopping():
         run.stop_reason = "it was told to stop. Send again: the rest still waits."
-    if run.is_over or run.pause_seconds:
+    if run.is_over or _seconds_paused(run):
         return 0
     capacity = workers.free_capacity
     if run.limit is not None:
@@ -133,11 +141,11 @@ def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity
     if gate.phase.wait_until is not None:
         _pause_until_allowed(run, SendAllowance(0, gate.phase.wait_until, _CANARY_WAIT_REASON))
         return ()
-    allowance = run.rate_limiter.current_allowance(session, capacity, now)
+    allowance = run.rate_limiter.current_allowance(session, capacity, run.clock)
     if not allowance.messages:
         _pause_until_allowed(run, allowance)
         return ()
-    suspicion = run.suspicion
+    now, suspicion = run.clock(), run.suspicion
     claimed = claims.claim_deliveries(
         session,
         run.lease,
@@ -148,6 +156,9 @@ def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity
         limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
         avoided_domains=suspicion.avoided_domains if suspicion.is_probing else None,
     )
+    ready_at = run.rate_limiter.count_messages(session, len(claimed), run.clock())
+    if ready_at is not None:
+        _pause_until_allowed(run, SendAllowance(0, ready_at, allowance.reason))
     if suspicion.is_probing and not claimed and not workers.busy_count:
         run.stop_reason = suspicion.stop_reason
     if gate.phase.canary_only and not claimed and not workers.busy_count:
@@ -162,9 +173,26 @@ def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
     assert allowance.available_at is not None, "where no message may leave, it is known from when one may"
     seconds = (allowance.available_at - run.clock()).total_seconds()
     if seconds <= MAX_PAUSE_SECONDS:
-        run.pause_seconds = max(run.pause_seconds, seconds, 0.01)
+        _pause_for(run, max(seconds, 0.01))
     else:
         run.wait_reason, run.resumes_at = allowance.reason, allowance.available_at
+
+
+def _pause_for(run: SendRun, seconds: float) -> None:
+    """Hand nothing over for so long at least."""
+    until = run.clock() + timedelta(seconds=seconds)
+    run.paused_until = max(until, run.paused_until or until)
+
+
+def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
+    """Pause until the next delivery is due, if that is soon: most that wait for seconds wait for their domain's turn.
+
+    What was due at `looked_at` and was not claimed is another process's.
+    """
+    with run.database.read() as session:
+        due = claims.next_due_time(session, run.purpose)
+    if due is not None and looked_at < due <= looked_at + timedelta(seconds=MAX_PAUSE_SECONDS):
+        _pause_for(run, max((due - run.clock()).total_seconds(), 0.01))
 
 
 def _recheck_consent(run: SendRun, claimed: Sequence[ReaderDelivery]) -> list[SendTask]:
@@ -253,7 +281,7 @@ def _pause_without_answers(run: SendRun, workers: WorkerPool) -> None:
             f"{run.unanswered_rounds + 1} times in a row there was no answer after a message was sent. "
             "Look at the mail server, then send again: the rest still waits."
         )
-    run.pause_seconds = max(run.pause_seconds, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
+    _pause_for(run, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
     run.unanswered_rounds += 1
     workers.resume_workers()
 

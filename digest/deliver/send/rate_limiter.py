@@ -3,24 +3,26 @@
 Where the settings limit nothing, nothing is counted, and a send runs no statement for this.
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.send.rate_limits import (
     DAY,
     MINUTE,
+    SECOND,
     DomainLimits,
     SendAllowance,
-    TokenBucket,
+    SpacedRate,
     allowance_under_limits,
     current_rate_limits,
 )
 from digest.settings import LimitSettings
-from digest.store.delivery_models import HandoverCount
+from digest.store.delivery_models import HandoverCount, SpacedLimit
 from digest.store.engine import Database
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing
@@ -29,6 +31,8 @@ from subscribers.store.database import upsert
 
 FIRST_HANDOVER_KEY = "first handed over"  # the installation state that says since when a new sender warms up
 COUNTS_KEPT_FOR = 2 * DAY
+_WHOLE_INSTALLATION = "all"  # the name of its spaced limit; the others are named by a domain's tag
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -37,9 +41,7 @@ class RateLimiter:
 
     limits: LimitSettings
     domain_limits: DomainLimits
-    token_bucket: TokenBucket
     first_handover_at: datetime | None = None
-    _first_handover_read: bool = field(default=False)
 
     @classmethod
     def from_settings(cls, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
@@ -47,22 +49,37 @@ class RateLimiter:
         caps = {
             domain_tag(keys, Address("x", domain.lower())): most for domain, most in limits.domains_per_hour.items()
         }
-        return cls(limits, DomainLimits(caps), TokenBucket(limits.send_per_second))
+        return cls(limits, DomainLimits(caps))
 
     @property
     def has_limits(self) -> bool:
         """Whether what is handed over has to be counted."""
-        return bool(self.limits.send_per_second or self.limits.send_per_hour or self.limits.warm_up)
+        return bool(self.limits.send_per_second or self._is_counted_by_minute)
 
-    def current_allowance(self, session: Session, requested: int, now: datetime) -> SendAllowance:
-        """Return how many of `requested` messages may leave now; other processes wait until this transaction ends."""
-        if not self.has_limits:
+    @property
+    def _is_counted_by_minute(self) -> bool:
+        return bool(self.limits.send_per_hour or self.limits.warm_up)
+
+    @property
+    def _rate(self) -> SpacedRate:
+        return SpacedRate.from_limit(self.limits.send_per_second, SECOND)
+
+    def current_allowance(self, session: Session, requested: int, clock: Callable[[], datetime]) -> SendAllowance:
+        """Return how many of `requested` messages may leave now; other processes wait until this transaction ends.
+
+        The clock is read when they are done.
+        """
+        if self.limits.send_per_second:
+            ready_at = _lock_ready_times(session, [_WHOLE_INSTALLATION])[_WHOLE_INSTALLATION]
+            requested = min(requested, self._rate.available_messages(ready_at, clock()))
+            if not requested:
+                reason = f"the bound of {self.limits.send_per_second:g} messages a second is reached"
+                return SendAllowance(0, ready_at, reason)
+        if not self._is_counted_by_minute:
             return SendAllowance(requested)
-        from_bucket = self.token_bucket.current_allowance(now)
-        if not from_bucket.messages:
-            return from_bucket
-        _add_to_minute(session, 0, now)  # takes the row's lock
-        rate_limits = current_rate_limits(self.limits, self._first_handover(session), now)
+        _add_to_minute(session, 0, clock())  # takes the row's lock
+        now = clock()
+        rate_limits = current_rate_limits(self.limits, self._first_handover(session, now), now)
         if not rate_limits:
             return SendAllowance(requested)
         longest = max(limit.span for limit in rate_limits)
@@ -71,26 +88,68 @@ class RateLimiter:
         )
         counts = [(row.minute, row.messages) for row in session.execute(query)]
         allowance = allowance_under_limits(rate_limits, counts, now)
-        messages = min(requested, from_bucket.messages, allowance.messages)
-        return SendAllowance(messages, allowance.available_at, allowance.reason)
+        return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
-    def count_messages(self, session: Session, messages: int, now: datetime) -> None:
-        """Count messages in the transaction that claims them."""
-        if messages and self.has_limits:
-            self.token_bucket.take(messages)
-            if self._first_handover(session) is None:
-                installation_hold.write_installation_state(
-                    session, FIRST_HANDOVER_KEY, {"at": now.isoformat()}, now=now
-                )
-                self.first_handover_at = now
+    def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
+        """Count messages in the transaction that claims them; return from when more may leave, None: at once."""
+        if not messages or not self.has_limits:
+            return None
+        if self._first_handover(session, now) is None:
+            installation_hold.write_installation_state(session, FIRST_HANDOVER_KEY, {"at": now.isoformat()}, now=now)
+        if self._is_counted_by_minute:
             _add_to_minute(session, messages, now)
+        if not self.limits.send_per_second:
+            return None
+        ready_at = now + self._rate.interval * messages
+        _save_ready_times(session, {_WHOLE_INSTALLATION: ready_at})
+        return ready_at
 
-    def _first_handover(self, session: Session) -> datetime | None:
-        if self.first_handover_at is None and not self._first_handover_read:
+    def _first_handover(self, session: Session, now: datetime) -> datetime | None:
+        """Return when this installation first handed something over; a moment that is still to come is none."""
+        if self.first_handover_at is None:
             stored = installation_hold.read_installation_state(session, FIRST_HANDOVER_KEY)
-            self.first_handover_at = datetime.fromisoformat(stored["at"]) if stored else None
-            self._first_handover_read = True
+            first = datetime.fromisoformat(stored["at"]) if stored else None
+            self.first_handover_at = first if first and first <= now else None
         return self.first_handover_at
+
+
+@dataclass(slots=True)
+class DomainClaim:
+    """What one claim takes from the domains' limits. It locks their rows, all at once, at the first message for one."""
+
+    session: Session
+    limits: DomainLimits
+    now: datetime
+    _is_begun: bool = False
+
+    def postponed_until(self, domain_tag: str | None, *, fresh: bool) -> datetime | None:
+        """Return None for a message that may leave now, else the moment until which it is postponed."""
+        if not self._is_begun and domain_tag in self.limits.by_domain:
+            self.limits.begin_claim(_lock_ready_times(self.session, self.limits.by_domain), self.now)
+            self._is_begun = True
+        return self.limits.postponed_until(domain_tag, self.now, fresh=fresh)
+
+    def save(self) -> None:
+        """Write down what was taken."""
+        if self._is_begun:
+            _save_ready_times(self.session, self.limits.ready_times())
+
+
+def _lock_ready_times(session: Session, names: Collection[str]) -> dict[str, datetime]:
+    """Return from when each of these limits lets something go; other processes wait until this transaction ends."""
+    query = select(SpacedLimit.name, SpacedLimit.ready_at).where(SpacedLimit.name.in_(names))
+    query = query.order_by(SpacedLimit.name).with_for_update()
+    ready_times = {row.name: row.ready_at for row in session.execute(query)}
+    if missing := sorted(set(names) - ready_times.keys()):
+        rows = [{"name": name, "ready_at": _LONG_AGO} for name in missing]
+        session.execute(upsert(session, SpacedLimit).on_conflict_do_nothing(), rows)
+        ready_times = {row.name: row.ready_at for row in session.execute(query)}
+    return ready_times
+
+
+def _save_ready_times(session: Session, ready_times: Mapping[str, datetime]) -> None:
+    if ready_times:
+        session.execute(update(SpacedLimit), [{"name": n, "ready_at": at} for n, at in ready_times.items()])
 
 
 def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
@@ -101,7 +160,8 @@ def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
 
 
 def delete_old_counts(database: Database, *, now: datetime) -> int:
-    """Delete counts that no limit reads any more; return how many."""
+    """Delete what no limit reads any more; return how many counts of a minute that were."""
+    long_ago = now - COUNTS_KEPT_FOR
     with database.write() as session:
-        statement = delete(HandoverCount).where(HandoverCount.minute < now - COUNTS_KEPT_FOR)
-        return session.connection().execute(statement).rowcount
+        session.execute(delete(SpacedLimit).where(SpacedLimit.ready_at < long_ago))
+        return session.connection().execute(delete(HandoverCount).where(HandoverCount.minute < long_ago)).rowcount

@@ -2,6 +2,7 @@
 
 Limits hold for the whole installation over sliding windows: an hour is any 60 minutes, a day any 24 hours. A minute's
 count stays in the window until all of that minute has left it, so a limit is never exceeded, and used up a minute late.
+What is limited by the second, and a domain's share, is spaced (`SpacedRate`): of that a window holds no more anywhere.
 """
 
 from collections import Counter
@@ -12,9 +13,13 @@ from datetime import UTC, datetime, timedelta
 from digest.deliver.events.failure_causes import parse_reply_codes
 from digest.settings import LimitSettings
 
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 RECOVERY_INTERVAL = timedelta(minutes=5)  # without a refusal; then a domain gets twice as many
 MAX_DOUBLINGS = 6  # after so many, a domain that nobody capped is free again
+MAX_CLOCK_SKEW = timedelta(minutes=1)  # between machines; a clock that was set back by more stops nothing
+HANDOVER_JITTER = timedelta(milliseconds=100)  # by which messages may leave later than they were claimed
+_MAX_BURST_SHARE = 20  # a twentieth of a span's messages leaves at once, at least one
+_PLACE_SPACING = 1.02  # intervals between places in a queue: a run comes a little late to each
 _NEVER = datetime(1, 1, 2, tzinfo=UTC)
 _MAX_COUNTED_DOMAINS = 10_000  # whose messages of this minute are counted; the large ones come first
 
@@ -45,9 +50,6 @@ def current_rate_limits(
     A new sender warms up: `limits.warm_up` names how many messages each of its first days may see.
     """
     rate_limits = []
-    if limits.send_per_second:
-        most = max(1, round(limits.send_per_second * 60))
-        rate_limits.append(RateLimit(most, MINUTE, f"{limits.send_per_second:g} messages a second"))
     if limits.send_per_hour:
         rate_limits.append(RateLimit(limits.send_per_hour, HOUR, f"{limits.send_per_hour:,} messages an hour"))
     day = max(0, (now - first_handover_at) // DAY) if first_handover_at else 0
@@ -70,7 +72,8 @@ def allowance_under_limits(
 
 
 def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, int]], now: datetime) -> SendAllowance:
-    inside = [(minute + MINUTE + rate_limit.span, count) for minute, count in counts]
+    # Minutes that lie further ahead are from before a clock was set back.
+    inside = [(minute + MINUTE + rate_limit.span, count) for minute, count in counts if minute <= now + rate_limit.span]
     inside = [(leaves, count) for leaves, count in inside if leaves > now]
     used = sum(count for _, count in inside)
     if used < rate_limit.max_messages:
@@ -82,28 +85,26 @@ def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, i
     return SendAllowance(0, free_at, f"the bound of {rate_limit.description} is reached")
 
 
-@dataclass(slots=True)
-class TokenBucket:
-    """Spreads a minute's messages over its seconds: at most a second's worth at once."""
+@dataclass(frozen=True, slots=True)
+class SpacedRate:
+    """At most `max_burst` messages at once, and before any other leaves `interval` passes for each of them.
 
-    per_second: float
-    tokens: float = 1.0
-    updated_at: datetime | None = None
+    Whatever lies in a window, all but the last burst has been paid for within it (GCRA, ITU-T I.371, without tolerance).
+    """
 
-    def current_allowance(self, now: datetime) -> SendAllowance:
-        """Return how many may leave now."""
-        if not self.per_second:
-            return SendAllowance(1_000_000)
-        elapsed = (now - self.updated_at).total_seconds() if self.updated_at else 0.0
-        self.tokens = min(max(1.0, self.per_second), self.tokens + max(0.0, elapsed) * self.per_second)
-        self.updated_at = now
-        if self.tokens >= 1.0:
-            return SendAllowance(int(self.tokens))
-        return SendAllowance(0, now + timedelta(seconds=(1.0 - self.tokens) / self.per_second), "the pace is set")
+    max_burst: int
+    interval: timedelta
 
-    def take(self, messages: int) -> None:
-        """Count messages that leave."""
-        self.tokens -= messages
+    @classmethod
+    def from_limit(cls, max_messages: float, span: timedelta) -> "SpacedRate":
+        """Return the rate at which no window of `span`, wherever it begins, holds more than `max_messages`, rounded up."""
+        burst = max(1, int(max_messages / _MAX_BURST_SHARE))
+        return cls(burst, (span + HANDOVER_JITTER) / (max_messages - burst + 1))
+
+    def available_messages(self, ready_at: datetime, now: datetime) -> int:
+        """Return how many may leave now, given the moment until which what left before is paid for."""
+        latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
+        return 0 if now < ready_at <= latest else self.max_burst
 
 
 def asks_to_slow_down(reply: str) -> bool:
@@ -117,30 +118,43 @@ def asks_to_slow_down(reply: str) -> bool:
 
 @dataclass(slots=True)
 class _DomainLimit:
-    """The messages of one domain that may leave in a minute, and those that are queued."""
+    """How many messages of one domain may leave in a minute, how many may in this claim, and where its queue ends."""
 
-    allowed_per_minute: int
-    cap_per_minute: int | None  # by the settings; None: they say nothing
+    allowed_per_minute: float
+    cap_per_minute: float | None  # by the settings; None: they say nothing
     slowed_at: datetime | None = None
     doublings: int = 0
-    current_minute: datetime = _NEVER
-    sent_this_minute: int = 0
-    queue_minute: datetime = _NEVER  # the minute in which the next one to be queued leaves
-    queued_in_minute: int = 0
+    queue_ends_at: datetime = _NEVER
+    ready_at: datetime = _NEVER  # from when the next one may leave, by the row that all processes share
+    left: int = 0  # that may leave in this claim
+    taken: int = 0
+    postponed_again: int = 0
 
-    def postponed_until(self, minute: datetime, *, fresh: bool) -> datetime | None:
-        """Return None for a message that may leave now, else when it leaves; a fresh one does not overtake."""
-        if self.current_minute != minute:
-            self.current_minute, self.sent_this_minute = minute, 0
-        if self.sent_this_minute < self.allowed_per_minute and not (fresh and self.queue_minute > minute):
-            self.sent_this_minute += 1
+    @property
+    def rate(self) -> SpacedRate:
+        """The rate that holds now."""
+        return SpacedRate.from_limit(self.allowed_per_minute, MINUTE)
+
+    def begin_claim(self, ready_at: datetime, now: datetime) -> None:
+        """Begin a claim with what the shared row says."""
+        self.left = self.rate.available_messages(ready_at, now)
+        self.ready_at = now if self.left else ready_at
+        self.taken = self.postponed_again = 0
+
+    def postponed_until(self, now: datetime, *, fresh: bool) -> datetime | None:
+        """Return None for a message that may leave now, else when it is its turn; a fresh one does not overtake."""
+        interval = self.rate.interval
+        if self.left and not (fresh and self.queue_ends_at > now):
+            self.left -= 1
+            self.taken += 1
+            self.ready_at = now + interval * self.taken
             return None
-        if self.queue_minute <= minute:
-            self.queue_minute, self.queued_in_minute = minute + MINUTE, 0
-        elif self.queued_in_minute >= self.allowed_per_minute:
-            self.queue_minute, self.queued_in_minute = self.queue_minute + MINUTE, 0
-        self.queued_in_minute += 1
-        return self.queue_minute + MINUTE * (self.queued_in_minute - 1) / self.allowed_per_minute
+        if not fresh:  # it came too early, or others came late: it keeps its place as well as it can
+            self.postponed_again += 1
+            return self.ready_at + interval * _PLACE_SPACING * (self.postponed_again - 1)
+        place = max(self.queue_ends_at, self.ready_at)
+        self.queue_ends_at = place + interval * _PLACE_SPACING
+        return place
 
     def recover_allowance(self, now: datetime) -> bool:
         """Double the allowance for every interval without a refusal; return whether the domain is free again."""
@@ -155,15 +169,30 @@ class _DomainLimit:
 
 @dataclass(slots=True)
 class DomainLimits:
-    """The domains that are limited by the minute: those with a cap, and those whose servers asked for less.
+    """The domains that are limited: those with a cap, and those whose servers asked for less. Tags name them.
 
-    It lives as long as one run. Domains are named by their tags.
+    It lives as long as one run, and holds rates and queues. Until when what left is paid for, all processes share.
     """
 
     caps_per_hour: Mapping[str, int] = field(default_factory=dict)  # messages an hour
-    by_domain: dict[str, _DomainLimit] = field(default_factory=dict)
+    by_domain: dict[str, _DomainLimit] = field(init=False)
     current_minute: datetime = _NEVER
     seen_this_minute: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.by_domain = {tag: _DomainLimit(cap / 60, cap / 60) for tag, cap in self.caps_per_hour.items()}
+
+    def begin_claim(self, ready_times: Mapping[str, datetime], now: datetime) -> None:
+        """Begin a claim, given from when each limited domain may get more; one that recovered is free again."""
+        for tag, limit in list(self.by_domain.items()):
+            if limit.recover_allowance(now):
+                del self.by_domain[tag]
+            else:
+                limit.begin_claim(ready_times[tag], now)
+
+    def ready_times(self) -> dict[str, datetime]:
+        """Return from when each domain that got something in this claim may get more."""
+        return {tag: limit.ready_at for tag, limit in self.by_domain.items() if limit.taken}
 
     def postponed_until(self, domain_tag: str | None, now: datetime, *, fresh: bool) -> datetime | None:
         """Return None for a message that may leave now, else the moment until which it is postponed.
@@ -172,35 +201,26 @@ class DomainLimits:
         """
         if domain_tag is None:
             return None
+        limit = self.by_domain.get(domain_tag)
+        if limit is not None:
+            return limit.postponed_until(now, fresh=fresh)
         minute = now.replace(second=0, microsecond=0)
         if self.current_minute != minute:
             self.current_minute = minute
             self.seen_this_minute.clear()
-        limit = self.by_domain.get(domain_tag)
-        if limit is None and (cap := self._cap_per_minute(domain_tag)):
-            limit = self.by_domain[domain_tag] = _DomainLimit(cap, cap)
-        if limit is None:
-            if len(self.seen_this_minute) < _MAX_COUNTED_DOMAINS or domain_tag in self.seen_this_minute:
-                self.seen_this_minute[domain_tag] += 1
-            return None
-        if limit.recover_allowance(now):
-            del self.by_domain[domain_tag]
-            return None
-        return limit.postponed_until(minute, fresh=fresh)
+        if len(self.seen_this_minute) < _MAX_COUNTED_DOMAINS or domain_tag in self.seen_this_minute:
+            self.seen_this_minute[domain_tag] += 1
+        return None
 
     def slow_down_domain(self, domain_tag: str | None, now: datetime) -> bool:
         """Halve a domain's allowance, as its servers ask for, at most once a minute; return whether it was halved."""
         if domain_tag is None:
             return False
         limit = self.by_domain.get(domain_tag)
-        if limit is not None and limit.slowed_at is not None and now - limit.slowed_at < MINUTE:
-            return False
         if limit is None:
-            cap = self._cap_per_minute(domain_tag)
-            limit = self.by_domain[domain_tag] = _DomainLimit(cap or max(2, self.seen_this_minute[domain_tag]), cap)
-        limit.allowed_per_minute, limit.slowed_at, limit.doublings = max(1, limit.allowed_per_minute // 2), now, 0
+            limit = self.by_domain[domain_tag] = _DomainLimit(max(2, self.seen_this_minute[domain_tag]), None)
+        elif limit.slowed_at is not None and now - limit.slowed_at < MINUTE:
+            return False
+        least = min(1, limit.allowed_per_minute)
+        limit.allowed_per_minute, limit.slowed_at, limit.doublings = max(least, limit.allowed_per_minute / 2), now, 0
         return True
-
-    def _cap_per_minute(self, domain_tag: str) -> int | None:
-        per_hour = self.caps_per_hour.get(domain_tag)
-        return None if per_hour is None else max(1, per_hour // 60)

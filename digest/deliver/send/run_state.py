@@ -30,7 +30,7 @@ class SendRun(HandoverRun):
     handed_over_before: int = 0  # messages that earlier runs handed over
     wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`
     resumes_at: datetime | None = None
-    pause_seconds: float = 0.0  # for so long nothing is handed over
+    paused_until: datetime | None = None  # nothing is handed over before
     unanswered_rounds: int = 0  # how often in a row no connection got an answer
     alarms_checked_at: datetime | None = None
     refusals_at_check: int = 0  # `refusal_count` at that moment

@@ -5,6 +5,7 @@ Decrypting addresses, composing, signing and talking to servers happens in the w
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -73,14 +74,12 @@ class WorkerPool:
             self.tasks_in_flight |= {task.delivery.delivery_id: task for task in share}
             worker.assign_tasks(share)
 
-    def wait_for_results(self) -> list[WorkerResult]:
-        """Wait until one worker is done; return the results of all that are done by then."""
-        results = [self._results.get()] if self.busy_count else []
-        while len(results) < self.busy_count:
-            try:
-                results.append(self._results.get_nowait())
-            except Empty:
-                break
+    def wait_for_results(self, seconds: float | None = None) -> list[WorkerResult]:
+        """Wait until one worker is done, or for so many seconds; return the results of all that are done by then."""
+        results: list[WorkerResult] = []
+        with suppress(Empty):
+            while len(results) < self.busy_count:
+                results.append(self._results.get_nowait() if results else self._results.get(timeout=seconds))
         self.busy_count -= len(results)
         for result in results:
             for task in result.batch.tasks:

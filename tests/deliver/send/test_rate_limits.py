@@ -1,10 +1,12 @@
-"""Bounds, lines and buckets: pure laws over made-up minutes."""
+"""Bounds and queues: pure laws over made-up moments."""
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from digest.deliver.plan.canary import CANARY_DUE_AT, canary_size, current_canary_phase
@@ -16,7 +18,7 @@ from digest.deliver.send.rate_limits import (
     RECOVERY_INTERVAL,
     DomainLimits,
     RateLimit,
-    TokenBucket,
+    SpacedRate,
     allowance_under_limits,
     asks_to_slow_down,
     current_rate_limits,
@@ -66,14 +68,62 @@ def test_warming_up_counts_the_days_since_the_first_message() -> None:
     assert [b.max_messages for b in current_rate_limits(limits, None, NOON)] == [50]
 
 
-def test_a_bucket_gives_a_seconds_worth_at_most_and_forgets_a_clock_that_goes_back() -> None:
-    bucket = TokenBucket(5.0)
-    assert bucket.current_allowance(NOON).messages == 1
-    assert bucket.current_allowance(NOON + timedelta(hours=1)).messages == 5
-    bucket.take(5)
-    empty = bucket.current_allowance(NOON + timedelta(minutes=30))
-    assert empty.messages == 0
-    assert empty.available_at == NOON + timedelta(minutes=30, milliseconds=200)
+def _most_in_a_window(moments: Sequence[datetime], span: timedelta) -> int:
+    """Count the moments in the fullest window of a span, wherever it begins."""
+    ordered, first, most = sorted(moments), 0, 0
+    for place, last in enumerate(ordered):
+        while last - ordered[first] >= span:
+            first += 1
+        most = max(most, place - first + 1)
+    return most
+
+
+@given(
+    st.sampled_from([0.3, 1, 2.5, 5, 19, 20, 37, 100, 450]),
+    st.sampled_from([timedelta(seconds=1), MINUTE, HOUR]),
+    # Millionths of the span to wait before asking, 0: as long as it must be; and how many are asked for.
+    st.lists(
+        st.tuples(st.just(0) | st.integers(1, 99_999), st.just(60) | st.integers(1, 60)), min_size=1, max_size=150
+    ),
+)
+@example(450, HOUR, [(0, 60)] * 60)
+@example(100, HOUR, [(0, 60)] * 60)
+def test_a_spaced_limit_holds_in_every_window_however_it_is_asked(
+    most: float, span: timedelta, asked: list[tuple[int, int]]
+) -> None:
+    rate = SpacedRate.from_limit(most, span)
+    now, ready_at = NOON, NOON - DAY
+    moments: list[datetime] = []
+    for millionths, requested in asked:
+        now = now + span * millionths / 1_000_000 if millionths else max(now, ready_at)
+        count = min(requested, rate.available_messages(ready_at, now))
+        if count:
+            moments += [now] * count
+            ready_at = now + rate.interval * count
+    assert _most_in_a_window(moments, span) <= math.ceil(most)
+    assert _most_in_a_window(moments, span * 60) <= math.ceil(most * 60)
+
+
+@pytest.mark.parametrize("most", [1, 5, 20, 100, 1000])
+def test_who_asks_all_the_time_gets_nearly_all_that_a_spaced_limit_allows(most: int) -> None:
+    rate, now, given, ready_at = SpacedRate.from_limit(most, MINUTE), NOON, 0, NOON
+    while now < NOON + HOUR:
+        if count := rate.available_messages(ready_at, now):
+            given += count
+            ready_at = now + rate.interval * count
+        now += timedelta(milliseconds=200)
+    assert 0.93 * most * 60 <= given <= most * 60
+
+
+@pytest.mark.parametrize("back", [timedelta(seconds=30), timedelta(hours=5), timedelta(days=400)])
+def test_a_clock_that_is_set_back_stops_nothing_for_longer_than_a_limit_lasts(back: timedelta) -> None:
+    rate = SpacedRate.from_limit(5, MINUTE)
+    ready_at = NOON + rate.interval
+    waits = (n for n in range(200) if rate.available_messages(ready_at, NOON - back + timedelta(seconds=n)))
+    assert next(waits) <= 75
+    hour, counts = RateLimit(5, HOUR, "hour"), [(NOON, 5)]
+    allowance = allowance_under_limits([hour], counts, NOON - back)
+    assert allowance.messages or (allowance.available_at and allowance.available_at <= NOON - back + 2 * HOUR + MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -94,66 +144,95 @@ def test_what_asks_for_patience_with_a_whole_domain(reply: str, *, expected: boo
     assert asks_to_slow_down(reply) is expected
 
 
-def _run(lines: DomainLimits, waiting: dict[str, int], minutes: int, every: int = 20) -> list[Counter[str]]:
-    """Offer messages as claims do: whoever is postponed comes back at the given moment."""
+def _run(
+    processes: Sequence[DomainLimits], waiting: dict[str, int], span: timedelta, every: timedelta
+) -> dict[str, list[datetime]]:
+    """Offer messages as claims of several processes do in turn; whoever is postponed comes back at the given moment."""
+    rows = dict.fromkeys(waiting, NOON - DAY)
     queue = [(NOON, tag, True) for tag, count in waiting.items() for _ in range(count)]
-    sent = [Counter[str]() for _ in range(minutes)]
-    for minute in range(minutes):
-        for second in range(0, 60, every):
-            now = NOON + timedelta(minutes=minute, seconds=second)
+    sent: dict[str, list[datetime]] = {tag: [] for tag in waiting}
+    now = NOON
+    while now < NOON + span:
+        for limits in processes:
+            limits.begin_claim(rows, now)
             still_waiting = []
             for due, tag, fresh in sorted(queue):
-                postponed_until = lines.postponed_until(tag, now, fresh=fresh) if due <= now else due
+                postponed_until = limits.postponed_until(tag, now, fresh=fresh) if due <= now else due
                 if postponed_until is None:
-                    sent[minute][tag] += 1
+                    sent[tag].append(now)
                 else:
-                    assert postponed_until > now or due > now
+                    assert postponed_until > now
                     still_waiting.append((postponed_until, tag, fresh and postponed_until == due))
             queue = still_waiting
+            rows |= limits.ready_times()
+        now += every
     return sent
 
 
-def test_a_capped_domain_gets_its_share_every_minute_and_loses_nobody() -> None:
-    sent = _run(DomainLimits({"big": 600}), {"big": 95, "small": 50}, 12, every=6)
-    assert [c["big"] for c in sent] == [10, 10, 10, 10, 10, 10, 10, 10, 10, 5, 0, 0]
-    assert sent[0]["small"] == 50
+def _domain_limits(**caps: int) -> DomainLimits:
+    return DomainLimits(caps)
 
 
-@given(st.integers(60, 2000), st.integers(0, 400))
-def test_no_minute_holds_more_than_its_share(cap: int, waiting: int) -> None:
-    sent = _run(DomainLimits({"big": cap}), {"big": waiting}, 20)
-    assert max(c["big"] for c in sent) <= max(1, cap // 60)
-    # Who is looked at only three times a minute comes a little late.
-    assert sum(c["big"] for c in sent) >= min(waiting, 16 * (cap // 60))
+def test_a_capped_domain_gets_its_share_and_the_others_are_not_slowed() -> None:
+    sent = _run([_domain_limits(big=600)], {"big": 95, "small": 50}, MINUTE * 12, timedelta(seconds=1))
+    assert len(sent["big"]) == 95
+    assert sent["big"][-1] - NOON <= MINUTE * 11
+    assert _most_in_a_window(sent["big"], MINUTE) <= 10
+    assert sent["small"] == [NOON] * 50
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from([1, 7, 30, 59, 60, 119, 600, 2000, 9000]), st.integers(1, 150), st.integers(1, 3))
+def test_no_hour_and_no_minute_holds_more_of_a_domain_than_its_share_however_many_processes_send(
+    cap: int, waiting: int, processes: int
+) -> None:
+    span = HOUR * 3
+    every = max(timedelta(seconds=2), HOUR / cap / 4)
+    sent = _run([_domain_limits(big=cap) for _ in range(processes)], {"big": waiting}, span, every)["big"]
+    assert _most_in_a_window(sent, HOUR) <= cap
+    assert _most_in_a_window(sent, MINUTE) <= math.ceil(cap / 60)
+    # Who looks four times an interval comes up to a quarter of it late.
+    assert len(sent) >= min(waiting, int(0.7 * span / (HOUR / cap)))
+
+
+def test_what_came_late_all_at_once_is_spread_again_and_nobody_is_lost() -> None:
+    limits = _domain_limits(big=600)
+    limits.begin_claim({"big": NOON - DAY}, NOON)
+    late = [limits.postponed_until("big", NOON, fresh=False) for _ in range(50)]
+    assert late[0] is None
+    assert _most_in_a_window([moment for moment in late if moment], MINUTE) <= 10
+
+
+def _passing(limits: DomainLimits, now: datetime) -> int:
+    """Count how many of a domain leave in the minute from now on, asked often."""
+    rows, passed = {"big": NOON - DAY}, 0
+    for tenth in range(600):
+        moment = now + timedelta(seconds=tenth / 10)
+        limits.begin_claim(rows, moment)
+        passed += sum(limits.postponed_until("big", moment, fresh=False) is None for _ in range(10))
+        rows |= limits.ready_times()
+    return passed
 
 
 def test_a_domain_that_asks_for_less_gets_half_and_after_quiet_minutes_twice_as_much_again() -> None:
-    lines = DomainLimits()
+    limits = DomainLimits()
     for _ in range(64):
-        assert lines.postponed_until("big", NOON, fresh=True) is None
-    assert lines.slow_down_domain("big", NOON)
-    assert not lines.slow_down_domain("big", NOON + timedelta(seconds=59))
-
-    def passing(now: datetime) -> int:
-        return sum(lines.postponed_until("big", now, fresh=False) is None for _ in range(500))
-
-    assert passing(NOON + MINUTE) == 32
-    assert lines.slow_down_domain("big", NOON + MINUTE)
-    assert passing(NOON + MINUTE * 2) == 16
-    assert passing(NOON + MINUTE + RECOVERY_INTERVAL) == 32
-    assert passing(NOON + MINUTE + RECOVERY_INTERVAL * 3) == 128
-    assert passing(NOON + MINUTE + RECOVERY_INTERVAL * 9) == 500
+        assert limits.postponed_until("big", NOON, fresh=True) is None
+    assert limits.slow_down_domain("big", NOON)
+    assert not limits.slow_down_domain("big", NOON + timedelta(seconds=59))
+    assert _passing(limits, NOON + MINUTE) in {30, 31, 32}
+    assert limits.slow_down_domain("big", NOON + MINUTE)
+    assert _passing(limits, NOON + MINUTE * 2) in {15, 16}
+    assert _passing(limits, NOON + MINUTE + RECOVERY_INTERVAL) in {30, 31, 32}
+    assert 115 <= _passing(limits, NOON + MINUTE + RECOVERY_INTERVAL * 3) <= 128
+    assert _passing(limits, NOON + MINUTE + RECOVERY_INTERVAL * 9) == 6000
 
 
 def test_a_domain_with_a_cap_recovers_to_its_cap() -> None:
-    lines = DomainLimits({"big": 600})
-    assert lines.slow_down_domain("big", NOON)
-    lines.slow_down_domain("big", NOON + MINUTE * 2)
-    counts = [
-        sum(lines.postponed_until("big", NOON + MINUTE * m, fresh=False) is None for _ in range(50))
-        for m in (3, 8, 13, 60)
-    ]
-    assert counts == [2, 4, 8, 10]
+    limits = _domain_limits(big=600)
+    assert limits.slow_down_domain("big", NOON)
+    limits.slow_down_domain("big", NOON + MINUTE * 2)
+    assert [_passing(limits, NOON + MINUTE * m) for m in (3, 8, 13, 60)] == [3, 5, 10, 10]
 
 
 # First readers and alarms
