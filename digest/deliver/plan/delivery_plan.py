@@ -1,6 +1,6 @@
 """Who is owed an edition: one delivery a person, written once; and the counts of deliveries by state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.variants import omits_every_section, section_names
-from digest.deliver.plan.due_times import EditionRelease, effective_release_time
+from digest.deliver.plan.due_times import EditionRelease, effective_release_time, find_month
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
@@ -19,6 +19,8 @@ from digest.store.models import Edition, EditionState, Fragment
 from subscribers.consent import audience
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import MAX_TRANSACTION_ROWS, upsert
+
+_SERVED_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,18 @@ def plan_deliveries(
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
         )
+        month_purposes = _purposes_of_month(session, edition, settings)
     after = 0
     while True:
         with database.read() as session:
             page = audience.load_audience_page(session, after_number=after, page_size=MAX_TRANSACTION_ROWS)
+            monthly = [reader.number for reader in page if reader.preferences.frequency == "monthly"]
+            served = _served_readers(session, month_purposes, monthly)
         if not page:
             return _close_plan(database, name, now)
-        page_rows = [rows.row_for(reader) for reader in page]  # hashing: outside of the write transaction
+        page_rows = [
+            rows.row_for(reader, had_one_this_month=reader.number in served) for reader in page
+        ]  # hashing: outside of the write transaction
         with database.write() as session:
             # A process that was stopped since its last page finds the list fixed by another.
             if find_edition(session, name, lock=True).planned_at is not None:
@@ -118,10 +125,10 @@ class _PlannedRows:
     today: date
     now: datetime
 
-    def row_for(self, reader: audience.AudienceMember) -> dict[str, Any]:
+    def row_for(self, reader: audience.AudienceMember, *, had_one_this_month: bool) -> dict[str, Any]:
         """Return the row for one reader."""
         delivery_id = make_delivery_id(self.keys, self.purpose, reader.number)
-        due = self.release.due_time(reader.preferences)
+        due = self.release.due_time(reader.preferences, had_one_this_month=had_one_this_month)
         skipped = due is None or self._is_skipped(reader)
         return {
             "id": delivery_id,
@@ -146,6 +153,21 @@ def _edition_release(session: Session, edition: Edition, settings: Settings, now
     before = select(func.max(Edition.release_at)).where(*went, Edition.release_at < edition.release_at)
     previous = session.scalar(before)
     return EditionRelease(effective_release_time(edition.release_at, now), previous, settings.file.publication.zone)
+
+
+def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
+    """Return the purposes of the other editions that are released in the same month, earlier or later."""
+    begins, ends = find_month(edition.release_at, settings.file.publication.zone)
+    others = (Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
+    return [edition_purpose(name) for name in session.scalars(select(Edition.name).where(*others))]
+
+
+def _served_readers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:
+    """Return which of these readers got one of these editions, or may yet get it."""
+    if not purposes or not numbers:
+        return set()
+    deliveries = (Delivery.purpose.in_(purposes), Delivery.person.in_(numbers), Delivery.state.in_(_SERVED_STATES))
+    return set(session.scalars(select(Delivery.person).where(*deliveries)))
 
 
 def _edition_sections(session: Session, edition: Edition) -> frozenset[str]:

@@ -20,9 +20,10 @@ class EditionRelease:
     previous_release_at: datetime | None
     zone: ZoneInfo
 
-    def due_time(self, preferences: Preferences) -> datetime | None:
+    def due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
         """Return when it is due for a reader with these preferences, in UTC; None where it is not for them."""
-        return first_due_time(preferences, self.released_at) if is_wanted_by_reader(preferences, self) else None
+        wanted = is_wanted_by_reader(preferences, self, had_one_this_month=had_one_this_month)
+        return first_due_time(preferences, self.released_at) if wanted else None
 
 
 def effective_release_time(release_at: datetime, now: datetime) -> datetime:
@@ -33,19 +34,26 @@ def effective_release_time(release_at: datetime, now: datetime) -> datetime:
     return release_at if timedelta() <= now - release_at <= MAX_LATENESS else now
 
 
-def is_wanted_by_reader(preferences: Preferences, release: EditionRelease) -> bool:
+def find_month(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return when the month of a moment begins and when the next one does."""
+    begins = moment.astimezone(zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0)
+    ends = (begins + timedelta(days=31)).replace(day=1)
+    return begins.astimezone(UTC), ends.astimezone(UTC)
+
+
+def is_wanted_by_reader(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
     """Return whether an edition is for a reader, by how often they want one.
 
-    Monthly is the first edition of a month. Fortnightly is the first of every second week, counted from the
-    week in which the reader chose it; parity of ISO week numbers alone would break at week 53. Days, weeks and
-    months are the publication's.
+    Monthly is the first edition of a month that they can get: whose mail rested at the first gets the next. Fortnightly
+    is the first of every second week, counted from the week in which the reader chose it; parity of ISO week numbers
+    alone would break at week 53. Days, weeks and months are the publication's.
     """
     if preferences.frequency == "weekly":
         return True
+    if preferences.frequency == "monthly":
+        return not had_one_this_month
     day = release.released_at.astimezone(release.zone).date()
     before = release.previous_release_at.astimezone(release.zone).date() if release.previous_release_at else None
-    if preferences.frequency == "monthly":
-        return before is None or (before.year, before.month) != (day.year, day.month)
     weeks = (_monday_of(day) - _monday_of(preferences.start or date.min)) // _WEEK
     return weeks % 2 == 0 and (before is None or _monday_of(before) != _monday_of(day))
 

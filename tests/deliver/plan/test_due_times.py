@@ -1,17 +1,26 @@
 """For whom an edition is and when: laws over many zones and clock changes, and the same in a real plan."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select, update
 
 from digest.deliver.plan.delivery_plan import plan_deliveries
-from digest.deliver.plan.due_times import EditionRelease, effective_release_time, first_due_time, is_wanted_by_reader
+from digest.deliver.plan.due_times import (
+    EditionRelease,
+    effective_release_time,
+    find_month,
+    first_due_time,
+    is_wanted_by_reader,
+)
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send.edition_run import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -116,7 +125,15 @@ def fridays(first: date, count: int) -> list[EditionRelease]:
 
 
 def days_of(choices: Preferences, issues: list[EditionRelease]) -> list[date]:
-    return [i.released_at.astimezone(NEW_YORK).date() for i in issues if is_wanted_by_reader(choices, i)]
+    """Give the days of the editions that somebody gets whose mail may rest until a date."""
+    got: list[date] = []
+    for issue in issues:
+        begins, ends = find_month(issue.released_at, NEW_YORK)
+        day = issue.released_at.astimezone(NEW_YORK).date()
+        had_one = any(begins.astimezone(NEW_YORK).date() <= d < ends.astimezone(NEW_YORK).date() for d in got)
+        if not choices.is_paused(day) and is_wanted_by_reader(choices, issue, had_one_this_month=had_one):
+            got.append(day)
+    return got
 
 
 def fortnightly(start: date) -> Preferences:
@@ -146,11 +163,9 @@ def test_once_a_month_is_once_in_every_month(start: date) -> None:
 def test_an_extra_edition_of_the_week_is_for_those_who_want_every_one() -> None:
     friday = fridays(date(2026, 11, 6), 1)[0]
     extra = EditionRelease(friday.released_at + timedelta(hours=5), friday.released_at, NEW_YORK)
-    got = [is_wanted_by_reader(Preferences(frequency=often, start=start), extra) for often, start in OFTEN]
-    assert got == [True, False, False]
-    assert [is_wanted_by_reader(Preferences(frequency=often, start=start), friday) for often, start in OFTEN] == [
-        True
-    ] * 3
+    chosen = [Preferences(frequency=often, start=start) for often, start in OFTEN]
+    assert [is_wanted_by_reader(c, friday, had_one_this_month=False) for c in chosen] == [True, True, True]
+    assert [is_wanted_by_reader(c, extra, had_one_this_month=True) for c in chosen] == [True, False, False]
 
 
 OFTEN: list[tuple[Frequency, date | None]] = [("weekly", None), ("fortnightly", date(2026, 11, 2)), ("monthly", None)]
@@ -193,7 +208,7 @@ def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
     assert rows[next_week[0]][0] is DeliveryState.SKIPPED
 
     arrived = []
-    for hours in (0.01, 2.99, 3.01, 16, 16.5):
+    for hours in (0.01, 2.97, 3.01, 16, 16.5):
         world.clock.now = RELEASE + timedelta(hours=hours)
         report = run_edition(
             world.database,
@@ -223,6 +238,44 @@ def test_the_first_edition_of_a_month_is_told_by_those_that_went_out(world: Deli
         states = {d.person: d.state for d in session.query(Delivery)}
     # The one of November 6 was cancelled, the last that went out was of October 30: this is November's first.
     assert states[monthly[0]] is DeliveryState.WAITING
+
+
+def test_a_monthly_reader_gets_exactly_one_edition_of_each_month_in_which_their_mail_does_not_rest_throughout(
+    world: DeliverySetup,
+) -> None:
+    zone = world.settings.file.publication.zone
+    first, random = RELEASE + timedelta(days=7), Random(3)
+    releases = [first + timedelta(weeks=n) for n in range(22)]
+    releases += [first + timedelta(weeks=n, hours=5) for n in (1, 6, 7)]  # extra editions
+    cancelled = {releases[4], releases[10]}
+    pauses = [first.date() + timedelta(days=random.randrange(150)) for _ in range(60)]
+    readers = world.add_readers("never-rests@example.org", choices=Preferences(frequency="monthly"))
+    for number, until in enumerate(pauses):
+        preferences = Preferences(frequency="monthly", pause_until=until)
+        readers += world.add_readers(f"rests{number}@example.org", choices=preferences)
+    for release in sorted(releases):
+        name = f"{release:%m-%d-%H}"
+        with world.database.write() as session:
+            this = session.query(Edition).order_by(Edition.id).first()
+            values = {c.name: getattr(this, c.name) for c in Edition.__table__.columns if c.name != "id"}
+            state = EditionState.CANCELLED if release in cancelled else EditionState.SENT
+            session.add(Edition(**values | {"name": name, "slot": name, "release_at": release, "state": state}))
+        plan_deliveries(world.database, name, world.keys, world.settings, now=release)
+        with world.database.write() as session:
+            gone = DeliveryState.CANCELLED if release in cancelled else DeliveryState.ACCEPTED
+            session.execute(update(Delivery).where(Delivery.state == DeliveryState.WAITING).values(state=gone))
+    with world.database.read() as session:
+        got = Counter(
+            (delivery.person, delivery.due_at.astimezone(zone).strftime("%Y-%m"))
+            for delivery in session.scalars(select(Delivery).where(Delivery.state == DeliveryState.ACCEPTED))
+        )
+    owed = {
+        (reader, day.strftime("%Y-%m"))
+        for reader, until in zip(readers, [first.date(), *pauses], strict=True)
+        for day in (release.astimezone(zone).date() for release in releases if release not in cancelled)
+        if day >= until
+    }
+    assert got == dict.fromkeys(owed, 1)
 
 
 def test_choices_that_make_no_sense_are_named() -> None:
