@@ -8,5 +8,6 @@ LEAVE_PLACEHOLDER = "~leave-token~"  # the reader's one-click token, 22 characte
 PREFERENCES_PLACEHOLDER = "~preferences-token~"  # the reader's token after `/preferences/`
 # "March 4, 2026, at hls.today": when and where the reader asked for the mail.
 SIGNUP_ORIGIN_PLACEHOLDER = "~asked-for-it~"
+SIGNUP_HTML_PLACEHOLDER = "~asked-for-it-html~"  # takes its place in HTML parts, where the words are escaped
 
-ALL_PLACEHOLDERS = (LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER, SIGNUP_ORIGIN_PLACEHOLDER)
+ALL_PLACEHOLDERS = (LEAVE_PLACEHOLDER, PREFERENCES_PLACEHOLDER, SIGNUP_ORIGIN_PLACEHOLDER, SIGNUP_HTML_PLACEHOLDER)

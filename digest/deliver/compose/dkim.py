@@ -30,7 +30,8 @@ OVERSIGNED = (
 )
 _ALSO_SIGNED = re.compile(rb"feedback-id|(?:list|cfbl)-.*")
 _PEM_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
-_CANONICAL_VALUE = re.compile(rb"[!-~]+(?: [!-~]+)*")  # what relaxed canonicalisation leaves as it is
+# What relaxed canonicalisation leaves as it is; the value of a body may have several lines.
+_CANONICAL_VALUE = re.compile(rb"[!-~]+(?: [!-~]+)*(?:\r\n ?[!-~]+(?: [!-~]+)*)*")
 _SLOT = re.compile(rb"\0(\d)\0")
 _LINE_LENGTH = 76  # characters of a line of the field
 

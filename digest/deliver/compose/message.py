@@ -8,11 +8,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from html import escape
 
 from digest.deliver.compose import dkim, headers
-from digest.deliver.compose.quoted_printable import encode_quoted_printable
+from digest.deliver.compose.quoted_printable import encode_quoted_printable, encode_value
 from digest.edition import placeholders as edition_placeholders
+from digest.edition.rendering.template_filters import text_columns, wrap_text
 
 _PLACEHOLDER = re.compile(b"|".join(re.escape(m.encode()) for m in edition_placeholders.ALL_PLACEHOLDERS))
 _TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = "to", "message id", "date"  # no text of an edition can spell them
@@ -21,7 +23,10 @@ _SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *edition_placeholders.ALL_PLAC
 
 @dataclass(frozen=True, slots=True)
 class PlaceholderValues:
-    """The values of the placeholders in one reader's message; `date` is that of its Date field."""
+    """The values of the placeholders in one reader's message; `date` is that of its Date field.
+
+    `signup_text` is plain text in any script; in the text part it is folded, beginning at a column of its line.
+    """
 
     to: str
     message_id: str
@@ -30,15 +35,16 @@ class PlaceholderValues:
     preferences_token: str = ""
     signup_text: str = ""
 
-    def substitutions(self) -> dict[str, str]:
+    def substitutions(self, signup_column: int) -> dict[str, str]:
         """Return placeholder → value, for a provider that substitutes itself."""
         return {
             edition_placeholders.LEAVE_PLACEHOLDER: self.leave_token,
             edition_placeholders.PREFERENCES_PLACEHOLDER: self.preferences_token,
-            edition_placeholders.SIGNUP_ORIGIN_PLACEHOLDER: self.signup_text,
+            edition_placeholders.SIGNUP_ORIGIN_PLACEHOLDER: wrap_text(self.signup_text, signup_column),
+            edition_placeholders.SIGNUP_HTML_PLACEHOLDER: escape(self.signup_text),
         }
 
-    def slot_values(self) -> tuple[bytes, ...]:
+    def slot_values(self, signup_column: int) -> tuple[bytes, ...]:
         """Return the values by slot.
 
         Raises:
@@ -50,8 +56,20 @@ class PlaceholderValues:
             self.date.encode("ascii"),
             self.leave_token.encode("ascii"),
             self.preferences_token.encode("ascii"),
-            self.signup_text.encode("ascii"),
+            _encode_plain_value(self.signup_text, signup_column),
+            _encode_html_value(self.signup_text),
         )
+
+
+# Readers who asked on one day in one place share the words.
+@lru_cache(maxsize=4096)
+def _encode_plain_value(text: str, column: int) -> bytes:
+    return encode_value(wrap_text(text, column))
+
+
+@lru_cache(maxsize=4096)
+def _encode_html_value(text: str) -> bytes:
+    return encode_value(escape(text))
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,12 @@ class MessageTemplate:
         No encoded line does (`quoted_printable` escapes it), no header field, and none of the values of a slot.
         """
         return b"\r\n." not in b"".join(part or b"x" for part in self.parts_and_slots[0])
+
+    @cached_property
+    def signup_column(self) -> int:
+        """The column of the text part at which the reader's sign-up text begins."""
+        line = self.text.partition(edition_placeholders.SIGNUP_ORIGIN_PLACEHOLDER)[0].rpartition("\n")[2]
+        return text_columns(line)
 
     @cached_property
     def canonical_form(self) -> dkim.CanonicalMessage:
@@ -146,7 +170,7 @@ def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -
     Raises:
         UnicodeEncodeError: see `PlaceholderValues.slot_values`.
     """
-    return _join_parts(template, placeholders.slot_values())
+    return _join_parts(template, placeholders.slot_values(template.signup_column))
 
 
 def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderValues, signer: dkim.DkimSigner) -> bytes:
@@ -155,7 +179,7 @@ def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderVa
     Raises:
         UnicodeEncodeError: see `PlaceholderValues.slot_values`.
     """
-    values = placeholders.slot_values()
+    values = placeholders.slot_values(template.signup_column)
     message = _join_parts(template, values)
     if dkim.are_canonical_values(values):
         return signer.signature_fields(template.canonical_form, values) + message

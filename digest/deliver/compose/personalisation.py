@@ -1,6 +1,5 @@
 """What is one reader's own in a message: address, ids, tokens, when and where they signed up."""
 
-import re
 from datetime import datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -10,9 +9,9 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import PlaceholderValues, splice_message
-from digest.deliver.compose.quoted_printable import MAX_VALUE_LENGTH, is_safe_value
 from digest.deliver.compose.variants import build_variants
 from digest.edition.approval import load_fragments
+from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.models import Edition
 from subscribers.consent.audience import AudienceMember
@@ -72,19 +71,13 @@ def compose_specimen(session: Session, edition: Edition, settings: Settings) -> 
 
 
 def signup_text(asked_at: datetime, where: str, zone: ZoneInfo) -> str:
-    """Return when and where a reader asked for the mail: "March 4, 2026, at hls.today", at most 60 characters."""
-    day = asked_at.astimezone(zone)
-    return _safe_signup_text(full_date(day), where)
+    """Return when and where a reader asked for the mail: "March 4, 2026, at hls.today"."""
+    place = _sanitise_place(where)
+    day = full_date(asked_at.astimezone(zone))
+    return f"{day}, at {place}" if place else day
 
 
-@lru_cache(maxsize=4096)
-def _safe_signup_text(day: str, place_name: str) -> str:
-    """Write it with characters that need no escape in HTML or quoted-printable: the bytes are ready already."""
-    place = " ".join(re.sub(r"[^A-Za-z0-9 .,:/()+-]", " ", place_name).split())
-    text = f"{day}, at {place}"[:MAX_VALUE_LENGTH].rstrip(" ,") if place else day
-    if not is_safe_value(text):
-        raise ComposeError("the words on when a reader asked for the mail cannot stand in a message")
-    return text
+_sanitise_place = lru_cache(maxsize=4096)(sanitise_text)  # many readers share a place
 
 
 def check_unsubscribe_length(base_url: str) -> None:

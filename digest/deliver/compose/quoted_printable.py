@@ -1,8 +1,8 @@
 """Quoted-printable (RFC 2045, 6.7) with room for the values that sending fills in later.
 
-Every placeholder has an encoded line of its own, between soft line breaks, so that any value of up to
-`MAX_VALUE_LENGTH` characters keeps the lines within 76. Each piece starts and ends at the start of a line: pieces that
-were encoded apart join to one valid body.
+Every placeholder has an encoded line of its own, between soft line breaks, and a value is encoded as whole lines: so any
+value keeps the lines within 76. Each piece starts and ends at the start of a line: pieces that were encoded apart join to
+one valid body.
 """
 
 import re
@@ -10,7 +10,6 @@ import re
 from digest.edition import placeholders
 
 MAX_LINE_LENGTH = 76  # characters, the "=" of a soft break included
-MAX_VALUE_LENGTH = 60  # ASCII characters of a placeholder's value; more than any of ours needs
 SOFT_BREAK = b"=\r\n"
 _PLACEHOLDER = re.compile("|".join(re.escape(m) for m in placeholders.ALL_PLACEHOLDERS))
 _PLAIN_BYTES = frozenset(range(33, 127)) - {ord("=")}
@@ -29,9 +28,10 @@ def encode_quoted_printable(text: str) -> bytes:
     return whole + last + SOFT_BREAK if last else whole
 
 
-def is_safe_value(value: str) -> bool:
-    """Return whether a value may replace a placeholder: short printable ASCII that neither encoding nor HTML escapes."""
-    return bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9 _.,:/()+-]*", value)) and len(value) <= MAX_VALUE_LENGTH
+def encode_value(text: str) -> bytes:
+    """Encode the value of a placeholder (UTF-8); a soft line break stands before and after it."""
+    *whole, last = text.split("\n")
+    return b"".join(_wrap_lines(line, ends_line=True) + b"\r\n" for line in whole) + _wrap_lines(last, ends_line=False)
 
 
 def _encode_line(line: str) -> bytes:

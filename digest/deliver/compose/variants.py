@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from digest.deliver.compose.message import MessageTemplate
+from digest.edition import placeholders
 from digest.edition.content import RenderedFragment
 from digest.edition.rendering.fragments import join_fragments
 from digest.settings import Settings
@@ -49,7 +50,7 @@ class EditionVariants:
             sender_address=sender.address,
             reply_to=sender.reply_to,
             text=join_fragments(self.pieces, "text", omitted),
-            html=None if text_only else join_fragments(self.pieces, "html", omitted),
+            html=None if text_only else self._join_html(omitted),
             list_id=(file.publication.name, sender.list_id),
             unsubscribe_url_prefix=f"{base}/u/",
             extra_headers={
@@ -61,6 +62,10 @@ class EditionVariants:
                 "X-Auto-Response-Suppress": "OOF, AutoReply",
             },
         )
+
+    def _join_html(self, omitted: frozenset[str]) -> str:
+        html = join_fragments(self.pieces, "html", omitted)
+        return html.replace(placeholders.SIGNUP_ORIGIN_PLACEHOLDER, placeholders.SIGNUP_HTML_PLACEHOLDER)
 
 
 def build_variants(edition: Edition, fragments: Iterable[Fragment], settings: Settings) -> EditionVariants:

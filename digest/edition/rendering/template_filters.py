@@ -1,7 +1,6 @@
 """The small decisions about words and boxes that the mail's templates ask for, as Jinja filters."""
 
 import re
-import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -16,6 +15,8 @@ from digest.edition.kinds import SECTION_KINDS
 from subscribers.phrases import join_words
 
 TEXT_WIDTH = 72  # columns of the text part
+_BLANKS = " \t\n\r\f\v"  # a no-break space is none
+_TEXT_PIECES = re.compile(rf"([{_BLANKS}]*)([^{_BLANKS}]+)")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -35,9 +36,41 @@ def keep_on_one_line(text: str) -> str:
     return text.replace(" ", NO_BREAK) if len(text) <= 20 else text
 
 
-def wrap_text(text: str) -> str:
-    """Fold a text of the text part at 72 columns; a long address stays whole."""
-    return textwrap.fill(text, TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)
+def wrap_text(text: str, column: int = 0) -> str:
+    """Fold a text of the text part at 72 columns, at blanks and between ideographs; a long address stays whole.
+
+    The first line begins at `column`, behind what stands there already.
+    """
+    lines = [""]
+    for separator, piece in _TEXT_PIECES.findall(text.strip(_BLANKS)):
+        for position, part in enumerate(_split_ideographs(piece)):
+            glue = " " if separator and not position else ""
+            width = text_columns(glue + part)
+            if lines[-1] and column + width > TEXT_WIDTH:
+                lines.append(part)
+                column = text_columns(part)
+            else:
+                lines[-1] += glue + part
+                column += width
+    return "\n".join(lines)
+
+
+def text_columns(text: str) -> int:
+    """Count the columns of a text in a terminal's face: two for wide letters, none for marks (UAX #11)."""
+    if text.isascii():
+        return len(text)
+    marks = {"Mn", "Me", "Cf"}
+    return sum(
+        0 if unicodedata.category(letter) in marks else 1 + (unicodedata.east_asian_width(letter) in {"W", "F"})
+        for letter in text
+    )
+
+
+def _split_ideographs(word: str) -> list[str]:
+    """Split a word between its wide letters, which are written without blanks; never before a mark or punctuation."""
+    wide = [unicodedata.east_asian_width(c) == "W" and unicodedata.category(c) == "Lo" for c in word]
+    cuts = [at for at in range(1, len(word)) if wide[at - 1] and wide[at]]
+    return [word[start:end] for start, end in zip([0, *cuts], [*cuts, len(word)], strict=True)]
 
 
 def text_direction(text: str) -> str | None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from digest.deliver.compose.dkim import OVERSIGNED, DkimError, DkimSigner, SigningKey, canonicalise_body, load_signer
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
 from digest.edition import placeholders
+from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings, SettingsError, load_settings
 from tests.deliver.conftest import DATE_VALUE
 
@@ -133,10 +134,11 @@ def test_what_relays_do_to_a_message_does_no_harm(harmless: bytes) -> None:
 WORDS = st.text("ab \t.=<>\u00e9\u2014", max_size=120)
 TEXTS = st.lists(st.one_of(WORDS, st.sampled_from(placeholders.ALL_PLACEHOLDERS)), max_size=8).map("\n".join)
 VALUES = st.one_of(st.just(""), st.text("ab ", max_size=9), st.just("l" * 22))
+ASKED = st.one_of(VALUES, st.text(st.sampled_from("ab .=F<&é漢ع "), max_size=200).map(sanitise_text))
 
 
 @settings(max_examples=150, deadline=None)
-@given(text=TEXTS, html=st.one_of(st.none(), TEXTS), asked=VALUES, leave=VALUES)
+@given(text=TEXTS, html=st.one_of(st.none(), TEXTS), asked=ASKED, leave=VALUES)
 @example(text=placeholders.SIGNUP_ORIGIN_PLACEHOLDER, html=None, asked="", leave="")
 @example(text="", html=None, asked="", leave="")
 def test_every_spliced_message_is_signed_as_the_same_message_in_one_piece(

@@ -139,7 +139,7 @@ def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
 def _personalization(message: OutgoingMessage) -> dict[str, Any]:
     personalization: dict[str, Any] = {
         "to": [{"email": message.address}],
-        "substitutions": message.placeholders.substitutions(),
+        "substitutions": message.placeholders.substitutions(message.template.signup_column),
         # SendGrid keeps it for long and cannot erase it: an opaque id, and nothing about the person.
         "custom_args": {"delivery_id": message.delivery_id},
     }
