@@ -29,6 +29,7 @@ EXPORT = Act("list exported", Role.ADMIN)
 ASK = Act("people re-asked", Role.ADMIN)
 PULL = Act("suppressions pulled", Role.ADMIN)
 
+MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
 RowProgress = Callable[[int, int], None]
 
 
@@ -193,19 +194,18 @@ def export_list(
     *,
     now: datetime,
     progress: RowProgress,
-) -> int:
+) -> exports.ListExportResult:
     """Write everyone who may be mailed to a new CSV file that its owner alone can read; give how many they are.
 
     Raises:
         NotPermittedError: the actor is no admin.
         ExportFileError: the file is there already, or cannot be made.
-        DecryptionError: an address does not open.
     """
     with EXPORT.steps(installation.database, actor, "the list", now=now) as draft:
         draft.detail = {"why": recipient.why, "to": recipient.to_whom}
         keys = installation.keys
         with _create_export_file(file) as csv_file:
-            return exports.export_list(
+            result = exports.export_list(
                 installation.database,
                 keys,
                 csv_file,
@@ -213,6 +213,9 @@ def export_list(
                 now=now,
                 progress=lambda people: progress(people, people),
             )
+        if result.damaged:
+            draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
+        return result
 
 
 @contextmanager
@@ -248,7 +251,6 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
 
     Raises:
         NotPermittedError: the actor is no admin.
-        DecryptionError: an address does not open.
     """
     settings = installation.settings
     with ASK.steps(installation.database, actor, "unverified people", now=now) as draft:

@@ -84,18 +84,19 @@ def withdraw_person(
 
 
 def show_person(
-    installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> dict[str, Any]:
     """Give all that is held of one person, as JSON values. The look is itself a disclosure, which the person can see.
+
+    `whom` is their address or their number.
 
     Raises:
         NotPermittedError: the actor is no admin.
         UnknownPersonError: nobody of this address is on the list.
-        DecryptionError: the sealed address does not open.
     """
     settings = installation.settings
     with SHOW.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = _find_person(session, installation.keys, address).number
+        number = _find_person(session, installation.keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         disclosures.record_disclosures(session, [number], to_whom="our staff", why=reason, reference="", now=now)
         publication, sender = settings.file.publication, settings.file.sender
@@ -117,8 +118,10 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
     return page.render(record=readable_record.make_record_readable(record))
 
 
-def erase_subscriber(installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime) -> int:
-    """Erase one person; give their number. A keyed hash of the address keeps later imports away.
+def erase_subscriber(
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
+) -> int:
+    """Erase one person, by their address or number; give the number. A keyed hash of the address keeps later imports away.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -127,7 +130,7 @@ def erase_subscriber(installation: Installation, actor: Actor, address: Address,
     """
     with ERASE.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
         keys = installation.keys
-        number = _find_person(session, keys, address).number
+        number = _find_person(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         erase_person(
             session,
@@ -137,7 +140,7 @@ def erase_subscriber(installation: Installation, actor: Actor, address: Address,
             method=f"admin: {reason}",
             forget_elsewhere=make_erasure_callback(keys, lambda: now),
             now=now,
-            address=address,
+            address=whom if isinstance(whom, Address) else None,
         )
         return number
 
@@ -207,16 +210,18 @@ def verify_ledger(
         return seals.prove_ledger(session, installation.keys, kept_hashes=kept_hashes, progress=progress)
 
 
-def _find_person(session: Session, keys: KeyRing, address: Address) -> Person:
+def _find_person(session: Session, keys: KeyRing, whom: Address | int) -> Person:
     """Find a person.
 
     Raises:
         UnknownPersonError: there is none; the message says whether the address is suppressed.
     """
-    number = people.find_person_number(session, keys, address)
+    number = whom if isinstance(whom, int) else people.find_person_number(session, keys, whom)
     person = session.get(Person, number) if number else None
     if person is not None:
         return person
-    suppressed = suppression.find_suppression(session, keys, address)
+    if isinstance(whom, int):
+        raise UnknownPersonError("Nobody has this number.")
+    suppressed = suppression.find_suppression(session, keys, whom)
     status = "" if suppressed is None else f" It is suppressed: {suppressed.reason}, {suppressed.at:%Y-%m-%d}."
     raise UnknownPersonError(f"Nobody of this address is on the list.{status}")

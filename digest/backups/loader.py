@@ -25,11 +25,12 @@ from sqlalchemy.types import NullType, TypeEngine
 
 from digest.backups import archive
 from digest.store.engine import newest_schema_revision, upgrade_schema
-from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address
+from subscribers.crypto.keys import KeyFileError, KeyRing
 from subscribers.store.models import Person, UtcDateTime
+from subscribers.store.people import decrypt_person_address
 
 INSERT_BATCH_SIZE = 1000  # rows that are written at a time
+ADDRESSES_TRIED = 20
 
 
 def restore_rows(
@@ -114,13 +115,16 @@ def _advance_sequence(connection: Connection, target_table: Table) -> None:
 
 
 def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) -> None:
-    """Open one address: the key file may be another one with keys of the same ids in it, or damaged."""
-    person = session.scalar(select(Person).where(Person.ciphertext.is_not(None)).order_by(Person.number).limit(1))
-    if person is None or person.ciphertext is None:
-        return
+    """Open one address: the key file may be another one with keys of the same ids in it, or damaged.
+
+    A few are tried, for a row may have been damaged before the backup was made.
+    """
+    query = select(Person).where(Person.ciphertext.is_not(None)).order_by(Person.number).limit(ADDRESSES_TRIED)
+    some = session.scalars(query).all()
     try:
-        decrypt_address(keys, (person.ciphertext, person.key_id or ""), person.number)
-    except (DecryptionError, KeyFileError) as exc:
+        if some and all(decrypt_person_address(keys, person) is None for person in some):
+            raise archive.BackupError(f"{reader.path}: its addresses do not open with the keys of the key file.")
+    except KeyFileError as exc:
         raise archive.BackupError(f"{reader.path}: {exc}") from exc
 
 

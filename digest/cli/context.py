@@ -214,7 +214,12 @@ def _read_email(_context: click.Context, _parameter: click.Parameter, email: str
         return read_address(sys.stdin.readline() if email == "-" else email)
 
 
+def _read_email_or_number(context: click.Context, parameter: click.Parameter, text: str) -> "Address | int":
+    return int(text) if text.isdecimal() else _read_email(context, parameter, text)
+
+
 email_argument = click.argument("address", metavar="EMAIL", callback=_read_email)
+person_argument = click.argument("whom", metavar="EMAIL|NUMBER", callback=_read_email_or_number)
 
 
 def reason_option(record: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -157,10 +157,7 @@ def suppress_person(
 ) -> PendingDeparture | None:
     """Suppress a person who is locked (`ledger.lock_person`) as `suppress_without_log` does an address.
 
-    Where their address is not kept any more, the hash by which the departure log knows them is suppressed.
-
-    Raises:
-        DecryptionError: the address does not open.
+    Where their address is not kept any more, or does not open, the hash by which the departure log knows them is suppressed.
     """
     address = people.decrypt_person_address(keys, person)
     if address is not None:

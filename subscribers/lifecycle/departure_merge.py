@@ -13,13 +13,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import DepartureKind, DepartureLog, LoggedDeparture
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address, departure_hash, lookup_hash
+from subscribers.crypto.stored_addresses import departure_hash, lookup_hash
 from subscribers.lifecycle import erasure
 from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.store import people
 from subscribers.store.models import ConsentKind, Person, PersonState
 
 BATCH_SIZE = 1000
@@ -102,8 +102,8 @@ def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]
         return set()
     lookups = {person.lookup_key: person.lookup}
     missing_keys = {lookup_key for _, lookup_key in key_pairs} - lookups.keys()
-    if missing_keys and person.ciphertext is not None:
-        address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+    address = people.decrypt_person_address(keys, person) if missing_keys else None
+    if address is not None:
         lookups |= {key_id: lookup_hash(keys, address, key_id=key_id) for key_id in missing_keys}
     return {
         departure_hash(keys.by_id("suppression", key_id), lookups[lookup_key])

@@ -45,14 +45,13 @@ def erase_person(
     """Erase a person: all that leads to them goes; their chain, which holds no address, and the suppression hash stay.
 
     The suppression needs the address once more. It is taken from the vault; where the address was emptied already
-    (30 days after leaving) and the caller does not know it either, the look-up hash stays as the bar.
+    (30 days after leaving), or does not open, and the caller does not know it either, the look-up hash stays as the bar.
 
     `session` is a write transaction; the caller commits, and answers only after that. `method` says how ("page",
     "admin: reason") and holds no address; `address` is the person's, where the caller has it.
 
     Raises:
         OSError: the departure log could not be written.
-        DecryptionError: the encrypted address does not open.
     """
     unlocked = session.get(Person, number)
     if unlocked is None or unlocked.state == PersonState.ERASED:

@@ -47,9 +47,6 @@ def apply_feedback_report(
     """Do to a person what was said; return whether anything changed, and what the departure log has to know.
 
     `session` is a write transaction; the caller writes the departure log, then commits.
-
-    Raises:
-        DecryptionError: the person's address does not open.
     """
     person = ledger.lock_person(session, report.person)
     if person is None or person.state is PersonState.ERASED:

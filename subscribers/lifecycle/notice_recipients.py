@@ -2,25 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers.address import read_address
+from subscribers.address import Address
 from subscribers.consent import audience, suppression
-from subscribers.crypto.keys import DecryptionError, KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address
+from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import my_data, undo
 from subscribers.signup.request_processor import BLOCKING_REASONS
-from subscribers.store import one_time_tokens
+from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person
 
 PRE_CONSENT_KINDS = frozenset(
     {"confirm", "remind", "ask"}
 )  # these go to people who have not consented yet, to ask whether they do
-
-log = structlog.get_logger("notices")
 
 
 def find_permitted_recipients(
@@ -35,23 +32,17 @@ def find_permitted_recipients(
     for number, kind in requested:
         address = _load_address(session, keys, number)
         if address is not None and _may_receive(session, keys, number, address, kind, now=now):
-            permitted[number, kind] = address
+            permitted[number, kind] = address.mailbox
     return permitted
 
 
-def _load_address(session: Session, keys: KeyRing, number: int) -> str | None:
-    query = select(Person.ciphertext, Person.key_id).where(Person.number == number)
-    row = session.execute(query).one_or_none()
-    if row is None or row.ciphertext is None:
-        return None
-    try:
-        return decrypt_address(keys, (row.ciphertext, row.key_id), number)
-    except DecryptionError:  # a damaged row must not hold up everybody behind it
-        log.error("address does not open", person=number)  # noqa: TRY400 - no trace needed
-        return None
+def _load_address(session: Session, keys: KeyRing, number: int) -> Address | None:
+    query = select(Person.number, Person.ciphertext, Person.key_id).where(Person.number == number)
+    row: Any = session.execute(query).one_or_none()
+    return people.decrypt_person_address(keys, row) if row is not None else None
 
 
-def _may_receive(session: Session, keys: KeyRing, number: int, address: str, kind: str, *, now: datetime) -> bool:
+def _may_receive(session: Session, keys: KeyRing, number: int, address: Address, kind: str, *, now: datetime) -> bool:
     if kind == "data":  # a right that leaving does not end
         return my_data.may_request_data(session.get(Person, number))
     if kind == "undo":
@@ -60,5 +51,5 @@ def _may_receive(session: Session, keys: KeyRing, number: int, address: str, kin
         return audience.may_mail(session, number)
     if one_time_tokens.find_open_token(session, number, "confirm", now=now) is None:
         return False
-    suppressed = suppression.find_suppression(session, keys, read_address(address))
+    suppressed = suppression.find_suppression(session, keys, address)
     return suppressed is None or suppressed.reason not in BLOCKING_REASONS

@@ -108,9 +108,6 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
 
     The departure log is told afterwards, with `log_undo`: a departure log that knows of an undoing which the database
     lost would bring somebody back who is gone.
-
-    Raises:
-        DecryptionError: the encrypted address does not open.
     """
     purpose, link = _find_token(session, token, now)
     person = ledger.lock_person(session, link.person) if link.person is not None else None

@@ -45,11 +45,7 @@ class ConfirmationLink:
 
 
 def look_up_confirmation(session: Session, keys: KeyRing, token: str, *, now: datetime) -> ConfirmationLink:
-    """Return how a confirmation link stands; nothing is changed.
-
-    Raises:
-        DecryptionError: the person's address does not open.
-    """
+    """Return how a confirmation link stands; nothing is changed."""
     return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
 
 
@@ -67,9 +63,6 @@ def confirm_subscription(
 
     A suppression for a bounce or an erasure ends here: this is the own new consent that it waits for. Twice is
     once, and a link that was used never brings back who has left since.
-
-    Raises:
-        DecryptionError: the person's address does not open.
     """
     link = _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
     if link.stage is not ConfirmationStage.OPEN:

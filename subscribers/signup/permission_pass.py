@@ -45,9 +45,6 @@ def queue_permission_mails(
     Cut short, those who are queued are asked, and the next run goes on with the others.
 
     They agree to `wording` by pressing the button at `page`. A new sender does well to begin with a low `limit`.
-
-    Raises:
-        DecryptionError: an address does not open.
     """
     queued, after = 0, 0
     while queued < limit:

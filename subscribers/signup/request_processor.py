@@ -224,8 +224,8 @@ class RequestProcessor:
             person = people.create_person(
                 session, self.keys, submission.address, asked_at=submission.sent_at, asked_where=submission.where
             )
-        encrypt_again = person.ciphertext is None
-        if encrypt_again:  # the address was emptied 30 days after they left
+        encrypt_again = people.decrypt_person_address(self.keys, person) is None
+        if encrypt_again:  # the address was emptied 30 days after they left, or does not open
             people.set_person_address(self.keys, person, submission.address)
         commitment = (
             people.commit_person_address(self.keys, person, submission.address) if is_new or encrypt_again else None

@@ -4,11 +4,12 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address, read_address
-from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import (
     commit_address,
     decrypt_address,
@@ -18,6 +19,8 @@ from subscribers.crypto.stored_addresses import (
     new_address_salt,
 )
 from subscribers.store.models import Person, PersonState
+
+log = structlog.get_logger("people")
 
 
 def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:
@@ -74,13 +77,18 @@ def commit_person_address(keys: KeyRing, person: Person, address: Address) -> st
 def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
     """Return a person's address, None where the row holds none any more.
 
+    A damaged row, which holds none that could be read, is named in the log and must not hold up anybody.
+
     Raises:
-        DecryptionError: the ciphertext does not open.
         KeyFileError: its key is not in the key file.
     """
     if person.ciphertext is None or person.key_id is None:
         return None
-    return read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+    try:
+        return read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+    except DecryptionError:
+        log.error("address does not open", person=person.number)  # noqa: TRY400 - no trace needed
+        return None
 
 
 # The columns that lead to a person, by what keeps them: all of them go when a person is emptied.

@@ -6,8 +6,8 @@ the W3C's Data Privacy Vocabulary spells them.
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any
 
@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
 from subscribers.consent.ledger import format_moment
-from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address
+from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.store import people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ListExport, ListExportPart, Person
 
@@ -36,6 +36,14 @@ class DataController:
     contact: str
     postal_address: str
     url: str
+
+
+@dataclass(slots=True)
+class ListExportResult:
+    """How many people an export names, and the numbers of those whom it leaves out because their row is damaged."""
+
+    people: int = 0
+    damaged: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +74,11 @@ def build_person_record(
         now: the moment of the export.
         other_disclosures: further disclosures of the address in the form of `disclosure_as_json`, such as the mails that were
             handed over: those are not kept here.
-
-    Raises:
-        DecryptionError: the encrypted address does not open.
     """
     person = session.get(Person, number)
     if person is None:
         return None
-    sealed = None if person.ciphertext is None else (person.ciphertext, person.key_id or "")
+    address = people.decrypt_person_address(keys, person)
     chain = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
     events = session.scalars(chain).all()
     return {
@@ -82,7 +87,8 @@ def build_person_record(
         "pii_principal_id": str(number),
         "exported_at": format_moment(now),
         "pii_information": {
-            "email_address": None if sealed is None else decrypt_address(keys, sealed, number),
+            "email_address": address.mailbox if address else None,
+            "email_address_damaged": address is None and person.ciphertext is not None,
             "choices": person.choices,
         },
         "state": str(person.state),
@@ -118,17 +124,11 @@ def export_list(
     *,
     now: datetime,
     progress: ExportProgress | None = None,
-) -> int:
-    """Write everyone who may be mailed now to `file`, as CSV, in constant memory.
+) -> ListExportResult:
+    """Write everyone who may be mailed now to `file`, as CSV, in constant memory; who does not open is left out and named.
 
     Each part is on record before its addresses are written: a crash leaves people who were told of one
     disclosure too many, never of one too few.
-
-    Returns:
-        How many people the file names.
-
-    Raises:
-        DecryptionError: an address does not open.
     """
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(EXPORT_COLUMNS)
@@ -139,26 +139,36 @@ def export_list(
         session.add(export)
         session.flush()
         name = export.id
-    people = 0
-    for readers in _read_audience_parts(database):
+    result = ListExportResult()
+    for part in _read_audience_parts(database):
+        readers = _decrypt_addresses(keys, part, result.damaged)
         with database.write() as session:
-            bits = _number_bitmap(reader.number for reader in readers)
-            session.add(ListExportPart(export=name, first=_part_start(readers[0].number), bits=bits))
-        for reader in readers:
+            bits = _number_bitmap(reader.number for reader, _ in readers)
+            session.add(ListExportPart(export=name, first=_part_start(part[0].number), bits=bits))
+        for reader, address in readers:
             writer.writerow(
-                (
-                    _escape_formula(reader.decrypt_address(keys)),
-                    format_moment(reader.asked_at),
-                    _escape_formula(reader.asked_where),
-                )
+                (_escape_formula(address), format_moment(reader.asked_at), _escape_formula(reader.asked_where))
             )
-        people += len(readers)
+        result.people += len(readers)
         if progress is not None:
-            progress(people)
+            progress(result.people)
     with database.write() as session:
         row = session.get_one(ListExport, name)
-        row.people, row.done_at = people, now
-    return people
+        row.people, row.done_at = result.people, now
+    return result
+
+
+def _decrypt_addresses(
+    keys: KeyRing, members: Sequence[audience.AudienceMember], damaged: list[int]
+) -> list[tuple[audience.AudienceMember, str]]:
+    """Open the addresses of some people; who does not open is added to `damaged`."""
+    opened = []
+    for member in members:
+        try:
+            opened.append((member, member.decrypt_address(keys)))
+        except DecryptionError:
+            damaged.append(member.number)
+    return opened
 
 
 def _read_audience_parts(database: PeopleDatabase) -> Iterator[list[audience.AudienceMember]]:

@@ -15,6 +15,7 @@ from digest.cli.context import (
     email_argument,
     label_refusals,
     pass_command_context,
+    person_argument,
     reason_option,
 )
 from digest.cli.lazy_group import LazyGroup
@@ -177,6 +178,7 @@ def _describe_proof(proof: LedgerProof) -> str:
 Examples:
   echo ada@example.org | digest subscribers show - > ada.json
   echo ada@example.org | digest subscribers show - --form html > ada.html       to print
+  digest subscribers show 7                              a person whom 'verify' has named
 
 \b
 Exit codes:
@@ -184,7 +186,7 @@ Exit codes:
   1  no such person
   2  wrong use"""
 )
-@email_argument
+@person_argument
 @click.option(
     "--reason",
     default="a look at the record",
@@ -194,13 +196,13 @@ Exit codes:
 )
 @click.option("--form", type=click.Choice(["json", "html"]), default="json", show_default=True)
 @pass_command_context
-def show(context: CommandContext, address: Address, reason: str, form: str) -> None:
+def show(context: CommandContext, whom: Address | int, reason: str, form: str) -> None:
     """Show all that is held of one person (ISO/IEC TS 27560): consent with its words, and disclosures.
 
     The look is itself a passage of the address: the person can see that it happened.
     """
     installation = context.installation
-    record = people.show_person(installation, context.actor, address, reason, now=context.now())
+    record = people.show_person(installation, context.actor, whom, reason, now=context.now())
     if form == "html":
         click.echo(people.render_record_page(installation, record))
     else:
@@ -209,8 +211,9 @@ def show(context: CommandContext, address: Address, reason: str, form: str) -> N
 
 @subscribers.command(
     epilog="""\b
-Example:
+Examples:
   echo ada@example.org | digest subscribers erase - --reason "asked by letter"
+  digest subscribers erase 7 --reason "the row is damaged"
 
 \b
 Exit codes:
@@ -218,12 +221,12 @@ Exit codes:
   1  no such person
   2  wrong use"""
 )
-@email_argument
+@person_argument
 @reason_option("ledger")
 @pass_command_context
-def erase(context: CommandContext, address: Address, reason: str) -> None:
+def erase(context: CommandContext, whom: Address | int, reason: str) -> None:
     """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
-    number = people.erase_subscriber(context.installation, context.actor, address, reason, now=context.now())
+    number = people.erase_subscriber(context.installation, context.actor, whom, reason, now=context.now())
     click.echo(f"Erased: person {number}.")
 
 

@@ -196,10 +196,17 @@ def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> No
     """Write everyone who may be mailed to a CSV file that only you can read. Each of them sees that it happened."""
     installation, actor = context.installation, context.actor
     with show_progress("Exporting") as progress:
-        people = lists.export_list(
+        exported = lists.export_list(
             installation, actor, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
         )
-    click.echo(f"{people:,} people written to {file}. It holds addresses in clear: delete it when it has served.")
+    click.echo(
+        f"{exported.people:,} people written to {file}. It holds addresses in clear: delete it when it has served."
+    )
+    if exported.damaged:
+        numbers = ", ".join(map(str, exported.damaged))
+        click.echo(
+            f"Left out, because their row is damaged: person {numbers}. See 'digest subscribers show'.", err=True
+        )
 
 
 DEFAULT_BATCH_SIZE = 500

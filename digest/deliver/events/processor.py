@@ -20,7 +20,7 @@ from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.providers.base import MAX_REPLY_LENGTH
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
-from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.store.database import upsert
 
@@ -177,11 +177,7 @@ def apply_feedback(
     departures: list[PendingDeparture] = []
     # By number, so that two processes never wait for each other in a circle.
     for report in sorted(reports, key=lambda r: r.person):
-        try:
-            changed, departure = apply_feedback_report(session, keys, report, now=now)
-        except DecryptionError:  # a damaged row must not hold up everybody behind it
-            log.error("address does not open", person=report.person)  # noqa: TRY400 - no trace needed
-            continue
+        changed, departure = apply_feedback_report(session, keys, report, now=now)
         counts[f"person {report.kind}"] += changed
         departures += [departure] if departure else []
     departure_log.append_all(departures, at=now)

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
 from digest.cli import digest
 from digest.store.engine import Database, open_database
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.models import ConsentEvent
+from subscribers.store.models import ConsentEvent, Person
 
 EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
 
@@ -73,6 +74,28 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
     broken = _run("verify", "--json")
     assert broken.exit_code == 1
     assert json.loads(broken.output)["broken"]["person"] == 1
+
+
+def test_a_damaged_row_is_named_shown_left_out_of_an_export_and_erased_by_its_number(home: Path) -> None:
+    for name in ("ada", "bo"):
+        _run("add", f"{name}@example.org", *EVIDENCE)
+    database = _database(home)
+    with database.write() as session:
+        session.execute(update(Person).where(Person.number == 1).values(ciphertext=b"\x9b" * 61))
+    database.close()
+    named = _run("verify")
+    assert (named.exit_code, named.output) == (1, "Broken: person 1: the address does not open: the row is damaged.\n")
+    shown = _run("show", "1").stdout
+    assert json.loads(shown[shown.index("{") :])["pii_information"]["email_address_damaged"]
+    exported = _run("export", str(home / "list.csv"), "--reason", "moving")
+    assert exported.exit_code == 0
+    assert "1 people written" in exported.output
+    assert "row is damaged: person 1." in exported.output
+    erased = _run("erase", "1", "--reason", "the row is damaged")
+    assert (erased.exit_code, erased.output.endswith("Erased: person 1.\n")) == (0, True)
+    assert _run("verify").exit_code == 0
+    unknown = _run("erase", "7", "--reason", "a slip")
+    assert (unknown.exit_code, "Nobody has this number" in unknown.output) == (1, True)
 
 
 def _database(home: Path) -> Database:

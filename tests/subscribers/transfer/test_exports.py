@@ -59,10 +59,10 @@ def _add(database: Database, *names: str) -> list[int]:
 
 def _export(database: Database, **handed: str) -> list[list[str]]:
     text = io.StringIO()
-    number = export_list(database, KEYS, text, ExportRecipient("Example Mail Ltd", "moving house", **handed), now=NOW)
+    exported = export_list(database, KEYS, text, ExportRecipient("Example Mail Ltd", "moving house", **handed), now=NOW)
     rows = list(csv.reader(io.StringIO(text.getvalue())))
     assert rows[0] == list(EXPORT_COLUMNS)
-    assert number == len(rows) - 1
+    assert (exported.people, exported.damaged) == (len(rows) - 1, [])
     return rows[1:]
 
 

@@ -1,0 +1,142 @@
+"""A row whose ciphertext is no ciphertext any more: it is named, shown, erased, and holds up nobody else."""
+
+import csv
+import io
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select, update
+
+from subscribers.address import read_address
+from subscribers.consent import seals, suppression
+from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.readable_record import make_record_readable
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import lookup_hash
+from subscribers.lifecycle import departure_merge, feedback
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup import manual_signup
+from subscribers.signup.manual_signup import ConsentEvidence
+from subscribers.store.database import PeopleDatabase
+from subscribers.store.models import ConsentKind, ListExport, Person, PersonState
+from subscribers.transfer.exports import DataController, ExportRecipient, build_person_record, export_list
+from tests.conftest import forget_nowhere_else
+
+KEYS = KeyRing.from_seed(b"damaged rows")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+YES = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "eve", NOW, kind=ConsentKind.CONFIRMED)
+ADA = read_address("ada@example.org")
+
+
+def _add(database: PeopleDatabase, name: str) -> int:
+    with database.write() as session:
+        return manual_signup.add_subscriber(session, KEYS, f"{name}@example.org", evidence=YES, now=NOW).number
+
+
+@pytest.fixture
+def ada(database: PeopleDatabase) -> int:
+    """Give the number of a reader whose row is damaged, with another reader behind her."""
+    number = _add(database, "ada")
+    _add(database, "bo")
+    with database.write() as session:
+        session.execute(update(Person).where(Person.number == number).values(ciphertext=b"\x9b" * 61))
+    return number
+
+
+def _state(database: PeopleDatabase, number: int) -> PersonState:
+    with database.read() as session:
+        return session.get_one(Person, number).state
+
+
+def _log(tmp_path_factory: pytest.TempPathFactory) -> DepartureLog:
+    return DepartureLog(tmp_path_factory.mktemp("home") / "left.log", KEYS)
+
+
+def test_it_is_named_by_verify(database: PeopleDatabase, ada: int) -> None:
+    with database.read() as session:
+        proof = seals.prove_ledger(session, KEYS)
+    assert [(at_fault.person, at_fault.fault) for at_fault in proof.address_faults] == [
+        (ada, "the address does not open: the row is damaged")
+    ]
+
+
+def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: int) -> None:
+    with database.read() as session:
+        record = build_person_record(session, KEYS, ada, controller=DataController("", "", "", ""), now=NOW)
+    assert record is not None
+    information = record["pii_information"]
+    assert (information["email_address"], information["email_address_damaged"]) == (None, True)
+    facts = dict(make_record_readable(record).facts)
+    assert (facts["Record"], facts["Address"]) == (f"person-{ada}", "damaged: it does not open")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_it_is_erased_and_no_list_brings_it_back(
+    database: PeopleDatabase,
+    ada: int,
+    known: bool,  # noqa: FBT001
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with database.write() as session:
+        erased = erase_person(
+            session,
+            KEYS,
+            _log(tmp_path_factory),
+            ada,
+            method="admin: damaged",
+            forget_elsewhere=forget_nowhere_else,
+            now=NOW,
+            address=ADA if known else None,
+        )
+    assert (erased.changed, _state(database, ada)) == (True, PersonState.ERASED)
+    with database.read() as session:
+        person = session.get_one(Person, ada)
+        assert (person.ciphertext, person.salt) == (None, None)
+        barred = suppression.find_suppression(session, KEYS, ADA) is not None
+        assert (barred, person.lookup is not None) == (known, not known)
+        assert seals.prove_ledger(session, KEYS).sound
+
+
+def test_it_is_suppressed_by_what_is_left_of_it(
+    database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    report = FeedbackReport(ada, FeedbackKind.BOUNCED, NOW, "sendgrid", {})
+    with database.write() as session:
+        changed, departure = feedback.apply_feedback_report(session, KEYS, report, now=NOW)
+        _log(tmp_path_factory).append_all([departure] if departure else [], at=NOW)
+    assert (changed, departure is not None, _state(database, ada)) == (True, True, PersonState.SUPPRESSED)
+    with database.read() as session:
+        barred = suppression.find_suppression(session, KEYS, ADA)
+    assert barred is not None
+    assert barred.reason == "bounced"
+
+
+def test_an_export_names_it_and_goes_on(database: PeopleDatabase, ada: int) -> None:
+    file = io.StringIO()
+    exported = export_list(database, KEYS, file, ExportRecipient("us", "moving"), now=NOW)
+    assert (exported.people, exported.damaged) == (1, [ada])
+    assert [row["email"] for row in csv.DictReader(io.StringIO(file.getvalue()))] == ["bo@example.org"]
+    with database.read() as session:
+        assert session.scalars(select(ListExport.people)).one() == 1
+
+
+def test_a_restored_copy_learns_who_left_all_the_same(
+    database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    keys, log = KEYS.with_new_key("lookup"), _log(tmp_path_factory)
+    log.append(lookup_hash(keys, "zoe@example.org"), keys.current("lookup").id, kind="left", at=NOW)
+    with database.read() as session:
+        bo = session.scalars(select(Person).where(Person.number != ada)).one()
+    log.append(bo.lookup or "", bo.lookup_key or "", kind="left", at=NOW)
+    with database.write() as session:
+        merged = departure_merge.merge_departure_log(session, log, keys, forget_elsewhere=forget_nowhere_else, now=NOW)
+    assert (merged.departed["left"], _state(database, bo.number)) == (1, PersonState.WITHDRAWN)
+
+
+def test_its_owner_leaves_by_the_link_of_a_mail(
+    database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with database.write() as session:
+        assert unsubscribe_person(session, _log(tmp_path_factory), ada, method="page", now=NOW).changed
