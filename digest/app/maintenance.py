@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, select
 
 from digest.app.installation import Installation
 from digest.deliver.events import payloads
@@ -183,18 +182,8 @@ def pull_suppression_lists(installation: Installation, now: datetime, *, from_be
 
 def delete_old_slots(installation: Installation, now: datetime) -> str:
     """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
-    old = (
-        select(TimetableSlot.id)
-        .where(TimetableSlot.at < now - SLOT_RETENTION, TimetableSlot.job != FIRST_LOOK_JOB)
-        .limit(DELETE_BATCH_SIZE)
-    )
-    dropped = 0
-    while True:
-        with installation.database.write() as session:
-            some = session.connection().execute(delete(TimetableSlot).where(TimetableSlot.id.in_(old))).rowcount
-        dropped += some
-        if not some:
-            return f"{dropped:,} old slots dropped"
+    old = (TimetableSlot.at < now - SLOT_RETENTION) & (TimetableSlot.job != FIRST_LOOK_JOB)
+    return f"{installation.database.delete_in_batches(TimetableSlot, old, size=DELETE_BATCH_SIZE):,} old slots dropped"
 
 
 NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (

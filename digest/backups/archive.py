@@ -99,20 +99,21 @@ def select_expression(column: Column[Any]) -> ColumnElement[Any]:
     return column
 
 
+# Of the formats that are not written as they are.
 _ENCODERS: dict[ValueFormat, Callable[[Any], Any]] = {
-    "plain": lambda value: value,
     "bytes": lambda value: base64.b64encode(value).decode(),
-    "moment": lambda value: value.isoformat(),
-    "day": lambda value: value.isoformat(),
-    "json": lambda value: value,
+    "moment": datetime.isoformat,
+    "day": date.isoformat,
 }
 _DECODERS: dict[ValueFormat, Callable[[Any], Any]] = {
-    "plain": lambda value: value,
     "bytes": lambda value: base64.b64decode(value, validate=True),
     "moment": datetime.fromisoformat,
     "day": date.fromisoformat,
-    "json": lambda value: value,
 }
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 class ArchiveWriter:
@@ -124,7 +125,7 @@ class ArchiveWriter:
 
     def write_table(self, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
         """Write a table's rows, in the order of its columns; give how many were written, now and then."""
-        forms = [_ENCODERS[value_format(column)] for column in table.c]
+        forms = [_ENCODERS.get(value_format(column), _unchanged) for column in table.c]
         digest, count = hashlib.sha256(), 0
         with self._zip.open(_member_name(table.name), "w", force_zip64=True) as member:
             for row in rows:
@@ -183,7 +184,7 @@ class ArchiveReader:
         part = self.manifest.tables[name]
         digest, count = hashlib.sha256(), 0
         try:
-            forms = {column: _DECODERS[form] for column, form in part.columns.items()}
+            forms = {column: _DECODERS.get(form, _unchanged) for column, form in part.columns.items()}
             with self._zip.open(_member_name(name)) as member:
                 for line in member:
                     digest.update(line)

@@ -5,7 +5,7 @@ Callers open the transaction; `prepare_batches` cuts a long document into batche
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,13 +50,7 @@ class ItemCounts:
 
     def __add__(self, other: "ItemCounts") -> "ItemCounts":
         """Add up the counts of two batches."""
-        return ItemCounts(
-            self.found + other.found,
-            self.new + other.new,
-            self.updated + other.updated,
-            self.unchanged + other.unchanged,
-            self.rejected + other.rejected,
-        )
+        return ItemCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(ItemCounts)))
 
 
 def prepare_batches(document: ParsedDocument, max_items: int | None = None) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
@@ -205,13 +199,12 @@ def _item_values(item: ParsedItem) -> dict[str, Any]:
 
 def _new_row(source_id: int, identified: IdentifiedItem, now: datetime, *, used_keys: set[str]) -> dict[str, Any]:
     dated_at, basis = choose_date(identified.item, now)
-    later = max(filter(None, (identified.item.updated, identified.item.published)), default=None)
     return _item_values(identified.item) | {
         "source_id": source_id,
         "key": reused_id_key(identified.item) if identified.key in used_keys else identified.key,
         "dated_at": dated_at,
         "date_basis": basis.value,
-        "updated_at": later if later and later > dated_at else None,
+        "updated_at": _later_date(dated_at, identified.item.updated, identified.item.published),
         "found_at": now,
         "seen_at": now,
     }
@@ -241,12 +234,13 @@ def _merge_dates(row: Row[Any], item: ParsedItem) -> dict[str, Any]:
     said_at, said_basis = choose_date(item, row.dated_at)
     if (_basis_rank(said_basis), dated_at) > (_basis_rank(basis), said_at):
         dated_at, basis = said_at, said_basis
-    later = max(filter(None, (row.updated_at, item.updated, item.published)), default=None)
-    return {
-        "dated_at": dated_at,
-        "date_basis": basis.value,
-        "updated_at": later if later and later > dated_at else None,
-    }
+    updated_at = _later_date(dated_at, row.updated_at, item.updated, item.published)
+    return {"dated_at": dated_at, "date_basis": basis.value, "updated_at": updated_at}
+
+
+def _later_date(dated_at: datetime, *dates: datetime | None) -> datetime | None:
+    """Return the latest of some dates, if it is later than the one that counts."""
+    return max((date for date in dates if date and date > dated_at), default=None)
 
 
 def _basis_rank(basis: DateBasis) -> int:

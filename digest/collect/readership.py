@@ -69,20 +69,29 @@ def import_readership(
 ) -> list[ReadershipImport]:
     """Bring in what the settings name (`readership.csv`, `readership.wordpress`); both together are one week."""
     configured, site = settings.file.readership, settings.file.publication.site
-    reports: dict[str, ReadershipReport | ReadershipError] = {}
+    loaders: dict[str, Callable[[], ReadershipReport]] = {}
     if configured.csv:
-        reports[configured.csv] = _report_or_error(
-            lambda: parse_readership_csv(_read_file(_settings_file_path(settings, configured.csv)), site)
-        )
+        file = _settings_file_path(settings, configured.csv)
+        loaders[configured.csv] = lambda: parse_readership_csv(_read_file(file), site)
     if configured.wordpress:
-        reports[configured.wordpress] = _report_or_error(lambda: fetch_wordpress_views(fetcher, configured.wordpress))
+        loaders[configured.wordpress] = lambda: fetch_wordpress_views(fetcher, configured.wordpress)
+    reports: dict[str, ReadershipReport] = {}
+    errors: dict[str, str] = {}
+    for origin, load_report in loaders.items():
+        try:
+            reports[origin] = load_report()
+        except ReadershipError as exc:
+            errors[origin] = str(exc)
     total: Counter[str] = Counter()
     for report in reports.values():
-        if isinstance(report, ReadershipReport):
-            total.update(report.views)
-    whole = not any(isinstance(report, ReadershipError) for report in reports.values())
-    article_urls = apply_views(database, total, complete=whole) if reports else frozenset()
-    imported = [_import_result(origin, report, article_urls) for origin, report in reports.items()]
+        total.update(report.views)
+    article_urls = apply_views(database, total, complete=not errors) if loaders else frozenset()
+    imported = [
+        ReadershipImport(origin, error=errors[origin])
+        if origin in errors
+        else _import_result(origin, reports[origin], article_urls)
+        for origin in loaders
+    ]
     for result in imported:
         log.info(
             "readership.imported", origin=result.origin, matched=result.matched, error=result.error, at=now.isoformat()
@@ -162,20 +171,9 @@ def _count_views(rows: Iterable[tuple[int, _Row]], parse: Callable[[_Row], tuple
     return ReadershipReport(views, tuple(rejected))
 
 
-def _import_result(
-    origin: str, report: ReadershipReport | ReadershipError, article_urls: frozenset[str]
-) -> ReadershipImport:
-    if isinstance(report, ReadershipError):
-        return ReadershipImport(origin, error=str(report))
+def _import_result(origin: str, report: ReadershipReport, article_urls: frozenset[str]) -> ReadershipImport:
     matched = len(article_urls & report.views.keys())
     return ReadershipImport(origin, matched, len(report.views) - matched, report.rejected)
-
-
-def _report_or_error(load_report: Callable[[], ReadershipReport]) -> ReadershipReport | ReadershipError:
-    try:
-        return load_report()
-    except ReadershipError as exc:
-        return exc
 
 
 def _settings_file_path(settings: Settings, name: str) -> Path:

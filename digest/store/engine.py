@@ -11,13 +11,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, delete, event, select, text
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from subscribers.errors import ApplicationError
+from subscribers.store.models import Base, table_of
 
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
@@ -133,6 +134,17 @@ class Database:
             if self.engine.dialect.name == "postgresql":
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
+
+    def delete_in_batches(self, model: type[Base], condition: ColumnElement[bool], *, size: int) -> int:
+        """Delete the rows that match, so many a transaction; return how many they were."""
+        table, deleted = table_of(model), 0
+        page = select(table.c.id).where(condition).limit(size)
+        while True:
+            with self.write() as session:
+                count = session.connection().execute(delete(table).where(table.c.id.in_(page))).rowcount
+            deleted += count
+            if count < size:
+                return deleted
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,7 +1,7 @@
 """Adding a person by an admin's hand, on the evidence of their consent."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -41,16 +41,10 @@ class ConsentEvidence:
 
     def as_json(self) -> dict[str, Any]:
         """Return what the ledger keeps, the hash of the wording with it."""
-        return {
-            "wording": self.wording,
-            "wording_version": self.wording_version,
-            "wording_hash": hashlib.sha256(self.wording.encode()).hexdigest(),
-            "language": self.language,
-            "page": self.page,
-            "method": self.method,
-            "actor": self.actor,
-            "agreed_at": self.agreed_at.isoformat(timespec="milliseconds"),
-        }
+        fields = asdict(self)
+        del fields["kind"]
+        wording_hash = hashlib.sha256(self.wording.encode()).hexdigest()
+        return fields | {"wording_hash": wording_hash, "agreed_at": self.agreed_at.isoformat(timespec="milliseconds")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,29 +25,17 @@ class RowStatus(StrEnum):
 DEPARTURE_STATUSES = frozenset({RowStatus.LEFT, RowStatus.BOUNCED, RowStatus.COMPLAINED, RowStatus.BLOCKED})
 
 # A word in a status column, whatever the service. A word that stands nowhere here is no guess of ours: the
-# row is rejected.
-STATUS_WORDS: dict[str, RowStatus] = {
-    **dict.fromkeys(
-        ("subscribed", "active", "enabled", "confirmed", "regular", "premium", "gifted", "free", "paid"),
-        RowStatus.SUBSCRIBED,
-    ),
-    **dict.fromkeys(
-        ("comped", "trial", "trialed", "churning", "churned", "past due", "paused", "inactive", "true", "1", ""),
-        RowStatus.SUBSCRIBED,
-    ),
-    **dict.fromkeys(
-        ("unconfirmed", "unactivated", "pending", "nonsubscribed", "non subscribed", "transactional"),
-        RowStatus.UNCONFIRMED,
-    ),
-    **dict.fromkeys(
-        ("unsubscribed", "removed", "withdrawn", "opted out", "disabled", "deleted", "archived", "false", "0"),
-        RowStatus.LEFT,
-    ),
-    **dict.fromkeys(("bounced", "cleaned", "hard bounce", "undeliverable"), RowStatus.BOUNCED),
-    **dict.fromkeys(("complained", "spam", "spam complaint", "abuse"), RowStatus.COMPLAINED),
-    **dict.fromkeys(("blocklisted", "blacklisted", "blocked", "suppressed", "spammy"), RowStatus.BLOCKED),
+# row is rejected. An empty status (the last word of the first line) is one of a service that keeps none.
+_WORDS_BY_STATUS = {
+    RowStatus.SUBSCRIBED: "subscribed;active;enabled;confirmed;regular;premium;gifted;free;paid;comped;trial;trialed;"
+    "churning;churned;past due;paused;inactive;true;1;",
+    RowStatus.UNCONFIRMED: "unconfirmed;unactivated;pending;nonsubscribed;non subscribed;transactional",
+    RowStatus.LEFT: "unsubscribed;removed;withdrawn;opted out;disabled;deleted;archived;false;0",
+    RowStatus.BOUNCED: "bounced;cleaned;hard bounce;undeliverable",
+    RowStatus.COMPLAINED: "complained;spam;spam complaint;abuse",
+    RowStatus.BLOCKED: "blocklisted;blacklisted;blocked;suppressed;spammy",
 }
-
+STATUS_WORDS = {word: status for status, words in _WORDS_BY_STATUS.items() for word in words.split(";")}
 _BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 _EMAIL_HEADINGS = ("email address", "email", "e mail", "e mail address", "mail", "address")
 _REQUESTED_AT_HEADINGS = (

@@ -14,17 +14,6 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason
 
 MAX_URL_LENGTH = 4000  # characters
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-FETCH_EXCEPTIONS = (
-    AddressRefusedError,
-    UnknownHostError,
-    BodyTooLargeError,
-    ContentEncodingError,
-    TlsHandshakeError,
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-)
-
 _HOST_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,254}}$)(?:{_HOST_LABEL}\.)*{_HOST_LABEL}\.?")
 
@@ -116,32 +105,30 @@ _UNEXPECTED_FAILURE = (
 )
 
 
+_BROKEN_OFF = "it broke off or is no HTTP ({exc}); it is tried again later"
+# The first that an exception is one of counts.
+_EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] = (
+    (AddressRefusedError, FetchErrorReason.REFUSED_ADDRESS, "{exc}"),
+    (UnknownHostError, FetchErrorReason.DNS, "{exc}"),
+    (
+        BodyTooLargeError,
+        FetchErrorReason.TOO_BIG,
+        "more than {max_bytes:,} bytes; raise the limit in digest.toml if it is meant",
+    ),
+    (ContentEncodingError, FetchErrorReason.BAD_ANSWER, "{exc}; tell the publisher"),
+    (httpcore.TimeoutException, FetchErrorReason.TIMEOUT, "not done within {timeout:g} s; it is tried again later"),
+    (TlsHandshakeError, FetchErrorReason.TLS, "no safe connection ({exc}); the publisher's certificate needs mending"),
+    (httpcore.ConnectError, FetchErrorReason.CONNECT, "no connection ({exc}); it is tried again later"),
+    (httpcore.NetworkError, FetchErrorReason.BAD_ANSWER, _BROKEN_OFF),
+    (httpcore.ProtocolError, FetchErrorReason.BAD_ANSWER, _BROKEN_OFF),
+)
+FETCH_EXCEPTIONS = tuple(kind for kind, _, _ in _EXCEPTION_FAILURES)
+
+
 def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[FetchErrorReason, str]:
     """Describe what one of `FETCH_EXCEPTIONS` means; `max_bytes` bytes and `timeout` were the bounds."""
-    match exc:
-        case AddressRefusedError():
-            classified = FetchErrorReason.REFUSED_ADDRESS, str(exc)
-        case UnknownHostError():
-            classified = FetchErrorReason.DNS, str(exc)
-        case BodyTooLargeError():
-            classified = (
-                FetchErrorReason.TOO_BIG,
-                f"more than {max_bytes:,} bytes; raise the limit in digest.toml if it is meant",
-            )
-        case ContentEncodingError():
-            classified = FetchErrorReason.BAD_ANSWER, f"{exc}; tell the publisher"
-        case httpcore.TimeoutException():
-            classified = FetchErrorReason.TIMEOUT, f"not done within {timeout:g} s; it is tried again later"
-        case TlsHandshakeError():
-            classified = (
-                FetchErrorReason.TLS,
-                f"no safe connection ({exc}); the publisher's certificate needs mending",
-            )
-        case httpcore.ConnectError():
-            classified = FetchErrorReason.CONNECT, f"no connection ({exc}); it is tried again later"
-        case _:
-            classified = (FetchErrorReason.BAD_ANSWER, f"it broke off or is no HTTP ({exc}); it is tried again later")
-    return classified
+    reason, words = next((reason, words) for kind, reason, words in _EXCEPTION_FAILURES if isinstance(exc, kind))
+    return reason, words.format(exc=exc, max_bytes=max_bytes, timeout=timeout)
 
 
 def _printable_url(url: str) -> str:

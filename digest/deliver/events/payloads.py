@@ -5,10 +5,9 @@ import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import InboundPayload
@@ -57,26 +56,18 @@ def unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[StoredPayl
     Raises:
         KeyFileError: one was encrypted with a key that is not in the key file; it waits until the key is back.
     """
-    columns = (
-        InboundPayload.id,
-        InboundPayload.origin,
-        InboundPayload.at,
-        InboundPayload.body_hash,
-        InboundPayload.ciphertext,
-        InboundPayload.key_id,
-    )
     after = 0
     while True:
-        waiting = select(*columns).where(InboundPayload.applied_at.is_(None), InboundPayload.id > after)
+        waiting = select(InboundPayload).where(InboundPayload.applied_at.is_(None), InboundPayload.id > after)
         with database.read() as session:
-            rows = session.execute(waiting.order_by(InboundPayload.id).limit(READ_PAGE_SIZE)).all()
+            rows = session.scalars(waiting.order_by(InboundPayload.id).limit(READ_PAGE_SIZE)).all()
         yield from (_open_payload(keys, row) for row in rows)
         if len(rows) < READ_PAGE_SIZE:
             return
         after = rows[-1].id
 
 
-def _open_payload(keys: KeyRing, row: Any) -> StoredPayload:
+def _open_payload(keys: KeyRing, row: InboundPayload) -> StoredPayload:
     body = None
     try:
         encrypted = row.ciphertext, row.key_id
@@ -93,17 +84,4 @@ def mark_payloads_applied(session: Session, payload_ids: Collection[int], *, now
 
 def drop_old_payloads(database: Database, *, now: datetime) -> int:
     """Delete the payloads that arrived more than 30 days ago, applied or not; return how many."""
-    dropped = 0
-    old = (
-        select(InboundPayload.id)
-        .where(InboundPayload.at < now - RETENTION)
-        .order_by(InboundPayload.at)
-        .limit(DELETE_PAGE_SIZE)
-    )
-    while True:
-        with database.write() as session:
-            ids = session.scalars(old).all()
-            session.execute(delete(InboundPayload).where(InboundPayload.id.in_(ids)))
-        dropped += len(ids)
-        if len(ids) < DELETE_PAGE_SIZE:
-            return dropped
+    return database.delete_in_batches(InboundPayload, InboundPayload.at < now - RETENTION, size=DELETE_PAGE_SIZE)

@@ -5,7 +5,7 @@ disclosures as before: see docs/decisions/0019-the-provider.md.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,7 +46,9 @@ def aggregate_deliveries(database: Database, settings: Settings, *, now: datetim
                 count += _aggregate_page(session, rows[start : start + ROWS_PER_TRANSACTION], old, settings)
         aggregated += count
         if len(rows) < ROWS_PER_SCAN or not count:
-            _delete_unmatched_events(database, before)
+            # Events about no delivery of ours, once they are as old.
+            unmatched = Event.delivery.is_(None) & (Event.received_at < before)
+            database.delete_in_batches(Event, unmatched, size=ROWS_PER_TRANSACTION)
             return aggregated
 
 
@@ -114,14 +116,3 @@ def _add_reader_totals(session: Session, rows: Iterable[Any], settings: Settings
     ]
     if values:
         session.execute(insert, values)
-
-
-def _delete_unmatched_events(database: Database, before: datetime) -> None:
-    """Delete events about no delivery of ours, once they are as old."""
-    unmatched = select(Event.id).where(Event.delivery.is_(None), Event.received_at < before).limit(ROWS_PER_TRANSACTION)
-    while True:
-        with database.write() as session:
-            ids: Collection[int] = session.scalars(unmatched).all()
-            session.execute(delete(Event).where(Event.id.in_(ids)))
-        if len(ids) < ROWS_PER_TRANSACTION:
-            return

@@ -20,24 +20,24 @@ from digest.edition.preflight.rule_registry import (
 MAX_HEADLINE_LENGTH = 110  # characters; a phone shows more as a wall of bold text
 
 
-@preflight_rule("held", "An edition that is held (too few stories) is not approved.")
+@preflight_rule("held")
 def check_completeness(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Repeat why the edition is held."""
+    """An edition that is held (too few stories) is not approved."""
     if examined.incomplete_reason:
         yield error_finding(f"The edition is held: {examined.incomplete_reason}")
 
 
-@preflight_rule("day", "The masthead names the day on which the edition goes out.")
+@preflight_rule("day")
 def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Compare the two days: mail programs show the one of the header, readers see the other."""
+    """The masthead names the day on which the edition goes out."""
     day, departure_day = examined.content.date, examined.departure_day
     if departure_day and day != departure_day:
         yield warning_finding(f"The masthead says {day}, and the edition goes out on {departure_day}.")
 
 
-@preflight_rule("subject", "There is a subject of at most 60 characters, and a preheader that says something else.")
+@preflight_rule("subject")
 def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look at the two lines of the inbox."""
+    """There is a subject of at most 60 characters, and a preheader that says something else."""
     line, second = examined.content.subject, examined.content.preheader
     if not line.strip():
         yield error_finding("The subject is empty.")
@@ -49,18 +49,18 @@ def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield warning_finding(f"The preheader has {len(second)} characters; inboxes show {MAX_PREHEADER_LENGTH}.")
 
 
-@preflight_rule("headlines", "No headline is so long that a phone shows a wall of bold text.")
+@preflight_rule("headlines")
 def check_headline_lengths(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Measure each headline."""
+    """No headline is so long that a phone shows a wall of bold text."""
     for section in examined.content.sections:
         for entry in section.entries:
             if len(entry.headline) > MAX_HEADLINE_LENGTH:
                 yield warning_finding(f"“{entry.headline[:60]}…” has {len(entry.headline)} characters.", section.title)
 
 
-@preflight_rule("sections", "No section is empty or fuller than the settings allow, and Featured is there.")
+@preflight_rule("sections")
 def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Count the entries of each section."""
+    """No section is empty or fuller than the settings allow, and Featured is there."""
     limits = {s.key: s.most for s in examined.file.sections}
     for section in examined.content.sections:
         if not section.entries:
@@ -72,9 +72,9 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
         yield error_finding("Nothing is featured: the edition has no lead.")
 
 
-@preflight_rule("repeats", "No story stands twice in the edition, and none but a pinned one was in one of the last.")
+@preflight_rule("repeats")
 def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Compare links as canonical addresses, within the edition and with those before. A pin is an editor's word."""
+    """No story stands twice in the edition, and none but a pinned one was in one of the last."""
     pinned = {_canonical_or_raw(pin) for pin in examined.file.select.pins}
     entries = [(s.title, e) for s in examined.content.sections for e in s.entries]
     counts = Counter(_canonical_or_raw(e.url) for _, e in entries)
@@ -101,11 +101,9 @@ MAX_IMAGE_BYTES = 200 * 1024  # bytes
 SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # what Outlook's Word engine shows
 
 
-@preflight_rule(
-    "images-ours", "Every picture comes from /media/ of this installation: nobody else sees a reader open the mail."
-)
+@preflight_rule("images-ours")
 def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Compare each source with our own address."""
+    """Every picture comes from /media/ of this installation: nobody else sees a reader open the mail."""
     for image in examined.tree.iter("img"):
         source = str(image.get("src") or "")
         if not source.startswith(f"{examined.drafted_base}/media/"):
@@ -114,11 +112,9 @@ def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
             )
 
 
-@preflight_rule(
-    "images-described", "Every picture has an alt text (empty for decoration), and the lead's says what is seen."
-)
+@preflight_rule("images-described")
 def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look at alt texts."""
+    """Every picture has an alt text (empty for decoration), and the lead's says what is seen."""
     for image in examined.tree.iter("img"):
         if "alt" not in image.attrib:
             yield error_finding(f"{image.get('src')} has no alt text.")
@@ -128,19 +124,17 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
             yield warning_finding(f"The picture of “{lead.headline}” has no description.", section.title)
 
 
-@preflight_rule(
-    "images-sized", "Every picture says its width and height, so that nothing jumps and Outlook keeps the layout."
-)
+@preflight_rule("images-sized")
 def check_image_dimensions(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look at the width and height attributes."""
+    """Every picture says its width and height, so that nothing jumps and Outlook keeps the layout."""
     for image in examined.tree.iter("img"):
         if not all(re.fullmatch(r"[1-9]\d*", str(image.get(side) or "")) for side in ("width", "height")):
             yield error_finding(f"{image.get('src')} has no width and height in whole pixels.")
 
 
-@preflight_rule("images-kept", "Every picture is kept here, as JPEG, PNG or GIF, and weighs at most 200 KB.")
+@preflight_rule("images-kept")
 def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look each picture up among those that are kept."""
+    """Every picture is kept here, as JPEG, PNG or GIF, and weighs at most 200 KB."""
     for image in examined.tree.iter("img"):
         source = str(image.get("src") or "")
         name = source.rsplit("/", 1)[-1]
@@ -164,9 +158,9 @@ DEAD_LINK_REASONS = frozenset(
 )
 
 
-@preflight_rule("links", "Every link is a whole https or mailto address; plain http is pointed out.")
+@preflight_rule("links")
 def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look at each address as it is written."""
+    """Every link is a whole https or mailto address; plain http is pointed out."""
     for address in examined.links:
         parts = urlsplit(address)
         if address.startswith("#"):
@@ -179,9 +173,9 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
             yield error_finding(f"{address} is no web or mail address.")
 
 
-@preflight_rule("dead-links", "Online only: every link answers, and none leads elsewhere for good.")
+@preflight_rule("dead-links")
 def check_dead_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Fetch each outside link once, under the guards of collecting."""
+    """Online only: every link answers, and none leads elsewhere for good."""
     if examined.fetcher is None:
         return
     for address in examined.links:

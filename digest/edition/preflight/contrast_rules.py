@@ -48,11 +48,9 @@ def contrast_ratio(text_colour: str, background_colour: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@preflight_rule(
-    "contrast", "Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme."
-)
+@preflight_rule("contrast")
 def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Walk the tree once a scheme; each pair of colours is reported once."""
+    """Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme."""
     for scheme, overrides in (("light", {}), ("dark", dark_declarations(examined))):
         seen: set[tuple[str, str]] = set()
         for element, style in _walk_styled(examined.tree, TextStyle(), overrides):

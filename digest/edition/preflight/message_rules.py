@@ -27,9 +27,9 @@ REQUIRED_FIELDS = ("from", "date", "message-id", "to", "subject", "mime-version"
 STRUCTURED_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "Message-ID", "List-Id")
 
 
-@preflight_rule("size", "The HTML part stays below 80 KB, and must stay below 102 KB, where Gmail cuts it off.")
+@preflight_rule("size")
 def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Count the decoded HTML, as Gmail does."""
+    """The HTML part stays below 80 KB, and must stay below 102 KB, where Gmail cuts it off."""
     octets = len(examined.html.encode())
     if octets > GMAIL_CLIP_SIZE:
         yield error_finding(f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories.")
@@ -37,9 +37,9 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
         yield warning_finding(f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
 
 
-@preflight_rule("syntax", "The message follows RFC 5322, 5321, 2045 and 2047: line ends, line lengths, header fields.")
+@preflight_rule("syntax")
 def check_message_syntax(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Lint what any receiving server may refuse."""
+    """The message follows RFC 5322, 5321, 2045 and 2047: line ends, line lengths, header fields."""
     raw = examined.message
     if re.search(rb"(?<!\r)\n|\r(?!\n)", raw):
         yield error_finding("A bare CR or LF stands in the message (RFC 5321, 2.3.8).")
@@ -82,11 +82,9 @@ def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
         yield error_finding(f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, 6.7).")
 
 
-@preflight_rule(
-    "one-click", "The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts."
-)
+@preflight_rule("one-click")
 def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Ask for one https address, the fixed POST value, and the link in both parts."""
+    """The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts."""
     value = str(examined.parsed_message.get("List-Unsubscribe", ""))
     addresses = re.findall(r"<(https://[^>\s]+)>", value)
     if len(addresses) != 1 or "<http://" in value:
@@ -109,17 +107,17 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
             yield error_finding(f"The {kind} part does not hold the unsubscribe link.")
 
 
-@preflight_rule("parts", "The text comes first and the HTML last, in one multipart/alternative (RFC 2046, 5.1.4).")
+@preflight_rule("parts")
 def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look at the order of the two parts."""
+    """The text comes first and the HTML last, in one multipart/alternative (RFC 2046, 5.1.4)."""
     kinds = [p.get_content_type() for p in examined.parsed_message.walk() if not p.is_multipart()]
     if examined.parsed_message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
         yield error_finding(f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right.")
 
 
-@preflight_rule("parity", "Text and HTML say the same: every headline and every story's link stands in both.")
+@preflight_rule("parity")
 def check_part_parity(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look for each headline and link in both parts, whatever the line breaks."""
+    """Text and HTML say the same: every headline and every story's link stands in both."""
     words = {
         "text": _without_white_space(examined.text),
         "HTML": _without_white_space(" ".join(examined.tree.itertext())),
@@ -137,20 +135,20 @@ def _without_white_space(text: str) -> str:
     return "".join(text.split()).casefold()
 
 
-@preflight_rule("placeholders", "Nothing is left unfilled: no template braces, no personal mark.")
+@preflight_rule("placeholders")
 def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Look for braces and placeholders in the subject and in both parts; those that the edition itself says are warnings."""
+    """Nothing is left unfilled: no template braces, no personal mark."""
     edition_text = json.dumps(examined.content.as_json(), ensure_ascii=False)
     for place, body in (("subject", examined.content.subject), ("HTML", examined.html), ("text", examined.text)):
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b", *placeholders.ALL_PLACEHOLDERS):
-            if sign in body:
+            if sign in body:  # what the edition itself says is a warning
                 make_finding = warning_finding if sign in edition_text else error_finding
                 yield make_finding(f"{sign} was left in the {place}.")
 
 
-@preflight_rule("postal-address", "The postal address stands in both parts (CAN-SPAM, 15 USC 7704(a)(5)).")
+@preflight_rule("postal-address")
 def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Ask for the address of the settings, in both parts."""
+    """The postal address stands in both parts (CAN-SPAM, 15 USC 7704(a)(5))."""
     address = join_address_lines(examined.file.sender.postal_address)
     if not address:
         yield error_finding("sender.postal_address is empty in the settings: the law demands one.")

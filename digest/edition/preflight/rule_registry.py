@@ -126,13 +126,13 @@ class PreflightRule:
 PREFLIGHT_RULES: dict[str, PreflightRule] = {}
 
 
-def preflight_rule(name: str, description: str) -> Callable[[RuleCheck], RuleCheck]:
-    """Register a function as the rule `name`. It wants a section in `docs/preflight.md` and a planted fault in its tests."""
+def preflight_rule(name: str) -> Callable[[RuleCheck], RuleCheck]:
+    """Register a function as the rule `name`; its docstring says what it demands. It wants a section in `docs/preflight.md` and a planted fault in its tests."""
 
     def register(check: RuleCheck) -> RuleCheck:
         if name in PREFLIGHT_RULES:
             raise ValueError(f"two rules are called {name}")
-        PREFLIGHT_RULES[name] = PreflightRule(name, description, check)
+        PREFLIGHT_RULES[name] = PreflightRule(name, check.__doc__ or "", check)
         return check
 
     return register
