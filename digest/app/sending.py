@@ -21,9 +21,10 @@ from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.send import edition_run, log_evidence, staff_test, uncertain_deliveries
 from digest.deliver.send.edition_run import SendReport
 from digest.deliver.send.log_evidence import LogEvidence
+from digest.deliver.send.send_gate import send_blocked_reason
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
-from digest.edition.queries import explain_missed_release
+from digest.edition.queries import explain_missed_release, find_edition
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
@@ -90,6 +91,18 @@ def send_edition(
         )
         audit.changed, audit.detail = report.handed_over > 0, {"handed over": report.handed_over}
     return report
+
+
+def resting_reason(installation: Installation, name: str) -> str:
+    """Say why an edition rests until somebody lets it go on: it is paused, or all is held. Empty where it does not.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        hold = installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+        return "" if edition.state is EditionState.CANCELLED else send_blocked_reason(name, edition, hold)
 
 
 def list_test_recipients(installation: Installation) -> list[StaffMember]:

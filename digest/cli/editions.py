@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import click
 
@@ -18,6 +17,7 @@ from digest.cli.terminal import show_progress, stop_on_signal
 from digest.deliver.send.edition_run import SendReport
 from digest.edition.approval import ApprovalError
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
+from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 
 EXIT_NOT_ALL_ACCEPTED = 1
@@ -36,6 +36,8 @@ def send_test_and_report(context: CommandContext, edition: str, to: Sequence[str
 
 
 EXIT_ANSWER_NO = 1  # a rule of preflight fails, or an edition is held
+EXIT_UNCERTAIN = 3  # nothing waits, and nobody knows whether all of it arrived
+REST_POLL_SECONDS = 2.0  # between two looks whether an edition still rests
 
 
 @click.command(
@@ -196,11 +198,14 @@ Examples:
 Sending can be interrupted at any moment and started again: nobody gets it twice. What a crash leaves in
 doubt is listed by 'digest uncertain'. From another terminal: 'digest status', 'digest pause', 'digest cancel'.
 Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 something still waits (was not), or
-the delivery counts do not balance, 2 wrong use or it may not be sent."""
+the delivery counts do not balance, 2 wrong use or it may not be sent, 3 nothing waits any more, but of some messages
+nobody knows whether they arrived ('digest uncertain')."""
 )
 @click.argument("edition")
 @click.option(
-    "--wait", is_flag=True, help="Stay, through the first readers' quarter of an hour, later hours and second tries."
+    "--wait",
+    is_flag=True,
+    help="Stay until nobody waits: through a pause or a hold, the first readers' quarter of an hour, bounds, later hours and second tries.",
 )
 @click.option("--test", is_flag=True, help="Send it as it stands to the staff alone; no reader is counted.")
 @click.option("--to", multiple=True, metavar="EMAIL", help="With --test: to this member of the staff. Repeatable.")
@@ -217,38 +222,56 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     overview = edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)
-    with stop_on_signal() as stopping, show_progress(f"Sending {overview.name}") as progress:
-        while True:
-            report = sending.send_edition(
-                installation,
-                overview.name,
-                actor=context.actor,
-                clock=context.now,
-                report_progress=progress,
-                sleep=stopping.wait,
-                stopping=stopping.is_set,
-            )
-            if (
-                not wait
-                or stopping.is_set()
-                or report.stop_reason
-                or not report.delivery_counts.open
-                or not report.next_due_at
-            ):
-                break
-            stopping.wait(max(1.0, min(60.0, (report.next_due_at - context.now()).total_seconds())))
-    click.echo(describe_delivery_counts(report.delivery_counts))
+    report = _run_send(context, overview.name, wait=wait)
+    if report is None:
+        click.echo("Stopped: it was told to stop, and nothing was sent.", err=True)
+        raise SystemExit(EXIT_ANSWER_NO)
+    counts = report.delivery_counts
+    click.echo(describe_delivery_counts(counts))
     if report.stop_reason or report.wait_reason:
         click.echo(f"Stopped: {report.stop_reason or report.wait_reason}", err=True)
-    if report.delivery_counts.open or not report.delivery_counts.is_balanced:
-        _print_resume_time(report, installation.settings.file.publication.zone, context.now())
+    if counts.open or not counts.is_balanced:
+        if resume_time := _resume_time(report, context):
+            how = f"where 'digest serve' runs by itself, else with 'digest send {report.edition}'"
+            click.echo(f"{counts.open:,} still wait{resume_time}, {how}.", err=True)
         raise SystemExit(EXIT_ANSWER_NO)
+    if counts[DeliveryState.UNCERTAIN]:
+        click.echo(f"Nobody knows whether all of them arrived: see 'digest uncertain {report.edition}'.", err=True)
+        raise SystemExit(EXIT_UNCERTAIN)
 
 
-def _print_resume_time(report: SendReport, zone: ZoneInfo, now: datetime) -> None:
-    if report.next_due_at and report.next_due_at > now:
-        click.echo(
-            f"It goes on from {report.next_due_at.astimezone(zone):%A %H:%M %Z}, "
-            f"where 'digest serve' runs by itself, else with 'digest send {report.edition}'.",
-            err=True,
-        )
+def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport | None:
+    """Send; with `wait`, stay until nothing waits, something goes wrong or a signal comes. None: that came before all."""
+    installation, report, waiting_for = context.installation, None, ""
+    with stop_on_signal() as stopping, show_progress(f"Sending {name}") as progress:
+        while not stopping.is_set():
+            resting = sending.resting_reason(installation, name) if wait else ""
+            reason, seconds = resting, REST_POLL_SECONDS
+            if not resting:
+                report = sending.send_edition(
+                    installation,
+                    name,
+                    actor=context.actor,
+                    clock=context.now,
+                    report_progress=progress,
+                    sleep=stopping.wait,
+                    stopping=stopping.is_set,
+                )
+                if not wait or report.stop_reason or not report.delivery_counts.open:
+                    break
+                reason = f"{report.wait_reason or 'the rest is due later'}{_resume_time(report, context)}"
+                if report.next_due_at is not None:
+                    seconds = max(1.0, min(60.0, (report.next_due_at - context.now()).total_seconds()))
+            if reason != waiting_for:
+                click.echo(f"Waiting: {reason}", err=True)
+                waiting_for = reason
+            stopping.wait(seconds)
+    return report
+
+
+def _resume_time(report: SendReport, context: CommandContext) -> str:
+    """Say from when the rest may go; empty where that is now, or unknown."""
+    if report.next_due_at is None or report.next_due_at <= context.now():
+        return ""
+    local = report.next_due_at.astimezone(context.installation.settings.file.publication.zone)
+    return f"; it goes on from {local:%A %H:%M %Z}"

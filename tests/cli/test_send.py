@@ -1,0 +1,118 @@
+"""`digest send` as a process: what it waits out, what stops it, and its exit codes."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import func, select
+
+from benchmarks.page_server import command_environment
+from benchmarks.sample_installation import EDITION_NAME, benchmark_settings, create_ready_database
+from digest.deliver.control import edition_control, installation_hold
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.engine import Database
+from tests.deliver.smtp_servers import ScriptedSmtpServer
+
+READERS = 6
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedSmtpServer]:
+    with ScriptedSmtpServer({}) as server:
+        yield server
+
+
+@pytest.fixture
+def installed(tmp_path: Path, server: ScriptedSmtpServer) -> Iterator[tuple[Database, Mapping[str, str]]]:
+    """Give an installation with an approved edition that goes out over one connection, and its environment."""
+    mail_url = SecretStr(f"smtp://127.0.0.1:{server.port}?starttls=off&connections=1")
+    settings = benchmark_settings(tmp_path).model_copy(update={"mail_url": mail_url})
+    database = create_ready_database(settings, READERS, kilobytes=4)
+    yield database, command_environment(settings)
+    database.close()
+
+
+@contextmanager
+def _sending(environment: Mapping[str, str], *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "digest", "send", EDITION_NAME, "--yes", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _next_wait(process: subprocess.Popen[str]) -> str:
+    """Read on until the command says what it waits for."""
+    assert process.stderr is not None
+    return next(line for line in process.stderr if line.startswith("Waiting: "))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _accepted(database: Database) -> int:
+    with database.read() as session:
+        taken = select(func.count()).where(Delivery.state == DeliveryState.ACCEPTED)
+        return session.scalar(taken) or 0
+
+
+def test_waiting_outlasts_a_hold_and_a_pause_and_then_sends(installed: tuple[Database, Mapping[str, str]]) -> None:
+    database, environment = installed
+    with database.write() as session:
+        edition_control.pause_edition(session, EDITION_NAME, "a wrong date", now=_now())
+        installation_hold.hold_installation(session, "moving house", actor="eve", now=_now())
+    with _sending(environment, "--wait") as process:
+        assert "moving house" in _next_wait(process)
+        with database.write() as session:
+            installation_hold.release_installation(session)
+        assert "is paused: a wrong date" in _next_wait(process)
+        assert _accepted(database) == 0
+        with database.write() as session:
+            edition_control.resume_edition(session, EDITION_NAME, now=_now())
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, _accepted(database)) == (0, READERS), errors
+
+
+def test_ctrl_c_ends_the_waiting_and_nothing_is_in_doubt(installed: tuple[Database, Mapping[str, str]]) -> None:
+    database, environment = installed
+    with database.write() as session:
+        edition_control.pause_edition(session, EDITION_NAME, "a wrong date", now=_now())
+    with _sending(environment, "--wait") as process:
+        _next_wait(process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "nothing was sent" in errors
+    assert "Traceback" not in errors
+
+
+def test_without_waiting_a_paused_edition_is_refused(installed: tuple[Database, Mapping[str, str]]) -> None:
+    database, environment = installed
+    with database.write() as session:
+        edition_control.pause_edition(session, EDITION_NAME, "a wrong date", now=_now())
+    with _sending(environment) as process:
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, "is paused: a wrong date" in errors) == (2, True)
+
+
+def test_what_is_uncertain_has_an_exit_code_of_its_own(
+    installed: tuple[Database, Mapping[str, str]], server: ScriptedSmtpServer
+) -> None:
+    database, environment = installed
+    server.script["DOT"] = [b"250 taken", None]
+    with _sending(environment) as process:
+        counts, errors = process.communicate(timeout=60)
+    assert process.returncode == 3, errors
+    assert "1 uncertain" in counts
+    assert f"digest uncertain {EDITION_NAME}" in errors
+    assert _accepted(database) == READERS - 1
