@@ -15,6 +15,7 @@ from subscribers.address import Address
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.lifecycle import link_renewal
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import UnsubscribeResult, unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
@@ -29,6 +30,7 @@ ERASE = Act("subscriber erased", Role.ADMIN)
 SUPPRESS = Act("address suppressed", Role.ADMIN)
 ALLOW = Act("sign-up allowed", Role.ADMIN)
 COUNT = Act("people counted", Role.ADMIN)
+RENEW_LINKS = Act("links renewed", Role.ADMIN)
 VERIFY = Act("ledger verified", Role.ADMIN)
 
 # The subject of an audit row while, or because, no person's number is known.
@@ -178,6 +180,22 @@ def allow_signup(installation: Installation, actor: Actor, address: Address, rea
         if not suppression.allow_signup(session, installation.keys, address, now=now):
             raise NotSuppressedError("The address is not suppressed: nothing stands in the way of its owner.")
         draft.detail = {"why": reason}
+
+
+def renew_person_links(
+    installation: Installation, actor: Actor, address: Address, reason: str, *, now: datetime
+) -> int:
+    """Renew one person's links, so that those of the mails so far leave and do no more; give their number.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+    """
+    with RENEW_LINKS.transaction(installation.database, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = _find_person(session, installation.keys, address).number
+        link_renewal.renew_links(session, number)
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        return number
 
 
 def count_people(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:

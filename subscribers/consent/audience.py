@@ -23,6 +23,7 @@ _MEMBER_COLUMNS = (
     Person.asked_at,
     Person.asked_where,
     Person.domain_tag,
+    Person.link_generation,
 )
 
 _NO_PREFERENCES = Preferences()
@@ -38,6 +39,7 @@ class AudienceMember:
     asked_at: datetime
     asked_where: str
     domain_tag: str | None
+    link_generation: int = 0
 
     def decrypt_address(self, keys: KeyRing) -> str:
         """Open the address.
@@ -140,4 +142,5 @@ def _build_member(row: Any) -> AudienceMember:
         asked_at=row.asked_at,
         asked_where=row.asked_where,
         domain_tag=row.domain_tag,
+        link_generation=row.link_generation,
     )

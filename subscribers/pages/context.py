@@ -19,6 +19,7 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.mail_requests import QueueMail
 from subscribers.signup.rate_limits import SignupLimits
@@ -91,18 +92,29 @@ def is_subscribed(person: Person | None) -> bool:
 
 def read_link_owner(
     token: str, purpose: link_tokens.LinkPurpose, test_purpose: link_tokens.LinkPurpose, page_description: str
-) -> int:
-    """Return the number of the person in whose mails a link stands.
+) -> LinkOwner:
+    """Return whose mails a link stands in.
 
     A link that is nobody's is answered at once: one of a test mail says so, and all others look the same.
     """
     keys = current_page_context().keys
-    number = link_tokens.read_link_token(keys, token, purpose)
-    if number is None:
+    owner = link_tokens.read_link_token(keys, token, purpose)
+    if owner is None:
         if link_tokens.read_link_token(keys, token, test_purpose) is not None:
             abort(private_response(render_template("web/test_mail.html", what=page_description)))
         abort(unknown_link_page())
-    return number
+    return owner
+
+
+def is_outdated(link: LinkOwner, person: Person | None) -> bool:
+    """Return whether a link was made before its owner had their links renewed: it leaves, and no more."""
+    return person is not None and link.generation != person.link_generation
+
+
+def outdated_link_page(link: LinkOwner) -> Response:
+    """Answer a link that only leaves. What it offers is of the same generation, and so no way around."""
+    leave_token = link_tokens.make_link_token(current_page_context().keys, link.number, "leave", link.generation)
+    return private_response(render_template("web/outdated_link.html", leave_token=leave_token), 410)
 
 
 def unknown_link_page() -> Response:

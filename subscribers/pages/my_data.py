@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 from subscribers.address import MAX_ADDRESS_LENGTH, AddressError, mask_address, read_address
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.crypto.link_tokens import make_link_token
 from subscribers.lifecycle import address_change
 from subscribers.lifecycle.address_change import AddressChange, AddressChangeStage
 from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.link_renewal import renew_links
 from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import (
     PageContext,
@@ -110,6 +112,17 @@ def erase_now(token: str) -> ResponseReturnValue:
             now=context.clock(),
         )
     return private_response(render_template("web/erased.html", new=True))
+
+
+@reader_pages.post("/my-data/<token>/renew-links")
+def renew_my_links(token: str) -> ResponseReturnValue:
+    """Renew the links in an owner's mails, and hand them the new one. Pressing again renews again, and harms nobody."""
+    context = current_page_context()
+    with context.database.write() as session:
+        person = _find_owner(context, session, token)
+        generation = renew_links(session, person.number)
+    preferences_token = make_link_token(context.keys, person.number, "preferences", generation)
+    return private_response(render_template("web/links_renewed.html", token=token, preferences_token=preferences_token))
 
 
 @reader_pages.post("/my-data/<token>/address")

@@ -11,15 +11,19 @@ from subscribers.address import mask_address
 from subscribers.consent.preference_phrases import describe_preferences
 from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences
 from subscribers.crypto import link_tokens
+from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import choice_changes, my_data
 from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
+from subscribers.lifecycle.link_renewal import renew_links
 from subscribers.lifecycle.undo import UndoStage
 from subscribers.pages import time_zones
 from subscribers.pages.context import (
     PageContext,
     SiteDetails,
     current_page_context,
+    is_outdated,
     is_subscribed,
+    outdated_link_page,
     private_response,
     read_link_owner,
     reader_pages,
@@ -39,7 +43,7 @@ FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
 }
 
 
-def _read_number(token: str) -> int:
+def _read_link(token: str) -> LinkOwner:
     return read_link_owner(token, "preferences", "test preferences", "the choices of one reader")
 
 
@@ -47,26 +51,27 @@ def _read_number(token: str) -> int:
 def show_preferences(token: str) -> ResponseReturnValue:
     """Show what a reader has chosen, and say where to ask for their data."""
     context = current_page_context()
-    number = _read_number(token)
+    link = _read_link(token)
     with context.database.read() as session:
-        return _preferences_page(context, session.get(Person, number), token)
+        return _preferences_page(context, session.get(Person, link.number), link, token)
 
 
 @reader_pages.post("/preferences/<token>")
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
     context = current_page_context()
-    number = _read_number(token)
+    link = _read_link(token)
     preferences = read_preferences_form(request.form, context.site, context.today())
     if isinstance(preferences, str):
         with context.database.read() as session:
-            return _preferences_page(context, session.get(Person, number), token, problem=preferences)
+            return _preferences_page(context, session.get(Person, link.number), link, token, problem=preferences)
     with context.database.write() as session:
-        person = session.get(Person, number, with_for_update=True)
-        if person is not None and is_subscribed(person):
+        person = session.get(Person, link.number, with_for_update=True)
+        if person is not None and is_subscribed(person) and not is_outdated(link, person):
             preferences = _keep_start_week(preferences, Preferences.from_json(person.choices))
-            save_choices(session, number, preferences, context.queue, now=context.clock())
-    return _preferences_page(context, person, token, saved=describe_preferences(preferences, context.site.sections))
+            save_choices(session, link.number, preferences, context.queue, now=context.clock())
+    saved = describe_preferences(preferences, context.site.sections)
+    return _preferences_page(context, person, link, token, saved=saved)
 
 
 def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
@@ -133,9 +138,11 @@ def show_preferences_again(token: str) -> ResponseReturnValue:
 def mail_my_data(token: str) -> ResponseReturnValue:
     """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
     context = current_page_context()
-    number = _read_number(token)
+    link = _read_link(token)
     with context.database.write() as session:
-        my_data.request_data_link(session, number, context.queue, now=context.clock())
+        if is_outdated(link, session.get(Person, link.number)):
+            return outdated_link_page(link)
+        my_data.request_data_link(session, link.number, context.queue, now=context.clock())
     return private_response(
         render_template("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
     )
@@ -157,10 +164,13 @@ def restore_now(token: str) -> ResponseReturnValue:
     context = current_page_context()
     with context.database.write() as session:
         link = choice_changes.restore_choices(session, token, now=context.clock())
-    return _restoration_page(context, link, token)
+        renewed = link.changed and request.form.get("renew") == "yes"
+        if renewed and link.person is not None:
+            renew_links(session, link.person)
+    return _restoration_page(context, link, token, renewed=renewed)
 
 
-def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str) -> Response:
+def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str, *, renewed: bool = False) -> Response:
     if link.stage is UndoStage.UNKNOWN:
         return unknown_link_page()
     page = render_template(
@@ -170,13 +180,16 @@ def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str)
         current=describe_preferences(link.current, context.site.sections),
         earlier=describe_preferences(link.earlier, context.site.sections),
         token=token,
+        renewed=renewed,
     )
     return private_response(page, 410 if link.stage is UndoStage.OVER else 200)
 
 
 def _preferences_page(
-    context: PageContext, person: Person | None, token: str, *, saved: str = "", problem: str = ""
+    context: PageContext, person: Person | None, link: LinkOwner, token: str, *, saved: str = "", problem: str = ""
 ) -> ResponseReturnValue:
+    if is_outdated(link, person):
+        return outdated_link_page(link)
     address = people.decrypt_person_address(context.keys, person) if person is not None else None
     if person is None or address is None or not is_subscribed(person):
         mine = token if my_data.may_request_data(person) else ""
@@ -198,7 +211,8 @@ def _preferences_page(
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
         leave_url=url_for(
-            "readers.ask_to_leave", token=link_tokens.make_link_token(context.keys, person.number, "leave")
+            "readers.ask_to_leave",
+            token=link_tokens.make_link_token(context.keys, person.number, "leave", link.generation),
         ),
         token=token,
         saved=saved,

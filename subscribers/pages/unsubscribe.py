@@ -11,12 +11,14 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
 from subscribers.consent.preferences import Preferences
+from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import undo, unsubscribe
 from subscribers.lifecycle.choice_changes import save_choices
 from subscribers.lifecycle.undo import UndoLink, UndoStage
 from subscribers.pages.context import (
     PageContext,
     current_page_context,
+    is_outdated,
     is_subscribed,
     private_response,
     read_link_owner,
@@ -31,7 +33,7 @@ PAUSE_LENGTHS = {"4w": (28, "Four weeks"), "3m": (91, "Three months"), "6m": (18
 log = structlog.get_logger("leaving")
 
 
-def _read_number(token: str) -> int:
+def _read_link(token: str) -> LinkOwner:
     return read_link_owner(token, "leave", "test leave", "a page with one button, to leave the list")
 
 
@@ -39,9 +41,9 @@ def _read_number(token: str) -> int:
 def ask_to_leave(token: str) -> ResponseReturnValue:
     """Show the one button. Nothing is changed before it is pressed."""
     context = current_page_context()
-    number = _read_number(token)
+    link = _read_link(token)
     with context.database.read() as session:
-        return _status_page(context, session, number, token)
+        return _status_page(context, session, link, token)
 
 
 @reader_pages.post("/u/<token>")
@@ -53,7 +55,7 @@ def leave_now(token: str) -> ResponseReturnValue:
     person who is gone already is answered alike.
     """
     context = current_page_context()
-    number = _read_number(token)
+    number = _read_link(token).number
     form = _read_form()
     by_page = form.get("from") == "page"
     now = context.clock()
@@ -84,10 +86,11 @@ def _read_form() -> MultiDict[str, str]:
 def ask_to_pause(token: str) -> ResponseReturnValue:
     """Offer a break in place of leaving."""
     context = current_page_context()
-    number = _read_number(token)
+    link = _read_link(token)
     with context.database.read() as session:
-        if not is_subscribed(session.get(Person, number)):
-            return _status_page(context, session, number, token)
+        person = session.get(Person, link.number)
+        if is_outdated(link, person) or not is_subscribed(person):
+            return _status_page(context, session, link, token)
     return private_response(render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem=""))
 
 
@@ -95,7 +98,7 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
 def pause_now(token: str) -> ResponseReturnValue:
     """Have the mail rest for one of the lengths that the page offers."""
     context = current_page_context()
-    number = _read_number(token)
+    link = _read_link(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
         problem = "Choose how long the break should be."
@@ -103,11 +106,11 @@ def pause_now(token: str) -> ResponseReturnValue:
         return private_response(page, 400)
     until = context.today() + timedelta(days=days)
     with context.database.write() as session:
-        person = session.get(Person, number, with_for_update=True)
-        if person is None or not is_subscribed(person):
-            return _status_page(context, session, number, token)
+        person = session.get(Person, link.number, with_for_update=True)
+        if person is None or is_outdated(link, person) or not is_subscribed(person):
+            return _status_page(context, session, link, token)
         paused = replace(Preferences.from_json(person.choices), pause_until=until)
-        save_choices(session, number, paused, context.queue, now=context.clock())
+        save_choices(session, link.number, paused, context.queue, now=context.clock())
     page = render_template("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=full_date(until), problem="")
     return private_response(page)
 
@@ -122,16 +125,15 @@ def show_how_things_stand(token: str) -> ResponseReturnValue:
 def mail_undo_link(token: str) -> ResponseReturnValue:
     """Have the owner mailed the link that takes their leaving back: the token in the path may be of a forwarded mail."""
     context = current_page_context()
-    number = _read_number(token)
+    link = _read_link(token)
     now = context.clock()
     with context.database.write() as session:
-        person = session.get(Person, number)
-        if is_subscribed(person):
+        if is_subscribed(session.get(Person, link.number)):
             return private_response(render_template("web/undone.html", new=False))
-        until = undo.find_undo_deadline(session, number, now=now)
+        until = undo.find_undo_deadline(session, link.number, now=now)
         if until is None:
-            return _status_page(context, session, number, token, status=410)
-        undo.request_undo_link(session, number, context.queue, now=now)
+            return _status_page(context, session, link, token, status=410)
+        undo.request_undo_link(session, link.number, context.queue, now=now)
     return private_response(render_template("web/undo_asked.html", until=until))
 
 
@@ -169,12 +171,17 @@ def _undo_page(link: UndoLink, token: str) -> Response:
     return private_response(page, 410)
 
 
-def _status_page(context: PageContext, session: Session, number: int, token: str, *, status: int = 200) -> Response:
-    if is_subscribed(session.get(Person, number)):
-        return private_response(
-            render_template("web/leave.html", reasons=unsubscribe.UNSUBSCRIBE_REASONS, token=token), status
+def _status_page(context: PageContext, session: Session, link: LinkOwner, token: str, *, status: int = 200) -> Response:
+    person = session.get(Person, link.number)
+    if is_subscribed(person):
+        page = render_template(
+            "web/leave.html",
+            reasons=unsubscribe.UNSUBSCRIBE_REASONS,
+            token=token,
+            may_pause=not is_outdated(link, person),
         )
-    until = undo.find_undo_deadline(session, number, now=context.clock())
+        return private_response(page, status)
+    until = undo.find_undo_deadline(session, link.number, now=context.clock())
     too_late = status != 200
     return private_response(
         render_template("web/not_on_list.html", token=token, undo_until=until, too_late=too_late, data_token=""), status

@@ -144,6 +144,7 @@ class Person(Base):
     asked_at: Mapped[Moment]
     asked_where: Mapped[str] = mapped_column(String(200))
     batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))  # the import that they count with
+    link_generation: Mapped[int] = mapped_column(default=0, server_default="0")  # see `crypto.link_tokens`
 
 
 class ConsentEvent(Base):

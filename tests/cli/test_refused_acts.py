@@ -21,6 +21,7 @@ ADMIN_COMMANDS = (
     ("subscribers", "erase", "ada@okapi.example.org", "--reason", "by letter"),
     ("subscribers", "suppress", "ada@okapi.example.org", "--reason", "asked"),
     ("subscribers", "allow", "cy@okapi.example.org", "--reason", "a slip"),
+    ("subscribers", "renew-links", "ada@okapi.example.org", "--reason", "asked"),
     ("subscribers", "list"),
     ("subscribers", "verify"),
     ("subscribers", "ask", "--yes"),

@@ -53,7 +53,7 @@ class SentMessageChecker:
         assert sender is not None
         assert self.person_by_delivery[return_path.read_return_path(self.keys, sender) or ""] == number
         token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
-        assert link_tokens.read_link_token(self.keys, token, "leave") == number
+        assert link_tokens.read_link_token(self.keys, token, "leave") == (number, 0)
         texts = decoded_parts(message)
         assert all(f"/u/{token}" in text for text in texts)
         assert _ADDRESS.findall(raw.decode("ascii")) == [to], "an address but the recipient's own"

@@ -21,6 +21,7 @@ from digest.web.server import open_page_server
 from subscribers.address import read_address
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences
+from subscribers.crypto.link_tokens import make_link_token
 from subscribers.lifecycle import address_change, choice_changes, my_data, undo, unsubscribe
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import add_subscriber
@@ -122,7 +123,8 @@ def paths(world: Any) -> list[str]:
     with world.database.write() as session:
         bo = session.scalars(select(Person.number).where(Person.state == PersonState.WITHDRAWN)).one()
         readers += [f"/u/{world.token('leave', bo)}", f"/undo/{undo.issue_undo_token(session, bo, now=NOW)}"]
-    return [*readers, f"/u/{world.token('leave', 4711)}", *desk]
+    outdated = make_link_token(world.install.keys, world.ada, "preferences", 9)
+    return [*readers, f"/preferences/{outdated}", f"/u/{world.token('leave', 4711)}", *desk]
 
 
 def mailed_links(world: Any) -> list[str]:
@@ -199,6 +201,9 @@ def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     yield f"{leave}/pause", {"length": "4w"}
     yield f"{leave}/undo", {}
     yield f"{data}/record", {}
+    yield f"{data}/renew-links", {}
+    yield preferences, {"section": "featured"}
+    yield f"{leave}/pause", {"length": "4w"}
     yield f"{data}/address", {"email": "nobody"}
     yield f"{data}/address", {"email": "another@elsewhere.example"}
     yield move, {}

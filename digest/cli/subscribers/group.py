@@ -268,3 +268,24 @@ def allow(context: CommandContext, address: Address, reason: str) -> None:
     """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
     people.allow_signup(context.installation, context.actor, address, reason, now=context.now())
     click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")
+
+
+@subscribers.command(
+    name="renew-links",
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers renew-links - --reason "asked by mail: forwarded an edition"
+
+\b
+Exit codes:
+  0  renewed
+  1  nobody of this address is on the list
+  2  wrong use""",
+)
+@email_argument
+@reason_option("audit log")
+@pass_command_context
+def renew_links(context: CommandContext, address: Address, reason: str) -> None:
+    """Renew one person's links: those in mails that they forwarded can then unsubscribe them, and change nothing."""
+    number = people.renew_person_links(context.installation, context.actor, address, reason, now=context.now())
+    click.echo(f"Renewed: person {number}. The next mail to them holds the new link.")

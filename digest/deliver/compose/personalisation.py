@@ -41,8 +41,8 @@ def fill_placeholders(
         to=reader.decrypt_address(keys),
         message_id=message_id,
         date=headers.date_value(date, zone),
-        leave_token=link_tokens.make_link_token(keys, reader.number, "leave"),
-        preferences_token=link_tokens.make_link_token(keys, reader.number, "preferences"),
+        leave_token=link_tokens.make_link_token(keys, reader.number, "leave", reader.link_generation),
+        preferences_token=link_tokens.make_link_token(keys, reader.number, "preferences", reader.link_generation),
         signup_text=signup_text(reader.asked_at, reader.asked_where, zone),
     )
 

@@ -242,13 +242,13 @@ def _permitted_addresses(
 
 
 def _compose_message(run: _NoticeRun, notice: _ClaimedNotice, address: str) -> OutgoingMessage:
-    subscriber = notice.person if notice.kind in TO_SUBSCRIBERS else None
+    leave_token, preferences_token = _link_tokens(run, notice)
     placeholders = PlaceholderValues(
         to=notice.facts.get("to", address),
         message_id=notice.message_id,
         date=headers.date_value(notice.first_handed_at, run.zone),
-        leave_token=link_tokens.make_link_token(run.keys, subscriber, "leave") if subscriber else "",
-        preferences_token=link_tokens.make_link_token(run.keys, subscriber, "preferences") if subscriber else "",
+        leave_token=leave_token,
+        preferences_token=preferences_token,
     )
     template = run.composer.compose_notice(notice.kind, _template_facts(run, notice))
     return OutgoingMessage(
@@ -258,6 +258,16 @@ def _compose_message(run: _NoticeRun, notice: _ClaimedNotice, address: str) -> O
         placeholders=placeholders,
         bounce_address=make_return_path(run.keys, notice.delivery_id, run.settings.file.sender.bounce_domain),
     )
+
+
+def _link_tokens(run: _NoticeRun, notice: _ClaimedNotice) -> tuple[str, str]:
+    """Return the tokens to leave and to choose of a mail to a subscriber; others hold none."""
+    if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
+        return "", ""
+    with run.database.read() as session:
+        generation = session.get_one(Person, notice.person).link_generation
+    leave = link_tokens.make_link_token(run.keys, notice.person, "leave", generation)
+    return leave, link_tokens.make_link_token(run.keys, notice.person, "preferences", generation)
 
 
 def _template_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:

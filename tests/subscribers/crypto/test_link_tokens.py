@@ -10,16 +10,19 @@ from subscribers.crypto.link_tokens import LinkPurpose
 
 KEYS = KeyRing.from_seed(b"token tests")
 PURPOSES: tuple[LinkPurpose, ...] = get_args(LinkPurpose)
-NUMBERS = st.integers(1, 2**40 - 1)
+NUMBERS, GENERATIONS = st.integers(1, 2**32 - 1), st.integers(0, 255)
+OLD_TOKEN = "AAAAAAwBZez0zq3L8-0SLQ"
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
-@given(NUMBERS, st.sampled_from(PURPOSES))
-def test_a_token_names_its_person_for_its_purpose_and_no_other(number: int, purpose: LinkPurpose) -> None:
-    token = link_tokens.make_link_token(KEYS, number, purpose)
+@given(NUMBERS, GENERATIONS, st.sampled_from(PURPOSES))
+def test_a_token_names_its_person_for_its_purpose_and_no_other(
+    number: int, generation: int, purpose: LinkPurpose
+) -> None:
+    token = link_tokens.make_link_token(KEYS, number, purpose, generation)
     assert len(token) == 22
     assert set(token) <= set(ALPHABET)
-    assert link_tokens.read_link_token(KEYS, token, purpose) == number
+    assert link_tokens.read_link_token(KEYS, token, purpose) == (number, generation)
     for other in PURPOSES:
         if other != purpose:
             assert link_tokens.read_link_token(KEYS, token, other) is None
@@ -29,7 +32,7 @@ def test_a_token_names_its_person_for_its_purpose_and_no_other(number: int, purp
 def test_a_token_with_any_character_changed_is_none(number: int, place: int, character: str) -> None:
     token = link_tokens.make_link_token(KEYS, number, "leave")
     changed = token[:place] + character + token[place + 1 :]
-    assert link_tokens.read_link_token(KEYS, changed, "leave") == (number if changed == token else None)
+    assert link_tokens.read_link_token(KEYS, changed, "leave") == ((number, 0) if changed == token else None)
 
 
 @given(NUMBERS, st.integers(0, 21))
@@ -61,5 +64,18 @@ def test_last_years_token_works_after_the_key_was_succeeded() -> None:
     assert (
         link_tokens.read_link_token(both, old, "leave")
         == link_tokens.read_link_token(both, link_tokens.make_link_token(both, 12, "leave"), "leave")
-        == 12
+        == (12, 0)
     )
+
+
+def test_the_tokens_of_mails_from_before_there_were_generations_are_of_generation_0() -> None:
+    keys = KeyRing.from_seed(b"tokens")
+    assert link_tokens.make_link_token(keys, 12, "leave") == OLD_TOKEN
+    assert link_tokens.read_link_token(keys, OLD_TOKEN, "leave") == (12, 0)
+
+
+@given(GENERATIONS)
+def test_no_renewal_leads_back_to_the_links_of_the_early_mails_or_stays_where_it_was(generation: int) -> None:
+    following = link_tokens.next_generation(generation)
+    assert following not in {0, generation}
+    assert len(link_tokens.make_link_token(KEYS, 12, "preferences", following)) == 22

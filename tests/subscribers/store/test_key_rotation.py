@@ -127,7 +127,7 @@ def test_what_older_keys_made_still_verifies(sqlite: Database, path: Path) -> No
     for kind in KEY_KINDS:
         rotate_key(sqlite, path, kind)
     keys = KeyRing.load(path)
-    assert link_tokens.read_link_token(keys, token, "leave") == ada
+    assert link_tokens.read_link_token(keys, token, "leave") == (ada, 0)
     assert link_tokens.make_link_token(keys, ada, "leave") != token
     with sqlite.write() as session:
         suppressed = suppression.find_suppression(session, keys, cy)

@@ -100,8 +100,8 @@ def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[Quoted
     """Return the readers whose tokens are in the List-Unsubscribe field of the quoted message."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
-    people = (link_tokens.read_link_token(keys, match[1], "leave") for match in islice(_LEAVE_LINK.finditer(links), 5))
-    return frozenset(QuotedReader(person, message) for person in people if person is not None)
+    owners = (link_tokens.read_link_token(keys, match[1], "leave") for match in islice(_LEAVE_LINK.finditer(links), 5))
+    return frozenset(QuotedReader(owner.number, message) for owner in owners if owner is not None)
 
 
 def _reason_to_ignore(mail: mime.MimePart, delivery: str | None) -> IgnoreReason:

@@ -1,0 +1,90 @@
+"""Renewed links: those of older mails leave, and do no more."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from digest.app import people
+from subscribers.address import read_address
+from subscribers.crypto.link_tokens import make_link_token, read_link_token
+from subscribers.lifecycle.link_renewal import renew_links
+from subscribers.store.models import Person, PersonState
+from tests.actors import ADMIN
+from tests.subscribers.pages.test_choice_changes import EVENTS_ONLY, choose, chosen, restore_path_of
+from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of, text_of
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+
+
+def renew(world: Any) -> None:
+    with world.database.write() as session:
+        renew_links(session, world.ada)
+
+
+def new_link(world: Any) -> str:
+    return f"/preferences/{make_link_token(world.install.keys, world.ada, 'preferences', 1)}"
+
+
+def test_an_older_link_shows_and_changes_nothing_and_still_leaves(both: Any) -> None:
+    preferences, leave = f"/preferences/{both.token('preferences')}", f"/u/{both.token('leave')}"
+    renew(both)
+    before = both.dump()
+    for path in (preferences, f"{preferences}/my-data", f"{leave}/pause"):
+        for method in ("GET", "POST"):
+            answer = both.client.open(path, method=method, data={"section": "events", "length": "4w"})
+            assert "Your mail from" not in answer.text
+            assert "Enjoy the break" not in answer.text
+            assert "analytical.example" not in answer.text
+    assert both.dump() == before
+    page = both.client.get(preferences)
+    assert page.status_code == 410
+    assert f'href="{leave}"' in page.text, "a link of the new generation would be a way around"
+    assert "Pause instead" not in both.client.get(leave).text
+    assert both.client.post(leave).status_code == 200
+    with both.database.read() as session:
+        assert session.get_one(Person, both.ada).state == PersonState.WITHDRAWN
+
+
+def test_the_links_of_later_mails_choose(world: Any) -> None:
+    renew(world)
+    page = world.client.get(new_link(world))
+    assert "Your mail from HLS.Today" in page.text
+    assert world.client.post(new_link(world), data=EVENTS_ONLY).status_code == 200
+    assert chosen(world).omit
+    (mail,) = Inbox(world).new()
+    assert new_link(world) in text_of(mail)
+    token = str(mail["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
+    assert read_link_token(world.install.keys, token, "leave") == (world.ada, 1)
+
+
+def test_owners_renew_their_links_on_the_page_with_their_data(both: Any) -> None:
+    ask(both)
+    (mail,) = Inbox(both).new()
+    page = f"/my-data/{secret_of(mail)}"
+    assert "Renew my links" in both.client.get(page).text
+    answer = both.client.post(f"{page}/renew-links")
+    assert answer.status_code == 200
+    assert f'href="{new_link(both)}"' in answer.text
+    assert both.client.get(f"/preferences/{both.token('preferences')}").status_code == 410
+    for token in (both.token("preferences"), both.token("leave"), "x"):
+        assert both.client.post(f"/my-data/{token}/renew-links").status_code == 404
+
+
+@pytest.mark.parametrize(("form", "generation"), [({"renew": "yes"}, 1), ({}, 0)])
+def test_owners_who_put_their_choices_back_renew_their_links_with_them(
+    world: Any, form: dict[str, str], generation: int
+) -> None:
+    choose(world, EVENTS_ONLY)
+    (mail,) = Inbox(world).new()
+    for _ in range(2):
+        assert world.client.post(restore_path_of(mail), data=form).status_code == 200
+    with world.database.read() as session:
+        assert session.get_one(Person, world.ada).link_generation == generation
+
+
+def test_an_admin_renews_the_links_of_one_person(world: Any) -> None:
+    assert people.renew_person_links(world.install, ADMIN, read_address(ADA), "asked by mail", now=NOW) == world.ada
+    assert world.client.get(f"/preferences/{world.token('preferences')}").status_code == 410
+    with pytest.raises(people.UnknownPersonError):
+        people.renew_person_links(world.install, ADMIN, read_address("bo@okapi.example.org"), "asked", now=NOW)
