@@ -363,14 +363,24 @@ def test_a_move_that_has_become_impossible_is_explained_and_changes_nothing(
 
 def test_a_fourth_move_in_a_day_mails_nobody_and_the_newest_link_alone_works(opened: tuple[Any, str]) -> None:
     world, secret = opened
+    inbox, links = Inbox(world), {}
     for number in range(4):
-        clock = at(world, NOW + timedelta(seconds=number))
-        clock.post(f"/my-data/{secret}/address", data={"email": f"new{number}@elsewhere.example"})
-    inbox = Inbox(world)
-    links = {str(m["To"]): secret_of(m) for m in inbox.new(NOW + timedelta(minutes=1)) if "elsewhere" in str(m["To"])}
+        now = NOW + timedelta(minutes=number)
+        at(world, now).post(f"/my-data/{secret}/address", data={"email": f"new{number}@elsewhere.example"})
+        links |= {str(m["To"]): secret_of(m) for m in inbox.new(now) if "elsewhere" in str(m["To"])}
     assert sorted(links) == [f"new{n}@elsewhere.example" for n in range(3)]
     assert world.client.get(f"/address/{links['new0@elsewhere.example']}").status_code == 410
     assert world.client.get(f"/address/{links['new2@elsewhere.example']}").status_code == 200
+
+
+def test_a_link_that_a_newer_one_replaced_before_its_mail_went_out_is_not_mailed(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    for seconds, name in enumerate(("first", "second")):
+        clock = at(world, NOW + timedelta(seconds=seconds))
+        clock.post(f"/my-data/{secret}/address", data={"email": f"{name}@elsewhere.example"})
+    sent = Inbox(world).new(NOW + timedelta(minutes=1))
+    receivers = [str(mail["To"]) for mail in sent if "elsewhere" in str(mail["To"])]
+    assert receivers == ["second@elsewhere.example"]
 
 
 def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -> None:
