@@ -10,7 +10,7 @@ throw-away keys, its departure log and its settings. Every address is invented.
 
 When a later migration renames a table, moves rows or adds some, say so here. Since 0005 a consent is bound to its address: the
 migration moves no row, and the first start with the keys (here `bind_addresses`) appends one link to each chain whose address is there.
-0006 moves no row: everybody's links are of generation 0, and those of mails that were sent go on working.
+0007 moves no row: everybody's links are of generation 0, and those of mails that were sent go on working.
 """
 
 import shutil

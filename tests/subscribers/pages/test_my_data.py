@@ -363,7 +363,8 @@ def test_a_move_that_has_become_impossible_is_explained_and_changes_nothing(
 
 def test_a_fourth_move_in_a_day_mails_nobody_and_the_newest_link_alone_works(opened: tuple[Any, str]) -> None:
     world, secret = opened
-    inbox, links = Inbox(world), {}
+    inbox = Inbox(world)
+    links: dict[str, str] = {}
     for number in range(4):
         now = NOW + timedelta(minutes=number)
         at(world, now).post(f"/my-data/{secret}/address", data={"email": f"new{number}@elsewhere.example"})
