@@ -153,6 +153,12 @@ def test_placeholders_come_through_unchanged_where_they_belong(pieces: tuple[Ren
         assert not any(mark in body for mark in placeholders.ALL_PLACEHOLDERS)
 
 
+def test_no_text_is_of_size_nought_which_rspamd_takes_for_hidden_words(pieces: tuple[RenderedFragment, ...]) -> None:
+    html = join_fragments(pieces, "html")
+    assert len(re.findall(r"font-size:\d", html)) > 50
+    assert not re.search(r"font-size:0(?![.\d])", html)
+
+
 def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[RenderedFragment, ...]) -> None:
     web, mail = join_fragments(pieces, "web"), join_fragments(pieces, "html")
     assert not any(mark in web for mark in placeholders.ALL_PLACEHOLDERS)
