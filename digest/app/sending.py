@@ -19,6 +19,7 @@ from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.send import edition_run, log_evidence, staff_test, uncertain_deliveries
+from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.edition_run import SendReport
 from digest.deliver.send.log_evidence import LogEvidence
 from digest.deliver.send.send_gate import send_blocked_reason
@@ -203,6 +204,7 @@ def list_uncertain(installation: Installation, name: str, *, now: datetime) -> l
         UnknownEditionError: there is none of that name.
     """
     name = edition_name(installation, name)
+    recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
     return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
 
 

@@ -143,6 +143,11 @@ class Settings(values.SettingsTable):
         return self.home / "outbox"
 
     @property
+    def runs_folder(self) -> Path:
+        """Where the files of runs lie: see `digest.deliver.send.run_file`."""
+        return self.home / "runs"
+
+    @property
     def key_file(self) -> Path:
         """The file that holds every key; never in a backup."""
         return self.home / "keys.json"

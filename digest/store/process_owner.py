@@ -20,12 +20,15 @@ class ProcessOwner:
         return f"{self.host}/{self.pid}/{self.nonce}"
 
     def knows_dead(self, other: str) -> bool:
-        """Return whether `other` was a process of this machine that is gone; of other machines nobody can tell."""
-        host, _, pid = other.rpartition("/")[0].rpartition("/")
+        """Return whether `other` was a process of this machine that is gone; of other machines nobody can tell.
+
+        A fourth part, by which a process tells its runs apart, is ignored.
+        """
+        host, pid, nonce = (*other.split("/"), "", "")[:3]
         if host != self.host or not pid.isdigit():
             return False
         if int(pid) == self.pid:
-            return not other.endswith(f"/{self.nonce}")
+            return nonce != self.nonce
         try:
             os.kill(int(pid), 0)  # signal 0 only asks
         except ProcessLookupError:

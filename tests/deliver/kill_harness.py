@@ -12,15 +12,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import select
 
-from benchmarks.sample_installation import EDITION_NAME
+from benchmarks.sample_installation import EDITION_NAME, KEYS
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, open_database
 from digest.store.models import Edition, EditionState
@@ -36,15 +38,6 @@ _process_context = multiprocessing.get_context("forkserver")
 _process_context.set_forkserver_preload(["pytest", "tests.deliver.send_process"])
 
 
-class AcceptedMessage(NamedTuple):
-    """One message that the receiver accepted."""
-
-    recipient: str
-    return_path: str
-    accepted_at: float
-    hash: str
-
-
 @dataclass(frozen=True)
 class MessageReceiver:
     """The recorder, as seen from outside."""
@@ -53,12 +46,18 @@ class MessageReceiver:
     port: int
     folder: Path
 
-    def accepted_messages(self) -> list[AcceptedMessage]:
-        """Return what it has recorded so far."""
+    def count_by_reader(self) -> Counter[int]:
+        """Return how many messages each reader got so far, by number."""
         file = self.folder / "accepted"
         whole = file.read_text("ascii").rpartition("\n")[0] if file.exists() else ""
-        fields = [line.split("\t") for line in whole.splitlines()]
-        return [AcceptedMessage(recipient, path, float(at), digest) for recipient, path, at, digest in fields]
+        return Counter(reader_number(recipient) for recipient in whole.splitlines())
+
+    def settle(self) -> None:
+        """Wait until it has dealt with all that dead senders left on the way."""
+        request_file, settled_file = self.folder / "settle", self.folder / "settled"
+        request_file.touch()
+        wait_until(settled_file.exists)
+        settled_file.unlink()
 
     def count_accepted(self) -> int:
         """Give how many messages it wrote down so far."""
@@ -120,6 +119,11 @@ def smtp_route(connections: int) -> SendRoute:
     return SendRoute("smtp", f"smtp://127.0.0.1:%d?starttls=off&connections={connections}", connections)
 
 
+def max_doubts_in_vain(route: SendRoute, kills: int) -> int:
+    """Return how many SMTP doubts may have got nothing: one in a hundred of the connections killed, and always one."""
+    return max(1, kills * route.max_in_doubt // 100)
+
+
 def sendgrid_route(batch: int) -> SendRoute:
     """Give the way in batches, each one request."""
     return SendRoute("sendgrid", f"sendgrid:?batch={batch}", batch)
@@ -146,9 +150,9 @@ class KillableSend:
         process.start()
         return process
 
-    def finish_send(self) -> None:
+    def finish_send(self, **more: Any) -> None:
         """Send undisturbed until nothing waits; then every reader was accepted or is in doubt."""
-        process = self.start_process()
+        process = self.start_process(**more)
         process.join(WAIT_TIMEOUT)
         assert process.exitcode == 0, f"exit {process.exitcode}: {self.log_tail()}"
         counts = self.check_against_receiver()
@@ -177,28 +181,37 @@ class KillableSend:
             planned_at = session.scalars(select(Edition.planned_at)).one()
         assert counts.is_balanced
         assert planned_at is None or counts.planned == self.readers
-        states, got = (
-            self.delivery_states(),
-            Counter(reader_number(message.recipient) for message in self.receiver.accepted_messages()),
-        )
+        states, got = self.delivery_states(), self.receiver.count_by_reader()
         assert max(got.values(), default=1) == 1, "somebody got it twice"
         wrong = {n: states.get(n) for n in got if states.get(n) not in (*IN_DOUBT_STATES, DeliveryState.ACCEPTED)}
         assert not wrong, "somebody has it whose delivery says otherwise"
         assert {n for n, state in states.items() if state is DeliveryState.ACCEPTED} <= got.keys()
         return counts
 
-    def kill_and_check(self, process: BaseProcess) -> int:
-        """Kill a process that sends, and check what it left; return how many deliveries are in doubt by now."""
+    def kill(self, process: BaseProcess) -> None:
+        """Kill a process that sends."""
         process.kill()
         process.join(WAIT_TIMEOUT)
         assert process.exitcode == -signal.SIGKILL, f"it was done before it could be killed: {self.log_tail()}"
-        return self.check_after_kill()
 
-    def check_after_kill(self) -> int:
-        """Check what a kill left; return how many deliveries are in doubt by now, from this kill and earlier ones."""
+    def check_after_kill(self) -> None:
+        """Check what a kill left, before anybody has looked at the run's file."""
         counts = self.check_against_receiver()
         assert counts[DeliveryState.HANDING_OVER] <= self.route.max_in_doubt
-        return sum(counts[state] for state in IN_DOUBT_STATES)
+
+    def recover(self) -> int:
+        """Let the run's file tell what a kill left, and check that; return how many deliveries are in doubt by now."""
+        self.receiver.settle()
+        recover_dead_runs(self.database, self.options.settings, KEYS, now=datetime.now(UTC))
+        counts = self.check_against_receiver()
+        assert counts[DeliveryState.HANDING_OVER] == 0, "a claim of a dead run is left"
+        return counts[DeliveryState.UNCERTAIN]
+
+    def count_doubts_in_vain(self) -> int:
+        """Return how many deliveries are in doubt though the receiver has no message of theirs."""
+        got = self.receiver.count_by_reader()
+        states = self.delivery_states()
+        return sum(state is DeliveryState.UNCERTAIN and number not in got for number, state in states.items())
 
 
 @contextmanager
@@ -243,13 +256,16 @@ def kill_at_boundaries(killable: KillableSend) -> list[str]:
 
 def kill_before_answer(killable: KillableSend, when: str) -> None:
     """Kill while a message is with the receiver and unanswered: `before` or `after` it is recorded."""
+    doubts_before = killable.recover()
     process = killable.start_process()
     before = killable.receiver.count_accepted()
     wait_until(lambda: killable.receiver.count_accepted() > before, process.is_alive)
     with killable.receiver.hold_next_message(when) as held_file:
         wait_until(held_file.exists, process.is_alive)
-        killable.kill_and_check(process)
+        killable.kill(process)
+        killable.check_after_kill()
     wait_until(lambda: not held_file.exists())
+    assert killable.recover() > doubts_before, "what was held is in doubt"
 
 
 def kill_at_random(killable: KillableSend, times: int, rng: random.Random) -> Sequence[int]:
@@ -265,7 +281,9 @@ def kill_at_random(killable: KillableSend, times: int, rng: random.Random) -> Se
         while process.is_alive() and killable.receiver.count_accepted() < enough:
             time.sleep(POLL_INTERVAL)
         time.sleep(rng.uniform(0, MAX_KILL_DELAY))
-        doubts.append(killable.kill_and_check(process))
+        killable.kill(process)
+        killable.check_after_kill()
+        doubts.append(killable.recover())
     in_doubt = [after - before for before, after in pairwise(doubts)]
     assert all(0 <= some <= killable.route.max_in_doubt for some in in_doubt)
     return in_doubt

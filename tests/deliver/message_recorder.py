@@ -2,22 +2,22 @@
 
     python message_recorder.py smtp|sendgrid PORT FOLDER DELAY
 
-A line of `FOLDER/accepted` for each message (recipient, return path, the seconds since 1970 when the server had it
-whole, a hash of its bytes) is with the operating system before the answer goes out. While `FOLDER/hold-before` or
-`FOLDER/hold-after` exists, the next message is held before or after it is written down: the file becomes
-`FOLDER/held`, and the server goes on with it when that is gone.
+A line of `FOLDER/accepted` for each message (its recipient) is with the operating system before the answer goes out. Like
+a real server it accepts what it has whole, also when the sender is gone. While `FOLDER/hold-before` or
+`FOLDER/hold-after` exists, the next message is held before or after it is written down: the file becomes `FOLDER/held`,
+and the server goes on with it when that is gone. `FOLDER/settle` becomes `FOLDER/settled` once no connection is open.
 """
 
 import asyncio
-import hashlib
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from aiosmtpd.smtp import SMTP
+_POLL_INTERVAL = 0.002  # seconds
+_POLLS_UNTIL_SETTLED = 3  # a connection that waits to be accepted is open after one of them
+_MAX_BYTES = 2**26
+_CLIENT_IS_GONE = (asyncio.IncompleteReadError, ConnectionError)
 
 
 class MessageRecorder:
@@ -27,14 +27,13 @@ class MessageRecorder:
         self._folder = folder
         self._file = (folder / "accepted").open("ab", buffering=0)
         self._delay = delay
+        self._open_connections = 0
 
-    async def record_message(self, recipients: Sequence[str], sender: str, raw: bytes) -> None:
+    async def record_message(self, recipients: Sequence[str]) -> None:
         """Write one line for each recipient, all at once."""
-        came = time.time()
         await self._hold_if_wanted("before")
         await asyncio.sleep(self._delay)
-        rest = f"{sender}\t{came:.6f}\t{hashlib.sha256(raw).hexdigest()}"
-        self._file.write("".join(f"{recipient}\t{rest}\n" for recipient in recipients).encode())
+        self._file.write("".join(f"{recipient}\n" for recipient in recipients).encode())
         await self._hold_if_wanted("after")
         await asyncio.sleep(self._delay)
 
@@ -44,40 +43,69 @@ class MessageRecorder:
             return
         wanted.rename(held)
         while held.exists():
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(_POLL_INTERVAL)
 
-    async def handle_DATA(self, _server: SMTP, _session: Any, envelope: Any) -> str:  # noqa: N802 - its name
-        """Take a message that came by SMTP."""
-        await self.record_message([" ".join(envelope.rcpt_tos)], envelope.mail_from, envelope.original_content)
-        return "250 2.0.0 written down"
+    async def answer_settle_requests(self) -> None:
+        """Tell whoever asks once nothing is under way."""
+        request, idle_polls = self._folder / "settle", 0
+        while True:
+            await asyncio.sleep(_POLL_INTERVAL)
+            idle_polls = 0 if self._open_connections else idle_polls + 1
+            if idle_polls >= _POLLS_UNTIL_SETTLED and request.exists():
+                request.rename(self._folder / "settled")
 
-    async def handle_post(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a batch that came by HTTP, one request a connection; the client may be gone before the answer."""
+    async def serve_smtp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take messages that come by SMTP, with PIPELINING."""
+        self._open_connections += 1
+        writer.write(b"220 recorder\r\n")
+        try:
+            await self._answer_commands(reader, writer)
+        except _CLIENT_IS_GONE:  # before its final dot
+            pass
+        finally:
+            writer.close()
+            self._open_connections -= 1
+
+    async def _answer_commands(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        recipient = ""
+        while line := await reader.readline():
+            verb = line[:4].upper()
+            if verb == b"RCPT":
+                recipient = line.partition(b"<")[2].partition(b">")[0].decode()
+            if verb != b"DATA":
+                writer.write(b"250-recorder\r\n250 PIPELINING\r\n" if verb == b"EHLO" else b"250 ok\r\n")
+                continue
+            writer.write(b"354 go on\r\n")
+            await reader.readuntil(b"\r\n.\r\n")
+            await self.record_message([recipient])
+            writer.write(b"250 2.0.0 written down\r\n")
+
+    async def serve_sendgrid(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a batch that comes by HTTP, one request a connection."""
+        self._open_connections += 1
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-            body = await reader.readexactly(length)
-        except asyncio.IncompleteReadError:  # it died before the request was out
+            people = json.loads(await reader.readexactly(length))["personalizations"]
+            assert all(len(person["to"]) == 1 for person in people)
+            await self.record_message([person["to"][0]["email"] for person in people])
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        except _CLIENT_IS_GONE:  # before the request was out
+            pass
+        finally:
             writer.close()
-            return
-        people = json.loads(body)["personalizations"]
-        assert all(len(one["to"]) == 1 for one in people)
-        await self.record_message([one["to"][0]["email"] for one in people], "", body)
-        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        writer.close()
+            self._open_connections -= 1
 
 
 async def main(kind: str, port: int, folder: Path, delay: float) -> None:
     """Serve until killed; `FOLDER/ready` is there once it listens."""
     recorder = MessageRecorder(folder, delay)
-    server: asyncio.Server
-    if kind == "smtp":
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: SMTP(recorder, hostname="recorder"), "127.0.0.1", port)
-    else:
-        server = await asyncio.start_server(recorder.handle_post, "127.0.0.1", port, limit=2**26)
+    serve = recorder.serve_smtp if kind == "smtp" else recorder.serve_sendgrid
+    server = await asyncio.start_server(serve, "127.0.0.1", port, limit=_MAX_BYTES)
     (folder / "ready").touch()
-    await server.serve_forever()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve_forever())
+        tasks.create_task(recorder.answer_settle_requests())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverMarks, HandoverResult, MessageOutcome, OutgoingMessage
 
 
 class ScriptedProvider:
@@ -16,9 +16,14 @@ class ScriptedProvider:
         self.answer, self.batch_size, self.name = answer, batch_size, name
         self.received_messages: list[OutgoingMessage] = []
 
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+        for message in messages:
+            marks.mark_dot(message)
         self.received_messages += messages
-        return self.answer(messages)
+        batch = self.answer(messages)
+        for message, outcome in zip(messages, batch.outcomes, strict=True):
+            marks.mark_outcome(message, outcome)
+        return batch
 
     def close(self) -> None: ...
 

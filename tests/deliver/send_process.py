@@ -28,7 +28,7 @@ class SendOptions:
     With a `kill_boundary_file` it dies at the first write boundary that is not in there; with `failure_boundary_file`
     the database fails there, and nobody sleeps. It waits for `delay_after_claim` seconds between claiming and asking
     for consent again, and for SQLite's lock for `lock_timeout` seconds. It stops (SIGSTOP) right after the first commit
-    that writes `stop_after_commit`. `limits` bound what it sends.
+    that writes `stop_after_commit`. Its clock is `hours_later`, and `limits` bound what it sends.
     """
 
     home: Path
@@ -40,6 +40,7 @@ class SendOptions:
     delay_after_claim: float = 0.0
     lock_timeout: float = 0.0
     stop_after_commit: str = ""
+    hours_later: int = 0
     limits: LimitSettings = field(default_factory=LimitSettings)
 
     @property
@@ -60,8 +61,8 @@ class SendOptions:
 class SkippingClock:
     """The time plus what was skipped: no test waits for fifteen minutes."""
 
-    def __init__(self) -> None:
-        self._skipped = timedelta(0)
+    def __init__(self, skipped: timedelta) -> None:
+        self._skipped = skipped
 
     def __call__(self) -> datetime:
         return datetime.now(UTC) + self._skipped
@@ -86,7 +87,10 @@ def run_send(options: SendOptions) -> None:
         watch_commits(database.engine, ClaimDelayer(seconds=options.delay_after_claim))
     elif options.stop_after_commit:
         watch_commits(database.engine, ProcessStopper(written=options.stop_after_commit))
-    clock, sleep = SkippingClock(), (lambda _: None) if options.failure_boundary_file else time.sleep
+    clock, sleep = (
+        SkippingClock(timedelta(hours=options.hours_later)),
+        (lambda _: None) if options.failure_boundary_file else time.sleep,
+    )
     while True:
         with closing(open_provider(settings)) as provider:
             report = run_edition(database, EDITION_NAME, provider, KEYS, settings, clock=clock, sleep=sleep)

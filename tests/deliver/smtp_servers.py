@@ -19,6 +19,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, Outgoing
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from tests.deliver.conftest import DATE_VALUE
+from tests.deliver.mark_recorder import MarkRecorder
 
 SAMPLE_TEMPLATE = MessageTemplate(
     subject="Hello",
@@ -165,7 +166,7 @@ class _SmtpSession(socketserver.StreamRequestHandler):
 def send_through(server: ScriptedSmtpServer, *addresses: str, **more: Any) -> BatchOutcome:
     provider = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off", **more))
     try:
-        return provider.send_batch([outgoing_message(a) for a in addresses or ("ada@example.org",)])
+        return provider.send_batch([outgoing_message(a) for a in addresses or ("ada@example.org",)], MarkRecorder())
     finally:
         provider.close()
 

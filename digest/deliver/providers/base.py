@@ -85,6 +85,26 @@ class OutgoingMessage:
         return splice_message(self.template, self.placeholders)
 
 
+class HandoverMarks(Protocol):
+    """Where a provider marks how far each message of a batch is: it counts if the process is killed.
+
+    At the beginning of a batch no message has left. A provider that hands a message over without its `mark_dot` has it
+    sent again after a kill.
+    """
+
+    def mark_begun(self, message: OutgoingMessage) -> None:
+        """Mark that a message has not left after all, and none of it can arrive."""
+        ...
+
+    def mark_dot(self, message: OutgoingMessage) -> None:
+        """Mark that a message leaves now: right before what completes it is written, with SMTP its final dot."""
+        ...
+
+    def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
+        """Mark what came of a message, as soon as that is known."""
+        ...
+
+
 class Provider(Protocol):
     """An open provider. It serves one thread."""
 
@@ -103,8 +123,8 @@ class Provider(Protocol):
         """The longest that handing over one batch may take, in seconds."""
         ...
 
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-        """Hand messages over, each to its one recipient. Failures are outcomes, not exceptions."""
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+        """Hand messages over, each to its one recipient, and mark how far each is. Failures are outcomes, not exceptions."""
         ...
 
     def close(self) -> None:
@@ -150,11 +170,11 @@ class ParallelProvider:
         self.batch_timeout = max(provider.batch_timeout for provider in self.providers)
         self._executor = ThreadPoolExecutor(len(self.providers), thread_name_prefix="hand")
 
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand the messages over, dealt out in turn; the outcomes are in the order of the messages."""
         count = len(self.providers)
         futures = [
-            self._executor.submit(provider.send_batch, messages[start::count])
+            self._executor.submit(provider.send_batch, messages[start::count], marks)
             for start, provider in enumerate(self.providers[: len(messages)])
         ]
         batches = [future.result() for future in futures]

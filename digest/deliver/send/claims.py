@@ -107,10 +107,13 @@ _TAKE_LEASE = _UpdateById(
     first_handed_at=func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
     transport=bindparam("provider_name"),
 )
-_RECORD_RESULT = _UpdateById(
+_IS_OWN_CLAIM = (
     _columns.owner == bindparam("owner_name"),
-    # Past its lease the row became uncertain; the process that handed it over knows better.
+    # Past its lease the row became uncertain; the run that claimed it knows better.
     or_(_columns.state == DeliveryState.HANDING_OVER, _columns.state == DeliveryState.UNCERTAIN),
+)
+_RECORD_RESULT = _UpdateById(
+    *_IS_OWN_CLAIM,
     state=bindparam("new_state"),
     reply=bindparam("new_reply"),
     tries=_columns.tries + bindparam("added_tries", type_=Integer()),
@@ -122,8 +125,7 @@ _RECORD_RESULT = _UpdateById(
     lease_until=None,
 )
 _UNDO_CLAIM = _UpdateById(
-    _columns.owner == bindparam("owner_name"),
-    _columns.state == DeliveryState.HANDING_OVER,
+    *_IS_OWN_CLAIM,
     state=bindparam("new_state"),
     owner=None,
     lease_until=None,
@@ -135,16 +137,16 @@ _UNDO_CLAIM = _UpdateById(
 
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
-    """The lease of one process: its name (`owner`), the provider that it hands over to, how long it has for a batch."""
+    """The lease of one run: its name (`owner`), the provider that it hands over to, how long it has for a batch."""
 
     owner: str
     provider_name: str
     duration: timedelta
 
     @classmethod
-    def for_provider(cls, provider: Provider) -> "LeaseTerms":
-        """Return the terms under which this process hands over to `provider`."""
-        return cls(str(this_process_owner()), provider.name, timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN)
+    def for_provider(cls, provider: Provider, owner: str) -> "LeaseTerms":
+        """Return the terms under which the run `owner` hands over to `provider`."""
+        return cls(owner, provider.name, timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +316,8 @@ def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Col
 def mark_orphans_uncertain(session: Session, condition: ColumnElement[bool], *, now: datetime) -> None:
     """Set claimed deliveries to `uncertain` where the lease ran out, or the process is known to be dead.
 
-    Nobody can know whether the message left, so it is not sent again automatically.
+    Nobody can know whether the message left, so it is not sent again automatically. What the file of a dead run tells is to be
+    recorded before (`dead_runs`).
     """
     this_process = this_process_owner()
     claimed = (Delivery.state == DeliveryState.HANDING_OVER, condition)

@@ -19,10 +19,12 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, 
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send import alarms, claims, restored_copy
 from digest.deliver.send.database_retry import DatabaseRetry
+from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.loop import run_send_loop
 from digest.deliver.send.message_suspicion import MessageSuspicion
 from digest.deliver.send.progress import ProgressWriter
 from digest.deliver.send.rate_limiter import RateLimiter
+from digest.deliver.send.run_file import open_run_file, read_database_number
 from digest.deliver.send.run_state import SendRun
 from digest.deliver.send.send_gate import send_blocked_reason
 from digest.edition import approval
@@ -83,7 +85,7 @@ def run_edition(
     2. Plan one delivery for everybody in the audience (once), choose the canary, and check that the list is plausible.
        In a copy that was restored after the release all that is planned is `uncertain`.
     3. Claim, ask for consent again, hand over and record, until nothing is due or something stops the run. What a
-       crashed run left without a result is `uncertain`.
+       crashed run left is recorded by its file (`run_file`); without one it is `uncertain`.
     4. Mark the edition as sent when nothing waits and nothing is being handed over.
 
     Args:
@@ -108,30 +110,35 @@ def run_edition(
     now, feedback_expected = clock(), provider.name != "outbox"
     database_retry = DatabaseRetry(sleep, stopping)
     variants = database_retry(lambda: _begin_sending(database, name, keys, settings))
+    # Before anything is counted: what an earlier run left may have been accepted.
+    database_retry(lambda: recover_dead_runs(database, settings, keys, now=now))
     planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
     database_retry(lambda: restored_copy.doubt_planned_deliveries(database, name))
     database_retry(
         lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
     )
-    run = SendRun(
-        database=database,
-        edition=name,
-        provider=provider,
-        keys=keys,
-        variants=variants,
-        settings=settings,
-        clock=clock,
-        database_retry=database_retry,
-        report_progress=report_progress or (lambda _done, _planned: None),
-        limit=limit,
-        rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
-        progress_writer=ProgressWriter(name, now),
-        suspicion=MessageSuspicion(was_accepted=planned[DeliveryState.ACCEPTED] > 0),
-        planned_total=planned.planned,
-        handed_over_before=planned.handed_over,
-    )
-    run_send_loop(run)
-    return _finish_run(run)
+    database_number = database_retry(lambda: read_database_number(database))
+    with open_run_file(settings.runs_folder, database_number, provider.batch_size) as run_file:
+        run = SendRun(
+            database=database,
+            edition=name,
+            provider=provider,
+            keys=keys,
+            variants=variants,
+            settings=settings,
+            clock=clock,
+            run_file=run_file,
+            database_retry=database_retry,
+            report_progress=report_progress or (lambda _done, _planned: None),
+            limit=limit,
+            rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+            progress_writer=ProgressWriter(name, now),
+            suspicion=MessageSuspicion(was_accepted=planned[DeliveryState.ACCEPTED] > 0),
+            planned_total=planned.planned,
+            handed_over_before=planned.handed_over,
+        )
+        run_send_loop(run)
+        return _finish_run(run)
 
 
 def _begin_sending(database: Database, name: str, keys: KeyRing, settings: Settings) -> EditionVariants:
@@ -183,6 +190,7 @@ def _previous_planned_count(session: Session, edition: Edition) -> int | None:
 
 
 def _finish_run(run: SendRun) -> SendReport:
+    run.database_retry(lambda: recover_dead_runs(run.database, run.settings, run.keys, now=run.clock()))
     report = run.database_retry(lambda: _close_run(run))
     if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
         edition_control.cancel_waiting_deliveries(run.database, run.edition)

@@ -25,6 +25,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageO
 from digest.deliver.send import claims, smtp_refusals
 from digest.deliver.send.claims import ClaimedDelivery, LeaseTerms
 from digest.deliver.send.retry_policy import StateChange, decide_state_change, end_without_retry
+from digest.deliver.send.run_file import HandoverSlots, RunFile
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
@@ -66,15 +67,21 @@ class BatchResult:
         return [task.delivery for task in self.tasks if task.delivery.delivery_id not in self.compose_errors]
 
 
-def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask]) -> BatchResult:
-    """Compose the messages of a batch and hand them over; a fault is part of the result. No database is touched."""
+def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchResult:
+    """Compose the messages of a batch and hand them over; a fault is part of the result. No database is touched.
+
+    The batch has begun in `slots`; after a fault of the provider it does not end there, for something may still leave.
+    """
     may_have_left = False
     try:
         messages, compose_errors = _compose_messages(tasks)
         may_have_left = bool(messages)
-        outcome = provider.send_batch(messages) if messages else BatchOutcome(())
+        outcome = provider.send_batch(messages, slots) if messages else BatchOutcome(())
     except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
+        if not may_have_left:
+            slots.end_batch()
         return BatchResult(tasks, error=exc, may_have_left=may_have_left)
+    slots.end_batch()
     return BatchResult(tasks, outcome, compose_errors)
 
 
@@ -103,6 +110,7 @@ class HandoverRun:
     keys: KeyRing
     settings: Settings
     clock: Callable[[], datetime]
+    run_file: RunFile
     retries: bool = True  # False: a delivery gets one try
     untried_pause: timedelta = timedelta()  # before the next try of what the provider did not even try
     stop_reason: str = ""  # why nothing more is handed over
@@ -117,7 +125,7 @@ class HandoverRun:
     possibly_sent: set[str] = field(default_factory=set)  # a fault struck while they were handed over
 
     def __post_init__(self) -> None:
-        self.lease = LeaseTerms.for_provider(self.provider)
+        self.lease = LeaseTerms.for_provider(self.provider, self.run_file.owner)
         self.departure_log = DepartureLog(self.settings.left_log, self.keys)
 
     def note_claimed(self, claimed: Sequence[ClaimedDelivery]) -> None:
@@ -209,11 +217,12 @@ def hand_over_batches(
         claim_next: claims the next batch, none where `run.may_claim` forbids it.
         permit: asks again who may get a message, and makes a task for each of those.
     """
+    slots = run.run_file.take_slots()
     try:
         while claimed := _record_and_claim(run, claim_next):
             tasks = permit(claimed)
             run.note_permitted(claimed, tasks)
-            outcome = _hand_over_batch(run, tasks)
+            outcome = _hand_over_batch(run, tasks, slots)
             run.stop_reason = outcome.stop_reason or (
                 f"the provider asks to wait for {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""
             )
@@ -231,8 +240,9 @@ def _record_and_claim(run: HandoverRun, claim_next: Callable[[Session], Sequence
     return claimed
 
 
-def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask]) -> BatchOutcome:
-    result = hand_over_tasks(run.provider, tasks)
+def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchOutcome:
+    slots.begin_batch([task.delivery.delivery_id for task in tasks])
+    result = hand_over_tasks(run.provider, tasks, slots)
     run.note_result(result)
     if result.error is not None:
         raise result.error

@@ -2,8 +2,8 @@
 
 Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
 One durable commit carries the results of all workers that are done, and the claims of their next tasks: under load
-many share it. Nothing is handed over before its claim is durable, so a crash leaves in doubt at most what the workers
-hold, one message a connection over SMTP; those rows become `uncertain`.
+many share it. Nothing is handed over before its claim is durable, so a crash leaves without a result at most what the
+workers hold, one message a connection over SMTP; the run's file tells how far those were (`run_file`).
 
 Whether the run may hand over is asked in the transaction of every claim (`send_gate`), how much at once is decided by
 the rate limiter, and while the database is away the run waits for it (`database_retry`).
@@ -45,7 +45,7 @@ log = structlog.get_logger("sending")
 
 def run_send_loop(run: SendRun) -> None:
     """Hand over whatever is due, until nothing is or the run has to stop; `run.results` counts what came of it."""
-    with closing(WorkerPool(providers_per_thread(run.provider))) as workers:
+    with closing(WorkerPool(providers_per_thread(run.provider), run.run_file)) as workers:
         try:
             while _run_round(run, workers):
                 pass

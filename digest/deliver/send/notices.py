@@ -26,7 +26,9 @@ from digest.deliver.plan.upcoming_edition import find_latest_edition, find_upcom
 from digest.deliver.providers.base import HandoverResult, OutgoingMessage, Provider
 from digest.deliver.send import claims
 from digest.deliver.send.claims import ClaimedDelivery
+from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
+from digest.deliver.send.run_file import open_run_file, read_database_number
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
@@ -136,18 +138,21 @@ def send_due_notices(
     Raises:
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
-    run = _NoticeRun(
-        database=database,
-        provider=provider,
-        keys=keys,
-        settings=settings,
-        clock=clock,
-        untried_pause=RETRY_PAUSE,
-        composer=NoticeComposer.from_settings(settings),
-    )
+    recover_dead_runs(database, settings, keys, now=clock())
     with database.write() as session:
         claims.mark_orphans_uncertain(session, _is_notice(), now=clock())
-    hand_over_batches(run, partial(_claim_notices, run), partial(_recheck_recipients, run))
+    with open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file:
+        run = _NoticeRun(
+            database=database,
+            provider=provider,
+            keys=keys,
+            settings=settings,
+            clock=clock,
+            run_file=run_file,
+            untried_pause=RETRY_PAUSE,
+            composer=NoticeComposer.from_settings(settings),
+        )
+        hand_over_batches(run, partial(_claim_notices, run), partial(_recheck_recipients, run))
     if run.stop_reason:
         log.warning("notices wait", why=run.stop_reason)
     return run.results

@@ -30,6 +30,7 @@ from digest.deliver.send import claims
 from digest.deliver.send.claims import ClaimedDelivery
 from digest.deliver.send.edition_run import SendError
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
+from digest.deliver.send.run_file import RunFile
 from digest.edition import approval
 from digest.edition.queries import find_edition
 from digest.settings import Settings
@@ -138,6 +139,7 @@ def hand_over_test(
         keys=keys,
         settings=settings,
         clock=clock,
+        run_file=RunFile.in_memory(provider.batch_size),  # one try: a doubt stays one
         retries=False,
         purpose=test.purpose,
         unclaimed=deque(test.mails),

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.handover import BatchResult, SendTask, hand_over_tasks
+from digest.deliver.send.run_file import HandoverSlots, RunFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,9 @@ class WorkerResult:
 class SendWorker:
     """One thread over one provider."""
 
-    def __init__(self, provider: Provider, results: "SimpleQueue[WorkerResult]") -> None:
+    def __init__(self, provider: Provider, slots: HandoverSlots, results: "SimpleQueue[WorkerResult]") -> None:
         self._provider = provider
+        self._slots = slots
         self._results = results
         self._task_queue: SimpleQueue[Sequence[SendTask] | None] = SimpleQueue()
         # A daemon: who interrupts twice will not wait for a server's ten minutes.
@@ -37,21 +39,25 @@ class SendWorker:
         return self._provider.batch_size
 
     def assign_tasks(self, tasks: Sequence[SendTask] | None) -> None:
-        """Give the worker tasks, or None to end its thread."""
+        """Give the worker tasks, what came of its last ones being committed, or None to end its thread."""
+        if tasks is not None:
+            self._slots.begin_batch([task.delivery.delivery_id for task in tasks])
         self._task_queue.put(tasks)
 
     def _run_until_dismissed(self) -> None:
         while (tasks := self._task_queue.get()) is not None:
-            self._results.put(WorkerResult(self, hand_over_tasks(self._provider, tasks)))
+            self._results.put(WorkerResult(self, hand_over_tasks(self._provider, tasks, self._slots)))
 
 
 class WorkerPool:
     """The workers of one run, used by one thread; close it at the end."""
 
-    def __init__(self, providers: Sequence[Provider]) -> None:
-        """Start one worker for each provider."""
+    def __init__(self, providers: Sequence[Provider], run_file: RunFile) -> None:
+        """Start one worker for each provider, with its slots in the run's file."""
         self._results: SimpleQueue[WorkerResult] = SimpleQueue()
-        self.idle_workers = [SendWorker(provider, self._results) for provider in providers]
+        self.idle_workers = [
+            SendWorker(provider, run_file.take_slots(provider.batch_size), self._results) for provider in providers
+        ]
         self.suspended_workers: list[SendWorker] = []  # idle, but their last tasks got no answer
         self.busy_count = 0
         self.tasks_in_flight: dict[str, SendTask] = {}  # by delivery: what the busy ones hold

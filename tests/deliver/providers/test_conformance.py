@@ -24,6 +24,7 @@ from digest.deliver.providers.registry import (
 from digest.settings import Settings
 from tests.deliver.conftest import DATE_VALUE, RELEASE, delivery_settings
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
+from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import SAMPLE_TEMPLATE, RecordingHandler, ScriptedSmtpServer, run_smtp_server
 
 TEMPLATE = replace(SAMPLE_TEMPLATE, unsubscribe_url_prefix="https://news.example.org/u/")
@@ -152,7 +153,7 @@ def _opened(settings: Settings) -> Iterator[Provider]:
 
 
 def _send(provider: Provider, addresses: Sequence[str]) -> BatchOutcome:
-    outcome = provider.send_batch(_messages(*addresses))
+    outcome = provider.send_batch(_messages(*addresses), MarkRecorder())
     text = outcome.stop_reason + "".join(o.reply for o in outcome.outcomes)
     assert "@" not in text, "no address in any error or reply"
     assert not [address for address in addresses if address.partition("@")[0] in text]
@@ -191,6 +192,42 @@ def test_a_full_batch_and_an_empty_one_are_handed_over(name: str, settings: Sett
         addresses = [f"reader{n}@example.org" for n in range(provider.batch_size)]
         assert _results(_send(provider, addresses)) == [HandoverResult.ACCEPTED] * len(addresses)
         assert arrivals() == [[address] for address in addresses]
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_nothing_arrives_before_it_is_marked_as_leaving(name: str, settings: Settings) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill() -> None:
+        raise KilledError
+
+    with HARNESSES[name].accepting(settings) as (ready, arrivals):
+        with _opened(ready) as provider, pytest.raises(KilledError):
+            provider.send_batch(_messages("ada@example.org"), MarkRecorder(on_dot=kill))
+        assert arrivals() == []
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_what_came_of_a_message_is_marked_after_it_was_marked_as_leaving(name: str, settings: Settings) -> None:
+    marks = MarkRecorder()
+    with HARNESSES[name].accepting(settings) as (ready, _), _opened(ready) as provider:
+        messages = _messages("ada@example.org", "bo@example.org")
+        provider.send_batch(messages, marks)
+    for message in messages:
+        assert [mark for delivery, mark in marks.marks if delivery == message.delivery_id] == ["dot", "accepted"]
+
+
+@pytest.mark.parametrize("name", REFUSING)
+def test_a_refused_message_is_not_left_marked_as_leaving(name: str, settings: Settings) -> None:
+    open_side, marks = HARNESSES[name].refusing, MarkRecorder()
+    assert open_side is not None
+    with open_side(settings) as (ready, _), _opened(ready) as provider:
+        messages = _messages("ada@example.org", "bad.reader@example.org", "cy@example.org")
+        provider.send_batch(messages, marks)
+    last = dict(marks.marks)
+    assert last[messages[1].delivery_id] in {"refused", "begun"}
+    assert last[messages[0].delivery_id] == last[messages[2].delivery_id] == "accepted"
 
 
 @pytest.mark.parametrize("name", REFUSING)

@@ -24,6 +24,7 @@ from digest.edition.queries import UnknownEditionError
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from digest.store.process_owner import this_process_owner
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto import link_tokens
@@ -468,9 +469,8 @@ def test_a_process_of_this_machine_that_is_gone_is_known_dead_at_once(world: Del
     with pytest.raises(MemoryError):
         _send(world, ScriptedProvider(crash, batch_size=1))
     with world.database.write() as session:
-        mine = session.scalars(select(Delivery.owner).where(Delivery.owner.is_not(None))).one()
-        assert mine is not None
-        session.execute(update(Delivery).values(owner=mine.rpartition("/")[0] + "/0000").where(Delivery.owner == mine))
+        dead = str(replace(this_process_owner(), nonce="0000"))
+        session.execute(update(Delivery).values(owner=dead).where(Delivery.owner.is_not(None)))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
     assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.ACCEPTED]) == (1, 1)
 

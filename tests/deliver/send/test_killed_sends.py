@@ -17,6 +17,7 @@ from tests.deliver.kill_harness import (
     kill_at_boundaries,
     kill_at_random,
     kill_before_answer,
+    max_doubts_in_vain,
     open_killable_send,
     sendgrid_route,
     smtp_route,
@@ -82,3 +83,5 @@ def test_killed_at_random_moments_it_loses_nobody_and_repeats_nothing(at: Killab
     at.finish_send()
     doubts = list(at.delivery_states().values()).count(DeliveryState.UNCERTAIN)
     assert doubts == sum(in_doubt), "a doubt that no kill explains"
+    if at.route.kind == "smtp":
+        assert at.count_doubts_in_vain() <= max_doubts_in_vain(at.route, KILLS)

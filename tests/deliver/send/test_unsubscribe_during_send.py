@@ -26,14 +26,7 @@ from digest.web.server import open_page_server
 from subscribers.crypto import link_tokens
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
-from tests.deliver.kill_harness import (
-    WAIT_TIMEOUT,
-    KillableSend,
-    open_killable_send,
-    reader_number,
-    smtp_route,
-    wait_until,
-)
+from tests.deliver.kill_harness import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route, wait_until
 
 READERS = 80
 LEAVING = 30
@@ -117,7 +110,7 @@ def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: K
     assert process.exitcode == 0
     counts = at.check_against_receiver()
     states, handed = at.delivery_states(), _handed(at)
-    got = {reader_number(message.recipient) for message in at.receiver.accepted_messages()}
+    got = at.receiver.count_by_reader().keys()
     for number, answered in unsubscribed_at.items():
         if number in got:
             asked_after = handed[number] + timedelta(seconds=RESTS)

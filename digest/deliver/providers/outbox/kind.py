@@ -6,11 +6,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, stopped_batch
+from digest.deliver.providers.base import (
+    BatchOutcome,
+    HandoverMarks,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+    stopped_batch,
+)
 from digest.deliver.providers.kind import DoctorFinding, ProviderKind, read_url_options, split_mail_url
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.settings import Settings
 from subscribers.crypto.key_file import sync_folder
+
+_WRITTEN = MessageOutcome(HandoverResult.ACCEPTED)
 
 
 class OutboxProvider:
@@ -24,7 +33,7 @@ class OutboxProvider:
         self._folder = folder
         self._signer = signer
 
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Write the messages; they are on the disk when this returns.
 
         A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
@@ -32,7 +41,7 @@ class OutboxProvider:
         written = 0
         try:
             for message in messages:
-                self._write_file(message)
+                self._write_file(message, marks)
                 written += 1
             for name in {m.outbox_folder for m in messages}:
                 sync_folder(self._folder / name)
@@ -40,11 +49,11 @@ class OutboxProvider:
             stop = (
                 f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
             )
-            return stopped_batch([MessageOutcome(HandoverResult.ACCEPTED)] * written, len(messages), stop)
-        return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),) * len(messages))
+            return stopped_batch([_WRITTEN] * written, len(messages), stop)
+        return BatchOutcome((_WRITTEN,) * len(messages))
 
-    def _write_file(self, message: OutgoingMessage) -> None:
-        """Write a file that exists whole or not at all."""
+    def _write_file(self, message: OutgoingMessage, marks: HandoverMarks) -> None:
+        """Write a file that exists whole or not at all: where it does, the message is accepted."""
         folder = self._folder / message.outbox_folder
         for path in (self._folder, folder):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -56,7 +65,9 @@ class OutboxProvider:
             file.write(message.to_bytes(self._signer))
             file.flush()
             os.fsync(file.fileno())
+        marks.mark_dot(message)
         draft.replace(folder / f"{message.delivery_id}.eml")
+        marks.mark_outcome(message, _WRITTEN)
 
     def close(self) -> None:
         """Do nothing: nothing is held open."""

@@ -10,7 +10,14 @@ from typing import Any
 
 from digest.deliver.compose.headers import mailbox_value
 from digest.deliver.compose.message import MessageTemplate
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, scrub_addresses
+from digest.deliver.providers.base import (
+    BatchOutcome,
+    HandoverMarks,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+    scrub_addresses,
+)
 from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, SendGridResponse
 
 MAX_BATCH_SIZE = 1000  # personalizations a request may have
@@ -44,7 +51,7 @@ class SendGridProvider:
         self.batch_timeout = timeout * 4 * (2 + self.batch_size.bit_length())
         self._api = SendGridApi(api_key, host, timeout=timeout, clock=clock)
 
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand a batch over: one request for each template among its messages."""
         groups: dict[int, list[OutgoingMessage]] = {}
         for message in messages:
@@ -53,7 +60,7 @@ class SendGridProvider:
         batch = BatchOutcome(())
         for group in groups.values():
             if not (batch.stop_reason or batch.wait_seconds):
-                batch = self._send_request(group)
+                batch = self._send_request(group, marks)
                 outcomes |= {m.delivery_id: o for m, o in zip(group, batch.outcomes, strict=True)}
         not_tried = MessageOutcome(HandoverResult.NOT_TRIED)
         return replace(batch, outcomes=tuple(outcomes.get(m.delivery_id, not_tried) for m in messages))
@@ -61,29 +68,38 @@ class SendGridProvider:
     def close(self) -> None:
         """Do nothing: the package opens a connection for each request."""
 
-    def _send_request(self, batch: list[OutgoingMessage]) -> BatchOutcome:
+    def _send_request(self, batch: list[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand over messages of one template; see the table in `_interpret_response`."""
-        response = self._api.call("post", "mail/send", body=build_request_body(batch))
-        if response.status == 400 and _may_concern_one_reader(response):
-            return self._send_in_halves(batch, response)
-        if response.status == 413 and len(batch) > 1:
-            return self._send_in_halves(batch, response)
-        return _interpret_response(response, len(batch))
+        body = build_request_body(batch)
+        for message in batch:
+            marks.mark_dot(message)
+        response = self._api.call("post", "mail/send", body=body)
+        one_reader = response.status == 400 and _may_concern_one_reader(response)
+        if one_reader or (response.status == 413 and len(batch) > 1):
+            for message in batch:
+                marks.mark_begun(message)
+            return self._send_in_halves(batch, response, marks)
+        outcome = _interpret_response(response, len(batch))
+        for message, message_outcome in zip(batch, outcome.outcomes, strict=True):
+            marks.mark_outcome(message, message_outcome)
+        return outcome
 
-    def _send_in_halves(self, batch: list[OutgoingMessage], response: SendGridResponse) -> BatchOutcome:
+    def _send_in_halves(
+        self, batch: list[OutgoingMessage], response: SendGridResponse, marks: HandoverMarks
+    ) -> BatchOutcome:
         """Find the bad entry by halves; what is good goes out on the way."""
         if len(batch) == 1:
             reply = f"{response.status} {scrub_addresses(response.text, batch[0].address)}"
             return BatchOutcome((MessageOutcome(HandoverResult.REFUSED, reply, may_blame_message=True),))
         middle = len(batch) // 2
-        first = self._send_request(batch[:middle])
+        first = self._send_request(batch[:middle], marks)
         results = {outcome.result for outcome in first.outcomes}
         # Should every message be refused, each would cost two requests: whoever claims decides how to go on.
         all_refused = middle >= MAX_REFUSALS_IN_A_ROW and results == {HandoverResult.REFUSED}
         if first.stop_reason or all_refused or HandoverResult.NOT_TRIED in results:
             untried = _same_outcome(HandoverResult.NOT_TRIED, len(batch) - middle)
             return replace(first, outcomes=first.outcomes + untried)
-        second = self._send_request(batch[middle:])
+        second = self._send_request(batch[middle:], marks)
         return replace(second, outcomes=first.outcomes + second.outcomes)
 
 

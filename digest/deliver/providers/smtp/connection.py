@@ -1,6 +1,7 @@
 """One SMTP connection: `smtplib`, with PIPELINING (RFC 2920) and delivery reports by id (RFC 3461) where offered."""
 
 import io
+import os
 import re
 import smtplib
 import socket
@@ -16,6 +17,7 @@ CONNECT_TIMEOUT = 30.0  # seconds for connecting, and for each answer until mail
 COMMAND_TIMEOUT = 300.0  # RFC 5321, 4.5.3.2: MAIL, RCPT and the data itself
 FINAL_REPLY_TIMEOUT = 600.0  # and after the final dot, where a server may well be busy
 MIN_READ_TIMEOUT = 1.0  # a reply that arrived while nobody read is still read
+FINAL_DOT = b".\r\n"  # ends the data (RFC 5321, 4.1.1.4)
 NO_REPLY = -1  # smtplib's code for a reply that is none
 _EXPECTED_CODES = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
 _ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no blank, no angle bracket, no line break
@@ -157,6 +159,38 @@ class SmtpConnection(smtplib.SMTP):
             self.sock.settimeout(self._effective_timeout)
         super().send(s)
         self._last_write_at = time.monotonic()
+
+    def send_data(self, data: bytes) -> None:
+        """Send a message but for its final dot; `send_final_dot` has to follow at once.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        if isinstance(self.sock, ssl.SSLSocket) or self.sock is None:
+            self.send(data)
+            return
+        self.sock.settimeout(self._effective_timeout)
+        self.sock.sendall(data, socket.MSG_MORE)  # its last packet waits for the dot
+
+    def send_final_dot(self) -> None:
+        """Complete a message.
+
+        What is marked before counts as sent if the process is killed, so as little as possible comes in between: a
+        socket's own `send` would ask first whether it can write, and another thread may come to its turn.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        if isinstance(self.sock, ssl.SSLSocket) or self.sock is None:
+            self.send(FINAL_DOT)
+            return
+        try:
+            written = os.write(self.sock.fileno(), FINAL_DOT)
+        except BlockingIOError:
+            written = 0
+        self._last_write_at = time.monotonic()
+        if written < len(FINAL_DOT):
+            self.send(FINAL_DOT[written:])
 
     def getreply(self) -> tuple[int, bytes]:
         """Read a reply, as `smtplib` does, for as long as the server may take.

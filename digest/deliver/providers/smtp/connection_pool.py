@@ -8,7 +8,14 @@ from collections.abc import Sequence
 
 import structlog
 
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, stopped_batch
+from digest.deliver.providers.base import (
+    BatchOutcome,
+    HandoverMarks,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+    stopped_batch,
+)
 from digest.deliver.providers.smtp.connection import CONNECT_TIMEOUT
 from digest.deliver.providers.smtp.provider import SmtpProvider, SmtpSessionError
 
@@ -36,22 +43,24 @@ class SmtpConnectionPool:
         """The seconds of one connection, since all wait at the same time; but each may have to connect."""
         return max(c.batch_timeout for c in self._connections) + _EXTRA_TIMEOUT * self.batch_size
 
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand messages over, as many at a time as there are connections."""
         outcomes: list[MessageOutcome] = []
         while len(outcomes) < len(messages):
-            batch = self._send_one_each(messages[len(outcomes) : len(outcomes) + self.batch_size])
+            batch = self._send_one_each(messages[len(outcomes) : len(outcomes) + self.batch_size], marks)
             outcomes += batch.outcomes
             if batch.stop_reason:
                 only = batch.this_connection_only
                 return stopped_batch(outcomes, len(messages), batch.stop_reason, this_connection_only=only)
         return BatchOutcome(tuple(outcomes))
 
-    def _send_one_each(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+    def _send_one_each(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand at most one message over each connection."""
         outcomes: dict[int, MessageOutcome] = {}
         refusals: dict[SmtpProvider, SmtpSessionError] = {}
-        running = [(n, c, c.send_in_steps(messages[n])) for n, c in enumerate(self._connections[: len(messages)])]
+        running = [
+            (n, c, c.send_in_steps(messages[n], marks)) for n, c in enumerate(self._connections[: len(messages)])
+        ]
         while running:
             for number, connection, steps in running:
                 try:

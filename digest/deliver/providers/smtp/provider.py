@@ -8,6 +8,7 @@ from functools import cached_property
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.providers.base import (
     BatchOutcome,
+    HandoverMarks,
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
@@ -55,12 +56,12 @@ class SmtpProvider:
         """The longest that one message may take, in seconds."""
         return self._server.timeouts.max_per_message
 
-    def send_batch(self, messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand messages over, one after the other."""
         outcomes: list[MessageOutcome] = []
         for message in messages:
             try:
-                outcomes.append(_run_all_steps(self.send_in_steps(message)))
+                outcomes.append(_run_all_steps(self.send_in_steps(message, marks)))
             except SmtpSessionError as refusal:
                 outcomes.append(MessageOutcome(HandoverResult.NOT_TRIED, str(refusal)))
                 only = refusal.this_connection_only
@@ -77,7 +78,7 @@ class SmtpProvider:
             except OSError:
                 connection.close()
 
-    def send_in_steps(self, message: OutgoingMessage) -> SendSteps:
+    def send_in_steps(self, message: OutgoingMessage, marks: HandoverMarks) -> SendSteps:
         """Hand one message over, yielding wherever the server has to answer: meanwhile others can go on.
 
         The server may have closed a connection that had served before. What fails on it before the data goes out is tried
@@ -91,21 +92,25 @@ class SmtpProvider:
             return MessageOutcome(HandoverResult.REFUSED, "the address cannot stand in an SMTP command")
         data = self._smtp_data(message)
         fresh = self._connection is None
-        outcome = yield from self._run_transaction(envelope, data)
+        outcome = yield from self._run_transaction(message, envelope, data, marks)
         if outcome is None and not fresh:
-            outcome = yield from self._run_transaction(envelope, data)
-        return outcome or MessageOutcome(
+            outcome = yield from self._run_transaction(message, envelope, data, marks)
+        outcome = outcome or MessageOutcome(
             HandoverResult.TRY_LATER, "the server closed the connection before it took the message"
         )
+        marks.mark_outcome(message, outcome)
+        return outcome
 
     def _smtp_data(self, message: OutgoingMessage) -> bytes:
-        """Return what follows DATA: dots that start a line doubled (RFC 5321, 4.5.2), and the final dot."""
+        """Return what follows DATA, up to the final dot: dots that start a line are doubled (RFC 5321, 4.5.2)."""
         data = message.to_bytes(self._signer)
         if not message.template.needs_no_dot_stuffing:
             data = data.replace(b"\r\n.", b"\r\n..")
-        return data + (b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n")
+        return data if data.endswith(b"\r\n") else data + b"\r\n"
 
-    def _run_transaction(self, envelope: SmtpEnvelope, data: bytes) -> Generator[None, None, MessageOutcome | None]:
+    def _run_transaction(
+        self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, marks: HandoverMarks
+    ) -> Generator[None, None, MessageOutcome | None]:
         """Run one mail transaction; return None if the connection broke before anything could be accepted."""
         connection = self._ensure_connection()
         try:
@@ -116,9 +121,12 @@ class SmtpProvider:
                 return self._handle_refusal(reply, envelope.recipient)
             connection.set_reply_timeout(connection.timeouts.command)
             # smtplib's `data` would hide whether it failed before or after the final dot.
-            connection.send(data)
+            connection.send_data(data)
+            marks.mark_dot(message)
+            connection.send_final_dot()
         except OSError:
-            self._hang_up()  # had the final dot gone out, `send` would not have failed
+            self._hang_up()
+            marks.mark_begun(message)  # had the final dot gone out, sending it would not have failed
             return None
         yield
         return self._read_final_outcome(connection, envelope.recipient)

@@ -24,6 +24,7 @@ from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from tests.deliver.conftest import DATE_VALUE, EDITION_NAME, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
+from tests.deliver.mark_recorder import MarkRecorder
 
 LETTER = MessageTemplate(
     subject="Hello \u2014 there",
@@ -46,7 +47,7 @@ def _message(name: str) -> OutgoingMessage:
 
 
 def _hand(fake: FakeSendGrid, *names: str, key: str = API_KEY, clock: Callable[[], float] = time.time) -> BatchOutcome:
-    return SendGridProvider(key, fake.host, clock=clock).send_batch([_message(n) for n in names])
+    return SendGridProvider(key, fake.host, clock=clock).send_batch([_message(n) for n in names], MarkRecorder())
 
 
 def _results(handed: BatchOutcome) -> list[HandoverResult]:
@@ -144,7 +145,7 @@ def test_one_bad_entry_in_a_thousand_is_found_and_999_go_out_once() -> None:
         for n, m in enumerate(messages)
     ]
     with FakeSendGrid() as fake:
-        handed = SendGridProvider(API_KEY, fake.host, batch_size=1000).send_batch(messages)
+        handed = SendGridProvider(API_KEY, fake.host, batch_size=1000).send_batch(messages, MarkRecorder())
     assert [n for n, result in enumerate(_results(handed)) if result is not ACCEPTED] == [700]
     assert _results(handed)[700] is REFUSED
     assert (len(fake.recipients), len(set(fake.recipients))) == (999, 999)
@@ -180,7 +181,7 @@ def test_nobody_there_touches_nobody() -> None:
 
 def test_silence_ends_in_doubt() -> None:
     with FakeSendGrid(PlannedAnswer(202, hang_seconds=1.0)) as fake:
-        handed = SendGridProvider(API_KEY, fake.host, timeout=0.3).send_batch([_message("ada")])
+        handed = SendGridProvider(API_KEY, fake.host, timeout=0.3).send_batch([_message("ada")], MarkRecorder())
     assert _results(handed) == [UNCERTAIN]
     assert handed.outcomes[0].reply == "0 TimeoutError"
 
@@ -189,8 +190,8 @@ def test_neither_key_nor_payload_is_logged_at_any_level(caplog: pytest.LogCaptur
     with FakeSendGrid(PlannedAnswer(400, b'{"errors":[{"message":"x","field":"subject"}]}')) as fake:
         provider = SendGridProvider(API_KEY, fake.host)
         with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "python_http_client.client"):
-            provider.send_batch([_message("ada")])
-            provider.send_batch([_message("bo")])
+            provider.send_batch([_message("ada")], MarkRecorder())
+            provider.send_batch([_message("bo")], MarkRecorder())
     assert "python_http_client" not in {r.name.partition(".")[0] for r in caplog.records}
     assert API_KEY not in caplog.text
     assert API_KEY not in repr(provider)

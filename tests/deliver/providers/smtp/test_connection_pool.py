@@ -8,6 +8,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.connection_pool import SmtpConnectionPool, split_into_pools
 from digest.deliver.providers.smtp.provider import SmtpProvider
+from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import (
     ACCEPTED,
     LATER,
@@ -28,7 +29,7 @@ def _crew(server: ScriptedSmtpServer, connections: int = 3) -> SmtpConnectionPoo
 def _hand(server: ScriptedSmtpServer, connections: int = 3, messages: int = 9) -> BatchOutcome:
     crew = _crew(server, connections)
     try:
-        return crew.send_batch([outgoing_message(a) for a in ADDRESSES[:messages]])
+        return crew.send_batch([outgoing_message(a) for a in ADDRESSES[:messages]], MarkRecorder())
     finally:
         crew.close()
 
@@ -60,7 +61,9 @@ def test_each_message_has_a_fate_of_its_own(offers: bytes) -> None:
 def test_outcomes_stand_in_the_order_of_the_messages() -> None:
     with ScriptedSmtpServer({}, b"PIPELINING") as server:
         crew = _crew(server)
-        handed = crew.send_batch([outgoing_message(a) for a in ("a@example.org", "no address", "c@example.org")])
+        handed = crew.send_batch(
+            [outgoing_message(a) for a in ("a@example.org", "no address", "c@example.org")], MarkRecorder()
+        )
         crew.close()
     assert [o.result for o in handed.outcomes] == [ACCEPTED, REFUSED, ACCEPTED]
 
@@ -69,7 +72,7 @@ def test_a_connection_too_many_is_given_up_and_its_message_waits() -> None:
     script: dict[str, list[bytes | None]] = {"GREETING": [b"220 ready", b"421 too many connections"]}
     with ScriptedSmtpServer(script) as server:
         crew = _crew(server)
-        handed = crew.send_batch([outgoing_message(a) for a in ADDRESSES])
+        handed = crew.send_batch([outgoing_message(a) for a in ADDRESSES], MarkRecorder())
         assert (crew.batch_size, handed.stop_reason) == (2, "")
         crew.close()
     assert _count(handed) == {ACCEPTED: 8, UNTOUCHED: 1}

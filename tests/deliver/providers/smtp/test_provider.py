@@ -19,6 +19,7 @@ from digest.deliver.send.edition_run import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import (
     ACCEPTED,
     LATER,
@@ -104,9 +105,9 @@ def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str)
     with ScriptedSmtpServer({}).shrink_receive_buffer() as server:
         setattr(server, how, True)
         provider = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off", timeouts=QUICKLY))
-        assert results_of(provider.send_batch([large])) == [LATER]
+        assert results_of(provider.send_batch([large], MarkRecorder())) == [LATER]
         setattr(server, how, False)
-        assert results_of(provider.send_batch([outgoing_message()])) == [ACCEPTED]
+        assert results_of(provider.send_batch([outgoing_message()], MarkRecorder())) == [ACCEPTED]
         provider.close()
     assert server.accepted_count == 1
 
@@ -157,7 +158,7 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
 def test_nobody_there_stops_the_run() -> None:
     with ScriptedSmtpServer({}) as server:
         port = server.port
-    handed = SmtpProvider(SmtpServer("127.0.0.1", port, "off")).send_batch([outgoing_message()])
+    handed = SmtpProvider(SmtpServer("127.0.0.1", port, "off")).send_batch([outgoing_message()], MarkRecorder())
     assert results_of(handed) == [UNTOUCHED]
     assert "Connection refused" in handed.stop_reason
 
@@ -166,7 +167,7 @@ def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
     box = RecordingHandler()
     with run_smtp_server(box) as port:
         provider = SmtpProvider(SmtpServer("127.0.0.1", port, "off"))
-        assert results_of(provider.send_batch([outgoing_message()])) == [ACCEPTED]
+        assert results_of(provider.send_batch([outgoing_message()], MarkRecorder())) == [ACCEPTED]
         provider.close()
     ((sender, to, content),) = box.messages
     assert (sender, to) == ("digest@news.example.org", ["ada@example.org"])
@@ -177,7 +178,7 @@ def test_mail_goes_through_starttls_with_a_server_that_we_trust(certificate: Pat
     box = RecordingHandler()
     with run_smtp_server(box, tls_context=server_tls_context(certificate), require_starttls=True) as port:
         provider = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls", ca_file=certificate))
-        assert results_of(provider.send_batch([outgoing_message()])) == [ACCEPTED]
+        assert results_of(provider.send_batch([outgoing_message()], MarkRecorder())) == [ACCEPTED]
         provider.close()
     assert box.tls_flags == [True]
 
@@ -186,7 +187,7 @@ def test_mail_goes_through_implicit_tls(certificate: Path) -> None:
     box = RecordingHandler()
     with run_smtp_server(box, ssl_context=server_tls_context(certificate)) as port:
         provider = SmtpProvider(SmtpServer("127.0.0.1", port, "implicit", ca_file=certificate))
-        assert results_of(provider.send_batch([outgoing_message()])) == [ACCEPTED]
+        assert results_of(provider.send_batch([outgoing_message()], MarkRecorder())) == [ACCEPTED]
         provider.close()
     assert len(box.messages) == 1
 
@@ -194,10 +195,14 @@ def test_mail_goes_through_implicit_tls(certificate: Path) -> None:
 def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certificate: Path) -> None:
     box = RecordingHandler()
     with run_smtp_server(box, tls_context=server_tls_context(certificate)) as port:
-        handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch([outgoing_message()])
+        handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch(
+            [outgoing_message()], MarkRecorder()
+        )
     assert "no trusted TLS with 127.0.0.1: self-signed certificate" in handed.stop_reason
     with run_smtp_server(box) as port:
-        handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch([outgoing_message()])
+        handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch(
+            [outgoing_message()], MarkRecorder()
+        )
     assert "Nothing is sent in the clear" in handed.stop_reason
     assert not box.messages
 
@@ -214,7 +219,7 @@ def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accep
     with run_smtp_server(box, **options) as port:
         server = SmtpServer("127.0.0.1", port, "starttls", "desk", password, ca_file=certificate)
         provider = SmtpProvider(server)
-        handed = provider.send_batch([outgoing_message()])
+        handed = provider.send_batch([outgoing_message()], MarkRecorder())
         provider.close()
     assert results_of(handed) == [ACCEPTED if accepted else UNTOUCHED]
     if not accepted:

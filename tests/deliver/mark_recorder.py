@@ -1,0 +1,23 @@
+"""Marks that a provider makes of its messages, recorded in their order."""
+
+from collections.abc import Callable
+
+from digest.deliver.providers.base import MessageOutcome, OutgoingMessage
+
+
+class MarkRecorder:
+    """Records marks as (delivery, mark), where an outcome is marked by its result; `on_dot` is called at each dot."""
+
+    def __init__(self, on_dot: Callable[[], None] = lambda: None) -> None:
+        self.marks: list[tuple[str, str]] = []
+        self._on_dot = on_dot
+
+    def mark_begun(self, message: OutgoingMessage) -> None:
+        self.marks.append((message.delivery_id, "begun"))
+
+    def mark_dot(self, message: OutgoingMessage) -> None:
+        self.marks.append((message.delivery_id, "dot"))
+        self._on_dot()
+
+    def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
+        self.marks.append((message.delivery_id, str(outcome.result)))
