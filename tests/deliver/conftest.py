@@ -85,16 +85,16 @@ def _fragment_body(kind: str, name: str) -> str:
     return text if kind == "text" else f'<p id="{name}">{text.strip()}</p>'
 
 
-def _draft_edition() -> Edition:
+def _draft_edition(name: str, release_at: datetime) -> Edition:
     return Edition(
-        slot=RELEASE.isoformat(),
-        name=EDITION_NAME,
+        slot=release_at.isoformat(),
+        name=name,
         number=12,
         state=EditionState.DRAFT,
-        opens_at=RELEASE - timedelta(days=7),
-        cut_off=RELEASE,
-        release_at=RELEASE,
-        drafted_at=RELEASE,
+        opens_at=release_at - timedelta(days=7),
+        cut_off=release_at,
+        release_at=release_at,
+        drafted_at=release_at,
         subject="Ports reopen \u2014 and six more stories",
         preheader="The week in one read",
         content={"sections": []},
@@ -145,19 +145,26 @@ def settings(tmp_path: Path) -> Settings:
     return delivery_settings(tmp_path)
 
 
-def _build_delivery_setup(database: Database, settings: Settings) -> DeliverySetup:
+def store_approved_edition(database: Database, settings: Settings, name: str, release_at: datetime) -> None:
+    """Store an edition that is approved and may be sent."""
     with database.write() as session:
-        edition = _draft_edition()
+        edition = _draft_edition(name, release_at)
         session.add(edition)
         session.flush()
         for kind in ("html", "text"):
-            for place, name in enumerate(["head", *(f"section:{s}" for s in SECTIONS), "foot"]):
-                body = _fragment_body(kind, name)
-                columns = {"kind": kind, "name": name, "position": place, "body": body}
+            for place, part in enumerate(["head", *(f"section:{s}" for s in SECTIONS), "foot"]):
+                body = _fragment_body(kind, part)
+                columns = {"kind": kind, "name": part, "position": place, "body": body}
                 session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment_body(body), **columns))
         session.flush()
         content_hash = approval.current_content_hash(session, edition, settings)
-        approval.sign_approval(session, edition, content_hash, settings=settings, keys=KEYS, actor="eve", now=RELEASE)
+        approval.sign_approval(
+            session, edition, content_hash, settings=settings, keys=KEYS, actor="eve", now=release_at
+        )
+
+
+def _build_delivery_setup(database: Database, settings: Settings) -> DeliverySetup:
+    store_approved_edition(database, settings, EDITION_NAME, RELEASE)
     return DeliverySetup(database, settings, KEYS, FakeClock())
 
 

@@ -1,0 +1,187 @@
+"""Three editions in a row over a real SMTP server: which alarm rings where, is told once, and ends with an admin's word."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from digest.app import background, sending
+from digest.app.acts import terminal_actor
+from digest.app.installation import Installation
+from digest.deliver.control import edition_control
+from digest.deliver.events import payloads
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.edition_run import SendError, SendReport, run_edition
+from digest.store.delivery_models import DeliveryState
+from digest.store.models import AuditEntry, EditionState
+from subscribers.store.models import Person, PersonState
+from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup, store_approved_edition
+from tests.deliver.returned_mails import sent_message
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+
+READERS = 400
+NAMES = (EDITION_NAME, "2026-W48", "2026-W49")
+
+
+class MailServer(RecordingHandler):
+    """A server that does not know one reader in a hundred, others each week, and at times refuses one in twenty of ours."""
+
+    week = 0
+    refuses_us = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recipients: Counter[int] = Counter()
+        self.refused_for_policy: set[int] = set()
+
+    def is_dead(self, reader: int) -> bool:
+        """Say whether the server does not know a reader any more by this week."""
+        return 1 <= reader % 100 <= self.week + 1
+
+    async def handle_RCPT(  # noqa: N802 - its name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        reader = int(re.findall(r"\d+", address)[0])
+        if self.is_dead(reader):
+            return "550 5.1.1 no such user"
+        if self.refuses_us and reader % 20 == 0:
+            self.refused_for_policy.add(reader)
+            return "550 5.7.26 this mail is not authenticated"
+        self.recipients[reader] += 1
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 fine"
+
+
+@dataclass
+class Publication:
+    """The installation, the server that it sends to, and an admin."""
+
+    world: DeliverySetup
+    server: MailServer
+    installation: Installation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.installation = Installation(self.world.settings, self.world.database)
+
+    def now(self) -> datetime:
+        """Return the time, which goes on: what counts against an edition came after its plan."""
+        self.world.clock.sleep(0.01)
+        return self.world.clock()
+
+    def send(self, name: str, *, limit: int | None = None) -> SendReport:
+        """Send an edition, or go on with it."""
+        world = self.world
+        with closing(open_provider(world.settings)) as provider:
+            return run_edition(
+                world.database,
+                name,
+                provider,
+                world.keys,
+                world.settings,
+                clock=self.now,
+                sleep=world.clock.sleep,
+                limit=limit,
+            )
+
+    def begin_week(self, week: int) -> str:
+        """Let a week begin, with its edition; return its name."""
+        release = RELEASE + timedelta(weeks=week)
+        if week:
+            store_approved_edition(self.world.database, self.world.settings, NAMES[week], release)
+        self.world.clock.now = release
+        self.server.week, self.server.recipients = week, Counter()
+        return NAMES[week]
+
+    def resume(self, name: str) -> None:
+        """Let an admin look and say that it may go on."""
+        self.world.clock.sleep(600)
+        admin = terminal_actor("eve")
+        assert sending.resume_edition(self.installation, name, actor=admin, now=self.now()).changed
+
+    def complain(self, name: str, reader: int) -> None:
+        """Let a reader report the mail as unwanted; the report comes to the bounce mailbox."""
+        world = self.world
+        raw = sent_message(world.keys, reader, f"edition:{name}", f"r{reader}@example.org").returned_mail("yahoo")
+        payloads.store_payload(world.database, world.keys, raw, origin="mailbox", now=self.now())
+        background.apply_inbound_events(self.installation, clock=self.now)
+
+    def alarms(self) -> Counter[str]:
+        """Count by edition how often an alarm was told."""
+        with self.world.database.read() as session:
+            paused = select(AuditEntry).where(
+                AuditEntry.act == "paused", AuditEntry.actor == edition_control.ALARM_ACTOR
+            )
+            return Counter(entry.subject for entry in session.scalars(paused))
+
+    def suppressed(self) -> set[int]:
+        """Return the numbers of those who are never mailed again."""
+        with self.world.database.read() as session:
+            return set(session.scalars(select(Person.number).where(Person.state == PersonState.SUPPRESSED)))
+
+
+@pytest.fixture
+def publication(world: DeliverySetup) -> Iterator[Publication]:
+    """Give one whose readers are numbered as their addresses are."""
+    server = MailServer()
+    with run_smtp_server(server) as port:
+        mail_url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=4")
+        world = replace(world, settings=world.settings.model_copy(update={"mail_url": mail_url}))
+        world.settings.key_file.touch(mode=0o600)
+        world.settings.key_file.write_text(world.keys.to_json())
+        numbers = world.add_readers(*(f"r{n}@example.org" for n in range(1, READERS + 1)))
+        assert numbers == list(range(1, READERS + 1))
+        yield Publication(world, server)
+
+
+def test_of_three_editions_each_alarm_rings_where_it_should_and_everybody_who_can_be_mailed_is(
+    publication: Publication,
+) -> None:
+    server, everybody = publication.server, set(range(1, READERS + 1))
+
+    def dead() -> set[int]:
+        return {reader for reader in everybody if server.is_dead(reader)}
+
+    # One in a hundred addresses does not exist: no reason to stop.
+    first = publication.send(publication.begin_week(0))
+    assert (first.state, first.delivery_counts.is_balanced) == (EditionState.SENT, True)
+    assert server.recipients == Counter(everybody - dead())
+    assert publication.suppressed() == dead()
+    assert publication.alarms() == {}
+
+    # The next week others do not exist, and one in twenty refuses us for what we are.
+    name, server.refuses_us = publication.begin_week(1), True
+    stopped = publication.send(name)
+    assert "for what we are" in stopped.wait_reason
+    assert stopped.delivery_counts[DeliveryState.WAITING] > READERS // 2
+    with pytest.raises(SendError, match="is paused"):
+        publication.send(name)
+    server.refuses_us = False
+    publication.resume(name)
+    second = publication.send(name)
+    assert (second.state, second.delivery_counts.is_balanced) == (EditionState.SENT, True)
+    assert server.recipients == Counter(everybody - dead() - server.refused_for_policy)
+    assert publication.suppressed() == dead(), "who refused us is not to blame"
+    assert publication.alarms() == {name: 1}
+
+    # The week after that some have had enough, while the edition is under way.
+    name = publication.begin_week(2)
+    publication.send(name, limit=READERS // 2)
+    complaining = [reader for reader in sorted(server.recipients) if reader % 7 == 0][:6]
+    for reader in complaining:
+        publication.complain(name, reader)
+    with pytest.raises(SendError, match="reported the mail as unwanted"):
+        publication.send(name)
+    publication.resume(name)
+    third = publication.send(name)
+    assert (third.state, third.delivery_counts.is_balanced) == (EditionState.SENT, True)
+    assert server.recipients == Counter(everybody - dead())
+    assert server.refused_for_policy <= server.recipients.keys()
+    assert publication.suppressed() == dead() | set(complaining)
+    assert publication.alarms() == {NAMES[1]: 1, NAMES[2]: 1}
