@@ -21,6 +21,7 @@ MailKind = Literal[
     "choices",
     "contact",
     "staff",
+    "seal",
 ]
 
 

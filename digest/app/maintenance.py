@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from digest.app.installation import Installation
+from digest.app.seal_mail import mail_seal_when_due
 from digest.deliver.events import payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError, PullResult
 from digest.deliver.providers.registry import find_suppression_lists, is_in_use, provider_kinds
@@ -41,11 +42,13 @@ def _run_step(step: Callable[[Installation, datetime], str], installation: Insta
 
 
 def seal_consent_ledger(installation: Installation, now: datetime) -> str:
-    """Prove the ledger and seal it; a broken link goes into the audit log and the log, by its place."""
+    """Prove the ledger, seal it, and mail the seal when it is due; a fault goes into the audit log and the log, by its place."""
     sealed, proof = prove_and_seal_ledger(installation, now, actor="scheduler")
+    mailed = mail_seal_when_due(installation, sealed, proof, now=now)
+    addressed = f", mailed to admins: {mailed:,}" if mailed else ""
     if proof.sound:
-        return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}"
-    return f"sealed as {sealed.hash[:12]}, and the ledger is broken: run 'digest subscribers verify'"
+        return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}{addressed}"
+    return f"sealed as {sealed.hash[:12]}{addressed}, and the ledger is broken: run 'digest subscribers verify'"
 
 
 def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
@@ -56,7 +59,8 @@ def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: s
     assert proof.survey is not None, "it was asked for"
     with installation.database.write() as session:
         sealed = seals.append_seal(session, proof.survey, now)
-        detail = {"people": sealed.people, "links": sealed.links, "root": sealed.root, "seal": sealed.hash}
+        counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
+        detail = counted | {"root": sealed.root, "seal": sealed.hash}
         session.add(AuditEntry(at=now, actor=actor, act="ledger sealed", subject="ledger", detail=detail))
         if not proof.sound:
             wrong = _describe_faults(proof)

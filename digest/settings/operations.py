@@ -38,6 +38,7 @@ class AlertSettings(values.SettingsTable):
     """What lets a send rest until somebody has looked. A share counts once the number is reached.
 
     `canary_minutes` is how long the first few hundred are watched before the rest follows; 0 sends all at once.
+    `seal_mail_days` is every how many days the admins get the newest seal of the consent ledger; 0: never.
     """
 
     complaints: int = Field(default=3, ge=1)
@@ -49,6 +50,7 @@ class AlertSettings(values.SettingsTable):
     list_drift: float = Field(default=0.25, ge=0)  # against the edition before; 0: any change is fine
     list_drift_people: int = Field(default=100, ge=1)  # fewer people more or less never matter
     canary_minutes: int = Field(default=15, ge=0, le=24 * 60)
+    seal_mail_days: int = Field(default=7, ge=0, le=366)
 
 
 class RetentionSettings(values.SettingsTable):

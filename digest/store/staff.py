@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
@@ -23,6 +23,7 @@ from subscribers.store.signup_models import OneTimeToken
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
+MEMBER_NOTICES = ("staff", "seal")  # mails to one member, who is named first in their serial
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 
 
@@ -159,7 +160,7 @@ def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *
 
 
 def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:
-    """End the links of a member that are open, and withdraw the mails with one that have not gone out."""
+    """End the links of a member that are open, and withdraw the mails to them that have not gone out."""
     unsynchronized = {"synchronize_session": False}
     own_links = (
         OneTimeToken.purpose == PROOF_PURPOSE,
@@ -168,8 +169,8 @@ def _end_open_links(session: Session, member: StaffMember, now: datetime) -> Non
     )
     session.execute(update(OneTimeToken).where(*own_links).values(ended_at=now), execution_options=unsynchronized)
     waiting = (
-        Delivery.id.in_(select(Notice.delivery).where(Notice.kind == "staff")),
-        Delivery.purpose.startswith(f"staff:{member.id}-", autoescape=True),
+        Delivery.id.in_(select(Notice.delivery).where(Notice.kind.in_(MEMBER_NOTICES))),
+        or_(*(Delivery.purpose.startswith(f"{kind}:{member.id}-", autoescape=True) for kind in MEMBER_NOTICES)),
         Delivery.state == DeliveryState.WAITING,
     )
     ids = list(session.scalars(select(Delivery.id).where(*waiting).with_for_update()))

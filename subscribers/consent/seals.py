@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, text
@@ -129,20 +129,6 @@ def _survey_fields(survey: LedgerSurvey) -> dict[str, Any]:
         "suppressions": covered.rows,
         "suppressions_root": covered.root,
     }
-
-
-def format_seal_message(seal: Seal) -> str:
-    """Write what admins get by mail and keep: the seal, and how to hold it against the ledger later."""
-    return (
-        f"Seal of the consent ledger, {seal.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC\n\n"
-        f"{seal.people:,} people, {seal.links:,} links, {seal.suppressions or 0:,} suppressions.\n"
-        f"Root:     {seal.root}\n"
-        f"Previous: {seal.previous or '(the first seal)'}\n"
-        f"Seal:     {seal.hash}\n\n"
-        "Keep this mail. Whoever changes, removes or swaps a consent that was recorded before this moment cannot\n"
-        "make the ledger give this seal again. To check:\n\n"
-        f"    digest subscribers verify --seal {seal.hash}\n"
-    )
 
 
 def prove_ledger(

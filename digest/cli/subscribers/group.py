@@ -124,13 +124,12 @@ Examples:
 \b
 What this cannot prove:
   that a consent was true when it was recorded: only that its record is what it was;
-  anything since the last seal, against somebody who can write to the database;
-  anything at all against somebody who replaced database and seals together, unless
-  a seal that was kept elsewhere is named with --seal.
+  anything against somebody who can write to the database, for the time since the last
+  seal that was kept elsewhere (they come by mail): name it with --seal.
 
 \b
 Exit codes:
-  0  every chain and every seal holds
+  0  every chain, address and seal holds
   1  a link, an address or a seal does not hold; the first are named, people by their numbers
   2  wrong use"""
 )

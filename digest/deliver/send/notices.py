@@ -46,7 +46,7 @@ from subscribers.store.models import Person
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
-TO_EDITORS = frozenset({"contact", "staff"})  # to the editors, where the request names no address
+TO_EDITORS = frozenset({"contact", "staff", "seal"})  # to the editors, where the request names no address
 _TOKEN_PAGES = {
     "data": "my-data",
     "move": "address",
@@ -54,8 +54,9 @@ _TOKEN_PAGES = {
     "choices": "restore",
     "staff": "staff",
 }  # which page a token opens; all others confirm
+SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
 # Facts that are used as they are.
-_PLAIN_FACTS = ("wording", "where", "wording_version", "wording_hash", "masked", "reply", "role")
+_PLAIN_FACTS = ("wording", "where", "wording_version", "wording_hash", "masked", "reply", "role", *SEAL_FACTS)
 
 log = structlog.get_logger("notices")
 
@@ -285,7 +286,7 @@ def _template_facts(run: _NoticeRun, notice: _ClaimedNotice) -> dict[str, str]:
         facts["until"] = _format_moment(expires_at) if notice.kind == "data" else weekday_date(expires_at)
     if "message" in stored:  # a stranger's words: no placeholder of ours may stand in them
         facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
-    for name in ("asked_at", "confirmed_at"):
+    for name in ("asked_at", "confirmed_at", "sealed_at"):
         if name in stored:
             facts[name] = _format_moment(datetime.fromisoformat(stored[name]).astimezone(run.zone))
     facts |= {name: stored[name] for name in _PLAIN_FACTS if name in stored}

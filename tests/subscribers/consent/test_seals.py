@@ -339,16 +339,6 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(sqlite: Datab
     assert "0 old disclosures folded" in results
 
 
-def test_the_letter_to_admins_says_the_seal_and_how_to_check_it(sqlite: Database) -> None:
-    _person(sqlite, "ada", ConsentKind.CONFIRMED)
-    sealed = _seal(sqlite)
-    with sqlite.read() as session:
-        written = seals.format_seal_message(session.scalars(select(Seal)).one())
-    assert f"digest subscribers verify --seal {sealed}" in written
-    assert "1 people, 1 links, 0 suppressions" in written
-    assert max(map(len, written.splitlines())) <= 110
-
-
 def test_a_seal_hashes_the_numbers_and_heads_alone(sqlite: Database) -> None:
     """The root can be computed from a list of (number, head) without any of our code."""
     ada = _person(sqlite, "ada", ConsentKind.CONFIRMED)
