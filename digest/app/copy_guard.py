@@ -42,7 +42,11 @@ def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> 
         if differences:
             why = f"this may be a copy: it was last at home {' and '.join(differences)}"
             installation_hold.hold_and_record(
-                session, f"{why}. Release it once nothing else sends to the same list", actor=COPY_GUARD_ACTOR, now=now
+                session,
+                f"{why}. Release it once nothing else sends to the same list; what was sent since it was copied would go out "
+                "twice, so call that off before",
+                actor=COPY_GUARD_ACTOR,
+                now=now,
             )
         installation_hold.write_installation_state(session, installation_hold.IDENTITY_STATE_KEY, current, now=now)
 

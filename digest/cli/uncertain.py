@@ -187,7 +187,7 @@ def _resolve_by_log(
 
 def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
     stretches = " and ".join(f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}" for start, end in evidence.spans)
-    yield f"The log covers {stretches} (UTC)."
+    yield f"The log covers {stretches} (UTC)." if stretches else "The log covers none of the time in doubt."
     if evidence.incomplete_reason:
         yield f"{sentence(evidence.incomplete_reason)} That a message is not in it proves nothing."
     yield f"{evidence.verdicts.total():,} uncertain of {name}:"

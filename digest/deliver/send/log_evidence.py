@@ -62,7 +62,7 @@ class DoubtfulDelivery:
 class LogEvidence:
     """What a log says of an edition's uncertain deliveries.
 
-    `spans` are the times that it covers. `incomplete_reason` is empty, or says why nothing counts as absent.
+    `spans` are the times that it covers, as far as they touch the doubts. `incomplete_reason` is empty, or says why nothing counts as absent.
     """
 
     verdicts: Counter[LogVerdict]
@@ -113,7 +113,14 @@ def weigh_log(
         else:
             verdict = LogVerdict.UNKNOWN
         verdicts[verdict] += 1
-    return LogEvidence(verdicts, tuple(events), tuple(not_accepted), tuple(log.coverage.joined_spans()), reason)
+    return LogEvidence(verdicts, tuple(events), tuple(not_accepted), _spans_of_doubts(log, doubtful), reason)
+
+
+def _spans_of_doubts(log: PostfixLog, doubtful: Sequence[DoubtfulDelivery]) -> tuple[tuple[datetime, datetime], ...]:
+    if not doubtful:
+        return ()
+    first, last = min(delivery.start for delivery in doubtful), max(delivery.end for delivery in doubtful)
+    return tuple((start, end) for start, end in log.coverage.joined_spans() if start <= last and end >= first)
 
 
 def _covers_doubt(log: PostfixLog, delivery: DoubtfulDelivery) -> bool:

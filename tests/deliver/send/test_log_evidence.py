@@ -132,6 +132,17 @@ def test_a_log_that_ends_or_begins_within_the_doubt_settles_only_what_stands_in_
         assert len(evidence.events) == 4
 
 
+def test_only_the_time_around_the_doubts_is_told(doubtful: DeliverySetup) -> None:
+    hours = (-90, -60, 0, 2, 60)
+    marks = [log_text([iso_line(RELEASE + hour * HOUR, "anvil", "statistics")]) for hour in hours]
+    log = doubtful.settings.home / "marks.log"
+    log.write_bytes(b"".join(marks))
+    assert examine(doubtful, log).spans == ((RELEASE, RELEASE),)
+    with doubtful.database.write() as session:
+        session.execute(update(Delivery).values(handed_at=RELEASE + 30 * HOUR))
+    assert examine(doubtful, log).spans == ()
+
+
 def test_half_a_log_or_that_of_another_server_shows_itself_by_what_was_accepted_for_certain(
     doubtful: DeliverySetup,
 ) -> None:
