@@ -46,10 +46,11 @@ def signup_form(address: str) -> dict[str, str]:
 def create_installation(home: Path) -> Installation:
     """Make an installation with one address of each standing and limits that do not bind."""
     limits = LimitSettings(
-        signups_per_address=NO_LIMIT,
         signups_per_network=NO_LIMIT,
         signups_alarm=NO_LIMIT,
-        signups_brake=NO_LIMIT,
+        signups_per_domain=NO_LIMIT,
+        signups_first=NO_LIMIT,
+        signups_further=NO_LIMIT,
         signups_waiting=NO_LIMIT,
     )
     settings = Settings(file=SettingsFile(limits=limits), home=home)

@@ -21,7 +21,7 @@ from digest.deliver.providers.registry import find_provider
 from digest.deliver.send import alarms, notices
 from digest.settings import Settings
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.rate_limits import NetworkQuota, SignupLimits
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
 
 # Between two tries to open a provider that the settings forbid, or that breaks.
@@ -32,13 +32,11 @@ def signup_limits(settings: Settings) -> SignupLimits:
     """Take the limits on sign-up forms from the settings."""
     limits = settings.file.limits
     return SignupLimits(
-        per_address_day=limits.signups_per_address,
-        per_network_hour=limits.signups_per_network,
-        alarm_per_hour=limits.signups_alarm,
-        brake_per_hour=limits.signups_brake,
-        mails_per_hour=limits.signup_mails,
-        max_pending=limits.signups_waiting,
+        quota=NetworkQuota(limits.signups_per_network, limits.signups_first, limits.signups_further),
+        per_domain_week=limits.signups_per_domain,
         per_address_month=limits.signup_mails_per_address,
+        alarm_per_hour=limits.signups_alarm,
+        max_pending=limits.signups_waiting,
     )
 
 

@@ -18,6 +18,7 @@ from digest.timetable import ScheduleRule
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.pages.context import PageContext, SiteDetails
 from subscribers.phrases import join_words, weekday_date
+from subscribers.signup.rate_limits import NetworkQuota
 from subscribers.transfer.exports import DataController
 
 _DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
@@ -30,7 +31,7 @@ def build_page_context(installation: Installation, clock: Callable[[], datetime]
         InstallationError: the installation has no keys.
     """
     settings = installation.settings
-    publication = settings.file.publication
+    publication, limits = settings.file.publication, settings.file.limits
 
     def first_edition(session: Session, now: datetime) -> str:
         upcoming = find_upcoming_edition(session, settings, now)
@@ -53,9 +54,10 @@ def build_page_context(installation: Installation, clock: Callable[[], datetime]
         base_url=settings.link_base,
         schedule=describe_release_days(settings.file.schedule.release_rule),
         bounds=signup_limits(settings),
+        contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
         evidence_retention=timedelta(days=settings.file.retention.evidence_days),
         describe_first_edition=first_edition,
-        trusted_proxies=settings.file.limits.proxies,
+        trusted_proxies=limits.proxies,
     )
 
 

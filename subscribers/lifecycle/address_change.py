@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address, mask_address, read_address
@@ -14,13 +14,14 @@ from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import lookup_hash
 from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.signup import rate_limits
+from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import TokenState
-from subscribers.store.signup_models import OneTimeToken, PendingAddressChange
+from subscribers.store.signup_models import PendingAddressChange
 
 ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
-MAX_REQUESTS_PER_DAY = 3  # requests of one reader: each mails a stranger's address
 
 
 class AddressChangeStage(StrEnum):
@@ -45,22 +46,27 @@ class AddressChange:
 
 
 def request_address_change(
-    session: Session, keys: KeyRing, number: int, new_address: Address, queue: QueueMail, *, now: datetime
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    new_address: Address,
+    queue: QueueMail,
+    signup_limits: SignupLimits,
+    *,
+    now: datetime,
 ) -> None:
     """Mail a link to the new address and tell the old one; nothing else changes yet.
 
-    Nothing is said of whether the new address is known. One that is suppressed, or that is the old one, gets no mail,
-    and neither does a fourth one in a day.
+    Nothing is said of whether the new address is known. One that is suppressed, that is the old one, or whose mailbox or
+    domain was named by as many forms as may name it, gets no mail, and neither does a fourth one in a week.
     """
     person = ledger.lock_person(session, number)
     if person is None or person.state is not PersonState.SUBSCRIBED:
         return
     old = people.decrypt_person_address(keys, person)
-    if (
-        old is None
-        or old.canonical == new_address.canonical
-        or _count_requests_today(session, number, now) >= MAX_REQUESTS_PER_DAY
-    ):
+    if old is None or old.canonical == new_address.canonical:
+        return
+    if not one_time_tokens.may_mail_link(session, number, "change address", now=now):
         return
     expires_at = now + ADDRESS_CHANGE_LIFETIME
     one_time_tokens.end_tokens(session, number, "change address", now=now)
@@ -74,15 +80,28 @@ def request_address_change(
     serial = f"{now:%Y%m%dT%H%M%S%f}"
     notification = {"to": old.mailbox, "masked": mask_address(new_address.mailbox)}
     queue(session, MailRequest("moving", number, serial, notification))
-    if suppression.find_suppression(session, keys, new_address) is None:
+    has_room = _count_mail_to_stranger(session, keys, new_address, signup_limits, now)
+    if has_room and suppression.find_suppression(session, keys, new_address) is None:
         facts = {"token": token, "expires_at": expires_at.isoformat(), "masked": mask_address(old.mailbox)}
         queue(session, MailRequest("move", number, serial, {**facts, "to": new_address.mailbox}))
 
 
-def _count_requests_today(session: Session, number: int, now: datetime) -> int:
-    mine = (OneTimeToken.person == number, OneTimeToken.purpose == "change address")
-    lately = OneTimeToken.made_at > now - timedelta(days=1)
-    return session.scalar(select(func.count()).select_from(OneTimeToken).where(*mine, lately)) or 0
+def _count_mail_to_stranger(
+    session: Session, keys: KeyRing, address: Address, signup_limits: SignupLimits, now: datetime
+) -> bool:
+    """Count a mail to an address that somebody typed; return False, and count nothing, where its limits are reached.
+
+    They are those of sign-up forms, and count together with them.
+    """
+    mailbox_tag, domain_tag = rate_limits.mailbox_tag(keys, address), rate_limits.small_domain_tag(keys, address)
+    kinds = [kind for kind, _ in rate_limits.list_recent_mails(session, mailbox_tag, now=now)]
+    if sum(kind in STRANGER_MAIL_KINDS for kind in kinds) >= signup_limits.per_address_month:
+        return False
+    if rate_limits.is_domain_full(session, domain_tag, signup_limits, now=now):
+        return False
+    rate_limits.count_domain(session, domain_tag, now=now)
+    rate_limits.record_signup_mail(session, mailbox_tag, "move", now)
+    return True
 
 
 def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:

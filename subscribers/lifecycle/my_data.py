@@ -4,17 +4,15 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.store.signup_models import OneTimeToken
 
 DATA_LINK_LIFETIME = timedelta(hours=24)
-DATA_LINK_INTERVAL = timedelta(hours=1)  # at most one link: whoever holds a forwarded mail can press the button too
 DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})  # a right that leaving does not end
 
 
@@ -31,9 +29,11 @@ class ConsentHistoryEntry:
 
 
 def request_data_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> None:
-    """Have a link to their data mailed to a person, unless they got one within the last hour."""
+    """Have a link to their data mailed to a person, three times in seven days at most, and not while an earlier one works."""
     person = ledger.lock_person(session, number)
-    if not may_request_data(person) or _requested_since(session, number, now - DATA_LINK_INTERVAL):
+    if not may_request_data(person) or not one_time_tokens.may_mail_link(session, number, "my data", now=now):
+        return
+    if one_time_tokens.count_tokens_since(session, number, "my data", now - DATA_LINK_LIFETIME):
         return
     expires_at = now + DATA_LINK_LIFETIME
     token = one_time_tokens.issue_token(session, "my data", number, now=now, expires_at=expires_at)
@@ -44,11 +44,6 @@ def request_data_link(session: Session, number: int, queue: QueueMail, *, now: d
 def may_request_data(person: Person | None) -> bool:
     """Return whether there is somebody who can be mailed a link to their data."""
     return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
-
-
-def _requested_since(session: Session, number: int, since: datetime) -> bool:
-    mine = (OneTimeToken.person == number, OneTimeToken.purpose == "my data", OneTimeToken.made_at > since)
-    return bool(session.scalar(select(func.count()).select_from(OneTimeToken).where(*mine)))
 
 
 def list_consent_history(session: Session, number: int) -> list[ConsentHistoryEntry]:

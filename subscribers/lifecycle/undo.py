@@ -77,10 +77,13 @@ def end_undo_on_page(session: Session, number: int, *, now: datetime) -> None:
 
 
 def request_undo_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> None:
-    """Have the owner mailed a link that takes their leaving back: one mail for each time that they left."""
+    """Have the owner mailed a link that takes their leaving back: one mail for each time that they left, three a week."""
     person = ledger.lock_person(session, number)
     departure = _find_undoable_departure(session, number, now=now) if person is not None else None
     if departure is None or _was_mailed(session, departure):
+        return
+    # Who leaves by a forwarded mail can undo and leave again, time after time.
+    if not one_time_tokens.may_mail_link(session, number, _BY_MAIL, now=now):
         return
     token = _issue_token(session, _BY_MAIL, departure, now)
     facts = {"token": token, "expires_at": (departure.at + UNDO_PERIOD).isoformat()}

@@ -10,10 +10,16 @@ from werkzeug.datastructures import MultiDict
 
 from subscribers.address import AddressError, read_address
 from subscribers.mail_requests import MailRequest
-from subscribers.pages.context import PageContext, current_page_context, private_response, reader_pages
+from subscribers.pages.context import (
+    PageContext,
+    current_page_context,
+    private_response,
+    reader_pages,
+    refused_form_page,
+)
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
 from subscribers.phrases import sentence
-from subscribers.signup import rate_limits
+from subscribers.signup.rate_limits import SubmissionOutcome, count_form, judge_form, network_prefix, network_tag
 
 MAX_MESSAGE_LENGTH = 5000  # characters of a message
 _ALLOWED_CONTROLS = {"\n", "\t"}
@@ -53,16 +59,24 @@ def write_to_the_editors() -> Response:
     line = read_contact_form(request.form)
     if isinstance(line, FormProblem):
         return _contact_page(line)
-    with context.database.write() as session:
-        full = _check_limits(context, session)
-        if not full:
-            facts = {"message": line.message, "reply": line.reply_to}
-            context.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
-    if full:
-        response = private_response(render_template("web/too_many.html", network=full == 429), full)
-        response.headers["Retry-After"] = "3600"
-        return response
-    return _sent_page(line.reply_to)
+    tag = network_tag(context.keys, network_prefix(client_address(context.trusted_proxies)), context.clock())
+    with context.database.read() as session:  # a flood that is turned away must not queue for the one writer
+        _, outcome = judge_form(session, "contact", tag, context.contact_quota, now=context.clock())
+    if outcome is SubmissionOutcome.ACCEPTED:
+        with context.database.write() as session:
+            outcome = _queue_message(context, session, tag, line)
+    return _sent_page(line.reply_to) if outcome is SubmissionOutcome.ACCEPTED else refused_form_page(outcome)
+
+
+def _queue_message(context: PageContext, session: Session, tag: str, line: EditorMessage) -> SubmissionOutcome:
+    """Count a message and queue it, if it is taken."""
+    now = context.clock()
+    turn, outcome = judge_form(session, "contact", tag, context.contact_quota, now=now)
+    if outcome is SubmissionOutcome.ACCEPTED:
+        count_form(session, "contact", tag, turn, now=now)
+        facts = {"message": line.message, "reply": line.reply_to}
+        context.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
+    return outcome
 
 
 def read_contact_form(form: MultiDict[str, str]) -> EditorMessage | FormProblem:
@@ -81,19 +95,6 @@ def read_contact_form(form: MultiDict[str, str]) -> EditorMessage | FormProblem:
         return EditorMessage(message, read_address(typed).mailbox if typed else "")
     except AddressError as exc:
         return FormProblem(f"{sentence(str(exc))} Please check it, or leave it empty.", "email")
-
-
-def _check_limits(context: PageContext, session: Session) -> int:
-    """Count a message; return the status to refuse it with, 0 where there is room."""
-    now = context.clock()
-    tag = rate_limits.network_tag(
-        context.keys, rate_limits.network_prefix(client_address(context.trusted_proxies)), now
-    )
-    from_network = rate_limits.increment_count(session, "contact network", tag, now=now, window=rate_limits.HOUR)
-    rate_limits.increment_count(session, "contact", "", now=now, window=rate_limits.TEN_MINUTES)
-    if tag and from_network > context.bounds.per_network_hour:
-        return 429
-    return 503 if rate_limits.read_count_last_hour(session, "contact", now=now) > context.bounds.alarm_per_hour else 0
 
 
 def _contact_page(problem: FormProblem | None) -> Response:

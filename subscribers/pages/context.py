@@ -22,7 +22,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.mail_requests import QueueMail
-from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, PersonState
 from subscribers.transfer.exports import DataController
@@ -70,6 +70,7 @@ class PageContext:
     base_url: str
     schedule: str
     bounds: SignupLimits
+    contact_quota: NetworkQuota
     evidence_retention: timedelta
     trusted_proxies: int
     describe_first_edition: Callable[[Session, datetime], str]
@@ -120,6 +121,14 @@ def outdated_link_page(link: LinkOwner) -> Response:
 def unknown_link_page() -> Response:
     """Answer a link that was never ours: cut off, forged, or for another page, all alike."""
     return private_response(render_template("web/unknown_link.html"), 404)
+
+
+def refused_form_page(outcome: SubmissionOutcome) -> Response:
+    """Say that a form was not taken, why, and when it may be."""
+    in_all = outcome is SubmissionOutcome.HOUSE_LIMIT_REACHED
+    response = private_response(render_template("web/too_many.html", outcome=outcome.name), 503 if in_all else 429)
+    response.headers["Retry-After"] = "86400" if outcome is SubmissionOutcome.DOMAIN_LIMIT_REACHED else "3600"
+    return response
 
 
 def private_response(html: str, status: int = 200) -> Response:

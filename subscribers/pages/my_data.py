@@ -137,7 +137,7 @@ def request_move(token: str) -> ResponseReturnValue:
         except AddressError as exc:
             return _my_data_page(context, session, person, token, problem=f"{sentence(str(exc))} Please check it.")
         address_change.request_address_change(
-            session, context.keys, person.number, address, context.queue, now=context.clock()
+            session, context.keys, person.number, address, context.queue, context.bounds, now=context.clock()
         )
     return private_response(
         render_template("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)

@@ -18,12 +18,19 @@ from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.wordings import Wording
-from subscribers.pages.context import PageContext, current_page_context, private_response, unknown_link_page
+from subscribers.pages.context import (
+    PageContext,
+    current_page_context,
+    private_response,
+    refused_form_page,
+    unknown_link_page,
+)
 from subscribers.phrases import sentence
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
+from subscribers.signup.rate_limits import SubmissionOutcome
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
-from subscribers.signup.request_queue import FormKind, FormSubmission, SubmissionOutcome
+from subscribers.signup.request_queue import FormKind, FormSubmission
 
 signup_pages = Blueprint("signup", __name__)
 
@@ -118,18 +125,19 @@ def _store_request(context: PageContext, kind: FormKind, address: Address, wordi
     source = (urlsplit(page).hostname or context.site.name).removeprefix("www.")
     submission = FormSubmission(kind, address, context.clock(), page, source, wording, _request_origin(context))
     form = request_queue.prepare_request(context.keys, submission)
-    with context.database.write() as session:
-        outcome = request_queue.enqueue_request(session, form, context.bounds)
+    # A look first: a flood of forms that are turned away must not queue for the database's one writer.
+    with context.database.read() as session:
+        _, outcome = request_queue.judge_request(session, form, context.bounds)
+    if outcome is SubmissionOutcome.ACCEPTED:
+        with context.database.write() as session:
+            outcome = request_queue.enqueue_request(session, form, context.bounds)
     return _request_answer(kind, outcome)
 
 
-def _request_answer(kind: FormKind, result: SubmissionOutcome) -> Response:
-    if result is SubmissionOutcome.ACCEPTED:
+def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
+    if outcome is SubmissionOutcome.ACCEPTED:
         return private_response(render_template("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days))
-    full = result is SubmissionOutcome.NETWORK_LIMIT_REACHED
-    response = private_response(render_template("web/too_many.html", network=full), 429 if full else 503)
-    response.headers["Retry-After"] = "3600"
-    return response
+    return refused_form_page(outcome)
 
 
 def _signup_page(problem: str, *, problem_field: str = "") -> Response:

@@ -16,7 +16,8 @@ from subscribers.consent.wordings import Wording
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
-from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, COUNTED_MAIL_KINDS
+from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS
+from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.store import one_time_tokens, people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, Person, PersonState
@@ -82,8 +83,8 @@ def _queue_permission_mail(
     address = people.decrypt_person_address(keys, person)
     if address is None:
         return False
-    tag = rate_limits.address_tag(keys, address)
-    lately = any(kind in COUNTED_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now))
+    tag = rate_limits.mailbox_tag(keys, address)
+    lately = any(kind in STRANGER_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now))
     if lately or suppression.find_suppression(session, keys, address) is not None:
         return False
     body = {

@@ -1,58 +1,102 @@
 """How much is too much: counts in rows, the same for all processes, and decisions over them.
 
-Against list bombing (somebody has hundreds of forms send mail to one victim) and against floods. Windows are
-fixed, so at their border twice the number can pass; for these purposes that is as good as sliding ones.
+Against list bombing (somebody has hundreds of forms send mail to one victim) and against floods. Only forms that are
+taken are counted, so a form that is turned away costs a look and nothing else.
 """
 
 import hmac
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Literal
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.signup import mailboxes
 from subscribers.store.database import upsert
 from subscribers.store.signup_models import RateLimitCount, SignupAlarm, SignupMail
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-TEN_MINUTES = timedelta(minutes=10)  # the windows in which the whole house is counted: an hour is six of them
-MAIL_HISTORY_PERIOD = timedelta(days=30)  # how long it is remembered that an address got a mail
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
+TEN_MINUTES = timedelta(minutes=10)  # the windows in which forms are counted: an hour is six of them
+MAIL_HISTORY_PERIOD = timedelta(days=30)  # how long it is remembered that a mailbox got a mail
+STRANGER_MAIL_KINDS = frozenset({"confirm", "remind", "ask", "move"})  # mails that somebody may not have asked for
 SURGE_ALARM_KIND = "sign-up surge"
+DOMAIN_SCOPE = "domain"
+
+FormFlow = Literal["sign-up", "contact"]
+
+
+class SubmissionOutcome(StrEnum):
+    """What came of a form. None of them says whether an address is known."""
+
+    ACCEPTED = "taken"
+    NETWORK_LIMIT_REACHED = "too many from one network"
+    DOMAIN_LIMIT_REACHED = "too many for one domain"
+    HOUSE_LIMIT_REACHED = "too many in all"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkQuota:
+    """How many forms are taken in an hour: of one network, and of all networks their `first` ones and `further` ones.
+
+    A network's form is a first one if none of it was taken in the hour before. A flood needs a network for each first
+    form, and its further forms take nobody else's room.
+    """
+
+    per_network: int
+    first: int
+    further: int
 
 
 @dataclass(frozen=True, slots=True)
 class SignupLimits:
-    """The limits, as the settings give them (table `limits`); counts of forms, where nothing else is said."""
+    """The limits on sign-up forms, as the settings give them (table `limits`)."""
 
-    per_address_day: int = 5
-    per_network_hour: int = 30
+    quota: NetworkQuota = NetworkQuota(per_network=30, first=500, further=200)
+    per_domain_week: int = 40  # forms that name addresses of one small domain
+    per_address_month: int = 4  # mails to one mailbox in 30 days that confirms none
     alarm_per_hour: int = 100
-    brake_per_hour: int = 500
-    mails_per_hour: int = 200  # mails that forms bring about
     max_pending: int = 5000  # forms that wait
-    per_address_month: int = 4  # mails to one address in 30 days that it has not confirmed
 
 
-@dataclass(frozen=True, slots=True)
-class SignupThrottle:
-    """How fast forms may be answered now: `mails_left` more, whether the alarm is on, and the brake."""
+def decide_outcome(turn: int, taken: int, quota: NetworkQuota, *, network_known: bool = True) -> SubmissionOutcome:
+    """Decide over a form that is its network's `turn`th in the hour, where `taken` of its sort were taken of all networks."""
+    if network_known and turn > quota.per_network:
+        return SubmissionOutcome.NETWORK_LIMIT_REACHED
+    most = quota.first if turn == 1 else quota.further
+    return SubmissionOutcome.ACCEPTED if taken < most else SubmissionOutcome.HOUSE_LIMIT_REACHED
 
-    mails_left: int
-    alarm: bool
-    brake: bool
+
+def judge_form(
+    session: Session, flow: FormFlow, network_tag: str, quota: NetworkQuota, *, now: datetime
+) -> tuple[int, SubmissionOutcome]:
+    """Return which of its network's forms in the last hour a form would be, and whether it is taken; nothing is counted.
+
+    Forms of which nobody knows the network count as those of one, without its limit.
+    """
+    turn = _read_count_last_hour(session, f"{flow} network", network_tag, now=now) + 1
+    taken = _read_count_last_hour(session, _house_scope(flow, turn), "", now=now)
+    return turn, decide_outcome(turn, taken, quota, network_known=bool(network_tag))
 
 
-def decide_throttle(forms_sent: int, mails_sent: int, signup_limits: SignupLimits) -> SignupThrottle:
-    """Decide over the forms and mails of the last hour. With the brake on, forms wait and nobody is mailed."""
-    brake = forms_sent > signup_limits.brake_per_hour
-    return SignupThrottle(
-        0 if brake else max(0, signup_limits.mails_per_hour - mails_sent),
-        forms_sent > signup_limits.alarm_per_hour,
-        brake,
-    )
+def count_form(session: Session, flow: FormFlow, network_tag: str, turn: int, *, now: datetime) -> None:
+    """Count a form that is taken."""
+    _increment_count(session, f"{flow} network", network_tag, now=now, window=TEN_MINUTES)
+    _increment_count(session, _house_scope(flow, turn), "", now=now, window=TEN_MINUTES)
+
+
+def count_domain(session: Session, domain_tag: str, *, now: datetime) -> None:
+    """Count that a form which is taken named an address of a small domain."""
+    if domain_tag:
+        _increment_count(session, DOMAIN_SCOPE, domain_tag, now=now, window=DAY)
+
+
+def _house_scope(flow: FormFlow, turn: int) -> str:
+    return f"{flow} first" if turn == 1 else f"{flow} further"
 
 
 def network_prefix(address: str) -> str | None:
@@ -72,14 +116,21 @@ def network_prefix(address: str) -> str | None:
     return str(ipaddress.ip_network((ip_address, 24 if ip_address.version == 4 else 48), strict=False))
 
 
-def address_tag(keys: KeyRing, address: Address) -> str:
-    """Return the keyed hash (64 hex digits) by which forms and mails for an address are counted."""
-    return _keyed_tag(keys.current("lookup"), "address", address.canonical)
+def mailbox_tag(keys: KeyRing, address: Address) -> str:
+    """Return the keyed hash (64 hex digits) by which forms and mails for a mailbox are counted."""
+    return _keyed_tag(keys.current("lookup"), "address", mailboxes.find_mailbox(address))
 
 
-def address_tags(keys: KeyRing, address: Address) -> list[str]:
-    """Return the hashes by which an address may have been counted: one for each look-up key."""
-    return [_keyed_tag(key, "address", address.canonical) for key in keys.of_kind("lookup")]
+def mailbox_tags(keys: KeyRing, address: Address) -> list[str]:
+    """Return the hashes by which a mailbox may have been counted: one for each look-up key."""
+    return [_keyed_tag(key, "address", mailboxes.find_mailbox(address)) for key in keys.of_kind("lookup")]
+
+
+def small_domain_tag(keys: KeyRing, address: Address) -> str:
+    """Return the keyed hash by which forms for a small domain are counted; empty for a large mail provider's."""
+    if mailboxes.is_large_provider(address.domain):
+        return ""
+    return _keyed_tag(keys.current("lookup"), "domain", address.domain)
 
 
 def network_tag(keys: KeyRing, network: str | None, now: datetime) -> str:
@@ -92,24 +143,32 @@ def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:
     return hmac.digest(key.secret, f"count {purpose}\0{text}".encode(), "sha256").hex()
 
 
-def increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> int:
-    """Count one more; return how many that makes in this window. One statement, whatever stood there before."""
+def _increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> None:
     row = {"scope": scope, "tag": tag, "began": window_start(now, window), "count": 1}
     statement = upsert(session, RateLimitCount).values(row)
     statement = statement.on_conflict_do_update(
         index_elements=["scope", "tag", "began"], set_={"count": RateLimitCount.count + 1}
     )
-    return session.scalar(statement.returning(RateLimitCount.count)) or 0
+    session.execute(statement)
 
 
-def read_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> int:
-    """Return how many there were in the window that `now` lies in."""
-    return _sum_counts(session, scope, tag, window_start(now, window))
+def is_domain_full(session: Session, domain_tag: str, signup_limits: SignupLimits, *, now: datetime) -> bool:
+    """Return whether forms named addresses of a small domain as often as they may in seven days."""
+    if not domain_tag:
+        return False
+    return (
+        _sum_counts(session, DOMAIN_SCOPE, domain_tag, window_start(now, DAY) - 6 * DAY)
+        >= signup_limits.per_domain_week
+    )
 
 
-def read_count_last_hour(session: Session, scope: str, *, now: datetime) -> int:
-    """Return how many there were in the whole house in the last hour, by windows of ten minutes."""
-    return _sum_counts(session, scope, "", window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES)
+def _read_count_last_hour(session: Session, scope: str, tag: str, *, now: datetime) -> int:
+    return _sum_counts(session, scope, tag, window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES)
+
+
+def count_signups_last_hour(session: Session, *, now: datetime) -> int:
+    """Return how many sign-up forms were taken in the last hour."""
+    return sum(_read_count_last_hour(session, scope, "", now=now) for scope in ("sign-up first", "sign-up further"))
 
 
 def _sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
@@ -123,25 +182,19 @@ def window_start(now: datetime, window: timedelta) -> datetime:
     return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, UTC)
 
 
-def record_signup_mail(session: Session, address_tag: str, kind: str, now: datetime) -> None:
-    """Remember that an address is mailed because of a form."""
-    session.add(SignupMail(address_tag=address_tag, kind=kind, at=now))
+def record_signup_mail(session: Session, mailbox_tag: str, kind: str, now: datetime) -> None:
+    """Remember that a mailbox is mailed because of a form."""
+    session.add(SignupMail(mailbox_tag=mailbox_tag, kind=kind, at=now))
 
 
-def list_recent_mails(session: Session, address_tag: str, *, now: datetime) -> list[tuple[str, datetime]]:
-    """Return what an address got in the last 30 days because of forms, as kind and time, the oldest first."""
+def list_recent_mails(session: Session, mailbox_tag: str, *, now: datetime) -> list[tuple[str, datetime]]:
+    """Return what a mailbox got in the last 30 days because of forms, as kind and time, the oldest first."""
     query = (
         select(SignupMail.kind, SignupMail.at)
-        .where(SignupMail.address_tag == address_tag, SignupMail.at > now - MAIL_HISTORY_PERIOD)
+        .where(SignupMail.mailbox_tag == mailbox_tag, SignupMail.at > now - MAIL_HISTORY_PERIOD)
         .order_by(SignupMail.at, SignupMail.id)
     )
     return [(kind, at) for kind, at in session.execute(query)]
-
-
-def count_mails_last_hour(session: Session, *, now: datetime) -> int:
-    """Return how many mails forms brought about in the last hour."""
-    query = select(func.count()).select_from(SignupMail).where(SignupMail.at > now - HOUR)
-    return session.scalar(query) or 0
 
 
 def find_open_alarm(session: Session) -> SignupAlarm | None:
@@ -154,31 +207,32 @@ def find_open_alarm(session: Session) -> SignupAlarm | None:
 def describe_alarm(alarm: SignupAlarm) -> str:
     """Describe an alarm that is on, and what to do."""
     since = f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    brake = "forms wait and nobody is mailed" if alarm.detail["brake"] else "they are still answered"
     return (
-        f"Sign-ups surge since {since}, up to {alarm.detail['most']:,} forms in an hour: {brake}. It ends by itself; "
-        "where the readers are real, raise limits.signups_alarm and limits.signups_brake."
+        f"Sign-ups surge since {since}, up to {alarm.detail['most']:,} forms in an hour. The first form of each network is "
+        "answered before all others, and what is over the limits is turned away. It ends by itself; where the readers "
+        "are real, raise limits.signups_first, limits.signups_further and limits.signups_alarm."
     )
 
 
-def update_alarm(session: Session, throttle: SignupThrottle, forms_sent: int, *, now: datetime) -> SignupAlarm | None:
-    """Keep the alarm's row as things stand; return the alarm where it was raised, got worse or ended just now."""
+def update_alarm(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
+    """Keep the alarm's row as things stand; return "raised" or "over" where that happened just now, else an empty text."""
     alarm = find_open_alarm(session)
-    if not throttle.alarm:
-        if alarm is not None:
-            alarm.ended_at = now
-        return alarm
+    if forms_taken <= signup_limits.alarm_per_hour:
+        if alarm is None:
+            return ""
+        alarm.ended_at = now
+        return "over"
     if alarm is None:
-        alarm = SignupAlarm(kind=SURGE_ALARM_KIND, at=now, detail={"most": forms_sent, "brake": throttle.brake})
-        session.add(alarm)
-        return alarm
-    worse = throttle.brake != alarm.detail["brake"]
-    if worse or forms_sent > alarm.detail["most"]:
-        alarm.detail = {"most": max(forms_sent, alarm.detail["most"]), "brake": throttle.brake}
-    return alarm if worse else None
+        session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=now, detail={"most": forms_taken}))
+        return "raised"
+    if forms_taken > alarm.detail["most"]:
+        alarm.detail = {"most": forms_taken}
+    return ""
 
 
 def delete_old_signup_counts(session: Session, *, now: datetime) -> None:
     """Forget counts that decide nothing any more."""
-    session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - 2 * DAY))
+    by_week = RateLimitCount.scope == DOMAIN_SCOPE
+    session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - 2 * DAY, ~by_week))
+    session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - WEEK - DAY, by_week))
     session.execute(delete(SignupMail).where(SignupMail.at < now - MAIL_HISTORY_PERIOD))

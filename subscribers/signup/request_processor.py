@@ -18,13 +18,14 @@ from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits, request_queue
-from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
 from subscribers.signup.request_queue import FormSubmission, PendingRequest
 from subscribers.store import one_time_tokens, people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression
 from subscribers.store.signup_models import OneTimeToken
 
+BATCH_SIZE = 50  # forms answered at once
 CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of what nobody confirms
 SUBSCRIBER_MAIL_INTERVAL = timedelta(days=7)
 SUPPRESSED_MAIL_INTERVAL = timedelta(days=30)
@@ -32,7 +33,6 @@ MIN_REMINDER_DELAY = timedelta(minutes=15)  # sooner, the form was sent twice by
 BLOCKING_REASONS = frozenset(
     {"complained", "by an admin"}
 )  # nobody's form brings these back, unless an admin allows it
-COUNTED_MAIL_KINDS = frozenset({"confirm", "remind", "ask"})
 
 log = structlog.get_logger("signup")
 
@@ -51,14 +51,13 @@ class SignupAnswer(StrEnum):
 class AddressStatus:
     """What is known of an address: whether it is mailed now, waits for its confirmation, is suppressed and why.
 
-    `recent_mails` is what it got in the last 30 days because of forms, `requests_today` how often it was typed today.
+    `recent_mails` is what its mailbox got in the last 30 days because of forms.
     """
 
     subscribed: bool
     pending: bool
     suppression_reason: str
     recent_mails: tuple[tuple[str, datetime], ...]
-    requests_today: int
 
 
 def decide_answer(
@@ -70,8 +69,6 @@ def decide_answer(
     confirmation, as often as the limits allow: who bounced, was erased or complained by mail once in 30 days, whose
     complaint a provider has signed never.
     """
-    if status.requests_today > signup_limits.per_address_day:
-        return SignupAnswer.NOTHING
     if status.subscribed:
         answer = SignupAnswer.LINK if kind == "lost link" else SignupAnswer.KNOWN
         return (
@@ -84,14 +81,14 @@ def decide_answer(
     if status.suppression_reason:
         return (
             SignupAnswer.NOTHING
-            if _was_mailed_since(status, COUNTED_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
+            if _was_mailed_since(status, STRANGER_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
             else SignupAnswer.CONFIRM
         )
     if status.pending:
         reminded = status.recent_mails and status.recent_mails[-1][0] != "confirm"
-        too_soon = _was_mailed_since(status, COUNTED_MAIL_KINDS, now - MIN_REMINDER_DELAY)
+        too_soon = _was_mailed_since(status, STRANGER_MAIL_KINDS, now - MIN_REMINDER_DELAY)
         return SignupAnswer.NOTHING if reminded or too_soon else SignupAnswer.REMIND
-    unconfirmed = sum(kind in COUNTED_MAIL_KINDS for kind, _ in status.recent_mails)
+    unconfirmed = sum(kind in STRANGER_MAIL_KINDS for kind, _ in status.recent_mails)
     return SignupAnswer.NOTHING if unconfirmed >= signup_limits.per_address_month else SignupAnswer.CONFIRM
 
 
@@ -113,44 +110,27 @@ class RequestProcessor:
     queue: QueueMail
 
     def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
-        """Answer what waits, as fast as the limits allow; return how many got which answer."""
+        """Answer the forms that wait, at most `BATCH_SIZE` of them; return how many got which answer.
+
+        Only so many at once: their mails go before more are queued, and what came in meanwhile has its turn.
+        """
         answers = dict.fromkeys(SignupAnswer, 0)
-        after, room = 0, self._update_throttle(clock())
-        while room > 0 and (forms := self._load_pending(after)):
-            for form in forms:
-                after = form.id
-                answer = self._process_request(form, clock())
-                answers[answer] += 1
-                room -= answer is not SignupAnswer.NOTHING
-                if room <= 0:
-                    break
+        with self.database.read() as session:
+            pending = request_queue.list_pending_requests(session, limit=BATCH_SIZE)
+        self._update_alarm(clock())
+        for request in pending:
+            answers[self._process_request(request, clock())] += 1
         return answers
 
-    def _load_pending(self, after_id: int) -> list[PendingRequest]:
+    def _update_alarm(self, now: datetime) -> None:
         with self.database.read() as session:
-            return request_queue.list_pending_requests(session, after_id=after_id)
-
-    def _update_throttle(self, now: datetime) -> int:
-        """Return how many mails may still go out in this hour, and keep the alarm as things stand."""
-        with self.database.read() as session:
-            if rate_limits.find_open_alarm(session) is None and not request_queue.list_pending_requests(
-                session, limit=1
-            ):
-                return 0  # the usual case, once a second: nothing is written
-            throttle, forms_sent = self._read_throttle(session, now)
-            rings = throttle.alarm or rate_limits.find_open_alarm(session) is not None
-        if rings:
-            with self.database.write() as session:
-                changed = rate_limits.update_alarm(session, throttle, forms_sent, now=now)
-            if changed is not None:
-                log.warning("sign-up surge", forms_last_hour=forms_sent, alarm=throttle.alarm, brake=throttle.brake)
-        return throttle.mails_left
-
-    def _read_throttle(self, session: Session, now: datetime) -> tuple[rate_limits.SignupThrottle, int]:
-        forms_sent = rate_limits.read_count_last_hour(session, "all", now=now)
-        return rate_limits.decide_throttle(
-            forms_sent, rate_limits.count_mails_last_hour(session, now=now), self.signup_limits
-        ), forms_sent
+            forms_taken = rate_limits.count_signups_last_hour(session, now=now)
+            if forms_taken <= self.signup_limits.alarm_per_hour and rate_limits.find_open_alarm(session) is None:
+                return  # the usual case, once a second: nothing is written
+        with self.database.write() as session:
+            change = rate_limits.update_alarm(session, forms_taken, self.signup_limits, now=now)
+        if change:
+            log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
     def _process_request(self, request: PendingRequest, now: datetime) -> SignupAnswer:
         """Answer one form, in one transaction. One that cannot be read is dropped: nobody could ever answer it."""
@@ -187,7 +167,7 @@ class RequestProcessor:
         elif person is not None and answer is not SignupAnswer.NOTHING:
             note = MailRequest("known" if answer is SignupAnswer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}")
         if note is not None:
-            rate_limits.record_signup_mail(session, request.address_tag, answer, now)
+            rate_limits.record_signup_mail(session, request.mailbox_tag, answer, now)
             self.queue(session, note)
         return answer
 
@@ -205,10 +185,7 @@ class RequestProcessor:
             subscribed=suppression_row is None and audience.may_mail(session, number),
             pending=_find_own_request_token(session, number, now) is not None,
             suppression_reason=suppression_row.reason if suppression_row else "erased" if erased else "",
-            recent_mails=tuple(rate_limits.list_recent_mails(session, request.address_tag, now=now)),
-            requests_today=rate_limits.read_count(
-                session, "address", request.address_tag, now=request.sent_at, window=rate_limits.DAY
-            ),
+            recent_mails=tuple(rate_limits.list_recent_mails(session, request.mailbox_tag, now=now)),
         )
 
     def _record_request(

@@ -6,7 +6,6 @@ one row of one size, in the same statements for everybody.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Literal
 
 from sqlalchemy import delete, func, select
@@ -18,19 +17,11 @@ from subscribers.consent.wordings import Wording
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
-from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.rate_limits import SignupLimits, SubmissionOutcome
 from subscribers.store.signup_models import SignupRequest
 
 FormKind = Literal["subscribe", "lost link"]
 REQUEST_LIFETIME = timedelta(hours=24)  # an answer that comes later than that would puzzle more than help
-
-
-class SubmissionOutcome(StrEnum):
-    """What came of a form. None of them says anything of the address."""
-
-    ACCEPTED = "taken"
-    NETWORK_LIMIT_REACHED = "too many from one network"
-    QUEUE_FULL = "too many wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +43,12 @@ class PreparedRequest:
 
     row: SignupRequest
     network_tag: str
+    domain_tag: str  # empty: of a large mail provider
 
 
 def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedRequest:
     """Encrypt what a form said, and compute the hashes that it is counted by."""
-    tag = rate_limits.address_tag(keys, submission.address)
+    tag = rate_limits.mailbox_tag(keys, submission.address)
     value = {
         "address": submission.address.mailbox,
         "page": submission.page,
@@ -67,35 +59,49 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
     }
     ciphertext, key_id = encrypt_json(keys, value, bound_to=_request_binding(submission.kind, tag))
     row = SignupRequest(
-        at=submission.sent_at, kind=submission.kind, address_tag=tag, ciphertext=ciphertext, key_id=key_id
+        at=submission.sent_at, kind=submission.kind, mailbox_tag=tag, ciphertext=ciphertext, key_id=key_id
     )
     network = rate_limits.network_prefix(submission.origin.ip_address)
-    return PreparedRequest(row, rate_limits.network_tag(keys, network, submission.sent_at))
+    return PreparedRequest(
+        row,
+        rate_limits.network_tag(keys, network, submission.sent_at),
+        rate_limits.small_domain_tag(keys, submission.address),
+    )
 
 
 def _request_binding(kind: str, tag: str) -> str:
     return f"request {kind} {tag}"
 
 
-def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
-    """Count a form and append it, unless its network or the whole house sent too many.
+def judge_request(
+    session: Session, prepared: PreparedRequest, signup_limits: SignupLimits
+) -> tuple[int, SubmissionOutcome]:
+    """Return which of its network's forms in the last hour this would be, and whether it is taken; nothing is counted.
 
-    What one address may ask is counted here and judged by the worker: a page says the same to everybody.
+    It goes by what forms named, never by who is known. What one mailbox may ask is judged by the worker.
     """
     now = prepared.row.at
-    from_network = rate_limits.increment_count(
-        session, "network", prepared.network_tag, now=now, window=rate_limits.HOUR
-    )
-    rate_limits.increment_count(session, "address", prepared.row.address_tag, now=now, window=rate_limits.DAY)
-    rate_limits.increment_count(session, "all", "", now=now, window=rate_limits.TEN_MINUTES)
+    turn, outcome = rate_limits.judge_form(session, "sign-up", prepared.network_tag, signup_limits.quota, now=now)
+    if outcome is not SubmissionOutcome.ACCEPTED:
+        return turn, outcome
+    if rate_limits.is_domain_full(session, prepared.domain_tag, signup_limits, now=now):
+        return turn, SubmissionOutcome.DOMAIN_LIMIT_REACHED
     waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
-    if prepared.network_tag and from_network > signup_limits.per_network_hour:
-        return SubmissionOutcome.NETWORK_LIMIT_REACHED
-    if waiting >= signup_limits.max_pending:
-        return SubmissionOutcome.QUEUE_FULL
+    return turn, SubmissionOutcome.HOUSE_LIMIT_REACHED if waiting >= signup_limits.max_pending else outcome
+
+
+def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
+    """Count a form and append it, if it is taken."""
+    now = prepared.row.at
+    turn, outcome = judge_request(session, prepared, signup_limits)
+    if outcome is not SubmissionOutcome.ACCEPTED:
+        return outcome
+    rate_limits.count_form(session, "sign-up", prepared.network_tag, turn, now=now)
+    rate_limits.count_domain(session, prepared.domain_tag, now=now)
+    prepared.row.turn = turn
     session.add(prepared.row)
     session.flush()
-    return SubmissionOutcome.ACCEPTED
+    return outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +111,15 @@ class PendingRequest:
     id: int
     kind: FormKind
     sent_at: datetime
-    address_tag: str
+    mailbox_tag: str
     encrypted: tuple[bytes, str]
 
 
-def list_pending_requests(session: Session, *, after_id: int = 0, limit: int = 100) -> list[PendingRequest]:
-    """Return the forms that wait, the oldest first, from the one that follows `after_id`."""
-    query = select(SignupRequest).where(SignupRequest.id > after_id).order_by(SignupRequest.id).limit(limit)
+def list_pending_requests(session: Session, *, limit: int) -> list[PendingRequest]:
+    """Return forms that wait: of each network the first one, then of each the second, the oldest first."""
+    query = select(SignupRequest).order_by(SignupRequest.turn, SignupRequest.id).limit(limit)
     return [
-        PendingRequest(r.id, _parse_kind(r.kind), r.at, r.address_tag, (r.ciphertext, r.key_id))
+        PendingRequest(r.id, _parse_kind(r.kind), r.at, r.mailbox_tag, (r.ciphertext, r.key_id))
         for r in session.scalars(query)
     ]
 
@@ -129,7 +135,7 @@ def decrypt_request(keys: KeyRing, request: PendingRequest) -> FormSubmission:
         DecryptionError: it was changed.
         KeyFileError: its key is not in the key file.
     """
-    value = decrypt_json(keys, request.encrypted, bound_to=_request_binding(request.kind, request.address_tag))
+    value = decrypt_json(keys, request.encrypted, bound_to=_request_binding(request.kind, request.mailbox_tag))
     wording = value["wording"]
     return FormSubmission(
         kind=request.kind,
@@ -149,9 +155,9 @@ def remove_request(session: Session, request: PendingRequest) -> bool:
 
 
 def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> None:
-    """Drop the forms that wait with an address: its owner is erased, and is asked nothing more."""
-    tags = rate_limits.address_tags(keys, address)
-    session.execute(delete(SignupRequest).where(SignupRequest.address_tag.in_(tags)))
+    """Drop the forms that wait with an address of a mailbox: its owner is erased, and is asked nothing more."""
+    tags = rate_limits.mailbox_tags(keys, address)
+    session.execute(delete(SignupRequest).where(SignupRequest.mailbox_tag.in_(tags)))
 
 
 def delete_old_requests(session: Session, *, now: datetime) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from subscribers.store.signup_models import OneTimeToken
@@ -30,6 +30,7 @@ OneTimePurpose = Literal[
 ]
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
 TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
+LINKS_PER_WEEK = 3  # of one purpose, to one person, where others than the owner can have them mailed
 
 
 class TokenState(StrEnum):
@@ -95,6 +96,17 @@ def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: dat
         row.ended_at, row.used = now, True
         session.flush()
     return lookup
+
+
+def may_mail_link(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> bool:
+    """Return whether a person may be mailed one more link that whoever holds a forwarded mail can ask for."""
+    return count_tokens_since(session, person, purpose, now - timedelta(days=7)) < LINKS_PER_WEEK
+
+
+def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, since: datetime) -> int:
+    """Return how many tokens of a purpose were made for a person since then, whatever came of them (60 days at most)."""
+    mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.made_at > since)
+    return session.scalar(select(func.count()).select_from(OneTimeToken).where(*mine)) or 0
 
 
 def end_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:

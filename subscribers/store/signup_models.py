@@ -11,8 +11,9 @@ from subscribers.store.models import Base, Json, Moment, UtcDateTime
 class SignupRequest(Base):
     """One form that was sent, whoever sent it: nobody has looked yet whether the address is known.
 
-    `address_tag` is a keyed hash of the address (`rate_limits.address_tag`), `ciphertext` all that the form said
-    (`request_queue`). The row goes once it is answered, and after a day in any case.
+    `turn` says which of its network's forms in the hour it was, `mailbox_tag` is a keyed hash of the mailbox
+    (`rate_limits.mailbox_tag`), `ciphertext` all that the form said (`request_queue`). The row goes once it is answered,
+    and after a day in any case.
     """
 
     __tablename__ = "signup_request"
@@ -20,7 +21,8 @@ class SignupRequest(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[Moment]
     kind: Mapped[str] = mapped_column(String(20))  # subscribe | lost link
-    address_tag: Mapped[str] = mapped_column(String(64))
+    turn: Mapped[int] = mapped_column(default=1, server_default="1")
+    mailbox_tag: Mapped[str] = mapped_column(String(64))
     ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
     key_id: Mapped[str] = mapped_column(String(16))
 
@@ -41,12 +43,12 @@ class SignupMail(Base):
 
     __tablename__ = "signup_mail"
     __table_args__ = (
-        Index("ix_signup_mail_address", "address_tag", "at"),  # what did this address get of late?
-        Index("ix_signup_mail_at", "at"),  # how many went out in the last hour; what is old enough to go
+        Index("ix_signup_mail_mailbox", "mailbox_tag", "at"),  # what did this mailbox get of late?
+        Index("ix_signup_mail_at", "at"),  # what is old enough to go
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    address_tag: Mapped[str] = mapped_column(String(64))
+    mailbox_tag: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(20))
     at: Mapped[Moment]
 

@@ -11,6 +11,7 @@ throw-away keys, its departure log and its settings. Every address is invented.
 When a later migration renames a table, moves rows or adds some, say so here. Since 0005 a consent is bound to its address: the
 migration moves no row, and the first start with the keys (here `bind_addresses`) appends one link to each chain whose address is there.
 0007 moves no row: everybody's links are of generation 0, and those of mails that were sent go on working.
+0008 renames the tags of addresses in `signup_request` and `signup_mail` to those of mailboxes, and keeps them.
 """
 
 import shutil
@@ -32,11 +33,13 @@ from digest.settings import load_settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database, newest_schema_revision, open_database
 from digest.store.models import EditionState
+from subscribers.address import read_address
 from subscribers.consent.address_binding import bind_addresses
 from subscribers.consent.audience import count_people_by_state, stream_audience
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.seals import prove_ledger
 from subscribers.crypto.keys import KeyRing
+from subscribers.signup import rate_limits
 from subscribers.store.models import Person, PersonState
 from tests.conftest import run_on_server, sibling_database_url
 from tests.subscribers.ledger_replay import find_ledger_differences
@@ -132,6 +135,10 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert verify_approval(session, sent, settings=settings, keys=keys), "what was approved is there, byte for byte"
         delivery_counts = count_deliveries(session, edition_purpose("2026-W47"))
         assert (delivery_counts.planned, delivery_counts[DeliveryState.ACCEPTED]) == (19, 18)
+
+        form1 = rate_limits.mailbox_tag(keys, read_address(AUDIENCE[20]))
+        mailed = rate_limits.list_recent_mails(session, form1, now=sent.release_at)
+        assert [kind for kind, _ in mailed] == ["confirm"], "the limits remember what a mailbox got"
 
 
 def test_its_departure_log_reads_on(home: Path) -> None:

@@ -19,6 +19,7 @@ from subscribers.lifecycle import address_change, choice_changes, my_data, undo
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
+from subscribers.signup.rate_limits import SignupLimits
 from subscribers.store import one_time_tokens
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -71,7 +72,9 @@ def secrets_of(world: Any) -> list[str]:
         for number in numbers:
             my_data.request_data_link(session, number, queue, now=NOW)
             address = read_address(f"new{number}@example.org")
-            address_change.request_address_change(session, world.install.keys, number, address, queue, now=NOW)
+            address_change.request_address_change(
+                session, world.install.keys, number, address, queue, SignupLimits(), now=NOW
+            )
         departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
         for number in numbers:
             choice_changes.save_choices(session, number, Preferences(text_only=True), queue, now=NOW)

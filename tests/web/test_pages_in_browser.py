@@ -25,9 +25,10 @@ from subscribers.crypto.link_tokens import make_link_token
 from subscribers.lifecycle import address_change, choice_changes, my_data, undo, unsubscribe
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import add_subscriber
+from subscribers.signup.rate_limits import SignupLimits
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState
-from subscribers.store.signup_models import OneTimeToken
+from subscribers.store.signup_models import OneTimeToken, SignupMail
 from tests.web.conftest import sample_evidence
 
 pytestmark = pytest.mark.chromium
@@ -136,9 +137,12 @@ def mailed_links(world: Any) -> list[str]:
 
     with world.database.write() as session:
         session.execute(delete(OneTimeToken))
+        session.execute(delete(SignupMail))
         my_data.request_data_link(session, world.ada, queue, now=NOW)
         address = read_address("new@elsewhere.example")
-        address_change.request_address_change(session, world.install.keys, world.ada, address, queue, now=NOW)
+        address_change.request_address_change(
+            session, world.install.keys, world.ada, address, queue, SignupLimits(), now=NOW
+        )
         others = Preferences(text_only=not session.get_one(Person, world.ada).choices)
         choice_changes.save_choices(session, world.ada, others, queue, now=NOW)
         purposes: tuple[one_time_tokens.OneTimePurpose, ...] = ("my data", "change address", "restore choices")

@@ -383,7 +383,7 @@ def test_what_a_new_address_answers_is_not_held_against_the_old_one(world: Deliv
     with world.database.write() as session:
         queue = notices.make_notice_queue(KEYS, world.settings, world.clock)
         address_change.request_address_change(
-            session, KEYS, ada, read_address("new@example.net"), queue=queue, now=world.clock()
+            session, KEYS, ada, read_address("new@example.net"), queue, SignupLimits(), now=world.clock()
         )
     refused: list[str] = []
 

@@ -22,6 +22,7 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
+from subscribers.signup.rate_limits import SignupLimits
 from subscribers.store import key_rotation, people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from tests.conftest import forget_nowhere_else
@@ -124,7 +125,7 @@ def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Pat
     with database.write() as session:
         new = read_address("Ada.New@example.org")
         address_change.request_address_change(
-            session, KEYS, ada, new, lambda _, request: queued.append(request), now=NOW
+            session, KEYS, ada, new, lambda _, request: queued.append(request), SignupLimits(), now=NOW
         )
     token = queued[-1].context["token"]
     with database.write() as session:

@@ -71,7 +71,7 @@ def _live(world: Any) -> dict[str, Any]:
         assert first is not None
         store_evidence(session, keys, first, RequestOrigin("203.0.113.77", "Desk/7"), salt=new_salt(), until=NOW)
         my_data.request_data_link(session, world.ada, put, now=NOW)
-        address_change.request_address_change(session, keys, world.ada, read_address(BO), put, now=NOW)
+        address_change.request_address_change(session, keys, world.ada, read_address(BO), put, SignupLimits(), now=NOW)
         put(session, MailRequest("known", world.ada, "today"))
         submission = FormSubmission(
             "subscribe",

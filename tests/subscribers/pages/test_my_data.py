@@ -21,8 +21,10 @@ from subscribers.consent import disclosures, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.expiry import expire_unconfirmed
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
+from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, PendingAddressChange
+from tests.web.conftest import sample_evidence
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADA = "ada.lovelace@analytical.example"
@@ -90,25 +92,35 @@ def person(world: Any) -> Person:
         return row
 
 
-def test_the_button_mails_one_link_an_hour_to_the_owner_and_says_the_same_always(both: Any) -> None:
+def test_the_button_mails_one_link_a_day_to_the_owner_and_says_the_same_always(both: Any) -> None:
     inbox = Inbox(both)
     first, second = ask(both), ask(both)
     (mail,) = inbox.new()
     assert mail["To"] == ADA
     assert mail["List-Unsubscribe"] is None
     assert mail["Subject"] == "Your data at HLS.Today"
-    later = ask(both, at(both, NOW + timedelta(minutes=61)))
-    (another,) = inbox.new(NOW + timedelta(minutes=61))
+    too_soon = ask(both, at(both, NOW + timedelta(hours=23)))
+    assert inbox.new(NOW + timedelta(hours=23)) == []
+    later = ask(both, at(both, NOW + timedelta(hours=24)))
+    (another,) = inbox.new(NOW + timedelta(hours=24))
     assert secret_of(another) != secret_of(mail)
     nobody = both.client.post(f"/preferences/{both.token('preferences', 99_999)}/my-data")
-    answers = [first, second, later, nobody]
+    answers = [first, second, too_soon, later, nobody]
     assert {a.status_code for a in answers} == {200}
     assert len({a.data for a in answers}) == 1
     assert not any("Set-Cookie" in a.headers for a in answers)
-    assert inbox.new(NOW + timedelta(minutes=62)) == []
+    assert inbox.new(NOW + timedelta(hours=25)) == []
     with both.database.read() as session:
         assert all(secret_of(mail) != row.hash for row in session.scalars(select(OneTimeToken)))
         assert session.scalars(select(Notice)).all() == []
+
+
+def test_the_button_mails_three_links_in_any_seven_days(world: Any) -> None:
+    inbox, mailed_on = Inbox(world), []
+    for day in range(16):
+        ask(world, at(world, NOW + timedelta(days=day)))
+        mailed_on += [day for _ in inbox.new(NOW + timedelta(days=day))]
+    assert mailed_on == [0, 1, 2, 7, 8, 9, 14, 15]
 
 
 def test_the_page_shows_consent_with_its_words_and_every_passage(both: Any) -> None:
@@ -361,12 +373,14 @@ def test_a_move_that_has_become_impossible_is_explained_and_changes_nothing(
     assert world.dump() == before
 
 
-def test_a_fourth_move_in_a_day_mails_nobody_and_the_newest_link_alone_works(opened: tuple[Any, str]) -> None:
-    world, secret = opened
+def test_a_fourth_move_in_a_week_mails_nobody_and_the_newest_link_alone_works(world: Any) -> None:
+    with world.database.write() as session:
+        week = NOW + timedelta(days=7)
+        secret = one_time_tokens.issue_token(session, "my data", world.ada, now=NOW, expires_at=week)
     inbox = Inbox(world)
     links: dict[str, str] = {}
     for number in range(4):
-        now = NOW + timedelta(minutes=number)
+        now = NOW + timedelta(days=number)
         at(world, now).post(f"/my-data/{secret}/address", data={"email": f"new{number}@elsewhere.example"})
         links |= {str(m["To"]): secret_of(m) for m in inbox.new(now) if "elsewhere" in str(m["To"])}
     assert sorted(links) == [f"new{n}@elsewhere.example" for n in range(3)]
@@ -382,6 +396,28 @@ def test_a_link_that_a_newer_one_replaced_before_its_mail_went_out_is_not_mailed
     sent = Inbox(world).new(NOW + timedelta(minutes=1))
     receivers = [str(mail["To"]) for mail in sent if "elsewhere" in str(mail["To"])]
     assert receivers == ["second@elsewhere.example"]
+
+
+def test_moves_of_many_readers_and_forms_together_mail_one_mailbox_a_few_times(both: Any) -> None:
+    world = both
+    readers = [world.ada]
+    with world.database.write() as session:
+        for n in range(5):
+            reader = add_subscriber(session, world.install.keys, f"r{n}@q.example", evidence=sample_evidence(), now=NOW)
+            readers.append(reader.number)
+        until = NOW + timedelta(days=1)
+        secrets = [
+            one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=until) for number in readers
+        ]
+    answers = {
+        world.client.post(f"/my-data/{secret}/address", data={"email": f"victim+{n}@elsewhere.example"}).status_code
+        for n, secret in enumerate(secrets)
+    }
+    world.client.post("/subscribe", data={"email": "victim@elsewhere.example", "agree": "yes", "wording": "1"})
+    background.process_signup_requests(world.install, clock=lambda: NOW)
+    mailed = [str(mail["To"]) for mail in Inbox(world).new()]
+    assert answers == {200}
+    assert sum("elsewhere" in address for address in mailed) == 4
 
 
 def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -> None:
@@ -492,7 +528,7 @@ def test_a_program_that_fills_in_every_field_is_answered_and_ignored(world: Any)
 
 
 def test_too_many_lines_from_one_network_are_turned_away(world: Any) -> None:
-    most = world.install.settings.file.limits.signups_per_network
+    most = world.install.settings.file.limits.contact_per_network
     statuses = [write(world, message="Hello").status_code for _ in range(most + 1)]
     assert statuses == [200] * most + [429]
     assert (

@@ -219,7 +219,7 @@ def test_of_forwarded_addresses_only_those_of_our_own_proxies_count(
     for header in forwarded:
         client.post("/subscribe", data=FORM, environ_base=OUT, headers={"X-Forwarded-For": header})
     with world.database.read() as session:
-        query = select(func.count()).select_from(RateLimitCount).where(RateLimitCount.scope == "network")
+        query = select(func.count()).select_from(RateLimitCount).where(RateLimitCount.scope == "sign-up network")
         assert session.scalar(query) == networks
 
 

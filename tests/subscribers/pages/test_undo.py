@@ -121,6 +121,18 @@ def test_who_did_not_leave_on_the_page_takes_it_back_by_one_mail_to_the_owner(bo
     assert kinds(both) == ["left", "undone", "left", "undone"]
 
 
+def test_leaving_and_coming_back_time_after_time_mails_the_owner_three_links_a_week(world: Any) -> None:
+    inbox, link = Inbox(world), f"/u/{world.token('leave')}"
+    mails = []
+    for _ in range(5):
+        path = leave_by_page(world)
+        answer = world.client.post(f"{link}/undo")
+        assert "works until November 26, 2026" in answer.text
+        mails += inbox.new()
+        assert world.client.post(path).status_code == 200
+    assert len(mails) == 3
+
+
 def test_the_mail_goes_to_nobody_who_is_back_when_it_is_due(world: Any) -> None:
     path, link = leave_by_page(world), f"/u/{world.token('leave')}"
     world.client.post(f"{link}/undo")

@@ -176,7 +176,7 @@ def barred(world: WebSetup) -> None:
 
 def mailed_of_late(world: WebSetup) -> None:
     with world.database.write() as session:
-        tag = rate_limits.address_tag(world.install.keys, read_address(BO))
+        tag = rate_limits.mailbox_tag(world.install.keys, read_address(BO))
         rate_limits.record_signup_mail(session, tag, "confirm", datetime.now(UTC))
 
 

@@ -7,14 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from subscribers.address import read_address
 from subscribers.consent.evidence import RequestOrigin, digest_origin
 from subscribers.consent.wordings import current_wording, find_wording
-from subscribers.signup.rate_limits import SignupLimits, SignupThrottle, decide_throttle, network_prefix, window_start
+from subscribers.signup.mailboxes import find_mailbox
+from subscribers.signup.rate_limits import (
+    NetworkQuota,
+    SignupLimits,
+    SubmissionOutcome,
+    decide_outcome,
+    network_prefix,
+    window_start,
+)
 from subscribers.signup.request_processor import AddressStatus, SignupAnswer, decide_answer
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 BOUNDS = SignupLimits()
-NOBODY = AddressStatus(subscribed=False, pending=False, suppression_reason="", recent_mails=(), requests_today=1)
+NOBODY = AddressStatus(subscribed=False, pending=False, suppression_reason="", recent_mails=())
 
 
 def ago(kind: str, **by: float) -> tuple[str, datetime]:
@@ -28,7 +37,6 @@ MANY = tuple(ago("confirm", days=d) for d in (29, 22, 15, 8))
     ("known", "answer"),
     [
         (NOBODY, SignupAnswer.CONFIRM),
-        (replace(NOBODY, requests_today=6), SignupAnswer.NOTHING),
         (replace(NOBODY, recent_mails=MANY[1:]), SignupAnswer.CONFIRM),
         (replace(NOBODY, recent_mails=MANY), SignupAnswer.NOTHING),
         (replace(NOBODY, pending=True, recent_mails=(ago("confirm", hours=2),)), SignupAnswer.REMIND),
@@ -87,7 +95,7 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
         now += timedelta(minutes=later)
         lately = tuple(m for m in mails if m[1] > now - timedelta(days=30))
         pending = opened is not None and now < opened + timedelta(days=7)
-        status = AddressStatus(subscribed and not suppressed, pending, suppressed, lately, 1)
+        status = AddressStatus(subscribed and not suppressed, pending, suppressed, lately)
         answer = decide_answer("lost link" if kind == "lost link" else "subscribe", status, BOUNDS, now=now)
         if answer is not SignupAnswer.NOTHING:
             mails.append((str(answer), now))
@@ -105,16 +113,43 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
 
 
 @pytest.mark.parametrize(
-    ("asked", "mailed", "expected"),
+    ("turn", "taken", "outcome"),
     [
-        (100, 0, SignupThrottle(200, alarm=False, brake=False)),
-        (101, 150, SignupThrottle(50, alarm=True, brake=False)),
-        (500, 250, SignupThrottle(0, alarm=True, brake=False)),
-        (501, 0, SignupThrottle(0, alarm=True, brake=True)),
+        (1, 19, SubmissionOutcome.ACCEPTED),
+        (1, 20, SubmissionOutcome.HOUSE_LIMIT_REACHED),
+        (2, 4, SubmissionOutcome.ACCEPTED),
+        (2, 5, SubmissionOutcome.HOUSE_LIMIT_REACHED),
+        (3, 0, SubmissionOutcome.ACCEPTED),
+        (4, 0, SubmissionOutcome.NETWORK_LIMIT_REACHED),
     ],
 )
-def test_the_pace_slows_before_the_brake_closes(asked: int, mailed: int, expected: SignupThrottle) -> None:
-    assert decide_throttle(asked, mailed, BOUNDS) == expected
+def test_a_networks_first_form_has_room_that_its_further_ones_have_not(
+    turn: int, taken: int, outcome: SubmissionOutcome
+) -> None:
+    assert decide_outcome(turn, taken, NetworkQuota(per_network=3, first=20, further=5)) is outcome
+
+
+def test_where_nobody_knows_the_network_it_has_no_limit_of_its_own() -> None:
+    quota = NetworkQuota(per_network=3, first=20, further=5)
+    assert decide_outcome(4, 4, quota, network_known=False) is SubmissionOutcome.ACCEPTED
+    assert decide_outcome(4, 5, quota, network_known=False) is SubmissionOutcome.HOUSE_LIMIT_REACHED
+
+
+@pytest.mark.parametrize(
+    ("typed", "mailbox"),
+    [
+        ("Bo.Peep+news@county.example", "bo.peep@county.example"),
+        ("bo.peep@county.example", "bo.peep@county.example"),
+        ("+news@county.example", "+news@county.example"),
+        ("B.o.Peep+news@GoogleMail.com", "bopeep@gmail.com"),
+        ("bo-news@yahoo.co.uk", "bo@yahoo.co.uk"),
+        ("bo-peep@county.example", "bo-peep@county.example"),
+        ("b_o-peep@pm.me", "bopeep@proton.me"),
+        ("bo.peep@me.com", "bo.peep@icloud.com"),
+    ],
+)
+def test_a_mailbox_has_one_spelling(typed: str, mailbox: str) -> None:
+    assert find_mailbox(read_address(typed)) == mailbox
 
 
 @pytest.mark.parametrize(

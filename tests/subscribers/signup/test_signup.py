@@ -22,9 +22,9 @@ from subscribers.mail_requests import MailRequest
 from subscribers.signup import confirmation, manual_signup, rate_limits, request_queue
 from subscribers.signup.confirmation import ConfirmationLink, ConfirmationStage
 from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
-from subscribers.signup.rate_limits import SignupLimits
+from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
-from subscribers.signup.request_queue import FormKind, FormSubmission, SubmissionOutcome
+from subscribers.signup.request_queue import FormKind, FormSubmission
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
 from subscribers.store.signup_models import (
@@ -453,7 +453,7 @@ def test_traces_counts_and_old_forms_go_after_their_time(house: House) -> None:
 
 
 def test_one_network_is_turned_away_and_others_are_not(house: House) -> None:
-    house.bounds = SignupLimits(per_network_hour=3)
+    house.bounds = SignupLimits(NetworkQuota(per_network=3, first=100, further=100))
     outcomes = [house.ask(f"r{n}@example.org") for n in range(5)]
     assert outcomes == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.NETWORK_LIMIT_REACHED] * 2
     assert house.ask(machine=RequestOrigin("93.184.217.1", "")) is SubmissionOutcome.ACCEPTED
@@ -463,13 +463,12 @@ def test_one_network_is_turned_away_and_others_are_not(house: House) -> None:
     assert house.count(SignupRequest) == 6
 
 
-def test_one_address_gets_no_more_than_it_may_ask_in_a_day(house: House) -> None:
-    house.bounds = SignupLimits(per_address_day=2)
-    number = house.subscribe()
-    house.leave(number)
-    assert house.asked() == {SignupAnswer.CONFIRM: 1}
-    assert house.asked(hours=0.5) == {SignupAnswer.NOTHING: 1}
-    assert house.kinds == ["confirm", "welcome", "confirm"]
+def test_a_mailbox_that_confirms_nothing_gets_four_confirmations_in_30_days_however_it_is_spelled(house: House) -> None:
+    for n in range(8):
+        house.asked(f"Ada.Lovelace+{n}@analytical.example", minutes=1)
+    assert house.kinds == ["confirm"] * 4
+    assert house.asked(days=29) == {SignupAnswer.NOTHING: 1}
+    assert house.asked(days=1) == {SignupAnswer.CONFIRM: 1}
 
 
 def test_when_too_many_wait_the_door_is_shut(house: House) -> None:
@@ -477,38 +476,34 @@ def test_when_too_many_wait_the_door_is_shut(house: House) -> None:
     assert [house.ask(f"r{n}@example.org") for n in range(3)] == [
         SubmissionOutcome.ACCEPTED,
         SubmissionOutcome.ACCEPTED,
-        SubmissionOutcome.QUEUE_FULL,
+        SubmissionOutcome.HOUSE_LIMIT_REACHED,
     ]
 
 
-def test_a_surge_rings_then_brakes_and_is_over_by_itself(house: House) -> None:
-    house.bounds = SignupLimits(per_network_hour=10**6, alarm_per_hour=3, brake_per_hour=5, mails_per_hour=100)
-    for n in range(4):
+def test_a_surge_raises_the_alarm_answers_what_is_taken_and_is_over_by_itself(house: House) -> None:
+    house.bounds = SignupLimits(NetworkQuota(per_network=5, first=100, further=100), alarm_per_hour=3)
+    for n in range(7):
         house.ask(f"r{n}@example.org")
-    assert house.work() == {SignupAnswer.CONFIRM: 4}
-    for n in range(4, 7):
-        house.ask(f"r{n}@example.org")
-    assert house.work() == {}
-    assert house.count(SignupRequest) == 3
+    assert house.work() == {SignupAnswer.CONFIRM: 5}
     with house.database.read() as session:
         alarm = rate_limits.find_open_alarm(session)
         assert alarm is not None
-        assert (alarm.at, alarm.detail) == (NOW, {"most": 7, "brake": True})
+        assert (alarm.at, alarm.detail) == (NOW, {"most": 5})
     house.now += timedelta(hours=1, minutes=1)
-    assert house.work() == {SignupAnswer.CONFIRM: 3}
+    assert house.work() == {}
     with house.database.read() as session:
         assert rate_limits.find_open_alarm(session) is None
     assert house.count(SignupAlarm) == 1
 
 
-def test_mails_that_are_over_the_pace_wait_for_the_next_hour(house: House) -> None:
-    house.bounds = SignupLimits(mails_per_hour=2)
+def test_forms_are_answered_by_turns_of_their_networks(house: House) -> None:
     for n in range(3):
-        house.ask(f"r{n}@example.org")
-    assert house.work() == {SignupAnswer.CONFIRM: 2}
-    assert house.work() == {}
-    house.now += timedelta(hours=1, seconds=1)
-    assert house.work() == {SignupAnswer.CONFIRM: 1}
+        house.ask(f"flood{n}@example.org")
+    house.ask("quiet@example.com", machine=RequestOrigin("8.8.8.8", ""))
+    house.work()
+    with house.database.read() as session:
+        asked = [people.decrypt_person_address(KEYS, session.get_one(Person, note.person)) for note in house.notes]
+    assert [address.local for address in asked if address] == ["flood0", "quiet", "flood1", "flood2"]
 
 
 def test_neither_address_nor_machine_stands_in_any_table(house: House) -> None:

@@ -64,11 +64,11 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
     world.edition()
     assert 'class="attention"' not in world.client.get("/desk/").text
     with world.database.write() as session:
-        session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 640, "brake": True}))
+        session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 640}))
         installation_hold.hold_installation(session, "a restored copy", actor="eve@news.example.org", now=NOW)
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.client.get(path).text
-        assert "up to 640 forms in an hour: forms wait and nobody is mailed" in page
+        assert "up to 640 forms in an hour. The first form of each network is answered" in page
         assert "Nothing leaves: held by eve@news.example.org" in page
     with world.database.write() as session:
         session.execute(update(SignupAlarm).values(ended_at=NOW))

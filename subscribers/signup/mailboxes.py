@@ -1,0 +1,56 @@
+"""Which spellings of an address lead to one mailbox, and which domains are so large that they need no limit of their own.
+
+For limits alone: people are told apart by the address as they typed it (`Address.canonical`).
+"""
+
+from subscribers.address import Address
+
+_SAME_PROVIDER = {
+    "googlemail.com": "gmail.com",
+    "me.com": "icloud.com",
+    "mac.com": "icloud.com",
+    "protonmail.com": "proton.me",
+    "pm.me": "proton.me",
+}
+# support.google.com/mail/answer/7436150, proton.me/support/addresses-and-aliases
+_IGNORED_CHARACTERS = {"gmail.com": ".", "proton.me": "._-"}
+
+_YAHOO_DOMAINS = """
+yahoo.com yahoo.ca yahoo.co.in yahoo.co.jp yahoo.co.uk yahoo.com.ar yahoo.com.au yahoo.com.br yahoo.com.mx yahoo.de
+yahoo.es yahoo.fr yahoo.in yahoo.it ymail.com rocketmail.com
+"""
+# Yahoo's disposable addresses are a word, a hyphen and another word; a hyphen stands in no other name there.
+_SEPARATORS = dict.fromkeys(_YAHOO_DOMAINS.split(), "+-")
+
+_OTHER_LARGE_DOMAINS = """
+outlook.com outlook.de outlook.fr hotmail.com hotmail.co.uk hotmail.de hotmail.es hotmail.fr hotmail.it live.com
+live.co.uk live.de live.fr live.nl msn.com aol.com fastmail.com zoho.com hey.com tuta.com tutanota.com mail.com email.com
+comcast.net verizon.net att.net sbcglobal.net bellsouth.net cox.net charter.net earthlink.net optonline.net frontier.com
+rogers.com shaw.ca bell.net sympatico.ca telus.net btinternet.com sky.com virginmedia.com ntlworld.com talktalk.net
+bigpond.com optusnet.com.au gmx.at gmx.ch gmx.com gmx.de gmx.net web.de t-online.de freenet.de mailbox.org posteo.de
+orange.fr wanadoo.fr free.fr laposte.net sfr.fr libero.it virgilio.it tiscali.it ziggo.nl kpnmail.nl planet.nl telenet.be
+skynet.be bluewin.ch seznam.cz wp.pl o2.pl onet.pl interia.pl abv.bg ukr.net mail.ru bk.ru inbox.ru list.ru yandex.com
+yandex.ru ya.ru rambler.ru qq.com 163.com 126.com sina.com naver.com daum.net hanmail.net docomo.ne.jp rediffmail.com
+uol.com.br bol.com.br terra.com.br
+"""
+_LARGE_PROVIDERS = frozenset((*_SAME_PROVIDER, *_SAME_PROVIDER.values(), *_SEPARATORS, *_OTHER_LARGE_DOMAINS.split()))
+
+
+def find_mailbox(address: Address) -> str:
+    """Return one spelling for all addresses that lead to a mailbox, as far as the domain alone can tell.
+
+    What follows on a plus is taken off everywhere (RFC 5233), as most servers do. Where one does not, two people share a
+    limit, and nothing else.
+    """
+    domain = _SAME_PROVIDER.get(address.domain, address.domain)
+    local = name = address.local.casefold()
+    for separator in _SEPARATORS.get(domain, "+"):
+        local = local.partition(separator)[0]
+    for character in _IGNORED_CHARACTERS.get(domain, ""):
+        local = local.replace(character, "")
+    return f"{local or name}@{domain}"
+
+
+def is_large_provider(domain: str) -> bool:
+    """Return whether anybody can have an address at a domain, so that many forms for it are many people."""
+    return domain in _LARGE_PROVIDERS

@@ -1,0 +1,247 @@
+"""Forms sent to harm: a flood holds up nobody else, and no form can be turned on one mailbox."""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import func, select, text
+
+from digest.app.background import process_signup_requests, send_due_notices
+from digest.app.installation import Installation
+from digest.app.maintenance import run_nightly_steps
+from digest.settings import LimitSettings
+from digest.web.app import create_app
+from subscribers.signup import rate_limits
+from subscribers.store.models import Person, PersonState
+from subscribers.store.signup_models import RateLimitCount, SignupRequest
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+BO = "bo.peep@county.example"
+QUIET = "8.8.8.8"
+FLOODING = [f"93.{184 + n // 250}.{n % 250}.7" for n in range(200)]  # a network each
+
+
+@dataclass
+class Clock:
+    """The time of an installation under attack, moved by the test."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class FloodedSite:
+    """An installation's pages, its worker and its provider (a folder of .eml files), on one clock."""
+
+    world: Any
+    limits: dict[str, int] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    handed_over: dict[str, list[datetime]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settings = self.world.install.settings
+        file = settings.file.model_copy(update={"limits": LimitSettings.model_validate(self.limits)})
+        self.install = Installation(settings.model_copy(update={"file": file}), self.world.database)
+        self.client: FlaskClient = create_app(self.install, clock=self.clock).test_client()
+        self.folder = settings.outbox_folder / "notice"
+        self.seen: set[str] = set()
+
+    def post(self, path: str, data: dict[str, str], network: str) -> Any:
+        return self.client.post(path, data=data, environ_base={"REMOTE_ADDR": network})
+
+    def sign_up(self, address: str, network: str) -> int:
+        return int(self.post("/subscribe", {"email": address, "agree": "yes", "wording": "1"}, network).status_code)
+
+    def write_to_the_editors(self, network: str) -> int:
+        return int(self.post("/contact", {"message": "Hello."}, network).status_code)
+
+    def tick(self) -> None:
+        """Answer forms and hand mails over, as the scheduler does every second."""
+        process_signup_requests(self.install, clock=self.clock)
+        send_due_notices(self.install, clock=self.clock)
+        for path in sorted(self.folder.glob("*.eml")) if self.folder.exists() else []:
+            if path.name not in self.seen:
+                self.seen.add(path.name)
+                recipient = re.search(r"^To: (?:.*<)?([^\s<>]+@[^\s<>]+?)>?$", path.read_text("ascii"), re.MULTILINE)
+                assert recipient
+                self.handed_over.setdefault(recipient[1], []).append(self.clock.now)
+
+    def tick_until_idle(self, ticks: int = 12) -> None:
+        for _ in range(ticks):
+            self.tick()
+            self.clock.now += timedelta(seconds=1)
+
+    def count(self, table: type) -> int:
+        with self.world.database.read() as session:
+            return int(session.scalar(select(func.count()).select_from(table)) or 0)
+
+
+@pytest.fixture
+def site(world: Any) -> FloodedSite:
+    return FloodedSite(world)
+
+
+@pytest.fixture
+def both_sites(both: Any) -> FloodedSite:
+    return FloodedSite(both)
+
+
+def victims(number: int) -> Iterable[str]:
+    return (f"victim@v{n}.example" for n in range(number))
+
+
+def test_forms_that_are_turned_away_hold_up_nobody(both_sites: FloodedSite) -> None:
+    site = both_sites
+    statuses = Counter(site.sign_up(address, FLOODING[0]) for address in victims(505))
+    assert statuses == {200: 30, 429: 475}
+    site.tick_until_idle()
+    assert site.sign_up(BO, QUIET) == 200
+    site.tick()
+    assert BO in site.handed_over
+    with site.world.database.read() as session:
+        assert rate_limits.find_open_alarm(session) is None
+
+
+def test_while_200_networks_flood_a_quiet_reader_is_mailed_within_five_minutes(both_sites: FloodedSite) -> None:
+    site = both_sites
+    addresses = iter(victims(10_000))
+    taken = []
+
+    def flood(forms: int) -> None:
+        for _ in range(forms):
+            for network in FLOODING:
+                address = next(addresses)
+                if site.sign_up(address, network) == 200:
+                    taken.append(address)
+
+    flood(2)
+    for minute in range(12):
+        if minute == 6:
+            flood(1)
+        site.tick()
+        site.clock.now += timedelta(minutes=1)
+    asked_at = site.clock.now
+    assert site.sign_up(BO, QUIET) == 200
+    flood(1)
+    for _ in range(10):
+        site.clock.now += timedelta(seconds=30)
+        site.tick()
+    assert site.handed_over.get(BO, []), "the quiet reader was told to check their mail"
+    assert site.handed_over[BO][0] - asked_at <= timedelta(minutes=5)
+    assert set(taken) <= set(site.handed_over), "whoever was told to check their mail got one"
+
+
+def test_the_first_forms_of_networks_are_answered_before_the_further_ones_of_others(site: FloodedSite) -> None:
+    for network in FLOODING[:5]:
+        for n in range(25):
+            site.sign_up(f"v{n}@{network}.example", network)
+    site.sign_up(BO, QUIET)
+    site.tick()
+    assert 0 < len(site.handed_over) < 126
+    assert BO in site.handed_over
+
+
+@pytest.mark.parametrize(
+    ("addresses", "most"),
+    [
+        ([f"Bo+{n}@county.example" for n in range(60)], 5),
+        ([f"b{'.' * (n % 2)}o{'.' * (n // 2 % 2)}p+{n}@g{'oogle' * (n % 2)}mail.com" for n in range(60)], 5),
+        ([f"bo-{n}@yahoo.com" for n in range(60)], 5),
+        ([f"a{n}@small.example" for n in range(200)], 40),
+    ],
+    ids=["plus", "dots", "hyphen", "catch-all"],
+)
+def test_many_spellings_of_one_mailbox_share_its_limits(site: FloodedSite, addresses: list[str], most: int) -> None:
+    for n, address in enumerate(addresses):
+        site.sign_up(address, FLOODING[n])
+    site.tick_until_idle(6)
+    assert 0 < sum(map(len, site.handed_over.values())) <= most
+
+
+def test_a_small_domain_that_many_forms_name_is_said_and_a_large_provider_has_room(site: FloodedSite) -> None:
+    for n in range(60):
+        site.sign_up(f"a{n}@small.example", FLOODING[n])
+    answer = site.post("/subscribe", {"email": "b@small.example", "agree": "yes", "wording": "1"}, QUIET)
+    assert answer.status_code == 429
+    assert "Many forms named addresses of this domain" in answer.text
+    assert [site.sign_up(f"a{n}@gmail.com", FLOODING[n + 60]) for n in range(60)] == [200] * 60
+    site.clock.now += timedelta(days=7)
+    assert site.sign_up("b@small.example", QUIET) == 200
+
+
+def test_a_flood_of_messages_to_the_editors_leaves_room_for_others_and_all_that_were_taken_arrive(both: Any) -> None:
+    site = FloodedSite(both, {"contact_first": 21, "contact_further": 5})
+    statuses = Counter(site.write_to_the_editors(network) for _ in range(4) for network in FLOODING[:20])
+    assert statuses == {200: 25, 503: 55}
+    assert site.write_to_the_editors(QUIET) == 200
+    site.tick()
+    assert sum(map(len, site.handed_over.values())) == 26
+
+
+def test_messages_that_are_turned_away_hold_up_nobody(site: FloodedSite) -> None:
+    assert {site.write_to_the_editors(FLOODING[0]) for _ in range(200)} == {200, 429}
+    assert [site.write_to_the_editors(network) for network in FLOODING[1:6]] == [200] * 5
+
+
+@pytest.mark.parametrize("path", ["/subscribe", "/preferences", "/contact"])
+def test_a_form_that_is_turned_away_writes_nothing_and_waits_for_no_writer(site: FloodedSite, path: str) -> None:
+    form = {"email": BO, "agree": "yes", "wording": "1", "message": "Hello."}
+    while site.post(path, form, QUIET).status_code == 200:
+        pass
+    before = site.world.dump()
+    with site.world.database.engine.connect() as writer:
+        writer.execution_options(immediate=True).execute(text("SELECT 1"))  # holds the only write lock
+        assert site.post(path, form, QUIET).status_code == 429
+    assert site.world.dump() == before
+
+
+def test_a_flood_leaves_a_bounded_number_of_rows_that_go_in_time(world: Any) -> None:
+    site = FloodedSite(world, {"signups_first": 10, "signups_further": 5, "contact_first": 10, "contact_further": 5})
+    for n in range(3):
+        for network in FLOODING[:20]:
+            site.sign_up(f"v{n}@{network}.example", network)
+            site.write_to_the_editors(network)
+    assert site.count(SignupRequest) == 15
+    # A row for a form's network, one for its domain, and four for the house.
+    assert site.count(RateLimitCount) <= 2 * 15 + 15 + 4
+    site.tick_until_idle(3)
+    site.clock.now += timedelta(days=9)
+    run_nightly_steps(site.install, site.clock.now)
+    assert site.count(RateLimitCount) == site.count(SignupRequest) == 0
+
+
+def test_one_click_leaves_in_the_midst_of_a_flood(both_sites: FloodedSite) -> None:
+    site, stop = both_sites, threading.Event()
+    posted: list[int] = []
+
+    def flood(network: str) -> None:
+        client = create_app(site.install, clock=site.clock).test_client()
+        n = 0
+        while not stop.is_set():
+            form = {"email": f"v{n}@{network}.example", "agree": "yes", "wording": "1"}
+            posted.append(client.post("/subscribe", data=form, environ_base={"REMOTE_ADDR": network}).status_code)
+            n += 1
+
+    threads = [threading.Thread(target=flood, args=(network,)) for network in FLOODING[:6]]
+    for thread in threads:
+        thread.start()
+    try:
+        while len(posted) < 30:
+            stop.wait(0.01)
+        answer = site.client.post(f"/u/{site.world.token('leave')}", data={"List-Unsubscribe": "One-Click"})
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert answer.status_code == 200
+    with site.world.database.read() as session:
+        assert session.get_one(Person, site.world.ada).state is PersonState.WITHDRAWN
+    assert set(posted) <= {200, 429, 503}
