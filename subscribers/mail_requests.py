@@ -19,6 +19,7 @@ MailKind = Literal[
     "moving",
     "undo",
     "choices",
+    "leave",
     "contact",
     "staff",
     "seal",

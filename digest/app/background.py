@@ -108,7 +108,8 @@ def read_bounce_mailbox(
     if hold := _read_current_hold(installation):
         raise MailboxError(f"not read: the installation is {hold}")
     secret = password.get_secret_value()
-    poller = poll.MailboxPoller(installation.database, installation.keys, inbound, secret, clock, stopping)
+    queue = notices.make_notice_queue(installation.keys, installation.settings, clock)
+    poller = poll.MailboxPoller(installation.database, installation.keys, inbound, secret, clock, queue, stopping)
     return poll.poll_mailbox(poller, limit=max_messages)
 
 

@@ -29,7 +29,8 @@ Exit codes:
 def inbound(context: CommandContext, as_json: bool) -> None:
     """Read the bounce mailbox now, and apply what it and providers say. 'digest serve' does so by itself.
 
-    Bounces and complaints of our messages are stored encrypted, then put away; all other mail stays where it is.
+    Bounces and complaints of our messages are stored encrypted, then put away. A reader who writes that they want to
+    leave is mailed their link, for one click. All other mail stays where it is.
     """
     result = process_inbound_mail(context.installation, context.actor, clock=context.now)
     poll = result.poll
@@ -37,6 +38,7 @@ def inbound(context: CommandContext, as_json: bool) -> None:
         mailbox = poll and {
             "stored": poll.stored,
             "known": poll.already_stored,
+            "answered": poll.answered,
             "left": poll.ignored,
             "more": poll.more,
         }
@@ -44,7 +46,10 @@ def inbound(context: CommandContext, as_json: bool) -> None:
     else:
         if poll is not None:
             ignored = _describe_counts(poll.ignored)
-            click.echo(f"The mailbox: {poll.stored:,} stored, {poll.already_stored:,} known, {ignored} left alone.")
+            click.echo(
+                f"The mailbox: {poll.stored:,} stored, {poll.already_stored:,} known, {poll.answered:,} answered, "
+                f"{ignored} left alone."
+            )
         elif not result.trouble:
             click.echo("No mailbox is set: see [inbound] in digest.toml.")
         click.echo(f"Applied: {_describe_counts(result.applied)}.")

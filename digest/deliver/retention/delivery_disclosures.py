@@ -23,6 +23,7 @@ _PURPOSE_TEXTS = {
     "move": "To ask whether a new address is yours",
     "moving": "To tell you that your address is about to change",
     "choices": "To tell you that your choices changed",
+    "leave": "To answer that you want to leave",
     "undo": "To send you a link that takes your leaving back",
 }
 

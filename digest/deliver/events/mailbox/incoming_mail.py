@@ -7,7 +7,7 @@ It counts only if it proves that it is about a message of ours: by that message'
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from itertools import islice
@@ -15,6 +15,7 @@ from itertools import islice
 from digest.deliver.compose import return_path
 from digest.deliver.events.delivery_event import DeliveryEvent, hash_parts, parse_delivery_id
 from digest.deliver.events.mailbox import mime
+from digest.deliver.events.mailbox.leave_requests import LeaveRequest, is_automatic, read_leave_request
 from digest.deliver.events.mailbox.reports import MailSystemReport, ReportVerdict, parse_legacy_bounce, parse_report
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
@@ -23,8 +24,9 @@ REPORTED_BY = "mailbox"
 # The recipient of a message, as servers record it, what is harder to forge first
 _RECIPIENT_FIELDS = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
 _RECEIVED_FOR = re.compile(r"\bfor\s+<?([^<>\s;]{3,320})")
+# Of a mailbox that is read for the first time, an older request is nobody's wish any more.
+MAX_REQUEST_AGE = timedelta(days=7)
 _LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{link_tokens.TOKEN_LENGTH}}})(?![A-Za-z0-9_-])")
-_AUTO_REPLY_FIELDS = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-response-suppress")
 
 
 class IgnoreReason(StrEnum):
@@ -54,8 +56,10 @@ class MailboxEvent:
     reader: QuotedReader | None = None
 
 
-def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> MailboxEvent | IgnoreReason:
-    """Return what a message reports about a message of ours, or why it is ignored."""
+def read_incoming_mail(
+    raw: bytes, *, keys: KeyRing, received_at: datetime
+) -> MailboxEvent | LeaveRequest | IgnoreReason:
+    """Return what a message reports about a message of ours, or that its sender wants to leave, or why it is ignored."""
     mail = mime.parse_mime(raw)
     report = parse_report(mail)
     named = _first_named_deliveries(keys, _return_path_candidates(mail, report))
@@ -65,7 +69,7 @@ def read_incoming_mail(raw: bytes, *, keys: KeyRing, received_at: datetime) -> M
     if report is None:
         verdict = parse_legacy_bounce(mail) if delivery else None
         times = _event_times(mail, received_at)
-        return _mailbox_event(verdict, delivery, None, times) if verdict else _reason_to_ignore(mail, delivery)
+        return _mailbox_event(verdict, delivery, None, times) if verdict else _read_letter(mail, delivery, times)
     envelope = parse_delivery_id(report.envelope_id.lower())
     if delivery and envelope and envelope != delivery:
         return IgnoreReason.AMBIGUOUS
@@ -104,16 +108,14 @@ def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[Quoted
     return frozenset(QuotedReader(owner.number, message) for owner in owners if owner is not None)
 
 
-def _reason_to_ignore(mail: mime.MimePart, delivery: str | None) -> IgnoreReason:
-    if delivery is None:
-        return IgnoreReason.FOREIGN
-    fields = mail.fields
-    submitted = fields.first("auto-submitted").partition(";")[0].strip().lower()  # RFC 3834, 5
-    precedence = fields.first("precedence").lower()
-    automatic = submitted not in {"", "no"} or precedence in {"bulk", "junk", "list", "auto_reply"}
-    if automatic or any(name in fields for name in _AUTO_REPLY_FIELDS):
-        return IgnoreReason.AUTOMATIC
-    return IgnoreReason.PERSONAL_REPLY
+def _read_letter(
+    mail: mime.MimePart, delivery: str | None, times: tuple[datetime, datetime]
+) -> LeaveRequest | IgnoreReason:
+    """Read what is no report: only a recent letter by a person counts, and only if it asks to leave."""
+    if is_automatic(mail.fields):
+        return IgnoreReason.AUTOMATIC if delivery else IgnoreReason.FOREIGN
+    request = read_leave_request(mail) if times[1] - times[0] < MAX_REQUEST_AGE else None
+    return request or (IgnoreReason.PERSONAL_REPLY if delivery else IgnoreReason.FOREIGN)
 
 
 def _mailbox_event(

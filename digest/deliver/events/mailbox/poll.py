@@ -17,10 +17,13 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.deliver.events import payloads
 from digest.deliver.events.mailbox import imap, incoming_mail
+from digest.deliver.events.mailbox.leave_answers import answer_leave_request
+from digest.deliver.events.mailbox.leave_requests import LeaveRequest
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import InstallationState
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
+from subscribers.mail_requests import QueueMail
 
 MAX_MESSAGES = 200  # messages of one poll
 POLL_INTERVAL, MAX_POLL_INTERVAL = timedelta(minutes=1), timedelta(minutes=30)
@@ -32,10 +35,14 @@ log = structlog.get_logger("inbound")
 
 @dataclass(slots=True)
 class PollResult:
-    """The result of one poll. `stuck` says why stored messages could not be moved away."""
+    """The result of one poll. `stuck` says why stored messages could not be moved away.
+
+    `answered` counts those who wrote that they want to leave, and are mailed their link.
+    """
 
     stored: int = 0
     already_stored: int = 0  # a poll was cut short, or a mail came twice
+    answered: int = 0
     ignored: Counter[incoming_mail.IgnoreReason] = field(default_factory=Counter)
     stuck: str = ""
     more: bool = False  # there may be further messages
@@ -43,13 +50,14 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class MailboxPoller:
-    """What polling a mailbox needs. `stopping` says whether the process is about to end."""
+    """What polling a mailbox needs. `queue` queues a mail, `stopping` says whether the process is about to end."""
 
     database: Database
     keys: KeyRing
     mailbox: BounceMailboxSettings
     password: str
     clock: Callable[[], datetime]
+    queue: QueueMail
     stopping: Callable[[], bool] = lambda: False
 
 
@@ -96,6 +104,14 @@ def _process_message(poller: MailboxPoller, folder: imap.MailboxFolder, uid: int
     mail = incoming_mail.read_incoming_mail(raw, keys=poller.keys, received_at=now)
     if isinstance(mail, incoming_mail.IgnoreReason):
         result.ignored[mail] += 1
+        return
+    if isinstance(mail, LeaveRequest):  # it stays where it is, for whoever reads that mailbox
+        with poller.database.write() as session:
+            answered = answer_leave_request(session, poller.keys, mail, poller.queue, now=now)
+        if answered:
+            result.answered += 1
+        else:
+            result.ignored[incoming_mail.IgnoreReason.PERSONAL_REPLY] += 1
         return
     new = payloads.store_payload(poller.database, poller.keys, raw, origin=incoming_mail.REPORTED_BY, now=now)
     result.stored += new

@@ -15,6 +15,7 @@ from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.mailbox.incoming_mail import IgnoreReason, MailboxEvent
+from digest.deliver.events.mailbox.leave_requests import LeaveRequest
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing, SecretKey
 from tests.deliver.returned_mails import MAIL_FORMS, READER_ADDRESS, sent_message
@@ -24,7 +25,7 @@ ADA, BO = sent_message(KEYS, 7), sent_message(KEYS, 8, reader_address="bo@exampl
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-def read(raw: bytes) -> MailboxEvent | IgnoreReason:
+def read(raw: bytes) -> MailboxEvent | LeaveRequest | IgnoreReason:
     return incoming_mail.read_incoming_mail(raw, keys=KEYS, received_at=NOW)
 
 

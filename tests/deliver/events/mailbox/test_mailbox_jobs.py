@@ -77,14 +77,14 @@ def test_the_command_reads_and_applies_and_says_what_came_of_it(operator: Operat
     result = operator.run("--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {
-        "mailbox": {"stored": 1, "known": 0, "left": {"foreign": 1}, "more": False},
+        "mailbox": {"stored": 1, "known": 0, "answered": 0, "left": {"foreign": 1}, "more": False},
         "applied": {"bounced": 1, "person bounced": 1},
         "trouble": "",
     }
     again = operator.run()
     assert (again.exit_code, again.stdout) == (
         0,
-        "The mailbox: 0 stored, 0 known, nothing left alone.\nApplied: nothing.\n",
+        "The mailbox: 0 stored, 0 known, 0 answered, nothing left alone.\nApplied: nothing.\n",
     )
 
 

@@ -4,7 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,25 @@ from digest.deliver.events.mailbox.imap import MAX_MESSAGE_BYTES, MailboxError
 from digest.deliver.events.mailbox.incoming_mail import IgnoreReason
 from digest.deliver.events.mailbox.poll import MailboxPoller, PollResult
 from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.retention import repeated_bounces
+from digest.deliver.send import notices
 from digest.deliver.send.edition_run import run_edition
 from digest.settings import BounceMailboxSettings
-from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
+from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload, Notice
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.consent.departure_log import DepartureLog
+from subscribers.crypto import link_tokens
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Base, Person, PersonState
 from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer, ImapFolder
 from tests.deliver.returned_mails import READER_ADDRESS, SentMessage, sent_message
+from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server, server_tls_context
 
 LATER = RELEASE + timedelta(hours=5)
@@ -50,9 +56,10 @@ class MailboxCase:
     about: SentMessage
     person: int
 
-    def poll(self, *, most: int = poll.MAX_MESSAGES, **place: Any) -> PollResult:
+    def poll(self, *, most: int = poll.MAX_MESSAGES, now: datetime = LATER, **place: Any) -> PollResult:
+        queue = notices.make_notice_queue(self.world.keys, self.world.settings, lambda: now)
         reader = MailboxPoller(
-            self.world.database, self.world.keys, self.place.model_copy(update=place), PASSWORD, lambda: LATER
+            self.world.database, self.world.keys, self.place.model_copy(update=place), PASSWORD, lambda: now, queue
         )
         return poll.poll_mailbox(reader, limit=most)
 
@@ -174,6 +181,72 @@ def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_compl
     mailbox.poll()
     assert mailbox.apply() == {"unsubscribed": 1, "person left": 1}
     assert mailbox.state == PersonState.WITHDRAWN
+
+
+def reply(
+    *,
+    sender: str = READER_ADDRESS,
+    subject: str = "Re: The week",
+    text: str = "Please unsubscribe me",
+    more: str = "",
+    at: datetime = LATER,
+) -> bytes:
+    head = (
+        f"From: Ada <{sender}>\nTo: editors@news.example.org\nSubject: {subject}\nDate: {format_datetime(at)}\n{more}"
+    )
+    return f"{head}\n{text}\n\n> Ports get ten days\n".replace("\n", "\r\n").encode()
+
+
+def test_who_replies_that_they_want_to_leave_is_mailed_their_link_once_a_week(mailbox: MailboxCase) -> None:
+    world = mailbox.world
+    for raw in (reply(), reply(subject="unsubscribe", text="")):
+        mailbox.server.inbox.add_message(raw)
+    assert mailbox.poll() == PollResult(answered=1, ignored=Counter({IgnoreReason.PERSONAL_REPLY: 1}))
+    assert mailbox.state == PersonState.SUBSCRIBED, "the sender may be forged"
+    assert len(mailbox.server.inbox.messages) == 2, "they stay for whoever reads that mailbox"
+    assert not any(mailbox.server.inbox.flags.values())
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    notices.send_due_notices(world.database, provider, world.keys, world.settings, clock=lambda: LATER)
+    (answer,) = provider.received_messages
+    assert answer.placeholders.to == READER_ADDRESS
+    token = answer.placeholders.leave_token
+    assert link_tokens.read_link_token(world.keys, token, "leave") == (mailbox.person, 0)
+    mail = answer.to_bytes()
+    assert f"/u/{token}".encode() in mail
+    assert b"auto-generated" in mail
+    assert mailbox.count(InboundPayload) == 0, "what was written is not kept"
+    for days, answered in ((6, 0), (8, 1)):
+        now = LATER + timedelta(days=days)
+        mailbox.server.inbox.add_message(reply(at=now))
+        assert mailbox.poll(now=now).answered == answered
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        reply(sender="nobody@county.example"),
+        reply(sender=READER_ADDRESS, text="I love it, do not unsubscribe me"),
+        reply(more="Auto-Submitted: auto-replied\n"),
+        reply(more="Precedence: bulk\n"),
+        reply(more="Return-Path: <>\n"),
+        reply(more="List-Id: <others.example.org>\n"),
+        reply(more="From: eve@county.example\n"),
+        reply(at=LATER - timedelta(days=8)),
+    ],
+    ids=["unknown", "wants to stay", "automatic", "bulk", "no sender", "a list's", "two senders", "old"],
+)
+def test_no_other_reply_is_answered(quick: MailboxCase, raw: bytes) -> None:
+    quick.server.inbox.add_message(raw)
+    assert quick.poll().answered == 0
+    with quick.world.database.read() as session:
+        assert session.scalars(select(Notice.kind)).all() == []
+
+
+def test_who_has_left_already_is_not_answered(quick: MailboxCase) -> None:
+    with quick.world.database.write() as session:
+        unsubscribe_person(session, quick.departure_log, quick.person, method="page", now=LATER)
+    quick.server.inbox.add_message(reply())
+    assert quick.poll().answered == 0
 
 
 def test_what_is_not_ours_stays_unseen_and_is_not_fetched_again(quick: MailboxCase) -> None:
