@@ -58,7 +58,7 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
     Console().print(table)
     if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
         click.echo(
-            f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by your word."
+            f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by a log or by your word."
         )
     for sentence in attention:
         click.echo(sentence)

@@ -68,6 +68,8 @@ def text_columns(text: str) -> int:
 
 def _split_ideographs(word: str) -> list[str]:
     """Split a word between its wide letters, which are written without blanks; never before a mark or punctuation."""
+    if word.isascii():
+        return [word]
     wide = [unicodedata.east_asian_width(c) == "W" and unicodedata.category(c) == "Lo" for c in word]
     cuts = [at for at in range(1, len(word)) if wide[at - 1] and wide[at]]
     return [word[start:end] for start, end in zip([0, *cuts], [*cuts, len(word)], strict=True)]

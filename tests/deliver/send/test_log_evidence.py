@@ -6,16 +6,18 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from digest.app import sending
 from digest.app.acts import NotPermittedError
 from digest.app.installation import Installation
-from digest.deliver.events.postfix_log import MailLogError
+from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome
 from digest.deliver.send.edition_run import run_edition
-from digest.deliver.send.log_evidence import LogEvidence, LogVerdict
+from digest.deliver.send.log_evidence import DoubtfulDelivery, LogEvidence, LogVerdict, weigh_log
 from digest.deliver.send.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -130,6 +132,28 @@ def test_a_log_that_ends_or_begins_within_the_doubt_settles_only_what_stands_in_
         evidence = examine(doubtful, write_log(doubtful, start=start, end=end))
         assert (evidence.verdicts[LogVerdict.NOT_ACCEPTED], evidence.verdicts[LogVerdict.UNKNOWN]) == (0, 2)
         assert len(evidence.events) == 4
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_wherever_a_log_is_cut_off_nobody_who_has_it_counts_as_without(tmp_path: Path, data: st.DataObject) -> None:
+    statuses = data.draw(st.lists(st.sampled_from(("sent", "bounced", "deferred", "queued", "broken")), min_size=1))
+    times = [RELEASE + n * data.draw(st.integers(0, 50)) * MINUTE for n in range(len(statuses))]
+    doubtful = [
+        DoubtfulDelivery(str(n), f"<{n}@x>", at, at + 30 * MINUTE, over_smtp=True) for n, at in enumerate(times)
+    ]
+    lines = [
+        (at + timedelta(seconds=m), text)
+        for n, (at, status) in enumerate(zip(times, statuses, strict=True))
+        for m, text in enumerate(queue_lines(iso_line, at, f"4Xq{n:06}", f"<{n}@x>", status))
+    ]
+    start = data.draw(st.integers(0, len(lines) - 1))
+    kept = [text for _, text in sorted(lines)][start : data.draw(st.integers(start + 1, len(lines)))]
+    (tmp_path / "mail.log").write_bytes(log_text(kept))
+    ids = {delivery.message_id for delivery in doubtful}
+    log = read_postfix_log([tmp_path / "mail.log"], ids, zone=UTC, longest_silence=HOUR, now=NOW)
+    absent = weigh_log(log, doubtful, {}, now=NOW).not_accepted
+    assert {statuses[int(n)] for n in absent} <= {"broken"}
 
 
 def test_only_the_time_around_the_doubts_is_told(doubtful: DeliverySetup) -> None:
