@@ -133,7 +133,9 @@ class Provider(Protocol):
 
 
 MAX_REPLY_LENGTH = 200  # characters of a reply that are kept
-_ADDRESS = re.compile(r"<?[^\s<>()\"',;:@]+@[A-Za-z0-9\[\].-]+>?")
+# A word between blanks and punctuation. Whether it holds an @ is asked afterwards: a pattern with an @ in it would be tried
+# again at every character of a long word, while nothing else runs.
+_WORD = re.compile(r"<?[^\s<>()\"',;:]++>?")
 
 
 def scrub_addresses(reply: str | bytes, address: str = "") -> str:
@@ -145,7 +147,7 @@ def scrub_addresses(reply: str | bytes, address: str = "") -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
     text = " ".join(text.split())
-    text = _ADDRESS.sub("<address>", text)
+    text = _WORD.sub(lambda word: "<address>" if "@" in word[0] else word[0], text)
     local, _, domain = address.partition("@")
     if domain:
         text = _replace_word(text, domain, re.escape(domain), "<domain>")

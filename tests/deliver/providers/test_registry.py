@@ -1,6 +1,12 @@
 """Which provider the settings open, and what they must say first."""
 
+import re
+import subprocess
+import sys
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from digest.deliver.providers.base import MAX_REPLY_LENGTH, ParallelProvider, scrub_addresses
@@ -105,3 +111,23 @@ def test_a_reply_is_kept_without_any_part_of_an_address(reply: str) -> None:
 
 def test_a_reply_is_kept_short() -> None:
     assert len(scrub_addresses("x" * 5000)) == MAX_REPLY_LENGTH
+
+
+def test_a_long_word_in_a_reply_does_not_hold_the_process() -> None:
+    """In a child, for the pattern is tried while nothing else runs: 10 s of processor time are a hundred times what it takes."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
+        "from digest.deliver.providers.base import scrub_addresses\n"
+        "for word in ('x', 'x.', '<x', 'é'):\n"
+        "    assert len(scrub_addresses('550 ' + word * 500_000, 'ada@example.org')) == 200\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(
+    st.lists(st.sampled_from(["ada", "@", "example.org", "<", ">", " ", "_", ".", ";", "é", "\t", "(", "x" * 30])),
+    st.booleans(),
+)
+def test_no_address_is_left_whatever_stands_around_it(pieces: list[str], bare: bool) -> None:  # noqa: FBT001
+    reply = "".join(pieces) + ("" if bare else " ada@example.org")
+    assert not re.search(r"\w@\w", scrub_addresses(reply))
