@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
 from digest.deliver.send.handover import BatchResult
 
-PROBE_SIZE = 5  # readers of one probe
-_MAX_PROBES = 2
+PROBE_SIZE = 5  # readers of each of the two probes
 
 
 @dataclass(slots=True)
@@ -22,7 +21,7 @@ class MessageSuspicion:
     was_accepted: bool  # for any reader, also in an earlier run
     suspect_reply: str = ""
     suspect_domains: set[str | None] = field(default_factory=set)
-    refused_probes: int = 0
+    probes_refused: int = 0  # readers
 
     @property
     def is_probing(self) -> bool:
@@ -32,12 +31,12 @@ class MessageSuspicion:
     @property
     def is_confirmed(self) -> bool:
         """Whether the message is at fault."""
-        return self.refused_probes >= _MAX_PROBES and not self.was_accepted
+        return self.probes_refused >= 2 * PROBE_SIZE and not self.was_accepted
 
     @property
     def avoided_domains(self) -> set[str | None]:
         """The domains that the next probe leaves for later."""
-        return set() if self.refused_probes else self.suspect_domains
+        return set() if self.probes_refused >= PROBE_SIZE else self.suspect_domains
 
     @property
     def stop_reason(self) -> str:
@@ -54,7 +53,8 @@ class MessageSuspicion:
         suspects = {place for place, outcome in enumerate(outcomes) if outcome.may_blame_message}
         if self.was_accepted or not suspects:
             return batch
-        self.refused_probes += self.is_probing
+        if self.is_probing:  # of a larger batch that was on its way already a probe's worth counts
+            self.probes_refused += min(len(suspects), PROBE_SIZE)
         self.suspect_reply = outcomes[max(suspects)].reply
         self.suspect_domains |= {batch.handed_over[place].domain_tag for place in suspects}
         return replace(batch, outcome=replace(batch.outcome, outcomes=_defer_outcomes(outcomes)))

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from functools import cached_property
 
 from digest.deliver.compose.dkim import DkimSigner
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.providers.base import (
     BatchOutcome,
     HandoverMarks,
@@ -142,7 +143,7 @@ class SmtpProvider:
         if reply.code in {530, 535, 538}:
             self._hang_up()
             raise SmtpSessionError(f"the server wants a sign-in: {text}. Put user and password into DIGEST_MAIL_URL.")
-        return MessageOutcome(HandoverResult.REFUSED if 500 <= reply.code < 600 else HandoverResult.TRY_LATER, text)
+        return _refused_outcome(text) if 500 <= reply.code < 600 else MessageOutcome(HandoverResult.TRY_LATER, text)
 
     def _handle_sender_refusal(self, code: int, reply_text: str) -> MessageOutcome:
         """Handle a refusal at MAIL, which is about us: offering the other messages would spoil them all."""
@@ -171,7 +172,7 @@ class SmtpProvider:
             self._hang_up()
         if 200 <= code < 300:
             return MessageOutcome(HandoverResult.ACCEPTED, text)
-        return MessageOutcome(HandoverResult.REFUSED if code >= 500 else HandoverResult.TRY_LATER, text)
+        return _refused_outcome(text) if code >= 500 else MessageOutcome(HandoverResult.TRY_LATER, text)
 
     @cached_property
     def _tls_context(self) -> ssl.SSLContext | None:
@@ -215,6 +216,15 @@ class SmtpProvider:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _refused_outcome(reply: str) -> MessageOutcome:
+    """Return the outcome of a refusal for good; a reply that speaks of no mailbox and of no policy may mean the message."""
+    code, enhanced_codes = parse_reply_codes("", reply)
+    cause = failure_cause(code, enhanced_codes)
+    unclear = cause in {None, FailureCause.NONE, FailureCause.OUR_FAULT}
+    unclear |= cause is FailureCause.SOFT and not enhanced_codes
+    return MessageOutcome(HandoverResult.REFUSED, reply, may_blame_message=unclear)
 
 
 def _run_all_steps(steps: SendSteps) -> MessageOutcome:
