@@ -22,14 +22,14 @@ class LimitSettings(values.SettingsTable):
     proxies: int = Field(default=0, ge=0, le=5)  # in front of the pages: how many X-Forwarded-For entries are true
     signups_per_domain: int = Field(default=40, ge=1)  # forms in 7 days, unless it is a large mail provider's
     signups_per_network: int = Field(default=30, ge=1)  # forms an hour from one /24 or /48; more are turned away
-    signups_first: int = Field(
-        default=500, ge=1
-    )  # an hour, in all: forms of networks that sent none in the hour before
-    signups_further: int = Field(default=200, ge=1)  # an hour, in all: the other forms; more are turned away
+    # Forms an hour in all: of networks that sent none in the hour before, and of those that did; more are turned away.
+    signups_first: int = Field(default=500, ge=1)
+    signups_further: int = Field(default=200, ge=1)
     signups_alarm: int = Field(default=100, ge=1)  # forms an hour in all: more raise the alarm
     signups_waiting: int = Field(default=5000, ge=1)  # forms that wait for an answer: more are turned away
     signup_mails_per_address: int = Field(default=4, ge=1)  # in 30 days, to a mailbox that confirms none
-    contact_per_network: int = Field(default=5, ge=1)  # messages to the editors in an hour, and the two below as well
+    # Messages to the editors in an hour: the same limits.
+    contact_per_network: int = Field(default=5, ge=1)
     contact_first: int = Field(default=250, ge=1)
     contact_further: int = Field(default=50, ge=1)
     # Editions, in all that this installation sends; 0: as fast as the server takes them.

@@ -43,7 +43,7 @@ class PreparedRequest:
 
     row: SignupRequest
     network_tag: str
-    domain_tag: str  # empty: of a large mail provider
+    domain_tag: str  # empty: nothing to limit by
 
 
 def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedRequest:
@@ -62,11 +62,9 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         at=submission.sent_at, kind=submission.kind, mailbox_tag=tag, ciphertext=ciphertext, key_id=key_id
     )
     network = rate_limits.network_prefix(submission.origin.ip_address)
-    return PreparedRequest(
-        row,
-        rate_limits.network_tag(keys, network, submission.sent_at),
-        rate_limits.small_domain_tag(keys, submission.address),
-    )
+    # A lost link goes to subscribers alone: forms for it turn nothing on a domain's other mailboxes.
+    domain_tag = rate_limits.small_domain_tag(keys, submission.address) if submission.kind == "subscribe" else ""
+    return PreparedRequest(row, rate_limits.network_tag(keys, network, submission.sent_at), domain_tag)
 
 
 def _request_binding(kind: str, tag: str) -> str:
@@ -84,7 +82,7 @@ def judge_request(
     turn, outcome = rate_limits.judge_form(session, "sign-up", prepared.network_tag, signup_limits.quota, now=now)
     if outcome is not SubmissionOutcome.ACCEPTED:
         return turn, outcome
-    if rate_limits.is_domain_full(session, prepared.domain_tag, signup_limits, now=now):
+    if rate_limits.is_domain_full(session, prepared.domain_tag, signup_limits, first=turn == 1, now=now):
         return turn, SubmissionOutcome.DOMAIN_LIMIT_REACHED
     waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
     return turn, SubmissionOutcome.HOUSE_LIMIT_REACHED if waiting >= signup_limits.max_pending else outcome

@@ -177,6 +177,14 @@ def test_a_small_domain_that_many_forms_name_is_said_and_a_large_provider_has_ro
     assert site.sign_up("b@small.example", QUIET) == 200
 
 
+def test_one_desk_keeps_no_whole_organisation_out_and_lost_links_keep_nobody_out(site: FloodedSite) -> None:
+    for n in range(40):
+        site.post("/preferences", {"email": f"a{n}@small.example"}, FLOODING[n])
+    statuses = Counter(site.sign_up(f"a{n}@small.example", FLOODING[n % 2]) for n in range(50))
+    assert statuses == {200: 30, 429: 20}
+    assert site.sign_up("b@small.example", QUIET) == 200
+
+
 def test_a_flood_of_messages_to_the_editors_leaves_room_for_others_and_all_that_were_taken_arrive(both: Any) -> None:
     site = FloodedSite(both, {"contact_first": 21, "contact_further": 5})
     statuses = Counter(site.write_to_the_editors(network) for _ in range(4) for network in FLOODING[:20])
