@@ -160,17 +160,18 @@ def ask_to_restore(token: str) -> ResponseReturnValue:
 
 @reader_pages.post("/restore/<token>")
 def restore_now(token: str) -> ResponseReturnValue:
-    """Put back the choices that stood before the changes which a mail named. Twice is once."""
+    """Put back the choices that stood before the changes which a mail named, and renew the links if asked. Twice is once."""
     context = current_page_context()
+    new_token = ""
     with context.database.write() as session:
         link = choice_changes.restore_choices(session, token, now=context.clock())
-        renewed = link.changed and request.form.get("renew") == "yes"
-        if renewed and link.person is not None:
-            renew_links(session, link.person)
-    return _restoration_page(context, link, token, renewed=renewed)
+        if link.changed and link.person is not None and request.form.get("renew") == "yes":
+            generation = renew_links(session, link.person)
+            new_token = link_tokens.make_link_token(context.keys, link.person, "preferences", generation)
+    return _restoration_page(context, link, token, new_token=new_token)
 
 
-def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str, *, renewed: bool = False) -> Response:
+def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str, *, new_token: str = "") -> Response:
     if link.stage is UndoStage.UNKNOWN:
         return unknown_link_page()
     page = render_template(
@@ -180,7 +181,7 @@ def _restoration_page(context: PageContext, link: ChoiceRestoration, token: str,
         current=describe_preferences(link.current, context.site.sections),
         earlier=describe_preferences(link.earlier, context.site.sections),
         token=token,
-        renewed=renewed,
+        new_token=new_token,
     )
     return private_response(page, 410 if link.stage is UndoStage.OVER else 200)
 

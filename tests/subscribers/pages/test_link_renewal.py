@@ -77,8 +77,9 @@ def test_owners_who_put_their_choices_back_renew_their_links_with_them(
 ) -> None:
     choose(world, EVENTS_ONLY)
     (mail,) = Inbox(world).new()
-    for _ in range(2):
-        assert world.client.post(restore_path_of(mail), data=form).status_code == 200
+    answers = [world.client.post(restore_path_of(mail), data=form) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [new_link(world) in answer.text for answer in answers] == [bool(generation), False]
     with world.database.read() as session:
         assert session.get_one(Person, world.ada).link_generation == generation
 
