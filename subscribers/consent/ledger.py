@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
@@ -165,6 +166,7 @@ def hash_link(
     )
 
 
+@lru_cache(maxsize=64)
 def format_moment(at: datetime) -> str:
     """Write a moment as links and records keep it: 2026-11-20T12:00:00.123+00:00."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
@@ -186,5 +188,5 @@ def hash_raw_link(person: int, seq: int, kind: str, moment: str, *, body: str, p
 
 
 def truncate_to_millisecond(at: datetime) -> datetime:
-    """Cut a time to what a link keeps."""
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+    """Cut a time to what a link keeps. One that is cut already stays the same object: a column of it is converted once."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000) if at.microsecond % 1000 else at

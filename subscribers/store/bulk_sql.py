@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, String, Table, any_, cast, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, String, Table, any_, cast, func, literal, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -53,5 +53,7 @@ def _copy_rows(session: Session, statement: str, rows: Iterable[Sequence[Any]]) 
 
 
 def _bind_values(table: Table, name: str, dialect: Dialect, values: list[Any]) -> Sequence[Any]:
-    """Bring a column's values to what the driver takes, as the column's type does for SQLAlchemy."""
+    """Bring a column's values to what the driver takes, as the column's type does for SQLAlchemy; bytes both take as they are."""
+    if isinstance(table.c[name].type, LargeBinary):
+        return values
     return convert_column(values, table.c[name].type.dialect_impl(dialect).bind_processor(dialect))

@@ -15,6 +15,7 @@ from typing import Self
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from subscribers.consent import ledger
 from subscribers.crypto.stored_addresses import hash_addresses
 from subscribers.store.models import ImportBatch
 from subscribers.transfer.decisions import ImportOptions, RowOutcome
@@ -195,7 +196,8 @@ def _open_batch(
             started_at=row.started_at,
             already_imported=row.done_at is not None,
         )
-        return report, BatchDetails(row.id, row.origin, row.actor, row.salt or b"", options, now), row.reached
+        event_time = ledger.truncate_to_millisecond(now)
+        return report, BatchDetails(row.id, row.origin, row.actor, row.salt or b"", options, event_time), row.reached
 
 
 def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOptions) -> ImportBatch | None:
