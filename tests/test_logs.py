@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,3 +44,14 @@ def test_odd_but_legal_addresses_are_taken_out_whole(written: str) -> None:
 def test_what_is_no_address_stays() -> None:
     assert redact_addresses("550 5.1.1 no such user") == "550 5.1.1 no such user"
     assert redact_addresses({"count": 3, "at": None}) == {"count": 3, "at": None}
+
+
+def test_a_line_of_one_endless_word_does_not_hold_the_process() -> None:
+    """In a child with 10 s of processor time: tried at every character, the pattern would take minutes."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
+        "from digest.logs import redact_addresses\n"
+        "for word in ('x', '%', 'x\\'', '\\\\'):\n"
+        "    assert redact_addresses('550 ' + word * 400_000 + ' ada@example.org').endswith('[address]')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

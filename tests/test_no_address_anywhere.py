@@ -360,7 +360,7 @@ def _hear_from_the_mailbox(install: Installation, name: str, several: list[str])
         raw = spoken.returned_mail(MAIL_FORMS[place % len(MAIL_FORMS)])
         payloads.store_payload(install.database, install.keys, raw, origin="mailbox", now=RELEASE)
     counts = background.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
-    assert {"bounced", "complained", "deferred", "person bounced", "person complained"} <= counts.keys()
+    assert {"bounced", "complained", "deferred", "person bounced", "person complained by mail"} <= counts.keys()
 
 
 def _stumble(install: Installation, left: Left, added: list[str]) -> None:
