@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
@@ -26,15 +25,10 @@ def examine_installation(installation: Installation) -> list[DoctorFinding]:
     return [finding for check in CHECKS for finding in check(installation)]
 
 
-def find_shared_names(owners: dict[str, list[str]]) -> list[str]:
-    """Name the import names of ours that another distribution owns too, given who owns which."""
-    return [name for name in IMPORT_NAMES if len(set(owners.get(name, ()))) > 1]
-
-
 def check_import_names(_install: Installation) -> Iterator[DoctorFinding]:
     """Look whether another distribution owns one of our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
-    shared = find_shared_names(owners)
+    shared = [name for name in IMPORT_NAMES if len(set(owners.get(name, ()))) > 1]
     for name in shared:
         yield DoctorFinding(
             "error",
@@ -65,17 +59,17 @@ def check_database(installation: Installation) -> Iterator[DoctorFinding]:
     """Look whether the database answers, and whether the settings name a source."""
     with installation.database.read() as session:
         sources = session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
-    named = len(installation.settings.file.sources)
     yield DoctorFinding("ok", f"the database answers; {sources} sources in it")
-    if not named:
+    if not installation.settings.file.sources:
         yield DoctorFinding("error", "the settings name no source. Add one with 'digest sources add URL'.")
 
 
 def check_disk_space(installation: Installation) -> Iterator[DoctorFinding]:
     """Look how much space is left where the installation's files are."""
     free = shutil.disk_usage(installation.settings.home).free
-    level: Literal["ok", "warning"] = "warning" if free < LOW_DISK_BYTES else "ok"
-    yield DoctorFinding(level, f"{installation.settings.home}: {free // 1_000_000} MB free")
+    yield DoctorFinding(
+        "warning" if free < LOW_DISK_BYTES else "ok", f"{installation.settings.home}: {free // 1_000_000} MB free"
+    )
 
 
 def check_templates(installation: Installation) -> Iterator[DoctorFinding]:

@@ -68,11 +68,7 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
 
 def split_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
     """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_rows` tells them by title or date."""
-    keys = (
-        frozenset(identified_item.key for identified_item in identified)
-        if len(identified) > BATCH_SIZE
-        else frozenset()
-    )
+    keys = frozenset(one.key for one in identified if len(identified) > BATCH_SIZE)
     for start in range(0, len(identified), BATCH_SIZE):
         items = tuple(identified[start : start + BATCH_SIZE])
         yield ItemBatch(items, keys - {one.key for one in items})
@@ -93,34 +89,24 @@ def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]
     }
     crowded = {url for url, rows_there in Counter(row.url for row in rows).items() if rows_there > 1}
     crowded |= {one.item.url for one in batch.items if one.address_shared}
-    for signature_of in (_title_signature, _date_signature, _url_signature):
+    for signature_of in _SIGNATURES:
         claimed = {row.id for row in matched.values()}
         free = [row for row in rows if row.id not in claimed and row.key not in batch.other_keys]
-        waiting = {signature_of((r.url, r.title, r.dated_at, r.starts_at), crowded): r for r in reversed(free)}
+        waiting = {signature_of(r.url, r.title, r.dated_at, r.starts_at, crowded): r for r in reversed(free)}
         for identified in batch.items:
-            traits = (identified.item.url, identified.item.title, identified.item.published, identified.item.starts_at)
-            signature = signature_of(traits, crowded)
+            item = identified.item
+            signature = signature_of(item.url, item.title, item.published, item.starts_at, crowded)
             if identified.key not in matched and signature is not None and signature in waiting:
                 matched[identified.key] = waiting.pop(signature)
     return matched
 
 
-_MatchTraits = tuple[str, str, datetime | None, datetime | None]  # address, title, date, start
-
-
-def _title_signature(traits: _MatchTraits, _shared_urls: Collection[str]) -> Hashable | None:
-    url, title, _, starts_at = traits
-    return (url, title, starts_at)
-
-
-def _date_signature(traits: _MatchTraits, _shared_urls: Collection[str]) -> Hashable | None:
-    url, _, dated_at, starts_at = traits
-    return (url, dated_at, starts_at) if dated_at else None
-
-
-def _url_signature(traits: _MatchTraits, shared_urls: Collection[str]) -> Hashable | None:
-    url = traits[0]
-    return None if url in shared_urls else url
+# By what an item and a row are told to be one, the surest first: of address, title, date, start, and the addresses of several.
+_SIGNATURES: tuple[Callable[[str, str, datetime | None, datetime | None, Collection[str]], Hashable | None], ...] = (
+    lambda url, title, _date, starts_at, _crowded: (url, title, starts_at),
+    lambda url, _title, date, starts_at, _crowded: (url, date, starts_at) if date else None,
+    lambda url, _title, _date, _starts_at, crowded: None if url in crowded else url,
+)
 
 
 def _is_reused_id(item: ParsedItem, row: Row[Any]) -> bool:

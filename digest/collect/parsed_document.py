@@ -131,7 +131,9 @@ def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
         "rejected": [(entry.place, entry.reason) for entry in document.rejected],
         "feeds": [(feed.url, feed.title) for feed in document.feeds],
     }
-    return head, "\n".join(map(_encode_item, document.items)).encode("ascii")
+    items = ([getattr(item, name) for name in _ITEM_FIELDS] for item in document.items)
+    lines = (json.dumps(item, default=lambda moment: moment.isoformat()) for item in items)
+    return head, "\n".join(lines).encode("ascii")
 
 
 def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
@@ -153,14 +155,6 @@ def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"no document: {type(error).__name__}: {error}") from error
-
-
-def _encode_item(item: ParsedItem) -> str:
-    return json.dumps([_plain_value(getattr(item, name)) for name in _ITEM_FIELDS])
-
-
-def _plain_value(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, date) else value.value if isinstance(value, StrEnum) else value
 
 
 def _decode_item(line: bytes) -> ParsedItem:

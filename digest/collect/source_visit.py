@@ -4,7 +4,7 @@ The kind of a source is told by what came back. A site's page leads to the best 
 paged answer is followed as far back as a digest can need.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -70,7 +70,9 @@ def rank_feeds(feeds: tuple[FeedLink, ...], page_url: str) -> list[FeedLink]:
     shorter address: a site's own feed before one of its sections.
     """
     own = [feed for feed in dict.fromkeys(feeds) if feed.url != page_url]
-    return sorted(own, key=lambda feed: (_is_comment_feed(feed), not _is_wordpress_api(feed), len(feed.url), feed.url))
+    return sorted(
+        own, key=lambda feed: (_is_comment_feed(feed), "/wp/v2/posts" not in feed.url, len(feed.url), feed.url)
+    )
 
 
 _ROBOTS_MESSAGE = "robots.txt asks us not to read this page; use a feed of the site, or ask its publisher"
@@ -176,20 +178,12 @@ def _merge_page(whole: ParsedDocument, page: ParsedDocument) -> ParsedDocument:
 
 
 def _has_recent_items(page: ParsedDocument, now: datetime) -> bool:
-    dates = list(_item_dates(page))
+    dates = [moment for item in page.items if (moment := item.published or item.updated)]
     return bool(page.items) and (not dates or max(dates) > now - MAX_ITEM_AGE)
-
-
-def _item_dates(page: ParsedDocument) -> Iterator[datetime]:
-    return (moment for item in page.items if (moment := item.published or item.updated))
 
 
 def _is_comment_feed(feed: FeedLink) -> bool:
     return "comment" in f"{feed.title} {urlsplit(feed.url).path}".lower()
-
-
-def _is_wordpress_api(feed: FeedLink) -> bool:
-    return "/wp/v2/posts" in feed.url
 
 
 def list_files(paths: Sequence[Path]) -> list[Path]:

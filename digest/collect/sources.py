@@ -82,7 +82,7 @@ def sync_sources(session: Session, settings: Settings) -> SyncResult:
             row.url, row.moved_to = configured.url, None  # the operator wrote down where it moved to
             rows[configured.url] = row
         if row is None:
-            session.add(_new_source(configured))
+            session.add(Source(url=configured.url, health=SourceHealth.NEW, active=True, **_synced_values(configured)))
             added += 1
         else:
             changed += _update_source(row, configured)
@@ -192,10 +192,6 @@ def ensure_file_source(session: Session, address: str, *, name: str, publisher: 
         session.add(row)
         session.flush()
     return row
-
-
-def _new_source(configured: SourceSettings) -> Source:
-    return Source(url=configured.url, health=SourceHealth.NEW, active=True, **_synced_values(configured))
 
 
 def _synced_values(configured: SourceSettings) -> dict[str, object]:

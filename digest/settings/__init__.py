@@ -4,45 +4,25 @@
 reads and reports. All that others need is imported from here.
 """
 
-from digest.settings.edition import (
-    DEFAULT_SECTIONS,
-    PublicationSettings,
-    RankingWeights,
-    ReadershipSettings,
-    ScheduleSettings,
-    SectionKindName,
-    SectionSettings,
-    SelectionSettings,
-    SenderSettings,
-    SourceSettings,
-    SponsorSettings,
-)
-from digest.settings.loader import SETTINGS_FILE_NAME, SettingsError, load_settings, reload_settings
-from digest.settings.model import Settings, SettingsFile
-from digest.settings.operations import AlertSettings, BounceMailboxSettings, LimitSettings, RetentionSettings
-from digest.settings.values import is_loopback
-
-__all__ = [
-    "DEFAULT_SECTIONS",
-    "SETTINGS_FILE_NAME",
-    "AlertSettings",
-    "BounceMailboxSettings",
-    "LimitSettings",
-    "PublicationSettings",
-    "RankingWeights",
-    "ReadershipSettings",
-    "RetentionSettings",
-    "ScheduleSettings",
-    "SectionKindName",
-    "SectionSettings",
-    "SelectionSettings",
-    "SenderSettings",
-    "Settings",
-    "SettingsError",
-    "SettingsFile",
-    "SourceSettings",
-    "SponsorSettings",
-    "is_loopback",
-    "load_settings",
-    "reload_settings",
-]
+from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
+from digest.settings.edition import PublicationSettings as PublicationSettings
+from digest.settings.edition import RankingWeights as RankingWeights
+from digest.settings.edition import ReadershipSettings as ReadershipSettings
+from digest.settings.edition import ScheduleSettings as ScheduleSettings
+from digest.settings.edition import SectionKindName as SectionKindName
+from digest.settings.edition import SectionSettings as SectionSettings
+from digest.settings.edition import SelectionSettings as SelectionSettings
+from digest.settings.edition import SenderSettings as SenderSettings
+from digest.settings.edition import SourceSettings as SourceSettings
+from digest.settings.edition import SponsorSettings as SponsorSettings
+from digest.settings.loader import SETTINGS_FILE_NAME as SETTINGS_FILE_NAME
+from digest.settings.loader import SettingsError as SettingsError
+from digest.settings.loader import load_settings as load_settings
+from digest.settings.loader import reload_settings as reload_settings
+from digest.settings.model import Settings as Settings
+from digest.settings.model import SettingsFile as SettingsFile
+from digest.settings.operations import AlertSettings as AlertSettings
+from digest.settings.operations import BounceMailboxSettings as BounceMailboxSettings
+from digest.settings.operations import LimitSettings as LimitSettings
+from digest.settings.operations import RetentionSettings as RetentionSettings
+from digest.settings.values import is_loopback as is_loopback

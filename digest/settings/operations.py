@@ -18,7 +18,7 @@ class LimitSettings(values.SettingsTable):
     image_bytes: int = Field(default=8_000_000, ge=1000)
     image_pixels: int = Field(default=40_000_000, ge=1000)
     # Private networks that sources may be in.
-    allow_networks: list[Annotated[str, AfterValidator(values.check_network)]] = []
+    allow_networks: list[values.NetworkText] = []
     proxies: int = Field(default=0, ge=0, le=5)  # in front of the pages: how many X-Forwarded-For entries are true
     signups_per_domain: int = Field(default=40, ge=1)  # forms in 7 days, unless it is a large mail provider's
     signups_per_network: int = Field(default=30, ge=1)  # forms an hour from one /24 or /48; more are turned away

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -36,24 +37,14 @@ def check_time_zone(name: str) -> str:
     return name
 
 
-def check_timetable_rule(text: str) -> str:
-    """Check a rule of the timetable.
+def checked_by(parse: Callable[[str], object]) -> AfterValidator:
+    """Check a text by what reads it, and raises a ValueError where it can't; the text stays as it is."""
 
-    Raises:
-        ValueError: it is none.
-    """
-    parse_schedule_rule(text)
-    return text
+    def check(text: str) -> str:
+        parse(text)
+        return text
 
-
-def check_network(text: str) -> str:
-    """Check an IP network, such as 10.0.0.0/8.
-
-    Raises:
-        ValueError: it is none.
-    """
-    ipaddress.ip_network(text)
-    return text
+    return AfterValidator(check)
 
 
 def check_domain(name: str) -> str:
@@ -90,4 +81,5 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-RuleText = Annotated[str, AfterValidator(check_timetable_rule)]
+NetworkText = Annotated[str, checked_by(ipaddress.ip_network)]  # such as 10.0.0.0/8
+RuleText = Annotated[str, checked_by(parse_schedule_rule)]

@@ -41,18 +41,14 @@ def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: date
     result, after = AbandonmentResult(), 0
     while True:
         with database.write() as session:
-            _lock_batch(session, batch)
+            # No import goes on with this batch while we look: it takes the same row at every step.
+            session.execute(select(ImportBatch.id).where(ImportBatch.id == batch).with_for_update())
             people = _next_people(session, batch, after)
             if not people and not after:
                 _close_batch(session, batch, now)
                 return result
             _remove_people(session, batch, people, result, actor=actor, now=now)
             after = people[-1].number if people else 0  # once more from the start: an import may run on beside us
-
-
-def _lock_batch(session: Session, batch: int) -> None:
-    """Let no import go on with this batch while we look: it takes the same row at every step."""
-    session.execute(select(ImportBatch.id).where(ImportBatch.id == batch).with_for_update())
 
 
 def _next_people(session: Session, batch: int, after: int) -> Sequence[Any]:

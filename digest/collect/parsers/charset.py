@@ -49,7 +49,8 @@ def decode_document(body: bytes, charset: str | None = None, content_type: str |
     declared = _declared_codec(body) or ("iso2022_jp" if _JAPANESE_ESCAPE.search(body) else None)
     if not (declared and declared.startswith("iso2022")):  # 7-bit, so it would pass for UTF-8
         try:
-            return _decode_utf8(body)
+            # Strictly, but for a character that the end of a truncated document cuts through.
+            return codecs.getincrementaldecoder("utf-8")("strict").decode(body, final=False)
         except UnicodeDecodeError:
             pass
     header = _HEADER_CHARSET.search(content_type or "")
@@ -75,11 +76,6 @@ def _guess_codec(body: bytes) -> str | None:
         return None
     best = from_bytes(sample, cp_isolation=_GUESSED_CODECS, enable_fallback=False).best()
     return None if best is None or best.encoding == "cp1252" else best.encoding
-
-
-def _decode_utf8(body: bytes) -> str:
-    """Decode UTF-8 strictly, but for a character that the end of a truncated document cuts through."""
-    return codecs.getincrementaldecoder("utf-8")("strict").decode(body, final=False)
 
 
 def _detect_utf16(body: bytes) -> str | None:

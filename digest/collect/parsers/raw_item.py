@@ -84,7 +84,8 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     base = raw.base or context.url
     link, url = _clean_urls(raw, base)
     summary, content_text = _clean_summary(raw)
-    title = text_cleanup.clean_title(raw.title) or _title_from_summary(summary)
+    first_sentence = next(text_cleanup.split_sentences(summary), "")
+    title = text_cleanup.clean_title(raw.title) or text_cleanup.shorten_text(first_sentence, _MAX_TITLE_WORDS)
     if not title:
         raise UnusableItemError("no title, and no text to make one from")
     published, updated, basis = parse_item_dates(raw.published, raw.updated, context.now)
@@ -98,7 +99,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         title=title,
         summary="" if summary == title else summary,
         author=_join_authors(raw.authors),
-        credit=raw.credit or _credit_in(summary, content_text),
+        credit=raw.credit or text_cleanup.find_credit(content_text) or text_cleanup.find_credit(summary),
         categories=_clean_categories(raw.categories),
         language=normalise_language(raw.language) or context.language,
         image_url=image,
@@ -141,33 +142,23 @@ def _clean_summary(raw: RawItem) -> tuple[str, str]:
     """Return the summary and, where the content was read too, the content's text: the description goes first."""
     described = text_cleanup.clean_summary(raw.summary)
     if len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title):
-        return described, text_cleanup.html_to_text(raw.content) if _worth_cleaning(raw.content) else ""
+        return described, text_cleanup.html_to_text(raw.content) if _WORTH_CLEANING.search(raw.content) else ""
     content = text_cleanup.html_to_text(raw.content)
     if len(content) <= len(described):
         return described, content
     return text_cleanup.clean_summary(raw.content), content
 
 
-def _worth_cleaning(content: str) -> bool:
-    """Return whether the content is worth cleaning beside a good description: a credit or a deadline may be in it."""
-    return bool(
-        re.search(r"source|credit|via|deadline|closes|closing|due|apply|submi|regist|no later", content, re.IGNORECASE)
-    )
-
-
-def _title_from_summary(summary: str) -> str:
-    first = next(text_cleanup.split_sentences(summary), "")
-    return text_cleanup.shorten_text(first, _MAX_TITLE_WORDS)
+# What makes the content worth cleaning beside a good description: a credit or a deadline may be in it.
+_WORTH_CLEANING = re.compile(
+    r"source|credit|via|deadline|closes|closing|due|apply|submi|regist|no later", re.IGNORECASE
+)
 
 
 def _join_authors(names: Sequence[str]) -> str | None:
     people = [name for author in names[:20] if (name := text_cleanup.clean_author(author))]
     once = {name.replace("-", " ").lower(): name for name in reversed(people)}  # "Jane Roe" and the slug "Jane-Roe"
     return text_cleanup.clean_name(", ".join(reversed(once.values()))) or None
-
-
-def _credit_in(summary: str, content: str) -> str | None:
-    return text_cleanup.find_credit(content) or text_cleanup.find_credit(summary)
 
 
 def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:

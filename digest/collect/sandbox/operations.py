@@ -2,31 +2,20 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from digest.collect.encoded_image import CropShape, EncodedImage
 from digest.collect.image_codec import crop_image, fit_image
-from digest.collect.parsed_document import encode_document
+from digest.collect.parsed_document import ParsedDocument, encode_document
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.saved_file import parse_saved_file
 
 Reply = tuple[dict[str, Any], bytes]
 
 
-def _parse_document(body: bytes, *, now: str, **source: Any) -> Reply:
-    return encode_document(parse_document(body, now=datetime.fromisoformat(now), **source))
-
-
-def _parse_saved_file(body: bytes, *, now: str, **source: Any) -> Reply:
-    return encode_document(parse_saved_file(body, now=datetime.fromisoformat(now), **source))
-
-
-def _fit_picture(body: bytes, *, max_pixels: int) -> Reply:
-    return _picture_reply(fit_image(body, max_pixels=max_pixels))
-
-
-def _crop_picture(body: bytes, *, shape: str) -> Reply:
-    return _picture_reply(crop_image(body, CropShape(shape)))
+def _parse(parse: Callable[..., ParsedDocument], body: bytes, *, now: str, **source: Any) -> Reply:
+    return encode_document(parse(body, now=datetime.fromisoformat(now), **source))
 
 
 def _picture_reply(image: EncodedImage) -> Reply:
@@ -34,8 +23,8 @@ def _picture_reply(image: EncodedImage) -> Reply:
 
 
 OPERATIONS: dict[str, Callable[..., Reply]] = {
-    "document": _parse_document,
-    "saved file": _parse_saved_file,
-    "fit picture": _fit_picture,
-    "crop picture": _crop_picture,
+    "document": partial(_parse, parse_document),
+    "saved file": partial(_parse, parse_saved_file),
+    "fit picture": lambda body, *, max_pixels: _picture_reply(fit_image(body, max_pixels=max_pixels)),
+    "crop picture": lambda body, *, shape: _picture_reply(crop_image(body, CropShape(shape))),
 }

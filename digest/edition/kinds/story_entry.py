@@ -50,12 +50,10 @@ def _coverage_clause(scored: ScoredStory) -> str:
     story = scored.story
     others = len(story.publishers) - 1
     official = any(a.primary for a in story.members)
+    if not others and official:
+        return f"it comes from an official source, {story.lead.publisher}"
     if not others:
-        return (
-            f"it comes from an official source, {story.lead.publisher}"
-            if official
-            else f"{story.lead.publisher} reported it"
-        )
+        return f"{story.lead.publisher} reported it"
     if official:
         return f"an official source and {spell_number(others)} other{'s' if others > 1 else ''} reported it"
     return f"{spell_number(others + 1)} publishers carried it"

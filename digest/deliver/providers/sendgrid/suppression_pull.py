@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -73,24 +74,18 @@ def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime)
     )
 
 
-def _bounce_feedback(item: Mapping[str, Any]) -> FeedbackKind | None:
-    """Judge a bounce by its codes alone: SendGrid puts much on this list that is no reader's fault."""
-    cause = failure_cause(*parse_item_codes(item))
-    return feedback_of_event(EventKind.BOUNCED, cause or FailureCause.NONE)
-
-
-def _invalid_address_feedback(item: Mapping[str, Any]) -> FeedbackKind | None:
-    """Judge an invalid address, or one of a missing domain; a code, where there is one, decides nevertheless."""
-    cause = failure_cause(*parse_item_codes(item))
-    return feedback_of_event(EventKind.DROPPED, cause or FailureCause.NO_MAILBOX)
+def _judge_codes(event: EventKind, otherwise: FailureCause, item: Mapping[str, Any]) -> FeedbackKind | None:
+    """Judge an entry by its codes; without one it counts as its list says."""
+    return feedback_of_event(event, failure_cause(*parse_item_codes(item)) or otherwise)
 
 
 # Each list and what an entry means; the gravest is read first.
 FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], FeedbackKind | None]] = {
     "spam_reports": lambda _: FeedbackKind.COMPLAINED,
     "unsubscribes": lambda _: FeedbackKind.UNSUBSCRIBED,
-    "bounces": _bounce_feedback,
-    "invalid_emails": _invalid_address_feedback,
+    # By its codes alone: SendGrid puts much on this list that is no reader's fault.
+    "bounces": partial(_judge_codes, EventKind.BOUNCED, FailureCause.NONE),
+    "invalid_emails": partial(_judge_codes, EventKind.DROPPED, FailureCause.NO_MAILBOX),
     "blocks": lambda _: None,  # the message was turned away, not the address
 }
 
