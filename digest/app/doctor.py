@@ -6,14 +6,12 @@ from datetime import UTC, datetime
 from importlib import metadata
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select
-
+from digest.app import page_views
 from digest.app.attention import attention_sentences
 from digest.app.installation import Installation, InstallationError, missing_key_file
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import provider_in_use
-from digest.store.models import Source
 from digest.templating import find_template_mistakes
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
@@ -57,9 +55,7 @@ def check_key_file(installation: Installation) -> Iterator[DoctorFinding]:
 
 def check_database(installation: Installation) -> Iterator[DoctorFinding]:
     """Look whether the database answers, and whether the settings name a source."""
-    with installation.database.read() as session:
-        sources = session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
-    yield DoctorFinding("ok", f"the database answers; {sources} sources in it")
+    yield DoctorFinding("ok", f"the database answers; {page_views.count_active_sources(installation)} sources in it")
     if not installation.settings.file.sources:
         yield DoctorFinding("error", "the settings name no source. Add one with 'digest sources add URL'.")
 

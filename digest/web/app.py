@@ -18,7 +18,6 @@ from digest.templating import create_jinja_environment
 from digest.web import filters
 from digest.web.archive.pages import archive_pages
 from digest.web.context import StyleSheets, WebContext
-from digest.web.desk.edition_outline import state_words
 from digest.web.desk.pages import desk_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
@@ -89,7 +88,7 @@ def _set_up_templates(app: Flask, settings: Settings, styles: StyleSheets) -> No
     env = app.jinja_env
     for moment_filter in filters.MOMENT_FILTERS:
         env.filters[moment_filter.__name__] = partial(moment_filter, zone=zone)
-    for plain_filter in (*filters.PLAIN_FILTERS, state_words):
+    for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
     env.globals["site"] = app.extensions["readers"].site
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{styles.public_names[sheet]}"

@@ -5,11 +5,13 @@ statement for both databases, the types of the columns, the transaction of the s
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Executable
+from sqlalchemy import Dialect, Executable
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -78,15 +80,9 @@ class CompiledStatement:
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
-        connection = session.connection()
-        ready, cursor = self._for_dialect(connection.dialect), connection.connection.cursor()
-        try:
+        with self._open_cursor(session) as (ready, cursor):
             cursor.execute(ready.sql, ready.bind_rows([parameters])[0])
             return ready.convert_rows(cursor.fetchall())
-        except connection.dialect.loaded_dbapi.Error as exc:
-            raise self._wrap_driver_error(connection, exc) from exc
-        finally:
-            cursor.close()
 
     def execute_many(self, session: Session, parameter_rows: Iterable[Mapping[str, Any]]) -> int:
         """Run an UPDATE once for each of these parameters; return how many rows it changed.
@@ -94,25 +90,24 @@ class CompiledStatement:
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
-        connection = session.connection()
-        ready, cursor = self._for_dialect(connection.dialect), connection.connection.cursor()
-        try:
+        with self._open_cursor(session) as (ready, cursor):
             cursor.executemany(ready.sql, ready.bind_rows(list(parameter_rows)))
             return int(cursor.rowcount)
-        except connection.dialect.loaded_dbapi.Error as exc:
-            raise self._wrap_driver_error(connection, exc) from exc
+
+    @contextmanager
+    def _open_cursor(self, session: Session) -> Iterator[tuple[_DialectStatement, DBAPICursor]]:
+        """Lend a cursor of the driver's own; its errors become those of SQLAlchemy, without the parameters."""
+        connection = session.connection()
+        dialect, cursor = connection.dialect, connection.connection.cursor()
+        try:
+            if dialect.name not in self._by_dialect:
+                self._by_dialect[dialect.name] = _compile_for_dialect(self._statement, dialect)
+            yield self._by_dialect[dialect.name], cursor
+        except dialect.loaded_dbapi.Error as exc:
+            error = dialect.loaded_dbapi.Error
+            raise DBAPIError.instance(str(self._statement), None, exc, error, hide_parameters=True) from exc
         finally:
             cursor.close()
-
-    def _for_dialect(self, dialect: Dialect) -> _DialectStatement:
-        if dialect.name not in self._by_dialect:
-            self._by_dialect[dialect.name] = _compile_for_dialect(self._statement, dialect)
-        return self._by_dialect[dialect.name]
-
-    def _wrap_driver_error(self, connection: Connection, exc: Exception) -> BaseException:
-        """Return a driver's error as SQLAlchemy gives it, without the parameters."""
-        driver = connection.dialect.loaded_dbapi
-        return DBAPIError.instance(str(self._statement), None, exc, driver.Error, hide_parameters=True)
 
 
 def _compile_for_dialect(statement: Executable, dialect: Dialect) -> _DialectStatement:

@@ -7,7 +7,7 @@ from digest.collect.urls import site_name
 from digest.edition.content import EditionContent, EditionSection, SectionEntry
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
-from digest.store.models import Edition, EditionState, EditionStory
+from digest.store.models import Edition, EditionStory
 from digest.web.filters import count_with_noun
 
 # Limits that inboxes set; the counters beside the lines show them.
@@ -57,16 +57,12 @@ class OutlineSection:
 class ListedStory:
     """One story of the week: where it stands, or why it was left out. `share` is its score in per cent."""
 
-    title: str
-    url: str
+    story: EditionStory
     site: str
-    articles: str
-    score: float
     share: float
     parts: tuple[ScoreBarPart, ...]
     place: str
     anchor: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +180,12 @@ def build_listed_story(story: EditionStory, section_titles: Mapping[str, str]) -
     """Show one story of the week; `section_titles` are the sections' names by key."""
     place = f"{section_titles.get(story.section, story.section)} {story.position + 1}" if story.section else ""
     return ListedStory(
-        title=story.title,
-        url=story.url,
+        story=story,
         site=site_name(story.url),
-        articles=count_with_noun(len(story.members), "article"),
-        score=story.score,
         share=max(0.0, min(100.0, story.score)),
         parts=score_bar_parts(story),
         place=place,
         anchor=entry_anchor(story.section, story.position) if story.section else "",
-        reason=story.reason,
     )
 
 
@@ -220,18 +212,3 @@ def _finding_anchor(finding: PreflightFinding, outline: EditionOutline) -> str:
         if block.section.title == finding.where:
             return f"section-{block.section.key}"
     return "edition"
-
-
-_STATE_LABELS = {
-    EditionState.DRAFT: "Draft",
-    EditionState.INCOMPLETE: "Held",
-    EditionState.APPROVED: "Approved",
-    EditionState.SENDING: "Sending",
-    EditionState.SENT: "Sent",
-    EditionState.CANCELLED: "Cancelled",
-}
-
-
-def state_words(state: EditionState) -> str:
-    """Name a state on its pill."""
-    return _STATE_LABELS[state]

@@ -4,7 +4,7 @@ Accounts come later. Until then the desk is for whoever sits at this machine, an
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -86,15 +86,14 @@ def provide_attention_sentences() -> dict[str, Callable[[], list[str]]]:
 class EditionPageQuery:
     """What the address asks to see; every link on the page keeps the rest of it."""
 
-    tab: str
-    view: str
-    filter: str
-    q: str
+    tab: str = "edition"
+    view: str = "phone"
+    filter: str = "all"
+    q: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
         """Give the address's query with some of it changed, and without what is the default."""
-        defaults = {"tab": "edition", "view": "phone", "filter": "all", "q": ""}
-        query = {"tab": self.tab, "view": self.view, "filter": self.filter, "q": self.q} | changed
+        defaults, query = asdict(EditionPageQuery()), asdict(self) | changed
         return {key: value for key, value in query.items() if value != defaults[key]}
 
 

@@ -32,21 +32,6 @@ class SentRow:
     counts: DeliveryCounts
 
     @property
-    def accepted(self) -> int:
-        """How many messages the receiving side took."""
-        return self.counts[DeliveryState.ACCEPTED]
-
-    @property
-    def refused(self) -> int:
-        """How many it would not have."""
-        return self.counts[DeliveryState.REFUSED]
-
-    @property
-    def uncertain(self) -> int:
-        """How many were in the air when something broke."""
-        return self.counts[DeliveryState.UNCERTAIN]
-
-    @property
     def other(self) -> str:
         """Name the rest: those who left in time, had nothing in their sections, or were called off."""
         states = (DeliveryState.WITHDRAWN, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
