@@ -35,7 +35,7 @@ from digest.app.edition_status import edition_status
 from digest.app.installation import Installation
 from digest.cli import digest
 from digest.deliver.events import payloads
-from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.settings import AlertSettings, LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import migrate_schema, open_database

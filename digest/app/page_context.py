@@ -7,11 +7,10 @@ from sqlalchemy.orm import Session
 
 from digest.app.background import signup_limits
 from digest.app.installation import Installation
-from digest.deliver.plan.upcoming_edition import find_upcoming_edition
 from digest.deliver.providers.registry import describe_address_holders
-from digest.deliver.retention.delivery_disclosures import delivery_disclosures
-from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.deliver.send import notices
+from digest.edition.queries import find_upcoming_edition
 from digest.edition.rendering.fragments import publication_frame
 from digest.settings import Settings
 from digest.timetable import ScheduleRule

@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation
-from digest.deliver.retention.delivery_disclosures import delivery_disclosures
-from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.templating import create_jinja_environment
 from subscribers.address import Address
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression

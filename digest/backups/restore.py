@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
 from digest.backups.loader import check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
-from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.send import restored_copy
 from digest.settings import Settings
 from digest.store.audit import record_audit

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,13 +12,47 @@ import click
 from digest.app import editions, sending
 from digest.app.edition_status import describe_delivery_counts, edition_status
 from digest.cli.context import MOMENT, CommandContext, pass_command_context
-from digest.cli.explanation import explain_proposal
 from digest.cli.terminal import show_progress, stop_on_signal
 from digest.deliver.send.edition_run import SendReport
 from digest.edition.approval import ApprovalError
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
+from digest.select.values import Proposal, ScoredStory
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
+
+MAX_LEFT_OUT_SHOWN = 20
+
+
+def explain_proposal(proposal: Proposal) -> str:
+    """Write the whole explanation as text, ready to print."""
+    return "\n".join(_explanation_lines(proposal))
+
+
+def _explanation_lines(proposal: Proposal) -> Iterator[str]:
+    for section, placed in proposal.sections.items():
+        if not placed:
+            continue
+        yield f"{section.upper()}"
+        for place, p in enumerate(placed, 1):
+            yield f"{place:3}. {p.scored.story.lead.title}"
+            yield from _story_lines(p.scored)
+        yield ""
+    if proposal.left_out:
+        yield f"LEFT OUT (the first {min(MAX_LEFT_OUT_SHOWN, len(proposal.left_out))} of {len(proposal.left_out)})"
+    for out in proposal.left_out[:MAX_LEFT_OUT_SHOWN]:
+        yield f"   - {out.scored.story.lead.title}"
+        yield f"     why: {out.reason}"
+        yield from _story_lines(out.scored)
+
+
+def _story_lines(scored: ScoredStory) -> Iterator[str]:
+    story = scored.story
+    others = sorted(story.publishers - {story.lead.publisher})
+    yield f"     {story.lead.publisher}" + (f"; also {', '.join(others)}" if others else "")
+    for term in scored.terms:
+        yield f"     {term.points:+8.2f}  {term.name}: {term.note}"
+    yield f"     {scored.score:8.2f}  sum"
+
 
 EXIT_NOT_ALL_ACCEPTED = 1
 

@@ -1,5 +1,6 @@
 """The editions of an installation, looked up: which went out, which comes next, and what each is numbered."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,6 +8,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from digest.edition.content import RenderedFragment
+from digest.settings import Settings
 from digest.store.models import Edition, EditionState, Fragment
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
@@ -115,3 +117,26 @@ def load_rendered_fragments(session: Session, edition: Edition) -> tuple[Rendere
     """Return an edition's stored fragments as rendering gave them, in order."""
     query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.position, Fragment.id)
     return tuple(RenderedFragment(f.kind, f.name, f.body) for f in session.scalars(query))
+
+
+@dataclass(frozen=True, slots=True)
+class UpcomingEdition:
+    """The next edition by the timetable: its number and its release, UTC."""
+
+    number: int
+    release_at: datetime
+
+
+def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -> UpcomingEdition:
+    """Return the edition that a reader who subscribes now gets first, if it is approved in time."""
+    publication = settings.file.publication
+    release_at, edition = find_next_release(session, settings.file.schedule.release_rule, publication.zone, now)
+    if edition is None:
+        return UpcomingEdition(next_edition_number(session, publication.first_number), release_at)
+    return UpcomingEdition(edition.number, edition.release_at if edition.state == EditionState.APPROVED else release_at)
+
+
+def find_latest_edition(session: Session, now: datetime) -> Edition | None:
+    """Return the newest edition that is public at `now`, None before the first."""
+    public = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.release_at <= now)
+    return session.scalar(select(Edition).where(*public).order_by(Edition.release_at.desc()).limit(1))

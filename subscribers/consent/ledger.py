@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
-from subscribers.store.bulk_sql import insert_many
+from subscribers.store.compiled_statements import insert_many
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, table_of
 
 # The tables rather than the classes: the ORM would go through the rows one by one.

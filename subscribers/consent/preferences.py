@@ -1,14 +1,16 @@
-"""What a reader chose: sections left out, how often, at which hour, text only, a pause."""
+"""What a reader chose: sections left out, how often, at which hour, text only, a pause; as values and in words."""
 
 import re
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
 from typing import Any, Literal, Self, get_args
 
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
+from subscribers.phrases import full_date, join_words, sentence, spoken_hour, zone_label
 from subscribers.store.models import ConsentKind
 
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
@@ -44,20 +46,12 @@ class Preferences:
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that is stored; what is not chosen is left out."""
-        fields: dict[str, Any] = {}
-        if self.omit:
-            fields["omit"] = sorted(self.omit)
-        if self.text_only:
-            fields["text_only"] = True
-        if self.pause_until:
-            fields["pause_until"] = self.pause_until.isoformat()
-        if self.frequency != "weekly":
-            fields["frequency"] = self.frequency
-        if self.start:
-            fields["start"] = self.start.isoformat()
-        if self.hour is not None:
-            fields["hour"], fields["zone"] = self.hour, self.zone
-        return fields
+        not_chosen = asdict(Preferences())
+        return {
+            name: sorted(value) if name == "omit" else value.isoformat() if isinstance(value, date) else value
+            for name, value in asdict(self).items()
+            if value != not_chosen[name]
+        }
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
@@ -130,3 +124,26 @@ def change_preferences(
     body = {"before": before, "after": after} | ({"method": method} if method else {})
     ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, body, now)
     return True
+
+
+def describe_preferences(preferences: Preferences, sections: Sequence[tuple[str, str]]) -> str:
+    """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
+    kept = [title for key, title in sections if key not in preferences.omit]
+    what = "every section" if len(kept) == len(sections) else join_words(kept)
+    if preferences.text_only:
+        what += ", as text only"
+    if preferences.pause_until:
+        what = f"nothing until {full_date(preferences.pause_until)}, from then on {what}"
+    return " ".join([sentence(what), *_describe_schedule(preferences)])
+
+
+def _describe_schedule(preferences: Preferences) -> list[str]:
+    sentences = []
+    if preferences.start:
+        monday = preferences.start - timedelta(days=preferences.start.weekday())
+        sentences.append(f"Every second week, counted from the week of {full_date(monday)}.")
+    if preferences.frequency == "monthly":
+        sentences.append("Once a month: the first edition of the month.")
+    if preferences.hour is not None:
+        sentences.append(f"Sent at {spoken_hour(preferences.hour)} in {zone_label(preferences.zone)}, or soon after.")
+    return sentences

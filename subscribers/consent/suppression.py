@@ -18,7 +18,7 @@ from subscribers.consent.departure_log import DepartureKind, DepartureLog, Pendi
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import departure_hash, hash_address
 from subscribers.store import people
-from subscribers.store.bulk_sql import insert_many, matches_any
+from subscribers.store.compiled_statements import insert_many, matches_any
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, table_of
 
 SuppressionReason = Literal["bounced", "complained", "complaint by mail", "erased", "left elsewhere", "by an admin"]

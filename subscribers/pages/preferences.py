@@ -8,8 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
-from subscribers.consent.preference_phrases import describe_preferences
-from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences
+from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences, describe_preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import choice_changes, my_data

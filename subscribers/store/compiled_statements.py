@@ -1,19 +1,22 @@
-"""Statements compiled once and then run by the driver itself, for the few that a send runs many thousand times.
+"""Statements run by the driver itself: compiled once, for the few that a send runs many thousand times, and for many rows at once.
 
 SQLAlchemy takes some 100 µs to run a statement that SQLite runs in 10. What it does for us stays: the same
 statement for both databases, the types of the columns, the transaction of the session.
 """
 
+import json
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import ARRAY, ColumnElement, Dialect, Executable, LargeBinary, String, Table, any_, cast, func, literal, select
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from subscribers.store.database import is_postgresql
 
 StatementRow = Any  # a named tuple of the columns that were asked for
 _Conversion = Callable[[Any], Any] | None
@@ -125,3 +128,50 @@ def _compile_for_dialect(statement: Executable, dialect: Dialect) -> _DialectSta
         row_type=namedtuple("Row", [c.key for c in columns]),  # noqa: PYI024 - its fields are known when the program runs
         result_conversions=tuple(c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns),
     )
+
+
+Column = InstrumentedAttribute[Any]
+
+
+def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
+    """Ask whether a text column is one of many hashes, written in hex, which travel as one parameter."""
+    if is_postgresql(session):
+        # Hex needs no quotes inside an array. A join with the hashes instead would read the whole table.
+        return column == any_(cast(literal(f"{{{','.join(hashes)}}}", String), ARRAY(String)))
+    return column.in_(select(func.json_each(json.dumps(hashes)).table_valued("value").c.value))
+
+
+def insert_many(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that all have the same columns: by a repeated statement, or by COPY on PostgreSQL."""
+    dialect = session.get_bind().dialect
+    names = list(rows[0])
+    columns = [_bind_values(table, name, dialect, [row[name] for row in rows]) for name in names]
+    prepared = zip(*columns, strict=True)
+    listed = ", ".join(names)
+    if is_postgresql(session):
+        _copy_rows(session, f"COPY {table.name} ({listed}) FROM STDIN", prepared)
+        return
+    places = ", ".join("?" * len(names))
+    statement = f"INSERT INTO {table.name} ({listed}) VALUES ({places})"  # noqa: S608 (names of ours)
+    session.connection().exec_driver_sql(statement, list(prepared))
+
+
+def _copy_rows(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Send rows by COPY, which SQLAlchemy does not know; its errors become the ones that SQLAlchemy would raise."""
+    dialect = session.get_bind().dialect
+    driver = session.connection().connection.driver_connection
+    assert driver is not None
+    assert dialect.dbapi is not None
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except dialect.dbapi.Error as exc:
+        raise DBAPIError.instance(statement, None, exc, dialect.dbapi.Error, dialect=dialect) from exc
+
+
+def _bind_values(table: Table, name: str, dialect: Dialect, values: list[Any]) -> Sequence[Any]:
+    """Bring a column's values to what the driver takes, as the column's type does for SQLAlchemy; bytes both take as they are."""
+    if isinstance(table.c[name].type, LargeBinary):
+        return values
+    return convert_column(values, table.c[name].type.dialect_impl(dialect).bind_processor(dialect))

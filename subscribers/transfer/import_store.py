@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
 from subscribers.crypto.stored_addresses import AddressHashes
-from subscribers.store.bulk_sql import matches_any
+from subscribers.store.compiled_statements import matches_any
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, ImportBatch, Person
 from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson

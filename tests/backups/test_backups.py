@@ -21,7 +21,7 @@ from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError, ta
 from digest.backups.restore import RestoreResult
 from digest.cli import digest
 from digest.deliver.control import installation_hold
-from digest.deliver.retention.person_erasure import erase_from_deliveries
+from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, Notice
 from digest.store.engine import Database, migrate_schema, open_database

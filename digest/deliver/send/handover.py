@@ -22,7 +22,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events import processor
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, Provider
-from digest.deliver.send import claims, smtp_refusals
+from digest.deliver.send import claims, retry_policy
 from digest.deliver.send.claims import ClaimedDelivery, LeaseTerms
 from digest.deliver.send.retry_policy import StateChange, decide_state_change, end_without_retry
 from digest.deliver.send.run_file import HandoverSlots, RunFile
@@ -175,9 +175,9 @@ class HandoverRun:
 
     def _note_refusal(self, delivery: ClaimedDelivery, change: StateChange, now: datetime) -> bool:
         """Note the event that a refusal in the SMTP conversation is; return whether it is one."""
-        if self.lease.provider_name != smtp_refusals.REPORTED_BY:
+        if self.lease.provider_name != retry_policy.REPORTED_BY:
             return False
-        event = smtp_refusals.refusal_event(delivery.delivery_id, delivery.tries, change, now)
+        event = retry_policy.refusal_event(delivery.delivery_id, delivery.tries, change, now)
         if event is None:
             return False
         self.refusal_events.append(event)

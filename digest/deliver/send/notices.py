@@ -22,18 +22,18 @@ from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.upcoming_edition import find_latest_edition, find_upcoming_edition
 from digest.deliver.providers.base import HandoverResult, OutgoingMessage, Provider
 from digest.deliver.send import claims
 from digest.deliver.send.claims import ClaimedDelivery
 from digest.deliver.send.dead_runs import recover_dead_runs
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.run_file import open_run_file, read_database_number
+from digest.edition.queries import find_latest_edition, find_upcoming_edition
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.engine import Database
-from subscribers.consent.preference_phrases import describe_preferences
+from subscribers.consent.preferences import describe_preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing

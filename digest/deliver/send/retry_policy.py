@@ -1,9 +1,12 @@
-"""How a delivery moves on: pure decisions over an outcome, the tries so far and the time."""
+"""How a delivery moves on, and the event that a final refusal is: pure decisions over an outcome, the tries so far and the time."""
 
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from digest.deliver.events.consequences import EventKind
+from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
 from digest.store.delivery_models import DeliveryState
 
@@ -59,3 +62,34 @@ def retry_delay(delivery_id: str, tries: int) -> timedelta:
     step = min(FIRST_RETRY_DELAY * (1 << min(tries, 10)), MAX_RETRY_DELAY)
     share = int.from_bytes(hashlib.sha256(f"{delivery_id} {tries}".encode()).digest()[:4]) / 2**32
     return min(step * (1 + share), MAX_RETRY_DELAY)
+
+
+REPORTED_BY = "smtp"
+_REFUSED_STATES = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED})
+
+
+def refusal_event(delivery_id: str, tries: int, change: StateChange, now: datetime) -> DeliveryEvent | None:
+    """Return the event that a final refusal is; None where it says nothing about address, message or reputation.
+
+    A message that was deferred until it expired counts once, by the last reply: a mailbox that stays full is a
+    repeated bounce. `tries` counts those before this one.
+    """
+    if change.state not in _REFUSED_STATES:
+        return None
+    code, statuses = parse_reply_codes("", change.reply)
+    cause = failure_cause(code, statuses)
+    if cause in {None, FailureCause.NONE}:
+        return None
+    assert cause is not None
+    identity = f"{REPORTED_BY}\0{delivery_id}\0{tries}"
+    return DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=delivery_id,
+        kind=EventKind.BOUNCED,
+        cause=cause,
+        occurred_at=now,
+        received_at=now,
+        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+        provider_mark=None,
+        detail={"by": REPORTED_BY, "status": " ".join(filter(None, (code, *sorted(statuses)))), "reason": change.reply},
+    )

@@ -20,7 +20,7 @@ from digest.deliver.events.intake import apply_stored_payloads
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.sendgrid import events as sendgrid
 from digest.deliver.retention import repeated_bounces
-from digest.deliver.retention.person_erasure import erase_from_deliveries
+from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
 from digest.store.engine import Database
 from subscribers.address import read_address

@@ -19,9 +19,8 @@ from digest.app import maintenance
 from digest.app.installation import Installation
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.retention import delivery_totals
-from digest.deliver.retention.delivery_disclosures import delivery_disclosures
+from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.deliver.retention.delivery_totals import aggregate_deliveries
-from digest.deliver.retention.person_erasure import make_erasure_callback
 from digest.deliver.retention.provider_erasures import queue_provider_erasures
 from digest.settings import RetentionSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice

@@ -19,7 +19,7 @@ from digest.deliver.providers.registry import describe_recipient
 from digest.deliver.providers.sendgrid.api import SendGridApi
 from digest.deliver.providers.sendgrid.erasure import make_eraser
 from digest.deliver.providers.sendgrid.kind import KIND
-from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.provider_erasures import (
     ERASURE_KEPT_FOR,
     NIGHT_SLACK,

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.deliver.retention.person_erasure import erase_from_deliveries
+from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.store.engine import migrate_schema, open_database
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression

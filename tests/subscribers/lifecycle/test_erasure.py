@@ -12,7 +12,7 @@ from sqlalchemy import select, text, update
 
 from digest.app import background
 from digest.cli import digest
-from digest.deliver.retention.person_erasure import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.send import notices
 from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
 from digest.store.engine import Database

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
-from subscribers.consent.preference_phrases import describe_preferences
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.pages.context import SiteDetails
 from subscribers.pages.preferences import read_preferences_form
 from subscribers.store.models import Person, PersonState

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.deliver.retention.person_erasure import erase_from_deliveries
+from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent import suppression

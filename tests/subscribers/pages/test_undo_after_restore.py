@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from digest.deliver.retention.person_erasure import erase_from_deliveries
+from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.web.app import create_app
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.departure_merge import merge_departure_log
