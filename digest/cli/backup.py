@@ -1,6 +1,5 @@
 """`digest backup` and `digest restore`: one file with everything, and back."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from digest.app import backups
 from digest.app.acts import Actor
 from digest.app.installation import open_installation
 from digest.backups.restore import RestoreResult
-from digest.cli.context import CommandContext, label_refusals, pass_command_context
+from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 from subscribers.consent.seals import LedgerProof
 
@@ -47,7 +46,7 @@ def backup(context: CommandContext, file: Path, as_json: bool) -> None:
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
     if as_json:
-        click.echo(json.dumps({"file": str(file), "bytes": size, "made_at": manifest.made_at, "rows": rows}))
+        print_json({"file": str(file), "bytes": size, "made_at": manifest.made_at, "rows": rows})
         return
     click.echo(
         f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved."
@@ -97,7 +96,7 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
             result = backups.restore_backup(settings, actor, file, replace=replace, now=now, progress=bar)
             proof = result.proof
     if as_json:
-        click.echo(json.dumps(_restore_as_json(proof, result)))
+        print_json(_restore_as_json(proof, result))
     else:
         for line in (_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())):
             click.echo(line)

@@ -1,6 +1,5 @@
 """`digest collect`: gather articles from the sources of the settings, or from files."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digest.app import editions
-from digest.cli.context import MOMENT, CommandContext, pass_command_context
+from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 from digest.collect.collection_run import SourceReport
 
@@ -61,7 +60,7 @@ def collect(context: CommandContext, names: tuple[str, ...], now: datetime | Non
             progress=lambda done, total, last: progress(done, total, last.name[:40] if last else ""),
         )
     if as_json:
-        click.echo(_collection_as_json(collection))
+        print_json(_collection_as_json(collection), indent=2)
     else:
         console = table_console()
         console.print(_report_table(collection.sources))
@@ -83,18 +82,14 @@ def _split_files_and_names(names: Sequence[str]) -> tuple[list[Path], list[str] 
     return files, [name for name in names if not Path(name).exists()] or None
 
 
-def _collection_as_json(collection: editions.CollectionResult) -> str:
+def _collection_as_json(collection: editions.CollectionResult) -> dict[str, object]:
     reports = collection.sources
     counts = {field: sum(getattr(report, field) for report in reports) for field in _COUNT_FIELDS}
-    return json.dumps(
-        {
-            "sources": [asdict(report) for report in reports],
-            "readership": [asdict(readership) for readership in collection.readership],
-            "total": counts | {"rejected": sum(len(report.rejected) for report in reports)},
-        },
-        indent=2,
-        ensure_ascii=False,
-    )
+    return {
+        "sources": [asdict(report) for report in reports],
+        "readership": [asdict(readership) for readership in collection.readership],
+        "total": counts | {"rejected": sum(len(report.rejected) for report in reports)},
+    }
 
 
 _COUNT_FIELDS = ("found", "new", "updated", "unchanged")

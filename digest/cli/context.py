@@ -4,6 +4,7 @@ What is heavy to import is imported where it is first needed: `digest --version`
 """
 
 import getpass
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -145,6 +146,12 @@ def _show_progress(label: str) -> AbstractContextManager[Callable[[int, int], No
 
 
 pass_command_context = click.make_pass_decorator(CommandContext)
+
+
+def print_json(value: object, *, indent: int | None = None) -> None:
+    """Print what `--json` asks for; moments as ISO 8601. With an indent it is meant for people, and no letter is escaped."""
+    ascii_only = indent is None
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=lambda moment: moment.isoformat()))
 
 
 def context_options(command: Callable[..., Any]) -> Callable[..., Any]:

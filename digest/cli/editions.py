@@ -1,6 +1,5 @@
 """The commands that work on an edition: draft, show, check, approve, send."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ import click
 
 from digest.app import editions, sending
 from digest.app.edition_status import describe_delivery_counts, edition_status
-from digest.cli.context import MOMENT, CommandContext, pass_command_context
+from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress, stop_on_signal
 from digest.deliver.send.edition_run import SendReport
 from digest.edition.approval import ApprovalError
@@ -92,19 +91,17 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
     installation = context.installation
     drafted = editions.draft_next_edition(installation, actor=context.actor, now=context.moment_or_now(now))
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "edition": drafted.name,
-                    "number": drafted.number,
-                    "state": drafted.state,
-                    "held_because": drafted.incomplete_reason,
-                    "release_at": drafted.release_at.isoformat(),
-                    "articles": drafted.article_count,
-                    "sections": {key: len(placed) for key, placed in drafted.proposal.sections.items()},
-                    "warnings": list(drafted.warnings),
-                }
-            )
+        print_json(
+            {
+                "edition": drafted.name,
+                "number": drafted.number,
+                "state": drafted.state,
+                "held_because": drafted.incomplete_reason,
+                "release_at": drafted.release_at,
+                "articles": drafted.article_count,
+                "sections": {key: len(placed) for key, placed in drafted.proposal.sections.items()},
+                "warnings": drafted.warnings,
+            }
         )
     else:
         if explain:
@@ -177,7 +174,7 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
     findings = editions.check_edition(context.installation, edition, online=online, now=context.now())
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     if as_json:
-        click.echo(json.dumps([asdict(f) for f in findings]))
+        print_json([asdict(f) for f in findings])
     else:
         for f in findings:
             click.echo(f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}")

@@ -1,13 +1,12 @@
 """`digest inbound`: what came back of the messages that left, read and applied at once."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from digest.app.background import process_inbound_mail
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, pass_command_context, print_json
 
 EXIT_MAILBOX_TROUBLE = 1
 
@@ -42,7 +41,7 @@ def inbound(context: CommandContext, as_json: bool) -> None:
             "left": poll.ignored,
             "more": poll.more,
         }
-        click.echo(json.dumps({"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble}))
+        print_json({"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble})
     else:
         if poll is not None:
             ignored = _describe_counts(poll.ignored)

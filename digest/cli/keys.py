@@ -1,6 +1,5 @@
 """`digest keys`: which keys there are, what hangs on them, and a fresh one of a kind."""
 
-import json
 from dataclasses import asdict
 from typing import IO, get_args
 
@@ -9,7 +8,7 @@ from rich.table import Table
 
 from digest.app import keys as key_acts
 from digest.cli.collect import table_console
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 from subscribers.crypto.keys import KeyKind
 from subscribers.store.key_rotation import REWRITTEN_KINDS, KeyUsage, RotationResult
@@ -32,7 +31,7 @@ def list_keys(context: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that name each. No secret is shown."""
     usages = key_acts.list_keys(context.installation, context.actor, now=context.now())
     if as_json:
-        click.echo(json.dumps([asdict(usage) for usage in usages], indent=2))
+        print_json([asdict(usage) for usage in usages], indent=2)
         return
     table = Table()
     for heading in ("Kind", "Id", "Rows", ""):

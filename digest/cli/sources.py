@@ -10,7 +10,7 @@ from rich.text import Text
 
 from digest.app import sources as source_acts
 from digest.cli.collect import table_console
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, pass_command_context, print_json
 
 SECTIONS = ("news", "products", "events", "opportunities")
 _MAX_ITEMS_SHOWN = 10  # items of a source under test
@@ -38,7 +38,7 @@ def list_sources(context: CommandContext, everything: bool, as_json: bool) -> No
     now = context.now()
     listed = source_acts.list_sources(context.installation, context.actor, include_inactive=everything, now=now)
     if as_json:
-        click.echo(json.dumps([_source_as_json(source) for source in listed], indent=2, ensure_ascii=False))
+        print_json([_source_as_json(source) for source in listed], indent=2)
         return
     if not listed:
         click.echo("No source yet. Add one: digest sources add URL")
@@ -152,11 +152,7 @@ def _source_as_json(source: source_acts.ListedSource) -> dict[str, object]:
     row = source.row
     fields = ("url", "name", "publisher", "section", "kind", "active", "health", "message", "failures", "moved_to")
     moments = ("good_at", "tried_at", "next_try_at", "failing_since")
-    return (
-        {field: getattr(row, field) for field in fields}
-        | {field: at.isoformat() if (at := getattr(row, field)) else None for field in moments}
-        | {"state": source.health}
-    )
+    return {field: getattr(row, field) for field in (*fields, *moments)} | {"state": source.health}
 
 
 def _parse_web_address(url: str) -> str:

@@ -1,13 +1,11 @@
 """`digest staff`: who works on the newsletter. Their addresses may stand on the terminal."""
 
-import json
-
 import click
 from rich.table import Table
 
 from digest.app import staff as staff_acts
 from digest.cli.collect import table_console
-from digest.cli.context import CommandContext, email_argument, label_refusals, pass_command_context
+from digest.cli.context import CommandContext, email_argument, label_refusals, pass_command_context, print_json
 from digest.store.delivery_models import StaffMember
 from digest.store.staff import PROOF_LINK_LIFETIME, StaffRole
 from subscribers.address import Address
@@ -54,7 +52,7 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
         context.installation, context.actor, include_removed=with_gone, now=context.now()
     )
     if as_json:
-        click.echo(json.dumps([_member_as_json(member) for member in members], indent=2))
+        print_json([_member_as_json(member) for member in members], indent=2)
         return
     if not members:
         click.echo("Nobody is on the staff yet: digest staff add EMAIL --role admin")
@@ -97,7 +95,6 @@ def _proof_status(member: StaffMember) -> str:
     return f"{member.proven_at:%Y-%m-%d}" if member.proven_at else "not yet"
 
 
-def _member_as_json(member: StaffMember) -> dict[str, str | int | None]:
-    moments = {"added_at": member.added_at, "proven_at": member.proven_at, "removed_at": member.removed_at}
-    times = {name: at.isoformat() if at else None for name, at in moments.items()}
-    return {"number": member.id, "email": member.email, "role": member.role, "added_by": member.added_by, **times}
+def _member_as_json(member: StaffMember) -> dict[str, object]:
+    names = ("email", "role", "added_by", "added_at", "proven_at", "removed_at")
+    return {"number": member.id} | {name: getattr(member, name) for name in names}

@@ -1,6 +1,5 @@
 """`digest status`: where an edition stands."""
 
-import json
 from datetime import datetime
 
 import click
@@ -9,7 +8,7 @@ from rich.table import Table
 
 from digest.app.attention import attention_sentences
 from digest.app.edition_status import describe_delivery_counts, edition_status
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, pass_command_context, print_json
 from digest.deliver.send.progress import SendProgress
 from digest.store.delivery_models import DeliveryState
 
@@ -32,19 +31,17 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
     with context.installation.database.read() as session:
         attention = attention_sentences(session, now)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "edition": overview.name,
-                    "state": overview.state,
-                    "mark": overview.content_hash,
-                    "attention": attention,
-                    "planned": overview.delivery_counts.planned,
-                    "hindrance": overview.blocked_reason,
-                    "sending": _progress_as_json(overview.progress, now),
-                }
-                | {str(state): count for state, count in overview.delivery_counts.by_state.items()}
-            )
+        print_json(
+            {
+                "edition": overview.name,
+                "state": overview.state,
+                "mark": overview.content_hash,
+                "attention": attention,
+                "planned": overview.delivery_counts.planned,
+                "hindrance": overview.blocked_reason,
+                "sending": _progress_as_json(overview.progress, now),
+                **{str(state): count for state, count in overview.delivery_counts.by_state.items()},
+            }
         )
         return
     table = Table(show_header=False, box=None)
@@ -72,5 +69,5 @@ def _progress_as_json(progress: SendProgress | None, now: datetime) -> dict[str,
         "tried": progress.attempted,
         "per_second": round(progress.per_second, 2),
         "waits": progress.wait_reason,
-        "until": progress.resumes_at.isoformat() if progress.resumes_at else None,
+        "until": progress.resumes_at,
     }

@@ -1,6 +1,5 @@
 """`digest uncertain`: messages of which nobody knows whether they arrived; a log or an admin's word settles them."""
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.table import Table
 from digest.app import sending
 from digest.app.edition_status import edition_name
 from digest.cli.collect import table_console
-from digest.cli.context import CommandContext, check_reason, pass_command_context
+from digest.cli.context import CommandContext, check_reason, pass_command_context, print_json
 from digest.cli.lazy_group import CommandRefusedError
 from digest.deliver.send.log_evidence import LogEvidence, LogVerdict
 from digest.deliver.send.uncertain_deliveries import UncertainDelivery, UncertainResolution
@@ -106,7 +105,7 @@ def uncertain(
         )
         _resolve_by_log(context, name, evidence, because=because or "the mail server's log", yes=yes, as_json=as_json)
     elif as_json:
-        click.echo(json.dumps([_delivery_as_json(delivery) for delivery in candidates], indent=2))
+        print_json([_delivery_as_json(delivery) for delivery in candidates], indent=2)
     else:
         _print_deliveries(name, candidates)
 
@@ -149,11 +148,7 @@ def _resolve_deliveries(
     )
     resolved_meanwhile = len(deliveries) - resolved
     if as_json:
-        click.echo(
-            json.dumps(
-                {"edition": name, "word": resolution, "settled": resolved, "settled_meanwhile": resolved_meanwhile}
-            )
-        )
+        print_json({"edition": name, "word": resolution, "settled": resolved, "settled_meanwhile": resolved_meanwhile})
     else:
         click.echo(f"{resolved:,} of {name} {resolution}.")
         if resolved and resolution is UncertainResolution.SEND_AGAIN:
@@ -180,7 +175,7 @@ def _resolve_by_log(
             context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
         )
     if as_json:
-        click.echo(json.dumps(_evidence_as_json(name, evidence, settled)))
+        print_json(_evidence_as_json(name, evidence, settled))
     elif settled:
         click.echo(f"{settled:,} of {name} settled.")
 
@@ -199,7 +194,7 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
 def _evidence_as_json(name: str, evidence: LogEvidence, settled: int) -> dict[str, object]:
     return {
         "edition": name,
-        "covered": [[start.isoformat(), end.isoformat()] for start, end in evidence.spans],
+        "covered": evidence.spans,
         "incomplete": evidence.incomplete_reason,
         **{verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict},
         "settled": settled,
@@ -236,10 +231,10 @@ def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Non
     click.echo(f"{len(candidates):,} uncertain. Settle them with --accept or --again: see 'digest uncertain --help'.")
 
 
-def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, str | bool | None]:
+def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, object]:
     return {
         "delivery": candidate.delivery_id,
-        "handed_at": candidate.handed_at.isoformat() if candidate.handed_at else None,
+        "handed_at": candidate.handed_at,
         "over": candidate.provider_name,
         "said": candidate.reply,
         "silent": candidate.is_silent,
