@@ -4,16 +4,14 @@ from dataclasses import dataclass
 
 from email_validator import EmailNotValidError, validate_email
 
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 
 # Characters of a whole address: RFC 5321 4.5.3.1.3, without the angle brackets.
 MAX_ADDRESS_LENGTH = 254
 
 
-class AddressError(ApplicationError):
+class AddressError(RefusalError):
     """The text is no address that we can mail; the message says which part is wrong, never the address."""
-
-    is_refusal = True
 
 
 @dataclass(frozen=True, slots=True)

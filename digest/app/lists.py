@@ -14,7 +14,7 @@ from digest.app.installation import Installation
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.send import notices
 from subscribers.consent import wordings
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
 from subscribers.transfer.abandonment import AbandonmentResult, abandon_batch, count_batch_people
@@ -33,16 +33,12 @@ MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
 RowProgress = Callable[[int, int], None]
 
 
-class UnknownImportError(ApplicationError):
+class UnknownImportError(RefusalError):
     """There is no unfinished import of that number."""
 
-    is_refusal = True
 
-
-class ExportFileError(ApplicationError):
+class ExportFileError(RefusalError):
     """The file of an export cannot be made."""
-
-    is_refusal = True
 
 
 def rehearse_import(

@@ -13,7 +13,7 @@ from digest.templating import create_jinja_environment
 from subscribers.address import Address
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
 from subscribers.crypto.keys import KeyRing
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 from subscribers.lifecycle import link_renewal
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import UnsubscribeResult, unsubscribe_person
@@ -36,16 +36,12 @@ VERIFY = Act("ledger verified", Role.ADMIN)
 AN_ADDRESS = "an address"
 
 
-class UnknownPersonError(ApplicationError):
+class UnknownPersonError(RefusalError):
     """Nobody of the address is on the list."""
 
-    is_refusal = True
 
-
-class NotSuppressedError(ApplicationError):
+class NotSuppressedError(RefusalError):
     """The address is not suppressed, so nothing is there to be lifted."""
-
-    is_refusal = True
 
 
 def add_person(

@@ -19,17 +19,15 @@ from digest.collect.urls import absolute_url, site_name
 from digest.settings import Settings, SettingsError, SourceSettings
 from digest.settings.source_blocks import append_sources
 from digest.store.models import Source
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 
 ADD = Act("source added", Role.ADMIN)
 LOOK = Act("sources looked at", Role.EDITOR)
 AUDIT_SUBJECT = "sources"
 
 
-class SourceRefusedError(ApplicationError):
+class SourceRefusedError(RefusalError):
     """A source cannot be read, or cannot be added; the message names it and says why."""
-
-    is_refusal = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import IO, Any, Literal
 from sqlalchemy import JSON, Column, ColumnElement, Date, Enum, LargeBinary, String, Table, Text, cast, type_coerce
 
 from digest.store.delivery_models import InboundPayload
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 from subscribers.store.models import Base, UtcDateTime
 
 ARCHIVE_FORMAT = 1
@@ -35,10 +35,8 @@ _DAMAGE_ERRORS = (
 )
 
 
-class BackupError(ApplicationError):
+class BackupError(RefusalError):
     """A backup cannot be made, read or restored; the message says why and what to do."""
-
-    is_refusal = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from digest.cli.lazy_group import CommandRefusedError
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 
 if TYPE_CHECKING:
     from digest.app.acts import Actor
@@ -203,9 +203,7 @@ def label_refusals(label: str) -> Iterator[None]:
     """Begin the message of every refusal in the block with what was not done."""
     try:
         yield
-    except ApplicationError as exc:
-        if not exc.is_refusal:
-            raise
+    except RefusalError as exc:
         raise CommandRefusedError(f"{label}: {exc}") from exc
 
 

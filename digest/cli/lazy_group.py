@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from subscribers.errors import ApplicationError
+from subscribers.errors import ApplicationError, RefusalError
 
 
 class CommandRefusedError(click.ClickException):
@@ -71,4 +71,4 @@ class ErrorReportingGroup(LazyGroup):
 
 def _describe_error(error: ApplicationError) -> click.ClickException:
     advice = " Run the same command again in a while." if error.can_retry else ""
-    return (CommandRefusedError if error.is_refusal else CorrectableError)(f"{error}{advice}")
+    return (CommandRefusedError if isinstance(error, RefusalError) else CorrectableError)(f"{error}{advice}")

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry
 from subscribers.address import Address, AddressError, mask_address, read_address
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
 from subscribers.store.signup_models import OneTimeToken
@@ -27,10 +27,8 @@ MEMBER_NOTICES = ("staff", "seal")  # mails to one member, who is named first in
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 
 
-class StaffError(ApplicationError):
+class StaffError(RefusalError):
     """It cannot be done to the staff; the message says why and what to do, and holds no address."""
-
-    is_refusal = True
 
 
 class ProofLinkStage(StrEnum):

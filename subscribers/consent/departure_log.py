@@ -18,16 +18,14 @@ from subscribers.consent.ledger import format_moment
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import departure_hash
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 
 # "undone" ends a "left" before it.
 DepartureKind = Literal["left", "bounced", "barred", "complained", "complained by mail", "erased", "undone"]
 
 
-class DepartureLogError(ApplicationError):
+class DepartureLogError(RefusalError):
     """The departure log is damaged; the message names the file and the line."""
-
-    is_refusal = True
 
 
 @dataclass(frozen=True, slots=True)

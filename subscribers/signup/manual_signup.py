@@ -10,15 +10,13 @@ from sqlalchemy.orm import Session
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
 from subscribers.crypto.keys import KeyRing
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 from subscribers.store import people
 from subscribers.store.models import ConsentKind, PersonState
 
 
-class SignupRefusedError(ApplicationError):
+class SignupRefusedError(RefusalError):
     """This address may not be added; the message says why and what would help, without the address."""
-
-    is_refusal = True
 
 
 @dataclass(frozen=True, slots=True)

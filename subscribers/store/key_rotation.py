@@ -206,14 +206,12 @@ def _run_rewrite_pass(
 
 
 def _load_page(database: PeopleDatabase, column: _KeyedColumn, current_key_id: str, after: int) -> Sequence[Any]:
-    columns = (column.number_column.label("number"), column.value_column.label("made"), *_encrypted_columns(column))
-    query = select(*columns).where(column.needs_rewrite(current_key_id), column.number_column > after)
+    asked = (column.number_column.label("number"), column.value_column.label("made"))
+    query = select(*asked, column.table.c.ciphertext, column.table.c.key_id).where(
+        column.needs_rewrite(current_key_id), column.number_column > after
+    )
     with database.read() as session:
         return session.execute(query.order_by(column.number_column).limit(BATCH_SIZE)).all()
-
-
-def _encrypted_columns(column: _KeyedColumn) -> tuple[Column[Any], Column[Any]]:
-    return column.table.c.ciphertext, column.table.c.key_id
 
 
 def _compute_changes(

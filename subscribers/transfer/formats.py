@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class RowStatus(StrEnum):
@@ -38,18 +39,23 @@ _WORDS_BY_STATUS = {
 STATUS_WORDS = {word: status for status, words in _WORDS_BY_STATUS.items() for word in words.split(";")}
 _BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 _EMAIL_HEADINGS = ("email address", "email", "e mail", "e mail address", "mail", "address")
-_REQUESTED_AT_HEADINGS = (
-    *("optin time", "subscription time", "created at", "creation date", "subscribed at", "requested at"),
-    *("signup date", "signed up at"),
-)
-_REQUESTED_IP_HEADINGS = ("optin ip", "subscription ip", "subscribed ip", "signup ip", "ip address")
-_CONFIRMED_AT_HEADINGS = ("confirm time", "confirmation time", "confirmed at", "confirmed on", "confirmation date")
-_CONFIRMED_IP_HEADINGS = ("confirm ip", "confirmation ip", "confirmed ip")
 _STATUS_HEADINGS = ("status", "global status", "list status", "subscriber type", "subscription status")
-_SET_WHEN_LEFT_HEADINGS = ("email disabled", "unsubscribed", "opted out")
-_UNSET_WHEN_LEFT_HEADINGS = ("subscribed to emails", "subscribed")
-_LEFT_AT_HEADINGS = ("unsub time", "unsubscribed at", "unsubscription date", "deleted at", "opt out date")
-_BOUNCED_AT_HEADINGS = ("clean time", "bounced at")
+# By the fields of `ColumnLayout`: where the first of some headings that is there counts, and where all do.
+_HEADINGS_OF_ONE = {
+    "requested_at": (
+        *("optin time", "subscription time", "created at", "creation date", "subscribed at", "requested at"),
+        *("signup date", "signed up at"),
+    ),
+    "requested_ip": ("optin ip", "subscription ip", "subscribed ip", "signup ip", "ip address"),
+    "confirmed_at": ("confirm time", "confirmation time", "confirmed at", "confirmed on", "confirmation date"),
+    "confirmed_ip": ("confirm ip", "confirmation ip", "confirmed ip"),
+}
+_HEADINGS_OF_SEVERAL = {
+    "set_when_left": ("email disabled", "unsubscribed", "opted out"),
+    "unset_when_left": ("subscribed to emails", "subscribed"),
+    "left_at": ("unsub time", "unsubscribed at", "unsubscription date", "deleted at", "opt out date"),
+    "bounced_at": ("clean time", "bounced at"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,36 +157,22 @@ def recognise_layout(
     """
     headings = [normalise_heading(text) for text in first_row]
     heading_set = frozenset(headings)
-    form = next((form for form in EXPORT_FORMATS if form.matches(heading_set)), None)
+    form = next((form for form in EXPORT_FORMATS if form.matches(heading_set)), ExportFormat(PLAIN_LIST, frozenset()))
     email = _find_column(headings, _EMAIL_HEADINGS)
     if email is None:
-        bare = len(first_row) == 1 and _BARE_ADDRESS.fullmatch(first_row[0].lstrip("\ufeff"))
-        return (
-            ColumnLayout(PLAIN_LIST, 0, 1, has_heading=False, file_status=file_status or RowStatus.SUBSCRIBED)
-            if bare
-            else None
-        )
-    if form is not None:
-        return _build_layout(form, headings, email, file_status or _status_from_file_name(form.origin, file_name))
-    return _build_layout(ExportFormat(PLAIN_LIST, frozenset()), headings, email, file_status or RowStatus.SUBSCRIBED)
-
-
-def _build_layout(export_format: ExportFormat, headings: list[str], email: int, file_status: RowStatus) -> ColumnLayout:
+        if len(first_row) != 1 or not _BARE_ADDRESS.fullmatch(first_row[0].lstrip("\ufeff")):
+            return None
+        return ColumnLayout(PLAIN_LIST, 0, 1, has_heading=False, file_status=file_status or RowStatus.SUBSCRIBED)
+    columns: dict[str, Any] = {name: _find_column(headings, wanted) for name, wanted in _HEADINGS_OF_ONE.items()}
+    columns |= {name: _find_columns(headings, wanted) for name, wanted in _HEADINGS_OF_SEVERAL.items()}
     return ColumnLayout(
-        export_format.origin,
+        form.origin,
         email,
         len(headings),
-        file_status=file_status,
-        requested_at=_find_column(headings, _REQUESTED_AT_HEADINGS),
-        requested_ip=_find_column(headings, _REQUESTED_IP_HEADINGS),
-        confirmed_at=_find_column(headings, _CONFIRMED_AT_HEADINGS),
-        confirmed_ip=_find_column(headings, _CONFIRMED_IP_HEADINGS),
-        status_columns=_find_columns(headings, (*_STATUS_HEADINGS, *export_format.status_headings)),
-        set_when_left=_find_columns(headings, _SET_WHEN_LEFT_HEADINGS),
-        unset_when_left=_find_columns(headings, _UNSET_WHEN_LEFT_HEADINGS),
-        left_at=_find_columns(headings, _LEFT_AT_HEADINGS),
-        bounced_at=_find_columns(headings, _BOUNCED_AT_HEADINGS),
-        backslash_quotes=export_format.backslash_quotes,
+        file_status=file_status or _status_from_file_name(form.origin, file_name),
+        status_columns=_find_columns(headings, (*_STATUS_HEADINGS, *form.status_headings)),
+        backslash_quotes=form.backslash_quotes,
+        **columns,
     )
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from subscribers.errors import ApplicationError
+from subscribers.errors import RefusalError
 from subscribers.transfer.formats import ColumnLayout, RowStatus, recognise_layout
 
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
@@ -21,10 +21,8 @@ _CHUNK_BYTES = 1 << 20
 NumberedFields = tuple[int, list[str]]
 
 
-class ListFileError(ApplicationError):
+class ListFileError(RefusalError):
     """The file cannot be read as a list; the message says which row and what to do, and quotes nothing of it."""
-
-    is_refusal = True
 
 
 @dataclass(frozen=True, slots=True)
