@@ -18,12 +18,10 @@ from digest.select.text_similarity import WordVector, cosine_similarity, jaccard
 PROBE_WORDS = 12  # a text's heaviest words, by which partners are sought
 # Texts with one of those words that are compared, the nearest in time; more changes no story of the measured week.
 MAX_TEXTS_PER_WORD = 40
-MAX_MEASURED_PAIRS = (
-    24  # of those, the most probable measured exactly; fewer where all texts are alike would lose partners
-)
-MAX_PARTNERS = (
-    10  # pairs kept for a text, the most similar earlier ones: bounds the work where all texts are much alike
-)
+# of those, the most probable measured exactly; fewer where all texts are alike would lose partners
+MAX_MEASURED_PAIRS = 24
+# pairs kept for a text, the most similar earlier ones: bounds the work where all texts are much alike
+MAX_PARTNERS = 10
 MAX_CLUSTER_SIZE = 200  # articles in one cluster
 SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher that overlap so much are a series, not one story
 

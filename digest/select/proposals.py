@@ -127,11 +127,9 @@ def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
     for pin in pins:
         for article in story.members:
             if pin in {article.url, article.link}:
-                return (
-                    story
-                    if article is story.lead
-                    else build_story_led_by(article, [a for a in story.members if a is not article])
-                )
+                if article is story.lead:
+                    return story
+                return build_story_led_by(article, [a for a in story.members if a is not article])
     return story
 
 

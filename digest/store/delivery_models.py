@@ -87,9 +87,8 @@ class Event(Base):
         Index("ix_event_delivery", "delivery"),  # the events of one message
         partial_index("ix_event_unsettled", "unsettled_since", "unsettled_since IS NOT NULL"),
         partial_index("ix_event_strikes", "at", "cause IN ('hard', 'soft')"),  # every night: repeated bounces
-        partial_index(
-            "ix_event_alarms", "received_at", ALARMING_EVENTS
-        ),  # every few seconds of a send: what may pause it
+        # every few seconds of a send: what may pause it
+        partial_index("ix_event_alarms", "received_at", ALARMING_EVENTS),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -21,9 +21,8 @@ from subscribers.store.models import ConsentKind, PersonState
 CHUNK_SIZE = 1000
 VerificationProgress = Callable[[int, int], None]
 _KINDS_BY_VALUE = {str(kind): kind for kind in ConsentKind}
-_STORED_MOMENT_PATTERN = re.compile(
-    r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000", re.ASCII
-)  # as stored: whole milliseconds
+# as stored: whole milliseconds
+_STORED_MOMENT_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000", re.ASCII)
 
 
 class ChainOwner(NamedTuple):

@@ -82,11 +82,9 @@ def _counting_row(earlier: Suppression | None, later: Suppression) -> Suppressio
     """Decide which of two rows of one address counts."""
     if later.reason == LIFTED:
         return None
-    return (
-        later
-        if earlier is None or later.reason == ALLOWED_AGAIN or is_graver(later.reason, earlier.reason)
-        else earlier
-    )
+    if earlier is None or later.reason == ALLOWED_AGAIN or is_graver(later.reason, earlier.reason):
+        return later
+    return earlier
 
 
 def store_suppressions(

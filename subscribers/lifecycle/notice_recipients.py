@@ -15,9 +15,8 @@ from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person
 
-PRE_CONSENT_KINDS = frozenset(
-    {"confirm", "remind", "ask"}
-)  # these go to people who have not consented yet, to ask whether they do
+# these go to people who have not consented yet, to ask whether they do
+PRE_CONSENT_KINDS = frozenset({"confirm", "remind", "ask"})
 
 
 def find_permitted_recipients(

@@ -30,9 +30,8 @@ CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of w
 SUBSCRIBER_MAIL_INTERVAL = timedelta(days=7)
 SUPPRESSED_MAIL_INTERVAL = timedelta(days=30)
 MIN_REMINDER_DELAY = timedelta(minutes=15)  # sooner, the form was sent twice by one press, or the mail is on its way
-BLOCKING_REASONS = frozenset(
-    {"complained", "by an admin"}
-)  # nobody's form brings these back, unless an admin allows it
+# nobody's form brings these back, unless an admin allows it
+BLOCKING_REASONS = frozenset({"complained", "by an admin"})
 
 log = structlog.get_logger("signup")
 

@@ -26,9 +26,8 @@ from subscribers.transfer.rows import ImportRow
 
 MAX_STEP_ROWS = 1000  # rows a step: the most that one transaction may hold
 _MIN_STEP_ROWS = 100
-_SQLITE_STEP_SECONDS = (
-    0.05  # what a step's transaction may take, as it stops SQLite's other writers; then steps get smaller
-)
+# what a step's transaction may take, as it stops SQLite's other writers; then steps get smaller
+_SQLITE_STEP_SECONDS = 0.05
 _POSTGRESQL_STEP_SECONDS = 0.08  # PostgreSQL's go on
 _NUMBERS_RESERVED = 20_000  # people's numbers taken at a time
 _CHECKPOINT_STEPS = 8  # steps: of SQLite's log some 40 MB

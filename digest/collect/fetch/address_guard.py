@@ -15,9 +15,8 @@ from subscribers.errors import ApplicationError
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
-HostResolver = Callable[
-    [str, int], Iterable[str]
-]  # a host's name and a port → its addresses; OSError when there are none
+# a host's name and a port → its addresses; OSError when there are none
+HostResolver = Callable[[str, int], Iterable[str]]
 
 _BLOCKED_NETWORKS: tuple[tuple[IPNetwork, str], ...] = tuple(
     (ip_network(network), why)

@@ -76,13 +76,10 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
     content = max((str(part.get("value") or "") for part in entry.get("content") or ()), key=len, default="")
     detail = entry.get("summary_detail") or entry.get("title_detail") or {}
     image, alt = _choose_image(entry)
-    published, updated = (
-        _first_value(entry, "published", "created", "issued"),
-        _first_value(entry, "updated", "modified"),
-    )
-    if (
-        kind is not DocumentKind.ATOM and not published
-    ):  # feedparser calls dc:date a change; in RSS and RDF it is the date
+    published = _first_value(entry, "published", "created", "issued")
+    updated = _first_value(entry, "updated", "modified")
+    # feedparser calls dc:date a change; in RSS and RDF it is the date
+    if kind is not DocumentKind.ATOM and not published:
         published, updated = updated, None
     return RawItem(
         guid=str(entry.get("id") or ""),

@@ -53,10 +53,8 @@ class NoticeComposer:
             html=self._html_with_facts(kind, facts),
             list_id=(self.settings.file.publication.name, sender.list_id) if subscriber else None,
             unsubscribe_url_prefix=f"{base}/u/" if subscriber else "",
-            extra_headers={
-                "Auto-Submitted": "auto-generated",  # RFC 3834, 5
-                "X-Auto-Response-Suppress": "OOF, AutoReply",
-            },
+            # RFC 3834, 5
+            extra_headers={"Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "OOF, AutoReply"},
         )
 
     def _html_with_facts(self, kind: str, facts: Mapping[str, str]) -> str:

@@ -89,9 +89,8 @@ def plan_deliveries(
             served = _served_readers(session, month_purposes, monthly)
         if not page:
             return _close_plan(database, name, now)
-        page_rows = [
-            rows.row_for(reader, had_one_this_month=reader.number in served) for reader in page
-        ]  # hashing: outside of the write transaction
+        # hashing: outside of the write transaction
+        page_rows = [rows.row_for(reader, had_one_this_month=reader.number in served) for reader in page]
         with database.write() as session:
             # A process that was stopped since its last page finds the list fixed by another.
             if find_edition(session, name, lock=True).planned_at is not None:

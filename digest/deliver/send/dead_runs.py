@@ -13,7 +13,7 @@ from digest.deliver.control import edition_control
 from digest.deliver.events import processor
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
-from digest.deliver.send import claims, smtp_refusals
+from digest.deliver.send import claims, retry_policy
 from digest.deliver.send.retry_policy import decide_state_change
 from digest.deliver.send.run_file import DeadRun, read_database_number, take_dead_runs
 from digest.settings import Settings
@@ -65,8 +65,8 @@ def _record_outcomes(
             continue
         change = decide_state_change(outcome, delivery_id=row.id, tries=row.tries, due_at=row.due_at, now=now)
         changes.append((row.id, change))
-        event = smtp_refusals.refusal_event(row.id, row.tries, change, now)
-        if event is not None and row.transport == smtp_refusals.REPORTED_BY:
+        event = retry_policy.refusal_event(row.id, row.tries, change, now)
+        if event is not None and row.transport == retry_policy.REPORTED_BY:
             events.append(event)
     claims.record_results(session, dead_run.owner, changes)
     claims.undo_claims(session, dead_run.owner, unsent, withdrawn=False)

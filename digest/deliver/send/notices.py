@@ -47,13 +47,8 @@ BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset({"contact", "staff", "seal"})  # to the editors, where the request names no address
-_TOKEN_PAGES = {
-    "data": "my-data",
-    "move": "address",
-    "undo": "undo",
-    "choices": "restore",
-    "staff": "staff",
-}  # which page a token opens; all others confirm
+# which page a token opens; all others confirm
+_TOKEN_PAGES = {"data": "my-data", "move": "address", "undo": "undo", "choices": "restore", "staff": "staff"}
 SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
 # Facts that are used as they are.
 _PLAIN_FACTS = ("wording", "where", "wording_version", "wording_hash", "masked", "reply", "role", *SEAL_FACTS)
