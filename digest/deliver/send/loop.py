@@ -63,13 +63,15 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     if workers.busy_count:
         _process_results(run, workers, workers.wait_for_results(_seconds_paused(run) or None))
         return True
-    if not (run.is_over or run.has_unwritten_results) and _free_capacity(run, workers) > 0:
+    if run.is_over:
+        return run.has_unwritten_results
+    if run.paused_until is None and not run.has_unwritten_results and _free_capacity(run, workers) > 0:
         run.database_retry(lambda: _pause_until_due(run, looked_at))
-    if (seconds := _seconds_paused(run)) and not run.is_over:
-        run.database_retry.sleep(seconds)
-        run.paused_until = None
-        return True
-    return run.has_unwritten_results
+    if run.paused_until is None:
+        return run.has_unwritten_results
+    run.database_retry.sleep(_seconds_paused(run))
+    run.paused_until = None
+    return True
 
 
 def _seconds_paused(run: SendRun) -> float:

@@ -485,6 +485,29 @@ def test_a_bound_by_the_second_holds_in_any_second_and_across_runs(world: Delive
     assert timedelta(seconds=7) <= moments[-1] - moments[0] <= timedelta(seconds=10)
 
 
+@pytest.mark.parametrize("microseconds", range(1200, 1700, 100))
+def test_a_pause_that_ends_between_two_looks_at_the_clock_does_not_end_the_run(
+    sqlite_world: DeliverySetup, microseconds: int
+) -> None:
+    bounded = _limited(sqlite_world, "limits", send_per_second=5000.0)
+    _many(bounded, 40)
+
+    def now() -> datetime:
+        sqlite_world.clock.sleep(microseconds / 1e6)  # every look takes a part of the pause
+        return sqlite_world.clock()
+
+    report = run_edition(
+        bounded.database,
+        EDITION_NAME,
+        ScriptedProvider(ACCEPT),
+        bounded.keys,
+        bounded.settings,
+        clock=now,
+        sleep=sqlite_world.clock.sleep,
+    )
+    assert (report.state, report.delivery_counts[ACCEPTED]) == (EditionState.SENT, 40)
+
+
 def test_a_cap_on_one_domain_is_kept_within_a_run_and_does_not_slow_the_others(world: DeliverySetup) -> None:
     capped = _limited(world, "limits", domains_per_hour={"big.example": 120})
     _many(capped, 5, "big.example")
