@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from digest.app import copy_guard
 from digest.settings import Settings, SettingsError, reload_settings
+from digest.store.audit import record_audit
 from digest.store.engine import Database, migrate_schema, open_database
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
 from subscribers.consent.departure_log import DepartureLog
@@ -167,7 +168,11 @@ def _bind_older_consents(installation: Installation, show_progress: ShowProgress
         return  # whoever asks for the keys is told what is wrong with them
     with show_progress("Binding consents to addresses") if show_progress else nullcontext() as progress:
         bound = bind_addresses(installation.database, keys, now=datetime.now(UTC), progress=progress)
-    log.info("consents bound to addresses", people=bound)
+    if bound:
+        with installation.database.write() as session:
+            now = datetime.now(UTC)
+            record_audit(session, "consents bound to addresses", "ledger", {"people": bound}, actor="upgrade", now=now)
+        log.info("consents bound to addresses", people=bound)
 
 
 def create_home_folder(home: Path) -> None:

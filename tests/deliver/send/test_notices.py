@@ -28,6 +28,7 @@ from subscribers.address import read_address
 from subscribers.consent import suppression, wordings
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
+from subscribers.crypto import key_file
 from subscribers.lifecycle import address_change
 from subscribers.mail_requests import MailRequest
 from subscribers.signup import confirmation, request_queue
@@ -300,6 +301,7 @@ def test_while_the_settings_forbid_sending_mails_wait_and_the_way_out_is_not_tri
     world: DeliverySetup,
 ) -> None:
     ask(world)
+    key_file.create_file(world.settings.key_file, KEYS.to_json())
     shut = world.settings.model_copy(update={"mail_url": SecretStr("smtp://mail.example.net:587")})
     with pytest.raises(ProviderSettingsError, match="example"):
         send_due_notices(Installation(shut, world.database), clock=world.clock)

@@ -12,6 +12,7 @@ from sqlalchemy import select, text, update
 from digest.app.installation import open_installation
 from digest.settings import Settings
 from digest.store.engine import Database
+from digest.store.models import AuditEntry
 from subscribers.address import read_address
 from subscribers.consent import address_binding, ledger, seals
 from subscribers.consent.departure_log import DepartureLog
@@ -122,6 +123,7 @@ def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: 
 
 def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Path) -> None:
     ada, queued = _add(database, "ada"), []
+    before = _values(database, ada)
     with database.write() as session:
         new = read_address("Ada.New@example.org")
         address_change.request_address_change(
@@ -136,6 +138,9 @@ def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Pat
         first, moved = session.scalars(select(ConsentEvent).order_by(ConsentEvent.seq))
     assert moved.kind is ConsentKind.ADDRESS_CHANGED
     assert first.commitment != moved.commitment
+    with database.write() as session:  # the row as a backup of before has it
+        session.execute(update(Person).values(before))
+    assert _faults(database) == {ada: "the address is not the one that the chain is bound to"}
 
 
 def test_commitments_hold_over_rotations_of_every_key(sqlite: Database, tmp_path: Path) -> None:
@@ -232,4 +237,7 @@ def test_the_first_start_binds_before_anything_else_and_without_the_keys_waits(t
     for _ in range(2):
         with open_installation(settings, show_progress=show_progress) as installation:
             assert _prove(installation.database, keys).sound
+            with installation.database.read() as session:
+                (audit,) = session.scalars(select(AuditEntry))
     assert labels == ["Binding consents to addresses", "1 of 1"]
+    assert (audit.act, audit.actor, audit.detail) == ("consents bound to addresses", "upgrade", {"people": 1})
