@@ -1,5 +1,7 @@
 """robots.txt, as RFC 9309 wants it read, from a real loopback server."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -97,3 +99,14 @@ def test_rules_are_forgotten_after_an_hour() -> None:
     assert read == ["https://example.org/robots.txt"] * 2
     robots.allows(httpx.URL("http://example.org:8080/a"))
     assert read[-1] == "http://example.org:8080/robots.txt"
+
+
+def test_rules_of_many_wildcards_do_not_hold_the_process() -> None:
+    """In a child with 10 s of processor time: as a pattern with backtracking they would take for ever."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
+        "import httpx; from digest.collect.fetch.robots_txt import RobotsRules\n"
+        "text = b'User-agent: *\\nDisallow: /' + b'*a' * 20 + b'*b$\\n'\n"
+        "assert RobotsRules(lambda _: text, 'hls-digest').allows(httpx.URL('https://example.org/' + 'a' * 2000))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
