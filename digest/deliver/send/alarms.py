@@ -16,6 +16,7 @@ from digest.deliver.control import edition_control
 from digest.deliver.events.consequences import EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.send.progress import read_progress
 from digest.settings import AlertSettings
 from digest.store.delivery_models import ALARMING_EVENTS, Delivery, Event
 from digest.store.engine import Database
@@ -55,15 +56,18 @@ def count_failures(session: Session, purpose: str, since: datetime) -> FailureCo
 def find_alarm(session: Session, edition: Edition, alerts: AlertSettings, *, handed_over: int | None = None) -> str:
     """Return in a sentence why an edition should be paused for what failed since it was last resumed; empty: no reason.
 
-    `handed_over` is how many messages of it left so far; without it they are counted, if that can matter.
+    `handed_over` is how many messages of it left so far; without it they are counted, where that can matter.
     """
     since = edition.resumed_at or edition.planned_at
     if since is None:
         return ""
     failures = count_failures(session, edition_purpose(edition.name), since)
-    if handed_over is None and pause_reason(failures, 0, alerts):
+    if handed_over is None:
+        progress = read_progress(session, edition.name)
+        if not pause_reason(failures, progress.attempted if progress else 0, alerts):  # of more it is a smaller share
+            return ""
         handed_over = count_deliveries(session, edition_purpose(edition.name)).handed_over
-    return pause_reason(failures, handed_over or 0, alerts)
+    return pause_reason(failures, handed_over, alerts)
 
 
 def raise_alarm(database: Database, edition: str, reason: str, *, now: datetime) -> None:

@@ -259,6 +259,18 @@ def test_good_readers_behind_a_row_of_bad_ones_are_mailed_and_the_bad_ones_are_j
     assert len(fake.recipients) == len(set(fake.recipients)) == 160
 
 
+def test_a_row_of_bad_ones_after_others_were_accepted_is_refused_at_once_and_who_stands_behind_is_mailed(
+    sqlite_world: DeliverySetup,
+) -> None:
+    for name, count in (("first", 30), ("bad", 40), ("last", 30)):
+        sqlite_world.add_readers(*(f"{name}{n}@example.org" for n in range(count)))
+    with FakeSendGrid() as fake:
+        report = _send(sqlite_world, fake, batch=25)
+    assert (report.state, report.stop_reason) == (EditionState.SENT, "")
+    assert report.delivery_counts[DeliveryState.REFUSED] == 40
+    assert len(fake.recipients) == len(set(fake.recipients)) == 60
+
+
 def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_readers_wait(world: DeliverySetup) -> None:
     world.add_readers(*(f"bad{n}@d{n % 30}.example.org" for n in range(60)))
     with FakeSendGrid() as fake:
