@@ -22,7 +22,7 @@ from subscribers.store.key_check import check_keys, holds_people
 
 LIVE_TABLES = ("schedule", "sources", "select", "readership", "sponsor")  # tables of digest.toml
 
-log = structlog.get_logger("settings")
+log = structlog.get_logger("installation")
 
 FileStamp = tuple[int, int, int]
 
@@ -64,9 +64,6 @@ def _read_file_stamp(file: Path | None) -> FileStamp | None:
     except OSError:
         return None  # moved away for a moment, as editors do when they save
     return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-log = structlog.get_logger("installation")
 
 
 class InstallationError(ApplicationError):

@@ -1,0 +1,85 @@
+"""Which of an address's rows counts: since the last lifting the gravest, whoever wrote it first."""
+
+from datetime import UTC, datetime
+from itertools import permutations
+
+import pytest
+from sqlalchemy import func, select
+
+from digest.store.engine import Database
+from subscribers.address import read_address
+from subscribers.consent import suppression
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import hash_address
+from subscribers.store.models import Suppression
+
+KEYS = KeyRing.from_seed(b"suppression tests")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+ADA = read_address("ada@example.org")
+REASONS: tuple[suppression.SuppressionReason, ...] = ("left elsewhere", "bounced", "complained")
+
+
+def _counting_reason(database: Database) -> str:
+    with database.read() as session:
+        row = suppression.find_suppression(session, KEYS, ADA)
+    return row.reason if row else ""
+
+
+def _suppress(database: Database, reason: suppression.SuppressionReason) -> bool:
+    with database.write() as session:
+        return suppression.suppress_hashes(session, hash_address(KEYS, ADA).suppressions, reason, NOW)
+
+
+def test_the_gravest_reason_counts_in_whatever_order_they_come(database: Database) -> None:
+    for order in permutations(REASONS):
+        for reason in order:
+            _suppress(database, reason)
+        assert _counting_reason(database) == "complained"
+        with database.write() as session:
+            suppression.lift_suppression(session, KEYS, ADA, now=NOW)
+        assert _counting_reason(database) == ""
+
+
+def test_what_changes_nothing_writes_no_row(sqlite: Database) -> None:
+    with sqlite.write() as session:
+        suppression.lift_suppression(session, KEYS, ADA, now=NOW)
+    assert (_suppress(sqlite, "complained"), _suppress(sqlite, "bounced"), _suppress(sqlite, "complained")) == (
+        True,
+        False,
+        False,
+    )
+    with sqlite.read() as session:
+        assert session.scalar(select(func.count()).select_from(Suppression)) == 1
+
+
+def test_who_may_ask_again_is_suppressed_until_then_and_by_what_comes_after(sqlite: Database) -> None:
+    _suppress(sqlite, "complained")
+    with sqlite.write() as session:
+        assert suppression.allow_signup(session, KEYS, ADA, now=NOW)
+    assert _counting_reason(sqlite) == suppression.ALLOWED_AGAIN
+    assert _suppress(sqlite, "bounced")
+    assert _counting_reason(sqlite) == "bounced"
+
+
+def test_rows_under_the_departure_logs_hash_and_an_older_key_count_with_the_others(sqlite: Database) -> None:
+    hashes = hash_address(KEYS, ADA).suppressions
+    with sqlite.write() as session:
+        suppression.suppress_hashes(session, hashes[:1], "complained", NOW)
+    assert not _suppress(sqlite, "bounced")
+    newer = KEYS.with_new_key("suppression")
+    with sqlite.write() as session:
+        suppression.lift_suppression(session, newer, ADA, now=NOW)
+        assert suppression.find_suppression(session, newer, ADA) is None
+
+
+@pytest.mark.parametrize("first", ["bounced", "complained"])
+def test_of_two_that_are_written_at_once_the_graver_counts(
+    postgresql: Database, first: suppression.SuppressionReason
+) -> None:
+    second: suppression.SuppressionReason = "complained" if first == "bounced" else "bounced"
+    hashes = hash_address(KEYS, ADA).suppressions
+    with postgresql.write() as one:
+        suppression.suppress_hashes(one, hashes, first, NOW)
+        with postgresql.write() as other:  # does not see the first, which has not committed
+            assert suppression.suppress_hashes(other, hashes, second, NOW)
+    assert _counting_reason(postgresql) == "complained"
