@@ -40,7 +40,7 @@ class PlaceholderValues:
         return {
             edition_placeholders.LEAVE_PLACEHOLDER: self.leave_token,
             edition_placeholders.PREFERENCES_PLACEHOLDER: self.preferences_token,
-            edition_placeholders.SIGNUP_ORIGIN_PLACEHOLDER: wrap_text(self.signup_text, signup_column),
+            edition_placeholders.SIGNUP_ORIGIN_PLACEHOLDER: _fold_value(self.signup_text, signup_column),
             edition_placeholders.SIGNUP_HTML_PLACEHOLDER: escape(self.signup_text),
         }
 
@@ -48,7 +48,7 @@ class PlaceholderValues:
         """Return the values by slot.
 
         Raises:
-            UnicodeEncodeError: a value is not ASCII; addresses are, as `subscribers.address` reads them.
+            UnicodeEncodeError: an address, an id or a token is not ASCII; `subscribers.address` reads no such address.
         """
         return (
             self.to.encode("ascii"),
@@ -62,6 +62,9 @@ class PlaceholderValues:
 
 
 # Readers who asked on one day in one place share the words.
+_fold_value = lru_cache(maxsize=4096)(wrap_text)
+
+
 @lru_cache(maxsize=4096)
 def _encode_plain_value(text: str, column: int) -> bytes:
     return encode_value(wrap_text(text, column))
