@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from digest.app import page_views
 from digest.app.attention import attention_sentences
 from digest.app.installation import Installation, InstallationError, missing_key_file
+from digest.app.keys import list_files_in_clear
 from digest.deliver.events.mailbox import poll
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import provider_in_use
@@ -47,6 +48,8 @@ def check_key_file(installation: Installation) -> Iterator[DoctorFinding]:
     yield DoctorFinding("ok", f"{file}: readable by you alone")
     if installation.settings.key_passphrase and not installation.keys.under_passphrase:
         yield DoctorFinding("warning", f"{file}: a passphrase is given and not used. Run 'digest keys protect'.")
+    for aside in list_files_in_clear(installation):
+        yield DoctorFinding("warning", f"{aside}: these keys stand there without a passphrase. Delete the file.")
     try:
         installation.refuse_demo_keys()
     except InstallationError as exc:

@@ -3,13 +3,19 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from digest.app.acts import Act, Actor, Role
 from digest.app.installation import Installation, InstallationError
+from digest.store.models import AuditEntry
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.passphrase import is_protected
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
 
@@ -57,10 +63,21 @@ def rotate_key(
         return result, KeyRing.load(file, passphrase).to_json().strip()
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRestoration:
+    """What putting a recovery copy back did: where a former file was set aside, and which keys are lost.
+
+    `lost_keys` were made by rotations after the copy (`token 2-0f3a…`) and are named by no row, or the copy were refused.
+    """
+
+    aside: Path | None
+    lost_keys: tuple[str, ...]
+
+
 def restore_keys(
     installation: Installation, actor: Actor, recovery_copy: str, *, replace: bool, now: datetime
-) -> Path | None:
-    """Put a recovery copy back as the key file, if it is this database's; return where a former file was set aside.
+) -> KeyRestoration:
+    """Put a recovery copy back as the key file, if it is this database's.
 
     Keys that the former file holds beyond the copy, because some were rotated since, are kept.
 
@@ -84,10 +101,30 @@ def restore_keys(
             aside = file.with_name(f"{file.name}.before-{now:%Y%m%dT%H%M%S}")
         with installation.database.read() as session:
             check_keys(session, keys, every_row=True)
+            lost_keys = _find_lost_keys(session, keys)
         if aside:
             os.link(file, aside)  # so that at no moment there is no key file
         key_file.replace_file(file, keys.file_text(passphrase))
-        return aside
+        return KeyRestoration(aside, lost_keys)
+
+
+def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
+    """Name the keys that the audit log says were made, and that are not there."""
+    made = session.scalars(select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name).order_by(AuditEntry.id))
+    held = {f"{key.kind} {key.id}" for key in keys.all}
+    return tuple(key for key in dict.fromkeys(made) if key not in held)
+
+
+def list_files_in_clear(installation: Installation) -> list[Path]:
+    """List former key files that `restore_keys` set aside without a passphrase, while the key file has one."""
+    file = installation.settings.key_file
+    if not installation.keys.under_passphrase:
+        return []
+    return [
+        aside
+        for aside in sorted(file.parent.glob(f"{file.name}.before-*"))
+        if not is_protected(aside.read_text("utf-8", "replace"))
+    ]
 
 
 def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:

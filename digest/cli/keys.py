@@ -107,10 +107,18 @@ Exit codes:
 def restore(context: CommandContext, file: IO[str], replace: bool) -> None:
     """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
     installation = context.installation
-    aside = key_acts.restore_keys(installation, context.actor, file.read(), replace=replace, now=context.now())
-    if aside:
-        click.echo(f"The key file that was there is now {aside}.")
+    result = key_acts.restore_keys(installation, context.actor, file.read(), replace=replace, now=context.now())
+    if result.aside:
+        click.echo(f"The key file that was there is now {result.aside}.")
     click.echo(f"{installation.settings.key_file}: the keys are back. Start 'digest serve' anew, if it runs.")
+    for key in result.lost_keys:
+        click.echo(
+            f"The copy is older than the key {key}: what was made with that one, such as links in mails, is no longer known."
+        )
+    if result.lost_keys:
+        click.echo(
+            "Look for the copy that its rotation printed, and put that back too: digest keys restore FILE --replace"
+        )
 
 
 @keys.command(

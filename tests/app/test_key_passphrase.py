@@ -93,7 +93,7 @@ def test_a_recovery_copy_opens_what_a_forgotten_passphrase_closed(
     file = Settings(home=tmp_path).key_file
     protect_keys(_installation(sqlite, tmp_path), EVE, now=NOW)
     protected_text = file.read_text("utf-8")
-    aside = restore_keys(_installation(sqlite, tmp_path, None), EVE, keys.to_json(), replace=True, now=NOW)
+    aside = restore_keys(_installation(sqlite, tmp_path, None), EVE, keys.to_json(), replace=True, now=NOW).aside
     assert aside is not None
     assert aside.read_text("utf-8") == protected_text
     assert _installation(sqlite, tmp_path, None).keys.all == keys.all
@@ -122,6 +122,14 @@ def test_the_doctor_names_a_passphrase_that_protects_nothing(sqlite: Database, t
     assert len(advice()) == 1
     protect_keys(_installation(sqlite, tmp_path), EVE, now=NOW)
     assert advice() == []
+
+
+def test_the_doctor_names_a_former_file_that_is_in_clear(sqlite: Database, tmp_path: Path, keys: KeyRing) -> None:
+    restoration = restore_keys(_installation(sqlite, tmp_path), EVE, keys.to_json(), replace=True, now=NOW)
+    findings = examine_installation(_installation(sqlite, tmp_path))
+    assert [f.message for f in findings if "without a passphrase" in f.message] == [
+        f"{restoration.aside}: these keys stand there without a passphrase. Delete the file."
+    ]
 
 
 def test_a_systemd_credential_is_the_passphrase_unless_the_environment_names_one(tmp_path: Path) -> None:

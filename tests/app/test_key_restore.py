@@ -71,7 +71,7 @@ def test_other_keys_stop_everything_about_people(sqlite: Database, tmp_path: Pat
     KeyRing.create(installation.settings.key_file)
     with pytest.raises(KeyMismatchError, match="not this database's"):
         _ = installation.keys
-    aside = restore_keys(installation, EVE, recovery_copy, replace=True, now=NOW)
+    aside = restore_keys(installation, EVE, recovery_copy, replace=True, now=NOW).aside
     assert aside is not None
     assert aside.exists()
     assert _installation(sqlite, tmp_path).keys.to_json() == recovery_copy
@@ -90,7 +90,7 @@ def test_only_the_databases_own_whole_copy_is_put_back_and_by_an_admin_only(
     with pytest.raises(KeyMismatchError):
         restore_keys(installation, EVE, KeyRing.generate().to_json(), replace=False, now=NOW)
     assert [path.name for path in tmp_path.glob("keys.json*")] == []
-    assert restore_keys(installation, EVE, recovery_copy, replace=False, now=NOW) is None
+    assert restore_keys(installation, EVE, recovery_copy, replace=False, now=NOW).aside is None
     assert file.read_text("utf-8") == recovery_copy
     assert file.stat().st_mode & 0o777 == 0o600
     with pytest.raises(InstallationError, match="--replace"):
@@ -120,7 +120,7 @@ def test_an_older_copy_takes_no_newer_key_away(sqlite: Database, tmp_path: Path,
     for kind in kinds:
         add_key(file, kind)
     newer = KeyRing.load(file)
-    aside = restore_keys(_installation(sqlite, tmp_path), EVE, recovery_copy, replace=True, now=NOW)
+    aside = restore_keys(_installation(sqlite, tmp_path), EVE, recovery_copy, replace=True, now=NOW).aside
     assert aside is not None
     assert KeyRing.load(file).all == newer.all, "no row names a token key, and mails of since then hang on it"
 
@@ -141,3 +141,23 @@ def test_a_copy_that_lacks_a_key_of_any_row_is_refused(sqlite: Database, tmp_pat
     assert not file.exists()
     restore_keys(_installation(sqlite, tmp_path), EVE, new.to_json(), replace=False, now=NOW)
     assert KeyRing.load(file).all == new.all
+
+
+def test_keys_that_are_lost_with_an_older_copy_are_named_until_the_later_copy_is_put_back(
+    sqlite: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row names a token key, and the links in mails hang on it."""
+    sqlite.close()
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner()
+    file = Settings(home=tmp_path).key_file
+    run.invoke(digest_command, ["keys", "restore", "-"], input=recovery_copy)
+    assert run.invoke(digest_command, ["keys", "rotate", "token"]).exit_code == 0
+    later = KeyRing.load(file)
+    file.unlink()
+    older = run.invoke(digest_command, ["keys", "restore", "-"], input=recovery_copy)
+    assert f"older than the key token {later.current('token').id}" in older.output, older.output
+    both = run.invoke(digest_command, ["keys", "restore", "-", "--replace"], input=later.to_json())
+    assert "older than" not in both.output
+    assert KeyRing.load(file).all == later.all
