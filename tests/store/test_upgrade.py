@@ -10,6 +10,7 @@ throw-away keys, its departure log and its settings. Every address is invented.
 
 When a later migration renames a table, moves rows or adds some, say so here. Since 0005 a consent is bound to its address: the
 migration moves no row, and the first start with the keys (here `bind_addresses`) appends one link to each chain whose address is there.
+0003 moves no row: deliveries that may be sent again keep the time of their handing over as their Date.
 0007 moves no row: everybody's links are of generation 0, and those of mails that were sent go on working.
 0008 renames the tags of addresses in `signup_request` and `signup_mail` to those of mailboxes, and keeps them.
 """
@@ -20,9 +21,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import func, inspect, select, table, text
+from sqlalchemy import column, func, insert, inspect, select, table, text
+from sqlalchemy.types import TypeEngine
 
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import restore_rows
@@ -30,8 +33,8 @@ from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.edition.approval import verify_approval
 from digest.edition.queries import find_edition
 from digest.settings import load_settings
-from digest.store.delivery_models import DeliveryState
-from digest.store.engine import Database, newest_schema_revision, open_database
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.engine import Database, newest_schema_revision, open_database, upgrade_schema
 from digest.store.models import EditionState
 from subscribers.address import read_address
 from subscribers.consent.address_binding import bind_addresses
@@ -145,3 +148,27 @@ def test_its_departure_log_reads_on(home: Path) -> None:
     log = DepartureLog(home / "left.log", KeyRing.load(home / "keys.json"))
     kinds = Counter(departure.kind for departure in log.read())
     assert kinds == {"left": 2, "complained": 1, "bounced": 1, "erased": 1, "barred": 1}
+
+
+def test_what_may_be_sent_again_keeps_the_time_of_its_handing_over_as_its_date(empty_database_url: str) -> None:
+    at = datetime(2026, 11, 20, 11, tzinfo=UTC)
+    columns = ("id", "purpose", "state", "due_at", "next_try_at", "tries", "message_id", "transport", "reply")
+    handed = {"waiting": at, "uncertain": at, "accepted": at, "cancelled": None}
+    database = open_database(empty_database_url)
+    try:
+        with database.engine.execution_options(immediate=True).begin() as connection:
+            upgrade_schema(connection, "0002")
+            for state, handed_at in handed.items():
+                values = (state, "edition:2026-W47", state, at, at, 0, "", "smtp", "")
+                row = dict(zip(columns, values, strict=True)) | {"handed_at": handed_at}
+                connection.execute(insert(table("delivery", *(column(name, type_of(name)) for name in row))), row)
+            upgrade_schema(connection, newest_schema_revision())
+            found = connection.execute(select(Delivery.state, Delivery.first_handed_at)).all()
+        assert {str(state): moment for state, moment in found} == handed | {"accepted": None}
+    finally:
+        database.close()
+
+
+def type_of(name: str) -> TypeEngine[Any]:
+    """Give the type of a column of today's table, which it had from the start."""
+    return inspect(Delivery).local_table.c[name].type
