@@ -241,7 +241,7 @@ _LOG_LINES = (
     b"Nov 20 11:20:06 mail postfix/qmgr[13]: 4Cf8: from=<>, size=900, nrcpt=1 (queue active)\n"
     b"<22>1 2026-11-20T11:20:07.5+01:00 mail postfix/smtp 14 - - 4Cf8: to=<x>, dsn=2.0.0, status=sent (250 ok: queued as 9A)\n"
 )
-_LOG_SEEDS = [_LOG_LINES, gzip.compress(_LOG_LINES)]
+_LOG_SEEDS = [_LOG_LINES, gzip.compress(_LOG_LINES, mtime=0)]
 _LIST_SEEDS = [
     (
         b"Email Address,First Name,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID,EUID\n"
