@@ -15,6 +15,7 @@ COMMAND_PLACES = {
     **dict.fromkeys(("hold", "release"), "digest.cli.hold"),
     **dict.fromkeys(("backup", "restore"), "digest.cli.backup"),
     **{name: f"digest.cli.{name}" for name in ("collect", "sources", "staff", "keys", "inbound", "uncertain", "demo")},
+    "evaluate": "digest.cli.evaluate",
     "status": "digest.cli.status",
     "subscribers": "digest.cli.subscribers.group",
 }  # the modules; each command is its module's attribute of the same name

@@ -1,0 +1,1 @@
+"""Measuring selection against labels that somebody made by hand: a change of a weight becomes a number."""

@@ -1,0 +1,95 @@
+"""The files of an evaluation: labels as JSON, and feeds as articles that selection can work on. Nothing is stored."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from digest.collect.articles import choose_date
+from digest.collect.parsed_document import ParsedItem
+from digest.collect.source_visit import list_files, read_file_source
+from digest.collect.sources import VisitFailure
+from digest.collect.urls import canonical_url
+from digest.select.values import CandidateArticle
+from digest.settings import Settings
+from subscribers.errors import ApplicationError
+
+
+class EvaluationError(ApplicationError):
+    """Labels or feeds cannot be read; the message names the file and says what is wrong with it."""
+
+
+def read_labels(file: Path) -> Any:
+    """Read a file of labels: one JSON value, or one JSON object a line.
+
+    Raises:
+        EvaluationError: it cannot be read, or is no JSON.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise EvaluationError(f"{file} cannot be read: {exc}.") from exc
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as exc:
+        raise EvaluationError(f"{file} is neither JSON nor JSON lines: {exc}.") from exc
+
+
+def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: datetime) -> tuple[CandidateArticle, ...]:
+    """Read feeds, and folders of feeds, as articles of the section "news"; a document's title names its publisher.
+
+    What `digest.toml` says of a source with the same name (topics, weight, primary, own) holds here too.
+
+    Raises:
+        EvaluationError: a file cannot be read as a feed.
+    """
+    limits, site = settings.file.limits, settings.file.publication.site
+    articles: list[CandidateArticle] = []
+    for file in list_files(paths):
+        visit = read_file_source(file, max_bytes=limits.fetch_bytes, site=site, now=now)
+        if isinstance(visit.outcome, VisitFailure):
+            raise EvaluationError(f"{file}: {visit.outcome.message}.")
+        assert visit.document, "a file is never 'not modified'"
+        publisher = visit.document.title or file.name.partition(".")[0]
+        articles += (_candidate_from_item(item, publisher, settings, now) for item in visit.document.items)
+    return tuple(articles)
+
+
+def labelled_url(address: str) -> str:
+    """Return the canonical form of an address in a file of labels, by which articles are found.
+
+    Raises:
+        EvaluationError: it is no web address.
+    """
+    try:
+        return canonical_url(address)
+    except ValueError as exc:
+        raise EvaluationError(f"{address!r} in the labels is no web address: {exc}.") from exc
+
+
+def _candidate_from_item(item: ParsedItem, publisher: str, settings: Settings, now: datetime) -> CandidateArticle:
+    dated_at, basis = choose_date(item, now)
+    named = next((s for s in settings.file.sources if publisher.casefold() == s.name.casefold()), None)
+    return CandidateArticle(
+        url=item.url,
+        link=item.link,
+        title=item.title,
+        summary=item.summary,
+        source=publisher,
+        publisher=named.publisher if named else publisher,
+        dated_at=dated_at,
+        has_date=not basis.is_first_seen,
+        weight=named.weight if named else 1.0,
+        primary=named.primary if named else False,
+        own=named.own if named else False,
+        categories=item.categories,
+        topics=tuple(sorted(named.topics.items())) if named else (),
+        author=item.author,
+        credit=item.credit,
+        featured=item.featured,
+    )

@@ -1,0 +1,153 @@
+"""How well articles are grouped into stories, against a grouping by hand."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from digest.app.evaluation.grouping_scores import PrecisionRecall, measure_bcubed, measure_pairs
+from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_feed_articles, read_labels
+from digest.select.stories import group_into_stories
+from digest.select.values import Story
+from digest.settings import Settings
+
+LARGE_STORY = 10  # labelled articles from which a story's pieces are shown
+
+
+@dataclass(frozen=True, slots=True)
+class StoryPieces:
+    """A large labelled story: its first link, its articles, and the sizes of the pieces that it fell into."""
+
+    url: str
+    article_count: int
+    piece_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """How many of the labelled pairs of articles stand together ("same") or apart ("different") as they should."""
+
+    right: int
+    total: int
+    wrong: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StorySetScore:
+    """The scores of one set of labels. `missing` links of it are in none of the feeds."""
+
+    name: str
+    article_count: int
+    story_count: int
+    missing: tuple[str, ...]
+    bcubed: PrecisionRecall
+    pairs: PrecisionRecall
+    large_stories: tuple[StoryPieces, ...]
+    same: PairScore
+    different: PairScore
+
+
+@dataclass(frozen=True, slots=True)
+class StoryEvaluation:
+    """What grouping made of all articles, and the scores of each set of labels."""
+
+    article_count: int
+    story_count: int
+    sets: tuple[StorySetScore, ...]
+
+
+def evaluate_stories(
+    gold: Path, feeds: Sequence[Path], settings: Settings, *, same_story: float | None = None, now: datetime
+) -> StoryEvaluation:
+    """Group the articles of some feeds, and hold the stories against those of a file of labels.
+
+    Args:
+        gold: the labels; `docs/evaluation.md` describes their form.
+        feeds: files, and folders of files.
+        settings: names the sources and the threshold.
+        same_story: a threshold instead of that of the settings.
+        now: the present, against which dates are doubted.
+
+    Raises:
+        EvaluationError: a file cannot be read, or is not of the form described.
+    """
+    labels = _read_label_sets(gold)
+    articles = read_feed_articles(feeds, settings, now=now)
+    threshold = settings.file.select.same_story if same_story is None else same_story
+    stories = group_into_stories(articles, threshold)
+    return StoryEvaluation(
+        article_count=sum(len(story.members) for story in stories),
+        story_count=len(stories),
+        sets=tuple(score_story_set(name, labels[name], stories) for name in labels),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledStories:
+    """One set of labels, by canonical URLs: whole stories, and pairs that are the same story or different ones."""
+
+    stories: tuple[tuple[str, ...], ...] = ()
+    same: tuple[tuple[str, str], ...] = ()
+    different: tuple[tuple[str, str], ...] = ()
+
+
+def score_story_set(name: str, labels: LabelledStories, stories: Iterable[Story]) -> StorySetScore:
+    """Score a grouping against one set of labels; articles without a label count for nothing."""
+    group_by_url = {article.url: n for n, story in enumerate(stories) for article in story.members}
+    labelled = [(url, label) for label, story in enumerate(labels.stories) for url in story]
+    found = [(group_by_url[url], label) for url, label in labelled if url in group_by_url]
+    groups, classes = [group for group, _ in found], [label for _, label in found]
+    return StorySetScore(
+        name=name,
+        article_count=len(found),
+        story_count=len(labels.stories),
+        missing=tuple(url for url, _ in labelled if url not in group_by_url),
+        bcubed=measure_bcubed(classes, groups),
+        pairs=measure_pairs(classes, groups),
+        large_stories=tuple(
+            _count_pieces(story, group_by_url) for story in labels.stories if len(story) >= LARGE_STORY
+        ),
+        same=_score_pairs(labels.same, group_by_url, together=True),
+        different=_score_pairs(labels.different, group_by_url, together=False),
+    )
+
+
+def _count_pieces(story: Sequence[str], group_by_url: Mapping[str, int]) -> StoryPieces:
+    sizes = Counter(group_by_url[url] for url in story if url in group_by_url).values()
+    return StoryPieces(story[0], sum(sizes), tuple(sorted(sizes, reverse=True)))
+
+
+def _score_pairs(pairs: Sequence[tuple[str, str]], group_by_url: Mapping[str, int], *, together: bool) -> PairScore:
+    known = [(a, b) for a, b in pairs if a in group_by_url and b in group_by_url]
+    wrong = tuple((a, b) for a, b in known if (group_by_url[a] == group_by_url[b]) != together)
+    return PairScore(len(known) - len(wrong), len(known), wrong)
+
+
+def _read_label_sets(gold: Path) -> dict[str, LabelledStories]:
+    content = read_labels(gold)
+    sets = {k: v for k, v in content.items() if isinstance(v, dict)} if isinstance(content, dict) else {}
+    if not sets:
+        raise EvaluationError(f'{gold} holds no set of labels: {{"NAME": {{"stories": [[URL, …], …]}}}} is wanted.')
+    return {name: _parse_label_set(gold, name, values) for name, values in sets.items()}
+
+
+def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> LabelledStories:
+    lists = {key: values.get(key, []) for key in ("stories", "same", "different")}
+    for key, groups in lists.items():
+        if not (isinstance(groups, list) and all(_is_url_list(group) for group in groups)):
+            raise EvaluationError(f"{gold}: {name}.{key} is no list of lists of addresses.")
+        if key != "stories" and any(len(group) != 2 for group in groups):
+            raise EvaluationError(f"{gold}: {name}.{key} holds what is no pair of addresses.")
+    urls = {key: [tuple(map(labelled_url, group)) for group in groups] for key, groups in lists.items()}
+    return LabelledStories(
+        # One page that is labelled by two addresses is one article.
+        tuple(tuple(dict.fromkeys(story)) for story in urls["stories"]),
+        tuple((a, b) for a, b in urls["same"]),
+        tuple((a, b) for a, b in urls["different"]),
+    )
+
+
+def _is_url_list(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(url, str) for url in value)

@@ -1,0 +1,89 @@
+"""`digest evaluate`: hold selection against labels that somebody made by hand. A command of the group a kind of labels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from digest.app.evaluation import stories as story_evaluation
+from digest.cli.context import CommandContext, pass_command_context, print_json
+
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_PATH = click.Path(exists=True, path_type=Path)
+
+
+@click.group(epilog="\b\nExample:\n  digest evaluate stories gold.json feeds/")
+def evaluate() -> None:
+    """Measure selection against labels made by hand: a change of a weight is a number."""
+
+
+@evaluate.command(
+    epilog="""\b
+Examples:
+  digest evaluate stories gold.json feeds/
+  digest evaluate stories gold.json feeds/ --same-story 0.2 --json
+
+\b
+Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
+)
+@click.argument("gold", type=EXISTING_FILE)
+@click.argument("feeds", nargs=-1, required=True, type=EXISTING_PATH, metavar="FEED...")
+@click.option("--same-story", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Try this threshold.")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@pass_command_context
+def stories(
+    context: CommandContext, gold: Path, feeds: tuple[Path, ...], same_story: float | None, as_json: bool
+) -> None:
+    """Group the articles of FEEDs (files or folders), and hold the stories against those of GOLD."""
+    context.refuse_unknown_actor()
+    result = story_evaluation.evaluate_stories(gold, feeds, context.settings, same_story=same_story, now=context.now())
+    if as_json:
+        print_json(_stories_as_json(result), indent=2)
+    else:
+        click.echo("\n".join(_story_report(result)))
+
+
+def _stories_as_json(result: story_evaluation.StoryEvaluation) -> dict[str, object]:
+    return {
+        "articles": result.article_count,
+        "stories": result.story_count,
+        "sets": [
+            {
+                "name": scored.name,
+                "articles": scored.article_count,
+                "stories": scored.story_count,
+                "missing": scored.missing,
+                **{
+                    key: {"precision": value.precision, "recall": value.recall, "f1": value.f1}
+                    for key, value in (("bcubed", scored.bcubed), ("pairs", scored.pairs))
+                },
+                "large_stories": [
+                    {"url": large.url, "articles": large.article_count, "pieces": large.piece_sizes}
+                    for large in scored.large_stories
+                ],
+                **{
+                    key: {"right": pairs.right, "of": pairs.total, "wrong": pairs.wrong}
+                    for key, pairs in (("same", scored.same), ("different", scored.different))
+                },
+            }
+            for scored in result.sets
+        ],
+    }
+
+
+def _story_report(result: story_evaluation.StoryEvaluation) -> Iterator[str]:
+    yield f"{result.article_count:,} articles in {result.story_count:,} stories"
+    for scored in result.sets:
+        missing = f" ({len(scored.missing)} more are in no feed)" if scored.missing else ""
+        yield f"{scored.name}: {scored.article_count} labelled articles{missing} in {scored.story_count} stories"
+        if scored.article_count:
+            for name, value in (("B-cubed", scored.bcubed), ("pairs", scored.pairs)):
+                yield f"  {name:8} precision {value.precision:.3f}, recall {value.recall:.3f}, F1 {value.f1:.3f}"
+        for large in scored.large_stories:
+            sizes = ", ".join(map(str, large.piece_sizes))
+            yield f"  {large.article_count} articles in {len(large.piece_sizes)} pieces ({sizes}): {large.url}"
+        for name, pairs in (("same", scored.same), ("different", scored.different)):
+            if pairs.total:
+                yield f"  pairs that are {name}: {pairs.right} of {pairs.total} right"
+            for first, other in pairs.wrong:
+                yield f"    wrong: {first}\n           {other}"
