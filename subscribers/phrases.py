@@ -1,7 +1,7 @@
 """Dates, hours and lists as English sentences write them; a moment is given in the zone in which it is meant."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 
 
 def weekday_date(day: date) -> str:
@@ -19,6 +19,11 @@ def month_day(day: date) -> str:
     return f"{day:%B} {day.day}"
 
 
+def weekday_month_day(day: date) -> str:
+    """Write "Friday, November 20"."""
+    return f"{day:%A}, {month_day(day)}"
+
+
 def short_month_day(day: date) -> str:
     """Write "Nov 20"."""
     return f"{day:%b} {day.day}"
@@ -27,6 +32,32 @@ def short_month_day(day: date) -> str:
 def clock_time(moment: datetime) -> str:
     """Write "6:00 a.m."."""
     return f"{moment:%I:%M}".lstrip("0") + (" a.m." if moment.hour < 12 else " p.m.")
+
+
+def clock_hour(clock: time | datetime) -> str:
+    """Write "5 p.m.", "5:30 p.m.", "noon"; midnight is "12 a.m.", which begins its day."""
+    if (clock.hour, clock.minute) == (12, 0):
+        return "noon"
+    minutes = f":{clock:%M}" if clock.minute else ""
+    return f"{clock.hour % 12 or 12}{minutes} {'a.m.' if clock.hour < 12 else 'p.m.'}"
+
+
+# What readers call these zones all year round.
+_COMMON_ZONE_NAMES = {
+    "America/New_York": "ET",
+    "America/Chicago": "CT",
+    "America/Denver": "MT",
+    "America/Los_Angeles": "PT",
+    "America/Anchorage": "AKT",
+}
+
+
+def zone_name_at(moment: datetime) -> str:
+    """Write the zone of a moment: "ET", "CET", "UTC+02:00" where it has no short name."""
+    if common := _COMMON_ZONE_NAMES.get(getattr(moment.tzinfo, "key", "")):
+        return common
+    name = moment.tzname() or ""
+    return name if name[:1] not in {"+", "-"} else f"UTC{moment.isoformat()[-6:]}"
 
 
 def spoken_hour(hour: int) -> str:

@@ -118,7 +118,7 @@ def test_the_sample_holds_the_traps_of_real_weeks(items: list[ParsedItem]) -> No
     guids = [i.guid for i in items if i.guid]
     assert len(set(guids)) < len(guids)
     assert any(i.all_day for i in items)
-    assert any(i.closes_on and i.closes_on < NOW.date() for i in items)
+    assert any(i.deadline and i.deadline.day < NOW.date() for i in items)
 
 
 def test_no_mail_address_of_an_author_comes_through(items: list[ParsedItem]) -> None:
@@ -151,7 +151,7 @@ def test_no_real_agency_is_made_to_say_anything() -> None:
 def test_every_opportunity_has_a_closing_day(readings: dict[str, ParsedDocument]) -> None:
     items = readings["https://opencalls.example.org/rss"].items
     assert len(items) == 6
-    assert [i.title for i in items if i.closes_on is None] == []
+    assert [i.title for i in items if i.deadline is None] == []
 
 
 def test_every_picture_that_may_be_mailed_is_served_and_described(readings: dict[str, ParsedDocument]) -> None:

@@ -6,7 +6,7 @@ Callers open the transaction; `prepare_batches` cuts a long document into batche
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,11 +26,15 @@ from digest.store.models import Article, ArticleChange, Source
 
 _ITEM_COLUMNS = (
     "url", "link", "title", "summary", "author", "credit", "categories", "language", "image_url", "image_alt",
-    "starts_at", "ends_at", "all_day", "place", "closes_on", "featured",
+    "starts_at", "ends_at", "all_day", "place", "featured",
 )  # fmt: skip
-_HISTORY_COLUMNS = ("title", "summary", "url", "starts_at", "ends_at", "place", "closes_on")  # old values are history
+_DEADLINE_COLUMNS = ("closes_on", "closes_clock", "closes_zone", "closes_label")
+_STATED_COLUMNS = (*_ITEM_COLUMNS, *_DEADLINE_COLUMNS)  # what a source said of an item
+# Old values of these are history.
+_HISTORY_COLUMNS = ("title", "summary", "url", "starts_at", "ends_at", "place", "closes_on", "closes_clock")
 _DERIVED_COLUMNS = ("key", "dated_at", "date_basis", "updated_at")
-_SILENT_COLUMNS = frozenset({"link", *_DERIVED_COLUMNS})  # a link that only differs in tracking is no news
+# A link that only differs in tracking is no news, nor is how a deadline that stands is named.
+_SILENT_COLUMNS = frozenset({"link", "closes_zone", "closes_label", *_DERIVED_COLUMNS})
 _MAX_LENGTHS = {
     name: column.type.length
     for name, column in Article.__table__.columns.items()
@@ -182,7 +186,7 @@ def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now
 
 
 def _load_rows(session: Session, source_id: int, items: Sequence[IdentifiedItem]) -> Sequence[Row[Any]]:
-    columns = [getattr(Article, name) for name in ("id", *_DERIVED_COLUMNS, *_ITEM_COLUMNS)]
+    columns = [getattr(Article, name) for name in ("id", *_DERIVED_COLUMNS, *_STATED_COLUMNS)]
     may_match = or_(Article.key.in_([one.key for one in items]), Article.url.in_({one.item.url: None for one in items}))
     query = select(*columns).where(Article.source_id == source_id, may_match).order_by(Article.id)
     return session.execute(query).all()
@@ -191,6 +195,9 @@ def _load_rows(session: Session, source_id: int, items: Sequence[IdentifiedItem]
 def _item_values(item: ParsedItem) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(item, name) for name in _ITEM_COLUMNS}
     values["categories"] = list(item.categories)
+    deadline = item.deadline
+    stated = (deadline.day, deadline.clock, deadline.zone, deadline.label) if deadline else (None, None, "", "")
+    values |= dict(zip(_DEADLINE_COLUMNS, stated, strict=True))
     for name, longest in _MAX_LENGTHS.items():  # PostgreSQL refuses what SQLite would let pass
         if isinstance(values.get(name), str):
             values[name] = values[name][:longest]
@@ -261,17 +268,17 @@ def _history_row(row: Row[Any], field: str, after: object, now: datetime) -> dic
 def _history_text(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
-    return value.isoformat() if isinstance(value, date) else "" if value is None else str(value)
+    return value.isoformat() if isinstance(value, date | time) else "" if value is None else str(value)
 
 
 def _update_row(row: Row[Any], values: dict[str, Any], now: datetime) -> dict[str, Any]:
     """Return every changeable column, so that all changed rows share one statement."""
-    kept = {name: getattr(row, name) for name in (*_DERIVED_COLUMNS, *_ITEM_COLUMNS)}
+    kept = {name: getattr(row, name) for name in (*_DERIVED_COLUMNS, *_STATED_COLUMNS)}
     return {f"to_{name}": value for name, value in (kept | values | {"seen_at": now}).items()} | {"which": row.id}
 
 
 _UPDATE_STATEMENT = (
     update(Article.__table__)  # type: ignore[arg-type]
     .where(Article.__table__.c.id == bindparam("which"))
-    .values({name: bindparam(f"to_{name}") for name in (*_DERIVED_COLUMNS, *_ITEM_COLUMNS, "seen_at")})
+    .values({name: bindparam(f"to_{name}") for name in (*_DERIVED_COLUMNS, *_STATED_COLUMNS, "seen_at")})
 )

@@ -1,11 +1,10 @@
-"""Dates as publishers write them: read, doubted, and named by what they rest on; deadlines found in a text.
+"""Dates as publishers write them: read, doubted, and named by what they rest on.
 
 The rules and their reasons stand in docs/decisions/0004-dates.md.
 """
 
 import re
 from calendar import timegm
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 from dateutil import parser as dateutil_parser
@@ -129,74 +128,3 @@ def _parse_with_dateutil(text: str) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError, TypeError, AttributeError, IndexError, ArithmeticError):
         return None  # dateutil lets its internals' errors through
-
-
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH_PATTERN = (
-    r"(?P<month{n}>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
-    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
-)
-_DAY_PATTERN = (
-    rf"(?:(?P<iso>\d{{4}}-\d{{2}}-\d{{2}})"
-    rf"|{_MONTH_PATTERN.format(n=1)}\s+(?P<day1>\d{{1,2}})(?:st|nd|rd|th)?(?!\d|:)(?:,?\s+(?P<year1>(?:19|20)\d{{2}})\b)?"
-    rf"|(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH_PATTERN.format(n=2)}\b(?:,?\s+(?P<year2>(?:19|20)\d{{2}})\b)?"
-    r"|(?P<us_month>\d{1,2})/(?P<us_day>\d{1,2})/(?P<us_year>\d{4}))"
-)
-_RESPONSE_WORDS = (
-    r"(?:apply|appl(?:ication|ying)s?|regist(?:er|ration|rations)|submit(?:ted)?|submissions?|respon(?:d|ses?)|"
-    r"rsvp|proposals?|nominations?|bids?|comments?|entries|abstracts?|quotes?)"
-)
-_DEADLINE_CUE = re.compile(
-    r"\b(?:clos(?:es|ing)|deadline(?: (?:for|to) [^.:;]{1,60}? (?:is|are)\b)?|due|open (?:until|till|through)|"
-    rf"{_RESPONSE_WORDS}\b[^.:;]{{0,60}}? (?:by|before|until|till|through|no later than|on or before))\b",
-    re.IGNORECASE,
-)
-_FILLER = re.compile(
-    r"(?:[\s,:–—-]+|(?:on|by|at|is|are|the|of|date|before|midnight|noon|close of business|cob|local time|"  # noqa: RUF001  en dash
-    r"(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?|\d{1,2}(?::\d{2})?\s?[ap]\.?m\.?|\d{1,2}:\d{2}|"
-    r"[ecmp][sd]?t|eastern|central|mountain|pacific|utc|gmt|time)(?![a-z0-9]))*+",
-    re.IGNORECASE,
-)
-_DATE_PATTERN = re.compile(_DAY_PATTERN, re.IGNORECASE)
-_CUE_DISTANCE = 100  # characters between the words that announce a deadline and the end of its date
-_MAX_INFERRED_AHEAD = timedelta(days=300)  # an inferred year that puts the day farther ahead than this is a guess
-
-
-def find_deadline(text: str, published: datetime | None) -> date | None:
-    """Find the day until which a text says one may apply, register, answer or bid.
-
-    "closes Dec 4", "deadline: December 12, 2026", "apply by 4 December", "due on 2026-12-04". A day without a
-    year is the first such day on or after the publication; without a publication date it is left alone.
-    """
-    for cue in _DEADLINE_CUE.finditer(text):
-        after = text[cue.end() : cue.end() + _CUE_DISTANCE]
-        filler = _FILLER.match(after)
-        match = _DATE_PATTERN.match(after, filler.end() if filler else 0)
-        day = _deadline_day(match.groupdict(), published) if match else None
-        if day and (published is None or day >= published.date() - timedelta(days=1)):
-            return day
-    return None
-
-
-def _deadline_day(groups: dict[str, str | None], published: datetime | None) -> date | None:
-    try:
-        if groups["iso"]:
-            return date.fromisoformat(groups["iso"])
-        if groups["us_year"]:
-            return date(int(groups["us_year"]), int(groups["us_month"] or 0), int(groups["us_day"] or 0))
-        month = _MONTHS.index((groups["month1"] or groups["month2"] or "")[:3].lower()) + 1
-        day = int(groups["day1"] or groups["day2"] or 0)
-        if year := groups["year1"] or groups["year2"]:
-            return date(int(year), month, day)
-        return _next_anniversary(month, day, published) if published else None
-    except ValueError:
-        return None
-
-
-def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
-    years: Sequence[int] = (published.year, published.year + 1)
-    for year in years:
-        anniversary = date(year, month, day)
-        if anniversary >= published.date():
-            return anniversary if anniversary - published.date() <= _MAX_INFERRED_AHEAD else None
-    return None

@@ -5,10 +5,11 @@ A document is a JSON head, and one line for each item: reading a long one never 
 
 import json
 from dataclasses import dataclass, fields
-from datetime import date, datetime
+from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
+from digest.select.deadlines import Deadline
 from subscribers.errors import ApplicationError
 
 
@@ -74,7 +75,7 @@ class ParsedItem:
     ends_at: datetime | None = None
     all_day: bool = False
     place: str | None = None
-    closes_on: date | None = None
+    deadline: Deadline | None = None
     featured: bool = False
 
 
@@ -132,8 +133,15 @@ def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
         "feeds": [(feed.url, feed.title) for feed in document.feeds],
     }
     items = ([getattr(item, name) for name in _ITEM_FIELDS] for item in document.items)
-    lines = (json.dumps(item, default=lambda moment: moment.isoformat()) for item in items)
+    lines = (json.dumps(item, default=_encode_value) for item in items)
     return head, "\n".join(lines).encode("ascii")
+
+
+def _encode_value(value: datetime | Deadline) -> str | list[str | None]:
+    if isinstance(value, Deadline):
+        clock = value.clock.isoformat() if value.clock else None
+        return [value.day.isoformat(), clock, value.zone, value.label]
+    return value.isoformat()
 
 
 def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
@@ -161,7 +169,11 @@ def _decode_item(line: bytes) -> ParsedItem:
     values = dict(zip(_ITEM_FIELDS, json.loads(line), strict=True))
     for name in ("published", "updated", "starts_at", "ends_at"):
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
-    values["closes_on"] = date.fromisoformat(values["closes_on"]) if values["closes_on"] else None
+    values["deadline"] = _decode_deadline(*values["deadline"]) if values["deadline"] else None
     values["date_basis"] = DateBasis(values["date_basis"])
     values["categories"] = tuple(values["categories"])
     return ParsedItem(**values)
+
+
+def _decode_deadline(day: str, clock: str | None, zone: str, label: str) -> Deadline:
+    return Deadline(date.fromisoformat(day), time.fromisoformat(clock) if clock else None, zone, label)

@@ -10,6 +10,7 @@ from digest.collect.parsed_document import DateBasis
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
+from digest.select.deadlines import Deadline
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.select.values import CandidateArticle, PreviousEditions
 from digest.store.models import Article, Edition, EditionStory, Source
@@ -76,11 +77,17 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         ends_at=article.ends_at,
         all_day=article.all_day,
         place=article.place,
-        closes_on=article.closes_on,
+        deadline=_stated_deadline(article),
         featured=article.featured,
         views=article.views if source.own else None,
         withdrawn=article.withdrawn_at is not None,
     )
+
+
+def _stated_deadline(article: Article) -> Deadline | None:
+    if article.closes_on is None:
+        return None
+    return Deadline(article.closes_on, article.closes_clock, article.closes_zone, article.closes_label)
 
 
 def load_previous_editions(

@@ -114,7 +114,7 @@ def _group_stories(
 
 def _same_date_key(article: CandidateArticle) -> tuple[object, ...]:
     words = title_words(article.title)
-    day = article.starts_at.date() if article.starts_at else article.closes_on
+    day = article.starts_at.date() if article.starts_at else article.deadline and article.deadline.day
     return (article.section, words, day) if words and day else (article.section, article.url)
 
 

@@ -1,8 +1,10 @@
 """The values that selection works on: candidates in, a proposal with every reason out."""
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
+
+from digest.select.deadlines import Deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class CandidateArticle:
     ends_at: datetime | None = None
     all_day: bool = False
     place: str | None = None
-    closes_on: date | None = None
+    deadline: Deadline | None = None
     featured: bool = False
     views: int | None = None
     withdrawn: bool = False  # its page is gone

@@ -3,11 +3,11 @@
 The tables follow the flow of data: source → article → story → edition → fragment → delivery → event.
 """
 
-from datetime import date, datetime
+from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Date, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Date, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, Time, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.delivery_models  # noqa: F401 - its tables join the metadata
@@ -94,7 +94,11 @@ class Article(Base):
     ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     all_day: Mapped[bool] = mapped_column(default=False)
     place: Mapped[str | None] = mapped_column(String(200))
+    # The deadline as the source stated it: see select.deadlines.
     closes_on: Mapped[date | None] = mapped_column(Date)
+    closes_clock: Mapped[time | None] = mapped_column(Time)
+    closes_zone: Mapped[str] = mapped_column(String(60), default="", server_default="")
+    closes_label: Mapped[str] = mapped_column(String(40), default="", server_default="")
     featured: Mapped[bool] = mapped_column(default=False)
     views: Mapped[int | None] = mapped_column(Integer)
 

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +9,7 @@ from sqlalchemy import delete, event, select
 from digest.collect.articles import ItemCounts, mark_withdrawn, prepare_batches, store_batch
 from digest.collect.item_identity import BATCH_SIZE, identify_items
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
+from digest.select.deadlines import Deadline
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Source
 from tests.collect.stored_documents import store_document
@@ -70,7 +71,7 @@ def test_an_item_becomes_an_article_with_all_that_was_said(database: Database) -
         starts_at=NOON + DAY,
         ends_at=NOON + 2 * DAY,
         place="Harbour",
-        closes_on=date(2026, 12, 1),
+        deadline=Deadline(date(2026, 12, 1), time(17), "America/New_York", "applications"),
         featured=True,
     )
     assert stored(database, event_item) == ItemCounts(found=1, new=1)
@@ -81,9 +82,17 @@ def test_an_item_becomes_an_article_with_all_that_was_said(database: Database) -
         "Ada Example",
         "INTERPOL",
     )
-    assert (article.categories, article.closes_on, article.featured) == (["Ports", "Safety"], date(2026, 12, 1), True)
+    assert (article.categories, article.featured) == (["Ports", "Safety"], True)
+    closes = (article.closes_on, article.closes_clock, article.closes_zone, article.closes_label)
+    assert closes == (date(2026, 12, 1), time(17), "America/New_York", "applications")
     assert (article.dated_at, article.date_basis, article.updated_at) == (NOON - DAY, "published", NOON)
     assert (article.found_at, article.seen_at) == (NOON, NOON)
+
+
+def test_a_deadline_that_was_extended_is_kept_with_the_one_before(database: Database) -> None:
+    stored(database, item(deadline=Deadline(date(2026, 12, 1), time(17), "America/New_York")))
+    assert stored(database, item(deadline=Deadline(date(2026, 12, 8), time(12), "America/New_York"))).updated == 1
+    assert history(database) == [("closes_clock", "17:00:00", "12:00:00"), ("closes_on", "2026-12-01", "2026-12-08")]
 
 
 def test_the_same_document_again_changes_nothing(database: Database) -> None:

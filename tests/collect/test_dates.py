@@ -1,12 +1,12 @@
 """Dates are read, doubted, and named by what they rest on."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.dates import find_deadline, parse_date, parse_event_time, parse_item_dates
+from digest.collect.dates import parse_date, parse_event_time, parse_item_dates
 from digest.collect.parsed_document import DateBasis
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -98,34 +98,3 @@ def test_an_event_may_lie_ahead_and_a_bare_day_is_day_long() -> None:
     assert parse_event_time("2027-05-04") == (datetime(2027, 5, 4, 12, tzinfo=UTC), True)
     assert parse_event_time("2027-05-04T09:00:00-04:00") == (datetime(2027, 5, 4, 13, tzinfo=UTC), False)
     assert parse_event_time("soon") == (None, False)
-
-
-@pytest.mark.parametrize(
-    ("said", "day"),
-    [
-        ("The call closes Dec 4.", date(2026, 12, 4)),
-        ("Deadline: December 12, 2026", date(2026, 12, 12)),
-        ("Please apply by 4 December.", date(2026, 12, 4)),
-        ("Quotes are due on 2026-12-04", date(2026, 12, 4)),
-        ("Applications are due by 5 p.m. ET on Friday, December 4.", date(2026, 12, 4)),
-        ("Register before Jan. 5 to get in", date(2027, 1, 5)),
-        ("Comments accepted through March 3rd, 2027", date(2027, 3, 3)),
-        ("submit proposals no later than 11:59 PM EST on December 1", date(2026, 12, 1)),
-        ("The deadline for applications is 12/31/2026", date(2026, 12, 31)),
-        ("open until the 4th of December 2026", date(2026, 12, 4)),
-        ("Closing date: Fri., 4 December", date(2026, 12, 4)),
-        ("It closed Dec 4.", None),
-        ("It closes soon; Dec 4 was mentioned", None),
-        ("due diligence took until autumn", None),
-        ("closes February 30", None),
-        ("closes Nov 4", None),  # next November is a guess
-        ("Deadline: December 12, 2019", None),  # over before it was published
-    ],
-)
-def test_deadlines_are_found_where_the_text_says_so(said: str, day: date | None) -> None:
-    assert find_deadline(said, datetime(2026, 11, 16, tzinfo=UTC)) == day
-
-
-def test_without_a_publication_date_the_year_must_be_written() -> None:
-    assert find_deadline("closes Dec 4", None) is None
-    assert find_deadline("closes Dec 4, 2026", None) == date(2026, 12, 4)

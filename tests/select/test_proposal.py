@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.edition.kinds import SECTION_KINDS
+from digest.select.deadlines import Deadline
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import DEFAULT_SECTIONS, SectionSettings, SelectionSettings
@@ -219,13 +220,24 @@ def test_one_event_of_two_sources_is_announced_once() -> None:
 def test_opportunities_are_open_ones_soonest_deadline_first_and_undated_last() -> None:
     candidates = [
         article("Grant without end", section="opportunities"),
-        article("Grant of December", section="opportunities", closes_on=date(2026, 12, 4)),
-        article("Grant of today", section="opportunities", closes_on=NOW.date()),
-        article("Grant of yesterday", section="opportunities", closes_on=date(2026, 11, 18)),
+        article("Grant of December", section="opportunities", deadline=Deadline(date(2026, 12, 4))),
+        article("Grant of today", section="opportunities", deadline=Deadline(NOW.date())),
+        article("Grant of yesterday", section="opportunities", deadline=Deadline(date(2026, 11, 18))),
     ]
     proposal = propose([*week(), *candidates])
     assert leads(proposal, "opportunities") == ["Grant of today", "Grant of December", "Grant without end"]
     assert reasons(proposal)[candidates[3].url] == "closed on November 18"
+
+
+def test_a_call_that_closes_before_the_release_is_left_out_to_the_minute() -> None:
+    until = (NOW + timedelta(minutes=n) for n in (0, 1))  # NOW is 5:30 p.m. in New York
+    calls = [
+        article(f"Call {n}", section="opportunities", deadline=Deadline(date(2026, 11, 19), at.time(), "UTC"))
+        for n, at in enumerate(until)
+    ]
+    proposal = propose([*week(), *calls])
+    assert leads(proposal, "opportunities") == ["Call 1"]
+    assert reasons(proposal)[calls[0].url] == "closed on November 19"
 
 
 def test_an_own_section_takes_its_topics_before_topics_does() -> None:
@@ -290,7 +302,7 @@ any_article = st.builds(
     lambda title, publisher, days, section, views, own, at: article(
         title, publisher, days=days, section=section, views=views, own=own,
         starts_at=NOW + timedelta(days=at) if section == "events" else None,
-        closes_on=(NOW + timedelta(days=at)).date() if section == "opportunities" else None,
+        deadline=Deadline((NOW + timedelta(days=at)).date()) if section == "opportunities" else None,
     ),
     st.sampled_from([*TITLES, "Singer dies at 76", "Weekly roundup of ports"]),
     st.sampled_from(["CISA", "Wire", "HLS", "Post", "Times"]),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from digest.collect import text_cleanup
-from digest.collect.dates import find_deadline, parse_event_time, parse_item_dates
+from digest.collect.announcements import find_deadline
+from digest.collect.dates import parse_event_time, parse_item_dates
 from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry
 from digest.collect.urls import absolute_url, canonical_url, usable_url
 from subscribers.errors import ApplicationError
@@ -111,7 +112,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         ends_at=ends_at if starts_at and ends_at and ends_at > starts_at else None,
         all_day=all_day,
         place=text_cleanup.clean_name(raw.place) or None,
-        closes_on=find_deadline(f"{title}. {content_text or summary}", published or updated),
+        deadline=find_deadline(f"{title}. {content_text or summary}", published or updated),
         featured=raw.featured,
     )
 
@@ -151,7 +152,9 @@ def _clean_summary(raw: RawItem) -> tuple[str, str]:
 
 # What makes the content worth cleaning beside a good description: a credit or a deadline may be in it.
 _WORTH_CLEANING = re.compile(
-    r"source|credit|via|deadline|closes|closing|due|apply|submi|regist|no later", re.IGNORECASE
+    r"source|credit|via|deadline|clos(?:es?|ing)|due|appl[yi]|submi|regist|no later|open until|extended|comment|nominat|"
+    r"propos",
+    re.IGNORECASE,
 )
 
 

@@ -15,7 +15,7 @@ from digest.select.section_filler import SectionFiller
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
-from subscribers.phrases import clock_time, month_day, weekday_date
+from subscribers.phrases import clock_hour, month_day, weekday_date, zone_name_at
 
 LOOKAHEAD = timedelta(days=90)
 SUMMARY_WORDS = 16
@@ -75,5 +75,5 @@ def _place_and_time(event: CandidateArticle, zone: ZoneInfo) -> str:
     if event.all_day or not event.starts_at:
         return place
     start = event.starts_at.astimezone(zone)
-    time = f"{clock_time(start).replace(':00', '')} {start:%Z}"
+    time = f"{clock_hour(start)} {zone_name_at(start)}"
     return f"{place}, {time}" if place else time

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_
 
 from digest.collect.text_cleanup import shorten_text
 from digest.edition.content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, displayed_date, plain_entry
+from digest.edition.kinds.section_kind import SectionKind, deadline_line, displayed_date, plain_entry
 from digest.edition.windows import EditionWindow
+from digest.select.deadlines import Deadline
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -39,8 +40,8 @@ class OpportunitySection(SectionKind):
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an opportunity is none to announce; empty when it may be."""
-        closes_on = scored.story.lead.closes_on
-        return f"closed on {month_day(closes_on)}" if closes_on and closes_on < now.date() else ""
+        deadline = scored.story.lead.deadline
+        return f"closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
     def write_entry(self, placed: PlacedStory, zone: ZoneInfo) -> SectionEntry:
         """Write an opportunity with its deadline."""
@@ -49,14 +50,20 @@ class OpportunitySection(SectionKind):
             plain_entry(call),
             summary=shorten_text(call.summary, SUMMARY_WORDS),
             date=displayed_date(call, zone),
-            closes=short_month_day(call.closes_on) if call.closes_on else "",
+            closes=short_month_day(call.deadline.day) if call.deadline else "",
+            details=(deadline_line(call.deadline),) if call.deadline and _says_more(call.deadline) else (),
         )
 
     def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
-        """Return the summary."""
-        return (entry.summary,) if entry.summary else super().secondary_lines(entry)
+        """Return the deadline in full, and the summary; the source where there is neither."""
+        return tuple(line for line in (*entry.details, entry.summary) if line) or super().secondary_lines(entry)
 
 
-def _deadline_order(scored: ScoredStory) -> tuple[bool, str, datetime, str]:
+def _says_more(deadline: Deadline) -> bool:
+    """Return whether a deadline says more than its day, which stands beside the headline."""
+    return bool(deadline.label or deadline.clock)
+
+
+def _deadline_order(scored: ScoredStory) -> tuple[tuple[date, time], datetime, str]:
     call = scored.story.lead
-    return (call.closes_on is None, call.closes_on.isoformat() if call.closes_on else "", call.dated_at, call.url)
+    return (call.deadline.order if call.deadline else (date.max, time.max), call.dated_at, call.url)

@@ -11,11 +11,12 @@ from sqlalchemy import ColumnElement, and_
 from digest.collect.urls import strip_tracking
 from digest.edition.content import PictureCuts, SectionEntry
 from digest.edition.windows import EditionWindow
+from digest.select.deadlines import Deadline, load_deadline_zone
 from digest.select.section_filler import SectionPicker
 from digest.select.values import CandidateArticle, PlacedStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
-from subscribers.phrases import short_month_day
+from subscribers.phrases import clock_hour, short_month_day, weekday_month_day, zone_name_at
 
 
 class SectionKind(SectionPicker):
@@ -72,6 +73,20 @@ def displayed_credit(article: CandidateArticle) -> str:
     """Return whose news an article is; empty where it is the publisher's own."""
     credit = article.credit or ""
     return "" if credit.casefold() == article.publisher.casefold() else credit
+
+
+def deadline_line(deadline: Deadline) -> str:
+    """Write a deadline in full: "Applications due Friday, December 4, 5 p.m. ET"."""
+    due = f"{deadline.label[0].upper()}{deadline.label[1:]} due" if deadline.label else "Due"
+    return f"{due} {weekday_month_day(deadline.day)}{_deadline_hour(deadline)}"
+
+
+def _deadline_hour(deadline: Deadline) -> str:
+    if deadline.clock is None:
+        return ""
+    zone = load_deadline_zone(deadline.zone)
+    in_zone = zone_name_at(datetime.combine(deadline.day, deadline.clock, zone)) if zone else "(zone not stated)"
+    return f", {clock_hour(deadline.clock)} {in_zone}"
 
 
 def displayed_date(article: CandidateArticle, zone: ZoneInfo) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, ParseError
 from digest.collect.parsers import parse_document
+from digest.select.deadlines import Deadline
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 URL = "https://feeds.example.org/anything"
@@ -96,7 +97,7 @@ def test_events_pictures_and_deadlines_in_rss_are_read() -> None:
     event = items(RSS)[1]
     assert event.starts_at == datetime(2027, 2, 3, 14, tzinfo=UTC)
     assert (event.place, event.image_url) == ("Port Ellery", "https://img.example.org/b.jpg")
-    assert event.closes_on == date(2026, 12, 4)
+    assert event.deadline == Deadline(date(2026, 12, 4), label="registration")
     assert event.date_basis is DateBasis.ZONE_ASSUMED
 
 

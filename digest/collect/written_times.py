@@ -1,0 +1,169 @@
+"""Days, hours and zones as English texts write them, read at one place of a text.
+
+Every pattern here takes a bounded number of characters, so that a hostile text costs no more than its length.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+MONTH_NAMES = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    r"nov(?:ember)?|dec(?:ember)?)"
+)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DASH = r"(?: ?[-–—] ?| to | through | and | & )"  # noqa: RUF001  dashes of every width
+_YEAR = r"(?:19|20)\d{2}"
+_WEEKDAY = r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? {1,2})"
+_ORDINAL = r"(?:st|nd|rd|th)?"
+_DAY = re.compile(
+    rf"{_WEEKDAY}?(?:"
+    r"(?P<iso>\d{4}-\d{2}-\d{2})(?!\d)"
+    rf"|(?P<month1>{MONTH_NAMES})\.? {{1,2}}(?P<day1>\d{{1,2}}){_ORDINAL}(?!\d|:)"
+    rf"(?:{_DASH}{_WEEKDAY}?(?:(?P<last_month1>{MONTH_NAMES})\.? )?(?P<last1>\d{{1,2}}){_ORDINAL}(?!\d|:| ?[ap]\.?m\b))?"
+    rf"(?:,? {{1,2}}(?P<year1>{_YEAR})\b)?"
+    rf"|(?P<day2>\d{{1,2}}){_ORDINAL}(?:{_DASH}(?P<last2>\d{{1,2}}){_ORDINAL})? {{1,2}}(?:of )?(?P<month2>{MONTH_NAMES})\b\.?"
+    rf"(?:,? {{1,2}}(?P<year2>{_YEAR})\b)?"
+    rf"|(?P<us_month>\d{{1,2}})/(?P<us_day>\d{{1,2}})/(?P<us_year>{_YEAR})\b)",
+    re.IGNORECASE,
+)
+_MAX_INFERRED_AHEAD = timedelta(days=300)  # an inferred year that puts the day farther ahead than this is a guess
+
+_CLOCK = re.compile(
+    r"(?:(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?(?::\d{2})? ?(?P<half>[ap])\.? ?m\b\.?"
+    r"|(?P<hour24>\d{1,2}):(?P<minute24>\d{2})(?::\d{2})?(?: ?(?:hrs|hours|h)\b)?(?! ?[ap]\.?m)"
+    r"|(?P<noon>(?:12(?::00)? )?noon)\b)",
+    re.IGNORECASE,
+)
+# A zone's common names are its clock on the wall: "EST" is written all summer, and never means an hour later.
+_ZONES_BY_NAME = {
+    name: zone
+    for zone, names in {
+        "America/New_York": "et est edt eastern",
+        "America/Chicago": "ct cst cdt central",
+        "America/Denver": "mt mst mdt mountain",
+        "America/Los_Angeles": "pt pst pdt pacific",
+        "America/Anchorage": "akst akdt akt alaska",
+        "Pacific/Honolulu": "hst hawaii",
+        "America/Puerto_Rico": "ast atlantic",
+        "Europe/London": "bst london",
+        "Europe/Brussels": "cet cest brussels",
+        "Europe/Vienna": "vienna",
+        "Europe/Paris": "paris",
+        "Europe/Athens": "eet eest",
+        "Asia/Tokyo": "jst",
+        "Australia/Sydney": "aest aedt",
+        "UTC": "utc gmt z",
+        "UTC-12:00": "aoe",  # anywhere on Earth: while the day lasts in any zone
+    }.items()
+    for name in names.split()
+}
+_ZONE = re.compile(
+    r" ?\(?(?:u\.?s\.? )?(?:"
+    r"(?:utc|gmt) ?(?P<sign>[+−-]) ?(?P<hours>\d{1,2})(?::?(?P<minutes>\d{2}))?(?!\d)"  # noqa: RUF001  minus sign
+    r"|(?P<wide>anywhere on earth)\b"
+    r"|(?P<region>eastern|central|mountain|pacific|alaska|hawaii|atlantic)\b(?: (?:standard|daylight|prevailing))?(?: time)?\b"
+    r"|(?P<city>brussels|london|paris|vienna) time\b"
+    rf"|(?P<short>{'|'.join(sorted(_ZONES_BY_NAME, key=len, reverse=True))})\b"
+    r")\)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenDay:
+    """A day, or the first and the last of several, and where its words end in the text."""
+
+    first: date
+    last: date
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenClock:
+    """An hour with the zone that the text names after it, empty where none, and where its words end."""
+
+    clock: time
+    zone: str
+    end: int
+
+
+def read_day(text: str, start: int, published: datetime | None) -> WrittenDay | None:
+    """Read the day that is written at `start`: "Dec. 4", "4 December 2026", "October 12-14", "2026-12-04".
+
+    A day without a year is the first such day on or after the publication, if that is within 300 days; without a
+    publication it is none.
+    """
+    match = _DAY.match(text, start)
+    if match is None:
+        return None
+    try:
+        first = _read_first_day(match, published)
+        last = _read_last_day(match, first) if first else None
+    except ValueError:
+        return None
+    return WrittenDay(first, last or first, match.end()) if first else None
+
+
+def _read_first_day(match: re.Match[str], published: datetime | None) -> date | None:
+    if match["iso"]:
+        return date.fromisoformat(match["iso"])
+    if match["us_year"]:
+        return date(int(match["us_year"]), int(match["us_month"]), int(match["us_day"]))
+    month, day = _month_number(match["month1"] or match["month2"]), int(match["day1"] or match["day2"])
+    if year := match["year1"] or match["year2"]:
+        ends_next_year = match["last_month1"] and _month_number(match["last_month1"]) < month
+        return date(int(year) - bool(ends_next_year), month, day)
+    return _next_anniversary(month, day, published) if published else None
+
+
+def _read_last_day(match: re.Match[str], first: date) -> date | None:
+    day = match["last1"] or match["last2"]
+    if not day:
+        return None
+    month = _month_number(match["last_month1"]) if match["last_month1"] else first.month
+    last = date(first.year + (month < first.month), month, int(day))
+    return last if last > first else None
+
+
+def _month_number(name: str) -> int:
+    return _MONTHS.index(name[:3].lower()) + 1
+
+
+def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
+    for year in (published.year, published.year + 1):
+        anniversary = date(year, month, day)
+        if anniversary >= published.date():
+            return anniversary if anniversary - published.date() <= _MAX_INFERRED_AHEAD else None
+    return None
+
+
+def read_clock(text: str, start: int) -> WrittenClock | None:
+    """Read the hour that is written at `start`, with its zone: "5 p.m. ET", "17:00 (Brussels time)", "noon UTC+2"."""
+    match = _CLOCK.match(text, start)
+    clock = _clock_value(match) if match else None
+    if match is None or clock is None:
+        return None
+    zone = _ZONE.match(text, match.end())
+    return WrittenClock(clock, _zone_name(zone) if zone else "", zone.end() if zone else match.end())
+
+
+def _clock_value(match: re.Match[str]) -> time | None:
+    if match["noon"]:
+        return time(12)
+    if not match["half"]:
+        hour, minute = int(match["hour24"]), int(match["minute24"])
+        return time(hour, minute) if hour < 24 and minute < 60 else None
+    hour, minute = int(match["hour"]), int(match["minute"] or 0)
+    if not 1 <= hour <= 12 or minute >= 60:
+        return None
+    return time(hour % 12 + 12 * (match["half"].lower() == "p"), minute)
+
+
+def _zone_name(match: re.Match[str]) -> str:
+    if match["sign"]:
+        hours, minutes = int(match["hours"]), int(match["minutes"] or 0)
+        return f"UTC{'+' if match['sign'] == '+' else '-'}{hours:02d}:{minutes:02d}" if hours <= 14 else ""
+    if match["wide"]:
+        return _ZONES_BY_NAME["aoe"]
+    return _ZONES_BY_NAME[(match["region"] or match["city"] or match["short"]).lower()]

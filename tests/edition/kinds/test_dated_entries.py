@@ -1,0 +1,50 @@
+"""How events and opportunities are written: date, hour, zone and place, as precisely as they are known."""
+
+from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from digest.edition.content import SectionEntry
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.deadlines import Deadline
+from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
+
+NEW_YORK = ZoneInfo("America/New_York")
+URL = "https://calls.example.org/1"
+
+
+def written(kind: str, **more: object) -> SectionEntry:
+    article = CandidateArticle(URL, URL, "Port grant", "", "Calls", "Calls", datetime(2026, 11, 18, tzinfo=UTC), **more)  # type: ignore[arg-type]
+    return SECTION_KINDS[kind].write_entry(PlacedStory(ScoredStory(Story(article), 50.0, ())), NEW_YORK)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "closes", "line"),
+    [
+        (Deadline(date(2026, 12, 4)), "Dec 4", None),
+        (Deadline(date(2026, 12, 4), label="applications"), "Dec 4", "Applications due Friday, December 4"),
+        (
+            Deadline(date(2026, 12, 4), time(17), "America/New_York", "applications"),
+            "Dec 4",
+            "Applications due Friday, December 4, 5 p.m. ET",
+        ),
+        (Deadline(date(2026, 12, 4), time(23, 59), "UTC"), "Dec 4", "Due Friday, December 4, 11:59 p.m. UTC"),
+        (Deadline(date(2026, 7, 1), time(12), "Europe/Brussels"), "Jul 1", "Due Wednesday, July 1, noon CEST"),
+        (Deadline(date(2026, 12, 4), time(9, 30), "UTC+05:30"), "Dec 4", "Due Friday, December 4, 9:30 a.m. UTC+05:30"),
+        (Deadline(date(2026, 12, 4), time(0)), "Dec 4", "Due Friday, December 4, 12 a.m. (zone not stated)"),
+    ],
+)
+def test_a_deadline_is_written_with_what_is_known_of_it(deadline: Deadline, closes: str, line: str | None) -> None:
+    entry = written("opportunities", deadline=deadline)
+    assert entry.closes == closes
+    assert entry.details == ((line,) if line else ())
+
+
+def test_a_call_without_a_deadline_says_none() -> None:
+    assert (written("opportunities").closes, written("opportunities").details) == ("", ())
+
+
+def test_an_event_has_its_place_and_hour() -> None:
+    entry = written("events", starts_at=datetime(2026, 12, 3, 14, tzinfo=UTC), place="Port Ellery")
+    assert (entry.month, entry.day, entry.details) == ("Dec", "3", ("Port Ellery, 9 a.m. ET",))
