@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice
 
+from digest.collect.deadlines import Deadline
 from digest.collect.written_times import WrittenClock, WrittenDay, read_clock, read_day
-from digest.select.deadlines import Deadline
 
 _REACH = 140  # characters from the words that announce something to the end of its day and hour
 _MAX_STEPS = 14  # words and marks that may stand between

@@ -9,7 +9,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
-from digest.select.deadlines import Deadline
+from digest.collect.deadlines import Deadline
 from subscribers.errors import ApplicationError
 
 

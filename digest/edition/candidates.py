@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from digest.collect.deadlines import Deadline
 from digest.collect.parsed_document import DateBasis
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
-from digest.select.deadlines import Deadline
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.select.values import CandidateArticle, PreviousEditions
 from digest.store.models import Article, Edition, EditionStory, Source

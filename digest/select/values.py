@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from digest.select.deadlines import Deadline
+from digest.collect.deadlines import Deadline
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class Article(Base):
     ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     all_day: Mapped[bool] = mapped_column(default=False)
     place: Mapped[str | None] = mapped_column(String(200))
-    # The deadline as the source stated it: see select.deadlines.
+    # The deadline as the source stated it: see collect.deadlines.
     closes_on: Mapped[date | None] = mapped_column(Date)
     closes_clock: Mapped[time | None] = mapped_column(Time)
     closes_zone: Mapped[str] = mapped_column(String(60), default="", server_default="")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from digest.collect import announcements, written_times
 from digest.collect.announcements import find_deadline
-from digest.select.deadlines import Deadline
+from digest.collect.deadlines import Deadline
 
 PUBLISHED = datetime(2026, 11, 16, tzinfo=UTC)
 EASTERN, UTC_NAME = "America/New_York", "UTC"

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, event, select
 
 from digest.collect.articles import ItemCounts, mark_withdrawn, prepare_batches, store_batch
+from digest.collect.deadlines import Deadline
 from digest.collect.item_identity import BATCH_SIZE, identify_items
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
-from digest.select.deadlines import Deadline
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Source
 from tests.collect.stored_documents import store_document

@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_
 
+from digest.collect.deadlines import Deadline
 from digest.collect.text_cleanup import shorten_text
 from digest.edition.content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, deadline_line, displayed_date, plain_entry
 from digest.edition.windows import EditionWindow
-from digest.select.deadlines import Deadline
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_
 
+from digest.collect.deadlines import Deadline, load_deadline_zone
 from digest.collect.urls import strip_tracking
 from digest.edition.content import PictureCuts, SectionEntry
 from digest.edition.windows import EditionWindow
-from digest.select.deadlines import Deadline, load_deadline_zone
 from digest.select.section_filler import SectionPicker
 from digest.select.values import CandidateArticle, PlacedStory
 from digest.settings import SectionSettings

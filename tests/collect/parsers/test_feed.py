@@ -4,9 +4,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from digest.collect.deadlines import Deadline
 from digest.collect.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, ParseError
 from digest.collect.parsers import parse_document
-from digest.select.deadlines import Deadline
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 URL = "https://feeds.example.org/anything"

@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from digest.collect.deadlines import Deadline
 from digest.edition.content import SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.select.deadlines import Deadline
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
 
 NEW_YORK = ZoneInfo("America/New_York")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.select.deadlines import Deadline, DeadlinePrecision, load_deadline_zone
+from digest.collect.deadlines import Deadline, DeadlinePrecision, load_deadline_zone
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAY = date(2026, 9, 29)
