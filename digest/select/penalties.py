@@ -22,6 +22,7 @@ ROUND_UP_TITLE = _compile_title_patterns(
     r"\b(?:round|issue|episode) #?\d+\b.*\bnewsletter\b|\bnewsletter$",
     r"^up first\b",
     r"\bweek in review\b|\bweek in (?:security|pictures|photos)\b|\bthis week in\b|\bmonth in review\b",
+    r"\b(?:photos?|pictures|images) of the (?:day|week|month)\b",
     r"\b(?:first|afternoon|morning) (?:thing|update|edition)\b:",
     r"^(?:the )?(?:news|top|biggest|five|\d+) (?:stories|headlines|things to know)\b",
     r"\b\d+ things (?:to know|you need to know)\b",
