@@ -245,7 +245,7 @@ DOCUMENTS_SECTION = """
 
 Documents for every parser, cut, spliced and repeated at random, while the same process serves its pages. Feeds, calendars, pages and
 pictures are read as the collector reads them, in child processes, whose limits end what takes too long; what else comes from outside
-is read in the process itself, and may take a second of processor time at most. A parser may refuse a document by its own error only.
+is read in the process itself, and may take two seconds of processor time at most. A parser may refuse a document by its own error only.
 
 {table}
 """
