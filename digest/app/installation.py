@@ -197,18 +197,21 @@ def missing_key_file(file: Path, database: Database) -> InstallationError:
     return InstallationError(f"{file}: no key file. Run 'digest init' first.")
 
 
-def create_key_file(settings: Settings, database: Database) -> KeyRing | None:
-    """Make the key file where there is none, and return its keys; None where there is one already.
+def create_key_file(installation: Installation) -> KeyRing | None:
+    """Make the key file where there is none, and return its keys; None where the database's own is there already.
 
     Raises:
-        InstallationError: the database was written with other keys.
-        KeyFileError: it cannot be made.
+        InstallationError: there is none, and the database was written with other keys.
+        KeyMismatchError: the one that is there is not the database's.
+        KeyFileError: it cannot be made or read.
     """
+    settings = installation.settings
     if settings.key_file.exists():
+        _ = installation.keys  # raises where they are not the database's
         return None
-    with database.read() as session:
+    with installation.database.read() as session:
         if holds_people(session):
-            raise missing_key_file(settings.key_file, database)
+            raise missing_key_file(settings.key_file, installation.database)
     return KeyRing.create(settings.key_file, settings.key_passphrase_text)
 
 

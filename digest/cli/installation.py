@@ -44,7 +44,7 @@ def init(context: CommandContext, target: Path | None) -> None:
         )
     settings = load_settings(target)
     with open_installation(settings) as installation:
-        new_keys = create_key_file(settings, installation.database)
+        new_keys = create_key_file(installation)
     if new_keys is None:
         click.echo(f"{settings.key_file}: there already, left as it is")
     else:

@@ -59,7 +59,7 @@ def test_without_the_key_file_the_advice_is_the_recovery_copy_and_no_new_keys(
     with pytest.raises(InstallationError, match="digest keys restore FILE"):
         _ = installation.keys
     with pytest.raises(InstallationError, match="bring back those who left"):
-        create_key_file(installation.settings, sqlite)
+        create_key_file(installation)
     assert not installation.settings.key_file.exists()
     advice = [finding.message for finding in examine_installation(installation) if finding.level == "error"]
     assert any("digest keys restore FILE" in message for message in advice)
@@ -75,6 +75,21 @@ def test_other_keys_stop_everything_about_people(sqlite: Database, tmp_path: Pat
     assert aside is not None
     assert aside.exists()
     assert _installation(sqlite, tmp_path).keys.to_json() == recovery_copy
+
+
+def test_init_says_that_keys_are_not_the_databases(
+    sqlite: Database, tmp_path: Path, recovery_copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KeyRing.create(Settings(home=tmp_path).key_file)
+    sqlite.close()
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner()
+    refused = run.invoke(digest_command, ["init"])
+    assert (refused.exit_code, "not this database's" in refused.output) == (2, True), refused.output
+    run.invoke(digest_command, ["keys", "restore", "-", "--replace"], input=recovery_copy)
+    again = run.invoke(digest_command, ["init"])
+    assert (again.exit_code, "there already, left as it is" in again.output) == (0, True), again.output
 
 
 def test_only_the_databases_own_whole_copy_is_put_back_and_by_an_admin_only(
