@@ -18,11 +18,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from digest import logs
 from digest.app import jobs, sending
-from digest.app.installation import Installation, InstallationError, open_installation
+from digest.app.installation import Installation, open_installation
 from digest.deliver.send.edition_run import SendReport
-from digest.settings import SettingsError, load_settings
+from digest.settings import load_settings
 from digest.timetable import ScheduleRule, parse_schedule_rule
-from subscribers.crypto.keys import KeyFileError
+from subscribers.errors import ApplicationError
 
 TICK_SECONDS = 1  # second between two looks at the timetable: three small reads
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clock leaves it out, the next minute
@@ -157,7 +157,7 @@ def main() -> None:
             log.info("following the timetable", **settings.file.schedule.model_dump())
             stopping.wait()
             scheduler.stop()
-    except (SettingsError, InstallationError, KeyFileError) as exc:
+    except ApplicationError as exc:
         sys.exit(str(exc))
 
 

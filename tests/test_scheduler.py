@@ -2,9 +2,10 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 import scheduler
@@ -196,3 +197,18 @@ def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_l
     with install.database.write() as session:
         session.scalars(select(Edition)).one().approved_at = edge
     assert sending.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)
+
+
+def test_a_process_that_cannot_begin_says_why_in_a_sentence(sqlite: Database, tmp_path: Path) -> None:
+    with sqlite.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    sqlite.close()
+    refused = subprocess.run(
+        [sys.executable, "-m", "scheduler"],
+        env={**os.environ, "DIGEST_HOME": str(tmp_path), "DIGEST_DATABASE_URL": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+    assert "belongs to a newer version" in refused.stderr
