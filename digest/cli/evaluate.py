@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from digest.app.evaluation import stories as story_evaluation
+from digest.app.evaluation import topics as topic_evaluation
 from digest.cli.context import CommandContext, pass_command_context, print_json
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -87,3 +88,69 @@ def _story_report(result: story_evaluation.StoryEvaluation) -> Iterator[str]:
                 yield f"  pairs that are {name}: {pairs.right} of {pairs.total} right"
             for first, other in pairs.wrong:
                 yield f"    wrong: {first}\n           {other}"
+
+
+@evaluate.command(
+    epilog="""\b
+Examples:
+  digest evaluate topics labels.jsonl
+  digest evaluate topics labels.jsonl --json
+
+\b
+Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
+)
+@click.argument("labels", type=EXISTING_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@pass_command_context
+def topics(context: CommandContext, labels: Path, as_json: bool) -> None:
+    """Give topics to the articles of LABELS, and hold them against those given by hand."""
+    context.refuse_unknown_actor()
+    result = topic_evaluation.evaluate_topics(labels, context.settings)
+    if as_json:
+        print_json(_topics_as_json(result), indent=2)
+    else:
+        click.echo("\n".join(_topic_report(result)))
+
+
+def _topics_as_json(result: topic_evaluation.TopicEvaluation) -> dict[str, object]:
+    return {
+        "sets": [
+            {
+                "name": scored.name,
+                "articles": scored.article_count,
+                "given": scored.given,
+                "wanted": scored.wanted,
+                "strict": {"precision": scored.precision, "recall": scored.recall},
+                "lenient": {"precision": scored.lenient_precision, "recall": scored.lenient_recall},
+            }
+            for scored in result.sets
+        ],
+        "disagreements": [
+            {
+                "set": m.label.set_name,
+                "url": m.label.article.url,
+                "title": m.label.article.title,
+                "given": m.match.topic if m.match else None,
+                "words": list(m.match.words) if m.match else [],
+                "topics": list(m.label.right),
+                "may": list(m.label.allowed),
+            }
+            for m in result.disagreements
+        ],
+        "unknown_topics": list(result.unknown_topics),
+    }
+
+
+def _topic_report(result: topic_evaluation.TopicEvaluation) -> Iterator[str]:
+    for scored in result.sets:
+        yield f"{scored.name}: {scored.article_count} articles, {scored.given} given a topic, {scored.wanted} with one"
+        yield f"  strict   precision {scored.precision:.3f}, recall {scored.recall:.3f}"
+        yield f"  lenient  precision {scored.lenient_precision:.3f}, recall {scored.lenient_recall:.3f}"
+    if result.unknown_topics:
+        yield f"Topics of the labels that the rules do not have: {', '.join(result.unknown_topics)}"
+    for m in result.disagreements:
+        given = f"{m.match.topic} ({', '.join(m.match.words)})" if m.match else "no topic"
+        right = " or ".join(m.label.right) or "none"
+        passed = f"; let pass: {', '.join(m.label.allowed)}" if m.label.allowed else ""
+        yield f"{'let pass' if m.is_allowed else 'wrong'}: {m.label.article.title}"
+        yield f"  given {given}; right: {right}{passed}"

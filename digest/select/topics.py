@@ -173,7 +173,7 @@ class TopicRules:
         points = {topic: _sum_points(_merge_contained(of_topic)) for topic, of_topic in matches.items()}
         return (
             {topic: total for topic, total in points.items() if total},
-            {topic: list(dict.fromkeys(m.words for m in of_topic)) for topic, of_topic in matches.items()},
+            {topic: _list_words(of_topic) for topic, of_topic in matches.items()},
         )
 
     def _find_entries(self, candidate: CandidateArticle) -> list[_EntryMatch]:
@@ -214,6 +214,12 @@ def _match_entry(entry: _TopicEntry, places: Mapping[_TopicPhrase, Mapping[int, 
         best.append(min(found, key=lambda pair: pair[0]))
     points = entry.tier.value[max(number for number, _ in best)]
     return _EntryMatch(entry, points, best[0][1].tokens, _TOGETHER.join(phrase.text for _, phrase in best))
+
+
+def _list_words(matches: Iterable[_EntryMatch]) -> list[str]:
+    """Return the words that say so, in the order of the list; `flood` and `floods` are one."""
+    by_folded = {fold_plural(match.words.casefold()): match.words for match in reversed(list(matches))}
+    return list(reversed(by_folded.values()))
 
 
 def _merge_contained(matches: Iterable[_EntryMatch]) -> list[float]:

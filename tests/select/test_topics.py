@@ -118,7 +118,10 @@ def test_a_category_word_counts_more_than_a_title_word() -> None:
 
 
 def test_a_title_counts_more_than_a_summary() -> None:
-    in_title, in_summary = RULES.match_topic(article("Ransomware")), RULES.match_topic(article("News", "Ransomware leak"))
+    in_title, in_summary = (
+        RULES.match_topic(article("Ransomware")),
+        RULES.match_topic(article("News", "Ransomware leak")),
+    )
     assert in_title is not None
     assert in_summary is not None
     assert in_title.strength > in_summary.strength
