@@ -80,7 +80,9 @@ def collect_articles(
 def draft_next_edition(
     installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
 ) -> drafting.DraftResult:
-    """Draft the edition of the next release, replacing an unapproved draft of it. `fetcher` replaces the network.
+    """Draft the edition of the next release. `fetcher` replaces the network.
+
+    An untouched draft of it is replaced; one that an editor has touched stays, and what is new waits in its tray.
 
     Raises:
         DraftError: the edition is approved or further.
@@ -89,11 +91,16 @@ def draft_next_edition(
     fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
     with DRAFT.steps(database, actor, "next edition", now=now) as audit, fetcher_context as active_fetcher:
         draft = drafting.prepare_draft(database, active_fetcher, settings, now=now)
-        with database.write() as session:
-            result = drafting.store_draft(session, draft, now=now)
-            audit.subject, audit.detail = result.name, {"articles": result.article_count}
-            audit.record(session)
-    return result
+        while True:
+            try:
+                with database.write() as session:
+                    result = drafting.store_draft(session, draft, now=now)
+                    audit.subject, audit.detail = result.name, {"articles": result.article_count}
+                    audit.record(session)
+            except drafting.DraftEditedError:  # an editor was quicker: their edits come first
+                draft = drafting.renew_draft(database, draft, settings, now=now)
+            else:
+                return result
 
 
 def gather_preflight_facts(

@@ -4,7 +4,8 @@ It is stored as JSON in `Edition.content`, is what an editor changes, and is all
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from datetime import date
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -85,6 +86,24 @@ class SponsorBlock:
     headline: str
     text: str
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBlock:
+    """A block that is no news: paid for, or an offer. It runs in every edition released from the first day to the last."""
+
+    id: str
+    kind: Literal["sponsor", "opportunity"]
+    headline: str
+    name: str = ""  # who pays, or who offers
+    text: str = ""
+    url: str = ""
+    first_day: date | None = None  # None: from the start
+    last_day: date | None = None  # None: until it is taken out
+
+    def runs_on(self, day: date) -> bool:
+        """Return whether it runs in an edition that is released on a day of the publication's calendar."""
+        return (self.first_day or day) <= day <= (self.last_day or day)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
-"""From a proposal to the words of an edition: pure, so that the same proposal gives the same edition."""
+"""From an arrangement to the words of an edition: pure, so that the same arrangement gives the same edition."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from digest.edition import content
+from digest.edition.arrangement import ArrangedStory, Arrangement
+from digest.edition.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
-from digest.select.values import Proposal
-from digest.settings import SettingsFile
+from digest.settings import SectionSettings, SettingsFile
 from subscribers.phrases import weekday_date
 
 WORDS_PER_MINUTE = 220  # silent reading of news, adults: Brysbaert 2019 gives 238 for non-fiction
@@ -22,38 +24,59 @@ class EditionIdentity:
     release_at: datetime  # UTC
 
 
-def build_content(
-    proposal: Proposal, identity: EditionIdentity, file: SettingsFile, pictures: Mapping[str, content.PictureCuts]
-) -> content.EditionContent:
-    """Write the edition: entries in the order of the proposal, empty sections left out.
+def build_content(arrangement: Arrangement, identity: EditionIdentity, file: SettingsFile) -> content.EditionContent:
+    """Write the edition: entries in the order of the arrangement, empty sections left out; what editors wrote stands as it is.
 
     Args:
-        proposal: what selection decided, by section key.
+        arrangement: what stands where, and what editors wrote.
         identity: name, number and release.
         file: the publication's settings: its words, its sections and their titles.
-        pictures: by a candidate's `image`; an article without an entry is shown without a picture.
     """
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
     sections = tuple(
         content.EditionSection(s.key, s.kind, s.title, SECTION_KINDS[s.kind].section_note(s, release_at), entries)
         for s in file.sections
-        if (entries := SECTION_KINDS[s.kind].write_entries(proposal.sections.get(s.key, ()), zone, pictures))
+        if (entries := tuple(_write_entries(arrangement, s, zone)))
     )
     leading_first = sorted(sections, key=lambda s: not SECTION_KINDS[s.kind].leads_edition)
     headlines = [e.headline for s in leading_first for e in s.entries]
+    subject = truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
+    written = arrangement.texts
+    intro = written.get(EditionField.INTRO, file.publication.intro)
     sponsor = file.sponsor
     return content.EditionContent(
         name=identity.name,
         number=identity.number,
-        subject=truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name,
-        preheader=compose_preheader(headlines[1:]),
+        subject=written.get(EditionField.SUBJECT, subject),
+        preheader=written.get(EditionField.PREHEADER, compose_preheader(headlines[1:])),
         date=weekday_date(release_at),
-        minutes=_reading_minutes(sections, file.publication.intro),
-        intro=file.publication.intro,
-        editor=file.publication.editor,
+        minutes=_reading_minutes(sections, intro),
+        intro=intro,
+        editor=written.get(EditionField.EDITOR, file.publication.editor),
         sections=sections,
         sponsor=content.SponsorBlock(sponsor.name, sponsor.headline, sponsor.text, sponsor.url) if sponsor else None,
+    )
+
+
+def _write_entries(
+    arrangement: Arrangement, section: SectionSettings, zone: ZoneInfo
+) -> Iterator[content.SectionEntry]:
+    stories = arrangement.sections.get(section.key, ())
+    placed = tuple(story.placed for story in stories)
+    entries = SECTION_KINDS[section.kind].write_entries(placed, zone, arrangement.pictures)
+    return (_write_over(entry, story) for entry, story in zip(entries, stories, strict=True))
+
+
+def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
+    """Put an editor's texts in place of an entry's; why it leads only where the entry says that."""
+    texts = story.texts
+    return replace(
+        entry,
+        headline=texts.get(StoryField.HEADLINE, entry.headline),
+        summary=texts.get(StoryField.SUMMARY, entry.summary),
+        kicker=texts.get(StoryField.KICKER, entry.kicker),
+        why=entry.why and texts.get(StoryField.WHY, entry.why),
     )
 
 

@@ -1,15 +1,16 @@
-"""From the articles of a window to a stored draft: propose, check pages, fetch pictures, write, render, store.
+"""From the articles of a window to a stored draft: propose, check pages, fetch pictures, compose, store.
 
-No network and no rendering happens inside a write transaction. Drafting the same slot again replaces the
-draft; an edition that is approved or further is left alone.
+No network and no rendering happens inside a write transaction. Drafting the same slot again replaces the draft until an
+editor has touched it; from then on it keeps its proposal and its cut-off, and what is new waits in the tray. An edition that
+is approved or further is left alone.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import ContentFetcher
@@ -18,23 +19,19 @@ from digest.collect.urls import strip_tracking
 from digest.edition import candidates as gathering
 from digest.edition import queries
 from digest.edition.approval import hash_fragment_body
-from digest.edition.content import EditionContent
-from digest.edition.content_builder import EditionIdentity, build_content
+from digest.edition.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
+from digest.edition.content_builder import EditionIdentity
+from digest.edition.edit_log import load_edits, load_proposal, store_proposal
+from digest.edition.edits import Edit
+from digest.edition.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.pictures import prepare_pictures
-from digest.edition.rendering.fragments import (
-    create_mail_environment,
-    publication_frame,
-    render_edition,
-    render_subject,
-)
-from digest.edition.rendering.sanitiser import sanitise_content
 from digest.edition.windows import EditionWindow, name_edition, next_window
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import Settings
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, EditionStory, Fragment
+from digest.store.models import Edition, EditionState, Fragment
 from subscribers.errors import ApplicationError
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
@@ -44,9 +41,13 @@ class DraftError(ApplicationError):
     """No draft can be made; the message says why and what to do."""
 
 
+class DraftEditedError(DraftError):
+    """An editor changed the draft while it was made again: `renew_draft` brings it up to date."""
+
+
 @dataclass(frozen=True, slots=True)
 class DraftResult:
-    """A draft as it was stored, and the proposal behind it."""
+    """A draft as it was stored, and what selection proposes now; of an edited draft what is new of that is in the tray."""
 
     name: str
     number: int
@@ -60,24 +61,39 @@ class DraftResult:
 
 
 @dataclass(frozen=True, slots=True)
+class _EditedDraft:
+    """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that."""
+
+    edits: tuple[Edit, ...]
+    grown: GrownProposal
+    cut_off: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class _DraftPlan:
-    """What is decided before anything is selected; `replaced_id` is the id of the draft that is replaced."""
+    """What is decided before anything is selected; `replaced_id` is the id of the draft that is replaced or grows."""
 
     replaced_id: int | None
     identity: EditionIdentity
     window: EditionWindow
     candidates: tuple[CandidateArticle, ...]
     previous: PreviousEditions
+    edited: _EditedDraft | None = None
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last edit, 0 where there is none."""
+        return self.edited.edits[-1].seq if self.edited else 0
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedDraft:
-    """A draft that is rendered and not stored yet. `fragments` are (kind, name, body), in order."""
+    """A draft that is rendered and not stored yet; `fresh` is what selection proposes now."""
 
     plan: _DraftPlan
-    proposal: Proposal
-    content: EditionContent
-    fragments: tuple[tuple[str, str, str], ...]
+    fresh: GrownProposal
+    packed: PackedProposal
+    composed: ComposedEdition
     warnings: tuple[str, ...]
 
 
@@ -91,23 +107,36 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
         plan = _plan_draft(session, settings, now)
     proposal = _propose_with_rechecks(database, fetcher, settings, plan, now)
     pictures, warnings = prepare_pictures(database, fetcher, settings, proposal, now=now)
-    frame, templates = publication_frame(settings), create_mail_environment(settings)
-    # Sanitised before it is stored, so that what is stored is what is read.
-    content = sanitise_content(build_content(proposal, plan.identity, settings.file, pictures))
-    content = replace(content, subject=render_subject(content, frame, templates))
-    fragments = tuple((f.kind, f.name, f.body) for f in render_edition(content, frame, templates))
-    return PreparedDraft(plan, proposal, content, fragments, warnings)
+    return _compose_draft(plan, GrownProposal(proposal, pictures=pictures), settings, warnings, now)
+
+
+def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:
+    """Bring a prepared draft up to date with what editors did meanwhile; nothing is fetched or grouped again."""
+    with database.read() as session:
+        edited = _find_edited_draft(session, session.scalar(_select_replaced(draft.plan)))
+    return _compose_draft(replace(draft.plan, edited=edited), draft.fresh, settings, draft.warnings, now)
+
+
+def _compose_draft(
+    plan: _DraftPlan, fresh: GrownProposal, settings: Settings, warnings: tuple[str, ...], now: datetime
+) -> PreparedDraft:
+    edited = plan.edited
+    grown = grow_proposal(edited.grown, fresh.proposal, now) if edited else fresh
+    composed = compose_edition(grown, edited.edits if edited else (), plan.identity, settings)
+    return PreparedDraft(plan, fresh, pack_proposal(grown), composed, warnings)
 
 
 def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
-    """Store a prepared draft, replacing an unapproved draft of its slot.
+    """Store a prepared draft: in place of an untouched draft of its slot, or grown where an editor has touched that.
 
     Raises:
+        DraftEditedError: it was edited meanwhile.
         DraftError: the slot's edition was approved meanwhile.
     """
-    edition = _store_edition(session, draft.plan, draft.proposal, draft.content, now)
-    _replace_stories(session, edition, draft.proposal)
-    replace_fragments(session, edition, draft.fragments)
+    edition = _store_edition(session, draft, now)
+    store_proposal(session, edition, draft.packed)
+    replace_story_rows(session, edition, draft.composed.arrangement)
+    replace_fragments(session, edition, ((f.kind, f.name, f.body) for f in draft.composed.fragments))
     return DraftResult(
         name=edition.name,
         number=edition.number,
@@ -115,7 +144,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
         incomplete_reason=edition.held_because,
         release_at=edition.release_at,
         window=draft.plan.window,
-        proposal=draft.proposal,
+        proposal=draft.fresh.proposal,
         article_count=len(draft.plan.candidates),
         warnings=draft.warnings,
     )
@@ -171,7 +200,9 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
     )
     if existing is not None and existing.state not in queries.UNAPPROVED_STATES:
         raise DraftError(_explain_refusal(existing, publication.zone))
-    window = next_window(now, queries.last_cut_off_before(session, release_at))
+    edited = _find_edited_draft(session, existing)
+    window = next_window(edited.cut_off if edited else now, queries.last_cut_off_before(session, release_at))
+    window = replace(window, cut_off=now)
     return _DraftPlan(
         replaced_id=existing.id if existing else None,
         identity=EditionIdentity(
@@ -182,7 +213,14 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
         window=window,
         candidates=gathering.load_candidates(session, window, release_at),
         previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
+        edited=edited,
     )
+
+
+def _find_edited_draft(session: Session, edition: Edition | None) -> _EditedDraft | None:
+    edits = load_edits(session, edition) if edition else ()
+    grown = load_proposal(session, edition) if edition and edits else None
+    return _EditedDraft(edits, grown, edition.cut_off) if edition and grown else None
 
 
 def _explain_refusal(existing: Edition, zone: ZoneInfo) -> str:
@@ -203,47 +241,32 @@ def _name_for_release(session: Session, existing: Edition | None, release_at: da
     return name_edition(release_at, zone, set(session.scalars(others)))
 
 
-def _store_edition(
-    session: Session, plan: _DraftPlan, proposal: Proposal, content: EditionContent, now: datetime
-) -> Edition:
-    slot = queries.release_slot(plan.identity.release_at)
-    here = select(Edition).where((Edition.slot == slot) | (Edition.id == plan.replaced_id)).with_for_update()
-    edition = session.scalar(here.order_by(Edition.slot != slot).limit(1))
+def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edition:
+    plan, slot = draft.plan, queries.release_slot(draft.plan.identity.release_at)
+    edition = session.scalar(_select_replaced(plan).with_for_update())
     if edition is None:
         edition = Edition(number=plan.identity.number)
         session.add(edition)
     elif edition.state not in queries.UNAPPROVED_STATES:  # approved while this draft was made: the approval stands
         raise DraftError(f"{edition.name} was approved while this draft was made: nothing was changed.")
+    elif (edited := _find_edited_draft(session, edition)) and edited.edits[-1].seq != plan.last_seq:
+        raise DraftEditedError(f"{edition.name} was edited while this draft was made. Draft it again.")
     edition.slot, edition.name = slot, plan.identity.name
-    edition.state = EditionState.INCOMPLETE if proposal.incomplete_reason else EditionState.DRAFT
-    edition.held_because = proposal.incomplete_reason
-    edition.opens_at, edition.cut_off = plan.window.opens_at, plan.window.cut_off
+    edition.opens_at = plan.window.opens_at
+    # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
+    edition.cut_off = plan.edited.cut_off if plan.edited else plan.window.cut_off
     edition.release_at = plan.identity.release_at
-    edition.subject, edition.preheader = content.subject, content.preheader
-    edition.content = content.as_json()
+    record_content(edition, draft.composed)
     edition.drafted_at = now
     session.flush()
     return edition
 
 
-def _replace_stories(session: Session, edition: Edition, proposal: Proposal) -> None:
-    session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
-    places = [(p.scored, key, n, "") for key, placed in proposal.sections.items() for n, p in enumerate(placed)]
-    left_out = [(out.scored, None, n, out.reason) for n, out in enumerate(proposal.left_out)]
-    for scored, section, position, reason in (*places, *left_out):
-        session.add(
-            EditionStory(
-                edition_id=edition.id,
-                section=section,
-                position=position,
-                title=scored.story.lead.title,
-                url=scored.story.lead.url,
-                score=scored.score,
-                terms=[asdict(t) for t in scored.terms],
-                reason=reason,
-                members=[c.url for c in scored.story.members],
-            )
-        )
+def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
+    """Ask for the edition whose place a draft takes: that of its slot, else the one that was found when it was planned."""
+    slot = queries.release_slot(plan.identity.release_at)
+    here = select(Edition).where((Edition.slot == slot) | (Edition.id == plan.replaced_id))
+    return here.order_by(Edition.slot != slot).limit(1)
 
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[tuple[str, str, str]]) -> None:

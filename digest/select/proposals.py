@@ -151,7 +151,8 @@ def _build_proposal(
         if s.story.lead.url not in in_edition
     ]
     left_out += [
-        LeftOutStory(filler.ranking.score_story(Story(article)), reason) for article, reason in outcome.refused
+        LeftOutStory(filler.ranking.score_story(Story(article)), reason, admitted=False)
+        for article, reason in outcome.refused
     ]
     related = find_related_articles(
         filler.news_stories, _related_candidates(left_out, previous, filler.select.bans, in_edition), filler.similarity
@@ -163,8 +164,9 @@ def _build_proposal(
             if filler.sections[s.key]
         },
         left_out=tuple(sorted(left_out, key=lambda out: ranking_order(out.scored))),
-        incomplete_reason=_incomplete_reason(filler),
+        incomplete_reason=explain_shortage(len(filler.news_stories), filler.select.minimum),
         notes=notes,
+        reserves=filler.list_reserves(sections, outcome.ranked),
     )
 
 
@@ -180,8 +182,8 @@ def _related_candidates(
     return [a for a in articles if a.url not in in_edition and not {a.url, a.link} & banned]
 
 
-def _incomplete_reason(filler: SectionFiller) -> str:
-    count, minimum = len(filler.news_stories), filler.select.minimum
+def explain_shortage(count: int, minimum: int) -> str:
+    """Say why `count` news stories are too few for an edition; empty where they are enough."""
     if count >= minimum:
         return ""
     shortage = {0: "there is no news story", 1: "one news story is too little"}.get(

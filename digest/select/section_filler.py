@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from digest.select.ranking import StoryRanking
 from digest.select.story_similarity import StorySimilarity
@@ -13,6 +13,7 @@ from digest.settings import SectionSettings, SelectionSettings
 
 NEWS_SECTION = "news"  # the section of a source of news
 MAX_STORIES_PER_TOPIC = 2  # stories of one topic in a section that limits them
+MAX_RESERVE = 20  # stories that stand ready for a section's dropped ones
 
 
 class SectionPicker:
@@ -32,6 +33,23 @@ class SectionPicker:
     def fill(self, filler: "SectionFiller", section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take stories of the pool, which is in order of score: by default the pins, then the best."""
         filler.take_in_order(section, pool)
+
+    def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
+        """Return whether a story is of the section's matter: by default every one of the kind's sources."""
+        del section
+        return scored.story.lead.section == self.source_section
+
+    def order_reserve(self, filler: "SectionFiller", pool: Sequence[ScoredStory]) -> list[ScoredStory]:
+        """Order the stories that stand ready for dropped ones: as the section, else by score, further pieces of a matter last."""
+        if pool and self.order_key(pool[0]):
+            return sorted(pool, key=self.order_key)
+        best = pool[: 3 * MAX_RESERVE]
+        return sorted(best, key=lambda s: filler.similarity.find_same_matter(s, filler.news_stories) is not None)
+
+    def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
+        """Return what keeps a section of this kind in order; empty where a story that comes up stands at the end."""
+        del scored
+        return ()
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why a story is none for this kind at all; empty when it may be."""
@@ -72,6 +90,18 @@ class SectionFiller:
             ]
             self.sections[section.key] = []
             kind.fill(self, section, pool)
+
+    def list_reserves(
+        self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]
+    ) -> dict[str, tuple[str, ...]]:
+        """List for each section the leads' URLs of the stories that come up next where one is dropped, in order."""
+        left = [s for s in ranked if s.story.lead.url not in self._taken_urls]
+        reserves = {}
+        for section in sections:
+            kind = self.kinds[section.kind]
+            fit = [s for s in left if kind.may_take(section, s) and not kind.explain_unfit(s, self.now)]
+            reserves[section.key] = tuple(s.story.lead.url for s in kind.order_reserve(self, fit)[:MAX_RESERVE])
+        return reserves
 
     def take_story(self, section: SectionSettings, scored: ScoredStory) -> None:
         """Put a story at the end of a section."""

@@ -99,10 +99,11 @@ class PlacedStory:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutStory:
-    """A story that did not make it, and why."""
+    """A story that did not make it, and why. One that was not `admitted` could not come: banned, gone, or used before."""
 
     scored: ScoredStory
     reason: str
+    admitted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,8 @@ class Proposal:
     left_out: tuple[LeftOutStory, ...] = ()
     incomplete_reason: str = ""
     notes: tuple[str, ...] = ()  # e.g. "no readership: its weight went to the other terms"
+    # Section key → the leads' URLs of the stories that come up next where one is dropped, in order.
+    reserves: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def lead_articles(self) -> tuple[CandidateArticle, ...]:

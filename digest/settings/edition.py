@@ -84,6 +84,7 @@ class SectionSettings(values.SettingsTable):
     note: str = ""
     most: int = Field(default=5, ge=1, le=40)
     topics: list[str] = []
+    refill: Literal["next", "none"] = "next"  # what takes the place of a story that an editor dropped
 
 
 DEFAULT_SECTIONS = (

@@ -205,6 +205,33 @@ class EditionStory(Base):
     members: Mapped[list[str]] = mapped_column(JSON)  # canonical URLs of all its articles, the lead first
 
 
+class EditionProposal(Base):
+    """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.grown_proposal`."""
+
+    __tablename__ = "proposal"
+
+    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64))
+    body: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+
+
+class EditionEdit(Base):
+    """One act of an editor on an edition, append-only; `digest.edition.edits` says what each kind means."""
+
+    __tablename__ = "edit"
+    __table_args__ = (UniqueConstraint("edition_id", "seq", name="uq_edit_one_a_number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
+    seq: Mapped[int]  # from 1 within the edition
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(20))
+    target: Mapped[str] = mapped_column(Text)  # an article's canonical URL, `edition`, or `block:` and its name
+    value: Mapped[Json]
+    undoes: Mapped[int | None]  # the `seq` of the edit that it takes back
+
+
 class Fragment(Base):
     """A rendered, inlined piece of an edition: what approval signs and sending puts together."""
 

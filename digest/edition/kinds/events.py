@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_
@@ -34,8 +35,12 @@ class EventSection(SectionKind):
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins and the soonest, in order of date."""
-        filler.take_in_order(section, sorted(pool, key=_event_order))
-        filler.sections[section.key].sort(key=_event_order)
+        filler.take_in_order(section, sorted(pool, key=self.order_key))
+        filler.sections[section.key].sort(key=self.order_key)
+
+    def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
+        """Order by date."""
+        return _event_order(scored)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an event is none to announce; empty when it may be."""

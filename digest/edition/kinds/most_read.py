@@ -17,10 +17,18 @@ class MostReadSection(SectionKind):
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the most read; ties go to the earliest, then by URL."""
-        read = [(reads, s) for s in pool if s.story.lead.own and (reads := _daily_reads(filler, s)) > 0]
-        ordered = sorted(read, key=lambda pair: (-pair[0], pair[1].story.lead.dated_at, pair[1].story.lead.url))
-        for _, scored in ordered[: section.most]:
+        for scored in self.order_reserve(filler, [s for s in pool if self.may_take(section, s)])[: section.most]:
             filler.take_story(section, scored)
+
+    def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
+        """Take what the own site published."""
+        return SectionKind.may_take(self, section, scored) and scored.story.lead.own
+
+    def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
+        """Order by reads a day; what nobody is known to have read does not come."""
+        read = [(reads, s) for s in pool if (reads := _daily_reads(filler, s)) > 0]
+        ordered = sorted(read, key=lambda pair: (-pair[0], pair[1].story.lead.dated_at, pair[1].story.lead.url))
+        return [scored for _, scored in ordered]
 
     def section_note(self, section: SectionSettings, release_at: datetime) -> str:
         """Say which week was counted, where the operator wrote nothing else."""

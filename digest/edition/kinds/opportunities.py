@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_
@@ -35,8 +36,12 @@ class OpportunitySection(SectionKind):
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins and the soonest to close, in order of deadline."""
-        filler.take_in_order(section, sorted(pool, key=_deadline_order))
-        filler.sections[section.key].sort(key=_deadline_order)
+        filler.take_in_order(section, sorted(pool, key=self.order_key))
+        filler.sections[section.key].sort(key=self.order_key)
+
+    def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
+        """Order by deadline."""
+        return _deadline_order(scored)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an opportunity is none to announce; empty when it may be."""

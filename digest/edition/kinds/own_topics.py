@@ -20,11 +20,16 @@ class OwnTopicsSection(SectionKind):
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins, then the best by score."""
-        topics = {t.casefold() for t in section.topics}
-        fit = [s for s in pool if not topics or (s.topic or "").casefold() in topics]
+        fit = [s for s in pool if self.may_take(section, s)]
         for scored in filler.new_matter_first(section, filler.take_pinned(section, fit)):
             if not filler.is_publisher_full(scored):
                 filler.take_story(section, scored)
+
+    def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
+        """Take what has one of the section's topics."""
+        topics = {t.casefold() for t in section.topics}
+        fits = not topics or (scored.topic or "").casefold() in topics
+        return SectionKind.may_take(self, section, scored) and fits
 
     def write_entries(
         self, placed: tuple[PlacedStory, ...], zone: ZoneInfo, pictures: Mapping[str, PictureCuts]

@@ -17,13 +17,17 @@ class TopicSection(SectionKind):
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins, then the best that have a topic."""
-        fit = [s for s in filler.take_pinned(section, pool) if s.topic]
+        fit = [s for s in filler.take_pinned(section, pool) if self.may_take(section, s)]
         for scored in filler.new_matter_first(section, fit):
             if not filler.is_publisher_full(scored) and not filler.is_topic_full(section, scored):
                 filler.take_story(section, scored)
         chosen = filler.sections[section.key]
         first_place = {s.topic: n for n, s in reversed(list(enumerate(chosen)))}
         chosen.sort(key=lambda s: first_place[s.topic])
+
+    def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
+        """Take what has a topic."""
+        return SectionKind.may_take(self, section, scored) and bool(scored.topic)
 
     def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:
         """Return the source with the date."""

@@ -1,0 +1,96 @@
+"""From a stored proposal and its edits to a rendered edition: fold, write, sanitise, render. Pure but for reading templates."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
+
+from digest.edition.arrangement import ArrangedStory, Arrangement, arrange_edition
+from digest.edition.content import EditionContent, RenderedFragment
+from digest.edition.content_builder import EditionIdentity, build_content
+from digest.edition.edits import Edit
+from digest.edition.grown_proposal import GrownProposal
+from digest.edition.rendering.fragments import (
+    create_mail_environment,
+    publication_frame,
+    render_edition,
+    render_subject,
+)
+from digest.edition.rendering.sanitiser import sanitise_content
+from digest.select.values import ScoredStory
+from digest.settings import Settings
+from digest.store.models import Edition, EditionState, EditionStory
+
+REMOVED_REASON = "removed by an editor"
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedEdition:
+    """An edition as its edits make it: what stands where, what it says, and its rendered pieces in order."""
+
+    arrangement: Arrangement
+    content: EditionContent
+    fragments: tuple[RenderedFragment, ...]
+
+
+def compose_edition(
+    grown: GrownProposal, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
+) -> ComposedEdition:
+    """Fold an edition's edits into its proposal, and render what comes of it."""
+    file = settings.file
+    release_day = identity.release_at.astimezone(file.publication.zone).date()
+    arrangement = arrange_edition(grown, edits, file, release_day)
+    frame, templates = publication_frame(settings), create_mail_environment(settings)
+    # Sanitised before it is stored, so that what is stored is what is read.
+    content = sanitise_content(build_content(arrangement, identity, file))
+    content = replace(content, subject=render_subject(content, frame, templates))
+    return ComposedEdition(arrangement, content, render_edition(content, frame, templates))
+
+
+def record_content(edition: Edition, composed: ComposedEdition) -> None:
+    """Write into an edition's row what it says now, and whether that is enough to go out. It is a draft then."""
+    reason = composed.arrangement.incomplete_reason
+    edition.state = EditionState.INCOMPLETE if reason else EditionState.DRAFT
+    edition.held_because = reason
+    edition.subject, edition.preheader = composed.content.subject, composed.content.preheader
+    edition.content = composed.content.as_json()
+
+
+def list_story_rows(arrangement: Arrangement) -> list[dict[str, Any]]:
+    """List what an edition's `story` rows say: where each story stands, or why it is left out.
+
+    Stories under another are among its articles: readers were led to them. What waits in the tray is in no row, because the
+    edition has not considered it: it belongs to the next one unless somebody places it.
+    """
+    rows = []
+    for key, stories in arrangement.sections.items():
+        rows += [_story_row(s.original, key, n, "", s.supporting) for n, s in enumerate(stories)]
+    left_out = [(out.scored, out.reason) for out in arrangement.left_out]
+    left_out += [(shelved.scored, REMOVED_REASON) for shelved in arrangement.removed]
+    return rows + [_story_row(scored, None, n, reason, ()) for n, (scored, reason) in enumerate(left_out)]
+
+
+def _story_row(
+    scored: ScoredStory, section: str | None, position: int, reason: str, supporting: Iterable[ArrangedStory]
+) -> dict[str, Any]:
+    lead = scored.story.lead
+    others = (a.url for s in supporting for a in s.original.story.members)
+    return {
+        "section": section,
+        "position": position,
+        "title": lead.title,
+        "url": lead.url,
+        "score": scored.score,
+        "terms": [asdict(t) for t in scored.terms],
+        "reason": reason,
+        "members": [*(a.url for a in scored.story.members), *others],
+    }
+
+
+def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangement) -> None:
+    """Store an edition's stories in place of those that it had."""
+    session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
+    if rows := list_story_rows(arrangement):
+        session.execute(insert(EditionStory), [{"edition_id": edition.id, **row} for row in rows])

@@ -1,0 +1,219 @@
+"""Edits: the acts of editors on an edition, appended one after the other, and which of them are in force.
+
+An edit names a story by the address of one of its articles; the story meant is whichever holds that article when the edit is
+applied. Nothing is ever taken out: an undo is an edit that names another one, and an undo can be undone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+EDITION_TARGET = "edition"  # the target of texts that belong to the edition itself
+BLOCK_PREFIX = "block:"  # begins the target of a labelled block
+OWN_STORY_PREFIX = "own:"  # begins the address of a story that was written here and has no link
+
+
+class EditKind(StrEnum):
+    """What an editor did. The fields of each kind's `value` stand in `docs/decisions/0030-edits.md`."""
+
+    PLACE = "place"  # into a section, at a place
+    DROP = "drop"  # out of the edition, or out of the tray
+    RESTORE = "restore"  # back to where it was dropped
+    PIN = "pin"  # kept at its place, whatever moves around it
+    LEAD = "lead"  # another of its articles leads the story
+    MERGE = "merge"  # other stories' articles become this one's
+    SPLIT = "split"  # some of its articles become a story of their own
+    UNDER = "under"  # stands under another story as supporting
+    TEXT = "text"  # a text of the story, or of the edition
+    PICTURE = "picture"
+    TOPIC = "topic"
+    ADD = "add"  # a story that no source brought
+    BLOCK = "block"  # a labelled block: a sponsor's, an opportunity
+    NOTE = "note"  # the editor's note under a story
+    UNDO = "undo"  # takes back the edit that `undoes` names
+    REVERT = "revert"  # takes back all edits after the one that `undoes` names
+
+
+class StoryField(StrEnum):
+    """The texts of a story that an editor may write."""
+
+    HEADLINE = "headline"
+    SUMMARY = "summary"
+    KICKER = "kicker"
+    WHY = "why"  # why it leads
+
+
+class EditionField(StrEnum):
+    """The texts of an edition that an editor may write."""
+
+    SUBJECT = "subject"
+    PREHEADER = "preheader"
+    INTRO = "intro"
+    EDITOR = "editor"
+
+
+@dataclass(frozen=True, slots=True)
+class EditDraft:
+    """An act before it has its place in the history. `target` is an article's address, `edition`, or a block's."""
+
+    kind: EditKind
+    target: str
+    value: Mapping[str, Any]
+    undoes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One act of an editor on an edition. `seq` counts from 1 within the edition; `kind` is an `EditKind`, or unknown here."""
+
+    seq: int
+    at: datetime  # UTC
+    actor: str
+    kind: str
+    target: str
+    value: Mapping[str, Any]
+    undoes: int | None = None
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether it takes back others, and does nothing else."""
+        return self.kind in {EditKind.UNDO, EditKind.REVERT}
+
+    def text(self, name: str) -> str:
+        """Return a field of the value as text; empty where it holds none."""
+        value = self.value.get(name)
+        return value if isinstance(value, str) else ""
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a field of the value as several texts; empty where it holds none."""
+        value = self.value.get(name)
+        return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list | tuple) else ()
+
+    def number(self, name: str) -> int | None:
+        """Return a field of the value as a whole number; None where it holds none."""
+        value = self.value.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return a field of the value as yes or no."""
+        value = self.value.get(name)
+        return value if isinstance(value, bool) else default
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All that it names: a drop may name several stories."""
+        return (self.target, *self.texts("others"))
+
+
+def find_undone(edits: Sequence[Edit]) -> dict[int, int]:
+    """Return which edits are not in force: the number of each, and of the edit in force that took it back.
+
+    An edit is in force unless one in force after it takes it back, so the newest decide first.
+    """
+    undone: dict[int, int] = {}
+    for edit in reversed(edits):
+        if edit.seq in undone or edit.undoes is None:
+            continue
+        if edit.kind == EditKind.UNDO and edit.undoes < edit.seq:
+            undone.setdefault(edit.undoes, edit.seq)
+        elif edit.kind == EditKind.REVERT:
+            for other in edits:
+                if edit.undoes < other.seq < edit.seq:
+                    undone.setdefault(other.seq, edit.seq)
+    return undone
+
+
+def edits_in_force(edits: Sequence[Edit]) -> tuple[Edit, ...]:
+    """Return the edits that count, in order, without those that were taken back and without undos."""
+    undone = find_undone(edits)
+    return tuple(e for e in edits if e.seq not in undone and not e.is_undo)
+
+
+def find_last_own(edits: Sequence[Edit], actor: str) -> Edit | None:
+    """Find what an editor's undo takes back: their last act that is in force."""
+    undone = find_undone(edits)
+    own = (e for e in reversed(edits) if e.actor == actor and e.seq not in undone)
+    return next((e for e in own if e.kind != EditKind.UNDO), None)
+
+
+def find_last_own_undo(edits: Sequence[Edit], actor: str) -> Edit | None:
+    """Find what an editor's redo takes back: their last undo in force, if they did nothing else since."""
+    undone = find_undone(edits)
+    for edit in reversed(edits):
+        # An undo of an undo is a redo: going on with redoing looks past it.
+        if edit.actor != actor or edit.seq in undone or _takes_back_undo(edit, edits):
+            continue
+        return edit if edit.kind == EditKind.UNDO else None
+    return None
+
+
+def _takes_back_undo(edit: Edit, edits: Sequence[Edit]) -> bool:
+    return edit.kind == EditKind.UNDO and any(e.seq == edit.undoes and e.kind == EditKind.UNDO for e in edits)
+
+
+_PLACE_KINDS = frozenset({EditKind.PLACE, EditKind.DROP, EditKind.RESTORE, EditKind.PIN, EditKind.UNDER, EditKind.ADD})
+_MEMBER_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
+
+
+def changed_aspect(kind: str, value: Mapping[str, Any]) -> str:
+    """Name what of its target an edit changes: two edits of one aspect of one story can be in each other's way."""
+    if kind in _PLACE_KINDS:
+        return "place"
+    if kind in _MEMBER_KINDS:
+        return "articles"
+    return f"text {value.get('field')}" if kind == EditKind.TEXT else str(kind)
+
+
+@dataclass(frozen=True, slots=True)
+class EditConflict:
+    """Two edits of one thing, made on one state: `standing` is in the edition, `wanted` was made without knowing it."""
+
+    standing: Edit
+    wanted: EditDraft
+
+
+def find_conflict(
+    wanted: EditDraft, edits: Sequence[Edit], *, based_on: int, resolve: Callable[[str], str]
+) -> EditConflict | None:
+    """Find the later edit that changed what `wanted` is about to change.
+
+    Args:
+        wanted: the act.
+        edits: all edits of the edition, in order.
+        based_on: the number of the last edit that the actor's form knew.
+        resolve: gives one name to all that name the same story.
+
+    Returns:
+        None where all that came since changed something else, or changed the very same to the very same.
+    """
+    aspect = changed_aspect(wanted.kind, wanted.value)
+    targets = {resolve(t) for t in (wanted.target, *_other_targets(wanted.value))}
+    for edit in reversed(edits):
+        if edit.seq <= based_on:
+            break
+        for changed in _changed_edits(edit, edits):
+            if changed_aspect(changed.kind, changed.value) != aspect or not targets & set(
+                map(resolve, changed.targets)
+            ):
+                continue
+            if changed is edit and (edit.kind, dict(edit.value)) == (wanted.kind, dict(wanted.value)):
+                continue
+            return EditConflict(edit, wanted)
+    return None
+
+
+def _other_targets(value: Mapping[str, Any]) -> Iterable[str]:
+    others = value.get("others")
+    return [t for t in others if isinstance(t, str)] if isinstance(others, list | tuple) else ()
+
+
+def _changed_edits(edit: Edit, edits: Sequence[Edit]) -> list[Edit]:
+    """Return the edits whose effect an edit changes: its own, or of those that it takes back."""
+    if not edit.is_undo or edit.undoes is None:
+        return [edit]
+    if edit.kind == EditKind.REVERT:
+        return [e for e in edits if edit.undoes < e.seq < edit.seq and not e.is_undo]
+    undone = next((e for e in edits if e.seq == edit.undoes and e.seq < edit.seq), None)
+    return _changed_edits(undone, edits) if undone else []

@@ -1,0 +1,513 @@
+"""The stories of an edition while edits are folded in: where each stands, and what each edit does to them.
+
+Lives as long as one fold. An edit that can do nothing leaves all as it is and says why.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from pydantic import TypeAdapter, ValidationError
+
+from digest.edition.content import LabelledBlock, PictureCuts
+from digest.edition.edits import (
+    BLOCK_PREFIX,
+    EDITION_TARGET,
+    OWN_STORY_PREFIX,
+    Edit,
+    EditionField,
+    EditKind,
+    StoryField,
+)
+from digest.edition.grown_proposal import GrownProposal
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.rendering.sanitiser import RenderingError, sanitise_url
+from digest.select.stories import build_story_led_by
+from digest.select.values import CandidateArticle, ScoredStory, Story
+from digest.settings import SectionSettings
+
+MAX_TEXT_CHARACTERS = 10_000  # of one text of an edit; what is longer is cut
+_ARTICLE = TypeAdapter(CandidateArticle)
+_BLOCK = TypeAdapter(LabelledBlock)
+_CUTS = TypeAdapter(PictureCuts)
+_BLOCK_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
+_NO_STORY = "none of this edition's stories holds that article"
+
+
+class StoryState(StrEnum):
+    """Where a story is."""
+
+    PLACED = "placed"  # in a section
+    SUPPORTING = "supporting"  # under another story
+    LEFT_OUT = "left out"
+    WAITING = "waiting"  # in the tray
+    REMOVED = "removed"  # by an editor
+
+
+@dataclass(frozen=True, slots=True)
+class StoryText:
+    """A text that an editor wrote for a story; None is the original. `url` is the article that the edit named.
+
+    `depth` counts the merges by which it came to the story: those of the story itself go first.
+    """
+
+    field: str
+    text: str | None
+    url: str
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EditedPicture:
+    """What an editor decided about a story's picture; None leaves a part as it was."""
+
+    hidden: bool = False
+    cuts: PictureCuts | None = None
+    alt: str | None = None
+    credit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How a story was removed: by which edit, and from where; no section is the tray or the left-out."""
+
+    edit: Edit
+    section: str
+    position: int
+    state: StoryState
+    main: "BoardStory | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class BoardStory:
+    """A story on the board. `section` says where it is placed, `main` what it stands under."""
+
+    scored: ScoredStory
+    state: StoryState
+    section: str = ""
+    reason: str = ""  # why it was left out
+    related: tuple[CandidateArticle, ...] = ()
+    arrived_at: datetime | None = None
+    joins: str = ""
+    main: "BoardStory | None" = None
+    supporting: list["BoardStory"] = field(default_factory=list)
+    pinned_at: int | None = None
+    texts: list[StoryText] = field(default_factory=list)
+    picture: EditedPicture | None = None
+    topic: str | None = None
+    note: str = ""
+    removal: Removal | None = None
+    edits: list[int] = field(default_factory=list)
+
+    @property
+    def story(self) -> Story:
+        """Its articles."""
+        return self.scored.story
+
+    def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
+        """Give it other articles, or another lead."""
+        self.scored = replace(self.scored, story=build_story_led_by(lead, others))
+
+    def current_texts(self) -> dict[str, str]:
+        """Return the texts that hold: of the story's own the last, else the last that came with a merge."""
+        chosen: dict[str, str | None] = {}
+        for written in sorted(self.texts, key=lambda t: -t.depth):
+            chosen[written.field] = written.text
+        return {name: text for name, text in chosen.items() if text is not None}
+
+
+class StoryBoard:
+    """All stories by where they are, and by their articles' addresses."""
+
+    def __init__(
+        self, grown: GrownProposal, sections: Sequence[SectionSettings], blocks: Sequence[LabelledBlock]
+    ) -> None:
+        """Put the stories where the proposal has them; those of a section that is gone are left out."""
+        self.settings = {s.key: s for s in sections}
+        self.sections: dict[str, list[BoardStory]] = {s.key: [] for s in sections}
+        self.stories: list[BoardStory] = []
+        self.texts: dict[str, str] = {}
+        self.blocks = {block.id: block for block in blocks}
+        self._reserves = grown.proposal.reserves
+        self._by_url: dict[str, BoardStory] = {}
+        self._canonical_urls: dict[str, str] = {}  # by link as published
+        self._place_proposal(grown)
+
+    def _place_proposal(self, grown: GrownProposal) -> None:
+        for key, placed in grown.proposal.sections.items():
+            for story in placed:
+                if key in self.sections:
+                    board_story = BoardStory(story.scored, StoryState.PLACED, key, related=story.related)
+                    self.sections[key].append(board_story)
+                else:
+                    board_story = BoardStory(
+                        story.scored, StoryState.LEFT_OUT, reason=f"no section {key}", related=story.related
+                    )
+                self._put_on_board(board_story)
+        for out in grown.proposal.left_out:
+            self._put_on_board(BoardStory(out.scored, StoryState.LEFT_OUT, reason=out.reason))
+        for new in grown.tray:
+            waiting = BoardStory(new.scored, StoryState.WAITING, arrived_at=new.arrived_at, joins=new.joins)
+            self._put_on_board(waiting)
+
+    def _put_on_board(self, story: BoardStory) -> None:
+        self.stories.append(story)
+        self._index_articles(story)
+
+    def _index_articles(self, story: BoardStory) -> None:
+        for article in story.story.members:
+            self._by_url[article.url] = story
+            self._canonical_urls.setdefault(article.link, article.url)
+
+    def find_story(self, url: str) -> BoardStory | None:
+        """Find the story that holds an article, by its canonical address or its link."""
+        return self._by_url.get(url) or self._by_url.get(self._canonical_urls.get(url, ""))
+
+    def apply_edit(self, edit: Edit) -> str:
+        """Apply one edit that is in force; return why it does nothing, empty where it did."""
+        apply = _APPLIED_KINDS.get(edit.kind)
+        reason = apply(self, edit) if apply else "this version does not know such an edit"
+        self._settle_pins()
+        return reason
+
+    def _settle_pins(self) -> None:
+        """Bring the pinned stories back to their places, after others have moved."""
+        for stories in self.sections.values():
+            pinned = sorted((s for s in stories if s.pinned_at is not None), key=lambda s: s.pinned_at or 0)
+            others = [s for s in stories if s.pinned_at is None]
+            for story in pinned:
+                others.insert(story.pinned_at or 0, story)
+            stories[:] = others
+
+    # --- where a story stands ---
+
+    def place_story(self, edit: Edit) -> str:
+        """Put a story into a section: after another story, else at a position, else at the end."""
+        story, section = self.find_story(edit.target), edit.text("section")
+        if story is None:
+            return _NO_STORY
+        if section not in self.sections:
+            return f"there is no section {section}"
+        self._take_away(story)
+        self._insert(story, section, self._wanted_position(edit, section))
+        story.edits.append(edit.seq)
+        return ""
+
+    def drop_stories(self, edit: Edit) -> str:
+        """Remove stories; a section whose rule says so takes the next for each."""
+        found = {id(s): s for url in edit.targets if (s := self.find_story(url)) and s.state is not StoryState.REMOVED}
+        for story in found.values():
+            section, position = story.section, self._position_of(story)
+            story.removal = Removal(edit, section, position, story.state, story.main)
+            self._take_away(story)
+            story.state = StoryState.REMOVED
+            story.edits.append(edit.seq)
+            if section and self.settings[section].refill == "next":
+                self._take_next(section)
+        return "" if found else "the story is not there, or was removed before"
+
+    def restore_story(self, edit: Edit) -> str:
+        """Put a removed story back to where it was."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        if story.state is not StoryState.REMOVED or story.removal is None:
+            return "the story is not removed"
+        removal, story.removal = story.removal, None
+        if removal.section:
+            self._insert(story, removal.section, removal.position)
+        elif removal.main and removal.main in self.stories:
+            self._put_under(story, removal.main.main or removal.main)
+        else:
+            story.state = StoryState.LEFT_OUT if removal.main else removal.state
+        story.edits.append(edit.seq)
+        return ""
+
+    def pin_story(self, edit: Edit) -> str:
+        """Keep a placed story at a position of its section, its own where none is given; or let it go again."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        if story.state is not StoryState.PLACED:
+            return "the story stands in no section"
+        if edit.flag("pinned", default=True):
+            wanted = edit.number("position")
+            story.pinned_at = self._position_of(story) if wanted is None else max(0, wanted)
+        else:
+            story.pinned_at = None
+        story.edits.append(edit.seq)
+        return ""
+
+    def support_story(self, edit: Edit) -> str:
+        """Put a story under another one, with all that stands under it."""
+        story, main = self.find_story(edit.target), self.find_story(edit.text("main"))
+        if story is None or main is None:
+            return _NO_STORY
+        main = main.main or main
+        if main is story:
+            return "a story cannot stand under itself"
+        if main.state is not StoryState.PLACED:
+            return f"“{main.story.lead.title}” stands in no section"
+        for moved in [story, *story.supporting]:
+            self._take_away(moved)
+            self._put_under(moved, main)
+            moved.edits.append(edit.seq)
+        main.edits.append(edit.seq)
+        return ""
+
+    def _put_under(self, story: BoardStory, main: BoardStory) -> None:
+        story.state, story.main, story.removal = StoryState.SUPPORTING, main, None
+        main.supporting.append(story)
+
+    def _wanted_position(self, edit: Edit, section: str) -> int:
+        stories, after = self.sections[section], edit.value.get("after")
+        if after == "":
+            return 0
+        anchor = self.find_story(after) if isinstance(after, str) else None
+        if anchor is not None and anchor in stories:
+            return stories.index(anchor) + 1
+        position = edit.number("position")
+        return len(stories) if position is None else min(max(0, position), len(stories))
+
+    def _position_of(self, story: BoardStory) -> int:
+        return self.sections[story.section].index(story) if story.section else 0
+
+    def _insert(self, story: BoardStory, section: str, position: int) -> None:
+        self.sections[section].insert(position, story)
+        story.state, story.section, story.removal = StoryState.PLACED, section, None
+
+    def _take_away(self, story: BoardStory) -> None:
+        """Take a story from where it stands. What stood under it stays under it; a pin lasts while it is placed."""
+        if story.section:
+            self.sections[story.section].remove(story)
+        if story.main:
+            story.main.supporting.remove(story)
+        story.section, story.main, story.pinned_at = "", None, None
+
+    def _take_next(self, section: str) -> None:
+        """Let the next of a section's reserve come up: nothing that an editor has touched, nothing that came since."""
+        for url in self._reserves.get(section, ()):
+            story = self.find_story(url)
+            if story is None or story.state is not StoryState.LEFT_OUT or story.edits:
+                continue
+            key = SECTION_KINDS[self.settings[section].kind].order_key
+            own, stories = key(story.scored), self.sections[section]
+            later = (n for n, s in enumerate(stories) if own and key(s.scored) > own)
+            self._insert(story, section, next(later, len(stories)))
+            return
+
+    # --- what a story is made of ---
+
+    def lead_story(self, edit: Edit) -> str:
+        """Let another of its articles lead a story."""
+        url = edit.text("article")
+        story = self.find_story(edit.target)
+        if story is None or self.find_story(url) is not story:
+            return "the article is not among the story's"
+        lead = next(a for a in story.story.members if url in {a.url, a.link})
+        story.hold_articles(lead, [a for a in story.story.members if a is not lead])
+        story.edits.append(edit.seq)
+        return ""
+
+    def merge_stories(self, edit: Edit) -> str:
+        """Let a story take the articles of others, which are gone then."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        found = {id(s): s for url in edit.texts("others") if (s := self.find_story(url)) and s is not story}
+        if not found:
+            return "there is no other story to merge it with"
+        for other in found.values():
+            self._absorb(story, other)
+        story.edits.append(edit.seq)
+        return ""
+
+    def _absorb(self, story: BoardStory, other: BoardStory) -> None:
+        """Give a story the articles of another, and its place where it has none; what stood under it stands under the story."""
+        if story.main is other:
+            self._take_away(story)
+            story.state = StoryState.LEFT_OUT
+        section, position = other.section, self._position_of(other)
+        self._take_away(other)
+        if section and story.state not in {StoryState.PLACED, StoryState.SUPPORTING}:
+            self._insert(story, section, position)
+        for supporting in list(other.supporting):
+            self._take_away(supporting)
+            self._put_under(supporting, story.main or story)
+        self.stories.remove(other)
+        first, *members = story.story.members
+        story.hold_articles(first, [*members, *other.story.members])
+        story.texts += [replace(t, depth=t.depth + 1) for t in other.texts]
+        story.edits += other.edits
+        self._index_articles(story)
+
+    def split_story(self, edit: Edit) -> str:
+        """Make a story of some articles of one; the first of those leads it. It is left out until somebody places it."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        named = set(edit.texts("articles"))
+        gone = [a for a in story.story.members if named & {a.url, a.link}]
+        kept = [a for a in story.story.members if a not in gone]
+        if not gone or not kept:
+            return "a split leaves at least one article on each side"
+        urls = {name for a in gone for name in (a.url, a.link)}
+        part = BoardStory(
+            replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
+            StoryState.LEFT_OUT,
+            reason=f"split from “{story.story.lead.title}”",
+            related=story.related,
+            texts=[replace(t, depth=0) for t in story.texts if t.url in urls],
+            edits=[edit.seq],
+        )
+        story.texts = [t for t in story.texts if t.url not in urls]
+        story.hold_articles(kept[0], kept[1:])
+        story.edits.append(edit.seq)
+        self._put_on_board(part)
+        return ""
+
+    def add_story(self, edit: Edit) -> str:
+        """Take in a story that no source brought; into a section where the edit names one."""
+        if self.find_story(edit.target) is not None:
+            return "the article is among the edition's stories already"
+        article = _read_added_article(edit)
+        if article is None:
+            return "what was written about the story cannot be read"
+        story = BoardStory(
+            ScoredStory(Story(article), 0.0, (), edit.text("topic") or None),
+            StoryState.LEFT_OUT,
+            reason="added by an editor, and in no section yet",
+            edits=[edit.seq],
+        )
+        self._put_on_board(story)
+        if (section := edit.text("section")) in self.sections:
+            self._insert(story, section, self._wanted_position(edit, section))
+        return ""
+
+    # --- what is written ---
+
+    def write_text(self, edit: Edit) -> str:
+        """Write a text of a story or of the edition; without a text the original comes back."""
+        name, text = edit.text("field"), edit.value.get("text")
+        written = text[:MAX_TEXT_CHARACTERS] if isinstance(text, str) else None
+        if edit.target == EDITION_TARGET:
+            return self._write_edition_text(name, written)
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        if name not in set(StoryField):
+            return f"a story has no text called {name}"
+        if name == StoryField.HEADLINE and not (written or "").strip():
+            written = None
+        story.texts.append(StoryText(name, written, edit.target))
+        story.edits.append(edit.seq)
+        return ""
+
+    def _write_edition_text(self, name: str, written: str | None) -> str:
+        if name not in set(EditionField):
+            return f"an edition has no text called {name}"
+        self.texts.pop(name, None)
+        if written is not None and (name != EditionField.SUBJECT or written.strip()):
+            self.texts[name] = written
+        return ""
+
+    def choose_picture(self, edit: Edit) -> str:
+        """Show another picture, none, or describe it in other words; an empty value is the original."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        try:
+            cuts = _CUTS.validate_python(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
+        except ValidationError:
+            return "the picture cannot be read"
+        alt, credit = (edit.text(name) if name in edit.value else None for name in ("alt", "credit"))
+        hidden = not edit.flag("shown", default=True)
+        story.picture = EditedPicture(hidden, cuts, alt, credit)
+        story.edits.append(edit.seq)
+        return ""
+
+    def choose_topic(self, edit: Edit) -> str:
+        """Give a story another topic; without one its own comes back."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        story.topic = edit.text("topic") or None
+        story.edits.append(edit.seq)
+        return ""
+
+    def write_note(self, edit: Edit) -> str:
+        """Write the editor's note under a story."""
+        story = self.find_story(edit.target)
+        if story is None:
+            return _NO_STORY
+        story.note = edit.text("text")[:MAX_TEXT_CHARACTERS]
+        story.edits.append(edit.seq)
+        return ""
+
+    def write_block(self, edit: Edit) -> str:
+        """Write a labelled block, or take it out of this edition."""
+        name = edit.target.removeprefix(BLOCK_PREFIX)
+        if not edit.target.startswith(BLOCK_PREFIX) or not name:
+            return "it names no block"
+        if edit.flag("removed", default=False):
+            return "" if self.blocks.pop(name, None) else "there is no such block"
+        try:
+            block = _BLOCK.validate_python({**edit.value, "id": name})
+        except ValidationError:
+            return "what was written about the block cannot be read"
+        if not block.headline or not _BLOCK_ID.fullmatch(name) or not (block.url == "" or _is_web_address(block.url)):
+            return "a block has a headline, and its link is one of the web"
+        self.blocks[name] = block
+        return ""
+
+
+def _read_added_article(edit: Edit) -> CandidateArticle | None:
+    """Make the article of an added story; None where what was written cannot be one."""
+    described = edit.value.get("article")
+    known = described if isinstance(described, Mapping) else {}
+    defaults = {"summary": "", "source": "", "publisher": "", "dated_at": edit.at, "has_date": False}
+    try:
+        article = _ARTICLE.validate_python({"link": edit.target, **defaults, **known, "url": edit.target})
+    except ValidationError:
+        return None
+    moments = (article.dated_at, article.starts_at, article.ends_at)
+    days = [m.date() for m in moments if m] + [d.day for d in (article.deadline,) if d]
+    is_own = article.url.startswith(OWN_STORY_PREFIX) and article.link in {article.url, ""}
+    if not article.title.strip() or not all(1990 <= d.year <= 2100 for d in days):
+        return None
+    if not (is_own or (_is_web_address(article.url) and _is_web_address(article.link))):
+        return None
+    aware = {
+        name: moment.replace(tzinfo=UTC)
+        for name in ("dated_at", "starts_at", "ends_at")
+        if (moment := getattr(article, name)) and moment.tzinfo is None
+    }
+    return replace(article, **aware)
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        sanitise_url(url)
+    except RenderingError:
+        return False
+    return True
+
+
+_APPLIED_KINDS: Mapping[str, Callable[[StoryBoard, Edit], str]] = {
+    EditKind.PLACE: StoryBoard.place_story,
+    EditKind.DROP: StoryBoard.drop_stories,
+    EditKind.RESTORE: StoryBoard.restore_story,
+    EditKind.PIN: StoryBoard.pin_story,
+    EditKind.LEAD: StoryBoard.lead_story,
+    EditKind.MERGE: StoryBoard.merge_stories,
+    EditKind.SPLIT: StoryBoard.split_story,
+    EditKind.UNDER: StoryBoard.support_story,
+    EditKind.TEXT: StoryBoard.write_text,
+    EditKind.PICTURE: StoryBoard.choose_picture,
+    EditKind.TOPIC: StoryBoard.choose_topic,
+    EditKind.ADD: StoryBoard.add_story,
+    EditKind.BLOCK: StoryBoard.write_block,
+    EditKind.NOTE: StoryBoard.write_note,
+}

@@ -1,0 +1,175 @@
+"""Laws of the fold: whatever editors do to whatever week, an edition is replayed to the same bytes, and nothing fails."""
+
+from collections import Counter
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digest.edition.arrangement import ArrangedStory, Arrangement
+from digest.edition.composition import compose_edition, list_story_rows
+from digest.edition.edits import (
+    Edit,
+    EditDraft,
+    EditKind,
+    edits_in_force,
+    find_conflict,
+    find_last_own,
+    find_last_own_undo,
+    find_undone,
+)
+from digest.edition.grown_proposal import pack_proposal, unpack_proposal
+from digest.settings import Settings
+from tests.edition.edited_weeks import IDENTITY, NOW, GrowingWeek, arrange, edit_drafts, edit_histories, weeks, written
+
+RENDERED = Settings(base_url="https://news.example.org")
+
+
+def all_arranged(arrangement: Arrangement) -> list[ArrangedStory]:
+    placed = [story for stories in arrangement.sections.values() for story in stories]
+    return placed + [under for story in placed for under in story.supporting]
+
+
+def article_urls(arrangement: Arrangement) -> Counter[str]:
+    """Count where each article stands: in the edition, left out, in the tray, on the shelf."""
+    scored = [s.original for s in all_arranged(arrangement)]
+    scored += [out.scored for out in arrangement.left_out]
+    scored += [waiting.scored for waiting in arrangement.tray]
+    scored += [shelved.scored for shelved in arrangement.removed]
+    return Counter(a.url for each in scored for a in each.story.members)
+
+
+@given(weeks, edit_histories())
+@settings(max_examples=60, deadline=None)
+def test_any_edits_of_any_week_fold_to_an_edition_and_each_has_one_outcome(
+    week: GrowingWeek, edits: tuple[Edit, ...]
+) -> None:
+    arrangement = arrange(week.last, edits)
+    assert [o.edit for o in arrangement.outcomes] == list(edits)
+    assert written(week.last, edits)
+    assert list_story_rows(arrangement)
+
+
+@given(weeks, edit_histories())
+@settings(max_examples=50, deadline=None)
+def test_no_article_stands_twice_or_is_invented(week: GrowingWeek, edits: tuple[Edit, ...]) -> None:
+    known = {a.url for scored in week.last.list_scored() for a in scored.story.members}
+    added = {e.target for e in edits if e.kind == EditKind.ADD}
+    counts = article_urls(arrange(week.last, edits))
+    assert max(counts.values(), default=1) == 1
+    assert counts.keys() <= known | added
+
+
+@given(weeks, edit_histories())
+@settings(max_examples=50, deadline=None)
+def test_what_came_after_the_first_edit_changes_nothing_unless_an_edit_names_it(
+    week: GrowingWeek, edits: tuple[Edit, ...]
+) -> None:
+    """Invariant 11: an edit that was made on an early stage gives the same words on every later one."""
+    early = {a.url for scored in week.first.list_scored() for a in scored.story.members}
+    later = {u for s in week.last.list_scored() for a in s.story.members if a.url not in early for u in (a.url, a.link)}
+    untouched = tuple(e for e in edits if not later & set(named_urls(e)))
+    assert {str(written(stage, untouched)) for stage in week.stages} == {str(written(week.first, untouched))}
+
+
+def named_urls(edit: Edit) -> list[str]:
+    """List every text in an edit that may name an article."""
+    found, waiting = [], [edit.target, dict(edit.value)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return found
+
+
+@given(weeks, edit_histories(max_size=8))
+@settings(max_examples=20, deadline=None)
+def test_a_replay_from_what_is_stored_gives_the_same_bytes(week: GrowingWeek, edits: tuple[Edit, ...]) -> None:
+    packed = pack_proposal(week.last)
+    stored = unpack_proposal(packed.body)
+    assert stored == week.last
+    assert pack_proposal(stored) == packed
+    first, again = (compose_edition(grown, edits, IDENTITY, RENDERED) for grown in (week.last, stored))
+    assert first.content == again.content
+    assert first.fragments == again.fragments
+    assert first.arrangement == again.arrangement
+
+
+@given(weeks, edit_histories(), edit_drafts())
+@settings(max_examples=50, deadline=None)
+def test_undo_is_the_inverse_of_any_edit_and_redo_of_undo(
+    week: GrowingWeek, edits: tuple[Edit, ...], draft: EditDraft
+) -> None:
+    done = followed(edits, draft)
+    undone = followed(done, EditDraft(EditKind.UNDO, draft.target, {}, done[-1].seq))
+    redone = followed(undone, EditDraft(EditKind.UNDO, draft.target, {}, undone[-1].seq))
+    assert written(week.last, undone) == written(week.last, edits)
+    assert written(week.last, redone) == written(week.last, done)
+
+
+@given(weeks, edit_histories(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_bringing_a_state_back_gives_that_state_and_can_be_undone(
+    week: GrowingWeek, edits: tuple[Edit, ...], data: st.DataObject
+) -> None:
+    kept = data.draw(st.integers(0, len(edits)))
+    back = followed(edits, EditDraft(EditKind.REVERT, "edition", {}, kept))
+    assert written(week.last, back) == written(week.last, edits[:kept])
+    again = followed(back, EditDraft(EditKind.UNDO, "edition", {}, back[-1].seq))
+    assert written(week.last, again) == written(week.last, edits)
+
+
+def followed(edits: tuple[Edit, ...], draft: EditDraft, actor: str = "staff 1") -> tuple[Edit, ...]:
+    seq = len(edits) + 1
+    at = NOW + timedelta(minutes=seq)
+    return (*edits, Edit(seq, at, actor, draft.kind, draft.target, draft.value, draft.undoes))
+
+
+@given(edit_histories(max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_an_edit_is_out_of_force_only_by_a_later_one_that_is_in_force(edits: tuple[Edit, ...]) -> None:
+    undone = find_undone(edits)
+    for seq, by in undone.items():
+        assert seq < by
+        assert by not in undone
+    in_force = edits_in_force(edits)
+    assert not {e.seq for e in in_force} & undone.keys()
+
+
+@given(edit_histories(max_size=15, undos=False))
+@settings(max_examples=50, deadline=None)
+def test_undoing_again_and_again_takes_back_all_of_ones_own_and_nothing_of_others(edits: tuple[Edit, ...]) -> None:
+    history = edits
+    while own := find_last_own(history, "staff 1"):
+        history = followed(history, EditDraft(EditKind.UNDO, own.target, {}, own.seq))
+    assert edits_in_force(history) == tuple(e for e in edits if e.actor == "staff 2")
+    while undone := find_last_own_undo(history, "staff 1"):
+        history = followed(history, EditDraft(EditKind.UNDO, undone.target, {}, undone.seq))
+    assert edits_in_force(history) == edits
+
+
+@given(
+    weeks, st.lists(st.tuples(edit_drafts(), st.sampled_from(["staff 1", "staff 2"]), st.integers(0, 4)), max_size=10)
+)
+@settings(max_examples=50, deadline=None)
+def test_two_editors_whose_forms_are_late_lose_nothing(
+    week: GrowingWeek, acts: list[tuple[EditDraft, str, int]]
+) -> None:
+    """What a later edit would have overwritten unseen is a conflict that holds both; all else is in force."""
+    history: tuple[Edit, ...] = ()
+    for draft, actor, lateness in acts:
+        based_on = max(0, len(history) - lateness)
+        names = arrange(week.last, history).name_target
+        conflict = find_conflict(draft, history, based_on=based_on, resolve=names)
+        if conflict:
+            assert conflict.standing in history
+            assert conflict.standing.seq > based_on
+            assert conflict.wanted is draft
+        else:
+            history = followed(history, draft, actor)
+    assert edits_in_force(history) == history
+    assert not any(o.undone_by for o in arrange(week.last, history).outcomes)

@@ -1,0 +1,121 @@
+"""Drafting again after an editor has touched the edition: nothing comes in unasked, and nothing is lost."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+
+from digest.app import editions as weekly
+from digest.app.installation import Installation
+from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.edition.approval import clear_approval
+from digest.edition.edit_log import append_edit, load_edits, load_proposal
+from digest.edition.edits import EditDraft, EditionField, EditKind
+from digest.edition.grown_proposal import GrownProposal
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionEdit, EditionProposal, EditionStory
+from tests.actors import ADMIN
+from tests.edition.test_drafting import NOW, SAMPLE, WEEKLY, add, approve_now, bodies, considered, drafted
+
+INTRO = EditDraft(EditKind.TEXT, "edition", {"field": EditionField.INTRO, "text": "Good morning."})
+
+
+def edit(database: Database, edition: Edition, draft: EditDraft) -> None:
+    with database.write() as session:
+        row = session.get_one(Edition, edition.id)
+        seq = len(load_edits(session, row)) + 1
+        append_edit(session, row, draft, seq=seq, actor="staff 2", at=NOW)
+
+
+def stored(database: Database, edition: Edition) -> GrownProposal:
+    with database.read() as session:
+        grown = load_proposal(session, session.get_one(Edition, edition.id))
+    assert grown is not None
+    return grown
+
+
+def test_an_untouched_draft_grows_by_itself(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    add(database, "second border news", dated=NOW, found=NOW + timedelta(hours=1))
+    drafted(install, NOW + timedelta(hours=1))
+    assert considered(database, first.name) == {"early-border-news", "second-border-news"}
+    assert stored(database, first).tray == ()
+
+
+def test_after_the_first_edit_what_is_new_waits_in_the_tray_and_nothing_else_changes(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    edit(database, first, INTRO)
+    again = drafted(install, NOW + timedelta(minutes=1))
+    assert again.content["intro"] == "Good morning."
+    before = bodies(database)
+    add(database, "second border news", dated=NOW + timedelta(minutes=2), found=NOW + timedelta(minutes=3))
+    later = drafted(install, NOW + timedelta(hours=1))
+    assert bodies(database) == before
+    assert (later.id, later.cut_off, later.opens_at) == (first.id, first.cut_off, first.opens_at)
+    (waiting,) = stored(database, first).tray
+    assert waiting.scored.story.lead.title == "second border news"
+    assert waiting.arrived_at == NOW + timedelta(hours=1)
+    assert considered(database, first.name) == {"early-border-news"}
+
+
+def test_what_waits_in_the_tray_belongs_to_the_next_edition_unless_somebody_placed_it(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    edit(database, first, INTRO)
+    # One that is dated after the cut-off, and two that only came after it, of which one is placed.
+    add(database, "fresh border news", dated=NOW + timedelta(minutes=2), found=NOW + timedelta(minutes=3))
+    late, placed = "late border news", "flood on the coast"
+    add(database, late, placed, dated=NOW - timedelta(hours=2), found=NOW + timedelta(minutes=3))
+    drafted(install, NOW + timedelta(hours=1))
+    assert len(stored(database, first).tray) == 3
+    url = "https://a.example.org/flood-on-the-coast"
+    edit(database, first, EditDraft(EditKind.PLACE, url, {"section": "featured"}))
+    edition = drafted(install, NOW + timedelta(hours=2))
+    assert considered(database, first.name) == {"early-border-news", "flood-on-the-coast"}
+    approve_now(install, edition, NOW + timedelta(hours=2))
+    second = drafted(install, NOW + timedelta(days=7))
+    assert considered(database, second.name) == {"fresh-border-news", "late-border-news"}
+    with database.write() as session:  # and the first can be taken back and approved again
+        clear_approval(session, session.get_one(Edition, first.id))
+
+
+def test_an_edit_that_is_made_while_a_draft_is_prepared_is_in_what_is_stored(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    add(database, "second border news", dated=NOW - timedelta(minutes=2), found=NOW)
+
+    class EditingFetcher(BundledFetcher):
+        """Makes the first edit while the pages of the new draft are checked."""
+
+        def may_read(self, url: str) -> bool:
+            with database.read() as session:
+                made = session.scalar(select(EditionEdit.id).limit(1))
+            if made is None:
+                edit(database, first, INTRO)
+            return super().may_read(url)
+
+    result = weekly.draft_next_edition(
+        install, now=NOW + timedelta(hours=1), actor=ADMIN, fetcher=EditingFetcher(SAMPLE)
+    )
+    with database.read() as session:
+        edition = session.get_one(Edition, first.id)
+        stories = session.scalars(select(EditionStory.title).where(EditionStory.edition_id == first.id)).all()
+    assert edition.content["intro"] == "Good morning."
+    assert stories == ["early border news"]
+    assert [t.scored.story.lead.title for t in stored(database, first).tray] == ["second border news"]
+    assert result.state == edition.state
+
+
+def test_an_edition_of_before_stored_proposals_is_drafted_anew(sqlite: Database) -> None:
+    install = Installation(WEEKLY, sqlite)
+    add(sqlite, "early border news", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    with sqlite.write() as session:
+        session.execute(delete(EditionProposal).where(EditionProposal.edition_id == first.id))
+    drafted(install, NOW + timedelta(minutes=1))
+    assert stored(sqlite, first).proposal.sections
