@@ -120,6 +120,22 @@ def test_500_unfinished_headers_from_one_address_leave_room_for_another(world: A
         assert _alive_from("127.0.0.2", serving.port) == b"alive\n"
 
 
+def test_a_client_that_holds_its_share_of_the_connections_gets_no_more_until_it_lets_one_go(world: Any) -> None:
+    with open_page_server(world.app, "127.0.0.1", 0, ConnectionLimits(per_client=3)) as serving, ExitStack() as opened:
+        held = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", serving.port), timeout=10)) for _ in range(3)
+        ]
+        for slow in held:
+            slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        with socket.create_connection(("127.0.0.1", serving.port), timeout=10) as beyond:
+            assert beyond.recv(1000) == b""
+        assert _alive_from("127.0.0.2", serving.port) == b"alive\n"
+        held[0].sendall(b"1\r\nConnection: close\r\n\r\n")
+        while held[0].recv(1000):
+            pass
+        assert _alive_from("127.0.0.1", serving.port) == b"alive\n"
+
+
 @pytest.mark.parametrize("begun", [b"", b"GET /healthz HT", b"POST /subscribe HTTP/1.1\r\nContent-Length: 9\r\n\r\nab"])
 def test_a_request_that_does_not_come_to_its_end_is_hung_up_on(world: Any, begun: bytes) -> None:
     limits = ConnectionLimits(header_seconds=0.2, request_seconds=0.2)
