@@ -11,9 +11,11 @@ _SAME_PROVIDER = {
     "mac.com": "icloud.com",
     "protonmail.com": "proton.me",
     "pm.me": "proton.me",
+    # One user name has an address at every domain of Yandex: yandex.com/support/id/authorization/email.html
+    **dict.fromkeys(("ya.ru", "yandex.by", "yandex.com", "yandex.kz", "yandex.ua"), "yandex.ru"),
 }
-# support.google.com/mail/answer/7436150, proton.me/support/addresses-and-aliases
-_IGNORED_CHARACTERS = {"gmail.com": ".", "proton.me": "._-"}
+# support.google.com/mail/answer/7436150, proton.me/support/addresses-and-aliases; to Yandex a dot and a hyphen are the same.
+_IGNORED_CHARACTERS = {"gmail.com": ".", "proton.me": "._-", "yandex.ru": ".-"}
 
 _YAHOO_DOMAINS = """
 yahoo.com yahoo.ca yahoo.co.in yahoo.co.jp yahoo.co.uk yahoo.com.ar yahoo.com.au yahoo.com.br yahoo.com.mx yahoo.de
@@ -29,8 +31,8 @@ comcast.net verizon.net att.net sbcglobal.net bellsouth.net cox.net charter.net 
 rogers.com shaw.ca bell.net sympatico.ca telus.net btinternet.com sky.com virginmedia.com ntlworld.com talktalk.net
 bigpond.com optusnet.com.au gmx.at gmx.ch gmx.com gmx.de gmx.net web.de t-online.de freenet.de mailbox.org posteo.de
 orange.fr wanadoo.fr free.fr laposte.net sfr.fr libero.it virgilio.it tiscali.it ziggo.nl kpnmail.nl planet.nl telenet.be
-skynet.be bluewin.ch seznam.cz wp.pl o2.pl onet.pl interia.pl abv.bg ukr.net mail.ru bk.ru inbox.ru list.ru yandex.com
-yandex.ru ya.ru rambler.ru qq.com 163.com 126.com sina.com naver.com daum.net hanmail.net docomo.ne.jp rediffmail.com
+skynet.be bluewin.ch seznam.cz wp.pl o2.pl onet.pl interia.pl abv.bg ukr.net mail.ru bk.ru inbox.ru list.ru rambler.ru
+qq.com 163.com 126.com sina.com naver.com daum.net hanmail.net docomo.ne.jp rediffmail.com
 uol.com.br bol.com.br terra.com.br
 """
 _LARGE_PROVIDERS = frozenset((*_SAME_PROVIDER, *_SAME_PROVIDER.values(), *_SEPARATORS, *_OTHER_LARGE_DOMAINS.split()))

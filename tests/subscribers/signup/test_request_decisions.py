@@ -146,6 +146,8 @@ def test_where_nobody_knows_the_network_it_has_no_limit_of_its_own() -> None:
         ("bo-peep@county.example", "bo-peep@county.example"),
         ("b_o-peep@pm.me", "bopeep@proton.me"),
         ("bo.peep@me.com", "bo.peep@icloud.com"),
+        ("bo.peep@ya.ru", "bopeep@yandex.ru"),
+        ("bo-peep+news@yandex.com", "bopeep@yandex.ru"),
     ],
 )
 def test_a_mailbox_has_one_spelling(typed: str, mailbox: str) -> None:
