@@ -21,7 +21,7 @@ FAILURE_GRACE = timedelta(days=7)  # a source that fails for longer is shown to 
 MAX_RETRY_INTERVAL = timedelta(hours=24)
 MAX_RETRY_AFTER = timedelta(days=7)  # a Retry-After beyond it is a mistake of the publisher's
 FIRST_RETRY_INTERVAL = timedelta(minutes=15)
-_SYNCED_FIELDS = ("name", "publisher", "section", "weight", "primary", "own", "images", "topics")
+_SYNCED_FIELDS = ("name", "publisher", "section", "weight", "primary", "own", "images", "topics", "default_topic")
 
 
 @dataclass(frozen=True, slots=True)

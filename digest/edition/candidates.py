@@ -69,6 +69,7 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         own=source.own,
         categories=tuple(article.categories),
         topics=tuple(sorted(source.topics.items())),
+        default_topic=source.default_topic,
         author=article.author,
         credit=article.credit,
         image=article.image_url if may_picture else None,

@@ -10,6 +10,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, EarlierStories, explain_exclusion
 from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
@@ -40,6 +41,7 @@ def propose_edition(
     kinds: Mapping[str, SectionPicker],
     now: datetime,
     previous: PreviousEditions,
+    topic_overrides: Mapping[str, str] = MappingProxyType({}),
 ) -> Proposal:
     """Propose what an edition holds. Pure: the same values give the same proposal in any order of the candidates.
 
@@ -50,6 +52,7 @@ def propose_edition(
         kinds: the section kinds by name, in the order in which they take their pick.
         now: the moment of the draft; in the publication's zone, where its days decide what is past.
         previous: what the last editions held, and earlier articles.
+        topic_overrides: editors' corrections of topics by the articles' URL; "" says that it has none.
 
     Returns:
         Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
@@ -62,6 +65,7 @@ def propose_edition(
         compile_topic_rules(select.topics),
         select.weights,
         _effective_pins(select),
+        topic_overrides,
     )
     ranked = ranking.rank_stories(stories)
     filler = SectionFiller(kinds, select, ranking, StorySimilarity(articles, select.same_story), now)

@@ -7,8 +7,8 @@ Points are counted in hundredths, so that the terms shown add up to the score sh
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import median
 
@@ -69,6 +69,7 @@ class StoryRanking:
     topic_rules: TopicRules
     weights: RankingWeights
     pinned_urls: frozenset[str] = frozenset()
+    topic_overrides: Mapping[str, str] = field(default_factory=dict)  # editors' corrections, by the articles' URL
 
     def rank_stories(self, stories: Iterable[Story]) -> tuple[ScoredStory, ...]:
         """Score stories, the best first; ties go to the earliest, then to the URL."""
@@ -76,7 +77,7 @@ class StoryRanking:
 
     def score_story(self, story: Story) -> ScoredStory:
         """Score one story."""
-        topic = find_story_topic(story, self.topic_rules)
+        topic = find_story_topic(story, self.topic_rules, self.topic_overrides)
         shares = self._term_shares()
         parts = (
             (TermName.COVERAGE, self._coverage_share(story)),

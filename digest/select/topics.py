@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from importlib import resources
 from itertools import islice
+from types import MappingProxyType
 
 from digest.select.penalties import is_round_up_title
 from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
@@ -157,19 +158,21 @@ class TopicRules:
         if mapped := _match_source_category(candidate):
             return mapped
         points, words_by_topic = self._weigh_topics(candidate)
-        if not points:
+        if candidate.default_topic:
+            default = candidate.default_topic
+            points[default] = points.get(default, 0.0) + _MIN_POINTS
+            words_by_topic.setdefault(default, []).append(f"the default topic of {candidate.source}")
+        order = {name: n for n, name in enumerate(self.topic_names)}
+        best = min(points, key=lambda t: (-round(points[t], 6), order.get(t, len(order)), t), default=None)
+        if best is None or points[best] < _MIN_POINTS - 1e-9:
             return None
-        best = min(points, key=lambda t: (-round(points[t], 6), t))
-        if points[best] < _MIN_POINTS - 1e-9:
-            return None
-        return TopicMatch(
-            self.topic_names[best], round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(words_by_topic[best])
-        )
+        return TopicMatch(best, round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(words_by_topic[best]))
 
-    def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[int, float], dict[int, list[str]]]:
-        matches: dict[int, list[_EntryMatch]] = defaultdict(list)
+    def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[str, float], dict[str, list[str]]]:
+        """Return the points of each topic that the article's words decide, and the words of all."""
+        matches: dict[str, list[_EntryMatch]] = defaultdict(list)
         for match in self._find_entries(candidate):
-            matches[match.entry.topic_index].append(match)
+            matches[self.topic_names[match.entry.topic_index]].append(match)
         points = {topic: _sum_points(_merge_contained(of_topic)) for topic, of_topic in matches.items()}
         return (
             {topic: total for topic, total in points.items() if total},
@@ -301,12 +304,22 @@ def _parse_phrases(text: str, separator: str) -> tuple[_TopicPhrase, ...]:
     return tuple(parsed)
 
 
-def find_story_topic(story: Story, rules: TopicRules) -> TopicMatch | None:
-    """Find a story's topic: what most of its articles say, the lead counting as two.
+def find_story_topic(
+    story: Story, rules: TopicRules, topic_overrides: Mapping[str, str] = MappingProxyType({})
+) -> TopicMatch | None:
+    """Find a story's topic: an editor's word, else what most of its articles say, the lead counting as two.
 
     The strength is the mean over the articles, those that speak of no topic counting 0: one article's stray word makes
     no topic of a large story, and where fewer than a third speak of any, the story has none.
+
+    Args:
+        story: the story.
+        rules: what an article is about.
+        topic_overrides: editors' corrections by the articles' URL: a topic, or "" for none. The lead's counts first.
     """
+    corrected = next((topic_overrides[a.url] for a in story.members if a.url in topic_overrides), None)
+    if corrected is not None:
+        return TopicMatch(corrected, 1.0, ("an editor's word",)) if corrected else None
     matches = [(article, rules.match_topic(article)) for article in story.members]
     by_topic: dict[str, list[TopicMatch]] = defaultdict(list)
     for article, match in matches:

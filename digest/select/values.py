@@ -25,6 +25,7 @@ class CandidateArticle:
     own: bool = False
     categories: tuple[str, ...] = ()
     topics: tuple[tuple[str, str], ...] = ()  # the source's map: category → topic
+    default_topic: str = ""  # of the source: what its articles are about where nothing says otherwise
     author: str | None = None
     credit: str | None = None
     image: str | None = None  # where the picture is, when its licence lets us mail it

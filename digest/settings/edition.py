@@ -115,7 +115,8 @@ class SourceSettings(values.SettingsTable):
 
     `own` marks the publication's own site (its stories may lead the Most read list), `primary` an official
     source, `images` what its licence allows: `own` and `licensed` pictures are mailed, `none` are not.
-    `topics` maps the publisher's own category words to topics.
+    `topics` maps the publisher's own category words to topics; `default_topic` is what its articles are about where
+    nothing says otherwise.
     """
 
     url: Annotated[str, AfterValidator(values.check_web_address)]
@@ -127,6 +128,7 @@ class SourceSettings(values.SettingsTable):
     own: bool = False
     images: Literal["own", "licensed", "none"] = "none"
     topics: dict[str, str] = {}
+    default_topic: str = Field(default="", max_length=100)
 
 
 class RankingWeights(values.SettingsTable):

@@ -42,6 +42,7 @@ class Source(Base):
     own: Mapped[bool] = mapped_column(default=False)
     images: Mapped[str] = mapped_column(String(10), default="none")
     topics: Mapped[Json]
+    default_topic: Mapped[str] = mapped_column(String(100), default="", server_default="")
     active: Mapped[bool] = mapped_column(default=True)
 
     kind: Mapped[str | None] = mapped_column(String(20))

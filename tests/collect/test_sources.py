@@ -60,9 +60,10 @@ def visited(database: Database, seen: VisitSuccess | VisitFailure, now: datetime
 def test_rows_follow_the_settings_and_a_source_that_is_no_longer_named_keeps_its_row(database: Database) -> None:
     assert synced(database, PORT, COAST) == SyncResult(added=2, changed=0, dropped=0)
     assert synced(database, PORT, COAST) == SyncResult(0, 0, 0)
-    heavier = PORT.model_copy(update={"weight": 2.0, "topics": {"Ports": "maritime"}})
+    heavier = PORT.model_copy(update={"weight": 2.0, "topics": {"Ports": "maritime"}, "default_topic": "Ships"})
     assert synced(database, heavier) == SyncResult(added=0, changed=1, dropped=1)
-    assert (row(database).weight, row(database).topics) == (2.0, {"Ports": "maritime"})
+    changed = row(database)
+    assert (changed.weight, changed.topics, changed.default_topic) == (2.0, {"Ports": "maritime"}, "Ships")
     assert not row(database, COAST.url).active
 
 

@@ -61,6 +61,7 @@ def propose(
         kinds=SECTION_KINDS,
         now=NOW,
         previous=previous or PreviousEditions(),
+        **{k: more[k] for k in ("topic_overrides",) if k in more},  # type: ignore[arg-type]  # by name, as the test says
     )
 
 
@@ -70,6 +71,12 @@ def leads(proposal: Proposal, key: str) -> list[str]:
 
 def reasons(proposal: Proposal) -> dict[str, str]:
     return {out.scored.story.lead.url: out.reason for out in proposal.left_out}
+
+
+def test_an_editors_correction_of_a_topic_holds_in_a_proposal() -> None:
+    corrected = {a.url: "Public health" for a in week() if a.title.startswith("Ransomware")}
+    stories = [p.scored for placed in propose(week(), topic_overrides=corrected).sections.values() for p in placed]
+    assert {s.topic for s in stories if s.story.lead.url in corrected} == {"Public health"}
 
 
 def test_featured_has_at_most_two_of_a_topic_and_topics_two_more() -> None:

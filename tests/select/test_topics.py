@@ -261,3 +261,54 @@ def test_what_is_no_news_says_so(title: str, reason: str) -> None:
 
 def test_a_missing_date_is_a_fault() -> None:
     assert [f.share for f in find_penalties(replace(article("Dam fails"), has_date=False))] == [0.3]
+
+
+def test_a_sources_default_topic_counts_where_nothing_says_otherwise() -> None:
+    plain = article("Quarterly meeting moved to May")
+    default = replace(plain, default_topic="Cybersecurity", source="Sector news")
+    assert RULES.match_topic(plain) is None
+    match = RULES.match_topic(default)
+    assert match is not None
+    assert (match.topic, match.words) == ("Cybersecurity", ("the default topic of Sector news",))
+    other = RULES.match_topic(replace(default, title="Earthquake closes the harbor"))
+    assert other is not None
+    assert other.topic == "Disaster response"
+
+
+def test_a_default_topic_adds_to_what_the_words_say() -> None:
+    both = article("Police arrest hackers abroad after ransomware")
+    alone, helped = RULES.match_topic(both), RULES.match_topic(replace(both, default_topic="Cybersecurity"))
+    assert alone is not None
+    assert helped is not None
+    assert helped.topic == alone.topic == "Cybersecurity"
+    assert helped.strength > alone.strength
+
+
+def test_a_default_topic_may_be_a_name_of_the_operators_own() -> None:
+    match = RULES.match_topic(replace(article("Quarterly meeting moved"), default_topic="Our county"))
+    assert match is not None
+    assert match.topic == "Our county"
+
+
+def test_the_publishers_category_comes_before_the_default_topic() -> None:
+    mapped = replace(
+        article("Meeting"), categories=("Ports",), topics=(("ports", "Harbors"),), default_topic="Cybersecurity"
+    )
+    match = RULES.match_topic(mapped)
+    assert match is not None
+    assert match.topic == "Harbors"
+
+
+def test_an_editors_word_wins_over_all_others() -> None:
+    lead, other = article("Ransomware hits hospital"), article("Hospital closed", publisher="Beta")
+    story = Story(lead, (other,))
+    corrected = find_story_topic(story, RULES, {other.url: "Public health"})
+    assert corrected is not None
+    assert (corrected.topic, corrected.strength, corrected.words) == ("Public health", 1.0, ("an editor's word",))
+    by_lead = find_story_topic(story, RULES, {other.url: "Public health", lead.url: "Fire service"})
+    assert by_lead is not None
+    assert by_lead.topic == "Fire service"
+    assert find_story_topic(story, RULES, {lead.url: ""}) is None
+    assert find_story_topic(story, RULES, {"https://other.example.org/": "Fire service"}) == find_story_topic(
+        story, RULES
+    )

@@ -89,6 +89,7 @@ def _candidate_from_item(item: ParsedItem, publisher: str, settings: Settings, n
         own=named.own if named else False,
         categories=item.categories,
         topics=tuple(sorted(named.topics.items())) if named else (),
+        default_topic=named.default_topic if named else "",
         author=item.author,
         credit=item.credit,
         featured=item.featured,

@@ -164,5 +164,6 @@ def _parse_topic_label(file: Path, number: int, row: Any, sources: Mapping[str |
         dated_at=datetime(1970, 1, 1, tzinfo=UTC),  # a topic does not depend on the date
         categories=tuple(lists["categories"]),
         topics=tuple(sorted(source.topics.items())) if source else (),
+        default_topic=source.default_topic if source else "",
     )
     return TopicLabel(str(row.get("set", "labels")), article, tuple(lists["topics"]), tuple(lists["may"]))
