@@ -34,6 +34,10 @@ def _explanation_lines(proposal: Proposal) -> Iterator[str]:
         yield f"{section.upper()}"
         for place, p in enumerate(placed, 1):
             yield f"{place:3}. {p.scored.story.lead.title}"
+            if continues := p.scored.continues:
+                earlier = continues.earlier
+                news = f"{len(continues.news)} of its {len(p.scored.story.members)} articles are news since"
+                yield f"     goes on from {earlier.edition} (No. {earlier.number}), “{earlier.headline}”: {news}"
             yield from _story_lines(p.scored)
         yield ""
     if proposal.left_out:

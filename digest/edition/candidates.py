@@ -1,6 +1,6 @@
 """Loads what an edition is selected from: candidates, and what earlier editions held."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Row, select
@@ -12,10 +12,13 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.queries import select_editions_before
 from digest.edition.windows import EditionWindow
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
-from digest.select.values import CandidateArticle, PreviousEditions
+from digest.select.stories import merge_same_url
+from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions
 from digest.store.models import Article, Edition, EditionStory, Source
 
 RELATED_LOOKBACK = timedelta(days=120)
+MAX_STORY_ARTICLES = 20  # of an earlier edition's story: what it said is known from so many
+_URLS_PER_QUERY = 500
 MAX_EARLIER_ARTICLES = 2000  # earlier articles looked at for "related", the newest
 
 
@@ -96,10 +99,11 @@ def load_previous_editions(
 ) -> PreviousEditions:
     """Gather what the last `edition_count` editions held, and the earlier articles that may be offered as related."""
     recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
-    used: list[tuple[str, str, str]] = []
+    placed: list[tuple[Edition, EditionStory]] = []
     for edition in session.scalars(recent):
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
-        used += [(edition.name, url, s.title) for s in session.scalars(stories) for url in s.members]
+        placed += [(edition, story) for story in session.scalars(stories.order_by(EditionStory.id))]
+    used = [(edition.name, url, s.title) for edition, s in placed for url in s.members]
     earlier = (
         select(Article, Source)
         .join(Source)
@@ -115,4 +119,27 @@ def load_previous_editions(
     return PreviousEditions(
         used_stories=tuple(sorted(used)),
         earlier_articles=_sort_candidates(candidate_from_article(a, s) for a, s in session.execute(earlier)),
+        news_stories=_load_news_stories(session, placed),
     )
+
+
+def _load_news_stories(session: Session, placed: Sequence[tuple[Edition, EditionStory]]) -> tuple[EarlierStory, ...]:
+    """Gather the placed news stories with the texts of their first articles, as far as they are kept."""
+    urls = sorted({url for _, story in placed for url in story.members[:MAX_STORY_ARTICLES]})
+    kept: list[CandidateArticle] = []
+    for start in range(0, len(urls), _URLS_PER_QUERY):
+        query = select(Article, Source).join(Source).where(Source.section == "news")
+        rows = session.execute(query.where(Article.url.in_(urls[start : start + _URLS_PER_QUERY])))
+        kept += (candidate_from_article(article, source) for article, source in rows)
+    by_url = {article.url: article for article in merge_same_url(kept)}
+    stories = (
+        EarlierStory(
+            edition.name,
+            edition.number,
+            edition.cut_off,
+            story.title,
+            tuple(by_url[url] for url in story.members[:MAX_STORY_ARTICLES] if url in by_url),
+        )
+        for edition, story in placed
+    )
+    return tuple(sorted((s for s in stories if s.articles), key=lambda s: (s.edition, s.articles[0].url)))

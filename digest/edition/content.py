@@ -41,6 +41,16 @@ class EditionLink:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierAppearance:
+    """Where a story that goes on stood before, and a sentence on what is new since."""
+
+    edition: str  # 2026-W46
+    number: int
+    headline: str  # what it was called there
+    news: str
+
+
+@dataclass(frozen=True, slots=True)
 class SectionEntry:
     """One entry of a section. Which fields are used depends on the section's kind; none is HTML."""
 
@@ -60,6 +70,7 @@ class SectionEntry:
     day: str = ""  # events: "3"
     details: tuple[str, ...] = ()  # events: place, price; products: maker
     closes: str = ""  # opportunities: "Dec 4"
+    since: EarlierAppearance | None = None  # of a story that an earlier edition had
 
     @property
     def has_other_credit(self) -> bool:

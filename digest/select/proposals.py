@@ -1,17 +1,19 @@
 """The proposal for an edition: articles in; sections, what was left out, and every reason out.
 
 1. One article a URL; what an editor banned, whose page is gone, and what the last editions had, is left out.
-2. News and products are grouped into stories; the same event or call from two sources is one.
+2. News and products are grouped into stories; the same event or call from two sources is one. A story of an earlier
+   edition that goes on is told as such, and left out where nothing is new.
 3. Every story gets its score.
 4. The sections take their pick: Featured, Most read, the operator's own, Topics; then products, events, opportunities.
 5. Related articles are found for the news; whatever is not in gets the reason why.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
+from digest.select.continuations import explain_repeat, find_continuations
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, EarlierStories, explain_exclusion
 from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
@@ -21,6 +23,7 @@ from digest.select.text_similarity import title_words
 from digest.select.topics import compile_topic_rules
 from digest.select.values import (
     CandidateArticle,
+    Continuation,
     LeftOutStory,
     PlacedStory,
     PreviousEditions,
@@ -59,7 +62,12 @@ def propose_edition(
     """
     articles = merge_same_url(candidates)
     admitted, refused = _admit_articles(articles, select, previous)
-    stories = [_lead_with_pinned(story, select.pins) for story in _group_stories(admitted, kinds, select.same_story)]
+    grouped = [_lead_with_pinned(story, select.pins) for story in _group_stories(admitted, kinds, select.same_story)]
+    similarity = StorySimilarity(articles, select.same_story)
+    continuations = find_continuations(
+        (s for s in grouped if s.lead.section == NEWS_SECTION), previous.news_stories, similarity, select.same_story
+    )
+    stories, repeats = _split_repeats(grouped, continuations, _effective_pins(select))
     ranking = StoryRanking(
         WeekStatistics.from_stories(stories, now),
         compile_topic_rules(select.topics),
@@ -67,11 +75,17 @@ def propose_edition(
         _effective_pins(select),
         topic_overrides,
     )
-    ranked = ranking.rank_stories(stories)
-    filler = SectionFiller(kinds, select, ranking, StorySimilarity(articles, select.same_story), now)
+    ranked = tuple(
+        replace(scored, continues=_news_continuation(scored.story, continuations))
+        for scored in ranking.rank_stories(stories)
+    )
+    filler = SectionFiller(kinds, select, ranking, similarity, now)
     filler.fill_sections(sections, ranked)
     return _build_proposal(
-        _SelectionOutcome(ranked, refused, filler), sections, previous, _proposal_notes(articles, ranking, select)
+        _SelectionOutcome(ranked, [*refused, *repeats], filler),
+        sections,
+        previous,
+        _proposal_notes(articles, ranking, select),
     )
 
 
@@ -81,21 +95,36 @@ def _effective_pins(select: SelectionSettings) -> frozenset[str]:
 
 def _admit_articles(
     articles: Iterable[CandidateArticle], select: SelectionSettings, previous: PreviousEditions
-) -> tuple[list[CandidateArticle], list[tuple[CandidateArticle, str]]]:
+) -> tuple[list[CandidateArticle], list[tuple[Story, str]]]:
     """Split the articles into those that may come and those that must not, with the reason."""
     bans, pins, earlier = frozenset(select.bans), _effective_pins(select), EarlierStories(previous)
     admitted, refused = [], []
     for article in articles:
         names = {article.url, article.link}
         if names & bans:
-            refused.append((article, "banned by an editor"))
+            refused.append((Story(article), "banned by an editor"))
         elif article.withdrawn:
-            refused.append((article, WITHDRAWN_REASON))
+            refused.append((Story(article), WITHDRAWN_REASON))
         elif not names & pins and (reason := earlier.find_repeat(article)):
-            refused.append((article, reason))
+            refused.append((Story(article), reason))
         else:
             admitted.append(article)
     return admitted, refused
+
+
+def _split_repeats(
+    stories: Iterable[Story], continuations: Mapping[str, Continuation], pins: frozenset[str]
+) -> tuple[list[Story], list[tuple[Story, str]]]:
+    """Split off the stories that earlier editions had and of which nothing is new; a pinned one comes again."""
+    fresh, repeats = [], []
+    for story in stories:
+        continuation = continuations.get(story.lead.url)
+        is_pinned = any({a.url, a.link} & pins for a in story.members)
+        if continuation is None or continuation.news or is_pinned:
+            fresh.append(story)
+        else:
+            repeats.append((story, explain_repeat(continuation)))
+    return fresh, repeats
 
 
 def _group_stories(
@@ -140,7 +169,7 @@ def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
 @dataclass(frozen=True, slots=True)
 class _SelectionOutcome:
     ranked: tuple[ScoredStory, ...]
-    refused: list[tuple[CandidateArticle, str]]
+    refused: list[tuple[Story, str]]
     filler: SectionFiller
 
 
@@ -155,8 +184,7 @@ def _build_proposal(
         if s.story.lead.url not in in_edition
     ]
     left_out += [
-        LeftOutStory(filler.ranking.score_story(Story(article)), reason, admitted=False)
-        for article, reason in outcome.refused
+        LeftOutStory(filler.ranking.score_story(story), reason, admitted=False) for story, reason in outcome.refused
     ]
     related = find_related_articles(
         filler.news_stories, _related_candidates(left_out, previous, filler.select.bans, in_edition), filler.similarity
@@ -172,6 +200,11 @@ def _build_proposal(
         notes=notes,
         reserves=filler.list_reserves(sections, outcome.ranked),
     )
+
+
+def _news_continuation(story: Story, continuations: Mapping[str, Continuation]) -> Continuation | None:
+    continuation = continuations.get(story.lead.url)
+    return continuation if continuation and continuation.news else None
 
 
 def _related_candidates(

@@ -82,12 +82,35 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class ScoredStory:
-    """A story with its score in points (0 to 100): the sum of its terms, to the last digit shown."""
+    """A story with its score in points (0 to 100): the sum of its terms, to the last digit shown.
+
+    `continues` names the story of an earlier edition that it goes on from, with news.
+    """
 
     story: Story
     score: float
     terms: tuple[ScoreTerm, ...]
     topic: str | None = None
+    continues: "Continuation | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierStory:
+    """A story as an earlier edition had it: in which, under which headline, and those of its articles that are kept."""
+
+    edition: str
+    number: int
+    cut_off: datetime
+    headline: str
+    articles: tuple[CandidateArticle, ...]  # the lead first
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """The earlier story that a story continues, and which of its articles are news since."""
+
+    earlier: EarlierStory
+    news: tuple[CandidateArticle, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +155,9 @@ class PreviousEditions:
     """What earlier editions held, and what may be offered as "related".
 
     `used_stories` has one (edition's name, URL, title of the story) for every article of every story in the last editions;
-    `earlier_articles` are earlier articles, in any order.
+    `earlier_articles` are earlier articles, in any order; `news_stories` are the news stories of the last editions.
     """
 
     used_stories: tuple[tuple[str, str, str], ...] = ()
     earlier_articles: tuple[CandidateArticle, ...] = ()
+    news_stories: tuple[EarlierStory, ...] = ()

@@ -17,6 +17,7 @@ from digest.collect.readership import import_readership
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send import edition_run
 from digest.edition.approval import ApprovalError, clear_approval, current_content_hash, sign_approval, verify_approval
+from digest.edition.content import EarlierAppearance, EditionContent
 from digest.edition.drafting import DraftError
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.settings import (
@@ -250,6 +251,29 @@ def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody
             session.execute(delete(EditionStory).where(EditionStory.edition_id == second.id))
             session.execute(delete(Fragment).where(Fragment.edition_id == second.id))
             session.execute(delete(Edition).where(Edition.id == second.id))
+
+
+def test_a_story_of_the_last_edition_comes_again_with_news_alone_and_links_where_it_stood(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "Border wall at Nogales is closed", dated=NOW - timedelta(days=1), found=NOW)
+    first = drafted(install)
+    approve_now(install, first, NOW)
+    week = NOW + timedelta(days=7)
+    add(
+        database,
+        "Border wall at Nogales reopens after engineers mend flood damage",
+        dated=week - timedelta(days=1),
+        found=week,
+    )
+    add(database, "Nogales: the border wall was closed", dated=NOW - timedelta(hours=1), found=week)  # found late
+    second = drafted(install, week)
+    (entry,) = (e for s in EditionContent.from_json(second.content).sections for e in s.entries)
+    assert (entry.headline, entry.since) == (
+        "Border wall at Nogales reopens after engineers mend flood damage",
+        EarlierAppearance("2026-W47", first.number, "Border wall at Nogales is closed", "this report is new."),
+    )
+    stories = {name: body for kind, name, body in bodies(database) if kind == "html"}
+    assert 'href="https://news.example.org/editions/2026-W47"' in stories["section:featured"]
 
 
 def test_too_few_stories_hold_the_edition(database: Database) -> None:

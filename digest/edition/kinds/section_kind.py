@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_
 from digest.collect.deadlines import Deadline, load_deadline_zone
 from digest.collect.urls import strip_tracking
 from digest.edition.content import PictureCuts, SectionEntry
+from digest.edition.kinds.continued_story import write_earlier_appearance
 from digest.edition.windows import EditionWindow
 from digest.select.section_filler import SectionPicker
 from digest.select.values import CandidateArticle, PlacedStory
@@ -50,6 +51,7 @@ class SectionKind(SectionPicker):
             kicker=placed.scored.topic or "",
             credit=displayed_credit(lead),
             date=displayed_date(lead, zone),
+            since=write_earlier_appearance(placed, zone),
         )
 
     def secondary_lines(self, entry: SectionEntry) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from digest.collect.text_cleanup import shorten_text
 from digest.collect.urls import strip_tracking
 from digest.edition.content import EditionLink, PictureCuts, SectionEntry
+from digest.edition.kinds.continued_story import write_earlier_appearance
 from digest.edition.kinds.section_kind import displayed_credit, displayed_date, plain_entry
 from digest.select.ranking import MOST_READ_NOTE
 from digest.select.values import PlacedStory, ScoredStory, TermName
@@ -81,6 +82,7 @@ def write_row(placed: PlacedStory, zone: ZoneInfo, pictures: Mapping[str, Pictur
         summary=shorten_text(article.summary, ROW_WORDS),
         credit=displayed_credit(article),
         date=displayed_date(article, zone),
+        since=write_earlier_appearance(placed, zone),
         also=tuple(EditionLink(a.publisher, strip_tracking(a.link)) for a in also[:NAMED_PUBLISHERS]),
         more=max(0, len(also) - NAMED_PUBLISHERS),
         picture=cuts.thumb if cuts else None,

@@ -1,0 +1,125 @@
+"""Stories that go on: which story of an earlier edition one continues, and whether there is news since.
+
+A story goes on when it tells the matter of an earlier edition's story with articles of its own. It may come again only
+with news: an article from after that edition's cut-off whose text is no repost of one that the edition had. A repost is
+nearly the text of an article of the same publisher, or the text itself from another.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+from digest.select import text_similarity
+from digest.select.story_similarity import StorySimilarity
+from digest.select.values import CandidateArticle, Continuation, EarlierStory, Story
+
+CONTINUATION_FACTOR = 1.75  # times `same_story`: how alike the middles of both stories are
+MAX_THRESHOLD = 0.95
+MIN_SHARED_TITLE_WORDS = 2  # of the lead's title with the titles of the earlier story: what is looked at closely
+MIN_SERIES_RUN = 4  # significant words in a row that a publisher's two headlines share, where they belong to a series
+OWN_REPOST_OVERLAP = 0.5  # of the words of two texts of one publisher, for the later to be a repost
+COPY_OVERLAP = 0.85  # of the words of two texts of two publishers, for the later to be a copy
+
+
+class EarlierStoryIndex:
+    """The stories of the last editions, found by the words of their titles."""
+
+    def __init__(self, stories: Iterable[EarlierStory], similarity: StorySimilarity) -> None:
+        """Index the stories; of two that fit a new story equally the newer edition's is meant."""
+        self._similarity = similarity
+        self._stories = sorted((s for s in stories if s.articles), key=lambda s: (s.cut_off, s.headline))
+        self._places_by_word: dict[str, set[int]] = defaultdict(set)
+        for place, story in enumerate(self._stories):
+            titles = {story.headline, *(a.title for a in story.articles)}
+            for word in {word for title in titles for word in text_similarity.title_words(title)}:
+                self._places_by_word[word].add(place)
+
+    def find_continuation(self, story: Story, threshold: float) -> Continuation | None:
+        """Find the earlier story that a story continues, and what is new; None where it continues none."""
+        best = max(self._measure_near_stories(story), default=(0.0, -1))
+        if best[0] < threshold:
+            return None
+        earlier = self._stories[best[1]]
+        return Continuation(earlier, tuple(a for a in story.members if is_news_since(a, earlier)))
+
+    def _measure_near_stories(self, story: Story) -> Iterable[tuple[float, int]]:
+        shared: dict[int, int] = defaultdict(int)
+        for word in text_similarity.title_words(story.lead.title):
+            for place in self._places_by_word.get(word, ()):
+                shared[place] += 1
+        near = sorted(
+            place
+            for place, count in shared.items()
+            if count >= MIN_SHARED_TITLE_WORDS and not _is_other_issue(story, self._stories[place])
+        )
+        if not near:
+            return
+        middle = self._similarity.centroid(story)
+        for place in near:
+            earlier = self._stories[place].articles
+            earlier_middle = self._similarity.centroid(Story(earlier[0], earlier[1:]))
+            yield round(text_similarity.cosine_similarity(middle, earlier_middle), 6), place
+
+
+def find_continuations(
+    stories: Iterable[Story], earlier: Iterable[EarlierStory], similarity: StorySimilarity, same_story: float
+) -> dict[str, Continuation]:
+    """Find which stories continue one of an earlier edition, by the lead's URL.
+
+    Args:
+        stories: the news stories of this edition's window.
+        earlier: the news stories of the last editions.
+        similarity: measured over the articles of this proposal.
+        same_story: the setting of that name, from which the threshold follows.
+    """
+    index = EarlierStoryIndex(earlier, similarity)
+    threshold = min(CONTINUATION_FACTOR * same_story, MAX_THRESHOLD)
+    found = ((story.lead.url, index.find_continuation(story, threshold)) for story in stories)
+    return {url: continuation for url, continuation in found if continuation}
+
+
+def explain_repeat(continuation: Continuation) -> str:
+    """Explain why a story that goes on without news stays out."""
+    earlier = continuation.earlier
+    return f"was in {earlier.edition} (No. {earlier.number}) as “{earlier.headline}”, and nothing is new since"
+
+
+def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
+    """Return whether an article says something new since an edition: it is later, and no repost of what that had."""
+    if article.dated_at <= earlier.cut_off or any(article.url == old.url for old in earlier.articles):
+        return False
+    return not any(_is_repost(article, old) for old in earlier.articles)
+
+
+_NUMBERED_MATTER = re.compile(r"\b(?:cve-\d{4}-\d{4,7}|icsm?a-\d{2}-\d{3}-\d{2}|aa\d{2}-\d{3}[a-z])\b", re.IGNORECASE)
+
+
+def _is_other_issue(story: Story, earlier: EarlierStory) -> bool:
+    """Return whether two stories are two issues of one series, or of two numbered matters, however alike their words.
+
+    "CISA adds one known exploited vulnerability to catalog" comes every week, and tells other news each time.
+    """
+    numbers, old_numbers = _find_numbers(story.members), _find_numbers(earlier.articles)
+    if numbers and old_numbers:
+        return not numbers & old_numbers
+    headlines = (a.title for a in earlier.articles if a.publisher == story.lead.publisher)
+    return any(_longest_shared_run(story.lead.title, old) >= MIN_SERIES_RUN for old in headlines)
+
+
+def _find_numbers(articles: Iterable[CandidateArticle]) -> frozenset[str]:
+    return frozenset(n.lower() for a in articles for n in _NUMBERED_MATTER.findall(f"{a.title} {a.summary}"))
+
+
+def _longest_shared_run(first: str, other: str) -> int:
+    """Count the most significant words in a row that stand in both titles."""
+    words, other_words = (list(text_similarity.significant_words(title)) for title in (first, other))
+    match = SequenceMatcher(None, words, other_words, autojunk=False).find_longest_match()
+    return match.size
+
+
+def _is_repost(article: CandidateArticle, old: CandidateArticle) -> bool:
+    overlap = OWN_REPOST_OVERLAP if article.publisher == old.publisher else COPY_OVERLAP
+    return text_similarity.is_near_duplicate(
+        f"{article.title} {article.summary}", f"{old.title} {old.summary}", overlap
+    )

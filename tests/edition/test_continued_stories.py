@@ -1,0 +1,118 @@
+"""A story that goes on says in every form of the edition what is new, and links where it stood."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from jinja2 import Environment
+from lxml import html as lxml_html
+
+from digest.cli.editions import explain_proposal
+from digest.edition.content import EarlierAppearance, EditionContent, EditionSection, SectionEntry
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.rendering.fragments import (
+    create_mail_environment,
+    join_fragments,
+    publication_frame,
+    render_edition,
+)
+from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
+from digest.settings import Settings
+
+OURS = Settings.model_validate({"base_url": "https://news.example.org/"})
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+SINCE = EarlierAppearance("2026-W46", 146, "Nadia nears <Port> Ellery", "Power is back (Times, Nov 18).")
+ARCHIVE = "https://news.example.org/editions/2026-W46"
+NEWS_KINDS = [name for name, kind in SECTION_KINDS.items() if kind.source_section == "news"]
+
+
+@pytest.fixture(scope="module")
+def pages() -> Environment:
+    return create_mail_environment(OURS)
+
+
+def edition_with(kind: str, entries: tuple[SectionEntry, ...], content: EditionContent) -> EditionContent:
+    return replace(content, sections=(EditionSection("one", kind, "One", "", entries),), sponsor=None)
+
+
+@pytest.mark.parametrize("kind", NEWS_KINDS)
+@pytest.mark.parametrize("place", [0, 1])
+def test_every_news_section_says_what_is_new_and_links_the_earlier_edition(
+    kind: str, place: int, full_content: EditionContent, pages: Environment
+) -> None:
+    entries = [SectionEntry(f"Headline {n}", f"https://a.example.org/{n}", kicker="Ports") for n in range(2)]
+    entries[place] = replace(entries[place], since=SINCE)
+    pieces = render_edition(edition_with(kind, tuple(entries), full_content), publication_frame(OURS), pages)
+    for form in ("html", "web"):
+        page = lxml_html.document_fromstring(join_fragments(pieces, form))
+        (link,) = page.xpath(f"//a[@href='{ARCHIVE}']")
+        assert link.text_content() == SINCE.headline
+        said = " ".join(link.getparent().text_content().split())
+        assert said == "Since No. 146: Power is back (Times, Nov 18). Then: Nadia nears <Port> Ellery"
+    text = join_fragments(pieces, "text")
+    assert f"Since No. 146: Power is back (Times, Nov 18). Then: Nadia nears <Port>\nEllery\n{ARCHIVE}\n" in text
+
+
+def test_without_an_earlier_edition_nothing_is_said(full_content: EditionContent, pages: Environment) -> None:
+    pieces = render_edition(full_content, publication_frame(OURS), pages)
+    assert not [p.name for p in pieces if "Since No." in p.body]
+
+
+def test_content_comes_back_from_its_stored_form(full_content: EditionContent) -> None:
+    content = edition_with("topics", (SectionEntry("A", "https://a.example.org/", since=SINCE),), full_content)
+    assert EditionContent.from_json(content.as_json()) == content
+
+
+# --- What is new, in words -----------------------------------------------------------------------------------
+
+
+def article(publisher: str, title: str, *, days: float = 1) -> CandidateArticle:
+    url = f"https://{publisher.lower()}.example.org/{title.lower().replace(' ', '-')}"
+    return CandidateArticle(url, url, title, "", publisher, publisher, NOW - timedelta(days=days))
+
+
+OLD = EarlierStory(
+    "2026-W46",
+    146,
+    NOW - timedelta(days=7),
+    "Nadia nears Port Ellery",
+    (article("Wire", "Nadia nears Port Ellery", days=9),),
+)
+LEAD = article("Wire", "Nadia hits Port Ellery")
+SAME = article("Post", "Nadia hits Port Ellery hard")
+POWER = article("Times", "Power is back for most of Port Ellery.")
+
+
+def entry(*also: CandidateArticle) -> SectionEntry:
+    story = Story(LEAD, also)
+    placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, story.members)))
+    (written,) = SECTION_KINDS["featured"].write_entries((placed,), ZoneInfo("America/New_York"), {})
+    return written
+
+
+@pytest.mark.parametrize(
+    ("also", "news"),
+    [
+        ((), "this report is new."),
+        ((SAME,), "this report is new."),  # it says what the headline says
+        ((SAME, POWER), "Power is back for most of Port Ellery (Times, Nov 18)."),
+    ],
+)
+def test_another_new_headline_says_what_is_new(also: tuple[CandidateArticle, ...], news: str) -> None:
+    assert entry(*also).since == EarlierAppearance("2026-W46", 146, "Nadia nears Port Ellery", news)
+
+
+def test_a_story_that_gave_its_new_articles_away_goes_on_no_more() -> None:
+    scored = ScoredStory(Story(LEAD), 50.0, (), continues=Continuation(OLD, (POWER,)))
+    (written,) = SECTION_KINDS["featured"].write_entries((PlacedStory(scored),), ZoneInfo("America/New_York"), {})
+    assert written.since is None
+
+
+def test_the_explanation_names_the_earlier_edition_and_counts_the_news() -> None:
+    story = Story(LEAD, (SAME, POWER))
+    placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, (LEAD, POWER))))
+    assert (
+        "     goes on from 2026-W46 (No. 146), “Nadia nears Port Ellery”: 2 of its 3 articles are news since"
+        in explain_proposal(Proposal({"featured": (placed,)})).splitlines()
+    )
