@@ -49,8 +49,38 @@ _OPINION_TITLE = _compile_title_patterns(
 )
 
 _TALK_TITLE = _compile_title_patterns(
-    r"^(?:watch|listen|video|photos?|pictures|in pictures|gallery|audio|podcast|webinar|quiz|puzzle)\b ?[:|-]",
-    r"\b(?:podcast|webinar|crossword|horoscope|quiz|obituary)\b|\bin pictures\b|\bcartoon\b",
+    r"^(?:watch|listen|video|photos?|pictures|in (?:pictures|photos)|gallery|audio|podcast|webinar|quiz|puzzle)\b ?[:|-]",
+    r"\b(?:podcast|webinar|crossword|horoscope|quiz|obituary)\b|\bin (?:pictures|photos)\b|\bcartoon\b",
+)
+
+_LIVE_TITLE = _compile_title_patterns(
+    r"\blive (?:updates?|blog|coverage|ticker|tracker)\b|[\u2013\u2014:|-] ?(?:as it happened|live)$|^live\b ?[:|-]|\bas it happened\b",
+    r"\btracker\b|\b(?:latest|see) (?:map|path)\b|\blatest on\b|\bwatch live\b|\bwhere to watch\b",
+)
+
+_EXPLAINER_TITLE = _compile_title_patterns(
+    r"\bwhat (?:we|you|to)(?: all)?(?: need| should| have| must)?(?: to)? (?:know|expect|do)\b|\bwhat(?:'s| is) (?:next|known)\b",
+    r"^(?:what|who|where|when|how|why) (?:is|are|was|were|did|do|does|can|could|will|would|has|have)\b.*\?$",
+    r"\bhere(?:'s|\u2019s| is| are) (?:what|where|how|why|who|when)\b|\b(?:explained|explainer|fact check|q&a|faq|timeline)\b",
+    r"^(?:a )?(?:guide|timeline|look|closer look) (?:to|of|at)\b|\bby the numbers\b|\bexperts? (?:reflect|explain|weigh in)",
+)
+
+# What politicians say of each other and of a matter, not the matter.
+_QUARREL_TITLE = _compile_title_patterns(
+    r"\b(?:blasts?|slams?|rips?|mocks?|shreds|torches|touts|lambastes?|booed|heckled|defends?|praises?|scolds?|snubs?|dunks)\b",
+    r"\b(?:hits?|fires?|claps?|punches) back\b|\b(?:trades?|trading) (?:barbs|blows|insults)\b|\b(?:feuds?|spat|war of words)\b",
+    r"\bcalls? (?:out|on) \w+ to resign\b|\b(?:goes|went) after\b|\bunder fire\b|\bbacklash\b|\bon the campaign trail\b",
+)
+
+# Told before it happened. Once it has, such a headline misleads.
+_FORECAST_TITLE = _compile_title_patterns(
+    r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
+    r"\bto (?:become|hit|strike|make landfall|reach|slam|strengthen|intensify|arrive|testify|surrender|vote)\b",
+    r"\b(?:could|may|might|will) (?:hit|strike|make landfall|become|bring|reach|slam|face|testify)\b",
+    r"\b(?:braces?|bracing|prepares?|preparing|readies|readying|gears? up|boards? up)\b|\bahead of\b|\bcountdown\b",
+    r"\b(?:nears?|nearing|approach(?:es|ing)?|threatens?|looms?|looming|bears? down|takes? aim)\b|\bemerges? as (?:a )?threat\b",
+    r"\b(?:heads?|heading|barrels?|barreling|churns?|races?|whirls?|spins?|path) (?:for|to|towards?)\b",
+    r"\b(?:strengthen|intensifie)s\b|\b(?:urged|ordered|told|rush|rushes) to (?:prepare|evacuate|leave)\b|\bpreparations\b",
 )
 
 _SPORT_TITLE = _compile_title_patterns(
@@ -68,12 +98,20 @@ _PAID_URL = _compile_url_patterns(r"/(?:sponsored|partner-content|advertorial|de
 _SPORT_URL = _compile_url_patterns(
     r"/(?:sports?|football|cricket|tennis|lifestyle|entertainment|culture|food|travel|celebrity)/"
 )
-_TALK_URL = _compile_url_patterns(r"/(?:videos?|podcasts?|gallery|live-?blog|quiz(?:zes)?|newsletters?)/")
+_TALK_URL = _compile_url_patterns(
+    r"/(?:videos?|podcasts?|gallery|galleries|photos?|quiz(?:zes)?|newsletters?|av|audio|watch)/"
+)
+_LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/|live-updates")
 
 
 def is_round_up_title(title: str) -> bool:
     """Return whether a title announces several unrelated stories, so that its text must not tie others together."""
     return bool(ROUND_UP_TITLE.search(title))
+
+
+def is_forecast_title(title: str) -> bool:
+    """Return whether a title tells what was still ahead when it was written."""
+    return bool(_FORECAST_TITLE.search(title))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +138,9 @@ _PENALTY_TESTS: tuple[tuple[ScorePenalty, Callable[[CandidateArticle], bool]], .
     (ScorePenalty(0.4, "no news: a list or a guide"), _title_or_url_test(_LIST_TITLE)),
     (ScorePenalty(0.4, "no news: an opinion"), _title_or_url_test(_OPINION_TITLE, _OPINION_URL)),
     (ScorePenalty(0.4, "no news: a talk, a video or a game"), _title_or_url_test(_TALK_TITLE, _TALK_URL)),
+    (ScorePenalty(0.3, "no news: a live page"), _title_or_url_test(_LIVE_TITLE, _LIVE_URL)),
+    (ScorePenalty(0.3, "no news: an explainer"), _title_or_url_test(_EXPLAINER_TITLE)),
+    (ScorePenalty(0.2, "a quarrel, not the matter"), _title_or_url_test(_QUARREL_TITLE)),
     (ScorePenalty(0.5, "no news: sport or entertainment"), _title_or_url_test(_SPORT_TITLE, _SPORT_URL)),
 )
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from digest.select.continuations import explain_repeat, find_continuations
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, EarlierStories, explain_exclusion
+from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
 from digest.select.stories import build_story_led_by, group_into_stories, merge_same_url
@@ -71,9 +72,12 @@ def propose_edition(
     ranking = StoryRanking(
         WeekStatistics.from_stories(stories, now),
         compile_topic_rules(select.topics),
+        compile_place_rules(select.home_country, tuple(select.home_agencies)),
         select.weights,
         _effective_pins(select),
         topic_overrides,
+        frozenset(select.borderless_topics),
+        frozenset(select.local_topics),
     )
     ranked = tuple(
         replace(scored, continues=_news_continuation(scored.story, continuations))

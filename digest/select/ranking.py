@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import median
 
-from digest.select.penalties import ScorePenalty, find_penalties
+from digest.select.penalties import ScorePenalty, find_penalties, is_forecast_title
+from digest.select.places import LOCAL_SHARE, PlaceRules
 from digest.select.text_similarity import is_near_duplicate
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
-from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, TermName
+from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, StoryPlaces, TermName
 from digest.settings import RankingWeights
 
 FRESHNESS_HALF_LIFE = 4.0  # days after which a story's freshness has halved
@@ -23,6 +24,10 @@ SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's: a one-d
 OFFICIAL_SOURCE_SHARE = 0.5  # what an official source is worth, against an editor's own word (1)
 SOURCE_POINTS = 1000  # hundredths of a point for each whole of source weight above or below 1
 OFF_TOPIC_PENALTY = ScorePenalty(0.5, "no topic of ours")
+FOREIGN_PENALTY = ScorePenalty(0.15, "nothing in it names the home country")
+LOCAL_PENALTY = ScorePenalty(0.2, "a local case: it names a place, and nothing of the whole country")
+OVERTAKEN_PENALTY = ScorePenalty(0.2, "told before it happened")
+FORECAST_LIFETIME = timedelta(days=1)  # after which what was ahead has happened, or has not
 MOST_READ_NOTE = "read more than any other"
 
 
@@ -67,9 +72,12 @@ class StoryRanking:
 
     week: WeekStatistics
     topic_rules: TopicRules
+    place_rules: PlaceRules
     weights: RankingWeights
     pinned_urls: frozenset[str] = frozenset()
     topic_overrides: Mapping[str, str] = field(default_factory=dict)  # editors' corrections, by the articles' URL
+    borderless_topics: frozenset[str] = frozenset()
+    local_topics: frozenset[str] = frozenset()
 
     def rank_stories(self, stories: Iterable[Story]) -> tuple[ScoredStory, ...]:
         """Score stories, the best first; ties go to the earliest, then to the URL."""
@@ -78,6 +86,7 @@ class StoryRanking:
     def score_story(self, story: Story) -> ScoredStory:
         """Score one story."""
         topic = find_story_topic(story, self.topic_rules, self.topic_overrides)
+        places = self.place_rules.locate_story(story)
         shares = self._term_shares()
         parts = (
             (TermName.COVERAGE, self._coverage_share(story)),
@@ -85,14 +94,15 @@ class StoryRanking:
             (TermName.EDITORIAL, self._editorial_share(story)),
             (TermName.TOPIC, _topic_share(topic)),
             (TermName.FRESHNESS, self._freshness_share(story)),
+            (TermName.PROXIMITY, self._proximity_share(places, topic)),
         )
         counted = [(name, round(10_000 * shares[name] * part), note) for name, (part, note) in parts if name in shares]
         counted.append((TermName.SOURCE, *_source_points(story, sum(n for _, n, _ in counted))))
         before = sum(n for _, n, _ in counted)
-        counted.append((TermName.PENALTY, *_penalty_points(self._story_penalties(story, topic), before)))
+        counted.append((TermName.PENALTY, *_penalty_points(self._story_penalties(story, topic, places), before)))
         total = sum(n for _, n, _ in counted)
         terms = tuple(ScoreTerm(name, hundredths / 100, note) for name, hundredths, note in counted)
-        return ScoredStory(story, total / 100, terms, topic.topic if topic else None)
+        return ScoredStory(story, total / 100, terms, topic.topic if topic else None, places)
 
     def _term_shares(self) -> dict[TermName, float]:
         """Return each term's part of the whole; without readership its part goes to the others."""
@@ -103,6 +113,7 @@ class StoryRanking:
             TermName.EDITORIAL: w.editorial,
             TermName.TOPIC: w.topic,
             TermName.FRESHNESS: w.freshness,
+            TermName.PROXIMITY: w.proximity,
         }
         if self.week.median_daily_reads is None:
             del weights[TermName.READERSHIP]
@@ -114,7 +125,7 @@ class StoryRanking:
         copies = f", {names - own} of them with another's text" if own < names else ""
         publishers = f"{names} publisher{'s' if names > 1 else ''}"
         note = f"{publishers} of {self.week.publisher_count} this week{copies}"
-        return _log_share(own, self.week.publisher_count), note
+        return _coverage_share(own, self.week.publisher_count), note
 
     def _readership_share(self, story: Story) -> tuple[float, str]:
         reads = [r for a in story.members if (r := self.week.daily_reads(a)) is not None]
@@ -144,10 +155,26 @@ class StoryRanking:
         age = "less than a day old" if not whole else f"{whole} day{'s' if whole > 1 else ''} old"
         return 0.5 ** (days / FRESHNESS_HALF_LIFE), age
 
-    def _story_penalties(self, story: Story, topic: TopicMatch | None) -> tuple[ScorePenalty, ...]:
-        chosen = self.is_pinned(story) or story.lead.own or story.lead.featured
-        off_topic = (OFF_TOPIC_PENALTY,) if topic is None and not chosen else ()
-        return (*find_penalties(story.lead), *off_topic)
+    def _proximity_share(self, places: StoryPlaces, topic: TopicMatch | None) -> tuple[float, str]:
+        home, share = self.place_rules.home_country, places.home_share
+        named = f"{share:.0%} about {home}, by the places and agencies that its articles name"
+        if topic and topic.topic in self.borderless_topics:
+            return (1 + share) / 2, f"{named}; {topic.topic} concerns it wherever it happens"
+        return share, named if share else f"nothing in it names {home}, a place there or an agency of it"
+
+    def _story_penalties(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> tuple[ScorePenalty, ...]:
+        found = find_penalties(story.lead)
+        if is_forecast_title(story.lead.title) and self.week.now - story.lead.dated_at > FORECAST_LIFETIME:
+            found = (*found, OVERTAKEN_PENALTY)
+        if self.is_pinned(story) or story.lead.own or story.lead.featured:
+            return found
+        if topic is None:
+            found = (*found, OFF_TOPIC_PENALTY)
+        if not places.home_share and not (topic and topic.topic in self.borderless_topics):
+            found = (*found, FOREIGN_PENALTY)
+        elif 0 < places.home_share <= LOCAL_SHARE and topic and topic.topic in self.local_topics:
+            found = (*found, LOCAL_PENALTY)
+        return found
 
 
 def ranking_order(scored: ScoredStory) -> tuple[float, datetime, str]:
@@ -163,6 +190,11 @@ def count_independent_publishers(story: Story) -> int:
         if not any(is_near_duplicate(text, other) for other in texts):
             texts.append(text)
     return len(texts)
+
+
+def _coverage_share(publishers: int, publisher_count: int) -> float:
+    """Return 0 for one publisher, 1 for all of the week's; each doubling adds as much as the one before."""
+    return min(math.log(publishers) / math.log(publisher_count), 1.0) if publisher_count > 1 else 0.0
 
 
 def _log_share(value: float, maximum: float) -> float:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from digest.select import text_similarity
 from digest.select.clustering import AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
+from digest.select.lead_choice import order_leads
 from digest.select.penalties import is_round_up_title
 from digest.select.values import CandidateArticle, Story
 
@@ -128,13 +129,13 @@ def _add_twins(clusters: Iterable[Sequence[int]], twin_of: Mapping[int, int]) ->
 def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]) -> Story:
     """Make a story of its articles: who leads, who also reported, and the rest.
 
-    The lead is of the own site, else a primary source, else the most central, else the earliest, else by URL.
+    Who leads is decided in `digest.select.lead_choice`.
     """
     middle = text_similarity.sum_vectors(vectors)
     central = {
         a.url: round(text_similarity.cosine_similarity(v, middle), 6) for a, v in zip(articles, vectors, strict=True)
     }
-    ordered = sorted(articles, key=lambda a: (not a.own, not a.primary, -central[a.url], a.dated_at, a.url))
+    ordered = order_leads(articles, central)
     return build_story_led_by(ordered[0], ordered[1:])
 
 

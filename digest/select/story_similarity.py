@@ -8,7 +8,7 @@ from digest.select import text_similarity
 from digest.select.penalties import find_penalties
 from digest.select.values import CandidateArticle, ScoredStory, Story
 
-SAME_MATTER_FACTOR = 1.5  # times `same_story`: stories so near (by their middles) are pieces of one matter
+SAME_MATTER_FACTOR = 1.1  # times `same_story`: stories so near (by their middles) are pieces of one matter
 SAME_TOPIC_SIMILARITY = 0.3  # how alike two stories of one topic count at least, when variety is weighed
 MAX_RELATED = 3
 # Of an earlier article to the centroid of a story; below it the measured week gave noise.

@@ -48,6 +48,7 @@ class TermName(StrEnum):
     EDITORIAL = "editorial"
     TOPIC = "topic"
     FRESHNESS = "freshness"
+    PROXIMITY = "proximity"
     SOURCE = "source weight"
     PENALTY = "penalty"
 
@@ -81,6 +82,15 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
+class StoryPlaces:
+    """Where a story happens, by the codes of ISO 3166, the most named first."""
+
+    countries: tuple[str, ...] = ()  # "US"
+    states: tuple[str, ...] = ()  # of the home country: "US-FL"
+    home_share: float = 0.0  # the part of its articles that name the home country, one of its places or agencies
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredStory:
     """A story with its score in points (0 to 100): the sum of its terms, to the last digit shown.
 
@@ -91,6 +101,7 @@ class ScoredStory:
     score: float
     terms: tuple[ScoreTerm, ...]
     topic: str | None = None
+    places: StoryPlaces = StoryPlaces()
     continues: "Continuation | None" = None
 
 

@@ -134,11 +134,51 @@ class SourceSettings(values.SettingsTable):
 class RankingWeights(values.SettingsTable):
     """How much each term of a story's score counts; they are renormalised where a term is unknown."""
 
-    coverage: float = Field(default=0.30, ge=0)
+    coverage: float = Field(default=0.35, ge=0)
     readership: float = Field(default=0.25, ge=0)
     editorial: float = Field(default=0.20, ge=0)
     topic: float = Field(default=0.15, ge=0)
     freshness: float = Field(default=0.10, ge=0)
+    proximity: float = Field(default=0.15, ge=0)
+
+
+HOME_AGENCIES = (
+    *(
+        "Homeland Security",
+        "DHS",
+        "FEMA",
+        "CISA",
+        "TSA",
+        "CBP",
+        "Customs and Border Protection",
+        "Border Patrol",
+        "ICE",
+    ),
+    *(
+        "Immigration and Customs Enforcement",
+        "USCIS",
+        "Coast Guard",
+        "Secret Service",
+        "FBI",
+        "ATF",
+        "DEA",
+        "CIA",
+        "NSA",
+    ),
+    *("National Guard", "National Weather Service", "National Hurricane Center", "NOAA", "USGS", "NIST", "GAO", "CDC"),
+    *(
+        "HHS",
+        "EPA",
+        "FAA",
+        "NTSB",
+        "Pentagon",
+        "Justice Department",
+        "Department of Justice",
+        "DOJ",
+        "State Department",
+    ),
+    *("White House", "Congress", "Capitol", "Capitol Police"),
+)
 
 
 class SelectionSettings(values.SettingsTable):
@@ -150,6 +190,13 @@ class SelectionSettings(values.SettingsTable):
     minimum: int = Field(default=4, ge=1)  # fewer stories than this: the edition is held
     repeat_editions: int = Field(default=4, ge=0)  # editions looked back on for repeats
     variety: float = Field(default=0.75, ge=0, le=1)  # MMR's lambda: 1 ranks by score alone
+    home_country: str = Field(default="US", pattern=r"^[A-Z]{2}$")  # ISO 3166-1 alpha-2: whose news it is first of all
+    home_agencies: list[str] = list(HOME_AGENCIES)  # names that concern the home country, written as the press does
+    borderless_topics: list[str] = ["Cybersecurity"]  # topics that concern the home country wherever it happens
+    local_topics: list[str] = [
+        "Law enforcement",
+        "Fire service",
+    ]  # full of local cases, of no weight beyond their place
     topics: dict[str, list[str]] = {}  # topic → words and phrases; empty: the built-in list
     pins: list[str] = []  # URLs that an editor wants in
     bans: list[str] = []  # URLs that must stay out

@@ -412,7 +412,7 @@ def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(data
         other = Source(url="https://b.example.org/feed", name="B", publisher="B Press", topics={})
         session.add(other)
         session.flush()
-        retold = reading("border wall contract awarded today", dated=NOW - timedelta(hours=20))
+        retold = reading("border wall contract awarded today", dated=NOW - timedelta(hours=30))
         store_document(session, other, retold, NOW)
     assert len(with_pages(install, Pages())) == 1, "it is one story"
     sections_and_reasons = with_pages(install, Pages(gone=["border-wall-contract-awarded"]))

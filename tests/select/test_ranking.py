@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digest.select.places import compile_place_rules
 from digest.select.ranking import MOST_READ_NOTE, StoryRanking, WeekStatistics, count_independent_publishers
 from digest.select.topics import compile_topic_rules
 from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, TermName
-from digest.settings import RankingWeights
+from digest.settings import RankingWeights, SelectionSettings
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 RULES = compile_topic_rules()
+SELECT = SelectionSettings()
+PLACES = compile_place_rules(SELECT.home_country, tuple(SELECT.home_agencies))
 
 
 def article(
@@ -26,7 +29,9 @@ def article(
 
 
 def ranking(*stories: Story, weights: RankingWeights | None = None, pins: frozenset[str] = frozenset()) -> StoryRanking:
-    return StoryRanking(WeekStatistics.from_stories(stories, NOW), RULES, weights or RankingWeights(), pins)
+    week = WeekStatistics.from_stories(stories, NOW)
+    borderless, local = frozenset(SELECT.borderless_topics), frozenset(SELECT.local_topics)
+    return StoryRanking(week, RULES, PLACES, weights or RankingWeights(), pins, {}, borderless, local)
 
 
 def term(scored: ScoredStory, name: TermName) -> ScoreTerm:
@@ -42,7 +47,7 @@ def test_coverage_counts_publishers_against_those_of_the_week() -> None:
     alone = Story(article("Delta", "Data breach at a bank"))
     rank = ranking(of_three(), alone)
     full, one = rank.score_story(of_three()), rank.score_story(alone)
-    assert term(full, TermName.COVERAGE).points > term(one, TermName.COVERAGE).points > 0
+    assert term(full, TermName.COVERAGE).points > term(one, TermName.COVERAGE).points == 0
     assert term(full, TermName.COVERAGE).note == "3 publishers of 4 this week"
 
 
@@ -56,7 +61,7 @@ def test_a_copied_text_counts_once_and_the_note_says_so() -> None:
 def test_without_readership_its_weight_goes_to_the_others() -> None:
     unread = ranking(of_three()).score_story(of_three())
     assert TermName.READERSHIP not in {t.name for t in unread.terms}
-    assert term(unread, TermName.COVERAGE).points == 40.0  # 30 of 75, all publishers
+    assert term(unread, TermName.COVERAGE).points == 36.84  # 35 of 95, all publishers
 
 
 def test_reads_are_shrunk_so_that_a_fresh_story_is_not_punished_nor_a_spike_overrated() -> None:
@@ -72,15 +77,15 @@ def test_the_most_read_story_has_all_of_that_term() -> None:
     most = Story(article("Ours", "Ransomware one", own=True, views=900))
     least = Story(article("Ours", "Ransomware two", own=True, views=10))
     rank = ranking(most, least, of_three())
-    assert term(rank.score_story(most), TermName.READERSHIP) == ScoreTerm(TermName.READERSHIP, 25.0, MOST_READ_NOTE)
-    assert 0 < term(rank.score_story(least), TermName.READERSHIP).points < 25
+    assert term(rank.score_story(most), TermName.READERSHIP) == ScoreTerm(TermName.READERSHIP, 20.83, MOST_READ_NOTE)
+    assert 0 < term(rank.score_story(least), TermName.READERSHIP).points < 20
     assert term(rank.score_story(of_three()), TermName.READERSHIP).points == 0
 
 
 def test_an_editors_word_counts_all_and_an_official_source_half() -> None:
     official = Story(article(primary=True))
     featured = Story(article(own=True, featured=True))
-    weights = RankingWeights(coverage=0, readership=0, editorial=1, topic=0, freshness=0)
+    weights = RankingWeights(coverage=0, readership=0, editorial=1, topic=0, freshness=0, proximity=0)
     assert ranking(official, weights=weights).score_story(official).score == 50.0
     assert ranking(featured, weights=weights).score_story(featured).score == 100.0
     pinned = ranking(official, weights=weights, pins=frozenset({official.lead.url}))
@@ -88,7 +93,7 @@ def test_an_editors_word_counts_all_and_an_official_source_half() -> None:
 
 
 def test_freshness_halves_in_four_days() -> None:
-    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=1)
+    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=1, proximity=0)
     for days, points in ((0, 100.0), (4, 50.0), (8, 25.0)):
         story = Story(article(days=days))
         assert ranking(story, weights=weights).score_story(story).score == points
@@ -96,7 +101,10 @@ def test_freshness_halves_in_four_days() -> None:
 
 def test_a_story_without_a_topic_loses_half_unless_it_is_our_own() -> None:
     off, own = Story(article(title="Singer dies at 76")), Story(article(title="Singer dies at 76", own=True))
-    assert term(ranking(off).score_story(off), TermName.PENALTY).note == "no topic of ours (-50%)"
+    assert (
+        term(ranking(off).score_story(off), TermName.PENALTY).note
+        == "no topic of ours (-50%); nothing in it names the home country (-15%)"
+    )
     assert term(ranking(own).score_story(own), TermName.PENALTY).note == "none"
 
 
@@ -113,15 +121,77 @@ def test_a_sources_weight_is_a_term_of_its_own_and_stays_within_the_bounds() -> 
     plain, heavy = Story(article()), Story(article(weight=3.0))
     assert term(ranking(plain).score_story(plain), TermName.SOURCE).points == 0
     assert term(ranking(heavy).score_story(heavy), TermName.SOURCE).points == 20.0
-    top = Story(article(title="Ransomware malware botnet phishing", own=True, featured=True, days=0, weight=3.0))
-    assert ranking(top).score_story(top).score == 100.0
+    title = "US ransomware malware botnet phishing"
+    top = Story(article(title=title, own=True, featured=True, days=0, weight=3.0), (article("Beta", title, days=0),))
+    weights = RankingWeights(coverage=0)
+    assert ranking(top, weights=weights).score_story(top).score == 100.0
     low = Story(article(weight=0.0, title="Singer dies", days=60))
-    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=1, freshness=0)
+    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=1, freshness=0, proximity=0)
     assert ranking(low, weights=none).score_story(low).score == 0.0
 
 
+def test_what_names_the_country_or_its_agencies_is_nearer_than_a_place_there_and_that_than_nothing() -> None:
+    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=1)
+    titles = (
+        "FEMA pays for flood repairs",
+        "U.S. flood repairs begin",
+        "Flood repairs in Ohio",
+        "Flood repairs in Libya",
+    )
+    stories = [Story(article(title=title)) for title in titles]
+    points = [term(ranking(*stories, weights=weights).score_story(s), TermName.PROXIMITY).points for s in stories]
+    assert points == [100.0, 100.0, 50.0, 0.0]
+
+
+def test_proximity_is_the_share_of_a_storys_articles() -> None:
+    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=1)
+    story = Story(article(title="Flooding spreads"), (article("Beta", "Flooding spreads in Texas, FEMA says"),))
+    assert term(ranking(story, weights=weights).score_story(story), TermName.PROXIMITY).points == 50.0
+
+
+def test_news_from_abroad_loses_a_part_but_cyber_does_not() -> None:
+    abroad, cyber = (
+        Story(article(title="Typhoon hits Taiwan")),
+        Story(article(title="Ransomware hits a bank in Norway")),
+    )
+    assert (
+        term(ranking(abroad).score_story(abroad), TermName.PENALTY).note
+        == "nothing in it names the home country (-15%)"
+    )
+    scored = ranking(cyber).score_story(cyber)
+    assert term(scored, TermName.PENALTY).note == "none"
+    assert term(scored, TermName.PROXIMITY).points > 0
+
+
+def test_a_local_police_case_loses_a_part_and_a_federal_one_does_not() -> None:
+    local = Story(article(title="Police officer shot at traffic stop in Ohio"))
+    federal = Story(article(title="FBI agents arrest police officer in Ohio"))
+    assert term(ranking(local).score_story(local), TermName.PENALTY).note.startswith("a local case")
+    assert term(ranking(federal).score_story(federal), TermName.PENALTY).note == "none"
+
+
+def test_what_was_told_before_it_happened_loses_a_part_once_it_is_over() -> None:
+    fresh, stale = (Story(article(title="Hurricane Nadia nears Florida", days=d)) for d in (0.5, 2))
+    assert term(ranking(fresh).score_story(fresh), TermName.PENALTY).note == "none"
+    assert term(ranking(stale).score_story(stale), TermName.PENALTY).note == "told before it happened (-20%)"
+
+
+def test_country_and_state_stand_with_the_story() -> None:
+    story = Story(article(title="Flooding in Tampa, Fla."), (article("Beta", "Floods reach Florida and Georgia"),))
+    places = ranking(story).score_story(story).places
+    assert (places.countries, places.states) == (("US",), ("US-FL", "US-GA"))
+
+
+def test_an_unrelated_article_changes_no_other_storys_terms_but_those_held_against_the_week() -> None:
+    story, other = of_three(), Story(article("Delta", "Wildfire burns near Redding, California"))
+    alone, beside = ranking(story).score_story(story), ranking(story, other).score_story(story)
+    for before, after in zip(alone.terms, beside.terms, strict=True):
+        if before.name not in {TermName.COVERAGE, TermName.READERSHIP}:
+            assert before == after
+
+
 def test_ties_go_to_the_earliest_and_then_to_the_url() -> None:
-    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0)
+    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=0)
     later, b, a = (Story(article(p, days=d)) for p, d in (("Alpha", 1), ("Beta", 2), ("Alef", 2)))
     ranked = ranking(later, b, a, weights=none).rank_stories([later, b, a])
     assert [s.story.lead.publisher for s in ranked] == ["Alef", "Beta", "Alpha"]

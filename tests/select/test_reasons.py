@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from digest.edition.kinds.story_entry import explain_lead, spell_number
+from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics
 from digest.select.topics import compile_topic_rules
 from digest.select.values import CandidateArticle, Story
@@ -25,7 +26,11 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
     pins = frozenset({pin}) if pin else frozenset[str]()
     return explain_lead(
         StoryRanking(
-            WeekStatistics.from_stories([story], NOW), compile_topic_rules(), RankingWeights(), pins
+            WeekStatistics.from_stories([story], NOW),
+            compile_topic_rules(),
+            compile_place_rules("US", ()),
+            RankingWeights(),
+            pins,
         ).score_story(story)
     )
 

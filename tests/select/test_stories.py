@@ -93,7 +93,7 @@ def test_one_text_under_two_addresses_of_one_publisher_is_one_story() -> None:
     copy = replace(DAM[0], url=DAM[0].url + "-2", link=DAM[0].url + "-2", dated_at=DAM[0].dated_at + timedelta(hours=2))
     story = story_of(DAM[0], group_into_stories([DAM[0], copy, *fillers()], THRESHOLD))
     assert story.also_reported == ()
-    assert [m.url for m in story.further_articles] == [copy.url]
+    assert {m.url for m in story.members} == {DAM[0].url, copy.url}
 
 
 @pytest.mark.parametrize("with_text", [True, False])

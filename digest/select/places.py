@@ -1,0 +1,119 @@
+"""Which countries and states a text names, and whether it concerns the home country: by names, never by guessing.
+
+Names are matched whole and as written ("US" is a country, "us" is not); the longest name wins ("New Mexico" is not Mexico).
+Countries and states are those of ISO 3166; `places.tsv` adds everyday names, nationalities and cities.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+import pycountry
+
+from digest.select.values import CandidateArticle, Story, StoryPlaces
+
+_TOKEN = re.compile(r"\w+(?:[.'\u2019]\w+)*")
+_POSSESSIVE = re.compile(r"['\u2019]s$")
+LOCAL_SHARE = 0.5  # of proximity, for an article that names a place at home and nothing of the whole country
+_MIN_SHARE = 1 / 3  # of a story's articles that name a place, for the place to be the story's
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceName:
+    """A name, split, and what it stands for: a country and a state by their ISO 3166 codes, or an agency at home."""
+
+    tokens: tuple[str, ...]
+    country: str = ""  # "US"; empty: no place, so that a longer name hides the ones within it
+    state: str = ""  # "US-FL"
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRules:
+    """All names, ready for use: by their first word, the longest first."""
+
+    home_country: str
+    names_by_first_word: Mapping[str, tuple[PlaceName, ...]] = field(repr=False)
+
+    def find_names(self, text: str) -> Iterator[PlaceName]:
+        """Yield the names in a text, in order."""
+        tokens = _split_tokens(text)
+        start = 0
+        while start < len(tokens):
+            for name in self.names_by_first_word.get(tokens[start], ()):
+                if tuple(tokens[start : start + len(name.tokens)]) == name.tokens:
+                    yield name
+                    start += len(name.tokens)
+                    break
+            else:
+                start += 1
+
+    def locate_article(self, article: CandidateArticle) -> frozenset[PlaceName]:
+        """Return the places that an article names; one of an official source names its publisher."""
+        text = f"{article.title} . {article.summary}"
+        return frozenset(self.find_names(f"{text} . {article.publisher}" if article.primary else text))
+
+    def locate_story(self, story: Story) -> StoryPlaces:
+        """Return where a story happens: what its lead or a third of its articles name, the most named first."""
+        located = [self.locate_article(a) for a in story.members]
+        at_home = sum(self._closeness(names) for names in located)
+        return StoryPlaces(
+            countries=_most_named([{n.country for n in names if n.country} for names in located]),
+            states=_most_named(
+                [{n.state for n in names if n.state and n.country == self.home_country} for names in located]
+            ),
+            home_share=at_home / len(located),
+        )
+
+    def _closeness(self, names: frozenset[PlaceName]) -> float:
+        """Return 1 for an article that names the home country or an agency of it, `LOCAL_SHARE` for a place there only."""
+        at_home = [name for name in names if name.country == self.home_country]
+        if not at_home:
+            return 0.0
+        return LOCAL_SHARE if all(name.state for name in at_home) else 1.0
+
+
+def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
+    """Return what the first or a third of them hold, by frequency and then by name."""
+    counts = Counter(place for held in places for place in held)
+    enough = [p for p, n in counts.items() if p in places[0] or n >= _MIN_SHARE * len(places)]
+    return tuple(sorted(enough, key=lambda p: (-counts[p], p)))
+
+
+def _split_tokens(text: str) -> list[str]:
+    return [_POSSESSIVE.sub("", token) for token in _TOKEN.findall(text)]
+
+
+@cache
+def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> PlaceRules:
+    """Make rules for a home country (ISO 3166-1 alpha-2) and the names of its agencies."""
+    by_tokens: dict[tuple[str, ...], PlaceName] = {}
+    for name, country, state in _list_names(home_country, home_agencies):
+        tokens = tuple(_split_tokens(name))
+        known = by_tokens.get(tokens)
+        if state or known is None or known.country != country:
+            by_tokens[tokens] = PlaceName(tokens, country, state)
+    by_first: dict[str, list[PlaceName]] = defaultdict(list)
+    for tokens in sorted(by_tokens, key=lambda t: (-len(t), t)):
+        by_first[tokens[0]].append(by_tokens[tokens])
+    return PlaceRules(home_country, {first: tuple(names) for first, names in by_first.items()})
+
+
+def _list_names(home_country: str, home_agencies: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, country, state); of two countries that share a name the later one counts."""
+    for listed in pycountry.countries:
+        yield listed.name.split(",")[0], listed.alpha_2, ""
+        if common := getattr(listed, "common_name", ""):
+            yield common, listed.alpha_2, ""
+    for division in pycountry.subdivisions:
+        if division.country_code == home_country:
+            yield division.name.split(",")[0], home_country, division.code
+    for line in resources.files("digest").joinpath("places.tsv").read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name, country, state = (*line.split("\t"), "", "")[:3]
+            yield name, country, f"{country}-{state}" if state else ""
+            yield f"{name}s", country, f"{country}-{state}" if state else ""
+    for agency in home_agencies:
+        yield agency, home_country, ""

@@ -1,0 +1,81 @@
+"""Which article of a story leads it."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from digest.select.lead_choice import order_leads
+from digest.select.values import CandidateArticle
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+SUMMARY = (
+    "The storm came ashore near Cedar Point on Wednesday morning; two counties are without power and roads are closed."
+)
+
+
+def article(title: str, *, hours: float = 10, **more: object) -> CandidateArticle:
+    url = f"https://{len(title)}.example.org/{title.lower().replace(' ', '-')}"
+    plain = CandidateArticle(url, url, title, SUMMARY, title, title, NOW - timedelta(hours=hours))
+    return replace(plain, **more)  # type: ignore[arg-type]  # by name, as the test says
+
+
+def lead(*articles: CandidateArticle, near: dict[str, float] | None = None) -> CandidateArticle:
+    centrality = {a.url: (near or {}).get(a.title, 0.5) for a in articles}
+    shuffled = random.Random(3).sample(articles, len(articles))
+    ordered = order_leads(articles, centrality)
+    assert order_leads(shuffled, centrality) == ordered
+    return ordered[0]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Video: Hurricane Nadia comes ashore",
+        "In photos: Hurricane Nadia comes ashore",
+        "Hurricane Nadia comes ashore: live updates",
+        "Hurricane Nadia comes ashore \u2013 as it happened",
+        "Hurricane Nadia: what we know so far",
+        "Here\u2019s what Hurricane Nadia did to Florida",
+        "Why did Hurricane Nadia grow so fast?",
+        "Hurricane Nadia, explained",
+        "Opinion: Hurricane Nadia was no surprise",
+        "Hurricane Nadia to hit Florida as Category 3",
+        "Florida braces for Hurricane Nadia",
+        "Hurricane Nadia nears Florida",
+        "Hurricane Nadia expected to make landfall on Wednesday",
+    ],
+)
+def test_what_is_no_report_or_was_overtaken_never_leads_however_central(title: str) -> None:
+    report = article("Hurricane Nadia comes ashore in Florida", hours=5)
+    assert lead(article(title, hours=20), report, near={title: 1.0}) is report
+
+
+def test_a_page_of_videos_never_leads() -> None:
+    video = article("Hurricane Nadia ashore", url="https://a.example.org/video/nadia")
+    report = article("Hurricane Nadia comes ashore in Florida")
+    assert lead(video, report, near={video.title: 1.0}) is report
+
+
+def test_a_forecast_leads_while_it_is_one() -> None:
+    central = article("Hurricane Nadia nears Florida", hours=2)
+    assert lead(central, article("Hurricane Nadia grows", hours=9), near={central.title: 1.0}) is central
+
+
+def test_our_own_report_comes_first_and_then_an_official_one() -> None:
+    own, official = article("Nadia ashore", own=True), article("Landfall of Nadia", primary=True)
+    assert lead(article("Nadia is here"), official, own) is own
+    assert lead(article("Nadia is here"), official) is official
+
+
+def test_of_equally_central_reports_the_later_half_and_the_fuller_one_leads() -> None:
+    early, late = article("Nadia reaches land", hours=30), article("Nadia reaches the land", hours=3)
+    assert lead(early, late) is late
+    bare = article("Nadia reaches our land", hours=3, summary="")
+    assert lead(bare, late) is late
+
+
+def test_a_far_more_central_report_leads_before_a_later_one() -> None:
+    early, late = article("Nadia reaches land", hours=30), article("Insurers count Nadia", hours=3)
+    assert lead(early, late, near={early.title: 0.9, late.title: 0.5}) is early
