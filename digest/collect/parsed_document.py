@@ -25,6 +25,7 @@ class DocumentKind(StrEnum):
     PAGE = "page"
     OPML = "opml"
     SITEMAP = "sitemap"
+    EXPLOITED_CATALOG = "exploited-catalog"
 
 
 class DateBasis(StrEnum):

@@ -28,9 +28,10 @@ _PARSERS = {
 def parse_document(
     body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
 ) -> ParsedDocument:
-    """Read one document: RSS, RDF, Atom, JSON Feed, WordPress posts, iCalendar, OPML, a news sitemap or a page.
+    """Read one document.
 
-    The kind is told by the bytes, never by the address or the declared type. An item that can't be taken in
+    It is RSS, RDF, Atom, JSON Feed, WordPress posts, iCalendar, OPML, a news sitemap, a page, or the catalog of known
+    exploited vulnerabilities. The kind is told by the bytes, never by the address or the declared type. An item that can't be taken in
     is in `rejected` with its place and reason, and the others go on.
 
     Args:

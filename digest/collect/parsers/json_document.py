@@ -1,10 +1,11 @@
-"""JSON answers: told apart as JSON Feed or WordPress posts, also where a script stands around them."""
+"""JSON answers: told apart as JSON Feed, WordPress posts (also with a script around them) or a catalog of vulnerabilities."""
 
 import json
 import re
 from typing import Any
 
 from digest.collect.parsed_document import ParsedDocument, ParseError
+from digest.collect.parsers.exploited_catalog import is_exploited_catalog, parse_exploited_catalog
 from digest.collect.parsers.json_feed import is_json_feed, parse_json_feed
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.wordpress import is_wordpress_post, parse_wordpress_posts
@@ -15,7 +16,7 @@ _MAX_DIGITS = 100  # of a number: no id is longer, and Python refuses a document
 
 
 def parse_json(document: str, context: ParseContext) -> ParsedDocument:
-    """Read a JSON Feed, or an array (or a single one) of WordPress posts.
+    """Read a JSON Feed, an array (or a single one) of WordPress posts, or CISA's catalog of exploited vulnerabilities.
 
     A script is looked through for WordPress posts: JSONP (`?_jsonp=`), and `name = [...]`.
 
@@ -26,6 +27,8 @@ def parse_json(document: str, context: ParseContext) -> ParsedDocument:
     value: Any = _load_json(document) if document[:1] in {"[", "{"} else _find_script_posts(document)
     if is_json_feed(value):
         return parse_json_feed(value, context)
+    if is_exploited_catalog(value):
+        return parse_exploited_catalog(value, context)
     if is_wordpress_post(value):
         return parse_wordpress_posts([value], context)
     if isinstance(value, list) and (not value or any(is_wordpress_post(post) for post in value)):

@@ -8,6 +8,7 @@ from datetime import datetime
 from digest.collect import text_cleanup
 from digest.collect.announcements import find_deadline
 from digest.collect.dates import parse_event_time, parse_item_dates
+from digest.collect.deadlines import Deadline
 from digest.collect.parsed_document import DateBasis, ParsedItem, RejectedEntry
 from digest.collect.urls import absolute_url, canonical_url, usable_url
 from subscribers.errors import ApplicationError
@@ -52,6 +53,7 @@ class RawItem:
     zone_missing: bool = False  # the start names no zone, and was taken for UTC
     place: str = ""
     credit: str | None = None
+    deadline: Deadline | None = None  # where the document has a field for it; else it is sought in the text
     featured: bool = False
 
 
@@ -112,7 +114,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         ends_at=ends_at if starts_at and ends_at and ends_at > starts_at else None,
         all_day=all_day,
         place=text_cleanup.clean_name(raw.place) or None,
-        deadline=find_deadline(f"{title}. {content_text or summary}", published or updated),
+        deadline=raw.deadline or find_deadline(f"{title}. {content_text or summary}", published or updated),
         featured=raw.featured,
     )
 
